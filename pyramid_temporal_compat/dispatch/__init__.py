@@ -1,0 +1,1 @@
+"""Out of the web process: from the current transaction to a workflow on the server."""

@@ -1,0 +1,1 @@
+"""What travels, as bytes: types, serialisers, codecs, and errors on the wire."""
