@@ -7,7 +7,9 @@ import importlib
 import click
 
 # command -> (module, attribute, one line of help); a module is imported only when its command runs.
-COMMANDS: dict[str, tuple[str, str, str]] = {}
+COMMANDS: dict[str, tuple[str, str, str]] = {
+    "server": ("pyramid_temporal_compat.cli.server", "server", "Run an embedded Temporal server with its web UI."),
+}
 
 
 class LazyGroup(click.Group):
