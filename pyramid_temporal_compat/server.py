@@ -16,6 +16,7 @@ import os
 import shutil
 import signal
 import socket
+import sqlite3
 import subprocess
 import sys
 import threading
@@ -114,7 +115,9 @@ def state_file_locked(database: Path | None) -> Iterator[tuple[int, ...]]:
         fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         yield (lock,)
     except BlockingIOError as error:
-        raise ServerFailed(f"the state file {database} is in use by another server; stop that one first") from error
+        raise ServerFailed(
+            f"the state file {database} is in use by another server; stop that one, or name another file"
+        ) from error
     finally:
         os.close(lock)
 
@@ -224,6 +227,10 @@ class EmbeddedServer:
             with contextlib.suppress(subprocess.TimeoutExpired):
                 self._guard.wait(timeout)
         self.kill()
+        if self.database is not None and self.database.exists():
+            # The server leaves its write-ahead log behind; folded in, the state is one file that can be copied.
+            with contextlib.suppress(sqlite3.Error), contextlib.closing(sqlite3.connect(self.database)) as connection:
+                connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
 
     def kill(self) -> None:
         """End the server as `kill -9` does."""
@@ -258,12 +265,14 @@ class EmbeddedServer:
         if self.port is not None and (keep or self._port_given):
             port = self.port
             if not keep and not port_is_free(self.ip, port):
-                raise ServerFailed(f"port {port} is in use; give another one, or 0 for any free port")
+                raise ServerFailed(f"port {port} is in use; choose another (--port N), or any free one (--port 0)")
         if self.headless:
             return port, 0, http_port, metrics_port
         if self.ui_port is not None:
             if self._ui_port_given and not port_is_free(self.ip, self.ui_port):
-                raise ServerFailed(f"UI port {self.ui_port} is in use; give another one, or 0 for any free port")
+                raise ServerFailed(
+                    f"UI port {self.ui_port} is in use; choose another (--ui-port N), or any free one (--ui-port 0)"
+                )
             ui_port = self.ui_port
         elif self._port_given and port + 1000 in PORT_RANGE and port_is_free(self.ip, port + 1000):
             ui_port = port + 1000
@@ -318,9 +327,12 @@ class EmbeddedServer:
                 continue
             if line.startswith(STARTED_LINE):
                 self._started.set()
+            # The rest of the banner says what `address` and `ui_address` say.
+            if line.startswith("Temporal ") or not line:
+                continue
             self._said.append(line)
             # While it ends, the server logs each of its own calls that the end has cut off; nobody wants to see that.
-            if self._on_log is not None and line and not line.startswith("Temporal ") and not self._ending:
+            if self._on_log is not None and not self._ending:
                 self._on_log(line)
 
     def _wait_until_ready(self, http_port: int, deadline: float) -> None:
