@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from importlib.metadata import version
 from typing import Any
 
 from .app import Celery, current_app, shared_task
@@ -10,7 +9,7 @@ from .context import current_frame
 from .result import AsyncResult
 from .task import Task
 
-__version__ = version("pyramid-temporal-compat")
+__version__ = "0.1.0"
 
 task = shared_task
 

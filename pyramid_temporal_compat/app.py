@@ -153,10 +153,10 @@ class Celery:
         self, source: Any, silent: bool = False, force: bool = False, namespace: str | None = None
     ) -> None:
         """Take the configuration from a module, an object, a dict, or the dotted name of one."""
-        self.conf.from_object(source, silent=silent, force=force, namespace=namespace)
+        self.conf.config_from_object(source, silent=silent, force=force, namespace=namespace)
 
     def config_from_envvar(self, variable: str, silent: bool = False, force: bool = False) -> bool:
-        return self.conf.from_envvar(variable, silent=silent, force=force)
+        return self.conf.config_from_envvar(variable, silent=silent, force=force)
 
     @property
     def naive_zone(self) -> datetime.tzinfo | None:
@@ -199,7 +199,7 @@ class Celery:
                 from .payload.converter import data_converter
                 from .settings import connection
 
-                self._connection = Connection(connection(self.conf), lambda: data_converter(self.conf.codecs()))
+                self._connection = Connection(connection(self.conf), lambda: data_converter(self.codecs()))
             return self._connection
 
     @property
@@ -215,6 +215,10 @@ class Celery:
                     wait=self.conf.ptemporal_dispatch == "wait",
                 )
             return self._dispatcher
+
+    def codecs(self) -> Sequence[Codec]:
+        """What payloads pass through on their way: encryption, if keys are set."""
+        return ()
 
     def close(self) -> None:
         """Let go of the server. The next call connects again, with the settings of then."""

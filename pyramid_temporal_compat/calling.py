@@ -83,7 +83,7 @@ def make_message(
     message = Message(
         task=_name(name, "name", name),
         id=task_id,
-        body=serialize({"args": list(args), "kwargs": dict(kwargs)}, serializer, compression),
+        body=serialize({"args": list(args), "kwargs": dict(kwargs)}, serializer, compression, "arguments"),
         queue=_name(name, "queue", queue_name(_first(options.get("queue"), conf.task_default_queue))),
         eta=_start(app, name, options, now),
         expires=_expires(app, name, options.get("expires"), now),
@@ -225,7 +225,7 @@ def _headers(task: str, value: Any) -> dict[str, Any]:
 def _at_most_once(app: Celery, task: Task | None) -> bool:
     # Only an explicit `acks_late=False` asks for Celery's at-most-once; silence means durable.
     choice = getattr(task, "acks_late", None)
-    if choice is None and app.conf.is_set("task_acks_late"):
+    if choice is None and app.conf.value_set_for("task_acks_late"):
         choice = app.conf.task_acks_late
     return choice is False
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime
+import json
 import sys
 from typing import TYPE_CHECKING, Any
 
@@ -10,6 +11,7 @@ from . import states
 from .exceptions import StillEnlisted, TimeoutError
 from .payload.errors import from_wire
 from .payload.serializers import deserialize
+from .payload.types import loads
 
 if TYPE_CHECKING:
     from .app import Celery
@@ -163,7 +165,7 @@ class AsyncResult:
 
     def _value(self, status: Status) -> Any:
         if status.error is not None:
-            return from_wire(status.error)
+            return from_wire(loads(json.dumps(status.error).encode()))
         if status.result is not None:
             conf = self.app.conf
             return deserialize(status.result, conf.result_accept_content or conf.accept_content)

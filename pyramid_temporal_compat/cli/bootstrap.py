@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import logging
+import os
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -14,6 +15,9 @@ from pyramid.scripts.common import get_config_loader
 from ..app import Celery
 from ..exceptions import CeleryError, OperationalError
 from ..worker.discovery import app_of
+
+LOG_FORMAT = "[%(asctime)s: %(levelname)s/%(threadName)s] %(message)s"
+"""For an ini that says nothing of logging; Celery's, with the thread for the process."""
 
 EXIT_FAILED = 1
 """The surroundings are not as they should be: no server, no namespace."""
@@ -26,8 +30,13 @@ def bootstrapped(config: str) -> Celery:
     path = config.partition("#")[0]
     if "://" not in path and not path.startswith("egg:") and not Path(path).is_file():
         raise click.UsageError(f"there is no file {path!r}; name the application's ini file")
+    if os.getcwd() not in sys.path:  # as Celery's commands do: an application need not be installed to be run
+        sys.path.insert(0, os.getcwd())
     loader = get_config_loader(config)
-    loader.setup_logging({"__file__": path, "here": str(Path(path).resolve().parent)})
+    if "loggers" in loader.get_sections():
+        loader.setup_logging()
+    else:
+        logging.basicConfig(format=LOG_FORMAT)
     return app_of(loader.get_wsgi_app())
 
 

@@ -54,24 +54,22 @@ async def connect(
     identity: str | None = None,
 ) -> Client:
     """A client for the server that the settings name. Lazy: connects at the first call."""
-    tls: bool | TLSConfig | None = settings.tls
-    if settings.tls is not False and settings.has_tls_files:
-        tls = TLSConfig(
-            server_root_ca_cert=settings.tls_ca,
-            domain=settings.tls_server_name,
-            client_cert=settings.tls_cert,
-            client_private_key=settings.tls_key,
-        )
+    tls = settings.tls and TLSConfig(
+        server_root_ca_cert=settings.tls_ca,
+        domain=settings.tls_server_name,
+        client_cert=settings.tls_cert,
+        client_private_key=settings.tls_key,
+    )
     return await Client.connect(
         settings.address,
         namespace=settings.namespace,
         api_key=settings.api_key,
         tls=tls,
-        rpc_metadata=settings.grpc_meta,
+        rpc_metadata=dict(settings.grpc_meta),
         data_converter=converter,
         lazy=lazy,
         runtime=runtime,
-        identity=identity,
+        identity=identity or settings.identity,
         connect_timeout=timedelta(seconds=settings.connect_timeout),
     )
 

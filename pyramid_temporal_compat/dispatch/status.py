@@ -28,8 +28,10 @@ from temporalio.exceptions import (
 from temporalio.service import RPCError, RPCStatusCode
 
 from .. import exceptions, states
+from ..exceptions import TaskRevokedError, WorkerLostError
 from ..payload import Payload
 from ..payload.converter import from_raw
+from ..payload.errors import to_wire
 from ..worker import wire
 from .client import is_transient
 
@@ -103,7 +105,7 @@ async def _running(found: WorkflowExecutionDescription, client: Client) -> Statu
     if not info.pending_activities:
         # Between two runs of the activity, or before the first.
         state = states.RETRY if found.history_length > BEFORE_FIRST_RUN else states.PENDING
-        if info.workflow_extended_info.cancel_requested_time.seconds:
+        if info.workflow_extended_info.cancel_requested:
             state = states.REVOKED
         return Status(state, name=name, queue=queue)
     pending = info.pending_activities[0]
@@ -146,18 +148,19 @@ def how_it_failed(cause: BaseException | None) -> tuple[str, Mapping[str, Any]]:
     """The state, and the error as `payload.errors` writes it, of a workflow that did not complete."""
     if isinstance(cause, (CancelledError, TerminatedError)):
         reason = "revoked" if isinstance(cause, CancelledError) else "terminated"
-        return states.REVOKED, _error("TaskRevokedError", str(cause.message) or reason)
+        return states.REVOKED, _error(TaskRevokedError(str(cause.message) or reason))
     if isinstance(cause, ApplicationError):
         if cause.type == wire.REVOKED:
-            return states.REVOKED, _error("TaskRevokedError", cause.message)
+            return states.REVOKED, _error(TaskRevokedError(cause.message))
         if cause.details and isinstance(cause.details[0], Mapping) and "type" in cause.details[0]:
             return states.FAILURE, cause.details[0]
-        return states.FAILURE, _error(cause.type or "Exception", cause.message)
-    return states.FAILURE, _error("WorkerLostError", str(cause))
+        named = {"type": cause.type or "Exception", "module": exceptions.__name__}
+        return states.FAILURE, {**_error(Exception(cause.message)), **named}
+    return states.FAILURE, _error(WorkerLostError(str(cause)))
 
 
-def _error(name: str, message: str) -> dict[str, Any]:
-    return {"type": name, "module": exceptions.__name__, "args": [message], "message": message, "traceback": None}
+def _error(error: Exception) -> dict[str, Any]:
+    return {**to_wire(error), "traceback": None}  # there is none: the server ended it, or our own worker
 
 
 async def revoke(client: Client, task_id: str, terminate: bool) -> None:

@@ -61,7 +61,7 @@ class TaskActivity:
             self._unknown(message)
         if message.expires and message.expires <= datetime.datetime.now(datetime.timezone.utc):
             log.info("%s[%s] expired at %s", message.task, message.id, message.expires.isoformat())
-            raise ApplicationError(f"expired at {message.expires.isoformat()}", type=wire.REVOKED, non_retryable=True)
+            raise Ended(f"expired at {message.expires.isoformat()}", type=wire.REVOKED, non_retryable=True)
         job = Job(message, _earlier_retries(message), self._hostname)
         self.running[message.id] = job
         began = time.monotonic()
@@ -100,29 +100,29 @@ class TaskActivity:
             log.error("Task %s[%s]: %s", message.task, message.id, error)
             if message.at_most_once:
                 return Failed(to_wire(error))
-            raise ApplicationError(str(error), type=wire.WORKER_LOST) from None
+            raise Ended(str(error), type=wire.WORKER_LOST) from None
         finally:
             beating.cancel()
             stopped.cancel()
 
-    def _stop_with_workflow(self, message: Message) -> ApplicationError | None:
+    def _stop_with_workflow(self, message: Message) -> Ended | None:
         details = activity.cancellation_details()
         where = (message.task, message.id)
         if details is not None and (details.not_found or details.timed_out):
             log.info("Task %s[%s] was terminated", *where)
-            return ApplicationError("terminated", type=Terminated.__name__, non_retryable=True)
+            return Ended("terminated", type=Terminated.__name__, non_retryable=True)
         if details is None or details.worker_shutdown:
             return self._stop_with_worker(message)
         log.info("Task %s[%s] was revoked while it ran: it runs to its end", *where)
         return None
 
-    def _stop_with_worker(self, message: Message) -> ApplicationError:
+    def _stop_with_worker(self, message: Message) -> Ended:
         where = (message.task, message.id)
         if message.at_most_once:
             log.error("Task %s[%s] is stopped with this worker; acks_late=False: it is not run again", *where)
             return task_failure(to_wire(WorkerLostError(f"the worker was stopped while it ran {message.id}")))
         log.warning("Task %s[%s] is stopped with this worker and runs again", *where)
-        return ApplicationError("the worker was stopped", type=wire.WORKER_SHUTDOWN, next_retry_delay=AT_ONCE)
+        return Ended("the worker was stopped", type=wire.WORKER_SHUTDOWN, next_retry_delay=AT_ONCE)
 
     def _conclude(self, job: Job, outcome: Outcome, seconds: float) -> Any:
         message = job.message
@@ -131,33 +131,31 @@ class TaskActivity:
             log.info("Task %s[%s] succeeded in %.3fs", *where, seconds)
             return to_raw(outcome.result)
         if isinstance(outcome, Retried):
-            log.info("Task %s[%s] retry: %s", *where, outcome.error.get("message"))
+            log.info("Task %s[%s] retry: %s", *where, outcome.error.get("text"))
             self._retry(job, outcome)
         if isinstance(outcome, GivenBack):
             log.info("Task %s[%s] %s", *where, outcome.reason)
             if outcome.requeue:
-                raise ApplicationError(outcome.reason, type=wire.REJECTED, next_retry_delay=AT_ONCE)
+                raise Ended(outcome.reason, type=wire.REJECTED, next_retry_delay=AT_ONCE)
             return to_raw(wire.ended_as(outcome.state))
         level = logging.INFO if outcome.expected else logging.ERROR
-        log.log(
-            level, "Task %s[%s] raised: %s\n%s", *where, outcome.error.get("message"), outcome.error.get("traceback")
-        )
+        log.log(level, "Task %s[%s] raised: %s\n%s", *where, outcome.error.get("text"), outcome.error.get("traceback"))
         raise task_failure(outcome.error)
 
     def _retry(self, job: Job, outcome: Retried) -> NoReturn:
         message, retries = outcome.message, job.retries + 1
-        text = str(outcome.error.get("message"))
+        text = str(outcome.error.get("text"))
         if message is None and not job.message.at_most_once:
             # The next attempt reads the count from the last heartbeat; the failure itself it never sees.
             activity.heartbeat({wire.RETRIES: retries})
-            raise ApplicationError(
-                text, outcome.error, type=wire.RETRY, next_retry_delay=timedelta(seconds=outcome.delay)
+            raise Ended(
+                text, wire.plain(outcome.error), type=wire.RETRY, next_retry_delay=timedelta(seconds=outcome.delay)
             )
         again = message or job.message.copy(retries=retries)
         envelope, body = again.encode()
         changed = None if body == job.message.body else wire.write_payload(body)
         details = (outcome.delay, json.loads(envelope.data), changed)
-        raise ApplicationError(text, *details, type=wire.RETRY_ANEW, non_retryable=True)
+        raise Ended(text, *details, type=wire.RETRY_ANEW, non_retryable=True)
 
     def _unknown(self, message: Message) -> NoReturn:
         text = (
@@ -168,10 +166,10 @@ class TaskActivity:
             self._reported.add(message.task)
             log.error("%s[%s]: %s", message.task, message.id, text)
         if self._app.conf.ptemporal_unknown_task == "fail":
-            raise ApplicationError(text, type=wire.NOT_REGISTERED, non_retryable=True)
+            raise Ended(text, type=wire.NOT_REGISTERED, non_retryable=True)
         retries = {wire.RETRIES: _earlier_retries(message)}
         activity.heartbeat(retries)
-        raise ApplicationError(text, type=wire.NOT_REGISTERED, next_retry_delay=UNKNOWN_PAUSE)
+        raise Ended(text, type=wire.NOT_REGISTERED, next_retry_delay=UNKNOWN_PAUSE)
 
 
 class Heartbeat:
@@ -202,16 +200,33 @@ def read_message(payloads: Sequence[RawValue]) -> Message:
             return Message.decode(payloads[0].payload.data, from_raw(payloads[1]))
     # As Temporal says it of an activity that no worker here has registered: another worker may have it.
     name = activity.info().activity_type
-    raise ApplicationError(
+    raise Ended(
         f"Activity function {name} for workflow {activity.info().workflow_id} is not registered on this worker",
         type="NotFoundError",
     )
 
 
-def task_failure(error: Mapping[str, Any]) -> ApplicationError:
-    """The task's own exception, as Temporal carries it: the web UI shows the message and the task's traceback."""
-    failure = ApplicationError(str(error.get("message")), error, type=str(error.get("type")), non_retryable=True)
-    failure.remote_traceback = error.get("traceback")  # type: ignore[attr-defined]  # read by our failure converter
+class Ended(ApplicationError):
+    """How an attempt ended, for Temporal. The worker has logged it in the task's own words."""
+
+    remote_traceback: str | None = None
+    """The task's own traceback: what the web UI shows, by our failure converter."""
+
+
+class NotTwice(logging.Filter):
+    """Keeps from the log what the client library says of an attempt whose end we have logged."""
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        return not (record.exc_info and isinstance(record.exc_info[1], Ended))
+
+
+logging.getLogger("temporalio.activity").addFilter(NotTwice())
+
+
+def task_failure(error: Mapping[str, Any]) -> Ended:
+    """The task's own exception, as Temporal carries it."""
+    failure = Ended(str(error.get("text")), wire.plain(error), type=str(error.get("type")), non_retryable=True)
+    failure.remote_traceback = error.get("traceback")
     return failure
 
 

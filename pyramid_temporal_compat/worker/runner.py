@@ -11,6 +11,7 @@ import datetime
 import inspect
 import logging
 from collections.abc import Callable
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from .. import states
@@ -45,7 +46,7 @@ class Runner:
         try:
             args, kwargs = self._arguments(task, message)
         except Exception as error:
-            return Failed(to_wire(error))
+            return Failed(to_wire(in_the_application(error)))
         request = task_request(job, args, kwargs)
         request.report = control.note
         with running(task, request):
@@ -58,7 +59,7 @@ class Runner:
             except Reject as rejected:
                 return GivenBack(states.REJECTED, f"rejected: {rejected.reason}", requeue=rejected.requeue)
             except (Exception, SystemExit) as error:
-                return Failed(to_wire(error), expected=isinstance(error, tuple(task.throws)))
+                return Failed(to_wire(in_the_application(error)), expected=isinstance(error, tuple(task.throws)))
 
     def _arguments(self, task: Task, message: Message) -> tuple[tuple[Any, ...], dict[str, Any]]:
         body = deserialize(message.body, self._app.conf.accept_content)
@@ -68,8 +69,7 @@ class Runner:
             raise InvalidTaskError(
                 f"task {message.task}[{message.id}]: the body holds no arguments: {body!r}"
             ) from None
-        if task.__wrapped__ is not None:
-            args, kwargs = rebuild_arguments(task.__wrapped__, task.__signature__, args, kwargs)
+        args, kwargs = rebuild_arguments(task.run, args, kwargs)
         if task.typing is not False:
             task.check_arguments(args, kwargs)
         return tuple(args), dict(kwargs)
@@ -136,6 +136,17 @@ def invoke(task: Task, args: tuple[Any, ...], kwargs: dict[str, Any], control: C
         if task.retry_backoff:
             options["countdown"] = task.backoff(task.request.retries)
         raise task.retry(exc=error, **options) from error
+
+
+def in_the_application(error: BaseException) -> BaseException:
+    """The error with a traceback that begins in the application's code: the way there is ours, and always the same."""
+    steps = error.__traceback__
+    while steps is not None and steps.tb_frame.f_code.co_filename.startswith(OUR_CODE):
+        steps = steps.tb_next
+    return error.with_traceback(steps) if steps is not None else error
+
+
+OUR_CODE = str(Path(__file__).resolve().parent.parent)
 
 
 def to_value(value: Any) -> Any:

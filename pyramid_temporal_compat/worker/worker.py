@@ -173,7 +173,7 @@ async def connected(app: Celery, identity: str) -> Client:
     where = f"Temporal at {settings.address}"
     try:
         client = await asyncio.wait_for(
-            connect(settings, data_converter(app.conf.codecs()), identity=identity), settings.connect_timeout
+            connect(settings, data_converter(app.codecs()), identity=identity), settings.connect_timeout
         )
     except (RuntimeError, asyncio.TimeoutError, OSError) as error:
         reason = str(error) or f"no answer within {settings.connect_timeout:g} s"
