@@ -14,29 +14,32 @@ from typing import TYPE_CHECKING, Any
 from .calling import make_message
 from .context import worker_frame
 from .exceptions import DuplicateTaskNameWarning, ImproperlyConfigured, NotRegistered
+from .payload.codecs import Encryption, parse_keys
 from .settings import Settings
-from .task import Task, task_from_function
+from .task import Task as BaseTask
+from .task import task_from_function
 
 if TYPE_CHECKING:
     from .dispatch.client import Connection
     from .dispatch.dispatcher import Dispatcher
     from .message import Message
+    from .payload.codecs import Codec
     from .result import AsyncResult
 
 APP_KEY = "pyramid_temporal_compat.app"
 """Where a Pyramid registry keeps its app."""
 
 
-class TaskRegistry(dict[str, Task]):
+class TaskRegistry(dict[str, BaseTask]):
     """Tasks by name."""
 
-    def __missing__(self, name: str) -> Task:
+    def __missing__(self, name: str) -> BaseTask:
         raise NotRegistered(
             f"task {name!r} is not registered; {len(self)} tasks are known here "
             "(ptemporal-compat list tasks app.ini); add its module to ptemporal.include"
         )
 
-    def register(self, task: Task | type[Task]) -> Task:
+    def register(self, task: BaseTask | type[BaseTask]) -> BaseTask:
         task = task() if isinstance(task, type) else task
         if not task.name:
             raise ImproperlyConfigured(f"task {task!r} has no name; set the class attribute `name`")
@@ -51,11 +54,11 @@ class TaskRegistry(dict[str, Task]):
         self[task.name] = task
         return task
 
-    def unregister(self, name: str | Task) -> None:
+    def unregister(self, name: str | BaseTask) -> None:
         self.pop(name if isinstance(name, str) else str(name.name))
 
 
-def _source(task: Task) -> str:
+def _source(task: BaseTask) -> str:
     origin = task.__wrapped__ or type(task)
     return f"{origin.__module__}.{origin.__qualname__}"
 
@@ -63,7 +66,7 @@ def _source(task: Task) -> str:
 class Celery:
     """An application: `app = Celery("shop")`, `@app.task`, `app.conf`."""
 
-    Task: type[Task] = Task
+    Task: type[BaseTask] = BaseTask
 
     def __init__(
         self,
@@ -73,7 +76,7 @@ class Celery:
         include: Iterable[str] | None = None,
         config_source: Any = None,
         namespace: str | None = None,
-        task_cls: type[Task] | None = None,
+        task_cls: type[BaseTask] | None = None,
         strict_typing: bool = True,
         **settings: Any,
     ) -> None:
@@ -104,7 +107,7 @@ class Celery:
         """Make a task of a function: `@app.task` or `@app.task(bind=True, …)`."""
         return _decorate(args, options, self._make_task)
 
-    def _make_task(self, function: Callable[..., Any], options: dict[str, Any]) -> Task:
+    def _make_task(self, function: Callable[..., Any], options: dict[str, Any]) -> BaseTask:
         base = options.pop("base", None) or self.Task
         name = options.pop("name", None) or self.gen_task_name(function.__name__, function.__module__)
         options.setdefault("typing", self.strict_typing)
@@ -112,7 +115,7 @@ class Celery:
             task_from_function(function, name, base, self, options.pop("bind", False), options),
         )
 
-    def register_task(self, task: Task | type[Task], **options: Any) -> Task:
+    def register_task(self, task: BaseTask | type[BaseTask], **options: Any) -> BaseTask:
         task = task(**options) if isinstance(task, type) else task
         if not task.name:
             task.name = self.gen_task_name(type(task).__name__, type(task).__module__)
@@ -127,7 +130,7 @@ class Celery:
         name: str | None,
         args: Sequence[Any] | None = None,
         kwargs: Mapping[str, Any] | None = None,
-        task_type: Task | None = None,
+        task_type: BaseTask | None = None,
         transaction_manager: Any = None,
         **options: Any,
     ) -> AsyncResult:
@@ -218,7 +221,8 @@ class Celery:
 
     def codecs(self) -> Sequence[Codec]:
         """What payloads pass through on their way: encryption, if keys are set."""
-        return ()
+        keys = self.conf.ptemporal_encryption_keys
+        return [Encryption(parse_keys(",".join(keys)))] if keys else []
 
     def close(self) -> None:
         """Let go of the server. The next call connects again, with the settings of then."""
@@ -246,7 +250,7 @@ class _Current:
 
 _current = _Current()
 _apps: weakref.WeakSet[Celery] = weakref.WeakSet()
-_shared: dict[str, Task] = {}
+_shared: dict[str, BaseTask] = {}
 
 
 def current_app() -> Celery:
@@ -272,9 +276,9 @@ def shared_task(*args: Any, **options: Any) -> Any:
     return _decorate(args, options, _make_shared)
 
 
-def _make_shared(function: Callable[..., Any], options: dict[str, Any]) -> Task:
+def _make_shared(function: Callable[..., Any], options: dict[str, Any]) -> BaseTask:
     name = options.pop("name", None) or task_name(None, function.__name__, function.__module__)
-    base = options.pop("base", None) or Task
+    base = options.pop("base", None) or BaseTask
     task = task_from_function(function, name, base, None, options.pop("bind", False), options)
     _shared[name] = task
     for app in list(_apps):
@@ -282,7 +286,7 @@ def _make_shared(function: Callable[..., Any], options: dict[str, Any]) -> Task:
     return task
 
 
-def _decorate(args: tuple[Any, ...], options: dict[str, Any], make: Callable[..., Task]) -> Any:
+def _decorate(args: tuple[Any, ...], options: dict[str, Any], make: Callable[..., BaseTask]) -> Any:
     if len(args) == 1 and callable(args[0]):
         return make(args[0], options)
     if args:

@@ -185,7 +185,8 @@ def _moment(app: Celery, task: str, what: str, value: Any, now: datetime.datetim
         value = value.replace(tzinfo=zone)
     if value - now > LATEST:
         raise InvalidCall(f"task {task!r}: {what}={value.isoformat()} is more than {LATEST.days} days from now")
-    return value.astimezone(UTC)
+    moment: datetime.datetime = value.astimezone(UTC)
+    return moment
 
 
 def _start(app: Celery, task: str, options: Mapping[str, Any], now: datetime.datetime) -> datetime.datetime | None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
 from typing import TYPE_CHECKING, Any
@@ -42,8 +42,12 @@ class Context:
     properties: Any = None
     pyramid_request: Any = None
     replaced_task_nesting = 0
+    report: Callable[[Any], None] | None = None
+    """How a running task tells its worker how far it is."""
     reply_to: str | None = None
     retries = 0
+    retry_asked: Any = None
+    """What `retry(throw=False)` asked for: the run ends as that retry, if it returns."""
     root_id: str | None = None
     shadow: str | None = None
     soft_time_limit: float | None = None

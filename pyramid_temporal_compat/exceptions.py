@@ -87,6 +87,8 @@ class Retry(TaskPredicate):
         self.when = when
         self.is_eager = is_eager
         self.sig = sig
+        self.changes: Any = None
+        """What the next run gets that this one did not; `self.retry()` sets it."""
         super().__init__(exc, when, **kwargs)
 
     def humanize(self) -> str:

@@ -40,9 +40,9 @@ class Dispatcher:
     def send(self, messages: Sequence[Message]) -> None:
         """Start them now, outside any transaction. Raises `OperationalError` if the server can't take them."""
         deadline = time.monotonic() + self._timeout
-        outcome = self._connection.call(lambda client: start_all(client, messages, deadline), self._timeout + 1)
-        for _, error in outcome:
-            raise self._as_operational(error) from error
+        failed = self._connection.call(lambda client: start_all(client, messages, deadline), self._timeout + 1)
+        for _, reason in failed:
+            raise self._as_operational(reason) from reason
 
     def after_commit(self, messages: Sequence[Message]) -> None:
         """Start what a transaction has committed. Never raises: what could not be started is logged, whole."""

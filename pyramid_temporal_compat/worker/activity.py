@@ -76,7 +76,7 @@ class TaskActivity:
         message = job.message
         beat = Heartbeat(job)
         limits = Limits(message.soft_time_limit, message.time_limit)
-        run = asyncio.ensure_future(self._pool.run(job, limits, beat.note))
+        run: asyncio.Future[Outcome] = asyncio.ensure_future(self._pool.run(job, limits, beat.note))
         beating = asyncio.ensure_future(beat.forever())
         stopped = asyncio.ensure_future(self.stop_now.wait())
         try:

@@ -82,6 +82,8 @@ class Runner:
                 request.pyramid_request = run.request
                 try:
                     result = self._result(task, call())
+                    if request.retry_asked is not None:
+                        raise request.retry_asked
                     run.commit()
                     return Succeeded(result)
                 except Exception as error:

@@ -43,7 +43,7 @@ PROGRESS_INTERVAL = timedelta(seconds=1)
 LAST_WORDS = 2.0
 """Seconds that a worker told to end at once takes to give its tasks back."""
 
-POOLS: dict[str, Callable[[Runner, int], Pool]] = {"threads": ThreadPool, "solo": SoloPool}
+POOLS: dict[str, Callable[..., Pool]] = {"threads": ThreadPool, "solo": lambda runner, size: SoloPool(runner)}
 
 
 class Worker:
@@ -97,8 +97,8 @@ class Worker:
         stopping = asyncio.ensure_future(self._stop.wait())
         _done, _ = await asyncio.wait([*serving, stopping], return_when=asyncio.FIRST_COMPLETED)
         self.stop()
-        ended = asyncio.gather(*(worker.shutdown() for worker in workers), *serving)
-        killed = asyncio.ensure_future(self._tasks.stop_now.wait())
+        ended: asyncio.Future[Any] = asyncio.gather(*(worker.shutdown() for worker in workers), *serving)
+        killed: asyncio.Future[Any] = asyncio.ensure_future(self._tasks.stop_now.wait())
         await asyncio.wait([ended, killed], return_when=asyncio.FIRST_COMPLETED)
         if killed.done() and not ended.done():
             await asyncio.wait([ended], timeout=LAST_WORDS)
