@@ -230,7 +230,7 @@ class CeleryCommandException(click.ClickException):
 
     def __init__(self, message: str, exit_code: int) -> None:
         super().__init__(message)
-        self.exit_code = exit_code
+        self.exit_code = exit_code  # type: ignore[misc]  # click types it as the class's; Celery's is each error's own
 
 
 # --- ours ------------------------------------------------------------------------------------------

@@ -260,4 +260,5 @@ def _current_pyramid_request() -> Any:
 
 
 def _by_name(name: str) -> Task:
-    return _current_app().tasks[name]
+    task: Task = _current_app().tasks[name]
+    return task
