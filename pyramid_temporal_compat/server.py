@@ -331,8 +331,10 @@ class EmbeddedServer:
             if line.startswith("Temporal ") or not line:
                 continue
             self._said.append(line)
-            # While it ends, the server logs each of its own calls that the end has cut off; nobody wants to see that.
-            if self._on_log is not None and not self._ending:
+            # Why it can't start is for ServerFailed to say. And while it ends, the server logs each of its own calls
+            # that the end has cut off, which is no news.
+            news = self._started.is_set() or line.startswith("time=")
+            if self._on_log is not None and news and not self._ending:
                 self._on_log(line)
 
     def _wait_until_ready(self, http_port: int, deadline: float) -> None:

