@@ -102,14 +102,15 @@ class Crew(Generic[T]):
         self.idle: deque[T] = deque()
         self._waiting: deque[asyncio.Future[T]] = deque()
         self._jobs = 0
-        self._refusal: Exception | None = None
+        self.refusal: Exception | None = None
+        """What jobs are answered once the pool ends."""
         self._last_job_ended: asyncio.Future[None] | None = None
 
     @contextmanager
     def job(self) -> Iterator[None]:
         """Count a job from its arrival to its end."""
-        if self._refusal is not None:
-            raise self._refusal
+        if self.refusal is not None:
+            raise self.refusal
         self._jobs += 1
         try:
             yield
@@ -146,7 +147,7 @@ class Crew(Generic[T]):
 
     def refuse(self, error: Exception, *, also_waiting: bool) -> None:
         """Answer every later job with `error`, and those that wait for their turn too if asked."""
-        self._refusal = self._refusal or error
+        self.refusal = self.refusal or error
         while also_waiting and self._waiting:
             turn = self._waiting.popleft()
             if not turn.done():
