@@ -184,7 +184,7 @@ def set_up(stack: ExitStack) -> Running:
     stack.callback(engine.dispose)
     print("  PostgreSQL  a fresh one, for this run")
     server = stack.enter_context(EmbeddedServer())
-    print(f"  Temporal    {server.address}, its web UI at {server.ui_url}")
+    print(f"  Temporal    {server.address}, its web UI at {server.ui_address}")
 
     running = Running(directory, engine, server)
     ini = write_ini(
@@ -330,7 +330,7 @@ def show(story: Story, stack: ExitStack, keep: bool) -> None:
         print("To look around in the gallery and in Temporal's web UI: make demo KEEP=1")
         return
     print(f"  the gallery  {running.url}")
-    print(f"  the web UI   {running.server.ui_url}")
+    print(f"  the web UI   {running.server.ui_address}")
     print(f"  the logs     {running.directory}")
     print("Ctrl-C stops everything.", flush=True)
     try:
