@@ -54,7 +54,7 @@ def app(ini):
 
 @pytest.fixture(scope="session")
 def worker(ini, app):
-    command = [sys.executable, "-m", "pyramid_temporal_compat.cli", "worker", ini, "-c", "2"]
+    command = [Path(sys.executable).with_name("ptemporal-compat"), "worker", ini, "-c", "2"]
     with subprocess.Popen(command, cwd=HERE) as process:
         yield process
         process.terminate()
