@@ -7,7 +7,10 @@ import importlib
 import click
 
 # command -> (module, attribute, one line of help); a module is imported only when its command runs.
-COMMANDS: dict[str, tuple[str, str, str]] = {}
+COMMANDS: dict[str, tuple[str, str, str]] = {
+    "server": ("pyramid_temporal_compat.cli.server", "server", "Run an embedded Temporal server with its web UI."),
+    "worker": ("pyramid_temporal_compat.cli.worker", "command", "Run the tasks of an application."),
+}
 
 
 class LazyGroup(click.Group):

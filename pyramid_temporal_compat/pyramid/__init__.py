@@ -1,0 +1,23 @@
+"""`config.include("pyramid_temporal_compat")`: the app, its settings, and the request's way to it."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from ..app import APP_KEY, Celery, latest_app
+from ..settings import from_pyramid
+
+
+def includeme(config: Any) -> None:
+    """Bind an app to this application's registry and settings.
+
+    The application's own `Celery(...)`, if it made one, is adopted; else one is made. Nothing connects: the
+    web process starts, and serves, with no Temporal in sight.
+    """
+    # Loaded now, by every web process and before it forks, so that no first request pays for it (0.4 s).
+    from ..dispatch import dispatcher  # noqa: F401
+
+    app = latest_app() or Celery(config.package.__name__)
+    app.conf.add_ini(from_pyramid(config.registry.settings))
+    app.registry = config.registry
+    config.registry[APP_KEY] = app

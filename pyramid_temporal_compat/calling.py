@@ -1,0 +1,239 @@
+"""From a call to a message: what `apply_async` takes, checked where it was written.
+
+Every option is named once in `OPTIONS`; one that is not there is an error, since an option that is passed
+over in silence is a promise broken in silence.
+"""
+
+from __future__ import annotations
+
+import datetime
+import difflib
+import math
+import os
+import reprlib
+import socket
+import uuid
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+from .context import worker_frame
+from .exceptions import InvalidCall, PayloadTooLarge
+from .message import Message, total_size
+from .payload.serializers import serialize
+
+if TYPE_CHECKING:
+    from .app import Celery
+    from .task import Task
+
+OPTIONS = {
+    "compression": "compress the arguments: zlib, bzip2, …",
+    "countdown": "seconds from now until the task may start",
+    "eta": "the moment from which the task may start",
+    "expires": "seconds from now, or a moment, after which the task is not started any more",
+    "fairness_key": "tasks of one key share a queue fairly with those of other keys (not Celery's)",
+    "fairness_weight": "how large that share is (not Celery's)",
+    "headers": "the application's own headers, seen as self.request.headers",
+    "ignore_result": "the result is not kept",
+    "parent_id": "the task that asked for this one",
+    "priority": "0 to 9; 9 goes first",
+    "queue": "the queue, by its name or as a kombu Queue",
+    "retries": "how often the task has been retried",
+    "root_id": "the task at the root of the tree",
+    "serializer": "how the arguments are written: json, yaml, msgpack, pickle, or one registered",
+    "shadow": "the name for logs and the web UI",
+    "soft_time_limit": "seconds after which SoftTimeLimitExceeded is raised in the function",
+    "task_id": "the id, if it must be a certain one",
+    "time_limit": "seconds after which the task is stopped",
+    "transaction_manager": "enlist in this manager's transaction (not Celery's)",
+}
+
+LONGEST_ID = 1000
+"""The server's limit on ids and names, in bytes."""
+LATEST = datetime.timedelta(days=3650)
+"""Farther in the future is taken for a mistake in units."""
+
+_brief = reprlib.Repr()
+_brief.maxlevel = 3
+_brief.maxtuple = _brief.maxlist = _brief.maxdict = 12
+_brief.maxstring = _brief.maxother = 80
+
+UTC = datetime.timezone.utc
+
+
+def make_message(
+    app: Celery, name: str, args: Sequence[Any], kwargs: Mapping[str, Any], options: dict[str, Any], task: Task | None
+) -> Message:
+    """The message of `apply_async(args, kwargs, **options)`. `options` are the caller's over the task's own."""
+    _refuse_unknown(name, options)
+    conf = app.conf
+    limits = {
+        key: _seconds(name, key, _first(options.get(key), getattr(task, key, None), conf[f"task_{key}"]))
+        for key in ("time_limit", "soft_time_limit")
+    }
+    if limits["time_limit"] and limits["soft_time_limit"] and limits["soft_time_limit"] > limits["time_limit"]:
+        raise InvalidCall(
+            f"task {name!r}: soft_time_limit={limits['soft_time_limit']:g} is above "
+            f"time_limit={limits['time_limit']:g}; the soft limit comes first"
+        )
+    now = datetime.datetime.now(UTC)
+    frame = worker_frame()
+    task_id = _task_id(name, options)
+    serializer = options.get("serializer") or conf.task_serializer
+    compression = options.get("compression") or conf.task_compression
+    message = Message(
+        task=_name(name, "name", name),
+        id=task_id,
+        body=serialize({"args": list(args), "kwargs": dict(kwargs)}, serializer, compression),
+        queue=_name(name, "queue", queue_name(_first(options.get("queue"), conf.task_default_queue))),
+        eta=_start(app, name, options, now),
+        expires=_expires(app, name, options.get("expires"), now),
+        priority=_priority(name, _first(options.get("priority"), conf.task_default_priority)),
+        fairness_key=options.get("fairness_key"),
+        fairness_weight=options.get("fairness_weight"),
+        retries=options.get("retries") or 0,
+        root_id=options.get("root_id") or ((frame[1].root_id or frame[1].id) if frame else task_id),
+        parent_id=options.get("parent_id") or (frame[1].id if frame else None),
+        heartbeat_timeout=conf.ptemporal_heartbeat_timeout,
+        at_most_once=_at_most_once(app, task),
+        ignore_result=bool(_first(options.get("ignore_result"), getattr(task, "ignore_result", None))),
+        shadow=options.get("shadow"),
+        argsrepr=options.get("argsrepr") or _brief.repr(tuple(args)),
+        kwargsrepr=options.get("kwargsrepr") or _brief.repr(dict(kwargs)),
+        origin=f"{os.getpid()}@{_HOSTNAME}",
+        serializer=serializer,
+        compression=compression,
+        headers=_headers(name, options.get("headers")),
+        **limits,
+    )
+    _check_size(message, conf.ptemporal_payload_limit)
+    return message
+
+
+def _task_id(task: str, options: Mapping[str, Any]) -> str:
+    chosen = options.get("task_id")
+    return new_id() if chosen is None else _name(task, "task_id", chosen)
+
+
+def new_id() -> str:
+    return str(uuid.uuid4())
+
+
+def queue_name(queue: Any) -> Any:
+    """A queue is named by a string, or by anything with a `name` (kombu's Queue)."""
+    return getattr(queue, "name", queue)
+
+
+_HOSTNAME = socket.gethostname()
+
+
+def _refuse_unknown(name: str, options: Mapping[str, Any]) -> None:
+    for option in options:
+        if option not in OPTIONS and option not in ("argsrepr", "kwargsrepr"):
+            near = difflib.get_close_matches(option, OPTIONS, 1)
+            raise InvalidCall(
+                f"task {name!r}: apply_async() has no option {option!r}"
+                + (f"; did you mean {near[0]!r}?" if near else f"; it takes {', '.join(sorted(OPTIONS))}")
+            )
+
+
+def _first(*values: Any) -> Any:
+    return next((value for value in values if value is not None), None)
+
+
+def _name(task: str, what: str, value: Any) -> str:
+    if not isinstance(value, str):
+        raise InvalidCall(f"task {task[:80]!r}: {what}={value!r} is {type(value).__name__}, it must be a string")
+    size = len(value.encode("utf-8", "surrogatepass"))
+    if not value.strip() or size > LONGEST_ID or not value.isprintable():
+        shown = f"{value[:60]!r}… ({size} bytes)" if size > LONGEST_ID else repr(value)
+        raise InvalidCall(
+            f"task {task[:80]!r}: {what}={shown} can't be used; it takes 1 to {LONGEST_ID} bytes of printable text"
+        )
+    return value
+
+
+def _seconds(task: str, what: str, value: Any) -> float | None:
+    if value is None:
+        return None
+    if isinstance(value, datetime.timedelta):
+        value = value.total_seconds()
+    if isinstance(value, bool) or not isinstance(value, (int, float)) or not math.isfinite(value) or value < 0:
+        raise InvalidCall(f"task {task!r}: {what}={value!r}; it takes a number of seconds, not below 0")
+    if value > LATEST.total_seconds():
+        raise InvalidCall(
+            f"task {task!r}: {what}={value!r} seconds is {value / 86400 / 365:.0f} years; are these milliseconds? "
+            f"At most {LATEST.days} days"
+        )
+    return value
+
+
+def _moment(app: Celery, task: str, what: str, value: Any, now: datetime.datetime) -> datetime.datetime:
+    if isinstance(value, str):
+        try:
+            value = datetime.datetime.fromisoformat(value.replace("Z", "+00:00"))
+        except ValueError:
+            raise InvalidCall(f"task {task!r}: {what}={value!r} is no ISO 8601 date and time") from None
+    if not isinstance(value, datetime.datetime):
+        raise InvalidCall(f"task {task!r}: {what}={value!r} is {type(value).__name__}; it takes an aware datetime")
+    if value.tzinfo is None:
+        zone = app.naive_zone
+        if zone is None:
+            raise InvalidCall(
+                f"task {task!r}: {what}={value!r} has no time zone; use datetime.now(timezone.utc), "
+                "or set celery.timezone, which says what naive times mean"
+            )
+        value = value.replace(tzinfo=zone)
+    if value - now > LATEST:
+        raise InvalidCall(f"task {task!r}: {what}={value.isoformat()} is more than {LATEST.days} days from now")
+    return value.astimezone(UTC)
+
+
+def _start(app: Celery, task: str, options: Mapping[str, Any], now: datetime.datetime) -> datetime.datetime | None:
+    countdown, eta = options.get("countdown"), options.get("eta")
+    if countdown is not None and eta is not None:
+        raise InvalidCall(f"task {task!r}: countdown={countdown!r} and eta={eta!r} both say when to start; give one")
+    if eta is not None:
+        return _moment(app, task, "eta", eta, now)
+    seconds = _seconds(task, "countdown", countdown)
+    return now + datetime.timedelta(seconds=seconds) if seconds else None
+
+
+def _expires(app: Celery, task: str, value: Any, now: datetime.datetime) -> datetime.datetime | None:
+    if value is None:
+        return None
+    if isinstance(value, (datetime.datetime, str)):
+        return _moment(app, task, "expires", value, now)
+    return now + datetime.timedelta(seconds=_seconds(task, "expires", value) or 0)
+
+
+def _priority(task: str, value: Any) -> int | None:
+    if value is None:
+        return None
+    if isinstance(value, bool) or not isinstance(value, int) or not 0 <= value <= 255:
+        raise InvalidCall(f"task {task!r}: priority={value!r}; it takes 0 to 9 (up to 255 counts as 9), 9 goes first")
+    return value
+
+
+def _headers(task: str, value: Any) -> dict[str, Any]:
+    if value is None:
+        return {}
+    if not isinstance(value, Mapping) or not all(isinstance(key, str) for key in value):
+        raise InvalidCall(f"task {task!r}: headers={value!r}; it takes a dict with string keys")
+    return dict(value)
+
+
+def _at_most_once(app: Celery, task: Task | None) -> bool:
+    # Only an explicit `acks_late=False` asks for Celery's at-most-once; silence means durable.
+    choice = getattr(task, "acks_late", None)
+    if choice is None and app.conf.is_set("task_acks_late"):
+        choice = app.conf.task_acks_late
+    return choice is False
+
+
+def _check_size(message: Message, limit: int) -> None:
+    size = total_size(message.encode())
+    if size > limit:
+        raise PayloadTooLarge(
+            f"task {message.task!r}: its arguments take {size:,} bytes, the limit is {limit:,} "
+            "(ptemporal.payload_limit; the server refuses more than 2 MB): store the data and pass its key"
+        )

@@ -1,0 +1,130 @@
+"""What a running task knows of itself: `self.request`, and which task runs here."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from .task import Task
+
+
+class Context:
+    """`self.request`: Celery's attributes, and beside them the Pyramid request of this run."""
+
+    args: Any = None
+    argsrepr: str | None = None
+    callbacks: Any = None
+    called_directly = True
+    chain: Any = None
+    children: Any = None
+    chord: Any = None
+    correlation_id: str | None = None
+    delivery_info: Any = None
+    errbacks: Any = None
+    eta: str | None = None
+    expires: str | None = None
+    group: str | None = None
+    group_index: int | None = None
+    headers: Any = None
+    hostname: str | None = None
+    id: str | None = None
+    ignore_result = False
+    is_eager = False
+    kwargs: Any = None
+    kwargsrepr: str | None = None
+    logfile: str | None = None
+    loglevel: int | None = None
+    origin: str | None = None
+    parent_id: str | None = None
+    properties: Any = None
+    pyramid_request: Any = None
+    replaced_task_nesting = 0
+    reply_to: str | None = None
+    retries = 0
+    root_id: str | None = None
+    shadow: str | None = None
+    soft_time_limit: float | None = None
+    stamped_headers: Any = None
+    stamps: Any = None
+    task: str | None = None
+    taskset: str | None = None
+    time_limit: float | None = None
+    timelimit: Any = None
+    utc: bool | None = True
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        self.update(*args, **kwargs)
+
+    def update(self, *args: Any, **kwargs: Any) -> None:
+        values = dict(*args, **kwargs)
+        if "timelimit" in values:
+            hard, soft = tuple(values["timelimit"] or (None, None))[:2]
+            values |= {"time_limit": hard, "soft_time_limit": soft}
+        self.__dict__.update(values)
+
+    def clear(self) -> None:
+        self.__dict__.clear()
+
+    def get(self, key: str, default: Any = None) -> Any:
+        return getattr(self, key, default)
+
+    def as_execution_options(self) -> dict[str, Any]:
+        """The options with which this very run could be asked for again."""
+        return {
+            "task_id": self.id,
+            "root_id": self.root_id,
+            "parent_id": self.parent_id,
+            "shadow": self.shadow,
+            "expires": self.expires,
+            "soft_time_limit": self.soft_time_limit,
+            "time_limit": self.time_limit,
+            "headers": dict(self.headers or {}),
+            "retries": self.retries,
+            "ignore_result": self.ignore_result,
+        }
+
+    def __repr__(self) -> str:
+        return f"<Context: {vars(self)!r}>"
+
+
+_Frame = tuple["Task", Context]
+_stack: ContextVar[tuple[_Frame, ...]] = ContextVar("ptemporal_tasks", default=())
+
+
+@contextmanager
+def running(task: Task, request: Context) -> Iterator[Context]:
+    """While this lasts, `task` is the current task and `task.request` is `request`."""
+    token = _stack.set((*_stack.get(), (task, request)))
+    try:
+        yield request
+    finally:
+        _stack.reset(token)
+
+
+def push(task: Task, request: Context) -> None:
+    """`running` for callers that can't use a `with`."""
+    _stack.set((*_stack.get(), (task, request)))
+
+
+def pop() -> Context | None:
+    frames = _stack.get()
+    _stack.set(frames[:-1])
+    return frames[-1][1] if frames else None
+
+
+def current_frame() -> _Frame | None:
+    """The task that runs here and its request, innermost first."""
+    frames = _stack.get()
+    return frames[-1] if frames else None
+
+
+def worker_frame() -> _Frame | None:
+    """The task that a worker runs here, past the calls that it made directly."""
+    return next((frame for frame in reversed(_stack.get()) if not frame[1].called_directly), None)
+
+
+def request_of(task: Task) -> Context | None:
+    return next((request for owner, request in reversed(_stack.get()) if owner is task), None)

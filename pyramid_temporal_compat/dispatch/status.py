@@ -1,0 +1,196 @@
+"""What the server knows of a task: its state now, and how it ended."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import datetime
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from temporalio.api.common.v1 import WorkflowExecution
+from temporalio.api.enums.v1 import PendingActivityState
+from temporalio.api.workflowservice.v1 import DeleteWorkflowExecutionRequest
+from temporalio.client import (
+    Client,
+    WorkflowExecutionDescription,
+    WorkflowExecutionStatus,
+    WorkflowFailureError,
+    WorkflowHandle,
+)
+from temporalio.common import RawValue
+from temporalio.exceptions import (
+    ApplicationError,
+    CancelledError,
+    TerminatedError,
+)
+from temporalio.service import RPCError, RPCStatusCode
+
+from .. import exceptions, states
+from ..payload import Payload
+from ..payload.converter import from_raw
+from ..worker import wire
+from .client import is_transient
+
+ERROR_PAUSE = 0.2
+"""Seconds between two tries of a wait while the server is away."""
+
+
+@dataclass(frozen=True)
+class Status:
+    """A task's state, and what goes with it."""
+
+    state: str = states.PENDING
+    result: Payload | None = None
+    error: Mapping[str, Any] | None = None
+    """How it failed, as `payload.errors` writes it."""
+    meta: Any = None
+    """What the task gave `update_state`."""
+    name: str | None = None
+    queue: str | None = None
+    retries: int = 0
+    worker: str | None = None
+    ended: datetime.datetime | None = None
+
+    @property
+    def ready(self) -> bool:
+        return self.state in states.READY_STATES or self.ended is not None
+
+
+async def status_of(client: Client, task_id: str) -> Status:
+    """The state of a task now; PENDING for one that the server does not know."""
+    handle = _handle(client, task_id)
+    try:
+        found = await handle.describe()
+    except RPCError as error:
+        if error.status is RPCStatusCode.NOT_FOUND and not _namespace_is_missing(error):
+            return Status()
+        raise
+    if found.status is WorkflowExecutionStatus.RUNNING:
+        return await _running(found, client)
+    return await _ended(handle, found)
+
+
+async def wait_for_end(client: Client, task_id: str, interval: float) -> Status:
+    """Wait until the task has ended. One that the server does not know yet is asked for every `interval` seconds."""
+    handle = _handle(client, task_id)
+    while True:
+        try:
+            with contextlib.suppress(WorkflowFailureError):
+                await handle.result()
+            return await _ended(handle, await handle.describe())
+        except RPCError as error:
+            if error.status is RPCStatusCode.NOT_FOUND and not _namespace_is_missing(error):
+                await asyncio.sleep(interval)
+            elif is_transient(error):
+                await asyncio.sleep(ERROR_PAUSE)
+            else:
+                raise
+
+
+def _handle(client: Client, task_id: str) -> WorkflowHandle[Any, Any]:
+    return client.get_workflow_handle(task_id, result_type=RawValue)
+
+
+def _namespace_is_missing(error: RPCError) -> bool:
+    return "amespace" in error.message and "not found" in error.message
+
+
+async def _running(found: WorkflowExecutionDescription, client: Client) -> Status:
+    name, queue = found.workflow_type, found.task_queue
+    info = found.raw_description
+    if not info.pending_activities:
+        # Between two runs of the activity, or before the first.
+        state = states.RETRY if found.history_length > BEFORE_FIRST_RUN else states.PENDING
+        if info.workflow_extended_info.cancel_requested_time.seconds:
+            state = states.REVOKED
+        return Status(state, name=name, queue=queue)
+    pending = info.pending_activities[0]
+    details: Mapping[str, Any] = {}
+    if pending.HasField("heartbeat_details"):
+        values = await client.data_converter.decode(pending.heartbeat_details.payloads)
+        details = values[0] if values and isinstance(values[0], Mapping) else {}
+    retries = int(details.get(wire.RETRIES, 0))
+    worker = pending.last_worker_identity or None
+    if pending.state == PendingActivityState.PENDING_ACTIVITY_STATE_STARTED:
+        state = details.get(wire.STATE) or states.STARTED
+        return Status(state, meta=details.get(wire.META), name=name, queue=queue, retries=retries, worker=worker)
+    failure = pending.last_failure.application_failure_info.type if pending.HasField("last_failure") else ""
+    error = None
+    if failure == wire.RETRY:
+        cause = await client.data_converter.decode_failure(pending.last_failure)
+        error = cause.details[0] if isinstance(cause, ApplicationError) and cause.details else None
+    state = states.RETRY if failure == wire.RETRY else states.PENDING
+    return Status(state, error=error, name=name, queue=queue, retries=retries, worker=worker)
+
+
+BEFORE_FIRST_RUN = 4
+"""Events in a history whose workflow has not yet asked for its activity."""
+
+
+async def _ended(handle: WorkflowHandle[Any, Any], found: WorkflowExecutionDescription) -> Status:
+    def status(state: str, **more: Any) -> Status:
+        return Status(state, name=found.workflow_type, queue=found.task_queue, ended=found.close_time, **more)
+
+    try:
+        payload = from_raw(await handle.result())
+    except WorkflowFailureError as failure:
+        state, error = how_it_failed(failure.cause)
+        return status(state, error=error)
+    state = payload.metadata.get(wire.ENDED_AS, b"").decode() or states.SUCCESS
+    return status(state, result=payload)
+
+
+def how_it_failed(cause: BaseException | None) -> tuple[str, Mapping[str, Any]]:
+    """The state, and the error as `payload.errors` writes it, of a workflow that did not complete."""
+    if isinstance(cause, (CancelledError, TerminatedError)):
+        reason = "revoked" if isinstance(cause, CancelledError) else "terminated"
+        return states.REVOKED, _error("TaskRevokedError", str(cause.message) or reason)
+    if isinstance(cause, ApplicationError):
+        if cause.type == wire.REVOKED:
+            return states.REVOKED, _error("TaskRevokedError", cause.message)
+        if cause.details and isinstance(cause.details[0], Mapping) and "type" in cause.details[0]:
+            return states.FAILURE, cause.details[0]
+        return states.FAILURE, _error(cause.type or "Exception", cause.message)
+    return states.FAILURE, _error("WorkerLostError", str(cause))
+
+
+def _error(name: str, message: str) -> dict[str, Any]:
+    return {"type": name, "module": exceptions.__name__, "args": [message], "message": message, "traceback": None}
+
+
+async def revoke(client: Client, task_id: str, terminate: bool) -> None:
+    """Keep a task from starting, or stop it. Of a task that has ended, or is unknown, nothing is left to do."""
+    handle = client.get_workflow_handle(task_id)
+    try:
+        if terminate or _not_begun(await handle.describe()):
+            # No worker is needed for this; one that runs the task learns of it with its next heartbeat.
+            await handle.terminate(reason="revoked")
+        else:
+            # The workflow decides: an activity that has started runs to its end, one that has not never does.
+            await handle.cancel()
+    except RPCError as error:
+        if error.status is not RPCStatusCode.NOT_FOUND or _namespace_is_missing(error):
+            raise
+
+
+def _not_begun(found: WorkflowExecutionDescription) -> bool:
+    """Whether the task is still in its start delay, with time enough that no worker can be picking it up."""
+    if found.execution_time is None or found.history_length > 1:
+        return False
+    return found.execution_time - datetime.datetime.now(datetime.timezone.utc) > START_IS_FAR
+
+
+START_IS_FAR = datetime.timedelta(seconds=5)
+
+
+async def delete(client: Client, task_id: str) -> None:
+    request = DeleteWorkflowExecutionRequest(
+        namespace=client.namespace, workflow_execution=WorkflowExecution(workflow_id=task_id)
+    )
+    try:
+        await client.workflow_service.delete_workflow_execution(request)
+    except RPCError as error:
+        if error.status is not RPCStatusCode.NOT_FOUND or _namespace_is_missing(error):
+            raise

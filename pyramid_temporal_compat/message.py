@@ -1,0 +1,122 @@
+"""The message: one request to run a task. A frozen value, and the one thing that travels.
+
+On the wire a message is two payloads. The *envelope* is JSON that every part may read: which task, which
+id, when, where. The *body* holds the arguments in the task's own serialiser; only the side that runs the
+task opens it, so the workflow that carries it neither decodes nor can be harmed by what is inside.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import datetime
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from .exceptions import InvalidTaskError
+from .payload import Payload
+
+VERSION = 1
+"""Raised when an older reader would misread a newer message; unknown keys alone do not raise it."""
+
+_MARK = "ptemporal"
+_TIMES = ("eta", "expires")
+
+
+@dataclass(frozen=True)
+class Message:
+    """What to run, under which id, with what, when and where."""
+
+    task: str
+    id: str
+    body: Payload
+    queue: str
+    eta: datetime.datetime | None = None
+    """Not before this moment (aware)."""
+    expires: datetime.datetime | None = None
+    """Not after this moment (aware): the task then ends REVOKED."""
+    priority: int | None = None
+    fairness_key: str | None = None
+    fairness_weight: float | None = None
+    retries: int = 0
+    root_id: str | None = None
+    parent_id: str | None = None
+    time_limit: float | None = None
+    soft_time_limit: float | None = None
+    heartbeat_timeout: float = 30.0
+    """Seconds after which a worker that has gone silent counts as lost."""
+    at_most_once: bool = False
+    """`acks_late=False`: a lost worker fails the task rather than running it again."""
+    ignore_result: bool = False
+    shadow: str | None = None
+    """The name for logs and the web UI, where it is not the task's."""
+    argsrepr: str = ""
+    kwargsrepr: str = ""
+    origin: str | None = None
+    serializer: str = "json"
+    compression: str | None = None
+    headers: Mapping[str, Any] = field(default_factory=dict)
+    """The application's own headers."""
+
+    @property
+    def summary(self) -> str:
+        """One line for people: the call as it was written."""
+        return f"{self.shadow or self.task}{call_repr(self.argsrepr, self.kwargsrepr)}"
+
+    def copy(self, **changes: Any) -> Message:
+        return dataclasses.replace(self, **changes)
+
+    def encode(self) -> tuple[Payload, Payload]:
+        """The envelope and the body."""
+        envelope: dict[str, Any] = {_MARK: VERSION}
+        for name, default in _ENVELOPE.items():
+            value = getattr(self, name)
+            if value != default:
+                envelope[name] = value.isoformat() if name in _TIMES else value
+        data = json.dumps(envelope, separators=(",", ":"), default=dict).encode()
+        return Payload({"encoding": b"json/plain"}, data), self.body
+
+    @classmethod
+    def decode(cls, envelope: bytes, body: Payload) -> Message:
+        """Read a message that this release or an older one wrote. What a newer one added is passed over."""
+        try:
+            found = json.loads(envelope)
+            version = found.pop(_MARK)
+        except (ValueError, AttributeError, KeyError, TypeError):
+            raise InvalidTaskError(f"not a task message: {envelope[:200]!r}") from None
+        if version > VERSION:
+            raise InvalidTaskError(
+                f"message {found.get('id')!r} has version {version}, this release reads up to {VERSION}: "
+                "upgrade the workers before the processes that send"
+            )
+        known = {name: value for name, value in found.items() if name in _ENVELOPE}
+        for name in _TIMES:
+            if name in known:
+                known[name] = datetime.datetime.fromisoformat(known[name])
+        return cls(body=body, **known)
+
+
+_ENVELOPE: dict[str, Any] = {
+    entry.name: {} if entry.name == "headers" else entry.default
+    for entry in dataclasses.fields(Message)
+    if entry.name != "body"
+}
+"""Every part of a message that the envelope carries, and the value that need not be written."""
+
+
+def call_repr(argsrepr: str, kwargsrepr: str) -> str:
+    """`(1, 2)` and `{'to': 'x'}` as `(1, 2, to='x')`, near enough to read."""
+    args = argsrepr.strip().removeprefix("(").removesuffix(")").removesuffix(",")
+    kwargs = kwargsrepr.strip()
+    if kwargs in ("", "{}"):
+        return f"({args})"
+    return f"({args}, **{kwargs})" if args else f"(**{kwargs})"
+
+
+def total_size(payloads: Sequence[Payload]) -> int:
+    """Bytes that these payloads take on the wire, metadata included."""
+    return sum(
+        len(payload.data) + sum(len(key) + len(value) for key, value in payload.metadata.items())
+        for payload in payloads
+    )

@@ -1,0 +1,235 @@
+"""Serialisers by name and content type, and the gate that decides which content is read at all."""
+
+from __future__ import annotations
+
+import pickle
+from collections.abc import Callable, Collection
+from dataclasses import dataclass
+from typing import Any
+
+from pyramid_temporal_compat.exceptions import CeleryError, ContentDisallowed, NotSerializable
+from pyramid_temporal_compat.payload import Payload, types
+from pyramid_temporal_compat.payload import compression as compressions
+from pyramid_temporal_compat.payload.types import Unreadable
+
+JSON_TYPE = "application/json"
+RAW_TYPE = "application/data"
+#: Bytes and text that no decoder touches: accepted always, as kombu does.
+TRUSTED = frozenset({RAW_TYPE, "application/text"})
+
+Encoder = Callable[[Any], Any]
+Decoder = Callable[[bytes], Any]
+
+
+class SerializerNotInstalled(CeleryError):
+    """A serialiser is asked for by a name that none has, or one whose library is not installed."""
+
+
+@dataclass(frozen=True)
+class Serializer:
+    name: str
+    content_type: str
+    content_encoding: str
+    encoder: Encoder | None
+    decoder: Decoder | None
+
+
+_by_name: dict[str, Serializer] = {}
+_by_type: dict[str, Serializer] = {}
+
+
+def register(
+    name: str,
+    encoder: Encoder | None,
+    decoder: Decoder | None,
+    content_type: str,
+    content_encoding: str = "utf-8",
+) -> None:
+    """Add a serialiser, or replace the one of this name. The encoder gives str or bytes, the decoder is given bytes."""
+    _by_name[name] = _by_type[content_type] = Serializer(name, content_type, content_encoding, encoder, decoder)
+
+
+def unregister(name: str) -> None:
+    """Remove a serialiser."""
+    serializer = find(name)
+    del _by_name[name]
+    if _by_type.get(serializer.content_type) is serializer:
+        del _by_type[serializer.content_type]
+
+
+def find(name: str) -> Serializer:
+    """The serialiser of this name or content type."""
+    serializer = _by_name.get(name) or _by_type.get(name)
+    if serializer is None:
+        raise SerializerNotInstalled(
+            f"no serializer is called {name!r}; there are {', '.join(sorted(_by_name))}. "
+            "register() it where both the callers and the workers import it"
+        )
+    return serializer
+
+
+def names() -> list[str]:
+    """The names of the serialisers that are registered."""
+    return sorted(_by_name)
+
+
+def content_types(accept: Collection[str]) -> frozenset[str]:
+    """The content types that `accept` (names, content types, or both) stands for."""
+    return frozenset(entry if "/" in entry else find(entry).content_type for entry in accept)
+
+
+def serialize(value: Any, serializer: str = "json", compression: str | None = None, name: str = "") -> Payload:
+    """`value` as a payload. `name` is what an error calls the value. Raises `NotSerializable`."""
+    chosen = find(serializer)
+    data, content_encoding = _encode(chosen, value, name)
+    if compression:
+        squeezed, method = compressions.compress(data, compression)
+        metadata = _metadata("binary/compressed", chosen.content_type, content_encoding)
+        return Payload({**metadata, "compression": method.encode()}, squeezed)
+    if chosen.content_type == JSON_TYPE:
+        return Payload(_JSON_METADATA, data)
+    encoding = "binary/plain" if chosen.content_type == RAW_TYPE else f"binary/{chosen.name}"
+    return Payload(_metadata(encoding, chosen.content_type, content_encoding), data)
+
+
+def deserialize(
+    payload: Payload,
+    accept: Collection[str],
+    setting: str = "accept_content",
+    limit: int = compressions.INFLATED_LIMIT,
+) -> Any:
+    """The payload's value, if `accept` holds its content type; `setting` is where the user can change that.
+
+    Raises `ContentDisallowed` before any decoder, even a decompressor, has seen the data.
+    """
+    if payload.encoding == "binary/null":
+        return None
+    content_type = _content_type(payload)
+    if content_type not in TRUSTED and content_type not in content_types(accept):
+        raise _disallowed(content_type, accept, setting)
+    data = payload.data
+    method = payload.metadata.get("compression")
+    if method:
+        data = compressions.decompress(data, method.decode(), limit)
+    serializer = _by_type.get(content_type)
+    if serializer is not None and serializer.decoder is not None:
+        return _decode(serializer, serializer.decoder, data)
+    content_encoding = payload.metadata.get("content-encoding", b"binary").decode()
+    return data if content_encoding == "binary" else _text(data, content_encoding)
+
+
+_JSON_METADATA = {"encoding": b"json/plain"}
+
+
+def _metadata(encoding: str, content_type: str, content_encoding: str) -> dict[str, bytes]:
+    return {
+        "encoding": encoding.encode(),
+        "content-type": content_type.encode(),
+        "content-encoding": content_encoding.encode(),
+    }
+
+
+def _content_type(payload: Payload) -> str:
+    declared = payload.metadata.get("content-type")
+    if declared is not None and payload.encoding.startswith("binary/"):
+        return declared.decode()
+    if payload.encoding == "json/plain":
+        return JSON_TYPE
+    if payload.encoding == "binary/plain":
+        return RAW_TYPE
+    hint = "; it is encrypted, and no codec here has decrypted it: set ptemporal.encryption_keys"
+    raise Unreadable(
+        f"a payload has the encoding {payload.encoding!r}, which is not one that tasks are sent with"
+        + (hint if payload.encoding == "binary/encrypted" else "")
+    )
+
+
+def _disallowed(content_type: str, accept: Collection[str], setting: str) -> ContentDisallowed:
+    came = _label(content_type)
+    accepted = ", ".join(_label(entry) for entry in sorted(content_types(accept))) or "nothing"
+    word = _by_type[content_type].name if content_type in _by_type else content_type
+    return ContentDisallowed(
+        f"refused to read {came}: only {accepted} is accepted here. "
+        f"Add {word!r} to {setting} if everyone who can write to this queue is trusted with it"
+    )
+
+
+def _label(content_type: str) -> str:
+    serializer = _by_type.get(content_type)
+    return f"{serializer.name} ({content_type})" if serializer else content_type
+
+
+def _encode(serializer: Serializer, value: Any, name: str) -> tuple[bytes, str]:
+    if serializer.encoder is None:
+        raise SerializerNotInstalled(f"serializer {serializer.name!r} can be read here, but not written: no encoder")
+    try:
+        data = types.dumps(value, name) if serializer.encoder is types.dumps else serializer.encoder(value)
+    except (NotSerializable, SerializerNotInstalled):
+        raise
+    except Exception as error:
+        raise NotSerializable(
+            f"{name or 'the value'} can't be written by the serializer {serializer.name!r}: "
+            f"{type(error).__name__}: {error}"
+        ) from error
+    if isinstance(data, str):
+        charset = "utf-8" if serializer.content_encoding == "binary" else serializer.content_encoding
+        return data.encode(charset), charset
+    return bytes(data), serializer.content_encoding
+
+
+def _decode(serializer: Serializer, decoder: Decoder, data: bytes) -> Any:
+    try:
+        return decoder(data)
+    except (Unreadable, SerializerNotInstalled):
+        raise
+    except Exception as error:
+        raise Unreadable(
+            f"{len(data)} bytes of {_label(serializer.content_type)} can't be read: {type(error).__name__}: {error}"
+        ) from error
+
+
+def _text(data: bytes, content_encoding: str) -> str:
+    try:
+        return data.decode(content_encoding)
+    except (LookupError, UnicodeDecodeError) as error:
+        raise Unreadable(f"{len(data)} bytes can't be read as {content_encoding} text: {error}") from error
+
+
+# --- those that are always there -------------------------------------------------------------------
+
+
+def _yaml() -> Any:
+    try:
+        import yaml  # optional
+    except ImportError as error:
+        raise SerializerNotInstalled("serializer 'yaml' needs PyYAML: pip install pyyaml") from error
+    return yaml
+
+
+def _msgpack() -> Any:
+    try:
+        import msgpack  # optional
+    except ImportError as error:
+        raise SerializerNotInstalled("serializer 'msgpack' needs msgpack: pip install msgpack") from error
+    return msgpack
+
+
+def _raw(value: Any) -> Any:
+    if isinstance(value, (str, bytes, bytearray, memoryview)):
+        return value
+    raise TypeError(f"it takes str or bytes, not {type(value).__name__}")
+
+
+register("json", types.dumps, types.loads, JSON_TYPE)
+register("yaml", lambda value: _yaml().safe_dump(value), lambda data: _yaml().safe_load(data), "application/x-yaml")
+register(
+    "msgpack",
+    lambda value: _msgpack().packb(value, use_bin_type=True),
+    lambda data: _msgpack().unpackb(data, raw=False),
+    "application/x-msgpack",
+    "binary",
+)
+register(
+    "pickle", lambda value: pickle.dumps(value, protocol=4), pickle.loads, "application/x-python-serialize", "binary"
+)
+register("raw", _raw, None, RAW_TYPE, "binary")

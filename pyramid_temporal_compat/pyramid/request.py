@@ -1,0 +1,105 @@
+"""A Pyramid request for a task, and the transaction around it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import transaction
+from pyramid.interfaces import IRequestFactory
+from pyramid.registry import Registry
+from pyramid.request import Request, apply_request_extensions
+from pyramid.threadlocal import RequestContext
+
+try:
+    from pyramid_retry import IRetryableError, RetryableException
+except ImportError:  # an application without it marks no errors
+
+    def is_marked_retryable(error: BaseException) -> bool:
+        return False
+
+else:
+
+    def is_marked_retryable(error: BaseException) -> bool:
+        # Not pyramid_retry's own question: that one asks about a request's attempts, and a task has its own.
+        return isinstance(error, RetryableException) or bool(IRetryableError.providedBy(error))
+
+
+class Attempt:
+    """One transaction around one call, with the request that goes with it."""
+
+    def __init__(self, request: Any, manager: Any) -> None:
+        self.request = request
+        self._manager = manager
+        self._open = True
+
+    def commit(self) -> None:
+        """Commit; a transaction that the task has doomed is aborted, as pyramid_tm does."""
+        if self._manager.isDoomed():
+            self.abort()
+            return
+        self._deactivate()
+        self._manager.commit()
+        self._open = False
+
+    def abort(self) -> None:
+        self._deactivate()
+        if self._open:
+            self._open = False
+            self._manager.abort()
+
+    def may_retry(self, error: BaseException) -> bool:
+        """Whether the data managers, or pyramid_retry, say that the same transaction may succeed next time."""
+        return bool(self._manager.get().isRetryableError(error)) or is_marked_retryable(error)
+
+    def _deactivate(self) -> None:
+        for key in ("tm.active", "tm.manager"):
+            self.request.environ.pop(key, None)
+
+
+@contextmanager
+def attempt(registry: Any | None) -> Iterator[Attempt]:
+    """A fresh request of the application, current in this thread, with `request.tm` begun.
+
+    What is not committed when the block ends is aborted. The request's finished callbacks run last.
+    """
+    request = make_request(registry or _bare_registry())
+    context = RequestContext(request)
+    context.begin()
+    try:
+        apply_request_extensions(request)
+        run = Attempt(request, begin(request))
+        try:
+            yield run
+        finally:
+            run.abort()
+    finally:
+        try:
+            if request.finished_callbacks:
+                request._process_finished_callbacks()
+        finally:
+            context.end()
+
+
+def make_request(registry: Any) -> Any:
+    """A request as the application's own factory makes them, for no URL in particular."""
+    factory = registry.queryUtility(IRequestFactory, default=Request)
+    request = factory.blank("/")
+    request.registry = registry
+    return request
+
+
+def begin(request: Any) -> Any:
+    """Begin the transaction that pyramid_tm would have begun; an application without it gets the thread's own."""
+    manager = getattr(request, "tm", None)
+    if manager is None:
+        manager = request.tm = transaction.manager
+    request.environ["tm.active"] = True
+    request.environ["tm.manager"] = manager
+    manager.begin()
+    return manager
+
+
+def _bare_registry() -> Any:
+    return Registry("pyramid_temporal_compat")

@@ -1,0 +1,25 @@
+"""Every setting, once: what it is called, where it is read, and what it does here."""
+
+from .conf import SettingIgnored, Settings
+from .connection import ConnectionSettings, connection
+from .declare import Effect, Setting, masked, masked_text
+from .ini import CrontabFields, from_pyramid, read_ini, read_sections
+from .table import SETTINGS, resolve, unsupported
+
+__all__ = [
+    "SETTINGS",
+    "ConnectionSettings",
+    "CrontabFields",
+    "Effect",
+    "Setting",
+    "SettingIgnored",
+    "Settings",
+    "connection",
+    "from_pyramid",
+    "masked",
+    "masked_text",
+    "read_ini",
+    "read_sections",
+    "resolve",
+    "unsupported",
+]

@@ -1,0 +1,177 @@
+"""Celery's settings that concern tasks, workers and schedules; `celery_parts.py` has those of brokers and stores."""
+
+from __future__ import annotations
+
+import datetime
+
+from .declare import Setting, acts, equivalent, refused
+from .values import anything, boolean, concurrency, integer, mapping, number, seconds, text, words, words_or_json
+
+ROUTE_BY_QUEUE = (
+    "Temporal has task queues and no exchanges: name the queue with `queue`, task_routes or task_default_queue."
+)
+ONE_QUEUE_TYPE = "Temporal has one type of task queue, durable and made on first use; there is nothing to choose."
+HISTORY_IS_EVENTS = "The server keeps every task's events; see them in its web UI, or with `ptemporal-compat status`."
+NO_POLLING = "A chord is one workflow that knows when its members are done; nothing polls."
+CLIENT_RETRIES = "The Temporal client repeats a call that failed for a passing reason, by itself."
+SERVER_DELAYS = "The server holds delayed tasks; a worker gets them when they are due."
+SLOTS = "A worker takes a task only when a slot is free; worker_concurrency (-c) says how many there are."
+ENCRYPTED = "Set ptemporal.encryption_keys: payloads are then encrypted and authenticated, and a forged one is refused."
+SCHEDULES = "Schedules live on the server; `ptemporal-compat beat` writes them there and ends, and keeps no file."
+RUN_BY_OTHERS = (
+    "Leave it to what runs the process (systemd, supervisor, a container), or give the command's own option."
+)
+RETENTION = "Results are kept for the namespace's retention: `temporal operator namespace update --retention`."
+LOST_RUNS_AGAIN = "A lost worker's task runs again, unless task_acks_late or the task's acks_late is false."
+RETRY_INSTEAD = "A failed run has no message to give back: have it run again with autoretry_for or self.retry()."
+
+PROCESS_LOG = "[%(asctime)s: %(levelname)s/%(processName)s] %(message)s"
+TASK_LOG = "[%(asctime)s: %(levelname)s/%(processName)s] %(task_name)s[%(task_id)s]: %(message)s"
+
+# One row a setting reads as a table; broken over lines it does not.
+# fmt: off
+# ruff: noqa: E501
+GENERAL: tuple[Setting, ...] = (
+    acts("accept_content", words, ("json",), "The content types that tasks may arrive in.", "CELERY_ACCEPT_CONTENT"),
+    acts("result_accept_content", words, None, "The content types that results may arrive in; without a value: accept_content.", "RESULT_ACCEPT_CONTENT"),
+    acts("enable_utc", boolean, True, "Keep times in UTC, rather than in local time.", "ENABLE_UTC", "CELERY_ENABLE_UTC"),
+    acts("timezone", text, None, "The time zone of schedules and of naive times; without a value: UTC.", "CELERY_TIMEZONE"),
+    acts("imports", words, (), "Modules to import when a worker starts.", "CELERY_IMPORTS"),
+    acts("include", words, (), "More modules to import when a worker starts.", "CELERY_INCLUDE"),
+)
+
+TASK: tuple[Setting, ...] = (
+    acts("task_acks_late", boolean, None, "A lost worker's tasks run again; that is so without a value too. An explicit false: they fail with WorkerLostError."),
+    equivalent("task_acks_on_failure_or_timeout", boolean, True, "Acknowledge a task that failed or ran out of time.", RETRY_INSTEAD),
+    equivalent("task_acks_on_failure", boolean, None, "Acknowledge a task that failed.", RETRY_INSTEAD),
+    equivalent("task_acks_on_timeout", boolean, None, "Acknowledge a task that ran out of time.", RETRY_INSTEAD),
+    acts("task_allow_error_cb_on_chord_header", boolean, False, "Link a chord's errback to each task of its header."),
+    acts("task_always_eager", boolean, False, "Run tasks where they are called, without a server.", "CELERY_ALWAYS_EAGER", "CELERY_TASK_ALWAYS_EAGER"),
+    acts("task_annotations", anything, None, "Change any attribute of tasks, by task name."),
+    acts("task_compression", text, None, "How arguments are compressed.", "CELERY_MESSAGE_COMPRESSION", "CELERY_COMPRESSION"),
+    acts("task_create_missing_queues", boolean, True, "Allow queues that task_queues does not name."),
+    refused("task_create_missing_queue_type", text, "classic", "The type of such a queue.", ONE_QUEUE_TYPE),
+    refused("task_create_missing_queue_exchange_type", text, None, "The exchange type of such a queue.", ONE_QUEUE_TYPE),
+    equivalent("task_default_delivery_mode", anything, 2, "Whether messages survive the broker's restart.", "Every message is stored by the server before `delay` or the commit returns."),
+    refused("task_default_exchange", text, None, "The exchange of tasks without a route.", ROUTE_BY_QUEUE),
+    refused("task_default_exchange_type", text, "direct", "The type of that exchange.", ROUTE_BY_QUEUE),
+    acts("task_default_priority", integer, None, "The priority of tasks that set none."),
+    acts("task_default_queue", text, "celery", "The queue of tasks without a route."),
+    refused("task_default_queue_type", text, "classic", "The type of that queue.", ONE_QUEUE_TYPE),
+    acts("task_default_rate_limit", text, None, "The rate limit of tasks that set none."),
+    refused("task_default_routing_key", text, None, "The routing key of tasks without a route.", ROUTE_BY_QUEUE),
+    acts("task_eager_propagates", boolean, False, "Raise an eager task's exception where it was called.", "CELERY_EAGER_PROPAGATES_EXCEPTIONS", "CELERY_EAGER_PROPAGATES"),
+    acts("task_ignore_result", boolean, False, "Keep no results."),
+    acts("task_inherit_parent_priority", boolean, False, "A task gets the priority of the task that called it."),
+    refused("task_protocol", integer, 2, "The version of Celery's message format.", "Messages have this package's own format, which carries its version; nothing is to be chosen.", "CELERY_TASK_PROTOCOL"),
+    acts("task_publish_retry", boolean, True, "Try again when a message can't be sent.", "CELERY_TASK_PUBLISH_RETRY", "CELERY_PUBLISH_RETRY"),
+    acts("task_publish_retry_policy", mapping, {"max_retries": 3, "interval_start": 0, "interval_max": 1, "interval_step": 0.2}, "How often and how soon.", "CELERY_TASK_PUBLISH_RETRY_POLICY", "CELERY_PUBLISH_RETRY_POLICY"),
+    equivalent("task_queue_max_priority", integer, None, "The highest priority of queues.", "Every queue takes priorities; Temporal's keys go from 1 to 5, and `priority` is mapped to them."),
+    acts("task_queues", words_or_json, None, "The queues that a worker serves when it is given none."),
+    equivalent("task_reject_on_worker_lost", boolean, None, "Give back a lost worker's task.", LOST_RUNS_AGAIN, "CELERY_REJECT_ON_WORKER_LOST", "CELERY_TASK_REJECT_ON_WORKER_LOST"),
+    equivalent("task_retry_on_worker_lost", boolean, False, "Retry a lost worker's task.", LOST_RUNS_AGAIN),
+    equivalent("task_remote_tracebacks", boolean, False, "Raise errors with the worker's traceback.", "`get()` always raises with the worker's traceback."),
+    acts("task_repr_maxlevels", integer, 3, "How deep arguments are shown in logs and in the UI."),
+    acts("task_routes", anything, None, "Which task goes to which queue, by name, glob, regex or function."),
+    equivalent("task_send_sent_event", boolean, False, "Send an event when a task is sent.", HISTORY_IS_EVENTS, "CELERY_SEND_TASK_SENT_EVENT", "CELERY_SEND_SENT_EVENT"),
+    acts("task_serializer", text, "json", "How arguments are serialised.", "CELERY_TASK_SERIALIZER"),
+    acts("task_soft_time_limit", seconds, None, "When SoftTimeLimitExceeded is raised inside a task.", "CELERYD_TASK_SOFT_TIME_LIMIT", "CELERYD_SOFT_TIME_LIMIT"),
+    refused("task_store_eager_result", boolean, False, "Store an eager task's result.", "An eager task has no workflow that could keep its result; use the EagerResult that the call returns."),
+    equivalent("task_store_errors_even_if_ignored", boolean, False, "Keep a task's error though its result is ignored.", "The server keeps every task's error, ignored result or not."),
+    acts("task_time_limit", seconds, None, "When a task is stopped, and fails with TimeLimitExceeded.", "CELERYD_TASK_TIME_LIMIT", "CELERYD_TIME_LIMIT"),
+    equivalent("task_track_started", boolean, False, "Report STARTED.", "STARTED is always reported.", "CELERY_TRACK_STARTED", "CELERY_TASK_TRACK_STARTED"),
+)
+
+RESULT: tuple[Setting, ...] = (
+    refused("result_backend", text, None, "Where Celery keeps results.", "Temporal keeps the results, in each task's workflow; set ptemporal.address."),
+    equivalent("result_backend_always_retry", boolean, False, "Repeat what failed at the result store.", CLIENT_RETRIES),
+    equivalent("result_backend_base_sleep_between_retries_ms", integer, 10, "The first wait before that.", CLIENT_RETRIES),
+    equivalent("result_backend_max_retries", number, float("inf"), "How often.", CLIENT_RETRIES),
+    equivalent("result_backend_max_sleep_between_retries_ms", integer, 10000, "The longest wait before that.", CLIENT_RETRIES),
+    refused("result_backend_thread_safe", boolean, None, "Share one result store between threads.", "One Temporal client serves all threads of a process; there is nothing to choose."),
+    refused("result_backend_transport_options", mapping, {}, "Options of the result store's transport.", "Temporal keeps the results, in each task's workflow; set ptemporal.address."),
+    refused("override_backends", mapping, None, "More names of result stores.", "Temporal keeps the results, in each task's workflow; set ptemporal.address."),
+    equivalent("result_cache_max", integer, -1, "How many results a client keeps in memory.", "Each AsyncResult keeps its own result once it has it.", "CELERY_MAX_CACHED_RESULTS"),
+    equivalent("result_chord_expires", seconds, None, "How long a chord's header is kept.", RETENTION),
+    equivalent("result_chord_join_timeout", seconds, 3.0, "How long to wait for a chord's members.", NO_POLLING),
+    equivalent("result_chord_retry_interval", seconds, 1.0, "How often a chord is polled.", NO_POLLING),
+    acts("result_compression", text, None, "How results are compressed."),
+    refused("result_exchange", text, "celeryresults", "The exchange of results.", ROUTE_BY_QUEUE),
+    refused("result_exchange_type", text, "direct", "The type of that exchange.", ROUTE_BY_QUEUE),
+    equivalent("result_expires", seconds, datetime.timedelta(days=1), "How long results are kept.", RETENTION, "CELERY_TASK_RESULT_EXPIRES", "CELERY_RESULT_EXPIRES"),
+    equivalent("result_extended", boolean, False, "Keep name, arguments and queue with the result.", "They are always kept: the task's workflow carries them."),
+    equivalent("result_failure_expires", seconds, None, "How long failures are kept.", RETENTION),
+    equivalent("result_persistent", boolean, None, "Whether results survive the broker's restart.", "Every result is stored by the server."),
+    acts("result_serializer", text, "json", "How results are serialised."),
+)
+
+WORKER: tuple[Setting, ...] = (
+    refused("worker_agent", text, None, "A thread that supervises the worker.", RUN_BY_OTHERS),
+    refused("worker_autoscaler", text, "celery.worker.autoscale:Autoscaler", "The class that scales the pool.", "The pool scales itself between the two numbers of `--autoscale`; there is no class to replace."),
+    equivalent("worker_cancel_long_running_tasks_on_connection_loss", boolean, False, "Stop late-acknowledged tasks when the broker is lost.", "A worker that can't reach the server for ptemporal.heartbeat_timeout loses its tasks, and they are cancelled in it."),
+    acts("worker_concurrency", concurrency, None, "How many tasks run at a time; without a value: one a processor."),
+    refused("worker_consumer", text, "celery.worker.consumer:Consumer", "The class that consumes messages.", "A Temporal worker polls the server; add interceptors to pyramid_temporal_compat.Worker instead."),
+    equivalent("worker_deduplicate_successful_tasks", boolean, False, "Don't run a redelivered task that had succeeded.", "The server starts one workflow for a task id, and runs it again only if its worker was lost."),
+    refused("worker_detect_quorum_queues", boolean, True, "Look for RabbitMQ's quorum queues.", ONE_QUEUE_TYPE),
+    acts("worker_direct", boolean, False, "Serve a queue of the worker's own too, called after its node name.", "CELERY_WORKER_DIRECT"),
+    equivalent("worker_disable_prefetch", boolean, False, "Take no task before a process is free.", SLOTS),
+    acts("worker_disable_rate_limits", boolean, False, "Take no account of rate limits.", "CELERY_DISABLE_RATE_LIMITS"),
+    equivalent("worker_enable_prefetch_count_reduction", boolean, True, "Prefetch less after the connection was lost.", SLOTS),
+    acts("worker_enable_remote_control", boolean, True, "Answer control and inspect calls.", "CELERY_ENABLE_REMOTE_CONTROL"),
+    equivalent("worker_enable_soft_shutdown_on_idle", boolean, False, "Wait at shutdown though no task runs.", SERVER_DELAYS),
+    equivalent("worker_eta_task_limit", integer, None, "How many delayed tasks a worker holds.", SERVER_DELAYS),
+    acts("worker_hijack_root_logger", boolean, True, "Set up the root logger; with an ini file its own logging sections are used."),
+    acts("worker_log_color", boolean, None, "Log in colours; without a value: on a terminal."),
+    acts("worker_log_datefmt", text, None, "The form of dates in the log."),
+    acts("worker_log_format", text, PROCESS_LOG, "The form of log lines.", "CELERYD_LOG_FORMAT", "CELERY_WORKER_LOG_FORMAT"),
+    equivalent("worker_lost_wait", seconds, 10.0, "How long to wait for a dead process's result.", "A dead process's task is known at once, and runs again.", "CELERYD_WORKER_LOST_WAIT"),
+    acts("worker_max_memory_per_child", integer, None, "The memory in KiB after which a process is replaced."),
+    acts("worker_max_tasks_per_child", integer, None, "How many tasks a process runs before it is replaced."),
+    acts("worker_pool", text, "prefork", "How tasks run side by side: prefork, threads or solo."),
+    equivalent("worker_pool_putlocks", boolean, True, "Give the pool no more than it can run.", SLOTS),
+    refused("worker_pool_restarts", boolean, False, "Allow the pool_restart control command.", "Restart the worker: its tasks finish or run again elsewhere, and none is lost."),
+    acts("worker_pool_start_method", text, "fork", "How processes are started."),
+    equivalent("worker_prefetch_multiplier", integer, 4, "How many messages to prefetch for each process.", SLOTS),
+    acts("worker_proc_alive_timeout", seconds, 4.0, "How long a new process may take to start."),
+    acts("worker_redirect_stdouts", boolean, True, "Log what tasks print.", "CELERY_REDIRECT_STDOUTS", "CELERYD_REDIRECT_STDOUTS"),
+    acts("worker_redirect_stdouts_level", text, "WARNING", "The level to log it at.", "CELERY_REDIRECT_STDOUTS_LEVEL", "CELERYD_REDIRECT_STDOUTS_LEVEL"),
+    equivalent("worker_send_task_events", boolean, False, "Send events about tasks.", HISTORY_IS_EVENTS, "CELERY_SEND_EVENTS"),
+    equivalent("worker_soft_shutdown_timeout", seconds, 0.0, "How long tasks may go on before a cold shutdown.", "Set ptemporal.graceful_timeout, or `--graceful-timeout`."),
+    equivalent("worker_state_db", text, None, "The file that remembers revoked tasks.", "The server remembers them; no worker has a file."),
+    acts("worker_task_log_datefmt", text, None, "The form of dates in tasks' log lines."),
+    acts("worker_task_log_format", text, TASK_LOG, "The form of tasks' log lines.", "CELERYD_TASK_LOG_FORMAT", "CELERY_WORKER_TASK_LOG_FORMAT"),
+    refused("worker_timer", text, None, "The class that keeps time.", SERVER_DELAYS),
+    equivalent("worker_timer_precision", seconds, 1.0, "How exactly delayed tasks start.", SERVER_DELAYS),
+)
+
+BEAT: tuple[Setting, ...] = (
+    acts("beat_cron_starting_deadline", integer, None, "How many seconds late a missed run is still started."),
+    refused("beat_enable_remote_control", boolean, False, "Let beat answer control calls.", SCHEDULES),
+    refused("beat_remote_control_max_tick_age", seconds, None, "When beat counts as stuck.", SCHEDULES),
+    equivalent("beat_max_loop_interval", seconds, 0, "How long beat sleeps between two looks.", SCHEDULES),
+    acts("beat_schedule", mapping, {}, "The periodic tasks."),
+    equivalent("beat_schedule_filename", text, "celerybeat-schedule", "The file that remembers the last runs.", SCHEDULES),
+    refused("beat_scheduler", text, "celery.beat:PersistentScheduler", "The class that keeps the schedule.", SCHEDULES),
+    equivalent("beat_sync_every", integer, 0, "How often that file is written.", SCHEDULES),
+)
+
+SECURITY: tuple[Setting, ...] = (
+    equivalent("security_cert_store", text, None, "The certificates that messages may be signed with.", ENCRYPTED),
+    equivalent("security_certificate", text, None, "The certificate that messages are signed with.", ENCRYPTED),
+    equivalent("security_digest", text, "sha256", "The digest of signatures.", ENCRYPTED),
+    equivalent("security_key", text, None, "The key that messages are signed with.", ENCRYPTED),
+    equivalent("security_key_password", text, None, "That key's password.", ENCRYPTED),
+)
+
+DAEMON: tuple[Setting, ...] = tuple(
+    refused(f"{program}_{name}", text, None, f"{program.title()}: {help}", RUN_BY_OTHERS)
+    for program in ("worker", "beat", "events")
+    for name, help in (
+        ("logfile", "the file to log to."),
+        ("pidfile", "the file that holds the process id."),
+        ("uid", "the user to run as."),
+        ("gid", "the group to run as."),
+        ("umask", "the mask of new files."),
+        ("executable", "the Python to run."),
+    )
+)

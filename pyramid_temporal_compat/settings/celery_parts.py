@@ -1,0 +1,175 @@
+"""Celery's settings of brokers, events and result stores: Temporal stands for all of these."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from .declare import Setting, equivalent, refused
+from .values import anything, boolean, integer, mapping, number, seconds, text, words
+
+BROKER = "Temporal is the broker: set ptemporal.address (and ptemporal.namespace, ptemporal.api_key, ptemporal.tls)."
+RECONNECTS = "The Temporal client connects when it is first used and reconnects by itself; ptemporal.connect_timeout bounds one attempt."
+ONE_CONNECTION = "A process has one connection, which carries all its calls at once; there is no pool to bound."
+CONTROL = "Control and inspect calls go over Temporal, which needs no queues of their own for them."
+EVENTS = (
+    "No event messages are sent: the server keeps every task's events; see its web UI, or `ptemporal-compat status`."
+)
+
+# One row a setting reads as a table; broken over lines it does not.
+# fmt: off
+# ruff: noqa: E501
+BROKERS: tuple[Setting, ...] = (
+    refused("broker_url", text, None, "Where Celery's broker is.", BROKER),
+    refused("broker_read_url", text, None, "The broker to consume from.", BROKER),
+    refused("broker_write_url", text, None, "The broker to publish to.", BROKER),
+    refused("broker_host", text, None, "The broker's host.", BROKER),
+    refused("broker_port", integer, None, "The broker's port.", BROKER),
+    refused("broker_user", text, None, "The broker's user.", BROKER),
+    refused("broker_password", text, None, "The broker's password.", BROKER, secret=True),
+    refused("broker_vhost", text, None, "The broker's virtual host.", BROKER),
+    refused("broker_login_method", text, None, "How to log in to the broker.", BROKER),
+    refused("broker_transport", text, None, "The broker's transport.", BROKER),
+    refused("broker_transport_options", mapping, {}, "The transport's options.", BROKER + " For visibility_timeout there is ptemporal.heartbeat_timeout."),
+    refused("broker_failover_strategy", text, None, "How to choose among brokers.", BROKER),
+    refused("broker_native_delayed_delivery_queue_type", text, "quorum", "The queues for delayed messages.", "The server holds delayed tasks; there are no queues for them."),
+    refused("broker_use_ssl", anything, False, "Use TLS to the broker.", "Set ptemporal.tls and ptemporal.tls_ca_file, tls_cert_file and tls_key_file."),
+    equivalent("broker_connection_timeout", seconds, 4, "How long a connection may take.", RECONNECTS),
+    equivalent("broker_connection_retry", boolean, True, "Reconnect when the connection is lost.", RECONNECTS),
+    equivalent("broker_connection_retry_on_startup", boolean, None, "Try again at start.", RECONNECTS),
+    equivalent("broker_connection_max_retries", integer, 100, "How often.", RECONNECTS),
+    equivalent("broker_channel_error_retry", boolean, False, "Reconnect on a channel's error.", RECONNECTS),
+    equivalent("broker_heartbeat", integer, 120, "How often the connection is probed.", RECONNECTS),
+    equivalent("broker_heartbeat_checkrate", number, 3.0, "How often the probes are checked.", RECONNECTS),
+    equivalent("broker_pool_limit", integer, 10, "How many connections.", ONE_CONNECTION),
+    equivalent("broker_pool_acquire_timeout", seconds, None, "How long to wait for one of them.", ONE_CONNECTION),
+    refused("control_exchange", text, "celery", "The exchange of control calls.", CONTROL),
+    refused("control_queue_durable", boolean, False, "Whether their queues are durable.", CONTROL),
+    refused("control_queue_exclusive", boolean, True, "Whether their queues are exclusive.", CONTROL),
+    refused("control_queue_expires", seconds, 10.0, "When their queues end.", CONTROL),
+    refused("control_queue_ttl", seconds, 300.0, "When their messages end.", CONTROL),
+    refused("event_exchange", text, "celeryev", "The exchange of events.", EVENTS),
+    refused("event_queue_durable", boolean, False, "Whether their queues are durable.", EVENTS),
+    refused("event_queue_exclusive", boolean, True, "Whether their queues are exclusive.", EVENTS),
+    refused("event_queue_expires", seconds, 60.0, "When their queues end.", EVENTS),
+    refused("event_queue_prefix", text, "celeryev", "How their queues are called.", EVENTS),
+    refused("event_queue_ttl", seconds, 5.0, "When they end.", EVENTS),
+    refused("event_serializer", text, "json", "How they are serialised.", EVENTS),
+)
+
+# fmt: on
+
+
+def _store(title: str, prefix: str, *rows: tuple[Any, ...]) -> tuple[Setting, ...]:
+    """The settings of one result store: they differ in name and default, and one sentence is true of all."""
+    sentence = f"Temporal keeps the results, in each task's workflow; {title} is not used, and ptemporal.address is the one to set."
+    return tuple(
+        refused(
+            f"{prefix}_{name}",
+            kind,
+            default,
+            f"{title}: {name.replace('_', ' ')}.",
+            sentence,
+            *old,
+            secret="password" in name,
+        )
+        for name, kind, default, *old in rows
+    )
+
+
+STORES: tuple[Setting, ...] = (
+    *_store("ArangoDB", "arangodb", ("backend_settings", mapping, None)),
+    *_store(
+        "Azure Block Blob",
+        "azureblockblob",
+        ("base_path", text, ""),
+        ("connection_timeout", integer, 20),
+        ("container_name", text, "celery"),
+        ("read_timeout", integer, 120),
+        ("retry_increment_base", integer, 2),
+        ("retry_initial_backoff_sec", integer, 2),
+        ("retry_max_attempts", integer, 3),
+    ),
+    *_store("The cache", "cache", ("backend", text, None), ("backend_options", mapping, {})),
+    *_store(
+        "Cassandra",
+        "cassandra",
+        ("auth_kwargs", anything, None),
+        ("auth_provider", text, None),
+        ("bundle_path", text, None),
+        ("entry_ttl", number, None),
+        ("keyspace", text, None),
+        ("options", mapping, {}),
+        ("port", text, None),
+        ("read_consistency", text, None),
+        ("secure_bundle_path", text, None),
+        ("servers", words, None),
+        ("table", text, None, "CASSANDRA_TABLE", "CASSANDRA_COLUMN_FAMILY"),
+        ("write_consistency", text, None),
+    ),
+    *_store(
+        "Cosmos DB",
+        "cosmosdbsql",
+        ("collection_name", text, "celerycol"),
+        ("consistency_level", text, "Session"),
+        ("database_name", text, "celerydb"),
+        ("max_retry_attempts", integer, 9),
+        ("max_retry_wait_time", integer, 30),
+    ),
+    *_store("Couchbase", "couchbase", ("backend_settings", mapping, None)),
+    *_store(
+        "SQLAlchemy",
+        "database",
+        ("create_tables_at_setup", boolean, True),
+        ("engine_callback", anything, None),
+        ("engine_options", mapping, {"pool_pre_ping": True, "pool_recycle": 3600}, "CELERY_RESULT_ENGINE_OPTIONS"),
+        ("short_lived_sessions", boolean, False, "CELERY_RESULT_DB_SHORT_LIVED_SESSIONS"),
+        ("table_names", mapping, None, "CELERY_RESULT_DB_TABLENAMES", "CELERY_RESULT_DB_TABLE_NAMES"),
+        ("table_schemas", mapping, None),
+        ("url", text, None, "CELERY_RESULT_DBURI"),
+    ),
+    *_store(
+        "Elasticsearch",
+        "elasticsearch",
+        ("max_retries", integer, None),
+        ("retry_on_timeout", boolean, None),
+        ("save_meta_as_text", boolean, True),
+        ("timeout", number, None),
+    ),
+    *_store(
+        "Google Cloud Storage",
+        "gcs",
+        ("base_path", text, ""),
+        ("bucket", text, None),
+        ("project", text, None),
+        ("ttl", number, 0),
+    ),
+    *_store("MongoDB", "mongodb", ("backend_settings", mapping, None)),
+    *_store(
+        "Redis",
+        "redis",
+        ("backend_credential_provider", anything, None),
+        ("backend_health_check_interval", integer, None),
+        ("backend_use_ssl", mapping, None),
+        ("client_name", text, None),
+        ("db", integer, None),
+        ("host", text, None),
+        ("max_connections", integer, None),
+        ("password", text, None),
+        ("port", integer, None),
+        ("retry_on_timeout", boolean, False),
+        ("socket_connect_timeout", number, None),
+        ("socket_keepalive", boolean, False),
+        ("socket_timeout", number, 120.0),
+        ("username", text, None),
+    ),
+    *_store(
+        "S3",
+        "s3",
+        ("access_key_id", text, None),
+        ("base_path", text, None),
+        ("bucket", text, None),
+        ("endpoint_url", text, None),
+        ("region", text, None),
+        ("secret_access_key", text, None),
+    ),
+)

@@ -1,0 +1,142 @@
+"""Where the Temporal server is, and how to be let in: from the settings, the environment and a profile."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Any
+
+from ..exceptions import ImproperlyConfigured
+from .conf import Settings
+from .table import SETTINGS
+
+if TYPE_CHECKING:
+    from temporalio.envconfig import ClientConfigProfile
+
+# What a profile calls each of our settings, for those that a profile has.
+TLS_FIELDS = {
+    "ptemporal.tls_server_name": "server_name",
+    "ptemporal.tls_ca_file": "server_root_ca_cert",
+    "ptemporal.tls_cert_file": "client_cert",
+    "ptemporal.tls_key_file": "client_private_key",
+}
+FIELDS = ("ptemporal.address", "ptemporal.namespace", "ptemporal.api_key", "ptemporal.tls", *TLS_FIELDS)
+
+
+@dataclass(frozen=True)
+class ConnectionSettings:
+    """All that a Temporal client needs to connect; `sources` says for each setting where its value is from."""
+
+    address: str
+    namespace: str
+    api_key: str | None = field(default=None, repr=False)
+    tls: bool = False
+    tls_server_name: str | None = None
+    tls_ca: bytes | None = field(default=None, repr=False)
+    tls_cert: bytes | None = field(default=None, repr=False)
+    tls_key: bytes | None = field(default=None, repr=False)
+    grpc_meta: Mapping[str, str] = field(default_factory=dict, repr=False)
+    identity: str | None = None
+    connect_timeout: float = 10.0
+    sources: Mapping[str, str] = field(default_factory=dict, compare=False)
+
+
+def connection(settings: Settings, environ: Mapping[str, str] | None = None) -> ConnectionSettings:
+    """The connection that `settings`, the `TEMPORAL_*` environment and a profile ask for.
+
+    Highest first: code, environment, ini and configuration object, profile, defaults. The environment overrides
+    files because that is what it is for, and because temporalio and Pyramid have it so; code overrides it because
+    a test or a program that names a server means that one.
+    """
+    environ = os.environ if environ is None else environ
+    layers = [("code", _written(settings, "code")), *_profiles(settings, environ)]
+    layers.insert(2, ("settings", _written(settings, "ini", "config_from_object", "add_defaults")))
+    found: dict[str, Any] = {name: SETTINGS[name].default for name in FIELDS}
+    sources = dict.fromkeys(FIELDS, "default")
+    meta: dict[str, str] = {}
+    for source, values in reversed(layers):
+        meta.update(values.pop("grpc_meta", None) or {})
+        for name, value in values.items():
+            found[name] = (
+                SETTINGS[name].parse(value, f"{name} (from the {source})") if isinstance(value, str) else value
+            )
+            sources[name] = settings.origin(name) or source if source == "settings" else source
+    tls = found["ptemporal.tls"]
+    certificates = {name: found[name] for name in TLS_FIELDS if found[name]}
+    if bool(found["ptemporal.tls_cert_file"]) != bool(found["ptemporal.tls_key_file"]):
+        raise ImproperlyConfigured("a client certificate needs both ptemporal.tls_cert_file and ptemporal.tls_key_file")
+    return ConnectionSettings(
+        address=found["ptemporal.address"],
+        namespace=found["ptemporal.namespace"],
+        api_key=found["ptemporal.api_key"],
+        tls=bool(certificates or found["ptemporal.api_key"]) if tls is None else tls,
+        tls_server_name=found["ptemporal.tls_server_name"],
+        tls_ca=_content("ptemporal.tls_ca_file", found),
+        tls_cert=_content("ptemporal.tls_cert_file", found),
+        tls_key=_content("ptemporal.tls_key_file", found),
+        grpc_meta=MappingProxyType(meta),
+        identity=settings["ptemporal.identity"],
+        connect_timeout=settings["ptemporal.connect_timeout"],
+        sources=MappingProxyType(sources),
+    )
+
+
+def _written(settings: Settings, *origins: str) -> dict[str, Any]:
+    return {name: settings[name] for name in FIELDS if settings.origin(name) in origins and settings[name] is not None}
+
+
+def _profiles(settings: Settings, environ: Mapping[str, str]) -> list[tuple[str, dict[str, Any]]]:
+    """What the environment says, and what the profile says."""
+    # temporalio costs a third of a second to import, and only a process that is about to connect needs it.
+    from temporalio.envconfig import ClientConfigProfile
+
+    variables = {name: value for name, value in environ.items() if name.startswith("TEMPORAL_") and value}
+    profile = _choice(settings, "ptemporal.profile", variables.pop("TEMPORAL_PROFILE", None))
+    file = _choice(settings, "ptemporal.config_file", variables.pop("TEMPORAL_CONFIG_FILE", None))
+    if file and not Path(file).is_file():
+        raise ImproperlyConfigured(f"the Temporal configuration file {file!r} (ptemporal.config_file) does not exist")
+    try:
+        from_environment = ClientConfigProfile.load(disable_file=True, override_env_vars=variables)
+        from_file = ClientConfigProfile.load(profile, config_source=Path(file) if file else None, disable_env=True)
+    except RuntimeError as error:
+        reason = " ".join(str(error).split())
+        raise ImproperlyConfigured(f"the Temporal profile {profile or 'default'!r} can't be read: {reason}") from None
+    return [("environment", _fields(from_environment)), ("profile", _fields(from_file))]
+
+
+def _choice(settings: Settings, name: str, variable: str | None) -> str | None:
+    value: str | None = settings[name]
+    return value if settings.origin(name) == "code" else variable or value
+
+
+def _fields(profile: ClientConfigProfile) -> dict[str, Any]:
+    tls = profile.tls
+    values: dict[str, Any] = {
+        "ptemporal.address": profile.address,
+        "ptemporal.namespace": profile.namespace,
+        "ptemporal.api_key": profile.api_key,
+        # A profile that only has a TLS section wants TLS, unless the section says that it is disabled.
+        "ptemporal.tls": None if tls is None else not tls.disabled,
+        **{name: _source(getattr(tls, attribute, None), name) for name, attribute in TLS_FIELDS.items()},
+        "grpc_meta": dict(profile.grpc_meta),
+    }
+    return {name: value for name, value in values.items() if value is not None}
+
+
+def _source(value: Any, name: str) -> Any:
+    # A text in a profile is the certificate itself; in our settings it is the path of a file.
+    return value.encode() if isinstance(value, str) and name.endswith("_file") else value
+
+
+def _content(name: str, found: Mapping[str, Any]) -> bytes | None:
+    """A certificate or a key: from its file, or as a profile carries it."""
+    value = found[name]
+    if value is None or isinstance(value, bytes):
+        return value
+    try:
+        return Path(value).read_bytes()
+    except OSError as error:
+        raise ImproperlyConfigured(f"{name} = {os.fspath(value)!r} can't be read: {error.strerror}") from None

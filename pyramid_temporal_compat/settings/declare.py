@@ -1,0 +1,130 @@
+"""How a setting is declared: what it is called, what it takes, and what it does here."""
+
+from __future__ import annotations
+
+import enum
+import json
+import re
+from dataclasses import dataclass
+from typing import Any
+
+from ..exceptions import ImproperlyConfigured
+from .values import Kind
+
+MASK = "*" * 8
+# The names that Celery's own report hides, so that an application's own secrets are hidden here too.
+SECRET_NAME = re.compile("API|TOKEN|KEY|SECRET|PASS|PROFANITIES_LIST|SIGNATURE|DATABASE|BEAT_DBURI", re.IGNORECASE)
+USER_AND_PASSWORD = re.compile("://.*@", re.DOTALL)
+SECRET_WORD = re.compile(r"((?:sig|accountkey|sharedaccesssignature|password|token|secret)=)[^&;#\s]+", re.IGNORECASE)
+
+# Where Celery 3's names were regular; the others are declared with the setting.
+OLD_PREFIXES = {
+    "task_": "CELERY_",
+    "worker_": "CELERYD_",
+    "beat_": "CELERYBEAT_",
+    "arangodb_": "CELERY_ARANGODB_",
+    "cache_": "CELERY_CACHE_",
+    "couchbase_": "CELERY_COUCHBASE_",
+    "elasticsearch_": "CELERY_ELASTICSEARCH_",
+    "event_": "CELERY_EVENT_",
+    "mongodb_": "CELERY_MONGODB_",
+    "redis_": "CELERY_REDIS_",
+    "result_": "CELERY_RESULT_",
+    "security_": "CELERY_SECURITY_",
+}
+
+
+class Effect(enum.Enum):
+    """What setting it does here."""
+
+    ACTS = "acts"
+    EQUIVALENT = "equivalent"
+    REFUSED = "refused"
+
+
+@dataclass(frozen=True)
+class Setting:
+    """One setting. `sentence` says, where it does not act, what stands for it here or what to use instead."""
+
+    name: str
+    kind: Kind
+    default: Any
+    help: str
+    celery: str | None = None
+    effect: Effect = Effect.ACTS
+    sentence: str = ""
+    old: tuple[str, ...] = ()
+    secret: bool = False
+
+    def shown(self, value: Any) -> Any:
+        """`value` as it may be shown."""
+        if self.celery == self.name:
+            return MASK if self.secret and value is not None else masked(self.name, value)
+        # Ours say themselves whether they are secret: the path of a key file is not.
+        return MASK if self.secret and value else masked("", value)
+
+    def parse(self, value: Any, key: str | None = None) -> Any:
+        """Read `value`, which the user wrote under `key`; an error names both and says what is taken."""
+        try:
+            return self.kind.parse(value)
+        except (ValueError, OverflowError) as error:
+            shown = MASK if self.secret else repr(value)
+            reason = f" ({error})" if isinstance(error, json.JSONDecodeError) else ""
+            raise ImproperlyConfigured(
+                f"{key or self.name} = {shown} can't be read{reason}: it takes {self.kind.takes}"
+            ) from None
+
+
+def old_names(name: str, declared: tuple[str, ...]) -> tuple[str, ...]:
+    """The uppercase names of `name`: those declared with it, else the regular one."""
+    if declared:
+        return declared
+    for prefix, old in OLD_PREFIXES.items():
+        if name.startswith(prefix):
+            return (old + name[len(prefix) :].upper(),)
+    return (name.upper(),)
+
+
+def _celery(
+    effect: Effect, name: str, kind: Kind, default: Any, help: str, sentence: str, old: tuple[str, ...], secret: bool
+) -> Setting:
+    return Setting(name, kind, default, help, name, effect, sentence, old_names(name, old), secret)
+
+
+def acts(name: str, kind: Kind, default: Any, help: str, *old: str) -> Setting:
+    """A Celery setting that does here what it does there."""
+    return _celery(Effect.ACTS, name, kind, default, help, "", old, False)
+
+
+def equivalent(name: str, kind: Kind, default: Any, help: str, sentence: str, *old: str) -> Setting:
+    """A Celery setting whose purpose is met here in another way."""
+    return _celery(Effect.EQUIVALENT, name, kind, default, help, sentence, old, False)
+
+
+def refused(name: str, kind: Kind, default: Any, help: str, sentence: str, *old: str, secret: bool = False) -> Setting:
+    """A Celery setting that has no meaning here."""
+    return _celery(Effect.REFUSED, name, kind, default, help, sentence, old, secret)
+
+
+def own(name: str, kind: Kind, default: Any, help: str, *, celery: str | None = None, secret: bool = False) -> Setting:
+    """A setting of ours; `celery` is the Celery setting nearest in meaning."""
+    return Setting(f"ptemporal.{name}", kind, default, help, celery, secret=secret)
+
+
+def masked(key: str, value: Any) -> Any:
+    """`value` as it may be shown: passwords, keys and the secrets within URLs are hidden."""
+    if value is None or isinstance(value, bool):
+        return value
+    if isinstance(value, dict):
+        return {name: masked(str(name), entry) for name, entry in value.items()}
+    if SECRET_NAME.search(key):
+        return MASK
+    if type(value) in (list, tuple):
+        return type(value)(masked(key, entry) for entry in value)
+    return masked_text(value) if isinstance(value, str) else value
+
+
+def masked_text(value: str) -> str:
+    """`value` with any password in it hidden, as in a URL or a connection string."""
+    # A password may hold the very characters that should end it: all up to the last @ is hidden, host or not.
+    return SECRET_WORD.sub(rf"\g<1>{MASK}", USER_AND_PASSWORD.sub(f"://{MASK}@", value))

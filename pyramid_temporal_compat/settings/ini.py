@@ -1,0 +1,210 @@
+"""Settings in ini files: `ptemporal.*` and `celery.*` keys, and the sections that pyramid_celery reads."""
+
+from __future__ import annotations
+
+import configparser
+import datetime
+import difflib
+import json
+import os
+import re
+import warnings
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from ..exceptions import CeleryWarning, ImproperlyConfigured
+from .table import SETTINGS, celery_name, resolve, unknown
+from .values import boolean, text
+
+Sections = Mapping[str, Mapping[str, str]]
+BEAT_KEYS = frozenset({"task", "schedule", "args", "kwargs", "options", "relative", "enabled"})
+SECTION = re.compile(r"celery$|celery:|celerybeat:|celeryroutes?$|celeryroute:")
+
+
+@dataclass(frozen=True)
+class CrontabFields:
+    """The fields of a crontab as an ini file has them; `schedules.py` makes the schedule of them."""
+
+    minute: str | int = "*"
+    hour: str | int = "*"
+    day_of_week: str | int = "*"
+    day_of_month: str | int = "*"
+    month_of_year: str | int = "*"
+
+
+def read_ini(path: str | os.PathLike[str], app: str = "main") -> dict[str, Any]:
+    """The settings that the ini file at `path` holds, in `[app:NAME]` and in Celery's sections."""
+    sections = read_sections(path)
+    return from_pyramid(sections.get(f"app:{app}") or sections.get(app) or {}, sections)
+
+
+def read_sections(path: str | os.PathLike[str]) -> dict[str, dict[str, str]]:
+    """The sections of an ini file that may hold settings, with `%(here)s` and `%(ENV_NAME)s` replaced."""
+    file = Path(path)
+    given = {"here": str(file.resolve().parent), "__file__": str(file.resolve())}
+    given.update({f"ENV_{name}": value for name, value in os.environ.items()})
+    parser = configparser.ConfigParser(defaults={name: value.replace("%", "%%") for name, value in given.items()})
+    # Task names keep their case in [celeryroutes].
+    parser.optionxform = str  # type: ignore[assignment,method-assign]
+    try:
+        with file.open(encoding="utf-8") as stream:
+            parser.read_file(stream)
+        return {
+            section: _options(parser, section, given)
+            for section in parser.sections()
+            if SECTION.match(section) or _is_application(section)
+        }
+    except OSError as error:
+        raise ImproperlyConfigured(f"the ini file {os.fspath(path)!r} can't be read: {error.strerror}") from None
+    except (configparser.Error, UnicodeDecodeError) as error:
+        reason = " ".join(str(error).split())
+        raise ImproperlyConfigured(f"the ini file {os.fspath(path)!r} can't be read: {reason}") from None
+
+
+def from_pyramid(settings: Mapping[str, Any], sections: Sections | None = None) -> dict[str, Any]:
+    """The settings among a registry's `settings`, and in the `sections` of its ini file; the former win.
+
+    An empty value counts as none.
+    """
+    found: dict[str, Any] = {}
+    for section, values in (sections or {}).items():
+        _take_section(found, section, values)
+    if found.get("use_celeryconfig"):
+        # As in pyramid_celery: the module is then the configuration, and the sections are not.
+        found = {"use_celeryconfig": True}
+    for key, value in settings.items():
+        if not isinstance(key, str) or not key.lower().startswith(("ptemporal.", "celery.")):
+            continue
+        name = resolve(key)
+        if name is not None and value not in ("", None):
+            found[name] = read_value(name, key, value)
+    return found
+
+
+def read_value(name: str, key: str, value: Any) -> Any:
+    """The value of the setting `name`, which stands under `key` in a file."""
+    # A program that makes the settings itself may give them any value that `app.conf` takes.
+    if not isinstance(value, str) and not name.startswith("ptemporal."):
+        return value
+    read = SETTINGS[name].parse(value, key)
+    if name == "beat_schedule":
+        return {entry: _beat_entry(f"{key}: {entry}", fields) for entry, fields in read.items()}
+    return read
+
+
+def _is_application(section: str) -> bool:
+    return section == "main" or section.startswith("app:")
+
+
+def _options(parser: configparser.ConfigParser, section: str, given: Mapping[str, str]) -> dict[str, str]:
+    """A section's options. What [DEFAULT] gives to all sections is the application's, and no setting of Celery's."""
+    defaults = parser.defaults()
+    return {
+        key: parser.get(section, key)
+        for key in parser.options(section)
+        if key not in given and (_is_application(section) or parser.get(section, key, raw=True) != defaults.get(key))
+    }
+
+
+def _take_section(found: dict[str, Any], section: str, values: Mapping[str, str]) -> None:
+    """Add to `found` what a section of Celery's says."""
+    kind, _, name = section.partition(":")
+    if section == "celery":
+        _take_celery(found, values)
+    elif kind == "celery":
+        _take_options(found, section, name, values)
+    elif kind == "celerybeat" and name:
+        found.setdefault("beat_schedule", {})[name] = _beat_entry(f"[{section}]", _beat_fields(section, values))
+    elif kind == "celeryroute" and name:
+        found.setdefault("task_routes", {})[name] = _route(section, values)
+    elif section == "celeryroutes":
+        routes = found.setdefault("task_routes", {})
+        routes.update({pattern: _json_or_text(section, pattern, value) for pattern, value in values.items()})
+
+
+def _take_celery(found: dict[str, Any], values: Mapping[str, str]) -> None:
+    for key, value in values.items():
+        if key.lower() == "use_celeryconfig":
+            found["use_celeryconfig"] = _checked(boolean.parse, "[celery]", key, value, boolean.takes)
+        elif name := celery_name(key):
+            if value.strip():
+                found[name] = read_value(name, f"[celery] {key}", value)
+        else:
+            # Celery lets an application keep keys of its own here; one that looks like a slip is pointed out.
+            if near := difflib.get_close_matches(key.lower(), SETTINGS, n=1, cutoff=0.85):
+                warnings.warn(f"[celery] has {key!r}, which is no setting; did you mean {near[0]!r}?", CeleryWarning, 2)
+            found[key] = value
+
+
+def _take_options(found: dict[str, Any], section: str, name: str, values: Mapping[str, str]) -> None:
+    """`[celery:broker_transport_options]`: a section that is the value of a setting."""
+    setting = celery_name(name)
+    if setting is None:
+        raise unknown(f"[{section}]", (f"[celery:{known}]" for known in SETTINGS))
+    found[setting] = {key: _json_or_text(section, key, value) for key, value in values.items()}
+
+
+def _beat_fields(section: str, values: Mapping[str, str]) -> dict[str, Any]:
+    fields: dict[str, Any] = {}
+    for key, value in values.items():
+        if key in ("task", "type"):
+            fields[key] = _checked(text.parse, f"[{section}]", key, value, text.takes)
+        else:
+            fields[key] = _checked(json.loads, f"[{section}]", key, value, "JSON")
+    if "type" in fields and "schedule" in fields:
+        fields["schedule"] = {fields.pop("type"): fields["schedule"]}
+    return fields
+
+
+def _beat_entry(where: str, entry: Any) -> dict[str, Any]:
+    """A periodic task from a file: its `schedule` becomes seconds, a timedelta, or the fields of a crontab."""
+    if not isinstance(entry, dict) or not isinstance(entry.get("task"), str) or "schedule" not in entry:
+        raise ImproperlyConfigured(f"{where} = {entry!r}: a periodic task needs a task and a schedule (and its type)")
+    if more := sorted(set(entry) - BEAT_KEYS):
+        near = difflib.get_close_matches(more[0], BEAT_KEYS, n=1, cutoff=0.0)
+        raise ImproperlyConfigured(f"{where} has {more[0]!r}; the nearest that a periodic task takes is {near[0]!r}")
+    return {**entry, "schedule": _schedule(where, entry["schedule"])}
+
+
+def _schedule(where: str, schedule: Any) -> Any:
+    if isinstance(schedule, (int, float)) and not isinstance(schedule, bool) and schedule > 0:
+        return schedule
+    if isinstance(schedule, dict) and len(schedule) == 1:
+        ((kind, value),) = schedule.items()
+        try:
+            if kind == "crontab":
+                return CrontabFields(**value)
+            if kind == "timedelta":
+                return datetime.timedelta(**value)
+            if kind == "integer":
+                return int(value)
+        except (TypeError, ValueError) as error:
+            raise ImproperlyConfigured(f"{where} has the {kind} {value!r}, which can't be read: {error}") from None
+    raise ImproperlyConfigured(
+        f"{where} has the schedule {schedule!r}: it takes seconds above 0, or a type of crontab "
+        '({"minute": 0, "hour": "*/2"}), timedelta ({"seconds": 30}) or integer (30)'
+    )
+
+
+def _route(section: str, values: Mapping[str, str]) -> dict[str, str]:
+    if not values.get("queue"):
+        raise ImproperlyConfigured(f"[{section}] needs a queue, as `queue = videos`")
+    return {key: values[key] for key in ("queue", "routing_key") if values.get(key)}
+
+
+def _json_or_text(section: str, key: str, value: str) -> Any:
+    if value.lstrip()[:1] in ("{", "[", '"'):
+        return _checked(json.loads, f"[{section}]", key, value, "JSON, or a plain text")
+    try:
+        return json.loads(value)
+    except ValueError:
+        return value
+
+
+def _checked(parse: Callable[[str], Any], where: str, key: str, value: str, takes: str) -> Any:
+    try:
+        return parse(value)
+    except ValueError as error:
+        raise ImproperlyConfigured(f"{where} {key} = {value!r} can't be read ({error}): it takes {takes}") from None

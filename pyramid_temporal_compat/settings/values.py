@@ -1,0 +1,156 @@
+"""What a setting's value can be, and how it is read from the text of an ini file."""
+
+from __future__ import annotations
+
+import datetime
+import json
+import math
+import re
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+TRUE = frozenset({"true", "yes", "on", "1", "t", "y"})
+FALSE = frozenset({"false", "no", "off", "0", "f", "n"})
+UNITS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
+DURATION = re.compile(r"(\d+(?:\.\d+)?)(ms|s|m|h|d)")
+ADDRESS = re.compile(r"(\[[0-9a-fA-F:.]+\]|[^\s/:@]+):(\d{1,5})")
+
+
+@dataclass(frozen=True)
+class Kind:
+    """A type of value: its short name, a phrase that says what it takes, and the function that reads it.
+
+    `parse` takes text or a Python value and raises `ValueError` for what it can't read.
+    """
+
+    name: str
+    takes: str
+    parse: Callable[[Any], Any]
+
+
+def _text(value: Any) -> str:
+    if not isinstance(value, str) or not value.strip():
+        raise ValueError(value)
+    return value.strip()
+
+
+def _boolean(value: Any) -> bool:
+    if isinstance(value, bool):
+        return value
+    word = str(value).strip().lower()
+    if word in TRUE:
+        return True
+    if word in FALSE:
+        return False
+    raise ValueError(value)
+
+
+def _integer(value: Any) -> int:
+    if isinstance(value, bool) or not isinstance(value, (int, str)):
+        raise ValueError(value)
+    return int(value)
+
+
+def _count(value: Any) -> int:
+    number = _integer(value)
+    if number < 1:
+        raise ValueError(value)
+    return number
+
+
+def _number(value: Any) -> float:
+    if isinstance(value, bool) or not isinstance(value, (int, float, str)):
+        raise ValueError(value)
+    return float(value)
+
+
+def _seconds(value: Any) -> float:
+    if isinstance(value, datetime.timedelta):
+        number = value.total_seconds()
+    elif isinstance(value, str) and (parts := DURATION.findall(value.strip().lower().replace(" ", ""))):
+        if "".join(amount + unit for amount, unit in parts) != value.strip().lower().replace(" ", ""):
+            raise ValueError(value)
+        number = sum(float(amount) * UNITS[unit] for amount, unit in parts)
+    else:
+        number = _number(value)
+    if not math.isfinite(number) or number < 0:
+        raise ValueError(value)
+    return number
+
+
+def _positive_seconds(value: Any) -> float:
+    number = _seconds(value)
+    if number == 0:
+        raise ValueError(value)
+    return number
+
+
+def _words(value: Any) -> tuple[str, ...]:
+    if isinstance(value, str):
+        if value.lstrip().startswith("["):
+            value = json.loads(value)
+        else:
+            return tuple(word for word in re.split(r"[\s,]+", value) if word)
+    if not isinstance(value, (list, tuple, set, frozenset)) or not all(isinstance(word, str) for word in value):
+        raise ValueError(value)
+    return tuple(value)
+
+
+def _mapping(value: Any) -> dict[str, Any]:
+    if isinstance(value, str):
+        value = json.loads(value)
+    if not isinstance(value, dict):
+        raise ValueError(value)
+    return value
+
+
+def _anything(value: Any) -> Any:
+    if not isinstance(value, str):
+        return value
+    # JSON where it looks like JSON: a route, an annotation or a queue may also be given as a plain or dotted name.
+    if value.lstrip()[:1] in ("{", "[", '"'):
+        return json.loads(value)
+    return value.strip()
+
+
+def _words_or_json(value: Any) -> Any:
+    return json.loads(value) if isinstance(value, str) and value.lstrip()[:1] in ("{", "[") else _words(value)
+
+
+def _concurrency(value: Any) -> int | str:
+    return "auto" if isinstance(value, str) and value.strip().lower() == "auto" else _count(value)
+
+
+def _address(value: Any) -> str:
+    found = ADDRESS.fullmatch(_text(value))
+    if not found or not 0 < int(found[2]) < 65536:
+        raise ValueError(value)
+    return found[0]
+
+
+text = Kind("text", "a text", _text)
+boolean = Kind("boolean", "true or false", _boolean)
+integer = Kind("integer", "a whole number", _integer)
+count = Kind("count", "a whole number from 1 on", _count)
+number = Kind("number", "a number", _number)
+seconds = Kind("seconds", "seconds from 0 on, as 30, 1.5, 500ms, 5m, 1h or 2d", _seconds)
+positive_seconds = Kind("seconds", "seconds above 0, as 30, 1.5, 500ms, 5m, 1h or 2d", _positive_seconds)
+words = Kind("words", "words with spaces, commas or line ends between them", _words)
+mapping = Kind("mapping", 'a JSON object, as {"name": "value"}', _mapping)
+anything = Kind("any", "JSON, or a plain text", _anything)
+words_or_json = Kind("words or JSON", "words, or JSON", _words_or_json)
+concurrency = Kind("count or auto", "a whole number from 1 on, or auto", _concurrency)
+address = Kind("address", "host:port, as localhost:7233, without a scheme", _address)
+
+
+def choice(*options: str) -> Kind:
+    """One word of a few."""
+
+    def parse(value: Any) -> str:
+        word = _text(value).lower()
+        if word not in options:
+            raise ValueError(value)
+        return word
+
+    return Kind(" or ".join(options), "one of " + ", ".join(options), parse)

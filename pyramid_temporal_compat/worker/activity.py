@@ -1,0 +1,221 @@
+"""The generated activity: one dynamic activity that is every task's.
+
+It runs on the worker's event loop: it reads the message, hands the job to the pool, beats while the pool
+works, and tells Temporal how it ended.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import contextvars
+import datetime
+import json
+import logging
+import time
+from collections.abc import Mapping, Sequence
+from datetime import timedelta
+from typing import TYPE_CHECKING, Any, NoReturn
+
+from temporalio import activity
+from temporalio.common import RawValue
+from temporalio.exceptions import ApplicationError
+
+from ..exceptions import InvalidTaskError, Terminated, TimeLimitExceeded, WorkerLostError
+from ..message import Message
+from ..payload.converter import from_raw, to_raw
+from ..payload.errors import to_wire
+from . import wire
+from .outcome import Failed, GivenBack, Job, Outcome, Progress, Retried, Succeeded
+from .pools import Limits, Pool
+
+if TYPE_CHECKING:
+    from ..app import Celery
+
+log = logging.getLogger(__name__)
+
+BEATS_PER_TIMEOUT = 10
+"""Heartbeats in one `heartbeat_timeout`: so many may be late before the worker counts as lost, and this often
+a running task learns that it was terminated."""
+AT_ONCE = timedelta(milliseconds=1)
+UNKNOWN_PAUSE = timedelta(seconds=5)
+"""How long a task that this worker does not know waits before it is offered again."""
+
+
+class TaskActivity:
+    """Runs tasks in a pool. Belongs to the worker's event loop."""
+
+    def __init__(self, app: Celery, pool: Pool, hostname: str) -> None:
+        self._app = app
+        self._pool = pool
+        self._hostname = hostname
+        self._reported: set[str] = set()
+        self.running: dict[str, Job] = {}
+        self.stop_now = asyncio.Event()
+        """Set: what runs is stopped, and runs again on another worker."""
+
+    @activity.defn(dynamic=True)
+    async def run(self, payloads: Sequence[RawValue]) -> Any:
+        message = read_message(payloads)
+        if message.task not in self._app.tasks:
+            self._unknown(message)
+        if message.expires and message.expires <= datetime.datetime.now(datetime.timezone.utc):
+            log.info("%s[%s] expired at %s", message.task, message.id, message.expires.isoformat())
+            raise ApplicationError(f"expired at {message.expires.isoformat()}", type=wire.REVOKED, non_retryable=True)
+        job = Job(message, _earlier_retries(message), self._hostname)
+        self.running[message.id] = job
+        began = time.monotonic()
+        try:
+            outcome = await self._watched(job)
+        finally:
+            del self.running[message.id]
+        return self._conclude(job, outcome, time.monotonic() - began)
+
+    async def _watched(self, job: Job) -> Outcome:
+        """Run the job; beat while it runs; stop it when its workflow is gone, or the worker is to end at once."""
+        message = job.message
+        beat = Heartbeat(job)
+        limits = Limits(message.soft_time_limit, message.time_limit)
+        run = asyncio.ensure_future(self._pool.run(job, limits, beat.note))
+        beating = asyncio.ensure_future(beat.forever())
+        stopped = asyncio.ensure_future(self.stop_now.wait())
+        try:
+            while not run.done():
+                try:
+                    await asyncio.wait((run, stopped), return_when=asyncio.FIRST_COMPLETED)
+                    stop = self._stop_with_worker(message) if stopped.done() and not run.done() else None
+                except asyncio.CancelledError:
+                    stop = self._stop_with_workflow(message)
+                if stop is not None:
+                    run.cancel()
+                    # A job that was past stopping, in its commit, has ended well: then that is what happened.
+                    with contextlib.suppress(asyncio.CancelledError):
+                        return await run
+                    raise stop
+            return run.result()
+        except TimeLimitExceeded as error:
+            log.error("Task %s[%s]: hard time limit (%s s) exceeded", message.task, message.id, limits.hard)
+            return Failed(to_wire(error))
+        except WorkerLostError as error:
+            log.error("Task %s[%s]: %s", message.task, message.id, error)
+            if message.at_most_once:
+                return Failed(to_wire(error))
+            raise ApplicationError(str(error), type=wire.WORKER_LOST) from None
+        finally:
+            beating.cancel()
+            stopped.cancel()
+
+    def _stop_with_workflow(self, message: Message) -> ApplicationError | None:
+        details = activity.cancellation_details()
+        where = (message.task, message.id)
+        if details is not None and (details.not_found or details.timed_out):
+            log.info("Task %s[%s] was terminated", *where)
+            return ApplicationError("terminated", type=Terminated.__name__, non_retryable=True)
+        if details is None or details.worker_shutdown:
+            return self._stop_with_worker(message)
+        log.info("Task %s[%s] was revoked while it ran: it runs to its end", *where)
+        return None
+
+    def _stop_with_worker(self, message: Message) -> ApplicationError:
+        where = (message.task, message.id)
+        if message.at_most_once:
+            log.error("Task %s[%s] is stopped with this worker; acks_late=False: it is not run again", *where)
+            return task_failure(to_wire(WorkerLostError(f"the worker was stopped while it ran {message.id}")))
+        log.warning("Task %s[%s] is stopped with this worker and runs again", *where)
+        return ApplicationError("the worker was stopped", type=wire.WORKER_SHUTDOWN, next_retry_delay=AT_ONCE)
+
+    def _conclude(self, job: Job, outcome: Outcome, seconds: float) -> Any:
+        message = job.message
+        where = (message.shadow or message.task, message.id)
+        if isinstance(outcome, Succeeded):
+            log.info("Task %s[%s] succeeded in %.3fs", *where, seconds)
+            return to_raw(outcome.result)
+        if isinstance(outcome, Retried):
+            log.info("Task %s[%s] retry: %s", *where, outcome.error.get("message"))
+            self._retry(job, outcome)
+        if isinstance(outcome, GivenBack):
+            log.info("Task %s[%s] %s", *where, outcome.reason)
+            if outcome.requeue:
+                raise ApplicationError(outcome.reason, type=wire.REJECTED, next_retry_delay=AT_ONCE)
+            return to_raw(wire.ended_as(outcome.state))
+        level = logging.INFO if outcome.expected else logging.ERROR
+        log.log(
+            level, "Task %s[%s] raised: %s\n%s", *where, outcome.error.get("message"), outcome.error.get("traceback")
+        )
+        raise task_failure(outcome.error)
+
+    def _retry(self, job: Job, outcome: Retried) -> NoReturn:
+        message, retries = outcome.message, job.retries + 1
+        text = str(outcome.error.get("message"))
+        if message is None and not job.message.at_most_once:
+            # The next attempt reads the count from the last heartbeat; the failure itself it never sees.
+            activity.heartbeat({wire.RETRIES: retries})
+            raise ApplicationError(
+                text, outcome.error, type=wire.RETRY, next_retry_delay=timedelta(seconds=outcome.delay)
+            )
+        again = message or job.message.copy(retries=retries)
+        envelope, body = again.encode()
+        changed = None if body == job.message.body else wire.write_payload(body)
+        details = (outcome.delay, json.loads(envelope.data), changed)
+        raise ApplicationError(text, *details, type=wire.RETRY_ANEW, non_retryable=True)
+
+    def _unknown(self, message: Message) -> NoReturn:
+        text = (
+            f"task {message.task!r} is not registered in this worker; it knows {len(self._app.tasks)} tasks "
+            "(ptemporal-compat list tasks app.ini); add the module to ptemporal.include"
+        )
+        if message.task not in self._reported:
+            self._reported.add(message.task)
+            log.error("%s[%s]: %s", message.task, message.id, text)
+        if self._app.conf.ptemporal_unknown_task == "fail":
+            raise ApplicationError(text, type=wire.NOT_REGISTERED, non_retryable=True)
+        retries = {wire.RETRIES: _earlier_retries(message)}
+        activity.heartbeat(retries)
+        raise ApplicationError(text, type=wire.NOT_REGISTERED, next_retry_delay=UNKNOWN_PAUSE)
+
+
+class Heartbeat:
+    """Tells the server that the job is alive, and how far it says it is."""
+
+    def __init__(self, job: Job) -> None:
+        self._details: dict[str, Any] = {wire.RETRIES: job.retries}
+        self._pause = job.message.heartbeat_timeout / BEATS_PER_TIMEOUT
+        self._context = contextvars.copy_context()  # the activity's own; the pool calls `note` from elsewhere
+
+    def note(self, note: Any) -> None:
+        if isinstance(note, Progress):
+            self._details |= {wire.STATE: note.state, wire.META: note.meta}
+            self._beat()
+
+    async def forever(self) -> None:
+        while True:
+            await asyncio.sleep(self._pause)
+            self._beat()
+
+    def _beat(self) -> None:
+        self._context.run(activity.heartbeat, self._details)
+
+
+def read_message(payloads: Sequence[RawValue]) -> Message:
+    if len(payloads) == 2:
+        with contextlib.suppress(InvalidTaskError):
+            return Message.decode(payloads[0].payload.data, from_raw(payloads[1]))
+    # As Temporal says it of an activity that no worker here has registered: another worker may have it.
+    name = activity.info().activity_type
+    raise ApplicationError(
+        f"Activity function {name} for workflow {activity.info().workflow_id} is not registered on this worker",
+        type="NotFoundError",
+    )
+
+
+def task_failure(error: Mapping[str, Any]) -> ApplicationError:
+    """The task's own exception, as Temporal carries it: the web UI shows the message and the task's traceback."""
+    failure = ApplicationError(str(error.get("message")), error, type=str(error.get("type")), non_retryable=True)
+    failure.remote_traceback = error.get("traceback")  # type: ignore[attr-defined]  # read by our failure converter
+    return failure
+
+
+def _earlier_retries(message: Message) -> int:
+    details = activity.info().heartbeat_details
+    found = details[0] if details else None
+    return int(found.get(wire.RETRIES, message.retries)) if isinstance(found, Mapping) else message.retries

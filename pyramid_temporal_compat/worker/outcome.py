@@ -1,0 +1,63 @@
+"""How one run of a task ended: what the pool hands back to the activity. Frozen, and picklable."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from ..message import Message
+from ..payload import Payload
+
+
+@dataclass(frozen=True)
+class Job:
+    """One run to make."""
+
+    message: Message
+    retries: int
+    """How often the task was retried before this run."""
+    hostname: str
+
+
+@dataclass(frozen=True)
+class Succeeded:
+    result: Payload
+
+
+@dataclass(frozen=True)
+class Failed:
+    error: Mapping[str, Any]
+    """The exception, as `payload.errors` writes it."""
+    expected: bool = False
+    """One of the task's `throws`: worth an INFO line, not an ERROR."""
+
+
+@dataclass(frozen=True)
+class Retried:
+    """The task asked to run again."""
+
+    delay: float
+    error: Mapping[str, Any]
+    message: Message | None = None
+    """What to run, where it differs from this run's message."""
+
+
+@dataclass(frozen=True)
+class GivenBack:
+    """The task ended without a result: `Ignore`, or `Reject`."""
+
+    state: str
+    reason: str
+    requeue: bool = False
+
+
+Outcome = Succeeded | Failed | Retried | GivenBack
+
+
+@dataclass(frozen=True)
+class Progress:
+    """What `update_state` says while the task runs."""
+
+    state: str
+    meta: Any

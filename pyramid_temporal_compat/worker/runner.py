@@ -1,0 +1,175 @@
+"""Runs one job where the pool puts it: arguments, request, transaction, function, result.
+
+The steps stand in order in `Runner.run`; nothing here knows of Temporal, so it runs as well in a child
+process that never loaded it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import datetime
+import inspect
+import logging
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+from .. import states
+from ..calling import make_message
+from ..context import Context, running
+from ..exceptions import Ignore, InvalidTaskError, NotSerializable, Reject, Retry
+from ..message import Message
+from ..payload import Payload
+from ..payload.annotations import rebuild_arguments
+from ..payload.errors import to_wire
+from ..payload.serializers import deserialize, serialize
+from ..pyramid.request import attempt
+from ..task import Task
+from .outcome import Failed, GivenBack, Job, Outcome, Retried, Succeeded
+
+if TYPE_CHECKING:
+    from ..app import Celery
+    from .pools import Control
+
+log = logging.getLogger(__name__)
+
+
+class Runner:
+    """The handler that a worker gives its pool."""
+
+    def __init__(self, app: Celery) -> None:
+        self._app = app
+
+    def __call__(self, job: Job, control: Control) -> Outcome:
+        message = job.message
+        task = self._app.tasks[message.task]
+        try:
+            args, kwargs = self._arguments(task, message)
+        except Exception as error:
+            return Failed(to_wire(error))
+        request = task_request(job, args, kwargs)
+        request.report = control.note
+        with running(task, request):
+            try:
+                return self._transact(task, request, lambda: invoke(task, args, kwargs, control))
+            except Retry as asked:
+                return self._retried(task, job, asked, request)
+            except Ignore as ignored:
+                return GivenBack(states.IGNORED, f"ignored: {ignored}")
+            except Reject as rejected:
+                return GivenBack(states.REJECTED, f"rejected: {rejected.reason}", requeue=rejected.requeue)
+            except (Exception, SystemExit) as error:
+                return Failed(to_wire(error), expected=isinstance(error, tuple(task.throws)))
+
+    def _arguments(self, task: Task, message: Message) -> tuple[tuple[Any, ...], dict[str, Any]]:
+        body = deserialize(message.body, self._app.conf.accept_content)
+        try:
+            args, kwargs = body["args"], body["kwargs"]
+        except (TypeError, KeyError):
+            raise InvalidTaskError(
+                f"task {message.task}[{message.id}]: the body holds no arguments: {body!r}"
+            ) from None
+        if task.__wrapped__ is not None:
+            args, kwargs = rebuild_arguments(task.__wrapped__, task.__signature__, args, kwargs)
+        if task.typing is not False:
+            task.check_arguments(args, kwargs)
+        return tuple(args), dict(kwargs)
+
+    def _transact(self, task: Task, request: Context, call: Callable[[], Any]) -> Outcome:
+        """Call inside a transaction, anew while its database says that trying again may help."""
+        attempts = max(1, self._app.conf.ptemporal_transaction_attempts)
+        for number in range(1, attempts + 1):
+            with attempt(self._app.registry) as run:
+                request.pyramid_request = run.request
+                try:
+                    result = self._result(task, call())
+                    run.commit()
+                    return Succeeded(result)
+                except Exception as error:
+                    if number == attempts or not run.may_retry(error):
+                        raise
+                    log.warning("%s[%s]: transaction attempt %d: %r", task.name, request.id, number, error)
+                    request.children = None
+        raise AssertionError("unreachable")
+
+    def _result(self, task: Task, value: Any) -> Payload:
+        # Before the commit: a result that can't travel fails the task, and with it what the task wrote.
+        if task.ignore_result:
+            value = None
+        try:
+            return serialize(value, self._app.conf.result_serializer, self._app.conf.result_compression)
+        except NotSerializable as error:
+            raise NotSerializable(f"the result of task {task.name!r}: {error}") from None
+
+    def _retried(self, task: Task, job: Job, asked: Retry, request: Context) -> Outcome:
+        delay = asked.when or 0
+        if isinstance(delay, datetime.datetime):
+            delay = (delay - datetime.datetime.now(datetime.timezone.utc)).total_seconds()
+        changes = getattr(asked, "changes", None)
+        message = None
+        if changes:
+            message = self._changed(task, job, request, changes)
+        return Retried(max(0.0, float(delay)), to_wire(asked), message)
+
+    def _changed(self, task: Task, job: Job, request: Context, changes: Any) -> Message:
+        message = job.message
+        return make_message(
+            self._app,
+            message.task,
+            request.args if changes.args is None else tuple(changes.args),
+            request.kwargs if changes.kwargs is None else dict(changes.kwargs),
+            {**request.as_execution_options(), "queue": message.queue, "priority": message.priority, **changes.options},
+            task,
+        ).copy(retries=job.retries + 1)
+
+
+def invoke(task: Task, args: tuple[Any, ...], kwargs: dict[str, Any], control: Control) -> Any:
+    """Call the task's function; what `autoretry_for` names becomes a retry."""
+    custom_call = type(task).__call__ is not Task.__call__
+    try:
+        return control.interruptible(lambda: to_value((task if custom_call else task.run)(*args, **kwargs)))
+    except (Retry, Ignore, Reject):
+        raise
+    except Exception as error:
+        if not isinstance(error, tuple(task.autoretry_for)) or isinstance(error, tuple(task.dont_autoretry_for)):
+            raise
+        options = dict(task.retry_kwargs)
+        if task.retry_backoff:
+            options["countdown"] = task.backoff(task.request.retries)
+        raise task.retry(exc=error, **options) from error
+
+
+def to_value(value: Any) -> Any:
+    """An `async def` task gets an event loop of its own, so that its request and transaction stay its own too."""
+    return asyncio.run(value) if inspect.iscoroutine(value) else value
+
+
+def task_request(job: Job, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Context:
+    """What the task sees as `self.request`."""
+    message = job.message
+    return Context(
+        args=args,
+        argsrepr=message.argsrepr,
+        called_directly=False,
+        correlation_id=message.id,
+        delivery_info={
+            "exchange": "",
+            "routing_key": message.queue,
+            "priority": message.priority,
+            "redelivered": False,
+        },
+        eta=message.eta.isoformat() if message.eta else None,
+        expires=message.expires.isoformat() if message.expires else None,
+        headers=dict(message.headers) or None,
+        hostname=job.hostname,
+        id=message.id,
+        ignore_result=message.ignore_result,
+        kwargs=kwargs,
+        kwargsrepr=message.kwargsrepr,
+        origin=message.origin,
+        parent_id=message.parent_id,
+        retries=job.retries,
+        root_id=message.root_id,
+        shadow=message.shadow,
+        task=message.task,
+        timelimit=(message.time_limit, message.soft_time_limit),
+    )

@@ -1,0 +1,49 @@
+"""The names by which the activity, the workflow and the client know how a task ended.
+
+They stand in histories: a name here is never changed, only added to.
+"""
+
+from __future__ import annotations
+
+import base64
+import json
+from collections.abc import Mapping
+from typing import Any
+
+from ..payload import Payload
+
+RETRY = "Retry"
+"""The activity's own retry: same arguments, the server waits."""
+RETRY_ANEW = "RetryAnew"
+"""The workflow is to run the activity anew: details are `[seconds, envelope, body or None]`."""
+NOT_REGISTERED = "NotRegistered"
+REVOKED = "TaskRevokedError"
+WORKER_LOST = "WorkerLostError"
+WORKER_SHUTDOWN = "WorkerShutdown"
+REJECTED = "Reject"
+
+ENDED_AS = "ptemporal-state"
+"""In a result's metadata: the task ended in this state, and not with a result."""
+
+RETRIES = "retries"
+STATE = "state"
+META = "meta"
+"""The keys of the heartbeat's one detail, a dict."""
+
+
+def write_payload(payload: Payload) -> dict[str, Any]:
+    """A payload inside JSON."""
+    return {
+        "metadata": {key: base64.b64encode(value).decode() for key, value in payload.metadata.items()},
+        "data": base64.b64encode(payload.data).decode(),
+    }
+
+
+def read_payload(written: Mapping[str, Any]) -> Payload:
+    metadata = {key: base64.b64decode(value) for key, value in written["metadata"].items()}
+    return Payload(metadata, base64.b64decode(written["data"]))
+
+
+def ended_as(state: str, meta: Any = None) -> Payload:
+    """The result of a task that ended without one."""
+    return Payload({"encoding": b"json/plain", ENDED_AS: state.encode()}, json.dumps(meta).encode())

@@ -1,0 +1,195 @@
+"""The worker: a pool, a connection, and one Temporal worker for each queue."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import os
+import signal
+import socket
+from collections.abc import Callable, Iterator, Sequence
+from datetime import timedelta
+from typing import TYPE_CHECKING, Any
+
+from temporalio.api.workflowservice.v1 import DescribeNamespaceRequest
+from temporalio.client import Client
+from temporalio.service import RPCError, RPCStatusCode
+from temporalio.worker import FixedSizeSlotSupplier, WorkerTuner
+from temporalio.worker import Worker as TemporalWorker
+
+from ..dispatch.client import connect
+from ..exceptions import ImproperlyConfigured, OperationalError
+from ..payload.converter import data_converter
+from ..settings import connection
+from .activity import TaskActivity
+from .pools import Pool
+from .runner import Runner
+from .slots import Slots
+from .solo import SoloPool
+from .threads import ThreadPool
+from .workflow import TaskWorkflow
+
+if TYPE_CHECKING:
+    from ..app import Celery
+
+log = logging.getLogger(__name__)
+
+WORKFLOW_TASKS = 100
+"""Workflow tasks at a time: each is a few milliseconds on the event loop, whatever the concurrency of the pool."""
+NO_LIMIT = timedelta(days=365)
+PROGRESS_INTERVAL = timedelta(seconds=1)
+"""How often progress leaves for the server; the client library's own default is half a minute."""
+LAST_WORDS = 2.0
+"""Seconds that a worker told to end at once takes to give its tasks back."""
+
+POOLS: dict[str, Callable[[Runner, int], Pool]] = {"threads": ThreadPool, "solo": SoloPool}
+
+
+class Worker:
+    """Runs an app's tasks, and native workflows and activities beside them, until it is told to stop."""
+
+    def __init__(
+        self,
+        app: Celery,
+        *,
+        queues: Sequence[str] | None = None,
+        concurrency: int | None = None,
+        pool: str = "threads",
+        hostname: str | None = None,
+        graceful_timeout: float | None = None,
+        workflows: Sequence[type] = (),
+        activities: Sequence[Callable[..., Any]] = (),
+    ) -> None:
+        self.app = app
+        self.queues = list(queues or [app.conf.task_default_queue])
+        self.concurrency = concurrency or app.conf.worker_concurrency or os.cpu_count() or 1
+        self.hostname = hostname or f"celery@{socket.gethostname()}"
+        self.pool_name = pool
+        self.graceful_timeout = graceful_timeout
+        self.pool = make_pool(pool, Runner(app), self.concurrency)
+        self._native = list(workflows), list(activities)
+        self._slots = Slots(self.concurrency)
+        self._stop = asyncio.Event()
+        self._tasks = TaskActivity(app, self.pool, self.hostname)
+        self.on_ready: Callable[[], None] = lambda: None
+
+    def run(self) -> None:
+        """Run in this thread until SIGTERM or SIGINT; a second one ends it at once."""
+        self.pool.start()
+        try:
+            asyncio.run(self._run_with_signals())
+        finally:
+            self.pool.kill()
+
+    async def _run_with_signals(self) -> None:
+        with self._signals():
+            await self.serve()
+
+    async def serve(self) -> None:
+        """Run on the current event loop until `stop` is called; the pool has been started."""
+        await self.pool.ready()
+        client = await connected(self.app, self.hostname)
+        workers = [self._temporal_worker(client, queue) for queue in self.queues]
+        serving = [asyncio.ensure_future(worker.run()) for worker in workers]
+        self.on_ready()
+        log.info("%s ready.", self.hostname)
+        stopping = asyncio.ensure_future(self._stop.wait())
+        _done, _ = await asyncio.wait([*serving, stopping], return_when=asyncio.FIRST_COMPLETED)
+        self.stop()
+        ended = asyncio.gather(*(worker.shutdown() for worker in workers), *serving)
+        killed = asyncio.ensure_future(self._tasks.stop_now.wait())
+        await asyncio.wait([ended, killed], return_when=asyncio.FIRST_COMPLETED)
+        if killed.done() and not ended.done():
+            await asyncio.wait([ended], timeout=LAST_WORDS)
+        killed.cancel()
+        stopping.cancel()
+        if ended.done():
+            ended.result()
+            await self.pool.stop()
+
+    def stop(self) -> None:
+        """Take no new tasks, and end when the running ones have."""
+        self._stop.set()
+
+    def stop_now(self) -> None:
+        """End at once: the running tasks are given back, and run again elsewhere."""
+        self._stop.set()
+        self._tasks.stop_now.set()
+
+    def _temporal_worker(self, client: Client, queue: str) -> TemporalWorker:
+        workflows, activities = self._native
+        return TemporalWorker(
+            client,
+            task_queue=queue,
+            workflows=[TaskWorkflow, *workflows],
+            activities=[self._tasks.run, *activities],
+            tuner=WorkerTuner.create_composite(
+                workflow_supplier=FixedSizeSlotSupplier(WORKFLOW_TASKS),
+                activity_supplier=self._slots,
+                local_activity_supplier=FixedSizeSlotSupplier(WORKFLOW_TASKS),
+                nexus_supplier=FixedSizeSlotSupplier(1),
+            ),
+            identity=self.hostname,
+            graceful_shutdown_timeout=(
+                NO_LIMIT if self.graceful_timeout is None else timedelta(seconds=self.graceful_timeout)
+            ),
+            max_heartbeat_throttle_interval=PROGRESS_INTERVAL,
+            default_heartbeat_throttle_interval=PROGRESS_INTERVAL,
+        )
+
+    @contextlib.contextmanager
+    def _signals(self) -> Iterator[None]:
+        loop = asyncio.get_running_loop()
+
+        def received(name: str) -> None:
+            if self._stop.is_set():
+                log.warning("%s again: ending at once; what runs is given back and runs again elsewhere", name)
+                self.stop_now()
+            else:
+                running = len(self._tasks.running)
+                log.warning("%s: no new tasks; ending when the %d running have (again: at once)", name, running)
+                self.stop()
+
+        names = ("SIGTERM", "SIGINT")
+        for name in names:
+            loop.add_signal_handler(getattr(signal, name), received, name)
+        try:
+            yield
+        finally:
+            for name in names:
+                loop.remove_signal_handler(getattr(signal, name))
+
+
+def make_pool(name: str, runner: Runner, size: int) -> Pool:
+    if name not in POOLS:
+        raise ImproperlyConfigured(f"pool {name!r} is not there; there are {', '.join(sorted(POOLS))}")
+    return POOLS[name](runner, size)
+
+
+async def connected(app: Celery, identity: str) -> Client:
+    """A client whose server answers and whose namespace exists; else an error of one line."""
+    settings = connection(app.conf)
+    where = f"Temporal at {settings.address}"
+    try:
+        client = await asyncio.wait_for(
+            connect(settings, data_converter(app.conf.codecs()), identity=identity), settings.connect_timeout
+        )
+    except (RuntimeError, asyncio.TimeoutError, OSError) as error:
+        reason = str(error) or f"no answer within {settings.connect_timeout:g} s"
+        raise OperationalError(
+            f"{where} can't be reached: {reason}; is it running? (ptemporal-compat server)"
+        ) from None
+    try:
+        await client.workflow_service.describe_namespace(
+            DescribeNamespaceRequest(namespace=settings.namespace),
+            timeout=timedelta(seconds=settings.connect_timeout),
+        )
+    except RPCError as error:
+        if error.status is RPCStatusCode.NOT_FOUND:
+            raise OperationalError(
+                f"{where} has no namespace {settings.namespace!r}; set ptemporal.namespace, or create it: "
+                f"temporal operator namespace create -n {settings.namespace}"
+            ) from None
+        raise OperationalError(f"{where}, namespace {settings.namespace!r}: {error.message}") from None
+    return client
