@@ -206,7 +206,7 @@ def set_up(stack: ExitStack) -> Running:
     worker = start(stack, running, "worker", work)
     running.url = wait_for_log(running, "web", web, r"Serving on (http://\S+)")
     print(f"  the gallery {running.url}  (pserve demo.ini)")
-    wait_for_log(running, "worker", worker, r"(ready)")
+    wait_for_log(running, "worker", worker, r"(\S+ ready\.)")
     print(f"  its worker  {shlex.join(['ptemporal-compat', 'worker', 'demo.ini', *work[3:]])}")
     return running
 
