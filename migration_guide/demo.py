@@ -155,13 +155,17 @@ def wait_for_log(running: Running, name: str, process: subprocess.Popen[bytes], 
     def look() -> re.Match[str] | None:
         found = re.search(pattern, path.read_text())
         if not found and process.poll() is not None:
-            raise Broken(f"the {name} process ended with exit code {process.returncode}:\n{path.read_text()}")
+            raise Broken(f"the {name} process ended with exit code {process.returncode}:\n{last_lines(path)}")
         return found
 
     found = running.until(look)
     if not found:
-        raise Broken(f"the {name} process did not get ready:\n{path.read_text()}")
+        raise Broken(f"the {name} process did not get ready:\n{last_lines(path)}")
     return str(found[1])
+
+
+def last_lines(log: Path) -> str:
+    return "\n".join(log.read_text().splitlines()[-20:])
 
 
 def write_ini(directory: Path, **changes: dict[str, str]) -> Path:
@@ -199,7 +203,9 @@ def set_up(stack: ExitStack) -> Running:
             "server:main": {"listen": "127.0.0.1:0"},
         },
     )
-    start(stack, running, "tables", [sys.executable, "-m", "gallery.initialize_db", str(ini)]).wait(30)
+    tables = start(stack, running, "tables", [sys.executable, "-m", "gallery.initialize_db", str(ini)])
+    if tables.wait(30):
+        raise Broken(f"the tables could not be made:\n{last_lines(directory / 'tables.log')}")
     serve = [str(SCRIPTS / "pserve"), str(ini)]
     work = [str(SCRIPTS / "ptemporal-compat"), "worker", str(ini), "-Q", "items", "-c", "4"]
     web = start(stack, running, "web", serve)
