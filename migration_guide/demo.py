@@ -26,9 +26,10 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
-from pyramid_temporal_compat.server import EmbeddedServer
 from sqlalchemy import Engine, create_engine, text
 from temporalio.client import Client
+
+from pyramid_temporal_compat.server import EmbeddedServer
 
 with warnings.catch_warnings():
     # It falls back by itself where a login session has no XDG_RUNTIME_DIR, as in a container.
@@ -61,6 +62,11 @@ class Story:
 
     def tell(self, line: str) -> None:
         print(f"       {line}", flush=True)
+
+    def tell_rows(self, query: str, rows: list[tuple[Any, ...]]) -> None:
+        self.tell(f"{query};")
+        for row in rows:
+            self.tell("  " + " | ".join(str(value) for value in row))
 
     def promise(self, sentence: str, held: bool) -> None:
         print(f"  {'[ok]' if held else '[NO]'} {sentence}", flush=True)
@@ -221,19 +227,22 @@ def a_request_that_commits(story: Story, running: Running) -> tuple[Any, float]:
     story.chapter("1. A request that commits: its task runs, and changes the database")
     posted = time.time()
     status, item = running.add_item("blue-sea.png", PICTURE)
-    story.tell(f"POST /items, blue-sea.png of {OWNER}: {status}, item {item.get('id')}, status {item.get('status')!r}")
+    story.tell(f"POST /items, blue-sea.png of {OWNER}: {status}, item {item['id']} is {item['status']}")
     story.promise("the answer does not wait for the task", status == 201 and item["status"] == "new")
-    query = "select status, title, tags from items where status = 'ready'"
-    rows = running.until(lambda: running.rows(query))
-    story.tell(f"{query}: {rows}")
+    query = "select id, status, title, tags from items"
+    rows = running.until(lambda: (seen := running.rows(query))[0][1] != "new" and seen) or running.rows(query)
+    story.tell_rows(query, rows)
     story.promise(
         "a task of the committed request has analysed the item",
-        rows == [("ready", "Blue sea", ["png", "landscape", "small"])],
+        rows == [(item["id"], "ready", "Blue sea", ["png", "landscape", "small"])],
     )
-    query = "select recipient, text from notifications"
+    query = f"select recipient, text from notifications where item_id = {item['id']}"
     rows = running.until(lambda: running.rows(query))
-    story.tell(f"{query}: {rows}")
-    story.promise("the task that it enlisted in turn has told the owner", bool(rows) and rows[0][0] == OWNER)
+    story.tell_rows(query, rows)
+    story.promise(
+        "a task that the task enlisted has told the owner",
+        (OWNER, "How about 'Blue sea', tagged png, landscape, small?") in rows,
+    )
     return item, posted
 
 
@@ -241,7 +250,8 @@ def state_and_result(story: Story, running: Running, item: Any) -> None:
     story.chapter("2. State and result, read back from Temporal")
     path = f"/tasks/{item['task']}"
     task = running.until(lambda: (seen := running.get(path))["state"] == "SUCCESS" and seen) or running.get(path)
-    story.tell(f"GET {path}: {task['state']}, {task['result']}")
+    story.tell(f"GET {path}")
+    story.tell(f"{task['state']}, {task['result']}")
     story.promise(
         "AsyncResult has both",
         task["state"] == "SUCCESS" and task["result"] == {"status": "ready", "tags": ["png", "landscape", "small"]},
@@ -249,56 +259,64 @@ def state_and_result(story: Story, running: Running, item: Any) -> None:
 
 
 def an_image_that_fails(story: Story, running: Running) -> None:
-    story.chapter("3. An image that cannot be read: the item is marked failed, and its owner told")
+    story.chapter("3. An image that can't be read: its item is marked failed, and the owner told")
     status, item = running.add_item("torn.png", b"torn")
-    story.tell(f"POST /items, torn.png: {status}, item {item.get('id')}")
-    query = "select status, error, text from items join notifications on item_id = items.id where status = 'failed'"
-    rows = running.until(lambda: running.rows(query))
-    story.tell(f"{query}: {rows}")
-    story.promise("mark and message were committed", bool(rows) and rows[0][1] in rows[0][2])
+    story.tell(f"POST /items, torn.png of {OWNER}: {status}, item {item['id']} is {item['status']}")
+    query = f"select text from notifications where item_id = {item['id']}"
+    notifications = running.until(lambda: running.rows(query))
+    rows = running.rows(f"select status, error from items where id = {item['id']}")
+    story.tell_rows(f"select status, error from items where id = {item['id']}", rows)
+    story.tell_rows(query, notifications)
+    story.promise(
+        "mark and message were committed together",
+        rows[0][0] == "failed" and notifications == [(f"We could not read your image: {rows[0][1]}",)],
+    )
 
 
 def a_request_that_aborts(story: Story, running: Running) -> None:
-    story.chapter(f"4. A request that aborts after it enlisted its tasks: {OWNER} may have {ITEMS_PER_OWNER} items")
+    story.chapter(f"4. A request that aborts after it enlisted its task: an owner may have {ITEMS_PER_OWNER} items")
     status, answer = running.add_item("one-too-many.png", PICTURE)
-    story.tell(f"POST /items, one-too-many.png: {status}, {answer.get('message', '').splitlines()[-1].strip()}")
-    story.promise("the request was refused", status == 409)
+    story.tell(f"POST /items, one-too-many.png of {OWNER}: {status}, {answer['message'].strip().splitlines()[-1]}")
+    story.promise("the request was refused, and what became of its task is told in 6", status == 409)
 
 
 def a_countdown(story: Story, running: Running, posted: float) -> None:
     story.chapter(f"5. A task with countdown={COUNTDOWN}: the reminder of the first suggestion")
-    query = "select extract(epoch from sent_at) from notifications where text like '%still waits%'"
+    query = "select text, extract(epoch from sent_at) from notifications where text like '%still waits%'"
     rows = running.until(lambda: running.rows(query))
     if not rows:
         story.promise("the owner was reminded", False)
         return
-    waited = float(rows[0][0]) - posted
-    story.tell(f"the reminder's row was written {waited:.1f} s after the request was made")
-    story.promise("not before its time", waited >= COUNTDOWN)
+    [(reminder, sent_at)] = rows
+    waited = float(sent_at) - posted
+    story.tell(f"{reminder}  (written {waited:.1f} s after the request)")
+    story.promise("the reminder did not run before its time", waited >= COUNTDOWN)
 
 
 def the_books(story: Story, running: Running) -> None:
-    story.chapter("6. The books: what the database has, and what the Temporal server was ever asked to do")
+    story.chapter("6. The books: what the database has, and what the Temporal server was ever asked to run")
     expected = {"gallery.tasks.analyse_item": 2, "gallery.tasks.notify_owner": 2, "gallery.tasks.remind_owner": 1}
     # The server's index of workflows is a moment behind its workflows.
     running.until(lambda: running.workflows() == expected)
     workflows = running.workflows()
-    [[items]] = running.rows("select count(*) from items")
-    story.tell(f"select count(*) from items: {items}")
-    for name, count in sorted(workflows.items()):
-        story.tell(f"workflows {name}: {count}")
+    query = "select id, image_name, status from items order by id"
+    rows = running.rows(query)
+    story.tell_rows(query, rows)
+    story.tell("workflows on the server: " + ", ".join(f"{count} {name}" for name, count in sorted(workflows.items())))
     story.promise(
-        "two items and their five tasks; of the aborted request, nothing", (items, workflows) == (2, expected)
+        "two items and their five tasks; of the aborted request, neither", len(rows) == 2 and workflows == expected
     )
 
 
-def tell_all(story: Story, running: Running) -> None:
+def tell_all(story: Story, running: Running) -> str:
+    """All chapters; the path of the first item's task in the web UI."""
     item, posted = a_request_that_commits(story, running)
     state_and_result(story, running, item)
     an_image_that_fails(story, running)
     a_request_that_aborts(story, running)
     a_countdown(story, running, posted)
     the_books(story, running)
+    return f"/namespaces/default/workflows/{item['task']}"
 
 
 def main() -> int:
@@ -330,13 +348,14 @@ def main() -> int:
 def show(story: Story, stack: ExitStack, keep: bool) -> None:
     began = time.monotonic()
     running = set_up(stack)
-    tell_all(story, running)
+    first_task = tell_all(story, running)
     story.chapter(f"{story.kept} promises kept, {story.broken} broken, in {time.monotonic() - began:.0f} s.")
     if not keep:
         print("To look around in the gallery and in Temporal's web UI: make demo KEEP=1")
         return
     print(f"  the gallery  {running.url}")
     print(f"  the web UI   {running.server.ui_address}")
+    print(f"  first task   {running.server.ui_address}{first_task}")
     print(f"  the logs     {running.directory}")
     print("Ctrl-C stops everything.", flush=True)
     try:

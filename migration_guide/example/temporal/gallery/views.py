@@ -5,8 +5,9 @@ from pathlib import Path
 from pyramid.httpexceptions import HTTPBadRequest, HTTPConflict, HTTPNotFound
 from pyramid.response import FileResponse, Response
 from pyramid.view import view_config
-from pyramid_temporal_compat.result import AsyncResult
 from sqlalchemy import func, select
+
+from pyramid_temporal_compat.result import AsyncResult
 
 from .models import Item
 from .tasks import analyse_item

