@@ -159,11 +159,15 @@ class Settings(MutableMapping[str, Any]):
                 if self._before_load:
                     self._before_load()
                 self._object = self._read_source()
-                if self._source is None and not self._object:
+                # Celery's rule looks at the configuration object, or else at what was set in code until now.
+                if not self._source and not self._object:
                     refuse_mixed_names(self._spelled)
                 self._changes = self._normalised(self._changes)
                 self._take_pending()
                 view = self._view = self._merge()
+            except AttributeError as error:
+                # `hasattr(conf, ...)` would take it for a setting that is missing, and hide it.
+                raise ImproperlyConfigured(f"the configuration can't be read: {error}") from error
             finally:
                 self._loading = False
             if self._after_load:
@@ -171,10 +175,8 @@ class Settings(MutableMapping[str, Any]):
             return self._view or view
 
     def _read_source(self) -> dict[str, Any]:
-        source = self._source
-        if source is None:
-            source = os.environ.get("CELERY_CONFIG_MODULE") or None
-        if source is None:
+        source = self._source or os.environ.get("CELERY_CONFIG_MODULE")
+        if not source:
             return {}
         if isinstance(source, str):
             try:
@@ -191,8 +193,9 @@ class Settings(MutableMapping[str, Any]):
     def _take_pending(self) -> None:
         # The later ones go above the earlier, as in Celery.
         while self._pending:
-            defaults = self._pending.pop(0)
+            defaults = self._pending[0]
             self._added.update(self._normalised(defaults() if callable(defaults) else defaults))
+            self._pending.remove(defaults)
 
     def _merge(self) -> dict[str, Any]:
         # add_defaults stands above config_from_object because Celery, for all the name says, has it so.
@@ -471,8 +474,7 @@ class Settings(MutableMapping[str, Any]):
         return _restore, (self._state(),)
 
     def _state(self) -> dict[str, Any]:
-        # The configuration object travels by its name where it has one: modules can't be pickled, and a class or
-        # a mapping may hold what can't.
+        # A module can't be pickled; its name can, and means the same on the other side.
         source = self._source.__name__ if isinstance(self._source, ModuleType) else self._source
         return {
             "_source": source,
@@ -482,7 +484,8 @@ class Settings(MutableMapping[str, Any]):
             "_spelled": set(self._spelled),
             "_ini": dict(self._ini),
             "_added": dict(self._added),
-            "_pending": list(self._pending),
+            # Celery leaves callables behind too: the other side's import adds its own.
+            "_pending": [defaults for defaults in self._pending if not callable(defaults)],
             "_mutable_defaults": copy.deepcopy(self._mutable_defaults),
         }
 
@@ -511,9 +514,9 @@ def _prefix(namespace: str | None) -> str:
 def _read(name: str, key: str, value: Any) -> Any:
     """Our own settings are read from text and checked wherever they stand; Celery's stay as they were given."""
     setting = SETTINGS.get(name)
-    if setting is None or setting.celery == name or value is None:
+    if setting is None or setting.celery == name:
         return value
-    return setting.parse(value, key)
+    return setting.default if value is None else setting.parse(value, key)
 
 
 def _found(name: str) -> FoundOption:

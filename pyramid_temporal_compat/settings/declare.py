@@ -35,7 +35,7 @@ OLD_PREFIXES = {
 
 
 class Effect(enum.Enum):
-    """What setting it does here."""
+    """What giving a setting a value does here."""
 
     ACTS = "acts"
     EQUIVALENT = "equivalent"

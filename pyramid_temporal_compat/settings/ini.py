@@ -45,9 +45,10 @@ def read_sections(path: str | os.PathLike[str]) -> dict[str, dict[str, str]]:
     file = Path(path)
     given = {"here": str(file.resolve().parent), "__file__": str(file.resolve())}
     given.update({f"ENV_{name}": value for name, value in os.environ.items()})
-    parser = configparser.ConfigParser(defaults={name: value.replace("%", "%%") for name, value in given.items()})
+    parser = configparser.ConfigParser()
     # Task names keep their case in [celeryroutes].
     parser.optionxform = str  # type: ignore[assignment,method-assign]
+    parser.read_dict({parser.default_section: {name: value.replace("%", "%%") for name, value in given.items()}})
     try:
         with file.open(encoding="utf-8") as stream:
             parser.read_file(stream)

@@ -1,0 +1,123 @@
+"""The connection: what code, environment, ini and profile make together."""
+
+import pytest
+
+from pyramid_temporal_compat.exceptions import ImproperlyConfigured
+from pyramid_temporal_compat.settings import Settings, connection
+
+PROFILES = """
+[profile.default]
+address = "file.example:1"
+namespace = "from-file"
+[profile.default.grpc_meta]
+tenant = "file"
+team = "file"
+[profile.cloud]
+address = "cloud.example:7233"
+api_key = "cloud-key"
+[profile.certified.tls]
+server_name = "temporal.internal"
+client_cert_data = "CERT"
+client_key_data = "KEY"
+[profile.plain.tls]
+disabled = true
+"""
+
+
+@pytest.fixture
+def profiles(tmp_path):
+    path = tmp_path / "temporal.toml"
+    path.write_text(PROFILES)
+    return str(path)
+
+
+@pytest.fixture(autouse=True)
+def _no_profile_of_this_machine(tmp_path, monkeypatch):
+    for variable in ("HOME", "XDG_CONFIG_HOME", "APPDATA"):
+        monkeypatch.setenv(variable, str(tmp_path / "nowhere"))
+
+
+def test_defaults_are_a_local_server_without_tls():
+    found = connection(Settings(), {})
+    assert (found.address, found.namespace, found.api_key, found.tls) == ("localhost:7233", "default", None, False)
+    assert found.sources["ptemporal.address"] == "default"
+
+
+def test_code_wins_over_environment_over_ini_over_profile(profiles):
+    environ = {"TEMPORAL_CONFIG_FILE": profiles}
+    conf = Settings()
+    steps = [connection(conf, environ)]
+    conf.add_ini({"ptemporal.address": "ini.example:2"})
+    steps.append(connection(conf, environ))
+    environ["TEMPORAL_ADDRESS"] = "environment.example:3"
+    steps.append(connection(conf, environ))
+    conf["ptemporal.address"] = "code.example:4"
+    steps.append(connection(conf, environ))
+    assert [(step.address, step.sources["ptemporal.address"]) for step in steps] == [
+        ("file.example:1", "profile"),
+        ("ini.example:2", "ini"),
+        ("environment.example:3", "environment"),
+        ("code.example:4", "code"),
+    ]
+    assert {step.namespace for step in steps} == {"from-file"}
+
+
+def test_an_api_key_turns_tls_on_unless_tls_is_off(profiles):
+    assert connection(Settings({"ptemporal.api_key": "k"}), {}).tls is True
+    assert connection(Settings({"ptemporal.api_key": "k", "ptemporal.tls": "no"}), {}).tls is False
+    found = connection(Settings({"ptemporal.profile": "cloud", "ptemporal.config_file": profiles}), {})
+    assert (found.address, found.api_key, found.tls) == ("cloud.example:7233", "cloud-key", True)
+    assert "cloud-key" not in repr(found)
+
+
+def test_the_environment_chooses_a_profile_over_the_ini(profiles):
+    conf = Settings()
+    conf.add_ini({"ptemporal.profile": "default", "ptemporal.config_file": profiles})
+    assert connection(conf, {"TEMPORAL_PROFILE": "cloud"}).address == "cloud.example:7233"
+
+
+def test_certificates_are_read_from_files(tmp_path):
+    for name in ("ca", "cert", "key"):
+        (tmp_path / name).write_text(name.upper())
+    conf = Settings({f"ptemporal.tls_{name}_file": str(tmp_path / name) for name in ("ca", "cert", "key")})
+    found = connection(conf, {})
+    assert (found.tls, found.tls_ca, found.tls_cert, found.tls_key) == (True, b"CA", b"CERT", b"KEY")
+
+
+def test_certificates_in_a_profile_are_taken(profiles):
+    found = connection(Settings({"ptemporal.profile": "certified", "ptemporal.config_file": profiles}), {})
+    assert (found.tls, found.tls_cert, found.tls_key) == (True, b"CERT", b"KEY")
+    assert found.tls_server_name == "temporal.internal"
+
+
+def test_a_profile_can_turn_tls_off(profiles):
+    conf = Settings({"ptemporal.profile": "plain", "ptemporal.config_file": profiles})
+    assert connection(conf, {}).tls is False
+
+
+def test_metadata_is_merged_name_by_name(profiles):
+    environ = {"TEMPORAL_CONFIG_FILE": profiles, "TEMPORAL_GRPC_META_TENANT": "environment"}
+    assert dict(connection(Settings(), environ).grpc_meta) == {"tenant": "environment", "team": "file"}
+
+
+def test_the_environment_of_the_process_is_read(monkeypatch):
+    monkeypatch.setenv("TEMPORAL_NAMESPACE", "mine")
+    monkeypatch.setenv("TEMPORAL_TLS", "true")
+    found = connection(Settings())
+    assert (found.namespace, found.tls) == ("mine", True)
+
+
+@pytest.mark.parametrize(
+    ("settings", "environ", "says"),
+    [
+        ({}, {"TEMPORAL_ADDRESS": "http://x"}, r"ptemporal\.address \(from the environment\) = 'http://x'"),
+        ({"ptemporal.config_file": "/nowhere.toml"}, {}, r"'/nowhere\.toml' .* does not exist"),
+        ({"ptemporal.profile": "none"}, {}, r"profile 'none' can't be read: Profile 'none' not found"),
+        ({"ptemporal.tls_ca_file": "/nowhere.pem"}, {}, r"tls_ca_file = '/nowhere\.pem' can't be read: No such file"),
+        ({"ptemporal.tls_cert_file": "/cert.pem"}, {}, r"needs both"),
+    ],
+)
+def test_what_cannot_be_used_is_one_clear_line(settings, environ, says):
+    with pytest.raises(ImproperlyConfigured, match=says) as caught:
+        connection(Settings(settings), environ)
+    assert "\n" not in str(caught.value)
