@@ -29,7 +29,7 @@ OWN: tuple[Setting, ...] = (
     own("heartbeat_timeout", positive_seconds, 30.0, "How soon a killed worker is noticed, and its tasks run again elsewhere."),
     own("unknown_task", choice("wait", "fail"), "wait", "What becomes of a task that no worker knows: it waits for one that does, or ends with NotRegistered."),
     own("transaction_attempts", count, 3, "How often a task is tried, at most, when its transaction meets a transient database error."),
-    own("graceful_timeout", seconds, 30.0, "How long a stopping worker lets its running tasks finish.", celery="worker_soft_shutdown_timeout"),
+    own("graceful_timeout", seconds, None, "How long a stopping worker lets its running tasks finish; without a value: until they have.", celery="worker_soft_shutdown_timeout"),
     own("payload_limit", count, 2 * 1024 * 1024, "The size in bytes that a task's arguments or result may have; the server's own limit is 2 MiB."),
     own("encryption_keys", words, (), "Keys that encrypt payloads: the first encrypts, all decrypt.", secret=True),
     own("workflow_cache", count, 1000, "How many workflows a worker keeps in memory between their steps."),
