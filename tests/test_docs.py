@@ -49,13 +49,8 @@ def test_the_application_of_the_first_page_does_what_the_page_says(tmp_path: Pat
 def test_the_tasks_of_the_first_page_are_listed(tmp_path: Path) -> None:
     for found in FILE.finditer((GUIDE / "start.md").read_text()):
         (tmp_path / found["name"]).write_text(found["text"])
-    listed = subprocess.run(
-        [BIN / "ptemporal-compat", "list", "tasks", "shop.ini"],
-        cwd=tmp_path,
-        capture_output=True,
-        text=True,
-        check=True,
-    )
+    command = [BIN / "ptemporal-compat", "list", "tasks", "shop.ini"]
+    listed = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=True)
     assert listed.stdout == "shop.pack\n"
 
 

@@ -24,9 +24,7 @@ def command(config: str, everything: bool) -> None:
             click.echo(f"{package} {_version(package)}")
         settings = connection(app.conf)
         tls = "on" if settings.tls else "off"
-        click.echo(
-            f"\nserver {settings.address}, namespace {settings.namespace}, tls {'on' if settings.tls else 'off'}"
-        )
+        click.echo(f"\nserver {settings.address}, namespace {settings.namespace}, tls {tls}")
         click.echo(f"\n{app.conf.humanize(with_defaults=everything)}")
         for notice in app.conf.notices:
             click.echo(f"note: {notice}")
