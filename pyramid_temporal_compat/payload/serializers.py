@@ -7,10 +7,10 @@ from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from typing import Any
 
-from pyramid_temporal_compat.exceptions import CeleryError, ContentDisallowed, NotSerializable
-from pyramid_temporal_compat.payload import Payload, types
-from pyramid_temporal_compat.payload import compression as compressions
-from pyramid_temporal_compat.payload.types import Unreadable
+from ..exceptions import CeleryError, ContentDisallowed, NotSerializable
+from . import Payload, types
+from . import compression as compressions
+from .types import Unreadable
 
 JSON_TYPE = "application/json"
 RAW_TYPE = "application/data"

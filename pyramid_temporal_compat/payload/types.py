@@ -21,8 +21,8 @@ from datetime import date, datetime, time, timedelta
 from decimal import Decimal
 from typing import Any, NoReturn, TypeVar
 
-from pyramid_temporal_compat.exceptions import CeleryError, NotSerializable
-from pyramid_temporal_compat.payload.advice import advice
+from ..exceptions import CeleryError, NotSerializable
+from .advice import advice
 
 T = TypeVar("T")
 
