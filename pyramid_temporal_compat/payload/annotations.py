@@ -316,7 +316,7 @@ def _fields(cls: Any) -> tuple[dict[str, tuple[bool, Converter | None]], list[st
 def _to_dataclass(cls: type[Any], value: Any) -> Any:
     if not isinstance(value, dict):
         raise _not_a(cls, value)
-    fields, required = _fields(cls)
+    fields, required = _fields(typing.cast("typing.Hashable", cls))
     missing = [name for name in required if name not in value]
     unknown = [name for name in value if name not in fields]
     if missing or unknown:
@@ -361,6 +361,7 @@ def _takes_by_name(validate: Any) -> bool:
 
 
 def _by_name(cls: Any) -> dict[str, bool]:
+    # from pydantic 2.11 on
     return {"by_name": True, "by_alias": True} if _takes_by_name(cls.model_validate_json.__func__) else {}
 
 
