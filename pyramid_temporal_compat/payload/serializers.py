@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import pickle
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from ..exceptions import CeleryError, ContentDisallowed, NotSerializable
+from ..exceptions import CeleryError, ContentDisallowed, ImproperlyConfigured, NotSerializable
 from . import Payload, types
 from . import compression as compressions
 from .types import Unreadable
@@ -34,6 +34,7 @@ class Serializer:
     decoder: Decoder | None
 
 
+_RESERVED = frozenset({"compressed", "encrypted", "null", "plain", "zlib"})
 _by_name: dict[str, Serializer] = {}
 _by_type: dict[str, Serializer] = {}
 
@@ -46,6 +47,8 @@ def register(
     content_encoding: str = "utf-8",
 ) -> None:
     """Add a serialiser, or replace the one of this name. The encoder gives str or bytes, the decoder is given bytes."""
+    if name in _RESERVED:
+        raise ImproperlyConfigured(f"a serializer can't be called {name!r}: codecs mark payloads with that name")
     _by_name[name] = _by_type[content_type] = Serializer(name, content_type, content_encoding, encoder, decoder)
 
 
@@ -90,6 +93,14 @@ def serialize(value: Any, serializer: str = "json", compression: str | None = No
         return Payload(_JSON_METADATA, data)
     encoding = "binary/plain" if chosen.content_type == RAW_TYPE else f"binary/{chosen.name}"
     return Payload(_metadata(encoding, chosen.content_type, content_encoding), data)
+
+
+def largest(args: Sequence[Any], kwargs: Mapping[str, Any], serializer: str = "json") -> tuple[str, int]:
+    """Which argument takes the most bytes, and how many: for an error that says what is too large."""
+    named = [(f"args[{index}]", value) for index, value in enumerate(args)]
+    named += [(f"kwargs[{name!r}]", value) for name, value in kwargs.items()]
+    sizes = ((name, len(serialize(value, serializer, name=name).data)) for name, value in named)
+    return max(sizes, key=lambda size: size[1], default=("the arguments", 0))
 
 
 def deserialize(

@@ -342,3 +342,9 @@ def test_every_kind_of_callable_is_understood(function: Any, args: tuple[Any, ..
 def test_unbound_function_counts_self() -> None:
     assert rebuild_arguments(Job.run, ("self", {"x": 1}), {})[0] == ("self", Point(1))
     assert rebuild_arguments(Job().run, ({"x": 1},), {})[0] == (Point(1),)
+
+
+def test_module_is_importable_by_its_name() -> None:
+    from pyramid_temporal_compat.payload import annotations as module
+
+    assert module.plan_for is plan_for

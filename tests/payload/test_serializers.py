@@ -197,6 +197,17 @@ def test_missing_library_says_what_to_install(monkeypatch, name: str, package: s
         deserialize(payload, [name])
 
 
+def test_names_that_codecs_use_are_refused() -> None:
+    with pytest.raises(ImproperlyConfigured, match="can't be called 'encrypted'"):
+        serializers.register("encrypted", str, str, "application/x-mine")
+
+
+def test_largest_argument_is_found() -> None:
+    assert serializers.largest([1, "abc"], {"data": "x" * 100}) == ("kwargs['data']", 102)
+    assert serializers.largest(["x" * 100], {"data": 1})[0] == "args[0]"
+    assert serializers.largest([], {}) == ("the arguments", 0)
+
+
 # --- compression ---
 
 
