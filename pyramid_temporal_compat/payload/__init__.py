@@ -17,4 +17,4 @@ class Payload:
 
     @property
     def encoding(self) -> str:
-        return self.metadata.get("encoding", b"").decode()
+        return self.metadata.get("encoding", b"").decode(errors="replace")

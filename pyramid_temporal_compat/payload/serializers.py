@@ -121,11 +121,11 @@ def deserialize(
     data = payload.data
     method = payload.metadata.get("compression")
     if method:
-        data = compressions.decompress(data, method.decode(), limit)
+        data = compressions.decompress(data, method.decode(errors="replace"), limit)
     serializer = _by_type.get(content_type)
     if serializer is not None and serializer.decoder is not None:
         return _decode(serializer, serializer.decoder, data)
-    content_encoding = payload.metadata.get("content-encoding", b"binary").decode()
+    content_encoding = payload.metadata.get("content-encoding", b"binary").decode(errors="replace")
     return data if content_encoding == "binary" else _text(data, content_encoding)
 
 
@@ -143,7 +143,7 @@ def _metadata(encoding: str, content_type: str, content_encoding: str) -> dict[s
 def _content_type(payload: Payload) -> str:
     declared = payload.metadata.get("content-type")
     if declared is not None and payload.encoding.startswith("binary/"):
-        return declared.decode()
+        return declared.decode(errors="replace")
     if payload.encoding == "json/plain":
         return JSON_TYPE
     if payload.encoding == "binary/plain":

@@ -115,6 +115,13 @@ def test_unknown_encoding_and_missing_decryption_are_explained() -> None:
         deserialize(Payload({"encoding": b"binary/encrypted"}, b""), ["json"])
 
 
+def test_metadata_that_is_no_text_is_refused_like_any_other() -> None:
+    with pytest.raises(Unreadable):
+        deserialize(Payload({"encoding": b"\xff"}, b""), ["json"])
+    with pytest.raises(ContentDisallowed):
+        deserialize(Payload({"encoding": b"binary/x", "content-type": b"\xff"}, b""), ["json"])
+
+
 def test_unknown_names_are_errors_that_list_the_known() -> None:
     with pytest.raises(SerializerNotInstalled, match=r"'xml'; there are json, msgpack, pickle, raw, yaml"):
         serialize(1, "xml")
