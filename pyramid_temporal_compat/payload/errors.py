@@ -1,0 +1,325 @@
+"""Exceptions on the wire: written as plain data, and built anew as their own class where that can be done safely.
+
+What is read may have been written by anyone who can write to the server. So only a class that derives from
+BaseException is ever called, and only modules of packages that this process already uses are imported.
+"""
+
+from __future__ import annotations
+
+import builtins
+import contextlib
+import functools
+import importlib
+import reprlib
+import sys
+import traceback
+import types
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+from ..exceptions import SecurityError
+from .types import dumps, loads
+
+TEXT_LIMIT = 10_000
+TRACEBACK_LIMIT = 50_000
+VALUE_LIMIT = 20_000
+CHAIN_LIMIT = 5
+ERROR_LIMIT = 500_000
+"""Bounds that keep an error far below what the server takes, whatever it was raised with."""
+
+Wire = dict[str, Any]
+
+_group = getattr(builtins, "BaseExceptionGroup", None)  # from Python 3.11 on
+
+
+class RemoteTraceback(Exception):
+    """Stands as the cause of an error that was raised elsewhere, so that printing it shows where."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__(text)
+        self.text = text
+
+    def __str__(self) -> str:
+        return f'\n"""\n{self.text}"""'
+
+
+# --- to the wire -----------------------------------------------------------------------------------
+
+
+def to_wire(error: BaseException) -> Wire:
+    """`error` as data that `types.dumps` takes, whatever state it is in: never raises."""
+    wire = _describe(error, CHAIN_LIMIT)
+    if len(dumps(wire)) > ERROR_LIMIT:
+        wire = {name: wire[name] for name in ("module", "type", "text")}
+        wire["args"] = [{"value": wire["text"]}]
+    wire["traceback"] = _shorten(_safely(lambda: _format(error), wire["text"]), TRACEBACK_LIMIT)
+    return wire
+
+
+def _describe(error: BaseException, depth: int) -> Wire:
+    cls = type(error)
+    wire: Wire = {
+        "module": _clean(str(cls.__module__)),
+        "type": _clean(cls.__qualname__),
+        "text": _shorten(_safely(lambda: str(error), f"<unprintable {cls.__name__}>"), TEXT_LIMIT),
+    }
+    args = _safely(lambda: tuple(error.args), ())
+    wire["args"] = _values(args, depth)
+    if _group is not None and isinstance(error, _group):
+        wire["args"] = _values(args[:1], depth)
+        wire["exceptions"] = [_describe(member, depth - 1) for member in error.exceptions[:100]] if depth else []
+    made_by = _safely(lambda: _made_by(error), None)
+    if made_by is not None:
+        call, kwargs, state = made_by
+        if _safely(lambda: call != args, True) and "exceptions" not in wire:
+            wire["call"] = _values(call, depth)
+        if kwargs:
+            wire["kwargs"] = {_clean(name): _value(value, depth) for name, value in kwargs.items()}
+    else:
+        state = _safely(lambda: dict(vars(error)), {})
+    kept = {_clean(str(name)): _value(value, depth) for name, value in state.items() if name not in _NOT_STATE}
+    wire["state"] = {name: value for name, value in kept.items() if "repr" not in value}
+    notes = _safely(lambda: getattr(error, "__notes__", None), None)
+    if isinstance(notes, (list, tuple)):
+        wire["notes"] = [_shorten(_safely(functools.partial(str, note), "?"), TEXT_LIMIT) for note in notes[:20]]
+    _describe_chain(error, wire, depth)
+    return wire
+
+
+_NOT_STATE = frozenset({"__notes__", "remote_traceback", "remote_text"})
+
+
+def _describe_chain(error: BaseException, wire: Wire, depth: int) -> None:
+    if not depth:
+        return
+    cause, context = error.__cause__, error.__context__
+    if cause is not None and not isinstance(cause, RemoteTraceback):
+        wire["cause"] = _describe(cause, depth - 1)
+    elif context is not None and not error.__suppress_context__:
+        wire["context"] = _describe(context, depth - 1)
+
+
+def _made_by(error: BaseException) -> tuple[tuple[Any, ...], Mapping[str, Any], Mapping[str, Any]] | None:
+    """How the class itself says that it is made, if that is by calling it: arguments, keywords, attributes."""
+    reduced = error.__reduce_ex__(2)
+    if not isinstance(reduced, tuple) or len(reduced) < 2:
+        return None
+    make: Any = reduced[0]
+    args, state = reduced[1], reduced[2] if len(reduced) > 2 else None
+    kwargs: Mapping[str, Any] = {}
+    if isinstance(make, functools.partial):
+        make, args, kwargs = make.func, (*make.args, *args), make.keywords
+    if make is not type(error) or not isinstance(state, (dict, types.NoneType)):
+        return None
+    return tuple(args), kwargs, {**vars(error), **(state or {})}
+
+
+def _values(values: Sequence[Any], depth: int) -> list[Wire]:
+    return [_value(value, depth) for value in values]
+
+
+def _value(value: Any, depth: int) -> Wire:
+    """`{"value": ...}`, `{"tuple": [...]}` or `{"error": ...}`; `{"repr": ...}` of what can't travel."""
+    if type(value) is tuple and depth:
+        return {"tuple": _values(value, depth - 1)}
+    if isinstance(value, BaseException):
+        return {"error": _describe(value, depth - 1)} if depth else _repr(value)
+    try:
+        data = dumps(value)
+        return {"value": loads(data)} if len(data) <= VALUE_LIMIT else _repr(value)
+    except Exception:
+        return _repr(value)
+
+
+def _repr(value: Any) -> Wire:
+    return {"repr": _shorten(_safely(lambda: repr(value), f"<unprintable {type(value).__qualname__}>"), TEXT_LIMIT)}
+
+
+def _format(error: BaseException) -> str:
+    return "".join(traceback.format_exception(type(error), error, error.__traceback__))
+
+
+def _safely(make: Callable[[], Any], otherwise: Any) -> Any:
+    try:
+        return make()
+    except Exception:
+        return otherwise
+
+
+def _clean(text: str) -> str:
+    """Without lone surrogates, which file names bring into messages and UTF-8 does not have."""
+    return text.encode("utf-8", "backslashreplace").decode()
+
+
+def _shorten(text: str, limit: int) -> str:
+    text = _clean(text)
+    if len(text) <= limit:
+        return text
+    return f"{text[: limit // 2]}\n... {len(text) - limit:,} characters left out ...\n{text[-(limit // 2) :]}"
+
+
+# --- and back --------------------------------------------------------------------------------------
+
+
+def from_wire(wire: Mapping[str, Any]) -> BaseException:
+    """The error that was written: of its own class, if that is here and can be rebuilt, else of one of the same name.
+
+    It has the text, arguments, attributes, notes, cause and context that it had, and `remote_traceback`. Where the
+    name leads to something that is no exception class, the error that comes back is a `SecurityError`.
+    """
+    text = wire.get("traceback")
+    error = _rebuild(wire, CHAIN_LIMIT)
+    if isinstance(text, str) and text:
+        _set(error, "remote_traceback", text)
+        last = error
+        while last.__cause__ is not None:
+            last = last.__cause__
+        _set(last, "__cause__", RemoteTraceback(text))
+    return error
+
+
+def remote_traceback(error: BaseException) -> str | None:
+    """Where a rebuilt error was raised, as text; None for one that was raised here."""
+    found = getattr(error, "remote_traceback", None)
+    return found if isinstance(found, str) else None
+
+
+def _rebuild(wire: Mapping[str, Any], depth: int) -> BaseException:
+    module, name = str(wire.get("module") or ""), str(wire.get("type") or "")
+    found = _find(module, name)
+    if found is not None and not (isinstance(found, type) and issubclass(found, BaseException)):
+        return SecurityError(
+            f"an error came as {module}.{name}, which is no exception class but a {type(found).__name__}: not called"
+        )
+    text = str(wire.get("text", ""))
+    args = _read_values(wire.get("args"), depth)
+    if isinstance(wire.get("exceptions"), list):
+        members = [_rebuild(member, depth - 1) for member in wire["exceptions"] if isinstance(member, Mapping)]
+        args = (*args, members) if members and depth else args
+    state = {name: _read_value(value, depth) for name, value in _mapping(wire.get("state")).items()}
+    call = _read_values(wire["call"], depth) if "call" in wire else args
+    kwargs = {name: _read_value(value, depth) for name, value in _mapping(wire.get("kwargs")).items()}
+    error = _make(found, args, call, kwargs, state) if found else None
+    if error is None:
+        error = _stand_in(module, name)(*args)
+        error.__dict__.update(state)
+    says = _safely(lambda: str(error), None)
+    if says is None or (says != text and _shorten(says, TEXT_LIMIT) != text):
+        error = _speaking(error, text)
+    notes = wire.get("notes")
+    if isinstance(notes, list):
+        _set(error, "__notes__", [str(note) for note in notes])
+    for link in ("cause", "context"):
+        if depth and isinstance(wire.get(link), Mapping):
+            _set(error, f"__{link}__", _rebuild(wire[link], depth - 1))
+    return error
+
+
+def _find(module: str, name: str) -> Any:
+    """What the name leads to, with no hook of any module or class run on the way; None if nothing."""
+    if not module or not name:
+        return None
+    if module not in sys.modules:
+        # A package in use is trusted to have harmless modules. Any other import would be at the sender's choice.
+        if module.partition(".")[0] not in sys.modules:
+            return None
+        with contextlib.suppress(Exception):
+            importlib.import_module(module)
+    found: Any = sys.modules.get(module)
+    for part in name.split("."):
+        if not isinstance(found, (types.ModuleType, type)):
+            return None
+        found = vars(found).get(part)
+    return found
+
+
+def _make(
+    cls: type[BaseException],
+    args: tuple[Any, ...],
+    call: tuple[Any, ...],
+    kwargs: Mapping[str, Any],
+    state: Mapping[str, Any],
+) -> BaseException | None:
+    """By calling the class, if that gives the arguments back; else without its `__init__`, which wants other ones."""
+    for make in (lambda: cls(*call, **kwargs), lambda: _without_init(cls, args)):
+        error = _safely(make, None)
+        if isinstance(error, cls) and _safely(functools.partial(_has_args, error, args), False):
+            for name, value in state.items():
+                _restore(error, name, value)
+            return error
+    return None
+
+
+def _has_args(error: BaseException, args: tuple[Any, ...]) -> bool:
+    return error.args == args
+
+
+def _without_init(cls: type[BaseException], args: tuple[Any, ...]) -> BaseException:
+    builtin = next(base for base in cls.__mro__ if base.__module__ == "builtins")
+    error: BaseException = builtin.__new__(cls, *args)
+    _set(error, "args", args)
+    return error
+
+
+def _restore(error: BaseException, name: str, value: Any) -> None:
+    if hasattr(type(error), name):
+        with contextlib.suppress(Exception):
+            _set(error, name, value)
+            return
+    error.__dict__[name] = value
+
+
+def _set(error: BaseException, name: str, value: Any) -> None:
+    """Also where the class guards its attributes, as a frozen dataclass does."""
+    object.__setattr__(error, name, value)
+
+
+@functools.lru_cache(maxsize=1024)
+def _stand_in(module: str, name: str) -> type[Exception]:
+    """A class of the name, for a class that is not here. One for each name, so that `type(a) is type(b)` holds."""
+    last = name.rpartition(".")[2]
+    made = type(last if last.isidentifier() else "RemoteError", (Exception,), {"__module__": module or __name__})
+    return made
+
+
+class _Speaks:
+    """Says what the error said where it was raised: its own `__str__` needs what could not be sent."""
+
+    __slots__ = ()
+    remote_text: str
+
+    def __str__(self) -> str:
+        return self.remote_text
+
+
+@functools.lru_cache(maxsize=1024)
+def _speaking_class(cls: Any) -> type[BaseException]:
+    return type(cls.__name__, (_Speaks, cls), {"__module__": cls.__module__, "__qualname__": cls.__qualname__})
+
+
+def _speaking(error: BaseException, text: str) -> BaseException:
+    cls: Any = type(error)
+    try:
+        _set(error, "__class__", _speaking_class(cls))
+    except TypeError:
+        return error  # a class of C's layout, or a final one: it keeps its own words
+    error.__dict__["remote_text"] = text
+    return error
+
+
+def _read_values(values: Any, depth: int) -> tuple[Any, ...]:
+    return tuple(_read_value(value, depth) for value in values) if isinstance(values, list) else ()
+
+
+def _read_value(value: Any, depth: int) -> Any:
+    if not isinstance(value, Mapping):
+        return None
+    if isinstance(value.get("error"), Mapping):
+        return _rebuild(value["error"], depth - 1) if depth else reprlib.repr(value)
+    if "tuple" in value:
+        return _read_values(value["tuple"], depth - 1) if depth else ()
+    return value.get("value", value.get("repr"))
+
+
+def _mapping(value: Any) -> Mapping[str, Any]:
+    return value if isinstance(value, Mapping) else {}
