@@ -27,6 +27,8 @@ from .advice import advice
 T = TypeVar("T")
 
 TYPE, VALUE = "__type__", "__value__"
+DEEPEST = 400
+"""How far the walk goes down, whatever the interpreter's own limit is: it keeps a path for each level."""
 
 
 class Unreadable(CeleryError, ValueError):
@@ -254,6 +256,8 @@ class _Walk:
             return float(value) if math.isfinite(value) else {_OURS: "float", VALUE: float.__repr__(value)}
         if id(value) in self.above:
             refuse(value, path, f"it contains itself (it is also {self.above[id(value)] or 'the whole value'})")
+        if len(self.above) >= DEEPEST:
+            raise RecursionError
         self.above[id(value)] = path
         try:
             if isinstance(value, dict):

@@ -30,6 +30,7 @@ from typing import (
 import pydantic
 import pytest
 import typing_extensions
+from freezegun import freeze_time
 from sqlalchemy.orm import DeclarativeBase, Mapped, MappedAsDataclass, mapped_column
 
 from pyramid_temporal_compat.exceptions import InvalidArguments
@@ -348,3 +349,12 @@ def test_module_is_importable_by_its_name() -> None:
     from pyramid_temporal_compat.payload import annotations as module
 
     assert module.plan_for is plan_for
+
+
+def test_plan_made_while_time_is_frozen_holds_afterwards() -> None:
+    def later(at: datetime, day: date) -> None: ...
+
+    with freeze_time("2026-01-01"):
+        rebuild_arguments(later, (), {})
+    made = rebuild_arguments(later, ("2026-01-02T03:04:05", "2026-01-02"), {})[0]
+    assert made == (datetime(2026, 1, 2, 3, 4, 5), date(2026, 1, 2))

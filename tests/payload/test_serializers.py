@@ -8,6 +8,7 @@ import json
 import pickle
 import sys
 import zlib
+from concurrent.futures import ThreadPoolExecutor
 from datetime import datetime
 from typing import Any
 
@@ -262,3 +263,10 @@ def test_own_compression_is_used_and_its_output_is_bounded() -> None:
 def test_kombu_payload_under_our_json_is_the_same_value() -> None:
     now = datetime(2026, 1, 2, 3, 4, 5)
     assert deserialize(serialize({"eta": now}), ["json"]) == {"eta": now}
+
+
+def test_one_value_is_written_by_many_threads_at_once() -> None:
+    value = {"a": [1, float("inf")], "b": {1, 2}}
+    with ThreadPoolExecutor(8) as pool:
+        made = list(pool.map(lambda _: deserialize(serialize(value), ["json"]), range(500)))
+    assert made == [value] * 500
