@@ -157,7 +157,7 @@ def serve(
     signals.install()
     code = 0
     try:
-        sock.sendall(packed(READY))
+        sock.sendall(packed(READY, b"%d" % os.getpid()))
         _serve_jobs(sock, handler, signals)
     except SystemExit as exc:
         code = exc.code if isinstance(exc.code, int) else int(exc.code is not None)

@@ -384,6 +384,7 @@ class PreforkPool:
         for kind, payload in child.frames():
             run = child.run
             if kind == wire.READY:
+                child.pid = int(payload)  # it may be faster than the zygote's report
                 self._on_ready(child)
             elif kind == wire.NOT_STARTED:
                 child.trouble = payload.decode()

@@ -567,6 +567,7 @@ async def test_resize_while_running(pool: PreforkPool) -> None:
 @in_its_own_process(size=2)
 async def test_stop_waits_for_running_and_waiting_jobs(pool: PreforkPool) -> None:
     path = new_path()
+    await until_full(pool)
     jobs = [Begun(pool, wait_for, path) for _ in range(5)]
     await jobs[0].begun()
     stopping = asyncio.create_task(pool.stop())
