@@ -1,0 +1,464 @@
+"""The app: `Celery("shop")`."""
+
+from __future__ import annotations
+
+import datetime
+import functools
+import os
+import platform
+import sys
+import threading
+import uuid
+import zoneinfo
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, ClassVar
+
+from .. import signals
+from ..calling import make_message
+from ..context import current_frame, worker_frame
+from ..exceptions import ImproperlyConfigured
+from ..payload.codecs import Encryption, parse_keys
+from ..settings import Settings
+from ..task import Task as BaseTask
+from ..task import task_from_function
+from .annotations import annotate, prepare_annotations
+from .current import APP_KEY, apps, set_current_app, set_default_app
+from .loading import Loader, lazily
+from .registry import TaskRegistry, warn_of_duplicate
+from .routing import Amqp
+from .shared import SharedTask, decorate, shared_tasks, task_name
+
+if TYPE_CHECKING:
+    from ..dispatch.client import Connection
+    from ..dispatch.dispatcher import Dispatcher
+    from ..message import Message
+    from ..payload.codecs import Codec
+    from ..result import AsyncResult
+
+__all__ = ["APP_KEY", "Celery"]
+
+
+class Celery:
+    """An application: its tasks, its configuration, and its way to the Temporal server."""
+
+    IS_macOS = sys.platform == "darwin"
+    IS_WINDOWS = sys.platform == "win32"
+    SYSTEM = platform.system()
+
+    builtin_fixups: ClassVar[frozenset[str]] = frozenset()
+    task_cls: type[BaseTask] = BaseTask
+    registry_cls = TaskRegistry
+    on_configure: Any = None
+
+    def __init__(
+        self,
+        main: str | None = None,
+        loader: Any = None,
+        backend: Any = None,
+        amqp: Any = None,
+        events: Any = None,
+        log: Any = None,
+        control: Any = None,
+        set_as_current: bool = True,
+        tasks: Mapping[str, BaseTask] | None = None,
+        broker: Any = None,
+        include: Iterable[str] | None = None,
+        changes: Mapping[str, Any] | None = None,
+        config_source: Any = None,
+        fixups: Any = None,
+        task_cls: type[BaseTask] | str | None = None,
+        autofinalize: bool = True,
+        namespace: str | None = None,
+        strict_typing: bool = True,
+        config_source_silent: bool = False,
+        **settings: Any,
+    ) -> None:
+        for name, value in {"loader": loader, "amqp": amqp, "events": events, "log": log, "control": control}.items():
+            if value is not None and not isinstance(value, str):
+                raise ImproperlyConfigured(f"Celery({name}={value!r}): a {name} class of one's own has no place here")
+        self.main = main
+        self.set_as_current = set_as_current
+        self.autofinalize = autofinalize
+        self.strict_typing = strict_typing
+        self.finalized = False
+        self.user_options: dict[str, set[Any]] = {"preload": set(), "worker": set(), "beat": set()}
+        self.steps: dict[str, set[Any]] = {"worker": set(), "consumer": set()}
+        self.fixups = set(fixups or ())
+        self.registry: Any = None
+        """The Pyramid registry that tasks get their requests from."""
+        if task_cls is not None:
+            self.task_cls = _class(task_cls)
+        if self.on_configure is None:
+            self.on_configure = signals.Signal(name="app.on_configure")
+        self.on_after_configure = signals.Signal({"source"}, name="app.on_after_configure")
+        self.on_after_finalize = signals.Signal(name="app.on_after_finalize")
+        self.on_after_fork = signals.Signal(name="app.on_after_fork")
+        given = {"broker_url": broker, "result_backend": backend, "include": _listed(include), **settings}
+        self.conf = Settings(
+            changes,
+            given={key: value for key, value in given.items() if value is not None},
+            source=config_source,
+            silent=config_source_silent,
+            namespace=namespace,
+            before_load=self._about_to_configure,
+            after_load=self._has_configured,
+        )
+        self._tasks = tasks if isinstance(tasks, TaskRegistry) else TaskRegistry(tasks or {})
+        self._periodic: list[tuple[str, dict[str, Any]]] = []
+        self._lock = threading.RLock()
+        self._connection: Connection | None = None
+        self._dispatcher: Dispatcher | None = None
+        self._rest = (config_source, config_source_silent, namespace)
+        apps.add(self)
+        if set_as_current:
+            self.set_current()
+        self.on_init()
+
+    def on_init(self) -> None:
+        """For subclasses: called when the app has been made."""
+
+    # --- being current -------------------------------------------------------------------------------
+
+    def set_current(self) -> None:
+        """Make this the current app."""
+        set_current_app(self)
+
+    def set_default(self) -> None:
+        """Make this the current app of threads that chose none."""
+        set_default_app(self)
+
+    # --- tasks ---------------------------------------------------------------------------------------
+
+    @functools.cached_property
+    def Task(self) -> type[BaseTask]:
+        """The base class of this app's tasks."""
+        return self.create_task_cls()
+
+    def create_task_cls(self) -> type[BaseTask]:
+        cls = _class(self.task_cls)
+        return cls if cls is BaseTask else type("Task", (cls,), {"_app": self, "abstract": True})
+
+    @property
+    def tasks(self) -> TaskRegistry:
+        """This app's tasks by name. Asking for it finalizes the app."""
+        if not self.finalized:
+            self.finalize(auto=True)
+        return self._tasks
+
+    def task(self, *args: Any, **options: Any) -> Any:
+        """Make a task of a function: `@app.task` or `@app.task(bind=True, …)`."""
+        return decorate(args, options, self.make_task)
+
+    def make_task(self, function: Callable[..., Any], options: Mapping[str, Any]) -> BaseTask:
+        """A task of this app. A name that is taken keeps the task that it has."""
+        if not self.finalized and not self.autofinalize:
+            raise RuntimeError(f"{self!r} was made with autofinalize=False: call finalize() before it gets tasks")
+        name = options.get("name") or self.gen_task_name(function.__name__, function.__module__)
+        if name in self._tasks:
+            warn_of_duplicate(self._tasks[name], function, stacklevel=4)
+            return self._tasks[name]
+        task = task_from_function(function, name, self, {"typing": self.strict_typing, **options})
+        self._tasks[name] = task
+        if self.finalized:
+            self._bind(task)
+        return task
+
+    def register_task(self, task: BaseTask | type[BaseTask], **options: Any) -> BaseTask:
+        """Add a task that is a class."""
+        made: BaseTask = task() if isinstance(task, type) else task
+        if not made.name:
+            made.name = self.gen_task_name(type(made).__name__, type(made).__module__)
+        for name, value in options.items():
+            setattr(made, name, value)
+        made._app = self
+        self._tasks[made.name] = made
+        if self.finalized:
+            self._bind(made)
+        return made
+
+    def gen_task_name(self, name: str, module: str) -> str:
+        return task_name(self.main, name, module)
+
+    def adopt(self, shared: SharedTask) -> None:
+        """Make a shared task one of this app's, unless the app has one of that name."""
+        name = str(shared.task.name)
+        if name not in self._tasks:
+            task = shared.for_app(self)
+            self._tasks[name] = task
+            self._bind(task)
+
+    def finalize(self, auto: bool = False) -> None:
+        """Take in the shared tasks, and what the configuration says of each task."""
+        with self._lock:
+            if self.finalized:
+                return
+            if auto and not self.autofinalize:
+                raise RuntimeError(f"{self!r} was made with autofinalize=False: call finalize() before it is used")
+            self.finalized = True
+            for task in list(self._tasks.values()):
+                self._bind(task)
+            for shared in shared_tasks():
+                self.adopt(shared)
+            self.on_after_finalize.send(sender=self)
+
+    def _bind(self, task: BaseTask) -> None:
+        annotate(self, task)
+        type(task).on_bound(self)
+
+    @functools.cached_property
+    def annotations(self) -> tuple[Any, ...]:
+        return prepare_annotations(self.conf["task_annotations"])
+
+    def autodiscover_tasks(
+        self,
+        packages: Iterable[str] | Callable[[], Iterable[str]] | None = None,
+        related_name: str | None = "tasks",
+        force: bool = False,
+    ) -> Any:
+        """Import the module `related_name` of each package: now with `force`, else when a worker loads its tasks."""
+        if force:
+            return self.loader.autodiscover_tasks(lazily(packages), related_name)
+
+        def discover(**kwargs: Any) -> Any:
+            return self.loader.autodiscover_tasks(lazily(packages), related_name)
+
+        signals.import_modules.connect(discover, sender=self, weak=False)
+        return None
+
+    @functools.cached_property
+    def loader(self) -> Loader:
+        return Loader(self)
+
+    @property
+    def current_task(self) -> BaseTask | None:
+        frame = current_frame()
+        return frame[0] if frame else None
+
+    @property
+    def current_worker_task(self) -> BaseTask | None:
+        """The task that a worker runs here, past those that it called itself."""
+        frame = worker_frame()
+        return frame[0] if frame else None
+
+    # --- calling -------------------------------------------------------------------------------------
+
+    def send_task(
+        self,
+        name: str | None,
+        args: Sequence[Any] | None = None,
+        kwargs: Mapping[str, Any] | None = None,
+        task_type: BaseTask | None = None,
+        transaction_manager: Any = None,
+        result_cls: Any = None,
+        **options: Any,
+    ) -> AsyncResult:
+        """Ask for a run of the task of this name, which need not be known here."""
+        task = task_type or self._tasks.get(str(name))
+        options = {**(task.own_options() if task else {}), **options}
+        message = make_message(self, str(name), tuple(args or ()), dict(kwargs or {}), options, task)
+        self.enlist(message, transaction_manager)
+        result: AsyncResult = (result_cls or self.AsyncResult)(message.id, task_name=message.task)
+        frame = worker_frame()
+        if frame is not None and frame[0].trail:
+            frame[0].add_trail(result)
+        return result
+
+    @functools.cached_property
+    def amqp(self) -> Amqp:
+        """Queues and routes."""
+        return Amqp(self)
+
+    def select_queues(self, queues: Any = None) -> None:
+        """Have a worker of this app serve these queues only."""
+        self.amqp.queues.select(queues)
+
+    def AsyncResult(self, task_id: str, **kwargs: Any) -> AsyncResult:
+        from ..result import AsyncResult  # a cycle: results know their app
+
+        return AsyncResult(task_id, app=self, **kwargs)
+
+    # --- configuration -------------------------------------------------------------------------------
+
+    @property
+    def configured(self) -> bool:
+        return self.conf.configured
+
+    @property
+    def namespace(self) -> str | None:
+        return self.conf.namespace or None
+
+    def _about_to_configure(self) -> None:
+        if isinstance(self.on_configure, signals.Signal):
+            self.on_configure.send(sender=self)
+        else:
+            self.on_configure()
+
+    def _has_configured(self) -> None:
+        for key, entry in self._periodic:
+            self.conf["beat_schedule"][key] = entry
+        self._periodic.clear()
+        self.on_after_configure.send(sender=self, source=self.conf)
+
+    def config_from_object(
+        self, obj: Any, silent: bool = False, force: bool = False, namespace: str | None = None
+    ) -> None:
+        """Take the configuration from a module, an object, a dict, or the dotted name of one."""
+        self.conf.config_from_object(obj, silent=silent, force=force, namespace=namespace)
+
+    def config_from_envvar(self, variable_name: str, silent: bool = False, force: bool = False) -> bool:
+        """Take it from the module that an environment variable names."""
+        return self.conf.config_from_envvar(variable_name, silent=silent, force=force)
+
+    def add_defaults(self, fun: Any) -> None:
+        """Add defaults: a mapping, or a function that gives one when settings are first read."""
+        self.conf.add_defaults(fun)
+
+    def either(self, default_key: str, *defaults: Any) -> Any:
+        """The first of `defaults` that is not None, else the setting."""
+        return next((value for value in defaults if value is not None), self.conf.get(default_key))
+
+    @property
+    def timezone(self) -> datetime.tzinfo:
+        """The application's time zone."""
+        return self.naive_zone or datetime.timezone.utc
+
+    @property
+    def naive_zone(self) -> datetime.tzinfo | None:
+        """What a time without a zone means: `timezone`, if the application sets it."""
+        name = self.conf["timezone"]
+        if name is None or isinstance(name, datetime.tzinfo):
+            return name
+        try:
+            return zoneinfo.ZoneInfo(name)
+        except (zoneinfo.ZoneInfoNotFoundError, ValueError):
+            raise ImproperlyConfigured(f"timezone = {name!r} is no time zone; write one like Europe/Paris") from None
+
+    def uses_utc_timezone(self) -> bool:
+        return self.timezone.utcoffset(None) == datetime.timedelta(0) or str(self.timezone) == "UTC"
+
+    def now(self) -> datetime.datetime:
+        return datetime.datetime.now(self.timezone)
+
+    # --- schedules -----------------------------------------------------------------------------------
+
+    def add_periodic_task(
+        self, schedule: Any, sig: Any, args: Any = (), kwargs: Any = (), name: str | None = None, **opts: Any
+    ) -> str:
+        """Add a task that runs on a schedule; gives its key in `beat_schedule`."""
+        entry = {
+            "schedule": schedule,
+            "task": sig.name,
+            "args": (*args, *(getattr(sig, "args", None) or ())),
+            "kwargs": {**dict(getattr(sig, "kwargs", None) or {}), **dict(kwargs)},
+            "options": {**dict(getattr(sig, "options", None) or {}), **opts},
+        }
+        key = name or repr(sig)
+        if self.configured:
+            self.conf["beat_schedule"][key] = entry
+        else:
+            self._periodic.append((key, entry))
+        return key
+
+    # --- the way to the server -----------------------------------------------------------------------
+
+    def enlist(self, message: Message, transaction_manager: Any = None) -> None:
+        """Send `message` with the current transaction's commit, or now if there is none."""
+        from ..dispatch.transaction import enlist  # Pyramid and SQLAlchemy: 0.5 s, and not for who only defines tasks
+
+        mode = self.conf["ptemporal.enlist"]
+        if not enlist(message, self, self._after_commit, mode, transaction_manager):
+            self.dispatcher.send([message])
+
+    def _after_commit(self, messages: Sequence[Message]) -> None:
+        self.dispatcher.after_commit(messages)
+
+    @property
+    def temporal(self) -> Connection:
+        """This process's connection to the Temporal server; it connects when it is first used."""
+        with self._lock:
+            if self._connection is None:
+                from ..dispatch.client import Connection  # the client library: 0.4 s, for who sends or asks
+                from ..payload.converter import data_converter
+                from ..settings import connection
+
+                self._connection = Connection(connection(self.conf), lambda: data_converter(self.codecs()))
+            return self._connection
+
+    @property
+    def dispatcher(self) -> Dispatcher:
+        connection = self.temporal
+        with self._lock:
+            if self._dispatcher is None:
+                from ..dispatch.dispatcher import Dispatcher  # the client library, as above
+
+                self._dispatcher = Dispatcher(
+                    connection,
+                    timeout=self.conf["ptemporal.dispatch_timeout"],
+                    wait=self.conf["ptemporal.dispatch"] == "wait",
+                )
+            return self._dispatcher
+
+    def codecs(self) -> Sequence[Codec]:
+        """What payloads pass through on their way: encryption, if keys are set."""
+        keys = self.conf["ptemporal.encryption_keys"]
+        return [Encryption(parse_keys(",".join(keys)))] if keys else []
+
+    def close(self) -> None:
+        """Let go of the server. The next call connects again, with the settings of then."""
+        with self._lock:
+            connection, self._connection, self._dispatcher = self._connection, None, None
+        if connection is not None:
+            connection.close()
+
+    def __enter__(self) -> Celery:
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        self.close()
+
+    # --- the object ----------------------------------------------------------------------------------
+
+    @functools.cached_property
+    def oid(self) -> str:
+        """This app in this process."""
+        return str(uuid.uuid5(uuid.NAMESPACE_OID, f"{uuid.getnode():x}-{os.getpid()}-{id(self):x}"))
+
+    @property
+    def thread_oid(self) -> str:
+        """This app in this thread."""
+        return str(uuid.uuid5(uuid.UUID(self.oid), str(threading.get_ident())))
+
+    def __repr__(self) -> str:
+        return f"<{type(self).__name__} {self.main or '__main__'} at {id(self):#x}>"
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return _unpickle, (type(self), self.__reduce_keys__())
+
+    def __reduce_keys__(self) -> dict[str, Any]:
+        """The arguments that make this app again."""
+        source, silent, namespace = self._rest
+        return {
+            "main": self.main,
+            "changes": dict(self.conf.changes),
+            "config_source": source,
+            "config_source_silent": silent,
+            "namespace": namespace,
+            "task_cls": self.task_cls,
+        }
+
+
+def _unpickle(cls: type[Celery], arguments: dict[str, Any]) -> Celery:
+    return cls(**{**arguments, "set_as_current": False})
+
+
+def _class(cls: type[BaseTask] | str) -> type[BaseTask]:
+    from ..settings.load import import_object  # only for a class that is named by a text
+
+    found: type[BaseTask] = import_object(cls) if isinstance(cls, str) else cls
+    return found
+
+
+def _listed(include: Iterable[str] | str | None) -> list[str] | None:
+    if include is None:
+        return None
+    return [include] if isinstance(include, str) else list(include)

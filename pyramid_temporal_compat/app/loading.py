@@ -1,0 +1,96 @@
+"""Loading the modules in which an application's tasks are."""
+
+from __future__ import annotations
+
+import datetime
+import importlib
+import importlib.util
+import os
+from collections.abc import Callable, Iterable
+from types import ModuleType
+from typing import TYPE_CHECKING, Any
+
+from .. import signals
+from ..settings.load import working_directory_importable
+
+if TYPE_CHECKING:
+    from .base import Celery
+
+
+class Loader:
+    """`app.loader`."""
+
+    def __init__(self, app: Celery) -> None:
+        self.app = app
+        self.worker_initialized = False
+
+    @property
+    def default_modules(self) -> list[str]:
+        conf = self.app.conf
+        return list(dict.fromkeys([*conf["ptemporal.include"], *_texts(conf["imports"]), *_texts(conf["include"])]))
+
+    def import_default_modules(self) -> list[ModuleType]:
+        """Import what the settings name, and what `autodiscover_tasks` was asked to look for."""
+        for _receiver, answer in signals.import_modules.send(sender=self.app):
+            if isinstance(answer, Exception):
+                raise answer
+        return [self.import_task_module(name) for name in self.default_modules]
+
+    def import_task_module(self, name: str) -> ModuleType:
+        return self.import_from_cwd(name)
+
+    def import_module(self, name: str, package: str | None = None) -> ModuleType:
+        return importlib.import_module(name, package)
+
+    def import_from_cwd(self, name: str, package: str | None = None) -> ModuleType:
+        with working_directory_importable():
+            return importlib.import_module(name, package)
+
+    def autodiscover_tasks(self, packages: Iterable[str], related_name: str | None = "tasks") -> list[ModuleType]:
+        found = (find_related(package, related_name) for package in packages)
+        return [module for module in found if module is not None]
+
+    def init_worker(self) -> None:
+        if not self.worker_initialized:
+            self.worker_initialized = True
+            self.import_default_modules()
+
+    def now(self, utc: bool = True) -> datetime.datetime:
+        return datetime.datetime.now(datetime.timezone.utc) if utc else datetime.datetime.now().astimezone()
+
+    def cwd(self) -> str:
+        return os.getcwd()
+
+
+def _texts(setting: Any) -> Iterable[str]:
+    return (setting,) if isinstance(setting, str) else (setting or ())
+
+
+def find_related(package: str, related_name: str | None) -> ModuleType | None:
+    """The module `related_name` of `package`, if it has one. A package that is not there is an error."""
+    if not related_name:
+        return importlib.import_module(package)
+    name = f"{package}.{related_name}"
+    try:
+        parent = importlib.import_module(package)
+    except ModuleNotFoundError:
+        # `package.module.Class`, as Django names its applications: the package is what stands before
+        parent_name, _, last = package.rpartition(".")
+        if parent_name and last and _is_attribute(parent_name, last):
+            return find_related(parent_name, related_name)
+        raise
+    if not hasattr(parent, "__path__") or importlib.util.find_spec(name) is None:
+        return None
+    return importlib.import_module(name)
+
+
+def _is_attribute(module: str, name: str) -> bool:
+    try:
+        return hasattr(importlib.import_module(module), name)
+    except ModuleNotFoundError:
+        return False
+
+
+def lazily(packages: Iterable[str] | Callable[[], Iterable[str]] | None) -> Iterable[str]:
+    """`autodiscover_tasks` takes a list, or a function that gives it when it is wanted."""
+    return (packages() if callable(packages) else packages) or ()

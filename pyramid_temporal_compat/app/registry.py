@@ -1,0 +1,52 @@
+"""Tasks by name."""
+
+from __future__ import annotations
+
+import warnings
+from typing import Any
+
+from ..exceptions import DuplicateTaskNameWarning, InvalidTaskError, NotRegistered
+from ..task import Task
+
+
+class TaskRegistry(dict[str, Task]):
+    """The tasks of one app. A name that is not there raises `NotRegistered`."""
+
+    NotRegistered = NotRegistered
+
+    def __missing__(self, name: str) -> Task:
+        raise NotRegistered(
+            f"task {name!r} is not registered; {len(self)} tasks are known here "
+            "(ptemporal-compat list tasks app.ini); add its module to ptemporal.include"
+        )
+
+    def register(self, task: Task | type[Task]) -> Task:
+        made: Any = task() if isinstance(task, type) else task
+        if not made.name:
+            raise InvalidTaskError(f"task class {type(made).__name__!r} has no name; set its attribute `name`")
+        self[made.name] = made
+        return made  # type: ignore[no-any-return]
+
+    def unregister(self, name: str | Task) -> None:
+        key = name if isinstance(name, str) else str(name.name)
+        if key not in self:
+            self.__missing__(key)
+        del self[key]
+
+
+def warn_of_duplicate(known: Task, other: Any, stacklevel: int) -> None:
+    """Two functions under one name: the first one stays, as in Celery, and that is rarely meant."""
+    origin = known.__wrapped__
+    if origin is other or _place(origin) == _place(other):
+        return  # the same function once more: a module that was loaded twice
+    warnings.warn(
+        DuplicateTaskNameWarning(
+            f"the task name {known.name!r} is taken by {_place(origin or type(known))}, which stays; "
+            f"{_place(other)} is not registered: give it another name"
+        ),
+        stacklevel=stacklevel,
+    )
+
+
+def _place(function: Any) -> str:
+    return f"{getattr(function, '__module__', '?')}.{getattr(function, '__qualname__', function)}"
