@@ -220,7 +220,8 @@ def task_from_function(
         "__signature__": _signature(function, bind),
         **options,
     }
-    return type(function.__name__, (base,), attributes)()
+    made: Task = type(function.__name__, (base,), attributes)()
+    return made
 
 
 def _signature(function: Callable[..., Any], bound: bool) -> inspect.Signature:

@@ -55,8 +55,8 @@ class Dispatcher:
             except Exception as error:
                 future.cancel()
                 failed = [(message, error) for message in messages]
-            for message, error in failed:
-                self._log_lost(message, error)
+            for message, reason in failed:
+                self._log_lost(message, reason)
 
         if self._wait:
             report()

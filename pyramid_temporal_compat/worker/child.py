@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import logging
 import os
 import pickle
@@ -19,6 +18,7 @@ from typing import Any, TypeVar
 
 from pyramid_temporal_compat.exceptions import NotSerializable, SoftTimeLimitExceeded
 from pyramid_temporal_compat.worker.pools import Handler
+from pyramid_temporal_compat.worker.zygote import flush
 
 log = logging.getLogger(__name__)
 
@@ -122,9 +122,7 @@ class _Signals:
     def end_as_signalled(self) -> None:
         """Die of the signal that ended this child, so that whoever reaps it sees which."""
         if self.ended_by is not None:
-            for stream in (sys.stdout, sys.stderr):
-                with contextlib.suppress(Exception):
-                    stream.flush()
+            flush()
             signal.signal(self.ended_by, signal.SIG_DFL)
             os.kill(os.getpid(), self.ended_by)
 
@@ -159,7 +157,7 @@ def serve(
     signals.install()
     code = 0
     try:
-        sock.sendall(packed(READY))
+        sock.sendall(packed(READY, b"%d" % os.getpid()))
         _serve_jobs(sock, handler, signals)
     except SystemExit as exc:
         code = exc.code if isinstance(exc.code, int) else int(exc.code is not None)

@@ -56,6 +56,7 @@ class Zygote:
             )
         self.sock, theirs = socket.socketpair()
         parent = os.getpid()
+        flush()
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", DeprecationWarning)  # what Python 3.12 says of threads was said above
             self.pid = os.fork()
@@ -94,6 +95,13 @@ class Zygote:
             os.waitpid(self.pid, 0)
 
 
+def flush() -> None:
+    """Write out what was printed: before a fork, lest both print it, and before an end that does not."""
+    for stream in (sys.stdout, sys.stderr):
+        with contextlib.suppress(Exception):
+            stream.flush()
+
+
 def _in_new_process(body: Callable[[], int], parent: int) -> NoReturn:
     """Run `body` and end, never to return into the code that forked."""
     code = 1
@@ -103,9 +111,7 @@ def _in_new_process(body: Callable[[], int], parent: int) -> NoReturn:
     except BaseException:
         log.exception("a process of the pool failed")
     finally:
-        for stream in (sys.stdout, sys.stderr):
-            with contextlib.suppress(Exception):
-                stream.flush()
+        flush()
         os._exit(code & 0xFF)
 
 
@@ -181,6 +187,7 @@ def _fork(body: Callable[[], int], before_fork: Callable[[], None] | None) -> in
     try:
         if before_fork is not None:
             before_fork()
+        flush()
         pid = os.fork()
     except Exception:
         log.exception("the pool could not fork a child process")
