@@ -502,6 +502,45 @@ async def test_commit_that_is_under_way_when_the_job_is_cancelled_comes_to_its_e
     await pool.stop()
 
 
+def swallow_the_end(control: Control) -> str:
+    def function() -> None:
+        control.note(os.getpid())
+        with contextlib.suppress(SystemExit):
+            spin()
+
+    try:
+        control.interruptible(function)
+    except BaseException:
+        return "an outcome of what was ended"
+    return "committed"
+
+
+@in_its_own_process()
+async def test_function_and_handler_that_swallow_the_end_do_not_undo_it(pool: PreforkPool) -> None:
+    job = Begun(pool, swallow_the_end)
+    await job.begun()
+    job.task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await job.task
+    await pool.stop()
+
+
+@in_its_own_process(size=2)
+async def test_signals_to_the_whole_group_leave_running_and_idle_children_alone(pool: PreforkPool) -> None:
+    path = new_path()
+    await until_full(pool)
+    children = set(pool.info()["processes"])
+    job = Begun(pool, wait_for, path)
+    await job.begun()
+    for signum in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT):
+        for process in psutil.Process().children(recursive=True):
+            process.send_signal(signum)
+    touch(path)
+    assert {await job.task, *await asyncio.gather(*(run(pool, pid) for _ in range(20)))} == children
+    await pool.stop()
+    assert LOGGED == []
+
+
 @in_its_own_process()
 async def test_job_that_is_cancelled_while_it_waits_for_its_turn_never_runs(pool: PreforkPool) -> None:
     path, never = new_path(), new_path()
