@@ -179,7 +179,7 @@ def our_worker(address: str, pool: str = "threads") -> Iterator[Process]:
 @contextlib.contextmanager
 def celery_worker(broker: str, pool: str) -> Iterator[Process]:
     """`celery worker`, ready."""
-    command = ("-m", "celery", "-A", "bench.celery_application", "worker", "-c", str(CONCURRENCY), "-P", pool)
+    command = ("-m", "celery", "-A", "bench.celery_application:app", "worker", "-c", str(CONCURRENCY), "-P", pool)
     quietly = ("--without-gossip", "--without-mingle")
     with python(*command, *quietly, BENCH_BROKER=broker, PYTHONUNBUFFERED="1") as process:
         process.wait_for_line("bench worker is ready")

@@ -7,41 +7,62 @@ import inspect
 import random
 import sys
 from collections.abc import Callable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any, NoReturn
+from typing import TYPE_CHECKING, Any, ClassVar, NoReturn
 
 from .context import Context, current_frame, pop, push, request_of, running
-from .exceptions import InvalidArguments, MaxRetriesExceededError, Retry
+from .exceptions import InvalidArguments, MaxRetriesExceededError, OperationalError, Retry
+from .payload.types import dumps, loads
 
 if TYPE_CHECKING:
     from .app import Celery
-    from .result import AsyncResult
+    from .result import AsyncResult, EagerResult
+
+
+class FromConfig:
+    """A task attribute that has the configuration's value until the task sets its own."""
+
+    def __init__(self, setting: str) -> None:
+        self.setting = setting
+
+    def __get__(self, task: Task | None, owner: type[Task]) -> Any:
+        return None if task is None else task.app.conf[self.setting]
 
 
 class Task:
     """What `@task` makes of a function. Subclass it for behaviour that several tasks share.
 
-    Attributes that are None take their value from the app's configuration.
+    One instance stands for the task in each process: attributes set on it last as long as the process.
     """
 
     MaxRetriesExceededError = MaxRetriesExceededError
+    OperationalError = OperationalError
 
-    name: str | None = None
+    name: Any = None
     abstract = True
     typing: bool | None = None
-    max_retries: int | None = 3
-    default_retry_delay: float = 3 * 60
-    rate_limit: str | None = None
-    ignore_result: bool | None = None
+    queue: Any = None
+    expires: Any = None
+    compression: str | None = None
     time_limit: float | None = None
     soft_time_limit: float | None = None
-    acks_late: bool | None = None
-    priority: int | None = None
-    queue: str | None = None
-    serializer: str | None = None
-    compression: str | None = None
-    expires: float | datetime.datetime | None = None
+    max_retries: int | None = 3
+    default_retry_delay: float = 3 * 60
     throws: tuple[type[BaseException], ...] = ()
     trail = True
+    resultrepr_maxsize = 1024
+
+    acks_late: Any = FromConfig("task_acks_late")
+    acks_on_failure_or_timeout: Any = FromConfig("task_acks_on_failure_or_timeout")
+    ignore_result: Any = FromConfig("task_ignore_result")
+    priority: Any = FromConfig("task_default_priority")
+    rate_limit: Any = FromConfig("task_default_rate_limit")
+    reject_on_worker_lost: Any = FromConfig("task_reject_on_worker_lost")
+    send_events: Any = FromConfig("worker_send_task_events")
+    serializer: Any = FromConfig("task_serializer")
+    store_eager_result: Any = FromConfig("task_store_eager_result")
+    store_errors_even_if_ignored: Any = FromConfig("task_store_errors_even_if_ignored")
+    track_started: Any = FromConfig("task_track_started")
+
     autoretry_for: tuple[type[BaseException], ...] = ()
     dont_autoretry_for: tuple[type[BaseException], ...] = ()
     retry_kwargs: Mapping[str, Any] = {}
@@ -49,18 +70,136 @@ class Task:
     retry_backoff_max: float = 600
     retry_jitter = True
 
-    _app: Celery | None = None
+    from_config: ClassVar[tuple[tuple[str, str], ...]]
     __wrapped__: Callable[..., Any] | None = None
-    __signature__: inspect.Signature
+    _app: Celery | None = None
+    _signature: inspect.Signature | None = None
+
+    # --- for subclasses ----------------------------------------------------------------------------
 
     def run(self, *args: Any, **kwargs: Any) -> Any:
         """The body. A class-based task defines it; a decorated function is it."""
         raise TypeError(f"task {self.name!r} has no body: define run() in {type(self).__qualname__}")
 
+    def before_start(self, task_id: str, args: Any, kwargs: Any) -> None:
+        """Called before each run, in its transaction."""
+
+    def on_success(self, retval: Any, task_id: str, args: Any, kwargs: Any) -> None:
+        """Called when a run has committed, in a transaction of its own."""
+
+    def on_retry(self, exc: BaseException | None, task_id: str, args: Any, kwargs: Any, einfo: Any) -> None:
+        """Called when a run is to be repeated, in a transaction of its own."""
+
+    def on_failure(self, exc: BaseException, task_id: str, args: Any, kwargs: Any, einfo: Any) -> None:
+        """Called when a run has failed and was rolled back, in a transaction of its own."""
+
+    def after_return(self, status: str, retval: Any, task_id: str, args: Any, kwargs: Any, einfo: Any) -> None:
+        """Called after every run, after those above."""
+
+    def shadow_name(self, args: Any, kwargs: Any, options: Mapping[str, Any]) -> str | None:
+        """Another name for logs and the web UI, for this call."""
+        return None
+
+    @classmethod
+    def on_bound(cls, app: Celery) -> None:
+        """Called when the task has become one of `app`'s."""
+
+    # --- calling it here -------------------------------------------------------------------------
+
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         """A plain call: runs here and now, in the caller's transaction."""
         with running(self, Context(args=args, kwargs=kwargs)):
             return self.run(*args, **kwargs)
+
+    def apply(
+        self,
+        args: Sequence[Any] | None = None,
+        kwargs: Mapping[str, Any] | None = None,
+        task_id: str | None = None,
+        retries: int | None = None,
+        throw: bool | None = None,
+        headers: Mapping[str, Any] | None = None,
+        **options: Any,
+    ) -> EagerResult:
+        """Run here and now, with all that a worker does around a run; gives a result that is ready."""
+        from .eager import apply_now  # Pyramid and SQLAlchemy: 0.5 s, and not for who only defines tasks
+
+        args, kwargs = self._plain_arguments(args, kwargs)
+        return apply_now(self._in_app(), args, kwargs, task_id, retries or 0, throw, headers, options)
+
+    # --- asking for a run --------------------------------------------------------------------------
+
+    def delay(self, *args: Any, **kwargs: Any) -> AsyncResult:
+        """`apply_async` with the arguments alone."""
+        return self.apply_async(args, kwargs)
+
+    def apply_async(
+        self,
+        args: Sequence[Any] | None = None,
+        kwargs: Mapping[str, Any] | None = None,
+        task_id: str | None = None,
+        producer: Any = None,
+        link: Any = None,
+        link_error: Any = None,
+        shadow: str | None = None,
+        **options: Any,
+    ) -> AsyncResult:
+        """Ask for a run: with the current transaction's commit if one has begun, else now.
+
+        The options, each with a line on what it does, are `pyramid_temporal_compat.calling.OPTIONS`.
+        """
+        task = self._in_app()
+        if task is not self:  # a shared task, and its current app has one of its own
+            return task.apply_async(args, kwargs, task_id, producer, link, link_error, shadow, **options)
+        args, kwargs = self._plain_arguments(args, kwargs)
+        if self.typing is not False:
+            self.check_arguments(args, kwargs)
+        named = {"task_id": task_id, "link": link, "link_error": link_error, "producer": producer}
+        options.update((key, value) for key, value in named.items() if value is not None)
+        shadow = shadow or self.shadow_name(args, kwargs, options)
+        if shadow is not None:
+            options["shadow"] = shadow
+        return self.app.call(self, args, kwargs, options)
+
+    def AsyncResult(self, task_id: str, **kwargs: Any) -> AsyncResult:
+        """The result of this task's run with this id."""
+        return self.app.AsyncResult(task_id, task_name=self.name, **kwargs)
+
+    def own_options(self) -> dict[str, Any]:
+        """The options of `apply_async` that the task itself sets."""
+        return {name: value for name in OWN_OPTIONS if (value := getattr(self, name)) is not None}
+
+    def check_arguments(self, args: Sequence[Any], kwargs: Mapping[str, Any]) -> None:
+        """Raise `InvalidArguments` for what the function can't be called with."""
+        signature = self.__signature__
+        try:
+            signature.bind(*args, **kwargs)
+        except TypeError as error:
+            raise InvalidArguments(
+                f"{self.name}{signature} can't be called with args={tuple(args)!r}, kwargs={dict(kwargs)!r}: {error}"
+            ) from None
+
+    @property
+    def __signature__(self) -> inspect.Signature:
+        """What a caller passes: the function's parameters, without `self`."""
+        if self._signature is None:
+            type(self)._signature = inspect.signature(self.run)
+        assert self._signature is not None
+        return self._signature
+
+    def _plain_arguments(self, args: Any, kwargs: Any) -> tuple[tuple[Any, ...], dict[str, Any]]:
+        if isinstance(args, (str, bytes)):
+            raise InvalidArguments(
+                f"task {self.name!r}: args={args!r} is one {type(args).__name__}; args takes a list: args=[{args!r}]"
+            )
+        try:
+            return tuple(args or ()), dict(kwargs or {})
+        except (TypeError, ValueError):
+            raise InvalidArguments(
+                f"task {self.name!r}: args={args!r}, kwargs={kwargs!r}: args takes a list, kwargs a dict"
+            ) from None
+
+    # --- from within a run -------------------------------------------------------------------------
 
     @property
     def app(self) -> Celery:
@@ -84,60 +223,18 @@ class Task:
             )
         return request
 
-    # --- asking for a run --------------------------------------------------------------------------
-
-    def delay(self, *args: Any, **kwargs: Any) -> AsyncResult:
-        """`apply_async` with the arguments alone."""
-        return self.apply_async(args, kwargs)
-
-    def apply_async(
-        self,
-        args: Sequence[Any] | None = None,
-        kwargs: Mapping[str, Any] | None = None,
-        task_id: str | None = None,
-        **options: Any,
-    ) -> AsyncResult:
-        """Ask for a run: with the current transaction's commit if one has begun, else now.
-
-        The options, each with a line on what it does, are `pyramid_temporal_compat.calling.OPTIONS`.
-        """
-        args, kwargs = self._plain_arguments(args, kwargs)
-        if self.typing is not False:
-            self.check_arguments(args, kwargs)
-        if task_id is not None:
-            options["task_id"] = task_id
-        return self.app.send_task(self.name, args, kwargs, task_type=self, **options)
-
-    def AsyncResult(self, task_id: str, **kwargs: Any) -> AsyncResult:
-        return self.app.AsyncResult(task_id, task_name=self.name, **kwargs)
-
-    def own_options(self) -> dict[str, Any]:
-        """The options of `apply_async` that the task itself sets."""
-        names = ("queue", "priority", "serializer", "compression", "expires")
-        return {name: value for name in names if (value := getattr(self, name)) is not None}
-
-    def check_arguments(self, args: Sequence[Any], kwargs: Mapping[str, Any]) -> None:
-        try:
-            self.__signature__.bind(*args, **kwargs)
-        except TypeError as error:
-            raise InvalidArguments(
-                f"{self.name}{self.__signature__} can't be called with args={tuple(args)!r}, "
-                f"kwargs={dict(kwargs)!r}: {error}"
-            ) from None
-
-    def _plain_arguments(self, args: Any, kwargs: Any) -> tuple[tuple[Any, ...], dict[str, Any]]:
-        if isinstance(args, (str, bytes)):
-            raise InvalidArguments(
-                f"task {self.name!r}: args={args!r} is one {type(args).__name__}; args takes a list: args=[{args!r}]"
+    def update_state(
+        self, task_id: str | None = None, state: str | None = None, meta: Any = None, **kwargs: Any
+    ) -> None:
+        """Say how far this run is: what `AsyncResult.state` and `.info` show while it runs."""
+        request = self.request
+        if task_id is not None and task_id != request.id:
+            raise ValueError(
+                f"task {self.name!r}: update_state(task_id={task_id!r}) is for another run than this, {request.id!r}; "
+                "a run's state travels with that run"
             )
-        try:
-            return tuple(args or ()), dict(kwargs or {})
-        except (TypeError, ValueError):
-            raise InvalidArguments(
-                f"task {self.name!r}: args={args!r}, kwargs={kwargs!r}: args takes a list, kwargs a dict"
-            ) from None
-
-    # --- from within a run -------------------------------------------------------------------------
+        if request.report is not None:
+            request.report(state or "", loads(dumps(meta)))
 
     def retry(
         self,
@@ -169,7 +266,7 @@ class Task:
         asked = Retry(exc=exc, when=eta or countdown, is_eager=request.is_eager)
         asked.changes = RetryChanges(args, kwargs, options)
         if throw:
-            raise asked
+            _raise_cause(asked)
         request.retry_asked = asked
         return asked
 
@@ -178,19 +275,63 @@ class Task:
         if not self.retry_backoff:
             return float(self.retry_kwargs.get("countdown", self.default_retry_delay))
         seconds = min(float(self.retry_backoff) * 2**retries, self.retry_backoff_max)
-        return random.uniform(0, seconds) if self.retry_jitter else seconds
+        return random.uniform(0, seconds) if self.retry_jitter else seconds  # noqa: S311 - no secret depends on it
+
+    def add_trail(self, result: Any) -> Any:
+        """Note a task that this run asked for: one of `self.request.children`."""
+        if self.trail:
+            request = self.request
+            request.children = [*(request.children or ()), result]
+        return result
 
     def push_request(self, *args: Any, **kwargs: Any) -> None:
+        """Give the task a request, as tests of a bound task do."""
         push(self, Context(*args, **kwargs))
 
     def pop_request(self) -> None:
         pop()
 
+    # --- the object ----------------------------------------------------------------------------------
+
+    @classmethod
+    def bind(cls, app: Celery) -> Celery:
+        """Make this a task of `app`."""
+        cls._app = app
+        cls.on_bound(app)
+        return app
+
+    @classmethod
+    def annotate(cls) -> None:
+        """Set the attributes that the app's `task_annotations` have for this task."""
+        from .app.annotations import annotate  # the app imports tasks
+
+        task = cls()
+        annotate(task.app, task)
+
+    @classmethod
+    def add_around(cls, attr: str, around: Callable[[Any], Any]) -> None:
+        """Put `around` about the method `attr`."""
+        from .app.annotations import wrap_method  # the app imports tasks
+
+        wrap_method(cls, attr, around)
+
+    def _in_app(self) -> Task:
+        """This task as the current app has it."""
+        if self._app is not None:
+            return self
+        return self.app.tasks.get(self.name, self)
+
     def __repr__(self) -> str:
         return f"<@task: {self.name}>"
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return _by_name, (self.name,)
+        module = type(self).__module__
+        return by_name, (self.name, module if module in sys.modules else None)
+
+
+Task.from_config = tuple((name, value.setting) for name, value in vars(Task).items() if isinstance(value, FromConfig))
+
+OWN_OPTIONS = ("queue", "priority", "serializer", "compression", "expires")
 
 
 class RetryChanges:
@@ -206,9 +347,13 @@ class RetryChanges:
 
 
 def task_from_function(
-    function: Callable[..., Any], name: str, base: type[Task], app: Celery | None, bind: bool, options: dict[str, Any]
+    function: Callable[..., Any], name: str, app: Celery | None, options: Mapping[str, Any]
 ) -> Task:
     """A task whose body is `function`."""
+    options = dict(options)
+    bind = options.pop("bind", False)
+    base = options.pop("base", None) or (app.Task if app else Task)
+    options.pop("name", None)
     attributes = {
         "_app": app,
         "name": name,
@@ -217,7 +362,7 @@ def task_from_function(
         "__doc__": function.__doc__,
         "__module__": function.__module__,
         "__wrapped__": staticmethod(function),
-        "__signature__": _signature(function, bind),
+        "_signature": _signature(function, bind),
         **options,
     }
     made: Task = type(function.__name__, (base,), attributes)()
@@ -260,6 +405,8 @@ def _current_pyramid_request() -> Any:
     return get_current_request()
 
 
-def _by_name(name: str) -> Task:
-    task: Task = _current_app().tasks[name]
-    return task
+def by_name(name: str, module: str | None = None) -> Task:
+    """The current app's task of this name: what a pickled task becomes."""
+    if module is not None:
+        __import__(module)
+    return _current_app().tasks[name]

@@ -17,7 +17,7 @@ def includeme(config: Any) -> None:
     # Loaded now, by every web process and before it forks, so that no first request pays for it (0.4 s).
     from ..dispatch import dispatcher  # noqa: F401
 
-    app = latest_app() or Celery(config.package.__name__)
+    app = latest_app() or Celery(config.root_package.__name__)
     app.conf.add_ini(from_pyramid(config.registry.settings))
     app.registry = config.registry
     config.registry[APP_KEY] = app

@@ -103,6 +103,13 @@ class _Child:
             with contextlib.suppress(ProcessLookupError):
                 os.kill(self.pid, signum)
 
+    def terminate(self, signum: int) -> None:
+        """Send a signal that ends it."""
+        if signum in wire.ENDING:
+            with contextlib.suppress(OSError):  # full: then it sees that there is something, which will do
+                self.sock.send(wire.packed(wire.END))
+        self.send_signal(signum)
+
     def receive(self) -> bool:
         """Take in some of what it has sent; False if it will send no more. Raises `BlockingIOError` as sockets do."""
         try:
@@ -199,7 +206,7 @@ class PreforkPool:
     async def run(self, job: Any, limits: Limits, note: Note) -> Any:
         with self._crew.job():
             self._attach()
-            frame = wire.packed(b"J", pickle.dumps(job, pickle.HIGHEST_PROTOCOL))
+            frame = wire.packed(wire.JOB, pickle.dumps(job, pickle.HIGHEST_PROTOCOL))
             number = next(self._run_numbers)
             while True:
                 child = await self._crew.borrow()
@@ -275,7 +282,7 @@ class PreforkPool:
             await asyncio.wait([run.ended])
         except asyncio.CancelledError as cancelled:
             run.stopped = True
-            child.send_signal(_signal_named(cancelled))
+            child.terminate(_signal_named(cancelled))
             await asyncio.wait([run.ended], timeout=self._grace)
             if not run.ended.done():
                 child.send_signal(signal.SIGKILL)

@@ -66,6 +66,7 @@ class Zygote:
         theirs.close()
         self.sock.setblocking(False)
         self._received = b""
+        self._ended = False
 
     def ask_for_child(self, number: int, sock: socket.socket) -> None:
         socket.send_fds(self.sock, [REQUEST.pack(number)], [sock.fileno()])
@@ -86,6 +87,9 @@ class Zygote:
         return [Report(*fields) for fields in REPORT.iter_unpack(told)]
 
     def end(self) -> None:
+        if self._ended:  # and reaped, so that its id may be another's by now
+            return
+        self._ended = True
         with contextlib.suppress(OSError):
             self.sock.shutdown(socket.SHUT_RDWR)
         self.sock.close()

@@ -370,7 +370,7 @@ def only_spin(control: Control) -> None:
 def note_for_ever(control: Control) -> str:
     def function() -> None:
         while True:
-            control.note(b"x" * 200_000)
+            control.note(b"x" * 1_500_000)
 
     try:
         control.interruptible(function)
@@ -386,8 +386,8 @@ async def test_soft_limit_is_raised_in_the_function(pool: PreforkPool) -> None:
     assert await run(pool, tidy_up, limits=limits) == "tidied up"
     with pytest.raises(SoftTimeLimitExceeded):
         await run(pool, only_spin, limits=limits)
-    for _ in range(5):
-        assert await run(pool, note_for_ever, limits=limits) == "tidied up"  # never in the midst of a note
+    for _ in range(5):  # never in the midst of a note, though the child is nearly always sending one
+        assert await pool.run((note_for_ever,), limits, lambda note: time.sleep(0.005)) == "tidied up"
     assert await run(pool, pid) == child
     await pool.stop()
 
@@ -500,6 +500,45 @@ async def test_commit_that_is_under_way_when_the_job_is_cancelled_comes_to_its_e
     assert await job.task == "committed"
     assert await run(pool, pid) != job.notes[0]
     await pool.stop()
+
+
+def swallow_the_end(control: Control) -> str:
+    def function() -> None:
+        control.note(os.getpid())
+        with contextlib.suppress(SystemExit):
+            spin()
+
+    try:
+        control.interruptible(function)
+    except BaseException:
+        return "an outcome of what was ended"
+    return "committed"
+
+
+@in_its_own_process()
+async def test_function_and_handler_that_swallow_the_end_do_not_undo_it(pool: PreforkPool) -> None:
+    job = Begun(pool, swallow_the_end)
+    await job.begun()
+    job.task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await job.task
+    await pool.stop()
+
+
+@in_its_own_process(size=2)
+async def test_signals_to_the_whole_group_leave_running_and_idle_children_alone(pool: PreforkPool) -> None:
+    path = new_path()
+    await until_full(pool)
+    children = set(pool.info()["processes"])
+    job = Begun(pool, wait_for, path)
+    await job.begun()
+    for signum in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT):
+        for process in psutil.Process().children(recursive=True):
+            process.send_signal(signum)
+    touch(path)
+    assert {await job.task, *await asyncio.gather(*(run(pool, pid) for _ in range(20)))} == children
+    await pool.stop()
+    assert LOGGED == []
 
 
 @in_its_own_process()
