@@ -114,9 +114,13 @@ def call_repr(argsrepr: str, kwargsrepr: str) -> str:
     return f"({args}, **{kwargs})" if args else f"(**{kwargs})"
 
 
+FRAME = 512
+"""Bytes that protobuf and an encrypting codec add to a payload, at most."""
+
+
 def total_size(payloads: Sequence[Payload]) -> int:
     """Bytes that these payloads take on the wire, metadata included."""
     return sum(
-        len(payload.data) + sum(len(key) + len(value) for key, value in payload.metadata.items())
+        FRAME + len(payload.data) + sum(len(key) + len(value) for key, value in payload.metadata.items())
         for payload in payloads
     )

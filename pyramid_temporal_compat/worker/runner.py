@@ -17,8 +17,8 @@ from typing import TYPE_CHECKING, Any
 from .. import states
 from ..calling import make_message
 from ..context import Context, running
-from ..exceptions import Ignore, InvalidTaskError, NotSerializable, Reject, Retry
-from ..message import Message
+from ..exceptions import Ignore, InvalidTaskError, NotSerializable, PayloadTooLarge, Reject, Retry
+from ..message import Message, total_size
 from ..payload import Payload
 from ..payload.annotations import rebuild_arguments
 from ..payload.errors import to_wire
@@ -95,12 +95,21 @@ class Runner:
 
     def _result(self, task: Task, value: Any) -> Payload:
         # Before the commit: a result that can't travel fails the task, and with it what the task wrote.
-        if task.ignore_result:
+        if task.ignore_result or task.request.ignore_result:
             value = None
+        conf = self._app.conf
         try:
-            return serialize(value, self._app.conf.result_serializer, self._app.conf.result_compression)
+            payload = serialize(value, conf.result_serializer, conf.result_compression)
         except NotSerializable as error:
             raise NotSerializable(f"the result of task {task.name!r}: {error}") from None
+        size, limit = total_size([payload]), conf.ptemporal_payload_limit
+        if size > limit:
+            # The client library would refuse to send it, and the server would have the task run again, for ever.
+            raise PayloadTooLarge(
+                f"the result of task {task.name!r} takes {size:,} bytes, the limit is {limit:,} "
+                "(ptemporal.payload_limit): store the data and return its key"
+            )
+        return payload
 
     def _retried(self, task: Task, job: Job, asked: Retry, request: Context) -> Outcome:
         delay = asked.when or 0
