@@ -51,9 +51,10 @@ class Runner:
         request.report = control.note
         with running(task, request):
             try:
-                return self._transact(task, request, lambda: invoke(task, args, kwargs, control))
-            except Retry as asked:
-                return self._retried(task, job, asked, request)
+                try:
+                    return self._transact(task, request, lambda: invoke(task, args, kwargs, control))
+                except Retry as asked:
+                    return self._retried(task, job, asked, request)  # fails, as the task then does, if it can't be sent
             except Ignore as ignored:
                 return GivenBack(states.IGNORED, f"ignored: {ignored}")
             except Reject as rejected:
@@ -123,7 +124,7 @@ class Runner:
 
     def _changed(self, task: Task, job: Job, request: Context, changes: Any) -> Message:
         message = job.message
-        return make_message(
+        changed = make_message(
             self._app,
             message.task,
             request.args if changes.args is None else tuple(changes.args),
@@ -131,6 +132,14 @@ class Runner:
             {**request.as_execution_options(), "queue": message.queue, "priority": message.priority, **changes.options},
             task,
         ).copy(retries=job.retries + 1)
+        size, limit = total_size(changed.encode()), self._app.conf.ptemporal_payload_limit * 3 // 4
+        if size > limit:
+            # It travels in the failure of this run, as base64.
+            raise PayloadTooLarge(
+                f"task {task.name!r}: the arguments of its retry take {size:,} bytes, the limit for these is {limit:,} "
+                "(three quarters of ptemporal.payload_limit): store the data and pass its key"
+            )
+        return changed
 
 
 def invoke(task: Task, args: tuple[Any, ...], kwargs: dict[str, Any], control: Control) -> Any:
