@@ -20,6 +20,7 @@ from .context import worker_frame
 from .exceptions import InvalidCall, PayloadTooLarge
 from .message import Message, total_size
 from .payload.serializers import serialize
+from .routing import queue_name
 
 if TYPE_CHECKING:
     from .app import Celery
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
     from .task import Task
 
 OPTIONS = {
+    "add_to_parent": "whether the result is among self.request.children of the task that calls",
     "compression": "compress the arguments: zlib, bzip2, …",
     "countdown": "seconds from now until the task may start",
     "eta": "the moment from which the task may start",
@@ -47,6 +49,19 @@ OPTIONS = {
     "time_limit": "seconds after which the task is stopped",
     "transaction_manager": "enlist in this manager's transaction (not Celery's)",
 }
+
+EQUIVALENT = {
+    "connection": "there is one connection for each process, to the server that ptemporal.address names",
+    "delivery_mode": "every message is stored",
+    "immediate": "a message waits for a worker",
+    "mandatory": "a message waits for a worker",
+    "producer": "there is one connection for each process, to the server that ptemporal.address names",
+    "publisher": "there is one connection for each process, to the server that ptemporal.address names",
+    "retry": "sending is tried again for ptemporal.dispatch_timeout seconds",
+    "retry_policy": "sending is tried again for ptemporal.dispatch_timeout seconds",
+    "reply_to": "results are read from the server",
+}
+"""Options of Celery's that are taken and need nothing done: what they ask for is so in any case."""
 
 LONGEST_ID = 1000
 """The server's limit on ids and names, in bytes."""
@@ -78,14 +93,19 @@ def make_message(
     # Settings are read with [], not as attributes: here, in the view, every microsecond is the user's.
     serializer = options.get("serializer") or conf["task_serializer"]
     compression = options.get("compression") or conf["task_compression"]
+    queue = _queue(app, name, args, kwargs, options, task)
     message = Message(
         task=_name(name, "name", name),
         id=task_id,
-        body=serialize({"args": list(args), "kwargs": dict(kwargs)}, serializer, compression, "arguments"),
-        queue=_name(name, "queue", queue_name(_first(options.get("queue"), conf["task_default_queue"]))),
+        body=serialize(
+            {"args": list(args), "kwargs": dict(kwargs)},
+            serializer,
+            compression,
+        ),
+        queue=queue,
         eta=_start(app, name, options, now),
         expires=_expires(app, name, options.get("expires"), now),
-        priority=_priority(name, _first(options.get("priority"), conf["task_default_priority"])),
+        priority=_priority(name, options.get("priority"), _inherited(conf, frame), conf["task_default_priority"]),
         fairness_key=options.get("fairness_key"),
         fairness_weight=options.get("fairness_weight"),
         retries=options.get("retries") or 0,
@@ -117,15 +137,32 @@ def new_id() -> str:
     return str(uuid.uuid4())
 
 
-def queue_name(queue: Any) -> Any:
-    """A queue is named by a string, or by anything with a `name` (kombu's Queue)."""
-    return getattr(queue, "name", queue)
+def _queue(app: Celery, name: str, args: Any, kwargs: Any, options: dict[str, Any], task: Task | None) -> str:
+    """The queue that the call names, or that the routes have for it, or the default one."""
+    amqp = app.amqp
+    asked = options.get("queue")
+    if asked is None and amqp.router.routes:
+        routed = amqp.router.route(options.pop("route_name", None) or name, args, kwargs, options, task)
+        asked = routed.pop("queue", None)
+        for key, value in routed.items():
+            options.setdefault(key, value)
+    if asked is None:
+        asked = amqp.queues.bound(options.get("exchange"), options.get("routing_key"))
+    return amqp.queues.check(_name(name, "queue", queue_name(_first(asked, app.conf["task_default_queue"]))))
+
+
+def _inherited(conf: Settings, frame: Any) -> int | None:
+    """The priority of the task that calls, if the configuration hands it on."""
+    if frame is None or not conf["task_inherit_parent_priority"]:
+        return None
+    priority: int | None = (frame[1].delivery_info or {}).get("priority")
+    return priority
 
 
 _HOSTNAME = socket.gethostname()
 
 
-_KNOWN = {*OPTIONS, "argsrepr", "kwargsrepr"}
+_KNOWN = {*OPTIONS, *EQUIVALENT, "argsrepr", "kwargsrepr", "exchange", "routing_key", "route_name"}
 
 
 def _refuse_unknown(name: str, options: Mapping[str, Any]) -> None:
@@ -217,7 +254,8 @@ def _expires(app: Celery, task: str, value: Any, now: datetime.datetime) -> date
     return now + datetime.timedelta(seconds=_seconds(task, "expires", value) or 0)
 
 
-def _priority(task: str, value: Any) -> int | None:
+def _priority(task: str, *choices: Any) -> int | None:
+    value = _first(*choices)
     if value is None:
         return None
     if isinstance(value, bool) or not isinstance(value, int) or not 0 <= value <= 255:

@@ -42,7 +42,7 @@ class Context:
     properties: Any = None
     pyramid_request: Any = None
     replaced_task_nesting = 0
-    report: Callable[[Any], None] | None = None
+    report: Callable[[str, Any], None] | None = None
     """How a running task tells its worker how far it is."""
     reply_to: str | None = None
     retries = 0

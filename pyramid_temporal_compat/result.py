@@ -1,14 +1,20 @@
-"""`AsyncResult`: a task's state, result and error, read back from Temporal."""
+"""Results: a task's state, value and error, read back from Temporal."""
 
 from __future__ import annotations
 
 import datetime
 import json
 import sys
+from collections import deque
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
 from typing import TYPE_CHECKING, Any
 
 from . import states
-from .exceptions import StillEnlisted, TimeoutError
+from .app.current import app_or_default
+from .context import worker_frame
+from .exceptions import IncompleteStream, StillEnlisted, TaskRevokedError, TimeoutError
 from .payload.errors import from_wire
 from .payload.serializers import deserialize
 from .payload.types import loads
@@ -16,36 +22,110 @@ from .payload.types import loads
 if TYPE_CHECKING:
     from .app import Celery
     from .dispatch.status import Status
+    from .execution import Ending
 
 STILL_ENLISTED = (
     "task {name}[{id}] is enlisted in the transaction that is open here, and starts only when that commits: "
     "its result can't be waited for before; return the id, and ask in another request"
 )
+WOULD_BLOCK = (
+    "result.get() in a task waits for a task that may wait for this worker: link the tasks instead (a callback, a "
+    "chain, a chord), or, if you know that it can't be, `with allow_join_result():`"
+)
+
+_joins_allowed: ContextVar[bool | None] = ContextVar("ptemporal_joins_allowed", default=None)
 
 
-class AsyncResult:
+def task_join_will_block() -> bool:
+    """Whether waiting for a result is refused here: inside a task, unless it was allowed."""
+    allowed = _joins_allowed.get()
+    return worker_frame() is not None if allowed is None else not allowed
+
+
+def assert_will_not_block() -> None:
+    if task_join_will_block():
+        raise RuntimeError(WOULD_BLOCK)
+
+
+@contextmanager
+def allow_join_result() -> Iterator[None]:
+    """Let results be waited for in here, though a task runs here."""
+    token = _joins_allowed.set(True)
+    try:
+        yield
+    finally:
+        _joins_allowed.reset(token)
+
+
+@contextmanager
+def denied_join_result() -> Iterator[None]:
+    """Refuse it in here."""
+    token = _joins_allowed.set(False)
+    try:
+        yield
+    finally:
+        _joins_allowed.reset(token)
+
+
+class ResultBase:
+    """What the results of single tasks and of sets share."""
+
+    parent: Any = None
+
+
+class Callbacks:
+    """Functions to call when a result is known to be ready."""
+
+    def __init__(self) -> None:
+        self._waiting: list[tuple[Callable[..., Any], Callable[..., Any] | None]] = []
+
+    def add(self, result: Any, callback: Callable[..., Any], on_error: Callable[..., Any] | None, done: bool) -> None:
+        self._waiting.append((callback, on_error))
+        if done:
+            self.fire(result)
+
+    def fire(self, result: Any) -> None:
+        waiting, self._waiting = self._waiting, []
+        for callback, on_error in waiting:
+            try:
+                callback(result)
+            except Exception as error:
+                if on_error is None:
+                    raise
+                on_error(error)
+
+
+class AsyncResult(ResultBase):
     """A task that was asked for, by its id. Every question but the id goes to the server, until the task has ended."""
 
     TimeoutError = TimeoutError
+    app: Any = None
+    id: Any = None
 
-    def __init__(self, id: str, app: Celery | None = None, task_name: str | None = None, parent: Any = None) -> None:
+    def __init__(
+        self,
+        id: str,
+        backend: Any = None,
+        task_name: str | None = None,
+        app: Celery | None = None,
+        parent: Any = None,
+    ) -> None:
         if not isinstance(id, str) or not id:
             raise ValueError(f"AsyncResult takes a task's id, not {id!r}")
+        self.app = app_or_default(app or self.app)
         self.id = id
         self.parent = parent
-        self._app = app
         self._name = task_name
         self._ended: Status | None = None
+        self._callbacks = Callbacks()
 
     @property
-    def app(self) -> Celery:
-        from .app import current_app  # app makes results
-
-        return self._app or current_app()
-
-    @property
-    def task_id(self) -> str:
+    def task_id(self) -> Any:
         return self.id
+
+    @task_id.setter
+    def task_id(self, id: str) -> None:
+        self.id = id
 
     # --- the state -------------------------------------------------------------------------------
 
@@ -65,6 +145,10 @@ class AsyncResult:
     def failed(self) -> bool:
         return self.state == states.FAILURE
 
+    def exists(self) -> bool:
+        """Whether the server knows the task: false for one that was never sent, or is forgotten or past retention."""
+        return self._status().known
+
     @property
     def result(self) -> Any:
         """The return value; the exception, if it failed; what `update_state` said, while it runs."""
@@ -79,8 +163,22 @@ class AsyncResult:
         return error.get("traceback") if error else None
 
     @property
+    def children(self) -> list[Any] | None:
+        """The tasks that the run asked for."""
+        children = self._status().children
+        return [result_from_tuple(child, self.app) for child in children] if children else None
+
+    @property
     def name(self) -> str | None:
         return self._name or self._status().name
+
+    @property
+    def args(self) -> Any:
+        return self._status().argsrepr
+
+    @property
+    def kwargs(self) -> Any:
+        return self._status().kwargsrepr
 
     @property
     def queue(self) -> str | None:
@@ -99,50 +197,129 @@ class AsyncResult:
     def date_done(self) -> datetime.datetime | None:
         return self._status().ended
 
+    @property
+    def supports_native_join(self) -> bool:
+        return False
+
     # --- waiting ---------------------------------------------------------------------------------
 
-    def get(self, timeout: float | None = None, propagate: bool = True, interval: float = 0.5, **kwargs: Any) -> Any:
+    def get(
+        self,
+        timeout: float | None = None,
+        propagate: bool = True,
+        interval: float = 0.5,
+        no_ack: bool = True,
+        follow_parents: bool = True,
+        callback: Callable[[str, Any], Any] | None = None,
+        on_message: Any = None,
+        on_interval: Callable[[Any], Any] | None = None,
+        disable_sync_subtasks: bool = True,
+        EXCEPTION_STATES: Any = states.EXCEPTION_STATES,
+        PROPAGATE_STATES: Any = states.PROPAGATE_STATES,
+    ) -> Any:
         """Wait for the task's end, `timeout` seconds at most, and return its result or raise its error."""
+        if disable_sync_subtasks:
+            assert_will_not_block()
+        if follow_parents and propagate:
+            for node in reversed(list(self._parents())):
+                node.maybe_throw()
         if self._ended is None:
             self._refuse_if_enlisted()
-            self._ended = self._wait(timeout, interval)
-        value = self._value(self._ended)
-        if propagate and self._ended.state in states.PROPAGATE_STATES:
-            raise value
-        return value
+            self._end(self._wait(timeout, interval))
+        return self.maybe_throw(propagate, callback)
 
     wait = get
 
-    def maybe_throw(self, propagate: bool = True) -> Any:
-        """The result if there is one; raises the error if the task failed."""
+    def maybe_throw(self, propagate: bool = True, callback: Callable[[str, Any], Any] | None = None) -> Any:
+        """The result as it is now; raises the error if the task failed."""
         status = self._status()
         value = self._value(status)
         if propagate and status.state in states.PROPAGATE_STATES:
             raise value
+        if callback is not None:
+            callback(self.id, value)
         return value
+
+    maybe_reraise = maybe_throw
+
+    def throw(self, error: BaseException, *args: Any) -> None:
+        raise error
+
+    def then(self, callback: Callable[..., Any], on_error: Callable[..., Any] | None = None, weak: bool = False) -> Any:
+        """Call `callback(result)` once the result is known to be ready: now, or when `get` or `ready` finds it so."""
+        self._callbacks.add(self, callback, on_error, self._ended is not None)
+        return self
+
+    def collect(self, intermediate: bool = False, **kwargs: Any) -> Iterator[tuple[Any, Any]]:
+        """This result and those of the tasks that it asked for, each with its value."""
+        for _, result in self.iterdeps(intermediate=intermediate):
+            yield result, result.get(**kwargs)
+
+    def get_leaf(self) -> Any:
+        """The value of the last of them."""
+        value = None
+        for _, result in self.iterdeps():
+            value = result.get()
+        return value
+
+    def iterdeps(self, intermediate: bool = False) -> Iterator[tuple[Any, Any]]:
+        """Pairs of parent and result, breadth first. A result that is not ready ends it, unless `intermediate`."""
+        waiting = deque([(None, self)])
+        while waiting:
+            parent, node = waiting.popleft()
+            yield parent, node
+            if node.ready():
+                waiting.extend((node, child) for child in node.children or ())  # type: ignore[misc]
+            elif not intermediate:
+                raise IncompleteStream(f"{node!r} is not ready")
+
+    def _parents(self) -> Iterator[Any]:
+        node = self.parent
+        while node is not None:
+            yield node
+            node = node.parent
 
     # --- acting ----------------------------------------------------------------------------------
 
-    def revoke(self, terminate: bool = False, **kwargs: Any) -> None:
+    def revoke(
+        self,
+        connection: Any = None,
+        terminate: bool = False,
+        signal: str | None = None,
+        wait: bool = False,
+        timeout: float | None = None,
+    ) -> None:
         """Keep the task from starting; with `terminate`, stop it also if it runs."""
         from .dispatch.status import revoke  # the client library: 0.4 s
 
-        self._refuse_if_enlisted("revoke")
-        self.app.connection.call(lambda client: revoke(client, self.id, terminate), self._patience)
+        self._refuse_if_enlisted()
+        self.app.temporal.call(lambda client: revoke(client, self.id, terminate), self._patience)
 
     def forget(self) -> None:
         """Have the server delete the task's workflow, and with it the result."""
         from .dispatch.status import delete  # the client library: 0.4 s
 
-        self.app.connection.call(lambda client: delete(client, self.id), self._patience)
+        if self.parent is not None:
+            self.parent.forget()
+        self.app.temporal.call(lambda client: delete(client, self.id), self._patience)
         self._ended = None
+
+    # --- writing it down -------------------------------------------------------------------------
+
+    def as_tuple(self) -> tuple[Any, Any]:
+        """What `result_from_tuple` makes this result of."""
+        return (self.id, self.parent and self.parent.as_tuple()), None
+
+    def as_list(self) -> list[str]:
+        """The ids of this result and its parents, the last one first."""
+        return [self.id, *(node.id for node in self._parents())]
 
     # --- inside ----------------------------------------------------------------------------------
 
     @property
     def _patience(self) -> float:
         """Seconds for one question to the server."""
-        timeout: float = self.app.conf.ptemporal_dispatch_timeout
+        timeout: float = self.app.conf["ptemporal.dispatch_timeout"]
         return timeout
 
     def _status(self) -> Status:
@@ -150,28 +327,35 @@ class AsyncResult:
 
         if self._ended is not None:
             return self._ended
-        status = self.app.connection.call(lambda client: status_of(client, self.id), self._patience)
+        status: Status = self.app.temporal.call(lambda client: status_of(client, self.id), self._patience)
         if status.ready:
-            self._ended = status
+            self._end(status)
         return status
 
     def _wait(self, timeout: float | None, interval: float) -> Status:
         from .dispatch.status import wait_for_end  # the client library: 0.4 s
 
         try:
-            return self.app.connection.call(lambda client: wait_for_end(client, self.id, interval), timeout)
+            status: Status = self.app.temporal.call(lambda client: wait_for_end(client, self.id, interval), timeout)
         except TimeoutError:
             raise TimeoutError(f"task {self._name or ''}[{self.id}] has not ended within {timeout} s") from None
+        return status
+
+    def _end(self, status: Status) -> None:
+        self._ended = status
+        self._callbacks.fire(self)
 
     def _value(self, status: Status) -> Any:
         if status.error is not None:
-            return from_wire(loads(json.dumps(status.error).encode()))
+            return as_exception(from_wire(loads(json.dumps(status.error).encode())))
         if status.result is not None:
             conf = self.app.conf
-            return deserialize(status.result, conf.result_accept_content or conf.accept_content)
+            return deserialize(
+                status.result, conf["result_accept_content"] or conf["accept_content"], "result_accept_content"
+            )
         return status.meta
 
-    def _refuse_if_enlisted(self, what: str = "get") -> None:
+    def _refuse_if_enlisted(self) -> None:
         if "transaction" not in sys.modules or "pyramid.threadlocal" not in sys.modules:
             return  # nothing can have been enlisted
         from .dispatch.transaction import is_enlisted  # SQLAlchemy and Pyramid: they are there by now
@@ -180,7 +364,7 @@ class AsyncResult:
             raise StillEnlisted(STILL_ENLISTED.format(name=self._name or "", id=self.id))
 
     def __str__(self) -> str:
-        return self.id
+        return str(self.id)
 
     def __repr__(self) -> str:
         return f"<{type(self).__name__}: {self.id}>"
@@ -190,11 +374,121 @@ class AsyncResult:
 
     def __eq__(self, other: object) -> bool:
         if isinstance(other, AsyncResult):
-            return other.id == self.id
+            return bool(other.id == self.id)
         return other == self.id if isinstance(other, str) else NotImplemented
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return type(self), (self.id, None, self._name)
+        return AsyncResult, (self.id, None, self._name, None, self.parent)
 
     def __copy__(self) -> AsyncResult:
-        return type(self)(self.id, self._app, self._name, self.parent)
+        return type(self)(self.id, None, self._name, self.app, self.parent)
+
+
+class EagerResult(AsyncResult):
+    """The result of a task that ran here, or is about to when the transaction commits."""
+
+    def __init__(
+        self,
+        id: str,
+        ret_value: Any,
+        state: str,
+        traceback: str | None = None,
+        name: str | None = None,
+        app: Celery | None = None,
+    ) -> None:
+        super().__init__(id, task_name=name, app=app)
+        self._result = ret_value
+        self._state = state
+        self._traceback = traceback
+
+    @classmethod
+    def of(cls, id: str, ending: Ending, app: Celery, name: str | None) -> EagerResult:
+        """The result of a run that ended so."""
+        from .einfo import ExceptionInfo  # only eager runs, which have loaded it
+
+        traceback = ExceptionInfo(ending.error).traceback if ending.error is not None else None
+        return cls(id, ending.value, ending.state, traceback, name, app)
+
+    def become(self, other: EagerResult) -> None:
+        """Take over what the run came to."""
+        self._result, self._state, self._traceback = other._result, other._state, other._traceback
+        self._callbacks.fire(self)
+
+    @property
+    def state(self) -> str:
+        return self._state
+
+    status = state
+
+    @property
+    def result(self) -> Any:
+        return self._result
+
+    info = result
+
+    @property
+    def traceback(self) -> str | None:
+        return self._traceback
+
+    @property
+    def children(self) -> list[Any] | None:
+        return None
+
+    @property
+    def name(self) -> str | None:
+        return self._name
+
+    def ready(self) -> bool:
+        return self._state != states.PENDING
+
+    def exists(self) -> bool:
+        return True
+
+    def then(self, callback: Callable[..., Any], on_error: Callable[..., Any] | None = None, weak: bool = False) -> Any:
+        self._callbacks.add(self, callback, on_error, self.ready())
+        return self
+
+    def get(self, timeout: float | None = None, propagate: bool = True, *args: Any, **kwargs: Any) -> Any:
+        if self._state == states.PENDING:
+            raise StillEnlisted(STILL_ENLISTED.format(name=self._name or "", id=self.id))
+        if propagate and self._state in states.PROPAGATE_STATES:
+            raise self._result if isinstance(self._result, Exception) else Exception(self._result)
+        return self._result
+
+    wait = get
+
+    def forget(self) -> None:
+        pass
+
+    def revoke(self, *args: Any, **kwargs: Any) -> None:
+        """Nothing is left to stop; the result says REVOKED from now on."""
+        self._result, self._state, self._traceback = TaskRevokedError("revoked"), states.REVOKED, None
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return EagerResult, (self.id, self._result, self._state, self._traceback, self._name)
+
+    def __copy__(self) -> EagerResult:
+        return EagerResult(self.id, self._result, self._state, self._traceback, self._name, self.app)
+
+
+def as_exception(error: BaseException) -> Exception:
+    """An error to raise here. One that would end this process, had the task raised it here, is told of instead."""
+    if isinstance(error, Exception):
+        return error
+    named = type(type(error).__name__, (Exception,), {"__module__": type(error).__module__})
+    told: Exception = named(*error.args)
+    told.__cause__ = error.__cause__
+    return told
+
+
+def result_from_tuple(written: Any, app: Celery | None = None) -> Any:
+    """The result that `as_tuple` wrote down."""
+    if isinstance(written, ResultBase):
+        return written
+    app = app_or_default(app)
+    first, nodes = written
+    id, parent = first if isinstance(first, (list, tuple)) else (first, None)
+    before = result_from_tuple(parent, app) if parent else None
+    if nodes is None:
+        return app.AsyncResult(id, parent=before)
+    return app.GroupResult(id, [result_from_tuple(node, app) for node in nodes], parent=before)

@@ -163,7 +163,8 @@ class Task:
 
     def AsyncResult(self, task_id: str, **kwargs: Any) -> AsyncResult:
         """The result of this task's run with this id."""
-        return self.app.AsyncResult(task_id, task_name=self.name, **kwargs)
+        result: AsyncResult = self.app.AsyncResult(task_id, task_name=self.name, **kwargs)
+        return result
 
     def own_options(self) -> dict[str, Any]:
         """The options of `apply_async` that the task itself sets."""
@@ -275,7 +276,7 @@ class Task:
         if not self.retry_backoff:
             return float(self.retry_kwargs.get("countdown", self.default_retry_delay))
         seconds = min(float(self.retry_backoff) * 2**retries, self.retry_backoff_max)
-        return random.uniform(0, seconds) if self.retry_jitter else seconds  # noqa: S311 - no secret depends on it
+        return random.uniform(0, seconds) if self.retry_jitter else seconds
 
     def add_trail(self, result: Any) -> Any:
         """Note a task that this run asked for: one of `self.request.children`."""
@@ -346,9 +347,7 @@ class RetryChanges:
         return self.args is not None or self.kwargs is not None or bool(self.options)
 
 
-def task_from_function(
-    function: Callable[..., Any], name: str, app: Celery | None, options: Mapping[str, Any]
-) -> Task:
+def task_from_function(function: Callable[..., Any], name: str, app: Celery | None, options: Mapping[str, Any]) -> Task:
     """A task whose body is `function`."""
     options = dict(options)
     bind = options.pop("bind", False)

@@ -9,28 +9,32 @@ import platform
 import sys
 import threading
 import uuid
+import warnings
 import zoneinfo
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from .. import signals
+from .. import result as results
+from .. import result_sets, signals
 from ..calling import make_message
 from ..context import current_frame, worker_frame
-from ..exceptions import ImproperlyConfigured
+from ..exceptions import AlwaysEagerIgnored, ImproperlyConfigured
 from ..payload.codecs import Encryption, parse_keys
+from ..routing import Amqp
 from ..settings import Settings
 from ..task import Task as BaseTask
 from ..task import task_from_function
 from .annotations import annotate, prepare_annotations
 from .current import APP_KEY, apps, set_current_app, set_default_app
 from .loading import Loader, lazily
+from .publishing import before_publish
 from .registry import TaskRegistry, warn_of_duplicate
-from .routing import Amqp
 from .shared import SharedTask, decorate, shared_tasks, task_name
 
 if TYPE_CHECKING:
     from ..dispatch.client import Connection
     from ..dispatch.dispatcher import Dispatcher
+    from ..eager import EagerDispatch
     from ..message import Message
     from ..payload.codecs import Codec
     from ..result import AsyncResult
@@ -254,12 +258,43 @@ class Celery:
     ) -> AsyncResult:
         """Ask for a run of the task of this name, which need not be known here."""
         task = task_type or self._tasks.get(str(name))
-        options = {**(task.own_options() if task else {}), **options}
-        message = make_message(self, str(name), tuple(args or ()), dict(kwargs or {}), options, task)
+        if self.conf["task_always_eager"]:
+            warnings.warn(AlwaysEagerIgnored("task_always_eager has no effect on send_task"), stacklevel=2)
+        message = self._message(str(name), tuple(args or ()), dict(kwargs or {}), options, task)
         self.enlist(message, transaction_manager)
-        result: AsyncResult = (result_cls or self.AsyncResult)(message.id, task_name=message.task)
+        return self._trailed((result_cls or self.AsyncResult)(message.id, task_name=message.task), options)
+
+    def call(self, task: BaseTask, args: Any, kwargs: Any, options: dict[str, Any]) -> AsyncResult:
+        """What `task.apply_async` does, once the arguments are checked."""
+        manager = options.pop("transaction_manager", None)
+        message = self._message(task.name, args, kwargs, options, task)
+        if self.conf["task_always_eager"]:
+            return self._trailed(self._call_eagerly(message, manager), options)
+        self.enlist(message, manager)
+        return self._trailed(task.AsyncResult(message.id), options)
+
+    def _message(self, name: str, args: Any, kwargs: Any, options: dict[str, Any], task: BaseTask | None) -> Message:
+        if task is not None:
+            options = {**task.own_options(), **options}
+        message = make_message(self, name, args, kwargs, options, task)
+        return before_publish(message, args, kwargs) if signals.before_task_publish.receivers else message
+
+    def _call_eagerly(self, message: Message, manager: Any) -> AsyncResult:
+        result = self._eager.result(message)
+        enlist, mode = _enlist(), self.conf["ptemporal.enlist"]
+        if not enlist(message, self._eager, self._eager.after_commit, mode, manager):
+            self._eager.run(message)
+        return result
+
+    @functools.cached_property
+    def _eager(self) -> EagerDispatch:
+        from ..eager import EagerDispatch  # Pyramid and SQLAlchemy: 0.5 s, and only for tests
+
+        return EagerDispatch(self)
+
+    def _trailed(self, result: AsyncResult, options: Mapping[str, Any]) -> AsyncResult:
         frame = worker_frame()
-        if frame is not None and frame[0].trail:
+        if frame is not None and options.get("add_to_parent", True):
             frame[0].add_trail(result)
         return result
 
@@ -272,10 +307,18 @@ class Celery:
         """Have a worker of this app serve these queues only."""
         self.amqp.queues.select(queues)
 
-    def AsyncResult(self, task_id: str, **kwargs: Any) -> AsyncResult:
-        from ..result import AsyncResult  # a cycle: results know their app
+    @functools.cached_property
+    def AsyncResult(self) -> Any:
+        """`AsyncResult` for this app's tasks."""
+        return self.subclass_with_self(results.AsyncResult)
 
-        return AsyncResult(task_id, app=self, **kwargs)
+    @functools.cached_property
+    def ResultSet(self) -> Any:
+        return self.subclass_with_self(result_sets.ResultSet)
+
+    @functools.cached_property
+    def GroupResult(self) -> Any:
+        return self.subclass_with_self(result_sets.GroupResult)
 
     # --- configuration -------------------------------------------------------------------------------
 
@@ -363,9 +406,7 @@ class Celery:
 
     def enlist(self, message: Message, transaction_manager: Any = None) -> None:
         """Send `message` with the current transaction's commit, or now if there is none."""
-        from ..dispatch.transaction import enlist  # Pyramid and SQLAlchemy: 0.5 s, and not for who only defines tasks
-
-        mode = self.conf["ptemporal.enlist"]
+        enlist, mode = _enlist(), self.conf["ptemporal.enlist"]
         if not enlist(message, self, self._after_commit, mode, transaction_manager):
             self.dispatcher.send([message])
 
@@ -428,6 +469,18 @@ class Celery:
         """This app in this thread."""
         return str(uuid.uuid5(uuid.UUID(self.oid), str(threading.get_ident())))
 
+    def subclass_with_self(
+        self,
+        Class: Any,
+        name: str | None = None,
+        attribute: str = "app",
+        reverse: str | None = None,
+        keep_reduce: bool = False,
+        **kw: Any,
+    ) -> Any:
+        """A subclass of `Class` whose attribute `attribute` is this app."""
+        return type(name or Class.__name__, (Class,), {attribute: self, "__module__": Class.__module__, **kw})
+
     def __repr__(self) -> str:
         return f"<{type(self).__name__} {self.main or '__main__'} at {id(self):#x}>"
 
@@ -445,6 +498,13 @@ class Celery:
             "namespace": namespace,
             "task_cls": self.task_cls,
         }
+
+
+@functools.cache  # an import statement, even of what is there, is a twentieth of `.delay()`
+def _enlist() -> Callable[..., bool]:
+    from ..dispatch.transaction import enlist  # Pyramid and SQLAlchemy: 0.5 s, and not for who only defines tasks
+
+    return enlist
 
 
 def _unpickle(cls: type[Celery], arguments: dict[str, Any]) -> Celery:

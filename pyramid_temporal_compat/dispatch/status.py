@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import datetime
+import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -54,6 +55,11 @@ class Status:
     retries: int = 0
     worker: str | None = None
     ended: datetime.datetime | None = None
+    known: bool = True
+    """Whether the server has the task."""
+    children: Any = None
+    argsrepr: str | None = None
+    kwargsrepr: str | None = None
 
     @property
     def ready(self) -> bool:
@@ -67,7 +73,7 @@ async def status_of(client: Client, task_id: str) -> Status:
         found = await handle.describe()
     except RPCError as error:
         if error.status is RPCStatusCode.NOT_FOUND and not _namespace_is_missing(error):
-            return Status()
+            return Status(known=False)
         raise
     if found.status is WorkflowExecutionStatus.RUNNING:
         return await _running(found, client)
@@ -139,9 +145,10 @@ async def _ended(handle: WorkflowHandle[Any, Any], found: WorkflowExecutionDescr
         payload = from_raw(await handle.result())
     except WorkflowFailureError as failure:
         state, error = how_it_failed(failure.cause)
-        return status(state, error=error)
+        return status(state, error=error, children=error.get("children"))
     state = payload.metadata.get(wire.ENDED_AS, b"").decode() or states.SUCCESS
-    return status(state, result=payload)
+    children = payload.metadata.get(wire.CHILDREN)
+    return status(state, result=payload, children=json.loads(children) if children else None)
 
 
 def how_it_failed(cause: BaseException | None) -> tuple[str, Mapping[str, Any]]:

@@ -38,6 +38,7 @@ BEATS_PER_TIMEOUT = 10
 """Heartbeats in one `heartbeat_timeout`: so many may be late before the worker counts as lost, and this often
 a running task learns that it was terminated."""
 AT_ONCE = timedelta(milliseconds=1)
+"""The server takes a delay of nothing for none given, and then backs off."""
 UNKNOWN_PAUSE = timedelta(seconds=5)
 """How long a task that this worker does not know waits before it is offered again."""
 
@@ -129,7 +130,7 @@ class TaskActivity:
         where = (message.shadow or message.task, message.id)
         if isinstance(outcome, Succeeded):
             log.info("Task %s[%s] succeeded in %.3fs", *where, seconds)
-            return to_raw(outcome.result)
+            return to_raw(wire.with_children(outcome.result, outcome.children))
         if isinstance(outcome, Retried):
             log.info("Task %s[%s] retry: %s", *where, outcome.error.get("text"))
             self._retry(job, outcome)
@@ -137,10 +138,10 @@ class TaskActivity:
             log.info("Task %s[%s] %s", *where, outcome.reason)
             if outcome.requeue:
                 raise Ended(outcome.reason, type=wire.REJECTED, next_retry_delay=AT_ONCE)
-            return to_raw(wire.ended_as(outcome.state))
+            return to_raw(wire.ended_as(outcome.state.state, outcome.state.meta))
         level = logging.INFO if outcome.expected else logging.ERROR
         log.log(level, "Task %s[%s] raised: %s\n%s", *where, outcome.error.get("text"), outcome.error.get("traceback"))
-        raise task_failure(outcome.error)
+        raise task_failure({**outcome.error, "children": list(outcome.children)} if outcome.children else outcome.error)
 
     def _retry(self, job: Job, outcome: Retried) -> NoReturn:
         message, retries = outcome.message, job.retries + 1
@@ -148,9 +149,8 @@ class TaskActivity:
         if message is None and not job.message.at_most_once:
             # The next attempt reads the count from the last heartbeat; the failure itself it never sees.
             activity.heartbeat({wire.RETRIES: retries})
-            raise Ended(
-                text, wire.plain(outcome.error), type=wire.RETRY, next_retry_delay=timedelta(seconds=outcome.delay)
-            )
+            delay = max(AT_ONCE, timedelta(seconds=outcome.delay))
+            raise Ended(text, wire.plain(outcome.error), type=wire.RETRY, next_retry_delay=delay)
         again = message or job.message.copy(retries=retries)
         envelope, body = again.encode()
         changed = None if body == job.message.body else wire.write_payload(body)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib
 from typing import Any
 
 from pyramid.config import global_registries
@@ -25,9 +24,9 @@ def app_of(wsgi_app: Any) -> Celery:
 
 def load_tasks(app: Celery) -> None:
     """Import the modules of `ptemporal.include` and Celery's `include` and `imports`."""
-    for module in dict.fromkeys([*app.conf.ptemporal_include, *app.conf.include, *app.conf.imports]):
+    for module in app.loader.default_modules:
         try:
-            importlib.import_module(module)
+            app.loader.import_task_module(module)
         except ImportError as error:
             missing = getattr(error, "name", None)
             if missing and (module == missing or module.startswith(f"{missing}.")):

@@ -21,8 +21,18 @@ class Job:
 
 
 @dataclass(frozen=True)
+class Progress:
+    """What `update_state` says while the task runs."""
+
+    state: str
+    meta: Any
+
+
+@dataclass(frozen=True)
 class Succeeded:
     result: Payload
+    children: tuple[Any, ...] = ()
+    """The tasks that the run asked for, each as `AsyncResult.as_tuple` writes it."""
 
 
 @dataclass(frozen=True)
@@ -31,6 +41,7 @@ class Failed:
     """The exception, as `payload.errors` writes it."""
     expected: bool = False
     """One of the task's `throws`: worth an INFO line, not an ERROR."""
+    children: tuple[Any, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -47,17 +58,10 @@ class Retried:
 class GivenBack:
     """The task ended without a result: `Ignore`, or `Reject`."""
 
-    state: str
+    state: Progress
+    """The state that it ends in, and what `AsyncResult.info` shows of it."""
     reason: str
     requeue: bool = False
 
 
 Outcome = Succeeded | Failed | Retried | GivenBack
-
-
-@dataclass(frozen=True)
-class Progress:
-    """What `update_state` says while the task runs."""
-
-    state: str
-    meta: Any

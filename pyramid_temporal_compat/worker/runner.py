@@ -1,37 +1,30 @@
-"""Runs one job where the pool puts it: arguments, request, transaction, function, result.
+"""Runs one job where the pool puts it: reads the message, has the task executed, writes down how it ended.
 
-The steps stand in order in `Runner.run`; nothing here knows of Temporal, so it runs as well in a child
-process that never loaded it.
+Nothing here knows of Temporal, so it runs as well in a child process that never loaded it.
 """
 
 from __future__ import annotations
 
-import asyncio
 import datetime
-import inspect
-import logging
-from collections.abc import Callable
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from .. import states
 from ..calling import make_message
-from ..context import Context, running
-from ..exceptions import Ignore, InvalidTaskError, NotSerializable, Reject, Retry
-from ..message import Message
+from ..context import Context
+from ..exceptions import InvalidTaskError, NotSerializable, PayloadTooLarge, Reject, Retry
+from ..execution import Ending, Execution, in_the_application
+from ..message import Message, total_size
 from ..payload import Payload
 from ..payload.annotations import rebuild_arguments
 from ..payload.errors import to_wire
 from ..payload.serializers import deserialize, serialize
 from ..pyramid.request import attempt
-from ..task import Task
-from .outcome import Failed, GivenBack, Job, Outcome, Retried, Succeeded
+from ..task import RetryChanges, Task
+from .outcome import Failed, GivenBack, Job, Outcome, Progress, Retried, Succeeded
 
 if TYPE_CHECKING:
     from ..app import Celery
     from .pools import Control
-
-log = logging.getLogger(__name__)
 
 
 class Runner:
@@ -41,28 +34,34 @@ class Runner:
         self._app = app
 
     def __call__(self, job: Job, control: Control) -> Outcome:
-        message = job.message
-        task = self._app.tasks[message.task]
+        task = self._app.tasks[job.message.task]
         try:
-            args, kwargs = self._arguments(task, message)
+            args, kwargs = self._arguments(task, job.message)
         except Exception as error:
             return Failed(to_wire(in_the_application(error)))
         request = task_request(job, args, kwargs)
-        request.report = control.note
-        with running(task, request):
-            try:
-                return self._transact(task, request, lambda: invoke(task, args, kwargs, control))
-            except Retry as asked:
-                return self._retried(task, job, asked, request)
-            except Ignore as ignored:
-                return GivenBack(states.IGNORED, f"ignored: {ignored}")
-            except Reject as rejected:
-                return GivenBack(states.REJECTED, f"rejected: {rejected.reason}", requeue=rejected.requeue)
-            except (Exception, SystemExit) as error:
-                return Failed(to_wire(in_the_application(error)), expected=isinstance(error, tuple(task.throws)))
+        progress: list[Progress] = []
+
+        def report(state: str, meta: Any) -> None:
+            progress[:] = [Progress(state, meta)]
+            control.note(progress[0])
+
+        request.report = report
+        execution = Execution(
+            task,
+            request,
+            args,
+            kwargs,
+            attempts=max(1, self._app.conf["ptemporal.transaction_attempts"]),
+            new_attempt=lambda: attempt(self._app.registry),
+            write=lambda value: self._result(task, request, value),
+            call=control.interruptible,
+        )
+        ending = execution.run()
+        return self._outcome(task, job, request, ending, progress[0] if progress else None)
 
     def _arguments(self, task: Task, message: Message) -> tuple[tuple[Any, ...], dict[str, Any]]:
-        body = deserialize(message.body, self._app.conf.accept_content)
+        body = deserialize(message.body, self._app.conf["accept_content"])
         try:
             args, kwargs = body["args"], body["kwargs"]
         except (TypeError, KeyError):
@@ -74,47 +73,52 @@ class Runner:
             task.check_arguments(args, kwargs)
         return tuple(args), dict(kwargs)
 
-    def _transact(self, task: Task, request: Context, call: Callable[[], Any]) -> Outcome:
-        """Call inside a transaction, anew while its database says that trying again may help."""
-        attempts = max(1, self._app.conf.ptemporal_transaction_attempts)
-        for number in range(1, attempts + 1):
-            with attempt(self._app.registry) as run:
-                request.pyramid_request = run.request
-                try:
-                    result = self._result(task, call())
-                    if request.retry_asked is not None:
-                        raise request.retry_asked
-                    run.commit()
-                    return Succeeded(result)
-                except Exception as error:
-                    if number == attempts or not run.may_retry(error):
-                        raise
-                    log.warning("%s[%s]: transaction attempt %d: %r", task.name, request.id, number, error)
-                    request.children = None
-        raise AssertionError("unreachable")
-
-    def _result(self, task: Task, value: Any) -> Payload:
+    def _result(self, task: Task, request: Context, value: Any) -> Payload:
         # Before the commit: a result that can't travel fails the task, and with it what the task wrote.
-        if task.ignore_result:
+        if request.ignore_result:
             value = None
+        conf = self._app.conf
         try:
-            return serialize(value, self._app.conf.result_serializer, self._app.conf.result_compression)
+            payload = serialize(value, conf["result_serializer"], conf["result_compression"])
         except NotSerializable as error:
             raise NotSerializable(f"the result of task {task.name!r}: {error}") from None
+        size, limit = total_size([payload]), conf["ptemporal.payload_limit"]
+        if size > limit:
+            # The client library would refuse to send it, and the server would have the task run again, for ever.
+            raise PayloadTooLarge(
+                f"the result of task {task.name!r} takes {size:,} bytes, the limit is {limit:,} "
+                "(ptemporal.payload_limit): store the data and return its key"
+            )
+        return payload
+
+    def _outcome(self, task: Task, job: Job, request: Context, ending: Ending, progress: Progress | None) -> Outcome:
+        children = tuple(child.as_tuple() for child in request.children or ())
+        error = ending.error
+        if error is None:
+            return Succeeded(ending.written, children)
+        if isinstance(error, Retry):
+            try:
+                return self._retried(task, job, error, request)
+            except Exception as failure:  # what the retry asked for can't be sent: the task fails of that
+                return Failed(to_wire(in_the_application(failure)), children=children)
+        if ending.state == states.IGNORED:
+            # A task that has set its own state and raises Ignore wants that one to stand.
+            return GivenBack(progress or Progress(states.IGNORED, None), f"ignored: {error}")
+        if ending.state == states.REJECTED and isinstance(error, Reject):
+            return GivenBack(Progress(states.REJECTED, None), f"rejected: {error.reason}", requeue=True)
+        return Failed(to_wire(error), isinstance(error, tuple(task.throws)), children)
 
     def _retried(self, task: Task, job: Job, asked: Retry, request: Context) -> Outcome:
         delay = asked.when or 0
         if isinstance(delay, datetime.datetime):
             delay = (delay - datetime.datetime.now(datetime.timezone.utc)).total_seconds()
-        changes = getattr(asked, "changes", None)
-        message = None
-        if changes:
-            message = self._changed(task, job, request, changes)
+        changes = asked.changes
+        message = self._changed(task, job, request, changes) if changes else None
         return Retried(max(0.0, float(delay)), to_wire(asked), message)
 
-    def _changed(self, task: Task, job: Job, request: Context, changes: Any) -> Message:
+    def _changed(self, task: Task, job: Job, request: Context, changes: RetryChanges) -> Message:
         message = job.message
-        return make_message(
+        changed = make_message(
             self._app,
             message.task,
             request.args if changes.args is None else tuple(changes.args),
@@ -122,38 +126,14 @@ class Runner:
             {**request.as_execution_options(), "queue": message.queue, "priority": message.priority, **changes.options},
             task,
         ).copy(retries=job.retries + 1)
-
-
-def invoke(task: Task, args: tuple[Any, ...], kwargs: dict[str, Any], control: Control) -> Any:
-    """Call the task's function; what `autoretry_for` names becomes a retry."""
-    custom_call = type(task).__call__ is not Task.__call__
-    try:
-        return control.interruptible(lambda: to_value((task if custom_call else task.run)(*args, **kwargs)))
-    except (Retry, Ignore, Reject):
-        raise
-    except Exception as error:
-        if not isinstance(error, tuple(task.autoretry_for)) or isinstance(error, tuple(task.dont_autoretry_for)):
-            raise
-        options = dict(task.retry_kwargs)
-        if task.retry_backoff:
-            options["countdown"] = task.backoff(task.request.retries)
-        raise task.retry(exc=error, **options) from error
-
-
-def in_the_application(error: BaseException) -> BaseException:
-    """The error with a traceback that begins in the application's code: the way there is ours, and always the same."""
-    steps = error.__traceback__
-    while steps is not None and steps.tb_frame.f_code.co_filename.startswith(OUR_CODE):
-        steps = steps.tb_next
-    return error.with_traceback(steps) if steps is not None else error
-
-
-OUR_CODE = str(Path(__file__).resolve().parent.parent)
-
-
-def to_value(value: Any) -> Any:
-    """An `async def` task gets an event loop of its own, so that its request and transaction stay its own too."""
-    return asyncio.run(value) if inspect.iscoroutine(value) else value
+        size, limit = total_size(changed.encode()), self._app.conf["ptemporal.payload_limit"] * 3 // 4
+        if size > limit:
+            # It travels in the failure of this run, as base64.
+            raise PayloadTooLarge(
+                f"task {task.name!r}: the arguments of its retry take {size:,} bytes, the limit for these is {limit:,} "
+                "(three quarters of ptemporal.payload_limit): store the data and pass its key"
+            )
+        return changed
 
 
 def task_request(job: Job, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Context:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import base64
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from ..payload import Payload
@@ -25,6 +25,9 @@ REJECTED = "Reject"
 
 ENDED_AS = "ptemporal-state"
 """In a result's metadata: the task ended in this state, and not with a result."""
+
+CHILDREN = "ptemporal-children"
+"""In a result's metadata: the tasks that the run asked for, as JSON."""
 
 RETRIES = "retries"
 STATE = "state"
@@ -48,6 +51,12 @@ def read_payload(written: Mapping[str, Any]) -> Payload:
 def plain(value: Any) -> Any:
     """A value of ours as plain JSON, which Temporal's own converter writes and reads as it is."""
     return json.loads(dumps(value))
+
+
+def with_children(result: Payload, children: Sequence[Any]) -> Payload:
+    if not children:
+        return result
+    return Payload({**result.metadata, CHILDREN: json.dumps(children).encode()}, result.data)
 
 
 def ended_as(state: str, meta: Any = None) -> Payload:

@@ -181,7 +181,7 @@ async def connected(app: Celery, identity: str) -> Client:
             f"{where} can't be reached: {reason}; is it running? (ptemporal-compat server)"
         ) from None
     try:
-        await client.workflow_service.describe_namespace(
+        found = await client.workflow_service.describe_namespace(
             DescribeNamespaceRequest(namespace=settings.namespace),
             timeout=timedelta(seconds=settings.connect_timeout),
         )
@@ -192,4 +192,14 @@ async def connected(app: Celery, identity: str) -> Client:
                 f"temporal operator namespace create -n {settings.namespace}"
             ) from None
         raise OperationalError(f"{where}, namespace {settings.namespace!r}: {error.message}") from None
+    refuse_too_high_a_limit(app.conf.ptemporal_payload_limit, found.namespace_info.limits.blob_size_limit_error)
     return client
+
+
+def refuse_too_high_a_limit(ours: int, servers: int) -> None:
+    """A result between the two limits could not be sent, and its task would run again for ever."""
+    if servers and ours > servers:
+        raise ImproperlyConfigured(
+            f"ptemporal.payload_limit = {ours} is above what the server takes, {servers}; "
+            f"set ptemporal.payload_limit = {servers}, or raise the server's limit.blobSize.error"
+        )

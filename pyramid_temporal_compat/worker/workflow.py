@@ -18,7 +18,14 @@ from typing import Any
 
 from temporalio import workflow
 from temporalio.common import RawValue, RetryPolicy
-from temporalio.exceptions import ActivityError, ApplicationError, TimeoutError, TimeoutType
+from temporalio.exceptions import (
+    ActivityError,
+    ApplicationError,
+    CancelledError,
+    RetryState,
+    TimeoutError,
+    TimeoutType,
+)
 
 from ..exceptions import InvalidTaskError
 from ..message import Message
@@ -42,6 +49,8 @@ class TaskWorkflow:
                 return await run_activity(message)
             except ActivityError as error:
                 pause, message = next_run(error, message)
+            if workflow.cancellation_reason() is not None:
+                raise CancelledError("revoked while it ran, so its retry does not run")
             await asyncio.sleep(pause)
 
 
@@ -83,6 +92,8 @@ async def run_activity(message: Message) -> Any:
 def next_run(error: ActivityError, message: Message) -> tuple[float, Message]:
     """How long to wait, and what to run then; raises if the task has ended."""
     cause = error.cause
+    if error.retry_state == RetryState.CANCEL_REQUESTED:
+        raise CancelledError("revoked while it ran, so its retry does not run")
     if isinstance(cause, ApplicationError) and cause.type == wire.RETRY_ANEW:
         pause, envelope, body = cause.details
         return pause, Message.decode(json.dumps(envelope).encode(), wire.read_payload(body) if body else message.body)

@@ -7,12 +7,12 @@ import re
 from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from ..exceptions import ImproperlyConfigured, QueueNotFound
-from ..settings.load import import_object
+from .exceptions import ImproperlyConfigured, QueueNotFound
+from .settings.load import import_object
 
 if TYPE_CHECKING:
-    from ..task import Task
-    from .base import Celery
+    from .app import Celery
+    from .task import Task
 
 
 class Queues(dict[str, Any]):
@@ -33,6 +33,20 @@ class Queues(dict[str, Any]):
                 f"queue {name!r} is not in task_queues ({known}), and task_create_missing_queues is off"
             )
         return name
+
+    def bound(self, exchange: Any, routing_key: str | None) -> str | None:
+        """The queue that is bound so: a call may name an exchange or a routing key instead of a queue."""
+        if exchange is None and routing_key is None:
+            return None
+        wanted = getattr(exchange, "name", exchange)
+        for name, queue in self.items():
+            its_exchange = getattr(getattr(queue, "exchange", None), "name", None)
+            its_key = getattr(queue, "routing_key", name) or name
+            if routing_key in (None, its_key) and wanted in (None, "", its_exchange, name):
+                return name
+        if routing_key is not None:
+            return self.check(routing_key)  # Celery's default exchange routes by the queue's name
+        raise QueueNotFound(f"no queue of task_queues is bound to exchange {wanted!r}; name the queue: queue=...")
 
     def select(self, names: str | Sequence[str] | None) -> None:
         """Serve these queues only."""
@@ -65,13 +79,13 @@ class Router:
 
     def __init__(self, app: Celery) -> None:
         self._app = app
-        self._routes = [_prepare(route) for route in _as_routes(app.conf["task_routes"])]
+        self.routes = [_prepare(route) for route in _as_routes(app.conf["task_routes"])]
 
     def route(
         self, name: str, args: Sequence[Any], kwargs: Mapping[str, Any], options: Mapping[str, Any], task: Task | None
     ) -> dict[str, Any]:
         """What the routes say of this call; empty if none does."""
-        for route in self._routes:
+        for route in self.routes:
             answer = route(name, args, kwargs, dict(options), task=task)
             if answer is not None:
                 return {"queue": answer} if isinstance(answer, str) else dict(answer)

@@ -1,0 +1,211 @@
+"""Results of several tasks."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterable, Iterator
+from typing import TYPE_CHECKING, Any
+
+from .app.current import app_or_default
+from .exceptions import ImproperlyConfigured
+from .result import AsyncResult, Callbacks, ResultBase, assert_will_not_block
+
+if TYPE_CHECKING:
+    from .app import Celery
+
+
+class ResultSet(ResultBase):
+    """Several results, asked as one."""
+
+    app: Any = None
+
+    def __init__(self, results: Iterable[Any], app: Celery | None = None, **kwargs: Any) -> None:
+        self.results = list(results)
+        self.app = app_or_default(app or self.app or (self.results[0].app if self.results else None))
+        self._callbacks = Callbacks()
+
+    # --- members ---------------------------------------------------------------------------------
+
+    def add(self, result: Any) -> None:
+        if result not in self.results:
+            self.results.append(result)
+
+    def remove(self, result: Any) -> None:
+        wanted = self.app.AsyncResult(result) if isinstance(result, str) else result
+        try:
+            self.results.remove(wanted)
+        except ValueError:
+            raise KeyError(result) from None
+
+    def discard(self, result: Any) -> None:
+        if result in self.results:
+            self.results.remove(result)
+
+    def update(self, results: Iterable[Any]) -> None:
+        for result in results:
+            self.add(result)
+
+    def clear(self) -> None:
+        self.results.clear()
+
+    # --- the state -------------------------------------------------------------------------------
+
+    def successful(self) -> bool:
+        return all(result.successful() for result in self.results)
+
+    def failed(self) -> bool:
+        """Whether one of them has failed."""
+        return any(result.failed() for result in self.results)
+
+    def waiting(self) -> bool:
+        return any(not result.ready() for result in self.results)
+
+    def ready(self) -> bool:
+        done = all(result.ready() for result in self.results)
+        if done:
+            self._callbacks.fire(self)
+        return done
+
+    def completed_count(self) -> int:
+        """How many have ended well."""
+        return sum(result.successful() for result in self.results)
+
+    @property
+    def supports_native_join(self) -> bool:
+        return False
+
+    # --- waiting ---------------------------------------------------------------------------------
+
+    def get(self, timeout: float | None = None, propagate: bool = True, **kwargs: Any) -> Any:
+        return self.join(timeout=timeout, propagate=propagate, **kwargs)
+
+    def join(
+        self,
+        timeout: float | None = None,
+        propagate: bool = True,
+        interval: float = 0.5,
+        callback: Callable[[str, Any], Any] | None = None,
+        no_ack: bool = True,
+        on_message: Any = None,
+        disable_sync_subtasks: bool = True,
+        on_interval: Any = None,
+    ) -> list[Any]:
+        """The values of all, in order; with a `callback`, each is given to that instead."""
+        if disable_sync_subtasks:
+            assert_will_not_block()
+        if on_message is not None:
+            raise ImproperlyConfigured("on_message has no meaning here: no messages are received while waiting")
+        deadline = None if timeout is None else time.monotonic() + timeout
+        values = []
+        for result in self.results:
+            left = None if deadline is None else max(deadline - time.monotonic(), 0.0)
+            value = result.get(
+                timeout=left, propagate=propagate, interval=interval, disable_sync_subtasks=disable_sync_subtasks
+            )
+            if callback is not None:
+                callback(result.id, value)
+            else:
+                values.append(value)
+        self._callbacks.fire(self)
+        return values
+
+    join_native = join
+
+    def iter_native(self, timeout: float | None = None, interval: float = 0.5, **kwargs: Any) -> Iterator[Any]:
+        """Pairs of id and `{"status", "result"}`, in order, each as soon as it is there."""
+        for result in self.results:
+            value = result.get(timeout=timeout, propagate=False, interval=interval, disable_sync_subtasks=False)
+            yield result.id, {"task_id": result.id, "status": result.state, "result": value}
+
+    def maybe_throw(self, callback: Any = None, propagate: bool = True) -> None:
+        for result in self.results:
+            result.maybe_throw(callback=callback, propagate=propagate)
+
+    maybe_reraise = maybe_throw
+
+    def then(self, callback: Callable[..., Any], on_error: Callable[..., Any] | None = None, weak: bool = False) -> Any:
+        self._callbacks.add(self, callback, on_error, False)
+        return self
+
+    # --- acting ----------------------------------------------------------------------------------
+
+    def revoke(
+        self,
+        connection: Any = None,
+        terminate: bool = False,
+        signal: str | None = None,
+        wait: bool = False,
+        timeout: float | None = None,
+    ) -> None:
+        for result in self.results:
+            result.revoke(terminate=terminate, signal=signal)
+
+    def forget(self) -> None:
+        for result in self.results:
+            result.forget()
+
+    def __iter__(self) -> Iterator[Any]:
+        return iter(self.results)
+
+    def __getitem__(self, index: Any) -> Any:
+        return self.results[index]
+
+    def __len__(self) -> int:
+        return len(self.results)
+
+    def __eq__(self, other: object) -> bool:
+        return other.results == self.results if isinstance(other, ResultSet) else NotImplemented
+
+    def __hash__(self) -> int:
+        raise TypeError(f"unhashable type: {type(self).__name__!r}")
+
+    def __repr__(self) -> str:
+        return f"<{type(self).__name__}: [{', '.join(str(result.id) for result in self.results)}]>"
+
+
+class GroupResult(ResultSet):
+    """Several results with an id of their own."""
+
+    id: Any = None
+
+    def __init__(
+        self,
+        id: str | None = None,
+        results: Iterable[Any] = (),
+        parent: Any = None,
+        app: Celery | None = None,
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(results, app=app)
+        self.id = id
+        self.parent = parent
+
+    @property
+    def children(self) -> list[Any]:
+        return self.results
+
+    def as_tuple(self) -> tuple[Any, Any]:
+        return (self.id, self.parent and self.parent.as_tuple()), [result.as_tuple() for result in self.results]
+
+    def __bool__(self) -> bool:
+        return bool(self.id or self.results)
+
+    def __eq__(self, other: object) -> bool:
+        if isinstance(other, GroupResult):
+            return bool(other.id == self.id and other.results == self.results and other.parent == self.parent)
+        return other == self.id if isinstance(other, str) else NotImplemented
+
+    def __hash__(self) -> int:
+        return hash(self.id)
+
+    def __str__(self) -> str:
+        return str(self.id)
+
+    def __repr__(self) -> str:
+        return f"<{type(self).__name__}: {self.id} [{', '.join(str(result.id) for result in self.results)}]>"
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return GroupResult, (self.id, self.results, self.parent)
+
+
+__all__ = ["AsyncResult", "GroupResult", "ResultSet"]
