@@ -23,6 +23,8 @@ from pyramid_temporal_compat.worker.zygote import ENDED, FORKED, NOT_FORKED, Rep
 log = logging.getLogger(__name__)
 
 _CHUNK = 1 << 18
+_TIDY_UP = 0.1
+"""Seconds between SIGTERM and SIGKILL at the hard limit, for `finally` blocks; Celery gives as many."""
 
 
 class RemoteTraceback(Exception):
@@ -76,7 +78,8 @@ class _Run:
 
     def _hard_limit_passed(self, child: _Child) -> None:
         self.past_hard_limit = self.stopped = True
-        child.send_signal(signal.SIGKILL)
+        child.terminate(signal.SIGTERM)
+        self._timers.append(self.ended.get_loop().call_later(_TIDY_UP, child.send_signal, signal.SIGKILL))
 
 
 class _Child:
@@ -172,8 +175,8 @@ class PreforkPool:
         :param grace: seconds that a child has to end, after it was told to, before it is killed.
         """
         self.size = checked_size(size)
-        self._max_tasks = max_tasks_per_child
-        self._max_memory = max_memory_per_child
+        self._max_tasks = max_tasks_per_child or None
+        self._max_memory = max_memory_per_child or None
         self._before_fork = before_fork
         self._on_broken = on_broken
         self._proc_alive_timeout = proc_alive_timeout
