@@ -739,6 +739,18 @@ async def test_child_that_is_not_ready_in_time_is_replaced(pool: PreforkPool) ->
     await pool.stop()
 
 
+def fail_to_fork_at_first() -> None:
+    if tally() == 1:
+        raise OSError("no room")
+
+
+@in_its_own_process(before_fork=fail_to_fork_at_first)
+async def test_fork_that_fails_is_tried_again(pool: PreforkPool) -> None:
+    assert await run(pool, pid)
+    assert len(told()) == 2
+    await pool.stop()
+
+
 def count_the_fork() -> None:
     tally("f")
 
