@@ -109,6 +109,7 @@ class _Child:
     def terminate(self, signum: int) -> None:
         """Send a signal that ends it."""
         if signum in wire.ENDING:
+            self.leaving = True  # once its job is over, if that can't be interrupted just now
             with contextlib.suppress(OSError):  # full: then it sees that there is something, which will do
                 self.sock.send(wire.packed(wire.END))
         self.send_signal(signum)
@@ -529,13 +530,14 @@ def _deliver(note: Note, payload: bytes) -> None:
     note(pickle.loads(payload))
 
 
-def _signal_named(cancelled: asyncio.CancelledError) -> int:
-    """The signal that a cancellation asks for: `SIGKILL`, `KILL`, 9; SIGTERM where it says nothing."""
-    name = cancelled.args[0] if cancelled.args else None
-    if isinstance(name, int):
-        return name
-    text = str(name or "SIGTERM").upper()
-    return getattr(signal, text if text.startswith("SIG") else f"SIG{text}", signal.SIGTERM)
+def _signal_named(cancelled: asyncio.CancelledError) -> signal.Signals:
+    """The signal that a cancellation asks for: `SIGKILL`, `KILL`, 9; SIGTERM where it names none."""
+    asked = cancelled.args[0] if cancelled.args else ""
+    name = str(int(asked)) if isinstance(asked, int) else str(asked).upper()
+    for signum in signal.Signals:
+        if name in (signum.name, signum.name.removeprefix("SIG"), str(signum.value)):
+            return signum
+    return signal.SIGTERM
 
 
 def _human_status(status: int) -> str:
