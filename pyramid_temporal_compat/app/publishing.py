@@ -25,7 +25,13 @@ def after_publish(message: Message) -> None:
     """Send `after_task_publish`: the server has the message. The arguments are bytes by now, and are not shown."""
     if signals.after_task_publish.receivers or signals.task_sent.receivers:
         _send(signals.after_task_publish, message, {**standard_headers(message), **message.headers}, (), {})
-        details = {"task_id": message.id, "task": message.task, "args": (), "kwargs": {}, "eta": message.eta}
+        details: dict[str, Any] = {
+            "task_id": message.id,
+            "task": message.task,
+            "args": (),
+            "kwargs": {},
+            "eta": message.eta,
+        }
         signals.task_sent.send(sender=message.task, taskset=None, **details)
 
 

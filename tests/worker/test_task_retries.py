@@ -178,17 +178,10 @@ def test_between_two_different_runs_the_state_is_retry_too(shop: Shop) -> None:
 
 @shared_task(bind=True, max_retries=None)
 def reports_then_retries(self: Any, runs: int) -> int:
-    frame = self.request
-    frame.report(_progress(self.request.retries))
+    self.update_state(state="PROGRESS", meta={"at": self.request.retries})
     if self.request.retries < runs:
         raise self.retry(countdown=0.01)
     return int(self.request.retries)
-
-
-def _progress(number: int) -> Any:
-    from pyramid_temporal_compat.worker.outcome import Progress
-
-    return Progress("PROGRESS", {"at": number})
 
 
 def test_retries_in_quick_succession_are_all_counted(shop: Shop) -> None:
