@@ -24,6 +24,8 @@ class Context:
     correlation_id: str | None = None
     delivery_info: Any = None
     errbacks: Any = None
+    entered = False
+    """Whether a worker's run has reached the function: a call from then on is one that the task makes itself."""
     eta: str | None = None
     expires: str | None = None
     group: str | None = None

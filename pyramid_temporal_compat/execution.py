@@ -110,7 +110,9 @@ class Execution:
         """Call the function; what `autoretry_for` names becomes a retry."""
         task = self.task
         # As Celery does: a subclass's own __call__ runs, the plain one would only stand in between.
-        function = task if type(task).__call__ is not Task.__call__ else task.run
+        around = type(task).__call__ is not Task.__call__
+        function = task if around else task.run
+        self.request.entered = not around
         try:
             return self.call(lambda: to_value(function(*self.args, **self.kwargs)))
         except (Retry, Ignore, Reject):

@@ -108,6 +108,10 @@ class Task:
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         """A plain call: runs here and now, in the caller's transaction."""
+        frame = current_frame()
+        if frame is not None and frame[0] is self and frame[1].called_directly is False and not frame[1].entered:
+            frame[1].entered = True  # a worker's run, by way of a subclass's own __call__: it has its request
+            return self.run(*args, **kwargs)
         with running(self, Context(args=args, kwargs=kwargs)):
             return self.run(*args, **kwargs)
 

@@ -1,0 +1,146 @@
+"""Runs in the caller's process: `apply()` and `task_always_eager`."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+import transaction
+
+from pyramid_temporal_compat import Celery, Task
+from pyramid_temporal_compat.exceptions import Ignore, NotSerializable, StillEnlisted
+
+
+@pytest.fixture
+def app() -> Celery:
+    return Celery("eager")
+
+
+@pytest.fixture
+def eager(app: Celery) -> Celery:
+    app.conf.task_always_eager = True
+    return app
+
+
+def test_apply_runs_and_gives_a_ready_result(app: Celery) -> None:
+    task = app.task(lambda x, y: x + y, name="add")
+    result = task.apply((1, 2))
+    assert (result.get(), result.state, result.ready(), result.successful()) == (3, "SUCCESS", True, True)
+
+
+def test_apply_gives_the_error_or_raises_it(app: Celery) -> None:
+    @app.task
+    def fail() -> None:
+        raise ValueError("no")
+
+    result = fail.apply()
+    assert (result.state, repr(result.result)) == ("FAILURE", "ValueError('no')")
+    assert "raise ValueError" in (result.traceback or "")
+    with pytest.raises(ValueError, match="no"):
+        result.get()
+    with pytest.raises(ValueError, match="no"):
+        fail.apply(throw=True)
+    app.conf.task_eager_propagates = True
+    with pytest.raises(ValueError, match="no"):
+        fail.apply()
+
+
+def test_apply_retries_at_once_and_counts(app: Celery) -> None:
+    @app.task(bind=True, max_retries=3)
+    def again(self: Any, text: str) -> Any:
+        if self.request.retries < 2:
+            raise self.retry(args=(text + "!",), countdown=60)
+        return self.request.retries, text
+
+    assert again.apply(("x",)).get() == (2, "x!!")
+
+
+def test_apply_gives_up_after_max_retries(app: Celery) -> None:
+    @app.task(bind=True, autoretry_for=(KeyError,), max_retries=2)
+    def never(self: Any) -> None:
+        raise KeyError(self.request.retries)
+
+    result = never.apply()
+    assert (result.state, repr(result.result)) == ("FAILURE", "KeyError(2)")
+
+
+def test_apply_tells_the_hooks(app: Celery) -> None:
+    heard = []
+
+    class Telling(Task):
+        def before_start(self, task_id: str, args: Any, kwargs: Any) -> None:
+            heard.append("before_start")
+
+        def on_success(self, *args: Any) -> None:
+            heard.append("on_success")
+
+        def after_return(self, status: str, *args: Any) -> None:
+            heard.append(status)
+
+    task = app.task(lambda: 1, name="told", base=Telling)
+    task.apply()
+    assert heard == ["before_start", "on_success", "SUCCESS"]
+
+
+def test_the_request_says_that_the_run_is_eager(app: Celery) -> None:
+    @app.task(bind=True)
+    def which(self: Any) -> Any:
+        request = self.request
+        return request.is_eager, request.called_directly, request.id, request.retries
+
+    assert which.apply(task_id="mine").get() == (True, False, "mine", 0)
+
+
+def test_ignored_is_neither_success_nor_failure(app: Celery) -> None:
+    @app.task
+    def skip() -> None:
+        raise Ignore
+
+    assert skip.apply().state == "IGNORED"
+
+
+def test_always_eager_runs_at_once_outside_a_transaction(eager: Celery) -> None:
+    task = eager.task(lambda x: x * 2, name="double")
+    assert task.delay(21).get() == 42
+
+
+def test_always_eager_runs_when_the_transaction_commits(eager: Celery) -> None:
+    ran = []
+    task = eager.task(lambda x: ran.append(x) or x, name="late")
+    transaction.begin()
+    result = task.delay(1)
+    assert (ran, result.state, result.ready()) == ([], "PENDING", False)
+    with pytest.raises(StillEnlisted):
+        result.get()
+    told = []
+    result.then(lambda ready: told.append(ready.result))
+    transaction.commit()
+    assert (ran, result.get(), told) == ([1], 1, [1])
+
+
+def test_always_eager_does_not_run_when_the_transaction_aborts(eager: Celery) -> None:
+    ran = []
+    task = eager.task(ran.append, name="never")
+    transaction.begin()
+    task.delay(1)
+    transaction.abort()
+    assert ran == []
+
+
+def test_always_eager_passes_arguments_through_bytes(eager: Celery) -> None:
+    task = eager.task(lambda value: type(value).__name__, name="kind")
+    assert task.delay((1, 2)).get() == "list"
+    with pytest.raises(NotSerializable):
+        task.delay(object())
+
+
+def test_push_request_gives_a_bound_task_its_request(app: Celery) -> None:
+    @app.task(bind=True)
+    def tell(self: Any) -> Any:
+        return self.request.id
+
+    tell.push_request(id="pushed", called_directly=False)
+    try:
+        assert tell.run() == "pushed"
+    finally:
+        tell.pop_request()

@@ -1,0 +1,312 @@
+"""What a task class and signals hear of a run: when, with what, and in which transaction."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+
+from pyramid_temporal_compat import Task, shared_task, signals
+from pyramid_temporal_compat.exceptions import Ignore, Retry
+from tests.parts import wait_until
+from tests.worker.shop import Shop, add, seen, write
+
+PATIENCE = 30
+
+
+class Telling(Task):
+    """Writes down each hook, in the database as well: what stays there tells in which transaction it ran."""
+
+    def before_start(self, task_id: str, args: Any, kwargs: Any) -> None:
+        self.tell("before_start", task_id, args, kwargs)
+
+    def on_success(self, retval: Any, task_id: str, args: Any, kwargs: Any) -> None:
+        self.tell("on_success", task_id, args, kwargs, retval)
+
+    def on_retry(self, exc: Any, task_id: str, args: Any, kwargs: Any, einfo: Any) -> None:
+        self.tell("on_retry", task_id, args, kwargs, repr(exc))
+
+    def on_failure(self, exc: Any, task_id: str, args: Any, kwargs: Any, einfo: Any) -> None:
+        self.tell("on_failure", task_id, args, kwargs, repr(exc), "raise ValueError" in einfo.traceback)
+
+    def after_return(self, status: str, retval: Any, task_id: str, args: Any, kwargs: Any, einfo: Any) -> None:
+        self.tell("after_return", task_id, args, kwargs, status)
+
+    def tell(self, hook: str, task_id: str, args: Any, kwargs: Any, *more: Any) -> None:
+        assert task_id == self.request.id
+        seen[task_id].append((hook, tuple(args), kwargs, *more))
+        write(hook)
+
+
+@shared_task(base=Telling, bind=True, max_retries=1)
+def does(self: Any, what: str, by: str = "test") -> str:
+    write("the task")
+    if what == "fail":
+        raise ValueError(what)
+    if what == "retry" and self.request.retries == 0:
+        raise self.retry(countdown=0, exc=KeyError("again"))
+    if what == "ignore":
+        raise Ignore
+    return f"did {what}"
+
+
+def hooks_of(result: Any, last: str) -> list[Any]:
+    """The hooks of a run, once the last of them was called: they may follow the result."""
+    wait_until(lambda: seen[result.id] and seen[result.id][-1][0] == last, message=f"{last} was not called")
+    return seen[result.id]
+
+
+def test_success_is_told_after_the_commit(shop: Shop) -> None:
+    result = does.delay("it", by="me")
+    assert result.get(timeout=PATIENCE) == "did it"
+    about = (("it",), {"by": "me"})
+    assert hooks_of(result, "after_return") == [
+        ("before_start", *about),
+        ("on_success", *about, "did it"),
+        ("after_return", *about, "SUCCESS"),
+    ]
+    wait_until(lambda: shop.lines() == ["before_start", "the task", "on_success", "after_return"])
+
+
+def test_failure_is_told_in_a_transaction_that_stays(shop: Shop) -> None:
+    result = does.delay("fail")
+    assert isinstance(result.get(timeout=PATIENCE, propagate=False), ValueError)
+    about = (("fail",), {})
+    assert hooks_of(result, "after_return") == [
+        ("before_start", *about),
+        ("on_failure", *about, "ValueError('fail')", True),
+        ("after_return", *about, "FAILURE"),
+    ]
+    wait_until(lambda: shop.lines() == ["on_failure", "after_return"], message="what the task wrote is rolled back")
+
+
+def test_a_retry_is_no_return(shop: Shop) -> None:
+    result = does.delay("retry")
+    assert result.get(timeout=PATIENCE) == "did retry"
+    names = [hook[0] for hook in hooks_of(result, "after_return")]
+    assert names == ["before_start", "on_retry", "before_start", "on_success", "after_return"]
+    assert seen[result.id][1][-1] == "KeyError('again')"
+
+
+def test_an_ignored_task_has_only_begun(shop: Shop) -> None:
+    result = does.delay("ignore")
+    wait_until(result.ready)
+    assert [hook[0] for hook in seen[result.id]] == ["before_start"]
+
+
+@shared_task(base=Telling)
+def unfit() -> object:
+    write("the task")
+    return object()
+
+
+def test_a_result_that_can_not_travel_is_a_failure_to_the_hooks_too(shop: Shop) -> None:
+    result = unfit.delay()
+    error = result.get(timeout=PATIENCE, propagate=False)
+    assert "the result of task" in str(error)
+    assert [hook[0] for hook in hooks_of(result, "after_return")] == ["before_start", "on_failure", "after_return"]
+
+
+class Broken(Task):
+    def on_success(self, retval: Any, task_id: str, args: Any, kwargs: Any) -> None:
+        write("half")
+        raise RuntimeError("the hook is broken")
+
+
+@shared_task(base=Broken)
+def has_a_broken_hook() -> str:
+    write("the task")
+    return "fine"
+
+
+def test_a_hook_that_fails_changes_nothing(shop: Shop, caplog: pytest.LogCaptureFixture) -> None:
+    assert has_a_broken_hook.delay().get(timeout=PATIENCE) == "fine"
+    wait_until(lambda: "what was to follow failed" in caplog.text)
+    assert shop.lines() == ["the task"]
+
+
+class Enlisting(Task):
+    def on_failure(self, *args: Any) -> None:
+        add.apply_async((1, 1), task_id=f"{self.request.id}-after")
+
+
+@shared_task(base=Enlisting)
+def fails_and_asks() -> None:
+    raise ValueError("no")
+
+
+def test_a_task_called_in_on_failure_starts(shop: Shop) -> None:
+    result = fails_and_asks.delay()
+    result.get(timeout=PATIENCE, propagate=False)
+    assert shop.app.AsyncResult(f"{result.id}-after").get(timeout=PATIENCE) == 2
+
+
+class CallsItself(Task):
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        write("around")
+        return f"<{super().__call__(*args, **kwargs)}>"
+
+
+@shared_task(base=CallsItself, bind=True)
+def wrapped(self: Any, text: str) -> str:
+    assert self.request.id
+    return text
+
+
+def test_a_base_class_may_put_itself_around_the_call(shop: Shop) -> None:
+    assert wrapped.delay("x").get(timeout=PATIENCE) == "<x>"
+    assert shop.lines() == ["around"]
+
+
+# --- signals -------------------------------------------------------------------------------------------
+
+NAMES = ("task_prerun", "task_postrun", "task_success", "task_retry", "task_failure")
+
+
+@pytest.fixture
+def heard(shop: Shop) -> Iterator[list[tuple[str, dict[str, Any]]]]:
+    """The signals of runs, with what was sent."""
+    sent: list[tuple[str, dict[str, Any]]] = []
+
+    def receiver(name: str) -> Any:
+        def receive(**named: Any) -> None:
+            sent.append((name, named))
+
+        return receive
+
+    receivers = {name: receiver(name) for name in NAMES}
+    for name, receive in receivers.items():
+        getattr(signals, name).connect(receive, weak=False)
+    yield sent
+    for name, receive in receivers.items():
+        getattr(signals, name).disconnect(receive)
+
+
+def test_signals_of_a_success(heard: Any) -> None:
+    result = add.delay(1, 2)
+    result.get(timeout=PATIENCE)
+    wait_until(lambda: len(heard) == 3)
+    assert [name for name, _ in heard] == ["task_prerun", "task_success", "task_postrun"]
+    (_, prerun), (_, success), (_, postrun) = heard
+    assert {name: prerun[name] for name in ("task_id", "args", "kwargs")} == {
+        "task_id": result.id,
+        "args": (1, 2),
+        "kwargs": {},
+    }
+    assert prerun["sender"].name == prerun["task"].name == add.name
+    assert success["result"] == 3
+    assert (postrun["retval"], postrun["state"]) == (3, "SUCCESS")
+
+
+def test_signals_of_a_retry_and_of_a_failure(heard: Any) -> None:
+    does.delay("retry").get(timeout=PATIENCE)
+    wait_until(lambda: len(heard) == 6)
+    assert [name for name, _ in heard][:3] == ["task_prerun", "task_retry", "task_postrun"]
+    retry = heard[1][1]
+    assert isinstance(retry["reason"], Retry)
+    assert retry["request"].retries == 0
+    heard.clear()
+    does.delay("fail").get(timeout=PATIENCE, propagate=False)
+    wait_until(lambda: len(heard) == 3)
+    failure = heard[1][1]
+    assert repr(failure["exception"]) == "ValueError('fail')"
+    assert failure["traceback"] is not None
+    assert "ValueError" in str(failure["einfo"])
+
+
+def test_a_receiver_that_raises_does_no_harm(shop: Shop, caplog: pytest.LogCaptureFixture) -> None:
+    def broken(**named: Any) -> None:
+        raise RuntimeError("the receiver is broken")
+
+    signals.task_prerun.connect(broken)
+    try:
+        assert add.delay(2, 2).get(timeout=PATIENCE) == 4
+    finally:
+        signals.task_prerun.disconnect(broken)
+    assert "the receiver is broken" in caplog.text
+
+
+def test_headers_set_before_publishing_travel(shop: Shop) -> None:
+    def receive(headers: dict[str, Any], **named: Any) -> None:
+        headers["tenant"] = f"of {named['routing_key']}"
+
+    signals.before_task_publish.connect(receive, sender=tells_headers.name)
+    try:
+        result = tells_headers.apply_async(headers={"own": 1})
+        assert result.get(timeout=PATIENCE) == {"own": 1, "tenant": f"of {shop.queue}"}
+    finally:
+        signals.before_task_publish.disconnect(receive, sender=tells_headers.name)
+
+
+@shared_task(bind=True)
+def tells_headers(self: Any) -> Any:
+    return self.request.headers
+
+
+def test_children_are_the_tasks_that_a_run_asked_for(shop: Shop) -> None:
+    result = asks_for_two.delay()
+    ids = result.get(timeout=PATIENCE)
+    assert [child.id for child in result.children] == ids
+    assert [value for _, value in result.collect() if value in (2, 4)] == [2, 4]
+
+
+@shared_task
+def asks_for_two() -> list[str]:
+    return [add.delay(1, 1).id, add.delay(2, 2).id]
+
+
+def test_progress_is_seen_while_the_task_runs(shop: Shop) -> None:
+    from tests.worker.shop import gates
+
+    result = tells_progress.delay()
+    gates["progress"].reached()
+    wait_until(lambda: result.state == "PROGRESS")
+    assert result.info == {"done": 3, "of": 10}
+    gates["progress"].open()
+    assert result.get(timeout=PATIENCE) == "all"
+
+
+@shared_task(bind=True)
+def tells_progress(self: Any) -> str:
+    from tests.worker.shop import gates
+
+    self.update_state(state="PROGRESS", meta={"done": 3, "of": 10})
+    gates["progress"].pass_through()
+    return "all"
+
+
+def test_a_state_set_before_ignore_stands(shop: Shop) -> None:
+    result = sets_its_own_end.delay()
+    wait_until(result.ready)
+    assert (result.state, result.info) == ("SKIPPED", {"why": "nothing to do"})
+
+
+@shared_task(bind=True)
+def sets_its_own_end(self: Any) -> None:
+    self.update_state(state="SKIPPED", meta={"why": "nothing to do"})
+    raise Ignore
+
+
+def test_waiting_for_a_result_in_a_task_is_refused_unless_allowed(shop: Shop) -> None:
+    error = waits_for_another.delay(False).get(timeout=PATIENCE, propagate=False)
+    assert isinstance(error, RuntimeError)
+    assert "allow_join_result" in str(error)
+    assert waits_for_another.delay(True).get(timeout=PATIENCE) == 2
+
+
+@shared_task
+def waits_for_another(allowed: bool) -> int:
+    from pyramid_temporal_compat.dispatch.transaction import ENLIST_NEVER
+    from pyramid_temporal_compat.result import allow_join_result
+
+    app = add.app
+    app.conf["ptemporal.enlist"] = ENLIST_NEVER
+    try:
+        result = add.delay(1, 1)
+    finally:
+        app.conf["ptemporal.enlist"] = "auto"
+    if not allowed:
+        return int(result.get(timeout=PATIENCE))
+    with allow_join_result():
+        return int(result.get(timeout=PATIENCE))
