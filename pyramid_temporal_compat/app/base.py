@@ -21,6 +21,7 @@ from ..context import current_frame, worker_frame
 from ..exceptions import AlwaysEagerIgnored, ImproperlyConfigured
 from ..payload.codecs import Encryption, parse_keys
 from ..routing import Amqp
+from ..security import setup_security
 from ..settings import Settings
 from ..task import Task as BaseTask
 from ..task import task_from_function
@@ -443,6 +444,19 @@ class Celery:
         """What payloads pass through on their way: encryption, if keys are set."""
         keys = self.conf["ptemporal.encryption_keys"]
         return [Encryption(parse_keys(",".join(keys)))] if keys else []
+
+    def setup_security(
+        self,
+        allowed_serializers: Any = None,
+        key: str | None = None,
+        key_password: bytes | None = None,
+        cert: str | None = None,
+        store: str | None = None,
+        digest: str | None = None,
+        serializer: str = "json",
+    ) -> None:
+        """Sign messages, and read only signed ones: the serialiser `auth`."""
+        setup_security(self, allowed_serializers, key, key_password, cert, store, digest, serializer)
 
     def close(self) -> None:
         """Let go of the server. The next call connects again, with the settings of then."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import dataclasses
 import datetime
 import json
 from collections.abc import Mapping
@@ -106,6 +107,13 @@ def _namespace_is_missing(error: RPCError) -> bool:
 
 
 async def _running(found: WorkflowExecutionDescription, client: Client) -> Status:
+    status = await _at_work(found, client)
+    if found.raw_description.workflow_execution_info.memo.fields.get(wire.ABORTED) is not None:
+        status = dataclasses.replace(status, state=ABORTED)
+    return status
+
+
+async def _at_work(found: WorkflowExecutionDescription, client: Client) -> Status:
     name, queue = found.workflow_type, found.task_queue
     info = found.raw_description
     if not info.pending_activities:
@@ -190,6 +198,19 @@ def _not_begun(found: WorkflowExecutionDescription) -> bool:
     if found.execution_time is None or found.history_length > 1:
         return False
     return found.execution_time - datetime.datetime.now(datetime.timezone.utc) > START_IS_FAR
+
+
+ABORTED = "ABORTED"
+"""The state of a task that was asked to stop, and runs."""
+
+
+async def abort(client: Client, task_id: str) -> None:
+    """Ask an abortable task to stop. Of one that has ended, or is unknown, nothing is left to ask."""
+    try:
+        await client.get_workflow_handle(task_id).signal(wire.ABORT)
+    except RPCError as error:
+        if error.status is not RPCStatusCode.NOT_FOUND or _namespace_is_missing(error):
+            raise
 
 
 START_IS_FAR = datetime.timedelta(seconds=5)

@@ -23,6 +23,11 @@ WORKER_LOST = "WorkerLostError"
 WORKER_SHUTDOWN = "WorkerShutdown"
 REJECTED = "Reject"
 
+ABORT = "ptemporal.abort"
+"""The signal that asks an abortable task to stop."""
+ABORTED = "ptemporal.aborted"
+"""In the workflow's memo: it was."""
+
 ENDED_AS = "ptemporal-state"
 """In a result's metadata: the task ended in this state, and not with a result."""
 

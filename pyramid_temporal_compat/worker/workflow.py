@@ -41,6 +41,11 @@ SUMMARY_LIMIT = 200
 class TaskWorkflow:
     """Runs one message: a single activity, anew for each retry that changes the message."""
 
+    @workflow.signal(name=wire.ABORT)
+    def abort(self) -> None:
+        """The task was asked to stop. It asks for this itself, so all that is to do is to write it down."""
+        workflow.upsert_memo({wire.ABORTED: True})
+
     @workflow.run
     async def run(self, payloads: Sequence[RawValue]) -> Any:
         message = read_message(payloads)
