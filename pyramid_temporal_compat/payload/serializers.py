@@ -191,7 +191,7 @@ def _encode(serializer: Serializer, value: Any, name: str) -> tuple[bytes, str]:
 def _decode(serializer: Serializer, decoder: Decoder, data: bytes) -> Any:
     try:
         return decoder(data)
-    except (Unreadable, SerializerNotInstalled):
+    except (Unreadable, SerializerNotInstalled, SecurityError):
         raise
     except Exception as error:
         raise Unreadable(

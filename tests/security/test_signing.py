@@ -112,7 +112,7 @@ def test_keys_that_are_not_rsa_are_refused(app: Celery, tmp_path: Path) -> None:
     folder = tmp_path / "curve"
     folder.mkdir()
     key, certificate = write_pair(folder, "curve", key=ec.generate_private_key(ec.SECP256R1()))
-    with pytest.raises(SecurityError, match="Invalid private key: .*RSA"):
+    with pytest.raises(SecurityError, match=r"Invalid private key: .*RSA"):
         app.setup_security(key=key, cert=certificate)
 
 
