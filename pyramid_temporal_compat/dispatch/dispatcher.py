@@ -69,11 +69,15 @@ class Dispatcher:
                 concurrent.futures.wait([future], self._timeout + GRACE)
         finally:  # and so after Ctrl-C in the wait, too
             if future.done():
-                self._report(batch)
+                self._report(batch, future)
             else:
-                future.add_done_callback(lambda _: self._report(batch))
+                future.add_done_callback(lambda done: self._report(batch, done))
 
-    def _report(self, batch: Batch) -> None:
+    def _report(self, batch: Batch, ended: concurrent.futures.Future[None]) -> None:
+        if ended.cancelled():
+            batch.obstacle = OperationalError(f"the connection to {self._connection} was closed before its turn came")
+        elif (error := ended.exception()) is not None:
+            batch.obstacle = error
         for message, reason in batch.lost():
             log.error(
                 "committed, but not started: %s[%s]: %s; the message: %s",
@@ -100,8 +104,8 @@ class Batch:
         self._patience = patience
         self._deadline = time.monotonic() + patience
         self._unstarted: dict[int, BaseException | None] = dict.fromkeys(range(len(messages)))
-        # Why nothing moves: also the reason of those whose turn did not come.
-        self._obstacle: BaseException = CallTimeout(f"no answer within {patience:g} s")
+        self.obstacle: BaseException = CallTimeout(f"no answer within {patience:g} s")
+        """Why nothing moves: also the reason of those whose turn did not come."""
 
     async def run(self) -> None:
         """Try to start every message. Gives up when for `patience` seconds none could be."""
@@ -110,7 +114,7 @@ class Batch:
 
     def lost(self) -> list[tuple[Message, BaseException]]:
         """The messages of which the server did not say that it has them, each with the reason."""
-        return [(self._messages[turn], reason or self._obstacle) for turn, reason in self._unstarted.items()]
+        return [(self._messages[turn], reason or self.obstacle) for turn, reason in self._unstarted.items()]
 
     async def _take_turns(self, turns: Iterator[int]) -> None:
         for turn in turns:
@@ -132,10 +136,10 @@ class Batch:
             except Exception as error:
                 if not is_transient(error):
                     raise
-                self._obstacle = error
+                self.obstacle = error
             await asyncio.sleep(min(pause, left))
             pause = min(pause * 2, LONGEST_PAUSE)
-        raise self._obstacle
+        raise self.obstacle
 
     async def _try_to_start(self, message: Message) -> None:
         await start(await self._connection.client(), message)
