@@ -14,8 +14,10 @@ import logging
 import os
 import sys
 import threading
+import time
 from collections.abc import Awaitable, Callable, Coroutine
 from datetime import timedelta
+from types import FrameType
 from typing import Any, TypeVar
 
 from temporalio.client import Client, TLSConfig
@@ -98,7 +100,6 @@ class Connection:
         self._loop: asyncio.AbstractEventLoop | None = None
         self._thread: threading.Thread | None = None
         self._client: Client | None = None
-        self._runtime: Runtime | None = None
         self._connecting: asyncio.Lock | None = None
         self._lingering: dict[concurrent.futures.Future[Any], float] = {}
 
@@ -147,10 +148,8 @@ class Connection:
         return self._client
 
     async def _connect(self) -> Client:
-        # A runtime of its own, never the process-wide default: that one is not ours to renew after a fork.
-        self._runtime = self._runtime or Runtime(telemetry=TelemetryConfig())
         try:
-            return await connect(self.settings, self._converter(), runtime=self._runtime)
+            return await connect(self.settings, self._converter(), runtime=_process.runtime())
         except RuntimeError as error:  # which is what temporalio makes of every way to fail
             reason, transient = connect_failure(str(error))
             raise ConnectFailed(f"{self}: {reason}", transient=transient) from error
@@ -167,12 +166,13 @@ class Connection:
 
     def _running_loop(self) -> asyncio.AbstractEventLoop:
         if self._loop is None:
-            loop = asyncio.new_event_loop()
+            # Not the application's choice of loop: what we know of the way it ends holds for this one.
+            loop = asyncio.SelectorEventLoop()
             self._connecting = asyncio.Lock()
             self._thread = threading.Thread(target=_run, args=(loop,), name="ptemporal-dispatch", daemon=True)
             self._thread.start()
             self._loop = loop
-            _open.add(self)
+            _process.open.add(self)
             _close_before_exit()
         return self._loop
 
@@ -184,7 +184,7 @@ class Connection:
             self._loop = self._thread = None
         if loop is None or thread is None:
             return
-        _open.discard(self)
+        _process.open.discard(self)
         under_way = dict(lingering)
         try:
             concurrent.futures.wait(under_way, max(under_way.values(), default=0))
@@ -196,7 +196,7 @@ class Connection:
             thread.join(STOP_WITHIN)
         with self._lock:
             if self._loop is None:
-                self._client = self._runtime = None
+                self._client = None
 
     def explain(self, error: RPCError) -> OperationalError:
         hint = {
@@ -214,11 +214,9 @@ class Connection:
         return f"Temporal at {self.settings.address}"
 
     def _forked(self) -> None:
-        # What the parent started does not run here, and the runtime's threads are gone: to drop it would hang or
-        # crash this process when it exits (measured), so it is kept for ever.
-        for inherited in (self._client, self._runtime, self._loop, self._connecting, self._lingering):
-            if inherited is not None:
-                ctypes.pythonapi.Py_IncRef(ctypes.py_object(inherited))
+        # What the parent started does not run here, and its threads are gone: to drop it would hang or crash this
+        # process when it exits (measured), so it is kept for ever.
+        _keep(self._client, self._loop, self._connecting, self._lingering)
         self._reset()
 
 
@@ -234,31 +232,71 @@ def _run(loop: asyncio.AbstractEventLoop) -> None:
         loop.close()
 
 
-_open: set[Connection] = set()
-"""The connections whose loop runs: held here, so that an app that is let go of still sends what it has taken."""
+class _Process:
+    """What this process has one of: its threads of the client library, and the connections whose loop runs."""
+
+    def __init__(self) -> None:
+        self.open: set[Connection] = set()  # held, so that an app that is let go of still sends what it has taken
+        self._lock = threading.Lock()
+        self._runtime: Runtime | None = None
+
+    def runtime(self) -> Runtime:
+        # Not temporalio's default one, which is not ours to renew after a fork.
+        with self._lock:
+            if self._runtime is None:
+                self._runtime = Runtime(telemetry=TelemetryConfig())
+                # To drop it is to wait for its threads, which may be waiting for the interpreter's lock that we hold.
+                _keep(self._runtime)
+            return self._runtime
+
+    def forked(self) -> None:
+        for connection in list(self.open):
+            connection._forked()
+        self.__init__()  # type: ignore[misc]  # this is a new process
+
+    def close_all(self) -> None:
+        for connection in list(self.open):
+            connection.close()
+            _wait_for_the_runtimes_threads()
 
 
-def _after_fork() -> None:
-    for connection in list(_open):
-        connection._forked()
-    _open.clear()
+def _keep(*objects: object) -> None:
+    for kept in objects:
+        ctypes.pythonapi.Py_IncRef(ctypes.py_object(kept))
 
 
-def _close_all() -> None:
-    for connection in list(_open):
-        connection.close()
+def _wait_for_the_runtimes_threads() -> None:
+    """Wait until none of the runtime's threads is handing a result to a loop.
+
+    The interpreter ends a thread that it catches in its code while it ends itself, and that aborts the process,
+    status 134 (seen under load, where the process ended right after a call).
+    """
+    deadline = time.monotonic() + STOP_WITHIN
+    while time.monotonic() < deadline:
+        time.sleep(0.001)  # also lets go of the interpreter's lock, for those that are about to
+        if not any(map(_hands_over, sys._current_frames().values())):
+            return
+
+
+def _hands_over(frame: FrameType) -> bool:
+    while frame.f_back is not None:
+        frame = frame.f_back
+    return frame.f_code is asyncio.BaseEventLoop.call_soon_threadsafe.__code__
+
+
+_process = _Process()
 
 
 def _close_before_exit() -> None:
     # A process that multiprocessing forked does not run atexit's functions (before Python 3.14), but its own.
     util = sys.modules.get("multiprocessing.util")
     if util is not None:
-        util.Finalize(None, _close_all, exitpriority=0)
+        util.Finalize(None, _process.close_all, exitpriority=0)
 
 
 if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_after_fork)
-atexit.register(_close_all)
+    os.register_at_fork(after_in_child=_process.forked)
+atexit.register(_process.close_all)
 
 
 def connect_failure(reason: str) -> tuple[str, bool]:

@@ -45,7 +45,7 @@ def started(app: Celery, ids: Sequence[str]) -> set[str]:
 def silent_server() -> Iterator[str]:
     """The address of a server that accepts connections and never says a word."""
     with socket.create_server(("127.0.0.1", 0)) as listener:
-        yield "127.0.0.1:%d" % listener.getsockname()[1]
+        yield f"127.0.0.1:{listener.getsockname()[1]}"
 
 
 @contextlib.contextmanager
@@ -57,7 +57,7 @@ def black_hole() -> Iterator[str]:
             filler = held.enter_context(socket.socket())
             filler.setblocking(False)
             filler.connect_ex(listener.getsockname())
-        yield "127.0.0.1:%d" % listener.getsockname()[1]
+        yield f"127.0.0.1:{listener.getsockname()[1]}"
 
 
 def closed_port() -> int:

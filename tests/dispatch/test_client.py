@@ -184,18 +184,18 @@ def test_the_server_comes_later(tmp_path):
 
 
 def test_the_server_is_killed_and_comes_back_between_calls_and_under_one(tmp_path):
-    with EmbeddedServer(headless=True, database=tmp_path / "state.db") as server:
-        with client_app(server.address, dispatch_timeout=20.0) as app:
-            before = app.send_task("buy", (1,)).id
-            server.kill()
+    server = EmbeddedServer(headless=True, database=tmp_path / "state.db")
+    with server, client_app(server.address, dispatch_timeout=20.0) as app:
+        before = app.send_task("buy", (1,)).id
+        server.kill()
+        server.start()
+        between = app.send_task("buy", (2,)).id
+        server.kill()
+        with concurrent.futures.ThreadPoolExecutor(1) as pool:
+            under = pool.submit(call_in_transaction, app, 3)
             server.start()
-            between = app.send_task("buy", (2,)).id
-            server.kill()
-            with concurrent.futures.ThreadPoolExecutor(1) as pool:
-                under = pool.submit(call_in_transaction, app, 3)
-                server.start()
-                ids = [before, between, *under.result()]
-            assert started(app, ids) == set(ids)
+            ids = [before, between, *under.result()]
+        assert started(app, ids) == set(ids)
 
 
 def test_a_server_that_stood_still_is_used_again_when_it_moves(caplog):
@@ -329,8 +329,7 @@ def test_ctrl_c_in_the_hooks_wait_goes_on_and_the_dispatch_goes_on_behind_it(app
     async def interrupted(client, message):
         if not may_start.is_set():
             signal.pthread_kill(main_thread, signal.SIGINT)  # which waits in the hook
-        while not may_start.is_set():
-            await asyncio.sleep(0.01)
+        await asyncio.to_thread(may_start.wait)
         await start(client, message)
 
     monkeypatch.setattr(dispatcher, "start", interrupted)
@@ -376,14 +375,13 @@ def test_closing_cuts_off_a_batch_that_would_take_longer_and_logs_the_rest(app, 
 
 
 def test_a_call_that_waits_while_the_connection_is_closed_gets_an_error():
-    with silent_server() as address, client_app(address) as app:
-        with concurrent.futures.ThreadPoolExecutor(1) as pool:
-            asked = pool.submit(lambda: app.connection.call(lambda client: client.count_workflows(""), 30))
-            connection = app.connection
-            wait_until(lambda: connection._connecting is not None and connection._connecting.locked())
-            connection.close()
-            with pytest.raises(OperationalError, match="was closed while it was in use"):
-                asked.result(10)
+    with silent_server() as address, client_app(address) as app, concurrent.futures.ThreadPoolExecutor(1) as pool:
+        asked = pool.submit(lambda: app.connection.call(lambda client: client.count_workflows(""), 30))
+        connection = app.connection
+        wait_until(lambda: connection._connecting is not None and connection._connecting.locked())
+        connection.close()
+        with pytest.raises(OperationalError, match="was closed while it was in use"):
+            asked.result(10)
 
 
 def test_a_closed_app_connects_again(app):

@@ -102,7 +102,7 @@ class TLSProxy:
     async def _serve(self) -> None:
         self._end = asyncio.Event()
         server = await asyncio.start_server(self._connection, "127.0.0.1", 0, ssl=self._tls)
-        self.address = "127.0.0.1:%d" % server.sockets[0].getsockname()[1]
+        self.address = f"127.0.0.1:{server.sockets[0].getsockname()[1]}"
         self._ready.set()
         await self._end.wait()
         server.close()
