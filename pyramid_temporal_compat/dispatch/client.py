@@ -100,7 +100,7 @@ class Connection:
         self._loop: asyncio.AbstractEventLoop | None = None
         self._thread: threading.Thread | None = None
         self._client: Client | None = None
-        self._connecting: asyncio.Lock | None = None
+        self._connecting: dict[asyncio.AbstractEventLoop, asyncio.Lock] = {}
         self._lingering: dict[concurrent.futures.Future[Any], float] = {}
 
     def call(self, make: Callable[[Client], Awaitable[T]], timeout: float | None = None) -> T:
@@ -141,8 +141,7 @@ class Connection:
     async def client(self) -> Client:
         """The client, connected; belongs to the loop's thread. Raises `ConnectFailed`."""
         if self._client is None:
-            assert self._connecting is not None
-            async with self._connecting:
+            async with self._connecting.setdefault(asyncio.get_running_loop(), asyncio.Lock()):
                 if self._client is None:
                     self._client = await self._connect()
         return self._client
@@ -168,12 +167,10 @@ class Connection:
         if self._loop is None:
             # Not the application's choice of loop: what we know of the way it ends holds for this one.
             loop = asyncio.SelectorEventLoop()
-            self._connecting = asyncio.Lock()
             self._thread = threading.Thread(target=_run, args=(loop,), name="ptemporal-dispatch", daemon=True)
             self._thread.start()
             self._loop = loop
-            _process.open.add(self)
-            _close_before_exit()
+            _process.opened(self)
         return self._loop
 
     def close(self) -> None:
@@ -195,6 +192,7 @@ class Connection:
         if thread is not threading.current_thread():
             thread.join(STOP_WITHIN)
         with self._lock:
+            self._connecting.pop(loop, None)
             if self._loop is None:
                 self._client = None
 
@@ -239,6 +237,15 @@ class _Process:
         self.open: set[Connection] = set()  # held, so that an app that is let go of still sends what it has taken
         self._lock = threading.Lock()
         self._runtime: Runtime | None = None
+        self._closes_with_multiprocessing = False
+
+    def opened(self, connection: Connection) -> None:
+        self.open.add(connection)
+        # A process that multiprocessing forked runs its functions at the end, and not those of atexit.
+        util = sys.modules.get("multiprocessing.util")
+        if util is not None and not self._closes_with_multiprocessing:
+            self._closes_with_multiprocessing = True
+            util.Finalize(None, self.close_all, exitpriority=0)
 
     def runtime(self) -> Runtime:
         # Not temporalio's default one, which is not ours to renew after a fork.
@@ -285,13 +292,6 @@ def _hands_over(frame: FrameType) -> bool:
 
 
 _process = _Process()
-
-
-def _close_before_exit() -> None:
-    # A process that multiprocessing forked does not run atexit's functions (before Python 3.14), but its own.
-    util = sys.modules.get("multiprocessing.util")
-    if util is not None:
-        util.Finalize(None, _process.close_all, exitpriority=0)
 
 
 if hasattr(os, "register_at_fork"):

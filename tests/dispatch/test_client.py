@@ -378,7 +378,7 @@ def test_a_call_that_waits_while_the_connection_is_closed_gets_an_error():
     with silent_server() as address, client_app(address) as app, concurrent.futures.ThreadPoolExecutor(1) as pool:
         asked = pool.submit(lambda: app.connection.call(lambda client: client.count_workflows(""), 30))
         connection = app.connection
-        wait_until(lambda: connection._connecting is not None and connection._connecting.locked())
+        wait_until(lambda: any(lock.locked() for lock in connection._connecting.values()))
         connection.close()
         with pytest.raises(OperationalError, match="was closed while it was in use"):
             asked.result(10)
