@@ -23,6 +23,7 @@ from .payload.serializers import serialize
 
 if TYPE_CHECKING:
     from .app import Celery
+    from .settings import Settings
     from .task import Task
 
 OPTIONS = {
@@ -66,46 +67,44 @@ def make_message(
     """The message of `apply_async(args, kwargs, **options)`. `options` are the caller's over the task's own."""
     _refuse_unknown(name, options)
     conf = app.conf
-    limits = {
-        key: _seconds(name, key, _first(options.get(key), getattr(task, key, None), conf[f"task_{key}"]))
-        for key in ("time_limit", "soft_time_limit")
-    }
-    if limits["time_limit"] and limits["soft_time_limit"] and limits["soft_time_limit"] > limits["time_limit"]:
+    hard, soft = (_limit(name, key, options, task, conf) for key in ("time_limit", "soft_time_limit"))
+    if hard and soft and soft > hard:
         raise InvalidCall(
-            f"task {name!r}: soft_time_limit={limits['soft_time_limit']:g} is above "
-            f"time_limit={limits['time_limit']:g}; the soft limit comes first"
+            f"task {name!r}: soft_time_limit={soft:g} is above time_limit={hard:g}; the soft limit comes first"
         )
     now = datetime.datetime.now(UTC)
     frame = worker_frame()
     task_id = _task_id(name, options)
-    serializer = options.get("serializer") or conf.task_serializer
-    compression = options.get("compression") or conf.task_compression
+    # Settings are read with [], not as attributes: here, in the view, every microsecond is the user's.
+    serializer = options.get("serializer") or conf["task_serializer"]
+    compression = options.get("compression") or conf["task_compression"]
     message = Message(
         task=_name(name, "name", name),
         id=task_id,
         body=serialize({"args": list(args), "kwargs": dict(kwargs)}, serializer, compression, "arguments"),
-        queue=_name(name, "queue", queue_name(_first(options.get("queue"), conf.task_default_queue))),
+        queue=_name(name, "queue", queue_name(_first(options.get("queue"), conf["task_default_queue"]))),
         eta=_start(app, name, options, now),
         expires=_expires(app, name, options.get("expires"), now),
-        priority=_priority(name, _first(options.get("priority"), conf.task_default_priority)),
+        priority=_priority(name, _first(options.get("priority"), conf["task_default_priority"])),
         fairness_key=options.get("fairness_key"),
         fairness_weight=options.get("fairness_weight"),
         retries=options.get("retries") or 0,
         root_id=options.get("root_id") or ((frame[1].root_id or frame[1].id) if frame else task_id),
         parent_id=options.get("parent_id") or (frame[1].id if frame else None),
-        heartbeat_timeout=conf.ptemporal_heartbeat_timeout,
+        heartbeat_timeout=conf["ptemporal_heartbeat_timeout"],
         at_most_once=_at_most_once(app, task),
         ignore_result=bool(_first(options.get("ignore_result"), getattr(task, "ignore_result", None))),
+        time_limit=hard,
+        soft_time_limit=soft,
         shadow=options.get("shadow"),
-        argsrepr=options.get("argsrepr") or _brief.repr(tuple(args)),
-        kwargsrepr=options.get("kwargsrepr") or _brief.repr(dict(kwargs)),
+        argsrepr=options.get("argsrepr") or (_brief.repr(tuple(args)) if args else "()"),
+        kwargsrepr=options.get("kwargsrepr") or (_brief.repr(dict(kwargs)) if kwargs else "{}"),
         origin=f"{os.getpid()}@{_HOSTNAME}",
         serializer=serializer,
         compression=compression,
         headers=_headers(name, options.get("headers")),
-        **limits,
     )
-    _check_size(message, conf.ptemporal_payload_limit)
+    _check_size(message, conf["ptemporal_payload_limit"], options)
     return message
 
 
@@ -126,18 +125,25 @@ def queue_name(queue: Any) -> Any:
 _HOSTNAME = socket.gethostname()
 
 
+_KNOWN = {*OPTIONS, "argsrepr", "kwargsrepr"}
+
+
 def _refuse_unknown(name: str, options: Mapping[str, Any]) -> None:
-    for option in options:
-        if option not in OPTIONS and option not in ("argsrepr", "kwargsrepr"):
-            near = difflib.get_close_matches(option, OPTIONS, 1)
-            raise InvalidCall(
-                f"task {name!r}: apply_async() has no option {option!r}"
-                + (f"; did you mean {near[0]!r}?" if near else f"; it takes {', '.join(sorted(OPTIONS))}")
-            )
+    if options.keys() <= _KNOWN:
+        return
+    option = next(option for option in options if option not in _KNOWN)
+    near = difflib.get_close_matches(option, OPTIONS, 1)
+    raise InvalidCall(
+        f"task {name!r}: apply_async() has no option {option!r}"
+        + (f"; did you mean {near[0]!r}?" if near else f"; it takes {', '.join(sorted(OPTIONS))}")
+    )
 
 
 def _first(*values: Any) -> Any:
-    return next((value for value in values if value is not None), None)
+    for value in values:
+        if value is not None:
+            return value
+    return None
 
 
 def _name(task: str, what: str, value: Any) -> str:
@@ -150,6 +156,10 @@ def _name(task: str, what: str, value: Any) -> str:
             f"task {task[:80]!r}: {what}={shown} can't be used; it takes 1 to {LONGEST_ID} bytes of printable text"
         )
     return value
+
+
+def _limit(name: str, key: str, options: Mapping[str, Any], task: Task | None, conf: Settings) -> float | None:
+    return _seconds(name, key, _first(options.get(key), getattr(task, key, None), conf[f"task_{key}"]))
 
 
 def _seconds(task: str, what: str, value: Any) -> float | None:
@@ -227,11 +237,35 @@ def _at_most_once(app: Celery, task: Task | None) -> bool:
     # Only an explicit `acks_late=False` asks for Celery's at-most-once; silence means durable.
     choice = getattr(task, "acks_late", None)
     if choice is None and app.conf.value_set_for("task_acks_late"):
-        choice = app.conf.task_acks_late
+        choice = app.conf["task_acks_late"]
     return choice is False
 
 
-def _check_size(message: Message, limit: int) -> None:
+_OF_ANY_SIZE = frozenset(
+    (
+        "argsrepr",
+        "fairness_key",
+        "fairness_weight",
+        "headers",
+        "kwargsrepr",
+        "parent_id",
+        "retries",
+        "root_id",
+        "shadow",
+    )
+)
+"""Options that go into the envelope as they were given."""
+_ENVELOPE_ROOM = 64 * 1024
+"""Without those and the reprs an envelope is much smaller than this: every name in it has its limit."""
+_LONGEST_ESCAPE = len(r"\ud83d\ude00")
+
+
+def _check_size(message: Message, limit: int, options: Mapping[str, Any]) -> None:
+    # Most messages are nowhere near the limit, and to encode one takes longer than all the other checks.
+    if options.keys().isdisjoint(_OF_ANY_SIZE):
+        reprs = (len(message.argsrepr) + len(message.kwargsrepr)) * _LONGEST_ESCAPE
+        if len(message.body.data) + reprs + _ENVELOPE_ROOM < limit:
+            return
     size = total_size(message.encode())
     if size > limit:
         raise PayloadTooLarge(

@@ -70,11 +70,12 @@ class Message:
     def encode(self) -> tuple[Payload, Payload]:
         """The envelope and the body."""
         envelope: dict[str, Any] = {_MARK: VERSION}
+        values = vars(self)
         for name, default in _ENVELOPE.items():
-            value = getattr(self, name)
-            if value != default:
+            value = values[name]
+            if value is not default and value != default:
                 envelope[name] = value.isoformat() if name in _TIMES else value
-        data = json.dumps(envelope, separators=(",", ":"), default=dict).encode()
+        data = _as_json(envelope).encode()
         return Payload({"encoding": b"json/plain"}, data), self.body
 
     @classmethod
@@ -97,6 +98,8 @@ class Message:
         return cls(body=body, **known)
 
 
+_as_json = json.JSONEncoder(separators=(",", ":"), default=dict).encode
+
 _ENVELOPE: dict[str, Any] = {
     entry.name: {} if entry.name == "headers" else entry.default
     for entry in dataclasses.fields(Message)
@@ -116,7 +119,9 @@ def call_repr(argsrepr: str, kwargsrepr: str) -> str:
 
 def total_size(payloads: Sequence[Payload]) -> int:
     """Bytes that these payloads take on the wire, metadata included."""
-    return sum(
-        len(payload.data) + sum(len(key) + len(value) for key, value in payload.metadata.items())
-        for payload in payloads
-    )
+    size = 0
+    for payload in payloads:
+        size += len(payload.data)
+        for key, value in payload.metadata.items():
+            size += len(key) + len(value)
+    return size

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime
+import functools
 import inspect
 import random
 import sys
@@ -220,7 +221,8 @@ def task_from_function(
         "__signature__": _signature(function, bind),
         **options,
     }
-    return type(function.__name__, (base,), attributes)()
+    made: Task = type(function.__name__, (base,), attributes)()
+    return made
 
 
 def _signature(function: Callable[..., Any], bound: bool) -> inspect.Signature:
@@ -248,9 +250,14 @@ def _raise_cause(error: BaseException) -> NoReturn:
 
 
 def _current_app() -> Celery:
+    return _ask_current_app()()
+
+
+@functools.cache  # an import statement, even of what is there, is a twentieth of `.delay()`
+def _ask_current_app() -> Callable[[], Celery]:
     from .app import current_app  # app imports task: a task without an app of its own asks when it is used
 
-    return current_app()
+    return current_app
 
 
 def _current_pyramid_request() -> Any:

@@ -17,7 +17,7 @@ def includeme(config: Any) -> None:
     # Loaded now, by every web process and before it forks, so that no first request pays for it (0.6 s).
     from ..dispatch import dispatcher, transaction  # noqa: F401
 
-    app = latest_app() or Celery(config.package.__name__)
+    app = latest_app() or Celery(config.root_package.__name__)
     app.conf.add_ini(from_pyramid(config.registry.settings))
     # A profile or a certificate that can't be read is found now, and not in the hook of the first commit.
     connection(app.conf)
