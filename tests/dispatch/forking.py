@@ -1,4 +1,4 @@
-"""A program that forks after it has used its connection: `python forking.py CASE`, with TEMPORAL_ADDRESS set.
+"""A program that forks after it has used its connection: `python forking.py CASE`, with TEMPORAL_ADDRESS set, and DISPATCH_TIMEOUT if need be.
 
 It writes the id of each task that it has started, whichever process did it. It ends as a program ends: what the
 interpreter does last is part of what is tested.
@@ -25,6 +25,7 @@ logging.basicConfig(format="%(levelname)s %(message)s")
 
 app = Celery("shop")
 app.conf["task_default_queue"] = "forking"
+app.conf["ptemporal.dispatch_timeout"] = os.environ.get("DISPATCH_TIMEOUT", "10")
 
 
 @app.task(name="buy")

@@ -8,7 +8,7 @@ import pytest
 from pyramid_temporal_compat import Celery
 from pyramid_temporal_compat.exceptions import ImproperlyConfigured, OperationalError
 from pyramid_temporal_compat.server import EmbeddedServer
-from tests.dispatch.client_parts import client_app, started
+from tests.dispatch.client_parts import TIMEOUT, client_app, started
 from tests.dispatch.tls_parts import Authority, TLSProxy
 
 NAME = "temporal.internal"
@@ -48,7 +48,7 @@ def tls(files, authority="ours", client=None, name=NAME):
 
 
 def call(address, **settings):
-    with client_app(address, dispatch_timeout=2.0, **settings) as app:
+    with client_app(address, **{"dispatch_timeout": 10.0, **settings}) as app:
         task_id = app.send_task("buy", (1,)).id
         return started(app, [task_id]) == {task_id}
 
@@ -80,7 +80,7 @@ def test_a_server_that_is_not_the_one_meant_is_an_error_at_once(proxy, files, se
 @pytest.mark.parametrize("client", [None, "stranger"])
 def test_a_client_certificate_that_is_missing_or_unknown(strict_proxy, files, client):
     with pytest.raises(OperationalError, match=r"closed the connection at once; .* \(ptemporal\.tls_cert_file\)\?"):
-        call(strict_proxy.address, **tls(files, client=client))
+        call(strict_proxy.address, **tls(files, client=client), dispatch_timeout=TIMEOUT)
 
 
 def test_a_certificate_and_a_key_that_do_not_belong_together(proxy, files):
@@ -93,7 +93,7 @@ def test_tls_to_a_port_without_it_and_none_to_a_port_with_it(proxy, temporal_add
     with pytest.raises(OperationalError, match=r"does not speak TLS; turn TLS off \(ptemporal\.tls = false\)"):
         call(temporal_address, tls=True)
     with pytest.raises(OperationalError, match=r"does it speak TLS \(ptemporal\.tls\)"):
-        call(proxy.address)
+        call(proxy.address, dispatch_timeout=TIMEOUT)
 
 
 def test_a_file_that_holds_no_certificate(proxy, files, tmp_path):

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import datetime
 import ssl
 import threading
@@ -110,13 +109,20 @@ class TLSProxy:
         for connection in connections:
             connection.cancel()
         await asyncio.gather(*connections, return_exceptions=True)
+        await asyncio.sleep(0.05)  # a transport has no word for "closed": it takes some turns of the loop
 
     async def _connection(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         upstream_reader, upstream_writer = await asyncio.open_connection(*self._upstream)
-        with contextlib.suppress(OSError):
+        try:
             await asyncio.gather(
                 self._pump(reader, upstream_writer, self.received), self._pump(upstream_reader, writer)
             )
+        except OSError:
+            pass
+        finally:
+            for side in (writer, upstream_writer):
+                side.transport.abort()
+            await asyncio.gather(writer.wait_closed(), upstream_writer.wait_closed(), return_exceptions=True)
 
     async def _pump(
         self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, copy: bytearray | None = None
