@@ -1,4 +1,4 @@
-"""A program that forks after it has used its connection: `python forking.py CASE`, with TEMPORAL_ADDRESS set, and DISPATCH_TIMEOUT if need be.
+"""A program that forks after it has used its connection: `python forking.py CASE`, with TEMPORAL_ADDRESS set.
 
 It writes the id of each task that it has started, whichever process did it. It ends as a program ends: what the
 interpreter does last is part of what is tested.
