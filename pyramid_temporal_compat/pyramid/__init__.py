@@ -15,7 +15,7 @@ def includeme(config: Any) -> None:
     web process starts, and serves, with no Temporal in sight.
     """
     # Loaded now, by every web process and before it forks, so that no first request pays for it (0.4 s).
-    from ..dispatch import dispatcher  # noqa: F401
+    from ..dispatch import dispatcher, transaction  # noqa: F401
 
     app = latest_app() or Celery(config.root_package.__name__)
     app.conf.add_ini(from_pyramid(config.registry.settings))
