@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import concurrent.futures
 import datetime
-import json
 import logging
 import time
 from collections.abc import Iterator, Sequence
@@ -18,7 +17,6 @@ from temporalio.service import RPCError
 from ..exceptions import OperationalError
 from ..exceptions import TimeoutError as CallTimeout
 from ..message import Message
-from ..payload import Payload
 from ..payload.converter import to_raw
 from .client import Connection, is_transient
 
@@ -84,7 +82,7 @@ class Dispatcher:
                 message.summary,
                 message.id,
                 self._as_operational(reason),
-                _for_log(message),
+                message.for_log(),
             )
 
     def _as_operational(self, reason: BaseException) -> OperationalError:
@@ -182,14 +180,3 @@ def priority_of(message: Message) -> Priority:
         celery = min(max(message.priority, 0), CELERY_PRIORITIES - 1)
         key = PRIORITY_KEYS - celery * PRIORITY_KEYS // CELERY_PRIORITIES
     return Priority(priority_key=key, fairness_key=message.fairness_key, fairness_weight=message.fairness_weight)
-
-
-def _for_log(message: Message) -> str:
-    def readable(payload: Payload) -> object:
-        try:
-            return json.loads(payload.data)
-        except ValueError:
-            return {"encoding": payload.encoding, "hex": payload.data.hex()}
-
-    envelope, body = message.encode()
-    return json.dumps({"envelope": readable(envelope), "body": readable(body)})
