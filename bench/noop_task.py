@@ -23,7 +23,7 @@ LONGEST = 80
 
 
 def run(quick: bool) -> list[Figure]:
-    rounds, singly, together = (2, 15, 60) if quick else (6, 40, 250)
+    rounds, singly, together = (2, 15, 60) if quick else (8, 30, 120)
     alone: dict[str, list[float]] = {"ours": [], "theirs": []}
     rates: dict[str, list[float]] = {"ours": [], "theirs": []}
     with contextlib.ExitStack() as stack:
