@@ -7,7 +7,7 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from ..exceptions import CeleryError, ContentDisallowed, ImproperlyConfigured, NotSerializable
+from ..exceptions import CeleryError, ContentDisallowed, ImproperlyConfigured, NotSerializable, SecurityError
 from . import Payload, types
 from . import compression as compressions
 from .types import Unreadable
