@@ -9,6 +9,7 @@ import os
 import signal
 import socket
 from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
@@ -69,6 +70,8 @@ class Worker:
         self.graceful_timeout = graceful_timeout
         self.pool = make_pool(pool, Runner(app), self.concurrency)
         self._native = list(workflows), list(activities)
+        # For native activities that are not `async def`; it starts no thread before one runs.
+        self._threads = ThreadPoolExecutor(self.concurrency, "activity")
         self._slots = Slots(self.concurrency)
         self._stop = asyncio.Event()
         self._tasks = TaskActivity(app, self.pool, self.hostname)
@@ -104,6 +107,7 @@ class Worker:
             await asyncio.wait([ended], timeout=LAST_WORDS)
         killed.cancel()
         stopping.cancel()
+        self._threads.shutdown(wait=False)
         if ended.done():
             ended.result()
             await self.pool.stop()
@@ -124,6 +128,7 @@ class Worker:
             task_queue=queue,
             workflows=[TaskWorkflow, *workflows],
             activities=[self._tasks.run, *activities],
+            activity_executor=self._threads,
             tuner=WorkerTuner.create_composite(
                 workflow_supplier=FixedSizeSlotSupplier(WORKFLOW_TASKS),
                 activity_supplier=self._slots,
