@@ -19,6 +19,7 @@ from temporalio.service import RPCError, RPCStatusCode
 from temporalio.worker import FixedSizeSlotSupplier, WorkerTuner
 from temporalio.worker import Worker as TemporalWorker
 
+from ..calling import LONGEST_ID
 from ..dispatch.client import connect
 from ..exceptions import ImproperlyConfigured, OperationalError
 from ..payload.converter import data_converter
@@ -63,7 +64,7 @@ class Worker:
         activities: Sequence[Callable[..., Any]] = (),
     ) -> None:
         self.app = app
-        self.queues = list(queues or [app.conf.task_default_queue])
+        self.queues = [checked_queue(queue) for queue in queues or [app.conf.task_default_queue]]
         self.concurrency = concurrency or app.conf.worker_concurrency or os.cpu_count() or 1
         self.hostname = hostname or f"celery@{socket.gethostname()}"
         self.pool_name = pool
@@ -164,6 +165,13 @@ class Worker:
         finally:
             for name in names:
                 loop.remove_signal_handler(getattr(signal, name))
+
+
+def checked_queue(name: str) -> str:
+    # The client library would ask for such a queue again and again, and never be answered.
+    if not name.strip() or len(name.encode()) > LONGEST_ID or not name.isprintable():
+        raise ImproperlyConfigured(f"queue {name[:60]!r} can't be served; a name is 1 to {LONGEST_ID} printable bytes")
+    return name
 
 
 def make_pool(name: str, runner: Runner, size: int) -> Pool:

@@ -35,7 +35,11 @@ def environment() -> dict[str, str]:
 def run_worker(*arguments: object, cwd: Path | None = None, timeout: float = 30) -> subprocess.CompletedProcess[str]:
     """A worker that is expected to end by itself."""
     command = [*SCRIPT, "worker", *map(str, arguments)]
-    return subprocess.run(command, cwd=cwd, env=environment(), capture_output=True, text=True, timeout=timeout)
+    try:
+        return subprocess.run(command, cwd=cwd, env=environment(), capture_output=True, text=True, timeout=timeout)
+    except subprocess.TimeoutExpired as still_running:
+        said = [(part or b"").decode() for part in (still_running.stdout, still_running.stderr)]
+        return subprocess.CompletedProcess(command, -signal.SIGKILL, *said)
 
 
 class WorkerProcess:

@@ -97,14 +97,6 @@ def test_progress_is_read_while_the_task_runs_and_costs_no_history(shop: Shop) -
     assert len(event_names(shop, result.id)) == 11
 
 
-def test_forget_deletes_the_execution(shop: Shop) -> None:
-    result = add.delay(1, 1)
-    assert result.get(timeout=PATIENCE) == 2
-    result.forget()
-    wait_until(lambda: is_gone(shop, result.id))
-    result.forget()  # of what is gone, nothing is left to do
-
-
 def test_forgetting_a_running_task_ends_it(shop: Shop) -> None:
     result = waits_at.delay("forgotten")
     gates["forgotten"].reached()
