@@ -65,13 +65,13 @@ async def status_of(client: Client, task_id: str) -> Status:
     handle = _handle(client, task_id)
     try:
         found = await handle.describe()
+        if found.status is WorkflowExecutionStatus.RUNNING:
+            return await _running(found, client)
+        return await _ended(handle, found)  # which asks once more: it may have been forgotten meanwhile
     except RPCError as error:
         if error.status is RPCStatusCode.NOT_FOUND and not _namespace_is_missing(error):
             return Status()
         raise
-    if found.status is WorkflowExecutionStatus.RUNNING:
-        return await _running(found, client)
-    return await _ended(handle, found)
 
 
 async def wait_for_end(client: Client, task_id: str, interval: float) -> Status:

@@ -6,7 +6,6 @@ import socket
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
-from pathlib import Path
 
 import pytest
 
@@ -36,7 +35,9 @@ CASES = [
     Case("not an ini", ["can't be loaded", "no section headers"], change=("[app:main]", "app:main]")),
     Case("no such application", ["no_such_module"], change=("call:tests.worker.shop:main", "call:no_such_module:main")),
     Case("no such main", ["no_main"], change=("call:tests.worker.shop:main", "call:tests.worker.shop:no_main")),
-    Case("main raises", ["RuntimeError: no oven, no cakes"], change=("tests.worker.shop:main", "tests.cli.broken:main")),
+    Case(
+        "main raises", ["RuntimeError: no oven, no cakes"], change=("tests.worker.shop:main", "tests.cli.broken:main")
+    ),
     Case(
         "main has a typo",
         ["AttributeError", "ovens"],
@@ -52,15 +53,30 @@ CASES = [
     Case("Celery's setting", ["task_default_queu", "task_default_queue"], settings={"celery.task_default_queu": "x"}),
     Case("a value", ["ptemporal.enlist", "sometimes"], settings={"ptemporal.enlist": "sometimes"}),
     Case("a module", ["ptemporal.include", "no_such_tasks"], settings={"ptemporal.include": "no_such_tasks"}),
-    Case("a module's import", ["tests.cli.imports_what_is_not_there", "not_there_at_all"],
-         settings={"ptemporal.include": "tests.cli.imports_what_is_not_there"}),
+    Case(
+        "a module's import",
+        ["tests.cli.imports_what_is_not_there", "not_there_at_all"],
+        settings={"ptemporal.include": "tests.cli.imports_what_is_not_there"},
+    ),
     Case("an address", ["no-port-here"], settings={"ptemporal.address": "no-port-here:x"}),
-    Case("no server", ["{closed}", "can't be reached", "ptemporal-compat server"], SURROUNDINGS,
-         {"ptemporal.address": "{closed}"}),
-    Case("silent server", ["{silent}", "can't be reached"], SURROUNDINGS,
-         {"ptemporal.address": "{silent}", "ptemporal.connect_timeout": "1"}),
-    Case("no namespace", ["no namespace 'moon'", "temporal operator namespace create"], SURROUNDINGS,
-         {"ptemporal.namespace": "moon"}),
+    Case(
+        "no server",
+        ["{closed}", "can't be reached", "ptemporal-compat server"],
+        SURROUNDINGS,
+        {"ptemporal.address": "{closed}"},
+    ),
+    Case(
+        "silent server",
+        ["{silent}", "can't be reached"],
+        SURROUNDINGS,
+        {"ptemporal.address": "{silent}", "ptemporal.connect_timeout": "1"},
+    ),
+    Case(
+        "no namespace",
+        ["no namespace 'moon'", "temporal operator namespace create"],
+        SURROUNDINGS,
+        {"ptemporal.namespace": "moon"},
+    ),
     Case("a pool", ["gevent", "threads"], options=["-P", "gevent"]),
     Case("a level", ["LOUD", "info"], options=["-l", "LOUD"]),
     Case("no concurrency", ["concurrency"], options=["-c", "0"]),

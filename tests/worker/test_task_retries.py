@@ -124,7 +124,11 @@ def test_large_changed_arguments_travel(shop: Shop) -> None:
 
 
 @shared_task(
-    bind=True, autoretry_for=(LookupError,), dont_autoretry_for=(IndexError,), retry_kwargs={"countdown": 0}, max_retries=2
+    bind=True,
+    autoretry_for=(LookupError,),
+    dont_autoretry_for=(IndexError,),
+    retry_kwargs={"countdown": 0},
+    max_retries=2,
 )
 def retried_by_itself(self: Any, error: str) -> None:
     seen["auto"].append(self.request.retries)

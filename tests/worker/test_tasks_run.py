@@ -3,12 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-import logging
 import threading
-from collections.abc import Callable
 from typing import Any
 
-import psycopg.errors
 import pytest
 import sqlalchemy.exc
 import transaction
