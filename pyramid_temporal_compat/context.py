@@ -127,7 +127,10 @@ def current_frame() -> _Frame | None:
 
 def worker_frame() -> _Frame | None:
     """The task that a worker runs here, past the calls that it made directly."""
-    return next((frame for frame in reversed(_stack.get()) if not frame[1].called_directly), None)
+    for frame in reversed(_stack.get()):
+        if not frame[1].called_directly:
+            return frame
+    return None
 
 
 def request_of(task: Task) -> Context | None:

@@ -11,17 +11,17 @@ from pathlib import Path
 HERE = Path(__file__).parent
 PAGE = HERE.parent / "diff.md"
 BEFORE, AFTER = "celery", "temporal"
-LEFT_BY_A_RUN = re.compile(r"__pycache__|\.egg-info|\.pytest_cache")
+LEFT_BY_A_RUN = re.compile(r"(^|/)(\.|__pycache__|build/|[^/]+\.egg-info)")
 BLOCK = re.compile(r"```diff\n(?P<old>--- \S+\n\+\+\+ \S+\n.*?)```\n", re.DOTALL)
 
 
 def differences() -> dict[str, str]:
     """The unified diff of each file that is not the same in both, by the file's name."""
     paths = {
-        path.relative_to(HERE / tree).as_posix()
+        name
         for tree in (BEFORE, AFTER)
         for path in (HERE / tree).rglob("*")
-        if path.is_file() and not LEFT_BY_A_RUN.search(path.as_posix())
+        if path.is_file() and not LEFT_BY_A_RUN.search(name := path.relative_to(HERE / tree).as_posix())
     }
     found = {path: _difference(path) for path in sorted(paths)}
     return {path: diff for path, diff in found.items() if diff}

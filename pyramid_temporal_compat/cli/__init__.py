@@ -8,6 +8,8 @@ import click
 
 # command -> (module, attribute, one line of help); a module is imported only when its command runs.
 COMMANDS: dict[str, tuple[str, str, str]] = {
+    "list": ("pyramid_temporal_compat.cli.list_", "group", "List what an application has."),
+    "report": ("pyramid_temporal_compat.cli.report", "command", "Print versions and settings."),
     "server": ("pyramid_temporal_compat.cli.server", "server", "Run an embedded Temporal server with its web UI."),
     "worker": ("pyramid_temporal_compat.cli.worker", "command", "Run the tasks of an application."),
 }

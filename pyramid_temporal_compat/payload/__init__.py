@@ -1,7 +1,6 @@
 """What travels, as bytes: types, serialisers, codecs, and errors on the wire."""
 
-from __future__ import annotations
-
+# No `from __future__ import annotations`: it would hide the submodule of that name.
 from collections.abc import Mapping
 from dataclasses import dataclass
 
@@ -18,4 +17,4 @@ class Payload:
 
     @property
     def encoding(self) -> str:
-        return self.metadata.get("encoding", b"").decode()
+        return self.metadata.get("encoding", b"").decode(errors="replace")

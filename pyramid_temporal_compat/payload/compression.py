@@ -11,8 +11,8 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Any, Protocol
 
-from pyramid_temporal_compat.exceptions import ImproperlyConfigured, PayloadTooLarge
-from pyramid_temporal_compat.payload.types import Unreadable
+from ..exceptions import ImproperlyConfigured, PayloadTooLarge
+from .types import Unreadable
 
 #: What a payload may inflate to. The server takes 2 MiB a payload, so an honest one is far below this.
 INFLATED_LIMIT = 64 * 1024 * 1024

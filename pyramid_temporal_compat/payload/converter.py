@@ -1,17 +1,105 @@
-from temporalio.api.common.v1 import Payload as P
+"""Our payloads and codecs as Temporal's SDK wants them. The only module here that imports temporalio."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from temporalio.api.common.v1 import Payload as ProtoPayload
+from temporalio.api.failure.v1 import Failure
 from temporalio.common import RawValue
-from temporalio.converter import DataConverter
+from temporalio.converter import (
+    DataConverter,
+    DefaultFailureConverter,
+    DefaultPayloadConverter,
+    PayloadCodec,
+    PayloadConverter,
+)
 
 from . import Payload
+from .codecs import Codec, Encryption, chain
 
 
-def data_converter(codecs=()):
-    return DataConverter.default
+def data_converter(codecs: Sequence[Codec] = ()) -> DataConverter:
+    """Temporal's own converter, which also passes our payloads through untouched, and applies `codecs` in this order.
+
+    With an `Encryption` among them, the messages and stack traces of failures are encrypted too.
+    """
+    private = any(isinstance(codec, Encryption) for codec in codecs)
+    return DataConverter(
+        payload_converter_class=PassingPayloadConverter,
+        payload_codec=CodecAdapter(chain(codecs)) if codecs else None,
+        failure_converter_class=PrivateFailureConverter if private else TracebackFailureConverter,
+    )
 
 
-def to_raw(p):
-    return RawValue(P(metadata=dict(p.metadata), data=p.data))
+def to_raw(payload: Payload) -> RawValue:
+    """Our payload as a value that Temporal sends as it is."""
+    return RawValue(_to_proto(payload))
 
 
-def from_raw(r):
-    return Payload(dict(r.payload.metadata), r.payload.data)
+def from_raw(raw: RawValue) -> Payload:
+    """A value that Temporal handed over as it came, as our payload."""
+    return _from_proto(raw.payload)
+
+
+class PassingPayloadConverter(DefaultPayloadConverter):
+    """Temporal's default for all values but payloads, ours or raw ones, which pass as they are."""
+
+    def to_payloads(self, values: Sequence[Any]) -> list[ProtoPayload]:
+        return super().to_payloads([to_raw(value) if isinstance(value, Payload) else value for value in values])
+
+    def from_payloads(self, payloads: Sequence[ProtoPayload], type_hints: list[type] | None = None) -> list[Any]:
+        hints = list(type_hints or [])
+        hints += [None] * (len(payloads) - len(hints))  # type: ignore[list-item]
+        return [self._from_payload(payload, hint) for payload, hint in zip(payloads, hints, strict=False)]
+
+    def _from_payload(self, payload: ProtoPayload, hint: type | None) -> Any:
+        if hint is Payload:
+            return _from_proto(payload)
+        if hint is None and payload.metadata.get("encoding") not in self.converters:
+            # Written by a serializer that Temporal does not know, such as the detail of a failure.
+            return RawValue(payload)
+        return super().from_payloads([payload], [hint] if hint is not None else None)[0]
+
+
+class CodecAdapter(PayloadCodec):
+    """A codec of ours as one of Temporal's. The work is of microseconds, so it is done on the event loop."""
+
+    def __init__(self, codec: Codec) -> None:
+        self.codec = codec
+
+    async def encode(self, payloads: Sequence[ProtoPayload]) -> list[ProtoPayload]:
+        return [_to_proto(self.codec.encode(_from_proto(payload))) for payload in payloads]
+
+    async def decode(self, payloads: Sequence[ProtoPayload]) -> list[ProtoPayload]:
+        return [_to_proto(self.codec.decode(_from_proto(payload))) for payload in payloads]
+
+
+class TracebackFailureConverter(DefaultFailureConverter):
+    """An exception that carries a `remote_traceback` shows it as the failure's stack trace, instead of our frames."""
+
+    def to_failure(self, exception: BaseException, payload_converter: PayloadConverter, failure: Failure) -> None:
+        super().to_failure(exception, payload_converter, failure)
+        remote = getattr(exception, "remote_traceback", None)
+        if isinstance(remote, str):
+            failure.stack_trace = remote
+
+
+class PrivateFailureConverter(TracebackFailureConverter):
+    """Moves message and stack trace to where codecs encrypt them, as Temporal's own converter for that does."""
+
+    def to_failure(self, exception: BaseException, payload_converter: PayloadConverter, failure: Failure) -> None:
+        super().to_failure(exception, payload_converter, failure)
+        attributes = {"message": failure.message, "stack_trace": failure.stack_trace}
+        failure.encoded_attributes.CopyFrom(payload_converter.to_payloads([attributes])[0])
+        failure.message = "Encoded failure"
+        failure.stack_trace = ""
+
+
+def _to_proto(payload: Payload) -> ProtoPayload:
+    return ProtoPayload(metadata=dict(payload.metadata), data=payload.data)
+
+
+def _from_proto(proto: ProtoPayload) -> Payload:
+    return Payload(dict(proto.metadata), proto.data)

@@ -24,6 +24,7 @@ TEXT_LIMIT = 10_000
 TRACEBACK_LIMIT = 50_000
 VALUE_LIMIT = 20_000
 CHAIN_LIMIT = 5
+ERROR_LIMIT = 500_000
 """Bounds that keep an error far below what the server takes, whatever it was raised with."""
 
 Wire = dict[str, Any]
@@ -48,6 +49,9 @@ class RemoteTraceback(Exception):
 def to_wire(error: BaseException) -> Wire:
     """`error` as data that `types.dumps` takes, whatever state it is in: never raises."""
     wire = _describe(error, CHAIN_LIMIT)
+    if len(dumps(wire)) > ERROR_LIMIT:
+        wire = {name: wire[name] for name in ("module", "type", "text")}
+        wire["args"] = [{"value": wire["text"]}]
     wire["traceback"] = _shorten(_safely(lambda: _format(error), wire["text"]), TRACEBACK_LIMIT)
     return wire
 
@@ -58,30 +62,31 @@ def _describe(error: BaseException, depth: int) -> Wire:
         "module": _clean(str(cls.__module__)),
         "type": _clean(cls.__qualname__),
         "text": _shorten(_safely(lambda: str(error), f"<unprintable {cls.__name__}>"), TEXT_LIMIT),
-        "args": _values(error.args, depth),
     }
+    args = _safely(lambda: tuple(error.args), ())
+    wire["args"] = _values(args, depth)
     if _group is not None and isinstance(error, _group):
-        wire["args"] = _values(error.args[:1], depth)
+        wire["args"] = _values(args[:1], depth)
         wire["exceptions"] = [_describe(member, depth - 1) for member in error.exceptions[:100]] if depth else []
     made_by = _safely(lambda: _made_by(error), None)
     if made_by is not None:
-        args, kwargs, state = made_by
-        if args != error.args:
-            wire["call"] = _values(args, depth)
+        call, kwargs, state = made_by
+        if _safely(lambda: call != args, True) and "exceptions" not in wire:
+            wire["call"] = _values(call, depth)
         if kwargs:
             wire["kwargs"] = {_clean(name): _value(value, depth) for name, value in kwargs.items()}
     else:
         state = _safely(lambda: dict(vars(error)), {})
     kept = {_clean(str(name)): _value(value, depth) for name, value in state.items() if name not in _NOT_STATE}
     wire["state"] = {name: value for name, value in kept.items() if "repr" not in value}
-    notes = getattr(error, "__notes__", None)
+    notes = _safely(lambda: getattr(error, "__notes__", None), None)
     if isinstance(notes, (list, tuple)):
-        wire["notes"] = [_shorten(_safely(lambda note=note: str(note), "?"), TEXT_LIMIT) for note in notes[:20]]
+        wire["notes"] = [_shorten(_safely(functools.partial(str, note), "?"), TEXT_LIMIT) for note in notes[:20]]
     _describe_chain(error, wire, depth)
     return wire
 
 
-_NOT_STATE = frozenset({"__notes__", "remote_traceback"})
+_NOT_STATE = frozenset({"__notes__", "remote_traceback", "remote_text"})
 
 
 def _describe_chain(error: BaseException, wire: Wire, depth: int) -> None:
@@ -99,7 +104,8 @@ def _made_by(error: BaseException) -> tuple[tuple[Any, ...], Mapping[str, Any], 
     reduced = error.__reduce_ex__(2)
     if not isinstance(reduced, tuple) or len(reduced) < 2:
         return None
-    make, args, state = reduced[0], reduced[1], reduced[2] if len(reduced) > 2 else None
+    make: Any = reduced[0]
+    args, state = reduced[1], reduced[2] if len(reduced) > 2 else None
     kwargs: Mapping[str, Any] = {}
     if isinstance(make, functools.partial):
         make, args, kwargs = make.func, (*make.args, *args), make.keywords
@@ -113,7 +119,9 @@ def _values(values: Sequence[Any], depth: int) -> list[Wire]:
 
 
 def _value(value: Any, depth: int) -> Wire:
-    """One of `{"value": ...}`, `{"error": ...}` and, where neither can be, `{"repr": ...}`."""
+    """`{"value": ...}`, `{"tuple": [...]}` or `{"error": ...}`; `{"repr": ...}` of what can't travel."""
+    if type(value) is tuple and depth:
+        return {"tuple": _values(value, depth - 1)}
     if isinstance(value, BaseException):
         return {"error": _describe(value, depth - 1)} if depth else _repr(value)
     try:
@@ -195,7 +203,8 @@ def _rebuild(wire: Mapping[str, Any], depth: int) -> BaseException:
     if error is None:
         error = _stand_in(module, name)(*args)
         error.__dict__.update(state)
-    if _shorten(_safely(lambda: str(error), ""), TEXT_LIMIT) != text:
+    says = _safely(lambda: str(error), None)
+    if says is None or (says != text and _shorten(says, TEXT_LIMIT) != text):
         error = _speaking(error, text)
     notes = wire.get("notes")
     if isinstance(notes, list):
@@ -233,20 +242,21 @@ def _make(
 ) -> BaseException | None:
     """By calling the class, if that gives the arguments back; else without its `__init__`, which wants other ones."""
     for make in (lambda: cls(*call, **kwargs), lambda: _without_init(cls, args)):
-        try:
-            error = make()
-            if isinstance(error, cls) and (repr(error.args) == repr(args) or (make is not None and error.args == args)):
-                for name, value in state.items():
-                    _restore(error, name, value)
-                return error
-        except Exception:
-            continue
+        error = _safely(make, None)
+        if isinstance(error, cls) and _safely(functools.partial(_has_args, error, args), False):
+            for name, value in state.items():
+                _restore(error, name, value)
+            return error
     return None
+
+
+def _has_args(error: BaseException, args: tuple[Any, ...]) -> bool:
+    return error.args == args
 
 
 def _without_init(cls: type[BaseException], args: tuple[Any, ...]) -> BaseException:
     builtin = next(base for base in cls.__mro__ if base.__module__ == "builtins")
-    error: BaseException = builtin.__new__(cls, *args)  # type: ignore[call-arg]
+    error: BaseException = builtin.__new__(cls, *args)
     _set(error, "args", args)
     return error
 
@@ -275,6 +285,7 @@ def _stand_in(module: str, name: str) -> type[Exception]:
 class _Speaks:
     """Says what the error said where it was raised: its own `__str__` needs what could not be sent."""
 
+    __slots__ = ()
     remote_text: str
 
     def __str__(self) -> str:
@@ -282,13 +293,14 @@ class _Speaks:
 
 
 @functools.lru_cache(maxsize=1024)
-def _speaking_class(cls: type[BaseException]) -> type[BaseException]:
+def _speaking_class(cls: Any) -> type[BaseException]:
     return type(cls.__name__, (_Speaks, cls), {"__module__": cls.__module__, "__qualname__": cls.__qualname__})
 
 
 def _speaking(error: BaseException, text: str) -> BaseException:
+    cls: Any = type(error)
     try:
-        _set(error, "__class__", _speaking_class(type(error)))
+        _set(error, "__class__", _speaking_class(cls))
     except TypeError:
         return error  # a class of C's layout, or a final one: it keeps its own words
     error.__dict__["remote_text"] = text
@@ -304,6 +316,8 @@ def _read_value(value: Any, depth: int) -> Any:
         return None
     if isinstance(value.get("error"), Mapping):
         return _rebuild(value["error"], depth - 1) if depth else reprlib.repr(value)
+    if "tuple" in value:
+        return _read_values(value["tuple"], depth - 1) if depth else ()
     return value.get("value", value.get("repr"))
 
 

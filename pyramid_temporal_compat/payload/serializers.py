@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import pickle
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from pyramid_temporal_compat.exceptions import CeleryError, ContentDisallowed, NotSerializable
-from pyramid_temporal_compat.payload import Payload, types
-from pyramid_temporal_compat.payload import compression as compressions
-from pyramid_temporal_compat.payload.types import Unreadable
+from ..exceptions import CeleryError, ContentDisallowed, ImproperlyConfigured, NotSerializable
+from . import Payload, types
+from . import compression as compressions
+from .types import Unreadable
 
 JSON_TYPE = "application/json"
 RAW_TYPE = "application/data"
@@ -34,6 +34,7 @@ class Serializer:
     decoder: Decoder | None
 
 
+_RESERVED = frozenset({"compressed", "encrypted", "null", "plain", "zlib"})
 _by_name: dict[str, Serializer] = {}
 _by_type: dict[str, Serializer] = {}
 
@@ -46,6 +47,8 @@ def register(
     content_encoding: str = "utf-8",
 ) -> None:
     """Add a serialiser, or replace the one of this name. The encoder gives str or bytes, the decoder is given bytes."""
+    if name in _RESERVED:
+        raise ImproperlyConfigured(f"a serializer can't be called {name!r}: codecs mark payloads with that name")
     _by_name[name] = _by_type[content_type] = Serializer(name, content_type, content_encoding, encoder, decoder)
 
 
@@ -92,6 +95,14 @@ def serialize(value: Any, serializer: str = "json", compression: str | None = No
     return Payload(_metadata(encoding, chosen.content_type, content_encoding), data)
 
 
+def largest(args: Sequence[Any], kwargs: Mapping[str, Any], serializer: str = "json") -> tuple[str, int]:
+    """Which argument takes the most bytes, and how many: for an error that says what is too large."""
+    named = [(f"args[{index}]", value) for index, value in enumerate(args)]
+    named += [(f"kwargs[{name!r}]", value) for name, value in kwargs.items()]
+    sizes = ((name, len(serialize(value, serializer, name=name).data)) for name, value in named)
+    return max(sizes, key=lambda size: size[1], default=("the arguments", 0))
+
+
 def deserialize(
     payload: Payload,
     accept: Collection[str],
@@ -110,11 +121,11 @@ def deserialize(
     data = payload.data
     method = payload.metadata.get("compression")
     if method:
-        data = compressions.decompress(data, method.decode(), limit)
+        data = compressions.decompress(data, method.decode(errors="replace"), limit)
     serializer = _by_type.get(content_type)
     if serializer is not None and serializer.decoder is not None:
         return _decode(serializer, serializer.decoder, data)
-    content_encoding = payload.metadata.get("content-encoding", b"binary").decode()
+    content_encoding = payload.metadata.get("content-encoding", b"binary").decode(errors="replace")
     return data if content_encoding == "binary" else _text(data, content_encoding)
 
 
@@ -132,7 +143,7 @@ def _metadata(encoding: str, content_type: str, content_encoding: str) -> dict[s
 def _content_type(payload: Payload) -> str:
     declared = payload.metadata.get("content-type")
     if declared is not None and payload.encoding.startswith("binary/"):
-        return declared.decode()
+        return declared.decode(errors="replace")
     if payload.encoding == "json/plain":
         return JSON_TYPE
     if payload.encoding == "binary/plain":

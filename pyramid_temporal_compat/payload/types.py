@@ -21,12 +21,14 @@ from datetime import date, datetime, time, timedelta
 from decimal import Decimal
 from typing import Any, NoReturn, TypeVar
 
-from pyramid_temporal_compat.exceptions import CeleryError, NotSerializable
-from pyramid_temporal_compat.payload.advice import advice
+from ..exceptions import CeleryError, NotSerializable
+from .advice import advice
 
 T = TypeVar("T")
 
 TYPE, VALUE = "__type__", "__value__"
+DEEPEST = 400
+"""How far the walk goes down, whatever the interpreter's own limit is: it keeps a path for each level."""
 
 
 class Unreadable(CeleryError, ValueError):
@@ -95,20 +97,26 @@ def _bytes_envelope(value: bytes) -> dict[str, Any]:
         return {_OURS: "base64", VALUE: base64.b64encode(value).decode("ascii")}
 
 
-def _hashable(value: Any) -> Any:
-    return tuple(map(_hashable, value)) if isinstance(value, list) else value
+def hashable(value: Any) -> Any:
+    """A list, which was a tuple before it was JSON, as one again."""
+    return tuple(map(hashable, value)) if isinstance(value, list) else value
 
 
 def _elements(make: Callable[[Iterable[Any]], Any], values: list[Any]) -> Any:
     """Members that were tuples arrive as lists; those that were dataclasses arrive as dicts, which no set can hold."""
     try:
-        return make(map(_hashable, values))
+        return make(map(hashable, values))
     except TypeError:
         return values  # an annotation `set[Model]` still makes the set
 
 
+def read_datetime(text: str) -> datetime:
+    """ISO 8601, with the Z that Python 3.10 does not know."""
+    return datetime.fromisoformat(text[:-1] + "+00:00" if text.endswith(("Z", "z")) else text)
+
+
 def _read_date(text: str) -> date:
-    return datetime.fromisoformat(text).date()
+    return read_datetime(text).date()
 
 
 _BUILTIN: dict[type[Any], tuple[str, Callable[[Any], Any]]] = {
@@ -125,7 +133,7 @@ _BUILTIN: dict[type[Any], tuple[str, Callable[[Any], Any]]] = {
     frozenset: ("frozenset", list),
 }
 _BUILTIN_DECODERS: dict[str, Callable[[Any], Any]] = {
-    "datetime": datetime.fromisoformat,
+    "datetime": read_datetime,
     "date": _read_date,
     "time": time.fromisoformat,
     "timedelta": lambda value: timedelta(**value),
@@ -248,6 +256,8 @@ class _Walk:
             return float(value) if math.isfinite(value) else {_OURS: "float", VALUE: float.__repr__(value)}
         if id(value) in self.above:
             refuse(value, path, f"it contains itself (it is also {self.above[id(value)] or 'the whole value'})")
+        if len(self.above) >= DEEPEST:
+            raise RecursionError
         self.above[id(value)] = path
         try:
             if isinstance(value, dict):

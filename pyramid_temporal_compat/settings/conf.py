@@ -399,7 +399,9 @@ class Settings(MutableMapping[str, Any]):
 
     def value_set_for(self, key: str) -> bool:
         """Whether `key` has a value from anywhere but the defaults."""
-        return self.origin(key) not in (None, "default")
+        self._loaded()
+        name = key if key in SETTINGS else self._name(key)  # every call of a task asks
+        return name in self._changes or name in self._ini or name in self._added or name in self._object
 
     def without_defaults(self) -> Settings:
         """The settings that were given a value."""

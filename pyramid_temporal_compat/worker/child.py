@@ -19,16 +19,19 @@ from typing import Any, TypeVar
 
 from pyramid_temporal_compat.exceptions import NotSerializable, SoftTimeLimitExceeded
 from pyramid_temporal_compat.worker.pools import Handler
+from pyramid_temporal_compat.worker.zygote import flush
 
 log = logging.getLogger(__name__)
 
 T = TypeVar("T")
 
 HEADER = struct.Struct("!cQ")
+JOB, END = b"J", b"T"
 READY, NOT_STARTED, BEGUN, NOTE, ENDED = b"R", b"X", b"B", b"N", b"E"
 
 SOFT_LIMIT = signal.SIGUSR1
-_ENDING = (signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT)
+ENDING = (signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT)
+"""End the child if its parent says so too, with `END` on the socket."""
 
 
 def packed(kind: bytes, payload: bytes = b"") -> bytes:
@@ -42,6 +45,8 @@ class _Job:
         self._sock = sock
         self._sending = threading.Lock()
         self._over = False
+        self.interrupted = False
+        """It was ended within its interruptible part: it has no outcome."""
         self._main_thread = threading.get_ident()
         # These four belong to the main thread, on which signals are handled too, so they need no lock.
         self._armed = False
@@ -60,7 +65,7 @@ class _Job:
         finally:
             self._armed = False
         if self._end_due:
-            raise SystemExit  # the function swallowed it: what was stopped must not be committed
+            self._raise_what_is_due()  # the function swallowed it: what was stopped must not be committed
         return outcome
 
     def soft_limit_passed(self) -> None:
@@ -97,6 +102,7 @@ class _Job:
 
     def _raise_what_is_due(self) -> None:
         if self._end_due:
+            self.interrupted = True
             raise SystemExit
         if self._soft_due:
             self._soft_due = False
@@ -104,27 +110,29 @@ class _Job:
 
 
 class _Signals:
-    """What signals do in a child: what they do in Celery's, except that none interrupts a commit."""
+    """What signals do in a child: what they do in Celery's, but for two things.
 
-    def __init__(self) -> None:
+    None interrupts a commit. And a SIGTERM, SIGHUP or SIGQUIT that the parent knows nothing of is ignored: it went
+    to the whole group (a service manager does that), and it is the parent that ends its children, once they are done.
+    """
+
+    def __init__(self, sock: socket.socket) -> None:
+        self._sock = sock
         self.job: _Job | None = None
         self.ended_by: int | None = None
-        for signum in (*_ENDING, signal.SIGTTIN, signal.SIGTTOU):
+        for signum in (*ENDING, signal.SIGTTIN, signal.SIGTTOU):
             signal.signal(signum, signal.SIG_DFL)
-        # Ctrl-C reaches the whole group; it is the parent that ends its children, once they are done.
         signal.signal(signal.SIGINT, signal.SIG_IGN)
 
     def install(self) -> None:
         signal.signal(SOFT_LIMIT, self._on_soft_limit)
-        for signum in _ENDING:
+        for signum in ENDING:
             signal.signal(signum, self._on_ending)
 
     def end_as_signalled(self) -> None:
         """Die of the signal that ended this child, so that whoever reaps it sees which."""
         if self.ended_by is not None:
-            for stream in (sys.stdout, sys.stderr):
-                with contextlib.suppress(Exception):
-                    stream.flush()
+            flush()
             signal.signal(self.ended_by, signal.SIG_DFL)
             os.kill(os.getpid(), self.ended_by)
 
@@ -133,6 +141,11 @@ class _Signals:
             self.job.soft_limit_passed()
 
     def _on_ending(self, signum: int, frame: FrameType | None) -> None:
+        with contextlib.suppress(BlockingIOError):
+            self._sock.recv(1, socket.MSG_PEEK | socket.MSG_DONTWAIT)  # the parent has written, or is no more
+            self._end(signum)
+
+    def _end(self, signum: int) -> None:
         self.ended_by = signum
         if self.job is None:
             raise SystemExit
@@ -146,7 +159,7 @@ def serve(
     on_exit: Callable[[int, int], None] | None,
 ) -> int:
     """Run jobs until the parent closes its end of the socket; returns the process's exit code."""
-    signals = _Signals()
+    signals = _Signals(sock)
     numpy_random = sys.modules.get("numpy.random")
     if numpy_random is not None:
         numpy_random.seed()  # numpy, unlike `random`, goes on with its parent's state after a fork
@@ -159,7 +172,7 @@ def serve(
     signals.install()
     code = 0
     try:
-        sock.sendall(packed(READY))
+        sock.sendall(packed(READY, b"%d" % os.getpid()))
         _serve_jobs(sock, handler, signals)
     except SystemExit as exc:
         code = exc.code if isinstance(exc.code, int) else int(exc.code is not None)
@@ -176,9 +189,13 @@ def serve(
 
 
 def _serve_jobs(sock: socket.socket, handler: Handler, signals: _Signals) -> None:
-    stream = sock.makefile("rb")
-    while header := stream.read(HEADER.size):
-        payload = stream.read(HEADER.unpack(header)[1])
+    while len(header := _read(sock, HEADER.size)) == HEADER.size:
+        kind, size = HEADER.unpack(header)
+        if kind == END:
+            return
+        payload = _read(sock, size)
+        if len(payload) < size:  # the parent died as it sent it
+            return
         job = signals.job = _Job(sock)
         job.begin()
         outcome, error = None, None
@@ -186,11 +203,21 @@ def _serve_jobs(sock: socket.socket, handler: Handler, signals: _Signals) -> Non
             outcome = handler(pickle.loads(payload), job)
         except Exception as exc:
             error = exc
+        if job.interrupted:
+            return
         job.end(outcome, error)
         signals.job = None
         del payload, outcome, error, job  # a child that waits holds on to nothing
         if signals.ended_by is not None:
             return
+
+
+def _read(sock: socket.socket, size: int) -> bytes:
+    """So many bytes and no more, lest an `END` is taken in with them; fewer if there are no more."""
+    data = bytearray()
+    while len(data) < size and (piece := sock.recv(min(size - len(data), 1 << 20))):
+        data += piece
+    return bytes(data)
 
 
 def _answer(outcome: Any, error: Exception | None) -> bytes:

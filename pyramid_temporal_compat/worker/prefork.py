@@ -103,6 +103,13 @@ class _Child:
             with contextlib.suppress(ProcessLookupError):
                 os.kill(self.pid, signum)
 
+    def terminate(self, signum: int) -> None:
+        """Send a signal that ends it."""
+        if signum in wire.ENDING:
+            with contextlib.suppress(OSError):  # full: then it sees that there is something, which will do
+                self.sock.send(wire.packed(wire.END))
+        self.send_signal(signum)
+
     def receive(self) -> bool:
         """Take in some of what it has sent; False if it will send no more. Raises `BlockingIOError` as sockets do."""
         try:
@@ -199,7 +206,7 @@ class PreforkPool:
     async def run(self, job: Any, limits: Limits, note: Note) -> Any:
         with self._crew.job():
             self._attach()
-            frame = wire.packed(b"J", pickle.dumps(job, pickle.HIGHEST_PROTOCOL))
+            frame = wire.packed(wire.JOB, pickle.dumps(job, pickle.HIGHEST_PROTOCOL))
             number = next(self._run_numbers)
             while True:
                 child = await self._crew.borrow()
@@ -275,7 +282,7 @@ class PreforkPool:
             await asyncio.wait([run.ended])
         except asyncio.CancelledError as cancelled:
             run.stopped = True
-            child.send_signal(_signal_named(cancelled))
+            child.terminate(_signal_named(cancelled))
             await asyncio.wait([run.ended], timeout=self._grace)
             if not run.ended.done():
                 child.send_signal(signal.SIGKILL)
@@ -350,12 +357,16 @@ class PreforkPool:
         except ConnectionError:
             return  # the zygote died: its next report says so
         except OSError as exc:
-            self._failed_starts += 1
+            self._start_failed()
             log.error("a child process could not be started: %s", exc)
             return
         self._children[child.number] = child
         self._loop.add_reader(child.sock, self._on_data, child)
         child.timer = self._loop.call_later(self._proc_alive_timeout, self._not_alive_in_time, child)
+
+    def _start_failed(self) -> None:
+        if self._next_start is None:  # else it is one of several that failed together
+            self._failed_starts += 1
 
     def _not_alive_in_time(self, child: _Child) -> None:
         child.trouble = f"it was not ready within {self._proc_alive_timeout:g} s (worker_proc_alive_timeout)"
@@ -380,6 +391,7 @@ class PreforkPool:
         for kind, payload in child.frames():
             run = child.run
             if kind == wire.READY:
+                child.pid = int(payload)  # it may be faster than the zygote's report
                 self._on_ready(child)
             elif kind == wire.NOT_STARTED:
                 child.trouble = payload.decode()
@@ -423,7 +435,7 @@ class PreforkPool:
         reports = self._zygote.reports()
         if reports is None:
             log.critical(
-                "the process (pid %d) that forks the pool's children died; no job runs here any more: restart the worker",
+                "the process (pid %d) that forks the pool's children died; no job can run any more: restart the worker",
                 self._zygote.pid,
             )
             self._end_all("the process that forks the pool's children died.")
@@ -467,10 +479,11 @@ class PreforkPool:
                 )
             child.run.lost(how)
         elif not child.ready and not child.leaving:
-            self._failed_starts += 1
+            self._start_failed()
             log.error("child process %s could not start (%s): %s", child.pid, how, child.trouble.strip())
         elif not child.leaving:
-            self._failed_starts += not child.jobs
+            if not child.jobs:
+                self._start_failed()
             log.error("child process %s ended with %s while it was idle", child.pid, how)
         if self._all_ended is None:
             self._replenish()

@@ -56,6 +56,7 @@ class Zygote:
             )
         self.sock, theirs = socket.socketpair()
         parent = os.getpid()
+        flush()
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", DeprecationWarning)  # what Python 3.12 says of threads was said above
             self.pid = os.fork()
@@ -65,6 +66,7 @@ class Zygote:
         theirs.close()
         self.sock.setblocking(False)
         self._received = b""
+        self._ended = False
 
     def ask_for_child(self, number: int, sock: socket.socket) -> None:
         socket.send_fds(self.sock, [REQUEST.pack(number)], [sock.fileno()])
@@ -85,6 +87,9 @@ class Zygote:
         return [Report(*fields) for fields in REPORT.iter_unpack(told)]
 
     def end(self) -> None:
+        if self._ended:  # and reaped, so that its id may be another's by now
+            return
+        self._ended = True
         with contextlib.suppress(OSError):
             self.sock.shutdown(socket.SHUT_RDWR)
         self.sock.close()
@@ -92,6 +97,13 @@ class Zygote:
             os.kill(self.pid, signal.SIGKILL)
         with contextlib.suppress(ChildProcessError):
             os.waitpid(self.pid, 0)
+
+
+def flush() -> None:
+    """Write out what was printed: before a fork, lest both print it, and before an end that does not."""
+    for stream in (sys.stdout, sys.stderr):
+        with contextlib.suppress(Exception):
+            stream.flush()
 
 
 def _in_new_process(body: Callable[[], int], parent: int) -> NoReturn:
@@ -103,9 +115,7 @@ def _in_new_process(body: Callable[[], int], parent: int) -> NoReturn:
     except BaseException:
         log.exception("a process of the pool failed")
     finally:
-        for stream in (sys.stdout, sys.stderr):
-            with contextlib.suppress(Exception):
-                stream.flush()
+        flush()
         os._exit(code & 0xFF)
 
 
@@ -181,6 +191,7 @@ def _fork(body: Callable[[], int], before_fork: Callable[[], None] | None) -> in
     try:
         if before_fork is not None:
             before_fork()
+        flush()
         pid = os.fork()
     except Exception:
         log.exception("the pool could not fork a child process")

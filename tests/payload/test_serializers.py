@@ -8,6 +8,7 @@ import json
 import pickle
 import sys
 import zlib
+from concurrent.futures import ThreadPoolExecutor
 from datetime import datetime
 from typing import Any
 
@@ -115,6 +116,13 @@ def test_unknown_encoding_and_missing_decryption_are_explained() -> None:
         deserialize(Payload({"encoding": b"binary/encrypted"}, b""), ["json"])
 
 
+def test_metadata_that_is_no_text_is_refused_like_any_other() -> None:
+    with pytest.raises(Unreadable):
+        deserialize(Payload({"encoding": b"\xff"}, b""), ["json"])
+    with pytest.raises(ContentDisallowed):
+        deserialize(Payload({"encoding": b"binary/x", "content-type": b"\xff"}, b""), ["json"])
+
+
 def test_unknown_names_are_errors_that_list_the_known() -> None:
     with pytest.raises(SerializerNotInstalled, match=r"'xml'; there are json, msgpack, pickle, raw, yaml"):
         serialize(1, "xml")
@@ -197,6 +205,17 @@ def test_missing_library_says_what_to_install(monkeypatch, name: str, package: s
         deserialize(payload, [name])
 
 
+def test_names_that_codecs_use_are_refused() -> None:
+    with pytest.raises(ImproperlyConfigured, match="can't be called 'encrypted'"):
+        serializers.register("encrypted", str, str, "application/x-mine")
+
+
+def test_largest_argument_is_found() -> None:
+    assert serializers.largest([1, "abc"], {"data": "x" * 100}) == ("kwargs['data']", 102)
+    assert serializers.largest(["x" * 100], {"data": 1})[0] == "args[0]"
+    assert serializers.largest([], {}) == ("the arguments", 0)
+
+
 # --- compression ---
 
 
@@ -244,3 +263,10 @@ def test_own_compression_is_used_and_its_output_is_bounded() -> None:
 def test_kombu_payload_under_our_json_is_the_same_value() -> None:
     now = datetime(2026, 1, 2, 3, 4, 5)
     assert deserialize(serialize({"eta": now}), ["json"]) == {"eta": now}
+
+
+def test_one_value_is_written_by_many_threads_at_once() -> None:
+    value = {"a": [1, float("inf")], "b": {1, 2}}
+    with ThreadPoolExecutor(8) as pool:
+        made = list(pool.map(lambda _: deserialize(serialize(value), ["json"]), range(500)))
+    assert made == [value] * 500

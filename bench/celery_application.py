@@ -1,0 +1,31 @@
+"""The same task as Celery's."""
+
+from __future__ import annotations
+
+import os
+import sys
+
+from celery import Celery
+from celery.signals import worker_ready
+
+BROKER = os.environ.get("BENCH_BROKER", "")
+
+# Without a result backend `.delay()` costs Celery the least: its best is what we compare with first.
+app = Celery("bench", broker=BROKER, set_as_current=False)
+app.conf.update(task_ignore_result=True, broker_connection_retry_on_startup=True)
+app_with_results = Celery("bench_results", broker=BROKER, backend=BROKER, set_as_current=False)
+
+
+@app.task
+def noop(number: int) -> int:
+    return number
+
+
+@app_with_results.task
+def noop_with_result(number: int) -> int:
+    return number
+
+
+@worker_ready.connect
+def tell(**kwargs: object) -> None:
+    print("bench worker is ready", file=sys.__stdout__, flush=True)

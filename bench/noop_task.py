@@ -1,0 +1,71 @@
+"""A task that does nothing, next to the same function hand-written with temporalio on the same server.
+
+Worker and client are processes of their own on both sides. The rounds take turns, so that noise hits both.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import statistics
+
+from . import parts
+from .table import Figure, percentile
+
+NAME = "noop"
+TITLE = "A no-op task, end to end"
+PEER = "temporalio by hand"
+
+LATENCY_AIM = 1 / 0.95
+THROUGHPUT_AIM = 0.95
+
+
+def run(quick: bool) -> list[Figure]:
+    rounds, singly, together = (3, 15, 100) if quick else (6, 40, 500)
+    alone: dict[str, list[float]] = {"ours": [], "theirs": []}
+    rates: dict[str, list[float]] = {"ours": [], "theirs": []}
+    with contextlib.ExitStack() as stack:
+        address = stack.enter_context(parts.temporal())
+        stack.enter_context(parts.our_worker(address))
+        stack.enter_context(parts.python("-m", "bench.native", "worker", address)).wait_for_line("ready")
+        clients = {
+            "ours": stack.enter_context(parts.python("-m", "bench.client", address)),
+            "theirs": stack.enter_context(parts.python("-m", "bench.native", "client", address)),
+        }
+        for client in clients.values():
+            client.ask("latency", 5)
+            client.ask("pipelined", 20)
+        for turn in range(rounds):
+            # Whoever goes second finds a server that has more to keep: so each goes second in every other round.
+            for name in sorted(clients, reverse=turn % 2 == 0):
+                alone[name] += [seconds * 1e3 for seconds in clients[name].ask("latency", singly)]
+        for turn in range(max(2, rounds // 2)):
+            for name in sorted(clients, reverse=turn % 2 == 0):
+                rates[name].append(together / clients[name].ask("pipelined", together))
+    return [
+        Figure(
+            NAME,
+            "one at a time, median",
+            statistics.median(alone["ours"]),
+            statistics.median(alone["theirs"]),
+            "ms",
+            PEER,
+            at_most=LATENCY_AIM,
+        ),
+        Figure(
+            NAME,
+            "95 of 100 are below",
+            percentile(alone["ours"], 95),
+            percentile(alone["theirs"], 95),
+            "ms",
+            PEER,
+        ),
+        Figure(
+            NAME,
+            f"{together} at once, concurrency {parts.CONCURRENCY}",
+            statistics.median(rates["ours"]),
+            statistics.median(rates["theirs"]),
+            "/s",
+            PEER,
+            at_least=THROUGHPUT_AIM,
+        ),
+    ]

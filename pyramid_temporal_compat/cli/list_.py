@@ -1,0 +1,23 @@
+"""`ptemporal-compat list tasks app.ini`."""
+
+from __future__ import annotations
+
+import click
+
+from ..worker.discovery import load_tasks
+from .bootstrap import bootstrapped, failing_in_one_line
+
+
+@click.group(help="List what an application has.")
+def group() -> None:
+    pass
+
+
+@group.command("tasks", help="The tasks that a worker of the application in CONFIG (an ini file) would know.")
+@click.argument("config")
+def tasks(config: str) -> None:
+    with failing_in_one_line():
+        app = bootstrapped(config)
+        load_tasks(app)
+        for name in sorted(app.tasks):
+            click.echo(name)

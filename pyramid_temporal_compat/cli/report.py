@@ -1,0 +1,37 @@
+"""`ptemporal-compat report app.ini`: what is in force here, for a look or for a bug report."""
+
+from __future__ import annotations
+
+import platform
+from importlib.metadata import PackageNotFoundError, version
+
+import click
+
+from ..settings import connection
+from .bootstrap import bootstrapped, failing_in_one_line
+
+PACKAGES = ("pyramid-temporal-compat", "temporalio", "pyramid", "pyramid_tm", "transaction", "sqlalchemy")
+
+
+@click.command(help="Print versions and the settings of the application in CONFIG (an ini file); secrets are masked.")
+@click.argument("config")
+@click.option("--all", "everything", is_flag=True, help="Also the settings that have their default.")
+def command(config: str, everything: bool) -> None:
+    with failing_in_one_line():
+        app = bootstrapped(config)
+        click.echo(f"python {platform.python_version()}, {platform.platform()}")
+        for package in PACKAGES:
+            click.echo(f"{package} {_version(package)}")
+        settings = connection(app.conf)
+        tls = "on" if settings.tls else "off"
+        click.echo(f"\nserver {settings.address}, namespace {settings.namespace}, tls {tls}")
+        click.echo(f"\n{app.conf.humanize(with_defaults=everything)}")
+        for notice in app.conf.notices:
+            click.echo(f"note: {notice}")
+
+
+def _version(package: str) -> str:
+    try:
+        return version(package)
+    except PackageNotFoundError:
+        return "is not installed"
