@@ -142,15 +142,11 @@ def call_repr(argsrepr: str, kwargsrepr: str) -> str:
     return f"({args}, **{kwargs})" if args else f"(**{kwargs})"
 
 
-FRAME = 512
-"""Bytes that protobuf and an encrypting codec add to a payload, at most."""
-
-
 def total_size(payloads: Sequence[Payload]) -> int:
     """Bytes that these payloads take on the wire, metadata included."""
     size = 0
     for payload in payloads:
-        size += FRAME + len(payload.data)
+        size += len(payload.data)
         for key, value in payload.metadata.items():
             size += len(key) + len(value)
     return size
