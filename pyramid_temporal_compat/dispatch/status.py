@@ -94,7 +94,7 @@ async def wait_for_end(client: Client, task_id: str, interval: float) -> Status:
 
 
 async def _outcome_or_revoked(client: Client, handle: WorkflowHandle[Any, Any]) -> Status:
-    """Wait for the workflow's end. A revoked task that no worker serves never gets there: its status is given."""
+    """How the workflow ended. A revoked task that no worker serves never gets there: its status now is given."""
     ending = asyncio.ensure_future(_outcome(handle))
     try:
         await asyncio.wait([ending], timeout=LOOK_AFTER)
