@@ -142,10 +142,6 @@ def call_repr(argsrepr: str, kwargsrepr: str) -> str:
     return f"({args}, **{kwargs})" if args else f"(**{kwargs})"
 
 
-FRAME = 512
-"""Bytes that protobuf and an encrypting codec add to a payload, at most."""
-
-
 def total_size(payloads: Sequence[Payload]) -> int:
     """Bytes that these payloads take on the wire, metadata included."""
     size = 0

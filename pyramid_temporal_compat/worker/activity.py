@@ -58,11 +58,11 @@ class TaskActivity:
     @activity.defn(dynamic=True)
     async def run(self, payloads: Sequence[RawValue]) -> Any:
         message = read_message(payloads)
-        if message.task not in self._app.tasks:
-            self._unknown(message)
         if message.expires and message.expires <= datetime.datetime.now(datetime.timezone.utc):
             log.info("%s[%s] expired at %s", message.task, message.id, message.expires.isoformat())
             raise Ended(f"expired at {message.expires.isoformat()}", type=wire.REVOKED, non_retryable=True)
+        if message.task not in self._app.tasks:
+            self._unknown(message)
         job = Job(message, _earlier_retries(message), self._hostname)
         self.running[message.id] = job
         began = time.monotonic()
