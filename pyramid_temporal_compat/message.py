@@ -146,7 +146,7 @@ def total_size(payloads: Sequence[Payload]) -> int:
     """Bytes that these payloads take on the wire, metadata included."""
     size = 0
     for payload in payloads:
-        size += FRAME + len(payload.data)
+        size += len(payload.data)
         for key, value in payload.metadata.items():
             size += len(key) + len(value)
     return size

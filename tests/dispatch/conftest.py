@@ -4,7 +4,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from pyramid_temporal_compat import app as app_module
+from pyramid_temporal_compat.app.current import latest_app, set_current_app
 from tests.dispatch.application import Site
 from tests.parts import fresh_database
 
@@ -18,10 +18,10 @@ def site_database(postgres: str) -> Iterator[str]:
 @pytest.fixture(scope="module", params=["explicit", "thread-local"])
 def site(request: pytest.FixtureRequest, site_database: str, temporal_address: str) -> Iterator[Site]:
     """The application, with pyramid_tm's explicit managers and with the thread's own."""
-    before = app_module._current.app
+    before = latest_app()
     site = Site(site_database, temporal_address, request.param)
     try:
         yield site
     finally:
         site.close()
-        app_module._current.app = before
+        set_current_app(before)

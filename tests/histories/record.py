@@ -131,7 +131,7 @@ def history(app: Celery, task_id: str) -> dict[str, Any]:
         found: str = (await client.get_workflow_handle(task_id).fetch_history()).to_json()
         return found
 
-    found: dict[str, Any] = json.loads(app.connection.call(ask, PATIENCE))
+    found: dict[str, Any] = json.loads(app.temporal.call(ask, PATIENCE))
     return found
 
 

@@ -32,14 +32,14 @@ def hurried(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def start(shop: Shop, workflow: str, argument: Any, queue: str) -> str:
     workflow_id = uuid.uuid4().hex
-    shop.app.connection.call(
+    shop.app.temporal.call(
         lambda client: client.start_workflow(workflow, argument, id=workflow_id, task_queue=queue), PATIENCE
     )
     return workflow_id
 
 
 def result(shop: Shop, workflow_id: str) -> Any:
-    return shop.app.connection.call(lambda client: client.get_workflow_handle(workflow_id).result(), PATIENCE)
+    return shop.app.temporal.call(lambda client: client.get_workflow_handle(workflow_id).result(), PATIENCE)
 
 
 def test_native_workflows_and_activities_run_beside_tasks(shop: Shop, queue: str) -> None:
