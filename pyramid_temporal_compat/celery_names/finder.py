@@ -1,0 +1,137 @@
+"""`import celery`, answered from the table: a module is made when it is imported, a name found when it is asked for."""
+
+from __future__ import annotations
+
+import importlib
+import importlib.abc
+import importlib.machinery
+import sys
+from collections.abc import Iterable, Sequence
+from types import ModuleType
+from typing import Any
+
+from ..exceptions import CeleryError
+from . import refused, version
+from .table import MODULES
+
+PACKAGE = __name__.partition(".")[0]
+ROOTS = frozenset(name for name in MODULES if "." not in name)
+PACKAGES = frozenset(
+    name[:end]
+    for name in (*MODULES, *refused.MODULES)
+    for end in (at for at, letter in enumerate(name) if letter == ".")
+)
+"""The modules that have others below them."""
+
+
+class CeleryImportedFirst(CeleryError):
+    """`install_as_celery()` came too late: something had imported the real Celery."""
+
+
+class CeleryModule(ModuleType):
+    """A module of Celery's whose names are this package's."""
+
+    def __getattr__(self, name: str) -> Any:
+        dotted = f"{self.__name__}.{name}"
+        if target := MODULES.get(self.__name__, {}).get(name):
+            found = _target(target)
+        elif dotted in MODULES or dotted in PACKAGES or dotted in refused.MODULES:
+            return importlib.import_module(dotted)
+        elif name.startswith("_") or (sentence := refused.sentence_of(dotted)) is None:
+            raise AttributeError(f"{PACKAGE}, which stands for Celery here, has no {dotted}")
+        else:
+            found = refused.placeholder(dotted, sentence)
+        setattr(self, name, found)
+        return found
+
+    def __dir__(self) -> Iterable[str]:
+        return sorted({*super().__dir__(), *MODULES.get(self.__name__, ())})
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return importlib.import_module, (self.__name__,)
+
+
+class CeleryFinder(importlib.abc.MetaPathFinder, importlib.abc.Loader):
+    """First on `sys.meta_path`; makes the modules that the table names."""
+
+    def find_spec(
+        self, fullname: str, path: Sequence[str] | None, target: ModuleType | None = None
+    ) -> importlib.machinery.ModuleSpec | None:
+        if fullname.partition(".")[0] not in ROOTS:
+            return None
+        is_package = fullname in PACKAGES or refused.is_module(fullname)
+        if is_package or fullname in MODULES:
+            return importlib.machinery.ModuleSpec(fullname, self, origin=PACKAGE, is_package=is_package)
+        # Falling through would let the real Celery, if it is installed, answer for a part of itself.
+        raise ModuleNotFoundError(f"{PACKAGE}, which stands for Celery here, has no module {fullname}", name=fullname)
+
+    def create_module(self, spec: importlib.machinery.ModuleSpec) -> ModuleType:
+        return CeleryModule(spec.name, f"{spec.name}, as {PACKAGE} has it.")
+
+    def exec_module(self, module: ModuleType) -> None:
+        names = MODULES.get(module.__name__, {})
+        module.__dict__["__all__"] = tuple(name for name in names if not name.startswith("_"))
+        if module.__name__ in ("celery", "kombu"):
+            module.__dict__["__version__"] = version.__version__
+
+
+_finder = CeleryFinder()
+
+
+def install_as_celery() -> None:
+    """Have `import celery`, `import kombu` and what is below them mean this package, in this process, from now on.
+
+    Call it before anything imports Celery: the first line of the application's own `__init__.py` is a good place.
+    The real Celery may be installed, or not. A second call does nothing.
+    """
+    if _finder in sys.meta_path:
+        return
+    for root in sorted(ROOTS):
+        if (imported := sys.modules.get(root)) is not None and not isinstance(imported, CeleryModule):
+            raise CeleryImportedFirst(_too_late(root))
+    sys.meta_path.insert(0, _finder)
+
+
+def uninstall() -> None:
+    """Undo `install_as_celery()`, for tests. What was imported under Celery's names stays with whoever imported it."""
+    if _finder in sys.meta_path:
+        sys.meta_path.remove(_finder)
+    for name in [name for name, module in list(sys.modules.items()) if isinstance(module, CeleryModule)]:
+        del sys.modules[name]
+
+
+def _target(target: str) -> Any:
+    module, _, name = target.partition(":")
+    found = importlib.import_module(module, PACKAGE)
+    return getattr(found, name) if name else found
+
+
+def _too_late(root: str) -> str:
+    importer = _importer_of(root)
+    return (
+        f"install_as_celery() came after the real {root!r} was imported"
+        + (f", by the module {importer!r}" if importer else "")
+        + "; what has it already would go on with the real one. Call install_as_celery() before: "
+        + ("above that import, or " if importer else "")
+        + "in the first line of the application's own __init__.py "
+        "(import pyramid_temporal_compat; pyramid_temporal_compat.install_as_celery())"
+    )
+
+
+def _importer_of(root: str) -> str | None:
+    """The module that has something of `root`, and was imported before all others that have."""
+    for name, module in list(sys.modules.items()):  # in the order in which their imports began
+        if name.partition(".")[0] in (*ROOTS, PACKAGE, "vine", "amqp"):
+            continue
+        if any(_is_of(root, value) for value in list(getattr(module, "__dict__", {}).values())):
+            return name
+    return None
+
+
+def _is_of(root: str, value: object) -> bool:
+    # Through `type` and the instance's own dict alone: a lazy object must not be woken by a look at it.
+    if isinstance(value, ModuleType):
+        name: object = value.__dict__.get("__name__")
+    else:
+        name = value.__module__ if isinstance(value, type) else type(value).__module__
+    return isinstance(name, str) and name.partition(".")[0] == root
