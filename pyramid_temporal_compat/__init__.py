@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from .app import Celery, current_app, shared_task
+from .celery_names import install_as_celery, unsupported
 from .context import current_frame
 from .result import AsyncResult
 from .task import Task
@@ -21,4 +22,15 @@ def includeme(config: Any) -> None:
     includeme(config)
 
 
-__all__ = ["AsyncResult", "Celery", "Task", "__version__", "current_app", "current_frame", "shared_task", "task"]
+__all__ = [
+    "AsyncResult",
+    "Celery",
+    "Task",
+    "__version__",
+    "current_app",
+    "current_frame",
+    "install_as_celery",
+    "shared_task",
+    "task",
+    "unsupported",
+]

@@ -19,8 +19,6 @@ if TYPE_CHECKING:
 class Proxy:
     """Stands for whatever `local(*args, **kwargs)` gives at the moment of use."""
 
-    __slots__ = ("__args", "__doc__", "__kwargs", "__local", "__name__")
-
     def __init__(
         self,
         local: Callable[..., Any],
@@ -34,7 +32,8 @@ class Proxy:
         object.__setattr__(self, "_Proxy__kwargs", dict(kwargs or {}))
         if name is not None:
             object.__setattr__(self, "__name__", name)
-        object.__setattr__(self, "__doc__", __doc__)
+        if __doc__ is not None:
+            object.__setattr__(self, "__doc__", __doc__)
 
     def _get_current_object(self) -> Any:
         """The object that is meant now."""
@@ -44,8 +43,8 @@ class Proxy:
     def __class__(self) -> Any:
         return self._get_current_object().__class__
 
-    @property  # type: ignore[override]
-    def __dict__(self) -> Any:
+    @property
+    def __dict__(self) -> Any:  # type: ignore[override]
         return self._get_current_object().__dict__
 
     def __getattr__(self, name: str) -> Any:
@@ -103,8 +102,6 @@ for _name, _function in {
 
 class PromiseProxy(Proxy):
     """A proxy that asks once, and keeps what it got."""
-
-    __slots__ = ("__thing",)
 
     def _get_current_object(self) -> Any:
         try:
@@ -165,4 +162,5 @@ def pop_current_task() -> Task | None:
 
 
 current_app: Any = Proxy(get_current_app, name="current_app")
+default_app: Any = Proxy(get_current_app, name="default_app")
 current_task: Any = Proxy(get_current_task, name="current_task")

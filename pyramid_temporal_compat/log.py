@@ -22,7 +22,9 @@ from .nodenames import node_format
 if TYPE_CHECKING:
     from .app import Celery
 
-_LEVELS = {name: getattr(logging, name) for name in ("NOTSET", "DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL")}
+_LEVELS: dict[str | int, Any] = {
+    name: getattr(logging, name) for name in ("NOTSET", "DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL")
+}
 LOG_LEVELS: dict[str | int, Any] = {
     **_LEVELS,
     **{level: name for name, level in _LEVELS.items()},
@@ -45,6 +47,16 @@ def plain_logger(name: str | logging.Logger) -> logging.Logger:
     logger = logging.getLogger(name) if isinstance(name, str) else name
     if not logger.handlers:
         logger.addHandler(logging.NullHandler())
+    return logger
+
+
+def _put_below(parent: logging.Logger, logger: logging.Logger) -> logging.Logger:
+    above: logging.Logger | None = logger
+    while above is not None:
+        if above is parent:
+            return logger
+        above = above.parent
+    logger.parent = parent
     return logger
 
 
@@ -84,16 +96,6 @@ def get_task_logger(name: str) -> logging.Logger:
         raise RuntimeError(f"the logger name {name!r} is Celery's own; use get_task_logger(__name__)")
     logger = _put_below(task_logger, get_logger(name))
     logger.addFilter(_task_filter)  # a logger's filter is not asked for the records of those below it
-    return logger
-
-
-def _put_below(parent: logging.Logger, logger: logging.Logger) -> logging.Logger:
-    above: logging.Logger | None = logger
-    while above is not None:
-        if above is parent:
-            return logger
-        above = above.parent
-    logger.parent = parent
     return logger
 
 

@@ -91,7 +91,7 @@ class BaseSchedule:
     def __eq__(self, other: object) -> bool:
         return other.nowfun == self.nowfun if isinstance(other, BaseSchedule) else NotImplemented
 
-    __hash__ = None  # equal schedules may come to differ: their app is set later
+    __hash__ = None  # type: ignore[assignment]  # equal schedules may come to differ: their app is set later
 
 
 class schedule(BaseSchedule):

@@ -116,7 +116,7 @@ class LRUCache(UserDict[Any, Any]):
     def __init__(self, limit: int | None = None) -> None:
         self.limit = limit
         self.mutex = threading.RLock()
-        self.data: OrderedDict[Any, Any] = OrderedDict()  # type: ignore[assignment]
+        self.data: OrderedDict[Any, Any] = OrderedDict()
 
     def __getitem__(self, key: Any) -> Any:
         with self.mutex:

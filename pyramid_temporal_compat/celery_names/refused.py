@@ -29,8 +29,8 @@ NO_BACKEND = (
     "Temporal keeps the results, in each task's workflow: read them with AsyncResult; there is no store to choose."
 )
 NO_CONSUMER = (
-    "A worker here is a Temporal worker, without Celery's blueprint of boot steps: use the worker_* signals for what is "
-    "to start and stop with it, and the task signals or a Task base class for what is to go around each task."
+    "A worker here is a Temporal worker, without Celery's blueprint of boot steps: use the worker_* signals for what "
+    "is to start and stop with it, and the task signals or a Task base class for what is to go around each task."
 )
 NO_POOL_CLASSES = "The pools are prefork, threads and solo, by these names (`worker -P`): there is no class to replace."
 NO_SCHEDULER = (
@@ -41,9 +41,7 @@ NO_EVENTS = (
     "The server keeps what happens to every task as history: see its web UI, app.control.inspect(), or the signals."
 )
 NO_LOADER = "There is no loader: the app reads its settings itself, from config_from_object() or the ini."
-NO_TRACE = (
-    "Tasks are not run by Celery's tracer: use the task signals, or the Task class's own hooks (on_success, on_failure)."
-)
+NO_TRACE = "Tasks are not run by Celery's tracer: use the task signals, or a Task class's hooks, such as on_failure()."
 NO_APP_TRACE = "Which app is used is not traced: give one to what needs it; app_or_default(app) then returns that."
 NO_ROUTER = "Routes are read from task_routes when a task is called: write a route function, a glob or a name there."
 NO_PLATFORM = "Leave daemons, pid files and users to what runs the process: systemd, supervisor, a container."

@@ -79,7 +79,26 @@ SERIALIZERS = at(
 )
 VERSION = at(".celery_names.version", "VERSION version_info version_info_t")
 
+# billiard is the standard library's multiprocessing, for processes that Celery's own may not have started.
+PROCESSES = at(
+    "multiprocessing",
+    """
+    Array BoundedSemaphore Condition Event JoinableQueue Lock Manager Pipe Pool Process Queue RLock RawArray RawValue
+    Semaphore SimpleQueue Value active_children allow_connection_pickling cpu_count current_process freeze_support
+    get_all_start_methods get_context get_logger get_start_method log_to_stderr set_executable
+    set_forkserver_preload set_start_method
+    """,
+)
+PROCESS_ERRORS = {
+    **at(".exceptions", "SoftTimeLimitExceeded Terminated TimeLimitExceeded WorkerLostError"),
+    **at(".celery_names.kombu_errors", "CoroStop RestartFreqExceeded"),
+    **at("multiprocessing", "AuthenticationError BufferTooShort ProcessError TimeoutError"),
+}
+
 MODULES: dict[str, Names] = {
+    "billiard": PROCESSES | PROCESS_ERRORS,
+    "billiard.exceptions": PROCESS_ERRORS,
+    "billiard.process": at("multiprocessing", "Process active_children current_process"),
     "celery": {
         **at(".app", "Celery shared_task"),
         **at(".task", "Task"),
@@ -101,8 +120,8 @@ MODULES: dict[str, Names] = {
         **at(".result", "task_join_will_block"),
     },
     "celery.app": {
-        **at(".app", "AppPickler Celery default_app shared_task"),
-        **at(".local", "app_or_default pop_current_task push_current_task"),
+        **at(".app", "AppPickler Celery shared_task"),
+        **at(".local", "app_or_default default_app pop_current_task push_current_task"),
         **at(".celery_names.bugreport", "bugreport"),
     },
     "celery.app.base": at(".app", "Celery"),
@@ -142,9 +161,7 @@ MODULES: dict[str, Names] = {
     "celery.exceptions": EXCEPTIONS,
     "celery.execute": at(".celery_names.startup", "send_task"),
     "celery.local": at(".local", "PromiseProxy Proxy maybe_evaluate try_import"),
-    "celery.log": at(
-        ".celery_names.startup", "get_default_logger redirect_stdouts_to_logger setup_logging_subsystem"
-    ),
+    "celery.log": at(".celery_names.startup", "get_default_logger redirect_stdouts_to_logger setup_logging_subsystem"),
     "celery.messaging": {},
     "celery.registry": at(".celery_names.startup", "tasks"),
     "celery.result": RESULTS | WAITING,
@@ -169,7 +186,8 @@ MODULES: dict[str, Names] = {
     "celery.utils.imports": IMPORTS,
     "celery.utils.log": LOGGERS,
     "celery.utils.nodenames": NODENAMES,
-    "celery.utils.text": at(".celery_names.functional", "indent pluralize truncate") | at(".nodenames", "simple_format"),
+    "celery.utils.text": at(".celery_names.functional", "indent pluralize truncate")
+    | at(".nodenames", "simple_format"),
     "celery.utils.time": at(
         ".zones",
         """
@@ -194,7 +212,21 @@ MODULES: dict[str, Names] = {
         "Exchange PERSISTENT_DELIVERY_MODE Queue TRANSIENT_DELIVERY_MODE binding maybe_delivery_mode",
     ),
     "kombu.exceptions": {
-        **at(".exceptions", "OperationalError reraise"),
+        **at(
+            ".exceptions",
+            """
+            ContentDisallowed DecodeError EncodeError KombuError OperationalError SerializationError
+            SerializerNotInstalled reraise
+            """,
+        ),
+        **at(
+            ".celery_names.kombu_errors",
+            """
+            BatchPublishError ChannelError ChannelLimitExceeded ConnectionError ConnectionLimitExceeded HttpError
+            InconsistencyError LimitExceeded MessageStateError NotBoundError ResourceError VersionMismatch
+            """,
+        ),
+        **at("socket", "TimeoutError=timeout"),
     },
     "kombu.log": at(".log", "LOG_LEVELS get_logger=plain_logger"),
     "kombu.serialization": SERIALIZERS,
@@ -204,6 +236,8 @@ MODULES: dict[str, Names] = {
         ".celery_names.json_names", "EncodedT JSONEncoder T dumps loads object_hook register_type textual_types"
     ),
     "kombu.utils.objects": at(".celery_names.functional", "cached_property"),
-    "kombu.utils.url": at(".celery_names.urls", "as_url maybe_sanitize_url parse_url sanitize_url url_to_parts urlparts"),
+    "kombu.utils.url": at(
+        ".celery_names.urls", "as_url maybe_sanitize_url parse_url sanitize_url url_to_parts urlparts"
+    ),
     "kombu.utils.uuid": UUID,
 }
