@@ -7,7 +7,7 @@ import importlib.abc
 import importlib.machinery
 import sys
 from collections.abc import Iterable, Sequence
-from types import ModuleType
+from types import FunctionType, ModuleType
 from typing import Any
 
 from ..exceptions import CeleryError
@@ -15,7 +15,7 @@ from . import refused, version
 from .table import MODULES
 
 PACKAGE = __name__.partition(".")[0]
-ROOTS = frozenset(name for name in MODULES if "." not in name)
+ROOTS = ("celery", "kombu", "billiard")
 PACKAGES = frozenset(
     name[:end]
     for name in (*MODULES, *refused.MODULES)
@@ -86,7 +86,7 @@ def install_as_celery() -> None:
     """
     if _finder in sys.meta_path:
         return
-    for root in sorted(ROOTS):
+    for root in ROOTS:
         if (imported := sys.modules.get(root)) is not None and not isinstance(imported, CeleryModule):
             raise CeleryImportedFirst(_too_late(root))
     sys.meta_path.insert(0, _finder)
@@ -109,9 +109,9 @@ def _target(target: str) -> Any:
 def _too_late(root: str) -> str:
     importer = _importer_of(root)
     return (
-        f"install_as_celery() came after the real {root!r} was imported"
+        f"the real {root!r} was imported before install_as_celery() was called"
         + (f", by the module {importer!r}" if importer else "")
-        + "; what has it already would go on with the real one. Call install_as_celery() before: "
+        + ": part of the application would use the one, and part the other. Call it "
         + ("above that import, or " if importer else "")
         + "in the first line of the application's own __init__.py "
         "(import pyramid_temporal_compat; pyramid_temporal_compat.install_as_celery())"
@@ -119,19 +119,21 @@ def _too_late(root: str) -> str:
 
 
 def _importer_of(root: str) -> str | None:
-    """The module that has something of `root`, and was imported before all others that have."""
-    for name, module in list(sys.modules.items()):  # in the order in which their imports began
-        if name.partition(".")[0] in (*ROOTS, PACKAGE, "vine", "amqp"):
+    """The module that imported `root` first, as far as it kept something of it."""
+    names = list(sys.modules)  # in the order in which their imports began, so the importer is the last before
+    before = names[: names.index(root)]
+    for name in (*reversed(before), *names[len(before) :]):
+        if name.partition(".")[0] in (*ROOTS, PACKAGE, "amqp", "vine"):
             continue
-        if any(_is_of(root, value) for value in list(getattr(module, "__dict__", {}).values())):
+        if any(_is_of(root, value) for value in list(getattr(sys.modules.get(name), "__dict__", {}).values())):
             return name
     return None
 
 
 def _is_of(root: str, value: object) -> bool:
-    # Through `type` and the instance's own dict alone: a lazy object must not be woken by a look at it.
+    # Only what has its name in it: a lazy object must not be woken by a look at it.
     if isinstance(value, ModuleType):
         name: object = value.__dict__.get("__name__")
     else:
-        name = value.__module__ if isinstance(value, type) else type(value).__module__
+        name = value.__module__ if isinstance(value, (type, FunctionType)) else type(value).__module__
     return isinstance(name, str) and name.partition(".")[0] == root

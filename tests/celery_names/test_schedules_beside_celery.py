@@ -49,7 +49,17 @@ def moment(pick: random.Random) -> dt.datetime:
 def field(pick: random.Random, low: int, high: int) -> object:
     a, b = pick.randint(low, high), pick.randint(low, high)
     return pick.choice(
-        ["*", "*", a, f"{a}", f"{a},{b}", f"{a}-{b}", f"*/{pick.randint(1, 12)}", f"{a}-{b}/{pick.randint(1, 5)}", {a, b}]
+        [
+            "*",
+            "*",
+            a,
+            f"{a}",
+            f"{a},{b}",
+            f"{a}-{b}",
+            f"*/{pick.randint(1, 12)}",
+            f"{a}-{b}/{pick.randint(1, 5)}",
+            {a, b},
+        ]
     )
 
 
@@ -116,7 +126,25 @@ def test_steps_are_due_when_celerys_are(zone: str) -> None:
 
 
 SPECS = ["*", "5", "*/7", "1-5", "5-1", "1-9/3", "mon", "mon-fri", "fri-mon", "jan", "feb-apr", "Sunday", "0,30", " 3"]
-SPECS += ["*/7 ", "1-5 ", "1-3-9", "", ",", "1,", "-1", "*/", "*/0", "1-5/", "1-5/x", "99", "x", "*5", "5/2", "1.5", "0"]
+SPECS += [
+    "*/7 ",
+    "1-5 ",
+    "1-3-9",
+    "",
+    ",",
+    "1,",
+    "-1",
+    "*/",
+    "*/0",
+    "1-5/",
+    "1-5/x",
+    "99",
+    "x",
+    "*5",
+    "5/2",
+    "1.5",
+    "0",
+]
 
 
 @pytest.mark.parametrize("spec", SPECS)
@@ -132,7 +160,9 @@ def test_fields_are_read_as_celery_reads_them(spec: str, count: int, lowest: int
         assert schedules.crontab_parser(count, lowest).parse(spec) == expected
 
 
-@pytest.mark.parametrize("arguments", [{"minute": 60}, {"day_of_week": [7]}, {"hour": "x"}, {"minute": 1.5}, {"hour": None}])
+@pytest.mark.parametrize(
+    "arguments", [{"minute": 60}, {"day_of_week": [7]}, {"hour": "x"}, {"minute": 1.5}, {"hour": None}]
+)
 def test_a_field_that_cannot_be_is_refused_as_celery_refuses_it(arguments: dict[str, object]) -> None:
     with pytest.raises((ValueError, TypeError)) as expected:
         theirs.crontab(**arguments)

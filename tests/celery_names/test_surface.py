@@ -1,0 +1,171 @@
+"""Every public name of Celery's, as Celery itself lists them, is there or refused."""
+
+from __future__ import annotations
+
+import ast
+import importlib
+import inspect
+import json
+import subprocess
+import sys
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+
+import pyramid_temporal_compat
+from pyramid_temporal_compat import celery_names, settings
+from pyramid_temporal_compat.celery_names import refused
+from pyramid_temporal_compat.celery_names.table import MODULES
+from pyramid_temporal_compat.exceptions import CeleryError
+
+PUBLIC = """
+celery celery.app celery.app.control celery.app.task celery.beat celery.canvas celery.contrib.abortable
+celery.contrib.pytest celery.contrib.testing.worker celery.exceptions celery.result celery.schedules celery.signals
+celery.states celery.utils celery.utils.log celery.worker.control kombu kombu.serialization kombu.utils.json
+kombu.utils.uuid
+""".split()
+
+# What other parts of the work bring; a name that has come must leave this list.
+CANVAS = {
+    *(f"celery.canvas.{name}" for name in "Signature chain chord chunks group maybe_signature signature".split()),
+    *("celery.canvas.xmap", "celery.canvas.xstarmap"),
+    *(f"celery.{name}" for name in "Signature chain chord chunks group maybe_signature signature".split()),
+    *("celery.subtask", "celery.xmap", "celery.xstarmap"),
+}
+
+CELERYS_OWN = """
+import importlib, json, sys, warnings
+warnings.simplefilter("ignore")
+found = {}
+for name in sys.argv[1:]:
+    module = importlib.import_module(name)
+    found[name] = [n for n in getattr(module, "__all__", None) or dir(module) if not n.startswith("_")]
+from celery.app.defaults import NAMESPACES, flatten
+found["settings"] = [name for name, _ in flatten(NAMESPACES)]
+print(json.dumps(found))
+"""
+
+
+@pytest.fixture(autouse=True)
+def installed(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """This package under Celery's name; the real Celery, which other tests compare with, comes back afterwards."""
+    real = {
+        name: sys.modules[name]
+        for name in list(sys.modules)
+        if name.partition(".")[0] in ("celery", "kombu", "billiard")
+    }
+    for name in real:
+        monkeypatch.delitem(sys.modules, name)
+    pyramid_temporal_compat.install_as_celery()
+    yield
+    celery_names.uninstall()
+
+
+@pytest.fixture(scope="module")
+def surface() -> dict[str, list[str]]:
+    ran = subprocess.run(
+        [sys.executable, "-c", CELERYS_OWN, *PUBLIC], capture_output=True, text=True, timeout=60, check=True
+    )
+    found: dict[str, list[str]] = json.loads(ran.stdout)
+    return found
+
+
+def is_there(module: str, name: str) -> bool:
+    try:
+        return hasattr(importlib.import_module(module), name)
+    except ImportError:
+        return False
+
+
+def is_unsupported(dotted: str) -> bool:
+    table = pyramid_temporal_compat.unsupported()
+    parts = dotted.split(".")
+    return dotted in table or any(".".join(parts[:end]) + ".*" in table for end in range(1, len(parts) + 1))
+
+
+@pytest.mark.parametrize("module", PUBLIC)
+def test_each_public_name_is_there_or_refused(surface: dict[str, list[str]], module: str) -> None:
+    missing = {
+        f"{module}.{name}"
+        for name in surface[module]
+        if not is_there(module, name) and not is_unsupported(f"{module}.{name}")
+    }
+    assert not missing - CANVAS
+
+
+def test_what_the_list_says_is_missing_is_missing() -> None:
+    assert not {dotted for dotted in CANVAS if is_there(*dotted.rsplit(".", 1))}
+
+
+def test_each_setting_is_known(surface: dict[str, list[str]]) -> None:
+    import celery
+
+    conf = celery.Celery("surface", set_as_current=False).conf
+    assert not [name for name in surface["settings"] if name not in conf]
+
+
+@pytest.mark.parametrize("module", sorted(MODULES))
+def test_what_the_table_names_is_there(module: str) -> None:
+    found = importlib.import_module(module)
+    assert not [name for name in MODULES[module] if not hasattr(found, name)]
+
+
+# --- refused names ---------------------------------------------------------------------------------
+
+
+def refused_names() -> list[str]:
+    return [name for name in refused.NAMES if not name.endswith("*")] + [f"{name}.Anything" for name in refused.MODULES]
+
+
+@pytest.mark.parametrize("dotted", refused_names())
+def test_a_refused_name_can_be_imported_and_raises_its_sentence_when_used(dotted: str) -> None:
+    module, _, name = dotted.rpartition(".")
+    value: Any = getattr(importlib.import_module(module), name)
+    sentence = pyramid_temporal_compat.unsupported().get(dotted) or refused.sentence_of(dotted)
+    assert sentence
+
+    def subclass() -> None:
+        type("Mine", (value,), {})
+
+    for use in (lambda: value("amqp://"), lambda: value.attribute, lambda: value[0], lambda: list(value), subclass):
+        with pytest.raises(celery_names.Unsupported) as caught:
+            use()
+        assert str(caught.value) == f"{dotted} is refused here. {sentence}"
+    with pytest.raises(CeleryError, match="is refused here"), value:
+        pass
+
+
+def test_a_refused_name_does_no_harm_where_it_is_only_mentioned() -> None:
+    from kombu import Connection
+
+    def annotated(connection: Connection | None = None) -> dict[str, Connection]:  # type: ignore[valid-type]
+        return {}
+
+    assert annotated() == {}
+    assert not isinstance(object(), Connection)
+    assert repr(Connection) == "<refused kombu.Connection>"
+    assert inspect.isclass(Connection)
+    assert not hasattr(Connection, "__venusian_callbacks__")  # config.scan() asks everything in a module
+
+
+def test_the_refusals_say_what_to_use_instead() -> None:
+    table = pyramid_temporal_compat.unsupported()
+    assert {name: text for name, text in table.items() if name.startswith("conf.")} == settings.unsupported()
+    for name, sentence in table.items():
+        assert sentence.endswith("."), name
+        assert len(sentence.split()) >= 8, name
+
+
+def test_a_name_is_never_both_there_and_refused() -> None:
+    assert not [
+        f"{module}.{name}" for module, names in MODULES.items() for name in names if f"{module}.{name}" in refused.NAMES
+    ]
+
+
+def test_the_codemod_can_read_where_a_name_lives() -> None:
+    for module, names in MODULES.items():
+        for name, target in names.items():
+            where, _, attribute = target.partition(":")
+            assert where, (module, name)
+            assert ast.parse(attribute, mode="eval"), (module, name)
