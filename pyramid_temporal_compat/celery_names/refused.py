@@ -43,12 +43,14 @@ NO_EVENTS = (
 NO_LOADER = "There is no loader: the app reads its settings itself, from config_from_object() or the ini."
 NO_TRACE = "Tasks are not run by Celery's tracer: use the task signals, or a Task class's hooks, such as on_failure()."
 NO_APP_TRACE = "Which app is used is not traced: give one to what needs it; app_or_default(app) then returns that."
+NO_PICKLER = "An app is pickled as itself: what a subclass of Celery adds to it goes into its __reduce_keys__()."
 NO_ROUTER = "Routes are read from task_routes when a task is called: write a route function, a glob or a name there."
 NO_PLATFORM = "Leave daemons, pid files and users to what runs the process: systemd, supervisor, a container."
 NO_COMMAND_CLASSES = (
     "The commands are those of `ptemporal-compat`, made with click: start one with app.start(argv) or "
     "app.worker_main(argv)."
 )
+NO_SIGNING_CLASSES = "Call app.setup_security() to sign messages, or set ptemporal.encryption_keys to encrypt them."
 NO_SUN = (
     "A Temporal Schedule holds calendar times and intervals, not the sun's: schedule a crontab that comes often "
     "enough, and let the task see whether its hour has come."
@@ -64,6 +66,7 @@ NO_BROADCAST = (
 )
 
 NAMES: dict[str, str] = {
+    "celery.app.AppPickler": NO_PICKLER,
     "celery.app.disable_trace": NO_APP_TRACE,
     "celery.app.enable_trace": NO_APP_TRACE,
     "celery.beat.BeatPidbox": NO_SCHEDULER,
@@ -110,7 +113,7 @@ MODULES: dict[str, str] = {
     "celery.fixups": NO_DJANGO,
     "celery.loaders": NO_LOADER,
     "celery.platforms": NO_PLATFORM,
-    "celery.security": settings.SETTINGS["security_key"].sentence,
+    "celery.security": NO_SIGNING_CLASSES,
     "celery.utils": NOT_AN_INTERFACE,
     "celery.worker.autoscale": settings.SETTINGS["worker_autoscaler"].sentence,
     "celery.worker.components": NO_CONSUMER,

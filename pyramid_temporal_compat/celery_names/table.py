@@ -43,7 +43,10 @@ STATES = at(
     STARTED SUCCESS UNREADY_STATES precedence state
     """,
 )
-RESULTS = at(".result", "AsyncResult EagerResult GroupResult ResultBase ResultSet result_from_tuple")
+RESULTS = {
+    **at(".result", "AsyncResult EagerResult ResultBase result_from_tuple"),
+    **at(".result_sets", "GroupResult ResultSet"),
+}
 WAITING = at(".result", "allow_join_result assert_will_not_block denied_join_result")
 LOGGERS = at(
     ".log",
@@ -120,7 +123,7 @@ MODULES: dict[str, Names] = {
         **at(".result", "task_join_will_block"),
     },
     "celery.app": {
-        **at(".app", "AppPickler Celery shared_task"),
+        **at(".app", "Celery shared_task"),
         **at(".local", "app_or_default default_app pop_current_task push_current_task"),
         **at(".celery_names.bugreport", "bugreport"),
     },
@@ -130,7 +133,6 @@ MODULES: dict[str, Names] = {
     "celery.app.registry": at(".app", "TaskRegistry"),
     "celery.app.task": at(".task", "Task") | at(".context", "Context"),
     "celery.app.utils": {
-        **at(".app", "AppPickler"),
         **at(".settings", "Settings"),
         **at(".celery_names.bugreport", "bugreport"),
     },
@@ -197,7 +199,7 @@ MODULES: dict[str, Names] = {
         """,
     ),
     "celery.worker": {},
-    "celery.worker.control": at(".control", "Panel"),
+    "celery.worker.control": at(".control.registry", "Panel control_command inspect_command"),
     "kombu": {
         **at(".celery_names.queues", "Exchange Queue binding"),
         **at(".celery_names.serialization", "disable_insecure_serializers enable_insecure_serializers"),
