@@ -10,8 +10,6 @@ from collections.abc import Callable, Iterator, Mapping
 from types import ModuleType
 from typing import Any
 
-from ..app import task_name
-
 
 class NotAPackage(Exception):
     """A part of a dotted module name is a module that holds no others."""
@@ -114,4 +112,7 @@ def module_file(module: ModuleType) -> str:
 
 def gen_task_name(app: Any, name: str, module_name: str) -> str:
     """The name that a task gets when it is given none."""
-    return task_name(app.main, name, module_name or "__main__")
+    module_name = module_name or "__main__"
+    if module_name == "__main__" and app.main:
+        module_name = app.main
+    return f"{module_name}.{name}"

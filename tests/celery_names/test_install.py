@@ -200,7 +200,7 @@ def test_an_ini_that_does_not_name_the_application_says_what_to_write() -> None:
     from pyramid_temporal_compat.as_celery import app_factory
     from pyramid_temporal_compat.exceptions import ImproperlyConfigured
 
-    with pytest.raises(ImproperlyConfigured, match="as_celery.app = myapp:main"):
+    with pytest.raises(ImproperlyConfigured, match=r"as_celery\.app = myapp:main"):
         app_factory({})
 
 
