@@ -54,7 +54,8 @@ warnings.simplefilter("ignore")
 found = {}
 for name in sys.argv[1:]:
     module = importlib.import_module(name)
-    found[name] = [n for n in getattr(module, "__all__", None) or dir(module) if not n.startswith("_")]
+    own = [n for n, value in vars(module).items() if getattr(value, "__module__", "") == name]
+    found[name] = [n for n in getattr(module, "__all__", own) if not n.startswith("_")]
 from celery.app.defaults import NAMESPACES, flatten
 found["settings"] = [name for name, _ in flatten(NAMESPACES)]
 print(json.dumps(found))
