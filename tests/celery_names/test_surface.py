@@ -98,6 +98,7 @@ def is_awaited(module: str, name: str) -> bool:
     where = MODULES.get(module, {}).get(name, "").partition(":")[0]
     if not where.startswith("."):
         return False
+    where = where.replace(".result", ".result_sets") if where == ".result" and name != "AsyncResult" else where
     try:
         return importlib.util.find_spec(where, pyramid_temporal_compat.__name__) is None
     except ModuleNotFoundError:  # nor is there the package that holds it
