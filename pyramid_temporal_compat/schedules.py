@@ -10,6 +10,7 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from .app import current_app
+from .settings import CrontabFields
 from .zones import (
     UTC,
     ffwd,
@@ -330,9 +331,11 @@ class crontab(BaseSchedule):
 
 
 def maybe_schedule(s: Any, relative: bool = False, app: Celery | None = None) -> Any:
-    """The schedule that `s` means: a number of seconds, a timedelta, or a schedule, which gets the app."""
+    """The schedule that `s` means: seconds, a timedelta, an ini file's crontab, or a schedule, which gets the app."""
     if s is None:
         return None
+    if isinstance(s, CrontabFields):
+        s = crontab(s.minute, s.hour, s.day_of_week, s.day_of_month, s.month_of_year)
     s = maybe_timedelta(s)
     if isinstance(s, dt.timedelta):
         return schedule(s, relative, app=app)

@@ -54,10 +54,12 @@ class CeleryModule(ModuleType):
 class CeleryFinder(importlib.abc.MetaPathFinder, importlib.abc.Loader):
     """First on `sys.meta_path`; makes the modules that the table names."""
 
+    roots: tuple[str, ...] = ()
+
     def find_spec(
         self, fullname: str, path: Sequence[str] | None, target: ModuleType | None = None
     ) -> importlib.machinery.ModuleSpec | None:
-        if fullname.partition(".")[0] not in ROOTS:
+        if fullname.partition(".")[0] not in self.roots:
             return None
         is_package = fullname in PACKAGES or refused.is_module(fullname)
         if is_package or fullname in MODULES:
@@ -78,17 +80,21 @@ class CeleryFinder(importlib.abc.MetaPathFinder, importlib.abc.Loader):
 _finder = CeleryFinder()
 
 
-def install_as_celery() -> None:
+def install_as_celery(*, kombu: bool = True) -> None:
     """Have `import celery`, `import kombu` and what is below them mean this package, in this process, from now on.
 
     Call it before anything imports Celery: the first line of the application's own `__init__.py` is a good place.
     The real Celery may be installed, or not. A second call does nothing.
+
+    With `kombu=False` the real kombu stays what it is: for an application that has messages of its own on a broker.
     """
     if _finder in sys.meta_path:
         return
-    for root in ROOTS:
+    roots = ROOTS if kombu else tuple(root for root in ROOTS if root != "kombu")
+    for root in roots:
         if (imported := sys.modules.get(root)) is not None and not isinstance(imported, CeleryModule):
             raise CeleryImportedFirst(_too_late(root))
+    _finder.roots = roots
     sys.meta_path.insert(0, _finder)
 
 

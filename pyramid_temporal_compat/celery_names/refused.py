@@ -1,7 +1,8 @@
 """Celery's public names that are refused: why, and what to use instead.
 
-A refused name can be imported, annotated with, and asked for in `isinstance`, so that a module which only mentions it
-still loads. Whatever would make it act (a call, a subclass, an attribute, an item, a `with`) raises its sentence.
+A refused name can be imported, annotated with, derived from, and asked for in `isinstance`, so that a module which
+only mentions it still loads. Whatever would make it act (a call, an instance of a subclass, an attribute, an item, a
+`with`) raises its sentence.
 """
 
 from __future__ import annotations
@@ -19,11 +20,12 @@ class Unsupported(CeleryError, AttributeError):
 
 NO_BROKER = (
     "There is no broker to talk to: the Temporal server takes the tasks. Send with task.apply_async() or "
-    "app.send_task(); to see whether the server answers, use app.control.ping()."
+    "app.send_task(); to see whether a worker answers, use app.control.ping(). An application that has messages of its "
+    "own on a broker keeps the real kombu for them: install_as_celery(kombu=False)."
 )
 NO_TRANSPORT = (
-    "Tasks travel through the Temporal server alone: there is no transport to add or to choose. "
-    "Set ptemporal.address; for other messages, keep kombu apart from this package."
+    "Tasks travel through the Temporal server alone: set ptemporal.address; there is no transport to add or to choose. "
+    "Messages of an application's own go by the real kombu: install_as_celery(kombu=False)."
 )
 NO_BACKEND = (
     "Temporal keeps the results, in each task's workflow: read them with AsyncResult; there is no store to choose."
@@ -37,6 +39,7 @@ NO_SCHEDULER = (
     "No beat process runs here: `ptemporal-compat beat` writes beat_schedule to the server's Schedules and ends. "
     "Put entries into beat_schedule, or create Schedules with request.temporal."
 )
+NO_DEFAULTS = "pyramid_temporal_compat.settings.SETTINGS declares each setting once, with type, default and old names."
 NO_EVENTS = (
     "The server keeps what happens to every task as history: see its web UI, app.control.inspect(), or the signals."
 )
@@ -97,6 +100,7 @@ MODULES: dict[str, str] = {
     "celery.app.amqp": NO_ROUTER,
     "celery.app.autoretry": NO_TRACE,
     "celery.app.backends": NO_BACKEND,
+    "celery.app.defaults": NO_DEFAULTS,
     "celery.app.builtins": NO_TRACE,
     "celery.app.events": NO_EVENTS,
     "celery.app.routes": NO_ROUTER,
@@ -161,13 +165,8 @@ def _covering(dotted: str) -> str | None:
 class Refused(type):
     """The class of what stands for a refused name: it is a class, so that annotations and isinstance() take it."""
 
+    __refused__: str
     __sentence__: str
-
-    def __new__(mcs, name: str, bases: tuple[type, ...], namespace: dict[str, Any]) -> Refused:
-        for base in bases:
-            if isinstance(base, Refused):
-                _refuse(base)
-        return super().__new__(mcs, name, bases, namespace)
 
     def __call__(cls, *args: Any, **kwargs: Any) -> Any:
         _refuse(cls)
@@ -196,8 +195,11 @@ class Refused(type):
 def placeholder(dotted: str, sentence: str) -> Refused:
     """What `dotted` is bound to: usable as a name, and nothing more."""
     module, _, name = dotted.rpartition(".")
-    return Refused(name, (), {"__module__": module, "__sentence__": sentence, "__doc__": sentence})
+    about = {"__module__": module, "__refused__": dotted, "__sentence__": sentence, "__doc__": sentence}
+    return Refused(name, (), about)
 
 
 def _refuse(cls: Refused) -> NoReturn:
-    raise Unsupported(f"{cls.__module__}.{cls.__qualname__} is refused here. {cls.__sentence__}")
+    name = f"{cls.__module__}.{cls.__qualname__}"
+    told = name if name == cls.__refused__ else f"{name} derives from {cls.__refused__}, which"
+    raise Unsupported(f"{told} is refused here. {cls.__sentence__}")

@@ -12,6 +12,9 @@ from .refused import Unsupported
 GREEN = ("gevent", "eventlet")
 NO_GREEN = "temporalio's runtime has threads of its own, which gevent and eventlet don't know: use `-P threads`"
 
+# Applications add to it where their settings name a store of their own; no store is ever looked up.
+BACKEND_ALIASES: dict[str, str] = {}
+
 
 def maybe_patch_concurrency(
     argv: Sequence[str] | None = None,

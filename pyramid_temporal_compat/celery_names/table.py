@@ -127,6 +127,7 @@ MODULES: dict[str, Names] = {
         **at(".local", "app_or_default default_app pop_current_task push_current_task"),
         **at(".celery_names.bugreport", "bugreport"),
     },
+    "celery.app.backends": at(".celery_names.startup", "BACKEND_ALIASES"),
     "celery.app.base": at(".app", "Celery"),
     "celery.app.control": at(".control", "Control Inspect flatten_reply"),
     "celery.app.log": at(".log", "Logging TaskFormatter"),

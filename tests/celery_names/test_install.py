@@ -147,6 +147,17 @@ def test_a_second_call_does_nothing_and_uninstall_undoes_both() -> None:
     assert python(code) == "True"
 
 
+def test_the_real_kombu_stays_for_an_application_that_has_messages_of_its_own() -> None:
+    code = """
+    import pyramid_temporal_compat
+    pyramid_temporal_compat.install_as_celery(kombu=False)
+    import celery, kombu
+    from kombu import Connection, Queue
+    print(celery.__spec__.origin, Connection("memory://").transport_cls, Queue("q").name)
+    """
+    assert python(code) == "pyramid_temporal_compat memory q"
+
+
 def test_too_late_a_call_names_the_module_that_imported_the_real_celery(tmp_path: Path) -> None:
     (tmp_path / "shop_tasks.py").write_text("import json\nfrom celery import shared_task\n")
     (tmp_path / "shop.py").write_text("import shop_tasks\nimport celery\n")

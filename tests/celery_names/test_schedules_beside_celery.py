@@ -13,7 +13,7 @@ import celery.utils.time as their_times
 import pytest
 from celery import Celery as TheirCelery
 
-from pyramid_temporal_compat import Celery, schedules, zones
+from pyramid_temporal_compat import Celery, schedules, settings, zones
 
 ZONES = ["UTC", "Europe/Paris", "America/New_York", "Asia/Kolkata", "Australia/Lord_Howe", "America/Santiago"]
 CHANGES = [
@@ -219,6 +219,8 @@ def test_what_an_entry_says_becomes_a_schedule_of_the_app() -> None:
     assert schedules.maybe_schedule(30) == schedules.schedule(30)
     assert schedules.maybe_schedule(dt.timedelta(hours=1), relative=True).relative
     assert schedules.maybe_schedule(None) is None
+    nightly = schedules.maybe_schedule(settings.CrontabFields(minute=0, hour="2", day_of_week="mon"), app=app)
+    assert (nightly, nightly.app) == (schedules.crontab(0, 2, "mon"), app)
 
 
 def test_local_time_is_meant_where_utc_is_switched_off(monkeypatch: pytest.MonkeyPatch) -> None:

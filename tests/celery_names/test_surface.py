@@ -153,10 +153,7 @@ def test_a_refused_name_can_be_imported_and_raises_its_sentence_when_used(dotted
     sentence = pyramid_temporal_compat.unsupported().get(dotted) or refused.sentence_of(dotted)
     assert sentence
 
-    def subclass() -> None:
-        type("Mine", (value,), {})
-
-    for use in (lambda: value("amqp://"), lambda: value.attribute, lambda: value[0], lambda: list(value), subclass):
+    for use in (lambda: value("amqp://"), lambda: value.attribute, lambda: value[0], lambda: list(value)):
         with pytest.raises(celery_names.Unsupported) as caught:
             use()
         assert str(caught.value) == f"{dotted} is refused here. {sentence}"
@@ -175,6 +172,28 @@ def test_a_refused_name_does_no_harm_where_it_is_only_mentioned() -> None:
     assert repr(Connection) == "<refused kombu.Connection>"
     assert inspect.isclass(Connection)
     assert not hasattr(Connection, "__venusian_callbacks__")  # config.scan() asks everything in a module
+
+
+def test_a_class_that_derives_from_a_refused_one_is_refused_when_it_is_used() -> None:
+    import celery.app.backends
+    import celery.backends.redis
+    from celery import bootsteps
+
+    class OwnBackend(celery.backends.redis.RedisBackend):  # type: ignore[misc]
+        def own(self) -> Any:
+            return super().own()
+
+    class OwnStep(bootsteps.StartStopStep):  # type: ignore[misc]
+        requires = ("celery.worker.components:Pool",)
+
+    celery.app.backends.BACKEND_ALIASES["own"] = f"{__name__}:OwnBackend"
+    assert OwnStep.requires == ("celery.worker.components:Pool",)
+    with pytest.raises(
+        celery_names.Unsupported, match=r"OwnBackend derives from celery\.backends\.redis\.RedisBackend"
+    ):
+        OwnBackend(app=None)
+    with pytest.raises(celery_names.Unsupported, match=r"OwnStep derives from celery\.bootsteps\.StartStopStep"):
+        OwnStep()
 
 
 def test_the_refusals_say_what_to_use_instead() -> None:
