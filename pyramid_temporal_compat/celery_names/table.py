@@ -163,6 +163,8 @@ MODULES: dict[str, Names] = {
     },
     "celery.exceptions": EXCEPTIONS,
     "celery.execute": at(".celery_names.startup", "send_task"),
+    "celery.loaders.app": at(".app.loading", "AppLoader=Loader"),
+    "celery.loaders.base": at(".app.loading", "BaseLoader=Loader"),
     "celery.local": at(".local", "PromiseProxy Proxy maybe_evaluate try_import"),
     "celery.log": at(".celery_names.startup", "get_default_logger redirect_stdouts_to_logger setup_logging_subsystem"),
     "celery.messaging": {},
