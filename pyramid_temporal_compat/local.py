@@ -100,6 +100,13 @@ for _name, _function in {
     setattr(Proxy, _name.replace("___", "__"), _forward(_function))
 
 
+class CurrentApp(Proxy):
+    """The current app; called, it gives the app itself."""
+
+    def __call__(self) -> Any:
+        return self._get_current_object()
+
+
 class PromiseProxy(Proxy):
     """A proxy that asks once, and keeps what it got."""
 
@@ -161,6 +168,6 @@ def pop_current_task() -> Task | None:
     return task
 
 
-current_app: Any = Proxy(get_current_app, name="current_app")
+current_app: Any = CurrentApp(get_current_app, name="current_app")
 default_app: Any = Proxy(get_current_app, name="default_app")
 current_task: Any = Proxy(get_current_task, name="current_task")

@@ -4,18 +4,12 @@ from __future__ import annotations
 
 import functools
 import threading
-import uuid as uuids
 from collections import OrderedDict, UserDict
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from itertools import islice
 from typing import Any, TypeVar
 
 T = TypeVar("T")
-
-
-def uuid(_uuid: Callable[[], uuids.UUID] = uuids.uuid4) -> str:
-    """A new unique id, as tasks have."""
-    return str(_uuid())
 
 
 def noop(*args: Any, **kwargs: Any) -> None:

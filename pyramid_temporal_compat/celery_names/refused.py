@@ -47,6 +47,13 @@ NO_LOADER = "There is no loader: the app reads its settings itself, from config_
 NO_TRACE = "Tasks are not run by Celery's tracer: use the task signals, or a Task class's hooks, such as on_failure()."
 NO_APP_TRACE = "Which app is used is not traced: give one to what needs it; app_or_default(app) then returns that."
 NO_PICKLER = "An app is pickled as itself: what a subclass of Celery adds to it goes into its __reduce_keys__()."
+NO_REQUEST_CLASS = (
+    "No Request object is made of a message: what on_timeout and on_failure of one did goes into the Task class's "
+    "on_failure(), or into a receiver of task_failure."
+)
+NO_WORKER_STATE = (
+    "What a worker has in hand is its own: ask with app.control.inspect().active(), reserved() or stats()."
+)
 NO_ROUTER = "Routes are read from task_routes when a task is called: write a route function, a glob or a name there."
 NO_PLATFORM = "Leave daemons, pid files and users to what runs the process: systemd, supervisor, a container."
 NO_COMMAND_CLASSES = (
@@ -83,6 +90,7 @@ NAMES: dict[str, str] = {
     "celery.messaging.get_consumer_set": NO_BROKER,
     "celery.schedules.solar": NO_SUN,
     "celery.schedules.solar.*": NO_SUN,
+    "celery.worker.WorkController": NO_CONSUMER,
     "kombu.BrokerConnection": NO_BROKER,
     "kombu.Connection": NO_BROKER,
     "kombu.Consumer": NO_BROKER,
@@ -122,6 +130,8 @@ MODULES: dict[str, str] = {
     "celery.worker.autoscale": settings.SETTINGS["worker_autoscaler"].sentence,
     "celery.worker.components": NO_CONSUMER,
     "celery.worker.consumer": NO_CONSUMER,
+    "celery.worker.request": NO_REQUEST_CLASS,
+    "celery.worker.state": NO_WORKER_STATE,
     "celery.worker.strategy": NO_CONSUMER,
     "kombu.asynchronous": NO_TRANSPORT,
     "kombu.connection": NO_BROKER,

@@ -72,7 +72,7 @@ NODENAMES = at(
     ".nodenames", "anon_nodename default_nodename gethostname host_format node_format nodename nodesplit"
 ) | at(".celery_names.queues", "worker_direct")
 CURRENT = at(".local", "current_app current_task")
-UUID = at(".celery_names.functional", "uuid")
+UUID = at(".celery_names.ids", "uuid")
 SERIALIZERS = at(
     ".celery_names.serialization",
     """
@@ -177,7 +177,8 @@ MODULES: dict[str, Names] = {
     "celery.states": STATES,
     "celery.utils": {
         **at(".log", "LOG_LEVELS"),
-        **at(".celery_names.functional", "cached_property chunks gen_unique_id=uuid memoize noop uuid"),
+        **at(".celery_names.functional", "cached_property chunks memoize noop"),
+        **at(".celery_names.ids", "gen_unique_id=uuid uuid"),
         **at(
             ".celery_names.importing",
             "gen_task_name get_cls_by_name=symbol_by_name get_full_cls_name=qualname import_from_cwd instantiate",

@@ -70,6 +70,7 @@ def test_celerys_imports_give_this_packages_objects(prelude: str) -> None:
     assert celery.exceptions.Retry is Retry
     assert log.get_task_logger is get_task_logger
     assert isinstance(current_app, Celery) and not current_task
+    assert current_app is ours.current_app and current_task is ours.current_task and uuid is ours.uuid
     """
     assert python(prelude + IMPORTS + textwrap.dedent(checks) + "print('fine')") == "fine"
 

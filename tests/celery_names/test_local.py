@@ -30,7 +30,7 @@ def test_the_current_app_is_whichever_is_current(app: Celery) -> None:
     current_app.conf.task_default_queue = "other"
     assert app.conf.task_default_queue == "other"
     assert repr(current_app) == repr(app)
-    assert current_app._get_current_object() is app
+    assert current_app._get_current_object() is current_app() is app
     assert local.app_or_default(None) is app
     later = Celery("later")
     assert current_app == later

@@ -121,6 +121,15 @@ def test_each_public_name_is_there_or_refused(surface: dict[str, list[str]], mod
     assert not missing - CANVAS
 
 
+def test_what_celery_exports_is_exported_here_too(surface: dict[str, list[str]]) -> None:
+    import celery
+
+    exported = ("Celery", "bugreport", "shared_task", "Task", "current_app", "current_task", "uuid")
+    assert set(exported) <= set(surface["celery"])
+    for name in exported:
+        assert getattr(pyramid_temporal_compat, name) is getattr(celery, name)
+
+
 def test_what_the_list_says_is_missing_is_missing() -> None:
     assert not {dotted for dotted in CANVAS if is_there(*dotted.rsplit(".", 1))}
 
