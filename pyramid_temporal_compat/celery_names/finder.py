@@ -61,6 +61,8 @@ class CeleryFinder(importlib.abc.MetaPathFinder, importlib.abc.Loader):
     ) -> importlib.machinery.ModuleSpec | None:
         if fullname.partition(".")[0] not in self.roots:
             return None
+        if sentence := refused.CLOSED.get(fullname):
+            raise ImportError(f"{fullname} is refused here. {sentence}", name=fullname)
         is_package = fullname in PACKAGES or refused.is_module(fullname)
         if is_package or fullname in MODULES:
             return importlib.machinery.ModuleSpec(fullname, self, origin=PACKAGE, is_package=is_package)

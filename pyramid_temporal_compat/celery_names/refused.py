@@ -112,7 +112,6 @@ MODULES: dict[str, str] = {
     "celery.app.builtins": NO_TRACE,
     "celery.app.events": NO_EVENTS,
     "celery.app.routes": NO_ROUTER,
-    "celery.app.trace": NO_TRACE,
     "celery.apps": NO_COMMAND_CLASSES,
     "celery.backends": NO_BACKEND,
     "celery.bin": NO_COMMAND_CLASSES,
@@ -146,12 +145,17 @@ MODULES: dict[str, str] = {
 }
 
 
+# What patches Celery's inside (Sentry, APM agents) tries to import these first, and does without where it can't.
+CLOSED: dict[str, str] = {"celery.app.trace": NO_TRACE}
+
+
 def unsupported() -> dict[str, str]:
     """Each public Celery name that is refused here: why, and what to use instead.
 
     A key is a dotted name; one that ends in `.*` means all that is below. Settings are called `conf.<setting>`.
     """
-    return {**NAMES, **{f"{module}.*": sentence for module, sentence in MODULES.items()}, **settings.unsupported()}
+    modules = {f"{module}.*": sentence for module, sentence in (MODULES | CLOSED).items()}
+    return {**NAMES, **modules, **settings.unsupported()}
 
 
 def is_module(name: str) -> bool:
