@@ -17,8 +17,10 @@ from typing import TYPE_CHECKING, Any, ClassVar
 from .. import result as results
 from .. import result_sets, signals
 from ..calling import make_message
+from ..celery_names.bugreport import bugreport
 from ..context import current_frame, worker_frame
 from ..exceptions import AlwaysEagerIgnored, ImproperlyConfigured
+from ..log import Logging
 from ..payload.codecs import Encryption, parse_keys
 from ..routing import Amqp
 from ..security import setup_security
@@ -229,6 +231,15 @@ class Celery:
 
         signals.import_modules.connect(discover, sender=self, weak=False)
         return None
+
+    @functools.cached_property
+    def log(self) -> Logging:
+        """Logging, as Celery sets it up."""
+        return Logging(self)
+
+    def bugreport(self) -> str:
+        """What a bug report needs: versions, and the settings that are not the default, secrets masked."""
+        return bugreport(self)
 
     @functools.cached_property
     def loader(self) -> Loader:

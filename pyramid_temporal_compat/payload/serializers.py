@@ -7,7 +7,13 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from ..exceptions import CeleryError, ContentDisallowed, ImproperlyConfigured, NotSerializable, SecurityError
+from ..exceptions import (
+    ContentDisallowed,
+    ImproperlyConfigured,
+    NotSerializable,
+    SecurityError,
+    SerializerNotInstalled,
+)
 from . import Payload, types
 from . import compression as compressions
 from .types import Unreadable
@@ -19,10 +25,6 @@ TRUSTED = frozenset({RAW_TYPE, "application/text"})
 
 Encoder = Callable[[Any], Any]
 Decoder = Callable[[bytes], Any]
-
-
-class SerializerNotInstalled(CeleryError):
-    """A serialiser is asked for by a name that none has, or one whose library is not installed."""
 
 
 @dataclass(frozen=True)
