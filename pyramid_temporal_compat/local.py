@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping, Sequence
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
-from .app import current_app as _app_now
+from .app.current import current_app as _app_now
 from .context import Context, current_frame, pop, push, request_of, worker_frame
 
 if TYPE_CHECKING:
