@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from .calling import make_message
 from .context import worker_frame
+from .control import Control
 from .exceptions import DuplicateTaskNameWarning, ImproperlyConfigured, NotRegistered
 from .payload.codecs import Encryption, parse_keys
 from .result import AsyncResult
@@ -215,6 +216,11 @@ class Celery:
                     wait=self.conf.ptemporal_dispatch == "wait",
                 )
             return self._dispatcher
+
+    @functools.cached_property
+    def control(self) -> Control:
+        """Orders and questions to running workers: `app.control.revoke(…)`, `app.control.inspect().active()`."""
+        return Control(self)
 
     def codecs(self) -> Sequence[Codec]:
         """What payloads pass through on their way: encryption, if keys are set."""

@@ -61,3 +61,12 @@ class Progress:
 
     state: str
     meta: Any
+
+
+@dataclass(frozen=True)
+class Began:
+    """A job's turn in the pool has come; what `inspect active` shows of it."""
+
+    pid: int
+    at: float
+    """In seconds since the epoch."""

@@ -10,6 +10,8 @@ import asyncio
 import datetime
 import inspect
 import logging
+import os
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -25,7 +27,7 @@ from ..payload.errors import to_wire
 from ..payload.serializers import deserialize, serialize
 from ..pyramid.request import attempt
 from ..task import Task
-from .outcome import Failed, GivenBack, Job, Outcome, Retried, Succeeded
+from .outcome import Began, Failed, GivenBack, Job, Outcome, Retried, Succeeded
 
 if TYPE_CHECKING:
     from ..app import Celery
@@ -41,6 +43,7 @@ class Runner:
         self._app = app
 
     def __call__(self, job: Job, control: Control) -> Outcome:
+        control.note(Began(os.getpid(), time.time()))
         message = job.message
         task = self._app.tasks[message.task]
         try:
