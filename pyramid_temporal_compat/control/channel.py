@@ -11,7 +11,7 @@ from contextlib import suppress
 from datetime import timedelta
 from typing import Any
 
-from temporalio.api.enums.v1 import TaskQueueType
+from temporalio.api.enums.v1 import DescribeTaskQueueMode, TaskQueueType
 from temporalio.api.taskqueue.v1 import TaskQueue
 from temporalio.api.workflowservice.v1 import DescribeNamespaceRequest, DescribeTaskQueueRequest
 from temporalio.client import ActivityFailureError, ActivityHandle, Client, WorkflowFailureError, WorkflowHandle
@@ -171,16 +171,25 @@ class Post:
 
 async def directory(client: Client) -> dict[Address, float]:
     """Every worker that the server lists, and when (by the server's clock) it began its last poll."""
+    activities = TaskQueueType.TASK_QUEUE_TYPE_ACTIVITY
     answer = await client.workflow_service.describe_task_queue(
         DescribeTaskQueueRequest(
             namespace=client.namespace,
             task_queue=TaskQueue(name=DIRECTORY),
-            task_queue_type=TaskQueueType.TASK_QUEUE_TYPE_ACTIVITY,
+            task_queue_type=activities,
+            # The plain mode tells only of the queue's first partition, to which not every poll comes.
+            task_queue_types=[activities],
+            api_mode=DescribeTaskQueueMode.DESCRIBE_TASK_QUEUE_MODE_ENHANCED,
+            report_pollers=True,
         )
     )
+    pollers = list(answer.pollers)
+    for version in answer.versions_info.values():
+        for part in version.types_info.values():
+            pollers += part.pollers
     return {
         Address.read(poller.identity): poller.last_access_time.ToNanoseconds() / 1e9
-        for poller in answer.pollers
+        for poller in pollers
         if "#" in poller.identity
     }
 
