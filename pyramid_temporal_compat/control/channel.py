@@ -11,9 +11,13 @@ from contextlib import suppress
 from datetime import timedelta
 from typing import Any
 
-from temporalio.api.enums.v1 import DescribeTaskQueueMode, TaskQueueType
+from temporalio.api.enums.v1 import TaskQueueType
 from temporalio.api.taskqueue.v1 import TaskQueue
-from temporalio.api.workflowservice.v1 import DescribeNamespaceRequest, DescribeTaskQueueRequest
+from temporalio.api.workflowservice.v1 import (
+    DescribeNamespaceRequest,
+    DescribeTaskQueueRequest,
+    ListTaskQueuePartitionsRequest,
+)
 from temporalio.client import ActivityFailureError, ActivityHandle, Client, WorkflowFailureError, WorkflowHandle
 from temporalio.common import RawValue, RetryPolicy
 from temporalio.service import RPCError, RPCStatusCode
@@ -31,6 +35,8 @@ SOON = 0.1
 """Seconds that a worker gets which has not answered the last time, nor polled since: it has probably died."""
 UNREAD_LASTS = 10.0
 """Seconds after which a request that nobody waits for is not carried out any more."""
+NOT_FOR_US = frozenset({RPCStatusCode.PERMISSION_DENIED, RPCStatusCode.UNIMPLEMENTED})
+"""This key may use the namespace, but not look at it; or the server has no such call."""
 ONCE = RetryPolicy(maximum_attempts=1)
 SUMMARY_LIMIT = 200
 
@@ -171,25 +177,36 @@ class Post:
 
 async def directory(client: Client) -> dict[Address, float]:
     """Every worker that the server lists, and when (by the server's clock) it began its last poll."""
-    activities = TaskQueueType.TASK_QUEUE_TYPE_ACTIVITY
+    # Of each partition apart: asked for a whole queue, the server tells of its first partition, to which not every
+    # poll comes, or, in its other mode, what it knew five seconds ago.
+    found = await asyncio.gather(*(polling(client, partition) for partition in await partitions(client)))
+    return {worker: seen for part in found for worker, seen in part.items()}
+
+
+async def partitions(client: Client) -> list[str]:
+    """The names of the directory's parts; servers have several for the sake of busy queues."""
+    try:
+        answer = await client.workflow_service.list_task_queue_partitions(
+            ListTaskQueuePartitionsRequest(namespace=client.namespace, task_queue=TaskQueue(name=DIRECTORY))
+        )
+    except RPCError as error:
+        if error.status in NOT_FOR_US:
+            return [DIRECTORY]
+        raise
+    return [partition.key for partition in answer.activity_task_queue_partitions] or [DIRECTORY]
+
+
+async def polling(client: Client, partition: str) -> dict[Address, float]:
     answer = await client.workflow_service.describe_task_queue(
         DescribeTaskQueueRequest(
             namespace=client.namespace,
-            task_queue=TaskQueue(name=DIRECTORY),
-            task_queue_type=activities,
-            # The plain mode tells only of the queue's first partition, to which not every poll comes.
-            task_queue_types=[activities],
-            api_mode=DescribeTaskQueueMode.DESCRIBE_TASK_QUEUE_MODE_ENHANCED,
-            report_pollers=True,
+            task_queue=TaskQueue(name=partition),
+            task_queue_type=TaskQueueType.TASK_QUEUE_TYPE_ACTIVITY,
         )
     )
-    pollers = list(answer.pollers)
-    for version in answer.versions_info.values():
-        for part in version.types_info.values():
-            pollers += part.pollers
     return {
         Address.read(poller.identity): poller.last_access_time.ToNanoseconds() / 1e9
-        for poller in pollers
+        for poller in answer.pollers
         if "#" in poller.identity
     }
 
@@ -199,7 +216,7 @@ async def has_standalone_activities(client: Client) -> bool:
     try:
         found = await client.workflow_service.describe_namespace(DescribeNamespaceRequest(namespace=client.namespace))
     except RPCError as error:
-        if error.status is RPCStatusCode.PERMISSION_DENIED:  # this key may use the namespace, but not look at it
+        if error.status in NOT_FOR_US:
             return False
         raise
     return found.namespace_info.capabilities.standalone_activities
