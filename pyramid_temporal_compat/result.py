@@ -80,11 +80,11 @@ class AsyncResult:
 
     @property
     def name(self) -> str | None:
-        return self._name or self._status().name
+        return self._name or self._described().name
 
     @property
     def queue(self) -> str | None:
-        return self._status().queue
+        return self._described().queue
 
     @property
     def retries(self) -> int:
@@ -97,7 +97,7 @@ class AsyncResult:
 
     @property
     def date_done(self) -> datetime.datetime | None:
-        return self._status().ended
+        return self._described().ended
 
     # --- waiting ---------------------------------------------------------------------------------
 
@@ -146,14 +146,21 @@ class AsyncResult:
         return timeout
 
     def _status(self) -> Status:
+        return self._asked() if self._ended is None else self._ended
+
+    def _asked(self) -> Status:
         from .dispatch.status import status_of  # the client library: 0.4 s
 
-        if self._ended is not None:
-            return self._ended
         status = self.app.connection.call(lambda client: status_of(client, self.id), self._patience)
         if status.ready:
             self._ended = status
         return status
+
+    def _described(self) -> Status:
+        """The status with name, queue and times, which whoever only waited for the end has not asked for."""
+        if self._ended is not None and self._ended.ended is not None:
+            return self._ended
+        return self._asked()
 
     def _wait(self, timeout: float | None, interval: float) -> Status:
         from .dispatch.status import wait_for_end  # the client library: 0.4 s

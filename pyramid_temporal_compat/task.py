@@ -10,8 +10,9 @@ import sys
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, NoReturn
 
+from .calling import brief
 from .context import Context, current_frame, pop, push, request_of, running
-from .exceptions import InvalidArguments, MaxRetriesExceededError, Retry
+from .exceptions import InvalidArguments, InvalidCall, MaxRetriesExceededError, Retry
 
 if TYPE_CHECKING:
     from .app import Celery
@@ -87,8 +88,9 @@ class Task:
 
     # --- asking for a run --------------------------------------------------------------------------
 
-    def delay(self, *args: Any, **kwargs: Any) -> AsyncResult:
+    def delay(self, /, *args: Any, **kwargs: Any) -> AsyncResult:
         """`apply_async` with the arguments alone."""
+        _check_instance(self, "delay")
         return self.apply_async(args, kwargs)
 
     def apply_async(
@@ -102,6 +104,9 @@ class Task:
 
         The options, each with a line on what it does, are `pyramid_temporal_compat.calling.OPTIONS`.
         """
+        _check_instance(self, "apply_async")
+        if not self.name:
+            raise InvalidCall(f"{type(self).__qualname__} has no task name; app.register_task() gives it one")
         args, kwargs = self._plain_arguments(args, kwargs)
         if self.typing is not False:
             self.check_arguments(args, kwargs)
@@ -119,14 +124,34 @@ class Task:
 
     def check_arguments(self, args: Sequence[Any], kwargs: Mapping[str, Any]) -> None:
         try:
-            self.__signature__.bind(*args, **kwargs)
+            self._parameters.bind(*args, **kwargs)
         except TypeError as error:
             raise InvalidArguments(
-                f"{self.name}{self.__signature__} can't be called with args={tuple(args)!r}, "
-                f"kwargs={dict(kwargs)!r}: {error}"
+                f"{self.name}{self._parameters} can't be called with args={brief(tuple(args))}, "
+                f"kwargs={brief(dict(kwargs))}: {error}"
             ) from None
 
+    def positional_names(self, count: int) -> list[str]:
+        """What the first `count` positional arguments are called."""
+        names: list[str] = []
+        for parameter in self._parameters.parameters.values():
+            if parameter.kind in (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD):
+                names.append(parameter.name)
+            elif parameter.kind is inspect.Parameter.VAR_POSITIONAL:
+                names += [f"{parameter.name}[{index}]" for index in range(count - len(names))]
+        return names[:count]
+
+    @functools.cached_property
+    def _parameters(self) -> inspect.Signature:
+        # A class-based task has its own `run`; a decorated function's signature was read when it was decorated.
+        declared: inspect.Signature | None = getattr(type(self), "__signature__", None)
+        return (declared or inspect.signature(self.run)).replace(return_annotation=inspect.Signature.empty)
+
     def _plain_arguments(self, args: Any, kwargs: Any) -> tuple[tuple[Any, ...], dict[str, Any]]:
+        if isinstance(args, (Mapping, set, frozenset)):
+            raise InvalidArguments(
+                f"task {self.name!r}: args={brief(args)} is a {type(args).__name__}; args takes a list, kwargs a dict"
+            )
         if isinstance(args, (str, bytes)):
             raise InvalidArguments(
                 f"task {self.name!r}: args={args!r} is one {type(args).__name__}; args takes a list: args=[{args!r}]"
@@ -204,6 +229,14 @@ class RetryChanges:
 
     def __bool__(self) -> bool:
         return self.args is not None or self.kwargs is not None or bool(self.options)
+
+
+def _check_instance(task: Any, method: str) -> None:
+    if not isinstance(task, Task):
+        raise InvalidCall(
+            f"{method}() was called on a task's class, with {brief(task)} in place of the task; "
+            f"task = app.register_task(TheClass()) makes the task, whose {method}() it is"
+        )
 
 
 def task_from_function(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
+import dataclasses
 import datetime
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -53,11 +53,12 @@ class Status:
     queue: str | None = None
     retries: int = 0
     worker: str | None = None
+    over: bool = False
     ended: datetime.datetime | None = None
 
     @property
     def ready(self) -> bool:
-        return self.state in states.READY_STATES or self.ended is not None
+        return self.over or self.state in states.READY_STATES
 
 
 async def status_of(client: Client, task_id: str) -> Status:
@@ -75,13 +76,14 @@ async def status_of(client: Client, task_id: str) -> Status:
 
 
 async def wait_for_end(client: Client, task_id: str, interval: float) -> Status:
-    """Wait until the task has ended. One that the server does not know yet is asked for every `interval` seconds."""
+    """Wait until the task has ended. One that the server does not know yet is asked for every `interval` seconds.
+
+    One question to the server: how it ended. What else there is to know of it, `status_of` asks.
+    """
     handle = _handle(client, task_id)
     while True:
         try:
-            with contextlib.suppress(WorkflowFailureError):
-                await handle.result()
-            return await _ended(handle, await handle.describe())
+            return await _outcome(handle)
         except RPCError as error:
             if error.status is RPCStatusCode.NOT_FOUND and not _namespace_is_missing(error):
                 await asyncio.sleep(interval)
@@ -132,16 +134,19 @@ BEFORE_FIRST_RUN = 4
 
 
 async def _ended(handle: WorkflowHandle[Any, Any], found: WorkflowExecutionDescription) -> Status:
-    def status(state: str, **more: Any) -> Status:
-        return Status(state, name=found.workflow_type, queue=found.task_queue, ended=found.close_time, **more)
+    outcome = await _outcome(handle)
+    return dataclasses.replace(outcome, name=found.workflow_type, queue=found.task_queue, ended=found.close_time)
 
+
+async def _outcome(handle: WorkflowHandle[Any, Any]) -> Status:
+    """How it ended; waits until it has."""
     try:
         payload = from_raw(await handle.result())
     except WorkflowFailureError as failure:
         state, error = how_it_failed(failure.cause)
-        return status(state, error=error)
+        return Status(state, error=error, over=True)
     state = payload.metadata.get(wire.ENDED_AS, b"").decode() or states.SUCCESS
-    return status(state, result=payload)
+    return Status(state, result=payload, over=True)
 
 
 def how_it_failed(cause: BaseException | None) -> tuple[str, Mapping[str, Any]]:

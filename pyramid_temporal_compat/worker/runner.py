@@ -48,9 +48,9 @@ class Runner:
         task = self._app.tasks[message.task]
         try:
             args, kwargs = self._arguments(task, message)
+            request = task_request(job, args, kwargs)
         except Exception as error:
             return Failed(to_wire(in_the_application(error)))
-        request = task_request(job, args, kwargs)
         request.report = control.note
         with running(task, request):
             try:
@@ -175,7 +175,7 @@ def task_request(job: Job, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Con
         },
         eta=message.eta.isoformat() if message.eta else None,
         expires=message.expires.isoformat() if message.expires else None,
-        headers=dict(message.headers) or None,
+        headers=message.read_headers() or None,
         hostname=job.hostname,
         id=message.id,
         ignore_result=message.ignore_result,
