@@ -58,7 +58,12 @@ class Channel:
         """Send a request to every wanted worker; gives `{node: reply}` as they come, until all have, or time is up."""
         inbox: queue.SimpleQueue[Reply | None] = queue.SimpleQueue()
         sent = Request(command, arguments, timeout)
-        future = self._connection.submit(lambda client: self._post.ask(client, sent, wanted, inbox.put))
+
+        async def work() -> None:
+            await self._post.ask(await self._connection.client(), sent, wanted, inbox.put)
+
+        self._connection.refuse_own_thread()
+        future = self._connection.submit(work)
         future.add_done_callback(lambda _: inbox.put(None))
         try:
             replies = 0
@@ -71,9 +76,10 @@ class Channel:
             raise self._connection.explain(error) from error
         except (asyncio.TimeoutError, concurrent.futures.TimeoutError):
             raise OperationalError(
-                f"Temporal at {self._connection.settings.address} did not say within {self._patience:g} s "
-                "which workers there are"
+                f"{self._connection} did not say within {self._patience:g} s which workers there are"
             ) from None
+        except concurrent.futures.CancelledError:
+            raise OperationalError(f"the connection to {self._connection} was closed while it was in use") from None
         finally:
             future.cancel()
 
