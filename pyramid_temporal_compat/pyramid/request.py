@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -24,6 +25,9 @@ else:
     def is_marked_retryable(error: BaseException) -> bool:
         # Not pyramid_retry's own question: that one asks about a request's attempts, and a task has its own.
         return isinstance(error, RetryableException) or bool(IRetryableError.providedBy(error))
+
+
+log = logging.getLogger(__name__)
 
 
 class Attempt:
@@ -62,7 +66,8 @@ class Attempt:
 def attempt(registry: Any | None) -> Iterator[Attempt]:
     """A fresh request of the application, current in this thread, with `request.tm` begun.
 
-    What is not committed when the block ends is aborted. The request's finished callbacks run last.
+    What is not committed when the block ends is aborted. The request's finished callbacks run last; one that fails
+    is logged, since what it would undo is committed.
     """
     request = make_request(registry or _bare_registry())
     context = RequestContext(request)
@@ -75,11 +80,18 @@ def attempt(registry: Any | None) -> Iterator[Attempt]:
         finally:
             run.abort()
     finally:
+        finish(request)
+        context.end()
+
+
+def finish(request: Any) -> None:
+    """Run the request's finished callbacks, each of them whatever the others do."""
+    while request.finished_callbacks:
+        callback = request.finished_callbacks.popleft()
         try:
-            if request.finished_callbacks:
-                request._process_finished_callbacks()
-        finally:
-            context.end()
+            callback(request)
+        except Exception:
+            log.exception("a finished callback of the task's request failed: %r", callback)
 
 
 def make_request(registry: Any) -> Any:

@@ -41,6 +41,7 @@ BEATS_PER_TIMEOUT = 10
 """Heartbeats in one `heartbeat_timeout`: so many may be late before the worker counts as lost, and this often
 a running task learns that it was terminated."""
 AT_ONCE = timedelta(milliseconds=1)
+"""The server takes a delay of nothing for none given, and then backs off."""
 UNKNOWN_PAUSE = timedelta(seconds=5)
 """How long a task that this worker does not know waits before it is offered again."""
 
@@ -83,12 +84,12 @@ class TaskActivity:
     @activity.defn(dynamic=True)
     async def run(self, payloads: Sequence[RawValue]) -> Any:
         message = read_message(payloads)
-        if message.task not in self._app.tasks:
-            self._unknown(message)
         if message.expires and message.expires <= datetime.datetime.now(datetime.timezone.utc):
             log.info("%s[%s] expired at %s", message.task, message.id, message.expires.isoformat())
             raise Ended(f"expired at {message.expires.isoformat()}", type=wire.REVOKED, non_retryable=True)
         self._refuse_if_revoked(message)
+        if message.task not in self._app.tasks:
+            self._unknown(message)
         await self._turn(message)
         job = Job(message, _earlier_retries(message), self._hostname)
         taken = self.running[message.id] = Taken(job)
@@ -212,9 +213,8 @@ class TaskActivity:
         if message is None and not job.message.at_most_once:
             # The next attempt reads the count from the last heartbeat; the failure itself it never sees.
             activity.heartbeat({wire.RETRIES: retries})
-            raise Ended(
-                text, wire.plain(outcome.error), type=wire.RETRY, next_retry_delay=timedelta(seconds=outcome.delay)
-            )
+            delay = max(AT_ONCE, timedelta(seconds=outcome.delay))
+            raise Ended(text, wire.plain(outcome.error), type=wire.RETRY, next_retry_delay=delay)
         again = message or job.message.copy(retries=retries)
         envelope, body = again.encode()
         changed = None if body == job.message.body else wire.write_payload(body)

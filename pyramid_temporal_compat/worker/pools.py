@@ -110,7 +110,7 @@ class Crew(Generic[T]):
     def job(self) -> Iterator[None]:
         """Count a job from its arrival to its end."""
         if self.refusal is not None:
-            raise self.refusal
+            raise self.refusal.with_traceback(None)
         self._jobs += 1
         try:
             yield

@@ -18,11 +18,13 @@ from typing import Any
 from pyramid_temporal_compat.exceptions import NotSerializable, TimeLimitExceeded, WorkerLostError
 from pyramid_temporal_compat.worker import child as wire
 from pyramid_temporal_compat.worker.pools import Crew, Handler, Limits, Note, checked_size
-from pyramid_temporal_compat.worker.zygote import ENDED, FORKED, NOT_FORKED, Report, Zygote
+from pyramid_temporal_compat.worker.zygote import ENDED, FORKED, Report, Zygote
 
 log = logging.getLogger(__name__)
 
 _CHUNK = 1 << 18
+_TIDY_UP = 0.1
+"""Seconds between SIGTERM and SIGKILL at the hard limit, for `finally` blocks; Celery gives as many."""
 
 
 class RemoteTraceback(Exception):
@@ -76,7 +78,8 @@ class _Run:
 
     def _hard_limit_passed(self, child: _Child) -> None:
         self.past_hard_limit = self.stopped = True
-        child.send_signal(signal.SIGKILL)
+        child.terminate(signal.SIGTERM)
+        self._timers.append(self.ended.get_loop().call_later(_TIDY_UP, child.send_signal, signal.SIGKILL))
 
 
 class _Child:
@@ -106,6 +109,7 @@ class _Child:
     def terminate(self, signum: int) -> None:
         """Send a signal that ends it."""
         if signum in wire.ENDING:
+            self.leaving = True  # once its job is over, if that can't be interrupted just now
             with contextlib.suppress(OSError):  # full: then it sees that there is something, which will do
                 self.sock.send(wire.packed(wire.END))
         self.send_signal(signum)
@@ -172,8 +176,8 @@ class PreforkPool:
         :param grace: seconds that a child has to end, after it was told to, before it is killed.
         """
         self.size = checked_size(size)
-        self._max_tasks = max_tasks_per_child
-        self._max_memory = max_memory_per_child
+        self._max_tasks = max_tasks_per_child or None
+        self._max_memory = max_memory_per_child or None
         self._before_fork = before_fork
         self._on_broken = on_broken
         self._proc_alive_timeout = proc_alive_timeout
@@ -186,19 +190,21 @@ class PreforkPool:
         self._writes = 0
         self._failed_starts = 0
         self._next_start: asyncio.TimerHandle | None = None
-        self._zygote: Zygote | None = None
-        self._loop: asyncio.AbstractEventLoop | None = None
-        self._first_ready: asyncio.Future[None] | None = None
+        self._started = False
+        self._zygote: Zygote  # from start() on
+        self._attached = False
+        self._loop: asyncio.AbstractEventLoop  # these two from _attach() on
+        self._first_ready: asyncio.Future[None]
         self._all_ended: asyncio.Future[None] | None = None
 
     # --- the protocol of a pool ---
 
     def start(self) -> None:
         self._zygote = Zygote(self._serve, self._before_fork)
+        self._started = True
 
     async def ready(self) -> None:
         self._attach()
-        assert self._first_ready is not None
         await asyncio.shield(self._first_ready)
         if self._crew.refusal is not None:
             raise self._crew.refusal
@@ -228,7 +234,7 @@ class PreforkPool:
 
     def resize(self, size: int) -> None:
         self.size = checked_size(size)
-        if self._loop is not None:
+        if self._attached:
             while self._crew.idle and self._staying() > self.size:
                 self._retire(self._crew.idle.pop())
             self._replenish()
@@ -255,11 +261,10 @@ class PreforkPool:
     async def stop(self) -> None:
         self._crew.refuse(RuntimeError("the pool has been stopped and takes no more jobs"), also_waiting=False)
         await self._crew.all_jobs_ended()
-        if self._zygote is None:
+        if not self._started:
             return
         self._attach()
-        assert self._loop is not None
-        if self._first_ready is not None and not self._first_ready.done():
+        if not self._first_ready.done():
             self._first_ready.set_result(None)
         self._all_ended = self._loop.create_future()
         for child in list(self._children.values()):
@@ -274,7 +279,6 @@ class PreforkPool:
     # --- one job ---
 
     async def _outcome(self, child: _Child, run: _Run, frame: bytes) -> tuple[Any, Exception | None]:
-        assert self._loop is not None
         try:
             self._writes += 1
             with contextlib.suppress(ConnectionError):  # it died, as its zygote will tell
@@ -319,12 +323,13 @@ class PreforkPool:
 
     def _attach(self) -> None:
         """Fork the first children and listen, on the running event loop."""
-        if self._loop is not None:
+        if self._attached:
             return
-        if self._zygote is None:
+        if not self._started:
             raise RuntimeError("the pool was not started; call start() before this process starts any thread")
         self._loop = asyncio.get_running_loop()
         self._first_ready = self._loop.create_future()
+        self._attached = True
         self._loop.add_reader(self._zygote.sock, self._on_reports)
         self._replenish()
 
@@ -335,7 +340,6 @@ class PreforkPool:
         """Fork what is missing; while children fail to start, one at a time and ever more slowly."""
         if self._all_ended is not None or self._next_start is not None:
             return
-        assert self._loop is not None
         while self._staying() < self.size and not self._failed_starts:
             self._fork()
         if self._staying() < self.size:
@@ -349,8 +353,6 @@ class PreforkPool:
             self._fork()
 
     def _fork(self) -> None:
-        assert self._loop is not None
-        assert self._zygote is not None
         try:
             child = _Child(next(self._child_numbers))
             self._zygote.ask_for_child(child.number, child.theirs)
@@ -373,14 +375,12 @@ class PreforkPool:
         child.send_signal(signal.SIGKILL)
 
     def _retire(self, child: _Child) -> None:
-        assert self._loop is not None
         if child.timer is not None:
             child.timer.cancel()
         child.let_go()
         child.timer = self._loop.call_later(self._grace, child.send_signal, signal.SIGKILL)
 
     def _on_data(self, child: _Child) -> None:
-        assert self._loop is not None
         with contextlib.suppress(BlockingIOError):
             if not child.receive():
                 # Its end is closed. That it died is the zygote's to tell, who also knows of what.
@@ -400,7 +400,6 @@ class PreforkPool:
             elif kind == wire.BEGUN:
                 run.begin(child)
             elif kind == wire.NOTE:
-                assert self._loop is not None
                 self._loop.call_soon(_deliver, run.note, payload)
             elif kind == wire.ENDED:
                 child.jobs += 1
@@ -422,7 +421,7 @@ class PreforkPool:
         child.theirs.close()
         child.ready = True
         self._failed_starts = 0
-        if self._first_ready is not None and not self._first_ready.done():
+        if not self._first_ready.done():
             self._first_ready.set_result(None)
         if child.leaving or self._staying() > self.size:
             self._retire(child)
@@ -431,7 +430,6 @@ class PreforkPool:
             self._replenish()
 
     def _on_reports(self) -> None:
-        assert self._zygote is not None
         reports = self._zygote.reports()
         if reports is None:
             log.critical(
@@ -453,14 +451,10 @@ class PreforkPool:
             child.pid = report.pid
             if child.trouble:
                 child.send_signal(signal.SIGKILL)
-        elif report.kind == NOT_FORKED:
-            child.trouble = "it could not be forked; the log has the error"
-            self._on_end(child, "exitcode 1")
         elif report.kind == ENDED:
             self._on_end(child, _human_status(report.status))
 
     def _on_end(self, child: _Child, how: str) -> None:
-        assert self._loop is not None
         with contextlib.suppress(BlockingIOError):
             while child.receive():  # what it sent before it ended
                 pass
@@ -493,8 +487,7 @@ class PreforkPool:
     # --- the end ---
 
     def _close_sockets(self, child: _Child) -> None:
-        if self._loop is not None:
-            self._loop.remove_reader(child.sock)
+        self._loop.remove_reader(child.sock)
         child.theirs.close()
         with contextlib.suppress(OSError):
             child.sock.shutdown(socket.SHUT_RDWR)  # wakes a job that is still being sent
@@ -515,7 +508,7 @@ class PreforkPool:
             self._close_sockets(child)
             if child.run is not None:
                 child.run.end(None, lost)
-        for waiter in (self._first_ready, self._all_ended):
+        for waiter in (self._first_ready, self._all_ended) if self._attached else ():
             if waiter is not None and not waiter.done():
                 waiter.set_result(None)
         self._close()
@@ -523,9 +516,9 @@ class PreforkPool:
     def _close(self) -> None:
         if self._next_start is not None:
             self._next_start.cancel()
-        if self._zygote is not None:
-            if self._loop is not None and self._zygote.sock.fileno() >= 0:
-                self._loop.remove_reader(self._zygote.sock)
+        if self._attached and self._zygote.sock.fileno() >= 0:
+            self._loop.remove_reader(self._zygote.sock)
+        if self._started:
             self._zygote.end()
 
 
@@ -537,13 +530,14 @@ def _deliver(note: Note, payload: bytes) -> None:
     note(pickle.loads(payload))
 
 
-def _signal_named(cancelled: asyncio.CancelledError) -> int:
-    """The signal that a cancellation asks for: `SIGKILL`, `KILL`, 9; SIGTERM where it says nothing."""
-    name = cancelled.args[0] if cancelled.args else None
-    if isinstance(name, int):
-        return name
-    text = str(name or "SIGTERM").upper()
-    return getattr(signal, text if text.startswith("SIG") else f"SIG{text}", signal.SIGTERM)
+def _signal_named(cancelled: asyncio.CancelledError) -> signal.Signals:
+    """The signal that a cancellation asks for: `SIGKILL`, `KILL`, 9; SIGTERM where it names none."""
+    asked = cancelled.args[0] if cancelled.args else ""
+    name = str(int(asked)) if isinstance(asked, int) else str(asked).upper()
+    for signum in signal.Signals:
+        if name in (signum.name, signum.name.removeprefix("SIG"), str(signum.value)):
+            return signum
+    return signal.SIGTERM
 
 
 def _human_status(status: int) -> str:

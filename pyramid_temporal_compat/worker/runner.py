@@ -19,8 +19,8 @@ from typing import TYPE_CHECKING, Any
 from .. import states
 from ..calling import make_message
 from ..context import Context, running
-from ..exceptions import Ignore, InvalidTaskError, NotSerializable, Reject, Retry
-from ..message import Message
+from ..exceptions import Ignore, InvalidTaskError, NotSerializable, PayloadTooLarge, Reject, Retry
+from ..message import Message, total_size
 from ..payload import Payload
 from ..payload.annotations import rebuild_arguments
 from ..payload.errors import to_wire
@@ -54,9 +54,10 @@ class Runner:
         request.report = control.note
         with running(task, request):
             try:
-                return self._transact(task, request, lambda: invoke(task, args, kwargs, control))
-            except Retry as asked:
-                return self._retried(task, job, asked, request)
+                try:
+                    return self._transact(task, request, lambda: invoke(task, args, kwargs, control))
+                except Retry as asked:
+                    return self._retried(task, job, asked, request)  # fails, as the task then does, if it can't be sent
             except Ignore as ignored:
                 return GivenBack(states.IGNORED, f"ignored: {ignored}")
             except Reject as rejected:
@@ -98,12 +99,21 @@ class Runner:
 
     def _result(self, task: Task, value: Any) -> Payload:
         # Before the commit: a result that can't travel fails the task, and with it what the task wrote.
-        if task.ignore_result:
+        if task.ignore_result or task.request.ignore_result:
             value = None
+        conf = self._app.conf
         try:
-            return serialize(value, self._app.conf.result_serializer, self._app.conf.result_compression)
+            payload = serialize(value, conf.result_serializer, conf.result_compression)
         except NotSerializable as error:
             raise NotSerializable(f"the result of task {task.name!r}: {error}") from None
+        size, limit = total_size([payload]), conf.ptemporal_payload_limit
+        if size > limit:
+            # The client library would refuse to send it, and the server would have the task run again, for ever.
+            raise PayloadTooLarge(
+                f"the result of task {task.name!r} takes {size:,} bytes, the limit is {limit:,} "
+                "(ptemporal.payload_limit): store the data and return its key"
+            )
+        return payload
 
     def _retried(self, task: Task, job: Job, asked: Retry, request: Context) -> Outcome:
         delay = asked.when or 0
@@ -117,7 +127,7 @@ class Runner:
 
     def _changed(self, task: Task, job: Job, request: Context, changes: Any) -> Message:
         message = job.message
-        return make_message(
+        changed = make_message(
             self._app,
             message.task,
             request.args if changes.args is None else tuple(changes.args),
@@ -125,6 +135,14 @@ class Runner:
             {**request.as_execution_options(), "queue": message.queue, "priority": message.priority, **changes.options},
             task,
         ).copy(retries=job.retries + 1)
+        size, limit = total_size(changed.encode()), self._app.conf.ptemporal_payload_limit * 3 // 4
+        if size > limit:
+            # It travels in the failure of this run, as base64.
+            raise PayloadTooLarge(
+                f"task {task.name!r}: the arguments of its retry take {size:,} bytes, the limit for these is {limit:,} "
+                "(three quarters of ptemporal.payload_limit): store the data and pass its key"
+            )
+        return changed
 
 
 def invoke(task: Task, args: tuple[Any, ...], kwargs: dict[str, Any], control: Control) -> Any:

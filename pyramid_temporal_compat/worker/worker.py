@@ -9,6 +9,7 @@ import os
 import signal
 import socket
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
@@ -18,6 +19,7 @@ from temporalio.service import RPCError, RPCStatusCode
 from temporalio.worker import FixedSizeSlotSupplier, WorkerTuner
 from temporalio.worker import Worker as TemporalWorker
 
+from ..calling import LONGEST_ID
 from ..control.receiver import Receiver
 from ..dispatch.client import connect
 from ..exceptions import ImproperlyConfigured, OperationalError
@@ -41,6 +43,10 @@ WORKFLOW_TASKS = 100
 NO_LIMIT = timedelta(days=365)
 PROGRESS_INTERVAL = timedelta(seconds=1)
 """How often progress leaves for the server; the client library's own default is half a minute."""
+STICKY = timedelta(seconds=2)
+"""How long a workflow waits for the worker that has it in memory before another one may take it: a killed one
+would hold up the end of its tasks by ten seconds otherwise, and our workflows are short to read anew."""
+LOOK_EVERY = 0.05
 LAST_WORDS = 2.0
 """Seconds that a worker told to end at once takes to give its tasks back."""
 
@@ -63,19 +69,20 @@ class Worker:
         activities: Sequence[Callable[..., Any]] = (),
     ) -> None:
         self.app = app
-        self.queues = list(queues or [app.conf.task_default_queue])
+        self.queues = [checked_queue(queue) for queue in queues or [app.conf.task_default_queue]]
         self.concurrency = concurrency or app.conf.worker_concurrency or os.cpu_count() or 1
         self.hostname = hostname or f"celery@{socket.gethostname()}"
         self.pool_name = pool
         self.graceful_timeout = graceful_timeout
         self.pool = make_pool(pool, Runner(app), self.concurrency)
         self._native = list(workflows), list(activities)
+        # For native activities that are not `async def`; it starts no thread before one runs.
+        self._threads = ThreadPoolExecutor(self.concurrency, "activity")
         self.slots = Slots(self.concurrency)
         self._stop = asyncio.Event()
         self._client: Client | None = None
         self._serving: dict[str, TemporalWorker] = {}
         self._runs: list[asyncio.Future[None]] = []
-        self._dropped: set[asyncio.Future[None]] = set()
         self.tasks = TaskActivity(app, self.pool, self.hostname)
         self.on_ready: Callable[[], None] = lambda: None
 
@@ -101,6 +108,7 @@ class Worker:
             self.on_ready()
             log.info("%s ready.", self.hostname)
             await self._stop.wait()
+            running = set(self.tasks.running)
             ended: asyncio.Future[Any] = asyncio.gather(
                 *(worker.shutdown() for worker in self._serving.values()), *self._runs
             )
@@ -109,6 +117,9 @@ class Worker:
             if killed.done() and not ended.done():
                 await asyncio.wait([ended], timeout=LAST_WORDS)
             killed.cancel()
+            if running and ended.done():
+                await self._conclude(running, self.queues)
+        self._threads.shutdown(wait=False)
         if ended.done():
             ended.result()
             await self.pool.stop()
@@ -141,8 +152,14 @@ class Worker:
         worker = self._serving.pop(queue, None)
         if worker is not None:
             self.queues.remove(queue)
-            self._dropped.add(asyncio.ensure_future(worker.shutdown()))
+            self._runs.append(asyncio.ensure_future(self._drop(worker, queue)))
             log.info("No longer consuming from %s", queue)
+
+    async def _drop(self, worker: TemporalWorker, queue: str) -> None:
+        running = {taken.job.message.id for taken in self.tasks.running.values() if taken.job.message.queue == queue}
+        await worker.shutdown()
+        if running:
+            await self._conclude(running, [queue])
 
     def resize(self, concurrency: int) -> None:
         """Run so many tasks at a time from now on."""
@@ -161,6 +178,21 @@ class Worker:
 
         run.add_done_callback(ended)
 
+    async def _conclude(self, task_ids: set[str], queues: Sequence[str]) -> None:
+        """Carry the workflows of the last tasks to their end: no other worker need be there to do it.
+
+        A stopping worker takes no workflow tasks, so what its last tasks returned would be seen by nobody until
+        another worker comes. This takes workflow tasks alone, on a connection of its own.
+        """
+        with contextlib.suppress(OperationalError, RPCError, asyncio.TimeoutError):
+            client = await connected(self.app, self.hostname)
+            async with contextlib.AsyncExitStack() as stack:
+                for queue in queues:
+                    last = TemporalWorker(client, task_queue=queue, workflows=[TaskWorkflow], identity=self.hostname)
+                    await stack.enter_async_context(last)
+                waits = (no_workflow_task(client, task_id) for task_id in task_ids)
+                await asyncio.wait_for(asyncio.gather(*waits), LAST_WORDS)
+
     def stop(self) -> None:
         """Take no new tasks, and end when the running ones have."""
         self._stop.set()
@@ -177,6 +209,7 @@ class Worker:
             task_queue=queue,
             workflows=[TaskWorkflow, *workflows],
             activities=[self.tasks.run, *activities],
+            activity_executor=self._threads,
             tuner=WorkerTuner.create_composite(
                 workflow_supplier=FixedSizeSlotSupplier(WORKFLOW_TASKS),
                 activity_supplier=self.slots,
@@ -184,6 +217,7 @@ class Worker:
                 nexus_supplier=FixedSizeSlotSupplier(1),
             ),
             identity=self.hostname,
+            sticky_queue_schedule_to_start_timeout=STICKY,
             graceful_shutdown_timeout=(
                 NO_LIMIT if self.graceful_timeout is None else timedelta(seconds=self.graceful_timeout)
             ),
@@ -214,6 +248,13 @@ class Worker:
                 loop.remove_signal_handler(getattr(signal, name))
 
 
+def checked_queue(name: str) -> str:
+    # The client library would ask for such a queue again and again, and never be answered.
+    if not name.strip() or len(name.encode()) > LONGEST_ID or not name.isprintable():
+        raise ImproperlyConfigured(f"queue {name[:60]!r} can't be served; a name is 1 to {LONGEST_ID} printable bytes")
+    return name
+
+
 def make_pool(name: str, runner: Runner, size: int) -> Pool:
     if name not in POOLS:
         raise ImproperlyConfigured(f"pool {name!r} is not there; there are {', '.join(sorted(POOLS))}")
@@ -234,7 +275,7 @@ async def connected(app: Celery, identity: str) -> Client:
             f"{where} can't be reached: {reason}; is it running? (ptemporal-compat server)"
         ) from None
     try:
-        await client.workflow_service.describe_namespace(
+        found = await client.workflow_service.describe_namespace(
             DescribeNamespaceRequest(namespace=settings.namespace),
             timeout=timedelta(seconds=settings.connect_timeout),
         )
@@ -245,4 +286,21 @@ async def connected(app: Celery, identity: str) -> Client:
                 f"temporal operator namespace create -n {settings.namespace}"
             ) from None
         raise OperationalError(f"{where}, namespace {settings.namespace!r}: {error.message}") from None
+    refuse_too_high_a_limit(app.conf.ptemporal_payload_limit, found.namespace_info.limits.blob_size_limit_error)
     return client
+
+
+async def no_workflow_task(client: Client, task_id: str) -> None:
+    """Return when the workflow has nothing to do: it has ended, or waits for its activity or a timer."""
+    handle = client.get_workflow_handle(task_id)
+    while (await handle.describe()).raw_description.HasField("pending_workflow_task"):  # noqa: ASYNC110  the server's state
+        await asyncio.sleep(LOOK_EVERY)
+
+
+def refuse_too_high_a_limit(ours: int, servers: int) -> None:
+    """A result between the two limits could not be sent, and its task would run again for ever."""
+    if servers and ours > servers:
+        raise ImproperlyConfigured(
+            f"ptemporal.payload_limit = {ours} is above what the server takes, {servers}; "
+            f"set ptemporal.payload_limit = {servers}, or raise the server's limit.blobSize.error"
+        )

@@ -12,18 +12,28 @@ from __future__ import annotations
 
 import asyncio
 import json
+import logging
 from collections.abc import Sequence
 from datetime import timedelta
 from typing import Any
 
 from temporalio import workflow
 from temporalio.common import RawValue, RetryPolicy
-from temporalio.exceptions import ActivityError, ApplicationError, TimeoutError, TimeoutType
+from temporalio.exceptions import (
+    ActivityError,
+    ApplicationError,
+    CancelledError,
+    RetryState,
+    TimeoutError,
+    TimeoutType,
+)
 
 from ..exceptions import InvalidTaskError
 from ..message import Message
 from ..payload.converter import from_raw, to_raw
 from . import wire
+
+log = logging.getLogger(__name__)
 
 LONGEST_RUN = timedelta(days=3650)
 """The server wants a limit; ours are the pool's (`time_limit`) and the heartbeat's."""
@@ -42,6 +52,8 @@ class TaskWorkflow:
                 return await run_activity(message)
             except ActivityError as error:
                 pause, message = next_run(error, message)
+            if workflow.cancellation_reason() is not None:
+                raise CancelledError("revoked while it ran, so its retry does not run")
             await asyncio.sleep(pause)
 
 
@@ -49,10 +61,30 @@ def read_message(payloads: Sequence[RawValue]) -> Message:
     # A plain exception fails the workflow task, not the workflow: a hand-written workflow that only a newer worker
     # knows waits for that one, as Temporal has it for a type that is not registered.
     if len(payloads) != 2:
-        raise InvalidTaskError(
-            f"workflow type {workflow.info().workflow_type!r} is neither a task's nor registered in this worker"
-        )
+        name = workflow.info().workflow_type
+        text = f"workflow type {name!r} is neither a task's nor registered in this worker"
+        if name not in _reported:
+            _reported.add(name)
+            log.error("%s; %s waits for a worker that knows it", text, workflow.info().workflow_id)
+        raise UnknownWorkflow(text)
     return Message.decode(payloads[0].payload.data, from_raw(payloads[1]))
+
+
+_reported: set[str] = set()
+
+
+class UnknownWorkflow(InvalidTaskError):
+    """A workflow that only another worker can run."""
+
+
+class NotTwice(logging.Filter):
+    """Keeps from the log what the client library says at each of its tries of a workflow that we have reported."""
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        return not (record.exc_info and isinstance(record.exc_info[1], UnknownWorkflow))
+
+
+logging.getLogger("temporalio.worker._workflow_instance").addFilter(NotTwice())
 
 
 async def run_activity(message: Message) -> Any:
@@ -83,6 +115,8 @@ async def run_activity(message: Message) -> Any:
 def next_run(error: ActivityError, message: Message) -> tuple[float, Message]:
     """How long to wait, and what to run then; raises if the task has ended."""
     cause = error.cause
+    if error.retry_state == RetryState.CANCEL_REQUESTED:
+        raise CancelledError("revoked while it ran, so its retry does not run")
     if isinstance(cause, ApplicationError) and cause.type == wire.RETRY_ANEW:
         pause, envelope, body = cause.details
         return pause, Message.decode(json.dumps(envelope).encode(), wire.read_payload(body) if body else message.body)

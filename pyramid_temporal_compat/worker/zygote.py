@@ -29,7 +29,7 @@ log = logging.getLogger(__name__)
 
 REQUEST = struct.Struct("!I")
 REPORT = struct.Struct("!cIii")
-FORKED, ENDED, NOT_FORKED = b"F", b"E", b"X"
+FORKED, ENDED = b"F", b"E"
 
 _SHIELDED = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT)
 
@@ -177,7 +177,9 @@ def _fork_on_request(
                 pid = _fork(functools.partial(in_child, sock), before_fork)
             if pid:
                 children[pid] = number
-            worker.sendall(REPORT.pack(FORKED if pid else NOT_FORKED, number, pid, 0))
+                worker.sendall(REPORT.pack(FORKED, number, pid, 0))
+            else:
+                worker.sendall(REPORT.pack(ENDED, number, 0, 1))
     except ConnectionError:
         return
     finally:

@@ -355,6 +355,15 @@ async def test_hard_limit_kills_a_child_that_is_deaf_in_c(pool: PreforkPool) -> 
     await pool.stop()
 
 
+@in_its_own_process()
+async def test_hard_limit_lets_finally_blocks_run(pool: PreforkPool) -> None:
+    path = new_path()
+    with pytest.raises(TimeLimitExceeded):
+        await run(pool, spin_and_tidy, path, limits=Limits(hard=SOON))
+    assert exists(path)
+    await pool.stop()
+
+
 def tidy_up(control: Control) -> str:
     try:
         control.interruptible(spin)
@@ -454,7 +463,7 @@ def spin_and_tidy(control: Control, path: str) -> None:
 
 @in_its_own_process()
 async def test_cancelling_ends_the_child_as_the_signal_does(pool: PreforkPool) -> None:
-    for message, tidied in ((None, True), ("SIGTERM", True), ("HUP", True), ("SIGKILL", False), (9, False)):
+    for message, tidied in ((None, True), ("HUP", True), (signal.SIGQUIT, True), ("sigkill", False), (9, False)):
         path = new_path()
         job = Begun(pool, spin_and_tidy, path)
         child = await job.begun()
@@ -499,6 +508,7 @@ async def test_commit_that_is_under_way_when_the_job_is_cancelled_comes_to_its_e
     job.task.cancel()
     assert await job.task == "committed"
     assert await run(pool, pid) != job.notes[0]
+    assert LOGGED == []
     await pool.stop()
 
 
@@ -629,6 +639,66 @@ async def test_kill_answers_every_job_at_once(pool: PreforkPool) -> None:
     assert [type(end) for end in ends] == [WorkerLostError] * 3
 
 
+BEGUN_JOBS = os.path.join(tempfile.mkdtemp(), "begun")
+
+
+def begin_and_echo(control: Control, number: int, data: bytes, seconds: float) -> tuple[int, bytes]:
+    with open(BEGUN_JOBS, "a") as file:
+        file.write(f"{number}\n")
+
+    def function() -> None:
+        end = time.monotonic() + seconds
+        while time.monotonic() < end:
+            control.note(data)
+
+    control.interruptible(function)
+    return number, data
+
+
+@in_its_own_process(size=3, max_tasks_per_child=15, grace=0.5)
+async def test_in_a_storm_of_kills_every_job_is_answered_and_none_begins_twice(pool: PreforkPool) -> None:
+    storm = random.Random(7)
+    over = False
+
+    async def one(number: int) -> str:
+        data = bytes(storm.choice([10, 10, 400_000]))
+        limits = Limits(soft=storm.choice([None, 0.005]), hard=storm.choice([None, None, 0.005]))
+        job = asyncio.create_task(run(pool, begin_and_echo, number, data, storm.random() / 100, limits=limits))
+        if storm.random() < 0.2:
+            loop = asyncio.get_running_loop()
+            loop.call_later(storm.random(), job.cancel, storm.choice([None, "SIGKILL", "SIGHUP", "SIGUSR1"]))
+        try:
+            assert await job == (number, data)
+        except asyncio.CancelledError:
+            return "cancelled"
+        except (WorkerLostError, SoftTimeLimitExceeded, TimeLimitExceeded) as exc:
+            return type(exc).__name__
+        return "done"
+
+    async def kill_and_resize() -> None:
+        while not over:
+            await asyncio.sleep(storm.random() / 50)
+            if processes := pool.info()["processes"]:
+                with contextlib.suppress(ProcessLookupError):
+                    os.kill(storm.choice(processes), storm.choice([signal.SIGKILL, signal.SIGTERM, signal.SIGSEGV]))
+            if storm.random() < 0.2:
+                pool.resize(storm.randint(1, 5))
+
+    chaos = asyncio.create_task(kill_and_resize())
+    ends = await asyncio.gather(*(one(number) for number in range(300)))
+    over = True
+    await chaos
+    await pool.stop()
+    assert "done" in ends  # what else there is depends on the machine's speed
+    begun = lines(BEGUN_JOBS)
+    assert len(begun) == len(set(begun))
+    assert {number for number, end in enumerate(ends) if end == "done"} <= {int(number) for number in begun}
+
+
+def lines(path: str) -> list[str]:
+    return Path(path).read_text().split()
+
+
 # --- starting ---
 
 TALLY = new_path()
@@ -667,6 +737,18 @@ def hang_at_first() -> None:
 async def test_child_that_is_not_ready_in_time_is_replaced(pool: PreforkPool) -> None:
     assert await run(pool, pid)
     assert [message for message in LOGGED if "worker_proc_alive_timeout" in message]
+    await pool.stop()
+
+
+def fail_to_fork_at_first() -> None:
+    if tally() == 1:
+        raise OSError("no room")
+
+
+@in_its_own_process(before_fork=fail_to_fork_at_first)
+async def test_fork_that_fails_is_tried_again(pool: PreforkPool) -> None:
+    assert await run(pool, pid)
+    assert len(told()) == 2
     await pool.stop()
 
 

@@ -1,0 +1,245 @@
+"""A small Pyramid application whose tasks the tests run, and a worker for it on a thread of this process."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import threading
+import time
+import uuid
+from collections import defaultdict
+from typing import Any
+
+import zope.sqlalchemy
+from pyramid.config import Configurator
+from pyramid.request import Request
+from pyramid.threadlocal import get_current_request
+from sqlalchemy import UniqueConstraint, create_engine, delete, select
+from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column, sessionmaker
+from temporalio.api.enums.v1 import EventType
+
+from pyramid_temporal_compat import Celery, shared_task
+from pyramid_temporal_compat.app import APP_KEY
+from pyramid_temporal_compat.worker.worker import Worker
+
+
+class Base(DeclarativeBase):
+    pass
+
+
+class Line(Base):
+    """What a task wrote."""
+
+    __tablename__ = "lines"
+    # Checked at commit only, so that a test can have a commit fail.
+    __table_args__ = (UniqueConstraint("once", deferrable=True, initially="DEFERRED"),)
+
+    id: Mapped[int] = mapped_column(primary_key=True)
+    text: Mapped[str]
+    once: Mapped[str | None]
+
+
+class Account(Base):
+    __tablename__ = "accounts"
+
+    id: Mapped[str] = mapped_column(primary_key=True)
+    balance: Mapped[int]
+
+
+class ShopRequest(Request):
+    """The application's own request factory."""
+
+
+def models(config: Any) -> None:
+    engine = create_engine(config.get_settings()["sqlalchemy.url"], pool_size=30)
+    new_session = sessionmaker(bind=engine)
+
+    def dbsession(request: Any) -> Any:
+        session = new_session()
+        zope.sqlalchemy.register(session, transaction_manager=request.tm)
+        return session
+
+    config.registry["engine"] = engine
+    config.add_request_method(dbsession, reify=True)
+    config.add_request_method(lambda request: object(), "token", reify=True)
+    config.add_request_method(lambda request, name: f"hello {name}", "greet")
+
+
+def main(global_config: Any, **settings: Any) -> Any:
+    """The application, as an ini names it."""
+    with Configurator(settings=settings) as config:
+        config.set_request_factory(ShopRequest)
+        config.include(models)
+        return config.make_wsgi_app()
+
+
+class Shop:
+    """The application, its database, and its tasks' queue."""
+
+    def __init__(self, address: str, database_url: str, **settings: str) -> None:
+        self.queue = f"shop-{uuid.uuid4().hex[:8]}"
+        self.settings = {
+            "pyramid.includes": "pyramid_tm pyramid_temporal_compat",
+            "tm.manager_hook": "pyramid_tm.explicit_manager",
+            "sqlalchemy.url": database_url,
+            "ptemporal.address": address,
+            "celery.task_default_queue": self.queue,
+            **settings,
+        }
+        self.app = Celery("shop")
+        self.registry = main({}, **self.settings).registry
+        assert self.registry[APP_KEY] is self.app
+        self.engine = self.registry["engine"]
+        Base.metadata.create_all(self.engine)
+
+    def session(self) -> Any:
+        return sessionmaker(bind=self.engine)()
+
+    def lines(self) -> list[str]:
+        with self.session() as session:
+            return list(session.scalars(select(Line.text).order_by(Line.id)))
+
+    def clear(self) -> None:
+        with self.session() as session:
+            session.execute(delete(Line))
+            session.execute(delete(Account))
+            session.commit()
+        gates.clear()
+        seen.clear()
+
+    def close(self) -> None:
+        self.app.close()
+        self.engine.dispose()
+
+
+class WorkerThread:
+    """A worker in this process, so that a test and a task can hand each other events."""
+
+    def __init__(self, app: Celery, queue: str, *more: str, **options: Any) -> None:
+        self.worker = Worker(app, queues=[queue, *more], **{"concurrency": 8, **options})
+        self._ready = threading.Event()
+        self.worker.on_ready = self._ready.set
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self.error: BaseException | None = None
+        self._thread = threading.Thread(target=self._run, name=f"worker-{queue}")
+
+    def __enter__(self) -> WorkerThread:
+        self._thread.start()
+        assert self._ready.wait(30), self.error
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        self.call(self.worker.stop)
+        self._thread.join(30)
+        assert not self._thread.is_alive(), "the worker did not stop"
+        if self.error is not None:
+            raise self.error
+
+    def call(self, function: Any) -> None:
+        assert self._loop is not None
+        if not self._loop.is_closed():
+            self._loop.call_soon_threadsafe(function)
+
+    def _run(self) -> None:
+        try:
+            asyncio.run(self._serve())
+        except BaseException as error:
+            self.error = error
+            self._ready.set()
+
+    async def _serve(self) -> None:
+        self._loop = asyncio.get_running_loop()
+        self.worker.pool.start()
+        try:
+            await self.worker.serve()
+        finally:
+            self.worker.pool.kill()
+
+
+# --- what a test and a task of this process share ------------------------------------------------------
+
+
+class Gate:
+    """A place in a task: the test learns that it was reached, and says when it goes on."""
+
+    def __init__(self) -> None:
+        self._reached = threading.Semaphore(0)
+        self._open = threading.Event()
+
+    def reached(self, times: int = 1) -> None:
+        for _ in range(times):
+            assert self._reached.acquire(timeout=30), "the task did not get here"
+
+    def open(self) -> None:
+        self._open.set()
+
+    def pass_through(self) -> None:
+        self._reached.release()
+        while not self._open.wait(0.01):  # in short steps: a stop is raised between two of them
+            pass
+
+
+gates: dict[str, Gate] = defaultdict(Gate)
+seen: dict[str, list[Any]] = defaultdict(list)
+
+
+def write(text: str, once: str | None = None) -> None:
+    get_current_request().dbsession.add(Line(text=text, once=once))
+
+
+# --- tasks that several files use ----------------------------------------------------------------------
+
+
+@shared_task
+def add(x: int, y: int) -> int:
+    return x + y
+
+
+@shared_task
+def note(text: str) -> None:
+    write(text)
+
+
+@shared_task
+def waits_at(gate: str) -> str:
+    write(f"at {gate}")
+    gates[gate].pass_through()
+    return "done"
+
+
+def describe(shop: Shop, task_id: str) -> Any:
+    """What the server says of a task's workflow."""
+
+    async def ask(client: Any) -> Any:
+        return await client.get_workflow_handle(task_id).describe()
+
+    return shop.app.connection.call(ask, 20)
+
+
+def events(shop: Shop, task_id: str) -> list[Any]:
+    """The task's history."""
+
+    async def ask(client: Any) -> Any:
+        return (await client.get_workflow_handle(task_id).fetch_history()).events
+
+    return list(shop.app.connection.call(ask, 20))
+
+
+def event_names(shop: Shop, task_id: str) -> list[str]:
+    return [EventType.Name(event.event_type).removeprefix("EVENT_TYPE_") for event in events(shop, task_id)]
+
+
+@shared_task
+def waits_for_file(started: str, go: str) -> int:
+    """The same for a worker in a process of its own: a file says that it began, another that it may end."""
+    write("waited")
+    with open(started, "a") as file:
+        file.write("x")
+    while not os.path.exists(go):
+        time.sleep(0.01)
+    return os.getpid()
+
+
+@shared_task(acks_late=False)
+def waits_for_file_at_most_once(started: str, go: str) -> int:
+    return waits_for_file(started, go)

@@ -1,0 +1,251 @@
+"""Tasks that ask to run again."""
+
+from __future__ import annotations
+
+import datetime
+import threading
+from typing import Any
+
+import pytest
+
+from pyramid_temporal_compat import shared_task
+from pyramid_temporal_compat.exceptions import MaxRetriesExceededError, NotSerializable, PayloadTooLarge, Retry
+from tests.parts import wait_until
+from tests.worker.shop import Shop, WorkerThread, describe, event_names, gates, seen, write
+
+PATIENCE = 20
+
+
+@shared_task(bind=True, max_retries=3)
+def succeeds_at(self: Any, run: int, countdown: float = 0, **options: Any) -> list[int]:
+    write(f"run {self.request.retries}")
+    seen["retries"].append(self.request.retries)
+    if self.request.retries < run:
+        raise self.retry(exc=LookupError(f"run {self.request.retries}"), countdown=countdown, **options)
+    return seen["retries"]
+
+
+def test_the_same_arguments_are_retried_by_the_activity_alone(shop: Shop) -> None:
+    result = succeeds_at.delay(3)
+    assert result.get(timeout=PATIENCE) == [0, 1, 2, 3]
+    assert shop.lines() == ["run 3"]
+    # The server writes a start only once the attempts are over: the history is as long as that of no retry.
+    assert len(event_names(shop, result.id)) == 11
+
+
+def test_more_retries_than_max_retries_raise_the_error_itself(shop: Shop) -> None:
+    with pytest.raises(LookupError, match="run 3"):
+        succeeds_at.delay(9).get(timeout=PATIENCE)
+    assert seen["retries"] == [0, 1, 2, 3]
+    assert shop.lines() == []
+
+
+@shared_task(bind=True, max_retries=1)
+def retries_for_no_error(self: Any) -> None:
+    raise self.retry(countdown=0)
+
+
+def test_more_retries_than_max_retries_with_no_error_say_so(shop: Shop) -> None:
+    with pytest.raises(MaxRetriesExceededError, match="retries_for_no_error"):
+        retries_for_no_error.delay().get(timeout=PATIENCE)
+
+
+@shared_task(bind=True, max_retries=None)
+def changes_what_it_runs(self: Any, step: int, queue: str | None = None) -> list[Any]:
+    seen["steps"].append((step, self.request.retries, self.request.delivery_info["routing_key"]))
+    if step == 1:
+        raise self.retry(args=(2,), kwargs={"queue": queue}, countdown=0)
+    if step == 2:
+        raise self.retry(args=(3,), kwargs={}, queue=queue, countdown=0)
+    if step == 3 and self.request.retries == 2:
+        raise self.retry(countdown=0)  # the same again
+    return [list(entry) for entry in seen["steps"]]
+
+
+def test_changed_arguments_and_queue_run_anew_and_retries_count_over_both_kinds(shop: Shop) -> None:
+    other = f"{shop.queue}-other"
+    with WorkerThread(shop.app, other):
+        result = changes_what_it_runs.delay(1, queue=other)
+        assert result.get(timeout=PATIENCE) == [
+            [1, 0, shop.queue],
+            [2, 1, shop.queue],
+            [3, 2, other],
+            [3, 3, other],
+        ]
+    names = event_names(shop, result.id)
+    assert names.count("ACTIVITY_TASK_SCHEDULED") == 3
+    assert describe(shop, result.id).workflow_type == changes_what_it_runs.name
+
+
+@shared_task(bind=True, max_retries=None)
+def changes_headers(self: Any) -> Any:
+    if self.request.retries == 0:
+        raise self.retry(headers={"colour": "red"}, countdown=0)
+    return self.request.headers
+
+
+def test_changed_headers_arrive(shop: Shop) -> None:
+    assert changes_headers.delay().get(timeout=PATIENCE) == {"colour": "red"}
+
+
+@shared_task(bind=True)
+def retries_with(self: Any, what: str) -> str:
+    if self.request.retries:
+        return what
+    if what == "object":
+        raise self.retry(args=(threading.Lock(),), countdown=0)
+    if what == "too much":
+        raise self.retry(args=("x" * 1_700_000,), countdown=0)
+    if what == "just enough":
+        raise self.retry(args=("x" * 1_500_000,), countdown=0)
+    if what == "option":
+        raise self.retry(no_such_option=1, countdown=0)
+    raise self.retry(queue="", countdown=0)
+
+
+@pytest.mark.parametrize(
+    ("what", "error"),
+    [
+        ("object", NotSerializable),
+        ("too much", PayloadTooLarge),
+        ("option", ValueError),
+        ("queue", ValueError),
+    ],
+)
+def test_a_retry_that_cant_be_sent_fails_the_task(shop: Shop, what: str, error: type[Exception]) -> None:
+    result = retries_with.delay(what)
+    with pytest.raises(error):
+        result.get(timeout=PATIENCE)
+    assert event_names(shop, result.id).count("ACTIVITY_TASK_STARTED") == 1
+
+
+def test_large_changed_arguments_travel(shop: Shop) -> None:
+    assert retries_with.delay("just enough").get(timeout=PATIENCE) == "x" * 1_500_000
+
+
+@shared_task(
+    bind=True,
+    autoretry_for=(LookupError,),
+    dont_autoretry_for=(IndexError,),
+    retry_kwargs={"countdown": 0},
+    max_retries=2,
+)
+def retried_by_itself(self: Any, error: str) -> None:
+    seen["auto"].append(self.request.retries)
+    raise {"key": KeyError, "index": IndexError, "value": ValueError}[error](error)
+
+
+def test_autoretry_retries_what_it_names_and_nothing_else(shop: Shop) -> None:
+    with pytest.raises(KeyError):
+        retried_by_itself.delay("key").get(timeout=PATIENCE)
+    assert seen.pop("auto") == [0, 1, 2]
+    for error, name in ((IndexError, "index"), (ValueError, "value")):
+        with pytest.raises(error):
+            retried_by_itself.delay(name).get(timeout=PATIENCE)
+        assert seen.pop("auto") == [0]
+
+
+@shared_task(bind=True, max_retries=5)
+def waits_for_its_retry(self: Any) -> str:
+    if self.request.retries == 0:
+        raise self.retry(exc=LookupError("not yet"), countdown=60)
+    return "done"
+
+
+def test_between_two_runs_the_state_is_retry_with_its_error(shop: Shop) -> None:
+    result = waits_for_its_retry.delay()
+    wait_until(lambda: result.state == "RETRY")
+    assert (result.ready(), result.retries) == (False, 1)
+    assert isinstance(result.result, Retry)
+    assert "not yet" in str(result.result)
+    result.revoke()
+    wait_until(lambda: describe(shop, result.id).status.name == "CANCELED")
+    assert result.state == "REVOKED"
+
+
+@shared_task(bind=True)
+def waits_for_its_changed_retry(self: Any, step: int = 0) -> str:
+    raise self.retry(args=(step + 1,), countdown=60)
+
+
+def test_between_two_different_runs_the_state_is_retry_too(shop: Shop) -> None:
+    result = waits_for_its_changed_retry.delay()
+    wait_until(lambda: result.state == "RETRY")
+    result.revoke()
+    wait_until(lambda: describe(shop, result.id).status.name == "CANCELED")
+    assert result.state == "REVOKED"
+
+
+@shared_task(bind=True, max_retries=None)
+def reports_then_retries(self: Any, runs: int) -> int:
+    frame = self.request
+    frame.report(_progress(self.request.retries))
+    if self.request.retries < runs:
+        raise self.retry(countdown=0.01)
+    return int(self.request.retries)
+
+
+def _progress(number: int) -> Any:
+    from pyramid_temporal_compat.worker.outcome import Progress
+
+    return Progress("PROGRESS", {"at": number})
+
+
+def test_retries_in_quick_succession_are_all_counted(shop: Shop) -> None:
+    """Heartbeats are throttled to one a second; the count travels in them all the same."""
+    assert reports_then_retries.delay(8).get(timeout=PATIENCE) == 8
+
+
+def test_eta_of_a_retry_is_a_moment(shop: Shop) -> None:
+    result = retries_at_a_moment.delay()
+    assert result.get(timeout=PATIENCE) == 1
+
+
+@shared_task(bind=True)
+def retries_at_a_moment(self: Any) -> int:
+    if self.request.retries == 0:
+        raise self.retry(eta=datetime.datetime.now(datetime.timezone.utc) + datetime.timedelta(seconds=0.1))
+    return int(self.request.retries)
+
+
+@shared_task(bind=True, acks_late=False)
+def at_most_once_and_retried(self: Any, runs: int) -> int:
+    if self.request.retries < runs:
+        raise self.retry(countdown=0)
+    return int(self.request.retries)
+
+
+def test_at_most_once_tasks_retry_when_they_ask_to(shop: Shop) -> None:
+    assert at_most_once_and_retried.delay(2).get(timeout=PATIENCE) == 2
+
+
+@shared_task(bind=True)
+def asks_without_raising(self: Any) -> str:
+    write("gone" if self.request.retries == 0 else "kept")
+    if self.request.retries == 0:
+        self.retry(countdown=0, throw=False)
+    return "returned"
+
+
+def test_a_retry_that_is_not_raised_is_one_once_the_function_returns(shop: Shop) -> None:
+    assert asks_without_raising.delay().get(timeout=PATIENCE) == "returned"
+    assert shop.lines() == ["kept"]
+
+
+@shared_task(bind=True)
+def revoked_while_it_runs_and_retries(self: Any, changes: dict[str, Any]) -> str:
+    seen["runs"].append(self.request.retries)
+    gates["retrying"].pass_through()
+    raise self.retry(countdown=0, **changes)
+
+
+@pytest.mark.parametrize("changes", [{}, {"headers": {"anew": True}}])
+def test_a_task_revoked_while_it_runs_is_not_retried(shop: Shop, changes: dict[str, Any]) -> None:
+    result = revoked_while_it_runs_and_retries.delay(changes)
+    gates["retrying"].reached()
+    result.revoke()
+    wait_until(lambda: "WORKFLOW_EXECUTION_CANCEL_REQUESTED" in event_names(shop, result.id))
+    gates["retrying"].open()
+    wait_until(result.ready)
+    assert result.state == "REVOKED"
+    assert seen["runs"] == [0]
