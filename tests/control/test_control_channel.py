@@ -370,9 +370,11 @@ WORKER = """
 
 
 @pytest.mark.timeout(60)
-def test_a_worker_that_died_is_waited_for_once(app: Celery, start: Start, temporal_address: str, queue: str) -> None:
+@pytest.mark.parametrize("other_server", [[]], indirect=True)  # other tests would wait for the dead worker too
+def test_a_worker_that_died_is_waited_for_once(other_server: str, app: Celery, start: Start, queue: str) -> None:
+    app.conf.ptemporal_address = other_server
     name = f"dead-{uuid.uuid4().hex[:6]}@test"
-    command = [sys.executable, "-c", textwrap.dedent(WORKER), temporal_address, queue, name]
+    command = [sys.executable, "-c", textwrap.dedent(WORKER), other_server, queue, name]
     alive = start("alive")
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
         assert process.stdout is not None
@@ -399,4 +401,4 @@ def test_a_worker_learns_what_others_have_revoked(app: Celery, start: Start, tem
             inspect = app.control.inspect([name])
             wait_until(lambda: (inspect.revoked() or {}).get(name) == ["never-sent"])
         finally:
-            process.kill()
+            process.terminate()
