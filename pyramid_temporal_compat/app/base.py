@@ -19,6 +19,7 @@ from .. import result_sets, signals
 from ..calling import make_message
 from ..celery_names.bugreport import bugreport
 from ..context import current_frame, worker_frame
+from ..control import Control
 from ..exceptions import AlwaysEagerIgnored, ImproperlyConfigured
 from ..log import Logging
 from ..payload.codecs import Encryption, parse_keys
@@ -231,6 +232,11 @@ class Celery:
 
         signals.import_modules.connect(discover, sender=self, weak=False)
         return None
+
+    @functools.cached_property
+    def control(self) -> Control:
+        """Orders and questions to running workers: `app.control.revoke(…)`, `app.control.inspect().active()`."""
+        return Control(self)
 
     @functools.cached_property
     def log(self) -> Logging:

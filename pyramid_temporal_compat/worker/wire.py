@@ -22,6 +22,8 @@ REVOKED = "TaskRevokedError"
 WORKER_LOST = "WorkerLostError"
 WORKER_SHUTDOWN = "WorkerShutdown"
 REJECTED = "Reject"
+RATE_LIMITED = "RateLimited"
+"""The task's turn is later: the server holds it until then."""
 
 ABORT = "ptemporal.abort"
 """The signal that asks an abortable task to stop."""

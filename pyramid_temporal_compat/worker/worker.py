@@ -8,7 +8,7 @@ import logging
 import os
 import signal
 import socket
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
@@ -20,6 +20,7 @@ from temporalio.worker import FixedSizeSlotSupplier, WorkerTuner
 from temporalio.worker import Worker as TemporalWorker
 
 from ..calling import LONGEST_ID
+from ..control.receiver import Receiver
 from ..dispatch.client import connect
 from ..exceptions import ImproperlyConfigured, OperationalError
 from ..payload.converter import data_converter
@@ -77,9 +78,12 @@ class Worker:
         self._native = list(workflows), list(activities)
         # For native activities that are not `async def`; it starts no thread before one runs.
         self._threads = ThreadPoolExecutor(self.concurrency, "activity")
-        self._slots = Slots(self.concurrency)
+        self.slots = Slots(self.concurrency)
         self._stop = asyncio.Event()
-        self._tasks = TaskActivity(app, self.pool, self.hostname)
+        self._client: Client | None = None
+        self._serving: dict[str, TemporalWorker] = {}
+        self._runs: list[asyncio.Future[None]] = []
+        self.tasks = TaskActivity(app, self.pool, self.hostname)
         self.on_ready: Callable[[], None] = lambda: None
 
     def run(self) -> None:
@@ -97,30 +101,84 @@ class Worker:
     async def serve(self) -> None:
         """Run on the current event loop until `stop` is called; the pool has been started."""
         await self.pool.ready()
-        client = await connected(self.app, self.hostname)
-        workers = [self._temporal_worker(client, queue) for queue in self.queues]
-        serving = [asyncio.ensure_future(worker.run()) for worker in workers]
-        self.on_ready()
-        log.info("%s ready.", self.hostname)
-        stopping = asyncio.ensure_future(self._stop.wait())
-        _done, _ = await asyncio.wait([*serving, stopping], return_when=asyncio.FIRST_COMPLETED)
-        self.stop()
-        running = set(self._tasks.running)
-        ended: asyncio.Future[Any] = asyncio.gather(*(worker.shutdown() for worker in workers), *serving)
-        killed: asyncio.Future[Any] = asyncio.ensure_future(self._tasks.stop_now.wait())
-        await asyncio.wait([ended, killed], return_when=asyncio.FIRST_COMPLETED)
-        if killed.done() and not ended.done():
-            await asyncio.wait([ended], timeout=LAST_WORDS)
-        killed.cancel()
-        stopping.cancel()
-        if running and ended.done():
-            await self._conclude(running)
+        self._client = await connected(self.app, self.hostname)
+        for queue in self.queues:
+            self._serve(queue)
+        async with self._control():
+            self.on_ready()
+            log.info("%s ready.", self.hostname)
+            await self._stop.wait()
+            running = set(self.tasks.running)
+            ended: asyncio.Future[Any] = asyncio.gather(
+                *(worker.shutdown() for worker in self._serving.values()), *self._runs
+            )
+            killed: asyncio.Future[Any] = asyncio.ensure_future(self.tasks.stop_now.wait())
+            await asyncio.wait([ended, killed], return_when=asyncio.FIRST_COMPLETED)
+            if killed.done() and not ended.done():
+                await asyncio.wait([ended], timeout=LAST_WORDS)
+            killed.cancel()
+            if running and ended.done():
+                await self._conclude(running, self.queues)
         self._threads.shutdown(wait=False)
         if ended.done():
             ended.result()
             await self.pool.stop()
 
-    async def _conclude(self, task_ids: set[str]) -> None:
+    @contextlib.asynccontextmanager
+    async def _control(self) -> AsyncIterator[None]:
+        """Answer control calls until the end of the block: the tasks that run on after `stop` can still be seen."""
+        if not self.app.conf.worker_enable_remote_control:
+            yield
+            return
+        async with Receiver(self, self.client).open():
+            yield
+
+    @property
+    def client(self) -> Client:
+        if self._client is None:
+            raise OperationalError(f"{self.hostname} has no connection to Temporal before it runs")
+        return self._client
+
+    def serve_queue(self, queue: str) -> None:
+        """Take tasks from one more queue."""
+        if queue in self._serving or self._stop.is_set():
+            return
+        self._serve(queue)
+        self.queues.append(queue)
+        log.info("Consuming from %s", queue)
+
+    def drop_queue(self, queue: str) -> None:
+        """Take no more tasks from a queue; those that run go on running."""
+        worker = self._serving.pop(queue, None)
+        if worker is not None:
+            self.queues.remove(queue)
+            self._runs.append(asyncio.ensure_future(self._drop(worker, queue)))
+            log.info("No longer consuming from %s", queue)
+
+    async def _drop(self, worker: TemporalWorker, queue: str) -> None:
+        running = {taken.job.message.id for taken in self.tasks.running.values() if taken.job.message.queue == queue}
+        await worker.shutdown()
+        if running:
+            await self._conclude(running, [queue])
+
+    def resize(self, concurrency: int) -> None:
+        """Run so many tasks at a time from now on."""
+        self.pool.resize(concurrency)
+        self.slots.resize(self.slots.size + concurrency - self.concurrency)
+        self.concurrency = concurrency
+
+    def _serve(self, queue: str) -> None:
+        worker = self._serving[queue] = self._temporal_worker(self.client, queue)
+        run = asyncio.ensure_future(worker.run())
+        self._runs.append(run)
+
+        def ended(run: asyncio.Future[None]) -> None:
+            if self._serving.get(queue) is worker:
+                self.stop()  # not told to: the server refused it, say. `serve` raises what it raised.
+
+        run.add_done_callback(ended)
+
+    async def _conclude(self, task_ids: set[str], queues: Sequence[str]) -> None:
         """Carry the workflows of the last tasks to their end: no other worker need be there to do it.
 
         A stopping worker takes no workflow tasks, so what its last tasks returned would be seen by nobody until
@@ -129,7 +187,7 @@ class Worker:
         with contextlib.suppress(OperationalError, RPCError, asyncio.TimeoutError):
             client = await connected(self.app, self.hostname)
             async with contextlib.AsyncExitStack() as stack:
-                for queue in self.queues:
+                for queue in queues:
                     last = TemporalWorker(client, task_queue=queue, workflows=[TaskWorkflow], identity=self.hostname)
                     await stack.enter_async_context(last)
                 waits = (no_workflow_task(client, task_id) for task_id in task_ids)
@@ -142,7 +200,7 @@ class Worker:
     def stop_now(self) -> None:
         """End at once: the running tasks are given back, and run again elsewhere."""
         self._stop.set()
-        self._tasks.stop_now.set()
+        self.tasks.stop_now.set()
 
     def _temporal_worker(self, client: Client, queue: str) -> TemporalWorker:
         workflows, activities = self._native
@@ -150,11 +208,11 @@ class Worker:
             client,
             task_queue=queue,
             workflows=[TaskWorkflow, *workflows],
-            activities=[self._tasks.run, *activities],
+            activities=[self.tasks.run, *activities],
             activity_executor=self._threads,
             tuner=WorkerTuner.create_composite(
                 workflow_supplier=FixedSizeSlotSupplier(WORKFLOW_TASKS),
-                activity_supplier=self._slots,
+                activity_supplier=self.slots,
                 local_activity_supplier=FixedSizeSlotSupplier(WORKFLOW_TASKS),
                 nexus_supplier=FixedSizeSlotSupplier(1),
             ),
@@ -176,7 +234,7 @@ class Worker:
                 log.warning("%s again: ending at once; what runs is given back and runs again elsewhere", name)
                 self.stop_now()
             else:
-                running = len(self._tasks.running)
+                running = len(self.tasks.running)
                 log.warning("%s: no new tasks; ending when the %d running have (again: at once)", name, running)
                 self.stop()
 
