@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any, NoReturn
 
-from .. import settings
+from .. import control, settings
 from ..exceptions import CeleryError
 
 
@@ -155,7 +155,7 @@ def unsupported() -> dict[str, str]:
     A key is a dotted name; one that ends in `.*` means all that is below. Settings are called `conf.<setting>`.
     """
     modules = {f"{module}.*": sentence for module, sentence in (MODULES | CLOSED).items()}
-    return {**NAMES, **modules, **settings.unsupported()}
+    return {**NAMES, **modules, **control.UNSUPPORTED, **settings.unsupported()}
 
 
 def is_module(name: str) -> bool:

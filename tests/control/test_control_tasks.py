@@ -200,7 +200,7 @@ def test_a_rate_limit_holds_tasks_back_and_lets_others_pass(app: Celery, start: 
 
     assert add.delay(1, 2).get(timeout=10) == 3  # the two places of the pool are not taken by those that wait
     assert {result.state for result in waiting} == {states.PENDING}
-    assert app.control.inspect().registered() == {worker.hostname: ["shop.add", "shop.limited [rate_limit=1/h]"]}
+    assert "shop.limited [rate_limit=1/h]" in app.control.inspect().registered()[worker.hostname]
 
 
 def test_tasks_that_were_held_back_run_in_their_turn(app: Celery, start: Start) -> None:
