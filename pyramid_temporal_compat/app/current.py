@@ -40,6 +40,15 @@ def set_default_app(app: Celery | None) -> None:
     _process.app = app
 
 
+def chosen() -> tuple[Celery | None, Celery | None]:
+    """What this thread and this process have chosen, for `choose` to restore."""
+    return _thread.app, _process.app
+
+
+def choose(before: tuple[Celery | None, Celery | None]) -> None:
+    _thread.app, _process.app = before
+
+
 def latest_app() -> Celery | None:
     """The app that the application made last, if it made one."""
     return _thread.app or _process.app

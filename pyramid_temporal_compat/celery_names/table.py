@@ -148,6 +148,12 @@ MODULES: dict[str, Names] = {
         depends_on_current_app pytest_configure use_celery_app_trap
         """,
     ),
+    "celery.contrib.testing.app": at(
+        ".testing.celery_app", "DEFAULT_TEST_CONFIG TestApp Trap UnitLogging set_trap setup_default_app"
+    ),
+    "celery.contrib.testing.manager": at(".testing.manager", "Manager ManagerMixin Sentinel"),
+    "celery.contrib.testing.mocks": at(".testing.mocks", "ContextMock"),
+    "celery.contrib.testing.tasks": at(".testing.tasks", "ping"),
     "celery.contrib.testing.worker": {
         **at(".app", "Celery"),
         **at(".signals", "Signal"),

@@ -87,6 +87,14 @@ class ConnectFailed(OperationalError):
         self.transient = transient
 
 
+class Loop(asyncio.SelectorEventLoop):
+    """Our threads' event loop. Not the application's choice of loop: what we know of the way it ends holds for this."""
+
+    def time(self, clock: Callable[[], float] = time.monotonic) -> float:
+        # Bound here, once: a test that freezes `time.monotonic` must not stop our timers and heartbeats.
+        return clock()
+
+
 class Connection:
     """One process's way to the server. Every thread may use it, save the loop's own."""
 
@@ -165,8 +173,7 @@ class Connection:
 
     def _running_loop(self) -> asyncio.AbstractEventLoop:
         if self._loop is None:
-            # Not the application's choice of loop: what we know of the way it ends holds for this one.
-            loop = asyncio.SelectorEventLoop()
+            loop = Loop()
             self._thread = threading.Thread(target=_run, args=(loop,), name="ptemporal-dispatch", daemon=True)
             self._thread.start()
             self._loop = loop

@@ -1,0 +1,1 @@
+"""For the tests of applications: the parts behind the fixtures of `pytest_ptemporal`."""

@@ -1,0 +1,195 @@
+"""A worker on a thread of the test's process; Celery's `celery.contrib.testing.worker`."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import threading
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+from ..app import Celery
+from ..dispatch.client import Loop
+from ..nodenames import anon_nodename
+from ..result import allow_join_result
+from ..signals import Signal
+from ..worker.worker import Worker
+from .tasks import ping
+
+WORKER_LOGLEVEL: str | int = os.environ.get("WORKER_LOGLEVEL", "error")
+
+test_worker_starting = Signal(name="test_worker_starting")
+test_worker_started = Signal({"worker", "consumer"}, name="test_worker_started")
+test_worker_stopped = Signal({"worker"}, name="test_worker_stopped")
+for _signal in (test_worker_starting, test_worker_started, test_worker_stopped):
+    _signal.__test__ = False  # type: ignore[attr-defined]  # for pytest, which takes them for tests by their names
+
+STARTS_WITHIN = 30.0
+"""Seconds for a worker to find its server."""
+
+IN_ONE_PROCESS = {"prefork": "threads", "processes": "threads", "celery.concurrency.prefork:TaskPool": "threads"}
+"""The pools that can't be had on a thread, and what runs in their place: a process with threads can't be forked."""
+
+WITHOUT_EFFECT = frozenset(
+    ["autoscale", "disable_prefetch", "enable_remote_debug", "heartbeat_interval", "max_memory_per_child", "max_tasks_per_child", "optimization", "pidfile", "pool_cls", "pool_putlocks", "pool_restarts", "prefetch_multiplier", "purge", "ready_callback", "redirect_stdouts", "redirect_stdouts_level", "schedule_filename", "scheduler", "send_events", "statedb", "task_events", "uid", "gid", "umask", "without_gossip", "without_heartbeat", "without_mingle"]
+)
+"""Arguments of Celery's worker that concern its broker, or child processes that a worker on a thread has not."""
+
+
+class TestWorkController(Worker):
+    """A worker that is started on a thread, and can be waited for."""
+
+    __test__ = False
+
+    def __init__(
+        self,
+        app: Celery,
+        concurrency: int | None = None,
+        hostname: str | None = None,
+        pool: str = "solo",
+        queues: str | Sequence[str] | None = None,
+        exclude_queues: str | Sequence[str] | None = None,
+        loglevel: Any = None,
+        logfile: Any = None,
+        **options: Any,
+    ) -> None:
+        unknown = sorted(options.keys() - WITHOUT_EFFECT)
+        if unknown:
+            raise TypeError(
+                f"a worker in a test takes no {unknown[0]}={options[unknown[0]]!r}; it takes concurrency, hostname, "
+                "pool, queues, exclude_queues"
+            )
+        declared = [str(getattr(queue, "name", queue)) for queue in app.conf.task_queues or ()]
+        served = _names(queues) or declared or [app.conf.task_default_queue]
+        super().__init__(
+            app,
+            queues=[queue for queue in served if queue not in _names(exclude_queues)],
+            concurrency=concurrency or 1,
+            pool=IN_ONE_PROCESS.get(pool, pool),
+            hostname=hostname or anon_nodename(),
+            graceful_timeout=0.0,
+        )
+        self.loglevel, self.logfile = loglevel, logfile
+        self.error: BaseException | None = None
+        """Why the worker's thread ended, if not because it was told to."""
+        self._on_started = threading.Event()
+        self._thread_loop: asyncio.AbstractEventLoop | None = None
+        self.on_ready = lambda: self.on_consumer_ready(self)
+
+    def start(self) -> None:
+        """Run in this thread until `stop` is called."""
+        # The loop's clock is real even where a test has frozen the time: heartbeats must go on.
+        loop = self._thread_loop = Loop()
+        asyncio.set_event_loop(loop)
+        try:
+            loop.run_until_complete(self._serve_pool())
+        except BaseException as error:
+            self.error = error
+        finally:
+            self._on_started.set()
+            loop.run_until_complete(loop.shutdown_asyncgens())
+            asyncio.set_event_loop(None)
+            loop.close()
+
+    async def _serve_pool(self) -> None:
+        self.pool.start()
+        try:
+            await self.serve()
+        finally:
+            self.pool.kill()
+
+    def on_consumer_ready(self, consumer: Any) -> None:
+        """Called on the worker's thread when it takes tasks."""
+        self._on_started.set()
+        test_worker_started.send(sender=self.app, worker=self, consumer=consumer)
+
+    def ensure_started(self) -> None:
+        """Wait until it takes tasks; raises why it can't."""
+        if not self._on_started.wait(STARTS_WITHIN):
+            raise RuntimeError(f"the worker {self.hostname} was not ready within {STARTS_WITHIN:g} s")
+        if self.error is not None:
+            raise self.error
+
+    def stop(self) -> None:
+        """Take no new tasks, and end when the running ones have. May be called from every thread."""
+        self._tell(super().stop)
+
+    def terminate(self) -> None:
+        """End at once."""
+        self._tell(self.stop_now)
+
+    def _tell(self, function: Any) -> None:
+        loop = self._thread_loop
+        if loop is not None and not loop.is_closed():
+            loop.call_soon_threadsafe(function)
+
+
+@contextmanager
+def start_worker(
+    app: Celery,
+    concurrency: int = 1,
+    pool: str = "solo",
+    loglevel: str | int = WORKER_LOGLEVEL,
+    logfile: str | None = None,
+    perform_ping_check: bool = True,
+    ping_task_timeout: float = 10.0,
+    shutdown_timeout: float = 10.0,
+    WorkController: Any = TestWorkController,
+    **options: Any,
+) -> Iterator[Any]:
+    """While this lasts, a worker runs the tasks of `app`, which is made the current app."""
+    test_worker_starting.send(sender=app)
+    worker = None
+    try:
+        setup_app_for_worker(app, loglevel, logfile)
+        worker = WorkController(
+            app=app, concurrency=concurrency, pool=pool, loglevel=loglevel, logfile=logfile, **options
+        )
+        thread = threading.Thread(target=worker.start, name=worker.hostname, daemon=True)
+        thread.start()
+        try:
+            worker.ensure_started()
+            if perform_ping_check:
+                _check(app, worker, ping_task_timeout)
+            yield worker
+        finally:
+            _end(worker, thread, shutdown_timeout)
+        if worker.error is not None:
+            raise worker.error
+    finally:
+        test_worker_stopped.send(sender=app, worker=worker)
+
+
+def _check(app: Celery, worker: Any, timeout: float) -> None:
+    with allow_join_result():
+        answer = app.tasks[ping.name].apply_async(queue=worker.queues[0]).get(timeout=timeout)
+    if answer != "pong":
+        raise RuntimeError(f"the worker {worker.hostname} answered {answer!r} to its first task, not 'pong'")
+
+
+def _end(worker: Any, thread: threading.Thread, timeout: float) -> None:
+    worker.stop()
+    thread.join(timeout)
+    if not thread.is_alive():
+        return
+    running = ", ".join(sorted(f"{taken.job.message.task}[{id}]" for id, taken in worker.tasks.running.items()))
+    worker.terminate()
+    raise RuntimeError(
+        f"the worker {worker.hostname} did not end within {timeout:g} s; it runs {running or 'no task'}; "
+        "raise shutdown_timeout if its tasks take longer"
+    )
+
+
+def setup_app_for_worker(app: Celery, loglevel: str | int, logfile: str | None) -> None:
+    """What a worker needs of its app: finalized, current, and with its logging set up, unless the test has its own."""
+    app.finalize()
+    app.set_current()
+    app.set_default()
+    app.log.setup(loglevel=loglevel, logfile=logfile)
+
+
+def _names(queues: str | Sequence[str] | None) -> list[str]:
+    if isinstance(queues, str):
+        queues = queues.split(",")
+    return [name.strip() for name in queues or () if name.strip()]
