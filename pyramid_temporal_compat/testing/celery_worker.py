@@ -32,7 +32,35 @@ IN_ONE_PROCESS = {"prefork": "threads", "processes": "threads", "celery.concurre
 """The pools that can't be had on a thread, and what runs in their place: a process with threads can't be forked."""
 
 WITHOUT_EFFECT = frozenset(
-    ["autoscale", "disable_prefetch", "enable_remote_debug", "heartbeat_interval", "max_memory_per_child", "max_tasks_per_child", "optimization", "pidfile", "pool_cls", "pool_putlocks", "pool_restarts", "prefetch_multiplier", "purge", "ready_callback", "redirect_stdouts", "redirect_stdouts_level", "schedule_filename", "scheduler", "send_events", "statedb", "task_events", "uid", "gid", "umask", "without_gossip", "without_heartbeat", "without_mingle"]
+    (
+        "autoscale",
+        "disable_prefetch",
+        "enable_remote_debug",
+        "heartbeat_interval",
+        "max_memory_per_child",
+        "max_tasks_per_child",
+        "optimization",
+        "pidfile",
+        "pool_cls",
+        "pool_putlocks",
+        "pool_restarts",
+        "prefetch_multiplier",
+        "purge",
+        "ready_callback",
+        "redirect_stdouts",
+        "redirect_stdouts_level",
+        "schedule_filename",
+        "scheduler",
+        "send_events",
+        "statedb",
+        "task_events",
+        "uid",
+        "gid",
+        "umask",
+        "without_gossip",
+        "without_heartbeat",
+        "without_mingle",
+    )
 )
 """Arguments of Celery's worker that concern its broker, or child processes that a worker on a thread has not."""
 

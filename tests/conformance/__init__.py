@@ -1,0 +1,1 @@
+"""Celery's own integration suite, run against this package: `make conformance`."""

@@ -1,0 +1,56 @@
+"""Loaded by the suite's pytest before anything of the suite: what the suite takes for Celery is this package."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from pyramid_temporal_compat import install_as_celery
+
+install_as_celery()
+
+from tests.conformance import canvas  # noqa: E402  # it puts names into what is Celery only now
+
+canvas.install()
+
+LONGEST = 60
+"""Seconds for one test: the suite's own 300 are for a slower broker, and a listed test may wait for what never comes."""
+
+_reports = Path(os.environ["CONFORMANCE_REPORTS"])
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    # No reruns: a test that passes the second time does not pass.
+    config.addinivalue_line("markers", "flaky(**options): the suite's, for pytest-rerunfailures; here without effect")
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    for item in items:
+        item.add_marker(pytest.mark.timeout(LONGEST), append=False)
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(item: pytest.Item) -> Iterator[None]:
+    report: Any = yield
+    outcome = report.outcome
+    if hasattr(report, "wasxfail"):
+        outcome = "passed" if outcome == "passed" else "xfailed"
+    with _reports.open("a") as file:
+        reason = report.longrepr[2] if report.skipped and isinstance(report.longrepr, tuple) else ""
+        file.write(json.dumps({"id": item.nodeid, "when": report.when, "outcome": outcome, "reason": reason}) + "\n")
+    return report
+
+
+@pytest.fixture(scope="session")
+def ptemporal_server() -> Any:
+    """The server that `run.py` has started, also for the processes that the suite starts."""
+
+    class Server:
+        address = os.environ["TEMPORAL_ADDRESS"]
+
+    return Server
