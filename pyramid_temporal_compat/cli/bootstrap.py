@@ -6,6 +6,7 @@ import contextlib
 import logging
 import os
 import sys
+import traceback
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -13,7 +14,7 @@ import click
 from pyramid.scripts.common import get_config_loader
 
 from ..app import Celery
-from ..exceptions import CeleryError, OperationalError
+from ..exceptions import CeleryError, ImproperlyConfigured, OperationalError
 from ..worker.discovery import app_of
 
 LOG_FORMAT = "[%(asctime)s: %(levelname)s/%(threadName)s] %(message)s"
@@ -45,24 +46,36 @@ def failing_in_one_line() -> Iterator[None]:
     """What a user can mend is told in one line, and the exit code says whose turn it is."""
     try:
         yield
-    except click.ClickException:
-        raise
     except OperationalError as error:
         _fail(str(error), EXIT_FAILED)
     except CeleryError as error:
         _fail(str(error), EXIT_USAGE)
+
+
+@contextlib.contextmanager
+def loading(config: str, *, debug: bool) -> Iterator[None]:
+    """While the application's own code runs: whatever it raises is the user's to mend."""
+    try:
+        yield
+    except (click.ClickException, CeleryError):
+        raise
     except Exception as error:
-        if not _is_configuration(error):
-            raise
-        logging.getLogger(__name__).debug("the application did not start", exc_info=True)
-        _fail(" ".join(f"{type(error).__name__}: {error}".split()), EXIT_USAGE)
-
-
-def _is_configuration(error: Exception) -> bool:
-    """Whether the ini, or what it names, is at fault: then nobody needs our traceback."""
-    return isinstance(error, (LookupError, ImportError, OSError, ValueError))
+        if debug:
+            traceback.print_exception(error)
+        text = " ".join(f"{type(error).__name__}: {error}".split())
+        where = traceback.extract_tb(error.__traceback__)[-1]
+        raise ImproperlyConfigured(
+            f"{config} can't be loaded: {text} ({where.filename}:{where.lineno}; -l debug shows the way there)"
+        ) from None
 
 
 def _fail(message: str, code: int) -> None:
     click.echo(f"ptemporal-compat: {message}", err=True)
+    if code == EXIT_FAILED:
+        # A connection that was given up still has a thread of the client library's at work; it panics, or hangs
+        # for ever, when it comes back to an interpreter that is ending (seen with a server that does not answer).
+        logging.shutdown()
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(code)
     sys.exit(code)

@@ -14,7 +14,7 @@ from ..app import Celery
 from ..settings import connection
 from ..worker.discovery import load_tasks
 from ..worker.worker import POOLS, Worker
-from .bootstrap import bootstrapped, failing_in_one_line
+from .bootstrap import bootstrapped, failing_in_one_line, loading
 
 LEVELS = ("DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL")
 
@@ -39,8 +39,9 @@ def command(
     quiet: bool,
 ) -> None:
     with failing_in_one_line():
-        app = bootstrapped(config)
-        load_tasks(app)
+        with loading(config, debug=loglevel == "DEBUG"):
+            app = bootstrapped(config)
+            load_tasks(app)
         set_level(loglevel)
         worker = Worker(
             app,

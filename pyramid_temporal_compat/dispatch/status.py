@@ -85,8 +85,8 @@ async def wait_for_end(client: Client, task_id: str, interval: float) -> Status:
     handle = _handle(client, task_id)
     while True:
         try:
-            with contextlib.suppress(WorkflowFailureError):
-                await handle.result()
+            if (revoked := await _revoked_unless_it_ends(client, handle)) is not None:
+                return revoked
             return await _ended(handle, await handle.describe())
         except RPCError as error:
             if error.status is RPCStatusCode.NOT_FOUND and not _namespace_is_missing(error):
@@ -95,6 +95,26 @@ async def wait_for_end(client: Client, task_id: str, interval: float) -> Status:
                 await asyncio.sleep(ERROR_PAUSE)
             else:
                 raise
+
+
+async def _revoked_unless_it_ends(client: Client, handle: WorkflowHandle[Any, Any]) -> Status | None:
+    """Wait for the workflow's end. A revoked task that no worker serves never gets there: its status is given."""
+    ending = asyncio.ensure_future(handle.result())
+    try:
+        await asyncio.wait([ending], timeout=LOOK_AFTER)
+        if not ending.done():
+            status = await _running(await handle.describe(), client)
+            if status.state == states.REVOKED:
+                return status
+        with contextlib.suppress(WorkflowFailureError):
+            await ending
+        return None
+    finally:
+        ending.cancel()
+
+
+LOOK_AFTER = 0.5
+"""Seconds after which a wait looks why it takes so long; most tasks have ended by then."""
 
 
 def _handle(client: Client, task_id: str) -> WorkflowHandle[Any, Any]:
@@ -109,11 +129,7 @@ async def _running(found: WorkflowExecutionDescription, client: Client) -> Statu
     name, queue = found.workflow_type, found.task_queue
     info = found.raw_description
     if not info.pending_activities:
-        # Between two runs of the activity, or before the first.
-        state = states.RETRY if found.history_length > BEFORE_FIRST_RUN else states.PENDING
-        if info.workflow_extended_info.cancel_requested:
-            state = states.REVOKED
-        return Status(state, name=name, queue=queue)
+        return _without_activity(found)
     pending = info.pending_activities[0]
     details: Mapping[str, Any] = {}
     if pending.HasField("heartbeat_details"):
@@ -131,6 +147,19 @@ async def _running(found: WorkflowExecutionDescription, client: Client) -> Statu
         error = cause.details[0] if isinstance(cause, ApplicationError) and cause.details else None
     state = states.RETRY if failure == wire.RETRY else states.PENDING
     return Status(state, error=error, name=name, queue=queue, retries=retries, worker=worker)
+
+
+def _without_activity(found: WorkflowExecutionDescription) -> Status:
+    """The status before the first run of the activity, between two, and after the last."""
+    info = found.raw_description
+    name, queue = found.workflow_type, found.task_queue
+    if found.history_length > BEFORE_FIRST_RUN and info.HasField("pending_workflow_task"):
+        # The activity has ended, and the workflow has yet to say how.
+        return Status(states.STARTED, name=name, queue=queue)
+    if info.workflow_extended_info.cancel_requested:
+        return Status(states.REVOKED, error=_error(TaskRevokedError("revoked")), name=name, queue=queue)
+    state = states.RETRY if found.history_length > BEFORE_FIRST_RUN else states.PENDING
+    return Status(state, name=name, queue=queue)
 
 
 BEFORE_FIRST_RUN = 4

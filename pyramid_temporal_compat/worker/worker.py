@@ -9,6 +9,7 @@ import os
 import signal
 import socket
 from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
@@ -18,6 +19,7 @@ from temporalio.service import RPCError, RPCStatusCode
 from temporalio.worker import FixedSizeSlotSupplier, WorkerTuner
 from temporalio.worker import Worker as TemporalWorker
 
+from ..calling import LONGEST_ID
 from ..dispatch.client import connect
 from ..exceptions import ImproperlyConfigured, OperationalError
 from ..payload.converter import data_converter
@@ -62,13 +64,15 @@ class Worker:
         activities: Sequence[Callable[..., Any]] = (),
     ) -> None:
         self.app = app
-        self.queues = list(queues or [app.conf.task_default_queue])
+        self.queues = [checked_queue(queue) for queue in queues or [app.conf.task_default_queue]]
         self.concurrency = concurrency or app.conf.worker_concurrency or os.cpu_count() or 1
         self.hostname = hostname or f"celery@{socket.gethostname()}"
         self.pool_name = pool
         self.graceful_timeout = graceful_timeout
         self.pool = make_pool(pool, Runner(app), self.concurrency)
         self._native = list(workflows), list(activities)
+        # For native activities that are not `async def`; it starts no thread before one runs.
+        self._threads = ThreadPoolExecutor(self.concurrency, "activity")
         self._slots = Slots(self.concurrency)
         self._stop = asyncio.Event()
         self._tasks = TaskActivity(app, self.pool, self.hostname)
@@ -104,6 +108,7 @@ class Worker:
             await asyncio.wait([ended], timeout=LAST_WORDS)
         killed.cancel()
         stopping.cancel()
+        self._threads.shutdown(wait=False)
         if ended.done():
             ended.result()
             await self.pool.stop()
@@ -124,6 +129,7 @@ class Worker:
             task_queue=queue,
             workflows=[TaskWorkflow, *workflows],
             activities=[self._tasks.run, *activities],
+            activity_executor=self._threads,
             tuner=WorkerTuner.create_composite(
                 workflow_supplier=FixedSizeSlotSupplier(WORKFLOW_TASKS),
                 activity_supplier=self._slots,
@@ -159,6 +165,13 @@ class Worker:
         finally:
             for name in names:
                 loop.remove_signal_handler(getattr(signal, name))
+
+
+def checked_queue(name: str) -> str:
+    # The client library would ask for such a queue again and again, and never be answered.
+    if not name.strip() or len(name.encode()) > LONGEST_ID or not name.isprintable():
+        raise ImproperlyConfigured(f"queue {name[:60]!r} can't be served; a name is 1 to {LONGEST_ID} printable bytes")
+    return name
 
 
 def make_pool(name: str, runner: Runner, size: int) -> Pool:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import threading
+import time
 import uuid
 from collections import defaultdict
 from typing import Any
@@ -225,3 +227,19 @@ def events(shop: Shop, task_id: str) -> list[Any]:
 
 def event_names(shop: Shop, task_id: str) -> list[str]:
     return [EventType.Name(event.event_type).removeprefix("EVENT_TYPE_") for event in events(shop, task_id)]
+
+
+@shared_task
+def waits_for_file(started: str, go: str) -> int:
+    """The same for a worker in a process of its own: a file says that it began, another that it may end."""
+    write("waited")
+    with open(started, "a") as file:
+        file.write("x")
+    while not os.path.exists(go):
+        time.sleep(0.01)
+    return os.getpid()
+
+
+@shared_task(acks_late=False)
+def waits_for_file_at_most_once(started: str, go: str) -> int:
+    return waits_for_file(started, go)

@@ -1,0 +1,34 @@
+"""The shop of the worker's tests, as an ini."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.cli.parts import write_ini
+from tests.parts import fresh_database
+from tests.worker.shop import Shop
+
+
+@pytest.fixture(scope="package")
+def one_shop(temporal_address: str, postgres: str) -> Iterator[Shop]:
+    with fresh_database(postgres) as url:
+        shop = Shop(temporal_address, url, **{"ptemporal.heartbeat_timeout": "2"})
+        yield shop
+        shop.close()
+
+
+@pytest.fixture
+def shop(one_shop: Shop) -> Iterator[Shop]:
+    """The application, current, with no worker of its own."""
+    one_shop.app.set_current()
+    yield one_shop
+    one_shop.clear()
+
+
+@pytest.fixture
+def ini(shop: Shop, tmp_path: Path) -> Path:
+    settings = {key: value for key, value in shop.settings.items() if not key.startswith(("pyramid.", "tm."))}
+    return write_ini(tmp_path / "shop.ini", {**settings, "ptemporal.include": "tests.worker.shop"})

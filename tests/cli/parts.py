@@ -1,0 +1,85 @@
+"""`ptemporal-compat worker` as a process of its own."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+from types import TracebackType
+
+from tests.parts import wait_until
+
+ROOT = Path(__file__).parent.parent.parent
+SCRIPT = [sys.executable, "-c", "from pyramid_temporal_compat.cli import main; main()"]
+
+INI = """\
+[app:main]
+use = call:tests.worker.shop:main
+pyramid.includes = pyramid_tm pyramid_temporal_compat
+tm.manager_hook = pyramid_tm.explicit_manager
+"""
+
+
+def write_ini(path: Path, settings: Mapping[str, str], more: str = "") -> Path:
+    path.write_text(INI + "".join(f"{key} = {value}\n" for key, value in settings.items()) + "\n" + more)
+    return path
+
+
+def environment() -> dict[str, str]:
+    return {**os.environ, "PYTHONPATH": str(ROOT), "PYTHONUNBUFFERED": "1"}
+
+
+def run_worker(*arguments: object, cwd: Path | None = None, timeout: float = 30) -> subprocess.CompletedProcess[str]:
+    """A worker that is expected to end by itself."""
+    command = [*SCRIPT, "worker", *map(str, arguments)]
+    try:
+        return subprocess.run(command, cwd=cwd, env=environment(), capture_output=True, text=True, timeout=timeout)
+    except subprocess.TimeoutExpired as still_running:
+        said = [(part or b"").decode() for part in (still_running.stdout, still_running.stderr)]
+        return subprocess.CompletedProcess(command, -signal.SIGKILL, *said)
+
+
+class WorkerProcess:
+    """A worker in a process of its own, killed at the end of the block if it still runs."""
+
+    def __init__(self, ini: object, *options: object, log: Path) -> None:
+        self._command = [*SCRIPT, "worker", str(ini), *map(str, options)]
+        self._log = log
+
+    def __enter__(self) -> WorkerProcess:
+        with self._log.open("w") as log:
+            self.process = subprocess.Popen(
+                self._command, env=environment(), stdout=log, stderr=subprocess.STDOUT, start_new_session=True
+            )
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if self.process.poll() is None:
+            os.killpg(self.process.pid, signal.SIGKILL)
+        self.process.wait(10)
+
+    @property
+    def said(self) -> str:
+        return self._log.read_text()
+
+    def says(self, text: str, timeout: float = 30) -> None:
+        def said() -> bool:
+            assert self.process.poll() is None or text in self.said, f"ended: {self.said}"
+            return text in self.said
+
+        wait_until(said, timeout, f"{text!r} in the worker's log")
+
+    def is_ready(self) -> WorkerProcess:
+        self.says("[tasks]")
+        return self
+
+    def signal(self, number: int) -> None:
+        self.process.send_signal(number)
+
+    def ends(self) -> int:
+        return self.process.wait(30)

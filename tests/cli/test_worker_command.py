@@ -1,0 +1,238 @@
+"""`ptemporal-compat worker`: what it says, what it serves, and how it ends."""
+
+from __future__ import annotations
+
+import os
+import signal
+import socket
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from pyramid_temporal_compat import __version__
+from pyramid_temporal_compat.exceptions import WorkerLostError
+from pyramid_temporal_compat.server import EmbeddedServer
+from tests.cli.parts import WorkerProcess, write_ini
+from tests.parts import wait_until
+from tests.worker.shop import (
+    Shop,
+    WorkerThread,
+    add,
+    describe,
+    events,
+    waits_for_file,
+    waits_for_file_at_most_once,
+)
+
+PATIENCE = 30
+
+
+@pytest.fixture
+def files(tmp_path: Path) -> tuple[Path, Path]:
+    """Where a task says that it began, and where it is told to end."""
+    return tmp_path / "started", tmp_path / "go"
+
+
+def began(started: Path) -> int:
+    return len(started.read_text()) if started.exists() else 0
+
+
+def test_banner_says_what_it_serves(shop: Shop, ini: Path, tmp_path: Path) -> None:
+    queue = f"{shop.queue}-banner"
+    with WorkerProcess(ini, "-Q", f"{queue},other", "-c", 1, "-n", "w1@%h", "-l", "info", log=tmp_path / "log") as worker:
+        worker.is_ready()
+        for line in (
+            f"w1@{socket.gethostname()} - pyramid-temporal-compat {__version__}",
+            f"{shop.settings['ptemporal.address']} (namespace default)",
+            "1 (threads)",
+            f"{queue}, other",
+            str(worker.process.pid),
+            "  . tests.worker.shop.add\n",
+        ):
+            assert line in worker.said
+        worker.says("ready.")
+        result = add.apply_async((1, 2), queue=queue)
+        assert result.get(timeout=PATIENCE) == 3
+        worker.says(f"Task tests.worker.shop.add[{result.id}] succeeded")
+        started = [event for event in events(shop, result.id) if event.HasField("activity_task_started_event_attributes")]
+        assert started[0].activity_task_started_event_attributes.identity == f"w1@{socket.gethostname()}"
+        worker.signal(signal.SIGTERM)
+        assert worker.ends() == 0
+        assert "Traceback" not in worker.said
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_told_to_stop_it_takes_no_new_task_and_ends_when_the_running_one_has(
+    shop: Shop, ini: Path, tmp_path: Path, files: tuple[Path, Path], number: int
+) -> None:
+    started, go = files
+    queue = f"{shop.queue}-stop-{number}"
+    with WorkerProcess(ini, "-Q", queue, "-c", 2, log=tmp_path / "log") as worker:
+        running = waits_for_file.apply_async((str(started), str(go)), queue=queue)
+        wait_until(lambda: began(started))
+        worker.signal(number)
+        worker.says("no new tasks; ending when the 1 running have")
+        waiting = add.apply_async((1, 1), queue=queue)
+        go.touch()
+        assert worker.ends() == 0
+        assert "Traceback" not in worker.said
+    assert running.get(timeout=PATIENCE) == worker.process.pid
+    assert waiting.state == "PENDING"
+    assert shop.lines() == ["waited"]
+    assert began(started) == 1
+    waiting.revoke(terminate=True)
+
+
+def test_past_its_graceful_timeout_the_task_is_given_back_and_runs_elsewhere(
+    shop: Shop, ini: Path, tmp_path: Path, files: tuple[Path, Path]
+) -> None:
+    started, go = files
+    queue = f"{shop.queue}-graceful"
+    with WorkerProcess(ini, "-Q", queue, "--graceful-timeout", 0.3, log=tmp_path / "log") as worker:
+        running = waits_for_file.apply_async((str(started), str(go)), queue=queue)
+        wait_until(lambda: began(started))
+        worker.signal(signal.SIGTERM)
+        assert worker.ends() == 0
+        assert "is stopped with this worker and runs again" in worker.said
+        assert "Traceback" not in worker.said
+    with WorkerThread(shop.app, queue):
+        wait_until(lambda: began(started) == 2)
+        go.touch()
+        assert running.get(timeout=PATIENCE) == os.getpid()
+    assert shop.lines() == ["waited"]
+    assert running.retries == 0
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_a_second_signal_ends_it_at_once_and_the_task_runs_again_soon(
+    shop: Shop, tmp_path: Path, files: tuple[Path, Path], number: int
+) -> None:
+    started, go = files
+    queue = f"{shop.queue}-twice-{number}"
+    ini = write_ini(
+        tmp_path / "patient.ini",
+        {
+            "sqlalchemy.url": shop.settings["sqlalchemy.url"],
+            "ptemporal.address": shop.settings["ptemporal.address"],
+            "ptemporal.include": "tests.worker.shop",
+        },
+    )
+    with WorkerProcess(ini, "-Q", queue, log=tmp_path / "log") as worker:
+        # A minute until a lost worker would be noticed: what runs again before that was given back.
+        running = with_heartbeat_timeout(shop, 60, waits_for_file, (str(started), str(go)), queue)
+        once = with_heartbeat_timeout(shop, 60, waits_for_file_at_most_once, (str(started), str(go)), queue)
+        wait_until(lambda: began(started) == 2)
+        worker.signal(number)
+        worker.says("no new tasks")
+        worker.signal(number)
+        worker.says("again: ending at once")
+        assert worker.ends() != -signal.SIGKILL
+        assert "Traceback" not in worker.said
+    with pytest.raises(WorkerLostError):
+        once.get(timeout=PATIENCE)
+    with WorkerThread(shop.app, queue):
+        wait_until(lambda: began(started) == 3)
+        go.touch()
+        assert running.get(timeout=PATIENCE) == os.getpid()
+    assert shop.lines() == ["waited"]
+
+
+def with_heartbeat_timeout(shop: Shop, seconds: float, task: Any, args: tuple[Any, ...], queue: str) -> Any:
+    before = shop.app.conf.ptemporal_heartbeat_timeout
+    shop.app.conf["ptemporal_heartbeat_timeout"] = seconds
+    try:
+        return task.apply_async(args, queue=queue)
+    finally:
+        shop.app.conf["ptemporal_heartbeat_timeout"] = before
+
+
+def test_tasks_of_a_killed_worker_run_again_and_at_most_once_ones_fail(
+    shop: Shop, ini: Path, tmp_path: Path, files: tuple[Path, Path]
+) -> None:
+    started, go = files
+    queue = f"{shop.queue}-killed"
+    with WorkerProcess(ini, "-Q", queue, "-c", 2, log=tmp_path / "log") as worker:
+        durable = waits_for_file.apply_async((str(started), str(go)), queue=queue)
+        once = waits_for_file_at_most_once.apply_async((str(started), str(go)), queue=queue)
+        wait_until(lambda: began(started) == 2)
+        worker.signal(signal.SIGKILL)
+        worker.ends()
+    with WorkerThread(shop.app, queue):
+        wait_until(lambda: began(started) == 3)
+        go.touch()
+        assert durable.get(timeout=PATIENCE) == os.getpid()
+        with pytest.raises(WorkerLostError, match="waits_for_file_at_most_once.*was lost"):
+            once.get(timeout=PATIENCE)
+    assert once.state == "FAILURE"
+    assert began(started) == 3
+    assert shop.lines() == ["waited"]
+
+
+def test_worker_goes_on_when_the_server_was_away(shop: Shop, tmp_path: Path, files: tuple[Path, Path]) -> None:
+    with EmbeddedServer(headless=True, database=tmp_path / "temporal.db") as server:
+        away = Shop(server.address, shop.settings["sqlalchemy.url"])
+        settings = {key: value for key, value in away.settings.items() if not key.startswith(("pyramid.", "tm."))}
+        ini = write_ini(tmp_path / "away.ini", {**settings, "ptemporal.include": "tests.worker.shop"})
+        with WorkerProcess(ini, "-c", 2, log=tmp_path / "log") as worker:
+            worker.is_ready()
+            assert add.delay(1, 1).get(timeout=PATIENCE) == 2
+            server.kill()
+            server.start()
+            assert add.delay(2, 2).get(timeout=PATIENCE) == 4
+            assert worker.process.poll() is None
+            worker.signal(signal.SIGTERM)
+            assert worker.ends() == 0
+        away.close()
+
+
+def test_logging_of_the_ini_is_respected(shop: Shop, ini: Path, tmp_path: Path) -> None:
+    logging_ini = tmp_path / "logging.ini"
+    logging_ini.write_text(
+        ini.read_text()
+        + f"""
+[loggers]
+keys = root
+
+[handlers]
+keys = file
+
+[formatters]
+keys = plain
+
+[logger_root]
+level = INFO
+handlers = file
+
+[handler_file]
+class = FileHandler
+args = ({str(tmp_path / "own.log")!r},)
+formatter = plain
+
+[formatter_plain]
+format = OWN %(message)s
+
+[filter:passes]
+use = call:tests.cli.filters:passes
+
+[pipeline:piped]
+pipeline = passes main
+
+[app:other]
+use = main
+celery.task_default_queue = other-{shop.queue}
+"""
+    )
+    with WorkerProcess(f"{logging_ini}#piped", "-q", log=tmp_path / "log") as worker:
+        own = tmp_path / "own.log"
+        wait_until(lambda: own.exists() and "ready." in own.read_text(), PATIENCE, "the ini's log file")
+        assert own.read_text().startswith("OWN ")
+        assert add.apply_async((1, 2)).get(timeout=PATIENCE) == 3
+        assert "[tasks]" not in worker.said
+        worker.signal(signal.SIGTERM)
+        assert worker.ends() == 0
+    with WorkerProcess(f"{logging_ini}#other", log=tmp_path / "log") as worker:
+        worker.is_ready()
+        assert f"other-{shop.queue}" in worker.said
+        assert add.apply_async((1, 2), queue=f"other-{shop.queue}").get(timeout=PATIENCE) == 3
