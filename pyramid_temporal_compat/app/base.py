@@ -18,6 +18,7 @@ from .. import result as results
 from .. import result_sets, signals
 from ..calling import make_message
 from ..context import current_frame, worker_frame
+from ..control import Control
 from ..exceptions import AlwaysEagerIgnored, ImproperlyConfigured
 from ..payload.codecs import Encryption, parse_keys
 from ..routing import Amqp
@@ -438,6 +439,11 @@ class Celery:
                     wait=self.conf["ptemporal.dispatch"] == "wait",
                 )
             return self._dispatcher
+
+    @functools.cached_property
+    def control(self) -> Control:
+        """Orders and questions to running workers: `app.control.revoke(…)`, `app.control.inspect().active()`."""
+        return Control(self)
 
     def codecs(self) -> Sequence[Codec]:
         """What payloads pass through on their way: encryption, if keys are set."""

@@ -14,6 +14,7 @@ import json
 import logging
 import time
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any, NoReturn
 
@@ -21,13 +22,15 @@ from temporalio import activity
 from temporalio.common import RawValue
 from temporalio.exceptions import ApplicationError
 
+from ..control import state
+from ..control.orders import Orders
 from ..exceptions import InvalidTaskError, Terminated, TimeLimitExceeded, WorkerLostError
 from ..message import Message
 from ..payload.converter import from_raw, to_raw
 from ..payload.errors import to_wire
 from . import wire
-from .outcome import Failed, GivenBack, Job, Outcome, Progress, Retried, Succeeded
-from .pools import Limits, Pool
+from .outcome import Began, Failed, GivenBack, Job, Outcome, Progress, Retried, Succeeded
+from .pools import Pool
 
 if TYPE_CHECKING:
     from ..app import Celery
@@ -43,6 +46,26 @@ UNKNOWN_PAUSE = timedelta(seconds=5)
 """How long a task that this worker does not know waits before it is offered again."""
 
 
+LONGEST_HOLD = 0.2
+"""Seconds that a task waits in the worker for its turn under a rate limit, rather than on the server: so long as
+it waits here, no other task has its place."""
+
+
+@dataclass(eq=False)
+class Taken:
+    """A task that this worker has taken from the server."""
+
+    job: Job
+    began: Began | None = None
+    """Set once its turn in the pool has come."""
+    terminated: asyncio.Future[str] = field(default_factory=lambda: asyncio.get_running_loop().create_future())
+    """Set to a signal's name: the task is to be stopped."""
+
+    def terminate(self, signal: str) -> None:
+        if not self.terminated.done():
+            self.terminated.set_result(signal)
+
+
 class TaskActivity:
     """Runs tasks in a pool. Belongs to the worker's event loop."""
 
@@ -51,7 +74,10 @@ class TaskActivity:
         self._pool = pool
         self._hostname = hostname
         self._reported: set[str] = set()
-        self.running: dict[str, Job] = {}
+        self.running: dict[str, Taken] = {}
+        self.orders = Orders(app)
+        self.count = 0
+        """How many tasks were taken so far."""
         self.stop_now = asyncio.Event()
         """Set: what runs is stopped, and runs again on another worker."""
 
@@ -63,32 +89,63 @@ class TaskActivity:
         if message.expires and message.expires <= datetime.datetime.now(datetime.timezone.utc):
             log.info("%s[%s] expired at %s", message.task, message.id, message.expires.isoformat())
             raise Ended(f"expired at {message.expires.isoformat()}", type=wire.REVOKED, non_retryable=True)
+        self._refuse_if_revoked(message)
+        await self._turn(message)
         job = Job(message, _earlier_retries(message), self._hostname)
-        self.running[message.id] = job
+        taken = self.running[message.id] = Taken(job)
+        state.total_count[message.task] += 1
+        self.count += 1
         began = time.monotonic()
         try:
-            outcome = await self._watched(job)
+            outcome = await self._watched(taken)
         finally:
             del self.running[message.id]
         return self._conclude(job, outcome, time.monotonic() - began)
 
-    async def _watched(self, job: Job) -> Outcome:
+    def _refuse_if_revoked(self, message: Message) -> None:
+        reason = self.orders.refusal(message)
+        if reason is not None:
+            log.info("Discarding revoked task: %s[%s]", message.task, message.id)
+            raise Ended(reason, type=wire.REVOKED, non_retryable=True)
+
+    async def _turn(self, message: Message) -> None:
+        """Return when the task's rate limit lets it start, or give it back to the server until then."""
+        while wait := self.orders.wait(message):
+            retries = {wire.RETRIES: _earlier_retries(message)}
+            activity.heartbeat(retries)
+            if wait > LONGEST_HOLD and not message.at_most_once:
+                raise Ended(
+                    f"its turn is in {wait:.1f} s (rate limit)",
+                    type=wire.RATE_LIMITED,
+                    next_retry_delay=timedelta(seconds=wait),
+                )
+            await asyncio.sleep(min(wait, message.heartbeat_timeout / BEATS_PER_TIMEOUT))
+            self._refuse_if_revoked(message)
+
+    async def _watched(self, taken: Taken) -> Outcome:
         """Run the job; beat while it runs; stop it when its workflow is gone, or the worker is to end at once."""
-        message = job.message
+        job, message = taken.job, taken.job.message
         beat = Heartbeat(job)
-        limits = Limits(message.soft_time_limit, message.time_limit)
-        run: asyncio.Future[Outcome] = asyncio.ensure_future(self._pool.run(job, limits, beat.note))
+        limits = self.orders.limits(message)
+
+        def note(value: Any) -> None:
+            if isinstance(value, Began):
+                taken.began = value
+            else:
+                beat.note(value)
+
+        run: asyncio.Future[Outcome] = asyncio.ensure_future(self._pool.run(job, limits, note))
         beating = asyncio.ensure_future(beat.forever())
         stopped = asyncio.ensure_future(self.stop_now.wait())
         try:
             while not run.done():
                 try:
-                    await asyncio.wait((run, stopped), return_when=asyncio.FIRST_COMPLETED)
-                    stop = self._stop_with_worker(message) if stopped.done() and not run.done() else None
+                    await asyncio.wait((run, stopped, taken.terminated), return_when=asyncio.FIRST_COMPLETED)
+                    stop = self._stop_if_told(taken, stopped.done()) if not run.done() else None
                 except asyncio.CancelledError:
                     stop = self._stop_with_workflow(message)
                 if stop is not None:
-                    run.cancel()
+                    run.cancel(taken.terminated.result() if taken.terminated.done() else None)
                     # A job that was past stopping, in its commit, has ended well: then that is what happened.
                     with contextlib.suppress(asyncio.CancelledError):
                         return await run
@@ -105,6 +162,13 @@ class TaskActivity:
         finally:
             beating.cancel()
             stopped.cancel()
+
+    def _stop_if_told(self, taken: Taken, stop_now: bool) -> Ended | None:
+        message = taken.job.message
+        if taken.terminated.done():
+            log.warning("Task %s[%s] is terminated (%s)", message.task, message.id, taken.terminated.result())
+            return Ended("terminated", type=wire.REVOKED, non_retryable=True)
+        return self._stop_with_worker(message) if stop_now else None
 
     def _stop_with_workflow(self, message: Message) -> Ended | None:
         details = activity.cancellation_details()

@@ -65,3 +65,12 @@ class GivenBack:
 
 
 Outcome = Succeeded | Failed | Retried | GivenBack
+
+
+@dataclass(frozen=True)
+class Began:
+    """A job's turn in the pool has come; what `inspect active` shows of it."""
+
+    pid: int
+    at: float
+    """In seconds since the epoch."""

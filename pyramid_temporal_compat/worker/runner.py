@@ -6,6 +6,8 @@ Nothing here knows of Temporal, so it runs as well in a child process that never
 from __future__ import annotations
 
 import datetime
+import os
+import time
 from typing import TYPE_CHECKING, Any
 
 from .. import states
@@ -20,7 +22,7 @@ from ..payload.errors import to_wire
 from ..payload.serializers import deserialize, serialize
 from ..pyramid.request import attempt
 from ..task import RetryChanges, Task
-from .outcome import Failed, GivenBack, Job, Outcome, Progress, Retried, Succeeded
+from .outcome import Began, Failed, GivenBack, Job, Outcome, Progress, Retried, Succeeded
 
 if TYPE_CHECKING:
     from ..app import Celery
@@ -34,6 +36,7 @@ class Runner:
         self._app = app
 
     def __call__(self, job: Job, control: Control) -> Outcome:
+        control.note(Began(os.getpid(), time.time()))
         task = self._app.tasks[job.message.task]
         try:
             args, kwargs = self._arguments(task, job.message)

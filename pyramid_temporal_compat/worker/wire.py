@@ -22,6 +22,8 @@ REVOKED = "TaskRevokedError"
 WORKER_LOST = "WorkerLostError"
 WORKER_SHUTDOWN = "WorkerShutdown"
 REJECTED = "Reject"
+RATE_LIMITED = "RateLimited"
+"""The task's turn is later: the server holds it until then."""
 
 ENDED_AS = "ptemporal-state"
 """In a result's metadata: the task ended in this state, and not with a result."""

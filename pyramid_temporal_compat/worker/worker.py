@@ -8,7 +8,7 @@ import logging
 import os
 import signal
 import socket
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
@@ -20,6 +20,7 @@ from temporalio.worker import FixedSizeSlotSupplier, WorkerTuner
 from temporalio.worker import Worker as TemporalWorker
 
 from ..calling import LONGEST_ID
+from ..control.receiver import Receiver
 from ..dispatch.client import connect
 from ..exceptions import ImproperlyConfigured, OperationalError
 from ..payload.converter import data_converter
@@ -73,9 +74,13 @@ class Worker:
         self._native = list(workflows), list(activities)
         # For native activities that are not `async def`; it starts no thread before one runs.
         self._threads = ThreadPoolExecutor(self.concurrency, "activity")
-        self._slots = Slots(self.concurrency)
+        self.slots = Slots(self.concurrency)
         self._stop = asyncio.Event()
-        self._tasks = TaskActivity(app, self.pool, self.hostname)
+        self._client: Client | None = None
+        self._serving: dict[str, TemporalWorker] = {}
+        self._runs: list[asyncio.Future[None]] = []
+        self._dropped: set[asyncio.Future[None]] = set()
+        self.tasks = TaskActivity(app, self.pool, self.hostname)
         self.on_ready: Callable[[], None] = lambda: None
 
     def run(self) -> None:
@@ -93,25 +98,73 @@ class Worker:
     async def serve(self) -> None:
         """Run on the current event loop until `stop` is called; the pool has been started."""
         await self.pool.ready()
-        client = await connected(self.app, self.hostname)
-        workers = [self._temporal_worker(client, queue) for queue in self.queues]
-        serving = [asyncio.ensure_future(worker.run()) for worker in workers]
-        self.on_ready()
-        log.info("%s ready.", self.hostname)
-        stopping = asyncio.ensure_future(self._stop.wait())
-        _done, _ = await asyncio.wait([*serving, stopping], return_when=asyncio.FIRST_COMPLETED)
-        self.stop()
-        ended: asyncio.Future[Any] = asyncio.gather(*(worker.shutdown() for worker in workers), *serving)
-        killed: asyncio.Future[Any] = asyncio.ensure_future(self._tasks.stop_now.wait())
-        await asyncio.wait([ended, killed], return_when=asyncio.FIRST_COMPLETED)
-        if killed.done() and not ended.done():
-            await asyncio.wait([ended], timeout=LAST_WORDS)
-        killed.cancel()
-        stopping.cancel()
+        self._client = await connected(self.app, self.hostname)
+        for queue in self.queues:
+            self._serve(queue)
+        async with self._control():
+            self.on_ready()
+            log.info("%s ready.", self.hostname)
+            await self._stop.wait()
+            ended: asyncio.Future[Any] = asyncio.gather(
+                *(worker.shutdown() for worker in self._serving.values()), *self._runs
+            )
+            killed: asyncio.Future[Any] = asyncio.ensure_future(self.tasks.stop_now.wait())
+            await asyncio.wait([ended, killed], return_when=asyncio.FIRST_COMPLETED)
+            if killed.done() and not ended.done():
+                await asyncio.wait([ended], timeout=LAST_WORDS)
+            killed.cancel()
         self._threads.shutdown(wait=False)
         if ended.done():
             ended.result()
             await self.pool.stop()
+
+    @contextlib.asynccontextmanager
+    async def _control(self) -> AsyncIterator[None]:
+        """Answer control calls until the end of the block: the tasks that run on after `stop` can still be seen."""
+        if not self.app.conf.worker_enable_remote_control:
+            yield
+            return
+        async with Receiver(self, self.client).open():
+            yield
+
+    @property
+    def client(self) -> Client:
+        if self._client is None:
+            raise OperationalError(f"{self.hostname} has no connection to Temporal before it runs")
+        return self._client
+
+    def serve_queue(self, queue: str) -> None:
+        """Take tasks from one more queue."""
+        if queue in self._serving or self._stop.is_set():
+            return
+        self._serve(queue)
+        self.queues.append(queue)
+        log.info("Consuming from %s", queue)
+
+    def drop_queue(self, queue: str) -> None:
+        """Take no more tasks from a queue; those that run go on running."""
+        worker = self._serving.pop(queue, None)
+        if worker is not None:
+            self.queues.remove(queue)
+            self._dropped.add(asyncio.ensure_future(worker.shutdown()))
+            log.info("No longer consuming from %s", queue)
+
+    def resize(self, concurrency: int) -> None:
+        """Run so many tasks at a time from now on."""
+        self.pool.resize(concurrency)
+        self.slots.resize(self.slots.size + concurrency - self.concurrency)
+        self.concurrency = concurrency
+
+    def _serve(self, queue: str) -> None:
+        worker = self._serving[queue] = self._temporal_worker(self.client, queue)
+        run = asyncio.ensure_future(worker.run())
+        self._runs.append(run)
+
+        def ended(run: asyncio.Future[None]) -> None:
+            if self._serving.get(queue) is worker:
+                self.stop()  # not told to: the server refused it, say. `serve` raises what it raised.
+
+        run.add_done_callback(ended)
 
     def stop(self) -> None:
         """Take no new tasks, and end when the running ones have."""
@@ -120,7 +173,7 @@ class Worker:
     def stop_now(self) -> None:
         """End at once: the running tasks are given back, and run again elsewhere."""
         self._stop.set()
-        self._tasks.stop_now.set()
+        self.tasks.stop_now.set()
 
     def _temporal_worker(self, client: Client, queue: str) -> TemporalWorker:
         workflows, activities = self._native
@@ -128,11 +181,11 @@ class Worker:
             client,
             task_queue=queue,
             workflows=[TaskWorkflow, *workflows],
-            activities=[self._tasks.run, *activities],
+            activities=[self.tasks.run, *activities],
             activity_executor=self._threads,
             tuner=WorkerTuner.create_composite(
                 workflow_supplier=FixedSizeSlotSupplier(WORKFLOW_TASKS),
-                activity_supplier=self._slots,
+                activity_supplier=self.slots,
                 local_activity_supplier=FixedSizeSlotSupplier(WORKFLOW_TASKS),
                 nexus_supplier=FixedSizeSlotSupplier(1),
             ),
@@ -153,7 +206,7 @@ class Worker:
                 log.warning("%s again: ending at once; what runs is given back and runs again elsewhere", name)
                 self.stop_now()
             else:
-                running = len(self._tasks.running)
+                running = len(self.tasks.running)
                 log.warning("%s: no new tasks; ending when the %d running have (again: at once)", name, running)
                 self.stop()
 

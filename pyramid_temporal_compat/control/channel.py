@@ -1,0 +1,196 @@
+"""The sender's side of the channel: who is there, and one request to each of them."""
+
+from __future__ import annotations
+
+import asyncio
+import concurrent.futures
+import queue
+import uuid
+from collections.abc import Callable, Iterator
+from contextlib import suppress
+from datetime import timedelta
+from typing import Any
+
+from temporalio.api.enums.v1 import TaskQueueType
+from temporalio.api.taskqueue.v1 import TaskQueue
+from temporalio.api.workflowservice.v1 import DescribeNamespaceRequest, DescribeTaskQueueRequest
+from temporalio.client import ActivityFailureError, ActivityHandle, Client, WorkflowFailureError, WorkflowHandle
+from temporalio.common import RawValue, RetryPolicy
+from temporalio.service import RPCError, RPCStatusCode
+
+from ..dispatch.client import Connection
+from ..exceptions import OperationalError
+from ..payload import Payload
+from ..payload.converter import from_raw, to_raw
+from ..payload.types import dumps, loads
+from .addresses import COMMAND, DIRECTORY, Address
+
+POLL_LASTS = 75.0
+"""A worker polls the directory anew at least this often; one that did so no more, while another did, is gone."""
+SOON = 0.1
+"""Seconds that a worker gets which has not answered the last time, nor polled since: it has probably died."""
+UNREAD_LASTS = 10.0
+"""Seconds after which a request that nobody waits for is not carried out any more."""
+ONCE = RetryPolicy(maximum_attempts=1)
+SUMMARY_LIMIT = 200
+
+Reply = dict[str, Any]
+Wanted = Callable[[str], bool]
+
+
+class Channel:
+    """A way to all workers for code that is not asynchronous. One for each app and process; for every thread."""
+
+    def __init__(self, connection: Connection, patience: float) -> None:
+        self._connection = connection
+        self._patience = patience
+        self._post = Post(patience)
+
+    def ask(
+        self, command: str, arguments: dict[str, Any], wanted: Wanted, timeout: float, limit: int | None
+    ) -> Iterator[Reply]:
+        """Send a request to every wanted worker; gives `{node: reply}` as they come, until all have, or time is up."""
+        inbox: queue.SimpleQueue[Reply | None] = queue.SimpleQueue()
+        sent = Request(command, arguments, timeout)
+        future = self._connection.submit(lambda client: self._post.ask(client, sent, wanted, inbox.put))
+        future.add_done_callback(lambda _: inbox.put(None))
+        try:
+            replies = 0
+            while (limit is None or replies < limit) and (reply := inbox.get()) is not None:
+                replies += 1
+                yield reply
+            if future.done():
+                future.result()
+        except RPCError as error:
+            raise self._connection.explain(error) from error
+        except (asyncio.TimeoutError, concurrent.futures.TimeoutError):
+            raise OperationalError(
+                f"Temporal at {self._connection.settings.address} did not say within {self._patience:g} s "
+                "which workers there are"
+            ) from None
+        finally:
+            future.cancel()
+
+    def tell(self, command: str, arguments: dict[str, Any], wanted: Wanted) -> None:
+        """Send a request to every wanted worker, and wait for none of them."""
+        sent = Request(command, arguments, UNREAD_LASTS)
+        self._connection.call(lambda client: self._post.tell(client, sent, wanted), self._patience)
+
+
+class Request:
+    """One call, as every worker gets it."""
+
+    def __init__(self, command: str, arguments: dict[str, Any], timeout: float) -> None:
+        self.command = command
+        self.timeout = timeout
+        body = dumps({"command": command, "arguments": arguments}, f"the arguments of the control command {command!r}")
+        self.value = to_raw(Payload({"encoding": b"json/plain"}, body))
+
+
+class Post:
+    """Finds workers, and brings requests to their mailboxes. Belongs to one event loop."""
+
+    def __init__(self, patience: float) -> None:
+        self._patience = patience
+        self._standalone: bool | None = None
+        self._silent: dict[Address, float] = {}
+        """The workers that did not answer the last time, and when they had polled the directory by then."""
+
+    async def ask(self, client: Client, request: Request, wanted: Wanted, deliver: Callable[[Reply], None]) -> None:
+        """Send a request to every wanted worker, and deliver the replies that come in time."""
+        workers = await asyncio.wait_for(self._workers(client, wanted), self._patience)
+        doubtful = {worker for worker, seen in workers.items() if self._silent.get(worker) == seen}
+        pending = {asyncio.ensure_future(self._ask_one(client, worker, request)): worker for worker in workers}
+        loop = asyncio.get_running_loop()
+        began = loop.time()
+        try:
+            while pending:
+                patience = request.timeout if set(pending.values()) - doubtful else min(request.timeout, SOON)
+                done, _ = await asyncio.wait(
+                    pending, timeout=began + patience - loop.time(), return_when=asyncio.FIRST_COMPLETED
+                )
+                if not done:
+                    break
+                for answer in done:
+                    worker, reply = pending.pop(answer), answer.result()
+                    if reply is None:
+                        self._silent[worker] = workers[worker]
+                    else:
+                        self._silent.pop(worker, None)
+                        deliver({worker.node: loads(reply.data)})
+            self._silent.update((worker, workers[worker]) for worker in pending.values())
+        finally:
+            for answer in pending:
+                answer.cancel()
+
+    async def tell(self, client: Client, request: Request, wanted: Wanted) -> None:
+        """Send a request to every wanted worker."""
+        workers = await self._workers(client, wanted)
+        await asyncio.gather(*(self._send(client, worker, request) for worker in workers))
+
+    async def _workers(self, client: Client, wanted: Wanted) -> dict[Address, float]:
+        if self._standalone is None:
+            self._standalone = await has_standalone_activities(client)
+        seen = await directory(client)
+        oldest = max(seen.values(), default=0.0) - POLL_LASTS
+        return {worker: last for worker, last in seen.items() if last >= oldest and wanted(worker.node)}
+
+    async def _ask_one(self, client: Client, worker: Address, request: Request) -> Payload | None:
+        handle = await self._send(client, worker, request)
+        with suppress(ActivityFailureError, WorkflowFailureError):  # it was not answered in time
+            return from_raw(await handle.result())
+        return None
+
+    async def _send(
+        self, client: Client, worker: Address, request: Request
+    ) -> ActivityHandle[RawValue] | WorkflowHandle[Any, RawValue]:
+        request_id = f"control-{request.command}-{uuid.uuid4()}"
+        summary = f"{request.command} to {worker.node}"[:SUMMARY_LIMIT]
+        timeout = timedelta(seconds=request.timeout)
+        if not self._standalone:
+            return await client.start_workflow(
+                COMMAND,
+                request.value,
+                id=request_id,
+                task_queue=worker.mailbox,
+                result_type=RawValue,
+                execution_timeout=timeout,
+                static_summary=summary,
+            )
+        return await client.start_activity(
+            COMMAND,
+            request.value,
+            id=request_id,
+            task_queue=worker.mailbox,
+            result_type=RawValue,
+            schedule_to_close_timeout=timeout,
+            retry_policy=ONCE,
+            summary=summary,
+        )
+
+
+async def directory(client: Client) -> dict[Address, float]:
+    """Every worker that the server lists, and when (by the server's clock) it began its last poll."""
+    answer = await client.workflow_service.describe_task_queue(
+        DescribeTaskQueueRequest(
+            namespace=client.namespace,
+            task_queue=TaskQueue(name=DIRECTORY),
+            task_queue_type=TaskQueueType.TASK_QUEUE_TYPE_ACTIVITY,
+        )
+    )
+    return {
+        Address.read(poller.identity): poller.last_access_time.ToNanoseconds() / 1e9
+        for poller in answer.pollers
+        if "#" in poller.identity
+    }
+
+
+async def has_standalone_activities(client: Client) -> bool:
+    """Whether the server runs activities that no workflow asked for; an older one is sent a workflow instead."""
+    try:
+        found = await client.workflow_service.describe_namespace(DescribeNamespaceRequest(namespace=client.namespace))
+    except RPCError as error:
+        if error.status is RPCStatusCode.PERMISSION_DENIED:  # this key may use the namespace, but not look at it
+            return False
+        raise
+    return found.namespace_info.capabilities.standalone_activities

@@ -1,0 +1,147 @@
+"""The worker's side of the channel: a mailbox, and commands called by what arrives in it."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import inspect
+import logging
+from collections.abc import AsyncIterator, Mapping, Sequence
+from datetime import timedelta
+from typing import TYPE_CHECKING, Any
+
+from temporalio import activity, workflow
+from temporalio.client import Client
+from temporalio.common import RawValue, RetryPolicy
+from temporalio.worker import Worker as TemporalWorker
+
+from ..exceptions import CeleryError, WorkerShutdown, WorkerTerminate
+from ..payload import Payload
+from ..payload.converter import from_raw, to_raw
+from ..payload.types import dumps, loads
+from . import state
+from .addresses import COMMAND, DIRECTORY, Address
+from .channel import Post, Request, directory, has_standalone_activities
+from .control import UNSUPPORTED, CommandRefused
+from .panel import Panel, State
+
+if TYPE_CHECKING:
+    from ..worker.worker import Worker
+
+log = logging.getLogger(__name__)
+
+REQUESTS = 20
+"""Requests that are answered at a time: a slow one holds up no other."""
+LISTED_WITHIN = 5.0
+"""Seconds that the server gets to list this worker before it counts as ready all the same."""
+LOOK_EVERY = 0.02
+GREETING_LASTS = 5.0
+LAST_ANSWERS = timedelta(seconds=2)
+"""What a command under way gets to end once the worker has."""
+
+
+@workflow.defn(name=COMMAND, sandboxed=False)
+class ControlWorkflow:
+    """Carries a request where the server runs no activity that no workflow asked for."""
+
+    @workflow.run
+    async def run(self, payload: RawValue) -> Any:
+        return await workflow.execute_activity(
+            COMMAND,
+            payload,
+            result_type=RawValue,
+            schedule_to_close_timeout=timedelta(minutes=1),  # the client has set the workflow's own limit
+            retry_policy=RetryPolicy(maximum_attempts=1),
+        )
+
+
+class Receiver:
+    """Answers the control requests to one worker. Belongs to its event loop, on which commands are called."""
+
+    def __init__(self, worker: Worker, client: Client) -> None:
+        self._client = client
+        self._worker = worker
+        self._address = Address.new(worker.hostname)
+        self._state = State(worker, client)
+
+    @activity.defn(name=COMMAND)
+    async def answer(self, request: RawValue) -> RawValue:
+        asked = loads(from_raw(request).data)
+        reply = await self.reply(str(asked["command"]), asked["arguments"])
+        return to_raw(Payload({"encoding": b"json/plain"}, reply))
+
+    async def reply(self, command: str, arguments: dict[str, Any]) -> bytes:
+        """What a command gives, or `{"error": …}`, as JSON. Never raises: a command that fails harms no worker."""
+        self._state.tick()
+        log.debug("control: %s(%s)", command, arguments)
+        try:
+            return dumps(await self._call(command, arguments), f"the reply of the control command {command!r}")
+        except WorkerTerminate:
+            self._worker.stop_now()
+            return dumps({"ok": "terminating"})
+        except WorkerShutdown:
+            self._worker.stop()
+            return dumps({"ok": "shutting down"})
+        except asyncio.CancelledError:
+            raise
+        except Exception as error:
+            log.exception("control: %s(%s) failed", command, arguments)
+            return dumps({"error": str(error) if isinstance(error, CeleryError) else repr(error)})
+
+    async def _call(self, command: str, arguments: dict[str, Any]) -> Any:
+        function = Panel.data.get(command)
+        if function is None:
+            if sentence := UNSUPPORTED.get(f"celery.app.control.Control.{command}"):
+                raise CommandRefused(f"{command}: {sentence}")
+            raise CeleryError(f"there is no control command {command!r}; there are {', '.join(sorted(Panel.data))}")
+        reply = function(self._state, **arguments)
+        return await reply if inspect.isawaitable(reply) else reply
+
+    @contextlib.asynccontextmanager
+    async def open(self) -> AsyncIterator[None]:
+        """Be listed in the directory, and answer what comes into the mailbox, until the end of the block."""
+        standalone = await has_standalone_activities(self._client)
+        mailbox = self._polling(self._address.mailbox, self._worker.hostname, [] if standalone else [ControlWorkflow])
+        entry = self._polling(DIRECTORY, str(self._address))
+        async with mailbox, entry:
+            await self._listed()
+            greeting = asyncio.ensure_future(self._greet())
+            try:
+                yield
+            finally:
+                greeting.cancel()
+
+    def _polling(self, queue: str, identity: str, workflows: Sequence[type] = ()) -> TemporalWorker:
+        return TemporalWorker(
+            self._client,
+            task_queue=queue,
+            identity=identity,
+            activities=[self.answer],
+            workflows=workflows,
+            max_concurrent_activities=REQUESTS,
+            max_concurrent_activity_task_polls=1,
+            graceful_shutdown_timeout=LAST_ANSWERS,
+        )
+
+    async def _listed(self) -> None:
+        deadline = asyncio.get_running_loop().time() + LISTED_WITHIN
+        while asyncio.get_running_loop().time() < deadline:
+            if self._address in await directory(self._client):
+                return
+            await asyncio.sleep(LOOK_EVERY)
+
+    async def _greet(self) -> None:
+        """Learn from the other workers what was revoked before this one began."""
+        this = self._worker.hostname
+
+        def learn(reply: Mapping[str, Any]) -> None:
+            for answer in reply.values():
+                if isinstance(answer, Mapping) and "revoked" in answer:
+                    state.revoked.update(answer["revoked"])
+                    state.revoke_stamps(answer.get("revoked_stamps", {}))
+
+        hello = Request("hello", {"from_node": this, "revoked": list(state.revoked)}, GREETING_LASTS)
+        try:
+            await Post(GREETING_LASTS).ask(self._client, hello, lambda node: node != this, learn)
+        except Exception as error:
+            log.warning("control: what other workers have revoked could not be learnt: %r", error)

@@ -1,0 +1,90 @@
+"""The tasks that wait, as the server lists them: those with an eta, and those of a queue."""
+
+from __future__ import annotations
+
+import asyncio
+import datetime
+from collections.abc import Awaitable, Callable, Sequence
+from contextlib import suppress
+from typing import TypeVar
+
+from temporalio.client import Client, WorkflowExecution
+from temporalio.common import RawValue
+from temporalio.service import RPCError, RPCStatusCode
+
+from .. import states
+from ..dispatch.status import revoke, status_of
+from ..exceptions import InvalidTaskError
+from ..message import Message
+from ..payload.converter import from_raw
+
+S = TypeVar("S")
+T = TypeVar("T")
+
+AT_A_TIME = 20
+"""Calls to the server under way at once."""
+MOST_LISTED = 500
+"""Tasks that one listing of the delayed shows; each costs a call."""
+
+
+async def revoke_all(client: Client, ids: Sequence[str], terminate: bool) -> None:
+    await for_each(ids, lambda task_id: revoke(client, task_id, terminate))
+
+
+async def delayed(client: Client, queues: Sequence[str]) -> list[Message]:
+    """The tasks of these queues that are not to start before a later moment, the nearest first."""
+    now = datetime.datetime.now(datetime.timezone.utc)
+    query = f"{waiting_in(queues)} AND ExecutionTime > '{now.isoformat()}'"
+    found = [run async for run in client.list_workflows(query, limit=MOST_LISTED)]
+    messages = await for_each(found, lambda run: message_of(client, run))
+    return sorted((message for message in messages if message and message.eta), key=lambda message: str(message.eta))
+
+
+async def purge(client: Client, queues: Sequence[str]) -> int:
+    """End the tasks of these queues that have not begun; workflows that are no task's stay."""
+    found = [run async for run in client.list_workflows(waiting_in(queues))]
+    return sum(await for_each(found, lambda run: end_if_waiting(client, run)))
+
+
+async def end_if_waiting(client: Client, run: WorkflowExecution) -> bool:
+    if (await status_of(client, run.id)).state != states.PENDING or await message_of(client, run) is None:
+        return False
+    with suppress(RPCError):  # it has ended meanwhile
+        await client.get_workflow_handle(run.id, run_id=run.run_id).terminate(reason="purged")
+        return True
+    return False
+
+
+async def message_of(client: Client, run: WorkflowExecution) -> Message | None:
+    """The message that a workflow was started with, if it is a task's."""
+    handle = client.get_workflow_handle(run.id, run_id=run.run_id)
+    try:
+        first = await handle.fetch_history_events(page_size=1).__anext__()
+    except RPCError as error:
+        if error.status is RPCStatusCode.NOT_FOUND:
+            return None
+        raise
+    payloads = first.workflow_execution_started_event_attributes.input.payloads
+    codec = client.data_converter.payload_codec
+    clear = await codec.decode(payloads) if codec else payloads
+    if len(clear) != 2:
+        return None
+    with suppress(InvalidTaskError):
+        return Message.decode(clear[0].data, from_raw(RawValue(clear[1])))
+    return None
+
+
+def waiting_in(queues: Sequence[str]) -> str:
+    names = ", ".join("'" + queue.replace("\\", "\\\\").replace("'", "\\'") + "'" for queue in queues)
+    return f"TaskQueue IN ({names}) AND ExecutionStatus = 'Running'"
+
+
+async def for_each(items: Sequence[S], call: Callable[[S], Awaitable[T]]) -> list[T]:
+    """Call with each item, `AT_A_TIME` at a time; the results in order."""
+    places = asyncio.Semaphore(AT_A_TIME)
+
+    async def one(item: S) -> T:
+        async with places:
+            return await call(item)
+
+    return list(await asyncio.gather(*map(one, items)))

@@ -1,0 +1,104 @@
+"""Workers in this process, each on a thread of its own, and an app that asks them."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+import uuid
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from typing import Any
+
+import pytest
+
+from pyramid_temporal_compat.app import Celery
+from pyramid_temporal_compat.control import state
+from pyramid_temporal_compat.worker.worker import Worker
+from tests.parts import wait_until
+
+
+class RunningWorker:
+    """A worker that serves until it is stopped."""
+
+    def __init__(self, app: Celery, **options: Any) -> None:
+        self.ready = threading.Event()
+        self.error: BaseException | None = None
+        self.worker: Worker | None = None
+        self._app, self._options = app, options
+        self.thread = threading.Thread(target=self._run, daemon=True)
+        self.thread.start()
+        wait_until(lambda: self.ready.is_set() or self.error, message="the worker")
+        if self.error:
+            raise self.error
+
+    def _run(self) -> None:
+        try:
+            asyncio.run(self._serve())
+        except BaseException as error:
+            self.error = error
+
+    async def _serve(self) -> None:
+        self.loop = asyncio.get_running_loop()
+        self.worker = Worker(self._app, **self._options)
+        self.worker.on_ready = self.ready.set
+        self.worker.pool.start()
+        try:
+            await self.worker.serve()
+        finally:
+            self.worker.pool.kill()
+
+    @property
+    def hostname(self) -> str:
+        assert self.worker is not None
+        return self.worker.hostname
+
+    def stop(self) -> None:
+        if self.thread.is_alive():
+            assert self.worker is not None
+            self.loop.call_soon_threadsafe(self.worker.stop)
+            self.thread.join(20)
+        if self.error:
+            raise self.error
+
+
+@contextmanager
+def client_of(app: Celery) -> Iterator[Celery]:
+    """Another process's view of the same tasks: an app with a connection of its own."""
+    with app:
+        yield app
+
+
+@pytest.fixture
+def queue() -> str:
+    return f"control-{uuid.uuid4().hex[:8]}"
+
+
+@pytest.fixture
+def app(temporal_address: str, queue: str) -> Iterator[Celery]:
+    with Celery("shop", set_as_current=False) as app:
+        app.conf.update(ptemporal_address=temporal_address, task_default_queue=queue)
+        yield app
+
+
+@pytest.fixture
+def start(app: Celery) -> Iterator[Callable[..., RunningWorker]]:
+    """Start a worker; its node name is its own, since all tests share one server."""
+    with ExitStack() as stack:
+
+        def start(name: str = "w", **options: Any) -> RunningWorker:
+            options.setdefault("hostname", f"{name}-{uuid.uuid4().hex[:6]}@test")
+            options.setdefault("concurrency", 2)
+            running = RunningWorker(app, **options)
+            stack.callback(running.stop)
+            return running
+
+        yield start
+
+
+@pytest.fixture(autouse=True)
+def forgetful() -> Iterator[None]:
+    """What a worker remembers is of the process: each test begins with nothing."""
+    yield
+    state.revoked.clear()
+    state.revoked_stamps.clear()
+    state.total_count.clear()
