@@ -251,7 +251,7 @@ class Control:
     def _channel(self) -> Channel:
         from .channel import Channel  # the client library: 0.4 s, and not for who only has an app
 
-        connection = self.app.connection
+        connection = self.app.temporal
         with self._lock:
             if self._used is None or self._used[0] is not connection:
                 self._used = connection, Channel(connection, self.app.conf.ptemporal_dispatch_timeout)
@@ -284,7 +284,7 @@ class Control:
 
         ids = [task_id] if isinstance(task_id, str) else list(task_id)
         signum = signal_name(signal)
-        self.app.connection.call(
+        self.app.temporal.call(
             lambda client: revoke_all(client, ids, terminate), self.app.conf.ptemporal_dispatch_timeout
         )
         arguments = {"task_id": ids, "terminate": terminate, "signal": signum}
@@ -341,7 +341,7 @@ class Control:
         from .waiting import purge  # the client library, as above
 
         queues = queue_names(self.app)
-        return self.app.connection.call(lambda client: purge(client, queues))
+        return self.app.temporal.call(lambda client: purge(client, queues))
 
     discard_all = purge
 

@@ -41,12 +41,14 @@ def began(started: Path) -> int:
 
 def test_banner_says_what_it_serves(shop: Shop, ini: Path, tmp_path: Path) -> None:
     queue = f"{shop.queue}-banner"
-    with WorkerProcess(ini, "-Q", f"{queue},other", "-c", 1, "-n", "w1@%h", "-l", "info", log=tmp_path / "log") as worker:
+    with WorkerProcess(
+        ini, "-Q", f"{queue},other", "-c", 1, "-n", "w1@%h", "-l", "info", log=tmp_path / "log"
+    ) as worker:
         worker.is_ready()
         for line in (
             f"w1@{socket.gethostname()} - pyramid-temporal-compat {__version__}",
             f"{shop.settings['ptemporal.address']} (namespace default)",
-            "1 (threads)",
+            "1 (prefork)",
             f"{queue}, other",
             str(worker.process.pid),
             "  . tests.worker.shop.add\n",
@@ -56,7 +58,9 @@ def test_banner_says_what_it_serves(shop: Shop, ini: Path, tmp_path: Path) -> No
         result = add.apply_async((1, 2), queue=queue)
         assert result.get(timeout=PATIENCE) == 3
         worker.says(f"Task tests.worker.shop.add[{result.id}] succeeded")
-        started = [event for event in events(shop, result.id) if event.HasField("activity_task_started_event_attributes")]
+        started = [
+            event for event in events(shop, result.id) if event.HasField("activity_task_started_event_attributes")
+        ]
         assert started[0].activity_task_started_event_attributes.identity == f"w1@{socket.gethostname()}"
         worker.signal(signal.SIGTERM)
         assert worker.ends() == 0

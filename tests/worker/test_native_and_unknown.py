@@ -32,14 +32,14 @@ def hurried(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def start(shop: Shop, workflow: str, argument: Any, queue: str) -> str:
     workflow_id = uuid.uuid4().hex
-    shop.app.connection.call(
+    shop.app.temporal.call(
         lambda client: client.start_workflow(workflow, argument, id=workflow_id, task_queue=queue), PATIENCE
     )
     return workflow_id
 
 
 def result(shop: Shop, workflow_id: str) -> Any:
-    return shop.app.connection.call(lambda client: client.get_workflow_handle(workflow_id).result(), PATIENCE)
+    return shop.app.temporal.call(lambda client: client.get_workflow_handle(workflow_id).result(), PATIENCE)
 
 
 def test_native_workflows_and_activities_run_beside_tasks(shop: Shop, queue: str) -> None:
@@ -110,8 +110,11 @@ def test_worker_serves_several_queues_and_a_busy_one_does_not_starve_another(sho
         busy = [add.apply_async((number, 0), queue=queue) for number in range(30)]
         other = add.apply_async((1, 1), queue=f"{queue}-b")
         assert other.get(timeout=PATIENCE) == 2
-        ended_before = sum(describe(shop, task.id).close_time < describe(shop, other.id).close_time for task in busy
-                           if task.get(timeout=PATIENCE) is not None)
+        ended_before = sum(
+            describe(shop, task.id).close_time < describe(shop, other.id).close_time
+            for task in busy
+            if task.get(timeout=PATIENCE) is not None
+        )
     assert ended_before < 30
 
 
