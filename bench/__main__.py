@@ -16,9 +16,8 @@ from typing import NoReturn
 from . import delay_in_view, imports, memory, noop_task
 from .table import Figure, as_markdown, as_text
 
-BENCHMARKS: Mapping[str, Callable[[bool], list[Figure]]] = {
-    module.NAME: module.run for module in (delay_in_view, noop_task, imports, memory)
-}
+MODULES = (delay_in_view, noop_task, imports, memory)
+BENCHMARKS: Mapping[str, Callable[[bool], list[Figure]]] = {module.NAME: module.run for module in MODULES}
 """By the name for the command line. A new benchmark is a module with NAME, TITLE and run(quick), and stands here."""
 
 LONGEST, LONGEST_QUICK = 240, 60
@@ -47,7 +46,8 @@ def main() -> None:
 
 def parse() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m bench", description="Ours and the peer's figures, side by side.")
-    parser.add_argument("names", nargs="*", metavar="NAME", help=f"which: {', '.join(BENCHMARKS)}; default: all")
+    known = "; ".join(f"{module.NAME}: {module.TITLE}" for module in MODULES)
+    parser.add_argument("names", nargs="*", metavar="NAME", help=f"which; default: all. {known}")
     parser.add_argument("--quick", action="store_true", help="fewer rounds: under a minute, and noisier")
     parser.add_argument("--markdown", action="store_true", help="print the table as Markdown")
     parser.add_argument("--write", type=Path, metavar="FILE", help="write it to this file too, as Markdown")

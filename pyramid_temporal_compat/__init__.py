@@ -4,8 +4,12 @@ from __future__ import annotations
 
 from typing import Any
 
-from .app import Celery, current_app, shared_task
+from .app import Celery, shared_task
+from .celery_names import install_as_celery, unsupported
+from .celery_names.bugreport import bugreport
+from .celery_names.ids import uuid
 from .context import current_frame
+from .local import current_app, current_task
 from .result import AsyncResult
 from .task import Task
 
@@ -21,4 +25,18 @@ def includeme(config: Any) -> None:
     includeme(config)
 
 
-__all__ = ["AsyncResult", "Celery", "Task", "__version__", "current_app", "current_frame", "shared_task", "task"]
+__all__ = [
+    "AsyncResult",
+    "Celery",
+    "Task",
+    "__version__",
+    "bugreport",
+    "current_app",
+    "current_frame",
+    "current_task",
+    "install_as_celery",
+    "shared_task",
+    "task",
+    "unsupported",
+    "uuid",
+]

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import datetime
 import difflib
+import json
 import math
 import os
 import reprlib
@@ -17,8 +18,9 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from .context import worker_frame
-from .exceptions import InvalidCall, PayloadTooLarge
+from .exceptions import InvalidCall, NotSerializable, PayloadTooLarge
 from .message import Message, total_size
+from .payload import Payload, types
 from .payload.serializers import serialize
 from .routing import queue_name
 
@@ -65,6 +67,9 @@ EQUIVALENT = {
 
 LONGEST_ID = 1000
 """The server's limit on ids and names, in bytes."""
+RESERVED_QUEUES = "/_sys/"
+"""Queues with this prefix are the server's own."""
+LONGEST_FAIRNESS_KEY = 64
 LATEST = datetime.timedelta(days=3650)
 """Farther in the future is taken for a mistake in units."""
 
@@ -97,35 +102,66 @@ def make_message(
     message = Message(
         task=_name(name, "name", name),
         id=task_id,
-        body=serialize(
-            {"args": list(args), "kwargs": dict(kwargs)},
-            serializer,
-            compression,
-        ),
+        body=_body(name, args, kwargs, serializer, compression, task),
         queue=queue,
         eta=_start(app, name, options, now),
         expires=_expires(app, name, options.get("expires"), now),
         priority=_priority(name, options.get("priority"), _inherited(conf, frame), conf["task_default_priority"]),
-        fairness_key=options.get("fairness_key"),
-        fairness_weight=options.get("fairness_weight"),
-        retries=options.get("retries") or 0,
-        root_id=options.get("root_id") or ((frame[1].root_id or frame[1].id) if frame else task_id),
-        parent_id=options.get("parent_id") or (frame[1].id if frame else None),
+        fairness_key=_fairness_key(name, options.get("fairness_key")),
+        fairness_weight=_fairness_weight(name, options.get("fairness_weight")),
+        retries=_retries(name, options.get("retries")),
+        root_id=_optional_name(name, "root_id", options) or ((frame[1].root_id or frame[1].id) if frame else task_id),
+        parent_id=_optional_name(name, "parent_id", options) or (frame[1].id if frame else None),
         heartbeat_timeout=conf["ptemporal_heartbeat_timeout"],
         at_most_once=_at_most_once(app, task),
         ignore_result=bool(_first(options.get("ignore_result"), getattr(task, "ignore_result", None))),
         time_limit=hard,
         soft_time_limit=soft,
-        shadow=options.get("shadow"),
-        argsrepr=options.get("argsrepr") or (_brief.repr(tuple(args)) if args else "()"),
-        kwargsrepr=options.get("kwargsrepr") or (_brief.repr(dict(kwargs)) if kwargs else "{}"),
+        shadow=_optional_name(name, "shadow", options),
+        argsrepr=str(options.get("argsrepr") or (brief(tuple(args)) if args else "()")),
+        kwargsrepr=str(options.get("kwargsrepr") or (brief(dict(kwargs)) if kwargs else "{}")),
         origin=f"{os.getpid()}@{_HOSTNAME}",
         serializer=serializer,
         compression=compression,
         headers=_headers(name, options.get("headers")),
     )
-    _check_size(message, conf["ptemporal_payload_limit"], options)
+    if not _is_surely_small(message, conf["ptemporal_payload_limit"], options):
+        _check_size(message, args, kwargs, task, conf["ptemporal_payload_limit"])
     return message
+
+
+def brief(value: Any) -> str:
+    """`value` for people, not longer than a few lines."""
+    try:
+        return _brief.repr(value)
+    except Exception as error:  # a __repr__ of the application's own, or an int too long to print
+        return f"<{type(value).__name__} whose repr() raises {type(error).__name__}>"
+
+
+def _body(
+    name: str,
+    args: Sequence[Any],
+    kwargs: Mapping[str, Any],
+    serializer: str,
+    compression: str | None,
+    task: Task | None,
+) -> Payload:
+    try:
+        return serialize({"args": list(args), "kwargs": dict(kwargs)}, serializer, compression, "arguments")
+    except NotSerializable as error:
+        for parameter, value in _by_parameter(args, kwargs, task):
+            try:
+                serialize(value, serializer, None, parameter)
+            except NotSerializable as reason:
+                raise NotSerializable(f"task {name!r}: argument {reason}") from reason.__cause__
+        raise NotSerializable(f"task {name!r}: {error}") from error
+
+
+def _by_parameter(args: Sequence[Any], kwargs: Mapping[str, Any], task: Task | None) -> list[tuple[str, Any]]:
+    """Each argument, and what it is called: the parameter's name where the function is known."""
+    names = task.positional_names(len(args)) if task is not None else []
+    names += [f"args[{index}]" for index in range(len(names), len(args))]
+    return [*zip(names, args, strict=True), *((str(key), value) for key, value in kwargs.items())]
 
 
 def _task_id(task: str, options: Mapping[str, Any]) -> str:
@@ -137,18 +173,25 @@ def new_id() -> str:
     return str(uuid.uuid4())
 
 
-def _queue(app: Celery, name: str, args: Any, kwargs: Any, options: dict[str, Any], task: Task | None) -> str:
+def _optional_name(task: str, what: str, options: Mapping[str, Any]) -> str | None:
+    return _name(task, what, options[what]) if options.get(what) else None
+
+
+def _queue(app: Celery, task: str, args: Any, kwargs: Any, options: dict[str, Any], task_type: Task | None) -> str:
     """The queue that the call names, or that the routes have for it, or the default one."""
     amqp = app.amqp
     asked = options.get("queue")
     if asked is None and amqp.router.routes:
-        routed = amqp.router.route(options.pop("route_name", None) or name, args, kwargs, options, task)
+        routed = amqp.router.route(options.pop("route_name", None) or task, args, kwargs, options, task_type)
         asked = routed.pop("queue", None)
         for key, value in routed.items():
             options.setdefault(key, value)
-    if asked is None:
+    if asked is None and ("exchange" in options or "routing_key" in options):
         asked = amqp.queues.bound(options.get("exchange"), options.get("routing_key"))
-    return amqp.queues.check(_name(name, "queue", queue_name(_first(asked, app.conf["task_default_queue"]))))
+    name = _name(task, "queue", queue_name(_first(asked, app.conf["task_default_queue"])))
+    if name.startswith(RESERVED_QUEUES):
+        raise InvalidCall(f"task {task!r}: queue={name!r} can't be used; {RESERVED_QUEUES} is the server's own")
+    return amqp.queues.check(name)
 
 
 def _inherited(conf: Settings, frame: Any) -> int | None:
@@ -196,7 +239,8 @@ def _name(task: str, what: str, value: Any) -> str:
 
 
 def _limit(name: str, key: str, options: Mapping[str, Any], task: Task | None, conf: Settings) -> float | None:
-    return _seconds(name, key, _first(options.get(key), getattr(task, key, None), conf[f"task_{key}"]))
+    # 0 is no limit: Celery's rule.
+    return _seconds(name, key, _first(options.get(key), getattr(task, key, None), conf[f"task_{key}"])) or None
 
 
 def _seconds(task: str, what: str, value: Any) -> float | None:
@@ -204,14 +248,14 @@ def _seconds(task: str, what: str, value: Any) -> float | None:
         return None
     if isinstance(value, datetime.timedelta):
         value = value.total_seconds()
-    if isinstance(value, bool) or not isinstance(value, (int, float)) or not math.isfinite(value) or value < 0:
-        raise InvalidCall(f"task {task!r}: {what}={value!r}; it takes a number of seconds, not below 0")
+    number = isinstance(value, (int, float)) and not isinstance(value, bool)
+    if not number or not value >= 0 or value == math.inf:
+        raise InvalidCall(f"task {task!r}: {what}={brief(value)}; it takes a number of seconds, not below 0")
     if value > LATEST.total_seconds():
         raise InvalidCall(
-            f"task {task!r}: {what}={value!r} seconds is {value / 86400 / 365:.0f} years; are these milliseconds? "
-            f"At most {LATEST.days} days"
+            f"task {task!r}: {what}={brief(value)} seconds is more than {LATEST.days} days; are these milliseconds?"
         )
-    return value
+    return float(value) if isinstance(value, float) else int(value)
 
 
 def _moment(app: Celery, task: str, what: str, value: Any, now: datetime.datetime) -> datetime.datetime:
@@ -232,6 +276,8 @@ def _moment(app: Celery, task: str, what: str, value: Any, now: datetime.datetim
         value = value.replace(tzinfo=zone)
     if value - now > LATEST:
         raise InvalidCall(f"task {task!r}: {what}={value.isoformat()} is more than {LATEST.days} days from now")
+    if now - value > LATEST:  # long past is past; and the year 1 has no UTC in zones ahead of it
+        return now - LATEST
     moment: datetime.datetime = value.astimezone(UTC)
     return moment
 
@@ -263,12 +309,44 @@ def _priority(task: str, *choices: Any) -> int | None:
     return value
 
 
+def _retries(task: str, value: Any) -> int:
+    if value is None:
+        return 0
+    if isinstance(value, bool) or not isinstance(value, int) or value < 0:
+        raise InvalidCall(f"task {task!r}: retries={brief(value)}; it takes the number of earlier retries")
+    return int(value)
+
+
+def _fairness_key(task: str, value: Any) -> str | None:
+    if value is None:
+        return None
+    if not isinstance(value, str) or not value.isprintable() or len(value.encode()) > LONGEST_FAIRNESS_KEY:
+        raise InvalidCall(
+            f"task {task!r}: fairness_key={brief(value)}; "
+            f"it takes at most {LONGEST_FAIRNESS_KEY} bytes of printable text"
+        )
+    return value
+
+
+def _fairness_weight(task: str, value: Any) -> float | None:
+    if value is None:
+        return None
+    if isinstance(value, bool) or not isinstance(value, (int, float)) or not 0 < value < math.inf:
+        raise InvalidCall(f"task {task!r}: fairness_weight={brief(value)}; it takes a number above 0, such as 2.5")
+    return float(value)
+
+
 def _headers(task: str, value: Any) -> dict[str, Any]:
+    """As they travel: plain JSON, in which `payload.types` finds the values again."""
     if value is None:
         return {}
     if not isinstance(value, Mapping) or not all(isinstance(key, str) for key in value):
-        raise InvalidCall(f"task {task!r}: headers={value!r}; it takes a dict with string keys")
-    return dict(value)
+        raise InvalidCall(f"task {task!r}: headers={brief(value)}; it takes a dict with string keys")
+    try:
+        written: dict[str, Any] = json.loads(types.dumps(dict(value), "headers"))
+    except NotSerializable as error:
+        raise NotSerializable(f"task {task!r}: {error}") from error.__cause__
+    return written
 
 
 def _at_most_once(app: Celery, task: Task | None) -> bool:
@@ -298,15 +376,25 @@ _ENVELOPE_ROOM = 64 * 1024
 _LONGEST_ESCAPE = len(r"\ud83d\ude00")
 
 
-def _check_size(message: Message, limit: int, options: Mapping[str, Any]) -> None:
+def _is_surely_small(message: Message, limit: int, options: Mapping[str, Any]) -> bool:
     # Most messages are nowhere near the limit, and to encode one takes longer than all the other checks.
-    if options.keys().isdisjoint(_OF_ANY_SIZE):
-        reprs = (len(message.argsrepr) + len(message.kwargsrepr)) * _LONGEST_ESCAPE
-        if len(message.body.data) + reprs + _ENVELOPE_ROOM < limit:
-            return
+    reprs = (len(message.argsrepr) + len(message.kwargsrepr)) * _LONGEST_ESCAPE
+    return options.keys().isdisjoint(_OF_ANY_SIZE) and len(message.body.data) + reprs + _ENVELOPE_ROOM < limit
+
+
+def _check_size(
+    message: Message, args: Sequence[Any], kwargs: Mapping[str, Any], task: Task | None, limit: int
+) -> None:
     size = total_size(message.encode())
-    if size > limit:
-        raise PayloadTooLarge(
-            f"task {message.task!r}: its arguments take {size:,} bytes, the limit is {limit:,} "
-            "(ptemporal.payload_limit; the server refuses more than 2 MB): store the data and pass its key"
-        )
+    if size <= limit:
+        return
+    sizes = [
+        (len(serialize(value, message.serializer, message.compression, parameter).data), parameter)
+        for parameter, value in [*_by_parameter(args, kwargs, task), ("headers", dict(message.headers))]
+    ]
+    most, largest = max(sizes)
+    raise PayloadTooLarge(
+        f"task {message.task!r}: it takes {size:,} bytes, and the limit is {limit:,} (ptemporal.payload_limit; the "
+        f"server takes at most 2 MiB); the largest argument is {largest}, of {most:,} bytes: store such data, and "
+        "pass where it is"
+    )

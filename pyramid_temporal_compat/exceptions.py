@@ -191,7 +191,27 @@ class BackendStoreError(BackendError):
         super().__init__(*args)
 
 
-class OperationalError(Exception):
+class KombuError(Exception):
+    """Base of what kombu's `except` clauses name: the way to the server, and what travels on it."""
+
+
+class SerializationError(KombuError):
+    """A value could not be written, or not be read."""
+
+
+class EncodeError(SerializationError):
+    """A value could not be written."""
+
+
+class DecodeError(SerializationError):
+    """A value could not be read."""
+
+
+class SerializerNotInstalled(KombuError, CeleryError):
+    """A serialiser is asked for by a name that none has, or one whose library is not installed."""
+
+
+class OperationalError(KombuError):
     """The Temporal server could not be reached, or refused the call."""
 
 
@@ -244,11 +264,11 @@ class InvalidArguments(TaskError, TypeError):
     """The arguments do not fit the task function's signature."""
 
 
-class NotSerializable(TaskError, TypeError):
+class NotSerializable(EncodeError, TaskError, TypeError):
     """An argument or a result can't travel; the message names it, its type, and what to send instead."""
 
 
-class ContentDisallowed(SecurityError):
+class ContentDisallowed(SerializerNotInstalled, SecurityError):
     """A payload's content type is not in `accept_content`."""
 
 

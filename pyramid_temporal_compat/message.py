@@ -16,6 +16,7 @@ from typing import Any
 
 from .exceptions import InvalidTaskError
 from .payload import Payload
+from .payload.types import loads
 
 VERSION = 1
 """Raised when an older reader would misread a newer message; unknown keys alone do not raise it."""
@@ -57,12 +58,17 @@ class Message:
     serializer: str = "json"
     compression: str | None = None
     headers: Mapping[str, Any] = field(default_factory=dict)
-    """The application's own headers."""
+    """The application's own headers, as plain JSON: only the side that runs the task makes values of it."""
 
     @property
     def summary(self) -> str:
         """One line for people: the call as it was written."""
         return f"{self.shadow or self.task}{call_repr(self.argsrepr, self.kwargsrepr)}"
+
+    def read_headers(self) -> dict[str, Any]:
+        """The application's own headers, with the values that were given."""
+        found: dict[str, Any] = loads(json.dumps(self.headers, default=dict).encode())
+        return found
 
     def copy(self, **changes: Any) -> Message:
         return dataclasses.replace(self, **changes)
@@ -78,24 +84,43 @@ class Message:
         data = _as_json(envelope).encode()
         return Payload({"encoding": b"json/plain"}, data), self.body
 
+    def for_log(self) -> str:
+        """The whole message as one line of JSON, for the log that is all that is left of it."""
+
+        def readable(payload: Payload) -> object:
+            try:
+                return json.loads(payload.data)
+            except ValueError:
+                return {"encoding": payload.encoding, "hex": payload.data.hex()}
+
+        envelope, body = self.encode()
+        return json.dumps({"envelope": readable(envelope), "body": readable(body)})
+
     @classmethod
     def decode(cls, envelope: bytes, body: Payload) -> Message:
         """Read a message that this release or an older one wrote. What a newer one added is passed over."""
         try:
             found = json.loads(envelope)
-            version = found.pop(_MARK)
+            version, task_id = int(found.pop(_MARK)), found["id"]
         except (ValueError, AttributeError, KeyError, TypeError):
-            raise InvalidTaskError(f"not a task message: {envelope[:200]!r}") from None
+            raise _not_a_message(envelope) from None
         if version > VERSION:
             raise InvalidTaskError(
-                f"message {found.get('id')!r} has version {version}, this release reads up to {VERSION}: "
+                f"message {task_id!r} has version {version}, this release reads up to {VERSION}: "
                 "upgrade the workers before the processes that send"
             )
         known = {name: value for name, value in found.items() if name in _ENVELOPE}
-        for name in _TIMES:
-            if name in known:
-                known[name] = datetime.datetime.fromisoformat(known[name])
-        return cls(body=body, **known)
+        try:
+            for name in _TIMES:
+                if name in known:
+                    known[name] = datetime.datetime.fromisoformat(known[name])
+            return cls(body=body, **known)
+        except (ValueError, TypeError):
+            raise _not_a_message(envelope) from None
+
+
+def _not_a_message(envelope: bytes) -> InvalidTaskError:
+    return InvalidTaskError(f"not a task message: {envelope[:200]!r}")
 
 
 _as_json = json.JSONEncoder(separators=(",", ":"), default=dict).encode
@@ -117,15 +142,11 @@ def call_repr(argsrepr: str, kwargsrepr: str) -> str:
     return f"({args}, **{kwargs})" if args else f"(**{kwargs})"
 
 
-FRAME = 512
-"""Bytes that protobuf and an encrypting codec add to a payload, at most."""
-
-
 def total_size(payloads: Sequence[Payload]) -> int:
     """Bytes that these payloads take on the wire, metadata included."""
     size = 0
     for payload in payloads:
-        size += FRAME + len(payload.data)
+        size += len(payload.data)
         for key, value in payload.metadata.items():
             size += len(key) + len(value)
     return size

@@ -170,7 +170,7 @@ class AsyncResult(ResultBase):
 
     @property
     def name(self) -> str | None:
-        return self._name or self._status().name
+        return self._name or self._described().name
 
     @property
     def args(self) -> Any:
@@ -182,7 +182,7 @@ class AsyncResult(ResultBase):
 
     @property
     def queue(self) -> str | None:
-        return self._status().queue
+        return self._described().queue
 
     @property
     def retries(self) -> int:
@@ -195,7 +195,7 @@ class AsyncResult(ResultBase):
 
     @property
     def date_done(self) -> datetime.datetime | None:
-        return self._status().ended
+        return self._described().ended
 
     @property
     def supports_native_join(self) -> bool:
@@ -323,14 +323,21 @@ class AsyncResult(ResultBase):
         return timeout
 
     def _status(self) -> Status:
+        return self._asked() if self._ended is None else self._ended
+
+    def _asked(self) -> Status:
         from .dispatch.status import status_of  # the client library: 0.4 s
 
-        if self._ended is not None:
-            return self._ended
         status: Status = self.app.temporal.call(lambda client: status_of(client, self.id), self._patience)
         if status.ready:
             self._end(status)
         return status
+
+    def _described(self) -> Status:
+        """The status with name, queue and times, which whoever only waited for the end has not asked for."""
+        if self._ended is not None and self._ended.ended is not None:
+            return self._ended
+        return self._asked()
 
     def _wait(self, timeout: float | None, interval: float) -> Status:
         from .dispatch.status import wait_for_end  # the client library: 0.4 s

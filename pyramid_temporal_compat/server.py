@@ -39,6 +39,9 @@ DYNAMIC_CONFIG: dict[str, object] = {
     "matching.numTaskqueueWritePartitions": 1,
     "matching.enableFairness": True,
     "frontend.enableCancelWorkerPollsOnShutdown": True,
+    # A result is deleted once these have said how far they are: half a minute later, by default.
+    "history.transferProcessorUpdateAckInterval": "1s",
+    "history.visibilityProcessorUpdateAckInterval": "1s",
 }
 # FULL: what the server has acknowledged survives a power cut; the write-ahead log pays for it.
 SQLITE_PRAGMAS = {"journal_mode": "WAL", "synchronous": "FULL"}

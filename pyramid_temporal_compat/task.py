@@ -9,8 +9,9 @@ import sys
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, ClassVar, NoReturn
 
+from .calling import brief
 from .context import Context, current_frame, pop, push, request_of, running
-from .exceptions import InvalidArguments, MaxRetriesExceededError, OperationalError, Retry
+from .exceptions import InvalidArguments, InvalidCall, MaxRetriesExceededError, OperationalError, Retry
 from .payload.types import dumps, loads
 
 if TYPE_CHECKING:
@@ -133,8 +134,9 @@ class Task:
 
     # --- asking for a run --------------------------------------------------------------------------
 
-    def delay(self, *args: Any, **kwargs: Any) -> AsyncResult:
+    def delay(self, /, *args: Any, **kwargs: Any) -> AsyncResult:
         """`apply_async` with the arguments alone."""
+        _check_instance(self, "delay")
         return self.apply_async(args, kwargs)
 
     def apply_async(
@@ -152,6 +154,9 @@ class Task:
 
         The options, each with a line on what it does, are `pyramid_temporal_compat.calling.OPTIONS`.
         """
+        _check_instance(self, "apply_async")
+        if not self.name:
+            raise InvalidCall(f"{type(self).__qualname__} has no task name; app.register_task() gives it one")
         task = self._in_app()
         if task is not self:  # a shared task, and its current app has one of its own
             return task.apply_async(args, kwargs, task_id, producer, link, link_error, shadow, **options)
@@ -181,18 +186,33 @@ class Task:
             signature.bind(*args, **kwargs)
         except TypeError as error:
             raise InvalidArguments(
-                f"{self.name}{signature} can't be called with args={tuple(args)!r}, kwargs={dict(kwargs)!r}: {error}"
+                f"{self.name}{signature} can't be called with args={brief(tuple(args))}, "
+                f"kwargs={brief(dict(kwargs))}: {error}"
             ) from None
+
+    def positional_names(self, count: int) -> list[str]:
+        """What the first `count` positional arguments are called."""
+        names: list[str] = []
+        for parameter in self.__signature__.parameters.values():
+            if parameter.kind in (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD):
+                names.append(parameter.name)
+            elif parameter.kind is inspect.Parameter.VAR_POSITIONAL:
+                names += [f"{parameter.name}[{index}]" for index in range(count - len(names))]
+        return names[:count]
 
     @property
     def __signature__(self) -> inspect.Signature:
         """What a caller passes: the function's parameters, without `self`."""
         if self._signature is None:
-            type(self)._signature = inspect.signature(self.run)
+            type(self)._signature = inspect.signature(self.run).replace(return_annotation=inspect.Signature.empty)
         assert self._signature is not None
         return self._signature
 
     def _plain_arguments(self, args: Any, kwargs: Any) -> tuple[tuple[Any, ...], dict[str, Any]]:
+        if isinstance(args, (Mapping, set, frozenset)):
+            raise InvalidArguments(
+                f"task {self.name!r}: args={brief(args)} is a {type(args).__name__}; args takes a list, kwargs a dict"
+            )
         if isinstance(args, (str, bytes)):
             raise InvalidArguments(
                 f"task {self.name!r}: args={args!r} is one {type(args).__name__}; args takes a list: args=[{args!r}]"
@@ -351,6 +371,14 @@ class RetryChanges:
         return self.args is not None or self.kwargs is not None or bool(self.options)
 
 
+def _check_instance(task: Any, method: str) -> None:
+    if not isinstance(task, Task):
+        raise InvalidCall(
+            f"{method}() was called on a task's class, with {brief(task)} in place of the task; "
+            f"task = app.register_task(TheClass()) makes the task, whose {method}() it is"
+        )
+
+
 def task_from_function(function: Callable[..., Any], name: str, app: Celery | None, options: Mapping[str, Any]) -> Task:
     """A task whose body is `function`."""
     options = dict(options)
@@ -373,7 +401,7 @@ def task_from_function(function: Callable[..., Any], name: str, app: Celery | No
 
 
 def _signature(function: Callable[..., Any], bound: bool) -> inspect.Signature:
-    signature = inspect.signature(function)
+    signature = inspect.signature(function).replace(return_annotation=inspect.Signature.empty)
     if not bound:
         return signature
     parameters = list(signature.parameters.values())

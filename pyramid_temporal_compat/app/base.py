@@ -17,11 +17,14 @@ from typing import TYPE_CHECKING, Any, ClassVar
 from .. import result as results
 from .. import result_sets, signals
 from ..calling import make_message
+from ..celery_names.bugreport import bugreport
 from ..context import current_frame, worker_frame
 from ..control import Control
 from ..exceptions import AlwaysEagerIgnored, ImproperlyConfigured
+from ..log import Logging
 from ..payload.codecs import Encryption, parse_keys
 from ..routing import Amqp
+from ..security import setup_security
 from ..settings import Settings
 from ..task import Task as BaseTask
 from ..task import task_from_function
@@ -230,6 +233,20 @@ class Celery(Commands):
 
         signals.import_modules.connect(discover, sender=self, weak=False)
         return None
+
+    @functools.cached_property
+    def control(self) -> Control:
+        """Orders and questions to running workers: `app.control.revoke(…)`, `app.control.inspect().active()`."""
+        return Control(self)
+
+    @functools.cached_property
+    def log(self) -> Logging:
+        """Logging, as Celery sets it up."""
+        return Logging(self)
+
+    def bugreport(self) -> str:
+        """What a bug report needs: versions, and the settings that are not the default, secrets masked."""
+        return bugreport(self)
 
     @functools.cached_property
     def loader(self) -> Loader:
@@ -441,15 +458,23 @@ class Celery(Commands):
                 )
             return self._dispatcher
 
-    @functools.cached_property
-    def control(self) -> Control:
-        """Orders and questions to running workers: `app.control.revoke(…)`, `app.control.inspect().active()`."""
-        return Control(self)
-
     def codecs(self) -> Sequence[Codec]:
         """What payloads pass through on their way: encryption, if keys are set."""
         keys = self.conf["ptemporal.encryption_keys"]
         return [Encryption(parse_keys(",".join(keys)))] if keys else []
+
+    def setup_security(
+        self,
+        allowed_serializers: Any = None,
+        key: str | None = None,
+        key_password: bytes | None = None,
+        cert: str | None = None,
+        store: str | None = None,
+        digest: str | None = None,
+        serializer: str = "json",
+    ) -> None:
+        """Sign messages, and read only signed ones: the serialiser `auth`."""
+        setup_security(self, allowed_serializers, key, key_password, cert, store, digest, serializer)
 
     def close(self) -> None:
         """Let go of the server. The next call connects again, with the settings of then."""

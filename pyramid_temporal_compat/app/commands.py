@@ -1,26 +1,17 @@
-"""The app and its commands: `app.Worker(...)`, `app.worker_main(argv)`, `app.start(argv)`, `app.log`."""
+"""The app and its commands: `app.Worker(...)`, `app.worker_main(argv)`, `app.start(argv)`."""
 
 from __future__ import annotations
 
-import functools
 import sys
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from ..log import Logging
     from ..worker.program import Program
 
 
 class Commands:
     """What of an app runs a program."""
-
-    @functools.cached_property
-    def log(self) -> Logging:
-        """Logging as Celery sets it up."""
-        from ..log import Logging  # handlers, multiprocessing: for who runs a worker
-
-        return Logging(self)  # type: ignore[arg-type]  # a mixin of Celery's
 
     def Worker(self, **options: Any) -> Program:
         """A worker with Celery's options; `start()` runs it."""

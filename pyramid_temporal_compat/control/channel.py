@@ -13,7 +13,11 @@ from typing import Any
 
 from temporalio.api.enums.v1 import TaskQueueType
 from temporalio.api.taskqueue.v1 import TaskQueue
-from temporalio.api.workflowservice.v1 import DescribeNamespaceRequest, DescribeTaskQueueRequest
+from temporalio.api.workflowservice.v1 import (
+    DescribeNamespaceRequest,
+    DescribeTaskQueueRequest,
+    ListTaskQueuePartitionsRequest,
+)
 from temporalio.client import ActivityFailureError, ActivityHandle, Client, WorkflowFailureError, WorkflowHandle
 from temporalio.common import RawValue, RetryPolicy
 from temporalio.service import RPCError, RPCStatusCode
@@ -31,6 +35,8 @@ SOON = 0.1
 """Seconds that a worker gets which has not answered the last time, nor polled since: it has probably died."""
 UNREAD_LASTS = 10.0
 """Seconds after which a request that nobody waits for is not carried out any more."""
+NOT_FOR_US = frozenset({RPCStatusCode.PERMISSION_DENIED, RPCStatusCode.UNIMPLEMENTED})
+"""This key may use the namespace, but not look at it; or the server has no such call."""
 ONCE = RetryPolicy(maximum_attempts=1)
 SUMMARY_LIMIT = 200
 
@@ -52,7 +58,12 @@ class Channel:
         """Send a request to every wanted worker; gives `{node: reply}` as they come, until all have, or time is up."""
         inbox: queue.SimpleQueue[Reply | None] = queue.SimpleQueue()
         sent = Request(command, arguments, timeout)
-        future = self._connection.submit(lambda client: self._post.ask(client, sent, wanted, inbox.put))
+
+        async def work() -> None:
+            await self._post.ask(await self._connection.client(), sent, wanted, inbox.put)
+
+        self._connection.refuse_own_thread()
+        future = self._connection.submit(work)
         future.add_done_callback(lambda _: inbox.put(None))
         try:
             replies = 0
@@ -65,9 +76,10 @@ class Channel:
             raise self._connection.explain(error) from error
         except (asyncio.TimeoutError, concurrent.futures.TimeoutError):
             raise OperationalError(
-                f"Temporal at {self._connection.settings.address} did not say within {self._patience:g} s "
-                "which workers there are"
+                f"{self._connection} did not say within {self._patience:g} s which workers there are"
             ) from None
+        except concurrent.futures.CancelledError:
+            raise OperationalError(f"the connection to {self._connection} was closed while it was in use") from None
         finally:
             future.cancel()
 
@@ -171,10 +183,30 @@ class Post:
 
 async def directory(client: Client) -> dict[Address, float]:
     """Every worker that the server lists, and when (by the server's clock) it began its last poll."""
+    # Of each partition apart: asked for a whole queue, the server tells of its first partition, to which not every
+    # poll comes, or, in its other mode, what it knew five seconds ago.
+    found = await asyncio.gather(*(polling(client, partition) for partition in await partitions(client)))
+    return {worker: seen for part in found for worker, seen in part.items()}
+
+
+async def partitions(client: Client) -> list[str]:
+    """The names of the directory's parts; servers have several for the sake of busy queues."""
+    try:
+        answer = await client.workflow_service.list_task_queue_partitions(
+            ListTaskQueuePartitionsRequest(namespace=client.namespace, task_queue=TaskQueue(name=DIRECTORY))
+        )
+    except RPCError as error:
+        if error.status in NOT_FOR_US:
+            return [DIRECTORY]
+        raise
+    return [partition.key for partition in answer.activity_task_queue_partitions] or [DIRECTORY]
+
+
+async def polling(client: Client, partition: str) -> dict[Address, float]:
     answer = await client.workflow_service.describe_task_queue(
         DescribeTaskQueueRequest(
             namespace=client.namespace,
-            task_queue=TaskQueue(name=DIRECTORY),
+            task_queue=TaskQueue(name=partition),
             task_queue_type=TaskQueueType.TASK_QUEUE_TYPE_ACTIVITY,
         )
     )
@@ -190,7 +222,7 @@ async def has_standalone_activities(client: Client) -> bool:
     try:
         found = await client.workflow_service.describe_namespace(DescribeNamespaceRequest(namespace=client.namespace))
     except RPCError as error:
-        if error.status is RPCStatusCode.PERMISSION_DENIED:  # this key may use the namespace, but not look at it
+        if error.status in NOT_FOR_US:
             return False
         raise
     return found.namespace_info.capabilities.standalone_activities

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
+import dataclasses
 import datetime
 import json
 from collections.abc import Mapping
@@ -54,6 +54,7 @@ class Status:
     queue: str | None = None
     retries: int = 0
     worker: str | None = None
+    over: bool = False
     ended: datetime.datetime | None = None
     known: bool = True
     """Whether the server has the task."""
@@ -63,7 +64,7 @@ class Status:
 
     @property
     def ready(self) -> bool:
-        return self.state in states.READY_STATES or self.ended is not None
+        return self.over or self.state in states.READY_STATES
 
 
 async def status_of(client: Client, task_id: str) -> Status:
@@ -71,23 +72,24 @@ async def status_of(client: Client, task_id: str) -> Status:
     handle = _handle(client, task_id)
     try:
         found = await handle.describe()
+        if found.status is WorkflowExecutionStatus.RUNNING:
+            return await _running(found, client)
+        return await _ended(handle, found)  # which asks once more: it may have been forgotten meanwhile
     except RPCError as error:
         if error.status is RPCStatusCode.NOT_FOUND and not _namespace_is_missing(error):
             return Status(known=False)
         raise
-    if found.status is WorkflowExecutionStatus.RUNNING:
-        return await _running(found, client)
-    return await _ended(handle, found)
 
 
 async def wait_for_end(client: Client, task_id: str, interval: float) -> Status:
-    """Wait until the task has ended. One that the server does not know yet is asked for every `interval` seconds."""
+    """Wait until the task has ended. One that the server does not know yet is asked for every `interval` seconds.
+
+    One question to the server: how it ended. What else there is to know of it, `status_of` asks.
+    """
     handle = _handle(client, task_id)
     while True:
         try:
-            if (revoked := await _revoked_unless_it_ends(client, handle)) is not None:
-                return revoked
-            return await _ended(handle, await handle.describe())
+            return await _outcome_or_revoked(client, handle)
         except RPCError as error:
             if error.status is RPCStatusCode.NOT_FOUND and not _namespace_is_missing(error):
                 await asyncio.sleep(interval)
@@ -97,18 +99,18 @@ async def wait_for_end(client: Client, task_id: str, interval: float) -> Status:
                 raise
 
 
-async def _revoked_unless_it_ends(client: Client, handle: WorkflowHandle[Any, Any]) -> Status | None:
-    """Wait for the workflow's end. A revoked task that no worker serves never gets there: its status is given."""
-    ending = asyncio.ensure_future(handle.result())
+async def _outcome_or_revoked(client: Client, handle: WorkflowHandle[Any, Any]) -> Status:
+    """How the workflow ended. A revoked task that no worker serves never gets there: its status now is given."""
+    ending = asyncio.ensure_future(_outcome(handle))
     try:
         await asyncio.wait([ending], timeout=LOOK_AFTER)
         if not ending.done():
-            status = await _running(await handle.describe(), client)
-            if status.state == states.REVOKED:
-                return status
-        with contextlib.suppress(WorkflowFailureError):
-            await ending
-        return None
+            found = await handle.describe()
+            if found.status is WorkflowExecutionStatus.RUNNING:
+                status = await _running(found, client)
+                if status.state == states.REVOKED:
+                    return status
+        return await ending
     finally:
         ending.cancel()
 
@@ -126,6 +128,13 @@ def _namespace_is_missing(error: RPCError) -> bool:
 
 
 async def _running(found: WorkflowExecutionDescription, client: Client) -> Status:
+    status = await _at_work(found, client)
+    if found.raw_description.workflow_execution_info.memo.fields.get(wire.ABORTED) is not None:
+        status = dataclasses.replace(status, state=ABORTED)
+    return status
+
+
+async def _at_work(found: WorkflowExecutionDescription, client: Client) -> Status:
     name, queue = found.workflow_type, found.task_queue
     info = found.raw_description
     if not info.pending_activities:
@@ -167,17 +176,20 @@ BEFORE_FIRST_RUN = 4
 
 
 async def _ended(handle: WorkflowHandle[Any, Any], found: WorkflowExecutionDescription) -> Status:
-    def status(state: str, **more: Any) -> Status:
-        return Status(state, name=found.workflow_type, queue=found.task_queue, ended=found.close_time, **more)
+    outcome = await _outcome(handle)
+    return dataclasses.replace(outcome, name=found.workflow_type, queue=found.task_queue, ended=found.close_time)
 
+
+async def _outcome(handle: WorkflowHandle[Any, Any]) -> Status:
+    """How it ended; waits until it has."""
     try:
         payload = from_raw(await handle.result())
     except WorkflowFailureError as failure:
         state, error = how_it_failed(failure.cause)
-        return status(state, error=error, children=error.get("children"))
+        return Status(state, error=error, over=True, children=error.get("children"))
     state = payload.metadata.get(wire.ENDED_AS, b"").decode() or states.SUCCESS
     children = payload.metadata.get(wire.CHILDREN)
-    return status(state, result=payload, children=json.loads(children) if children else None)
+    return Status(state, result=payload, over=True, children=json.loads(children) if children else None)
 
 
 def how_it_failed(cause: BaseException | None) -> tuple[str, Mapping[str, Any]]:
@@ -219,6 +231,19 @@ def _not_begun(found: WorkflowExecutionDescription) -> bool:
     if found.execution_time is None or found.history_length > 1:
         return False
     return found.execution_time - datetime.datetime.now(datetime.timezone.utc) > START_IS_FAR
+
+
+ABORTED = "ABORTED"
+"""The state of a task that was asked to stop, and runs."""
+
+
+async def abort(client: Client, task_id: str) -> None:
+    """Ask an abortable task to stop. Of one that has ended, or is unknown, nothing is left to ask."""
+    try:
+        await client.get_workflow_handle(task_id).signal(wire.ABORT)
+    except RPCError as error:
+        if error.status is not RPCStatusCode.NOT_FOUND or _namespace_is_missing(error):
+            raise
 
 
 START_IS_FAR = datetime.timedelta(seconds=5)

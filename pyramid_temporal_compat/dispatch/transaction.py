@@ -7,17 +7,21 @@ after-commit hook, when nothing that we do can make the commit fail.
 
 from __future__ import annotations
 
+import itertools
 import logging
-from collections.abc import Callable, Sequence
+import threading
+import weakref
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
+import pyramid.threadlocal
 import transaction as thread_local
-from pyramid.threadlocal import get_current_request
 from transaction._transaction import Status
-from transaction.interfaces import IDataManagerSavepoint, ISavepointDataManager
+from transaction.interfaces import IDataManagerSavepoint, ISavepointDataManager, TransactionFailedError
+from transaction.interfaces import NoTransaction as NotBegun
 from zope.interface import implementer
 
-from ..exceptions import NoTransaction
+from ..exceptions import InvalidCall, NoTransaction
 from ..message import Message
 from .nested import NestedSessions
 
@@ -41,12 +45,33 @@ def current_transaction(manager: Any = None) -> Any | None:
     thread-local `transaction.manager`, if begun.
     """
     if manager is not None:
-        return manager.get()
-    request = get_current_request()
-    for candidate in (getattr(request, "tm", None), thread_local.manager):
-        if candidate is not None and has_begun(candidate):
+        return _transaction_of(manager)
+    for candidate in (*_request_managers(), thread_local.manager):
+        if has_begun(candidate):
             return candidate.get()
     return None
+
+
+def _transaction_of(manager: Any) -> Any:
+    if not hasattr(manager, "begin"):
+        raise InvalidCall(
+            f"transaction_manager={manager!r} is {type(manager).__name__}; it takes a transaction manager, "
+            "such as request.tm or transaction.manager"
+        )
+    try:
+        return manager.get()
+    except NotBegun:
+        raise NoTransaction(
+            f"transaction_manager={manager!r}: no transaction has begun on it; call its begin()"
+        ) from None
+
+
+def _request_managers() -> Iterator[Any]:
+    """The managers of the current request and of those around it: a subrequest runs inside its caller's transaction."""
+    for entry in reversed(pyramid.threadlocal.manager.stack):
+        manager = getattr(entry["request"], "tm", None)
+        if manager is not None:
+            yield manager
 
 
 def enlist(message: Message, key: object, dispatch: Dispatch, mode: str = ENLIST_AUTO, manager: Any = None) -> bool:
@@ -66,6 +91,11 @@ def enlist(message: Message, key: object, dispatch: Dispatch, mode: str = ENLIST
         return False
     if transaction.status == Status.COMMITTED:  # called from an after-commit hook: nothing is left to wait for
         return False
+    if transaction.status == Status.COMMITFAILED:  # what joins it would be dropped in silence
+        raise TransactionFailedError(
+            f"task {message.task!r} was called in a transaction that has failed and can only be aborted; "
+            "abort it first: what is called after that does not belong to it"
+        )
     (find_enlistment(transaction, key) or Enlistment(transaction, key, dispatch)).add(message)
     return True
 
@@ -79,10 +109,22 @@ def find_enlistment(transaction: Any, key: object) -> Enlistment | None:
 
 
 def is_enlisted(task_id: str, key: object) -> bool:
-    """Whether the current transaction still holds the message with this id."""
-    transaction = current_transaction()
-    enlistment = find_enlistment(transaction, key) if transaction is not None else None
-    return enlistment is not None and any(message.id == task_id for message in enlistment.messages)
+    """Whether a transaction of this thread, the current or another, still holds the message with this id."""
+    return any(
+        message.id == task_id
+        for enlistment in list(_here.enlistments)
+        if enlistment.key is key and enlistment.state == Enlistment.ENLISTING
+        for message in enlistment.messages
+    )
+
+
+class _Here(threading.local):
+    def __init__(self) -> None:
+        self.enlistments: weakref.WeakSet[Enlistment] = weakref.WeakSet()
+
+
+_here = _Here()
+"""This thread's enlistments."""
 
 
 @implementer(ISavepointDataManager)
@@ -93,10 +135,12 @@ class Enlistment:
 
     def __init__(self, transaction: Any, key: object, dispatch: Dispatch) -> None:
         self.transaction_manager = transaction._manager
-        self.messages: list[Message] = []
+        self.key = key
         self.state = self.ENLISTING
+        self._messages: dict[int, Message] = {}
+        self._numbers = itertools.count()
         self._dispatch = dispatch
-        self._nested = NestedSessions(self.keep_first)
+        self._nested = NestedSessions(self.drop_from)
         self._transaction = transaction
         # A transaction that is already committing (a session's flush events) takes no new members, and has
         # no savepoints left that we would have to follow: the hook alone is enough then.
@@ -104,33 +148,51 @@ class Enlistment:
             transaction.join(self)
         transaction.set_data(key, self)
         transaction.addAfterCommitHook(self._after_commit)
+        _here.enlistments.add(self)
+
+    @property
+    def messages(self) -> tuple[Message, ...]:
+        return tuple(self._messages.values())
 
     def add(self, message: Message) -> None:
-        self._nested.watch(self._transaction, len(self.messages))
-        self.messages.append(message)
+        number = next(self._numbers)
+        if self._transaction.status != Status.COMMITTING:
+            self._nested.watch(self._transaction, number)
+        self._messages[number] = message
 
-    def keep_first(self, count: int) -> None:
-        """A savepoint was rolled back: what was enlisted under it is dropped."""
-        del self.messages[count:]
+    def drop_from(self, number: int) -> None:
+        """A savepoint was rolled back: what was enlisted under it is dropped.
+
+        Numbers, not lengths: savepoints of several sessions need not end in the order in which they began.
+        """
+        for later in [key for key in self._messages if key >= number]:
+            del self._messages[later]
 
     def _drop(self) -> None:
-        self.messages.clear()
+        self._messages.clear()
         self.state = self.DROPPED
         self._nested.forget()
 
     def _after_commit(self, committed: bool) -> None:
         if self.state == self.DROPPED:
             return
-        messages, self.messages = tuple(self.messages), []
+        messages = self.messages
+        self._messages.clear()
         self.state = self.COMMITTED if committed else self.DROPPED
         self._nested.forget()
         if not committed or not messages:
             return
         try:
             self._dispatch(messages)
-        except Exception:  # the commit stands whatever happens here; `transaction` would log it without the messages
+        except Exception:
+            # The commit stands whatever happens here; `transaction` would log the error without the messages.
             for message in messages:
-                log.exception("committed, but not started: %s[%s]", message.summary, message.id)
+                log.exception(
+                    "committed, but not started: %s[%s]; the message: %s",
+                    message.summary,
+                    message.id,
+                    message.for_log(),
+                )
 
     # --- the data manager ------------------------------------------------------------------------
 
@@ -147,7 +209,8 @@ class Enlistment:
             self._drop()
 
     def tpc_begin(self, transaction: Any) -> None:
-        pass
+        # The sessions commit, or close, with their savepoints open: that is no rollback.
+        self._nested.forget()
 
     def commit(self, transaction: Any) -> None:
         pass
@@ -164,11 +227,11 @@ class Enlistment:
 
 @implementer(IDataManagerSavepoint)
 class EnlistmentSavepoint:
-    """A point to go back to: how many messages there were."""
+    """A point to go back to: the number that the next message would have had."""
 
     def __init__(self, enlistment: Enlistment) -> None:
         self._enlistment = enlistment
-        self._count = len(enlistment.messages)
+        self._number = next(enlistment._numbers)
 
     def rollback(self) -> None:
-        self._enlistment.keep_first(self._count)
+        self._enlistment.drop_from(self._number)

@@ -7,7 +7,13 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from ..exceptions import CeleryError, ContentDisallowed, ImproperlyConfigured, NotSerializable
+from ..exceptions import (
+    ContentDisallowed,
+    ImproperlyConfigured,
+    NotSerializable,
+    SecurityError,
+    SerializerNotInstalled,
+)
 from . import Payload, types
 from . import compression as compressions
 from .types import Unreadable
@@ -19,10 +25,6 @@ TRUSTED = frozenset({RAW_TYPE, "application/text"})
 
 Encoder = Callable[[Any], Any]
 Decoder = Callable[[bytes], Any]
-
-
-class SerializerNotInstalled(CeleryError):
-    """A serialiser is asked for by a name that none has, or one whose library is not installed."""
 
 
 @dataclass(frozen=True)
@@ -191,7 +193,7 @@ def _encode(serializer: Serializer, value: Any, name: str) -> tuple[bytes, str]:
 def _decode(serializer: Serializer, decoder: Decoder, data: bytes) -> Any:
     try:
         return decoder(data)
-    except (Unreadable, SerializerNotInstalled):
+    except (Unreadable, SerializerNotInstalled, SecurityError):
         raise
     except Exception as error:
         raise Unreadable(

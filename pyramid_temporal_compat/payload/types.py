@@ -21,7 +21,7 @@ from datetime import date, datetime, time, timedelta
 from decimal import Decimal
 from typing import Any, NoReturn, TypeVar
 
-from ..exceptions import CeleryError, NotSerializable
+from ..exceptions import CeleryError, DecodeError, NotSerializable
 from .advice import advice
 
 T = TypeVar("T")
@@ -31,7 +31,7 @@ DEEPEST = 400
 """How far the walk goes down, whatever the interpreter's own limit is: it keeps a path for each level."""
 
 
-class Unreadable(CeleryError, ValueError):
+class Unreadable(DecodeError, CeleryError, ValueError):
     """Bytes can't be read as what their metadata says they are; the message says which part, and why."""
 
 
@@ -58,7 +58,7 @@ def loads(data: bytes) -> Any:
     """The value that `dumps`, or kombu's JSON, wrote. Raises `Unreadable`."""
     try:
         text = str(data, "utf-8")
-        return json.loads(text, object_hook=_revive) if f'"{TYPE}"' in text else json.loads(text)
+        return json.loads(text, object_hook=revive) if f'"{TYPE}"' in text else json.loads(text)
     except Unreadable:
         raise
     except (ValueError, TypeError) as error:
@@ -150,7 +150,8 @@ _registered: dict[type[Any], tuple[str | None, Callable[[Any], Any]]] = {}
 _registered_decoders: dict[str, Callable[[Any], Any]] = {}
 
 
-def _revive(found: dict[str, Any]) -> Any:
+def revive(found: dict[str, Any]) -> Any:
+    """What a dict of JSON stands for: the value, if it is an envelope of ours or kombu's, else the dict itself."""
     if len(found) != 2 or TYPE not in found or VALUE not in found:
         return found
     marker, value = found[TYPE], found[VALUE]

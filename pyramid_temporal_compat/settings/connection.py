@@ -68,6 +68,7 @@ def connection(settings: Settings, environ: Mapping[str, str] | None = None) -> 
     certificates = {name: found[name] for name in TLS_FIELDS if found[name]}
     if bool(found["ptemporal.tls_cert_file"]) != bool(found["ptemporal.tls_key_file"]):
         raise ImproperlyConfigured("a client certificate needs both ptemporal.tls_cert_file and ptemporal.tls_key_file")
+    _refuse_unsendable(found["ptemporal.api_key"], sources["ptemporal.api_key"])
     return ConnectionSettings(
         address=found["ptemporal.address"],
         namespace=found["ptemporal.namespace"],
@@ -131,12 +132,33 @@ def _source(value: Any, name: str) -> Any:
     return value.encode() if isinstance(value, str) and name.endswith("_file") else value
 
 
+def _refuse_unsendable(api_key: str | None, source: str) -> None:
+    # The client library would send the call without the key, and the server's answer would not say why.
+    if api_key is not None and not (api_key.isascii() and api_key.isprintable()):
+        raise ImproperlyConfigured(
+            f"ptemporal.api_key (from the {source}) has a character that can't be sent, such as a line break; "
+            "write the key alone, on one line"
+        )
+
+
+PEM_MARKS = {
+    "ptemporal.tls_ca_file": b"-----BEGIN CERTIFICATE-----",
+    "ptemporal.tls_cert_file": b"-----BEGIN CERTIFICATE-----",
+    "ptemporal.tls_key_file": b"PRIVATE KEY-----",
+}
+"""What each file must hold: of one that holds something else the client library makes an empty one, silently."""
+
+
 def _content(name: str, found: Mapping[str, Any]) -> bytes | None:
     """A certificate or a key: from its file, or as a profile carries it."""
     value = found[name]
-    if value is None or isinstance(value, bytes):
-        return value
+    if value is None:
+        return None
     try:
-        return Path(value).read_bytes()
+        content = value if isinstance(value, bytes) else Path(value).read_bytes()
     except OSError as error:
         raise ImproperlyConfigured(f"{name} = {os.fspath(value)!r} can't be read: {error.strerror}") from None
+    if PEM_MARKS[name] not in content:
+        where = "the profile's text" if isinstance(value, bytes) else repr(os.fspath(value))
+        raise ImproperlyConfigured(f"{name}: {where} is not in PEM form; it has no line {PEM_MARKS[name].decode()!r}")
+    return content

@@ -30,7 +30,7 @@ OWN: tuple[Setting, ...] = (
     own("unknown_task", choice("wait", "fail"), "wait", "What becomes of a task that no worker knows: it waits for one that does, or ends with NotRegistered."),
     own("transaction_attempts", count, 3, "How often a task is tried, at most, when its transaction meets a transient database error."),
     own("graceful_timeout", seconds, None, "How long a stopping worker lets its running tasks finish; without a value: until they have.", celery="worker_soft_shutdown_timeout"),
-    own("payload_limit", count, 2 * 1024 * 1024, "The size in bytes that a task's arguments or result may have; the server's own limit is 2 MiB."),
+    own("payload_limit", count, 2 * 1024 * 1024 - 4096, "The size in bytes that a task's arguments or result may have; the server's own limit, 2 MiB, is for them and what goes with them."),
     own("encryption_keys", words, (), "Keys that encrypt payloads: the first encrypts, all decrypt.", secret=True),
     own("workflow_cache", count, 1000, "How many workflows a worker keeps in memory between their steps."),
 )

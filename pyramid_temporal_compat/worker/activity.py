@@ -96,13 +96,13 @@ class TaskActivity:
     @activity.defn(dynamic=True)
     async def run(self, payloads: Sequence[RawValue]) -> Any:
         message = self._message(payloads)
-        if message.task not in self._app.tasks:
-            self._unknown(message)
         if message.expires and message.expires <= datetime.datetime.now(datetime.timezone.utc):
             log.info("%s[%s] expired at %s", message.task, message.id, message.expires.isoformat())
             self._tell_revoked(message, expired=True)
             raise Ended(f"expired at {message.expires.isoformat()}", type=wire.REVOKED, non_retryable=True)
         self._refuse_if_revoked(message)
+        if message.task not in self._app.tasks:
+            self._unknown(message)
         await self._turn(message)
         job = Job(message, _earlier_retries(message), self._hostname)
         task_log.received(message)

@@ -41,11 +41,11 @@ class Runner:
         task = self._app.tasks[job.message.task]
         try:
             args, kwargs = self._arguments(task, job.message)
+            request = task_request(job, args, kwargs)
         except Exception as raised:
             error = in_the_application(raised)
             task_log.failed(job.message, error, job.hostname)
             return Failed(to_wire(error))
-        request = task_request(job, args, kwargs)
         progress: list[Progress] = []
 
         def report(state: str, meta: Any) -> None:
@@ -160,7 +160,7 @@ def task_request(job: Job, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Con
         },
         eta=message.eta.isoformat() if message.eta else None,
         expires=message.expires.isoformat() if message.expires else None,
-        headers=dict(message.headers) or None,
+        headers=message.read_headers() or None,
         hostname=job.hostname,
         id=message.id,
         ignore_result=message.ignore_result,

@@ -25,6 +25,11 @@ REJECTED = "Reject"
 RATE_LIMITED = "RateLimited"
 """The task's turn is later: the server holds it until then."""
 
+ABORT = "ptemporal.abort"
+"""The signal that asks an abortable task to stop."""
+ABORTED = "ptemporal.aborted"
+"""In the workflow's memo: it was."""
+
 ENDED_AS = "ptemporal-state"
 """In a result's metadata: the task ended in this state, and not with a result."""
 

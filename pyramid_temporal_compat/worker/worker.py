@@ -48,6 +48,10 @@ WORKFLOW_TASKS = 100
 NO_LIMIT = timedelta(days=365)
 PROGRESS_INTERVAL = timedelta(seconds=1)
 """How often progress leaves for the server; the client library's own default is half a minute."""
+STICKY = timedelta(seconds=2)
+"""How long a workflow waits for the worker that has it in memory before another one may take it: a killed one
+would hold up the end of its tasks by ten seconds otherwise, and our workflows are short to read anew."""
+LOOK_EVERY = 0.05
 LAST_WORDS = 2.0
 """Seconds that a worker told to end at once takes to give its tasks back."""
 FAREWELL = 10.0
@@ -108,7 +112,6 @@ class Worker:
         self._client: Client | None = None
         self._serving: dict[str, TemporalWorker] = {}
         self._runs: list[asyncio.Future[None]] = []
-        self._dropped: set[asyncio.Future[None]] = set()
         limits = Limits(soft_time_limit or conf.task_soft_time_limit, time_limit or conf.task_time_limit)
         self.tasks = TaskActivity(app, self.pool, self.hostname, limits)
         self.autoscaler = self._make_autoscaler()
@@ -210,7 +213,10 @@ class Worker:
             signals.worker_ready.send(sender=self.tasks.consumer)
             log.info("%s ready.", self.hostname)
             await self._stop.wait()
+            running = set(self.tasks.running)
             await asyncio.gather(*(worker.shutdown() for worker in self._serving.values()), *self._runs)
+            if running:
+                await self._conclude(running, self.queues)
 
     async def _beat(self) -> None:
         """Send `heartbeat_sent` while the server answers: what applications tell by whether a worker is well."""
@@ -262,8 +268,14 @@ class Worker:
         worker = self._serving.pop(queue, None)
         if worker is not None:
             self.queues.remove(queue)
-            self._dropped.add(asyncio.ensure_future(worker.shutdown()))
+            self._runs.append(asyncio.ensure_future(self._drop(worker, queue)))
             log.info("No longer consuming from %s", queue)
+
+    async def _drop(self, worker: TemporalWorker, queue: str) -> None:
+        running = {taken.job.message.id for taken in self.tasks.running.values() if taken.job.message.queue == queue}
+        await worker.shutdown()
+        if running:
+            await self._conclude(running, [queue])
 
     def resize(self, concurrency: int) -> None:
         """Run so many tasks at a time from now on."""
@@ -282,6 +294,21 @@ class Worker:
                 self.stop()  # not told to: the server refused it, say. `serve` raises what it raised.
 
         run.add_done_callback(ended)
+
+    async def _conclude(self, task_ids: set[str], queues: Sequence[str]) -> None:
+        """Carry the workflows of the last tasks to their end: no other worker need be there to do it.
+
+        A stopping worker takes no workflow tasks, so what its last tasks returned would be seen by nobody until
+        another worker comes. This takes workflow tasks alone, on a connection of its own.
+        """
+        with contextlib.suppress(OperationalError, RPCError, asyncio.TimeoutError):
+            client = await connected(self.app, self.hostname)
+            async with contextlib.AsyncExitStack() as stack:
+                for queue in queues:
+                    last = TemporalWorker(client, task_queue=queue, workflows=[TaskWorkflow], identity=self.hostname)
+                    await stack.enter_async_context(last)
+                waits = (no_workflow_task(client, task_id) for task_id in task_ids)
+                await asyncio.wait_for(asyncio.gather(*waits), LAST_WORDS)
 
     def stop(self) -> None:
         """Take no new tasks, and end when the running ones have."""
@@ -307,6 +334,7 @@ class Worker:
                 nexus_supplier=FixedSizeSlotSupplier(1),
             ),
             identity=self.hostname,
+            sticky_queue_schedule_to_start_timeout=STICKY,
             graceful_shutdown_timeout=(
                 NO_LIMIT if self.graceful_timeout is None else timedelta(seconds=self.graceful_timeout)
             ),
@@ -404,6 +432,13 @@ async def connected(app: Celery, identity: str) -> Client:
         raise OperationalError(f"{where}, namespace {settings.namespace!r}: {error.message}") from None
     refuse_too_high_a_limit(app.conf.ptemporal_payload_limit, found.namespace_info.limits.blob_size_limit_error)
     return client
+
+
+async def no_workflow_task(client: Client, task_id: str) -> None:
+    """Return when the workflow has nothing to do: it has ended, or waits for its activity or a timer."""
+    handle = client.get_workflow_handle(task_id)
+    while (await handle.describe()).raw_description.HasField("pending_workflow_task"):  # noqa: ASYNC110  the server's state
+        await asyncio.sleep(LOOK_EVERY)
 
 
 def refuse_too_high_a_limit(ours: int, servers: int) -> None:

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import logging
 from collections.abc import Sequence
 from datetime import timedelta
 from typing import Any
@@ -32,6 +33,8 @@ from ..message import Message
 from ..payload.converter import from_raw, to_raw
 from . import wire
 
+log = logging.getLogger(__name__)
+
 LONGEST_RUN = timedelta(days=3650)
 """The server wants a limit; ours are the pool's (`time_limit`) and the heartbeat's."""
 SUMMARY_LIMIT = 200
@@ -40,6 +43,11 @@ SUMMARY_LIMIT = 200
 @workflow.defn(dynamic=True, sandboxed=False)
 class TaskWorkflow:
     """Runs one message: a single activity, anew for each retry that changes the message."""
+
+    @workflow.signal(name=wire.ABORT)
+    def abort(self) -> None:
+        """The task was asked to stop. It asks for this itself, so all that is to do is to write it down."""
+        workflow.upsert_memo({wire.ABORTED: True})
 
     @workflow.run
     async def run(self, payloads: Sequence[RawValue]) -> Any:
@@ -58,10 +66,30 @@ def read_message(payloads: Sequence[RawValue]) -> Message:
     # A plain exception fails the workflow task, not the workflow: a hand-written workflow that only a newer worker
     # knows waits for that one, as Temporal has it for a type that is not registered.
     if len(payloads) != 2:
-        raise InvalidTaskError(
-            f"workflow type {workflow.info().workflow_type!r} is neither a task's nor registered in this worker"
-        )
+        name = workflow.info().workflow_type
+        text = f"workflow type {name!r} is neither a task's nor registered in this worker"
+        if name not in _reported:
+            _reported.add(name)
+            log.error("%s; %s waits for a worker that knows it", text, workflow.info().workflow_id)
+        raise UnknownWorkflow(text)
     return Message.decode(payloads[0].payload.data, from_raw(payloads[1]))
+
+
+_reported: set[str] = set()
+
+
+class UnknownWorkflow(InvalidTaskError):
+    """A workflow that only another worker can run."""
+
+
+class NotTwice(logging.Filter):
+    """Keeps from the log what the client library says at each of its tries of a workflow that we have reported."""
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        return not (record.exc_info and isinstance(record.exc_info[1], UnknownWorkflow))
+
+
+logging.getLogger("temporalio.worker._workflow_instance").addFilter(NotTwice())
 
 
 async def run_activity(message: Message) -> Any:

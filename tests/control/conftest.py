@@ -6,7 +6,7 @@ import asyncio
 import threading
 import uuid
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack
 from typing import Any
 
 import pytest
@@ -59,13 +59,6 @@ class RunningWorker:
             self.thread.join(20)
         if self.error:
             raise self.error
-
-
-@contextmanager
-def client_of(app: Celery) -> Iterator[Celery]:
-    """Another process's view of the same tasks: an app with a connection of its own."""
-    with app:
-        yield app
 
 
 @pytest.fixture

@@ -1,5 +1,7 @@
 """The connection: what code, environment, ini and profile make together."""
 
+import os
+
 import pytest
 
 from pyramid_temporal_compat.exceptions import ImproperlyConfigured
@@ -17,11 +19,17 @@ address = "cloud.example:7233"
 api_key = "cloud-key"
 [profile.certified.tls]
 server_name = "temporal.internal"
-client_cert_data = "CERT"
-client_key_data = "KEY"
+client_cert_data = "-----BEGIN CERTIFICATE-----"
+client_key_data = "-----BEGIN PRIVATE KEY-----"
 [profile.plain.tls]
 disabled = true
 """
+
+PEM = {
+    "ca": b"-----BEGIN CERTIFICATE-----\nCA",
+    "cert": b"-----BEGIN CERTIFICATE-----",
+    "key": b"-----BEGIN PRIVATE KEY-----",
+}
 
 
 @pytest.fixture
@@ -77,16 +85,16 @@ def test_the_environment_chooses_a_profile_over_the_ini(profiles):
 
 
 def test_certificates_are_read_from_files(tmp_path):
-    for name in ("ca", "cert", "key"):
-        (tmp_path / name).write_text(name.upper())
+    for name, content in PEM.items():
+        (tmp_path / name).write_bytes(content)
     conf = Settings({f"ptemporal.tls_{name}_file": str(tmp_path / name) for name in ("ca", "cert", "key")})
     found = connection(conf, {})
-    assert (found.tls, found.tls_ca, found.tls_cert, found.tls_key) == (True, b"CA", b"CERT", b"KEY")
+    assert (found.tls, found.tls_ca, found.tls_cert, found.tls_key) == (True, *PEM.values())
 
 
 def test_certificates_in_a_profile_are_taken(profiles):
     found = connection(Settings({"ptemporal.profile": "certified", "ptemporal.config_file": profiles}), {})
-    assert (found.tls, found.tls_cert, found.tls_key) == (True, b"CERT", b"KEY")
+    assert (found.tls, found.tls_cert, found.tls_key) == (True, PEM["cert"], PEM["key"])
     assert found.tls_server_name == "temporal.internal"
 
 
@@ -114,6 +122,13 @@ def test_the_environment_of_the_process_is_read(monkeypatch):
         ({"ptemporal.config_file": "/nowhere.toml"}, {}, r"'/nowhere\.toml' .* does not exist"),
         ({"ptemporal.profile": "none"}, {}, r"profile 'none' can't be read: Profile 'none' not found"),
         ({"ptemporal.tls_ca_file": "/nowhere.pem"}, {}, r"tls_ca_file = '/nowhere\.pem' can't be read: No such file"),
+        (
+            {"ptemporal.tls_ca_file": os.devnull},
+            {},
+            r"tls_ca_file: .* is not in PEM form; it has no line '-----BEGIN CERT",
+        ),
+        ({"ptemporal.api_key": "half\nkey"}, {}, r"api_key \(from the code\) has a character that can't be sent"),
+        ({}, {"TEMPORAL_API_KEY": "schlüssel"}, r"api_key \(from the environment\) has a character"),
         ({"ptemporal.tls_cert_file": "/cert.pem"}, {}, r"needs both"),
     ],
 )

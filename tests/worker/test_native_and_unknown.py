@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from pyramid_temporal_compat.exceptions import NotRegistered
+from pyramid_temporal_compat.exceptions import NotRegistered, TaskRevokedError
 from pyramid_temporal_compat.worker import activity
 from pyramid_temporal_compat.worker.worker import Worker
 from tests.parts import wait_until
@@ -57,6 +57,7 @@ def test_native_workflow_that_a_worker_does_not_know_waits_for_one_that_does(
         started = start(shop, "Greets", "you", queue)
         wait_until(lambda: "neither a task's nor registered" in caplog.text)
         assert describe(shop, started).status.name == "RUNNING"
+        assert "Traceback" not in caplog.text
     with WorkerThread(shop.app, queue, workflows=[Greets], activities=[greeting, plain_greeting]):
         assert result(shop, started) == ["hello you", "plain hello you"]
 
@@ -95,11 +96,17 @@ def test_a_task_that_no_worker_knows_fails_where_the_setting_says_so(
         assert event_names(shop, failed.id).count("ACTIVITY_TASK_STARTED") == 1
 
 
+def test_a_task_that_no_worker_knows_expires_all_the_same(shop: Shop, queue: str, hurried: None) -> None:
+    waiting = shop.app.send_task("tests.not_there", queue=queue, expires=1)
+    with WorkerThread(shop.app, queue), pytest.raises(TaskRevokedError, match="expired"):
+        waiting.get(timeout=PATIENCE)
+
+
 def test_an_activity_of_another_worker_on_the_same_queue_is_left_to_it(shop: Shop, queue: str) -> None:
     """A worker without the native activity may get it first; it goes to the other one in the end."""
     with (
         WorkerThread(shop.app, queue, workflows=[Greets], activities=[greeting, plain_greeting]),
-        WorkerThread(shop.app, queue),
+        WorkerThread(shop.app, queue, workflows=[Greets]),
     ):
         for started in [start(shop, "Greets", str(number), queue) for number in range(3)]:
             assert len(result(shop, started)) == 2

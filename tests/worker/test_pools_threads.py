@@ -381,7 +381,7 @@ async def test_resize_while_running() -> None:
 
 @on_a_loop
 async def test_stop_waits_for_running_and_waiting_jobs_and_takes_no_more() -> None:
-    pool = ThreadPool(call, 1)
+    pool = ThreadPool(call, 1, name="stopped")
     release, ended = threading.Event(), []
     tasks = [asyncio.create_task(run(pool, lambda control: ended.append(release.wait(20)))) for _ in range(3)]
     await asyncio.sleep(0)
@@ -393,12 +393,12 @@ async def test_stop_waits_for_running_and_waiting_jobs_and_takes_no_more() -> No
     await stopping
     assert ended == [True] * 3
     await asyncio.gather(*tasks)
-    assert not [thread for thread in threading.enumerate() if thread.name.startswith("task-")]
+    assert not [thread for thread in threading.enumerate() if thread.name.startswith("stopped-")]
 
 
 @on_a_loop
 async def test_kill_answers_every_job_at_once() -> None:
-    pool = ThreadPool(call, 1)
+    pool = ThreadPool(call, 1, name="killed")
     began = threading.Event()
 
     def job(control: Control) -> None:
@@ -410,7 +410,7 @@ async def test_kill_answers_every_job_at_once() -> None:
     pool.kill()
     ends = await asyncio.gather(*tasks, return_exceptions=True)
     assert [type(end) for end in ends] == [WorkerLostError] * 3
-    await until(lambda: not [thread for thread in threading.enumerate() if thread.name.startswith("task-")])
+    await until(lambda: not [thread for thread in threading.enumerate() if thread.name.startswith("killed-")])
 
 
 @on_a_loop

@@ -10,7 +10,6 @@ import pytest
 from pyramid_temporal_compat import shared_task
 from pyramid_temporal_compat.exceptions import TaskRevokedError
 from pyramid_temporal_compat.exceptions import TimeoutError as NotInTime
-from pyramid_temporal_compat.worker.outcome import Progress
 from tests.parts import wait_until
 from tests.worker.shop import Shop, WorkerThread, add, describe, event_names, gates, seen, waits_at, write
 
@@ -78,9 +77,9 @@ def test_the_states_on_the_way_of_a_task_never_go_back(shop: Shop) -> None:
 
 @shared_task(bind=True)
 def reports(self: Any) -> str:
-    self.request.report(Progress("PROGRESS", {"done": 1, "of": 2}))
+    self.update_state(state="PROGRESS", meta={"done": 1, "of": 2})
     gates["report"].pass_through()
-    self.request.report(Progress("PROGRESS", {"done": 2, "of": 2}))
+    self.update_state(state="PROGRESS", meta={"done": 2, "of": 2})
     gates["report again"].pass_through()
     return "done"
 

@@ -395,7 +395,7 @@ def test_a_result_over_the_limit_fails_the_task_and_rolls_back(shop: Shop, size:
 
 
 def test_a_result_just_under_the_limit_travels(shop: Shop) -> None:
-    size = 2 * 1024 * 1024 - 600
+    size = shop.app.conf.ptemporal_payload_limit - 100
     assert len(result_of(returns_much.delay(size))) == size
 
 

@@ -1,0 +1,71 @@
+"""Run a program with `install_as_celery()` done before it imports anything.
+
+    python -m pyramid_temporal_compat.as_celery pserve app.ini
+    python -m pyramid_temporal_compat.as_celery -m myapp.cli
+    python -m pyramid_temporal_compat.as_celery script.py
+
+An ini file can do the same for whatever loads it:
+
+    [app:main]
+    paste.app_factory = pyramid_temporal_compat.as_celery:app_factory
+    as_celery.app = myapp:main
+"""
+
+from __future__ import annotations
+
+import os
+import runpy
+import sys
+from collections.abc import Mapping, Sequence
+from importlib.metadata import entry_points
+from typing import Any
+
+from .celery_names import install_as_celery
+from .celery_names.importing import symbol_by_name
+from .exceptions import ImproperlyConfigured
+
+APP_KEY = "as_celery.app"
+
+
+def app_factory(global_config: Mapping[str, Any], **settings: Any) -> Any:
+    """The WSGI application that the ini names as `as_celery.app`, which finds this package under Celery's name."""
+    name = settings.pop(APP_KEY, None)
+    if not name:
+        raise ImproperlyConfigured(
+            f"{APP_KEY} is not set: write the application's own factory there, such as {APP_KEY} = myapp:main"
+        )
+    install_as_celery()
+    try:
+        factory = symbol_by_name(name)
+    except AttributeError as error:
+        raise ImproperlyConfigured(f"{APP_KEY} = {name!r} names nothing: {error}") from error
+    return factory(global_config, **settings)
+
+
+def main(argv: Sequence[str]) -> None:
+    """Run the console script, the module (`-m`) or the file that `argv` names, with the rest of `argv`."""
+    if not argv or argv == ["-m"]:
+        sys.exit((__doc__ or "").strip())
+    install_as_celery()
+    program = argv[0]
+    if program == "-m":
+        sys.argv = [argv[1], *argv[2:]]
+        runpy.run_module(argv[1], run_name="__main__", alter_sys=True)
+    elif os.path.isfile(program):
+        sys.argv = list(argv)
+        sys.path.insert(0, os.path.dirname(os.path.abspath(program)))
+        runpy.run_path(program, run_name="__main__")
+    else:
+        sys.argv = list(argv)
+        sys.exit(_console_script(program)())
+
+
+def _console_script(name: str) -> Any:
+    found = list(entry_points(group="console_scripts", name=name))
+    if not found:
+        sys.exit(f"as_celery: no installed package has a command {name!r}, and there is no such file")
+    return found[0].load()
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])

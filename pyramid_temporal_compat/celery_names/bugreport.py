@@ -1,0 +1,36 @@
+"""`celery.bugreport()`: what is in force here, for a bug report."""
+
+from __future__ import annotations
+
+import platform
+from importlib.metadata import PackageNotFoundError, version
+from typing import TYPE_CHECKING
+
+from ..local import app_or_default
+
+if TYPE_CHECKING:
+    from ..app import Celery
+
+PACKAGES = ("pyramid-temporal-compat", "temporalio", "pyramid", "pyramid_tm", "transaction", "sqlalchemy")
+
+
+def bugreport(app: Celery | None = None) -> str:
+    """Versions, platform and settings; secrets are masked."""
+    found = app_or_default(app)
+    packages = " ".join(f"{package}:{_version(package)}" for package in PACKAGES)
+    return "\n".join(
+        (
+            f"software -> {packages} py:{platform.python_version()}",
+            f"platform -> {platform.platform()}",
+            f"app      -> {found.main or '-'}",
+            "",
+            found.conf.humanize(with_defaults=False),
+        )
+    )
+
+
+def _version(package: str) -> str:
+    try:
+        return version(package)
+    except PackageNotFoundError:
+        return "none"

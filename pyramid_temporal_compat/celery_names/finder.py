@@ -1,0 +1,147 @@
+"""`import celery`, answered from the table: a module is made when it is imported, a name found when it is asked for."""
+
+from __future__ import annotations
+
+import importlib
+import importlib.abc
+import importlib.machinery
+import sys
+from collections.abc import Iterable, Sequence
+from types import FunctionType, ModuleType
+from typing import Any
+
+from ..exceptions import CeleryError
+from . import refused, version
+from .table import MODULES
+
+PACKAGE = __name__.partition(".")[0]
+ROOTS = ("celery", "kombu", "billiard")
+PACKAGES = frozenset(
+    name[:end]
+    for name in (*MODULES, *refused.MODULES)
+    for end in (at for at, letter in enumerate(name) if letter == ".")
+)
+"""The modules that have others below them."""
+
+
+class CeleryImportedFirst(CeleryError):
+    """`install_as_celery()` came too late: something had imported the real Celery."""
+
+
+class CeleryModule(ModuleType):
+    """A module of Celery's whose names are this package's."""
+
+    def __getattr__(self, name: str) -> Any:
+        dotted = f"{self.__name__}.{name}"
+        if target := MODULES.get(self.__name__, {}).get(name):
+            found = _target(target)
+        elif dotted in MODULES or dotted in PACKAGES or dotted in refused.MODULES:
+            return importlib.import_module(dotted)
+        elif name.startswith("_") or (sentence := refused.sentence_of(dotted)) is None:
+            raise AttributeError(f"{PACKAGE}, which stands for Celery here, has no {dotted}")
+        else:
+            found = refused.placeholder(dotted, sentence)
+        setattr(self, name, found)
+        return found
+
+    def __dir__(self) -> Iterable[str]:
+        return sorted({*super().__dir__(), *MODULES.get(self.__name__, ())})
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return importlib.import_module, (self.__name__,)
+
+
+class CeleryFinder(importlib.abc.MetaPathFinder, importlib.abc.Loader):
+    """First on `sys.meta_path`; makes the modules that the table names."""
+
+    roots: tuple[str, ...] = ()
+
+    def find_spec(
+        self, fullname: str, path: Sequence[str] | None, target: ModuleType | None = None
+    ) -> importlib.machinery.ModuleSpec | None:
+        if fullname.partition(".")[0] not in self.roots:
+            return None
+        if sentence := refused.CLOSED.get(fullname):
+            raise ImportError(f"{fullname} is refused here. {sentence}", name=fullname)
+        is_package = fullname in PACKAGES or refused.is_module(fullname)
+        if is_package or fullname in MODULES:
+            return importlib.machinery.ModuleSpec(fullname, self, origin=PACKAGE, is_package=is_package)
+        # Falling through would let the real Celery, if it is installed, answer for a part of itself.
+        raise ModuleNotFoundError(f"{PACKAGE}, which stands for Celery here, has no module {fullname}", name=fullname)
+
+    def create_module(self, spec: importlib.machinery.ModuleSpec) -> ModuleType:
+        return CeleryModule(spec.name, f"{spec.name}, as {PACKAGE} has it.")
+
+    def exec_module(self, module: ModuleType) -> None:
+        names = MODULES.get(module.__name__, {})
+        module.__dict__["__all__"] = tuple(name for name in names if not name.startswith("_"))
+        if module.__name__ in ("celery", "kombu"):
+            module.__dict__["__version__"] = version.__version__
+
+
+_finder = CeleryFinder()
+
+
+def install_as_celery(*, kombu: bool = True) -> None:
+    """Have `import celery`, `import kombu` and what is below them mean this package, in this process, from now on.
+
+    Call it before anything imports Celery: the first line of the application's own `__init__.py` is a good place.
+    The real Celery may be installed, or not. A second call does nothing.
+
+    With `kombu=False` the real kombu stays what it is: for an application that has messages of its own on a broker.
+    """
+    if _finder in sys.meta_path:
+        return
+    roots = ROOTS if kombu else tuple(root for root in ROOTS if root != "kombu")
+    for root in roots:
+        if (imported := sys.modules.get(root)) is not None and not isinstance(imported, CeleryModule):
+            raise CeleryImportedFirst(_too_late(root))
+    _finder.roots = roots
+    sys.meta_path.insert(0, _finder)
+
+
+def uninstall() -> None:
+    """Undo `install_as_celery()`, for tests. What was imported under Celery's names stays with whoever imported it."""
+    if _finder in sys.meta_path:
+        sys.meta_path.remove(_finder)
+    for name in [name for name, module in list(sys.modules.items()) if isinstance(module, CeleryModule)]:
+        del sys.modules[name]
+
+
+def _target(target: str) -> Any:
+    module, _, name = target.partition(":")
+    found = importlib.import_module(module, PACKAGE)
+    return getattr(found, name) if name else found
+
+
+def _too_late(root: str) -> str:
+    importer = _importer_of(root)
+    return (
+        f"the real {root!r} was imported before install_as_celery() was called"
+        + (f", by the module {importer!r}" if importer else "")
+        + ": part of the application would use the one, and part the other. Call it "
+        + ("above that import, or " if importer else "")
+        + "in the first line of the application's own __init__.py "
+        "(import pyramid_temporal_compat; pyramid_temporal_compat.install_as_celery())"
+    )
+
+
+def _importer_of(root: str) -> str | None:
+    """The module that imported `root` first, as far as it kept something of it."""
+    names = list(sys.modules)  # in the order in which their imports began, so the importer is the last before
+    before = names[: names.index(root)]
+    for name in (*reversed(before), *names[len(before) :]):
+        if name.partition(".")[0] in (*ROOTS, PACKAGE, "amqp", "vine"):
+            continue
+        if any(_is_of(root, value) for value in list(getattr(sys.modules.get(name), "__dict__", {}).values())):
+            return name
+    return None
+
+
+def _is_of(root: str, value: object) -> bool:
+    # Only what has its name in it: a lazy object must not be woken by a look at it.
+    if isinstance(value, ModuleType):
+        name: object = value.__dict__.get("__name__")
+    else:
+        name = value.__module__ if isinstance(value, (type, FunctionType)) else type(value).__module__
+    return isinstance(name, str) and name.partition(".")[0] == root

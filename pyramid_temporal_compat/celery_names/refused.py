@@ -1,0 +1,219 @@
+"""Celery's public names that are refused: why, and what to use instead.
+
+A refused name can be imported, annotated with, derived from, and asked for in `isinstance`, so that a module which
+only mentions it still loads. Whatever would make it act (a call, an instance of a subclass, an attribute, an item, a
+`with`) raises its sentence.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any, NoReturn
+
+from .. import control, settings
+from ..exceptions import CeleryError
+
+
+class Unsupported(CeleryError, AttributeError):
+    """A Celery name that is refused here was used; the message says why, and what to use instead."""
+
+
+NO_BROKER = (
+    "There is no broker to talk to: the Temporal server takes the tasks. Send with task.apply_async() or "
+    "app.send_task(); to see whether a worker answers, use app.control.ping(). An application that has messages of its "
+    "own on a broker keeps the real kombu for them: install_as_celery(kombu=False)."
+)
+NO_TRANSPORT = (
+    "Tasks travel through the Temporal server alone: set ptemporal.address; there is no transport to add or to choose. "
+    "Messages of an application's own go by the real kombu: install_as_celery(kombu=False)."
+)
+NO_BACKEND = (
+    "Temporal keeps the results, in each task's workflow: read them with AsyncResult; there is no store to choose."
+)
+NO_CONSUMER = (
+    "A worker here is a Temporal worker, without Celery's blueprint of boot steps: use the worker_* signals for what "
+    "is to start and stop with it, and the task signals or a Task base class for what is to go around each task."
+)
+NO_POOL_CLASSES = "The pools are prefork, threads and solo, by these names (`worker -P`): there is no class to replace."
+NO_SCHEDULER = (
+    "No beat process runs here: `ptemporal-compat beat` writes beat_schedule to the server's Schedules and ends. "
+    "Put entries into beat_schedule, or create Schedules with request.temporal."
+)
+NO_DEFAULTS = "pyramid_temporal_compat.settings.SETTINGS declares each setting once, with type, default and old names."
+NO_EVENTS = (
+    "The server keeps what happens to every task as history: see its web UI, app.control.inspect(), or the signals."
+)
+NO_LOADER = "There is no loader: the app reads its settings itself, from config_from_object() or the ini."
+NO_TRACE = "Tasks are not run by Celery's tracer: use the task signals, or a Task class's hooks, such as on_failure()."
+NO_APP_TRACE = "Which app is used is not traced: give one to what needs it; app_or_default(app) then returns that."
+NO_PICKLER = "An app is pickled as itself: what a subclass of Celery adds to it goes into its __reduce_keys__()."
+NO_REQUEST_CLASS = (
+    "No Request object is made of a message: what on_timeout and on_failure of one did goes into the Task class's "
+    "on_failure(), or into a receiver of task_failure."
+)
+NO_WORKER_STATE = (
+    "What a worker has in hand is its own: ask with app.control.inspect().active(), reserved() or stats()."
+)
+NO_ROUTER = "Routes are read from task_routes when a task is called: write a route function, a glob or a name there."
+NO_PLATFORM = "Leave daemons, pid files and users to what runs the process: systemd, supervisor, a container."
+NO_COMMAND_CLASSES = (
+    "The commands are those of `ptemporal-compat`, made with click: start one with app.start(argv) or "
+    "app.worker_main(argv)."
+)
+NO_SIGNING_CLASSES = "Call app.setup_security() to sign messages, or set ptemporal.encryption_keys to encrypt them."
+NO_SUN = (
+    "A Temporal Schedule holds calendar times and intervals, not the sun's: schedule a crontab that comes often "
+    "enough, and let the task see whether its hour has come."
+)
+NO_DJANGO = "This package is for Pyramid: a task that is called in a transaction starts when that commits, by itself."
+NO_DEBUGGER = "A debugger needs the task's process for itself: run the worker with `-P solo` and use breakpoint()."
+NOT_AN_INTERFACE = (
+    "It is a helper inside Celery that its documentation does not offer to applications; Python's library has its like."
+)
+NO_BROADCAST = (
+    "A task here runs once, on one worker, so a queue can't reach all of them: call app.control.broadcast() with a "
+    "command of your own (celery.worker.control.control_command)."
+)
+
+NAMES: dict[str, str] = {
+    "celery.app.AppPickler": NO_PICKLER,
+    "celery.app.disable_trace": NO_APP_TRACE,
+    "celery.app.enable_trace": NO_APP_TRACE,
+    "celery.beat.BeatPidbox": NO_SCHEDULER,
+    "celery.beat.EmbeddedService": NO_SCHEDULER,
+    "celery.beat.PersistentScheduler": NO_SCHEDULER,
+    "celery.beat.ScheduleEntry": NO_SCHEDULER,
+    "celery.beat.Scheduler": NO_SCHEDULER,
+    "celery.beat.Service": NO_SCHEDULER,
+    "celery.messaging.TaskConsumer": NO_BROKER,
+    "celery.messaging.establish_connection": NO_BROKER,
+    "celery.messaging.get_consumer_set": NO_BROKER,
+    "celery.schedules.solar": NO_SUN,
+    "celery.schedules.solar.*": NO_SUN,
+    "celery.worker.WorkController": NO_CONSUMER,
+    "kombu.BrokerConnection": NO_BROKER,
+    "kombu.Connection": NO_BROKER,
+    "kombu.Consumer": NO_BROKER,
+    "kombu.Message": NO_BROKER,
+    "kombu.Producer": NO_BROKER,
+    "kombu.connections": NO_BROKER,
+    "kombu.eventloop": NO_BROKER,
+    "kombu.producers": NO_BROKER,
+    "kombu.common.Broadcast": NO_BROADCAST,
+    "kombu.common.eventloop": NO_BROKER,
+}
+
+# Modules none of whose names is there, unless the table has it, and what is below them too.
+MODULES: dict[str, str] = {
+    "celery.app.amqp": NO_ROUTER,
+    "celery.app.autoretry": NO_TRACE,
+    "celery.app.backends": NO_BACKEND,
+    "celery.app.defaults": NO_DEFAULTS,
+    "celery.app.builtins": NO_TRACE,
+    "celery.app.events": NO_EVENTS,
+    "celery.app.routes": NO_ROUTER,
+    "celery.apps": NO_COMMAND_CLASSES,
+    "celery.backends": NO_BACKEND,
+    "celery.bin": NO_COMMAND_CLASSES,
+    "celery.bootsteps": NO_CONSUMER,
+    "celery.concurrency": NO_POOL_CLASSES,
+    "celery.contrib.django": NO_DJANGO,
+    "celery.contrib.migrate": NO_BROKER,
+    "celery.contrib.rdb": NO_DEBUGGER,
+    "celery.events": NO_EVENTS,
+    "celery.fixups": NO_DJANGO,
+    "celery.loaders": NO_LOADER,
+    "celery.platforms": NO_PLATFORM,
+    "celery.security": NO_SIGNING_CLASSES,
+    "celery.utils": NOT_AN_INTERFACE,
+    "celery.worker.autoscale": settings.SETTINGS["worker_autoscaler"].sentence,
+    "celery.worker.components": NO_CONSUMER,
+    "celery.worker.consumer": NO_CONSUMER,
+    "celery.worker.request": NO_REQUEST_CLASS,
+    "celery.worker.state": NO_WORKER_STATE,
+    "celery.worker.strategy": NO_CONSUMER,
+    "kombu.asynchronous": NO_TRANSPORT,
+    "kombu.connection": NO_BROKER,
+    "kombu.message": NO_BROKER,
+    "kombu.messaging": NO_BROKER,
+    "kombu.mixins": NO_BROKER,
+    "kombu.pidbox": NO_BROKER,
+    "kombu.pools": NO_BROKER,
+    "kombu.simple": NO_BROKER,
+    "kombu.transport": NO_TRANSPORT,
+    "kombu.utils": NOT_AN_INTERFACE,
+}
+
+
+# What patches Celery's inside (Sentry, APM agents) tries to import these first, and does without where it can't.
+CLOSED: dict[str, str] = {"celery.app.trace": NO_TRACE}
+
+
+def unsupported() -> dict[str, str]:
+    """Each public Celery name that is refused here: why, and what to use instead.
+
+    A key is a dotted name; one that ends in `.*` means all that is below. Settings are called `conf.<setting>`.
+    """
+    modules = {f"{module}.*": sentence for module, sentence in (MODULES | CLOSED).items()}
+    return {**NAMES, **modules, **control.UNSUPPORTED, **settings.unsupported()}
+
+
+def is_module(name: str) -> bool:
+    """Whether all of this module is refused."""
+    return _covering(name) is not None
+
+
+def sentence_of(dotted: str) -> str | None:
+    """Why this name is refused; None if it is not."""
+    return NAMES.get(dotted) or _covering(dotted)
+
+
+def _covering(dotted: str) -> str | None:
+    parts = dotted.split(".")
+    return next((found for end in range(len(parts), 1, -1) if (found := MODULES.get(".".join(parts[:end])))), None)
+
+
+# --- what stands for a refused name ----------------------------------------------------------------
+
+
+class Refused(type):
+    """The class of what stands for a refused name: it is a class, so that annotations and isinstance() take it."""
+
+    __refused__: str
+    __sentence__: str
+
+    def __call__(cls, *args: Any, **kwargs: Any) -> Any:
+        _refuse(cls)
+
+    def __getattr__(cls, name: str) -> Any:
+        if name.startswith("__"):  # what inspect, venusian and copy ask of any object
+            raise AttributeError(name)
+        _refuse(cls)
+
+    def __getitem__(cls, key: Any) -> Any:
+        _refuse(cls)
+
+    def __iter__(cls) -> Iterator[Any]:
+        _refuse(cls)
+
+    def __enter__(cls) -> Any:
+        _refuse(cls)
+
+    def __exit__(cls, *error: object) -> None:
+        _refuse(cls)
+
+    def __repr__(cls) -> str:
+        return f"<refused {cls.__module__}.{cls.__qualname__}>"
+
+
+def placeholder(dotted: str, sentence: str) -> Refused:
+    """What `dotted` is bound to: usable as a name, and nothing more."""
+    module, _, name = dotted.rpartition(".")
+    about = {"__module__": module, "__refused__": dotted, "__sentence__": sentence, "__doc__": sentence}
+    return Refused(name, (), about)
+
+
+def _refuse(cls: Refused) -> NoReturn:
+    name = f"{cls.__module__}.{cls.__qualname__}"
+    told = name if name == cls.__refused__ else f"{name} derives from {cls.__refused__}, which"
+    raise Unsupported(f"{told} is refused here. {cls.__sentence__}")

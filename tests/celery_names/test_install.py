@@ -1,0 +1,240 @@
+"""`install_as_celery()`, in interpreters of its own: with the real Celery installed, and without."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import textwrap
+from pathlib import Path
+
+import pytest
+
+HIDE_CELERY = """
+import sys
+class Hidden:
+    def find_spec(self, name, path, target=None):
+        if name.partition(".")[0] in {"celery", "kombu", "billiard", "amqp", "vine"}:
+            raise ModuleNotFoundError(name, name=name)
+sys.meta_path.insert(0, Hidden())
+"""
+INSTALL = "import pyramid_temporal_compat; pyramid_temporal_compat.install_as_celery()\n"
+
+
+def python(code: str, *arguments: str, cwd: Path | None = None) -> str:
+    """Run this in a fresh interpreter, where a warning is an error; gives what it printed."""
+    done = subprocess.run(
+        # WebOb's import of cgi is not ours to mend
+        [sys.executable, "-W", "error", "-W", "ignore:'cgi' is deprecated", "-c", textwrap.dedent(code), *arguments],
+        capture_output=True,
+        text=True,
+        cwd=cwd,
+        timeout=60,
+    )
+    assert done.returncode == 0, done.stderr
+    return done.stdout.strip()
+
+
+@pytest.fixture(params=["the real Celery is installed", "it is not"])
+def prelude(request: pytest.FixtureRequest) -> str:
+    return INSTALL if request.param == "the real Celery is installed" else HIDE_CELERY + INSTALL
+
+
+IMPORTS = """
+import celery
+from celery import Celery, Task, current_app, current_task, shared_task, signals, uuid
+import celery.signals
+import celery.utils.log as log
+import kombu
+from celery.exceptions import Retry, SoftTimeLimitExceeded
+from celery.result import AsyncResult
+from celery.schedules import crontab
+from celery.signals import task_prerun
+from celery.utils.log import get_task_logger
+from celery.app.task import Context
+from kombu import Exchange, Queue
+from kombu.serialization import register
+from kombu.utils.json import register_type
+from billiard.exceptions import SoftTimeLimitExceeded as Soft
+import pyramid_temporal_compat as ours
+import pyramid_temporal_compat.exceptions
+import pyramid_temporal_compat.signals
+"""
+
+
+def test_celerys_imports_give_this_packages_objects(prelude: str) -> None:
+    checks = """
+    assert Celery is ours.Celery is celery.Celery is celery.app.base.Celery
+    assert Task is ours.Task and shared_task is ours.shared_task and AsyncResult is ours.AsyncResult
+    assert Retry is ours.exceptions.Retry and Soft is SoftTimeLimitExceeded is ours.exceptions.SoftTimeLimitExceeded
+    assert celery.signals is signals and signals.task_prerun is task_prerun is ours.signals.task_prerun
+    assert celery.exceptions.Retry is Retry
+    assert log.get_task_logger is get_task_logger
+    assert isinstance(current_app, Celery) and not current_task
+    assert current_app is ours.current_app and current_task is ours.current_task and uuid is ours.uuid
+    """
+    assert python(prelude + IMPORTS + textwrap.dedent(checks) + "print('fine')") == "fine"
+
+
+def test_a_module_says_of_itself_what_celerys_would(prelude: str) -> None:
+    code = """
+    import celery, kombu, celery.contrib, importlib.util, pickle
+    assert (celery.__name__, celery.__package__, celery.__spec__.name) == ("celery",) * 3
+    assert celery.__path__ is not None and not hasattr(celery.signals, "__path__")
+    assert celery.signals.__package__ == "celery"
+    assert celery.__version__.startswith("5.") and kombu.__version__.startswith("5.")
+    assert celery.VERSION >= (5, 0) and celery.VERSION.major == celery.version_info[0] == 5
+    assert {"Celery", "shared_task", "current_app"} <= set(celery.__all__) <= set(dir(celery))
+    assert importlib.util.find_spec("celery.signals") is not None
+    assert pickle.loads(pickle.dumps(celery.signals)) is celery.signals
+    namespace = {}
+    exec("from celery.exceptions import *", namespace)
+    assert issubclass(namespace["Ignore"], namespace["CeleryError"])
+    print("fine")
+    """
+    assert python(prelude + textwrap.dedent(code)) == "fine"
+
+
+def test_nothing_is_imported_before_it_is_asked_for(prelude: str) -> None:
+    code = """
+    import sys, celery, celery.utils, celery.schedules, kombu
+    made = ("schedules", "celery_names.queues", "celery_names.functional")
+    before = [name for name in made if f"pyramid_temporal_compat.{name}" in sys.modules]
+    celery.schedules.crontab, kombu.Queue
+    print(before, "pyramid_temporal_compat.schedules" in sys.modules, "temporalio" in sys.modules)
+    """
+    assert python(prelude + textwrap.dedent(code)) == "[] True False"
+
+
+def test_a_module_that_celery_does_not_have_is_not_found(prelude: str) -> None:
+    code = """
+    for name in ("celery.nonsense", "kombu.nonsense.more", "celery.schedules.more"):
+        try:
+            __import__(name)
+        except ModuleNotFoundError as error:
+            print(error.name)
+    import celery
+    print(hasattr(celery, "nonsense"))
+    """
+    printed = python(prelude + textwrap.dedent(code))
+    assert printed.split() == ["celery.nonsense", "kombu.nonsense", "celery.schedules.more", "False"]
+
+
+def test_pickles_written_under_celerys_names_are_read(prelude: str) -> None:
+    code = """
+    import pickle
+    written = b"ccelery.exceptions\\nReject\\n(Vfull\\nI01\\ntR."
+    from pyramid_temporal_compat.exceptions import Reject
+    back = pickle.loads(written)
+    assert type(back) is Reject and back.requeue and pickle.loads(pickle.dumps(back)).reason == "full"
+    print("fine")
+    """
+    assert python(prelude + textwrap.dedent(code)) == "fine"
+
+
+def test_a_second_call_does_nothing_and_uninstall_undoes_both() -> None:
+    code = """
+    import sys, pyramid_temporal_compat as ours
+    from pyramid_temporal_compat.celery_names import uninstall
+    before = list(sys.meta_path)
+    ours.install_as_celery(); ours.install_as_celery()
+    assert len(sys.meta_path) == len(before) + 1
+    import celery.signals
+    ours.install_as_celery()
+    uninstall(); uninstall()
+    assert sys.meta_path == before and "celery" not in sys.modules
+    import celery
+    print(celery.__file__.endswith("__init__.py"))
+    """
+    assert python(code) == "True"
+
+
+def test_the_real_kombu_stays_for_an_application_that_has_messages_of_its_own() -> None:
+    code = """
+    import pyramid_temporal_compat
+    pyramid_temporal_compat.install_as_celery(kombu=False)
+    import celery, kombu
+    from kombu import Connection, Queue
+    print(celery.__spec__.origin, Connection("memory://").transport_cls, Queue("q").name)
+    """
+    assert python(code) == "pyramid_temporal_compat memory q"
+
+
+def test_too_late_a_call_names_the_module_that_imported_the_real_celery(tmp_path: Path) -> None:
+    (tmp_path / "shop_tasks.py").write_text("import json\nfrom celery import shared_task\n")
+    (tmp_path / "shop.py").write_text("import shop_tasks\nimport celery\n")
+    code = """
+    import sys, shop, pyramid_temporal_compat
+    from pyramid_temporal_compat.celery_names import CeleryImportedFirst
+    try:
+        pyramid_temporal_compat.install_as_celery()
+    except CeleryImportedFirst as error:
+        print(error)
+    import celery
+    print(celery.__file__ is not None)
+    """
+    printed = python("import sys; sys.path.insert(0, '.')\n" + textwrap.dedent(code), cwd=tmp_path)
+    assert "the real 'celery' was imported before" in printed
+    assert "by the module 'shop_tasks'" in printed
+    assert "first line of the application's own __init__.py" in printed
+    assert printed.endswith("True")
+
+
+APPLICATION = """
+from celery import Celery
+from pyramid.config import Configurator
+
+def main(global_config, **settings):
+    config = Configurator(settings=settings)
+    config.add_route("which", "/")
+    found = {"celery": Celery.__module__.partition(".")[0]}
+    config.add_view(lambda request: found, route_name="which", renderer="json")
+    return config.make_wsgi_app()
+"""
+INI = """
+[app:main]
+paste.app_factory = pyramid_temporal_compat.as_celery:app_factory
+as_celery.app = shop:main
+"""
+
+
+def test_an_ini_alone_has_an_application_find_this_package(tmp_path: Path) -> None:
+    (tmp_path / "shop.py").write_text(APPLICATION)
+    (tmp_path / "app.ini").write_text(INI)
+    code = """
+    import sys; sys.path.insert(0, ".")
+    from pyramid.paster import get_app
+    from webob import Request
+    print(Request.blank("/").get_response(get_app("app.ini")).text)
+    """
+    assert python(code.replace("    ", ""), cwd=tmp_path) == '{"celery": "pyramid_temporal_compat"}'
+
+
+def test_an_ini_that_does_not_name_the_application_says_what_to_write() -> None:
+    from pyramid_temporal_compat.as_celery import app_factory
+    from pyramid_temporal_compat.exceptions import ImproperlyConfigured
+
+    with pytest.raises(ImproperlyConfigured, match=r"as_celery\.app = myapp:main"):
+        app_factory({})
+
+
+@pytest.mark.parametrize("program", [["script.py"], ["-m", "script"]])
+def test_a_program_can_be_run_with_it(tmp_path: Path, program: list[str]) -> None:
+    (tmp_path / "script.py").write_text(
+        "import sys, celery.signals\nprint(celery.Celery.__name__, celery.__spec__.origin, sys.argv[1:])\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-W", "error", "-m", "pyramid_temporal_compat.as_celery", *program, "a", "b"],
+        capture_output=True,
+        text=True,
+        cwd=tmp_path,
+        timeout=60,
+    )
+    assert done.stdout.strip() == "Celery pyramid_temporal_compat ['a', 'b']", done.stderr
+
+
+def test_a_console_script_can_be_run_with_it() -> None:
+    run = [sys.executable, "-m", "pyramid_temporal_compat.as_celery"]
+    done = subprocess.run([*run, "pserve", "--help"], capture_output=True, text=True, timeout=60)
+    assert "usage: pserve" in done.stdout, done.stderr
+    done = subprocess.run([*run, "no-such-command"], capture_output=True, text=True, timeout=60)
+    assert "no installed package has a command 'no-such-command'" in done.stderr

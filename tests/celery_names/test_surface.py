@@ -1,0 +1,234 @@
+"""Every public name of Celery's, as Celery itself lists them, is there or refused."""
+
+from __future__ import annotations
+
+import ast
+import importlib
+import importlib.util
+import inspect
+import json
+import subprocess
+import sys
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+
+import pyramid_temporal_compat
+from pyramid_temporal_compat import celery_names, settings
+from pyramid_temporal_compat.celery_names import refused
+from pyramid_temporal_compat.celery_names.table import MODULES
+from pyramid_temporal_compat.exceptions import CeleryError
+
+PUBLIC = [
+    "celery",
+    "celery.app",
+    "celery.app.control",
+    "celery.app.task",
+    "celery.beat",
+    "celery.canvas",
+    "celery.contrib.abortable",
+    "celery.contrib.pytest",
+    "celery.contrib.testing.worker",
+    "celery.exceptions",
+    "celery.result",
+    "celery.schedules",
+    "celery.signals",
+    "celery.states",
+    "celery.utils",
+    "celery.utils.log",
+    "celery.worker.control",
+    "kombu",
+    "kombu.serialization",
+    "kombu.utils.json",
+    "kombu.utils.uuid",
+]
+
+# Canvas has an issue of its own; what has come must leave this list.
+CANVAS_NAMES = ("Signature", "chain", "chord", "chunks", "group", "maybe_signature", "signature", "xmap", "xstarmap")
+CANVAS = {f"{module}.{name}" for module in ("celery", "celery.canvas") for name in CANVAS_NAMES} | {"celery.subtask"}
+
+CELERYS_OWN = """
+import importlib, json, sys, warnings
+warnings.simplefilter("ignore")
+found = {}
+for name in sys.argv[1:]:
+    module = importlib.import_module(name)
+    own = [n for n, value in vars(module).items() if getattr(value, "__module__", "") == name]
+    found[name] = [n for n in getattr(module, "__all__", own) if not n.startswith("_")]
+from celery.app.defaults import NAMESPACES, flatten
+found["settings"] = [name for name, _ in flatten(NAMESPACES)]
+print(json.dumps(found))
+"""
+
+
+@pytest.fixture(autouse=True)
+def installed(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """This package under Celery's name; the real Celery, which other tests compare with, comes back afterwards."""
+    real = {
+        name: sys.modules[name]
+        for name in list(sys.modules)
+        if name.partition(".")[0] in ("celery", "kombu", "billiard")
+    }
+    for name in real:
+        monkeypatch.delitem(sys.modules, name)
+    pyramid_temporal_compat.install_as_celery()
+    yield
+    celery_names.uninstall()
+
+
+@pytest.fixture(scope="module")
+def surface() -> dict[str, list[str]]:
+    ran = subprocess.run(
+        [sys.executable, "-c", CELERYS_OWN, *PUBLIC], capture_output=True, text=True, timeout=60, check=True
+    )
+    found: dict[str, list[str]] = json.loads(ran.stdout)
+    return found
+
+
+def is_there(module: str, name: str) -> bool:
+    try:
+        return hasattr(importlib.import_module(module), name)
+    except ImportError:
+        return False
+
+
+def is_awaited(module: str, name: str) -> bool:
+    """Whether the module that the table points at is still to be written: it will be there, or this will fail."""
+    where = MODULES.get(module, {}).get(name, "").partition(":")[0]
+    if not where.startswith("."):
+        return False
+    where = where.replace(".result", ".result_sets") if where == ".result" and name != "AsyncResult" else where
+    try:
+        return importlib.util.find_spec(where, pyramid_temporal_compat.__name__) is None
+    except ModuleNotFoundError:  # nor is there the package that holds it
+        return True
+
+
+def is_unsupported(dotted: str) -> bool:
+    table = pyramid_temporal_compat.unsupported()
+    parts = dotted.split(".")
+    return dotted in table or any(".".join(parts[:end]) + ".*" in table for end in range(1, len(parts) + 1))
+
+
+@pytest.mark.parametrize("module", PUBLIC)
+def test_each_public_name_is_there_or_refused(surface: dict[str, list[str]], module: str) -> None:
+    missing = {
+        f"{module}.{name}"
+        for name in surface[module]
+        if not is_there(module, name) and not is_unsupported(f"{module}.{name}") and not is_awaited(module, name)
+    }
+    assert not missing - CANVAS
+
+
+def test_what_celery_exports_is_exported_here_too(surface: dict[str, list[str]]) -> None:
+    import celery
+
+    exported = ("Celery", "bugreport", "shared_task", "Task", "current_app", "current_task", "uuid")
+    assert set(exported) <= set(surface["celery"])
+    for name in exported:
+        assert getattr(pyramid_temporal_compat, name) is getattr(celery, name)
+
+
+def test_what_the_list_says_is_missing_is_missing() -> None:
+    assert not {dotted for dotted in CANVAS if is_there(*dotted.rsplit(".", 1))}
+
+
+def test_each_setting_is_known(surface: dict[str, list[str]]) -> None:
+    import celery
+
+    conf = celery.Celery("surface", set_as_current=False).conf
+    assert not [name for name in surface["settings"] if name not in conf]
+
+
+@pytest.mark.parametrize("module", sorted(MODULES))
+def test_what_the_table_names_is_there(module: str) -> None:
+    found = importlib.import_module(module)
+    names = [name for name in MODULES[module] if not is_awaited(module, name)]
+    assert not [name for name in names if not hasattr(found, name)]
+
+
+# --- refused names ---------------------------------------------------------------------------------
+
+
+def refused_names() -> list[str]:
+    return [name for name in refused.NAMES if not name.endswith("*")] + [f"{name}.Anything" for name in refused.MODULES]
+
+
+@pytest.mark.parametrize("dotted", refused_names())
+def test_a_refused_name_can_be_imported_and_raises_its_sentence_when_used(dotted: str) -> None:
+    module, _, name = dotted.rpartition(".")
+    value: Any = getattr(importlib.import_module(module), name)
+    sentence = pyramid_temporal_compat.unsupported().get(dotted) or refused.sentence_of(dotted)
+    assert sentence
+
+    for use in (lambda: value("amqp://"), lambda: value.attribute, lambda: value[0], lambda: list(value)):
+        with pytest.raises(celery_names.Unsupported) as caught:
+            use()
+        assert str(caught.value) == f"{dotted} is refused here. {sentence}"
+    with pytest.raises(CeleryError, match="is refused here"), value:
+        pass
+
+
+def test_a_refused_name_does_no_harm_where_it_is_only_mentioned() -> None:
+    from kombu import Connection
+
+    def annotated(connection: Connection | None = None) -> dict[str, Connection]:  # type: ignore[valid-type]
+        return {}
+
+    assert annotated() == {}
+    assert not isinstance(object(), Connection)
+    assert repr(Connection) == "<refused kombu.Connection>"
+    assert inspect.isclass(Connection)
+    assert not hasattr(Connection, "__venusian_callbacks__")  # config.scan() asks everything in a module
+
+
+def test_a_class_that_derives_from_a_refused_one_is_refused_when_it_is_used() -> None:
+    import celery.app.backends
+    import celery.backends.redis
+    from celery import bootsteps
+
+    class OwnBackend(celery.backends.redis.RedisBackend):  # type: ignore[misc]
+        def own(self) -> Any:
+            return super().own()
+
+    class OwnStep(bootsteps.StartStopStep):  # type: ignore[misc]
+        requires = ("celery.worker.components:Pool",)
+
+    celery.app.backends.BACKEND_ALIASES["own"] = f"{__name__}:OwnBackend"
+    assert OwnStep.requires == ("celery.worker.components:Pool",)
+    with pytest.raises(
+        celery_names.Unsupported, match=r"OwnBackend derives from celery\.backends\.redis\.RedisBackend"
+    ):
+        OwnBackend(app=None)
+    with pytest.raises(celery_names.Unsupported, match=r"OwnStep derives from celery\.bootsteps\.StartStopStep"):
+        OwnStep()
+
+
+def test_what_patches_celerys_inside_finds_that_it_cannot() -> None:
+    with pytest.raises(ImportError, match=r"celery\.app\.trace is refused here\. Tasks are not run by Celery's tracer"):
+        importlib.import_module("celery.app.trace")
+    with pytest.raises(ImportError):
+        from celery.app.trace import task_has_custom  # noqa: F401 - what Sentry's integration imports first
+
+
+def test_the_refusals_say_what_to_use_instead() -> None:
+    table = pyramid_temporal_compat.unsupported()
+    assert {name: text for name, text in table.items() if name.startswith("conf.")} == settings.unsupported()
+    for name, sentence in table.items():
+        assert sentence.endswith("."), name
+        assert len(sentence.split()) >= 7, name
+
+
+def test_a_name_is_never_both_there_and_refused() -> None:
+    assert not [
+        f"{module}.{name}" for module, names in MODULES.items() for name in names if f"{module}.{name}" in refused.NAMES
+    ]
+
+
+def test_the_codemod_can_read_where_a_name_lives() -> None:
+    for module, names in MODULES.items():
+        for name, target in names.items():
+            where, _, attribute = target.partition(":")
+            assert where, (module, name)
+            assert ast.parse(attribute, mode="eval"), (module, name)

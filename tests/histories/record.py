@@ -1,0 +1,169 @@
+"""Records the histories that the tests replay: `python -m tests.histories.record`.
+
+Once recorded, a history stays: it stands for the workflows that run while an application is upgraded. Record only
+kinds that are not here yet (name them), and give a changed workflow `workflow.patched` rather than new files.
+"""
+
+from __future__ import annotations
+
+import base64
+import json
+import os
+import re
+import socket
+import subprocess
+import sys
+import uuid
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from pyramid_temporal_compat import Celery
+from pyramid_temporal_compat.result import AsyncResult
+from pyramid_temporal_compat.server import EmbeddedServer
+from tests.parts import wait_until
+from tests.worker.shop import WorkerThread, gates
+
+HERE = Path(__file__).parent
+PATIENCE = 30
+
+
+def make_app(address: str) -> Celery:
+    app = Celery("histories")
+    app.conf.update({"ptemporal_address": address, "ptemporal_heartbeat_timeout": 1, "ptemporal_identity": "client"})
+
+    @app.task(name="shop.add")
+    def add(x: int, y: int) -> int:
+        return x + y
+
+    @app.task(name="shop.fail")
+    def fail() -> None:
+        raise LookupError("no tea", 3)
+
+    @app.task(name="shop.retry", bind=True)
+    def retry(self: Any, step: int, anew: bool = False) -> int:
+        if self.request.retries < 2:
+            changed = {"args": (step + 1,), "kwargs": {"anew": True}} if anew else {}
+            raise self.retry(exc=LookupError("not yet"), countdown=0.05, **changed)
+        return step
+
+    @app.task(name="shop.elsewhere", bind=True)
+    def elsewhere(self: Any) -> None:
+        raise self.retry(queue="nobody serves this", countdown=0)
+
+    @app.task(name="shop.wait")
+    def wait() -> str:
+        gates["wait"].pass_through()
+        return "done"
+
+    @app.task(name="shop.die", acks_late=False)
+    def die() -> None:
+        os._exit(1)
+
+    return app
+
+
+def ended(result: AsyncResult) -> str:
+    result.get(timeout=PATIENCE, propagate=False)
+    return result.id
+
+
+def served(app: Celery, start: Callable[[str], AsyncResult]) -> str:
+    """Start on a queue of its own, that a worker here serves until the task has ended."""
+    queue = f"items-{uuid.uuid4().hex[:6]}"
+    with WorkerThread(app, queue, hostname="worker"):
+        return ended(start(queue))
+
+
+def send(name: str, args: tuple[Any, ...] = (), **options: Any) -> Callable[[Celery], str]:
+    return lambda app: served(app, lambda queue: app.tasks[name].apply_async(args, queue=queue, **options))
+
+
+def revoked_before(app: Celery) -> str:
+    queue = f"items-{uuid.uuid4().hex[:6]}"
+    result = app.tasks["shop.add"].apply_async((1, 2), queue=queue)
+    result.revoke()
+    with WorkerThread(app, queue, hostname="worker"):
+        wait_until(lambda: history(app, result.id)["events"][-1]["eventType"].endswith("EXECUTION_CANCELED"))
+    return str(result.id)
+
+
+def revoked_while_running(app: Celery) -> str:
+    def start(queue: str) -> AsyncResult:
+        result: AsyncResult = app.tasks["shop.wait"].apply_async(queue=queue)
+        gates["wait"].reached()
+        result.revoke()
+        wait_until(lambda: "CANCEL_REQUESTED" in json.dumps(history(app, result.id)))
+        gates["wait"].open()
+        return result
+
+    return served(app, start)
+
+
+def expired_in_the_queue(app: Celery) -> str:
+    """Nobody serves the queue of the second run, so that is what expires."""
+    return served(app, lambda queue: app.tasks["shop.elsewhere"].apply_async(queue=queue, expires=2))
+
+
+def lost(app: Celery) -> str:
+    queue = f"items-{uuid.uuid4().hex[:6]}"
+    result = app.tasks["shop.die"].apply_async(queue=queue)
+    subprocess.run([sys.executable, "-m", "tests.histories.record", "--worker", app.conf.ptemporal_address, queue])
+    with WorkerThread(app, queue, hostname="worker"):
+        return ended(result)
+
+
+KINDS: dict[str, Callable[[Celery], str]] = {
+    "success": send("shop.add", (1, 2)),
+    "failure": send("shop.fail"),
+    "retry": send("shop.retry", (1,)),
+    "retry_changed": send("shop.retry", (1, True)),
+    "expired": send("shop.add", (1, 2), expires=0),
+    "expired_in_the_queue": expired_in_the_queue,
+    "revoked": revoked_before,
+    "revoked_while_running": revoked_while_running,
+    "worker_lost_at_most_once": lost,
+}
+
+
+def history(app: Celery, task_id: str) -> dict[str, Any]:
+    async def ask(client: Any) -> str:
+        found: str = (await client.get_workflow_handle(task_id).fetch_history()).to_json()
+        return found
+
+    found: dict[str, Any] = json.loads(app.temporal.call(ask, PATIENCE))
+    return found
+
+
+def without_this_machine(value: Any) -> Any:
+    """The same with no path and no host name of this machine, in payloads too."""
+    if isinstance(value, dict):
+        if set(value) == {"metadata", "data"}:
+            data = base64.b64decode(value["data"]).decode()
+            return {**value, "data": base64.b64encode(without_this_machine(data).encode()).decode()}
+        return {key: without_this_machine(part) for key, part in value.items()}
+    if isinstance(value, list):
+        return [without_this_machine(part) for part in value]
+    if isinstance(value, str):
+        found = value.replace(f"{HERE.parent.parent}/", "").replace(socket.gethostname(), "host")
+        return re.sub(r'/[^"\s]*/(?:site-packages|lib/python3[.0-9]*)/', "", found)
+    return value
+
+
+def main(names: list[str]) -> None:
+    with EmbeddedServer(headless=True) as server:
+        app = make_app(server.address)
+        for name in names or [name for name in KINDS if not (HERE / f"{name}.json").exists()]:
+            task_id = KINDS[name](app)
+            found = without_this_machine({"workflowId": task_id, **history(app, task_id)})
+            (HERE / f"{name}.json").write_text(json.dumps(found, indent=1) + "\n")
+            print(name, len(found["events"]), "events")
+        app.close()
+
+
+if __name__ == "__main__":
+    if sys.argv[1:2] == ["--worker"]:
+        with WorkerThread(make_app(sys.argv[2]), sys.argv[3], hostname="worker") as thread:
+            thread._thread.join()
+    else:
+        main(sys.argv[1:])

@@ -1,0 +1,36 @@
+"""Workflows that older releases began go on under this one."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from pathlib import Path
+
+import pytest
+from temporalio.client import WorkflowHistory
+from temporalio.worker import Replayer
+
+from pyramid_temporal_compat.worker.workflow import TaskWorkflow
+
+HISTORIES = sorted((Path(__file__).parent.parent / "histories").glob("*.json"))
+
+
+def test_there_is_a_history_of_each_kind() -> None:
+    assert {path.stem for path in HISTORIES} >= {
+        "success",
+        "failure",
+        "retry",
+        "retry_changed",
+        "expired",
+        "expired_in_the_queue",
+        "revoked",
+        "revoked_while_running",
+        "worker_lost_at_most_once",
+    }
+
+
+@pytest.mark.parametrize("path", HISTORIES, ids=lambda path: path.stem)
+def test_recorded_history_replays(path: Path) -> None:
+    recorded = json.loads(path.read_text())
+    history = WorkflowHistory.from_json(recorded.pop("workflowId"), recorded)
+    asyncio.run(Replayer(workflows=[TaskWorkflow]).replay_workflow(history))
