@@ -192,6 +192,8 @@ class TaskActivity:
                         return await run
                     raise stop
             return run.result()
+        except Ended:
+            raise
         except TimeLimitExceeded as error:
             log.error("Task %s[%s]: hard time limit (%s s) exceeded", message.task, message.id, limits.hard)
             return Failed(to_wire(error))

@@ -350,7 +350,8 @@ class Worker:
         def received(name: str) -> None:
             if name == "SIGQUIT" or self._stop.is_set():
                 self.tell_shutting_down(name, "Cold", 1)
-                log.warning("%s: ending at once; what runs is given back and runs again elsewhere", name)
+                again = " again" if self._stop.is_set() else ""
+                log.warning("%s%s: ending at once; what runs is given back and runs again elsewhere", name, again)
                 self.exitcode = 1
                 self.stop_now()
             else:
