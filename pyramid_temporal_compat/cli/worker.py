@@ -11,6 +11,7 @@ from .. import signals
 from ..app import Celery
 from ..exceptions import ImproperlyConfigured
 from ..log import LOG_LEVELS, Logging, mlevel
+from ..settings.table import SETTINGS
 from ..worker.concurrency import ALIASES, POOLS, REFUSED
 from ..worker.program import Program
 from .bootstrap import application, failing_in_one_line, loading
@@ -159,8 +160,8 @@ def settings_of(app: Celery, words: list[str]) -> None:
         key, _, value = word.partition("=")
         name = key.lower().replace(".", "_")
         for candidate in (f"worker_{name.lstrip('_')}", name):
-            if candidate in app.conf:
-                app.conf.add_ini({f"celery.{candidate}": value})
+            if candidate in SETTINGS:
+                app.conf[candidate] = SETTINGS[candidate].parse(value, word)
                 break
         else:
             raise ImproperlyConfigured(f"{word}: there is no setting worker_{name}")
