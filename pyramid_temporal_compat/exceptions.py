@@ -237,6 +237,10 @@ class Terminated(Exception):
     """The task was stopped by `revoke(terminate=True)`."""
 
 
+class TaskStopped(SystemExit):
+    """The worker ends the process in which this task runs; `except Exception` does not hold it up."""
+
+
 class WorkerShutdown(SystemExit):
     """The worker is to finish its tasks and end."""
 

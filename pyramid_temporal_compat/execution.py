@@ -23,7 +23,7 @@ from typing import Any
 from . import signals, states
 from .context import Context, running
 from .einfo import ExceptionInfo
-from .exceptions import Ignore, Reject, Retry
+from .exceptions import Ignore, Reject, Retry, TaskStopped, Terminated
 from .pyramid.request import Attempt
 from .task import Task
 
@@ -82,6 +82,8 @@ class Execution:
             return Ending(states.IGNORED, ignored)
         except Reject as rejected:
             return Ending(states.REJECTED if rejected.requeue else states.FAILURE, rejected)
+        except (TaskStopped, Terminated):
+            raise  # by the pool: what comes of the task is not this run's to say, so no hook is called
         except (Exception, SystemExit) as error:
             return Ending(states.FAILURE, in_the_application(error))
 
@@ -115,7 +117,7 @@ class Execution:
         self.request.entered = not around
         try:
             return self.call(lambda: to_value(function(*self.args, **self.kwargs)))
-        except (Retry, Ignore, Reject):
+        except (Retry, Ignore, Reject, Terminated):
             raise
         except Exception as error:
             if not isinstance(error, tuple(task.autoretry_for)) or isinstance(error, tuple(task.dont_autoretry_for)):

@@ -29,9 +29,10 @@ from ..settings import Settings
 from ..task import Task as BaseTask
 from ..task import task_from_function
 from .annotations import annotate, prepare_annotations
+from .commands import Commands
 from .current import APP_KEY, apps, set_current_app, set_default_app
 from .loading import Loader, lazily
-from .publishing import before_publish
+from .publishing import after_publish, before_publish
 from .registry import TaskRegistry, warn_of_duplicate
 from .shared import SharedTask, decorate, shared_tasks, task_name
 
@@ -46,7 +47,7 @@ if TYPE_CHECKING:
 __all__ = ["APP_KEY", "Celery"]
 
 
-class Celery:
+class Celery(Commands):
     """An application: its tasks, its configuration, and its way to the Temporal server."""
 
     IS_macOS = sys.platform == "darwin"
@@ -454,6 +455,7 @@ class Celery:
                     connection,
                     timeout=self.conf["ptemporal.dispatch_timeout"],
                     wait=self.conf["ptemporal.dispatch"] == "wait",
+                    on_started=after_publish,
                 )
             return self._dispatcher
 

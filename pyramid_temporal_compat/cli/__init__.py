@@ -3,8 +3,16 @@
 from __future__ import annotations
 
 import importlib
+import os
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
 
 import click
+
+from .common import Common
+
+if TYPE_CHECKING:
+    from ..app import Celery
 
 # command -> (module, attribute, one line of help); a module is imported only when its command runs.
 COMMANDS: dict[str, tuple[str, str, str]] = {
@@ -30,6 +38,58 @@ class LazyGroup(click.Group):
 
 
 @click.group(cls=LazyGroup, context_settings={"help_option_names": ["-h", "--help"]})
+@click.option("-A", "--app", envvar="APP", help="The app, as module or module:name.")
+@click.option("--ini", "config", metavar="INI", help="The ini file of the Pyramid application.")
+@click.option("-b", "--broker", envvar="BROKER_URL", help="The Temporal server, as host:port.")
+@click.option("--config", "config_module", envvar="CONFIG_MODULE", metavar="MODULE", help="The module of settings.")
+@click.option("--workdir", type=click.Path(exists=True, file_okay=False), help="The directory to work in.")
+@click.option("-C", "--no-color", is_flag=True, default=None, envvar="NO_COLOR", help="No colours.")
+@click.option("-q", "--quiet", is_flag=True, help="No banner.")
+@click.option("--result-backend", envvar="RESULT_BACKEND", hidden=True)
+@click.option("--loader", envvar="LOADER", hidden=True)
+@click.option("--skip-checks", is_flag=True, envvar="SKIP_CHECKS", hidden=True)
 @click.version_option(package_name="pyramid-temporal-compat")
-def main() -> None:
+@click.pass_context
+def main(
+    ctx: click.Context,
+    app: str | None,
+    config: str | None,
+    broker: str | None,
+    config_module: str | None,
+    workdir: str | None,
+    no_color: bool | None,
+    quiet: bool,
+    result_backend: str | None,
+    loader: str | None,
+    skip_checks: bool,
+) -> None:
     """Celery's commands on Temporal, for Pyramid applications."""
+    if loader:
+        raise click.UsageError(f"--loader {loader}: a loader class has no place here; use --config or an ini file")
+    for name, value in (("result-backend", result_backend), ("skip-checks", skip_checks)):
+        if value:
+            click.echo(f"--{name}: {STANDS_FOR[name]}", err=True)
+    if workdir:
+        os.chdir(workdir)
+    if broker:
+        os.environ["CELERY_BROKER_URL"] = broker
+    if config_module:
+        os.environ["CELERY_CONFIG_MODULE"] = config_module
+    common = ctx.ensure_object(Common)
+    common.app = app or common.app
+    common.config = config or common.config
+    common.quiet = quiet or common.quiet
+    common.no_color = no_color or common.no_color
+
+
+STANDS_FOR = {
+    "result-backend": "Temporal keeps the results, in each task's workflow",
+    "skip-checks": "the checks are Django's",
+}
+
+
+def run(argv: Sequence[str], app: Celery) -> Any:
+    """Run a command line for this app, in this process; gives the exit code."""
+    return main.main(
+        list(argv), "ptemporal-compat", obj=Common(app), standalone_mode=False, auto_envvar_prefix="CELERY"
+    )

@@ -3,22 +3,27 @@
 from __future__ import annotations
 
 import contextlib
+import importlib
+import importlib.util
 import logging
 import os
 import sys
 import traceback
 from collections.abc import Iterator
 from pathlib import Path
+from types import ModuleType
+from typing import Any
 
 import click
 from pyramid.scripts.common import get_config_loader
 
+import pyramid_temporal_compat
+
 from ..app import Celery
 from ..exceptions import CeleryError, ImproperlyConfigured, OperationalError
+from ..log import Logging
 from ..worker.discovery import app_of
-
-LOG_FORMAT = "[%(asctime)s: %(levelname)s/%(threadName)s] %(message)s"
-"""For an ini that says nothing of logging; Celery's, with the thread for the process."""
+from .common import Common
 
 EXIT_FAILED = 1
 """The surroundings are not as they should be: no server, no namespace."""
@@ -31,14 +36,94 @@ def bootstrapped(config: str) -> Celery:
     path = config.partition("#")[0]
     if "://" not in path and not path.startswith("egg:") and not Path(path).is_file():
         raise click.UsageError(f"there is no file {path!r}; name the application's ini file")
-    if os.getcwd() not in sys.path:  # as Celery's commands do: an application need not be installed to be run
-        sys.path.insert(0, os.getcwd())
+    work_here()
     loader = get_config_loader(config)
     if "loggers" in loader.get_sections():
         loader.setup_logging()
-    else:
-        logging.basicConfig(format=LOG_FORMAT)
+        Logging.already_setup = True
     return app_of(loader.get_wsgi_app())
+
+
+def work_here() -> None:
+    """As Celery's commands do: an application need not be installed to be run."""
+    if os.getcwd() not in sys.path:
+        sys.path.insert(0, os.getcwd())
+
+
+def application(common: Common, config: str | None) -> Celery:
+    """The app that the command line names: by an ini, by `-A`, or by both, where the ini gives `-A`'s app its requests.
+
+    An app without an ini has an empty Pyramid registry.
+    """
+    config = config or common.config
+    app = named_app(common.app) if isinstance(common.app, str) else common.app
+    if config is None:
+        if app is None:
+            raise click.UsageError("name the application: an ini file, or -A module:app")
+        return app
+    if app is not None:
+        app.set_current()  # the one that the application's own include adopts
+    found = bootstrapped(config)
+    if app is not None and found is not app:
+        raise ImproperlyConfigured(f"{config} has an app of its own, {found!r}, and -A names {app!r}; leave -A out")
+    return found
+
+
+def named_app(name: str) -> Celery:
+    """What `-A` names: a module, a package with a module `celery` or `app`, or `module:attribute`."""
+    work_here()
+    install = getattr(pyramid_temporal_compat, "install_as_celery", None)
+    if install is not None:
+        install()  # an application that was written for Celery runs with no edit
+    found = find_app(name)
+    if not isinstance(found, Celery):
+        kind = f"{type(found).__module__}.{type(found).__qualname__}"
+        raise ImproperlyConfigured(
+            f"-A {name} names {found!r}, which is a {kind} and no app of this package; import Celery from "
+            "pyramid_temporal_compat"
+        )
+    return found
+
+
+def find_app(name: str) -> Any:
+    """By Celery's rules: `app`, then `celery`, then the module `celery` of a package, then any app there is."""
+    module_name, colon, attribute = name.partition(":")
+    try:
+        module: Any = importlib.import_module(module_name)
+    except ModuleNotFoundError as error:
+        parent, _, last = module_name.rpartition(".")
+        if colon or not parent or error.name != module_name:
+            raise _no_such_module(name, error) from error
+        try:
+            module = getattr(importlib.import_module(parent), last)  # `package.module.attribute`
+        except (ModuleNotFoundError, AttributeError):
+            raise _no_such_module(name, error) from error
+    if colon:
+        for part in attribute.split("."):
+            if not hasattr(module, part):
+                raise ImproperlyConfigured(f"-A {name}: {module_name} has no {attribute!r}")
+            module = getattr(module, part)
+        return module
+    return _app_in(module, name) if isinstance(module, ModuleType) else module
+
+
+def _app_in(module: ModuleType, name: str) -> Any:
+    for attribute in ("app", "celery"):
+        found = getattr(module, attribute, None)
+        if found is not None and not isinstance(found, ModuleType):
+            return found
+    if hasattr(module, "__path__") and importlib.util.find_spec(f"{module.__name__}.celery") is not None:
+        return find_app(f"{module.__name__}.celery")
+    for found in vars(module).values():
+        if isinstance(found, Celery):
+            return found
+    raise ImproperlyConfigured(f"-A {name}: there is no app in {module.__name__}; name it: -A {name}:attribute")
+
+
+def _no_such_module(name: str, error: ModuleNotFoundError) -> ImproperlyConfigured:
+    if error.name and (name == error.name or name.startswith((f"{error.name}.", f"{error.name}:"))):
+        return ImproperlyConfigured(f"-A {name}: there is no module {error.name!r} (looked from {os.getcwd()} too)")
+    return ImproperlyConfigured(f"-A {name} can't be imported: {error}")
 
 
 @contextlib.contextmanager

@@ -1,86 +1,173 @@
-"""`ptemporal-compat worker app.ini`."""
+"""`ptemporal-compat worker app.ini`, with Celery's options by their names."""
 
 from __future__ import annotations
 
 import logging
-import os
-import platform
 from typing import Any
 
 import click
 
-from .. import __version__
+from .. import signals
 from ..app import Celery
-from ..settings import connection
-from ..worker.discovery import load_tasks
-from ..worker.worker import POOLS, Worker
-from .bootstrap import bootstrapped, failing_in_one_line, loading
+from ..exceptions import ImproperlyConfigured
+from ..log import LOG_LEVELS, Logging, mlevel
+from ..settings.table import SETTINGS
+from ..worker.concurrency import ALIASES, POOLS, REFUSED
+from ..worker.program import Program
+from .bootstrap import application, failing_in_one_line, loading
+from .common import Common
 
-LEVELS = ("DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL")
+LEVELS = [name for name in LOG_LEVELS if isinstance(name, str)]
+OUR_LOG = "pyramid_temporal_compat"
 
 
-@click.command(help="Run the tasks of the application in CONFIG (an ini file, `app.ini#name` for another section).")
-@click.argument("config")
-@click.option("-Q", "--queues", default="", help="Queues to serve, with commas between; default: task_default_queue.")
-@click.option("-c", "--concurrency", type=click.IntRange(min=1), help="Tasks at a time; default: one for each CPU.")
-@click.option("-P", "--pool", type=click.Choice(sorted(POOLS)), default="threads", show_default=True)
-@click.option("-l", "--loglevel", type=click.Choice(LEVELS, case_sensitive=False), help="Default: what the ini says.")
+class Names(click.ParamType[list[str]]):
+    """Names with commas between."""
+
+    name = "names"
+
+    def convert(self, value: Any, param: Any, ctx: Any) -> list[str]:
+        names = value.split(",") if isinstance(value, str) else value
+        return [stripped for name in names if (stripped := name.strip())]
+
+
+class Size(click.ParamType["int | str"]):
+    """A whole number, or `auto`."""
+
+    name = "number"
+
+    def convert(self, value: Any, param: Any, ctx: Any) -> int | str:
+        if value == "auto" or isinstance(value, int):
+            return str(value) if value == "auto" else int(value)
+        return int(click.IntRange(min=1).convert(value, param, ctx))
+
+
+class Bounds(click.ParamType["tuple[int, int]"]):
+    """`max,min`, in either order."""
+
+    name = "max,min"
+
+    def convert(self, value: Any, param: Any, ctx: Any) -> tuple[int, int]:
+        if isinstance(value, tuple):
+            return value
+        try:
+            numbers = [int(part) for part in value.split(",")]
+        except ValueError:
+            numbers = []
+        if not 1 <= len(numbers) <= 2 or max(numbers) < 1 or min(numbers) < 0:
+            self.fail(f"{value!r} is not two numbers with a comma between, such as 10,3", param, ctx)
+        return max(numbers), min(numbers) if len(numbers) == 2 else 1
+
+
+class WorkerCommand(click.Command):
+    """Takes the options too that the app has in `app.user_options`."""
+
+    def get_params(self, ctx: click.Context) -> list[click.Parameter]:
+        return [*super().get_params(ctx), *users_options(ctx, "worker"), *users_options(ctx, "preload")]
+
+
+def users_options(ctx: click.Context, kind: str) -> list[click.Parameter]:
+    common = ctx.find_object(Common)
+    if common is not None and isinstance(common.app, str):
+        with failing_in_one_line(), loading(f"-A {common.app}", debug=False):
+            common.app = application(common, None)
+    app = common.app if common is not None else None
+    own = app.user_options[kind] if isinstance(app, Celery) else ()
+    return [option for option in own if isinstance(option, click.Parameter)]
+
+
+@click.command(
+    cls=WorkerCommand,
+    help="Run the tasks of an application: of the ini file CONFIG (`app.ini#name` for another section), or of -A. "
+    "KEY=VALUE sets a worker_* setting.",
+)
+@click.argument("config", nargs=-1, metavar="[CONFIG] [KEY=VALUE]...")
+@click.option("-A", "--app", help="The app, as module or module:name.")
+@click.option("--ini", metavar="INI", help="The same as CONFIG.")
 @click.option("-n", "--hostname", help="The worker's name; %h is the host's name. Default: celery@%h.")
+@click.option("-Q", "--queues", type=Names(), help="Queues to serve, with commas between; default: task_queues.")
+@click.option("-X", "--exclude-queues", type=Names(), help="Queues of task_queues that are not served.")
+@click.option("-c", "--concurrency", type=Size(), help="Tasks at a time, or auto; default: one for each CPU.")
+@click.option("-P", "--pool", type=click.Choice([*POOLS, *ALIASES, *REFUSED]), metavar="|".join(POOLS))
+@click.option("--autoscale", type=Bounds(), help="Tasks at a time, at most and at least; in place of -c.")
+@click.option("--max-tasks-per-child", type=click.IntRange(min=1), help="A process is replaced after so many tasks.")
+@click.option("--max-memory-per-child", type=click.IntRange(min=1), help="A process is replaced above so many KiB.")
+@click.option("--time-limit", type=click.FloatRange(min=0), help="Seconds until a task is stopped, if it sets none.")
+@click.option("--soft-time-limit", type=click.FloatRange(min=0), help="Seconds until SoftTimeLimitExceeded.")
 @click.option("--graceful-timeout", type=click.FloatRange(min=0), help="Seconds that running tasks get on SIGTERM.")
+@click.option("-I", "--include", type=Names(), help="More modules of tasks, with commas between.")
+@click.option(
+    "-l", "--loglevel", type=click.Choice(LEVELS, case_sensitive=False), help="Default: WARNING, or the ini's."
+)
+@click.option("-f", "--logfile", help="The file to log to; %n, %h and %d as in the worker's name.")
+@click.option("--pidfile", help="A file that holds the process's id while it runs.")
+@click.option("--uid", help="The user to run as.")
+@click.option("--gid", help="The group to run as.")
+@click.option("--umask", help="The mask of new files, in octal digits.")
+@click.option("--purge", "--discard", is_flag=True, help="End every task that waits in these queues first.")
+@click.option("-C", "--no-color", is_flag=True, default=None, help="No colours.")
 @click.option("-q", "--quiet", is_flag=True, help="No banner.")
+@click.option("-D", "--detach", is_flag=True, help="Refused: use a service manager.")
+@click.option("-B", "--beat", is_flag=True, help="Refused: schedules live on the server.")
+@click.option("-s", "--schedule", "--schedule-filename", "schedule_filename", hidden=True)
+@click.option("--scheduler", hidden=True)
+@click.option("-S", "--statedb", hidden=True)
+@click.option("-O", "--optimization", type=click.Choice(["default", "fair"]), hidden=True)
+@click.option("-E", "--task-events", "--events", "task_events", is_flag=True, hidden=True)
+@click.option("--prefetch-multiplier", type=int, hidden=True)
+@click.option("--disable-prefetch", is_flag=True, hidden=True)
+@click.option("--pool-start-method", type=click.Choice(["fork", "spawn"]), hidden=True)
+@click.option("--without-gossip", is_flag=True, hidden=True)
+@click.option("--without-mingle", is_flag=True, hidden=True)
+@click.option("--without-heartbeat", is_flag=True, hidden=True)
+@click.option("--heartbeat-interval", type=float, hidden=True)
+@click.option("--executable", hidden=True)
+@click.pass_context
 def command(
-    config: str,
-    queues: str,
-    concurrency: int | None,
-    pool: str,
+    ctx: click.Context,
+    /,
+    config: tuple[str, ...],
+    app: str | None,
+    ini: str | None,
     loglevel: str | None,
-    hostname: str | None,
-    graceful_timeout: float | None,
     quiet: bool,
+    no_color: bool | None,
+    **options: Any,
 ) -> None:
+    common = ctx.ensure_object(Common)
+    common.app = app or common.app
+    common.quiet = quiet or common.quiet
+    common.no_color = no_color or common.no_color
+    files = [word for word in config if "=" not in word]
+    if len(files) > 1:
+        raise click.UsageError(f"one application at a time, not {', '.join(files)}")
     with failing_in_one_line():
-        with loading(config, debug=loglevel == "DEBUG"):
-            app = bootstrapped(config)
-            load_tasks(app)
-        set_level(loglevel)
-        worker = Worker(
-            app,
-            queues=[name for queue in queues.split(",") if (name := queue.strip())],
-            concurrency=concurrency,
-            pool=pool,
-            hostname=expand(hostname) if hostname else None,
-            graceful_timeout=app.conf.ptemporal_graceful_timeout if graceful_timeout is None else graceful_timeout,
-        )
-        if not quiet:
-            worker.on_ready = lambda: click.echo(banner(worker))
-        worker.run()
+        path = files[0] if files else ini
+        with loading(path or common.config or f"-A {common.app}", debug=(loglevel or "").upper() == "DEBUG"):
+            found = application(common, path)
+            settings_of(found, [word for word in config if "=" in word])
+            signals.user_preload_options.send(sender=ctx.command, app=found, options=options)
+            worker: Program = found.Worker(loglevel=loglevel, quiet=common.quiet, no_color=common.no_color, **options)
+        if Logging.already_setup and loglevel:
+            set_level(loglevel)
+        worker.start()
+        ctx.exit(worker.exitcode)
 
 
-def expand(hostname: str) -> str:
-    """Celery's `%h` (host), `%n` (its first part) and `%d` (its domain)."""
-    host = platform.node()
-    short, _, domain = host.partition(".")
-    named = hostname.replace("%h", host).replace("%n", short).replace("%d", domain).replace("%%", "%")
-    return named if "@" in named else f"{named}@{host}"
+def settings_of(app: Celery, words: list[str]) -> None:
+    """`prefetch_multiplier=2` and `task.always_eager=true`, as Celery's commands take them."""
+    for word in words:
+        key, _, value = word.partition("=")
+        name = key.lower().replace(".", "_")
+        for candidate in (f"worker_{name.lstrip('_')}", name):
+            if candidate in SETTINGS:
+                app.conf[candidate] = SETTINGS[candidate].parse(value, word)
+                break
+        else:
+            raise ImproperlyConfigured(f"{word}: there is no setting worker_{name}")
 
 
-def set_level(name: str | None) -> None:
-    if name is None:
-        return
-    logging.getLogger().setLevel(name.upper())
-    logging.getLogger("pyramid_temporal_compat").setLevel(name.upper())
-
-
-def banner(worker: Worker) -> str:
-    app: Celery = worker.app
-    settings = connection(app.conf)
-    lines: list[tuple[str, Any]] = [
-        ("server", f"{settings.address} (namespace {settings.namespace})"),
-        ("app", app.main or "-"),
-        ("concurrency", f"{worker.concurrency} ({worker.pool_name})"),
-        ("queues", ", ".join(worker.queues)),
-        ("pid", os.getpid()),
-    ]
-    tasks = "\n".join(f"  . {name}" for name in sorted(app.tasks)) or "  (none: set ptemporal.include)"
-    table = "\n".join(f"  {key + ':':<13}{value}" for key, value in lines)
-    return f"\n{worker.hostname} - pyramid-temporal-compat {__version__}\n\n{table}\n\n[tasks]\n{tasks}\n"
+def set_level(name: str) -> None:
+    """Over what the ini says."""
+    for logger in (logging.getLogger(), logging.getLogger(OUR_LOG), logging.getLogger("celery")):
+        logger.setLevel(mlevel(name))

@@ -12,8 +12,7 @@ import contextvars
 import datetime
 import json
 import logging
-import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any, NoReturn
@@ -22,15 +21,19 @@ from temporalio import activity
 from temporalio.common import RawValue
 from temporalio.exceptions import ApplicationError
 
+from .. import signals
 from ..control import state
 from ..control.orders import Orders
-from ..exceptions import InvalidTaskError, Terminated, TimeLimitExceeded, WorkerLostError
+from ..exceptions import InvalidTaskError, NotRegistered, Terminated, TimeLimitExceeded, WorkerLostError
 from ..message import Message
+from ..payload import Payload
 from ..payload.converter import from_raw, to_raw
 from ..payload.errors import to_wire
+from . import logging as task_log
 from . import wire
 from .outcome import Began, Failed, GivenBack, Job, Outcome, Progress, Retried, Succeeded
-from .pools import Pool
+from .pools import Limits, Pool
+from .request import Request
 
 if TYPE_CHECKING:
     from ..app import Celery
@@ -44,8 +47,7 @@ AT_ONCE = timedelta(milliseconds=1)
 """The server takes a delay of nothing for none given, and then backs off."""
 UNKNOWN_PAUSE = timedelta(seconds=5)
 """How long a task that this worker does not know waits before it is offered again."""
-
-
+NO_LIMITS = Limits()
 LONGEST_HOLD = 0.2
 """Seconds that a task waits in the worker for its turn under a rate limit, rather than on the server: so long as
 it waits here, no other task has its place."""
@@ -69,11 +71,21 @@ class Taken:
 class TaskActivity:
     """Runs tasks in a pool. Belongs to the worker's event loop."""
 
-    def __init__(self, app: Celery, pool: Pool, hostname: str) -> None:
+    def __init__(self, app: Celery, pool: Pool, hostname: str, limits: Limits = NO_LIMITS) -> None:
+        """
+        :param limits: the worker's own, for tasks that have none.
+        """
         self._app = app
         self._pool = pool
         self._hostname = hostname
+        self._limits = limits
         self._reported: set[str] = set()
+        self.consumer: Any = None
+        """What signals about messages name as their sender."""
+        self.on_taken: Callable[[], None] = lambda: None
+        self.idle = asyncio.Event()
+        """Set while no task runs."""
+        self.idle.set()
         self.running: dict[str, Taken] = {}
         self.orders = Orders(app)
         self.count = 0
@@ -83,29 +95,58 @@ class TaskActivity:
 
     @activity.defn(dynamic=True)
     async def run(self, payloads: Sequence[RawValue]) -> Any:
-        message = read_message(payloads)
+        message = self._message(payloads)
         if message.expires and message.expires <= datetime.datetime.now(datetime.timezone.utc):
             log.info("%s[%s] expired at %s", message.task, message.id, message.expires.isoformat())
+            self._tell_revoked(message, expired=True)
             raise Ended(f"expired at {message.expires.isoformat()}", type=wire.REVOKED, non_retryable=True)
         self._refuse_if_revoked(message)
         if message.task not in self._app.tasks:
             self._unknown(message)
         await self._turn(message)
         job = Job(message, _earlier_retries(message), self._hostname)
+        task_log.received(message)
+        if signals.task_received.receivers:
+            signals.task_received.send(sender=self.consumer, request=self._request(message))
         taken = self.running[message.id] = Taken(job)
+        self.idle.clear()
         state.total_count[message.task] += 1
         self.count += 1
-        began = time.monotonic()
+        self.on_taken()
         try:
             outcome = await self._watched(taken)
         finally:
             del self.running[message.id]
-        return self._conclude(job, outcome, time.monotonic() - began)
+            if not self.running:
+                self.idle.set()
+        return self._conclude(job, outcome)
+
+    def _message(self, payloads: Sequence[RawValue]) -> Message:
+        try:
+            return read_message(payloads)
+        except Ended as error:
+            signals.task_rejected.send(sender=self.consumer, message=payloads, exc=error)
+            raise
+
+    def _request(self, message: Message) -> Request:
+        return Request(self._app, message, _earlier_retries(message), self._hostname)
+
+    def _tell_revoked(
+        self, message: Message, *, expired: bool = False, terminated: bool = False, signum: Any = None
+    ) -> None:
+        if signals.task_revoked.receivers:
+            request = self._request(message)
+            request.already_revoked = True
+            task = self._app.tasks[message.task]
+            signals.task_revoked.send(
+                sender=task, request=request, terminated=terminated, signum=signum, expired=expired
+            )
 
     def _refuse_if_revoked(self, message: Message) -> None:
         reason = self.orders.refusal(message)
         if reason is not None:
             log.info("Discarding revoked task: %s[%s]", message.task, message.id)
+            self._tell_revoked(message)
             raise Ended(reason, type=wire.REVOKED, non_retryable=True)
 
     async def _turn(self, message: Message) -> None:
@@ -126,7 +167,7 @@ class TaskActivity:
         """Run the job; beat while it runs; stop it when its workflow is gone, or the worker is to end at once."""
         job, message = taken.job, taken.job.message
         beat = Heartbeat(job)
-        limits = self.orders.limits(message)
+        limits = self._limits_of(message)
 
         def note(value: Any) -> None:
             if isinstance(value, Began):
@@ -143,7 +184,7 @@ class TaskActivity:
                     await asyncio.wait((run, stopped, taken.terminated), return_when=asyncio.FIRST_COMPLETED)
                     stop = self._stop_if_told(taken, stopped.done()) if not run.done() else None
                 except asyncio.CancelledError:
-                    stop = self._stop_with_workflow(message)
+                    stop = self._stop_with_workflow(taken)
                 if stop is not None:
                     run.cancel(taken.terminated.result() if taken.terminated.done() else None)
                     # A job that was past stopping, in its commit, has ended well: then that is what happened.
@@ -151,60 +192,85 @@ class TaskActivity:
                         return await run
                     raise stop
             return run.result()
+        except Ended:
+            raise
         except TimeLimitExceeded as error:
             log.error("Task %s[%s]: hard time limit (%s s) exceeded", message.task, message.id, limits.hard)
             return Failed(to_wire(error))
         except WorkerLostError as error:
+            if taken.began is None:
+                raise self._not_begun(message) from None
             log.error("Task %s[%s]: %s", message.task, message.id, error)
-            if message.at_most_once:
+            if message.at_most_once or self._app.tasks[message.task].reject_on_worker_lost is False:
                 return Failed(to_wire(error))
             raise Ended(str(error), type=wire.WORKER_LOST) from None
+        except Exception as error:
+            if taken.began is None and self.stop_now.is_set():
+                raise self._not_begun(message) from None
+            # Not to be left to Temporal, which would try again for ever.
+            log.exception("Task %s[%s]: the pool could not run it", message.task, message.id)
+            return Failed(to_wire(error))
         finally:
             beating.cancel()
             stopped.cancel()
 
+    def _limits_of(self, message: Message) -> Limits:
+        asked, task = self.orders.limits(message), self._app.tasks[message.task]
+        return Limits(
+            asked.soft or task.soft_time_limit or self._limits.soft,
+            asked.hard or task.time_limit or self._limits.hard,
+        )
+
     def _stop_if_told(self, taken: Taken, stop_now: bool) -> Ended | None:
         message = taken.job.message
         if taken.terminated.done():
-            log.warning("Task %s[%s] is terminated (%s)", message.task, message.id, taken.terminated.result())
+            name = taken.terminated.result()
+            log.warning("Task %s[%s] is terminated (%s)", message.task, message.id, name)
+            self._tell_revoked(message, terminated=True, signum=name)
             return Ended("terminated", type=wire.REVOKED, non_retryable=True)
-        return self._stop_with_worker(message) if stop_now else None
+        return self._stop_with_worker(taken) if stop_now else None
 
-    def _stop_with_workflow(self, message: Message) -> Ended | None:
+    def _stop_with_workflow(self, taken: Taken) -> Ended | None:
+        message = taken.job.message
         details = activity.cancellation_details()
         where = (message.task, message.id)
         if details is not None and (details.not_found or details.timed_out):
             log.info("Task %s[%s] was terminated", *where)
+            self._tell_revoked(message, terminated=True, signum="SIGTERM")
             return Ended("terminated", type=Terminated.__name__, non_retryable=True)
         if details is None or details.worker_shutdown:
-            return self._stop_with_worker(message)
+            return self._stop_with_worker(taken)
         log.info("Task %s[%s] was revoked while it ran: it runs to its end", *where)
         return None
 
-    def _stop_with_worker(self, message: Message) -> Ended:
+    def _stop_with_worker(self, taken: Taken) -> Ended:
+        message = taken.job.message
         where = (message.task, message.id)
+        if taken.began is None:
+            return self._not_begun(message)
         if message.at_most_once:
             log.error("Task %s[%s] is stopped with this worker; acks_late=False: it is not run again", *where)
             return task_failure(to_wire(WorkerLostError(f"the worker was stopped while it ran {message.id}")))
         log.warning("Task %s[%s] is stopped with this worker and runs again", *where)
         return Ended("the worker was stopped", type=wire.WORKER_SHUTDOWN, next_retry_delay=AT_ONCE)
 
-    def _conclude(self, job: Job, outcome: Outcome, seconds: float) -> Any:
-        message = job.message
-        where = (message.shadow or message.task, message.id)
+    def _not_begun(self, message: Message) -> Ended:
+        """Give back a task whose function was not called, so that it runs elsewhere, at most once or not."""
+        log.info("Task %s[%s] had not begun; it is given back", message.task, message.id)
+        if not message.at_most_once:
+            return Ended("the worker was stopped", type=wire.WORKER_SHUTDOWN, next_retry_delay=AT_ONCE)
+        return run_anew("the worker was stopped", 0, message, None)
+
+    def _conclude(self, job: Job, outcome: Outcome) -> Any:
+        """Tell Temporal how the run ended; the pool has logged it."""
         if isinstance(outcome, Succeeded):
-            log.info("Task %s[%s] succeeded in %.3fs", *where, seconds)
             return to_raw(wire.with_children(outcome.result, outcome.children))
         if isinstance(outcome, Retried):
-            log.info("Task %s[%s] retry: %s", *where, outcome.error.get("text"))
             self._retry(job, outcome)
         if isinstance(outcome, GivenBack):
-            log.info("Task %s[%s] %s", *where, outcome.reason)
             if outcome.requeue:
                 raise Ended(outcome.reason, type=wire.REJECTED, next_retry_delay=AT_ONCE)
             return to_raw(wire.ended_as(outcome.state.state, outcome.state.meta))
-        level = logging.INFO if outcome.expected else logging.ERROR
-        log.log(level, "Task %s[%s] raised: %s\n%s", *where, outcome.error.get("text"), outcome.error.get("traceback"))
         raise task_failure({**outcome.error, "children": list(outcome.children)} if outcome.children else outcome.error)
 
     def _retry(self, job: Job, outcome: Retried) -> NoReturn:
@@ -216,10 +282,7 @@ class TaskActivity:
             delay = max(AT_ONCE, timedelta(seconds=outcome.delay))
             raise Ended(text, wire.plain(outcome.error), type=wire.RETRY, next_retry_delay=delay)
         again = message or job.message.copy(retries=retries)
-        envelope, body = again.encode()
-        changed = None if body == job.message.body else wire.write_payload(body)
-        details = (outcome.delay, json.loads(envelope.data), changed)
-        raise Ended(text, *details, type=wire.RETRY_ANEW, non_retryable=True)
+        raise run_anew(text, outcome.delay, again, None if again.body == job.message.body else again.body)
 
     def _unknown(self, message: Message) -> NoReturn:
         text = (
@@ -229,6 +292,10 @@ class TaskActivity:
         if message.task not in self._reported:
             self._reported.add(message.task)
             log.error("%s[%s]: %s", message.task, message.id, text)
+        if signals.task_unknown.receivers:
+            signals.task_unknown.send(
+                sender=self.consumer, message=message, exc=NotRegistered(text), name=message.task, id=message.id
+            )
         if self._app.conf.ptemporal_unknown_task == "fail":
             raise Ended(text, type=wire.NOT_REGISTERED, non_retryable=True)
         retries = {wire.RETRIES: _earlier_retries(message)}
@@ -285,6 +352,13 @@ class NotTwice(logging.Filter):
 
 
 logging.getLogger("temporalio.activity").addFilter(NotTwice())
+
+
+def run_anew(reason: str, delay: float, message: Message, changed_body: Payload | None) -> Ended:
+    """Have the workflow run this message in place of the one it has."""
+    envelope, _ = message.encode()
+    body = None if changed_body is None else wire.write_payload(changed_body)
+    return Ended(reason, delay, json.loads(envelope.data), body, type=wire.RETRY_ANEW, non_retryable=True)
 
 
 def task_failure(error: Mapping[str, Any]) -> Ended:

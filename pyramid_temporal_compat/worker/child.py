@@ -17,7 +17,7 @@ from collections.abc import Callable
 from types import FrameType
 from typing import Any, TypeVar
 
-from pyramid_temporal_compat.exceptions import NotSerializable, SoftTimeLimitExceeded
+from pyramid_temporal_compat.exceptions import NotSerializable, SoftTimeLimitExceeded, TaskStopped
 from pyramid_temporal_compat.worker.pools import Handler
 from pyramid_temporal_compat.worker.zygote import flush
 
@@ -103,7 +103,7 @@ class _Job:
     def _raise_what_is_due(self) -> None:
         if self._end_due:
             self.interrupted = True
-            raise SystemExit
+            raise TaskStopped
         if self._soft_due:
             self._soft_due = False
             raise SoftTimeLimitExceeded

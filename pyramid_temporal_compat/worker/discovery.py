@@ -6,6 +6,7 @@ from typing import Any
 
 from pyramid.config import global_registries
 
+from .. import signals
 from ..app import APP_KEY, Celery
 from ..exceptions import ImproperlyConfigured
 
@@ -23,7 +24,11 @@ def app_of(wsgi_app: Any) -> Celery:
 
 
 def load_tasks(app: Celery) -> None:
-    """Import the modules of `ptemporal.include` and Celery's `include` and `imports`."""
+    """Import the modules of `ptemporal.include` and Celery's `include` and `imports`, and what was to be discovered."""
+    for _receiver, answer in signals.import_modules.send(sender=app):
+        if isinstance(answer, Exception):
+            raise answer
+    app.loader.worker_initialized = True
     for module in app.loader.default_modules:
         try:
             app.loader.import_task_module(module)

@@ -22,6 +22,7 @@ from ..payload.errors import to_wire
 from ..payload.serializers import deserialize, serialize
 from ..pyramid.request import attempt
 from ..task import RetryChanges, Task
+from . import logging as task_log
 from .outcome import Began, Failed, GivenBack, Job, Outcome, Progress, Retried, Succeeded
 
 if TYPE_CHECKING:
@@ -41,8 +42,10 @@ class Runner:
         try:
             args, kwargs = self._arguments(task, job.message)
             request = task_request(job, args, kwargs)
-        except Exception as error:
-            return Failed(to_wire(in_the_application(error)))
+        except Exception as raised:
+            error = in_the_application(raised)
+            task_log.failed(job.message, error, job.hostname)
+            return Failed(to_wire(error))
         progress: list[Progress] = []
 
         def report(state: str, meta: Any) -> None:
@@ -60,7 +63,9 @@ class Runner:
             write=lambda value: self._result(task, request, value),
             call=control.interruptible,
         )
+        began = time.monotonic()
         ending = execution.run()
+        task_log.ended(task, job.message, ending, time.monotonic() - began, job.hostname)
         return self._outcome(task, job, request, ending, progress[0] if progress else None)
 
     def _arguments(self, task: Task, message: Message) -> tuple[tuple[Any, ...], dict[str, Any]]:

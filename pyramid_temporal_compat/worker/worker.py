@@ -5,10 +5,8 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-import os
 import signal
-import socket
-from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
@@ -19,14 +17,21 @@ from temporalio.service import RPCError, RPCStatusCode
 from temporalio.worker import FixedSizeSlotSupplier, WorkerTuner
 from temporalio.worker import Worker as TemporalWorker
 
+from .. import signals
 from ..calling import LONGEST_ID
 from ..control.receiver import Receiver
+from ..control.registry import Consumer, State
 from ..dispatch.client import connect
 from ..exceptions import ImproperlyConfigured, OperationalError
+from ..nodenames import default_nodename, host_format
 from ..payload.converter import data_converter
 from ..settings import connection
 from .activity import TaskActivity
-from .pools import Pool
+from .autoscale import Autoscaler
+from .concurrency import pool_name, pool_size
+from .pools import Limits, Pool
+from .prefork import PreforkPool
+from .process import ChildProcesses
 from .runner import Runner
 from .slots import Slots
 from .solo import SoloPool
@@ -49,8 +54,11 @@ would hold up the end of its tasks by ten seconds otherwise, and our workflows a
 LOOK_EVERY = 0.05
 LAST_WORDS = 2.0
 """Seconds that a worker told to end at once takes to give its tasks back."""
-
-POOLS: dict[str, Callable[..., Pool]] = {"threads": ThreadPool, "solo": lambda runner, size: SoloPool(runner)}
+FAREWELL = 10.0
+"""Seconds that a worker takes to end once its tasks have. More are only needed if the server is away: the client
+library asks it for tasks, and tells it of them, until it answers."""
+BEAT_EVERY = 2.0
+"""Seconds between two `heartbeat_sent`; Celery's interval."""
 
 
 class Worker:
@@ -61,20 +69,41 @@ class Worker:
         app: Celery,
         *,
         queues: Sequence[str] | None = None,
-        concurrency: int | None = None,
-        pool: str = "threads",
+        concurrency: int | str | None = None,
+        pool: Any = None,
         hostname: str | None = None,
         graceful_timeout: float | None = None,
+        max_tasks_per_child: int | None = None,
+        max_memory_per_child: int | None = None,
+        time_limit: float | None = None,
+        soft_time_limit: float | None = None,
+        autoscale: tuple[int, int] | None = None,
         workflows: Sequence[type] = (),
         activities: Sequence[Callable[..., Any]] = (),
     ) -> None:
+        """
+        :param pool: `prefork`, `threads` or `solo`; what is not given here is taken from the settings.
+        :param autoscale: how many tasks at a time, at most and at least; in place of `concurrency`.
+        """
+        conf = app.conf
         self.app = app
-        self.queues = [checked_queue(queue) for queue in queues or [app.conf.task_default_queue]]
-        self.concurrency = concurrency or app.conf.worker_concurrency or os.cpu_count() or 1
-        self.hostname = hostname or f"celery@{socket.gethostname()}"
-        self.pool_name = pool
-        self.graceful_timeout = graceful_timeout
-        self.pool = make_pool(pool, Runner(app), self.concurrency)
+        self.queues = [checked_queue(queue) for queue in queues or app.amqp.queues.consume_from]
+        self.hostname = default_nodename(host_format(hostname or ""))
+        self.pool_name = pool_name(pool or conf.worker_pool)
+        self.concurrency = pool_size(concurrency or conf.worker_concurrency, self.pool_name)
+        if self.pool_name == "solo":
+            self.concurrency = 1
+        self.autoscale = sorted_bounds(autoscale) if autoscale else None
+        if self.autoscale:
+            self.concurrency = self.autoscale[1]
+        self.graceful_timeout = conf.ptemporal_graceful_timeout if graceful_timeout is None else graceful_timeout
+        self.max_tasks_per_child = max_tasks_per_child or conf.worker_max_tasks_per_child
+        self.max_memory_per_child = max_memory_per_child or conf.worker_max_memory_per_child
+        self.exitcode = 0
+        self.abandoned = False
+        """Whether it ended without the server's knowledge, so that threads of the client library are still at work."""
+        self._children = ChildProcesses(app)
+        self.pool = self._make_pool()
         self._native = list(workflows), list(activities)
         # For native activities that are not `async def`; it starts no thread before one runs.
         self._threads = ThreadPoolExecutor(self.concurrency, "activity")
@@ -83,12 +112,50 @@ class Worker:
         self._client: Client | None = None
         self._serving: dict[str, TemporalWorker] = {}
         self._runs: list[asyncio.Future[None]] = []
-        self.tasks = TaskActivity(app, self.pool, self.hostname)
+        limits = Limits(soft_time_limit or conf.task_soft_time_limit, time_limit or conf.task_time_limit)
+        self.tasks = TaskActivity(app, self.pool, self.hostname, limits)
+        self.autoscaler = self._make_autoscaler()
+        self.on_connected: Callable[[Client], Awaitable[None]] = nothing_more
+        """Called before the first task is taken."""
         self.on_ready: Callable[[], None] = lambda: None
+
+    def _make_pool(self) -> Pool:
+        runner = Runner(self.app)
+        if self.pool_name == "threads":
+            return ThreadPool(runner, self.concurrency)
+        if self.pool_name == "solo":
+            return SoloPool(runner)
+        return PreforkPool(
+            runner,
+            self.concurrency,
+            max_tasks_per_child=self.max_tasks_per_child,
+            max_memory_per_child=self.max_memory_per_child,
+            proc_alive_timeout=self.app.conf.worker_proc_alive_timeout,
+            before_fork=self._children.before_fork,
+            on_child_start=self._children.on_start,
+            on_child_exit=self._children.on_exit,
+            on_broken=self._pool_broke,
+        )
+
+    def _make_autoscaler(self) -> Autoscaler | None:
+        if self.autoscale is None:
+            return None
+        largest, smallest = self.autoscale
+        autoscaler = Autoscaler(smallest, largest, self._scaled, lambda: len(self.tasks.running))
+        self.slots.resize(autoscaler.may_be_taken)
+        self.tasks.on_taken = autoscaler.task_taken
+        return autoscaler
+
+    def start_pool(self) -> None:
+        """Before this process starts a thread or the Temporal runtime: what is forked later has neither."""
+        self._children.about_to_start()
+        self.pool.start()
+        if self.pool_name == "solo":
+            signals.worker_process_init.send(sender=None)  # as Celery does: there, this process is the pool's
 
     def run(self) -> None:
         """Run in this thread until SIGTERM or SIGINT; a second one ends it at once."""
-        self.pool.start()
+        self.start_pool()
         try:
             asyncio.run(self._run_with_signals())
         finally:
@@ -102,27 +169,76 @@ class Worker:
         """Run on the current event loop until `stop` is called; the pool has been started."""
         await self.pool.ready()
         self._client = await connected(self.app, self.hostname)
+        self.tasks.consumer = Consumer(State(self, self._client))
+        await self.on_connected(self._client)
+        session = asyncio.ensure_future(self._session())
+        stopping = asyncio.ensure_future(self._stop.wait())
+        await asyncio.wait([session, stopping], return_when=asyncio.FIRST_COMPLETED)
+        stopping.cancel()
+        await self._last_tasks(session)
+        self._threads.shutdown(wait=False)
+        if session.done():
+            session.result()
+            await self.pool.stop()
+        elif not self.tasks.stop_now.is_set():
+            self.abandoned = True
+            log.error(
+                "the server at %s does not answer; ending without it. What it was not told of runs again",
+                connection(self.app.conf).address,
+            )
+        else:
+            self.abandoned = True
+
+    async def _last_tasks(self, session: asyncio.Future[Any]) -> None:
+        """Return when all has ended; or soon after the tasks have, if the server is away."""
+        killed: asyncio.Future[Any] = asyncio.ensure_future(self.tasks.stop_now.wait())
+        while not session.done():
+            idle: asyncio.Future[Any] = asyncio.ensure_future(self.tasks.idle.wait())
+            await asyncio.wait([session, killed, idle], return_when=asyncio.FIRST_COMPLETED)
+            idle.cancel()
+            await asyncio.wait([session, killed], timeout=FAREWELL, return_when=asyncio.FIRST_COMPLETED)
+            if killed.done():
+                await asyncio.wait([session], timeout=LAST_WORDS)
+                break
+            if self.tasks.idle.is_set():
+                break
+        killed.cancel()
+
+    async def _session(self) -> None:
+        """Take tasks until told to stop, and then until the running ones have ended."""
         for queue in self.queues:
             self._serve(queue)
-        async with self._control():
+        async with self._control(), beside(self._beat()), beside(self._scale()):
             self.on_ready()
+            signals.worker_ready.send(sender=self.tasks.consumer)
             log.info("%s ready.", self.hostname)
             await self._stop.wait()
             running = set(self.tasks.running)
-            ended: asyncio.Future[Any] = asyncio.gather(
-                *(worker.shutdown() for worker in self._serving.values()), *self._runs
-            )
-            killed: asyncio.Future[Any] = asyncio.ensure_future(self.tasks.stop_now.wait())
-            await asyncio.wait([ended, killed], return_when=asyncio.FIRST_COMPLETED)
-            if killed.done() and not ended.done():
-                await asyncio.wait([ended], timeout=LAST_WORDS)
-            killed.cancel()
-            if running and ended.done():
+            await asyncio.gather(*(worker.shutdown() for worker in self._serving.values()), *self._runs)
+            if running:
                 await self._conclude(running, self.queues)
-        self._threads.shutdown(wait=False)
-        if ended.done():
-            ended.result()
-            await self.pool.stop()
+
+    async def _beat(self) -> None:
+        """Send `heartbeat_sent` while the server answers: what applications tell by whether a worker is well."""
+        while True:
+            await asyncio.sleep(BEAT_EVERY)
+            if signals.heartbeat_sent.receivers:
+                with contextlib.suppress(RPCError):
+                    await self.client.service_client.check_health(timeout=timedelta(seconds=BEAT_EVERY))
+                    signals.heartbeat_sent.send(sender=self)
+
+    async def _scale(self) -> None:
+        if self.autoscaler is not None:
+            await self.autoscaler.forever()
+
+    def _scaled(self, size: int, may_be_taken: int) -> None:
+        self.pool.resize(size)
+        self.concurrency = size
+        self.slots.resize(may_be_taken)
+
+    def _pool_broke(self) -> None:
+        self.exitcode = 1
+        self.stop_now()
 
     @contextlib.asynccontextmanager
     async def _control(self) -> AsyncIterator[None]:
@@ -163,9 +279,10 @@ class Worker:
 
     def resize(self, concurrency: int) -> None:
         """Run so many tasks at a time from now on."""
-        self.pool.resize(concurrency)
-        self.slots.resize(self.slots.size + concurrency - self.concurrency)
-        self.concurrency = concurrency
+        if self.autoscaler is not None:
+            self.autoscaler.resize(concurrency)
+        else:
+            self._scaled(concurrency, self.slots.size + concurrency - self.concurrency)
 
     def _serve(self, queue: str) -> None:
         worker = self._serving[queue] = self._temporal_worker(self.client, queue)
@@ -227,25 +344,59 @@ class Worker:
 
     @contextlib.contextmanager
     def _signals(self) -> Iterator[None]:
+        """What the process's signals do: SIGTERM and SIGINT stop it, and a second one, or SIGQUIT, at once."""
         loop = asyncio.get_running_loop()
 
         def received(name: str) -> None:
-            if self._stop.is_set():
-                log.warning("%s again: ending at once; what runs is given back and runs again elsewhere", name)
+            if name == "SIGQUIT" or self._stop.is_set():
+                self.tell_shutting_down(name, "Cold", 1)
+                again = " again" if self._stop.is_set() else ""
+                log.warning("%s%s: ending at once; what runs is given back and runs again elsewhere", name, again)
+                self.exitcode = 1
                 self.stop_now()
             else:
+                self.tell_shutting_down(name, "Warm", 0)
                 running = len(self.tasks.running)
                 log.warning("%s: no new tasks; ending when the %d running have (again: at once)", name, running)
                 self.stop()
 
-        names = ("SIGTERM", "SIGINT")
-        for name in names:
-            loop.add_signal_handler(getattr(signal, name), received, name)
+        for name in STOPPED_BY:
+            loop.add_signal_handler(getattr(signal, name), received, self.meaning_of(name))
         try:
             yield
         finally:
-            for name in names:
+            for name in STOPPED_BY:
                 loop.remove_signal_handler(getattr(signal, name))
+
+    def meaning_of(self, name: str) -> str:
+        """The signal that this one is to be taken for."""
+        return name
+
+    def tell_shutting_down(self, name: str, how: str, exitcode: int) -> None:
+        signals.worker_shutting_down.send(sender=self.hostname, sig=name, how=how, exitcode=exitcode)
+
+
+STOPPED_BY = ("SIGTERM", "SIGINT", "SIGQUIT")
+
+
+async def nothing_more(client: Client) -> None:
+    """What is to be done before the first task is taken, if nothing is."""
+
+
+@contextlib.asynccontextmanager
+async def beside(what: Coroutine[Any, Any, None]) -> AsyncIterator[None]:
+    """Run `what` until the end of the block."""
+    running = asyncio.ensure_future(what)
+    try:
+        yield
+    finally:
+        running.cancel()
+
+
+def sorted_bounds(autoscale: tuple[int, int]) -> tuple[int, int]:
+    """The larger first, in whichever order they were given."""
+    smallest, largest = sorted(autoscale)
+    return largest, max(1, smallest)
 
 
 def checked_queue(name: str) -> str:
@@ -253,12 +404,6 @@ def checked_queue(name: str) -> str:
     if not name.strip() or len(name.encode()) > LONGEST_ID or not name.isprintable():
         raise ImproperlyConfigured(f"queue {name[:60]!r} can't be served; a name is 1 to {LONGEST_ID} printable bytes")
     return name
-
-
-def make_pool(name: str, runner: Runner, size: int) -> Pool:
-    if name not in POOLS:
-        raise ImproperlyConfigured(f"pool {name!r} is not there; there are {', '.join(sorted(POOLS))}")
-    return POOLS[name](runner, size)
 
 
 async def connected(app: Celery, identity: str) -> Client:

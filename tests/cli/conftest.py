@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from tests.cli.parts import write_ini
+from tests.cli.project_parts import Project
 from tests.parts import fresh_database
 from tests.worker.shop import Shop
 
@@ -32,3 +33,10 @@ def shop(one_shop: Shop) -> Iterator[Shop]:
 def ini(shop: Shop, tmp_path: Path) -> Path:
     settings = {key: value for key, value in shop.settings.items() if not key.startswith(("pyramid.", "tm."))}
     return write_ini(tmp_path / "shop.ini", {**settings, "ptemporal.include": "tests.worker.shop"})
+
+
+@pytest.fixture
+def project(temporal_address: str, tmp_path: Path) -> Iterator[Project]:
+    found = Project(temporal_address, tmp_path)
+    yield found
+    found.app.close()

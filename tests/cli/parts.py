@@ -45,14 +45,16 @@ def run_worker(*arguments: object, cwd: Path | None = None, timeout: float = 30)
 class WorkerProcess:
     """A worker in a process of its own, killed at the end of the block if it still runs."""
 
-    def __init__(self, ini: object, *options: object, log: Path) -> None:
-        self._command = [*SCRIPT, "worker", str(ini), *map(str, options)]
+    def __init__(self, ini: object, *options: object, log: Path, environ: Mapping[str, str] | None = None) -> None:
+        named = ["worker", str(ini)] if ini is not None else []
+        self._command = [*SCRIPT, *named, *map(str, options)]
         self._log = log
+        self._environ = {**environment(), **(environ or {})}
 
     def __enter__(self) -> WorkerProcess:
         with self._log.open("w") as log:
             self.process = subprocess.Popen(
-                self._command, env=environment(), stdout=log, stderr=subprocess.STDOUT, start_new_session=True
+                self._command, env=self._environ, stdout=log, stderr=subprocess.STDOUT, start_new_session=True
             )
         return self
 

@@ -116,7 +116,7 @@ class WorkerThread:
     """A worker in this process, so that a test and a task can hand each other events."""
 
     def __init__(self, app: Celery, queue: str, *more: str, **options: Any) -> None:
-        self.worker = Worker(app, queues=[queue, *more], **{"concurrency": 8, **options})
+        self.worker = Worker(app, queues=[queue, *more], **{"concurrency": 8, "pool": "threads", **options})
         self._ready = threading.Event()
         self.worker.on_ready = self._ready.set
         self._loop: asyncio.AbstractEventLoop | None = None

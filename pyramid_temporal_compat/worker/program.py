@@ -1,0 +1,223 @@
+"""A worker as a program: `app.Worker(...)`, with Celery's options, its signals in their order, its logging.
+
+celeryd_init            before the settings are read for this worker: a receiver may change them
+import_modules          the modules of tasks
+worker_init
+setup_logging           and after_setup_logger, after_setup_task_logger
+celeryd_after_setup     the queues are chosen; a receiver may choose others
+worker_before_create_process, worker_process_init
+worker_ready
+worker_shutting_down    a signal, or `stop()`
+worker_process_shutdown
+worker_shutdown
+"""
+
+from __future__ import annotations
+
+import asyncio
+import faulthandler
+import logging
+import os
+import platform
+import signal
+import sys
+from collections.abc import Callable
+from contextlib import suppress
+from typing import TYPE_CHECKING, Any
+
+from temporalio.client import Client
+
+from .. import __version__, signals
+from ..control.waiting import purge
+from ..log import mlevel
+from ..nodenames import default_nodename, host_format, node_format
+from ..settings import connection
+from . import options as known
+from .concurrency import POOLS
+from .discovery import load_tasks
+from .surroundings import become, pidfile, release, set_umask
+from .worker import Worker
+
+if TYPE_CHECKING:
+    from ..app import Celery
+    from .pools import Pool
+
+log = logging.getLogger(__name__)
+
+
+class Program(Worker):
+    """`app.Worker(**options)`; `start()` runs it in this thread until it is told to stop."""
+
+    def __init__(self, app: Celery, hostname: str | None = None, **options: Any) -> None:
+        self.app = app
+        self.hostname = default_nodename(host_format(hostname or ""))
+        self.options = options
+        signals.celeryd_init.send(sender=self.hostname, instance=self, conf=app.conf, options=options)
+        own = app.user_options["worker"]
+        users = {str(getattr(option, "name", "")) for option in own}
+        self.notices = list(known.notices({name: value for name, value in options.items() if name not in users}))
+        self.loglevel = mlevel(options.get("loglevel"))
+        self.pidfile = node_format(options.get("pidfile") or "", self.hostname) or None
+        self.quiet = bool(options.get("quiet"))
+        self._restart = False
+        load_tasks(app)
+        for module in listed(options.get("include")):
+            app.loader.import_task_module(module)
+        app.set_current()
+        app.set_default()
+        app.finalize()
+        app.amqp.queues.select(listed(options.get("queues")))
+        app.amqp.queues.deselect(listed(options.get("exclude_queues")))
+        super().__init__(
+            app,
+            queues=chosen_queues(app, self.hostname),
+            hostname=self.hostname,
+            pool=options.get("pool") or options.get("pool_cls"),
+            **{name: options[name] for name in PASSED_ON if options.get(name) is not None},
+        )
+        signals.worker_init.send(sender=self)
+        self._own_logging = self.setup_logging()
+        if ready := options.get("ready_callback"):
+            self.on_ready = lambda: ready(self.tasks.consumer)
+
+    @property
+    def pool_cls(self) -> type[Pool]:
+        return POOLS[self.pool_name]
+
+    # --- running -------------------------------------------------------------------------------------
+
+    def start(self) -> None:
+        """Run in this thread until SIGTERM, SIGINT or SIGQUIT; then `exitcode` says how it ended."""
+        set_umask(self.options.get("umask"))
+        become(self.options.get("uid"), self.options.get("gid"))
+        with pidfile(self.pidfile):
+            signals.celeryd_after_setup.send(sender=self.hostname, instance=self, conf=self.app.conf)
+            for notice in self.notices:
+                log.warning("%s", notice)
+            self._redirect()
+            self._announce_when_ready()
+            if self.options.get("purge"):
+                self.on_connected = self._purge
+            try:
+                self.start_pool()
+                faulthandler.register(signal.SIGUSR1, file=sys.__stderr__ or 2)  # what each thread does
+                asyncio.run(self._main())
+            finally:
+                self.pool.kill()
+                signals.worker_shutdown.send(sender=self)
+        if self._restart:
+            os.execv(sys.executable, [sys.executable, *sys.orig_argv[1:]])
+
+    async def _main(self) -> None:
+        loop = asyncio.get_running_loop()
+        if not sys.stdout or not sys.stdout.isatty():  # a terminal that is closed ends what runs in it
+            loop.add_signal_handler(signal.SIGHUP, self._begin_restart)
+        await self._run_with_signals()
+        if self.abandoned:
+            self._leave()
+
+    def _leave(self) -> None:
+        # The client library's threads still ask a server that does not answer; they would hold up, or crash, an
+        # interpreter that ends in good order.
+        self.pool.kill()
+        signals.worker_shutdown.send(sender=self)
+        release(self.pidfile)
+        logging.shutdown()
+        for stream in (sys.__stdout__, sys.__stderr__):
+            with suppress(Exception):
+                stream.flush()  # type: ignore[union-attr]
+        os._exit(self.exitcode)
+
+    def _begin_restart(self) -> None:
+        log.warning("SIGHUP: the worker starts anew when the %d running tasks have ended", len(self.tasks.running))
+        self.tell_shutting_down("SIGHUP", "Warm", 0)
+        self._restart = True
+        self.stop()
+
+    def meaning_of(self, name: str) -> str:
+        return os.environ.get("REMAP_SIGTERM") or name if name == "SIGTERM" else name  # Celery's variable
+
+    def terminate(self) -> None:
+        """Celery's name for ending at once."""
+        self.exitcode = 1
+        self.stop_now()
+
+    async def _purge(self, client: Client) -> None:
+        count = await purge(client, self.queues)
+        if count:
+            print(f"purge: Erased {count} {'message' if count == 1 else 'messages'} from the queue.", flush=True)
+
+    # --- what it says --------------------------------------------------------------------------------
+
+    def setup_logging(self) -> Any:
+        """Set up logging as the options say; gives the receivers of `setup_logging` that did it instead."""
+        no_color = self.options.get("no_color")
+        return self.app.log.setup(
+            self.loglevel,
+            self.options.get("logfile"),
+            redirect_stdouts=False,
+            colorize=None if no_color is None else not no_color,
+            hostname=self.hostname,
+        )
+
+    def _redirect(self) -> None:
+        conf = self.app.conf
+        wanted = self.options.get("redirect_stdouts")
+        if (conf.worker_redirect_stdouts if wanted is None else wanted) and self._own_logging == []:
+            level = self.options.get("redirect_stdouts_level") or conf.worker_redirect_stdouts_level
+            self.app.log.redirect_stdouts(level)
+
+    def _announce_when_ready(self) -> None:
+        if self.quiet:
+            return
+        also: Callable[[], None] = self.on_ready
+
+        def announce() -> None:
+            print(self.banner(), file=sys.__stdout__, flush=True)
+            also()
+
+        self.on_ready = announce
+
+    def banner(self) -> str:
+        app = self.app
+        settings = connection(app.conf)
+        size = str(self.concurrency)
+        if self.autoscale:
+            size = f"{{min={self.autoscale[1]}, max={self.autoscale[0]}}}"
+        lines: list[tuple[str, Any]] = [
+            ("server", f"{settings.address} (namespace {settings.namespace})"),
+            ("app", f"{app.main or '__main__'}:{id(app):#x}"),
+            ("concurrency", f"{size} ({self.pool_name})"),
+            ("queues", ", ".join(self.queues)),
+            ("platform", platform.platform()),
+            ("pid", os.getpid()),
+        ]
+        tasks = "\n".join(f"  . {name}" for name in sorted(app.tasks)) or "  (none: set ptemporal.include)"
+        table = "\n".join(f"  {key + ':':<13}{value}" for key, value in lines)
+        return f"\n{self.hostname} - pyramid-temporal-compat {__version__}\n\n{table}\n\n[tasks]\n{tasks}\n"
+
+
+PASSED_ON = (
+    "activities",
+    "autoscale",
+    "concurrency",
+    "graceful_timeout",
+    "max_memory_per_child",
+    "max_tasks_per_child",
+    "soft_time_limit",
+    "time_limit",
+    "workflows",
+)
+
+
+def listed(value: Any) -> list[str]:
+    """Names with commas between, or a list of them."""
+    names = value.split(",") if isinstance(value, str) else list(value or ())
+    return [stripped for name in names if (stripped := str(getattr(name, "name", name)).strip())]
+
+
+def chosen_queues(app: Celery, hostname: str) -> list[str]:
+    queues = list(app.amqp.queues.consume_from)
+    if app.conf.worker_direct:
+        queues.append(f"{hostname}.dq2")  # Celery's name for a worker's own queue
+    return queues

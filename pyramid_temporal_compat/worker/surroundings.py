@@ -1,0 +1,94 @@
+"""What a worker's process is in its system: user, group, mask of new files, and the file that names it."""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import grp
+import os
+import pwd
+from collections.abc import Iterator
+from pathlib import Path
+
+from ..exceptions import ImproperlyConfigured
+
+
+def set_umask(mask: int | str | None) -> None:
+    """A number, or a text of octal digits as the shell has it."""
+    if mask is None:
+        return
+    try:
+        os.umask(int(mask, 8) if isinstance(mask, str) else mask)
+    except ValueError:
+        raise ImproperlyConfigured(f"--umask {mask!r} is no mask; write octal digits, such as 022") from None
+
+
+def become(user: str | int | None, group: str | int | None) -> None:
+    """Run as another user and group, for good."""
+    if user is None and group is None:
+        return
+    entry = _user(user) if user is not None else None
+    gid = _group(group) if group is not None else entry.pw_gid if entry else None
+    try:
+        if gid is not None:
+            os.setgid(gid)
+        if entry is not None:
+            os.initgroups(entry.pw_name, entry.pw_gid if gid is None else gid)
+            os.setuid(entry.pw_uid)
+    except PermissionError:
+        raise ImproperlyConfigured(
+            f"--uid {user} --gid {group}: only root may become another user; this is user {os.getuid()}"
+        ) from None
+
+
+def _user(user: str | int) -> pwd.struct_passwd:
+    try:
+        return pwd.getpwuid(int(user)) if str(user).isdigit() else pwd.getpwnam(str(user))
+    except KeyError:
+        raise ImproperlyConfigured(f"--uid {user}: there is no such user") from None
+
+
+def _group(group: str | int) -> int:
+    try:
+        return int(group) if str(group).isdigit() else grp.getgrnam(str(group)).gr_gid
+    except KeyError:
+        raise ImproperlyConfigured(f"--gid {group}: there is no such group") from None
+
+
+@contextlib.contextmanager
+def pidfile(name: str | None) -> Iterator[None]:
+    """Hold the process's id in a file; a file that names a process which still runs is an error."""
+    if not name:
+        yield
+        return
+    path = Path(name)
+    holder = _holder(path)
+    if holder is not None:
+        raise ImproperlyConfigured(f"--pidfile {name}: process {holder} holds it and still runs; end that one first")
+    try:
+        path.write_text(f"{os.getpid()}\n")
+    except OSError as error:
+        raise ImproperlyConfigured(f"--pidfile {name} can't be written: {error.strerror}") from None
+    try:
+        yield
+    finally:
+        release(name)
+
+
+def release(name: str | None) -> None:
+    """Remove the file, if it is still this process's."""
+    if name:
+        path = Path(name)
+        with contextlib.suppress(OSError, ValueError):
+            if int(path.read_text()) == os.getpid():
+                path.unlink()
+
+
+def _holder(path: Path) -> int | None:
+    try:
+        pid = int(path.read_text())
+        os.kill(pid, 0)
+    except (OSError, ValueError) as error:
+        # A process of another user's may not be signalled, and is there.
+        return pid if isinstance(error, OSError) and error.errno == errno.EPERM else None
+    return pid if pid != os.getpid() else None

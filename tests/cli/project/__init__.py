@@ -1,0 +1,1 @@
+"""An application without Pyramid, as Celery's guide lays one out."""
