@@ -209,7 +209,17 @@ MODULES: dict[str, Names] = {
         """,
     ),
     "celery.worker": {},
-    "celery.worker.control": at(".control.registry", "Panel control_command inspect_command"),
+    "celery.worker.control": {
+        **at(".control.registry", "Panel control_command inspect_command"),
+        **at(
+            ".control.panel",
+            """
+            active active_queues add_consumer autoscale cancel_consumer clock conf hello memdump memsample ping
+            pool_grow pool_shrink query_task rate_limit registered report reserved revoke revoke_by_stamped_headers
+            revoked scheduled shutdown stats terminate time_limit
+            """,
+        ),
+    },
     "kombu": {
         **at(".celery_names.queues", "Exchange Queue binding"),
         **at(".celery_names.serialization", "disable_insecure_serializers enable_insecure_serializers"),

@@ -14,6 +14,9 @@ from ..dispatch.client import Loop
 from ..nodenames import anon_nodename
 from ..result import allow_join_result
 from ..signals import Signal
+from ..worker.concurrency import pool_name
+from ..worker.options import notices
+from ..worker.program import PASSED_ON, chosen_queues, listed
 from ..worker.worker import Worker
 from .tasks import ping
 
@@ -28,42 +31,6 @@ for _signal in (test_worker_starting, test_worker_started, test_worker_stopped):
 STARTS_WITHIN = 30.0
 """Seconds for a worker to find its server."""
 
-IN_ONE_PROCESS = {"prefork": "threads", "processes": "threads", "celery.concurrency.prefork:TaskPool": "threads"}
-"""The pools that can't be had on a thread, and what runs in their place: a process with threads can't be forked."""
-
-WITHOUT_EFFECT = frozenset(
-    (
-        "autoscale",
-        "disable_prefetch",
-        "enable_remote_debug",
-        "heartbeat_interval",
-        "max_memory_per_child",
-        "max_tasks_per_child",
-        "optimization",
-        "pidfile",
-        "pool_cls",
-        "pool_putlocks",
-        "pool_restarts",
-        "prefetch_multiplier",
-        "purge",
-        "ready_callback",
-        "redirect_stdouts",
-        "redirect_stdouts_level",
-        "schedule_filename",
-        "scheduler",
-        "send_events",
-        "statedb",
-        "task_events",
-        "uid",
-        "gid",
-        "umask",
-        "without_gossip",
-        "without_heartbeat",
-        "without_mingle",
-    )
-)
-"""Arguments of Celery's worker that concern its broker, or child processes that a worker on a thread has not."""
-
 
 class TestWorkController(Worker):
     """A worker that is started on a thread, and can be waited for."""
@@ -75,28 +42,25 @@ class TestWorkController(Worker):
         app: Celery,
         concurrency: int | None = None,
         hostname: str | None = None,
-        pool: str = "solo",
+        pool: Any = "solo",
         queues: str | Sequence[str] | None = None,
         exclude_queues: str | Sequence[str] | None = None,
         loglevel: Any = None,
         logfile: Any = None,
         **options: Any,
     ) -> None:
-        unknown = sorted(options.keys() - WITHOUT_EFFECT)
-        if unknown:
-            raise TypeError(
-                f"a worker in a test takes no {unknown[0]}={options[unknown[0]]!r}; it takes concurrency, hostname, "
-                "pool, queues, exclude_queues"
-            )
-        declared = [str(getattr(queue, "name", queue)) for queue in app.conf.task_queues or ()]
-        served = _names(queues) or declared or [app.conf.task_default_queue]
+        for _ in notices(options):  # it refuses what a worker does not know; what has no effect is no news in a test
+            pass
+        app.amqp.queues.select(listed(queues))
+        app.amqp.queues.deselect(listed(exclude_queues))
+        concurrency = concurrency or 1
         super().__init__(
             app,
-            queues=[queue for queue in served if queue not in _names(exclude_queues)],
-            concurrency=concurrency or 1,
-            pool=IN_ONE_PROCESS.get(pool, pool),
+            queues=chosen_queues(app, hostname or ""),
+            concurrency=concurrency,
+            pool=in_this_process(pool, concurrency),
             hostname=hostname or anon_nodename(),
-            graceful_timeout=0.0,
+            **{name: options[name] for name in PASSED_ON if options.get(name) is not None},
         )
         self.loglevel, self.logfile = loglevel, logfile
         self.error: BaseException | None = None
@@ -121,7 +85,7 @@ class TestWorkController(Worker):
             loop.close()
 
     async def _serve_pool(self) -> None:
-        self.pool.start()
+        self.start_pool()
         try:
             await self.serve()
         finally:
@@ -217,7 +181,9 @@ def setup_app_for_worker(app: Celery, loglevel: str | int, logfile: str | None) 
     app.log.setup(loglevel=loglevel, logfile=logfile)
 
 
-def _names(queues: str | Sequence[str] | None) -> list[str]:
-    if isinstance(queues, str):
-        queues = queues.split(",")
-    return [name.strip() for name in queues or () if name.strip()]
+def in_this_process(pool: Any, concurrency: int) -> str:
+    """The pool that a worker on a thread has: a process with threads can't be forked, so threads stand for prefork."""
+    name = pool_name(pool)
+    if name != "prefork":
+        return name
+    return "solo" if concurrency == 1 else "threads"
