@@ -19,7 +19,7 @@ from tests.conformance import canvas  # noqa: E402  # it puts names into what is
 canvas.install()
 
 LONGEST = 60
-"""Seconds for one test: the suite's own 300 are for a slower broker, and a listed test may wait for what never comes."""
+"""Seconds for one test; the suite's own 300 are long for one that waits for what never comes."""
 
 _reports = Path(os.environ["CONFORMANCE_REPORTS"])
 
@@ -38,11 +38,10 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 def pytest_runtest_makereport(item: pytest.Item) -> Iterator[None]:
     report: Any = yield
     outcome = report.outcome
-    if hasattr(report, "wasxfail"):
-        outcome = "passed" if outcome == "passed" else "xfailed"
+    if report.skipped and item.get_closest_marker("skip") is None:
+        outcome = "failed"  # an expected failure, or something that the suite does not find here
     with _reports.open("a") as file:
-        reason = report.longrepr[2] if report.skipped and isinstance(report.longrepr, tuple) else ""
-        file.write(json.dumps({"id": item.nodeid, "when": report.when, "outcome": outcome, "reason": reason}) + "\n")
+        file.write(json.dumps({"id": item.nodeid, "outcome": outcome}) + "\n")
     return report
 
 
