@@ -52,6 +52,15 @@ OPTIONS = {
     "transaction_manager": "enlist in this manager's transaction (not Celery's)",
 }
 
+PROPERTIES = {
+    "app_id": "which application sent the message",
+    "cluster_id": "kept for applications that use it",
+    "message_id": "the application's own id of the message",
+    "type": "the application's own kind of message",
+    "user_id": "who sent the message",
+}
+"""Options of Celery's that only travel: a task sees them in `self.request.properties`."""
+
 EQUIVALENT = {
     "connection": "there is one connection for each process, to the server that ptemporal.address names",
     "delivery_mode": "every message is stored",
@@ -90,7 +99,8 @@ def make_message(
     hard, soft = (_limit(name, key, options, task, conf) for key in ("time_limit", "soft_time_limit"))
     if hard and soft and soft > hard:
         raise InvalidCall(
-            f"task {name!r}: soft_time_limit={soft:g} is above time_limit={hard:g}; the soft limit comes first"
+            f"task {name!r}: soft_time_limit={soft:g} is above time_limit={hard:g}; "
+            "soft_time_limit must be less than or equal to time_limit"
         )
     now = datetime.datetime.now(UTC)
     frame = worker_frame()
@@ -126,6 +136,7 @@ def make_message(
         serializer=serializer,
         compression=compression,
         headers=_headers(name, options.get("headers")),
+        properties={key: str(options[key]) for key in PROPERTIES if options.get(key) is not None},
     )
     if not _is_surely_small(message, conf["ptemporal_payload_limit"], options):
         _check_size(message, args, kwargs, task, conf["ptemporal_payload_limit"])
@@ -207,7 +218,7 @@ def _inherited(conf: Settings, frame: Any) -> int | None:
 _HOSTNAME = socket.gethostname()
 
 
-_KNOWN = {*OPTIONS, *EQUIVALENT, "argsrepr", "kwargsrepr", "exchange", "routing_key", "route_name"}
+_KNOWN = {*OPTIONS, *PROPERTIES, *EQUIVALENT, "argsrepr", "kwargsrepr", "exchange", "routing_key", "route_name"}
 
 
 def _refuse_unknown(name: str, options: Mapping[str, Any]) -> None:
@@ -372,6 +383,7 @@ _OF_ANY_SIZE = frozenset(
         "headers",
         "kwargsrepr",
         "parent_id",
+        *PROPERTIES,
         "retries",
         "root_id",
         "shadow",

@@ -288,6 +288,25 @@ class NoTransaction(TaskError, RuntimeError):
     """`ptemporal.enlist = required`, and no transaction has begun."""
 
 
+class UnpickleableExceptionWrapper(Exception):
+    """What a task's error also is where its class could not be called with its arguments, to build it again here."""
+
+    @property
+    def exc_module(self) -> str:
+        return type(self).__module__
+
+    @property
+    def exc_cls_name(self) -> str:
+        return type(self).__name__
+
+    @property
+    def exc_args(self) -> tuple[object, ...]:
+        return self.args
+
+    def restore(self) -> BaseException:
+        return self
+
+
 class UnknownSetting(ImproperlyConfigured):
     """A key in our namespace that no setting has; the message names the nearest one."""
 

@@ -60,6 +60,9 @@ class Message:
     headers: Mapping[str, Any] = field(default_factory=dict)
     """The application's own headers, as plain JSON: only the side that runs the task makes values of it."""
 
+    properties: Mapping[str, Any] = field(default_factory=dict)
+    """Those of a message's own properties that mean something to applications alone."""
+
     @property
     def summary(self) -> str:
         """One line for people: the call as it was written."""
@@ -126,7 +129,7 @@ def _not_a_message(envelope: bytes) -> InvalidTaskError:
 _as_json = json.JSONEncoder(separators=(",", ":"), default=dict).encode
 
 _ENVELOPE: dict[str, Any] = {
-    entry.name: {} if entry.name == "headers" else entry.default
+    entry.name: {} if entry.name in ("headers", "properties") else entry.default
     for entry in dataclasses.fields(Message)
     if entry.name != "body"
 }

@@ -101,6 +101,8 @@ class AsyncResult(ResultBase):
     TimeoutError = TimeoutError
     app: Any = None
     id: Any = None
+    ignored = False
+    """Whether the call asked for the result not to be kept: `get()` then waits for nothing."""
 
     def __init__(
         self,
@@ -218,6 +220,8 @@ class AsyncResult(ResultBase):
         PROPAGATE_STATES: Any = states.PROPAGATE_STATES,
     ) -> Any:
         """Wait for the task's end, `timeout` seconds at most, and return its result or raise its error."""
+        if self.ignored:
+            return None
         if disable_sync_subtasks:
             assert_will_not_block()
         if follow_parents and propagate:
@@ -290,10 +294,10 @@ class AsyncResult(ResultBase):
         timeout: float | None = None,
     ) -> None:
         """Keep the task from starting; with `terminate`, stop it also if it runs."""
-        from .dispatch.status import revoke  # the client library: 0.4 s
-
         self._refuse_if_enlisted()
-        self.app.temporal.call(lambda client: revoke(client, self.id, terminate), self._patience)
+        self.app.control.revoke(
+            self.id, terminate=terminate, signal=signal, reply=wait, **({} if timeout is None else {"timeout": timeout})
+        )
 
     def forget(self) -> None:
         """Have the server delete the task's workflow, and with it the result."""

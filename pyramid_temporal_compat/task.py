@@ -296,11 +296,33 @@ class Task:
         if countdown is None and eta is None:
             countdown = self.default_retry_delay
         asked = Retry(exc=exc, when=eta or countdown, is_eager=request.is_eager)
+        args, kwargs = self._arguments_of_retry(request, args, kwargs)
         asked.changes = RetryChanges(args, kwargs, options)
         if throw:
             _raise_cause(asked)
         request.retry_asked = asked
         return asked
+
+    def _arguments_of_retry(self, request: Context, args: Any, kwargs: Any) -> tuple[Any, Any]:
+        """What `retry` is given; the rest stays as it was, each argument in one place."""
+        parameters = self.__signature__.parameters
+        if args is not None and kwargs is None and request.kwargs:
+            taken = [name for name, parameter in parameters.items() if parameter.kind in BY_POSITION][: len(args)]
+            named = {name for name in taken if parameters[name].kind is inspect.Parameter.POSITIONAL_OR_KEYWORD}
+            return args, {name: value for name, value in request.kwargs.items() if name not in named}
+        if kwargs is not None and args is None and request.args:
+            try:
+                bound = self.__signature__.bind_partial(*request.args)
+            except TypeError:  # for the run's own check to tell
+                return args, kwargs
+            moved = {
+                name: value
+                for name, value in kwargs.items()
+                if name in bound.arguments and parameters[name].kind is inspect.Parameter.POSITIONAL_OR_KEYWORD
+            }
+            bound.arguments.update(moved)
+            return bound.args, {name: value for name, value in kwargs.items() if name not in moved}
+        return args, kwargs
 
     def backoff(self, retries: int) -> float:
         """Seconds until the retry after `retries` earlier ones, for `autoretry_for`."""
@@ -363,6 +385,7 @@ class Task:
 
 Task.from_config = tuple((name, value.setting) for name, value in vars(Task).items() if isinstance(value, FromConfig))
 
+BY_POSITION = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
 OWN_OPTIONS = ("queue", "priority", "serializer", "compression", "expires")
 
 

@@ -342,7 +342,7 @@ def test_expires_0_has_expired(app: Recorded, pack: Any) -> None:
 
 
 def test_the_soft_limit_comes_first(pack: Any) -> None:
-    with pytest.raises(InvalidCall, match="soft_time_limit=10 is above time_limit=5; the soft limit comes first"):
+    with pytest.raises(InvalidCall, match="soft_time_limit=10 is above time_limit=5; soft_time_limit must be less"):
         pack.apply_async(soft_time_limit=10, time_limit=5)
 
 

@@ -290,7 +290,9 @@ class Celery(Commands):
         if self.conf["task_always_eager"]:
             return self._trailed(self._call_eagerly(message, manager), options)
         self.enlist(message, manager)
-        return self._trailed(task.AsyncResult(message.id), options)
+        result = task.AsyncResult(message.id)
+        result.ignored = message.ignore_result
+        return self._trailed(result, options)
 
     def _message(self, name: str, args: Any, kwargs: Any, options: dict[str, Any], task: BaseTask | None) -> Message:
         if task is not None:

@@ -7,6 +7,8 @@ from importlib.metadata import PackageNotFoundError, version
 from typing import TYPE_CHECKING
 
 from ..local import app_or_default
+from ..settings import connection
+from .version import __version__
 
 if TYPE_CHECKING:
     from ..app import Celery
@@ -17,11 +19,13 @@ PACKAGES = ("pyramid-temporal-compat", "temporalio", "pyramid", "pyramid_tm", "t
 def bugreport(app: Celery | None = None) -> str:
     """Versions, platform and settings; secrets are masked."""
     found = app_or_default(app)
+    where = connection(found.conf)
     packages = " ".join(f"{package}:{_version(package)}" for package in PACKAGES)
     return "\n".join(
         (
-            f"software -> {packages} py:{platform.python_version()}",
+            f"software -> celery:{__version__} {packages} py:{platform.python_version()}",
             f"platform -> {platform.platform()}",
+            f"server   -> {where.address} namespace:{where.namespace}",
             f"app      -> {found.main or '-'}",
             "",
             found.conf.humanize(with_defaults=False),

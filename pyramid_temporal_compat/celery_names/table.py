@@ -198,6 +198,7 @@ MODULES: dict[str, Names] = {
     "celery.utils.imports": IMPORTS,
     "celery.utils.log": LOGGERS,
     "celery.utils.nodenames": NODENAMES,
+    "celery.utils.serialization": at(".exceptions", "UnpickleableExceptionWrapper"),
     "celery.utils.text": at(".celery_names.functional", "indent pluralize truncate")
     | at(".nodenames", "simple_format"),
     "celery.utils.time": at(

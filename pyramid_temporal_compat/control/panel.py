@@ -8,11 +8,9 @@ from __future__ import annotations
 import gc
 import logging
 import os
-import platform
 import resource
 import time
 from collections.abc import Iterable, Mapping, Sequence
-from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -120,15 +118,7 @@ def stats(state: State, **kwargs: Any) -> dict[str, Any]:
 @inspect_command()
 def report(state: State, **kwargs: Any) -> dict[str, str]:
     """Versions and settings, for bug reports."""
-    where = connection(state.app.conf)
-    lines = [
-        f"software: pyramid-temporal-compat {version('pyramid-temporal-compat')}, temporalio {version('temporalio')}",
-        f"platform: {platform.platform()}, python {platform.python_version()}",
-        f"server: {where.address}, namespace {where.namespace}",
-        "",
-        state.app.conf.humanize(),
-    ]
-    return ok("\n".join(lines))
+    return ok(state.app.bugreport())
 
 
 @inspect_command(alias="dump_conf", signature="[include_defaults=False]", args=[("with_defaults", bool)])

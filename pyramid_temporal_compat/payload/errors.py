@@ -14,10 +14,11 @@ import reprlib
 import sys
 import traceback
 import types
+import typing
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from ..exceptions import SecurityError
+from ..exceptions import SecurityError, UnpickleableExceptionWrapper
 from .types import dumps, loads
 
 TEXT_LIMIT = 10_000
@@ -241,8 +242,9 @@ def _make(
     state: Mapping[str, Any],
 ) -> BaseException | None:
     """By calling the class, if that gives the arguments back; else without its `__init__`, which wants other ones."""
-    for make in (lambda: cls(*call, **kwargs), lambda: _without_init(cls, args)):
-        error = _safely(make, None)
+    called = _safely(lambda: cls(*call, **kwargs), None)
+    bare = cls if called is not None else _unconstructed(typing.cast("typing.Hashable", cls))
+    for error in (called, _safely(lambda: _without_init(bare, args), None)):
         if isinstance(error, cls) and _safely(functools.partial(_has_args, error, args), False):
             for name, value in state.items():
                 _restore(error, name, value)
@@ -259,6 +261,21 @@ def _without_init(cls: type[BaseException], args: tuple[Any, ...]) -> BaseExcept
     error: BaseException = builtin.__new__(cls, *args)
     _set(error, "args", args)
     return error
+
+
+@functools.lru_cache(maxsize=1024)
+def _unconstructed(cls: Any) -> Any:
+    """The class, and also what Celery gives in its place: an application may catch either."""
+    if issubclass(cls, OSError) or cls.__module__ == "builtins":
+        return cls
+    try:
+        return type(
+            cls.__name__,
+            (cls, UnpickleableExceptionWrapper),
+            {"__module__": cls.__module__, "__qualname__": cls.__qualname__},
+        )
+    except TypeError:  # two layouts that do not go together, or a class that takes no subclasses
+        return cls
 
 
 def _restore(error: BaseException, name: str, value: Any) -> None:

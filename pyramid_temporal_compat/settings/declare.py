@@ -14,7 +14,9 @@ from .values import Kind
 MASK = "*" * 8
 # The names that Celery's own report hides, so that an application's own secrets are hidden here too.
 SECRET_NAME = re.compile("API|TOKEN|KEY|SECRET|PASS|PROFANITIES_LIST|SIGNATURE|DATABASE|BEAT_DBURI", re.IGNORECASE)
-USER_AND_PASSWORD = re.compile("://.*@", re.DOTALL)
+USER_AND_PASSWORD = re.compile(r"://([^:@/\s]*:)?.*@", re.DOTALL)
+NEXT_URL = re.compile(r"(?<=;)(?=[\w+.-]+://)")
+"""Where one of several URLs ends, as a list of servers has them."""
 SECRET_WORD = re.compile(r"((?:sig|accountkey|sharedaccesssignature|password|token|secret)=)[^&;#\s]+", re.IGNORECASE)
 
 # Where Celery 3's names were regular; the others are declared with the setting.
@@ -127,4 +129,16 @@ def masked(key: str, value: Any) -> Any:
 def masked_text(value: str) -> str:
     """`value` with any password in it hidden, as in a URL or a connection string."""
     # A password may hold the very characters that should end it: all up to the last @ is hidden, host or not.
-    return SECRET_WORD.sub(rf"\g<1>{MASK}", USER_AND_PASSWORD.sub(f"://{MASK}@", value))
+    urls = [USER_AND_PASSWORD.sub(rf"://\g<1>{MASK}@", url) for url in _urls(value)]
+    return SECRET_WORD.sub(rf"\g<1>{MASK}", "".join(urls))
+
+
+def _urls(value: str) -> list[str]:
+    """The URLs in `value`. One that has no password ends nowhere: what looks like its end may be in a password."""
+    found = [""]
+    for part in NEXT_URL.split(value):
+        if "@" in found[-1]:
+            found.append(part)
+        else:
+            found[-1] += part
+    return found

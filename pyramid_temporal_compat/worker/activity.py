@@ -104,7 +104,8 @@ class TaskActivity:
         if message.task not in self._app.tasks:
             self._unknown(message)
         await self._turn(message)
-        job = Job(message, _earlier_retries(message), self._hostname)
+        retries = _earlier_retries(message)
+        job = Job(message, retries, self._hostname, activity.info().attempt - 1 > retries - message.retries)
         task_log.received(message)
         if signals.task_received.receivers:
             signals.task_received.send(sender=self.consumer, request=self._request(message))

@@ -18,6 +18,8 @@ class Job:
     retries: int
     """How often the task was retried before this run."""
     hostname: str
+    redelivered: bool = False
+    """Whether it was begun before, and given back: by `Reject`, or by a worker that was lost."""
 
 
 @dataclass(frozen=True)

@@ -156,7 +156,7 @@ def task_request(job: Job, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Con
             "exchange": "",
             "routing_key": message.queue,
             "priority": message.priority,
-            "redelivered": False,
+            "redelivered": job.redelivered,
         },
         eta=message.eta.isoformat() if message.eta else None,
         expires=message.expires.isoformat() if message.expires else None,
@@ -168,6 +168,13 @@ def task_request(job: Job, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Con
         kwargsrepr=message.kwargsrepr,
         origin=message.origin,
         parent_id=message.parent_id,
+        properties={
+            "correlation_id": message.id,
+            "delivery_mode": 2,  # what Celery's tasks find there: every message is stored
+            "priority": message.priority,
+            "reply_to": "",
+            **message.properties,
+        },
         retries=job.retries,
         root_id=message.root_id,
         shadow=message.shadow,

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from pyramid_temporal_compat import shared_task
-from pyramid_temporal_compat.exceptions import MaxRetriesExceededError, NotSerializable, PayloadTooLarge, Retry
+from pyramid_temporal_compat.exceptions import MaxRetriesExceededError, NotSerializable, PayloadTooLarge, Reject, Retry
 from tests.parts import wait_until
 from tests.worker.shop import Shop, WorkerThread, describe, event_names, gates, seen, write
 
@@ -242,3 +242,65 @@ def test_a_task_revoked_while_it_runs_is_not_retried(shop: Shop, changes: dict[s
     wait_until(result.ready)
     assert result.state == "REVOKED"
     assert seen["runs"] == [0]
+
+
+@shared_task(bind=True)
+def retries_otherwise(self: Any, first: Any, second: Any, third: Any = None, *, again: dict[str, Any]) -> list[Any]:
+    if self.request.retries:
+        return [first, second, third]
+    raise self.retry(countdown=0, **again)
+
+
+@pytest.mark.parametrize(
+    ("args", "kwargs", "again", "runs_with"),
+    [
+        ((), {"first": 1, "second": 2, "third": "kept"}, {"args": (3, 4)}, [3, 4, "kept"]),
+        ((1, 2), {}, {"kwargs": {"first": 3}}, [3, 2, None]),
+    ],
+)
+def test_what_a_retry_gives_takes_the_place_of_what_was_given_the_other_way(
+    shop: Shop, args: Any, kwargs: dict[str, Any], again: dict[str, Any], runs_with: list[Any]
+) -> None:
+    if "kwargs" in again:  # `again` itself is a keyword argument, which retry(kwargs=...) is to keep
+        again = {"kwargs": {**again["kwargs"], "again": {}}}
+    assert retries_otherwise.apply_async(args, {**kwargs, "again": again}).get(timeout=PATIENCE) == runs_with
+
+
+@shared_task(bind=True)
+def rejects_the_first_delivery(self: Any) -> str:
+    if not self.request.delivery_info["redelivered"]:
+        raise Reject(requeue=True)
+    return "second"
+
+
+def test_a_task_that_was_given_back_sees_that_it_is_redelivered(shop: Shop) -> None:
+    assert rejects_the_first_delivery.delay().get(timeout=PATIENCE) == "second"
+
+
+@shared_task(bind=True)
+def sees_redelivery(self: Any) -> bool:
+    if self.request.retries == 0:
+        raise self.retry(countdown=0)
+    return bool(self.request.delivery_info["redelivered"])
+
+
+def test_a_retry_is_no_redelivery(shop: Shop) -> None:
+    assert sees_redelivery.delay().get(timeout=PATIENCE) is False
+
+
+@shared_task(bind=True)
+def sees_properties(self: Any) -> Any:
+    return self.request.properties
+
+
+def test_a_message_carries_the_applications_own_properties(shop: Shop) -> None:
+    result = sees_properties.apply_async(app_id="1234")
+    properties = result.get(timeout=PATIENCE)
+    assert properties["app_id"] == "1234"
+    assert properties["correlation_id"] == result.id
+
+
+def test_a_result_that_is_not_kept_is_not_waited_for(shop: Shop) -> None:
+    result = sees_properties.apply_async(ignore_result=True)
+    assert result.ignored
+    assert result.get() is None
