@@ -124,9 +124,7 @@ def make_message(
         parent_id=_optional_name(name, "parent_id", options) or (frame[1].id if frame else None),
         heartbeat_timeout=conf["ptemporal_heartbeat_timeout"],
         at_most_once=_at_most_once(app, task),
-        ignore_result=bool(
-            _first(options.get("ignore_result"), task and task.own("ignore_result"), conf["task_ignore_result"])
-        ),
+        ignore_result=_ignore_result(options, task, conf),
         time_limit=hard,
         soft_time_limit=soft,
         shadow=_optional_name(name, "shadow", options),
@@ -362,9 +360,11 @@ def _headers(task: str, value: Any) -> dict[str, Any]:
     return written
 
 
-def _ignore_result(options: Mapping[str, Any], task: Task | None, conf: Settings) -> bool:
-    own = None if task is None else task.own("ignore_result")
-    return bool(_first(options.get("ignore_result"), own, conf["task_ignore_result"]))
+def _ignore_result(options: Mapping[str, Any], task: Task | None, conf: Settings) -> bool | None:
+    if task is None:  # not known here: the worker asks its own
+        own: bool | None = options.get("ignore_result")
+        return own
+    return bool(_first(options.get("ignore_result"), task.own("ignore_result"), conf["task_ignore_result"]))
 
 
 def _at_most_once(app: Celery, task: Task | None) -> bool:

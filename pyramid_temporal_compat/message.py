@@ -49,7 +49,8 @@ class Message:
     """Seconds after which a worker that has gone silent counts as lost."""
     at_most_once: bool = False
     """`acks_late=False`: a lost worker fails the task rather than running it again."""
-    ignore_result: bool = False
+    ignore_result: bool | None = None
+    """None: as the task itself says, where it runs."""
     shadow: str | None = None
     """The name for logs and the web UI, where it is not the task's."""
     argsrepr: str = ""

@@ -129,6 +129,10 @@ class AsyncResult(ResultBase):
     def task_id(self, id: str) -> None:
         self.id = id
 
+    @property
+    def backend(self) -> Any:
+        return self.app.backend
+
     # --- the state -------------------------------------------------------------------------------
 
     @property
@@ -325,6 +329,14 @@ class AsyncResult(ResultBase):
         """Seconds for one question to the server."""
         timeout: float = self.app.conf["ptemporal.dispatch_timeout"]
         return timeout
+
+    def current_status(self) -> Status:
+        """All that the server says of the task now."""
+        return self._asked()
+
+    def value_of(self, status: Status) -> Any:
+        """The result, the error, or what `update_state` said."""
+        return self._value(status)
 
     def _status(self) -> Status:
         return self._asked() if self._ended is None else self._ended

@@ -238,6 +238,10 @@ class Task:
         return self._app or _current_app()
 
     @property
+    def backend(self) -> Any:
+        return self.app.backend
+
+    @property
     def request(self) -> Context:
         return request_of(self) or Context()
 

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from .. import result as results
 from .. import result_sets, signals
+from ..backend import Backend
 from ..calling import make_message
 from ..celery_names.bugreport import bugreport
 from ..context import current_frame, worker_frame
@@ -235,6 +236,11 @@ class Celery(Commands):
         return None
 
     @functools.cached_property
+    def backend(self) -> Backend:
+        """What the server knows of tasks, by the names of Celery's result backends."""
+        return Backend(self)
+
+    @functools.cached_property
     def control(self) -> Control:
         """Orders and questions to running workers: `app.control.revoke(…)`, `app.control.inspect().active()`."""
         return Control(self)
@@ -291,7 +297,7 @@ class Celery(Commands):
             return self._trailed(self._call_eagerly(message, manager), options)
         self.enlist(message, manager)
         result = task.AsyncResult(message.id)
-        result.ignored = message.ignore_result
+        result.ignored = bool(message.ignore_result)
         return self._trailed(result, options)
 
     def _message(self, name: str, args: Any, kwargs: Any, options: dict[str, Any], task: BaseTask | None) -> Message:

@@ -19,7 +19,7 @@ from pyramid.scripts.common import get_config_loader
 
 import pyramid_temporal_compat
 
-from ..app import Celery
+from ..app import Celery, current_app
 from ..exceptions import CeleryError, ImproperlyConfigured, OperationalError
 from ..log import Logging
 from ..worker.discovery import app_of
@@ -58,6 +58,8 @@ def application(common: Common, config: str | None) -> Celery:
     config = config or common.config
     app = named_app(common.app) if isinstance(common.app, str) else common.app
     if config is None:
+        if app is None and os.environ.get("CELERY_CONFIG_MODULE"):
+            app = current_app()  # as in Celery: the configuration names the modules of tasks
         if app is None:
             raise click.UsageError("name the application: an ini file, or -A module:app")
         return app

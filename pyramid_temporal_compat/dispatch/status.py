@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import dataclasses
 import datetime
 import json
@@ -20,11 +21,12 @@ from temporalio.client import (
     WorkflowFailureError,
     WorkflowHandle,
 )
-from temporalio.common import RawValue
+from temporalio.common import RawValue, WorkflowIDReusePolicy
 from temporalio.exceptions import (
     ApplicationError,
     CancelledError,
     TerminatedError,
+    WorkflowAlreadyStartedError,
 )
 from temporalio.service import RPCError, RPCStatusCode
 
@@ -58,6 +60,8 @@ class Status:
     ended: datetime.datetime | None = None
     known: bool = True
     """Whether the server has the task."""
+    kept: bool = True
+    """Whether there is a result: not for a task that ended well and was called with `ignore_result`."""
     children: Any = None
     argsrepr: str | None = None
     kwargsrepr: str | None = None
@@ -146,7 +150,7 @@ async def _at_work(found: WorkflowExecutionDescription, client: Client) -> Statu
         details = values[0] if values and isinstance(values[0], Mapping) else {}
     retries = int(details.get(wire.RETRIES, 0))
     worker = pending.last_worker_identity or None
-    if pending.state == PendingActivityState.PENDING_ACTIVITY_STATE_STARTED:
+    if pending.state in AT_WORK:
         state = details.get(wire.STATE) or states.STARTED
         return Status(state, meta=details.get(wire.META), name=name, queue=queue, retries=retries, worker=worker)
     failure = pending.last_failure.application_failure_info.type if pending.HasField("last_failure") else ""
@@ -171,6 +175,11 @@ def _without_activity(found: WorkflowExecutionDescription) -> Status:
     return Status(state, name=name, queue=queue)
 
 
+AT_WORK = (
+    PendingActivityState.PENDING_ACTIVITY_STATE_STARTED,
+    PendingActivityState.PENDING_ACTIVITY_STATE_CANCEL_REQUESTED,  # revoked while it runs: it runs on
+)
+
 BEFORE_FIRST_RUN = 4
 """Events in a history whose workflow has not yet asked for its activity."""
 
@@ -189,7 +198,13 @@ async def _outcome(handle: WorkflowHandle[Any, Any]) -> Status:
         return Status(state, error=error, over=True, children=error.get("children"))
     state = payload.metadata.get(wire.ENDED_AS, b"").decode() or states.SUCCESS
     children = payload.metadata.get(wire.CHILDREN)
-    return Status(state, result=payload, over=True, children=json.loads(children) if children else None)
+    return Status(
+        state,
+        result=payload,
+        over=True,
+        kept=wire.NOT_KEPT not in payload.metadata,
+        children=json.loads(children) if children else None,
+    )
 
 
 def how_it_failed(cause: BaseException | None) -> tuple[str, Mapping[str, Any]]:
@@ -212,10 +227,16 @@ def _error(error: Exception) -> dict[str, Any]:
 
 
 async def revoke(client: Client, task_id: str, terminate: bool) -> None:
-    """Keep a task from starting, or stop it. Of a task that has ended, or is unknown, nothing is left to do."""
+    """Keep a task from starting, or stop it. One that the server does not know yet is refused when it comes."""
     handle = client.get_workflow_handle(task_id)
     try:
-        if terminate or _not_begun(await handle.describe()):
+        found = await handle.describe()
+    except RPCError as error:
+        if error.status is not RPCStatusCode.NOT_FOUND or _namespace_is_missing(error):
+            raise
+        return await _revoke_beforehand(client, task_id)
+    try:
+        if terminate or _not_begun(found):
             # No worker is needed for this; one that runs the task learns of it with its next heartbeat.
             await handle.terminate(reason="revoked")
         else:
@@ -224,6 +245,23 @@ async def revoke(client: Client, task_id: str, terminate: bool) -> None:
     except RPCError as error:
         if error.status is not RPCStatusCode.NOT_FOUND or _namespace_is_missing(error):
             raise
+
+
+async def _revoke_beforehand(client: Client, task_id: str) -> None:
+    """Take the id, so that a message that comes with it later counts as started already."""
+    with contextlib.suppress(WorkflowAlreadyStartedError):
+        handle = await client.start_workflow(
+            wire.REVOKED_BEFOREHAND,
+            id=task_id,
+            task_queue=wire.REVOKED_BEFOREHAND,
+            start_delay=NEVER,
+            id_reuse_policy=WorkflowIDReusePolicy.REJECT_DUPLICATE,
+        )
+        await handle.terminate(reason="revoked")
+
+
+NEVER = datetime.timedelta(days=1)
+"""Longer than it takes to end what is started only to be ended."""
 
 
 def _not_begun(found: WorkflowExecutionDescription) -> bool:

@@ -23,6 +23,7 @@ from ..payload.serializers import deserialize, serialize
 from ..pyramid.request import attempt
 from ..task import RetryChanges, Task
 from . import logging as task_log
+from . import wire
 from .outcome import Began, Failed, GivenBack, Job, Outcome, Progress, Retried, Succeeded
 
 if TYPE_CHECKING:
@@ -41,7 +42,7 @@ class Runner:
         task = self._app.tasks[job.message.task]
         try:
             args, kwargs = self._arguments(task, job.message)
-            request = task_request(job, args, kwargs)
+            request = task_request(job, task, args, kwargs)
         except Exception as raised:
             error = in_the_application(raised)
             task_log.failed(job.message, error, job.hostname)
@@ -90,6 +91,8 @@ class Runner:
             payload = serialize(value, conf["result_serializer"], conf["result_compression"])
         except NotSerializable as error:
             raise NotSerializable(f"the result of task {task.name!r}: {error}") from None
+        if request.ignore_result:
+            payload = Payload({**payload.metadata, wire.NOT_KEPT: b"1"}, payload.data)
         size, limit = total_size([payload]), conf["ptemporal.payload_limit"]
         if size > limit:
             # The client library would refuse to send it, and the server would have the task run again, for ever.
@@ -144,7 +147,7 @@ class Runner:
         return changed
 
 
-def task_request(job: Job, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Context:
+def task_request(job: Job, task: Task, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Context:
     """What the task sees as `self.request`."""
     message = job.message
     return Context(
@@ -163,7 +166,7 @@ def task_request(job: Job, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Con
         headers=message.read_headers() or None,
         hostname=job.hostname,
         id=message.id,
-        ignore_result=message.ignore_result,
+        ignore_result=bool(task.ignore_result if message.ignore_result is None else message.ignore_result),
         kwargs=kwargs,
         kwargsrepr=message.kwargsrepr,
         origin=message.origin,

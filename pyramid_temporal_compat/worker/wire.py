@@ -19,6 +19,8 @@ RETRY_ANEW = "RetryAnew"
 """The workflow is to run the activity anew: details are `[seconds, envelope, body or None]`."""
 NOT_REGISTERED = "NotRegistered"
 REVOKED = "TaskRevokedError"
+REVOKED_BEFOREHAND = "ptemporal.revoked"
+"""The type, and the queue, of what stands for a task that was revoked before it came."""
 WORKER_LOST = "WorkerLostError"
 WORKER_SHUTDOWN = "WorkerShutdown"
 REJECTED = "Reject"
@@ -32,6 +34,9 @@ ABORTED = "ptemporal.aborted"
 
 ENDED_AS = "ptemporal-state"
 """In a result's metadata: the task ended in this state, and not with a result."""
+
+NOT_KEPT = "ptemporal-not-kept"
+"""In a result's metadata: the call asked for no result."""
 
 CHILDREN = "ptemporal-children"
 """In a result's metadata: the tasks that the run asked for, as JSON."""

@@ -54,3 +54,11 @@ def ptemporal_server() -> Any:
         address = os.environ["TEMPORAL_ADDRESS"]
 
     return Server
+
+
+@pytest.fixture(autouse=True)
+def another_worker(request: pytest.FixtureRequest, ptemporal_server: Any) -> Iterator[None]:
+    from tests.conformance.other_worker import other_worker  # it imports what is patched
+
+    with other_worker(ptemporal_server):
+        yield

@@ -339,7 +339,7 @@ def test_group_comes_back_with_its_members() -> None:
     back = travelled(ExceptionGroup("several", [Formats(1, "a"), ExceptionGroup("more", [KeyError("b")])]))  # noqa: F821
     assert type(back) is ExceptionGroup  # noqa: F821
     assert str(back) == "several (2 sub-exceptions)"
-    assert [type(member).__name__ for member in back.exceptions] == ["Formats", "ExceptionGroup"]  # noqa: F821
+    assert [type(member).__name__ for member in back.exceptions] == ["Formats", "ExceptionGroup"]
     assert back.exceptions[0].code == 1
     assert type(back.exceptions[1].exceptions[0]) is KeyError
 

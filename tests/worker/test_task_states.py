@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime
+import uuid
 from typing import Any
 
 import pytest
@@ -168,11 +169,37 @@ def stopped_in(gate: str) -> None:
         seen["stopped"].append(True)
 
 
-def test_revoking_what_has_ended_or_is_unknown_does_nothing(shop: Shop) -> None:
+def test_revoking_what_has_ended_does_nothing(shop: Shop) -> None:
     result = add.delay(1, 1)
     assert result.get(timeout=PATIENCE) == 2
     result.revoke()
     result.revoke(terminate=True)
     assert add.AsyncResult(result.id).state == "SUCCESS"
-    add.AsyncResult("unknown").revoke()
-    add.AsyncResult("unknown").revoke(terminate=True)
+
+
+@pytest.mark.parametrize("terminate", [False, True])
+def test_a_task_that_is_revoked_before_it_comes_does_not_run(shop: Shop, terminate: bool) -> None:
+    task_id = f"early-{uuid.uuid4()}"
+    add.AsyncResult(task_id).revoke(terminate=terminate)
+    assert add.AsyncResult(task_id).state == "REVOKED"
+    with pytest.raises(TaskRevokedError):
+        add.apply_async((1, 1), task_id=task_id).get(timeout=PATIENCE)
+
+
+def test_a_task_that_is_revoked_while_it_runs_is_still_seen_to_run(shop: Shop) -> None:
+    result = waits_at.delay("revoked")
+    gates["revoked"].reached()
+    result.revoke()
+    wait_until(lambda: "WORKFLOW_EXECUTION_CANCEL_REQUESTED" in event_names(shop, result.id))
+    assert result.state == "STARTED"
+    gates["revoked"].open()
+    assert result.get(timeout=PATIENCE) == "done"
+
+
+def test_the_backend_shows_what_is_kept_of_a_result(shop: Shop) -> None:
+    kept, ignored = add.delay(1, 2), add.apply_async((1, 2), ignore_result=True)
+    assert kept.get(timeout=PATIENCE) == 3
+    wait_until(lambda: add.AsyncResult(ignored.id).ready())
+    assert shop.app.backend.get_task_meta(kept.id)["result"] == 3
+    assert shop.app.backend.get_state(kept.id) == "SUCCESS"
+    assert shop.app.backend.get_task_meta(ignored.id)["status"] == "PENDING"
