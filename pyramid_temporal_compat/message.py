@@ -22,7 +22,7 @@ VERSION = 1
 """Raised when an older reader would misread a newer message; unknown keys alone do not raise it."""
 
 _MARK = "ptemporal"
-_TIMES = ("eta", "expires")
+_TIMES = ("eta", "expires", "sent")
 
 
 @dataclass(frozen=True)
@@ -37,6 +37,8 @@ class Message:
     """Not before this moment (aware)."""
     expires: datetime.datetime | None = None
     """Not after this moment (aware): the task then ends REVOKED."""
+    sent: datetime.datetime | None = None
+    """When it left, by the sender's clock, for one that expires: its clock need not be the server's."""
     priority: int | None = None
     fairness_key: str | None = None
     fairness_weight: float | None = None

@@ -160,6 +160,8 @@ class Batch:
 
 async def start(client: Client, message: Message) -> None:
     """Start one message. A message that was started before, by whoever, is left as it is."""
+    if message.expires is not None:
+        message = message.copy(sent=datetime.datetime.now(datetime.timezone.utc))
     try:
         await client.start_workflow(
             message.task,

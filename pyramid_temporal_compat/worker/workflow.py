@@ -52,9 +52,10 @@ class TaskWorkflow:
     @workflow.run
     async def run(self, payloads: Sequence[RawValue]) -> Any:
         message = read_message(payloads)
+        ahead = workflow.info().start_time - message.sent if message.sent else timedelta(0)
         while True:
             try:
-                return await run_activity(message)
+                return await run_activity(message, ahead)
             except ActivityError as error:
                 pause, message = next_run(error, message)
             if workflow.cancellation_reason() is not None:
@@ -92,10 +93,13 @@ class NotTwice(logging.Filter):
 logging.getLogger("temporalio.worker._workflow_instance").addFilter(NotTwice())
 
 
-async def run_activity(message: Message) -> Any:
+async def run_activity(message: Message, ahead: timedelta) -> Any:
+    """
+    :param ahead: by how much the server's clock is ahead of the one that `expires` was read from.
+    """
     left = None
     if message.expires is not None:
-        left = message.expires - workflow.now()
+        left = message.expires + ahead - workflow.now()
         if left <= timedelta(0):
             raise expired(message)
     return await workflow.execute_activity(

@@ -1,0 +1,22 @@
+"""The plugin's fixtures, on the server that all tests share."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+
+from pyramid_temporal_compat.app import current
+
+
+@pytest.fixture(scope="session")
+def ptemporal_server(temporal_server: Any) -> Any:
+    return temporal_server
+
+
+@pytest.fixture(autouse=True)
+def current_app_as_before() -> Iterator[None]:
+    before = current.chosen()
+    yield
+    current.choose(before)
