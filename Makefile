@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 STAMP := .venv/.installed
 
-.PHONY: venv demo test lint bench clean
+.PHONY: venv demo test conformance lint bench clean
 
 venv: $(STAMP)
 
@@ -17,6 +17,10 @@ demo: $(STAMP)
 
 test: $(STAMP)
 	$(BIN)/pytest $(ARGS)
+
+# Celery's own integration suite, on this package.
+conformance: $(STAMP)
+	$(BIN)/python -m tests.conformance.run $(ARGS)
 
 lint: $(STAMP)
 	$(BIN)/ruff format --check .

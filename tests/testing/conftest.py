@@ -16,7 +16,8 @@ def ptemporal_server(temporal_server: Any) -> Any:
 
 
 @pytest.fixture(autouse=True)
-def current_app_as_before() -> Iterator[None]:
+def no_current_app() -> Iterator[None]:
     before = current.chosen()
+    current.choose((None, None))
     yield
     current.choose(before)
