@@ -363,7 +363,7 @@ WORKER = """
     address, queue, hostname = sys.argv[1:]
     app = Celery("shop")
     app.conf.update(ptemporal_address=address, task_default_queue=queue)
-    worker = Worker(app, hostname=hostname, concurrency=1)
+    worker = Worker(app, hostname=hostname, concurrency=1, pool="threads")
     worker.on_ready = lambda: print("ready", flush=True)
     worker.run()
 """

@@ -47,7 +47,7 @@ def test_a_child_that_dies_costs_its_own_task_which_runs_again(project: Project,
     go = tmp_path / "go"
     with project.worker() as worker:
         results = [project.tasks.waits_for.delay(str(go)) for _ in range(2)]
-        first, second = wait_until(lambda: (pids := waiting_pids(project)) if len(waiting_pids(project)) == 2 else [])
+        first, second = wait_until(lambda: waiting_pids(project) if len(waiting_pids(project)) == 2 else [])
         os.kill(first, signum)
         again = wait_until(lambda: waiting_pids(project)[2:])
         go.touch()

@@ -404,4 +404,4 @@ def test_a_worker_whose_limit_is_above_the_servers_says_so_and_does_not_start(
 ) -> None:
     monkeypatch.setitem(shop.app.conf, "ptemporal_payload_limit", 64 * 1024 * 1024)
     with pytest.raises(ImproperlyConfigured, match=r"ptemporal.payload_limit = 67108864 .* 2097152"):
-        asyncio.run(Worker(shop.app).serve())
+        asyncio.run(Worker(shop.app, pool="threads").serve())
