@@ -125,6 +125,7 @@ def test_a_child_leaves_the_connections_that_it_inherited(database_url: str) -> 
     engine = create_engine(database_url)
     in_memory = create_engine("sqlite://")
     assert engine in sqlalchemy_engines()
+    inherited = (engine.pool, in_memory.pool)
     with engine.connect() as connection:
         backend = connection.scalar(text("select pg_backend_pid()"))
         leave_connections(engine)
@@ -136,5 +137,5 @@ def test_a_child_leaves_the_connections_that_it_inherited(database_url: str) -> 
     leave_connections(in_memory)
     with in_memory.connect() as connection:
         assert connection.scalar(text("select count(*) from kept")) == 0
-    engine.dispose()
-    in_memory.dispose()
+    for pool in (*inherited, engine.pool, in_memory.pool):
+        pool.dispose()
