@@ -114,7 +114,9 @@ def make_message(
         parent_id=_optional_name(name, "parent_id", options) or (frame[1].id if frame else None),
         heartbeat_timeout=conf["ptemporal_heartbeat_timeout"],
         at_most_once=_at_most_once(app, task),
-        ignore_result=bool(_first(options.get("ignore_result"), getattr(task, "ignore_result", None))),
+        ignore_result=bool(
+            _first(options.get("ignore_result"), task and task.own("ignore_result"), conf["task_ignore_result"])
+        ),
         time_limit=hard,
         soft_time_limit=soft,
         shadow=_optional_name(name, "shadow", options),
@@ -349,9 +351,14 @@ def _headers(task: str, value: Any) -> dict[str, Any]:
     return written
 
 
+def _ignore_result(options: Mapping[str, Any], task: Task | None, conf: Settings) -> bool:
+    own = None if task is None else task.own("ignore_result")
+    return bool(_first(options.get("ignore_result"), own, conf["task_ignore_result"]))
+
+
 def _at_most_once(app: Celery, task: Task | None) -> bool:
     # Only an explicit `acks_late=False` asks for Celery's at-most-once; silence means durable.
-    choice = getattr(task, "acks_late", None)
+    choice = None if task is None else task.own("acks_late")
     if choice is None and app.conf.value_set_for("task_acks_late"):
         choice = app.conf["task_acks_late"]
     return choice is False

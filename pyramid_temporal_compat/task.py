@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime
+import functools
 import inspect
 import random
 import sys
@@ -157,8 +158,9 @@ class Task:
         _check_instance(self, "apply_async")
         if not self.name:
             raise InvalidCall(f"{type(self).__qualname__} has no task name; app.register_task() gives it one")
-        task = self._in_app()
-        if task is not self:  # a shared task, and its current app has one of its own
+        app = self.app
+        if self._app is None and (task := app.tasks.get(self.name, self)) is not self:
+            # a shared task, and its current app has one of its own
             return task.apply_async(args, kwargs, task_id, producer, link, link_error, shadow, **options)
         args, kwargs = self._plain_arguments(args, kwargs)
         if self.typing is not False:
@@ -168,7 +170,7 @@ class Task:
         shadow = shadow or self.shadow_name(args, kwargs, options)
         if shadow is not None:
             options["shadow"] = shadow
-        return self.app.call(self, args, kwargs, options)
+        return app.call(self, args, kwargs, options)
 
     def AsyncResult(self, task_id: str, **kwargs: Any) -> AsyncResult:
         """The result of this task's run with this id."""
@@ -177,7 +179,12 @@ class Task:
 
     def own_options(self) -> dict[str, Any]:
         """The options of `apply_async` that the task itself sets."""
-        return {name: value for name in OWN_OPTIONS if (value := getattr(self, name)) is not None}
+        return {name: value for name in OWN_OPTIONS if (value := self.own(name)) is not None}
+
+    def own(self, name: str) -> Any:
+        """What the task itself sets for an attribute; None where that is left to the configuration."""
+        value = self.__dict__.get(name)
+        return getattr(type(self), name) if value is None else value
 
     def check_arguments(self, args: Sequence[Any], kwargs: Mapping[str, Any]) -> None:
         """Raise `InvalidArguments` for what the function can't be called with."""
@@ -425,9 +432,14 @@ def _raise_cause(error: BaseException) -> NoReturn:
 
 
 def _current_app() -> Celery:
+    return _ask_current_app()()
+
+
+@functools.cache  # an import statement, even of what is there, is a twentieth of `.delay()`
+def _ask_current_app() -> Callable[[], Celery]:
     from .app import current_app  # app imports task: a task without an app of its own asks when it is used
 
-    return current_app()
+    return current_app
 
 
 def _current_pyramid_request() -> Any:

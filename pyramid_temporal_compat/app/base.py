@@ -32,7 +32,7 @@ from .annotations import annotate, prepare_annotations
 from .commands import Commands
 from .current import APP_KEY, apps, set_current_app, set_default_app
 from .loading import Loader, lazily
-from .publishing import before_publish
+from .publishing import after_publish, before_publish
 from .registry import TaskRegistry, warn_of_duplicate
 from .shared import SharedTask, decorate, shared_tasks, task_name
 
@@ -455,6 +455,7 @@ class Celery(Commands):
                     connection,
                     timeout=self.conf["ptemporal.dispatch_timeout"],
                     wait=self.conf["ptemporal.dispatch"] == "wait",
+                    on_started=after_publish,
                 )
             return self._dispatcher
 

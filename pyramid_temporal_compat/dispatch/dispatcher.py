@@ -7,7 +7,7 @@ import concurrent.futures
 import datetime
 import logging
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 
 from temporalio.client import Client
 from temporalio.common import Priority, WorkflowIDConflictPolicy, WorkflowIDReusePolicy
@@ -35,10 +35,14 @@ GRACE = 0.5
 class Dispatcher:
     """Sends messages. One for each app and process; may be used from every thread."""
 
-    def __init__(self, connection: Connection, *, timeout: float, wait: bool) -> None:
+    def __init__(
+        self, connection: Connection, *, timeout: float, wait: bool, on_started: Callable[[Message], None] | None = None
+    ) -> None:
+        """`on_started` is called for each message that the server has, and may not raise."""
         self._connection = connection
         self._timeout = timeout
         self._wait = wait
+        self._on_started = on_started
 
     def send(self, messages: Sequence[Message]) -> None:
         """Start them now, outside any transaction. Raises `OperationalError` if the server can't take them."""
@@ -51,6 +55,7 @@ class Dispatcher:
             pass  # the batch knows what is left of it
         finally:
             future.cancel()
+        self._tell(batch)
         for _, reason in batch.lost():
             raise self._as_operational(reason) from reason
 
@@ -76,6 +81,7 @@ class Dispatcher:
             batch.obstacle = OperationalError(f"the connection to {self._connection} was closed before its turn came")
         elif (error := ended.exception()) is not None:
             batch.obstacle = error
+        self._tell(batch)
         for message, reason in batch.lost():
             log.error(
                 "committed, but not started: %s[%s]: %s; the message: %s",
@@ -84,6 +90,11 @@ class Dispatcher:
                 self._as_operational(reason),
                 message.for_log(),
             )
+
+    def _tell(self, batch: Batch) -> None:
+        if self._on_started is not None:
+            for message in batch.started():
+                self._on_started(message)
 
     def _as_operational(self, reason: BaseException) -> OperationalError:
         if isinstance(reason, OperationalError):
@@ -113,6 +124,10 @@ class Batch:
     def lost(self) -> list[tuple[Message, BaseException]]:
         """The messages of which the server did not say that it has them, each with the reason."""
         return [(self._messages[turn], reason or self.obstacle) for turn, reason in self._unstarted.items()]
+
+    def started(self) -> list[Message]:
+        """The messages that the server has."""
+        return [message for turn, message in enumerate(self._messages) if turn not in self._unstarted]
 
     async def _take_turns(self, turns: Iterator[int]) -> None:
         for turn in turns:

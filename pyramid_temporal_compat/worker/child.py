@@ -176,6 +176,8 @@ def serve(
         _serve_jobs(sock, handler, signals)
     except SystemExit as exc:
         code = exc.code if isinstance(exc.code, int) else int(exc.code is not None)
+    except ConnectionError:
+        log.debug("the worker is gone: its child process ends", exc_info=True)
     except BaseException:
         log.exception("a child process of the pool ends")
         code = 1

@@ -31,7 +31,9 @@ def test_an_app_is_found_by_celerys_rules(name: str) -> None:
         ("tests.cli.project.celery:log", "no app of this package"),
     ],
 )
-def test_an_app_that_is_not_there_is_told_in_one_line(name: str, why: str) -> None:
+def test_an_app_that_is_not_there_is_told_in_one_line(name: str, why: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    # This process has the real Celery too, for other tests; which of the two is imported is nothing to this one.
+    monkeypatch.setattr("pyramid_temporal_compat.install_as_celery", lambda: None)
     with pytest.raises(ImproperlyConfigured, match=why):
         named_app(name)
 

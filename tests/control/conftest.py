@@ -81,6 +81,7 @@ def start(app: Celery) -> Iterator[Callable[..., RunningWorker]]:
         def start(name: str = "w", **options: Any) -> RunningWorker:
             options.setdefault("hostname", f"{name}-{uuid.uuid4().hex[:6]}@test")
             options.setdefault("concurrency", 2)
+            options.setdefault("pool", "threads")  # prefork forks before a thread has begun: not in here
             running = RunningWorker(app, **options)
             stack.callback(running.stop)
             return running

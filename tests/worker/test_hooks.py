@@ -239,6 +239,20 @@ def test_headers_set_before_publishing_travel(shop: Shop) -> None:
         signals.before_task_publish.disconnect(receive, sender=tells_headers.name)
 
 
+def test_after_publishing_is_told_once_the_server_has_the_message(shop: Shop) -> None:
+    told = []
+
+    def receive(sender: str, headers: dict[str, Any], routing_key: str, **named: Any) -> None:
+        told.append((sender, headers["id"], headers["own"], routing_key))
+
+    signals.after_task_publish.connect(receive, sender=tells_headers.name)
+    try:
+        result = tells_headers.apply_async(headers={"own": 1})
+    finally:
+        signals.after_task_publish.disconnect(receive, sender=tells_headers.name)
+    assert told == [(tells_headers.name, result.id, 1, shop.queue)]
+
+
 @shared_task(bind=True)
 def tells_headers(self: Any) -> Any:
     return self.request.headers
