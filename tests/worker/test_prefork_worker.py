@@ -75,7 +75,7 @@ def test_a_worker_whose_forking_process_died_ends_with_an_error(project: Project
         family = children(worker)
         (zygote,) = [pid for pid in family if parent_of(waiting_pids(project)[0]) == pid]
         os.kill(zygote, signal.SIGKILL)
-        assert worker.ends() == 1
+        assert worker.ends() == 1, worker.said
         wait_until(lambda: not any(map(pid_exists, family)))
     go.touch()
     with project.worker():
