@@ -77,6 +77,7 @@ def main(
         os.environ["CELERY_CONFIG_MODULE"] = config_module
     common = ctx.ensure_object(Common)
     common.app = app or common.app
+    common.name = app or common.name
     common.config = config or common.config
     common.quiet = quiet or common.quiet
     common.no_color = no_color or common.no_color

@@ -15,6 +15,8 @@ class Common:
 
     app: str | Celery | None = None
     """`-A`, or the app whose `start()` this is."""
+    name: str = ""
+    """What `-A` said."""
     config: str | None = None
     """An ini file."""
     quiet: bool = False

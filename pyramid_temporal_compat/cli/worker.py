@@ -136,6 +136,7 @@ def command(
 ) -> None:
     common = ctx.ensure_object(Common)
     common.app = app or common.app
+    common.name = app or common.name
     common.quiet = quiet or common.quiet
     common.no_color = no_color or common.no_color
     files = [word for word in config if "=" not in word]
@@ -143,7 +144,7 @@ def command(
         raise click.UsageError(f"one application at a time, not {', '.join(files)}")
     with failing_in_one_line():
         path = files[0] if files else ini
-        with loading(path or common.config or f"-A {common.app}", debug=(loglevel or "").upper() == "DEBUG"):
+        with loading(path or common.config or f"-A {common.name}", debug=(loglevel or "").upper() == "DEBUG"):
             found = application(common, path)
             settings_of(found, [word for word in config if "=" in word])
             signals.user_preload_options.send(sender=ctx.command, app=found, options=options)

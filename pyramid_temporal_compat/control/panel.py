@@ -310,7 +310,11 @@ def pool_shrink(state: State, n: int = 1, **kwargs: Any) -> dict[str, Any]:
 @control_command(args=[("max", int), ("min", int)], signature="[max [min]]")
 def autoscale(state: State, max: int | None = None, min: int | None = None, **kwargs: Any) -> dict[str, Any]:
     """Modify autoscale settings."""
-    raise CeleryError("this worker does not scale its pool by itself; use pool_grow and pool_shrink")
+    scaler = state.worker.autoscaler
+    if scaler is None:
+        raise CeleryError("this worker does not scale its pool by itself; use pool_grow and pool_shrink")
+    largest, smallest = scaler.update(max, min)
+    return ok(f"autoscale now max={largest} min={smallest}")
 
 
 @control_command(

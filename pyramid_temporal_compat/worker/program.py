@@ -15,6 +15,7 @@ worker_shutdown
 from __future__ import annotations
 
 import asyncio
+import atexit
 import faulthandler
 import logging
 import os
@@ -113,16 +114,16 @@ class Program(Worker):
         if not sys.stdout or not sys.stdout.isatty():  # a terminal that is closed ends what runs in it
             loop.add_signal_handler(signal.SIGHUP, self._begin_restart)
         await self._run_with_signals()
-        if self.abandoned:
+        if self.abandoned or self.tasks.stop_now.is_set():
             self._leave()
 
     def _leave(self) -> None:
-        # The client library's threads still ask a server that does not answer; they would hold up, or crash, an
-        # interpreter that ends in good order.
+        # The client library's threads are still at work, for a server that does not answer or for tasks that were cut
+        # short; they would hold up an interpreter that ends in good order, or crash it (seen: exit code -6).
         self.pool.kill()
         signals.worker_shutdown.send(sender=self)
         release(self.pidfile)
-        logging.shutdown()
+        atexit._run_exitfuncs()  # the application's too: what it has gathered leaves with it
         for stream in (sys.__stdout__, sys.__stderr__):
             with suppress(Exception):
                 stream.flush()  # type: ignore[union-attr]

@@ -39,7 +39,7 @@ class RunningWorker:
 
     async def _serve(self) -> None:
         self.loop = asyncio.get_running_loop()
-        self.worker = Worker(self._app, **self._options)
+        self.worker = Worker(self._app, **{"pool": "threads", **self._options})
         self.worker.on_ready = self.ready.set
         self.worker.pool.start()
         try:

@@ -134,7 +134,7 @@ class Site:
 def serving(app: Celery, queue: str) -> Iterator[None]:
     """A worker of `app` for `queue` while the block lasts."""
     loop = asyncio.new_event_loop()
-    worker = Worker(app, queues=[queue], concurrency=2)
+    worker = Worker(app, queues=[queue], concurrency=2, pool="threads")
     worker.pool.start()
     thread = threading.Thread(target=loop.run_until_complete, args=(worker.serve(),))
     thread.start()

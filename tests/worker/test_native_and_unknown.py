@@ -126,5 +126,5 @@ def test_worker_serves_several_queues_and_a_busy_one_does_not_starve_another(sho
 
 
 def test_pool_that_is_not_there_is_an_error(shop: Shop) -> None:
-    with pytest.raises(Exception, match="pool 'gevent' is not there"):
+    with pytest.raises(Exception, match="pool 'gevent' is refused: it replaces the sockets"):
         Worker(shop.app, pool="gevent")

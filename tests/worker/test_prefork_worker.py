@@ -47,7 +47,7 @@ def test_a_child_that_dies_costs_its_own_task_which_runs_again(project: Project,
     go = tmp_path / "go"
     with project.worker() as worker:
         results = [project.tasks.waits_for.delay(str(go)) for _ in range(2)]
-        first, second = wait_until(lambda: (_pids := waiting_pids(project)) if len(waiting_pids(project)) == 2 else [])
+        first, second = wait_until(lambda: waiting_pids(project) if len(waiting_pids(project)) == 2 else [])
         os.kill(first, signum)
         again = wait_until(lambda: waiting_pids(project)[2:])
         go.touch()
@@ -75,7 +75,7 @@ def test_a_worker_whose_forking_process_died_ends_with_an_error(project: Project
         family = children(worker)
         (zygote,) = [pid for pid in family if parent_of(waiting_pids(project)[0]) == pid]
         os.kill(zygote, signal.SIGKILL)
-        assert worker.ends() == 1
+        assert worker.ends() == 1, worker.said
         wait_until(lambda: not any(map(pid_exists, family)))
     go.touch()
     with project.worker():
@@ -125,6 +125,7 @@ def test_a_child_leaves_the_connections_that_it_inherited(database_url: str) -> 
     engine = create_engine(database_url)
     in_memory = create_engine("sqlite://")
     assert engine in sqlalchemy_engines()
+    inherited = (engine.pool, in_memory.pool)
     with engine.connect() as connection:
         backend = connection.scalar(text("select pg_backend_pid()"))
         leave_connections(engine)
@@ -136,5 +137,5 @@ def test_a_child_leaves_the_connections_that_it_inherited(database_url: str) -> 
     leave_connections(in_memory)
     with in_memory.connect() as connection:
         assert connection.scalar(text("select count(*) from kept")) == 0
-    engine.dispose()
-    in_memory.dispose()
+    for pool in (*inherited, engine.pool, in_memory.pool):
+        pool.dispose()
