@@ -113,7 +113,8 @@ def test_gunicorn(temporal_address, environment, worker, preload):
     assert len({answer["pid"] for answer in answers}) > 2
     if preload:
         assert made_at_import[0][1] not in {str(answer["pid"]) for answer in answers}  # the master's
-    assert not re.search(r"was sent SIG|exited with code|WORKER TIMEOUT|Traceback|ERROR", log), log
+    # SIGTERM is the master's own: a hang-up reaches a worker that is being replaced at the end of its life.
+    assert not re.search(r"was sent SIG(?!TERM)|exited with code|WORKER TIMEOUT|Traceback|ERROR", log), log
     ids = {answer["task"] for answer in answers} | {task_id for task_id, _ in made_at_import}
     assert len(ids) == 40 + len(made_at_import)
     with client_app(temporal_address) as app:
