@@ -2,16 +2,23 @@
 
 from __future__ import annotations
 
+import sys
 from typing import Any
 
 from pyramid.config import Configurator
 
 from pyramid_temporal_compat import shared_task
+from pyramid_temporal_compat.signals import worker_ready
 
 
 @shared_task
 def noop(number: int) -> int:
     return number
+
+
+@worker_ready.connect
+def tell(**kwargs: Any) -> None:
+    print("bench worker is ready", file=sys.__stdout__, flush=True)
 
 
 def main(global_config: Any, **settings: str) -> Any:

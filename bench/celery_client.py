@@ -1,25 +1,32 @@
-"""A process that has Celery's worker run tasks: `python -m bench.celery_client`."""
+"""A process that has Celery's worker run tasks and waits for them: `python -m bench.celery_client`."""
 
 from __future__ import annotations
 
 import time
 
-from bench.celery_application import app, noop
+from bench.celery_application import noop_with_result
 from bench.client import answer_lines
 
+LONGEST = 60
+"""Seconds to wait for a result."""
 
-def run(count: int) -> bool:
-    """Ask for tasks, and wait until the worker has done them."""
-    inspect = app.control.inspect(timeout=1)
+
+def latency(count: int) -> list[float]:
+    seconds = []
     for number in range(count):
-        noop.delay(number)
-    deadline = time.monotonic() + 20
-    while time.monotonic() < deadline:
-        stats = inspect.stats() or {}
-        if sum(worker["total"].get(noop.name, 0) for worker in stats.values()) >= count:
-            return True
-    raise SystemExit(f"Celery's worker did not run {count} tasks in time: {stats}")
+        began = time.perf_counter()
+        noop_with_result.delay(number).get(LONGEST)
+        seconds.append(time.perf_counter() - began)
+    return seconds
+
+
+def pipelined(count: int) -> float:
+    began = time.perf_counter()
+    results = [noop_with_result.delay(number) for number in range(count)]
+    for result in results:
+        result.get(LONGEST)
+    return time.perf_counter() - began
 
 
 if __name__ == "__main__":
-    answer_lines({"run": run})
+    answer_lines({"latency": latency, "pipelined": pipelined})

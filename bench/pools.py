@@ -1,0 +1,64 @@
+"""Each pool next to Celery's same pool on Redis: how soon a task has run, how many run in a second, and what it costs.
+
+Both sides keep results, since both clients wait for them. Memory is summed over the worker's processes, what they
+share counted once (PSS), after the tasks have run.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import statistics
+import time
+from collections.abc import Callable
+from contextlib import AbstractContextManager
+
+from . import parts
+from .table import Figure
+
+NAME = "pools"
+TITLE = "The pools, next to Celery's"
+PEER = "Celery, the same pool, Redis"
+
+Worker = Callable[[str, str, int], AbstractContextManager[parts.Process]]
+"""Starts a side's worker: where the server is, the pool, the concurrency."""
+
+
+def run(quick: bool) -> list[Figure]:
+    pools = (("prefork", 4), ("threads", 4), ("solo", 1), ("prefork", 8), ("threads", 8))
+    figures: list[Figure] = []
+    with parts.redis() as broker, parts.temporal() as address, contextlib.ExitStack() as stack:
+        our_client = stack.enter_context(parts.python("-m", "bench.client", address))
+        their_client = stack.enter_context(parts.python("-m", "bench.celery_client", BENCH_BROKER=broker))
+        for pool, concurrency in pools[: 3 if quick else None]:
+            ours = measure(parts.our_worker, (address, pool, concurrency), our_client, quick)
+            theirs = measure(parts.celery_worker, (broker, pool, concurrency), their_client, quick)
+            figures += compare(f"{pool} {concurrency}", ours, theirs)
+    return figures
+
+
+class Measured:
+    """One side's figures for one pool."""
+
+    def __init__(self, ready: float, latency: float, rate: float, memory: float) -> None:
+        self.ready, self.latency, self.rate, self.memory = ready, latency, rate, memory
+
+
+def measure(worker: Worker, how: tuple[str, str, int], client: parts.Process, quick: bool) -> Measured:
+    singly, together = (10, 40) if quick else (30, 150)
+    began = time.monotonic()
+    with worker(*how) as process:
+        ready = time.monotonic() - began
+        client.ask("latency", 5)
+        client.ask("pipelined", 20)  # every process of the pool has run one
+        latency = statistics.median(client.ask("latency", singly))
+        rate = together / client.ask("pipelined", together)
+        return Measured(ready * 1e3, latency * 1e3, rate, process.memory())
+
+
+def compare(pool: str, ours: Measured, theirs: Measured) -> list[Figure]:
+    return [
+        Figure(NAME, f"{pool}: from start to ready", ours.ready, theirs.ready, "ms", PEER),
+        Figure(NAME, f"{pool}: one task, median", ours.latency, theirs.latency, "ms", PEER),
+        Figure(NAME, f"{pool}: many tasks", ours.rate, theirs.rate, "/s", PEER),
+        Figure(NAME, f"{pool}: memory", ours.memory, theirs.memory, "MB", PEER),
+    ]
