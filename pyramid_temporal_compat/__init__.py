@@ -5,6 +5,18 @@ from __future__ import annotations
 from typing import Any
 
 from .app import Celery, shared_task
+from .canvas import (
+    Signature,
+    chain,
+    chord,
+    chunks,
+    group,
+    maybe_signature,
+    signature,
+    subtask,
+    xmap,
+    xstarmap,
+)
 from .celery_names import install_as_celery, unsupported
 from .celery_names.bugreport import bugreport
 from .celery_names.ids import uuid
@@ -28,15 +40,25 @@ def includeme(config: Any) -> None:
 __all__ = [
     "AsyncResult",
     "Celery",
+    "Signature",
     "Task",
     "__version__",
     "bugreport",
+    "chain",
+    "chord",
+    "chunks",
     "current_app",
     "current_frame",
     "current_task",
+    "group",
     "install_as_celery",
+    "maybe_signature",
     "shared_task",
+    "signature",
+    "subtask",
     "task",
     "unsupported",
     "uuid",
+    "xmap",
+    "xstarmap",
 ]

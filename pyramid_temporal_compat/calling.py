@@ -37,16 +37,22 @@ OPTIONS = {
     "expires": "seconds from now, or a moment, after which the task is not started any more",
     "fairness_key": "tasks of one key share a queue fairly with those of other keys (not Celery's)",
     "fairness_weight": "how large that share is (not Celery's)",
+    "group_id": "the group that it is a member of",
+    "group_index": "its place in that group",
     "headers": "the application's own headers, seen as self.request.headers",
     "ignore_result": "the result is not kept",
+    "link": "what to run with the result: a signature, or several",
+    "link_error": "what to run if it fails: a signature, or several",
     "parent_id": "the task that asked for this one",
     "priority": "0 to 9; 9 goes first",
     "queue": "the queue, by its name or as a kombu Queue",
+    "replaced_task_nesting": "how many tasks it has taken the place of, one after the other",
     "retries": "how often the task has been retried",
     "root_id": "the task at the root of the tree",
     "serializer": "how the arguments are written: json, yaml, msgpack, pickle, or one registered",
     "shadow": "the name for logs and the web UI",
     "soft_time_limit": "seconds after which SoftTimeLimitExceeded is raised in the function",
+    "stamped_headers": "the names of the options that are stamps",
     "task_id": "the id, if it must be a certain one",
     "time_limit": "seconds after which the task is stopped",
     "transaction_manager": "enlist in this manager's transaction (not Celery's)",
@@ -94,6 +100,8 @@ def make_message(
     app: Celery, name: str, args: Sequence[Any], kwargs: Mapping[str, Any], options: dict[str, Any], task: Task | None
 ) -> Message:
     """The message of `apply_async(args, kwargs, **options)`. `options` are the caller's over the task's own."""
+    if "stamped_headers" in options:
+        _take_stamps(name, options)
     _refuse_unknown(name, options)
     conf = app.conf
     hard, soft = (_limit(name, key, options, task, conf) for key in ("time_limit", "soft_time_limit"))
@@ -122,6 +130,9 @@ def make_message(
         retries=_retries(name, options.get("retries")),
         root_id=_optional_name(name, "root_id", options) or ((frame[1].root_id or frame[1].id) if frame else task_id),
         parent_id=_optional_name(name, "parent_id", options) or (frame[1].id if frame else None),
+        group=_optional_name(name, "group_id", options),
+        group_index=options.get("group_index"),
+        replaced_task_nesting=options.get("replaced_task_nesting") or 0,
         heartbeat_timeout=conf["ptemporal_heartbeat_timeout"],
         at_most_once=_at_most_once(app, task),
         ignore_result=_ignore_result(options, task, conf),
@@ -211,6 +222,21 @@ def _inherited(conf: Settings, frame: Any) -> int | None:
         return None
     priority: int | None = (frame[1].delivery_info or {}).get("priority")
     return priority
+
+
+def _take_stamps(task: str, options: dict[str, Any]) -> None:
+    """Make of the options that are stamps the headers that Celery has for them."""
+    names = options.pop("stamped_headers") or []
+    if isinstance(names, str):
+        names = [names]
+    missing = [name for name in names if name not in options]
+    if missing:
+        raise InvalidCall(f"task {task!r}: stamped_headers names {missing[0]!r}, and there is no option of that name")
+    stamps = {name: options[name] for name in names}
+    for name in stamps.keys() - _KNOWN:
+        del options[name]
+    if stamps:
+        options["headers"] = {**(options.get("headers") or {}), "stamped_headers": list(stamps), "stamps": stamps}
 
 
 _HOSTNAME = socket.gethostname()
@@ -380,6 +406,7 @@ _OF_ANY_SIZE = frozenset(
         "argsrepr",
         "fairness_key",
         "fairness_weight",
+        "group_id",
         "headers",
         "kwargsrepr",
         "parent_id",

@@ -44,6 +44,8 @@ class Context:
     properties: Any = None
     pyramid_request: Any = None
     replaced_task_nesting = 0
+    added: Any = None
+    """The trees that the run has added to the header of its chord."""
     report: Callable[[str, Any], None] | None = None
     """How a running task tells its worker how far it is."""
     reply_to: str | None = None
@@ -60,6 +62,8 @@ class Context:
     time_limit: float | None = None
     timelimit: Any = None
     utc: bool | None = True
+    workflow_id: str | None = None
+    """The workflow that the run is an activity of, where that is not to be seen from the id."""
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         self.update(*args, **kwargs)
@@ -83,6 +87,8 @@ class Context:
             "task_id": self.id,
             "root_id": self.root_id,
             "parent_id": self.parent_id,
+            "group_id": self.group,
+            "group_index": self.group_index,
             "shadow": self.shadow,
             "expires": self.expires,
             "soft_time_limit": self.soft_time_limit,
@@ -90,6 +96,8 @@ class Context:
             "headers": dict(self.headers or {}),
             "retries": self.retries,
             "ignore_result": self.ignore_result,
+            "replaced_task_nesting": self.replaced_task_nesting,
+            **({"stamped_headers": self.stamped_headers, **(self.stamps or {})} if self.stamped_headers else {}),
         }
 
     def __repr__(self) -> str:

@@ -107,6 +107,14 @@ class Ignore(TaskPredicate):
     """The task's state and result are to be left as they are."""
 
 
+class Replaced(Ignore):
+    """The task was replaced: the tree takes its place, and the result of that is its result."""
+
+    def __init__(self, tree: Any = None) -> None:
+        self.tree = tree
+        super().__init__("Replaced by new task")
+
+
 class Reject(TaskPredicate):
     """The task gives its message back: with `requeue` it runs again, without it ends without a result."""
 

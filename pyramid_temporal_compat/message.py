@@ -45,6 +45,13 @@ class Message:
     retries: int = 0
     root_id: str | None = None
     parent_id: str | None = None
+    group: str | None = None
+    """The group that it is a member of."""
+    group_index: int | None = None
+    chord: str | None = None
+    """The result of the chord whose header it is in."""
+    replaced_task_nesting: int = 0
+    """How many tasks stood in this place before, each replaced by the next."""
     time_limit: float | None = None
     soft_time_limit: float | None = None
     heartbeat_timeout: float = 30.0
@@ -71,10 +78,19 @@ class Message:
         """One line for people: the call as it was written."""
         return f"{self.shadow or self.task}{call_repr(self.argsrepr, self.kwargsrepr)}"
 
+    @property
+    def messages(self) -> tuple[Message, ...]:
+        """The single tasks in it: this one."""
+        return (self,)
+
     def read_headers(self) -> dict[str, Any]:
         """The application's own headers, with the values that were given."""
         found: dict[str, Any] = loads(json.dumps(self.headers, default=dict).encode())
         return found
+
+    def leaving(self, now: datetime.datetime) -> Message:
+        """The message as it is at the moment in which it is sent."""
+        return self if self.expires is None else self.copy(sent=now)
 
     def copy(self, **changes: Any) -> Message:
         return dataclasses.replace(self, **changes)

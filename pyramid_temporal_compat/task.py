@@ -11,8 +11,11 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, ClassVar, NoReturn
 
 from .calling import brief
+from .canvas import chunks, signature, xmap, xstarmap
+from .canvas.planning import catch_for
+from .canvas.running import join_chord, replacement, substitute
 from .context import Context, current_frame, pop, push, request_of, running
-from .exceptions import InvalidArguments, InvalidCall, MaxRetriesExceededError, OperationalError, Retry
+from .exceptions import InvalidArguments, InvalidCall, MaxRetriesExceededError, OperationalError, Replaced, Retry
 from .payload.types import dumps, loads
 
 if TYPE_CHECKING:
@@ -125,12 +128,15 @@ class Task:
         retries: int | None = None,
         throw: bool | None = None,
         headers: Mapping[str, Any] | None = None,
+        link: Any = None,
+        link_error: Any = None,
         **options: Any,
     ) -> EagerResult:
         """Run here and now, with all that a worker does around a run; gives a result that is ready."""
         from .eager import apply_now  # Pyramid and SQLAlchemy: 0.5 s, and not for who only defines tasks
 
         args, kwargs = self._plain_arguments(args, kwargs)
+        options.update((key, value) for key, value in (("link", link), ("link_error", link_error)) if value)
         return apply_now(self._in_app(), args, kwargs, task_id, retries or 0, throw, headers, options)
 
     # --- asking for a run --------------------------------------------------------------------------
@@ -164,13 +170,43 @@ class Task:
             return task.apply_async(args, kwargs, task_id, producer, link, link_error, shadow, **options)
         args, kwargs = self._plain_arguments(args, kwargs)
         if self.typing is not False:
-            self.check_arguments(args, kwargs)
+            catch = catch_for(task_id)
+            if catch is None or not catch.lineage.follows:  # else what comes before is to be put in front of them
+                self.check_arguments(args, kwargs)
         named = {"task_id": task_id, "link": link, "link_error": link_error, "producer": producer}
         options.update((key, value) for key, value in named.items() if value is not None)
         shadow = shadow or self.shadow_name(args, kwargs, options)
         if shadow is not None:
             options["shadow"] = shadow
         return app.call(self, args, kwargs, options)
+
+    def signature(self, args: Any = None, *starargs: Any, **starkwargs: Any) -> Any:
+        """This task with arguments and options, as a value: `signature((1, 2), countdown=10)`."""
+        if self._app is not None:
+            starkwargs.setdefault("app", self._app)
+        return signature(self, args, *starargs, **starkwargs)
+
+    subtask = signature
+
+    def s(self, *args: Any, **kwargs: Any) -> Any:
+        """`signature` with the arguments alone."""
+        return self.signature(args, kwargs)
+
+    def si(self, *args: Any, **kwargs: Any) -> Any:
+        """A signature that takes no arguments but these."""
+        return self.signature(args, kwargs, immutable=True)
+
+    def chunks(self, it: Any, n: int) -> Any:
+        """A group of runs that each call the task for `n` of the arguments in `it`."""
+        return chunks(self.s(), it, n, app=self._app)
+
+    def map(self, it: Any) -> Any:
+        """One run that calls the task for each argument in `it`."""
+        return xmap(self.s(), it, app=self._app)
+
+    def starmap(self, it: Any) -> Any:
+        """One run that calls the task for each list of arguments in `it`."""
+        return xstarmap(self.s(), it, app=self._app)
 
     def AsyncResult(self, task_id: str, **kwargs: Any) -> AsyncResult:
         """The result of this task's run with this id."""
@@ -327,6 +363,39 @@ class Task:
             bound.arguments.update(moved)
             return bound.args, {name: value for name, value in kwargs.items() if name not in moved}
         return args, kwargs
+
+    def signature_from_request(
+        self, request: Context | None = None, args: Any = None, kwargs: Any = None, queue: Any = None, **options: Any
+    ) -> Any:
+        """A signature of this very run, with other arguments or options where they are given."""
+        request = self.request if request is None else request
+        delivery = request.delivery_info or {}
+        own = {**request.as_execution_options(), "priority": delivery.get("priority"), **options}
+        own["queue"] = queue or (None if request.is_eager else delivery.get("routing_key"))
+        return self.signature(
+            request.args if args is None else args,
+            request.kwargs if kwargs is None else kwargs,
+            {key: value for key, value in own.items() if value is not None},
+        )
+
+    subtask_from_request = signature_from_request
+
+    def replace(self, sig: Any) -> Any:
+        """Have `sig` take this run's place, with its id: `return self.replace(sig)`. The run ends here."""
+        return self.on_replace(substitute(self, sig))
+
+    def on_replace(self, sig: Any) -> Any:
+        """Called with the signature that takes the run's place. A subclass calls this one at its end."""
+        if self.request.is_eager:
+            return sig.apply().get()
+        raise Replaced(replacement(self, sig))
+
+    def add_to_chord(self, sig: Any, lazy: bool = False) -> Any:
+        """Add `sig` to the header of the chord that this run is in; gives its result.
+
+        It is sent as this run commits; with `lazy` only when `sig.delay()` says so, which gives the result then.
+        """
+        return join_chord(self, sig, lazy)
 
     def backoff(self, retries: int) -> float:
         """Seconds until the retry after `retries` earlier ones, for `autoretry_for`."""

@@ -14,10 +14,13 @@ import zoneinfo
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, ClassVar
 
+from .. import canvas, result_sets, signals
 from .. import result as results
-from .. import result_sets, signals
 from ..backend import Backend
 from ..calling import make_message
+from ..canvas import builtin
+from ..canvas.ids import Ids
+from ..canvas.planning import Lineage, Planner, as_unit, catch_for
 from ..celery_names.bugreport import bugreport
 from ..context import current_frame, worker_frame
 from ..control import Control
@@ -29,6 +32,8 @@ from ..security import setup_security
 from ..settings import Settings
 from ..task import Task as BaseTask
 from ..task import task_from_function
+from ..tree import Task as Leaf
+from ..tree import Unit
 from .annotations import annotate, prepare_annotations
 from .commands import Commands
 from .current import APP_KEY, apps, set_current_app, set_default_app
@@ -173,6 +178,10 @@ class Celery(Commands):
             self._bind(task)
         return task
 
+    def make_builtin(self, function: Callable[..., Any], name: str, bind: bool) -> BaseTask:
+        """A task that every app has."""
+        return task_from_function(function, name, self, {"bind": bind, "typing": False, "ignore_result": False})
+
     def register_task(self, task: BaseTask | type[BaseTask], **options: Any) -> BaseTask:
         """Add a task that is a class."""
         made: BaseTask = task() if isinstance(task, type) else task
@@ -205,6 +214,7 @@ class Celery(Commands):
             if auto and not self.autofinalize:
                 raise RuntimeError(f"{self!r} was made with autofinalize=False: call finalize() before it is used")
             self.finalized = True
+            builtin.add_to(self, self._tasks)
             for task in list(self._tasks.values()):
                 self._bind(task)
             for shared in shared_tasks():
@@ -285,20 +295,43 @@ class Celery(Commands):
         task = task_type or self._tasks.get(str(name))
         if self.conf["task_always_eager"]:
             warnings.warn(AlwaysEagerIgnored("task_always_eager has no effect on send_task"), stacklevel=2)
-        message = self._message(str(name), tuple(args or ()), dict(kwargs or {}), options, task)
-        self.enlist(message, transaction_manager)
-        return self._trailed((result_cls or self.AsyncResult)(message.id, task_name=message.task), options)
+        message = self._request(str(name), tuple(args or ()), dict(kwargs or {}), options, task, transaction_manager)
+        result = (result_cls or self.AsyncResult)(message.id, task_name=message.task)
+        return self._trailed(result, options)
 
     def call(self, task: BaseTask, args: Any, kwargs: Any, options: dict[str, Any]) -> AsyncResult:
         """What `task.apply_async` does, once the arguments are checked."""
         manager = options.pop("transaction_manager", None)
-        message = self._message(task.name, args, kwargs, options, task)
         if self.conf["task_always_eager"]:
-            return self._trailed(self._call_eagerly(message, manager), options)
-        self.enlist(message, manager)
+            links: dict[str, Any] = {key: options.pop(key) for key in ("link", "link_error") if key in options}
+            message = self._message(task.name, args, kwargs, options, task)
+            return self._trailed(self.eager.call(message, links, manager), options)
+        message = self._request(task.name, args, kwargs, options, task, manager)
         result = task.AsyncResult(message.id)
         result.ignored = bool(message.ignore_result)
         return self._trailed(result, options)
+
+    def call_canvas_eagerly(self, signature: Any, args: Any, kwargs: Any, options: Mapping[str, Any]) -> Any:
+        """What a canvas's `apply_async` is under `task_always_eager`."""
+        return self.eager.call_canvas(signature, args, kwargs, dict(options))
+
+    def _request(
+        self, name: str, args: Any, kwargs: Any, options: dict[str, Any], task: BaseTask | None, manager: Any
+    ) -> Message:
+        """Enlist a single task, with what is linked to it; or hand it to the canvas that asks for its message."""
+        links, errbacks = options.pop("link", None), options.pop("link_error", None)
+        message = self._message(name, args, kwargs, options, task)
+        catch = catch_for(message.id)
+        if catch is not None:
+            catch.take(message, links, errbacks)
+        elif not links and not errbacks:
+            self.enlist(message, manager)
+        else:
+            planner, follows = Planner(self, Ids(message.id)), Lineage().after(message)
+            planner.ids.claim()
+            node = Leaf(message, links=planner.linked(links, follows), errbacks=planner.linked(errbacks, follows))
+            self.enlist(as_unit(node), manager)
+        return message
 
     def _message(self, name: str, args: Any, kwargs: Any, options: dict[str, Any], task: BaseTask | None) -> Message:
         if task is not None:
@@ -306,24 +339,30 @@ class Celery(Commands):
         message = make_message(self, name, args, kwargs, options, task)
         return before_publish(message, args, kwargs) if signals.before_task_publish.receivers else message
 
-    def _call_eagerly(self, message: Message, manager: Any) -> AsyncResult:
-        result = self._eager.result(message)
-        enlist, mode = _enlist(), self.conf["ptemporal.enlist"]
-        if not enlist(message, self._eager, self._eager.after_commit, mode, manager):
-            self._eager.run(message)
-        return result
-
     @functools.cached_property
-    def _eager(self) -> EagerDispatch:
+    def eager(self) -> EagerDispatch:
+        """What stands for the server under `task_always_eager`."""
         from ..eager import EagerDispatch  # Pyramid and SQLAlchemy: 0.5 s, and only for tests
 
         return EagerDispatch(self)
 
     def _trailed(self, result: AsyncResult, options: Mapping[str, Any]) -> AsyncResult:
         frame = worker_frame()
-        if frame is not None and options.get("add_to_parent", True):
+        if frame is not None and options.get("add_to_parent", True) and catch_for(result.id) is None:
             frame[0].add_trail(result)
         return result
+
+    def signature(self, *args: Any, **kwargs: Any) -> Any:
+        """A signature for this app."""
+        kwargs["app"] = self
+        return canvas.signature(*args, **kwargs)
+
+    subtask = signature
+
+    @property
+    def canvas(self) -> Any:
+        """The module of the canvas."""
+        return canvas
 
     @functools.cached_property
     def amqp(self) -> Amqp:
@@ -431,13 +470,13 @@ class Celery(Commands):
 
     # --- the way to the server -----------------------------------------------------------------------
 
-    def enlist(self, message: Message, transaction_manager: Any = None) -> None:
-        """Send `message` with the current transaction's commit, or now if there is none."""
+    def enlist(self, message: Unit, transaction_manager: Any = None) -> None:
+        """Send a message or a canvas with the current transaction's commit, or now if there is none."""
         enlist, mode = _enlist(), self.conf["ptemporal.enlist"]
         if not enlist(message, self, self._after_commit, mode, transaction_manager):
             self.dispatcher.send([message])
 
-    def _after_commit(self, messages: Sequence[Message]) -> None:
+    def _after_commit(self, messages: Sequence[Unit]) -> None:
         self.dispatcher.after_commit(messages)
 
     @property

@@ -8,6 +8,7 @@ from typing import Any
 from .. import signals
 from ..exceptions import InvalidCall
 from ..message import Message
+from ..tree import Unit
 
 
 def before_publish(message: Message, args: Any, kwargs: Any) -> Message:
@@ -21,9 +22,11 @@ def before_publish(message: Message, args: Any, kwargs: Any) -> Message:
     return message.copy(headers=own)
 
 
-def after_publish(message: Message) -> None:
+def after_publish(unit: Unit) -> None:
     """Send `after_task_publish`: the server has the message. The arguments are bytes by now, and are not shown."""
-    if signals.after_task_publish.receivers or signals.task_sent.receivers:
+    if not signals.after_task_publish.receivers and not signals.task_sent.receivers:
+        return
+    for message in unit.messages:
         _send(signals.after_task_publish, message, {**standard_headers(message), **message.headers}, (), {})
         details: dict[str, Any] = {
             "task_id": message.id,
@@ -59,8 +62,8 @@ def standard_headers(message: Message) -> Mapping[str, Any]:
         "shadow": message.shadow,
         "eta": message.eta.isoformat() if message.eta else None,
         "expires": message.expires.isoformat() if message.expires else None,
-        "group": None,
-        "group_index": None,
+        "group": message.group,
+        "group_index": message.group_index,
         "retries": message.retries,
         "timelimit": [message.time_limit, message.soft_time_limit],
         "root_id": message.root_id,
@@ -69,7 +72,7 @@ def standard_headers(message: Message) -> Mapping[str, Any]:
         "kwargsrepr": message.kwargsrepr,
         "origin": message.origin,
         "ignore_result": message.ignore_result,
-        "replaced_task_nesting": 0,
+        "replaced_task_nesting": message.replaced_task_nesting,
         "stamped_headers": None,
         "stamps": {},
     }

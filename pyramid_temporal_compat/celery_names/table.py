@@ -71,6 +71,7 @@ IMPORTS = at(
 NODENAMES = at(
     ".nodenames", "anon_nodename default_nodename gethostname host_format node_format nodename nodesplit"
 ) | at(".celery_names.queues", "worker_direct")
+CANVAS = at(".canvas", "Signature chain chord chunks group maybe_signature signature subtask xmap xstarmap")
 CURRENT = at(".local", "current_app current_task")
 UUID = at(".celery_names.ids", "uuid")
 SERIALIZERS = at(
@@ -105,6 +106,7 @@ MODULES: dict[str, Names] = {
     "celery": {
         **at(".app", "Celery shared_task"),
         **at(".task", "Task"),
+        **CANVAS,
         **CURRENT,
         **UUID,
         **VERSION,
@@ -138,6 +140,12 @@ MODULES: dict[str, Names] = {
         **at(".celery_names.bugreport", "bugreport"),
     },
     "celery.beat": at(".schedules", "SchedulingError"),
+    "celery.canvas": {
+        **CANVAS,
+        **at(".canvas", "StampingVisitor _chain _chord maybe_subtask"),
+        **at(".result", "EagerResult allow_join_result"),
+        **at(".result_sets", "GroupResult"),
+    },
     "celery.contrib": {},
     "celery.contrib.abortable": at(".abortable", "AbortableAsyncResult AbortableTask"),
     "celery.contrib.pytest": at(
@@ -192,6 +200,7 @@ MODULES: dict[str, Names] = {
         **at(".nodenames", "nodename nodesplit"),
         **at(".celery_names.queues", "worker_direct"),
     },
+    "celery.utils.abstract": at(".canvas.abstract", "CallableSignature CallableTask"),
     "celery.utils.dispatch": at(".signals", "Signal"),
     "celery.utils.dispatch.signal": at(".signals", "Signal"),
     "celery.utils.functional": FUNCTIONAL,

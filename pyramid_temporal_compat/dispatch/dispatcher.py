@@ -16,8 +16,8 @@ from temporalio.service import RPCError
 
 from ..exceptions import OperationalError
 from ..exceptions import TimeoutError as CallTimeout
-from ..message import Message
 from ..payload.converter import to_raw
+from ..tree import Unit
 from .client import Connection, is_transient
 
 log = logging.getLogger(__name__)
@@ -36,7 +36,7 @@ class Dispatcher:
     """Sends messages. One for each app and process; may be used from every thread."""
 
     def __init__(
-        self, connection: Connection, *, timeout: float, wait: bool, on_started: Callable[[Message], None] | None = None
+        self, connection: Connection, *, timeout: float, wait: bool, on_started: Callable[[Unit], None] | None = None
     ) -> None:
         """`on_started` is called for each message that the server has, and may not raise."""
         self._connection = connection
@@ -44,7 +44,7 @@ class Dispatcher:
         self._wait = wait
         self._on_started = on_started
 
-    def send(self, messages: Sequence[Message]) -> None:
+    def send(self, messages: Sequence[Unit]) -> None:
         """Start them now, outside any transaction. Raises `OperationalError` if the server can't take them."""
         self._connection.refuse_own_thread()
         batch = Batch(messages, self._connection, self._timeout)
@@ -59,7 +59,7 @@ class Dispatcher:
         for _, reason in batch.lost():
             raise self._as_operational(reason) from reason
 
-    def after_commit(self, messages: Sequence[Message]) -> None:
+    def after_commit(self, messages: Sequence[Unit]) -> None:
         """Start what a transaction has committed. Never raises: what could not be started is logged, whole.
 
         With `wait`, returns when the server has them all, and after the timeout at most. A batch that is moving
@@ -107,7 +107,7 @@ class Dispatcher:
 class Batch:
     """Messages on their way together. It belongs to the loop's thread, save `lost`, for when it is over."""
 
-    def __init__(self, messages: Sequence[Message], connection: Connection, patience: float) -> None:
+    def __init__(self, messages: Sequence[Unit], connection: Connection, patience: float) -> None:
         self._messages = messages
         self._connection = connection
         self._patience = patience
@@ -121,11 +121,11 @@ class Batch:
         turns = iter(range(len(self._messages)))
         await asyncio.gather(*(self._take_turns(turns) for _ in range(min(AT_ONCE, len(self._messages)))))
 
-    def lost(self) -> list[tuple[Message, BaseException]]:
+    def lost(self) -> list[tuple[Unit, BaseException]]:
         """The messages of which the server did not say that it has them, each with the reason."""
         return [(self._messages[turn], reason or self.obstacle) for turn, reason in self._unstarted.items()]
 
-    def started(self) -> list[Message]:
+    def started(self) -> list[Unit]:
         """The messages that the server has."""
         return [message for turn, message in enumerate(self._messages) if turn not in self._unstarted]
 
@@ -139,7 +139,7 @@ class Batch:
                 del self._unstarted[turn]
                 self._deadline = time.monotonic() + self._patience
 
-    async def _start(self, message: Message) -> None:
+    async def _start(self, message: Unit) -> None:
         pause = FIRST_PAUSE
         while (left := self._deadline - time.monotonic()) > 0:
             try:
@@ -154,14 +154,13 @@ class Batch:
             pause = min(pause * 2, LONGEST_PAUSE)
         raise self.obstacle
 
-    async def _try_to_start(self, message: Message) -> None:
+    async def _try_to_start(self, message: Unit) -> None:
         await start(await self._connection.client(), message)
 
 
-async def start(client: Client, message: Message) -> None:
+async def start(client: Client, message: Unit) -> None:
     """Start one message. A message that was started before, by whoever, is left as it is."""
-    if message.expires is not None:
-        message = message.copy(sent=datetime.datetime.now(datetime.timezone.utc))
+    message = message.leaving(datetime.datetime.now(datetime.timezone.utc))
     try:
         await client.start_workflow(
             message.task,
@@ -178,7 +177,7 @@ async def start(client: Client, message: Message) -> None:
         log.debug("already started: %s[%s]", message.task, message.id)
 
 
-def delay_of(message: Message) -> datetime.timedelta | None:
+def delay_of(message: Unit) -> datetime.timedelta | None:
     if message.eta is None:
         return None
     delay = message.eta - datetime.datetime.now(datetime.timezone.utc)
@@ -191,7 +190,7 @@ CELERY_PRIORITIES = 10
 """0 to 9, 9 goes first; what is above counts as 9."""
 
 
-def priority_of(message: Message) -> Priority:
+def priority_of(message: Unit) -> Priority:
     key = None
     if message.priority is not None:
         celery = min(max(message.priority, 0), CELERY_PRIORITIES - 1)

@@ -12,7 +12,7 @@ import logging
 import threading
 import weakref
 from collections.abc import Callable, Iterator, Sequence
-from typing import Any
+from typing import Any, Protocol
 
 import pyramid.threadlocal
 import transaction as thread_local
@@ -27,7 +27,7 @@ from .nested import NestedSessions
 
 log = logging.getLogger(__name__)
 
-Dispatch = Callable[[Sequence[Message]], None]
+Dispatch = Callable[[Sequence[Any]], None]
 
 ENLIST_AUTO, ENLIST_REQUIRED, ENLIST_NEVER = "auto", "required", "never"
 
@@ -74,7 +74,21 @@ def _request_managers() -> Iterator[Any]:
             yield manager
 
 
-def enlist(message: Message, key: object, dispatch: Dispatch, mode: str = ENLIST_AUTO, manager: Any = None) -> bool:
+class Enlisted(Protocol):
+    """What waits for a commit, by what is said of it where it is not sent."""
+
+    @property
+    def task(self) -> str: ...
+    @property
+    def id(self) -> str: ...
+    @property
+    def summary(self) -> str: ...
+    @property
+    def messages(self) -> tuple[Message, ...]: ...
+    def for_log(self) -> str: ...
+
+
+def enlist(message: Enlisted, key: object, dispatch: Dispatch, mode: str = ENLIST_AUTO, manager: Any = None) -> bool:
     """Put `message` into the current transaction; False if there is none, and it should leave at once.
 
     `key` names the sender: one transaction keeps one enlistment for each.
@@ -137,7 +151,7 @@ class Enlistment:
         self.transaction_manager = transaction._manager
         self.key = key
         self.state = self.ENLISTING
-        self._messages: dict[int, Message] = {}
+        self._messages: dict[int, Enlisted] = {}
         self._numbers = itertools.count()
         self._dispatch = dispatch
         self._nested = NestedSessions(self.drop_from)
@@ -151,10 +165,10 @@ class Enlistment:
         _here.enlistments.add(self)
 
     @property
-    def messages(self) -> tuple[Message, ...]:
+    def messages(self) -> tuple[Enlisted, ...]:
         return tuple(self._messages.values())
 
-    def add(self, message: Message) -> None:
+    def add(self, message: Enlisted) -> None:
         number = next(self._numbers)
         if self._transaction.status != Status.COMMITTING:
             self._nested.watch(self._transaction, number)

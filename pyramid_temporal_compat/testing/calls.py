@@ -13,6 +13,7 @@ from ..app import Celery, current
 from ..dispatch.transaction import current_transaction, find_enlistment
 from ..message import Message
 from ..payload.serializers import deserialize
+from ..tree import Unit
 
 
 @dataclass(frozen=True)
@@ -64,9 +65,10 @@ class Enlisted:
         if transaction is None:
             return []
         # An app that runs its tasks eagerly enlists them under another key.
-        keys = [key for app in list(current.apps) for key in (app, vars(app).get("_eager")) if key is not None]
+        keys = [key for app in list(current.apps) for key in (app, vars(app).get("eager")) if key is not None]
         found = (find_enlistment(transaction, key) for key in keys)
-        return [call_of(message) for enlistment in found if enlistment is not None for message in enlistment.messages]
+        units = (unit for enlistment in found if enlistment is not None for unit in enlistment.messages)
+        return [call_of(message) for unit in units for message in unit.messages]
 
     def names(self, transaction_manager: Any = None) -> list[str]:
         """The names of the tasks alone."""
@@ -105,18 +107,18 @@ class Recorder:
         self._app = app
         self._dispatched = dispatched
 
-    def send(self, messages: Sequence[Message]) -> None:
+    def send(self, messages: Sequence[Unit]) -> None:
         self._note(messages)
         if self._dispatched.sent_on:
             _dispatcher_of(self._app).send(messages)
 
-    def after_commit(self, messages: Sequence[Message]) -> None:
+    def after_commit(self, messages: Sequence[Unit]) -> None:
         self._note(messages)
         if self._dispatched.sent_on:
             _dispatcher_of(self._app).after_commit(messages)
 
-    def _note(self, messages: Sequence[Message]) -> None:
-        self._dispatched.extend(call_of(message) for message in messages)
+    def _note(self, messages: Sequence[Unit]) -> None:
+        self._dispatched.extend(call_of(message) for unit in messages for message in unit.messages)
 
 
 @contextmanager

@@ -1,0 +1,79 @@
+"""The tasks that every app has: what canvases are made of by name."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, MutableMapping
+from typing import TYPE_CHECKING, Any, NoReturn
+
+from ..exceptions import InvalidCall
+from ..result import result_from_tuple
+from .chord import chord
+from .group import group
+from .maps import chunks
+from .signature import maybe_signature, signature
+
+if TYPE_CHECKING:
+    from ..app import Celery
+    from ..task import Task
+
+
+def add_to(app: Celery, tasks: MutableMapping[str, Any]) -> None:
+    """Give the app the built-in tasks, save those whose names it has taken for its own."""
+    for name, (function, bind) in BUILTIN.items():
+        if name not in tasks:
+            tasks[name] = app.make_builtin(function, name, bind)
+
+
+def _backend_cleanup(self: Task) -> None:
+    self.app.backend.cleanup()
+
+
+def _accumulate(*args: Any, **kwargs: Any) -> Any:
+    index = kwargs.get("index")
+    return args if index is None else args[index]
+
+
+def _map(self: Task, task: Any, it: Any) -> list[Any]:
+    called = signature(task, app=self.app).type
+    return [called(value) for value in it]
+
+
+def _starmap(self: Task, task: Any, it: Any) -> list[Any]:
+    called = signature(task, app=self.app).type
+    return [called(*values) for values in it]
+
+
+def _chunks(self: Task, task: Any, it: Any, n: int) -> Any:
+    return chunks.apply_chunks(maybe_signature(task, app=self.app), it, n, app=self.app)
+
+
+def _group(self: Task, tasks: Any, result: Any, group_id: str, partial_args: Any, add_to_parent: bool = True) -> Any:
+    members = [maybe_signature(task, app=self.app) for task in tasks]
+    group(members, app=self.app).apply_async(partial_args, task_id=group_id, add_to_parent=add_to_parent)
+    return result_from_tuple(result, self.app)
+
+
+def _chord(self: Task, header: Any, body: Any, partial_args: Any = (), **kwargs: Any) -> Any:
+    members = [maybe_signature(task, app=self.app) for task in (header.tasks if isinstance(header, group) else header)]
+    return chord(members, app=self.app).apply_async(partial_args, {"body": maybe_signature(body, app=self.app)})
+
+
+def _chain(*args: Any, **kwargs: Any) -> NoReturn:
+    raise InvalidCall("celery.chain is no task of its own: chain(...) is called, or a | b")
+
+
+def _chord_unlock(*args: Any, **kwargs: Any) -> NoReturn:
+    raise InvalidCall("celery.chord_unlock has nothing to do here: a chord's workflow knows when its header is done")
+
+
+BUILTIN: dict[str, tuple[Callable[..., Any], bool]] = {
+    "celery.accumulate": (_accumulate, False),
+    "celery.backend_cleanup": (_backend_cleanup, True),
+    "celery.chain": (_chain, False),
+    "celery.chord": (_chord, True),
+    "celery.chord_unlock": (_chord_unlock, False),
+    "celery.chunks": (_chunks, True),
+    "celery.group": (_group, True),
+    "celery.map": (_map, True),
+    "celery.starmap": (_starmap, True),
+}

@@ -1,0 +1,306 @@
+"""Chains: tasks one after the other, each with the result of the one before."""
+
+from __future__ import annotations
+
+import functools
+import operator
+from collections import deque
+from collections.abc import Iterable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+from .. import states
+from ..app.current import current_app
+from ..exceptions import InvalidCall
+from ..result import EagerResult
+from ..tree import Chain as ChainNode
+from .abstract import CallableSignature
+from .group import group, is_empty
+from .ids import Ids
+from .planning import Lineage, Place, Planned, Planner, listed, send, without
+from .signature import Item, Signature, maybe_signature, shortened, unrolled
+from .stamps import StampingVisitor
+
+if TYPE_CHECKING:
+    from ..app import Celery
+
+OWN_OPTIONS = frozenset({"chord", "group_id", "group_index", "link", "link_error", "parent_id", "root_id", "task_id"})
+"""Options of a chain that are about the chain; the others go to its first task."""
+
+
+@Signature.register_type("chain")
+class _chain(Signature):
+    tasks: Any = Item("kwargs.tasks", "The steps.")
+
+    @classmethod
+    def from_dict(cls, d: Mapping[str, Any], app: Celery | None = None) -> Any:
+        tasks = [maybe_signature(task, app=app) for task in d["kwargs"]["tasks"] or ()]
+        return cls(tasks, app=app, **d["options"])
+
+    def __init__(self, *tasks: Any, **options: Any) -> None:
+        options.pop("use_link", None)  # Celery's own way of sending chains, of which there is one here
+        steps = tasks[0] if len(tasks) == 1 and is_several(tasks[0]) else tasks
+        super().__init__("celery.chain", (), {"tasks": list(steps)}, **options)
+        self.subtask_type = "chain"
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        return self.apply_async(args, kwargs) if self.tasks else None
+
+    def __or__(self, other: Any) -> Any:
+        if is_empty(other):
+            return self
+        other = unrolled(other)
+        if isinstance(other, group):
+            return self._before_group(other)
+        if isinstance(other, _chain):
+            return functools.reduce(operator.or_, other.unchain_tasks(), self)
+        if isinstance(other, Signature):
+            return self._before_task(other)
+        return NotImplemented
+
+    def _before_group(self, other: Any) -> Any:
+        steps = self.unchain_tasks()
+        if not steps:
+            return other
+        if is_chord(steps[-1]):
+            steps[-1].body = steps[-1].body | other
+            return type(self)(steps, app=self.app)
+        return type(self)([*steps, other], app=self._app)
+
+    def _before_task(self, other: Any) -> Any:
+        last = self.tasks[-1] if self.tasks else None
+        if isinstance(last, group):
+            made = self.clone()
+            made.tasks[-1] = _chord()(made.tasks[-1], other, app=self._app)
+            if len(made.tasks) > 1 and is_chord(made.tasks[-2]):
+                made.tasks[-2].body = made.tasks[-2].body | made.tasks[-1]
+                made.tasks = made.tasks[:-1]
+            return made
+        if is_chord(last) and not is_chord(other):
+            made = self.clone()
+            made.tasks[-1].body = made.tasks[-1].body | other
+            return made
+        return type(self)([*self.unchain_tasks(), other], app=self._app)
+
+    def clone(self, *args: Any, **kwargs: Any) -> Any:
+        made = super().clone(*args, **kwargs)
+        made.kwargs["tasks"] = [maybe_signature(task, app=self._app, clone=True) for task in made.kwargs["tasks"]]
+        return made
+
+    def unchain_tasks(self) -> list[Any]:
+        """Copies of the steps, which keep the chain's links: the last step its callbacks, every step its errbacks."""
+        steps = [step.clone() for step in self.tasks]
+        for callback in listed(self.options.get("link")):
+            steps[-1].link(callback)
+        for errback in listed(self.options.get("link_error")):
+            for step in steps:
+                step.link_error(errback)
+        return steps
+
+    # --- calling -----------------------------------------------------------------------------------
+
+    def apply_async(self, args: Any = None, kwargs: Any = None, **options: Any) -> Any:
+        """Ask for the chain; gives the result of its last step, whose `parent` is that of the step before."""
+        if self.app.conf["task_always_eager"]:
+            return self.app.call_canvas_eagerly(self, args, kwargs, options)
+        return send(self, args, kwargs, options) if self.tasks else None
+
+    def _plan(self, planner: Planner, args: Any, kwargs: Any, options: Mapping[str, Any], lineage: Lineage) -> Planned:
+        merged = {**self.options, **options}
+        first_args = (*args, *self.args) if args and not self.immutable else self.args
+        steps = upgraded(arranged(self.tasks, planner.app), planner.app)
+        if not steps:
+            raise InvalidCall("a chain without tasks can't be a part of another canvas: nothing would give its result")
+        steps[0] = steps[0].clone(first_args, kwargs)
+        place = Place(*(merged.get(key) for key in ("task_id", "group_id", "group_index", "root_id", "parent_id")))
+        results = freeze_steps(steps, planner.ids, place)
+        for errback in listed(merged.get("link_error")):
+            for step in steps:
+                step.link_error(errback)
+                if is_chord(step) and step.body:
+                    step.body.link_error(errback)
+        if merged.get("link"):
+            steps[-1].extend_list_option("link", merged["link"])
+        beginning = lineage.given(not self.immutable)
+        first: Planned = steps[0]._plan(planner, (), {}, without(merged, OWN_OPTIONS), beginning)
+        planned = [first]
+        for step in steps[1:]:
+            planned.append(step._plan(planner, (), {}, {}, planned[-1].last))
+        if len(planned) == 1:
+            return first
+        node = ChainNode(id=str(results[-1].id), steps=tuple(step.node for step in planned))
+        return Planned(results[-1], node, planned[-1].last, first.trail)
+
+    def apply(self, args: Any = None, kwargs: Any = None, **options: Any) -> Any:
+        """Run it here, step by step; gives the result of the last step that ran."""
+        merged = {**self.options, **options}
+        link, last_id = merged.pop("link", None), merged.pop("task_id", None)
+        steps = [step.clone() for step in self.tasks if not is_empty(step)] or list(self.tasks[-1:])
+        if link and steps:
+            (steps[-1].body if is_chord(steps[-1]) else steps[-1]).extend_list_option("link", link)
+        if last_id and steps and not is_chord(steps[-1]):
+            steps[-1].options.setdefault("task_id", last_id)
+        last: Any = None
+        for step in steps:
+            if last is None:
+                result = step.apply(args or (), kwargs or {}, **merged)
+            else:
+                result = step.apply((last.get(),), {}, **merged)
+            result.parent, last = last, result
+            if isinstance(result, EagerResult) and result.state in (states.IGNORED, states.REJECTED):
+                break
+        return last
+
+    # --- freezing and stamping ---------------------------------------------------------------------
+
+    def _place(self, ids: Ids, place: Place) -> Any:
+        steps = arranged(self.tasks, self.app, clone=False)
+        if not steps:
+            raise IndexError("a chain without tasks has no result: it can't be frozen")
+        steps[0].args = (*self.args, *steps[0].args)
+        results = freeze_steps(upgraded(steps, self.app), ids, place)
+        self.id = results[-1].id
+        return results[-1]
+
+    def _result_id(self) -> str | None:
+        last = next((step for step in reversed(self.tasks) if not is_empty(step)), None)
+        return None if last is None else as_signature(last, self.app)._result_id()
+
+    def stamp(self, visitor: StampingVisitor | None = None, append_stamps: bool = False, **headers: Any) -> None:
+        found = None if visitor is None else visitor.on_chain_start(self, **headers) or {}
+        headers = self._stamp_headers(found, append_stamps, **headers)
+        self.stamp_links(visitor, **headers)
+        for task in self.tasks:
+            task.stamp(visitor, append_stamps, **headers)
+        if visitor is not None:
+            visitor.on_chain_end(self, **headers)
+
+    # --- the object ----------------------------------------------------------------------------------
+
+    @property
+    def app(self) -> Any:
+        return self._app or getattr(self.tasks[0] if self.tasks else None, "app", None) or current_app()
+
+    def __repr__(self) -> str:
+        if not self.tasks:
+            return f"<{type(self).__name__}@{id(self):#x}: empty>"
+        return shortened(self.tasks[0]["task"], " | ".join(map(repr, self.tasks)))
+
+
+class chain(_chain):
+    """`chain(a, b, c)` is `a | b | c`; one argument may be an iterable of the steps."""
+
+    def __new__(cls, *tasks: Any, **kwargs: Any) -> Any:
+        if not kwargs and tasks and (len(tasks) > 1 or is_several(tasks[0])):
+            made = folded(tasks[0] if len(tasks) == 1 else tasks)
+            if cls is chain or not isinstance(made, _chain) or isinstance(made, cls):
+                return made
+        return super().__new__(cls)
+
+
+def folded(tasks: Iterable[Any]) -> Any:
+    """What `|` between all of them makes, without copying each of them for each that follows."""
+    tasks = list(tasks)
+    steps: list[Any] = []
+    for position, task in enumerate(tasks):
+        made = _joined(steps, task, is_last=position == len(tasks) - 1)
+        if made is not steps:
+            return functools.reduce(operator.or_, tasks[position + 1 :], made)
+    # What unchain_tasks() gave several steps in common (an errback), each step gets a copy of.
+    return _chain([*(step.clone() for step in steps[:-1]), *steps[-1:]])
+
+
+def _joined(steps: list[Any], other: Any, is_last: bool) -> Any:
+    """`steps` with `other` after them, by the rules of `|`; or something else than steps, if these say so."""
+    if is_empty(other):
+        return steps
+    other = unrolled(other)
+    if isinstance(other, group):
+        if not steps:
+            return other
+        if is_chord(steps[-1]):
+            steps[-1].body = steps[-1].body | other
+        else:
+            steps.append(other if is_last else other.clone())
+        return steps
+    if isinstance(other, _chain):
+        inner = other.unchain_tasks()
+        for position, task in enumerate(inner):
+            made = _joined(steps, task, is_last and position == len(inner) - 1)
+            if made is not steps:
+                return functools.reduce(operator.or_, inner[position + 1 :], made)
+        return steps
+    if not isinstance(other, Signature):
+        raise InvalidCall(f"chain() takes signatures, such as task.s(1); {other!r} is {type(other).__name__}")
+    if steps and isinstance(steps[-1], group):
+        steps[-1] = _chord()(steps[-1], other if is_last else other.clone())
+    elif steps and is_chord(steps[-1]) and not is_chord(other):
+        steps[-1].body = steps[-1].body | other
+    else:
+        steps.append(other if is_last else other.clone())
+    return steps
+
+
+# --- steps -------------------------------------------------------------------------------------------
+
+
+def arranged(tasks: Sequence[Any], app: Celery, clone: bool = True) -> list[Any]:
+    """The steps in order, chains in chains spread out, groups of one as that one, empty groups left out."""
+    steps: list[Any] = []
+    empty = None
+    pending = deque(tasks)
+    while pending:
+        step = unrolled(as_signature(pending.popleft(), app))
+        if isinstance(step, _chain):
+            pending.extendleft(reversed(step.clone().tasks if clone else step.tasks))
+        elif is_empty(step):
+            empty = step
+        elif clone and is_chord(step) and begins_with_task(step.body):
+            pending.extendleft(reversed(step.unrolled_body()))
+        else:
+            steps.append(step.clone() if clone else step)
+    return steps or ([empty] if empty is not None else [])
+
+
+def upgraded(steps: Sequence[Any], app: Celery) -> list[Any]:
+    """A group that something follows, as a chord with that for its body."""
+    made: list[Any] = []
+    for step in reversed(steps):
+        made.append(_chord()(step, body=made.pop(), app=app) if isinstance(step, group) and made else step)
+    return made[::-1]
+
+
+def freeze_steps(steps: Sequence[Any], ids: Ids, place: Place) -> list[Any]:
+    """Freeze each step, the last one first, and make each result the parent of the next."""
+    results: list[Any] = []
+    begins: Any = None
+    for step in reversed(steps):
+        result = step._place(ids, Place(root_id=place.root_id) if results else place)
+        if begins is not None and begins.parent is None:
+            begins.parent = result
+        begins = result
+        while is_chord(step) and begins.parent is not None:
+            begins = begins.parent
+        results.append(result)
+    return results[::-1]
+
+
+def begins_with_task(body: Any) -> bool:
+    """Whether it is a chain whose first step can be a chord's body by itself."""
+    return isinstance(body, _chain) and bool(body.tasks) and not isinstance(body.tasks[0], group)
+
+
+def as_signature(found: Any, app: Celery) -> Any:
+    return found if isinstance(found, CallableSignature) else Signature.from_dict(found, app=app)
+
+
+def is_chord(found: Any) -> bool:
+    return isinstance(found, _chord())
+
+
+def _chord() -> Any:
+    return Signature.TYPES["chord"]  # its module imports this one
+
+
+def is_several(value: Any) -> bool:
+    """Whether it is an iterable of signatures, and not one."""
+    return isinstance(value, Iterable) and not isinstance(value, (Mapping, str))

@@ -1,0 +1,308 @@
+"""Chords: a group, and a task that gets all of its results."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+from ..app.current import current_app
+from ..exceptions import InvalidCall
+from ..tree import Chord as ChordNode
+from ..tree import Group as GroupNode
+from .abstract import CallableSignature
+from .chain import OWN_OPTIONS, _chain
+from .group import group
+from .ids import Ids
+from .planning import Lineage, Place, Planned, Planner, listed, send, without
+from .signature import Item, Signature, maybe_signature, shortened, signature, unrolled
+from .stamps import StampingVisitor
+
+if TYPE_CHECKING:
+    from ..app import Celery
+
+POLLING = ("interval", "max_retries", "eager", "result_cls", "producer", "publisher", "connection", "router")
+"""Options of Celery's about how a chord finds out that its header is done: the workflow knows."""
+
+
+@Signature.register_type("chord")
+class _chord(Signature):
+    tasks: Any = Item("kwargs.header", "The header: a list of members, or a group.")
+    body: Any = Item("kwargs.body", "What gets the results of the header, as a list.")
+
+    @classmethod
+    def from_dict(cls, d: Mapping[str, Any], app: Celery | None = None) -> Any:
+        options = dict(d)
+        kwargs = dict(options.pop("kwargs"))
+        return cls(kwargs.pop("header", None), kwargs.pop("body", None), kwargs=kwargs, app=app, **options)
+
+    def __init__(
+        self,
+        header: Any,
+        body: Any = None,
+        task: str = "celery.chord",
+        args: Any = None,
+        kwargs: Any = None,
+        app: Celery | None = None,
+        **options: Any,
+    ) -> None:
+        inner = {**(kwargs or {"kwargs": {}}), "header": members_of(header, app), "body": maybe_signature(body, app)}
+        super().__init__(task, args, inner, app=app, **options)
+        self.subtask_type = "chord"
+
+    def __call__(self, body: Any = None, **options: Any) -> Any:
+        return self.apply_async((), {"body": body} if body else {}, **options)
+
+    def __or__(self, other: Any) -> Any:
+        if not isinstance(other, Signature):
+            return NotImplemented
+        other = unrolled(other)
+        if isinstance(other, (group, _chain)):
+            return super().__or__(other)
+        made = self.clone()
+        made.body = made.body | other
+        return made
+
+    def clone(self, *args: Any, **kwargs: Any) -> Any:
+        made = super().clone(*args, **kwargs)
+        made.body = maybe_signature(made.body, clone=True)
+        return made
+
+    def header_group(self) -> Any:
+        """The header as the group that it is."""
+        if not isinstance(self.tasks, group):
+            self.tasks = group(self.tasks, app=self.app)
+        return self.tasks
+
+    # --- calling -----------------------------------------------------------------------------------
+
+    def apply_async(self, args: Any = None, kwargs: Any = None, **options: Any) -> Any:
+        """Ask for the header, and the body with its results; gives the body's result. `kwargs` may hold the body."""
+        if self.app.conf["task_always_eager"]:
+            return self.app.call_canvas_eagerly(self, args, kwargs, options)
+        return send(self, args, kwargs, options)
+
+    def _plan(self, planner: Planner, args: Any, kwargs: Any, options: Mapping[str, Any], lineage: Lineage) -> Planned:
+        app, ids = planner.app, planner.ids
+        args = (*args, *self.args) if args and not self.immutable else self.args
+        body, header_kwargs = self.body_and_kwargs(kwargs)
+        merged = {**self.options, **without(options, POLLING)}
+        delay = {key: merged.pop(key, None) for key in ("countdown", "eta")}
+        wanted = options.get("task_id") or self.options.get("task_id")
+        merged.pop("task_id", None)
+        for_body = without(merged, ("parent_id", "link", "link_error", "chain", "chord"))
+        body = with_callbacks(body.clone(), merged.pop("link", None), merged.pop("link_error", None))
+        body.options.update(for_body)
+        ids.settle(body._result_id(), wanted)
+        header = self.tasks.clone() if isinstance(self.tasks, group) else group(list(self.tasks), app=app)
+        gid = header.options["task_id"] = header.options.get("task_id") or ids.beside()
+        body_result = body._place(ids, Place(wanted, gid, None, body.options.get("root_id")))
+        header.freeze_members(ids, Place(None, gid, None, body.options.get("root_id")))
+        sent = {**without(merged, ("chain", "chord")), **{key: at for key, at in delay.items() if at is not None}}
+        before = lineage.given(not self.immutable).within(str(body_result.id))
+        beside = header._plan(planner, args, header_kwargs, {**sent, "task_id": gid}, before)
+        assert isinstance(beside.node, GroupNode)
+        after = body._plan(planner, (), {}, {}, beside.last.within(lineage.chord))
+        body_result.parent = beside.result
+        node = ChordNode(
+            id=str(body_result.id),
+            group_id=gid,
+            header=beside.node.members,
+            body=after.node,
+            errbacks=planner.linked(errbacks_of(body), after.last),
+        )
+        return Planned(body_result, node, after.last, beside.result)
+
+    def body_and_kwargs(self, kwargs: Mapping[str, Any] | None) -> tuple[Any, dict[str, Any]]:
+        """What is called with the results, and the named arguments that are for the header."""
+        given = dict(kwargs or {})
+        body = given.pop("body", None) or self.body
+        if body is None:
+            raise InvalidCall(f"{self!r}: give the body, as in chord(header)(body) or chord(header, body)")
+        return maybe_signature(body, app=self._app), {**self.kwargs.get("kwargs", {}), **given}
+
+    def apply(
+        self, args: Any = None, kwargs: Any = None, propagate: bool = True, body: Any = None, **options: Any
+    ) -> Any:
+        """Run the header and then the body here; gives the body's result."""
+        body = self.body if body is None else body
+        header = self.tasks.clone() if isinstance(self.tasks, group) else group(self.tasks, app=self.app)
+        return body.apply(args=(header.apply(args, kwargs).get(propagate=propagate),))
+
+    def apply_eagerly(self, args: Any, kwargs: Any, options: Mapping[str, Any]) -> Any:
+        """What `apply_async` is under `task_always_eager`."""
+        body, header_kwargs = self.body_and_kwargs(kwargs)
+        merged = {**self.options, **options}
+        body = body.clone(**without(options, ("parent_id", "link", "link_error", "countdown", "eta", *POLLING)))
+        body = with_callbacks(body, merged.get("link"), merged.get("link_error"))
+        args = (*args, *self.args) if args and not self.immutable else self.args
+        return self.apply(args, header_kwargs, body=body)
+
+    # --- freezing and stamping ---------------------------------------------------------------------
+
+    def _place(self, ids: Ids, place: Place) -> Any:
+        header = self.header_group()
+        if self.body is None:
+            raise InvalidCall(f"{self!r}: a chord without a body has no result: it can't be frozen")
+        result = self.body._place(ids, Place(place.id, place.group_id, place.group_index, place.root_id))
+        header_result = header._place(ids, Place(root_id=place.root_id, parent_id=place.parent_id))
+        self.id = header.id
+        node, seen = result, set()
+        while node.parent is not None:
+            if node.id in seen:
+                raise RuntimeError("Recursive result parents")
+            seen.add(node.id)
+            node = node.parent
+        node.parent = header_result
+        return result
+
+    def _result_id(self) -> str | None:
+        found: str | None = self.body._result_id() if self.body is not None else None
+        return found
+
+    def unrolled_body(self) -> list[Any]:
+        """For a body that is a chain: this chord with the first of its steps, and the other steps."""
+        made = self.clone()
+        first, *others = made.body.unchain_tasks()
+        made.body = first.clone(**without(made.body.options, OWN_OPTIONS))
+        return [made, *others]
+
+    def stamp(self, visitor: StampingVisitor | None = None, append_stamps: bool = False, **headers: Any) -> None:
+        tasks = self.tasks.tasks if isinstance(self.tasks, group) else self.tasks
+        found = None if visitor is None else visitor.on_chord_header_start(self, **headers) or {}
+        headers = self._stamp_headers(found, append_stamps, **headers)
+        self.stamp_links(visitor, append_stamps, **headers)
+        for task in tasks:
+            task.stamp(visitor, append_stamps, **headers)
+        if visitor is None:
+            return
+        visitor.on_chord_header_end(self, **headers)
+        if self.body is not None:
+            found = visitor.on_chord_body(self, **headers) or {}
+            self.body.stamp(visitor, append_stamps, **self._stamp_headers(found, append_stamps, **headers))
+
+    # --- options -------------------------------------------------------------------------------------
+
+    def link(self, callback: Any) -> Any:
+        """Link it to the body."""
+        self.body.link(callback)
+        return callback
+
+    def link_error(self, errback: Any) -> Any:
+        """Link it to the body; with `task_allow_error_cb_on_chord_header`, to each member of the header too."""
+        errback = maybe_signature(errback)
+        members = listed(self.tasks) if not isinstance(self.tasks, group) else self.tasks.tasks
+        if self.app.conf["task_allow_error_cb_on_chord_header"]:
+            for task in members:
+                task.link_error(errback.clone(immutable=True))
+        for task in members:
+            if isinstance(task, _chord):  # which knows how far down to go
+                task.link_error(errback)
+        self.body.link_error(errback)
+        return errback
+
+    def set_immutable(self, immutable: bool) -> None:
+        """Whether the header's members take no arguments but their own."""
+        for task in self.tasks.tasks if isinstance(self.tasks, group) else self.tasks:
+            task.set_immutable(immutable)
+
+    # --- the object ----------------------------------------------------------------------------------
+
+    @property
+    def app(self) -> Any:
+        if self._app is not None:
+            return self._app
+        tasks = self.tasks.tasks if isinstance(self.tasks, group) else self.tasks
+        for found in (*tasks[:1], self.body):
+            if isinstance(found, Signature) and (app := found.app) is not None:
+                return app
+        return current_app()
+
+    def __length_hint__(self) -> int:
+        """How many results the body waits for."""
+        tasks = self.tasks.tasks if isinstance(self.tasks, group) else self.tasks
+        return sum(self._descend(task) for task in tasks)
+
+    @classmethod
+    def _descend(cls, found: Any) -> int:
+        found = maybe_signature(found)
+        if isinstance(found, group):
+            return sum(cls._descend(task) for task in found.tasks)
+        if isinstance(found, _chain):
+            return next((size for task in reversed(found.tasks) if (size := cls._descend(task))), 0)
+        if isinstance(found, _chord):
+            return cls._descend(found.body)
+        return 1 if isinstance(found, Signature) else len(found)
+
+    def __repr__(self) -> str:
+        if not self.body:
+            return f"<chord without body: {self.tasks!r}>"
+        if isinstance(self.body, _chain):
+            first, *others = self.body.tasks
+            rest = _chain(others, app=self._app)
+            return shortened(first["task"], f"%({first.reprcall(self.tasks)} | {rest!r})")
+        return "%" + shortened(self.body["task"], self.body.reprcall(self.tasks))
+
+
+chord = _chord
+
+
+def members_of(header: Any, app: Celery | None) -> Any:
+    """What a chord is given for its header, as a list of signatures."""
+    if isinstance(header, dict):
+        header = signature(header, app=app)
+    if isinstance(header, (group, _chain)):
+        return header.tasks
+    if isinstance(header, CallableSignature):
+        return [header]
+    return [signature(task, app=app) for task in header]
+
+
+def with_callbacks(body: Any, link: Any, link_error: Any) -> Any:
+    """The body with a chord's own links added to it; a copy, if there are any."""
+    callbacks, errbacks = listed(link), listed(link_error)
+    if callbacks or errbacks:
+        body = _with_members_cloned(body)
+    for callback in callbacks:
+        callback = _with_members_cloned(maybe_signature(callback, app=body._app))
+        if isinstance(body, group) and not body.tasks:
+            body.append_to_list_option("link", callback)
+        else:
+            body.link(callback)
+    for errback in errbacks:
+        if isinstance(body, group):
+            _link_error_to_members(body, maybe_signature(errback, app=body._app))
+        else:
+            body.append_to_list_option("link_error", errback)
+    return body
+
+
+def _with_members_cloned(found: Any) -> Any:
+    found = maybe_signature(found, clone=True)
+    if isinstance(found, group):
+        found.tasks = [_with_members_cloned(task) for task in found.tasks]
+    elif isinstance(found, _chord):
+        found.body = _with_members_cloned(found.body)
+    return found
+
+
+def _link_error_to_members(found: Any, errback: Any, runs_as_group: bool = True) -> None:
+    # A group's own option stands in place of its members' when it runs, so there it has to go, if there is one.
+    if isinstance(found, group):
+        if runs_as_group and found.options.get("link_error") is not None:
+            found.append_to_list_option("link_error", errback.clone())
+            return
+        for task in found.tasks:
+            _link_error_to_members(task, errback, runs_as_group=False)
+    elif isinstance(found, _chord):
+        _link_error_to_members(found.body, errback)
+    else:
+        found.link_error(errback.clone())
+
+
+def errbacks_of(body: Any) -> list[Any]:
+    """What is run when the header fails: the errbacks of the body, or those of a group's members, each once."""
+    own = listed(body.options.get("link_error"))
+    if isinstance(body, group):
+        for task in body.tasks:
+            own += [errback for errback in errbacks_of(task) if errback not in own]
+    return own

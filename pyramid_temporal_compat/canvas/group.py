@@ -1,0 +1,234 @@
+"""Groups: tasks beside each other."""
+
+from __future__ import annotations
+
+import itertools
+from collections import deque
+from collections.abc import Iterator, Mapping, MutableSequence
+from contextlib import AbstractContextManager, nullcontext
+from typing import TYPE_CHECKING, Any
+
+from ..app.current import current_app
+from ..result_sets import GroupResult
+from ..tree import Group as GroupNode
+from .abstract import CallableSignature
+from .ids import Ids
+from .planning import Lineage, Place, Planned, Planner, send, without
+from .signature import Item, Signature, maybe_signature, shortened
+from .stamps import StampingVisitor
+
+if TYPE_CHECKING:
+    from ..app import Celery
+
+NO_LINK = "Cannot add link to group: use a chord"
+NO_ERRBACK = "Cannot add link to group: do that on individual tasks"
+
+
+@Signature.register_type()
+class group(Signature):
+    """`group(a, b, c)`; one argument may be an iterable of the members. Called, it gives a `GroupResult`."""
+
+    tasks: Any = Item("kwargs.tasks", "The members.")
+
+    @classmethod
+    def from_dict(cls, d: Mapping[str, Any], app: Celery | None = None) -> Any:
+        # In place: freezing finds the members where they were put.
+        members = d["kwargs"]["tasks"] = [maybe_signature(task, app=app) for task in d["kwargs"]["tasks"]]
+        return cls(members, app=app, **d["options"])
+
+    def __init__(self, *tasks: Any, **options: Any) -> None:
+        members: Any = tasks
+        if len(tasks) == 1:
+            members = tasks[0].tasks if isinstance(tasks[0], group) else tasks[0]
+            if isinstance(members, CallableSignature):
+                members = [members.clone()]
+        if not isinstance(members, (list, tuple)):
+            members = list(members)
+        super().__init__("celery.group", (), {"tasks": members}, **options)
+        self.subtask_type = "group"
+
+    def __call__(self, *partial_args: Any, **options: Any) -> Any:
+        return self.apply_async(partial_args, **options)
+
+    def __or__(self, other: Any) -> Any:
+        if is_empty(other):
+            return self
+        if not isinstance(other, Signature):
+            return NotImplemented
+        made: Any = Signature.TYPES["chord"]
+        return made(self, body=other, app=self._app)
+
+    def skew(self, start: float = 1.0, stop: float | None = None, step: float = 1.0) -> Any:
+        """Have the members start one after the other: `start` seconds from now, each `step` later, up to `stop`."""
+        for task, seconds in zip(self.tasks, itertools.count(start, step), strict=False):
+            task.set(countdown=seconds if stop is None else min(seconds, stop))
+        return self
+
+    # --- calling -----------------------------------------------------------------------------------
+
+    def apply_async(self, args: Any = None, kwargs: Any = None, **options: Any) -> Any:
+        """Ask for all the members; the options are for each."""
+        refuse_links(options)
+        if self.app.conf["task_always_eager"]:
+            return self.app.call_canvas_eagerly(self, args, kwargs, options)
+        return send(self, args, kwargs, options) if self.tasks else self.freeze()
+
+    def _plan(self, planner: Planner, args: Any, kwargs: Any, options: Mapping[str, Any], lineage: Lineage) -> Planned:
+        refuse_links(options)
+        merged = self._options_of_members(options)
+        gid = merged["group_id"] = planner.ids.claim(merged.pop("task_id", None))
+        results, planned = [], []
+        for batch, inside in batches(list(self._members()), planner.ids, planner.app):
+            with inside:
+                for index, task in batch:
+                    results.append(task._place(planner.ids, Place(None, gid, index, merged.get("root_id"))))
+                    planned.append(task._plan(planner, args, kwargs, merged, lineage))
+        result = planner.app.GroupResult(gid, results)
+        if len(results) == 1 and isinstance(results[0], GroupResult):  # group(a | group(b, c))
+            result = results[0]
+        node = GroupNode(id=gid, members=tuple(member.node for member in planned))
+        return Planned(result, node, planned[-1].last if planned else lineage, result)
+
+    def _options_of_members(self, options: Mapping[str, Any]) -> dict[str, Any]:
+        fixed = {key for key in self._IMMUTABLE_OPTIONS if key in self.options}
+        return without({**self.options, **without(options, fixed)}, ("chord", "group_index", "add_to_parent"))
+
+    def apply(self, args: Any = None, kwargs: Any = None, **options: Any) -> Any:
+        """Run all the members here, in their order."""
+        if not self.tasks:
+            return self.freeze()
+        merged = self._options_of_members(options)
+        gid = merged["group_id"] = Ids().claim(merged.pop("task_id", None))
+        return self.app.GroupResult(gid, [task.apply(args, kwargs, **merged) for _, task in self._members()])
+
+    def _members(self) -> Iterator[tuple[int, Any]]:
+        """Copies of the members with their numbers, those of groups in it among them."""
+        for index, task in enumerate(self.tasks):
+            copy = task.clone() if isinstance(task, CallableSignature) else Signature.from_dict(task, app=self.app)
+            if isinstance(copy, group):
+                yield from copy._members()
+            elif not is_empty(copy):
+                yield index, copy
+
+    # --- freezing ------------------------------------------------------------------------------------
+
+    def _place(self, ids: Ids, place: Place) -> Any:
+        options = self.options
+        options["task_id"] = ids.claim(options.get("task_id"), place.id)
+        for key in ("group_id", "group_index", "root_id", "parent_id"):
+            if (value := getattr(place, key)) is not None:
+                options.setdefault(key, value)
+        place = Place(None, place.group_id, None, options.get("root_id"), options.get("parent_id"))
+        return self.app.GroupResult(options["task_id"], self.freeze_members(ids, place))
+
+    def freeze_members(self, ids: Ids, place: Place) -> list[Any]:
+        """Put frozen copies in the members' place, those of groups in it among them; gives their results."""
+        members: list[Any] = []
+        pending = deque(self.tasks)
+        while pending:
+            task = maybe_signature(pending.popleft(), app=self._app).clone()
+            if isinstance(task, group):
+                pending.extendleft(task.tasks)  # which turns them round: Celery's order, in which a body gets results
+            elif not is_empty(task):
+                members.append(task)
+        results = []
+        for batch, inside in batches(list(enumerate(members)), ids, self.app):
+            with inside:
+                for index, task in batch:
+                    results.append(task._place(ids, Place(None, place.group_id, index, place.root_id, place.parent_id)))
+        if isinstance(self.tasks, MutableSequence):
+            self.tasks[:] = members
+        else:
+            self.tasks = members
+        return results
+
+    # --- options -------------------------------------------------------------------------------------
+
+    def set_immutable(self, immutable: bool) -> None:
+        for task in self.tasks:
+            task.set_immutable(immutable)
+
+    def link(self, callback: Any) -> Any:
+        """Link it to the first member, without that one's result; `group | callback` waits for all."""
+        return self.tasks[0].link(callback.clone().set(immutable=True))
+
+    def link_error(self, errback: Any) -> Any:
+        """Link it to every member."""
+        errback = maybe_signature(errback)
+        return tuple(task.link_error(errback.clone()) for task in self.tasks)
+
+    def stamp(self, visitor: StampingVisitor | None = None, append_stamps: bool = False, **headers: Any) -> None:
+        found = None if visitor is None else visitor.on_group_start(self, **headers) or {}
+        headers = self._stamp_headers(found, append_stamps, **headers)
+        self.stamp_links(visitor, append_stamps, **headers)
+        members = [maybe_signature(task, app=self.app) for task in self.tasks]
+        for task in members:
+            task.stamp(visitor, append_stamps, **headers)
+        if isinstance(self.tasks, MutableSequence):
+            self.tasks[:] = members
+        else:
+            self.tasks = members
+        if visitor is not None:
+            visitor.on_group_end(self, **headers)
+
+    # --- the object ----------------------------------------------------------------------------------
+
+    @property
+    def app(self) -> Any:
+        return self._app or getattr(self.tasks[0] if self.tasks else None, "app", None) or current_app()
+
+    def __len__(self) -> int:
+        return len(self.tasks)
+
+    def __repr__(self) -> str:
+        if not self.tasks:
+            return "group(<empty>)"
+        return shortened(self.tasks[0]["task"], f"group({self.tasks!r})")
+
+
+def refuse_links(options: Mapping[str, Any]) -> None:
+    if options.get("link") is not None:
+        raise TypeError(NO_LINK)
+    if options.get("link_error") is not None:
+        raise TypeError(NO_ERRBACK)
+
+
+def is_empty(found: Any) -> bool:
+    """Whether it is a group or a chain of nothing."""
+    return isinstance(found, (group, Signature.TYPES["chain"])) and not found.tasks  # type: ignore[attr-defined]
+
+
+Batch = tuple[list[tuple[int, Any]], AbstractContextManager[None]]
+
+
+def batches(members: list[tuple[int, Any]], ids: Ids, app: Celery) -> list[Batch]:
+    """The members, in lots of at most `ptemporal.canvas_batch` tasks: each lot is a workflow, if there are several."""
+    limit = app.conf["ptemporal.canvas_batch"]
+    lots: list[list[tuple[int, Any]]] = [[]]
+    count = 0
+    for member in members:
+        size = leaves(member[1])
+        if count + size > limit and lots[-1]:
+            lots.append([])
+            count = 0
+        lots[-1].append(member)
+        count += size
+    if len(lots) == 1:
+        return [(lots[0], nullcontext())]
+    return [(lot, ids.batch()) for lot in lots]
+
+
+def leaves(found: Any) -> int:
+    """How many tasks there are in it."""
+    kind = found.get("subtask_type")
+    if kind in ("chain", "group"):
+        return sum(map(leaves, found["kwargs"]["tasks"]))
+    if kind == "chord":
+        body = found["kwargs"]["body"]
+        return sum(map(leaves, listed_header(found))) + (leaves(body) if body else 0)
+    return 1
+
+
+def listed_header(found: Any) -> Any:
+    header = found["kwargs"]["header"]
+    return [header] if isinstance(header, dict) else header

@@ -1,0 +1,111 @@
+"""One task for each of many arguments: `map` and `starmap` in one run, `chunks` in a group of such runs."""
+
+from __future__ import annotations
+
+import itertools
+import reprlib
+from collections.abc import Iterable, Iterator, Mapping
+from typing import TYPE_CHECKING, Any
+
+from ..exceptions import InvalidCall
+from .group import group
+from .planning import Lineage, Planned, Planner
+from .signature import Options, Signature
+
+if TYPE_CHECKING:
+    from ..app import Celery
+
+_brief = reprlib.Repr()
+_brief.maxlist = _brief.maxtuple = 20
+_brief.maxother = _brief.maxstring = 100
+
+
+class _basemap(Signature):
+    _task_name: str
+    _form = ""
+
+    @classmethod
+    def from_dict(cls, d: Mapping[str, Any], app: Celery | None = None) -> Any:
+        return cls(d["kwargs"]["task"], d["kwargs"]["it"], app=app, **d["options"])
+
+    def __init__(self, task: Any, it: Iterable[Any], **options: Any) -> None:
+        super().__init__(self._task_name, (), {"task": task, "it": as_list(it)}, immutable=True, **options)
+
+    def apply_async(self, args: Any = None, kwargs: Any = None, **opts: Any) -> Any:
+        """Ask for one run that calls the task for each of the arguments; its result is the list of results."""
+        return super().apply_async(**self._routed(opts))
+
+    def _plan(self, planner: Planner, args: Any, kwargs: Any, options: Options, lineage: Lineage) -> Planned:
+        return super()._plan(planner, args, kwargs, self._routed(options), lineage)
+
+    def _routed(self, options: Options) -> dict[str, Any]:
+        """It goes where the task would go."""
+        name = options.get("route_name") or self.options.get("route_name") or name_of(self.kwargs["task"])
+        return {**options, "route_name": name}
+
+    def __repr__(self) -> str:
+        return f"[{name_of(self.kwargs['task'])}({self._form}) for x in {_brief.repr(self.kwargs['it'])}]"
+
+
+@Signature.register_type()
+class xmap(_basemap):
+    """`task.map(it)`: `[task(x) for x in it]` as one task."""
+
+    _task_name = "celery.map"
+    _form = "x"
+
+
+@Signature.register_type()
+class xstarmap(_basemap):
+    """`task.starmap(it)`: `[task(*x) for x in it]` as one task."""
+
+    _task_name = "celery.starmap"
+    _form = "*x"
+
+
+@Signature.register_type()
+class chunks(Signature):
+    """`task.chunks(it, n)`: a group of `starmap`s over `n` of the arguments each."""
+
+    @classmethod
+    def from_dict(cls, d: Mapping[str, Any], app: Celery | None = None) -> Any:
+        kwargs = d["kwargs"]
+        return cls(kwargs["task"], kwargs["it"], kwargs["n"], app=app, **d["options"])
+
+    def __init__(self, task: Any, it: Iterable[Any], n: int, **options: Any) -> None:
+        super().__init__("celery.chunks", (), {"task": task, "it": as_list(it), "n": n}, immutable=True, **options)
+
+    def __call__(self, **options: Any) -> Any:
+        return self.apply_async(**options)
+
+    def apply_async(self, args: Any = None, kwargs: Any = None, **opts: Any) -> Any:
+        """Ask for all the chunks; gives a `GroupResult`."""
+        return self.group().apply_async(args, kwargs, **{"route_name": name_of(self.kwargs["task"]), **opts})
+
+    def group(self) -> Any:
+        """The group that it stands for."""
+        n = self.kwargs["n"]
+        if not isinstance(n, int) or n < 1:
+            raise InvalidCall(f"chunks: n={n!r}; it takes the number of arguments in a chunk, from 1 on")
+        parts = in_lots(self.kwargs["it"], n)
+        return group([xstarmap(self.kwargs["task"], part, app=self._app) for part in parts], app=self._app)
+
+    @classmethod
+    def apply_chunks(cls, task: Any, it: Iterable[Any], n: int, app: Celery | None = None) -> Any:
+        """Make the chunks, and ask for them."""
+        return cls(task, it, n, app=app)()
+
+
+def in_lots(values: Iterable[Any], size: int) -> Iterator[list[Any]]:
+    iterator = iter(values)
+    while lot := list(itertools.islice(iterator, size)):
+        yield lot
+
+
+def as_list(it: Iterable[Any]) -> Any:
+    return it if isinstance(it, (list, tuple)) else list(it)
+
+
+def name_of(task: Any) -> Any:
+    """The name of a task, or of a signature that may have come as a dict."""
+    return task["task"] if isinstance(task, dict) else getattr(task, "name", task)

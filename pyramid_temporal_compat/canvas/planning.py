@@ -1,0 +1,190 @@
+"""From signatures to a tree: who asks for a canvas plans all of it at once, and sends it as one.
+
+Each kind of signature plans itself (`_plan`): it does what its `apply_async` means, but what would leave is a node
+of the tree, and the ids of all that follows are known before anything has run.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from contextvars import ContextVar
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any
+
+from ..context import worker_frame
+from ..exceptions import InvalidCall
+from ..message import Message
+from ..tree import Node, Tree, Unit
+from ..tree import Task as Leaf
+from .ids import Ids
+
+if TYPE_CHECKING:
+    from ..app import Celery
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where a signature stands among others, as freezing writes it into its options."""
+
+    id: str | None = None
+    """The id to have, if it has none."""
+    group_id: str | None = None
+    group_index: int | None = None
+    root_id: str | None = None
+    parent_id: str | None = None
+
+
+@dataclass(frozen=True)
+class Lineage:
+    """What comes before a task in its tree."""
+
+    root_id: str | None = None
+    parent_id: str | None = None
+    priority: int | None = None
+    follows: bool = False
+    """Whether anything comes before, so that not all the arguments are known yet."""
+    takes: bool = True
+    """Whether what came before is put in front of the arguments."""
+    chord: str | None = None
+    """The result of the chord whose header it is in."""
+
+    def after(self, message: Message) -> Lineage:
+        """That of what follows a task."""
+        return Lineage(message.root_id, message.id, message.priority, follows=True)
+
+    def within(self, chord: str | None) -> Lineage:
+        return replace(self, chord=chord)
+
+    def given(self, takes: bool) -> Lineage:
+        return self if takes else replace(self, takes=False)
+
+
+@dataclass(frozen=True)
+class Planned:
+    """A signature that was planned."""
+
+    result: Any
+    node: Node
+    last: Lineage
+    """That of what follows."""
+    trail: Any
+    """What the task that asks for it counts among its children: what comes first."""
+
+
+class Catch:
+    """Takes what the call of one task would send."""
+
+    def __init__(self, task_id: str, lineage: Lineage) -> None:
+        self.task_id = task_id
+        self.lineage = lineage
+        self.leaf: Leaf | None = None
+        self.links: list[Any] = []
+        self.errbacks: list[Any] = []
+
+    def take(self, message: Message, links: Any, errbacks: Any) -> None:
+        """`links` and `errbacks` are those that the call has added to the signature's."""
+        self.leaf = Leaf(message.copy(chord=self.lineage.chord) if self.lineage.chord else message)
+        self.links, self.errbacks = listed(links), listed(errbacks)
+
+
+_catching: ContextVar[Catch | None] = ContextVar("ptemporal_catching", default=None)
+
+
+def catch_for(task_id: Any) -> Catch | None:
+    """The plan that waits for the message with this id: it is not to be sent."""
+    catch = _catching.get()
+    return catch if catch is not None and catch.task_id == task_id else None
+
+
+@contextmanager
+def _catch(task_id: str, lineage: Lineage) -> Iterator[Catch]:
+    catch = Catch(task_id, lineage)
+    token = _catching.set(catch)
+    try:
+        yield catch
+    finally:
+        _catching.reset(token)
+
+
+class Planner:
+    """Plans one tree."""
+
+    def __init__(self, app: Celery, ids: Ids) -> None:
+        self.app = app
+        self.ids = ids
+
+    def leaf(self, signature: Any, args: Any, kwargs: Any, options: Mapping[str, Any], lineage: Lineage) -> Planned:
+        """A single task. Its own `apply_async` is called, since a subclass may have one, and its message caught."""
+        own = {key: value for key, value in options.items() if key not in NOT_SENT}
+        task_id = own["task_id"] = self.ids.claim(options.get("task_id"))
+        if lineage.follows or lineage.root_id is not None:
+            own.update(root_id=lineage.root_id, parent_id=lineage.parent_id)
+        if lineage.priority is not None and self.app.conf["task_inherit_parent_priority"]:
+            own["priority"] = lineage.priority
+        with _catch(task_id, lineage) as catch:
+            result = signature._apply_async(args, kwargs, **own)
+        if catch.leaf is None:
+            raise InvalidCall(
+                f"task {signature.task!r} is part of a canvas, and its apply_async() did not call the one that it "
+                "overrides with the task_id that it was given: pass **options on"
+            )
+        message = catch.leaf.message
+        takes = lineage.takes and not signature.immutable
+        node = replace(
+            catch.leaf,
+            takes=takes,
+            links=self.linked(listed(options.get("link")) + catch.links, lineage.after(message)),
+            errbacks=self.linked(listed(options.get("link_error")) + catch.errbacks, lineage.after(message)),
+        )
+        return Planned(result, node, lineage.after(message), result)
+
+    def linked(self, signatures: Any, lineage: Lineage) -> tuple[Node, ...]:
+        """The nodes of callbacks or error callbacks."""
+        made = (self.app.signature(found) for found in listed(signatures))
+        return tuple(signature._plan(self, (), {}, {}, lineage).node for signature in made)
+
+
+NOT_SENT = frozenset({"chain", "chord", "link", "link_error", "producer", "publisher", "connection", "router"})
+"""Options of a signature that are about its place in a canvas, or about Celery's broker: no message carries them."""
+
+
+def send(signature: Any, args: Any, kwargs: Any, options: Mapping[str, Any]) -> Any:
+    """Plan a canvas and enlist it; gives its result."""
+    app: Celery = signature.app
+    options = dict(options)
+    manager = options.pop("transaction_manager", None)
+    add_to_parent = options.pop("add_to_parent", True)
+    planned = plan(signature, args, kwargs, options, Ids())
+    app.enlist(as_unit(planned.node), manager)
+    frame = worker_frame()
+    if frame is not None and add_to_parent:
+        frame[0].add_trail(planned.trail)
+    return planned.result
+
+
+def plan(
+    signature: Any, args: Any, kwargs: Any, options: Mapping[str, Any], ids: Ids, lineage: Lineage | None = None
+) -> Planned:
+    """The plan of a whole canvas."""
+    planned: Planned = signature._plan(Planner(signature.app, ids), args, kwargs, options, lineage or Lineage())
+    return planned
+
+
+def as_unit(node: Node) -> Unit:
+    """What is enlisted for a node: a single task that nothing follows is a message."""
+    if isinstance(node, Leaf) and not node.links and not node.errbacks:
+        return node.message
+    return Tree(node)
+
+
+def listed(value: Any) -> list[Any]:
+    """One or several, as a list."""
+    if value is None:
+        return []
+    return list(value) if isinstance(value, (list, tuple)) else [value]
+
+
+def without(options: Mapping[str, Any], keys: Iterable[str]) -> dict[str, Any]:
+    dropped = frozenset(keys)
+    return {key: value for key, value in options.items() if key not in dropped}

@@ -1,0 +1,77 @@
+"""What a running task does to the canvas that it is in: another takes its place, or joins its chord."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from ..context import Context
+from ..exceptions import ImproperlyConfigured
+from ..tree import Tree
+from .chain import _chain
+from .group import group, is_empty
+from .ids import Ids
+from .planning import Lineage, Place, listed, plan
+
+if TYPE_CHECKING:
+    from ..task import Task
+
+ACCUMULATE = "celery.accumulate"
+
+
+def substitute(task: Task, signature: Any) -> Any:
+    """`signature`, ready to take the place of the run: frozen with its id, and marked as what replaced it."""
+    request = task.request
+    if "chord" in signature.options:
+        raise ImproperlyConfigured("A signature replacing a task must not be part of a chord")
+    if isinstance(signature, _chain) and is_empty(signature):
+        raise ImproperlyConfigured("Cannot replace with an empty chain")
+    if isinstance(signature, group):  # one task takes its place, so one result has to come of it
+        signature = signature | task.app.tasks[ACCUMULATE].s(index=0)
+    elif isinstance(signature, _chain) and isinstance(signature.tasks[-1], group):
+        signature.tasks = [*signature.tasks[:-1], signature.tasks[-1] | task.app.tasks[ACCUMULATE].s(index=0)]
+    if request.is_eager:
+        for callback in listed(request.callbacks):
+            signature.link(callback)
+        for errback in listed(request.errbacks):
+            signature.link_error(errback)
+    signature._place(ids_of_replacement(request), Place())
+    marks = {
+        "group_id": request.group,
+        "group_index": request.group_index,
+        "root_id": request.root_id,
+        "replaced_task_nesting": request.replaced_task_nesting + 1,
+    }
+    signature.set(**marks)
+    for step in signature.tasks if isinstance(signature, _chain) else ():
+        step.set(replaced_task_nesting=marks["replaced_task_nesting"])
+    return signature
+
+
+def replacement(task: Task, signature: Any) -> Tree:
+    """The tree that takes the place of the run."""
+    request = task.request
+    lineage = Lineage(request.root_id, request.id, chord=request.chord)
+    return Tree(plan(signature, (), {}, {}, ids_of_replacement(request), lineage).node)
+
+
+def ids_of_replacement(request: Context) -> Ids:
+    return Ids(str(request.id), workflow=workflow_of(request))
+
+
+def workflow_of(request: Context) -> str:
+    """The workflow that the run is an activity of."""
+    return request.workflow_id or str(request.id).rpartition("/")[0] or str(request.id)
+
+
+def join_chord(task: Task, signature: Any, lazy: bool) -> Any:
+    """Make `signature` a member of the header that the run is in."""
+    request = task.request
+    if not request.chord:
+        raise ValueError("Current task is not member of any chord")
+    ids = Ids(workflow=workflow_of(request))
+    signature.set(group_id=request.group, group_index=request.group_index, root_id=request.root_id)
+    result = signature._place(ids, Place())
+    lineage = Lineage(request.root_id, request.id, chord=request.chord)
+    tree = Tree(plan(signature, (), {}, {}, ids, lineage).node)
+    request.added = [*(request.added or ()), tree]
+    return signature if lazy else result

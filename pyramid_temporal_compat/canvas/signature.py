@@ -1,0 +1,439 @@
+"""Signatures: calls that are written down, as dicts that travel as JSON."""
+
+from __future__ import annotations
+
+import functools
+import re
+import types
+from collections.abc import Callable, Iterator, Mapping, MutableSequence, Sequence
+from copy import deepcopy
+from typing import TYPE_CHECKING, Any, ClassVar
+
+from ..app.current import current_app
+from ..calling import new_id
+from ..exceptions import InvalidCall
+from .abstract import CallableSignature
+from .ids import Ids
+from .planning import Lineage, Place, Planned, Planner, listed
+from .stamps import StampingVisitor, merged_stamps
+
+if TYPE_CHECKING:
+    from ..app import Celery
+    from ..task import Task
+
+Options = Mapping[str, Any]
+
+
+class Item:
+    """An attribute of a signature that is one of its items: `kwargs.tasks` is the item `tasks` of the item `kwargs`."""
+
+    def __init__(self, path: str, doc: str) -> None:
+        self.within, _, self.key = path.rpartition(".")
+        self.__doc__ = doc
+
+    def __get__(self, signature: Any, owner: Any = None) -> Any:
+        return self if signature is None else self._holder(signature).get(self.key)
+
+    def __set__(self, signature: Any, value: Any) -> None:
+        self._holder(signature)[self.key] = value
+
+    def _holder(self, signature: Any) -> Any:
+        return signature[self.within] if self.within else signature
+
+
+@CallableSignature.register
+class Signature(dict[str, Any]):
+    """A task, arguments for it, and options of its `apply_async`; the kinds of canvas are subclasses.
+
+    The keys are Celery's: task, args, kwargs, options, subtask_type, immutable.
+    """
+
+    TYPES: ClassVar[dict[str, type[Signature]]] = {}
+    """The kinds, by their `subtask_type`."""
+    _IMMUTABLE_OPTIONS: ClassVar[frozenset[str]] = frozenset({"group_id", "stamped_headers"})
+    _app: Any = None
+    _type: Any = None
+
+    id = Item("options.task_id", "The id, once it is frozen.")
+    parent_id = Item("options.parent_id", "The id of the task before.")
+    root_id = Item("options.root_id", "The id of the first task of all.")
+    task: Any = Item("task", "The task's name.")
+    args: Any = Item("args", "The positional arguments.")
+    kwargs: Any = Item("kwargs", "The named arguments.")
+    options: Any = Item("options", "The options of `apply_async`.")
+    subtask_type: Any = Item("subtask_type", "The kind of canvas; None for a single task.")
+    immutable: Any = Item("immutable", "Whether it takes no arguments but its own.")
+
+    @classmethod
+    def register_type(cls, name: str | None = None) -> Callable[[Any], Any]:
+        """A class decorator: signatures with this `subtask_type` are of the class."""
+
+        def register(subclass: Any) -> Any:
+            cls.TYPES[name or subclass.__name__] = subclass
+            return subclass
+
+        return register
+
+    @classmethod
+    def from_dict(cls, d: Mapping[str, Any], app: Celery | None = None) -> Any:
+        """The signature that a dict describes."""
+        kind = d.get("subtask_type")
+        if kind and (target := cls._kind(kind)) is not cls:
+            return target.from_dict(d, app=app)
+        return Signature(d, app=app)
+
+    @classmethod
+    def _kind(cls, kind: str) -> type[Signature]:
+        try:
+            return cls.TYPES[kind]
+        except KeyError:
+            raise InvalidCall(
+                f"subtask_type={kind!r} is no kind of signature that is known here; there are "
+                f"{', '.join(sorted(cls.TYPES))}; Signature.register_type() adds one"
+            ) from None
+
+    def __init__(
+        self,
+        task: Any = None,
+        args: Sequence[Any] | None = None,
+        kwargs: Mapping[str, Any] | None = None,
+        options: Options | None = None,
+        type: Any = None,
+        subtask_type: str | None = None,
+        immutable: bool = False,
+        app: Celery | None = None,
+        **ex: Any,
+    ) -> None:
+        self._app = app
+        if isinstance(task, dict):
+            super().__init__(task)
+            return
+        if hasattr(task, "name"):
+            self._type, task = task, task.name
+        super().__init__(
+            task=task,
+            args=tuple(args or ()),
+            kwargs=kwargs or {},
+            options={**(options or {}), **ex},
+            subtask_type=subtask_type,
+            immutable=immutable,
+        )
+
+    # --- calling -----------------------------------------------------------------------------------
+
+    def __call__(self, *partial_args: Any, **partial_kwargs: Any) -> Any:
+        """Call the function here and now."""
+        args, kwargs, _ = self._merge(partial_args, partial_kwargs)
+        return self.type(*args, **kwargs)
+
+    def delay(self, *partial_args: Any, **partial_kwargs: Any) -> Any:
+        """`apply_async` with the arguments alone."""
+        return self.apply_async(partial_args, partial_kwargs)
+
+    def apply(self, args: Any = None, kwargs: Any = None, **options: Any) -> Any:
+        """Run here and now; gives a result that is ready."""
+        args, kwargs, options = self._merge(args, kwargs, _given(options))
+        return self.type.apply(args, kwargs, **options)
+
+    def apply_async(self, args: Any = None, kwargs: Any = None, **options: Any) -> Any:
+        """Ask for it to be run. The arguments go before its own, the options over its own."""
+        args, kwargs, options = self._merge(args, kwargs, _given(options))
+        return self._apply_async(args, kwargs, **options)
+
+    def _merge(
+        self, args: Any = None, kwargs: Any = None, options: Options | None = None, force: bool = False
+    ) -> tuple[Any, dict[str, Any], dict[str, Any]]:
+        """Arguments before its own and options over its own. Stamps and the group it is in stay as they are."""
+        merged = self.options
+        if options is not None:
+            fixed = self._IMMUTABLE_OPTIONS.union(self.options.get("stamped_headers") or ())
+            merged = {
+                **self.options,
+                **{key: value for key, value in options.items() if key not in fixed or key not in self.options},
+            }
+        if self.immutable and not force:
+            return self.args, self.kwargs, merged
+        return (
+            (*args, *self.args) if args else self.args,
+            {**self.kwargs, **kwargs} if kwargs else self.kwargs,
+            merged,
+        )
+
+    def _plan(self, planner: Planner, args: Any, kwargs: Any, options: Options, lineage: Lineage) -> Planned:
+        args, kwargs, merged = self._merge(args, kwargs, _given(options))
+        return planner.leaf(self, args, kwargs, merged, lineage)
+
+    # --- copies ------------------------------------------------------------------------------------
+
+    def clone(self, args: Any = None, kwargs: Any = None, **opts: Any) -> Any:
+        """A copy, with more arguments and options."""
+        args, kwargs, options = self._merge(args, kwargs, opts or None)
+        made = Signature.from_dict(
+            {
+                "task": self.task,
+                "args": tuple(args),
+                # A copy, but no deep one: `chunks` and `map` keep live objects in it.
+                "kwargs": dict(kwargs),
+                "options": deepcopy(options),
+                "subtask_type": self.subtask_type,
+                "immutable": self.immutable,
+            },
+            app=self._app,
+        )
+        made._type = self._type
+        return made
+
+    partial = clone
+
+    def replace(self, args: Any = None, kwargs: Any = None, options: Options | None = None) -> Any:
+        """A copy with other arguments or options in place of its own."""
+        made = self.clone()
+        for name, value in {"args": args, "kwargs": kwargs, "options": options}.items():
+            if value is not None:
+                setattr(made, name, value)
+        return made
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> dict[str, Any]:
+        made = memo[id(self)] = dict(self)
+        made["options"] = deepcopy(self.options, memo)
+        return made
+
+    def __reduce__(self) -> Any:
+        return signature, (dict(self),)
+
+    def __json__(self) -> dict[str, Any]:
+        return dict(self)
+
+    # --- options -----------------------------------------------------------------------------------
+
+    def set(self, immutable: bool | None = None, **options: Any) -> Any:
+        """Set options, and whether it takes no arguments but its own; gives this signature."""
+        if immutable is not None:
+            self.set_immutable(immutable)
+        self.options.update(options)
+        return self
+
+    def set_immutable(self, immutable: bool) -> None:
+        self.immutable = immutable
+
+    def freeze(
+        self,
+        _id: str | None = None,
+        group_id: str | None = None,
+        chord: Any = None,
+        root_id: str | None = None,
+        parent_id: str | None = None,
+        group_index: int | None = None,
+    ) -> Any:
+        """Give it its id now, and every task in it; gives the result to be."""
+        place = Place(_id, group_id, group_index, root_id, parent_id)
+        if chord:
+            self.options["chord"] = chord
+        return self._place(Ids(), place)
+
+    def _place(self, ids: Ids, place: Place) -> Any:
+        options = self.options
+        options["task_id"] = ids.claim(options.get("task_id"), place.id)
+        if place.root_id:
+            options["root_id"] = place.root_id
+        if place.parent_id:
+            options["parent_id"] = place.parent_id
+        if place.group_id:
+            options.setdefault("group_id", place.group_id)
+        if place.group_index is not None:
+            options["group_index"] = place.group_index
+        return self.AsyncResult(options["task_id"])
+
+    def _freeze(self, *args: Any, **kwargs: Any) -> Any:
+        return self.freeze(*args, **kwargs)
+
+    def _result_id(self) -> str | None:
+        """The id that its result has already."""
+        found: str | None = self.options.get("task_id")
+        return found
+
+    def _with_list_option(self, key: str) -> Any:
+        items = self.options.setdefault(key, [])
+        if not isinstance(items, MutableSequence):
+            items = self.options[key] = [items]
+        return items
+
+    def append_to_list_option(self, key: str, value: Any) -> Any:
+        """Add a value to an option that holds several; gives the value."""
+        items = self._with_list_option(key)
+        if value not in items:
+            items.append(value)
+        return value
+
+    def extend_list_option(self, key: str, value: Any) -> None:
+        """Add values to an option that holds several."""
+        self._with_list_option(key).extend(listed(value))
+
+    def link(self, callback: Any) -> Any:
+        """Run `callback` with the result, if it succeeds; gives the callback."""
+        return self.append_to_list_option("link", callback)
+
+    def link_error(self, errback: Any) -> Any:
+        """Run `errback` if it fails; gives the errback."""
+        return self.append_to_list_option("link_error", errback)
+
+    def on_error(self, errback: Any) -> Any:
+        """`link_error` that gives this signature."""
+        self.link_error(errback)
+        return self
+
+    def flatten_links(self) -> list[Any]:
+        """This signature, those linked to it, those linked to these."""
+        return [self, *(found for link in listed(self.options.get("link")) for found in link.flatten_links())]
+
+    # --- stamps --------------------------------------------------------------------------------------
+
+    def stamp(self, visitor: StampingVisitor | None = None, append_stamps: bool = False, **headers: Any) -> Any:
+        """Put stamps on it, and on what is linked to it."""
+        self.stamp_links(visitor, append_stamps, **headers)
+        found = None if visitor is None else visitor.on_signature(self, **headers) or {}
+        return self.set(**self._stamp_headers(found, append_stamps, **headers))
+
+    def stamp_links(self, visitor: StampingVisitor | None, append_stamps: bool = False, **headers: Any) -> None:
+        """Put stamps on what is linked to it."""
+        for option, event in (("link", "on_callback"), ("link_error", "on_errback")):
+            stamps = deepcopy(headers)
+            for link in listed(self.options.get(option)):
+                link = maybe_signature(link, app=self.app)
+                found = None if visitor is None else getattr(visitor, event)(link, **stamps) or {}
+                stamps = self._stamp_headers(found, append_stamps, self_headers=False, **stamps)
+                link.stamp(visitor, append_stamps, **stamps)
+
+    def _stamp_headers(
+        self,
+        visitor_headers: Options | None = None,
+        append_stamps: bool = False,
+        self_headers: bool = True,
+        **headers: Any,
+    ) -> dict[str, Any]:
+        return merged_stamps(headers, visitor_headers, self.options if self_headers else None, append_stamps)
+
+    # --- putting together ----------------------------------------------------------------------------
+
+    def __or__(self, other: Any) -> Any:
+        """This, and then `other` with its result."""
+        if not isinstance(other, Signature):
+            return NotImplemented
+        chain: Any = Signature.TYPES["chain"]
+        if isinstance(other, chain):
+            return chain(self, *other.unchain_tasks(), app=self._app)
+        return chain(self, unrolled(other), app=self._app)
+
+    def __ior__(self, other: Any) -> Any:  # a dict's own takes items over
+        return self.__or__(other)
+
+    def __invert__(self) -> Any:
+        return self.apply_async().get()
+
+    def election(self) -> Any:
+        """Ask for it; of all the workers that a broadcast reached, one runs it."""
+        options = {} if self.options.get("task_id") else {"task_id": new_id()}
+        return self.clone(**options).apply_async()
+
+    # --- the object ----------------------------------------------------------------------------------
+
+    @property
+    def app(self) -> Any:
+        return self._app or current_app()
+
+    @functools.cached_property
+    def type(self) -> Task:
+        """The task. Raises `NotRegistered` for one that is not known here."""
+        found: Task = self._type or self.app.tasks[self["task"]]
+        return found
+
+    @property
+    def AsyncResult(self) -> Any:
+        try:
+            return self.type.AsyncResult
+        except KeyError:
+            return self.app.AsyncResult
+
+    @property
+    def _apply_async(self) -> Any:
+        try:
+            return self.type.apply_async
+        except KeyError:
+            return functools.partial(self.app.send_task, self["task"])
+
+    @property
+    def name(self) -> Any:
+        """The task's name, as tasks have it."""
+        return self.task
+
+    def items(self) -> Iterator[tuple[str, Any]]:  # type: ignore[override]
+        for key, value in super().items():
+            yield key.decode() if isinstance(key, bytes) else key, value
+
+    def reprcall(self, *args: Any, **kwargs: Any) -> str:
+        """The call as it would be written."""
+        args, kwargs, _ = self._merge(args, kwargs, {}, force=True)
+        written = [*map(_safe_repr, args), *(f"{key}={_safe_repr(value)}" for key, value in kwargs.items())]
+        return f"{self['task']}({', '.join(written)})"
+
+    def __repr__(self) -> str:
+        return self.reprcall()
+
+    __class_getitem__: Any = classmethod(types.GenericAlias)
+
+
+def signature(varies: Any, *args: Any, **kwargs: Any) -> Any:
+    """A signature: of a task or a task's name, of a dict; a copy of one that is one already."""
+    if isinstance(varies, dict):
+        if isinstance(varies, CallableSignature):
+            return varies.clone()
+        return Signature.from_dict(varies, app=kwargs.get("app"))
+    return Signature(varies, *args, **kwargs)
+
+
+subtask = signature
+
+
+def maybe_signature(d: Any, app: Celery | None = None, clone: bool = False) -> Any:
+    """A signature of a dict; a signature as it is (or a copy of it, with `clone`), and None as None."""
+    if d is None:
+        return None
+    made: Any = d
+    if isinstance(d, CallableSignature):
+        made = d.clone() if clone else d
+    elif isinstance(d, dict):
+        made = signature(d)
+    if app is not None:
+        made._app = app
+    return made
+
+
+maybe_subtask = maybe_signature
+
+
+def unrolled(found: Any) -> Any:
+    """A group of one as that one; else what it is."""
+    if isinstance(found, Signature.TYPES["group"]):
+        tasks = found.tasks  # type: ignore[attr-defined]
+        return tasks[0] if len(tasks) == 1 else found
+    return found
+
+
+def shortened(first: str, text: str) -> str:
+    """`text` without the module of the task `first` wherever a name begins with it, save where it comes first."""
+    module = str(first).rpartition(".")[0]
+    begins, found, rest = text.partition(f"{module}.")
+    if not module or not found:
+        return text
+    return begins + found + re.sub(rf"(?<![\w.-]){re.escape(module)}\.", "", rest)
+
+
+def _safe_repr(value: Any) -> str:
+    try:
+        return repr(value)
+    except Exception as error:  # an application's own __repr__
+        return f"<{type(value).__name__} whose repr() raises {type(error).__name__}>"
+
+
+def _given(options: Options) -> dict[str, Any]:
+    return {key: value for key, value in options.items() if value is not None}

@@ -1,0 +1,222 @@
+"""The tree: what one canvas asks for. Frozen values, as the message is, that the workflow of the canvas runs."""
+
+from __future__ import annotations
+
+import base64
+import datetime
+import json
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from .exceptions import InvalidTaskError
+from .message import Message
+from .payload import Payload
+
+MARK = "ptemporal-tree"
+
+
+@dataclass(frozen=True)
+class Task:
+    """A single task."""
+
+    message: Message
+    takes: bool = True
+    """Whether what came before is put in front of its arguments."""
+    links: tuple[Node, ...] = ()
+    errbacks: tuple[Node, ...] = ()
+
+
+@dataclass(frozen=True)
+class Chain:
+    """One after the other. The id is that of the last step's result."""
+
+    id: str
+    steps: tuple[Node, ...]
+
+
+@dataclass(frozen=True)
+class Group:
+    """Beside each other."""
+
+    id: str
+    members: tuple[Node, ...]
+    links: tuple[Node, ...] = ()
+    errbacks: tuple[Node, ...] = ()
+
+
+@dataclass(frozen=True)
+class Chord:
+    """A group, and what gets its results. The id is that of the body's result."""
+
+    id: str
+    group_id: str
+    header: tuple[Node, ...]
+    body: Node
+    errbacks: tuple[Node, ...] = ()
+    """Run when the header fails, with the body's id."""
+
+
+Node = Task | Chain | Group | Chord
+
+
+def id_of(node: Node) -> str:
+    return node.message.id if isinstance(node, Task) else node.id
+
+
+def leaves(node: Node) -> Iterator[Task]:
+    """The single tasks, in the order in which they were written, without what is linked to them."""
+    if isinstance(node, Task):
+        yield node
+        return
+    parts = {Chain: "steps", Group: "members", Chord: "header"}[type(node)]
+    for part in getattr(node, parts):
+        yield from leaves(part)
+    if isinstance(node, Chord):
+        yield from leaves(node.body)
+
+
+@dataclass(frozen=True)
+class Tree:
+    """A canvas as it leaves, with what a message has for whoever sends and logs."""
+
+    root: Node
+
+    @property
+    def id(self) -> str:
+        return id_of(self.root)
+
+    @property
+    def task(self) -> str:
+        """The workflow's type."""
+        return self.root.message.task if isinstance(self.root, Task) else type(self.root).__name__.lower()
+
+    @property
+    def first(self) -> Message | None:
+        return next((leaf.message for leaf in leaves(self.root)), None)
+
+    @property
+    def queue(self) -> str:
+        return self.first.queue if self.first else ""
+
+    @property
+    def eta(self) -> datetime.datetime | None:
+        return self._single.eta if self._single else None
+
+    @property
+    def summary(self) -> str:
+        found = [leaf.message.summary for leaf in leaves(self.root)]
+        return found[0] if isinstance(self.root, Task) else f"{self.task} of {len(found)}: {', '.join(found[:3])}"
+
+    @property
+    def messages(self) -> tuple[Message, ...]:
+        """The single tasks in it."""
+        return tuple(leaf.message for leaf in leaves(self.root))
+
+    @property
+    def expires(self) -> datetime.datetime | None:
+        return self._single.expires if self._single else None
+
+    @property
+    def priority(self) -> int | None:
+        return self.first.priority if self.first else None
+
+    @property
+    def fairness_key(self) -> str | None:
+        return self.first.fairness_key if self.first else None
+
+    @property
+    def fairness_weight(self) -> float | None:
+        return self.first.fairness_weight if self.first else None
+
+    @property
+    def _single(self) -> Message | None:
+        return self.root.message if isinstance(self.root, Task) else None
+
+    def leaving(self, now: datetime.datetime) -> Tree:
+        """The tree as it is at the moment in which it is sent."""
+        return Tree(_leaving(self.root, now))
+
+    def encode(self) -> list[Payload]:
+        bodies: list[Payload] = []
+        plan = json.dumps({MARK: 1, "root": _written(self.root, bodies)}, separators=(",", ":"), default=dict)
+        return [Payload({"encoding": b"json/plain"}, plan.encode()), *bodies]
+
+    @classmethod
+    def decode(cls, payloads: Sequence[Payload]) -> Tree:
+        try:
+            plan = json.loads(payloads[0].data)
+            return cls(_read(plan["root"], payloads[1:]))
+        except (ValueError, KeyError, IndexError, TypeError):
+            raise InvalidTaskError(f"not a canvas: {payloads[0].data[:200]!r}") from None
+
+    def for_log(self) -> str:
+        plan, *bodies = self.encode()
+        return json.dumps({"plan": json.loads(plan.data), "bodies": [_readable(body) for body in bodies]})
+
+
+def _leaving(node: Node, now: datetime.datetime) -> Node:
+    def several(nodes: Sequence[Node]) -> tuple[Node, ...]:
+        return tuple(_leaving(part, now) for part in nodes)
+
+    if isinstance(node, Task):
+        return Task(node.message.leaving(now), node.takes, several(node.links), several(node.errbacks))
+    if isinstance(node, Chain):
+        return Chain(node.id, several(node.steps))
+    if isinstance(node, Group):
+        return Group(node.id, several(node.members), several(node.links), several(node.errbacks))
+    return Chord(node.id, node.group_id, several(node.header), _leaving(node.body, now), several(node.errbacks))
+
+
+def _readable(payload: Payload) -> Any:
+    try:
+        return json.loads(payload.data)
+    except ValueError:
+        return {"encoding": payload.encoding, "base64": base64.b64encode(payload.data).decode()}
+
+
+def _written(node: Node, bodies: list[Payload]) -> dict[str, Any]:
+    def several(nodes: Sequence[Node]) -> list[Any]:
+        return [_written(part, bodies) for part in nodes]
+
+    if isinstance(node, Task):
+        envelope, body = node.message.encode()
+        bodies.append(body)
+        return {
+            "task": json.loads(envelope.data),
+            "body": len(bodies) - 1,
+            "takes": node.takes,
+            "links": several(node.links),
+            "errbacks": several(node.errbacks),
+        }
+    if isinstance(node, Chain):
+        return {"chain": node.id, "steps": several(node.steps)}
+    if isinstance(node, Group):
+        return {"group": node.id, "members": several(node.members)}
+    return {
+        "chord": node.id,
+        "group_id": node.group_id,
+        "header": several(node.header),
+        "body": _written(node.body, bodies),
+        "errbacks": several(node.errbacks),
+    }
+
+
+def _read(found: dict[str, Any], bodies: Sequence[Payload]) -> Node:
+    def several(key: str) -> tuple[Node, ...]:
+        return tuple(_read(part, bodies) for part in found[key])
+
+    if "task" in found:
+        message = Message.decode(json.dumps(found["task"]).encode(), bodies[found["body"]])
+        return Task(message, found["takes"], several("links"), several("errbacks"))
+    if "chain" in found:
+        return Chain(found["chain"], several("steps"))
+    if "group" in found:
+        return Group(found["group"], several("members"))
+    return Chord(
+        found["chord"], found["group_id"], several("header"), _read(found["body"], bodies), several("errbacks")
+    )
+
+
+Unit = Message | Tree
+"""What is enlisted and started: a single task, or a canvas."""
