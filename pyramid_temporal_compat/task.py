@@ -12,7 +12,16 @@ from typing import TYPE_CHECKING, Any, ClassVar, NoReturn
 
 from .calling import brief
 from .context import Context, current_frame, pop, push, request_of, running
-from .exceptions import InvalidArguments, InvalidCall, MaxRetriesExceededError, OperationalError, Retry
+from .exceptions import (
+    Ignore,
+    InvalidArguments,
+    InvalidCall,
+    MaxRetriesExceededError,
+    NoPyramidRequest,
+    OperationalError,
+    Reject,
+    Retry,
+)
 from .payload.types import dumps, loads
 
 if TYPE_CHECKING:
@@ -115,7 +124,15 @@ class Task:
             frame[1].entered = True  # a worker's run, by way of a subclass's own __call__: it has its request
             return self.run(*args, **kwargs)
         with running(self, Context(args=args, kwargs=kwargs)):
-            return self.run(*args, **kwargs)
+            try:
+                return self.run(*args, **kwargs)
+            except (Retry, Ignore, Reject):
+                raise
+            except Exception as error:
+                asked = self.autoretry(error)
+                if asked is None:
+                    raise
+                raise asked from error
 
     def apply(
         self,
@@ -253,7 +270,7 @@ class Task:
         if request is None:  # a plain call: the caller's own request
             request = _current_pyramid_request()
         if request is None:
-            raise RuntimeError(
+            raise NoPyramidRequest(
                 f"task {self.name!r} asked for a Pyramid request outside a worker and outside a Pyramid request; "
                 "call it inside pyramid.scripting.prepare()"
             )
@@ -306,6 +323,15 @@ class Task:
             _raise_cause(asked)
         request.retry_asked = asked
         return asked
+
+    def autoretry(self, error: Exception) -> Retry | None:
+        """The retry that `autoretry_for` asks for after this error; None if it asks for none."""
+        if not isinstance(error, tuple(self.autoretry_for)) or isinstance(error, tuple(self.dont_autoretry_for)):
+            return None
+        options = dict(self.retry_kwargs)
+        if self.retry_backoff:
+            options["countdown"] = self.backoff(self.request.retries)
+        return self.retry(exc=error, **options)
 
     def _arguments_of_retry(self, request: Context, args: Any, kwargs: Any) -> tuple[Any, Any]:
         """What `retry` is given; the rest stays as it was, each argument in one place."""
