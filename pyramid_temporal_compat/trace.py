@@ -83,7 +83,8 @@ def traced(execution: Execution, make: Callable[[], Ending]) -> Ending:
     if run.ending is None:
         raise RuntimeError(
             f"{build_tracer.__module__}.{build_tracer.__qualname__}, which stands in for "
-            f"celery.app.trace.build_tracer, did not run task {task.name!r}: its tracer has to call the one that it wraps"
+            f"celery.app.trace.build_tracer, did not run task {task.name!r}: "
+            "its tracer has to call the one that it wraps"
         )
     return run.ending
 

@@ -9,7 +9,6 @@ import pytest
 
 from pyramid_temporal_compat import Celery, trace
 
-
 WATCHED = Path(__file__).parent / "celery_names" / "watched.py"
 
 
