@@ -23,7 +23,7 @@ from typing import Any
 from . import signals, states
 from .context import Context, running
 from .einfo import ExceptionInfo
-from .exceptions import Ignore, Reject, Retry, TaskStopped, Terminated
+from .exceptions import Ignore, Reject, Replaced, Retry, TaskStopped, Terminated
 from .pyramid.request import Attempt
 from .task import Task
 from .trace import traced
@@ -99,7 +99,11 @@ class Execution:
                     if number == 1:
                         self._send(signals.task_prerun, task=self.task)
                     self.task.before_start(str(self.request.id), self.args, self.kwargs)
-                    value = self._value()
+                    try:
+                        value = self._value()
+                    except Replaced as replaced:  # to the task it is a return
+                        run.commit()
+                        return Ending(states.IGNORED, replaced)
                     written = self.write(value)
                     if self.request.retry_asked is not None:
                         raise self.request.retry_asked

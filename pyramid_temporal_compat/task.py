@@ -15,10 +15,6 @@ from .canvas import chunks, signature, xmap, xstarmap
 from .canvas.planning import catch_for
 from .canvas.running import join_chord, replacement, substitute
 from .context import Context, current_frame, pop, push, request_of, running
-from .canvas import chunks, signature, xmap, xstarmap
-from .canvas.planning import catch_for
-from .canvas.running import join_chord, replacement, substitute
-from .context import Context, current_frame, pop, push, request_of, running
 from .exceptions import (
     Ignore,
     InvalidArguments,

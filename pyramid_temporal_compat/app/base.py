@@ -328,7 +328,7 @@ class Celery(Commands):
             planner, follows = Planner(self, Ids(message.id)), Lineage().after(message)
             planner.ids.claim()
             node = Leaf(message, links=planner.linked(links, follows), errbacks=planner.linked(errbacks, follows))
-            self.enlist(as_unit(node), manager)
+            self.enlist(as_unit(node, self), manager)
         return message
 
     def _message(self, name: str, args: Any, kwargs: Any, options: dict[str, Any], task: BaseTask | None) -> Message:

@@ -31,7 +31,7 @@ from ..payload.converter import from_raw, to_raw
 from ..payload.errors import to_wire
 from . import logging as task_log
 from . import wire
-from .outcome import Began, Failed, GivenBack, Job, Outcome, Progress, Retried, Succeeded
+from .outcome import Began, Failed, GivenBack, Job, Outcome, Progress, Replaced, Retried, Succeeded
 from .pools import Limits, Pool
 from .request import Request
 
@@ -105,7 +105,9 @@ class TaskActivity:
             self._unknown(message)
         await self._turn(message)
         retries = _earlier_retries(message)
-        job = Job(message, retries, self._hostname, activity.info().attempt - 1 > retries - message.retries)
+        redelivered = activity.info().attempt - 1 > retries - message.retries
+        before = tuple(from_raw(payload) for payload in payloads[2:])
+        job = Job(message, retries, self._hostname, redelivered, before, activity.info().workflow_id)
         task_log.received(message)
         if signals.task_received.receivers:
             signals.task_received.send(sender=self.consumer, request=self._request(message))
@@ -265,7 +267,9 @@ class TaskActivity:
     def _conclude(self, job: Job, outcome: Outcome) -> Any:
         """Tell Temporal how the run ended; the pool has logged it."""
         if isinstance(outcome, Succeeded):
-            return to_raw(wire.with_children(outcome.result, outcome.children))
+            return to_raw(wire.with_added(wire.with_children(outcome.result, outcome.children), outcome.added))
+        if isinstance(outcome, Replaced):
+            raise Ended("replaced", wire.write_payloads(outcome.tree), type=wire.REPLACED, non_retryable=True)
         if isinstance(outcome, Retried):
             self._retry(job, outcome)
         if isinstance(outcome, GivenBack):
@@ -327,7 +331,7 @@ class Heartbeat:
 
 
 def read_message(payloads: Sequence[RawValue]) -> Message:
-    if len(payloads) == 2:
+    if len(payloads) >= 2:
         with contextlib.suppress(InvalidTaskError):
             return Message.decode(payloads[0].payload.data, from_raw(payloads[1]))
     # As Temporal says it of an activity that no worker here has registered: another worker may have it.
