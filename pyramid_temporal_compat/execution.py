@@ -87,8 +87,8 @@ class Execution:
         except (Exception, SystemExit) as error:
             return Ending(states.FAILURE, in_the_application(error))
         except BaseException as error:
-            # A KeyboardInterrupt, a cancelled coroutine, a testing tool's own. In a worker nothing but the function raises
-            # them, so they are no sign that the process is ending, and the same would happen in the next one.
+            # A KeyboardInterrupt, a cancelled coroutine, a testing tool's own. In a worker nothing but the function
+            # raises them: the process is not ending, and the same would happen in the next one, again and again.
             if self.request.is_eager:
                 raise
             return Ending(states.FAILURE, in_the_application(error))

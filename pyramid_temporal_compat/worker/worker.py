@@ -21,7 +21,7 @@ from .. import signals
 from ..calling import LONGEST_ID
 from ..control.receiver import Receiver
 from ..control.registry import Consumer, State
-from ..dispatch.client import connect
+from ..dispatch.client import connect, connect_failure
 from ..exceptions import ImproperlyConfigured, OperationalError
 from ..nodenames import default_nodename, host_format
 from ..payload.converter import data_converter
@@ -406,6 +406,9 @@ def checked_queue(name: str) -> str:
     return name
 
 
+NO_ANSWER = "no answer within {:g} s; is it a Temporal server, and not too busy? (ptemporal.connect_timeout)"
+
+
 async def connected(app: Celery, identity: str) -> Client:
     """A client whose server answers and whose namespace exists; else an error of one line."""
     settings = connection(app.conf)
@@ -415,10 +418,8 @@ async def connected(app: Celery, identity: str) -> Client:
             connect(settings, data_converter(app.codecs()), identity=identity), settings.connect_timeout
         )
     except (RuntimeError, asyncio.TimeoutError, OSError) as error:
-        reason = str(error) or f"no answer within {settings.connect_timeout:g} s"
-        raise OperationalError(
-            f"{where} can't be reached: {reason}; is it running? (ptemporal-compat server)"
-        ) from None
+        reason = connect_failure(str(error))[0] or NO_ANSWER.format(settings.connect_timeout)
+        raise OperationalError(f"{where} can't be reached: {reason}") from None
     try:
         found = await client.workflow_service.describe_namespace(
             DescribeNamespaceRequest(namespace=settings.namespace),
