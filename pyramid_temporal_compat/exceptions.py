@@ -288,6 +288,10 @@ class NoTransaction(TaskError, RuntimeError):
     """`ptemporal.enlist = required`, and no transaction has begun."""
 
 
+class NoPyramidRequest(AttributeError, RuntimeError):
+    """`task.pyramid_request` where there is none; an `AttributeError`, so that who only looks a task over sees none."""
+
+
 class UnpickleableExceptionWrapper(Exception):
     """What a task's error also is where its class could not be called with its arguments, to build it again here."""
 

@@ -12,7 +12,14 @@ from typing import TYPE_CHECKING, Any, ClassVar, NoReturn
 
 from .calling import brief
 from .context import Context, current_frame, pop, push, request_of, running
-from .exceptions import InvalidArguments, InvalidCall, MaxRetriesExceededError, OperationalError, Retry
+from .exceptions import (
+    InvalidArguments,
+    InvalidCall,
+    MaxRetriesExceededError,
+    NoPyramidRequest,
+    OperationalError,
+    Retry,
+)
 from .payload.types import dumps, loads
 
 if TYPE_CHECKING:
@@ -28,6 +35,13 @@ class FromConfig:
 
     def __get__(self, task: Task | None, owner: type[Task]) -> Any:
         return None if task is None else task.app.conf[self.setting]
+
+
+class NameOfClass:
+    """A task's `__name__`: its function's or its class's. What wraps functions or logs them asks for it."""
+
+    def __get__(self, task: Any, cls: type) -> str:
+        return cls.__name__
 
 
 class Task:
@@ -73,6 +87,7 @@ class Task:
     retry_jitter = True
 
     from_config: ClassVar[tuple[tuple[str, str], ...]]
+    __name__ = NameOfClass()
     __wrapped__: Callable[..., Any] | None = None
     _app: Celery | None = None
     _signature: inspect.Signature | None = None
@@ -253,7 +268,7 @@ class Task:
         if request is None:  # a plain call: the caller's own request
             request = _current_pyramid_request()
         if request is None:
-            raise RuntimeError(
+            raise NoPyramidRequest(
                 f"task {self.name!r} asked for a Pyramid request outside a worker and outside a Pyramid request; "
                 "call it inside pyramid.scripting.prepare()"
             )
@@ -424,6 +439,7 @@ def task_from_function(function: Callable[..., Any], name: str, app: Celery | No
         "name": name,
         "abstract": False,
         "run": function if bind else staticmethod(function),
+        "__annotations__": getattr(function, "__annotations__", {}),
         "__doc__": function.__doc__,
         "__module__": function.__module__,
         "__wrapped__": staticmethod(function),
@@ -431,6 +447,7 @@ def task_from_function(function: Callable[..., Any], name: str, app: Celery | No
         **options,
     }
     made: Task = type(function.__name__, (base,), attributes)()
+    vars(made)["__qualname__"] = getattr(function, "__qualname__", function.__name__)
     return made
 
 

@@ -376,6 +376,15 @@ class Worker:
         signals.worker_shutting_down.send(sender=self.hostname, sig=name, how=how, exitcode=exitcode)
 
 
+class NotOfTheLibrary(logging.Filter):
+    """Keeps from the log what the client library says as each of its workers ends: of 365 days, which is NO_LIMIT."""
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        return not record.getMessage().startswith("Beginning worker shutdown")
+
+
+logging.getLogger("temporalio.worker._worker").addFilter(NotOfTheLibrary())
+
 STOPPED_BY = ("SIGTERM", "SIGINT", "SIGQUIT")
 
 
