@@ -114,6 +114,7 @@ class Worker:
         self._runs: list[asyncio.Future[None]] = []
         limits = Limits(soft_time_limit or conf.task_soft_time_limit, time_limit or conf.task_time_limit)
         self.tasks = TaskActivity(app, self.pool, self.hostname, limits)
+        self.tasks.orders.check_rates()
         self.autoscaler = self._make_autoscaler()
         self.on_connected: Callable[[Client], Awaitable[None]] = nothing_more
         """Called before the first task is taken."""
