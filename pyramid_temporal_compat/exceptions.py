@@ -288,8 +288,11 @@ class NoTransaction(TaskError, RuntimeError):
     """`ptemporal.enlist = required`, and no transaction has begun."""
 
 
-class NoPyramidRequest(AttributeError, RuntimeError):
-    """`task.pyramid_request` where there is none; an `AttributeError`, so that who only looks a task over sees none."""
+class NoPyramidRequest(RuntimeError, AttributeError):
+    """A task asked for its Pyramid request where there is none.
+
+    An AttributeError too, so that `mock.create_autospec(task)`, which reads every attribute, passes over it.
+    """
 
 
 class UnpickleableExceptionWrapper(Exception):

@@ -26,6 +26,7 @@ from .einfo import ExceptionInfo
 from .exceptions import Ignore, Reject, Retry, TaskStopped, Terminated
 from .pyramid.request import Attempt
 from .task import Task
+from .trace import traced
 
 log = logging.getLogger(__name__)
 
@@ -68,6 +69,9 @@ class Execution:
     call: Call = lambda function: function()
 
     def run(self) -> Ending:
+        return traced(self, self._run)
+
+    def _run(self) -> Ending:
         with running(self.task, self.request):
             ending = self._transact()
             self._afterwards(ending)
@@ -126,12 +130,10 @@ class Execution:
         except (Retry, Ignore, Reject, Terminated):
             raise
         except Exception as error:
-            if not isinstance(error, tuple(task.autoretry_for)) or isinstance(error, tuple(task.dont_autoretry_for)):
+            asked = task.autoretry(error)
+            if asked is None:
                 raise
-            options = dict(task.retry_kwargs)
-            if task.retry_backoff:
-                options["countdown"] = task.backoff(self.request.retries)
-            raise task.retry(exc=error, **options) from error
+            raise asked from error
 
     def _afterwards(self, ending: Ending) -> None:
         if not self._someone_listens():

@@ -161,8 +161,6 @@ class Celery(Commands):
 
     def make_task(self, function: Callable[..., Any], options: Mapping[str, Any]) -> BaseTask:
         """A task of this app. A name that is taken keeps the task that it has."""
-        if not self.finalized and not self.autofinalize:
-            raise RuntimeError(f"{self!r} was made with autofinalize=False: call finalize() before it gets tasks")
         name = options.get("name") or self.gen_task_name(function.__name__, function.__module__)
         if name in self._tasks:
             warn_of_duplicate(self._tasks[name], function, stacklevel=4)

@@ -77,7 +77,7 @@ class Runner:
             raise InvalidTaskError(
                 f"task {message.task}[{message.id}]: the body holds no arguments: {body!r}"
             ) from None
-        args, kwargs = rebuild_arguments(task.run, args, kwargs)
+        args, kwargs = rebuild_arguments(task.called_as, args, kwargs)
         if task.typing is not False:
             task.check_arguments(args, kwargs)
         return tuple(args), dict(kwargs)

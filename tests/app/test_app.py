@@ -245,10 +245,21 @@ def test_an_app_may_be_made_without_becoming_current(app: Celery) -> None:
 
 def test_autofinalize_off_asks_for_finalize() -> None:
     app = Celery("strict", autofinalize=False)
+    task = app.task(add)
     with pytest.raises(RuntimeError, match="call finalize"):
-        app.task(add)
+        assert app.tasks
     app.finalize()
-    assert app.task(add)(1, 1) == 2
+    assert app.tasks[task.name](1, 1) == 2
+
+
+def test_a_task_made_by_hand_can_be_given_its_app(app: Celery) -> None:
+    class ByHand(Task):
+        pass
+
+    task = ByHand()
+    task.app = app
+    task.request.update(mine=1)
+    assert (task.app, task.request.mine) == (app, 1)
 
 
 def test_finalize_tells_those_who_wait_for_it(app: Celery) -> None:
