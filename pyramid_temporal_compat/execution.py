@@ -90,6 +90,12 @@ class Execution:
             raise  # by the pool: what comes of the task is not this run's to say, so no hook is called
         except (Exception, SystemExit) as error:
             return Ending(states.FAILURE, in_the_application(error))
+        except BaseException as error:
+            # A KeyboardInterrupt, a cancelled coroutine, a testing tool's own. In a worker nothing but the function
+            # raises them: the process is not ending, and the same would happen in the next one, again and again.
+            if self.request.is_eager:
+                raise
+            return Ending(states.FAILURE, in_the_application(error))
 
     def _attempts(self) -> Ending:
         for number in range(1, self.attempts + 1):

@@ -43,6 +43,13 @@ class FromConfig:
         return None if task is None else task.app.conf[self.setting]
 
 
+class NameOfClass:
+    """A task's `__name__`: its function's or its class's. What wraps functions or logs them asks for it."""
+
+    def __get__(self, task: Any, cls: type) -> str:
+        return cls.__name__
+
+
 class Task:
     """What `@task` makes of a function. Subclass it for behaviour that several tasks share.
 
@@ -86,6 +93,7 @@ class Task:
     retry_jitter = True
 
     from_config: ClassVar[tuple[tuple[str, str], ...]]
+    __name__ = NameOfClass()
     __wrapped__: Callable[..., Any] | None = None
     _app: Celery | None = None
     _signature: inspect.Signature | None = None
@@ -538,6 +546,7 @@ def task_from_function(function: Callable[..., Any], name: str, app: Celery | No
         "name": name,
         "abstract": False,
         "run": function if bind else staticmethod(function),
+        "__annotations__": getattr(function, "__annotations__", {}),
         "__doc__": function.__doc__,
         "__module__": function.__module__,
         "__wrapped__": staticmethod(function),
@@ -546,6 +555,7 @@ def task_from_function(function: Callable[..., Any], name: str, app: Celery | No
         **options,
     }
     made: Task = type(function.__name__, (base,), attributes)()
+    vars(made)["__qualname__"] = getattr(function, "__qualname__", function.__name__)
     return made
 
 

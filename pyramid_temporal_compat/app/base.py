@@ -437,7 +437,7 @@ class Celery(Commands):
             return name
         try:
             return zoneinfo.ZoneInfo(name)
-        except (zoneinfo.ZoneInfoNotFoundError, ValueError):
+        except (zoneinfo.ZoneInfoNotFoundError, ValueError, OSError):
             raise ImproperlyConfigured(f"timezone = {name!r} is no time zone; write one like Europe/Paris") from None
 
     def uses_utc_timezone(self) -> bool:

@@ -96,14 +96,14 @@ class TaskActivity:
     @activity.defn(dynamic=True)
     async def run(self, payloads: Sequence[RawValue]) -> Any:
         message = self._message(payloads)
-        if message.expires and message.expires <= datetime.datetime.now(datetime.timezone.utc):
-            log.info("%s[%s] expired at %s", message.task, message.id, message.expires.isoformat())
-            self._tell_revoked(message, expired=True)
-            raise Ended(f"expired at {message.expires.isoformat()}", type=wire.REVOKED, non_retryable=True)
-        self._refuse_if_revoked(message)
-        if message.task not in self._app.tasks:
-            self._unknown(message)
-        await self._turn(message)
+        try:
+            await self._admit(message)
+        except (Ended, asyncio.CancelledError):
+            raise
+        except Exception as error:
+            # Not to be left to Temporal, which would try again for ever.
+            log.exception("%s[%s] could not be taken", message.task, message.id)
+            raise task_failure(to_wire(error)) from None
         retries = _earlier_retries(message)
         redelivered = activity.info().attempt - 1 > retries - message.retries
         before = tuple(from_raw(payload) for payload in payloads[2:])
@@ -124,6 +124,17 @@ class TaskActivity:
                 self.idle.set()
         return self._conclude(job, outcome)
 
+    async def _admit(self, message: Message) -> None:
+        """Return when the task may run; raises what ends it, or gives it back."""
+        if message.expires and message.expires <= datetime.datetime.now(datetime.timezone.utc):
+            log.info("%s[%s] expired at %s", message.task, message.id, message.expires.isoformat())
+            self._tell_revoked(message, expired=True)
+            raise Ended(f"expired at {message.expires.isoformat()}", type=wire.REVOKED, non_retryable=True)
+        self._refuse_if_revoked(message)
+        if message.task not in self._app.tasks:
+            self._unknown(message)
+        await self._turn(message)
+
     def _message(self, payloads: Sequence[RawValue]) -> Message:
         try:
             return read_message(payloads)
@@ -137,7 +148,7 @@ class TaskActivity:
     def _tell_revoked(
         self, message: Message, *, expired: bool = False, terminated: bool = False, signum: Any = None
     ) -> None:
-        if signals.task_revoked.receivers:
+        if signals.task_revoked.receivers and message.task in self._app.tasks:
             request = self._request(message)
             request.already_revoked = True
             task = self._app.tasks[message.task]
