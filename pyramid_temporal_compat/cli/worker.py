@@ -163,7 +163,7 @@ def settings_of(app: Celery, words: list[str]) -> None:
     for word in words:
         key, _, value = word.partition("=")
         name = key.lower().replace(".", "_")
-        for candidate in (f"worker_{name.lstrip('_')}", name):
+        for candidate in (f"worker_{name.lstrip('_')}", name, key.lower()):
             if candidate in SETTINGS:
                 app.conf[candidate] = SETTINGS[candidate].parse(value, word)
                 break

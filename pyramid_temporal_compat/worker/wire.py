@@ -42,6 +42,8 @@ CHILDREN = "ptemporal-children"
 """In a result's metadata: the tasks that the run asked for, as JSON."""
 
 RETRIES = "retries"
+ORDERLY = "orderly"
+"""How many attempts ended with the worker's word; the others lost their worker."""
 STATE = "state"
 META = "meta"
 """The keys of the heartbeat's one detail, a dict."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import sys
 import threading
 import time
@@ -10,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from pyramid_temporal_compat import Celery, signals
+from pyramid_temporal_compat.exceptions import Reject
 from pyramid_temporal_compat.log import get_task_logger
 
 app = Celery("project", include=["tests.cli.project.more"])
@@ -88,6 +90,22 @@ def waits_at_most_once(path: str) -> int:
 @app.task(acks_late=True, reject_on_worker_lost=False)
 def waits_and_fails_if_lost(path: str) -> int:
     return int(waits_for(path))
+
+
+@app.task
+def dies() -> None:
+    told(f"dies {os.getpid()}")
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+@app.task(bind=True, acks_late=True)
+def gives_itself_back(self: Any, times: int) -> int:
+    told("given back")
+    with open(os.environ["PROJECT_TOLD"]) as file:
+        begun = file.read().count("given back")
+    if begun <= times:
+        raise Reject("not yet", requeue=True)
+    return begun
 
 
 @app.task
