@@ -23,6 +23,7 @@ from .message import Message, total_size
 from .payload import Payload, types
 from .payload.serializers import serialize
 from .routing import queue_name
+from .tries import tries_of
 
 if TYPE_CHECKING:
     from .app import Celery
@@ -43,6 +44,8 @@ OPTIONS = {
     "priority": "0 to 9; 9 goes first",
     "queue": "the queue, by its name or as a kombu Queue",
     "retries": "how often the task has been retried",
+    "retry": "whether sending is tried again while the server is away",
+    "retry_policy": "how often and how soon: max_retries, interval_start, interval_step, interval_max",
     "root_id": "the task at the root of the tree",
     "serializer": "how the arguments are written: json, yaml, msgpack, pickle, or one registered",
     "shadow": "the name for logs and the web UI",
@@ -68,8 +71,6 @@ EQUIVALENT = {
     "mandatory": "a message waits for a worker",
     "producer": "there is one connection for each process, to the server that ptemporal.address names",
     "publisher": "there is one connection for each process, to the server that ptemporal.address names",
-    "retry": "sending is tried again for ptemporal.dispatch_timeout seconds",
-    "retry_policy": "sending is tried again for ptemporal.dispatch_timeout seconds",
     "reply_to": "results are read from the server",
 }
 """Options of Celery's that are taken and need nothing done: what they ask for is so in any case."""
@@ -135,6 +136,7 @@ def make_message(
         compression=compression,
         headers=_headers(name, options.get("headers")),
         properties={key: str(options[key]) for key in PROPERTIES if options.get(key) is not None},
+        tries=tries_of(name, options, conf),
     )
     if not _is_surely_small(message, conf["ptemporal_payload_limit"], options):
         _check_size(message, args, kwargs, task, conf["ptemporal_payload_limit"])
