@@ -6,7 +6,7 @@ import datetime
 import json
 import sys
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
 from typing import TYPE_CHECKING, Any
@@ -302,6 +302,19 @@ class AsyncResult(ResultBase):
         self.app.control.revoke(
             self.id, terminate=terminate, signal=signal, reply=wait, **({} if timeout is None else {"timeout": timeout})
         )
+
+    def revoke_by_stamped_headers(
+        self,
+        headers: Mapping[str, Any] | Sequence[str],
+        connection: Any = None,
+        terminate: bool = False,
+        signal: str | None = None,
+        wait: bool = False,
+        timeout: float | None = None,
+    ) -> None:
+        """Keep every task that carries these stamps from starting, this one or another; as `revoke` otherwise."""
+        more = {} if timeout is None else {"timeout": timeout}
+        self.app.control.revoke_by_stamped_headers(headers, terminate=terminate, signal=signal, reply=wait, **more)
 
     def forget(self) -> None:
         """Have the server delete the task's workflow, and with it the result."""

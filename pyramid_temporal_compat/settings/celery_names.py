@@ -42,9 +42,9 @@ GENERAL: tuple[Setting, ...] = (
 
 TASK: tuple[Setting, ...] = (
     acts("task_acks_late", boolean, None, "A lost worker's tasks run again; that is so without a value too. An explicit false: they fail with WorkerLostError."),
-    equivalent("task_acks_on_failure_or_timeout", boolean, True, "Acknowledge a task that failed or ran out of time.", RETRY_INSTEAD),
+    acts("task_acks_on_failure_or_timeout", boolean, True, "What task_acks_on_timeout is where it has no value."),
     equivalent("task_acks_on_failure", boolean, None, "Acknowledge a task that failed.", RETRY_INSTEAD),
-    equivalent("task_acks_on_timeout", boolean, None, "Acknowledge a task that ran out of time.", RETRY_INSTEAD),
+    acts("task_acks_on_timeout", boolean, None, "An explicit false, with acks_late: a task that is stopped at its time_limit runs again, ptemporal.lost_worker_attempts times at most."),
     acts("task_allow_error_cb_on_chord_header", boolean, False, "Link a chord's errback to each task of its header."),
     acts("task_always_eager", boolean, False, "Run tasks where they are called, without a server.", "CELERY_ALWAYS_EAGER", "CELERY_TASK_ALWAYS_EAGER"),
     acts("task_annotations", anything, None, "Change any attribute of tasks, by task name."),
@@ -69,7 +69,7 @@ TASK: tuple[Setting, ...] = (
     equivalent("task_queue_max_priority", integer, None, "The highest priority of queues.", "Every queue takes priorities; Temporal's keys go from 1 to 5, and `priority` is mapped to them."),
     acts("task_queues", words_or_json, None, "The queues that a worker serves when it is given none."),
     acts("task_reject_on_worker_lost", boolean, None, "A task whose process died runs again; that is so without a value too. An explicit false: it fails with WorkerLostError.", "CELERY_REJECT_ON_WORKER_LOST", "CELERY_TASK_REJECT_ON_WORKER_LOST"),
-    equivalent("task_retry_on_worker_lost", boolean, False, "Retry a lost worker's task.", LOST_RUNS_AGAIN),
+    acts("task_retry_on_worker_lost", boolean, False, "A task whose process died is retried, by its max_retries and default_retry_delay; without this it runs again at once."),
     equivalent("task_remote_tracebacks", boolean, False, "Raise errors with the worker's traceback.", "`get()` always raises with the worker's traceback."),
     acts("task_repr_maxlevels", integer, 3, "How deep arguments are shown in logs and in the UI."),
     acts("task_routes", anything, None, "Which task goes to which queue, by name, glob, regex or function."),

@@ -225,12 +225,18 @@ class TaskActivity:
             raise
         except TimeLimitExceeded as error:
             log.error("Task %s[%s]: hard time limit (%s s) exceeded", message.task, message.id, limits.hard)
-            return Failed(to_wire(error))
+            if not self._is_given_back_when_late(message) or self._is_poison(1 + _lost_before(message)):
+                return Failed(to_wire(error))
+            # Not in order: each such attempt counts as one that killed its process.
+            raise Ended(str(error), type=wire.REJECTED, next_retry_delay=AT_ONCE) from None
         except WorkerLostError as error:
             if taken.began is None:
                 raise self._not_begun(message) from None
             log.error("Task %s[%s]: %s", message.task, message.id, error)
-            if message.at_most_once or self._app.tasks[message.task].reject_on_worker_lost is False:
+            task = self._app.tasks[message.task]
+            if task.retry_on_worker_lost and (task.max_retries is None or job.retries < task.max_retries):
+                return Retried(task.default_retry_delay, to_wire(error))
+            if task.retry_on_worker_lost or message.at_most_once or task.reject_on_worker_lost is False:
                 return Failed(to_wire(error))
             if self._is_poison(1 + _lost_before(message)):
                 return Failed(to_wire(self._lost_too_often(message)))
@@ -244,6 +250,14 @@ class TaskActivity:
         finally:
             beating.cancel()
             stopped.cancel()
+
+    def _is_given_back_when_late(self, message: Message) -> bool:
+        """Whether a task that was stopped at its time limit is to run again: Celery's `acks_on_timeout=False`."""
+        task = self._app.tasks[message.task]
+        acknowledged = task.acks_on_timeout
+        if acknowledged is None:
+            acknowledged = task.acks_on_failure_or_timeout
+        return bool(task.acks_late) and acknowledged is False
 
     def _limits_of(self, message: Message) -> Limits:
         asked, task = self.orders.limits(message), self._app.tasks[message.task]

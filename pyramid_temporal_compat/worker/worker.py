@@ -167,7 +167,7 @@ class Worker:
     async def serve(self) -> None:
         """Run on the current event loop until `stop` is called; the pool has been started."""
         await self.pool.ready()
-        self._client = await connected_in_time(self.app, self.hostname, self._stop)
+        self._client = await self.first_client()
         if self._client is None:  # told to stop before the server came
             self.abandoned = True  # the try that was under way
             self._threads.shutdown(wait=False)
@@ -192,6 +192,10 @@ class Worker:
             )
         else:
             self.abandoned = True
+
+    async def first_client(self) -> Client | None:
+        """A client for the server, once that answers; None if the worker is told to stop before."""
+        return await connected_in_time(self.app, self.hostname, self._stop)
 
     async def _last_tasks(self, session: asyncio.Future[Any]) -> None:
         """Return when all has ended; or soon after the tasks have, if the server is away."""

@@ -61,3 +61,15 @@ def test_a_task_that_workers_give_back_as_they_end_has_lost_none(project: Projec
 def test_a_task_that_gives_itself_back_has_lost_none(project: Project) -> None:
     with project.worker("-c", 1, "-P", "threads", "ptemporal.lost_worker_attempts=2"):
         assert project.tasks.gives_itself_back.delay(5).get(timeout=PATIENCE) == 6
+
+
+def test_retry_on_worker_lost_retries_as_often_as_the_task_may(project: Project) -> None:
+    with project.worker("-c", 1):
+        with pytest.raises(WorkerLostError):
+            project.tasks.dies_and_is_retried.delay().get(timeout=PATIENCE)
+        assert len([line for line in project.told if line.startswith("dies ")]) == 2
+
+
+def test_a_task_that_is_not_acknowledged_at_its_time_limit_runs_again(project: Project) -> None:
+    with project.worker("-c", 1):
+        assert project.tasks.is_late_once.delay().get(timeout=PATIENCE) == "in time"

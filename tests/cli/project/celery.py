@@ -98,6 +98,20 @@ def dies() -> None:
     os.kill(os.getpid(), signal.SIGKILL)
 
 
+@app.task(retry_on_worker_lost=True, max_retries=1, default_retry_delay=0)
+def dies_and_is_retried() -> None:
+    dies()
+
+
+@app.task(acks_late=True, acks_on_timeout=False, time_limit=0.2)
+def is_late_once() -> str:
+    told("late")
+    with open(os.environ["PROJECT_TOLD"]) as file:
+        if file.read().count("late") == 1:
+            time.sleep(60)
+    return "in time"
+
+
 @app.task(bind=True, acks_late=True)
 def gives_itself_back(self: Any, times: int) -> int:
     told("given back")
