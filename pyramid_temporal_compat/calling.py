@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import datetime
 import difflib
+import functools
 import json
 import math
 import os
@@ -83,10 +84,18 @@ LONGEST_FAIRNESS_KEY = 64
 LATEST = datetime.timedelta(days=3650)
 """Farther in the future is taken for a mistake in units."""
 
-_brief = reprlib.Repr()
-_brief.maxlevel = 3
-_brief.maxtuple = _brief.maxlist = _brief.maxdict = 12
-_brief.maxstring = _brief.maxother = 80
+LEVELS = 3
+"""How deep arguments are shown, where no setting says so."""
+
+
+@functools.cache
+def _shortener(levels: int) -> reprlib.Repr:
+    brief = reprlib.Repr()
+    brief.maxlevel = levels
+    brief.maxtuple = brief.maxlist = brief.maxdict = 12
+    brief.maxstring = brief.maxother = 80
+    return brief
+
 
 UTC = datetime.timezone.utc
 
@@ -109,6 +118,7 @@ def make_message(
     # Settings are read with [], not as attributes: here, in the view, every microsecond is the user's.
     serializer = options.get("serializer") or conf["task_serializer"]
     compression = options.get("compression") or conf["task_compression"]
+    levels = conf["task_repr_maxlevels"]
     queue = _queue(app, name, args, kwargs, options, task)
     message = Message(
         task=_name(name, "name", name),
@@ -129,8 +139,8 @@ def make_message(
         time_limit=hard,
         soft_time_limit=soft,
         shadow=_optional_name(name, "shadow", options),
-        argsrepr=str(options.get("argsrepr") or (brief(tuple(args)) if args else "()")),
-        kwargsrepr=str(options.get("kwargsrepr") or (brief(dict(kwargs)) if kwargs else "{}")),
+        argsrepr=str(options.get("argsrepr") or (brief(tuple(args), levels) if args else "()")),
+        kwargsrepr=str(options.get("kwargsrepr") or (brief(dict(kwargs), levels) if kwargs else "{}")),
         origin=f"{os.getpid()}@{_HOSTNAME}",
         serializer=serializer,
         compression=compression,
@@ -143,10 +153,10 @@ def make_message(
     return message
 
 
-def brief(value: Any) -> str:
+def brief(value: Any, levels: int = LEVELS) -> str:
     """`value` for people, not longer than a few lines."""
     try:
-        return _brief.repr(value)
+        return _shortener(levels).repr(value)
     except Exception as error:  # a __repr__ of the application's own, or an int too long to print
         return f"<{type(value).__name__} whose repr() raises {type(error).__name__}>"
 

@@ -16,13 +16,11 @@ NO_POLLING = "A chord is one workflow that knows when its members are done; noth
 CLIENT_RETRIES = "The Temporal client repeats a call that failed for a passing reason, by itself."
 SERVER_DELAYS = "The server holds delayed tasks; a worker gets them when they are due."
 SLOTS = "A worker takes a task only when a slot is free; worker_concurrency (-c) says how many there are."
-ENCRYPTED = "Set ptemporal.encryption_keys: payloads are then encrypted and authenticated, and a forged one is refused."
 SCHEDULES = "Schedules live on the server; `ptemporal-compat beat` writes them there and ends, and keeps no file."
 RUN_BY_OTHERS = (
     "Leave it to what runs the process (systemd, supervisor, a container), or give the command's own option."
 )
 RETENTION = "Results are kept for the namespace's retention: `temporal operator namespace update --retention`."
-LOST_RUNS_AGAIN = "A lost worker's task runs again, unless task_acks_late or the task's acks_late is false."
 RETRY_INSTEAD = "A failed run has no message to give back: have it run again with autoretry_for or self.retry()."
 
 PROCESS_LOG = "[%(asctime)s: %(levelname)s/%(processName)s] %(message)s"
@@ -156,11 +154,11 @@ BEAT: tuple[Setting, ...] = (
 )
 
 SECURITY: tuple[Setting, ...] = (
-    equivalent("security_cert_store", text, None, "The certificates that messages may be signed with.", ENCRYPTED),
-    equivalent("security_certificate", text, None, "The certificate that messages are signed with.", ENCRYPTED),
-    equivalent("security_digest", text, "sha256", "The digest of signatures.", ENCRYPTED),
-    equivalent("security_key", text, None, "The key that messages are signed with.", ENCRYPTED),
-    equivalent("security_key_password", text, None, "That key's password.", ENCRYPTED),
+    acts("security_cert_store", text, None, "The certificates that messages may be signed with; read by app.setup_security()."),
+    acts("security_certificate", text, None, "The certificate that messages are signed with; read by app.setup_security()."),
+    acts("security_digest", text, "sha256", "The digest of signatures; read by app.setup_security()."),
+    acts("security_key", text, None, "The key that messages are signed with; read by app.setup_security()."),
+    acts("security_key_password", text, None, "That key's password; read by app.setup_security()."),
 )
 
 DAEMON: tuple[Setting, ...] = tuple(

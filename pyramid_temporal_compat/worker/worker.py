@@ -342,6 +342,7 @@ class Worker:
                 nexus_supplier=FixedSizeSlotSupplier(1),
             ),
             identity=self.hostname,
+            max_cached_workflows=self.app.conf.ptemporal_workflow_cache,
             sticky_queue_schedule_to_start_timeout=STICKY,
             graceful_shutdown_timeout=(
                 NO_LIMIT if self.graceful_timeout is None else timedelta(seconds=self.graceful_timeout)

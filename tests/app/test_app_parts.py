@@ -6,10 +6,13 @@ from collections.abc import Mapping
 from typing import Any
 
 import pytest
+from pyramid.config import Configurator
 
 from pyramid_temporal_compat import Celery, Task
+from pyramid_temporal_compat.app import APP_KEY, current_app
 from pyramid_temporal_compat.app.loading import Loader
 from pyramid_temporal_compat.backend import Backend
+from pyramid_temporal_compat.calling import make_message
 from pyramid_temporal_compat.celery_names import Unsupported, unsupported
 from pyramid_temporal_compat.celery_names.refused import MEMBERS
 from pyramid_temporal_compat.context import Context
@@ -18,6 +21,7 @@ from pyramid_temporal_compat.exceptions import ImproperlyConfigured
 from pyramid_temporal_compat.log import Logging
 from pyramid_temporal_compat.routing import Amqp
 from pyramid_temporal_compat.worker.discovery import load_tasks
+from pyramid_temporal_compat.worker.worker import Worker
 
 
 class OwnControl(Control):
@@ -142,3 +146,33 @@ def test_prepare_config_sees_the_configuration_object_before_it_is_taken() -> No
 
     app = OwnApp("shop", set_as_current=False, config_source={"task_default_queue": "ITEMS"})
     assert app.conf.task_default_queue == "items"
+
+
+def test_ptemporal_app_names_the_app_of_several(monkeypatch: pytest.MonkeyPatch) -> None:
+    mine = Celery("mine", set_as_current=False)
+    Celery("made last")
+    monkeypatch.setattr("tests.app.test_app_parts.mine", mine, raising=False)
+    settings = {"pyramid.includes": "pyramid_tm pyramid_temporal_compat", "ptemporal.app": f"{__name__}:mine"}
+    with Configurator(settings=settings) as config:
+        assert config.registry[APP_KEY] is mine
+    assert current_app() is mine
+    with pytest.raises(ImproperlyConfigured, match=r"ptemporal\.app = .* is no Celery\(\) of this package"):
+        Configurator(settings={**settings, "ptemporal.app": f"{__name__}:OwnLoader"})
+
+
+@pytest.mark.parametrize(("levels", "shown"), [(3, "([[[...]]],)"), (1, "([...],)"), (6, "([[[[1]]]],)")])
+def test_arguments_are_shown_as_deep_as_task_repr_maxlevels(levels: int, shown: str) -> None:
+    app = Celery("shop", set_as_current=False, changes={"task_repr_maxlevels": levels})
+    task = app.task(lambda value: None, name="buy")
+    assert make_message(app, "buy", ([[[[1]]]],), {}, {}, task).argsrepr == shown
+
+
+def test_a_worker_keeps_as_many_workflows_as_it_may(temporal_address: str) -> None:
+    changes = {"ptemporal.address": temporal_address, "ptemporal.workflow_cache": 7}
+    with Celery("shop", set_as_current=False, changes=changes) as app:
+        worker = Worker(app, queues=["cache"], pool="solo")
+
+        async def made(client: Any) -> Any:
+            return worker._temporal_worker(client, "cache").config()
+
+        assert app.temporal.call(made)["max_cached_workflows"] == 7
