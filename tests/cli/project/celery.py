@@ -46,6 +46,8 @@ def whereabouts() -> dict[str, Any]:
     return {
         "pid": os.getpid(),
         "parent": os.getppid(),
+        "uid": os.getuid(),
+        "gid": os.getgid(),
         "threads": threading.active_count(),
         "runtime": "temporalio.bridge.runtime" in sys.modules,
     }
