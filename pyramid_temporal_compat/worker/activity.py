@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import contextvars
+import dataclasses
 import datetime
 import json
 import logging
@@ -115,7 +116,8 @@ class TaskActivity:
         self.count += 1
         self.on_taken()
         try:
-            outcome = await self._watched(taken)
+            given_up = self._is_poison(_lost_before(message))
+            outcome = await (self._failed(job, self._lost_too_often(message)) if given_up else self._watched(taken))
         finally:
             del self.running[message.id]
             if not self.running:
@@ -131,7 +133,6 @@ class TaskActivity:
         self._refuse_if_revoked(message)
         if message.task not in self._app.tasks:
             self._unknown(message)
-        self._refuse_if_lost_too_often(message)
         await self._turn(message)
 
     def _message(self, payloads: Sequence[RawValue]) -> Message:
@@ -165,10 +166,6 @@ class TaskActivity:
     def _is_poison(self, lost: int) -> bool:
         most = self._app.conf.ptemporal_lost_worker_attempts
         return bool(most and lost >= most)
-
-    def _refuse_if_lost_too_often(self, message: Message) -> None:
-        if self._is_poison(_lost_before(message)):
-            raise task_failure(to_wire(self._lost_too_often(message)))
 
     def _lost_too_often(self, message: Message) -> WorkerLostError:
         most = self._app.conf.ptemporal_lost_worker_attempts
@@ -226,7 +223,7 @@ class TaskActivity:
         except TimeLimitExceeded as error:
             log.error("Task %s[%s]: hard time limit (%s s) exceeded", message.task, message.id, limits.hard)
             if not self._is_given_back_when_late(message) or self._is_poison(1 + _lost_before(message)):
-                return Failed(to_wire(error))
+                return await self._failed(job, error)
             # Not in order: each such attempt counts as one that killed its process.
             raise Ended(str(error), type=wire.REJECTED, next_retry_delay=AT_ONCE) from None
         except WorkerLostError as error:
@@ -237,9 +234,9 @@ class TaskActivity:
             if task.retry_on_worker_lost and (task.max_retries is None or job.retries < task.max_retries):
                 return Retried(task.default_retry_delay, to_wire(error))
             if task.retry_on_worker_lost or message.at_most_once or task.reject_on_worker_lost is False:
-                return Failed(to_wire(error))
+                return await self._failed(job, error)
             if self._is_poison(1 + _lost_before(message)):
-                return Failed(to_wire(self._lost_too_often(message)))
+                return await self._failed(job, self._lost_too_often(message))
             raise Ended(str(error), type=wire.WORKER_LOST) from None
         except Exception as error:
             if taken.began is None and self.stop_now.is_set():
@@ -250,6 +247,17 @@ class TaskActivity:
         finally:
             beating.cancel()
             stopped.cancel()
+
+    async def _failed(self, job: Job, error: Exception) -> Failed:
+        """The end of a run that could not tell it itself. The pool is asked for the hooks that follow a failure."""
+        beating = asyncio.ensure_future(Heartbeat(job).forever())
+        try:
+            await self._pool.run(dataclasses.replace(job, failed=error), NO_LIMITS, lambda note: None)
+        except Exception as raised:
+            log.error("Task %s[%s]: what follows its failure was not run: %s", job.message.task, job.message.id, raised)
+        finally:
+            beating.cancel()
+        return Failed(to_wire(error))
 
     def _is_given_back_when_late(self, message: Message) -> bool:
         """Whether a task that was stopped at its time limit is to run again: Celery's `acks_on_timeout=False`."""

@@ -20,6 +20,8 @@ class Job:
     hostname: str
     redelivered: bool = False
     """Whether it was begun before, and given back: by `Reject`, or by a worker that was lost."""
+    failed: Exception | None = None
+    """Set: the run was ended from outside by this, and all that is left to do is what follows a failure."""
 
 
 @dataclass(frozen=True)

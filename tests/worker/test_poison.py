@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from pyramid_temporal_compat.exceptions import WorkerLostError
+from pyramid_temporal_compat.exceptions import TimeLimitExceeded, WorkerLostError
 from tests.cli.project_parts import PATIENCE, Project
 from tests.parts import wait_until
 
@@ -73,3 +73,22 @@ def test_retry_on_worker_lost_retries_as_often_as_the_task_may(project: Project)
 def test_a_task_that_is_not_acknowledged_at_its_time_limit_runs_again(project: Project) -> None:
     with project.worker("-c", 1):
         assert project.tasks.is_late_once.delay().get(timeout=PATIENCE) == "in time"
+
+
+@pytest.mark.parametrize("pool", ["prefork", "threads"])
+def test_on_failure_is_called_for_a_task_that_was_stopped_at_its_time_limit(project: Project, pool: str) -> None:
+    with project.worker("-c", 1, "-P", pool):
+        result = project.tasks.ends_from_outside.delay("late")
+        with pytest.raises(TimeLimitExceeded):
+            result.get(timeout=PATIENCE)
+    assert [line for line in project.told if "on_failure" in line or "after_return" in line] == [
+        f"on_failure TimeLimitExceeded {result.id} ('late',) True"
+    ]
+
+
+def test_on_failure_is_called_for_a_task_that_lost_its_process(project: Project) -> None:
+    with project.worker("-c", 1):
+        result = project.tasks.ends_from_outside.delay("killed")
+        with pytest.raises(WorkerLostError):
+            result.get(timeout=PATIENCE)
+    assert f"on_failure WorkerLostError {result.id} ('killed',) True" in project.told

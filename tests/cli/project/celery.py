@@ -114,6 +114,23 @@ def is_late_once() -> str:
     return "in time"
 
 
+class TellsOfFailure(app.Task):  # type: ignore[misc, name-defined]
+    abstract = True
+
+    def on_failure(self, exc: Any, task_id: str, args: Any, kwargs: Any, einfo: Any) -> None:
+        told(f"on_failure {type(exc).__name__} {task_id} {args} {self.request.id == task_id}")
+
+    def after_return(self, *args: Any) -> None:
+        told("after_return")
+
+
+@app.task(base=TellsOfFailure, time_limit=0.2, acks_late=False)
+def ends_from_outside(how: str) -> None:
+    if how == "late":
+        time.sleep(60)
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
 @app.task(bind=True, acks_late=True)
 def gives_itself_back(self: Any, times: int) -> int:
     told("given back")
