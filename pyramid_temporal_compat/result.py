@@ -21,6 +21,7 @@ from .payload.types import loads
 
 if TYPE_CHECKING:
     from .app import Celery
+    from .dispatch.history import Record
     from .dispatch.status import Status
     from .execution import Ending
 
@@ -180,11 +181,12 @@ class AsyncResult(ResultBase):
 
     @property
     def args(self) -> Any:
-        return self._status().argsrepr
+        """The arguments that it was sent with."""
+        return self._sent("args")
 
     @property
     def kwargs(self) -> Any:
-        return self._status().kwargsrepr
+        return self._sent("kwargs")
 
     @property
     def queue(self) -> str | None:
@@ -192,12 +194,20 @@ class AsyncResult(ResultBase):
 
     @property
     def retries(self) -> int:
-        return self._status().retries
+        """How often it was tried again; once it has ended, by its history, which counts lost workers too."""
+        status = self._status()
+        if status.ready and (record := self._record()) is not None:
+            return max(0, record.attempts - 1)
+        return status.retries
 
     @property
     def worker(self) -> str | None:
         """The worker that has it, or had it last."""
-        return self._status().worker
+        status = self._status()
+        if status.worker is None and status.ready:
+            record = self._record()
+            return record.worker if record else None
+        return status.worker
 
     @property
     def date_done(self) -> datetime.datetime | None:
@@ -362,6 +372,16 @@ class AsyncResult(ResultBase):
             self._end(status)
         return status
 
+    def _record(self) -> Record | None:
+        from .dispatch.history import record_of  # the client library: 0.4 s
+
+        record: Record | None = self.app.temporal.call(lambda client: record_of(client, self.id), self._patience)
+        return record
+
+    def _sent(self, part: str) -> Any:
+        record = self._record()
+        return deserialize(record.message.body, self.app.conf["accept_content"])[part] if record else None
+
     def _described(self) -> Status:
         """The status with name, queue and times, which whoever only waited for the end has not asked for."""
         if self._ended is not None and self._ended.ended is not None:
@@ -473,6 +493,18 @@ class EagerResult(AsyncResult):
     @property
     def name(self) -> str | None:
         return self._name
+
+    def _record(self) -> Record | None:
+        """It has no history: it ran here."""
+        return None
+
+    @property
+    def worker(self) -> str | None:
+        return None
+
+    @property
+    def retries(self) -> int:
+        return 0
 
     def ready(self) -> bool:
         return self._state != states.PENDING

@@ -63,8 +63,6 @@ class Status:
     kept: bool = True
     """Whether there is a result: not for a task that ended well and was called with `ignore_result`."""
     children: Any = None
-    argsrepr: str | None = None
-    kwargsrepr: str | None = None
 
     @property
     def ready(self) -> bool:

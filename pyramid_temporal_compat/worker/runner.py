@@ -184,6 +184,8 @@ def task_request(job: Job, task: Task, args: tuple[Any, ...], kwargs: dict[str, 
         retries=job.retries,
         root_id=message.root_id,
         shadow=message.shadow,
+        stamped_headers=message.headers.get("stamped_headers"),
+        stamps=message.headers.get("stamps"),
         task=message.task,
         timelimit=(message.time_limit, message.soft_time_limit),
     )
