@@ -194,11 +194,8 @@ class AsyncResult(ResultBase):
 
     @property
     def retries(self) -> int:
-        """How often it was tried again; once it has ended, by its history, which counts lost workers too."""
-        status = self._status()
-        if status.ready and (record := self._record()) is not None:
-            return max(0, record.attempts - 1)
-        return status.retries
+        """How often it was retried."""
+        return self._status().retries
 
     @property
     def worker(self) -> str | None:

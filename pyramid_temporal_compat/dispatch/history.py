@@ -21,13 +21,11 @@ class Record:
     message: Message
     """As it was sent; a retry may have changed it since."""
     worker: str | None = None
-    attempts: int = 0
-    """How often the last of its activities was begun."""
 
 
 async def record_of(client: Client, task_id: str) -> Record | None:
     """None for a task that the server does not know, and for a workflow that is no task's."""
-    message, worker, attempts = None, None, 0
+    message, worker = None, None
     try:
         async for event in client.get_workflow_handle(task_id).fetch_history_events():
             if event.HasField("workflow_execution_started_event_attributes"):
@@ -38,10 +36,9 @@ async def record_of(client: Client, task_id: str) -> Record | None:
                     if len(clear) == 2:
                         message = Message.decode(clear[0].data, from_raw(RawValue(clear[1])))
             elif event.HasField("activity_task_started_event_attributes"):
-                started = event.activity_task_started_event_attributes
-                worker, attempts = started.identity, started.attempt
+                worker = event.activity_task_started_event_attributes.identity
     except RPCError as error:
         if error.status is RPCStatusCode.NOT_FOUND:
             return None
         raise
-    return None if message is None else Record(message, worker, attempts)
+    return None if message is None else Record(message, worker)

@@ -193,14 +193,17 @@ async def _outcome(handle: WorkflowHandle[Any, Any]) -> Status:
         payload = from_raw(await handle.result())
     except WorkflowFailureError as failure:
         state, error = how_it_failed(failure.cause)
-        return Status(state, error=error, over=True, children=error.get("children"))
+        retries = int(error.get(wire.RETRIES) or 0)
+        return Status(state, error=error, over=True, children=error.get("children"), retries=retries)
     state = payload.metadata.get(wire.ENDED_AS, b"").decode() or states.SUCCESS
     children = payload.metadata.get(wire.CHILDREN)
+    retries = int(payload.metadata.get(wire.RETRIED, 0))
     return Status(
         state,
         result=payload,
         over=True,
         kept=wire.NOT_KEPT not in payload.metadata,
+        retries=retries,
         children=json.loads(children) if children else None,
     )
 

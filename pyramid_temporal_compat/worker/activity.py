@@ -317,14 +317,19 @@ class TaskActivity:
     def _conclude(self, job: Job, outcome: Outcome) -> Any:
         """Tell Temporal how the run ended; the pool has logged it."""
         if isinstance(outcome, Succeeded):
-            return to_raw(wire.with_children(outcome.result, outcome.children))
+            return to_raw(wire.with_retries(wire.with_children(outcome.result, outcome.children), job.retries))
         if isinstance(outcome, Retried):
             self._retry(job, outcome)
         if isinstance(outcome, GivenBack):
             if outcome.requeue:
                 raise in_order(job.message, outcome.reason, type=wire.REJECTED, next_retry_delay=AT_ONCE)
-            return to_raw(wire.ended_as(outcome.state.state, outcome.state.meta))
-        raise task_failure({**outcome.error, "children": list(outcome.children)} if outcome.children else outcome.error)
+            return to_raw(wire.with_retries(wire.ended_as(outcome.state.state, outcome.state.meta), job.retries))
+        error = dict(outcome.error)
+        if outcome.children:
+            error["children"] = list(outcome.children)
+        if job.retries:
+            error[wire.RETRIES] = job.retries
+        raise task_failure(error)
 
     def _retry(self, job: Job, outcome: Retried) -> NoReturn:
         message, retries = outcome.message, job.retries + 1

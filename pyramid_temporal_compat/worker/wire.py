@@ -41,6 +41,9 @@ NOT_KEPT = "ptemporal-not-kept"
 CHILDREN = "ptemporal-children"
 """In a result's metadata: the tasks that the run asked for, as JSON."""
 
+RETRIED = "ptemporal-retries"
+"""In a result's metadata: how often the task was retried, if it was. A failure's error has it as `RETRIES`."""
+
 RETRIES = "retries"
 ORDERLY = "orderly"
 """How many attempts ended with the worker's word; the others lost their worker."""
@@ -71,6 +74,12 @@ def with_children(result: Payload, children: Sequence[Any]) -> Payload:
     if not children:
         return result
     return Payload({**result.metadata, CHILDREN: json.dumps(children).encode()}, result.data)
+
+
+def with_retries(result: Payload, retries: int) -> Payload:
+    if not retries:
+        return result
+    return Payload({**result.metadata, RETRIED: str(retries).encode()}, result.data)
 
 
 def ended_as(state: str, meta: Any = None) -> Payload:

@@ -212,6 +212,11 @@ def tells_its_stamps(self: Any, *args: Any, **kwargs: Any) -> Any:
     return self.request.stamped_headers, self.request.stamps
 
 
+@shared_task(bind=True, max_retries=1, default_retry_delay=0)
+def fails_after_a_retry(self: Any) -> None:
+    raise self.retry(exc=ValueError("twice"))
+
+
 def test_a_result_knows_how_the_task_was_called_and_where_it_ran(shop: Shop) -> None:
     headers = {"stamped_headers": ["batch"], "stamps": {"batch": ["b1"]}}
     result = tells_its_stamps.apply_async((1, {"two"}), {"key": 3}, headers=headers)
@@ -220,6 +225,9 @@ def test_a_result_knows_how_the_task_was_called_and_where_it_ran(shop: Shop) -> 
     assert (again.args, again.kwargs, again.retries) == ([1, {"two"}], {"key": 3}, 1)
     assert again.worker
     assert again.worker.startswith("celery@")
+    failed = fails_after_a_retry.delay()
+    assert isinstance(failed.get(timeout=PATIENCE, propagate=False), ValueError)
+    assert (failed.retries, failed.traceback is not None) == (1, True)
     unknown = shop.app.AsyncResult("never-sent")
     assert (unknown.args, unknown.kwargs, unknown.worker, unknown.retries) == (None, None, None, 0)
     eager = tells_its_stamps.apply((1,))
