@@ -19,11 +19,16 @@ class ResultSet(ResultBase):
     """Several results, asked as one."""
 
     app: Any = None
+    results: Any = None
 
     def __init__(self, results: Iterable[Any], app: Celery | None = None, **kwargs: Any) -> None:
         self.results = list(results)
         self.app = app_or_default(app or self.app or (self.results[0].app if self.results else None))
         self._callbacks = Callbacks()
+
+    @property
+    def backend(self) -> Any:
+        return self.app.backend
 
     # --- members ---------------------------------------------------------------------------------
 
@@ -228,7 +233,8 @@ class GroupResult(ResultSet):
 
     @property
     def children(self) -> list[Any]:
-        return self.results
+        children: list[Any] = self.results
+        return children
 
     def as_tuple(self) -> tuple[Any, Any]:
         return (self.id, self.parent and self.parent.as_tuple()), [result.as_tuple() for result in self.results]

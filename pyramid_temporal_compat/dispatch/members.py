@@ -62,7 +62,8 @@ class History:
             cause = await self._client.data_converter.decode_failure(failed.failure)
             if not isinstance(cause, ApplicationError) or cause.type not in NOT_ENDS:
                 state, error = how_it_failed(cause)
-                status = Status(state, error=error, over=True, children=error.get("children"))
+                retries = int(error.get(wire.RETRIES) or 0)
+                status = Status(state, error=error, over=True, children=error.get("children"), retries=retries)
                 self._end(failed.scheduled_event_id, event, status)
         elif event.event_type == EventType.EVENT_TYPE_WORKFLOW_PROPERTIES_MODIFIED:
             fields = event.workflow_properties_modified_event_attributes.upserted_memo.fields
