@@ -12,10 +12,10 @@ from . import states
 from .calling import new_id
 from .canvas.chord import chord
 from .canvas.errbacks import call_errbacks
-from .canvas.group import is_empty
+from .canvas.group import group, is_empty
 from .canvas.planning import listed
 from .context import Context, current_frame
-from .dispatch.transaction import enlist, has_begun
+from .dispatch.transaction import ENLIST_REQUIRED, current_transaction, enlist, has_begun
 from .exceptions import Retry
 from .execution import Ending, Execution
 from .message import Message
@@ -175,8 +175,12 @@ class EagerDispatch:
         call = signature.clone()
         if is_empty(call):
             return call.apply(args, kwargs)
+        if self._app.conf["ptemporal.enlist"] != ENLIST_REQUIRED and current_transaction(manager) is None:
+            return self._apply(call, args, kwargs, options)
         if isinstance(call, chord):  # whose body may be given only now
             call.body, kwargs = call.body_and_kwargs(kwargs)
+        if isinstance(call, group):  # in the order in which it runs, which freezing alone does not keep
+            call.tasks = call.members()
         result = self._pending(call.freeze(options.pop("task_id", None)))
         ids = tuple(ids_in(result))
         later = Later(str(result.id), call.task, repr(call), lambda: self._apply(call, args, kwargs, options), ids)

@@ -302,7 +302,7 @@ class Celery(Commands):
     def call(self, task: BaseTask, args: Any, kwargs: Any, options: dict[str, Any]) -> AsyncResult:
         """What `task.apply_async` does, once the arguments are checked."""
         manager = options.pop("transaction_manager", None)
-        if self.conf["task_always_eager"]:
+        if self.conf["task_always_eager"] and catch_for(options.get("task_id")) is None:
             links: dict[str, Any] = {key: options.pop(key) for key in ("link", "link_error") if key in options}
             message = self._message(task.name, args, kwargs, options, task)
             return self._trailed(self.eager.call(message, links, manager), options)
