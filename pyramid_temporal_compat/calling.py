@@ -131,6 +131,7 @@ def make_message(
         root_id=_optional_name(name, "root_id", options) or ((frame[1].root_id or frame[1].id) if frame else task_id),
         parent_id=_optional_name(name, "parent_id", options) or (frame[1].id if frame else None),
         group=_optional_name(name, "group_id", options),
+        countdown=_seconds(name, "countdown", options.get("countdown")) or None,
         group_index=options.get("group_index"),
         replaced_task_nesting=options.get("replaced_task_nesting") or 0,
         heartbeat_timeout=conf["ptemporal_heartbeat_timeout"],

@@ -100,7 +100,7 @@ def _follow(app: Celery, request: Context, ending: Ending) -> None:
 
 
 def _execute(app: Celery, task: Task, request: Context, args: Any, kwargs: Any) -> Ending:
-    args, kwargs = rebuild_arguments(task.run, args, kwargs)
+    args, kwargs = rebuild_arguments(task.called_as, args, kwargs)
     return Execution(
         task,
         request,

@@ -296,6 +296,13 @@ class NoTransaction(TaskError, RuntimeError):
     """`ptemporal.enlist = required`, and no transaction has begun."""
 
 
+class NoPyramidRequest(RuntimeError, AttributeError):
+    """A task asked for its Pyramid request where there is none.
+
+    An AttributeError too, so that `mock.create_autospec(task)`, which reads every attribute, passes over it.
+    """
+
+
 class UnpickleableExceptionWrapper(Exception):
     """What a task's error also is where its class could not be called with its arguments, to build it again here."""
 

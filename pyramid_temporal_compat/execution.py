@@ -23,9 +23,10 @@ from typing import Any
 from . import signals, states
 from .context import Context, running
 from .einfo import ExceptionInfo
-from .exceptions import Ignore, Reject, Retry, TaskStopped, Terminated
+from .exceptions import Ignore, Reject, Replaced, Retry, TaskStopped, Terminated
 from .pyramid.request import Attempt
 from .task import Task
+from .trace import traced
 
 log = logging.getLogger(__name__)
 
@@ -68,6 +69,9 @@ class Execution:
     call: Call = lambda function: function()
 
     def run(self) -> Ending:
+        return traced(self, self._run)
+
+    def _run(self) -> Ending:
         with running(self.task, self.request):
             ending = self._transact()
             self._afterwards(ending)
@@ -86,6 +90,12 @@ class Execution:
             raise  # by the pool: what comes of the task is not this run's to say, so no hook is called
         except (Exception, SystemExit) as error:
             return Ending(states.FAILURE, in_the_application(error))
+        except BaseException as error:
+            # A KeyboardInterrupt, a cancelled coroutine, a testing tool's own. In a worker nothing but the function
+            # raises them: the process is not ending, and the same would happen in the next one, again and again.
+            if self.request.is_eager:
+                raise
+            return Ending(states.FAILURE, in_the_application(error))
 
     def _attempts(self) -> Ending:
         for number in range(1, self.attempts + 1):
@@ -95,7 +105,11 @@ class Execution:
                     if number == 1:
                         self._send(signals.task_prerun, task=self.task)
                     self.task.before_start(str(self.request.id), self.args, self.kwargs)
-                    value = self._value()
+                    try:
+                        value = self._value()
+                    except Replaced as replaced:  # to the task it is a return
+                        run.commit()
+                        return Ending(states.IGNORED, replaced)
                     written = self.write(value)
                     if self.request.retry_asked is not None:
                         raise self.request.retry_asked
@@ -120,12 +134,10 @@ class Execution:
         except (Retry, Ignore, Reject, Terminated):
             raise
         except Exception as error:
-            if not isinstance(error, tuple(task.autoretry_for)) or isinstance(error, tuple(task.dont_autoretry_for)):
+            asked = task.autoretry(error)
+            if asked is None:
                 raise
-            options = dict(task.retry_kwargs)
-            if task.retry_backoff:
-                options["countdown"] = task.backoff(self.request.retries)
-            raise task.retry(exc=error, **options) from error
+            raise asked from error
 
     def _afterwards(self, ending: Ending) -> None:
         if not self._someone_listens():

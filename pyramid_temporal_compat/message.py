@@ -52,6 +52,13 @@ class Message:
     """The result of the chord whose header it is in."""
     replaced_task_nesting: int = 0
     """How many tasks stood in this place before, each replaced by the next."""
+    countdown: float | None = None
+    """Seconds that it waits once its turn has come: of use to a member of a tree that something comes before."""
+    joins: Any = None
+    """How what came before is put in front of the arguments: a place in the payloads that follow the body, a list of
+    such, or an error."""
+    follows: Any = None
+    """The tasks that are run with its result, each as `AsyncResult.as_tuple` writes it."""
     time_limit: float | None = None
     soft_time_limit: float | None = None
     heartbeat_timeout: float = 30.0

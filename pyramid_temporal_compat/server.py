@@ -371,8 +371,13 @@ class EmbeddedServer:
         return any(words in line for line in self._said)
 
     def _join_reader(self) -> None:
-        if self._reader is not None:
-            self._reader.join(5)
+        if self._reader is None:
+            return
+        if self._guard is not None and (self._guard.returncode or 0) < 0 and self._reader.is_alive():
+            # The guard was killed: its server lives, and would hold port, state file and the reader's pipe for ever.
+            with contextlib.suppress(ProcessLookupError, PermissionError):
+                os.killpg(self._guard.pid, signal.SIGKILL)
+        self._reader.join(5)
 
     def _reap(self) -> None:
         if self._guard is None:

@@ -15,7 +15,17 @@ from .canvas import chunks, signature, xmap, xstarmap
 from .canvas.planning import catch_for
 from .canvas.running import join_chord, replacement, substitute
 from .context import Context, current_frame, pop, push, request_of, running
-from .exceptions import InvalidArguments, InvalidCall, MaxRetriesExceededError, OperationalError, Replaced, Retry
+from .exceptions import (
+    Ignore,
+    InvalidArguments,
+    InvalidCall,
+    MaxRetriesExceededError,
+    NoPyramidRequest,
+    OperationalError,
+    Reject,
+    Replaced,
+    Retry,
+)
 from .payload.types import dumps, loads
 
 if TYPE_CHECKING:
@@ -31,6 +41,13 @@ class FromConfig:
 
     def __get__(self, task: Task | None, owner: type[Task]) -> Any:
         return None if task is None else task.app.conf[self.setting]
+
+
+class NameOfClass:
+    """A task's `__name__`: its function's or its class's. What wraps functions or logs them asks for it."""
+
+    def __get__(self, task: Any, cls: type) -> str:
+        return cls.__name__
 
 
 class Task:
@@ -76,9 +93,11 @@ class Task:
     retry_jitter = True
 
     from_config: ClassVar[tuple[tuple[str, str], ...]]
+    __name__ = NameOfClass()
     __wrapped__: Callable[..., Any] | None = None
     _app: Celery | None = None
     _signature: inspect.Signature | None = None
+    _idle_request: Context | None = None
 
     # --- for subclasses ----------------------------------------------------------------------------
 
@@ -118,7 +137,15 @@ class Task:
             frame[1].entered = True  # a worker's run, by way of a subclass's own __call__: it has its request
             return self.run(*args, **kwargs)
         with running(self, Context(args=args, kwargs=kwargs)):
-            return self.run(*args, **kwargs)
+            try:
+                return self.run(*args, **kwargs)
+            except (Retry, Ignore, Reject):
+                raise
+            except Exception as error:
+                asked = self.autoretry(error)
+                if asked is None:
+                    raise
+                raise asked from error
 
     def apply(
         self,
@@ -246,10 +273,19 @@ class Task:
     @property
     def __signature__(self) -> inspect.Signature:
         """What a caller passes: the function's parameters, without `self`."""
+        header = self.__dict__.get("__header__")
+        if header is not None:  # a class that gives its tasks arguments which callers don't
+            return inspect.signature(header)
         if self._signature is None:
             type(self)._signature = inspect.signature(self.run).replace(return_annotation=inspect.Signature.empty)
         assert self._signature is not None
         return self._signature
+
+    @property
+    def called_as(self) -> Callable[..., Any]:
+        """What takes the arguments that a caller passes: the function, or what a class has put in its place."""
+        header: Callable[..., Any] = self.__dict__.get("__header__") or self.run
+        return header
 
     def _plain_arguments(self, args: Any, kwargs: Any) -> tuple[tuple[Any, ...], dict[str, Any]]:
         if isinstance(args, (Mapping, set, frozenset)):
@@ -273,13 +309,20 @@ class Task:
     def app(self) -> Celery:
         return self._app or _current_app()
 
+    @app.setter
+    def app(self, app: Celery) -> None:
+        self._app = app
+
     @property
     def backend(self) -> Any:
         return self.app.backend
 
     @property
     def request(self) -> Context:
-        return request_of(self) or Context()
+        found = request_of(self)
+        if found is None:  # one that stays, as Celery's does: what is put there outside a run is found there again
+            found = self._idle_request = self._idle_request or Context()
+        return found
 
     @property
     def pyramid_request(self) -> Any:
@@ -289,7 +332,7 @@ class Task:
         if request is None:  # a plain call: the caller's own request
             request = _current_pyramid_request()
         if request is None:
-            raise RuntimeError(
+            raise NoPyramidRequest(
                 f"task {self.name!r} asked for a Pyramid request outside a worker and outside a Pyramid request; "
                 "call it inside pyramid.scripting.prepare()"
             )
@@ -342,6 +385,15 @@ class Task:
             _raise_cause(asked)
         request.retry_asked = asked
         return asked
+
+    def autoretry(self, error: Exception) -> Retry | None:
+        """The retry that `autoretry_for` asks for after this error; None if it asks for none."""
+        if not isinstance(error, tuple(self.autoretry_for)) or isinstance(error, tuple(self.dont_autoretry_for)):
+            return None
+        options = dict(self.retry_kwargs)
+        if self.retry_backoff:
+            options["countdown"] = self.backoff(self.request.retries)
+        return self.retry(exc=error, **options)
 
     def _arguments_of_retry(self, request: Context, args: Any, kwargs: Any) -> tuple[Any, Any]:
         """What `retry` is given; the rest stays as it was, each argument in one place."""
@@ -488,18 +540,22 @@ def task_from_function(function: Callable[..., Any], name: str, app: Celery | No
     bind = options.pop("bind", False)
     base = options.pop("base", None) or (app.Task if app else Task)
     options.pop("name", None)
+    signature = _signature(function, bind)
     attributes = {
         "_app": app,
         "name": name,
         "abstract": False,
         "run": function if bind else staticmethod(function),
+        "__annotations__": getattr(function, "__annotations__", {}),
         "__doc__": function.__doc__,
         "__module__": function.__module__,
         "__wrapped__": staticmethod(function),
-        "_signature": _signature(function, bind),
+        "_signature": signature,
+        "__header__": staticmethod(_header(function, signature)),
         **options,
     }
     made: Task = type(function.__name__, (base,), attributes)()
+    vars(made)["__qualname__"] = getattr(function, "__qualname__", function.__name__)
     return made
 
 
@@ -517,6 +573,17 @@ def _signature(function: Callable[..., Any], bound: bool) -> inspect.Signature:
     if parameters[0].kind is inspect.Parameter.VAR_POSITIONAL:
         return signature
     return signature.replace(parameters=parameters[1:])
+
+
+def _header(function: Callable[..., Any], signature: inspect.Signature) -> Callable[..., None]:
+    """Celery's check of a call's arguments: raises TypeError for what the function can't be called with."""
+
+    @functools.wraps(function)
+    def header(*args: Any, **kwargs: Any) -> None:
+        signature.bind(*args, **kwargs)
+
+    header.__signature__ = signature  # type: ignore[attr-defined]
+    return header
 
 
 def _raise_cause(error: BaseException) -> NoReturn:

@@ -6,7 +6,7 @@ import base64
 import datetime
 import json
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from .exceptions import InvalidTaskError
@@ -64,6 +64,20 @@ def id_of(node: Node) -> str:
     return node.message.id if isinstance(node, Task) else node.id
 
 
+def is_tree(data: bytes) -> bool:
+    """Whether this is the first payload of a tree."""
+    return data.startswith(b'{"' + MARK.encode())
+
+
+def written_result(node: Node) -> Any:
+    """The result of a node as `as_tuple` writes it."""
+    if isinstance(node, Chain):
+        return written_result(node.steps[0])
+    if isinstance(node, Group):
+        return (node.id, None), [written_result(member) for member in node.members]
+    return (id_of(node), None), None
+
+
 def leaves(node: Node) -> Iterator[Task]:
     """The single tasks, in the order in which they were written, without what is linked to them."""
     if isinstance(node, Task):
@@ -81,6 +95,13 @@ class Tree:
     """A canvas as it leaves, with what a message has for whoever sends and logs."""
 
     root: Node
+    at_once: int = 500
+    """How many of its tasks may be under way at a time."""
+    before: Any = None
+    """What came before, as `Message.joins` writes it; its payloads follow those of the tree."""
+    payloads: tuple[Payload, ...] = ()
+    keeps: bool = False
+    """Whether a group's workflow gives all the results as its own: another workflow wants them."""
 
     @property
     def id(self) -> str:
@@ -135,18 +156,25 @@ class Tree:
 
     def leaving(self, now: datetime.datetime) -> Tree:
         """The tree as it is at the moment in which it is sent."""
-        return Tree(_leaving(self.root, now))
+        return replace(self, root=_leaving(self.root, now))
 
     def encode(self) -> list[Payload]:
         bodies: list[Payload] = []
-        plan = json.dumps({MARK: 1, "root": _written(self.root, bodies)}, separators=(",", ":"), default=dict)
-        return [Payload({"encoding": b"json/plain"}, plan.encode()), *bodies]
+        plan = {MARK: 1, "root": _written(self.root, bodies), "at_once": self.at_once}
+        if self.keeps:
+            plan["keeps"] = True
+        if self.before is not None:
+            plan |= {"before": self.before, "bodies": len(bodies)}
+        text = json.dumps(plan, separators=(",", ":"), default=dict)
+        return [Payload({"encoding": b"json/plain"}, text.encode()), *bodies, *self.payloads]
 
     @classmethod
     def decode(cls, payloads: Sequence[Payload]) -> Tree:
         try:
             plan = json.loads(payloads[0].data)
-            return cls(_read(plan["root"], payloads[1:]))
+            root = _read(plan["root"], payloads[1:])
+            more = tuple(payloads[1 + plan["bodies"] :]) if "before" in plan else ()
+            return cls(root, plan["at_once"], plan.get("before"), more, plan.get("keeps", False))
         except (ValueError, KeyError, IndexError, TypeError):
             raise InvalidTaskError(f"not a canvas: {payloads[0].data[:200]!r}") from None
 
@@ -192,7 +220,12 @@ def _written(node: Node, bodies: list[Payload]) -> dict[str, Any]:
     if isinstance(node, Chain):
         return {"chain": node.id, "steps": several(node.steps)}
     if isinstance(node, Group):
-        return {"group": node.id, "members": several(node.members)}
+        return {
+            "group": node.id,
+            "members": several(node.members),
+            "links": several(node.links),
+            "errbacks": several(node.errbacks),
+        }
     return {
         "chord": node.id,
         "group_id": node.group_id,
@@ -212,7 +245,7 @@ def _read(found: dict[str, Any], bodies: Sequence[Payload]) -> Node:
     if "chain" in found:
         return Chain(found["chain"], several("steps"))
     if "group" in found:
-        return Group(found["group"], several("members"))
+        return Group(found["group"], several("members"), several("links"), several("errbacks"))
     return Chord(
         found["chord"], found["group_id"], several("header"), _read(found["body"], bodies), several("errbacks")
     )

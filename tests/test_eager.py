@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from typing import Any
+from unittest import mock
 
 import pytest
 import transaction
@@ -144,3 +145,27 @@ def test_push_request_gives_a_bound_task_its_request(app: Celery) -> None:
         assert tell.run() == "pushed"
     finally:
         tell.pop_request()
+
+
+def test_a_plain_call_asks_for_the_retry_and_raises_the_error_itself(
+    app: Celery, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    @app.task(autoretry_for=(OSError,), retry_kwargs={"max_retries": 3})
+    def fetch() -> None:
+        raise OSError("away")
+
+    asked = mock.Mock(wraps=fetch.retry)
+    monkeypatch.setattr(fetch, "retry", asked)
+    with pytest.raises(OSError, match="away"):
+        fetch()
+    assert asked.call_args.kwargs["max_retries"] == 3
+
+
+def test_a_task_can_be_mocked_by_its_own_shape(app: Celery) -> None:
+    @app.task
+    def fetch(number: int) -> int:
+        return number
+
+    mocked = mock.create_autospec(fetch)
+    mocked.delay(3)
+    mocked.delay.assert_called_once_with(3)

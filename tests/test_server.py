@@ -175,6 +175,18 @@ def test_a_server_that_ends_by_itself_ends_the_command_with_one_line() -> None:
         assert line.startswith("Error: the Temporal server ended by itself, exit code 137")
 
 
+def test_kill_9_of_the_guard_ends_server_and_command() -> None:
+    with command_running("--memory", "--port", "0", "--headless") as process:
+        announced(process)
+        server = server_process(process)
+        [guard] = [one for one in descendants(process) if one.pid != server.pid]
+        guard.kill()
+        assert process.wait(30) == 1
+        assert process.stderr is not None
+        assert "ended by itself, exit code -9" in process.stderr.read()
+        wait_until(lambda: not pid_exists(server.pid), message="the end of its server")
+
+
 def test_the_binary_that_is_named_is_the_one_that_runs(tmp_path: Path) -> None:
     binary = tmp_path / "my-temporal"
     binary.write_text("#!/bin/sh\necho Error: this is my own binary, run with $1 $2\nexit 3\n")

@@ -166,8 +166,6 @@ class Celery(Commands):
 
     def make_task(self, function: Callable[..., Any], options: Mapping[str, Any]) -> BaseTask:
         """A task of this app. A name that is taken keeps the task that it has."""
-        if not self.finalized and not self.autofinalize:
-            raise RuntimeError(f"{self!r} was made with autofinalize=False: call finalize() before it gets tasks")
         name = options.get("name") or self.gen_task_name(function.__name__, function.__module__)
         if name in self._tasks:
             warn_of_duplicate(self._tasks[name], function, stacklevel=4)
@@ -330,7 +328,7 @@ class Celery(Commands):
             planner, follows = Planner(self, Ids(message.id)), Lineage().after(message)
             planner.ids.claim()
             node = Leaf(message, links=planner.linked(links, follows), errbacks=planner.linked(errbacks, follows))
-            self.enlist(as_unit(node), manager)
+            self.enlist(as_unit(node, self), manager)
         return message
 
     def _message(self, name: str, args: Any, kwargs: Any, options: dict[str, Any], task: BaseTask | None) -> Message:
@@ -439,7 +437,7 @@ class Celery(Commands):
             return name
         try:
             return zoneinfo.ZoneInfo(name)
-        except (zoneinfo.ZoneInfoNotFoundError, ValueError):
+        except (zoneinfo.ZoneInfoNotFoundError, ValueError, OSError):
             raise ImproperlyConfigured(f"timezone = {name!r} is no time zone; write one like Europe/Paris") from None
 
     def uses_utc_timezone(self) -> bool:

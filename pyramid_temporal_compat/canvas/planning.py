@@ -156,7 +156,7 @@ def send(signature: Any, args: Any, kwargs: Any, options: Mapping[str, Any]) -> 
     manager = options.pop("transaction_manager", None)
     add_to_parent = options.pop("add_to_parent", True)
     planned = plan(signature, args, kwargs, options, Ids())
-    app.enlist(as_unit(planned.node), manager)
+    app.enlist(as_unit(planned.node, app), manager)
     frame = worker_frame()
     if frame is not None and add_to_parent:
         frame[0].add_trail(planned.trail)
@@ -171,11 +171,11 @@ def plan(
     return planned
 
 
-def as_unit(node: Node) -> Unit:
+def as_unit(node: Node, app: Celery) -> Unit:
     """What is enlisted for a node: a single task that nothing follows is a message."""
     if isinstance(node, Leaf) and not node.links and not node.errbacks:
         return node.message
-    return Tree(node)
+    return Tree(node, at_once=app.conf["ptemporal.canvas_at_once"])
 
 
 def listed(value: Any) -> list[Any]:

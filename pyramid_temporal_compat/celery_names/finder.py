@@ -12,7 +12,7 @@ from typing import Any
 
 from ..exceptions import CeleryError
 from . import refused, version
-from .table import MODULES
+from .table import MODULES, SEAMS
 
 PACKAGE = __name__.partition(".")[0]
 ROOTS = ("celery", "kombu", "billiard")
@@ -41,8 +41,14 @@ class CeleryModule(ModuleType):
             raise AttributeError(f"{PACKAGE}, which stands for Celery here, has no {dotted}")
         else:
             found = refused.placeholder(dotted, sentence)
-        setattr(self, name, found)
+        self.__dict__[name] = found
         return found
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        super().__setattr__(name, value)
+        if self.__name__ in SEAMS and (target := MODULES[self.__name__].get(name)):
+            module, _, attribute = target.partition(":")
+            setattr(importlib.import_module(module, PACKAGE), attribute, value)
 
     def __dir__(self) -> Iterable[str]:
         return sorted({*super().__dir__(), *MODULES.get(self.__name__, ())})
@@ -61,8 +67,6 @@ class CeleryFinder(importlib.abc.MetaPathFinder, importlib.abc.Loader):
     ) -> importlib.machinery.ModuleSpec | None:
         if fullname.partition(".")[0] not in self.roots:
             return None
-        if sentence := refused.CLOSED.get(fullname):
-            raise ImportError(f"{fullname} is refused here. {sentence}", name=fullname)
         is_package = fullname in PACKAGES or refused.is_module(fullname)
         if is_package or fullname in MODULES:
             return importlib.machinery.ModuleSpec(fullname, self, origin=PACKAGE, is_package=is_package)

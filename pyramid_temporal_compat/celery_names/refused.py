@@ -112,6 +112,7 @@ MODULES: dict[str, str] = {
     "celery.app.builtins": NO_TRACE,
     "celery.app.events": NO_EVENTS,
     "celery.app.routes": NO_ROUTER,
+    "celery.app.trace": NO_TRACE,
     "celery.apps": NO_COMMAND_CLASSES,
     "celery.backends": NO_BACKEND,
     "celery.bin": NO_COMMAND_CLASSES,
@@ -145,16 +146,12 @@ MODULES: dict[str, str] = {
 }
 
 
-# What patches Celery's inside (Sentry, APM agents) tries to import these first, and does without where it can't.
-CLOSED: dict[str, str] = {"celery.app.trace": NO_TRACE}
-
-
 def unsupported() -> dict[str, str]:
     """Each public Celery name that is refused here: why, and what to use instead.
 
     A key is a dotted name; one that ends in `.*` means all that is below. Settings are called `conf.<setting>`.
     """
-    modules = {f"{module}.*": sentence for module, sentence in (MODULES | CLOSED).items()}
+    modules = {f"{module}.*": sentence for module, sentence in MODULES.items()}
     return {**NAMES, **modules, **control.UNSUPPORTED, **settings.unsupported()}
 
 
@@ -206,11 +203,20 @@ class Refused(type):
         return f"<refused {cls.__module__}.{cls.__qualname__}>"
 
 
+WATCHED = {"celery.beat.Scheduler": ("apply_entry",), "kombu.Producer": ("publish",)}
+"""Methods that tools put their own around as they start. They may: nothing calls them here."""
+
+
 def placeholder(dotted: str, sentence: str) -> Refused:
     """What `dotted` is bound to: usable as a name, and nothing more."""
     module, _, name = dotted.rpartition(".")
-    about = {"__module__": module, "__refused__": dotted, "__sentence__": sentence, "__doc__": sentence}
+    about: dict[str, Any] = {"__module__": module, "__refused__": dotted, "__sentence__": sentence, "__doc__": sentence}
+    about |= dict.fromkeys(WATCHED.get(dotted, ()), _refused_method)
     return Refused(name, (), about)
+
+
+def _refused_method(self: Refused, *args: Any, **kwargs: Any) -> NoReturn:
+    _refuse(self if isinstance(self, Refused) else type(self))
 
 
 def _refuse(cls: Refused) -> NoReturn:

@@ -101,7 +101,9 @@ PROCESS_ERRORS = {
 
 MODULES: dict[str, Names] = {
     "billiard": PROCESSES | PROCESS_ERRORS,
+    "billiard.einfo": at(".einfo", "ExceptionInfo"),
     "billiard.exceptions": PROCESS_ERRORS,
+    "billiard.pool": at(".trace", "Worker"),
     "billiard.process": at("multiprocessing", "Process active_children current_process"),
     "celery": {
         **at(".app", "Celery shared_task"),
@@ -134,6 +136,11 @@ MODULES: dict[str, Names] = {
     "celery.app.control": at(".control", "Control Inspect flatten_reply"),
     "celery.app.log": at(".log", "Logging TaskFormatter"),
     "celery.app.registry": at(".app", "TaskRegistry"),
+    "celery.app.trace": {
+        **at(".trace", "build_tracer task_has_custom trace_ok_t"),
+        **at(".einfo", "ExceptionInfo"),
+        **at(".exceptions", "Ignore InvalidTaskError Reject Retry"),
+    },
     "celery.app.task": at(".task", "Task") | at(".context", "Context"),
     "celery.app.utils": {
         **at(".settings", "Settings"),
@@ -273,3 +280,6 @@ MODULES: dict[str, Names] = {
     ),
     "kombu.utils.uuid": UUID,
 }
+
+SEAMS = frozenset({"billiard.pool", "celery.app.trace"})
+"""Modules whose names are there to be replaced: what is set on one of these is set where it is used."""

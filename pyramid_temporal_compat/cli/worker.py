@@ -28,7 +28,10 @@ class Names(click.ParamType[list[str]]):
 
     def convert(self, value: Any, param: Any, ctx: Any) -> list[str]:
         names = value.split(",") if isinstance(value, str) else value
-        return [stripped for name in names if (stripped := name.strip())]
+        found = [stripped for name in names if (stripped := name.strip())]
+        if value and not found:
+            self.fail(f"{value!r} holds no name", param, ctx)
+        return found
 
 
 class Size(click.ParamType["int | str"]):

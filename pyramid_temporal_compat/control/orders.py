@@ -6,6 +6,7 @@ import time
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
+from ..exceptions import ImproperlyConfigured
 from ..message import Message
 from ..worker.pools import Limits
 from . import state
@@ -47,6 +48,14 @@ class Orders:
             return None
         declared = self._app.tasks[task].rate_limit
         return self._app.conf.task_default_rate_limit if declared is None else declared
+
+    def check_rates(self) -> None:
+        """Raise for a task whose rate limit is none: better now than at each of its runs."""
+        for name in list(self._app.tasks):
+            try:
+                interval_of(self._declared_rate(name))
+            except ValueError as error:
+                raise ImproperlyConfigured(f"task {name!r}: rate_limit = {error}") from None
 
     def limit_rate(self, task: str, rate: Any) -> None:
         self._rates[task] = Rate(interval_of(rate))

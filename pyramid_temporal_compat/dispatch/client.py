@@ -399,4 +399,4 @@ def is_transient(error: BaseException) -> bool:
     return isinstance(error, (OSError, asyncio.TimeoutError, CallTimeout))
 
 
-__all__ = ["Client", "ConnectFailed", "Connection", "connect", "is_transient"]
+__all__ = ["Client", "ConnectFailed", "Connection", "connect", "connect_failure", "is_transient"]

@@ -17,7 +17,8 @@ from temporalio.service import RPCError
 from ..exceptions import OperationalError
 from ..exceptions import TimeoutError as CallTimeout
 from ..payload.converter import to_raw
-from ..tree import Unit
+from ..tree import Tree, Unit
+from ..worker import wire
 from .client import Connection, is_transient
 
 log = logging.getLogger(__name__)
@@ -172,6 +173,7 @@ async def start(client: Client, message: Unit) -> None:
             start_delay=delay_of(message),
             priority=priority_of(message),
             static_summary=message.summary[:SUMMARY_LIMIT],
+            memo={wire.TREE: True} if isinstance(message, Tree) else None,
         )
     except WorkflowAlreadyStartedError:
         log.debug("already started: %s[%s]", message.task, message.id)

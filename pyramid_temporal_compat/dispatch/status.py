@@ -24,18 +24,16 @@ from temporalio.client import (
 from temporalio.common import RawValue, WorkflowIDReusePolicy
 from temporalio.exceptions import (
     ApplicationError,
-    CancelledError,
-    TerminatedError,
     WorkflowAlreadyStartedError,
 )
 from temporalio.service import RPCError, RPCStatusCode
 
-from .. import exceptions, states
-from ..exceptions import TaskRevokedError, WorkerLostError
+from .. import states
+from ..exceptions import TaskRevokedError
 from ..payload import Payload
 from ..payload.converter import from_raw
-from ..payload.errors import to_wire
 from ..worker import wire
+from ..worker.failures import error_of, how_it_failed
 from .client import is_transient
 
 ERROR_PAUSE = 0.2
@@ -170,7 +168,7 @@ def _without_activity(found: WorkflowExecutionDescription) -> Status:
         # The activity has ended, and the workflow has yet to say how.
         return Status(states.STARTED, name=name, queue=queue)
     if info.workflow_extended_info.cancel_requested:
-        return Status(states.REVOKED, error=_error(TaskRevokedError("revoked")), name=name, queue=queue)
+        return Status(states.REVOKED, error=error_of(TaskRevokedError("revoked")), name=name, queue=queue)
     state = states.RETRY if found.history_length > BEFORE_FIRST_RUN else states.PENDING
     return Status(state, name=name, queue=queue)
 
@@ -205,25 +203,6 @@ async def _outcome(handle: WorkflowHandle[Any, Any]) -> Status:
         kept=wire.NOT_KEPT not in payload.metadata,
         children=json.loads(children) if children else None,
     )
-
-
-def how_it_failed(cause: BaseException | None) -> tuple[str, Mapping[str, Any]]:
-    """The state, and the error as `payload.errors` writes it, of a workflow that did not complete."""
-    if isinstance(cause, (CancelledError, TerminatedError)):
-        reason = "revoked" if isinstance(cause, CancelledError) else "terminated"
-        return states.REVOKED, _error(TaskRevokedError(str(cause.message) or reason))
-    if isinstance(cause, ApplicationError):
-        if cause.type == wire.REVOKED:
-            return states.REVOKED, _error(TaskRevokedError(cause.message))
-        if cause.details and isinstance(cause.details[0], Mapping) and "type" in cause.details[0]:
-            return states.FAILURE, cause.details[0]
-        named = {"type": cause.type or "Exception", "module": exceptions.__name__}
-        return states.FAILURE, {**_error(Exception(cause.message)), **named}
-    return states.FAILURE, _error(WorkerLostError(str(cause)))
-
-
-def _error(error: Exception) -> dict[str, Any]:
-    return {**to_wire(error), "traceback": None}  # there is none: the server ended it, or our own worker
 
 
 async def revoke(client: Client, task_id: str, terminate: bool) -> None:

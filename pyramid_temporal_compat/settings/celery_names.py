@@ -5,7 +5,7 @@ from __future__ import annotations
 import datetime
 
 from .declare import Setting, acts, equivalent, refused
-from .values import anything, boolean, concurrency, integer, mapping, number, seconds, text, words, words_or_json
+from .values import anything, boolean, concurrency, integer, mapping, number, seconds, text, words, words_or_json, zone
 
 ROUTE_BY_QUEUE = (
     "Temporal has task queues and no exchanges: name the queue with `queue`, task_routes or task_default_queue."
@@ -35,7 +35,7 @@ GENERAL: tuple[Setting, ...] = (
     acts("accept_content", words, ("json",), "The content types that tasks may arrive in.", "CELERY_ACCEPT_CONTENT"),
     acts("result_accept_content", words, None, "The content types that results may arrive in; without a value: accept_content.", "RESULT_ACCEPT_CONTENT"),
     acts("enable_utc", boolean, True, "Keep times in UTC, rather than in local time.", "ENABLE_UTC", "CELERY_ENABLE_UTC"),
-    acts("timezone", text, None, "The time zone of schedules and of naive times; without a value: UTC.", "CELERY_TIMEZONE"),
+    acts("timezone", zone, None, "The time zone of schedules and of naive times; without a value: UTC.", "CELERY_TIMEZONE"),
     acts("imports", words, (), "Modules to import when a worker starts.", "CELERY_IMPORTS"),
     acts("include", words, (), "More modules to import when a worker starts.", "CELERY_INCLUDE"),
 )

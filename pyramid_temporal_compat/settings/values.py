@@ -6,6 +6,7 @@ import datetime
 import json
 import math
 import re
+import zoneinfo
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -122,6 +123,17 @@ def _concurrency(value: Any) -> int | str:
     return "auto" if isinstance(value, str) and value.strip().lower() == "auto" else _count(value)
 
 
+def _zone(value: Any) -> Any:
+    if isinstance(value, datetime.tzinfo):
+        return value
+    name = _text(value)
+    try:
+        zoneinfo.ZoneInfo(name)
+    except (zoneinfo.ZoneInfoNotFoundError, OSError):
+        raise ValueError(value) from None
+    return name
+
+
 def _address(value: Any) -> str:
     found = ADDRESS.fullmatch(_text(value))
     if not found or not 0 < int(found[2]) < 65536:
@@ -141,6 +153,7 @@ mapping = Kind("mapping", 'a JSON object, as {"name": "value"}', _mapping)
 anything = Kind("any", "JSON, or a plain text", _anything)
 words_or_json = Kind("words or JSON", "words, or JSON", _words_or_json)
 concurrency = Kind("count or auto", "a whole number from 1 on, or auto", _concurrency)
+zone = Kind("time zone", "the name of a time zone, as Europe/Berlin or UTC", _zone)
 address = Kind("address", "host:port, as localhost:7233, without a scheme", _address)
 
 

@@ -31,7 +31,7 @@ from ..payload.converter import from_raw, to_raw
 from ..payload.errors import to_wire
 from . import logging as task_log
 from . import wire
-from .outcome import Began, Failed, GivenBack, Job, Outcome, Progress, Retried, Succeeded
+from .outcome import Began, Failed, GivenBack, Job, Outcome, Progress, Replaced, Retried, Succeeded
 from .pools import Limits, Pool
 from .request import Request
 
@@ -96,16 +96,18 @@ class TaskActivity:
     @activity.defn(dynamic=True)
     async def run(self, payloads: Sequence[RawValue]) -> Any:
         message = self._message(payloads)
-        if message.expires and message.expires <= datetime.datetime.now(datetime.timezone.utc):
-            log.info("%s[%s] expired at %s", message.task, message.id, message.expires.isoformat())
-            self._tell_revoked(message, expired=True)
-            raise Ended(f"expired at {message.expires.isoformat()}", type=wire.REVOKED, non_retryable=True)
-        self._refuse_if_revoked(message)
-        if message.task not in self._app.tasks:
-            self._unknown(message)
-        await self._turn(message)
+        try:
+            await self._admit(message)
+        except (Ended, asyncio.CancelledError):
+            raise
+        except Exception as error:
+            # Not to be left to Temporal, which would try again for ever.
+            log.exception("%s[%s] could not be taken", message.task, message.id)
+            raise task_failure(to_wire(error)) from None
         retries = _earlier_retries(message)
-        job = Job(message, retries, self._hostname, activity.info().attempt - 1 > retries - message.retries)
+        redelivered = activity.info().attempt - 1 > retries - message.retries
+        before = tuple(from_raw(payload) for payload in payloads[2:])
+        job = Job(message, retries, self._hostname, redelivered, before, activity.info().workflow_id)
         task_log.received(message)
         if signals.task_received.receivers:
             signals.task_received.send(sender=self.consumer, request=self._request(message))
@@ -122,6 +124,17 @@ class TaskActivity:
                 self.idle.set()
         return self._conclude(job, outcome)
 
+    async def _admit(self, message: Message) -> None:
+        """Return when the task may run; raises what ends it, or gives it back."""
+        if message.expires and message.expires <= datetime.datetime.now(datetime.timezone.utc):
+            log.info("%s[%s] expired at %s", message.task, message.id, message.expires.isoformat())
+            self._tell_revoked(message, expired=True)
+            raise Ended(f"expired at {message.expires.isoformat()}", type=wire.REVOKED, non_retryable=True)
+        self._refuse_if_revoked(message)
+        if message.task not in self._app.tasks:
+            self._unknown(message)
+        await self._turn(message)
+
     def _message(self, payloads: Sequence[RawValue]) -> Message:
         try:
             return read_message(payloads)
@@ -135,7 +148,7 @@ class TaskActivity:
     def _tell_revoked(
         self, message: Message, *, expired: bool = False, terminated: bool = False, signum: Any = None
     ) -> None:
-        if signals.task_revoked.receivers:
+        if signals.task_revoked.receivers and message.task in self._app.tasks:
             request = self._request(message)
             request.already_revoked = True
             task = self._app.tasks[message.task]
@@ -265,7 +278,9 @@ class TaskActivity:
     def _conclude(self, job: Job, outcome: Outcome) -> Any:
         """Tell Temporal how the run ended; the pool has logged it."""
         if isinstance(outcome, Succeeded):
-            return to_raw(wire.with_children(outcome.result, outcome.children))
+            return to_raw(wire.with_added(wire.with_children(outcome.result, outcome.children), outcome.added))
+        if isinstance(outcome, Replaced):
+            raise Ended("replaced", wire.write_payloads(outcome.tree), type=wire.REPLACED, non_retryable=True)
         if isinstance(outcome, Retried):
             self._retry(job, outcome)
         if isinstance(outcome, GivenBack):
@@ -327,7 +342,7 @@ class Heartbeat:
 
 
 def read_message(payloads: Sequence[RawValue]) -> Message:
-    if len(payloads) == 2:
+    if len(payloads) >= 2:
         with contextlib.suppress(InvalidTaskError):
             return Message.decode(payloads[0].payload.data, from_raw(payloads[1]))
     # As Temporal says it of an activity that no worker here has registered: another worker may have it.

@@ -18,6 +18,7 @@ from types import FrameType
 from typing import Any, TypeVar
 
 from pyramid_temporal_compat.exceptions import NotSerializable, SoftTimeLimitExceeded, TaskStopped
+from pyramid_temporal_compat.trace import Worker
 from pyramid_temporal_compat.worker.pools import Handler
 from pyramid_temporal_compat.worker.zygote import flush
 
@@ -170,6 +171,12 @@ def serve(
         sock.sendall(packed(NOT_STARTED, traceback.format_exc().encode()))
         return 1
     signals.install()
+    code = Worker(lambda: _live(sock, handler, on_exit, signals)).workloop()
+    signals.end_as_signalled()
+    return code
+
+
+def _live(sock: socket.socket, handler: Handler, on_exit: Callable[[int, int], None] | None, signals: _Signals) -> int:
     code = 0
     try:
         sock.sendall(packed(READY, b"%d" % os.getpid()))
@@ -186,7 +193,6 @@ def serve(
             on_exit(os.getpid(), code)
         except BaseException:
             log.exception("what was to run as a child process of the pool ends has failed")
-    signals.end_as_signalled()
     return code
 
 

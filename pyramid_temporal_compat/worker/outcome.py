@@ -20,6 +20,9 @@ class Job:
     hostname: str
     redelivered: bool = False
     """Whether it was begun before, and given back: by `Reject`, or by a worker that was lost."""
+    before: tuple[Payload, ...] = ()
+    """Results that `message.joins` puts in front of the arguments."""
+    workflow_id: str | None = None
 
 
 @dataclass(frozen=True)
@@ -35,6 +38,8 @@ class Succeeded:
     result: Payload
     children: tuple[Any, ...] = ()
     """The tasks that the run asked for, each as `AsyncResult.as_tuple` writes it."""
+    added: tuple[tuple[Payload, ...], ...] = ()
+    """The trees that it has added to the header of its chord."""
 
 
 @dataclass(frozen=True)
@@ -66,7 +71,14 @@ class GivenBack:
     requeue: bool = False
 
 
-Outcome = Succeeded | Failed | Retried | GivenBack
+@dataclass(frozen=True)
+class Replaced:
+    """A tree takes the run's place."""
+
+    tree: tuple[Payload, ...]
+
+
+Outcome = Replaced | Succeeded | Failed | Retried | GivenBack
 
 
 @dataclass(frozen=True)

@@ -14,6 +14,7 @@ from .. import states
 from ..calling import make_message
 from ..context import Context
 from ..exceptions import InvalidTaskError, NotSerializable, PayloadTooLarge, Reject, Retry
+from ..exceptions import Replaced as TaskReplaced
 from ..execution import Ending, Execution, in_the_application
 from ..message import Message, total_size
 from ..payload import Payload
@@ -24,7 +25,8 @@ from ..pyramid.request import attempt
 from ..task import RetryChanges, Task
 from . import logging as task_log
 from . import wire
-from .outcome import Began, Failed, GivenBack, Job, Outcome, Progress, Retried, Succeeded
+from .joining import joined
+from .outcome import Began, Failed, GivenBack, Job, Outcome, Progress, Replaced, Retried, Succeeded
 
 if TYPE_CHECKING:
     from ..app import Celery
@@ -41,7 +43,7 @@ class Runner:
         control.note(Began(os.getpid(), time.time()))
         task = self._app.tasks[job.message.task]
         try:
-            args, kwargs = self._arguments(task, job.message)
+            args, kwargs = self._arguments(task, job)
             request = task_request(job, task, args, kwargs)
         except Exception as raised:
             error = in_the_application(raised)
@@ -69,7 +71,8 @@ class Runner:
         task_log.ended(task, job.message, ending, time.monotonic() - began, job.hostname)
         return self._outcome(task, job, request, ending, progress[0] if progress else None)
 
-    def _arguments(self, task: Task, message: Message) -> tuple[tuple[Any, ...], dict[str, Any]]:
+    def _arguments(self, task: Task, job: Job) -> tuple[tuple[Any, ...], dict[str, Any]]:
+        message = job.message
         body = deserialize(message.body, self._app.conf["accept_content"])
         try:
             args, kwargs = body["args"], body["kwargs"]
@@ -77,7 +80,9 @@ class Runner:
             raise InvalidTaskError(
                 f"task {message.task}[{message.id}]: the body holds no arguments: {body!r}"
             ) from None
-        args, kwargs = rebuild_arguments(task.run, args, kwargs)
+        if message.joins is not None:
+            args = [*joined(self._app, task, job, args, kwargs), *args]
+        args, kwargs = rebuild_arguments(task.called_as, args, kwargs)
         if task.typing is not False:
             task.check_arguments(args, kwargs)
         return tuple(args), dict(kwargs)
@@ -106,7 +111,10 @@ class Runner:
         children = tuple(child.as_tuple() for child in request.children or ())
         error = ending.error
         if error is None:
-            return Succeeded(ending.written, children)
+            added = tuple(tuple(tree.encode()) for tree in request.added or ())
+            return Succeeded(ending.written, (*children, *(job.message.follows or ())), added)
+        if isinstance(error, TaskReplaced):
+            return Replaced(tuple(error.tree.encode()))
         if isinstance(error, Retry):
             try:
                 return self._retried(task, job, error, request)
@@ -150,6 +158,7 @@ class Runner:
 def task_request(job: Job, task: Task, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Context:
     """What the task sees as `self.request`."""
     message = job.message
+    headers = message.read_headers()
     return Context(
         args=args,
         argsrepr=message.argsrepr,
@@ -163,7 +172,10 @@ def task_request(job: Job, task: Task, args: tuple[Any, ...], kwargs: dict[str, 
         },
         eta=message.eta.isoformat() if message.eta else None,
         expires=message.expires.isoformat() if message.expires else None,
-        headers=message.read_headers() or None,
+        chord=message.chord,
+        group=message.group,
+        group_index=message.group_index,
+        headers=headers or None,
         hostname=job.hostname,
         id=message.id,
         ignore_result=bool(task.ignore_result if message.ignore_result is None else message.ignore_result),
@@ -178,9 +190,13 @@ def task_request(job: Job, task: Task, args: tuple[Any, ...], kwargs: dict[str, 
             "reply_to": "",
             **message.properties,
         },
+        replaced_task_nesting=message.replaced_task_nesting,
         retries=job.retries,
         root_id=message.root_id,
         shadow=message.shadow,
+        stamped_headers=headers.get("stamped_headers"),
+        stamps=headers.get("stamps"),
         task=message.task,
         timelimit=(message.time_limit, message.soft_time_limit),
+        workflow_id=job.workflow_id,
     )

@@ -32,6 +32,21 @@ ABORT = "ptemporal.abort"
 ABORTED = "ptemporal.aborted"
 """In the workflow's memo: it was."""
 
+REPLACED = "Replaced"
+"""A tree takes the run's place: details are `[the tree's payloads]`."""
+HALTED = "Halted"
+"""A member of a tree ended without a result, by `Ignore` or `Reject`."""
+REVOKE = "ptemporal.revoke"
+"""The signal that keeps members of a tree from starting: their ids."""
+TREE = "ptemporal.tree"
+"""In the workflow's memo: it runs a tree."""
+ENDED = "ptemporal.ended:"
+"""In the workflow's memo, before a member's id: how that one ended, where no activity tells."""
+ADDED = "ptemporal-added"
+"""In a result's metadata: the trees that the run has added to the header of its chord, as JSON."""
+VALUES = "ptemporal-values"
+"""In the metadata of a child workflow's result: it is a list of results."""
+
 ENDED_AS = "ptemporal-state"
 """In a result's metadata: the task ended in this state, and not with a result."""
 
@@ -74,3 +89,18 @@ def with_children(result: Payload, children: Sequence[Any]) -> Payload:
 def ended_as(state: str, meta: Any = None) -> Payload:
     """The result of a task that ended without one."""
     return Payload({"encoding": b"json/plain", ENDED_AS: state.encode()}, json.dumps(meta).encode())
+
+
+def write_payloads(payloads: Sequence[Payload]) -> list[Any]:
+    return [write_payload(payload) for payload in payloads]
+
+
+def read_payloads(written: Sequence[Any]) -> list[Payload]:
+    return [read_payload(each) for each in written]
+
+
+def with_added(result: Payload, added: Sequence[Sequence[Payload]]) -> Payload:
+    if not added:
+        return result
+    text = json.dumps([write_payloads(tree) for tree in added])
+    return Payload({**result.metadata, ADDED: text.encode()}, result.data)

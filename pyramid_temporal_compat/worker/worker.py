@@ -21,7 +21,7 @@ from .. import signals
 from ..calling import LONGEST_ID
 from ..control.receiver import Receiver
 from ..control.registry import Consumer, State
-from ..dispatch.client import connect
+from ..dispatch.client import connect, connect_failure
 from ..exceptions import ImproperlyConfigured, OperationalError
 from ..nodenames import default_nodename, host_format
 from ..payload.converter import data_converter
@@ -114,6 +114,7 @@ class Worker:
         self._runs: list[asyncio.Future[None]] = []
         limits = Limits(soft_time_limit or conf.task_soft_time_limit, time_limit or conf.task_time_limit)
         self.tasks = TaskActivity(app, self.pool, self.hostname, limits)
+        self.tasks.orders.check_rates()
         self.autoscaler = self._make_autoscaler()
         self.on_connected: Callable[[Client], Awaitable[None]] = nothing_more
         """Called before the first task is taken."""
@@ -376,6 +377,15 @@ class Worker:
         signals.worker_shutting_down.send(sender=self.hostname, sig=name, how=how, exitcode=exitcode)
 
 
+class NotOfTheLibrary(logging.Filter):
+    """Keeps from the log what the client library says as each of its workers ends: of 365 days, which is NO_LIMIT."""
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        return not record.getMessage().startswith("Beginning worker shutdown")
+
+
+logging.getLogger("temporalio.worker._worker").addFilter(NotOfTheLibrary())
+
 STOPPED_BY = ("SIGTERM", "SIGINT", "SIGQUIT")
 
 
@@ -406,6 +416,9 @@ def checked_queue(name: str) -> str:
     return name
 
 
+NO_ANSWER = "no answer within {:g} s; is it a Temporal server, and not too busy? (ptemporal.connect_timeout)"
+
+
 async def connected(app: Celery, identity: str) -> Client:
     """A client whose server answers and whose namespace exists; else an error of one line."""
     settings = connection(app.conf)
@@ -415,10 +428,8 @@ async def connected(app: Celery, identity: str) -> Client:
             connect(settings, data_converter(app.codecs()), identity=identity), settings.connect_timeout
         )
     except (RuntimeError, asyncio.TimeoutError, OSError) as error:
-        reason = str(error) or f"no answer within {settings.connect_timeout:g} s"
-        raise OperationalError(
-            f"{where} can't be reached: {reason}; is it running? (ptemporal-compat server)"
-        ) from None
+        reason = connect_failure(str(error))[0] or NO_ANSWER.format(settings.connect_timeout)
+        raise OperationalError(f"{where} can't be reached: {reason}") from None
     try:
         found = await client.workflow_service.describe_namespace(
             DescribeNamespaceRequest(namespace=settings.namespace),

@@ -10,57 +10,67 @@ that alters the commands needs `workflow.patched`.
 
 from __future__ import annotations
 
-import asyncio
-import json
 import logging
 from collections.abc import Sequence
 from datetime import timedelta
 from typing import Any
 
 from temporalio import workflow
-from temporalio.common import RawValue, RetryPolicy
-from temporalio.exceptions import (
-    ActivityError,
-    ApplicationError,
-    CancelledError,
-    RetryState,
-    TimeoutError,
-    TimeoutType,
-)
+from temporalio.common import RawValue
 
 from ..exceptions import InvalidTaskError
 from ..message import Message
 from ..payload.converter import from_raw, to_raw
+from ..tree import Tree, is_tree
 from . import wire
+from .canvas import TreeRun, failed_beforehand, written
+from .run import Replaced, run_message
 
 log = logging.getLogger(__name__)
-
-LONGEST_RUN = timedelta(days=3650)
-"""The server wants a limit; ours are the pool's (`time_limit`) and the heartbeat's."""
-SUMMARY_LIMIT = 200
 
 
 @workflow.defn(dynamic=True, sandboxed=False)
 class TaskWorkflow:
-    """Runs one message: a single activity, anew for each retry that changes the message."""
+    """Runs one message: a single activity, anew for each retry that changes the message. Or a tree of such."""
+
+    def __init__(self) -> None:
+        self._revoked: set[str] = set()
+        self._tree: TreeRun | None = None
 
     @workflow.signal(name=wire.ABORT)
     def abort(self) -> None:
         """The task was asked to stop. It asks for this itself, so all that is to do is to write it down."""
         workflow.upsert_memo({wire.ABORTED: True})
 
+    @workflow.signal(name=wire.REVOKE)
+    def revoke(self, ids: list[str]) -> None:
+        """Members of the tree are not to start."""
+        self._revoked.update(ids)
+        if self._tree is not None:
+            self._tree.revoke(ids)
+
     @workflow.run
     async def run(self, payloads: Sequence[RawValue]) -> Any:
+        if payloads and is_tree(payloads[0].payload.data):
+            return await self._run_tree(Tree.decode([from_raw(payload) for payload in payloads]))
         message = read_message(payloads)
-        ahead = workflow.info().start_time - message.sent if message.sent else timedelta(0)
-        while True:
-            try:
-                return await run_activity(message, ahead)
-            except ActivityError as error:
-                pause, message = next_run(error, message)
-            if workflow.cancellation_reason() is not None:
-                raise CancelledError("revoked while it ran, so its retry does not run")
-            await asyncio.sleep(pause)
+        try:
+            return to_raw(await run_message(message, ahead_of(message)))
+        except Replaced as replaced:
+            workflow.upsert_memo({wire.TREE: True})
+            return await self._run_tree(Tree.decode(replaced.payloads), nested=True)
+
+    async def _run_tree(self, tree: Tree, nested: bool = False) -> Any:
+        if (failure := failed_beforehand(tree)) is not None:
+            raise failure
+        first = tree.first
+        self._tree = TreeRun(tree, ahead_of(first) if first else timedelta(0), self._revoked, nested=nested)
+        return to_raw(written(await self._tree.run(), tree.keeps))
+
+
+def ahead_of(message: Message) -> timedelta:
+    """By how much the server's clock is ahead of the sender's."""
+    return workflow.info().start_time - message.sent if message.sent else timedelta(0)
 
 
 def read_message(payloads: Sequence[RawValue]) -> Message:
@@ -91,55 +101,3 @@ class NotTwice(logging.Filter):
 
 
 logging.getLogger("temporalio.worker._workflow_instance").addFilter(NotTwice())
-
-
-async def run_activity(message: Message, ahead: timedelta) -> Any:
-    """
-    :param ahead: by how much the server's clock is ahead of the one that `expires` was read from.
-    """
-    left = None
-    if message.expires is not None:
-        left = message.expires + ahead - workflow.now()
-        if left <= timedelta(0):
-            raise expired(message)
-    return await workflow.execute_activity(
-        message.task,
-        args=[to_raw(payload) for payload in message.encode()],
-        result_type=RawValue,
-        task_queue=message.queue,
-        start_to_close_timeout=LONGEST_RUN,
-        schedule_to_start_timeout=left,
-        heartbeat_timeout=timedelta(seconds=message.heartbeat_timeout),
-        retry_policy=RetryPolicy(
-            initial_interval=timedelta(seconds=1),
-            maximum_interval=timedelta(minutes=1),
-            maximum_attempts=1 if message.at_most_once else 0,
-        ),
-        # A task that runs when it is revoked runs to its end: revoking only keeps tasks from starting.
-        cancellation_type=workflow.ActivityCancellationType.WAIT_CANCELLATION_COMPLETED,
-        summary=message.summary[:SUMMARY_LIMIT],
-    )
-
-
-def next_run(error: ActivityError, message: Message) -> tuple[float, Message]:
-    """How long to wait, and what to run then; raises if the task has ended."""
-    cause = error.cause
-    if error.retry_state == RetryState.CANCEL_REQUESTED:
-        raise CancelledError("revoked while it ran, so its retry does not run")
-    if isinstance(cause, ApplicationError) and cause.type == wire.RETRY_ANEW:
-        pause, envelope, body = cause.details
-        return pause, Message.decode(json.dumps(envelope).encode(), wire.read_payload(body) if body else message.body)
-    if isinstance(cause, TimeoutError) and cause.type == TimeoutType.SCHEDULE_TO_START:
-        raise expired(message) from None
-    if isinstance(cause, TimeoutError):
-        raise ApplicationError(
-            f"the worker that ran {message.task}[{message.id}] was lost",
-            type=wire.WORKER_LOST,
-            non_retryable=True,
-        ) from error
-    raise cause or error
-
-
-def expired(message: Message) -> ApplicationError:
-    when = message.expires.isoformat() if message.expires else ""
-    return ApplicationError(f"expired: not started before {when}", type=wire.REVOKED, non_retryable=True)

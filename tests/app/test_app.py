@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import functools
+import inspect
 import pickle
 import sys
 import threading
 import types
 import warnings
 from typing import Any
+from unittest import mock
 
 import pytest
 
@@ -31,6 +34,23 @@ def test_a_task_is_named_by_its_module_and_function(app: Celery) -> None:
     task = app.task(add)
     assert task.name == f"{__name__}.add"
     assert app.tasks[task.name] is task
+
+
+def test_a_task_looks_like_its_function(app: Celery) -> None:
+    task = app.task(add)
+    assert (task.__name__, task.__qualname__, task.__doc__) == ("add", "add", add.__doc__)
+    assert task.__annotations__ == add.__annotations__
+    assert functools.wraps(task)(lambda x, y: None).__name__ == "add"
+    assert app.register_task(type("Pack", (Task,), {"run": lambda self: None})()).__name__ == "Pack"
+
+
+def test_a_task_can_be_looked_over_outside_a_request(app: Celery) -> None:
+    task = app.task(add)
+    assert not hasattr(task, "pyramid_request")
+    assert "delay" in dict(inspect.getmembers(task))
+    double = mock.create_autospec(task)
+    double.delay(1, 2)
+    double.delay.assert_called_once_with(1, 2)
 
 
 def test_a_task_of_a_script_is_named_by_the_app(app: Celery) -> None:
@@ -225,10 +245,21 @@ def test_an_app_may_be_made_without_becoming_current(app: Celery) -> None:
 
 def test_autofinalize_off_asks_for_finalize() -> None:
     app = Celery("strict", autofinalize=False)
+    task = app.task(add)
     with pytest.raises(RuntimeError, match="call finalize"):
-        app.task(add)
+        assert app.tasks
     app.finalize()
-    assert app.task(add)(1, 1) == 2
+    assert app.tasks[task.name](1, 1) == 2
+
+
+def test_a_task_made_by_hand_can_be_given_its_app(app: Celery) -> None:
+    class ByHand(Task):
+        pass
+
+    task = ByHand()
+    task.app = app
+    task.request.update(mine=1)
+    assert (task.app, task.request.mine) == (app, 1)
 
 
 def test_finalize_tells_those_who_wait_for_it(app: Celery) -> None:

@@ -61,7 +61,7 @@ CASES = [
     Case("an address", ["no-port-here"], settings={"ptemporal.address": "no-port-here:x"}),
     Case(
         "no server",
-        ["{closed}", "can't be reached", "ptemporal-compat server"],
+        ["{closed}", "can't be reached: connection refused", "ptemporal-compat server"],
         SURROUNDINGS,
         {"ptemporal.address": "{closed}"},
     ),
@@ -82,6 +82,8 @@ CASES = [
     Case("no concurrency", ["concurrency"], options=["-c", "0"]),
     Case("a concurrency", ["concurrency", "many"], options=["-c", "many"]),
     Case("a queue's name", ["queue"], options=["-Q", "x" * 2000]),
+    Case("queues without a name", ["-Q", "holds no name"], options=["-Q", ","]),
+    Case("a time zone", ["celery.timezone", "Mars/Phobos"], settings={"celery.timezone": "Mars/Phobos"}),
     Case("an option", ["--no-such"], options=["--no-such"]),
 ]
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import threading
 import time
 import uuid
@@ -10,10 +11,10 @@ from typing import Any
 
 import pytest
 
-from pyramid_temporal_compat import states
+from pyramid_temporal_compat import signals, states
 from pyramid_temporal_compat.app import Celery
 from pyramid_temporal_compat.control import state
-from pyramid_temporal_compat.exceptions import SoftTimeLimitExceeded, TaskRevokedError
+from pyramid_temporal_compat.exceptions import ImproperlyConfigured, SoftTimeLimitExceeded, TaskRevokedError
 from tests.parts import wait_until
 
 Start = Callable[..., Any]
@@ -48,6 +49,18 @@ def add(app: Celery) -> Any:
 
 def runs(app: Celery, task_id: str) -> bool:
     return any(task_id in found for found in (app.control.inspect().query_task(task_id) or {}).values())
+
+
+@contextlib.contextmanager
+def listening(signal: signals.Signal) -> Iterator[None]:
+    def receiver(**details: Any) -> None:
+        pass
+
+    signal.connect(receiver)
+    try:
+        yield
+    finally:
+        signal.disconnect(receiver)
 
 
 def revoked(result: Any) -> None:
@@ -210,6 +223,26 @@ def test_tasks_that_were_held_back_run_in_their_turn(app: Celery, start: Start) 
 
     start(concurrency=2)
     assert [result.get(timeout=20) for result in [limited.delay(n) for n in range(4)]] == [0, 1, 2, 3]
+
+
+def test_a_rate_that_is_none_is_told_as_the_worker_starts(app: Celery, start: Start) -> None:
+    app.task(name="shop.limited", rate_limit="many/s")(len)
+    with pytest.raises(ImproperlyConfigured, match=r"task 'shop\.limited': rate_limit = 'many/s' is no rate limit"):
+        start()
+
+
+def test_a_rate_that_is_none_and_was_set_later_fails_the_task_once(app: Celery, start: Start, add: Any) -> None:
+    start()
+    add.rate_limit = "many/s"
+    with pytest.raises(ValueError, match="is no rate limit"):
+        add.delay(1, 2).get(timeout=10)
+
+
+def test_a_task_that_no_worker_knows_expires_though_someone_listens(app: Celery, start: Start) -> None:
+    with listening(signals.task_revoked):
+        result = app.send_task("shop.nobody_knows", expires=0.2)
+        start()
+        revoked(result)
 
 
 def test_a_rate_limit_is_lifted(app: Celery, start: Start, add: Any) -> None:

@@ -7,7 +7,7 @@ import sys
 
 import pytest
 
-LOADED = ("-p", "no:ptemporal", "-p", "pytest_ptemporal")
+LOADED = ("-p", "pytest_ptemporal")
 """By its module, which works where the package is not installed; where it is, its entry point stands aside."""
 
 CONFTEST = """

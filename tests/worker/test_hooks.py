@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Iterator
 from typing import Any
 
+import pyramid.scripting
 import pytest
+import transaction
+from pyramid.threadlocal import get_current_registry
 
 from pyramid_temporal_compat import Task, shared_task, signals
-from pyramid_temporal_compat.exceptions import Ignore, Retry
+from pyramid_temporal_compat.dispatch.transaction import has_begun
+from pyramid_temporal_compat.exceptions import Ignore, InvalidArguments, Retry
 from tests.parts import wait_until
 from tests.worker.shop import Shop, add, seen, write
 
@@ -324,3 +329,49 @@ def waits_for_another(allowed: bool) -> int:
         return int(result.get(timeout=PATIENCE))
     with allow_join_result():
         return int(result.get(timeout=PATIENCE))
+
+
+class OwnRequest(Task):
+    """A base class as applications that grew with Celery have it: it makes the request itself, and hands it over."""
+
+    def __new__(cls, *args: Any, **kwargs: Any) -> Any:
+        task = super().__new__(cls, *args, **kwargs)
+        if (header := getattr(task, "__header__", None)) is not None:
+            task.__header__ = functools.partial(header, object())
+        function = task.run
+
+        @functools.wraps(function)
+        def run(*args: Any, **kwargs: Any) -> Any:
+            with task.own_request().tm:
+                return function(*args, **kwargs)
+
+        task.run = run
+        return task
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        return super().__call__(self.own_request(), *args, **kwargs)
+
+    def own_request(self) -> Any:
+        if not hasattr(self.request, "own_env"):
+            env = pyramid.scripting.prepare(registry=get_current_registry())
+            env["request"].tm = transaction.TransactionManager(explicit=True)
+            self.request.update(own_env=env)
+        return self.request.own_env["request"]
+
+    def after_return(self, *args: Any) -> None:
+        seen[self.request.id].append(self.request.own_env["request"])
+        self.request.own_env["closer"]()
+
+
+@shared_task(base=OwnRequest, bind=True)
+def hands_over(self: Any, request: Any, number: int) -> list[Any]:
+    assert request is self.request.own_env["request"]
+    return [number, has_begun(request.tm)]
+
+
+def test_a_base_class_may_make_the_request_itself(shop: Shop) -> None:
+    result = hands_over.delay(7)
+    assert result.get(PATIENCE) == [7, True]
+    wait_until(lambda: seen[result.id], message="after_return was not called")
+    with pytest.raises(InvalidArguments, match="too many positional"):
+        hands_over.delay(7, 8)

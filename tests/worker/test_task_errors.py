@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import threading
 from typing import Any
 
@@ -54,6 +55,12 @@ def fails(kind: str) -> None:
         raise BadStr
     if kind == "exit":
         raise SystemExit(3)
+    if kind == "interrupt":
+        raise KeyboardInterrupt
+    if kind == "generator":
+        raise GeneratorExit
+    if kind == "stop":
+        raise StopIteration
     if kind == "huge":
         raise ValueError("x" * 5_000_000)
     if kind == "cause":
@@ -123,6 +130,26 @@ def test_system_exit_fails_the_task_and_not_the_worker(shop: Shop) -> None:
     assert type(error).__name__ == "SystemExit"
     assert isinstance(error, Exception)
     assert add.delay(1, 1).get(timeout=PATIENCE) == 2
+
+
+@pytest.mark.parametrize(
+    ("kind", "name"), [("interrupt", "KeyboardInterrupt"), ("generator", "GeneratorExit"), ("stop", "StopIteration")]
+)
+def test_what_is_no_exception_fails_the_task_once(shop: Shop, kind: str, name: str) -> None:
+    result = fails.delay(kind)
+    assert type(result.get(timeout=PATIENCE, propagate=False)).__name__ == name
+    assert result.state == "FAILURE"
+    assert event_names(shop, result.id).count("ACTIVITY_TASK_STARTED") == 1
+
+
+@shared_task
+async def is_cancelled() -> None:
+    raise asyncio.CancelledError
+
+
+def test_coroutine_that_was_cancelled_fails_its_task(shop: Shop) -> None:
+    error = is_cancelled.delay().get(timeout=PATIENCE, propagate=False)
+    assert type(error).__name__ == "CancelledError"
 
 
 def test_failure_is_not_tried_again(shop: Shop) -> None:

@@ -1,0 +1,54 @@
+"""What came before a task in its canvas, put in front of its arguments."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+from ..canvas.errbacks import takes_error
+from ..context import Context
+from ..message import Message
+from ..payload import Payload
+from ..payload.errors import from_wire
+from ..payload.serializers import deserialize
+from ..payload.types import loads
+from ..task import Task
+from .outcome import Job
+
+if TYPE_CHECKING:
+    from ..app import Celery
+
+
+def joined(app: Celery, task: Task, job: Job, args: Any, kwargs: Mapping[str, Any]) -> list[Any]:
+    """The arguments that go before the message's own: a result, a list of results, or what an errback is told."""
+    joins = job.message.joins
+    if isinstance(joins, Mapping):
+        return _error(app, task, joins, args, kwargs)
+    accepted = app.conf["result_accept_content"] or app.conf["accept_content"]
+
+    def value(written: Any) -> Any:
+        if isinstance(written, list):
+            return [value(each) for each in written]
+        return deserialize(job.before[written], accepted, "result_accept_content")
+
+    return [value(joins)]
+
+
+def _error(app: Celery, task: Task, joins: Mapping[str, Any], args: Any, kwargs: Mapping[str, Any]) -> list[Any]:
+    failed = Message.decode(json.dumps(joins["envelope"]).encode(), Payload({}, b""))
+    if not takes_error(task.signature(tuple(args), dict(kwargs), app=app)):
+        return [failed.id]
+    request = Context(
+        id=failed.id,
+        task=failed.task,
+        root_id=failed.root_id,
+        parent_id=failed.parent_id,
+        group=failed.group,
+        argsrepr=failed.argsrepr,
+        kwargsrepr=failed.kwargsrepr,
+        headers=failed.read_headers() or None,
+        retries=failed.retries,
+    )
+    error = from_wire(loads(json.dumps(joins["error"]).encode()))
+    return [request, error, joins["error"].get("traceback")]
