@@ -21,7 +21,7 @@ from .payload.types import loads
 
 if TYPE_CHECKING:
     from .app import Celery
-    from .dispatch.status import Status
+    from .dispatch.states import Status
     from .execution import Ending
 
 STILL_ENLISTED = (

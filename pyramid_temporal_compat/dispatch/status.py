@@ -6,9 +6,7 @@ import asyncio
 import contextlib
 import dataclasses
 import datetime
-import json
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Any
 
 from temporalio.api.common.v1 import WorkflowExecution
@@ -30,50 +28,27 @@ from temporalio.service import RPCError, RPCStatusCode
 
 from .. import states
 from ..exceptions import TaskRevokedError
-from ..payload import Payload
 from ..payload.converter import from_raw
 from ..worker import wire
 from ..worker.failures import error_of, how_it_failed
 from .client import is_transient
+from .members import describe_tree, is_tree, revoke_member, status_in_tree, wait_for_members, workflow_of
+from .states import Status, of_result
 
 ERROR_PAUSE = 0.2
 """Seconds between two tries of a wait while the server is away."""
 
 
-@dataclass(frozen=True)
-class Status:
-    """A task's state, and what goes with it."""
-
-    state: str = states.PENDING
-    result: Payload | None = None
-    error: Mapping[str, Any] | None = None
-    """How it failed, as `payload.errors` writes it."""
-    meta: Any = None
-    """What the task gave `update_state`."""
-    name: str | None = None
-    queue: str | None = None
-    retries: int = 0
-    worker: str | None = None
-    over: bool = False
-    ended: datetime.datetime | None = None
-    known: bool = True
-    """Whether the server has the task."""
-    kept: bool = True
-    """Whether there is a result: not for a task that ended well and was called with `ignore_result`."""
-    children: Any = None
-    argsrepr: str | None = None
-    kwargsrepr: str | None = None
-
-    @property
-    def ready(self) -> bool:
-        return self.over or self.state in states.READY_STATES
-
-
 async def status_of(client: Client, task_id: str) -> Status:
     """The state of a task now; PENDING for one that the server does not know."""
+    container = workflow_of(task_id)
+    if container and (tree := await describe_tree(client, container)) is not None:
+        return await status_in_tree(client, tree, task_id, _pending)
     handle = _handle(client, task_id)
     try:
         found = await handle.describe()
+        if is_tree(found):
+            return await status_in_tree(client, found, task_id, _pending)
         if found.status is WorkflowExecutionStatus.RUNNING:
             return await _running(found, client)
         return await _ended(handle, found)  # which asks once more: it may have been forgotten meanwhile
@@ -88,9 +63,11 @@ async def wait_for_end(client: Client, task_id: str, interval: float) -> Status:
 
     One question to the server: how it ended. What else there is to know of it, `status_of` asks.
     """
-    handle = _handle(client, task_id)
+    container, handle = workflow_of(task_id), _handle(client, task_id)
     while True:
         try:
+            if container and await describe_tree(client, container) is not None:
+                return (await wait_for_members(client, container, [task_id]))[task_id]
             return await _outcome_or_revoked(client, handle)
         except RPCError as error:
             if error.status is RPCStatusCode.NOT_FOUND and not _namespace_is_missing(error):
@@ -109,9 +86,11 @@ async def _outcome_or_revoked(client: Client, handle: WorkflowHandle[Any, Any]) 
         if not ending.done():
             found = await handle.describe()
             if found.status is WorkflowExecutionStatus.RUNNING:
-                status = await _running(found, client)
-                if status.state == states.REVOKED:
+                status = await status_of(client, handle.id)
+                if status.state == states.REVOKED or status.over:
                     return status
+                if is_tree(found):  # its result may be there before what is linked to it has ended
+                    return (await wait_for_members(client, handle.id, [handle.id]))[handle.id]
         return await ending
     finally:
         ending.cancel()
@@ -141,7 +120,11 @@ async def _at_work(found: WorkflowExecutionDescription, client: Client) -> Statu
     info = found.raw_description
     if not info.pending_activities:
         return _without_activity(found)
-    pending = info.pending_activities[0]
+    return await _pending(client, info.pending_activities[0], name, queue)
+
+
+async def _pending(client: Client, pending: Any, name: str, queue: str) -> Status:
+    """The status of a task whose activity has not ended."""
     details: Mapping[str, Any] = {}
     if pending.HasField("heartbeat_details"):
         values = await client.data_converter.decode(pending.heartbeat_details.payloads)
@@ -194,19 +177,13 @@ async def _outcome(handle: WorkflowHandle[Any, Any]) -> Status:
     except WorkflowFailureError as failure:
         state, error = how_it_failed(failure.cause)
         return Status(state, error=error, over=True, children=error.get("children"))
-    state = payload.metadata.get(wire.ENDED_AS, b"").decode() or states.SUCCESS
-    children = payload.metadata.get(wire.CHILDREN)
-    return Status(
-        state,
-        result=payload,
-        over=True,
-        kept=wire.NOT_KEPT not in payload.metadata,
-        children=json.loads(children) if children else None,
-    )
+    return of_result(payload)
 
 
 async def revoke(client: Client, task_id: str, terminate: bool) -> None:
     """Keep a task from starting, or stop it. One that the server does not know yet is refused when it comes."""
+    if await revoke_member(client, task_id):
+        return
     handle = client.get_workflow_handle(task_id)
     try:
         found = await handle.describe()

@@ -315,15 +315,15 @@ class TreeRun:
             structure = _flattened(before, payloads)
             tree = replace(tree, before=structure, payloads=tuple(payloads))
         try:
-            found = from_raw(await self._child(tree, child_id, tree.encode()))
+            result = from_raw(await self._child(tree, child_id, tree.encode()))
         except ChildWorkflowError as error:
             if workflow.cancellation_reason() is not None:
                 raise
             raise MemberFailed(_message_of(tree.root), error.cause or error) from error
-        if wire.VALUES not in found.metadata:
-            return found
-        written = json.loads(found.data)
-        return _unflattened(written["values"], wire.read_payloads(written["payloads"]))
+        if wire.VALUES not in result.metadata:
+            return result
+        found = json.loads(result.data)
+        return _unflattened(found["values"], wire.read_payloads(found["payloads"])) if found else []
 
     async def _start_failed(self, node: Node, state: str, error: Any) -> None:
         payload = Payload(
@@ -374,6 +374,7 @@ def chord_failure(node: Chord, failed: MemberFailed) -> MemberFailed:
     _, error = how_it_failed(failed.reason)
     raised = from_wire(loads(json.dumps(error).encode()))
     told = error_of(ChordError(f"Dependency {failed.message.id} raised {raised!r}"))
+    told["traceback"] = error.get("traceback")
     reason = ApplicationError(str(told["text"]), wire.plain(told), type="ChordError", non_retryable=True)
     return MemberFailed(replace(_message_of(node.body), id=node.id), reason)
 
@@ -393,9 +394,9 @@ def written(value: Value, keeps: bool) -> Payload:
     if isinstance(value, Payload):
         return value
     payloads: list[Payload] = []
-    structure = _flattened(value if keeps else [], payloads)
-    text = json.dumps({"values": structure, "payloads": wire.write_payloads(payloads)})
-    return Payload({"encoding": b"json/plain", wire.VALUES: b"1"}, text.encode())
+    structure = _flattened(value, payloads)
+    found = {"values": structure, "payloads": wire.write_payloads(payloads)} if keeps else None
+    return Payload({"encoding": b"json/plain", wire.VALUES: b"1"}, json.dumps(found).encode())
 
 
 def failed_beforehand(tree: Tree) -> ApplicationError | None:

@@ -51,4 +51,4 @@ def _error(app: Celery, task: Task, joins: Mapping[str, Any], args: Any, kwargs:
         retries=failed.retries,
     )
     error = from_wire(loads(json.dumps(joins["error"]).encode()))
-    return [request, error, joins["error"].get("traceback")]
+    return [request, error, joins["error"].get("traceback") or ""]

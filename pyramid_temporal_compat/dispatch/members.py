@@ -1,0 +1,176 @@
+"""The members of a canvas: each one's state and result, read from the history of the workflow that runs the tree.
+
+A member's id names that workflow: all that stands before the last slash. The tree's own result has the workflow's id.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Collection, Iterable, Mapping
+from typing import Any
+
+from temporalio.api.enums.v1 import EventType
+from temporalio.api.history.v1 import HistoryEvent
+from temporalio.client import Client, WorkflowExecutionDescription, WorkflowExecutionStatus
+from temporalio.common import RawValue
+from temporalio.exceptions import ApplicationError
+from temporalio.service import RPCError, RPCStatusCode
+
+from .. import states
+from ..exceptions import TaskRevokedError, WorkerLostError
+from ..payload import Payload
+from ..payload.converter import from_raw
+from ..worker import wire
+from ..worker.failures import error_of, how_it_failed
+from .states import Status, of_result
+
+NOT_ENDS = (wire.RETRY_ANEW, wire.REPLACED)
+"""How an activity fails whose task goes on."""
+
+
+def workflow_of(task_id: str) -> str:
+    """The workflow that a member's id names; nothing for an id that names none."""
+    return task_id.rpartition("/")[0]
+
+
+def is_tree(found: WorkflowExecutionDescription) -> bool:
+    return wire.TREE in found.raw_description.workflow_execution_info.memo.fields
+
+
+class History:
+    """What a workflow's history says of the members of its tree, event by event."""
+
+    def __init__(self, client: Client) -> None:
+        self.ended: dict[str, Status] = {}
+        self._client = client
+        self._scheduled: dict[int, tuple[str, str, str]] = {}
+        self._rest: Status | None = None
+
+    async def take(self, event: HistoryEvent) -> None:
+        if event.event_type == EventType.EVENT_TYPE_ACTIVITY_TASK_SCHEDULED:
+            scheduled = event.activity_task_scheduled_event_attributes
+            about = (scheduled.activity_id, scheduled.activity_type.name, scheduled.task_queue.name)
+            self._scheduled[event.event_id] = about
+            self.ended.pop(scheduled.activity_id, None)
+        elif event.event_type == EventType.EVENT_TYPE_ACTIVITY_TASK_COMPLETED:
+            completed = event.activity_task_completed_event_attributes
+            raw = await self._client.data_converter.decode(completed.result.payloads, [RawValue])
+            self._end(completed.scheduled_event_id, event, of_result(from_raw(raw[0])))
+        elif event.event_type == EventType.EVENT_TYPE_ACTIVITY_TASK_FAILED:
+            failed = event.activity_task_failed_event_attributes
+            cause = await self._client.data_converter.decode_failure(failed.failure)
+            if not isinstance(cause, ApplicationError) or cause.type not in NOT_ENDS:
+                state, error = how_it_failed(cause)
+                status = Status(state, error=error, over=True, children=error.get("children"))
+                self._end(failed.scheduled_event_id, event, status)
+        elif event.event_type == EventType.EVENT_TYPE_WORKFLOW_PROPERTIES_MODIFIED:
+            fields = event.workflow_properties_modified_event_attributes.upserted_memo.fields
+            for name, payload in fields.items():
+                if name.startswith(wire.ENDED):
+                    (noted,) = await self._client.data_converter.decode([payload])
+                    member = name.removeprefix(wire.ENDED)
+                    self.ended[member] = Status(noted["state"], error=noted["error"], over=True, ended=_when(event))
+        else:
+            self._rest = await self._of_the_rest(event) or self._rest
+
+    async def _of_the_rest(self, event: HistoryEvent) -> Status | None:
+        """How the workflow has ended, if this is its end: so have those of which nothing else is known."""
+        if event.event_type == EventType.EVENT_TYPE_WORKFLOW_EXECUTION_FAILED:
+            failure = event.workflow_execution_failed_event_attributes.failure
+            state, error = how_it_failed(await self._client.data_converter.decode_failure(failure))
+            return Status(state, error=error, over=True, ended=_when(event))
+        if event.event_type in REVOKING:
+            error = error_of(TaskRevokedError(REVOKING[event.event_type]))
+            return Status(states.REVOKED, error=error, over=True, ended=_when(event))
+        if event.event_type == EventType.EVENT_TYPE_WORKFLOW_EXECUTION_TIMED_OUT:
+            return Status(states.FAILURE, error=error_of(WorkerLostError("its workflow timed out")), over=True)
+        if event.event_type == EventType.EVENT_TYPE_WORKFLOW_EXECUTION_COMPLETED:
+            return Status(states.SUCCESS, result=NOTHING, over=True, ended=_when(event))
+        return None
+
+    def _end(self, scheduled: int, event: HistoryEvent, status: Status) -> None:
+        member, name, queue = self._scheduled[scheduled]
+        self.ended[member] = dataclasses.replace(status, name=name, queue=queue, ended=_when(event))
+
+    def status_of(self, member: str) -> Status | None:
+        """How the member has ended; None while it has not."""
+        return self.ended.get(member) or self._rest
+
+
+NOTHING = Payload({"encoding": b"json/plain"}, b"null")
+REVOKING = {
+    EventType.EVENT_TYPE_WORKFLOW_EXECUTION_CANCELED: "revoked",
+    EventType.EVENT_TYPE_WORKFLOW_EXECUTION_TERMINATED: "terminated",
+}
+
+
+def _when(event: HistoryEvent) -> Any:
+    return event.event_time.ToDatetime().astimezone()
+
+
+async def ends_so_far(client: Client, workflow_id: str, members: Iterable[str]) -> Mapping[str, Status]:
+    """Those of the members that have ended, and how."""
+    history = History(client)
+    async for event in client.get_workflow_handle(workflow_id).fetch_history_events():
+        await history.take(event)
+    found = {member: history.status_of(member) for member in members}
+    return {member: status for member, status in found.items() if status is not None}
+
+
+async def wait_for_members(
+    client: Client, workflow_id: str, members: Collection[str], *, all_of: bool = True
+) -> Mapping[str, Status]:
+    """Wait until the members have ended; without `all_of`, until one of them has ended otherwise than well."""
+    history = History(client)
+    async for event in client.get_workflow_handle(workflow_id).fetch_history_events(wait_new_event=True):
+        await history.take(event)
+        if all(member in history.ended for member in members):
+            break
+        if not all_of and any(
+            history.ended[member].state in states.PROPAGATE_STATES for member in members if member in history.ended
+        ):
+            break
+    found = {member: history.status_of(member) for member in members}
+    return {member: status for member, status in found.items() if status is not None}
+
+
+async def describe_tree(client: Client, workflow_id: str) -> WorkflowExecutionDescription | None:
+    """The workflow of this id, if there is one and it runs a tree."""
+    try:
+        found = await client.get_workflow_handle(workflow_id).describe()
+    except RPCError as error:
+        if error.status is RPCStatusCode.NOT_FOUND:
+            return None
+        raise
+    return found if is_tree(found) else None
+
+
+async def status_in_tree(
+    client: Client, found: WorkflowExecutionDescription, member: str, pending_status: Any
+) -> Status:
+    """The state of a member now. `pending_status` reads that of an activity that has not ended."""
+    if found.status is WorkflowExecutionStatus.RUNNING:
+        for pending in found.raw_description.pending_activities:
+            if pending.activity_id == member:
+                status: Status = await pending_status(client, pending, pending.activity_type.name, found.task_queue)
+                return status
+    ended = await ends_so_far(client, found.id, [member])
+    if member in ended:
+        return ended[member]
+    info = found.raw_description
+    if info.workflow_extended_info.cancel_requested and not info.pending_activities:
+        return Status(states.REVOKED, error=error_of(TaskRevokedError("revoked")))
+    return Status()
+
+
+async def revoke_member(client: Client, task_id: str) -> bool:
+    """Keep a member from starting. False if there is no such workflow, or it has ended."""
+    workflow_id = workflow_of(task_id)
+    if not workflow_id or await describe_tree(client, workflow_id) is None:
+        return False
+    try:
+        await client.get_workflow_handle(workflow_id).signal(wire.REVOKE, [task_id])
+    except RPCError as error:
+        if error.status is not RPCStatusCode.NOT_FOUND:
+            raise
+    return True

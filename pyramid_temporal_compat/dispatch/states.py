@@ -1,0 +1,55 @@
+"""What is known of a task: its state, and what goes with it."""
+
+from __future__ import annotations
+
+import datetime
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from .. import states
+from ..payload import Payload
+from ..worker import wire
+
+
+@dataclass(frozen=True)
+class Status:
+    """A task's state, and what goes with it."""
+
+    state: str = states.PENDING
+    result: Payload | None = None
+    error: Mapping[str, Any] | None = None
+    """How it failed, as `payload.errors` writes it."""
+    meta: Any = None
+    """What the task gave `update_state`."""
+    name: str | None = None
+    queue: str | None = None
+    retries: int = 0
+    worker: str | None = None
+    over: bool = False
+    ended: datetime.datetime | None = None
+    known: bool = True
+    """Whether the server has the task."""
+    kept: bool = True
+    """Whether there is a result: not for a task that ended well and was called with `ignore_result`."""
+    children: Any = None
+    argsrepr: str | None = None
+    kwargsrepr: str | None = None
+
+    @property
+    def ready(self) -> bool:
+        return self.over or self.state in states.READY_STATES
+
+
+def of_result(payload: Payload) -> Status:
+    """The status of a task that has ended with this result."""
+    state = payload.metadata.get(wire.ENDED_AS, b"").decode() or states.SUCCESS
+    children = payload.metadata.get(wire.CHILDREN)
+    return Status(
+        state,
+        result=payload,
+        over=True,
+        kept=wire.NOT_KEPT not in payload.metadata,
+        children=json.loads(children) if children else None,
+    )

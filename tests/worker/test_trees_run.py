@@ -1,0 +1,224 @@
+"""Canvases on a real server: chains, groups, chords, links, errbacks, replacements."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from pyramid_temporal_compat import chain, chord, group, maybe_signature, shared_task
+from pyramid_temporal_compat.exceptions import ChordError, TaskRevokedError
+from tests.parts import wait_until
+from tests.worker.shop import Shop, add, describe, events, gates, note, seen, waits_at
+
+PATIENCE = 30
+
+
+@shared_task
+def xsum(numbers: list[Any]) -> Any:
+    return sum(sum(number) if isinstance(number, list) else number for number in numbers)
+
+
+@shared_task
+def fails(*args: Any) -> None:
+    raise ValueError("on purpose", *args)
+
+
+@shared_task
+def tells(value: Any, key: str) -> Any:
+    seen[key].append(value)
+    return value
+
+
+@shared_task
+def hears(request: Any, error: BaseException, traceback: str, key: str) -> None:
+    seen[key].append((request.id, request.task, repr(error), "raise ValueError" in traceback))
+
+
+@shared_task
+def hears_id(task_id: str) -> None:
+    seen["old style"].append(task_id)
+
+
+@shared_task(bind=True)
+def becomes(self: Any, signature: Any) -> Any:
+    note.delay("replaced")
+    return self.replace(maybe_signature(signature))
+
+
+@shared_task(bind=True, max_retries=3)
+def succeeds_later(self: Any, value: int) -> int:
+    if self.request.retries < 2:
+        raise self.retry(countdown=0)
+    return value
+
+
+@shared_task(bind=True, max_retries=1)
+def retried_with(self: Any, value: int, by: int) -> int:
+    if self.request.retries == 0:
+        raise self.retry(args=(value, by * 10), countdown=0)
+    return value + by
+
+
+@shared_task(bind=True)
+def joins_chord(self: Any, value: int) -> int:
+    self.add_to_chord(add.si(value, 100))
+    return value
+
+
+def test_a_chain_hands_each_result_to_the_next(shop: Shop) -> None:
+    result = chain(add.s(1, 2), add.s(3), add.s(4))()
+    assert result.get(PATIENCE) == 10
+    assert result.parent.get(PATIENCE) == 6
+    assert result.parent.parent.get(PATIENCE) == 3
+    assert result.parent.parent.state == "SUCCESS"
+    assert describe(shop, result.id).workflow_type == "chain"
+
+
+def test_a_group_gives_the_results_in_order(shop: Shop) -> None:
+    result = group(add.s(number, number) for number in range(12))()
+    assert result.get(timeout=PATIENCE) == [number * 2 for number in range(12)]
+    assert result.successful()
+    assert {member.id.rpartition("/")[0] for member in result} == {result.id}
+
+
+def test_a_chord_gets_the_results_of_its_header(shop: Shop) -> None:
+    result = chord([add.s(number, number) for number in range(5)])(xsum.s())
+    assert result.get(PATIENCE) == 20
+    assert result.parent.get(timeout=PATIENCE) == [0, 2, 4, 6, 8]
+
+
+def test_what_is_nested_is_run_as_it_is_nested(shop: Shop) -> None:
+    canvas = chain(
+        add.s(1, 1),
+        group(add.s(1), chain(add.s(2), add.s(3)), group(add.s(4), add.s(5))),
+        xsum.s(),
+        chord([add.s(1), add.s(2)], xsum.s()),
+    )
+    assert canvas().get(PATIENCE) == (((2 + 1) + (2 + 5) + (2 + 4) + (2 + 5)) * 2) + 3
+
+
+def test_a_group_at_the_end_of_a_chain_is_the_result(shop: Shop) -> None:
+    result = chain(add.s(1, 1), group(add.s(1), add.s(2)))()
+    assert result.get(timeout=PATIENCE) == [3, 4]
+    assert result.parent.get(PATIENCE) == 2
+
+
+def test_links_run_with_the_result_and_errbacks_do_not(shop: Shop) -> None:
+    result = add.apply_async(
+        (1, 2), link=[tells.s("linked"), chain(add.s(10), tells.s("linked"))], link_error=hears_id.s()
+    )
+    assert result.get(PATIENCE) == 3
+    wait_until(lambda: sorted(seen["linked"]) == [3, 13], message="the links did not run")
+    assert describe(shop, result.id).workflow_type == add.name
+    assert [child.id.rpartition("/")[0] for child in result.children] == [result.id, result.id]
+
+
+def test_errbacks_hear_of_the_failure_and_links_do_not_run(shop: Shop) -> None:
+    result = fails.apply_async((1,), link=tells.s("never"), link_error=[hears_id.s(), hears.s("new style")])
+    with pytest.raises(ValueError, match="on purpose"):
+        result.get(PATIENCE)
+    wait_until(lambda: seen["old style"] == [result.id], message="no errback by id")
+    told = (result.id, fails.name, "ValueError('on purpose', 1)", True)
+    wait_until(lambda: seen["new style"] == [told], message="no errback with the error")
+    assert seen["never"] == []
+
+
+def test_a_chain_ends_with_the_step_that_fails(shop: Shop) -> None:
+    result = chain(add.s(1, 2), fails.s(), add.s(3))()
+    with pytest.raises(ValueError, match="on purpose"):
+        result.get(PATIENCE)
+    assert [node.state for node in (result, result.parent, result.parent.parent)] == ["FAILURE", "FAILURE", "SUCCESS"]
+
+
+def test_a_member_that_fails_leaves_the_others_of_its_group_alone(shop: Shop) -> None:
+    result = group(add.s(1, 1), fails.s(), add.s(2, 2))()
+    with pytest.raises(ValueError, match="on purpose"):
+        result.get(timeout=PATIENCE)
+    wait_until(lambda: result.ready(), message="not all of the group have ended")
+    assert [member.state for member in result] == ["SUCCESS", "FAILURE", "SUCCESS"]
+    assert (result.completed_count(), result.failed()) == (2, True)
+
+
+def test_a_chord_whose_header_fails_fails_with_a_chord_error(shop: Shop) -> None:
+    result = chord([add.s(1, 1), fails.s()], xsum.s().on_error(hears.s("chord")))()
+    with pytest.raises(ChordError, match=r"Dependency \S+ raised ValueError\('on purpose'\)"):
+        result.get(PATIENCE)
+    assert result.state == "FAILURE"
+    wait_until(lambda: len(seen["chord"]) == 1, message="no errback")
+    assert seen["chord"][0][:2] == (result.id, xsum.name)
+
+
+def test_a_member_is_retried_like_a_single_task(shop: Shop) -> None:
+    assert chain(succeeds_later.s(1), retried_with.s(2), succeeds_later.s())().get(PATIENCE) == 21
+
+
+@pytest.mark.parametrize(
+    "canvas",
+    [lambda: add.s(1, 2), lambda: chain(add.s(1, 1), add.s(1)), lambda: group(add.s(1, 1), add.s(0, 1)) | xsum.s()],
+)
+def test_a_task_may_put_a_canvas_in_its_place(shop: Shop, canvas: Any) -> None:
+    result = becomes.delay(canvas())
+    assert result.get(PATIENCE) == 3
+    wait_until(lambda: shop.lines() == ["replaced"], message="what the task did before was not committed")
+
+
+def test_a_member_may_put_a_canvas_in_its_place(shop: Shop) -> None:
+    result = chain(becomes.si(group(add.s(1, 1), add.s(2, 2))), xsum.s(), add.s(1))()
+    assert result.get(PATIENCE) == 7
+
+
+def test_a_member_may_add_to_its_chord(shop: Shop) -> None:
+    result = chord([joins_chord.s(1), add.s(1, 1)], xsum.s())()
+    assert result.get(PATIENCE) == 1 + 2 + 101
+
+
+def test_a_large_group_is_cut_into_workflows(shop: Shop) -> None:
+    shop.app.conf["ptemporal.canvas_batch"] = 7
+    try:
+        result = (group(add.s(number, 1) for number in range(20)) | xsum.s())()
+        assert result.get(PATIENCE) == sum(range(21))
+        assert len({member.id.rpartition("/")[0] for member in result.parent}) == 3
+        assert result.parent.get(timeout=PATIENCE) == list(range(1, 21))
+    finally:
+        del shop.app.conf["ptemporal.canvas_batch"]
+
+
+def test_what_had_its_id_before_keeps_it(shop: Shop) -> None:
+    frozen = add.s(1, 2)
+    before = frozen.freeze()
+    result = chain(frozen, add.s(3))()
+    assert (result.get(PATIENCE), before.get(PATIENCE)) == (6, 3)
+
+
+def test_a_member_that_has_not_started_can_be_revoked(shop: Shop) -> None:
+    gates["first"]
+    result = chain(waits_at.si("first"), add.si(1, 1), add.s(1))()
+    gates["first"].reached()
+    result.parent.revoke()
+    gates["first"].open()
+    with pytest.raises(TaskRevokedError):
+        result.get(PATIENCE)
+    assert [result.parent.state, result.parent.parent.state] == ["REVOKED", "SUCCESS"]
+
+
+def test_a_canvas_leaves_with_its_transaction(shop: Shop) -> None:
+    import transaction
+
+    with transaction.manager:
+        result = chain(add.s(1, 2), add.s(3))()
+        assert result.state == "PENDING"
+        assert not result.exists()
+    assert result.get(PATIENCE) == 6
+    assert (
+        len([event for event in events(shop, result.id) if event.HasField("activity_task_scheduled_event_attributes")])
+        == 2
+    )
+
+
+def test_what_runs_shows_in_the_states_of_the_members(shop: Shop) -> None:
+    result = chain(waits_at.si("shown"), add.si(1, 1))()
+    gates["shown"].reached()
+    assert (result.parent.state, result.state) == ("STARTED", "PENDING")
+    gates["shown"].open()
+    assert result.get(PATIENCE) == 2
