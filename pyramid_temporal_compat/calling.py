@@ -76,6 +76,7 @@ EQUIVALENT = {
     "publisher": "there is one connection for each process, to the server that ptemporal.address names",
     "retry": "sending is tried again for ptemporal.dispatch_timeout seconds",
     "retry_policy": "sending is tried again for ptemporal.dispatch_timeout seconds",
+    "throw": "errors are raised where the result is asked for; it is for tasks that run eagerly",
     "reply_to": "results are read from the server",
 }
 """Options of Celery's that are taken and need nothing done: what they ask for is so in any case."""

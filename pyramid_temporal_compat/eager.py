@@ -158,11 +158,11 @@ class EagerDispatch:
         self._app = app
         self._results: dict[str, EagerResult] = {}
 
-    def call(self, message: Message, links: Mapping[str, Any], manager: Any) -> EagerResult:
+    def call(self, message: Message, local: Mapping[str, Any], manager: Any) -> EagerResult:
         """Run a task; in a transaction its result is PENDING until that has ended."""
         result: EagerResult = self._pending(self._app.AsyncResult(message.id, task_name=message.task))
         later = Later(
-            message.id, message.task, message.summary, lambda: self._run(message, links), (message.id,), (message,)
+            message.id, message.task, message.summary, lambda: self._run(message, local), (message.id,), (message,)
         )
         if not self._enlist(later, manager):
             self._end(later)
@@ -228,7 +228,7 @@ class EagerDispatch:
                 return call.apply_eagerly(args or (), kwargs, options)
             return call.apply(args, kwargs, **options)
 
-    def _run(self, message: Message, links: Mapping[str, Any]) -> None:
+    def _run(self, message: Message, local: Mapping[str, Any]) -> None:
         # Through bytes and back, as on its way to a worker: what would not travel does not pass a test either.
         body = deserialize(message.body, [message.serializer, "json"])
         stamps = message.read_headers()
@@ -241,11 +241,19 @@ class EagerDispatch:
             "routing_key": message.queue,
             "stamped_headers": stamps.pop("stamped_headers", None),
             **(stamps.pop("stamps", None) or {}),
-            **links,
+            **local,
         }
         arguments = tuple(body["args"]), dict(body["kwargs"])
         with denied_join_result():
-            apply_now(self._app.tasks[message.task], *arguments, message.id, message.retries, None, stamps, options)
+            apply_now(
+                self._app.tasks[message.task],
+                *arguments,
+                message.id,
+                message.retries,
+                local.get("throw"),
+                stamps,
+                options,
+            )
 
 
 def ids_in(result: Any) -> Iterator[str]:
