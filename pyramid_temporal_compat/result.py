@@ -238,11 +238,13 @@ class AsyncResult(ResultBase):
         if disable_sync_subtasks:
             assert_will_not_block()
         if follow_parents and propagate:
-            for node in reversed(list(self._parents())):
-                node.maybe_throw()
+            self._throw_of_parents()
         if self._ended is None:
             self._refuse_if_enlisted()
-            self._end(self._wait(timeout, interval))
+            status = self._wait(timeout, interval)
+            self._end(status)
+            if follow_parents and propagate and status.state in states.PROPAGATE_STATES:
+                self._throw_of_parents()  # what it failed of, such as a member of a chord's header
         return self.maybe_throw(propagate, callback)
 
     wait = get
@@ -298,6 +300,10 @@ class AsyncResult(ResultBase):
     def graph(self) -> DependencyGraph:
         """The graph as it was when this was asked first."""
         return self.build_graph(intermediate=True)
+
+    def _throw_of_parents(self) -> None:
+        for node in reversed(list(self._parents())):
+            node.maybe_throw()
 
     def _parents(self) -> Iterator[Any]:
         node = self.parent
