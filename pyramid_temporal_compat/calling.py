@@ -78,6 +78,7 @@ EQUIVALENT = {
     "mandatory": "a message waits for a worker",
     "producer": "there is one connection for each process, to the server that ptemporal.address names",
     "publisher": "there is one connection for each process, to the server that ptemporal.address names",
+    "throw": "errors are raised where the result is asked for; it is for tasks that run eagerly",
     "reply_to": "results are read from the server",
 }
 """Options of Celery's that are taken and need nothing done: what they ask for is so in any case."""

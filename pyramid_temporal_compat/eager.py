@@ -12,10 +12,10 @@ from . import states
 from .calling import new_id
 from .canvas.chord import chord
 from .canvas.errbacks import call_errbacks
-from .canvas.group import is_empty
+from .canvas.group import group, is_empty
 from .canvas.planning import listed
 from .context import Context, current_frame
-from .dispatch.transaction import enlist, has_begun
+from .dispatch.transaction import ENLIST_REQUIRED, current_transaction, enlist, has_begun
 from .exceptions import Retry
 from .execution import Ending, Execution
 from .message import Message
@@ -158,11 +158,11 @@ class EagerDispatch:
         self._app = app
         self._results: dict[str, EagerResult] = {}
 
-    def call(self, message: Message, links: Mapping[str, Any], manager: Any) -> EagerResult:
+    def call(self, message: Message, local: Mapping[str, Any], manager: Any) -> EagerResult:
         """Run a task; in a transaction its result is PENDING until that has ended."""
         result: EagerResult = self._pending(self._app.AsyncResult(message.id, task_name=message.task))
         later = Later(
-            message.id, message.task, message.summary, lambda: self._run(message, links), (message.id,), (message,)
+            message.id, message.task, message.summary, lambda: self._run(message, local), (message.id,), (message,)
         )
         if not self._enlist(later, manager):
             self._end(later)
@@ -175,8 +175,12 @@ class EagerDispatch:
         call = signature.clone()
         if is_empty(call):
             return call.apply(args, kwargs)
+        if self._app.conf["ptemporal.enlist"] != ENLIST_REQUIRED and current_transaction(manager) is None:
+            return self._apply(call, args, kwargs, options)
         if isinstance(call, chord):  # whose body may be given only now
             call.body, kwargs = call.body_and_kwargs(kwargs)
+        if isinstance(call, group):  # in the order in which it runs, which freezing alone does not keep
+            call.tasks = call.members()
         result = self._pending(call.freeze(options.pop("task_id", None)))
         ids = tuple(ids_in(result))
         later = Later(str(result.id), call.task, repr(call), lambda: self._apply(call, args, kwargs, options), ids)
@@ -224,7 +228,7 @@ class EagerDispatch:
                 return call.apply_eagerly(args or (), kwargs, options)
             return call.apply(args, kwargs, **options)
 
-    def _run(self, message: Message, links: Mapping[str, Any]) -> None:
+    def _run(self, message: Message, local: Mapping[str, Any]) -> None:
         # Through bytes and back, as on its way to a worker: what would not travel does not pass a test either.
         body = deserialize(message.body, [message.serializer, "json"])
         stamps = message.read_headers()
@@ -237,11 +241,19 @@ class EagerDispatch:
             "routing_key": message.queue,
             "stamped_headers": stamps.pop("stamped_headers", None),
             **(stamps.pop("stamps", None) or {}),
-            **links,
+            **local,
         }
         arguments = tuple(body["args"]), dict(body["kwargs"])
         with denied_join_result():
-            apply_now(self._app.tasks[message.task], *arguments, message.id, message.retries, None, stamps, options)
+            apply_now(
+                self._app.tasks[message.task],
+                *arguments,
+                message.id,
+                message.retries,
+                local.get("throw"),
+                stamps,
+                options,
+            )
 
 
 def ids_in(result: Any) -> Iterator[str]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime
+import functools
 import json
 import sys
 from collections import deque
@@ -15,6 +16,7 @@ from . import states
 from .app.current import app_or_default
 from .context import worker_frame
 from .exceptions import IncompleteStream, StillEnlisted, TaskRevokedError, TimeoutError
+from .graph import DependencyGraph, GraphFormatter, graph_of
 from .payload.errors import from_wire
 from .payload.serializers import deserialize
 from .payload.types import loads
@@ -72,6 +74,13 @@ class ResultBase:
     """What the results of single tasks and of sets share."""
 
     parent: Any = None
+
+    def as_tuple(self) -> tuple[Any, Any]:
+        """What `result_from_tuple` makes this result of."""
+        raise TypeError(f"{type(self).__name__} has no id to be written down by")
+
+    def __json__(self) -> tuple[Any, Any]:
+        return self.as_tuple()
 
 
 class Callbacks:
@@ -236,11 +245,13 @@ class AsyncResult(ResultBase):
         if disable_sync_subtasks:
             assert_will_not_block()
         if follow_parents and propagate:
-            for node in reversed(list(self._parents())):
-                node.maybe_throw()
+            self._throw_of_parents()
         if self._ended is None:
             self._refuse_if_enlisted()
-            self._end(self._wait(timeout, interval))
+            status = self._wait(timeout, interval)
+            self._end(status)
+            if follow_parents and propagate and status.state in states.PROPAGATE_STATES:
+                self._throw_of_parents()  # what it failed of, such as a member of a chord's header
         return self.maybe_throw(propagate, callback)
 
     wait = get
@@ -287,6 +298,19 @@ class AsyncResult(ResultBase):
                 waiting.extend((node, child) for child in node.children or ())  # type: ignore[misc]
             elif not intermediate:
                 raise IncompleteStream(f"{node!r} is not ready")
+
+    def build_graph(self, intermediate: bool = False, formatter: GraphFormatter | None = None) -> DependencyGraph:
+        """This result and those that its task asked for, as a graph; `intermediate`: though not all have ended."""
+        return graph_of(self, intermediate, formatter)
+
+    @functools.cached_property
+    def graph(self) -> DependencyGraph:
+        """The graph as it was when this was asked first."""
+        return self.build_graph(intermediate=True)
+
+    def _throw_of_parents(self) -> None:
+        for node in reversed(list(self._parents())):
+            node.maybe_throw()
 
     def _parents(self) -> Iterator[Any]:
         node = self.parent

@@ -319,10 +319,10 @@ class Celery(Commands, Connections, RefusedOfApps):
     def call(self, task: BaseTask, args: Any, kwargs: Any, options: dict[str, Any]) -> AsyncResult:
         """What `task.apply_async` does, once the arguments are checked."""
         manager = options.pop("transaction_manager", None)
-        if self.conf["task_always_eager"]:
-            links: dict[str, Any] = {key: options.pop(key) for key in ("link", "link_error") if key in options}
+        if self.conf["task_always_eager"] and catch_for(options.get("task_id")) is None:
+            local: dict[str, Any] = {key: options.pop(key) for key in LOCAL if key in options}
             message = self._message(task.name, args, kwargs, options, task)
-            return self._trailed(self.eager.call(message, links, manager), options)
+            return self._trailed(self.eager.call(message, local, manager), options)
         message = self._request(task.name, args, kwargs, options, task, manager)
         result = task.AsyncResult(message.id)
         result.ignored = bool(message.ignore_result)
@@ -604,6 +604,10 @@ class Celery(Commands, Connections, RefusedOfApps):
             "namespace": namespace,
             "task_cls": self.task_cls,
         }
+
+
+LOCAL = ("link", "link_error", "throw")
+"""Options that an eager run has of its own: no message carries them."""
 
 
 @functools.cache  # an import statement, even of what is there, is a twentieth of `.delay()`

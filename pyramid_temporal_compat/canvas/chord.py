@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from ..app.current import current_app
@@ -101,7 +102,7 @@ class _chord(Signature):
         before = lineage.given(not self.immutable).within(str(body_result.id))
         beside = header._plan(planner, args, header_kwargs, {**sent, "task_id": gid}, before)
         assert isinstance(beside.node, GroupNode)
-        after = body._plan(planner, (), {}, {}, beside.last.within(lineage.chord))
+        after = body._plan(planner, (), {}, {}, replace(beside.last, chord=lineage.chord, follows=True, takes=True))
         body_result.parent = beside.result
         node = ChordNode(
             id=str(body_result.id),

@@ -32,8 +32,9 @@ class group(Signature):
 
     @classmethod
     def from_dict(cls, d: Mapping[str, Any], app: Celery | None = None) -> Any:
+        kind = tuple if isinstance(d["kwargs"]["tasks"], tuple) else list
         # In place: freezing finds the members where they were put.
-        members = d["kwargs"]["tasks"] = [maybe_signature(task, app=app) for task in d["kwargs"]["tasks"]]
+        members = d["kwargs"]["tasks"] = kind(maybe_signature(task, app=app) for task in d["kwargs"]["tasks"])
         return cls(members, app=app, **d["options"])
 
     def __init__(self, *tasks: Any, **options: Any) -> None:
@@ -100,6 +101,10 @@ class group(Signature):
         merged = self._options_of_members(options)
         gid = merged["group_id"] = Ids().claim(merged.pop("task_id", None))
         return self.app.GroupResult(gid, [task.apply(args, kwargs, **merged) for _, task in self._members()])
+
+    def members(self) -> list[Any]:
+        """Copies of the members, with those of groups in it in their places."""
+        return [task for _, task in self._members()]
 
     def _members(self) -> Iterator[tuple[int, Any]]:
         """Copies of the members with their numbers, those of groups in it among them."""

@@ -125,10 +125,12 @@ def find_enlistment(transaction: Any, key: object) -> Enlistment | None:
 def is_enlisted(task_id: str, key: object) -> bool:
     """Whether a transaction of this thread, the current or another, still holds the message with this id."""
     return any(
-        message.id == task_id
+        task_id == unit.id
+        or task_id.startswith(f"{unit.id}/")  # a member of a canvas
+        or any(message.id == task_id for message in unit.messages)
         for enlistment in list(_here.enlistments)
         if enlistment.key is key and enlistment.state == Enlistment.ENLISTING
-        for message in enlistment.messages
+        for unit in enlistment.messages
     )
 
 
