@@ -169,7 +169,10 @@ class ResultSet(ResultBase):
             yield result.id, {"task_id": result.id, "status": result.state, "result": value}
 
     def maybe_throw(self, callback: Any = None, propagate: bool = True) -> None:
+        looked = self._look()
         for result in self.results:
+            if result.id in looked and not result.ended:
+                continue
             result.maybe_throw(callback=callback, propagate=propagate)
 
     maybe_reraise = maybe_throw
