@@ -358,6 +358,16 @@ class AsyncResult(ResultBase):
         """All that the server says of the task now."""
         return self._asked()
 
+    @property
+    def ended(self) -> bool:
+        """Whether it is known here that the task has ended."""
+        return self._ended is not None
+
+    def take(self, status: Status) -> None:
+        """What was found out about the task together with others."""
+        if self._ended is None:
+            self._end(status)
+
     def value_of(self, status: Status) -> Any:
         """The result, the error, or what `update_state` said."""
         return self._value(status)

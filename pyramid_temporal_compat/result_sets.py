@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
 from .app.current import app_or_default
-from .exceptions import ImproperlyConfigured
+from .exceptions import ImproperlyConfigured, TimeoutError
 from .result import AsyncResult, Callbacks, ResultBase, assert_will_not_block, result_from_tuple
 
 if TYPE_CHECKING:
@@ -51,24 +52,64 @@ class ResultSet(ResultBase):
     # --- the state -------------------------------------------------------------------------------
 
     def successful(self) -> bool:
+        self._look()
         return all(result.successful() for result in self.results)
 
     def failed(self) -> bool:
         """Whether one of them has failed."""
+        self._look()
         return any(result.failed() for result in self.results)
 
     def waiting(self) -> bool:
-        return any(not result.ready() for result in self.results)
+        return not self.ready()
 
     def ready(self) -> bool:
-        done = all(result.ready() for result in self.results)
+        looked = self._look()
+        done = all(result.ended if result.id in looked else result.ready() for result in self.results)
         if done:
             self._callbacks.fire(self)
         return done
 
     def completed_count(self) -> int:
         """How many have ended well."""
+        self._look()
         return sum(result.successful() for result in self.results)
+
+    def _look(self) -> set[str]:
+        """Read what the histories of the members' workflows say, each history once; gives the ids that were asked."""
+        workflows = self._of_canvas()
+        if not workflows:
+            return set()
+        from .dispatch.members import look_at_all  # the client library: 0.4 s
+
+        patience = self.app.conf["ptemporal.dispatch_timeout"]
+        self._take(self.app.temporal.call(lambda client: look_at_all(client, workflows), patience))
+        return {member for members in workflows.values() for member in members}
+
+    def _wait_for_members(self, left: float | None, propagate: bool) -> None:
+        workflows = self._of_canvas()
+        if not workflows:
+            return
+        from .dispatch.members import wait_for_all  # the client library: 0.4 s
+
+        with contextlib.suppress(TimeoutError):  # who waits for the members one by one says which has not ended
+            found = self.app.temporal.call(lambda client: wait_for_all(client, workflows, all_of=not propagate), left)
+            self._take(found)
+
+    def _of_canvas(self) -> dict[str, list[str]]:
+        """The members that are known by their ids to be part of a canvas and not known to have ended, by workflow."""
+        workflows: dict[str, list[str]] = {}
+        for result in self.results:
+            if isinstance(result, AsyncResult) and not result.ended and not result.ignored:
+                workflow_id = str(result.id).rpartition("/")[0]
+                if workflow_id:
+                    workflows.setdefault(workflow_id, []).append(result.id)
+        return workflows if any(len(members) > 1 for members in workflows.values()) else {}
+
+    def _take(self, found: Mapping[str, Any]) -> None:
+        for result in self.results:
+            if result.id in found:
+                result.take(found[result.id])
 
     @property
     def supports_native_join(self) -> bool:
@@ -97,6 +138,11 @@ class ResultSet(ResultBase):
             raise ImproperlyConfigured("on_message has no meaning here: no messages are received while waiting")
         deadline = None if timeout is None else time.monotonic() + timeout
         values = []
+        self._wait_for_members(timeout, propagate)
+        if propagate:
+            for result in self.results:
+                if isinstance(result, AsyncResult) and result.ended:
+                    result.maybe_throw()
         for result in self.results:
             left = None if deadline is None else max(deadline - time.monotonic(), 0.0)
             value = result.get(

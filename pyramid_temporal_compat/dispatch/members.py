@@ -5,8 +5,9 @@ A member's id names that workflow: all that stands before the last slash. The tr
 
 from __future__ import annotations
 
+import asyncio
 import dataclasses
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Awaitable, Callable, Collection, Iterable, Mapping
 from typing import Any
 
 from temporalio.api.enums.v1 import EventType
@@ -174,3 +175,33 @@ async def revoke_member(client: Client, task_id: str) -> bool:
         if error.status is not RPCStatusCode.NOT_FOUND:
             raise
     return True
+
+
+async def look_at_all(client: Client, workflows: Mapping[str, Collection[str]]) -> Mapping[str, Status]:
+    """The members of several workflows that have ended, each workflow's history read once."""
+    return await _of_all(workflows, lambda workflow_id, members: ends_so_far(client, workflow_id, members))
+
+
+async def wait_for_all(
+    client: Client, workflows: Mapping[str, Collection[str]], *, all_of: bool
+) -> Mapping[str, Status]:
+    """`wait_for_members` of several workflows. A workflow that is not there, or not yet, is passed over."""
+    return await _of_all(
+        workflows, lambda workflow_id, members: wait_for_members(client, workflow_id, members, all_of=all_of)
+    )
+
+
+Ask = Callable[[str, Collection[str]], Awaitable[Mapping[str, Status]]]
+
+
+async def _of_all(workflows: Mapping[str, Collection[str]], ask: Ask) -> Mapping[str, Status]:
+    async def of(workflow_id: str, members: Collection[str]) -> Mapping[str, Status]:
+        try:
+            return await ask(workflow_id, members)
+        except RPCError as error:
+            if error.status is RPCStatusCode.NOT_FOUND:
+                return {}
+            raise
+
+    found = await asyncio.gather(*(of(workflow_id, members) for workflow_id, members in workflows.items()))
+    return {member: status for statuses in found for member, status in statuses.items()}

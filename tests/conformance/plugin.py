@@ -14,9 +14,8 @@ from pyramid_temporal_compat import install_as_celery
 
 install_as_celery()
 
-from tests.conformance import canvas, worker_state  # noqa: E402  # they put names into what is Celery only now
+from tests.conformance import worker_state  # noqa: E402  # it puts names into what is Celery only now
 
-canvas.install()
 worker_state.install()
 
 LONGEST = 60

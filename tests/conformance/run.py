@@ -1,6 +1,6 @@
 """Run Celery's integration suite against this package, and hold the outcome against `listed.toml`.
 
-    python -m tests.conformance.run [what pytest takes: -k retry, -x, …]
+    python -m tests.conformance.run [FILE …] [what pytest takes: -k retry, -x, …]
 
 Every test passes, or is listed with the reason why it is not about what a user of tasks sees. A test that fails and
 is not listed, one that is listed and passes, and one that is listed and not there, fail the run.
@@ -37,7 +37,9 @@ def main(arguments: list[str]) -> int:
     with tempfile.TemporaryDirectory() as scratch, surroundings(Path(scratch)) as environment:
         reports = Path(scratch) / "reports.jsonl"
         reports.touch()
-        files = [f"t/integration/{name}" for name in FILES]
+        named = [argument for argument in arguments if argument in FILES]
+        files = [f"t/integration/{name}" for name in named or FILES]
+        arguments = [argument for argument in arguments if argument not in FILES]
         command = [sys.executable, "-m", "pytest", "-c", str(HERE / "pytest.ini"), "--rootdir", str(directory)]
         run = subprocess.run(
             [*command, *files, *arguments],
@@ -47,7 +49,7 @@ def main(arguments: list[str]) -> int:
         outcomes = read(reports)
     if run.returncode not in (0, 1):
         return run.returncode
-    return judge(outcomes, listed(), whole=not arguments)
+    return judge(outcomes, listed(), whole=not arguments and not named)
 
 
 @contextmanager

@@ -20,14 +20,19 @@ FILES = (
     "test_serialization.py",
     "test_loader.py",
     "test_security.py",
+    "test_canvas.py",
+    "test_group_chains.py",
 )
-"""The files of the suite that this package answers for so far."""
+"""The files of the suite that this package answers for."""
+
+PARTS = ("__init__.py", "canvas_helpers.py", "integration/")
+"""What is unpacked of `t`."""
 
 
 def unpacked() -> Path:
     """The directory that holds Celery's `t` package."""
     directory = CACHE / f"celery-{VERSION}"
-    if not (directory / "t" / "integration").is_dir():
+    if not (directory / "t" / "canvas_helpers.py").is_file():
         shutil.rmtree(directory, ignore_errors=True)
         archive = downloaded()
         with tarfile.open(archive) as tar:
@@ -35,7 +40,7 @@ def unpacked() -> Path:
             wanted = [
                 member
                 for member in tar.getmembers()
-                if member.isfile() and member.name.startswith((f"{top}t/__init__.py", f"{top}t/integration/"))
+                if member.isfile() and member.name.startswith(tuple(f"{top}t/{part}" for part in PARTS))
             ]
             tar.extractall(CACHE, wanted, filter="data")
     return directory

@@ -18,7 +18,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from pyramid_temporal_compat import Celery
+from pyramid_temporal_compat import Celery, chain, chord, group
 from pyramid_temporal_compat.result import AsyncResult
 from pyramid_temporal_compat.server import EmbeddedServer
 from tests.parts import wait_until
@@ -55,6 +55,18 @@ def make_app(address: str) -> Celery:
     def wait() -> str:
         gates["wait"].pass_through()
         return "done"
+
+    @app.task(name="shop.count")
+    def count(values: list[int]) -> int:
+        return len(values)
+
+    @app.task(name="shop.note")
+    def note(task_id: str) -> None:
+        pass
+
+    @app.task(name="shop.replaced", bind=True)
+    def replaced(self: Any, value: int) -> None:
+        self.replace(add.s(value, 1) | add.s(2))
 
     @app.task(name="shop.die", acks_late=False)
     def die() -> None:
@@ -113,6 +125,34 @@ def lost(app: Celery) -> str:
         return ended(result)
 
 
+def canvas(make: Callable[[dict[str, Any]], Any], batch: int = 250) -> Callable[[Celery], str]:
+    """A canvas, made of the app's tasks as signatures; waits until its workflow, with what is linked, has ended."""
+
+    def record(app: Celery) -> str:
+        app.conf.ptemporal_canvas_batch = batch
+        queue = f"items-{uuid.uuid4().hex[:6]}"
+        app.conf.task_default_queue = queue
+        with WorkerThread(app, queue, hostname="worker"):
+            result = make({name.partition(".")[2]: task for name, task in app.tasks.items()}).apply_async()
+            wait_until(lambda: "EXECUTION_" in history(app, result.id)["events"][-1]["eventType"][20:])
+        return str(result.id)
+
+    return record
+
+
+def member_revoked(app: Celery) -> str:
+    queue = f"items-{uuid.uuid4().hex[:6]}"
+    app.conf.task_default_queue = queue
+    with WorkerThread(app, queue, hostname="worker"):
+        add, wait = app.tasks["shop.add"], app.tasks["shop.wait"]
+        result = chain(wait.si(), add.si(1, 1), add.s(1))()
+        gates["wait"].reached()
+        result.parent.revoke()
+        gates["wait"].open()
+        ended(result)
+    return str(result.id)
+
+
 KINDS: dict[str, Callable[[Celery], str]] = {
     "success": send("shop.add", (1, 2)),
     "failure": send("shop.fail"),
@@ -123,6 +163,19 @@ KINDS: dict[str, Callable[[Celery], str]] = {
     "revoked": revoked_before,
     "revoked_while_running": revoked_while_running,
     "worker_lost_at_most_once": lost,
+    "chain": canvas(lambda tasks: tasks["add"].s(1, 2) | tasks["retry"].s() | tasks["add"].s(1)),
+    "group": canvas(lambda tasks: group(tasks["add"].s(1, number) for number in range(3))),
+    "group_in_batches": canvas(lambda tasks: group(tasks["add"].s(1, number) for number in range(5)), batch=2),
+    "chord": canvas(lambda tasks: chord([tasks["add"].s(1, 2), tasks["add"].s(3, 4)], tasks["count"].s())),
+    "chord_failed": canvas(
+        lambda tasks: chord([tasks["add"].s(1, 2), tasks["fail"].s()], tasks["count"].s().on_error(tasks["note"].s()))
+    ),
+    "links": canvas(
+        lambda tasks: tasks["add"].s(1, 2).set(link=[tasks["add"].s(3), tasks["add"].s(4) | tasks["add"].s(5)])
+    ),
+    "errbacks": canvas(lambda tasks: tasks["add"].s(1, 2) | tasks["fail"].si().on_error(tasks["note"].s())),
+    "replaced": canvas(lambda tasks: tasks["replaced"].s(3)),
+    "member_revoked": member_revoked,
 }
 
 

@@ -26,6 +26,15 @@ def test_there_is_a_history_of_each_kind() -> None:
         "revoked",
         "revoked_while_running",
         "worker_lost_at_most_once",
+        "chain",
+        "group",
+        "group_in_batches",
+        "chord",
+        "chord_failed",
+        "links",
+        "errbacks",
+        "replaced",
+        "member_revoked",
     }
 
 
