@@ -225,9 +225,9 @@ def test_a_canvas_leaves_with_its_transaction_or_not_at_all(app: Celery, sent: S
         with pytest.raises(StillEnlisted):
             result[0].get()
     assert isinstance(sent.one.root, Group)
-    with pytest.raises(ZeroDivisionError), transaction.manager:  # noqa: PT012 - the transaction is what is tested
-        group(s(app, "add", 1), s(app, "add", 2)).apply_async()
-        raise ZeroDivisionError
+    transaction.begin()
+    group(s(app, "add", 1), s(app, "add", 2)).apply_async()
+    transaction.abort()
     assert len(sent) == 1
 
 
