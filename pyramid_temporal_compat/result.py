@@ -312,10 +312,6 @@ class AsyncResult(ResultBase):
         for node in reversed(list(self._parents())):
             node.maybe_throw()
 
-    def _throw_of_parents(self) -> None:
-        for node in reversed(list(self._parents())):
-            node.maybe_throw()
-
     def _parents(self) -> Iterator[Any]:
         node = self.parent
         while node is not None:

@@ -54,3 +54,9 @@ class RefusedOfTasks(RefusesMembers):
     Strategy = Refused("celery.Task.Strategy")
     send_event = Refused("celery.Task.send_event")
     start_strategy = Refused("celery.Task.start_strategy")
+
+
+class RefusedOfChains:
+    """What Celery's chains have and ours do not."""
+
+    prepare_steps = Refused("celery.canvas.chain.prepare_steps")

@@ -146,6 +146,10 @@ MODULES: dict[str, str] = {
 }
 
 
+NO_STEPS = (
+    "Celery's worker sends a chain step by step, and so prepares the steps; here a chain leaves whole: freeze() gives "
+    "the ids of its results, and unchain_tasks() its steps."
+)
 NO_CHECKER = "A call is held against the task function's own signature; typing=False in the decorator turns that off."
 NO_EVENT_OF_A_TASK = (
     "No events are sent: tell how far a task is with self.update_state(), which AsyncResult.state and .info show."
@@ -163,6 +167,7 @@ MEMBERS: dict[str, str] = {
     "celery.Celery.events": NO_EVENTS,
     "celery.Celery.events_cls": NO_EVENTS,
     "celery.Celery.type_checker": NO_CHECKER,
+    "celery.canvas.chain.prepare_steps": NO_STEPS,
     **{
         f"{task}.{name}": sentence
         for task in ("celery.Task", "celery.app.task.Task", "celery.contrib.abortable.AbortableTask")
