@@ -8,6 +8,8 @@ from typing import Any
 from ..exceptions import DuplicateTaskNameWarning, InvalidTaskError, NotRegistered
 from ..task import Task
 
+BUILTIN_PREFIX = "celery."
+
 
 class TaskRegistry(dict[str, Task]):
     """The tasks of one app. A name that is not there raises `NotRegistered`."""
@@ -16,9 +18,13 @@ class TaskRegistry(dict[str, Task]):
 
     def __missing__(self, name: str) -> Task:
         raise NotRegistered(
-            f"task {name!r} is not registered; {len(self)} tasks are known here "
+            f"task {name!r} is not registered; {len(self.own())} tasks are known here "
             "(ptemporal-compat list tasks app.ini); add its module to ptemporal.include"
         )
+
+    def own(self) -> list[str]:
+        """The names of the application's tasks, without those that every app has."""
+        return sorted(name for name in self if not name.startswith(BUILTIN_PREFIX))
 
     def register(self, task: Task | type[Task]) -> Task:
         made: Any = task() if isinstance(task, type) else task

@@ -19,5 +19,5 @@ def tasks(config: str) -> None:
     with failing_in_one_line():
         app = bootstrapped(config)
         load_tasks(app)
-        for name in sorted(app.tasks):
+        for name in app.tasks.own():
             click.echo(name)

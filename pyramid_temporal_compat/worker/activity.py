@@ -348,7 +348,7 @@ class TaskActivity:
 
     def _unknown(self, message: Message) -> NoReturn:
         text = (
-            f"task {message.task!r} is not registered in this worker; it knows {len(self._app.tasks)} tasks "
+            f"task {message.task!r} is not registered in this worker; it knows {len(self._app.tasks.own())} tasks "
             "(ptemporal-compat list tasks app.ini); add the module to ptemporal.include"
         )
         if message.task not in self._reported:

@@ -193,7 +193,7 @@ class Program(Worker):
             ("platform", platform.platform()),
             ("pid", os.getpid()),
         ]
-        tasks = "\n".join(f"  . {name}" for name in sorted(app.tasks)) or "  (none: set ptemporal.include)"
+        tasks = "\n".join(f"  . {name}" for name in app.tasks.own()) or "  (none: set ptemporal.include)"
         table = "\n".join(f"  {key + ':':<13}{value}" for key, value in lines)
         return f"\n{self.hostname} - pyramid-temporal-compat {__version__}\n\n{table}\n\n[tasks]\n{tasks}\n"
 

@@ -147,7 +147,7 @@ class Runner:
             request.kwargs if changes.kwargs is None else dict(changes.kwargs),
             {**request.as_execution_options(), "queue": message.queue, "priority": message.priority, **changes.options},
             task,
-        ).copy(retries=job.retries + 1)
+        ).copy(retries=job.retries + 1, chord=message.chord, follows=message.follows)
         size, limit = total_size(changed.encode()), self._app.conf["ptemporal.payload_limit"] * 3 // 4
         if size > limit:
             # It travels in the failure of this run, as base64.
