@@ -57,6 +57,7 @@ def surroundings(scratch: Path) -> Iterator[Mapping[str, str]]:
             **os.environ,
             "PATH": f"{scratch}:{os.environ['PATH']}",
             "TEMPORAL_ADDRESS": server.address,
+            "WORKER_LOGLEVEL": "INFO",  # as the suite's own tox.ini has it
             # The suite asks these two for their kind, and writes to Redis itself; no task goes there.
             "TEST_BROKER": "redis://127.0.0.1:1",
             "TEST_BACKEND": f"redis://127.0.0.1:{port}",
