@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import datetime
 import difflib
+import functools
 import json
 import math
 import os
@@ -23,6 +24,7 @@ from .message import Message, total_size
 from .payload import Payload, types
 from .payload.serializers import serialize
 from .routing import queue_name
+from .tries import tries_of
 
 if TYPE_CHECKING:
     from .app import Celery
@@ -48,6 +50,8 @@ OPTIONS = {
     "queue": "the queue, by its name or as a kombu Queue",
     "replaced_task_nesting": "how many tasks it has taken the place of, one after the other",
     "retries": "how often the task has been retried",
+    "retry": "whether sending is tried again while the server is away",
+    "retry_policy": "how often and how soon: max_retries, interval_start, interval_step, interval_max",
     "root_id": "the task at the root of the tree",
     "serializer": "how the arguments are written: json, yaml, msgpack, pickle, or one registered",
     "shadow": "the name for logs and the web UI",
@@ -74,8 +78,6 @@ EQUIVALENT = {
     "mandatory": "a message waits for a worker",
     "producer": "there is one connection for each process, to the server that ptemporal.address names",
     "publisher": "there is one connection for each process, to the server that ptemporal.address names",
-    "retry": "sending is tried again for ptemporal.dispatch_timeout seconds",
-    "retry_policy": "sending is tried again for ptemporal.dispatch_timeout seconds",
     "throw": "errors are raised where the result is asked for; it is for tasks that run eagerly",
     "reply_to": "results are read from the server",
 }
@@ -89,10 +91,18 @@ LONGEST_FAIRNESS_KEY = 64
 LATEST = datetime.timedelta(days=3650)
 """Farther in the future is taken for a mistake in units."""
 
-_brief = reprlib.Repr()
-_brief.maxlevel = 3
-_brief.maxtuple = _brief.maxlist = _brief.maxdict = 12
-_brief.maxstring = _brief.maxother = 80
+LEVELS = 3
+"""How deep arguments are shown, where no setting says so."""
+
+
+@functools.cache
+def _shortener(levels: int) -> reprlib.Repr:
+    brief = reprlib.Repr()
+    brief.maxlevel = levels
+    brief.maxtuple = brief.maxlist = brief.maxdict = 12
+    brief.maxstring = brief.maxother = 80
+    return brief
+
 
 UTC = datetime.timezone.utc
 
@@ -117,6 +127,7 @@ def make_message(
     # Settings are read with [], not as attributes: here, in the view, every microsecond is the user's.
     serializer = options.get("serializer") or conf["task_serializer"]
     compression = options.get("compression") or conf["task_compression"]
+    levels = conf["task_repr_maxlevels"]
     queue = _queue(app, name, args, kwargs, options, task)
     message = Message(
         task=_name(name, "name", name),
@@ -141,23 +152,24 @@ def make_message(
         time_limit=hard,
         soft_time_limit=soft,
         shadow=_optional_name(name, "shadow", options),
-        argsrepr=str(options.get("argsrepr") or (brief(tuple(args)) if args else "()")),
-        kwargsrepr=str(options.get("kwargsrepr") or (brief(dict(kwargs)) if kwargs else "{}")),
+        argsrepr=str(options.get("argsrepr") or (brief(tuple(args), levels) if args else "()")),
+        kwargsrepr=str(options.get("kwargsrepr") or (brief(dict(kwargs), levels) if kwargs else "{}")),
         origin=f"{os.getpid()}@{_HOSTNAME}",
         serializer=serializer,
         compression=compression,
         headers=_headers(name, options.get("headers")),
         properties={key: str(options[key]) for key in PROPERTIES if options.get(key) is not None},
+        tries=tries_of(name, options, conf),
     )
     if not _is_surely_small(message, conf["ptemporal_payload_limit"], options):
         _check_size(message, args, kwargs, task, conf["ptemporal_payload_limit"])
     return message
 
 
-def brief(value: Any) -> str:
+def brief(value: Any, levels: int = LEVELS) -> str:
     """`value` for people, not longer than a few lines."""
     try:
-        return _brief.repr(value)
+        return _shortener(levels).repr(value)
     except Exception as error:  # a __repr__ of the application's own, or an int too long to print
         return f"<{type(value).__name__} whose repr() raises {type(error).__name__}>"
 

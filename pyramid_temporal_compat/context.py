@@ -129,6 +129,36 @@ def pop() -> Context | None:
     return frames[-1][1] if frames else None
 
 
+class RequestStack:
+    """`task.request_stack`: the requests of one task, the innermost last."""
+
+    def __init__(self, task: Task) -> None:
+        self._task = task
+
+    @property
+    def stack(self) -> list[Context]:
+        return [request for owner, request in _stack.get() if owner is self._task]
+
+    @property
+    def top(self) -> Context | None:
+        return request_of(self._task)
+
+    def push(self, request: Context) -> None:
+        push(self._task, request)
+
+    def pop(self) -> Context | None:
+        """Take the innermost one off: this task's, whatever it has called since."""
+        frames = _stack.get()
+        for place in reversed(range(len(frames))):
+            if frames[place][0] is self._task:
+                _stack.set((*frames[:place], *frames[place + 1 :]))
+                return frames[place][1]
+        return None
+
+    def __len__(self) -> int:
+        return len(self.stack)
+
+
 def current_frame() -> _Frame | None:
     """The task that runs here and its request, innermost first."""
     frames = _stack.get()

@@ -74,7 +74,7 @@ class Execution:
     def _run(self) -> Ending:
         with running(self.task, self.request):
             ending = self._transact()
-            self._afterwards(ending)
+            self._afterwards(ending, self._tell)
         return ending
 
     def _transact(self) -> Ending:
@@ -139,13 +139,24 @@ class Execution:
                 raise
             raise asked from error
 
-    def _afterwards(self, ending: Ending) -> None:
+    def follow(self, error: Exception) -> None:
+        """What follows a run that was ended from outside, as Celery has it: `on_failure` and `task_failure` alone."""
+        with running(self.task, self.request):
+            self._afterwards(Ending(states.FAILURE, error), self._tell_failure)
+
+    def _tell_failure(self, ending: Ending) -> None:
+        error = ending.value
+        einfo = ExceptionInfo(error)
+        self.task.on_failure(error, str(self.request.id), self.args, self.kwargs, einfo)
+        self._send(signals.task_failure, exception=error, traceback=error.__traceback__, einfo=einfo)
+
+    def _afterwards(self, ending: Ending, tell: Callable[[Ending], None]) -> None:
         if not self._someone_listens():
             return
         try:
             with self.new_attempt() as run:
                 self.request.pyramid_request = run.request
-                self._tell(ending)
+                tell(ending)
                 run.commit_if_begun()
         except Exception as error:
             log.exception("%s[%s] ended %s; what was to follow failed", self.task.name, self.request.id, ending.state)

@@ -17,6 +17,7 @@ from typing import Any
 from .exceptions import InvalidTaskError
 from .payload import Payload
 from .payload.types import loads
+from .tries import Tries
 
 VERSION = 1
 """Raised when an older reader would misread a newer message; unknown keys alone do not raise it."""
@@ -79,6 +80,8 @@ class Message:
 
     properties: Mapping[str, Any] = field(default_factory=dict)
     """Those of a message's own properties that mean something to applications alone."""
+    tries: Tries | None = None
+    """How often it is tried while the server is away. It stays with the sender: it bounds the way out."""
 
     @property
     def summary(self) -> str:
@@ -157,7 +160,7 @@ _as_json = json.JSONEncoder(separators=(",", ":"), default=dict).encode
 _ENVELOPE: dict[str, Any] = {
     entry.name: {} if entry.name in ("headers", "properties") else entry.default
     for entry in dataclasses.fields(Message)
-    if entry.name != "body"
+    if entry.name not in ("body", "tries")
 }
 """Every part of a message that the envelope carries, and the value that need not be written."""
 

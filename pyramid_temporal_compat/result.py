@@ -7,7 +7,7 @@ import functools
 import json
 import sys
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
 from typing import TYPE_CHECKING, Any
@@ -23,6 +23,7 @@ from .payload.types import loads
 
 if TYPE_CHECKING:
     from .app import Celery
+    from .dispatch.history import Record
     from .dispatch.states import Status
     from .execution import Ending
 
@@ -189,11 +190,12 @@ class AsyncResult(ResultBase):
 
     @property
     def args(self) -> Any:
-        return self._status().argsrepr
+        """The arguments that it was sent with."""
+        return self._sent("args")
 
     @property
     def kwargs(self) -> Any:
-        return self._status().kwargsrepr
+        return self._sent("kwargs")
 
     @property
     def queue(self) -> str | None:
@@ -201,12 +203,17 @@ class AsyncResult(ResultBase):
 
     @property
     def retries(self) -> int:
+        """How often it was retried."""
         return self._status().retries
 
     @property
     def worker(self) -> str | None:
         """The worker that has it, or had it last."""
-        return self._status().worker
+        status = self._status()
+        if status.worker is None and status.ready:
+            record = self._record()
+            return record.worker if record else None
+        return status.worker
 
     @property
     def date_done(self) -> datetime.datetime | None:
@@ -327,6 +334,19 @@ class AsyncResult(ResultBase):
             self.id, terminate=terminate, signal=signal, reply=wait, **({} if timeout is None else {"timeout": timeout})
         )
 
+    def revoke_by_stamped_headers(
+        self,
+        headers: Mapping[str, Any] | Sequence[str],
+        connection: Any = None,
+        terminate: bool = False,
+        signal: str | None = None,
+        wait: bool = False,
+        timeout: float | None = None,
+    ) -> None:
+        """Keep every task that carries these stamps from starting, this one or another; as `revoke` otherwise."""
+        more = {} if timeout is None else {"timeout": timeout}
+        self.app.control.revoke_by_stamped_headers(headers, terminate=terminate, signal=signal, reply=wait, **more)
+
     def forget(self) -> None:
         """Have the server delete the task's workflow, and with it the result."""
         from .dispatch.status import delete  # the client library: 0.4 s
@@ -382,6 +402,16 @@ class AsyncResult(ResultBase):
         if status.ready:
             self._end(status)
         return status
+
+    def _record(self) -> Record | None:
+        from .dispatch.history import record_of  # the client library: 0.4 s
+
+        record: Record | None = self.app.temporal.call(lambda client: record_of(client, self.id), self._patience)
+        return record
+
+    def _sent(self, part: str) -> Any:
+        record = self._record()
+        return deserialize(record.message.body, self.app.conf["accept_content"])[part] if record else None
 
     def _described(self) -> Status:
         """The status with name, queue and times, which whoever only waited for the end has not asked for."""
@@ -494,6 +524,18 @@ class EagerResult(AsyncResult):
     @property
     def name(self) -> str | None:
         return self._name
+
+    def _record(self) -> Record | None:
+        """It has no history: it ran here."""
+        return None
+
+    @property
+    def worker(self) -> str | None:
+        return None
+
+    @property
+    def retries(self) -> int:
+        return 0
 
     def ready(self) -> bool:
         return self._state != states.PENDING

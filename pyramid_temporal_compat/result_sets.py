@@ -19,11 +19,16 @@ class ResultSet(ResultBase):
     """Several results, asked as one."""
 
     app: Any = None
+    results: Any = None
 
     def __init__(self, results: Iterable[Any], app: Celery | None = None, **kwargs: Any) -> None:
         self.results = list(results)
         self.app = app_or_default(app or self.app or (self.results[0].app if self.results else None))
         self._callbacks = Callbacks()
+
+    @property
+    def backend(self) -> Any:
+        return self.app.backend
 
     # --- members ---------------------------------------------------------------------------------
 
@@ -164,7 +169,10 @@ class ResultSet(ResultBase):
             yield result.id, {"task_id": result.id, "status": result.state, "result": value}
 
     def maybe_throw(self, callback: Any = None, propagate: bool = True) -> None:
+        looked = self._look()
         for result in self.results:
+            if result.id in looked and not result.ended:
+                continue
             result.maybe_throw(callback=callback, propagate=propagate)
 
     maybe_reraise = maybe_throw
@@ -228,7 +236,8 @@ class GroupResult(ResultSet):
 
     @property
     def children(self) -> list[Any]:
-        return self.results
+        children: list[Any] = self.results
+        return children
 
     # --- by its id -------------------------------------------------------------------------------
 

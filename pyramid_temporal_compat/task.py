@@ -14,7 +14,8 @@ from .calling import brief
 from .canvas import chunks, signature, xmap, xstarmap
 from .canvas.planning import catch_for
 from .canvas.running import join_chord, replacement, substitute
-from .context import Context, current_frame, pop, push, request_of, running
+from .celery_names.members import RefusedOfTasks
+from .context import Context, RequestStack, current_frame, pop, push, request_of, running
 from .exceptions import (
     Ignore,
     InvalidArguments,
@@ -50,7 +51,7 @@ class NameOfClass:
         return cls.__name__
 
 
-class Task:
+class Task(RefusedOfTasks):
     """What `@task` makes of a function. Subclass it for behaviour that several tasks share.
 
     One instance stands for the task in each process: attributes set on it last as long as the process.
@@ -74,11 +75,14 @@ class Task:
     resultrepr_maxsize = 1024
 
     acks_late: Any = FromConfig("task_acks_late")
+    acks_on_failure: Any = FromConfig("task_acks_on_failure")
     acks_on_failure_or_timeout: Any = FromConfig("task_acks_on_failure_or_timeout")
+    acks_on_timeout: Any = FromConfig("task_acks_on_timeout")
     ignore_result: Any = FromConfig("task_ignore_result")
     priority: Any = FromConfig("task_default_priority")
     rate_limit: Any = FromConfig("task_default_rate_limit")
     reject_on_worker_lost: Any = FromConfig("task_reject_on_worker_lost")
+    retry_on_worker_lost: Any = FromConfig("task_retry_on_worker_lost")
     send_events: Any = FromConfig("worker_send_task_events")
     serializer: Any = FromConfig("task_serializer")
     store_eager_result: Any = FromConfig("task_store_eager_result")
@@ -323,6 +327,11 @@ class Task:
         if found is None:  # one that stays, as Celery's does: what is put there outside a run is found there again
             found = self._idle_request = self._idle_request or Context()
         return found
+
+    @property
+    def request_stack(self) -> RequestStack:
+        """The requests of this task's runs in this thread, as Celery keeps them."""
+        return RequestStack(self)
 
     @property
     def pyramid_request(self) -> Any:

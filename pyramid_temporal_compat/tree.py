@@ -143,6 +143,11 @@ class Tree:
         return self.first.priority if self.first else None
 
     @property
+    def tries(self) -> Any:
+        """How often its start is tried."""
+        return self.first.tries if self.first else None
+
+    @property
     def fairness_key(self) -> str | None:
         return self.first.fairness_key if self.first else None
 

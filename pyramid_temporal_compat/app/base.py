@@ -22,6 +22,8 @@ from ..canvas import builtin
 from ..canvas.ids import Ids
 from ..canvas.planning import Lineage, Planner, as_unit, catch_for
 from ..celery_names.bugreport import bugreport
+from ..celery_names.members import RefusedOfApps
+from ..celery_names.refused import NO_EVENTS, Unsupported
 from ..context import current_frame, worker_frame
 from ..control import Control
 from ..exceptions import AlwaysEagerIgnored, ImproperlyConfigured
@@ -30,14 +32,17 @@ from ..payload.codecs import Encryption, parse_keys
 from ..routing import Amqp
 from ..security import setup_security
 from ..settings import Settings
+from ..settings.words import from_words
 from ..task import Task as BaseTask
 from ..task import task_from_function
 from ..tree import Task as Leaf
 from ..tree import Unit
 from .annotations import annotate, prepare_annotations
 from .commands import Commands
+from .connections import Connections
 from .current import APP_KEY, apps, set_current_app, set_default_app
 from .loading import Loader, lazily
+from .parts import part
 from .publishing import after_publish, before_publish
 from .registry import TaskRegistry, warn_of_duplicate
 from .shared import SharedTask, decorate, shared_tasks, task_name
@@ -53,7 +58,7 @@ if TYPE_CHECKING:
 __all__ = ["APP_KEY", "Celery"]
 
 
-class Celery(Commands):
+class Celery(Commands, Connections, RefusedOfApps):
     """An application: its tasks, its configuration, and its way to the Temporal server."""
 
     IS_macOS = sys.platform == "darwin"
@@ -63,6 +68,11 @@ class Celery(Commands):
     builtin_fixups: ClassVar[frozenset[str]] = frozenset()
     task_cls: type[BaseTask] = BaseTask
     registry_cls = TaskRegistry
+    amqp_cls: Any = Amqp
+    backend_cls: Any = Backend
+    control_cls: Any = Control
+    loader_cls: Any = Loader
+    log_cls: Any = Logging
     on_configure: Any = None
 
     def __init__(
@@ -88,9 +98,13 @@ class Celery(Commands):
         config_source_silent: bool = False,
         **settings: Any,
     ) -> None:
-        for name, value in {"loader": loader, "amqp": amqp, "events": events, "log": log, "control": control}.items():
-            if value is not None and not isinstance(value, str):
-                raise ImproperlyConfigured(f"Celery({name}={value!r}): a {name} class of one's own has no place here")
+        if events is not None and events != "celery.app.events:Events":
+            raise Unsupported(f"Celery(events={events!r}) is refused here. {NO_EVENTS}")
+        self.loader_cls = part("loader_cls", loader or self.loader_cls, Loader)
+        self.amqp_cls = part("amqp_cls", amqp or self.amqp_cls, Amqp)
+        self.log_cls = part("log_cls", log or self.log_cls, Logging)
+        self.control_cls = part("control_cls", control or self.control_cls, Control)
+        self.backend_cls = part("backend_cls", self.backend_cls, Backend)
         self.main = main
         self.set_as_current = set_as_current
         self.autofinalize = autofinalize
@@ -117,6 +131,7 @@ class Celery(Commands):
             namespace=namespace,
             before_load=self._about_to_configure,
             after_load=self._has_configured,
+            prepare=self.prepare_config,
         )
         self._tasks = tasks if isinstance(tasks, TaskRegistry) else TaskRegistry(tasks or {})
         self._periodic: list[tuple[str, dict[str, Any]]] = []
@@ -246,17 +261,20 @@ class Celery(Commands):
     @functools.cached_property
     def backend(self) -> Backend:
         """What the server knows of tasks, by the names of Celery's result backends."""
-        return Backend(self)
+        backend: Backend = self.backend_cls(self)
+        return backend
 
     @functools.cached_property
     def control(self) -> Control:
         """Orders and questions to running workers: `app.control.revoke(…)`, `app.control.inspect().active()`."""
-        return Control(self)
+        control: Control = self.control_cls(self)
+        return control
 
     @functools.cached_property
     def log(self) -> Logging:
         """Logging, as Celery sets it up."""
-        return Logging(self)
+        log: Logging = self.log_cls(self)
+        return log
 
     def bugreport(self) -> str:
         """What a bug report needs: versions, and the settings that are not the default, secrets masked."""
@@ -264,7 +282,8 @@ class Celery(Commands):
 
     @functools.cached_property
     def loader(self) -> Loader:
-        return Loader(self)
+        loader: Loader = self.loader_cls(self)
+        return loader
 
     @property
     def current_task(self) -> BaseTask | None:
@@ -365,7 +384,8 @@ class Celery(Commands):
     @functools.cached_property
     def amqp(self) -> Amqp:
         """Queues and routes."""
-        return Amqp(self)
+        amqp: Amqp = self.amqp_cls(self)
+        return amqp
 
     def select_queues(self, queues: Any = None) -> None:
         """Have a worker of this app serve these queues only."""
@@ -415,6 +435,14 @@ class Celery(Commands):
     def config_from_envvar(self, variable_name: str, silent: bool = False, force: bool = False) -> bool:
         """Take it from the module that an environment variable names."""
         return self.conf.config_from_envvar(variable_name, silent=silent, force=force)
+
+    def config_from_cmdline(self, argv: Sequence[str], namespace: str = "celery") -> None:
+        """Take settings as Celery's commands do: `worker.concurrency=2`; `.x=1` is a setting of the namespace."""
+        self.conf.update(from_words(argv, namespace))
+
+    def prepare_config(self, c: Mapping[str, Any]) -> Mapping[str, Any]:
+        """For subclasses: given what the configuration object holds, gives what is taken of it."""
+        return c
 
     def add_defaults(self, fun: Any) -> None:
         """Add defaults: a mapping, or a function that gives one when settings are first read."""

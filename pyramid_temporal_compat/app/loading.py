@@ -54,6 +54,10 @@ class Loader:
         if not self.worker_initialized:
             self.worker_initialized = True
             self.import_default_modules()
+            self.on_worker_init()
+
+    def on_worker_init(self) -> None:
+        """For subclasses: called when a worker has imported the tasks."""
 
     def now(self, utc: bool = True) -> datetime.datetime:
         return datetime.datetime.now(datetime.timezone.utc) if utc else datetime.datetime.now().astimezone()

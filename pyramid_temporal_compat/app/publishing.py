@@ -9,17 +9,22 @@ from .. import signals
 from ..exceptions import InvalidCall
 from ..message import Message
 from ..tree import Unit
+from ..tries import DEFAULTS
 
 
 def before_publish(message: Message, args: Any, kwargs: Any) -> Message:
     """Send `before_task_publish`. What receivers add to the headers, and change of their own, goes with the message."""
     standard = standard_headers(message)
     headers = {**standard, **message.headers}
-    _send(signals.before_task_publish, message, headers, args, kwargs, declare=[], retry_policy={})
+    _send(signals.before_task_publish, message, headers, args, kwargs, declare=[], retry_policy=policy_of(message))
     own = {key: value for key, value in headers.items() if key not in standard}
     if not all(isinstance(key, str) for key in own):
         raise InvalidCall(f"task {message.task!r}: a receiver of before_task_publish set headers that are no texts")
     return message.copy(headers=own)
+
+
+def policy_of(message: Message) -> dict[str, Any]:
+    return dict(DEFAULTS) if message.tries is None else message.tries.policy()
 
 
 def after_publish(unit: Unit) -> None:

@@ -8,7 +8,6 @@ from typing import Any
 from ..exceptions import DuplicateTaskNameWarning, InvalidTaskError, NotRegistered
 from ..task import Task
 
-
 BUILTIN_PREFIX = "celery."
 
 

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from .. import states
 from ..app.current import current_app
+from ..celery_names.members import RefusedOfChains
 from ..exceptions import InvalidCall
 from ..result import EagerResult
 from ..tree import Chain as ChainNode
@@ -28,7 +29,7 @@ OWN_OPTIONS = frozenset({"chord", "group_id", "group_index", "link", "link_error
 
 
 @Signature.register_type("chain")
-class _chain(Signature):
+class _chain(RefusedOfChains, Signature):
     tasks: Any = Item("kwargs.tasks", "The steps.")
 
     @classmethod
@@ -103,6 +104,8 @@ class _chain(Signature):
         if self.app.conf["task_always_eager"]:
             return self.app.call_canvas_eagerly(self, args, kwargs, options)
         return send(self, args, kwargs, options) if self.tasks else None
+
+    run = apply_async
 
     def _plan(self, planner: Planner, args: Any, kwargs: Any, options: Mapping[str, Any], lineage: Lineage) -> Planned:
         merged = {**self.options, **options}

@@ -82,6 +82,19 @@ class _chord(Signature):
             return self.app.call_canvas_eagerly(self, args, kwargs, options)
         return send(self, args, kwargs, options)
 
+    def run(
+        self,
+        header: Any,
+        body: Any,
+        partial_args: Any = (),
+        app: Celery | None = None,
+        eager: bool = False,
+        **options: Any,
+    ) -> Any:
+        """Ask for a chord of this header and body, which need not be its own."""
+        made = type(self)(header, body, app=app or self._app)
+        return made.apply(partial_args) if eager else made.apply_async(partial_args, **without(options, POLLING))
+
     def _plan(self, planner: Planner, args: Any, kwargs: Any, options: Mapping[str, Any], lineage: Lineage) -> Planned:
         app, ids = planner.app, planner.ids
         args = (*args, *self.args) if args and not self.immutable else self.args

@@ -146,13 +146,44 @@ MODULES: dict[str, str] = {
 }
 
 
+NO_STEPS = (
+    "Celery's worker sends a chain step by step, and so prepares the steps; here a chain leaves whole: freeze() gives "
+    "the ids of its results, and unchain_tasks() its steps."
+)
+NO_CHECKER = "A call is held against the task function's own signature; typing=False in the decorator turns that off."
+NO_EVENT_OF_A_TASK = (
+    "No events are sent: tell how far a task is with self.update_state(), which AsyncResult.state and .info show."
+)
+
+OF_TASKS = {
+    "Request": NO_REQUEST_CLASS,
+    "Strategy": NO_CONSUMER,
+    "send_event": NO_EVENT_OF_A_TASK,
+    "start_strategy": NO_CONSUMER,
+}
+MEMBERS: dict[str, str] = {
+    "celery.Celery.Beat": NO_SCHEDULER,
+    "celery.Celery.Pickler": NO_PICKLER,
+    "celery.Celery.events": NO_EVENTS,
+    "celery.Celery.events_cls": NO_EVENTS,
+    "celery.Celery.type_checker": NO_CHECKER,
+    "celery.canvas.chain.prepare_steps": NO_STEPS,
+    **{
+        f"{task}.{name}": sentence
+        for task in ("celery.Task", "celery.app.task.Task", "celery.contrib.abortable.AbortableTask")
+        for name, sentence in OF_TASKS.items()
+    },
+}
+"""Members of classes that are there otherwise; `members.py` has what stands for them."""
+
+
 def unsupported() -> dict[str, str]:
     """Each public Celery name that is refused here: why, and what to use instead.
 
     A key is a dotted name; one that ends in `.*` means all that is below. Settings are called `conf.<setting>`.
     """
     modules = {f"{module}.*": sentence for module, sentence in MODULES.items()}
-    return {**NAMES, **modules, **control.UNSUPPORTED, **settings.unsupported()}
+    return {**NAMES, **MEMBERS, **modules, **control.UNSUPPORTED, **settings.unsupported()}
 
 
 def is_module(name: str) -> bool:

@@ -132,6 +132,7 @@ MODULES: dict[str, Names] = {
         **at(".celery_names.bugreport", "bugreport"),
     },
     "celery.app.backends": at(".celery_names.startup", "BACKEND_ALIASES"),
+    "celery.app.amqp": at(".routing", "AMQP=Amqp Queues"),
     "celery.app.base": at(".app", "Celery"),
     "celery.app.control": at(".control", "Control Inspect flatten_reply"),
     "celery.app.log": at(".log", "Logging TaskFormatter"),
@@ -140,6 +141,10 @@ MODULES: dict[str, Names] = {
         **at(".trace", "build_tracer task_has_custom trace_ok_t"),
         **at(".einfo", "ExceptionInfo"),
         **at(".exceptions", "Ignore InvalidTaskError Reject Retry"),
+        **at(
+            ".worker.logging",
+            "LOG_FAILURE LOG_IGNORED LOG_RECEIVED LOG_REJECTED LOG_RETRY LOG_SUCCESS logger=ended_log",
+        ),
     },
     "celery.app.task": at(".task", "Task") | at(".context", "Context"),
     "celery.app.utils": {
@@ -237,6 +242,7 @@ MODULES: dict[str, Names] = {
             """,
         ),
     },
+    "celery.worker.strategy": at(".worker.logging", "logger=received_log"),
     "kombu": {
         **at(".celery_names.queues", "Exchange Queue binding"),
         **at(".celery_names.serialization", "disable_insecure_serializers enable_insecure_serializers"),
@@ -281,5 +287,5 @@ MODULES: dict[str, Names] = {
     "kombu.utils.uuid": UUID,
 }
 
-SEAMS = frozenset({"billiard.pool", "celery.app.trace"})
+SEAMS = frozenset({"billiard.pool", "celery.app.trace", "celery.worker.strategy"})
 """Modules whose names are there to be replaced: what is set on one of these is set where it is used."""

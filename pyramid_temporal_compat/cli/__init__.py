@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 
 # command -> (module, attribute, one line of help); a module is imported only when its command runs.
 COMMANDS: dict[str, tuple[str, str, str]] = {
+    "graph": ("pyramid_temporal_compat.cli.graph", "command", "Draw the state of a canvas."),
     "list": ("pyramid_temporal_compat.cli.list_", "group", "List what an application has."),
     "report": ("pyramid_temporal_compat.cli.report", "command", "Print versions and settings."),
     "server": ("pyramid_temporal_compat.cli.server", "server", "Run an embedded Temporal server with its web UI."),

@@ -9,9 +9,8 @@ import click
 
 from .. import signals
 from ..app import Celery
-from ..exceptions import ImproperlyConfigured
 from ..log import LOG_LEVELS, Logging, mlevel
-from ..settings.table import SETTINGS
+from ..settings.words import from_words
 from ..worker.concurrency import ALIASES, POOLS, REFUSED
 from ..worker.program import Program
 from .bootstrap import application, failing_in_one_line, loading
@@ -149,26 +148,13 @@ def command(
         path = files[0] if files else ini
         with loading(path or common.config or f"-A {common.name}", debug=(loglevel or "").upper() == "DEBUG"):
             found = application(common, path)
-            settings_of(found, [word for word in config if "=" in word])
+            found.conf.update(from_words([word for word in config if "=" in word], "worker"))
             signals.user_preload_options.send(sender=ctx.command, app=found, options=options)
             worker: Program = found.Worker(loglevel=loglevel, quiet=common.quiet, no_color=common.no_color, **options)
         if Logging.already_setup and loglevel:
             set_level(loglevel)
         worker.start()
         ctx.exit(worker.exitcode)
-
-
-def settings_of(app: Celery, words: list[str]) -> None:
-    """`prefetch_multiplier=2` and `task.always_eager=true`, as Celery's commands take them."""
-    for word in words:
-        key, _, value = word.partition("=")
-        name = key.lower().replace(".", "_")
-        for candidate in (f"worker_{name.lstrip('_')}", name):
-            if candidate in SETTINGS:
-                app.conf[candidate] = SETTINGS[candidate].parse(value, word)
-                break
-        else:
-            raise ImproperlyConfigured(f"{word}: there is no setting worker_{name}")
 
 
 def set_level(name: str) -> None:

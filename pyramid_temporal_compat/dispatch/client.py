@@ -24,7 +24,7 @@ from typing import Any, TypeVar
 from temporalio.client import Client, TLSConfig
 from temporalio.converter import DataConverter
 from temporalio.runtime import Runtime, TelemetryConfig
-from temporalio.service import RPCError, RPCStatusCode
+from temporalio.service import RetryConfig, RPCError, RPCStatusCode
 
 from ..exceptions import OperationalError
 from ..exceptions import TimeoutError as CallTimeout
@@ -47,6 +47,9 @@ TRANSIENT = frozenset(
 )
 """What may go away by itself. The rest (permission, namespace, argument) is the same the next time."""
 
+ONE_TRY = RetryConfig(max_retries=1)
+"""The library counts the first one, and takes 0 for no bound."""
+
 STOP_WITHIN = 2.0
 """Seconds that the loop's thread is given to end."""
 QUIET_WITHIN = 0.25
@@ -62,6 +65,7 @@ async def connect(
     lazy: bool = False,
     runtime: Runtime | None = None,
     identity: str | None = None,
+    retries: RetryConfig | None = None,
 ) -> Client:
     """A client for the server that the settings name. Lazy: connects at the first call."""
     tls = settings.tls and TLSConfig(
@@ -79,6 +83,7 @@ async def connect(
         data_converter=converter,
         lazy=lazy,
         runtime=runtime,
+        retry_config=retries,
         identity=identity or settings.identity,
         connect_timeout=timedelta(seconds=settings.connect_timeout),
     )
@@ -114,6 +119,7 @@ class Connection:
         self._loop: asyncio.AbstractEventLoop | None = None
         self._thread: threading.Thread | None = None
         self._client: Client | None = None
+        self._client_once: Client | None = None
         self._connecting: dict[asyncio.AbstractEventLoop, asyncio.Lock] = {}
         self._under_way: set[concurrent.futures.Future[Any]] = set()
         self._lingering: dict[concurrent.futures.Future[Any], float] = {}
@@ -163,9 +169,17 @@ class Connection:
                     self._client = await self._connect()
         return self._client
 
-    async def _connect(self) -> Client:
+    async def client_that_tries_once(self) -> Client:
+        """The same for messages that say how often they are tried: the library tries by itself otherwise."""
+        if self._client_once is None:
+            async with self._connecting.setdefault(asyncio.get_running_loop(), asyncio.Lock()):
+                if self._client_once is None:
+                    self._client_once = await self._connect(ONE_TRY)
+        return self._client_once
+
+    async def _connect(self, retries: RetryConfig | None = None) -> Client:
         try:
-            return await connect(self.settings, self._converter(), runtime=_process.runtime())
+            return await connect(self.settings, self._converter(), runtime=_process.runtime(), retries=retries)
         except RuntimeError as error:  # which is what temporalio makes of every way to fail
             reason, transient = connect_failure(str(error))
             raise ConnectFailed(f"{self}: {reason}", transient=transient) from error
@@ -210,7 +224,7 @@ class Connection:
         with self._lock:
             self._connecting.pop(loop, None)
             if self._loop is None:
-                self._client = None
+                self._client = self._client_once = None
 
     def explain(self, error: RPCError) -> OperationalError:
         hint = {
@@ -241,7 +255,7 @@ class Connection:
     def _forked(self) -> None:
         # What the parent started does not run here, and its threads are gone: to drop it would hang or crash this
         # process when it exits (measured), so it is kept for ever.
-        _keep(self._client, self._loop, self._connecting, self._under_way, self._lingering)
+        _keep(self._client, self._client_once, self._loop, self._connecting, self._under_way, self._lingering)
         self._reset()
 
 

@@ -141,7 +141,7 @@ class Batch:
                 self._deadline = time.monotonic() + self._patience
 
     async def _start(self, message: Unit) -> None:
-        pause = FIRST_PAUSE
+        pauses = doubling() if message.tries is None else message.tries.pauses()
         while (left := self._deadline - time.monotonic()) > 0:
             try:
                 return await asyncio.wait_for(self._try_to_start(message), left)
@@ -151,12 +151,23 @@ class Batch:
                 if not is_transient(error):
                     raise
                 self.obstacle = error
+            pause = next(pauses, None)
+            if pause is None:
+                break
             await asyncio.sleep(min(pause, left))
-            pause = min(pause * 2, LONGEST_PAUSE)
         raise self.obstacle
 
     async def _try_to_start(self, message: Unit) -> None:
-        await start(await self._connection.client(), message)
+        connection = self._connection
+        client = connection.client() if message.tries is None else connection.client_that_tries_once()
+        await start(await client, message)
+
+
+def doubling() -> Iterator[float]:
+    pause = FIRST_PAUSE
+    while True:
+        yield pause
+        pause = min(pause * 2, LONGEST_PAUSE)
 
 
 async def start(client: Client, message: Unit) -> None:

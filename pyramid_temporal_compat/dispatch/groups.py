@@ -47,7 +47,7 @@ async def find_group(client: Client, group_id: str) -> Any:
     else:
         return (await described.memo())[SAVED]
     for workflow_id in (group_id.rpartition("/")[0], group_id):
-        tree = await _tree(client, workflow_id) if workflow_id else None
+        tree = await tree_of(client, workflow_id) if workflow_id else None
         if tree is not None and (found := group_in(tree.root, group_id)) is not None:
             return found
     return None
@@ -58,7 +58,7 @@ async def forget_group(client: Client, group_id: str) -> None:
     await delete(client, _saved(group_id))
 
 
-async def _tree(client: Client, workflow_id: str) -> Tree | None:
+async def tree_of(client: Client, workflow_id: str) -> Tree | None:
     """The canvas that a workflow was started with."""
     handle: WorkflowHandle[Any, Any] = client.get_workflow_handle(workflow_id)
     try:

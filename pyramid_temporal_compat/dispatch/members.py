@@ -41,7 +41,8 @@ def is_tree(found: WorkflowExecutionDescription) -> bool:
 class History:
     """What a workflow's history says of the members of its tree, event by event."""
 
-    def __init__(self, client: Client) -> None:
+    def __init__(self, client: Client, workflow_id: str) -> None:
+        self._workflow_id = workflow_id
         self.ended: dict[str, Status] = {}
         self._client = client
         self._scheduled: dict[int, tuple[str, str, str]] = {}
@@ -62,7 +63,8 @@ class History:
             cause = await self._client.data_converter.decode_failure(failed.failure)
             if not isinstance(cause, ApplicationError) or cause.type not in NOT_ENDS:
                 state, error = how_it_failed(cause)
-                status = Status(state, error=error, over=True, children=error.get("children"))
+                retries = int(error.get(wire.RETRIES) or 0)
+                status = Status(state, error=error, over=True, children=error.get("children"), retries=retries)
                 self._end(failed.scheduled_event_id, event, status)
         elif event.event_type == EventType.EVENT_TYPE_WORKFLOW_PROPERTIES_MODIFIED:
             fields = event.workflow_properties_modified_event_attributes.upserted_memo.fields
@@ -95,9 +97,15 @@ class History:
 
     def status_of(self, member: str) -> Status | None:
         """How the member has ended; None while it has not."""
-        return self.ended.get(member) or self._rest
+        ended = self.ended.get(member)
+        if ended is None and self._rest is not None:
+            if member == self._workflow_id or self._rest.state == states.REVOKED:
+                return self._rest
+            return Status(states.REVOKED, error=error_of(TaskRevokedError(NEVER_RAN)), over=True)
+        return ended
 
 
+NEVER_RAN = "it was linked to a task that ended otherwise, and did not run"
 NOTHING = Payload({"encoding": b"json/plain"}, b"null")
 REVOKING = {
     EventType.EVENT_TYPE_WORKFLOW_EXECUTION_CANCELED: "revoked",
@@ -111,7 +119,7 @@ def _when(event: HistoryEvent) -> Any:
 
 async def ends_so_far(client: Client, workflow_id: str, members: Iterable[str]) -> Mapping[str, Status]:
     """Those of the members that have ended, and how."""
-    history = History(client)
+    history = History(client, workflow_id)
     async for event in client.get_workflow_handle(workflow_id).fetch_history_events():
         await history.take(event)
     found = {member: history.status_of(member) for member in members}
@@ -122,7 +130,7 @@ async def wait_for_members(
     client: Client, workflow_id: str, members: Collection[str], *, all_of: bool = True
 ) -> Mapping[str, Status]:
     """Wait until the members have ended; without `all_of`, until one of them has ended otherwise than well."""
-    history = History(client)
+    history = History(client, workflow_id)
     async for event in client.get_workflow_handle(workflow_id).fetch_history_events(wait_new_event=True):
         await history.take(event)
         if all(member in history.ended for member in members):

@@ -34,8 +34,6 @@ class Status:
     kept: bool = True
     """Whether there is a result: not for a task that ended well and was called with `ignore_result`."""
     children: Any = None
-    argsrepr: str | None = None
-    kwargsrepr: str | None = None
 
     @property
     def ready(self) -> bool:
@@ -49,6 +47,7 @@ def of_result(payload: Payload) -> Status:
     return Status(
         state,
         result=payload,
+        retries=int(payload.metadata.get(wire.RETRIED, 0)),
         over=True,
         kept=wire.NOT_KEPT not in payload.metadata,
         children=json.loads(children) if children else None,

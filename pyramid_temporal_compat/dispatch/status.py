@@ -176,7 +176,8 @@ async def _outcome(handle: WorkflowHandle[Any, Any]) -> Status:
         payload = from_raw(await handle.result())
     except WorkflowFailureError as failure:
         state, error = how_it_failed(failure.cause)
-        return Status(state, error=error, over=True, children=error.get("children"))
+        retries = int(error.get(wire.RETRIES) or 0)
+        return Status(state, error=error, over=True, children=error.get("children"), retries=retries)
     return of_result(payload)
 
 

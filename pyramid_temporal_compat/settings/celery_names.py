@@ -16,13 +16,11 @@ NO_POLLING = "A chord is one workflow that knows when its members are done; noth
 CLIENT_RETRIES = "The Temporal client repeats a call that failed for a passing reason, by itself."
 SERVER_DELAYS = "The server holds delayed tasks; a worker gets them when they are due."
 SLOTS = "A worker takes a task only when a slot is free; worker_concurrency (-c) says how many there are."
-ENCRYPTED = "Set ptemporal.encryption_keys: payloads are then encrypted and authenticated, and a forged one is refused."
 SCHEDULES = "Schedules live on the server; `ptemporal-compat beat` writes them there and ends, and keeps no file."
 RUN_BY_OTHERS = (
     "Leave it to what runs the process (systemd, supervisor, a container), or give the command's own option."
 )
 RETENTION = "Results are kept for the namespace's retention: `temporal operator namespace update --retention`."
-LOST_RUNS_AGAIN = "A lost worker's task runs again, unless task_acks_late or the task's acks_late is false."
 RETRY_INSTEAD = "A failed run has no message to give back: have it run again with autoretry_for or self.retry()."
 
 PROCESS_LOG = "[%(asctime)s: %(levelname)s/%(processName)s] %(message)s"
@@ -42,9 +40,9 @@ GENERAL: tuple[Setting, ...] = (
 
 TASK: tuple[Setting, ...] = (
     acts("task_acks_late", boolean, None, "A lost worker's tasks run again; that is so without a value too. An explicit false: they fail with WorkerLostError."),
-    equivalent("task_acks_on_failure_or_timeout", boolean, True, "Acknowledge a task that failed or ran out of time.", RETRY_INSTEAD),
+    acts("task_acks_on_failure_or_timeout", boolean, True, "What task_acks_on_timeout is where it has no value."),
     equivalent("task_acks_on_failure", boolean, None, "Acknowledge a task that failed.", RETRY_INSTEAD),
-    equivalent("task_acks_on_timeout", boolean, None, "Acknowledge a task that ran out of time.", RETRY_INSTEAD),
+    acts("task_acks_on_timeout", boolean, None, "An explicit false, with acks_late: a task that is stopped at its time_limit runs again, ptemporal.lost_worker_attempts times at most."),
     acts("task_allow_error_cb_on_chord_header", boolean, False, "Link a chord's errback to each task of its header."),
     acts("task_always_eager", boolean, False, "Run tasks where they are called, without a server.", "CELERY_ALWAYS_EAGER", "CELERY_TASK_ALWAYS_EAGER"),
     acts("task_annotations", anything, None, "Change any attribute of tasks, by task name."),
@@ -64,12 +62,12 @@ TASK: tuple[Setting, ...] = (
     acts("task_ignore_result", boolean, False, "Keep no results."),
     acts("task_inherit_parent_priority", boolean, False, "A task gets the priority of the task that called it."),
     refused("task_protocol", integer, 2, "The version of Celery's message format.", "Messages have this package's own format, which carries its version; nothing is to be chosen.", "CELERY_TASK_PROTOCOL"),
-    acts("task_publish_retry", boolean, True, "Try again when a message can't be sent.", "CELERY_TASK_PUBLISH_RETRY", "CELERY_PUBLISH_RETRY"),
-    acts("task_publish_retry_policy", mapping, {"max_retries": 3, "interval_start": 0, "interval_max": 1, "interval_step": 0.2}, "How often and how soon.", "CELERY_TASK_PUBLISH_RETRY_POLICY", "CELERY_PUBLISH_RETRY_POLICY"),
+    acts("task_publish_retry", boolean, True, "Whether sending is tried again while the server is away; ptemporal.dispatch_timeout bounds it too.", "CELERY_TASK_PUBLISH_RETRY", "CELERY_PUBLISH_RETRY"),
+    acts("task_publish_retry_policy", mapping, {"max_retries": 3, "interval_start": 0, "interval_max": 1, "interval_step": 0.2}, "How often and how soon; the default stands for as often as ptemporal.dispatch_timeout has room for.", "CELERY_TASK_PUBLISH_RETRY_POLICY", "CELERY_PUBLISH_RETRY_POLICY"),
     equivalent("task_queue_max_priority", integer, None, "The highest priority of queues.", "Every queue takes priorities; Temporal's keys go from 1 to 5, and `priority` is mapped to them."),
     acts("task_queues", words_or_json, None, "The queues that a worker serves when it is given none."),
     acts("task_reject_on_worker_lost", boolean, None, "A task whose process died runs again; that is so without a value too. An explicit false: it fails with WorkerLostError.", "CELERY_REJECT_ON_WORKER_LOST", "CELERY_TASK_REJECT_ON_WORKER_LOST"),
-    equivalent("task_retry_on_worker_lost", boolean, False, "Retry a lost worker's task.", LOST_RUNS_AGAIN),
+    acts("task_retry_on_worker_lost", boolean, False, "A task whose process died is retried, by its max_retries and default_retry_delay; without this it runs again at once."),
     equivalent("task_remote_tracebacks", boolean, False, "Raise errors with the worker's traceback.", "`get()` always raises with the worker's traceback."),
     acts("task_repr_maxlevels", integer, 3, "How deep arguments are shown in logs and in the UI."),
     acts("task_routes", anything, None, "Which task goes to which queue, by name, glob, regex or function."),
@@ -156,11 +154,11 @@ BEAT: tuple[Setting, ...] = (
 )
 
 SECURITY: tuple[Setting, ...] = (
-    equivalent("security_cert_store", text, None, "The certificates that messages may be signed with.", ENCRYPTED),
-    equivalent("security_certificate", text, None, "The certificate that messages are signed with.", ENCRYPTED),
-    equivalent("security_digest", text, "sha256", "The digest of signatures.", ENCRYPTED),
-    equivalent("security_key", text, None, "The key that messages are signed with.", ENCRYPTED),
-    equivalent("security_key_password", text, None, "That key's password.", ENCRYPTED),
+    acts("security_cert_store", text, None, "The certificates that messages may be signed with; read by app.setup_security()."),
+    acts("security_certificate", text, None, "The certificate that messages are signed with; read by app.setup_security()."),
+    acts("security_digest", text, "sha256", "The digest of signatures; read by app.setup_security()."),
+    acts("security_key", text, None, "The key that messages are signed with; read by app.setup_security()."),
+    acts("security_key_password", text, None, "That key's password; read by app.setup_security()."),
 )
 
 DAEMON: tuple[Setting, ...] = tuple(

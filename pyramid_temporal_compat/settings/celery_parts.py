@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from .declare import Setting, equivalent, refused
+from .declare import Setting, acts, equivalent, refused
 from .values import anything, boolean, integer, mapping, number, seconds, text, words
 
 BROKER = "Temporal is the broker: set ptemporal.address (and ptemporal.namespace, ptemporal.api_key, ptemporal.tls)."
@@ -34,9 +34,9 @@ BROKERS: tuple[Setting, ...] = (
     refused("broker_native_delayed_delivery_queue_type", text, "quorum", "The queues for delayed messages.", "The server holds delayed tasks; there are no queues for them."),
     refused("broker_use_ssl", anything, False, "Use TLS to the broker.", "Set ptemporal.tls and ptemporal.tls_ca_file, tls_cert_file and tls_key_file."),
     equivalent("broker_connection_timeout", seconds, 4, "How long a connection may take.", RECONNECTS),
-    equivalent("broker_connection_retry", boolean, True, "Reconnect when the connection is lost.", RECONNECTS),
-    equivalent("broker_connection_retry_on_startup", boolean, None, "Try again at start.", RECONNECTS),
-    equivalent("broker_connection_max_retries", integer, 100, "How often.", RECONNECTS),
+    equivalent("broker_connection_retry", boolean, True, "Reconnect when the connection is lost.", "A connection that is lost is always made again; at a worker's start this counts where broker_connection_retry_on_startup has no value."),
+    acts("broker_connection_retry_on_startup", boolean, None, "Whether a worker that starts while the server is away tries again; without a value: broker_connection_retry."),
+    acts("broker_connection_max_retries", integer, 100, "How often a worker that starts tries again, 2 to 30 seconds apart; 0: for ever."),
     equivalent("broker_channel_error_retry", boolean, False, "Reconnect on a channel's error.", RECONNECTS),
     equivalent("broker_heartbeat", integer, 120, "How often the connection is probed.", RECONNECTS),
     equivalent("broker_heartbeat_checkrate", number, 3.0, "How often the probes are checked.", RECONNECTS),

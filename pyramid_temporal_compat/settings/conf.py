@@ -62,6 +62,7 @@ class Settings(MutableMapping[str, Any]):
         namespace: str | None = None,
         before_load: Callable[[], object] | None = None,
         after_load: Callable[[], object] | None = None,
+        prepare: Callable[[Mapping[str, Any]], Mapping[str, Any]] = lambda values: values,
     ) -> None:
         """`given` are settings that the app's own arguments stand for: either spelling may stand beside them."""
         self._lock = threading.RLock()
@@ -72,6 +73,7 @@ class Settings(MutableMapping[str, Any]):
         self._prefix = _prefix(namespace)
         self._before_load = before_load
         self._after_load = after_load
+        self._prepare = prepare
         self._mutable_defaults = copy.deepcopy(MUTABLE_DEFAULTS)
         self._changes: dict[str, Any] = {}
         self._ini: dict[str, Any] = {}
@@ -185,7 +187,7 @@ class Settings(MutableMapping[str, Any]):
                 if self._silent:
                     return {}
                 raise
-        values = as_mapping(source)
+        values = self._prepare(as_mapping(source))
         if not self._prefix:
             refuse_mixed_names(values)
         return self._normalised(values)

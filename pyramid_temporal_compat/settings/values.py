@@ -60,6 +60,13 @@ def _count(value: Any) -> int:
     return number
 
 
+def _whole(value: Any) -> int:
+    number = _integer(value)
+    if number < 0:
+        raise ValueError(value)
+    return number
+
+
 def _number(value: Any) -> float:
     if isinstance(value, bool) or not isinstance(value, (int, float, str)):
         raise ValueError(value)
@@ -145,6 +152,7 @@ text = Kind("text", "a text", _text)
 boolean = Kind("boolean", "true or false", _boolean)
 integer = Kind("integer", "a whole number", _integer)
 count = Kind("count", "a whole number from 1 on", _count)
+whole = Kind("count", "a whole number from 0 on", _whole)
 number = Kind("number", "a number", _number)
 seconds = Kind("seconds", "seconds from 0 on, as 30, 1.5, 500ms, 5m, 1h or 2d", _seconds)
 positive_seconds = Kind("seconds", "seconds above 0, as 30, 1.5, 500ms, 5m, 1h or 2d", _positive_seconds)

@@ -9,12 +9,15 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
+from temporalio.client import Client
+
 from ..app import Celery
 from ..dispatch.client import Loop
 from ..nodenames import anon_nodename
 from ..result import allow_join_result
 from ..signals import Signal
 from ..worker.concurrency import pool_name
+from ..worker.connecting import connected
 from ..worker.options import notices
 from ..worker.program import PASSED_ON, chosen_queues, listed
 from ..worker.worker import Worker
@@ -90,6 +93,10 @@ class TestWorkController(Worker):
             await self.serve()
         finally:
             self.pool.kill()
+
+    async def first_client(self) -> Client:
+        """At once or not at all: a test does not wait for a server."""
+        return await connected(self.app, self.hostname)
 
     def on_consumer_ready(self, consumer: Any) -> None:
         """Called on the worker's thread when it takes tasks."""

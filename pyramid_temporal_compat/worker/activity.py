@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import contextvars
+import dataclasses
 import datetime
 import json
 import logging
@@ -117,7 +118,8 @@ class TaskActivity:
         self.count += 1
         self.on_taken()
         try:
-            outcome = await self._watched(taken)
+            given_up = self._is_poison(_lost_before(message))
+            outcome = await (self._failed(job, self._lost_too_often(message)) if given_up else self._watched(taken))
         finally:
             del self.running[message.id]
             if not self.running:
@@ -163,13 +165,25 @@ class TaskActivity:
             self._tell_revoked(message)
             raise Ended(reason, type=wire.REVOKED, non_retryable=True)
 
+    def _is_poison(self, lost: int) -> bool:
+        most = self._app.conf.ptemporal_lost_worker_attempts
+        return bool(most and lost >= most)
+
+    def _lost_too_often(self, message: Message) -> WorkerLostError:
+        most = self._app.conf.ptemporal_lost_worker_attempts
+        log.error("Task %s[%s] has lost its worker %d times: it is not run again", message.task, message.id, most)
+        return WorkerLostError(
+            f"{message.task}[{message.id}] has lost its worker {most} times, and is not run again "
+            "(ptemporal.lost_worker_attempts)"
+        )
+
     async def _turn(self, message: Message) -> None:
         """Return when the task's rate limit lets it start, or give it back to the server until then."""
         while wait := self.orders.wait(message):
-            retries = {wire.RETRIES: _earlier_retries(message)}
-            activity.heartbeat(retries)
+            activity.heartbeat(_counts(message))
             if wait > LONGEST_HOLD and not message.at_most_once:
-                raise Ended(
+                raise in_order(
+                    message,
                     f"its turn is in {wait:.1f} s (rate limit)",
                     type=wire.RATE_LIMITED,
                     next_retry_delay=timedelta(seconds=wait),
@@ -210,13 +224,21 @@ class TaskActivity:
             raise
         except TimeLimitExceeded as error:
             log.error("Task %s[%s]: hard time limit (%s s) exceeded", message.task, message.id, limits.hard)
-            return Failed(to_wire(error))
+            if not self._is_given_back_when_late(message) or self._is_poison(1 + _lost_before(message)):
+                return await self._failed(job, error)
+            # Not in order: each such attempt counts as one that killed its process.
+            raise Ended(str(error), type=wire.REJECTED, next_retry_delay=AT_ONCE) from None
         except WorkerLostError as error:
             if taken.began is None:
                 raise self._not_begun(message) from None
             log.error("Task %s[%s]: %s", message.task, message.id, error)
-            if message.at_most_once or self._app.tasks[message.task].reject_on_worker_lost is False:
-                return Failed(to_wire(error))
+            task = self._app.tasks[message.task]
+            if task.retry_on_worker_lost and (task.max_retries is None or job.retries < task.max_retries):
+                return Retried(task.default_retry_delay, to_wire(error))
+            if task.retry_on_worker_lost or message.at_most_once or task.reject_on_worker_lost is False:
+                return await self._failed(job, error)
+            if self._is_poison(1 + _lost_before(message)):
+                return await self._failed(job, self._lost_too_often(message))
             raise Ended(str(error), type=wire.WORKER_LOST) from None
         except Exception as error:
             if taken.began is None and self.stop_now.is_set():
@@ -227,6 +249,25 @@ class TaskActivity:
         finally:
             beating.cancel()
             stopped.cancel()
+
+    async def _failed(self, job: Job, error: Exception) -> Failed:
+        """The end of a run that could not tell it itself. The pool is asked for the hooks that follow a failure."""
+        beating = asyncio.ensure_future(Heartbeat(job).forever())
+        try:
+            await self._pool.run(dataclasses.replace(job, failed=error), NO_LIMITS, lambda note: None)
+        except Exception as raised:
+            log.error("Task %s[%s]: what follows its failure was not run: %s", job.message.task, job.message.id, raised)
+        finally:
+            beating.cancel()
+        return Failed(to_wire(error))
+
+    def _is_given_back_when_late(self, message: Message) -> bool:
+        """Whether a task that was stopped at its time limit is to run again: Celery's `acks_on_timeout=False`."""
+        task = self._app.tasks[message.task]
+        acknowledged = task.acks_on_timeout
+        if acknowledged is None:
+            acknowledged = task.acks_on_failure_or_timeout
+        return bool(task.acks_late) and acknowledged is False
 
     def _limits_of(self, message: Message) -> Limits:
         asked, task = self.orders.limits(message), self._app.tasks[message.task]
@@ -266,37 +307,42 @@ class TaskActivity:
             log.error("Task %s[%s] is stopped with this worker; acks_late=False: it is not run again", *where)
             return task_failure(to_wire(WorkerLostError(f"the worker was stopped while it ran {message.id}")))
         log.warning("Task %s[%s] is stopped with this worker and runs again", *where)
-        return Ended("the worker was stopped", type=wire.WORKER_SHUTDOWN, next_retry_delay=AT_ONCE)
+        return in_order(message, "the worker was stopped", type=wire.WORKER_SHUTDOWN, next_retry_delay=AT_ONCE)
 
     def _not_begun(self, message: Message) -> Ended:
         """Give back a task whose function was not called, so that it runs elsewhere, at most once or not."""
         log.info("Task %s[%s] had not begun; it is given back", message.task, message.id)
         if not message.at_most_once:
-            return Ended("the worker was stopped", type=wire.WORKER_SHUTDOWN, next_retry_delay=AT_ONCE)
+            return in_order(message, "the worker was stopped", type=wire.WORKER_SHUTDOWN, next_retry_delay=AT_ONCE)
         return run_anew("the worker was stopped", 0, message, None)
 
     def _conclude(self, job: Job, outcome: Outcome) -> Any:
         """Tell Temporal how the run ended; the pool has logged it."""
         if isinstance(outcome, Succeeded):
-            return to_raw(wire.with_added(wire.with_children(outcome.result, outcome.children), outcome.added))
+            written = wire.with_retries(wire.with_children(outcome.result, outcome.children), job.retries)
+            return to_raw(wire.with_added(written, outcome.added))
         if isinstance(outcome, Replaced):
             raise Ended("replaced", wire.write_payloads(outcome.tree), type=wire.REPLACED, non_retryable=True)
         if isinstance(outcome, Retried):
             self._retry(job, outcome)
         if isinstance(outcome, GivenBack):
             if outcome.requeue:
-                raise Ended(outcome.reason, type=wire.REJECTED, next_retry_delay=AT_ONCE)
-            return to_raw(wire.ended_as(outcome.state.state, outcome.state.meta))
-        raise task_failure({**outcome.error, "children": list(outcome.children)} if outcome.children else outcome.error)
+                raise in_order(job.message, outcome.reason, type=wire.REJECTED, next_retry_delay=AT_ONCE)
+            return to_raw(wire.with_retries(wire.ended_as(outcome.state.state, outcome.state.meta), job.retries))
+        error = dict(outcome.error)
+        if outcome.children:
+            error["children"] = list(outcome.children)
+        if job.retries:
+            error[wire.RETRIES] = job.retries
+        raise task_failure(error)
 
     def _retry(self, job: Job, outcome: Retried) -> NoReturn:
         message, retries = outcome.message, job.retries + 1
         text = str(outcome.error.get("text"))
         if message is None and not job.message.at_most_once:
-            # The next attempt reads the count from the last heartbeat; the failure itself it never sees.
-            activity.heartbeat({wire.RETRIES: retries})
             delay = max(AT_ONCE, timedelta(seconds=outcome.delay))
-            raise Ended(text, wire.plain(outcome.error), type=wire.RETRY, next_retry_delay=delay)
+            error = wire.plain(outcome.error)
+            raise in_order(job.message, text, error, retries=retries, type=wire.RETRY, next_retry_delay=delay)
         again = message or job.message.copy(retries=retries)
         raise run_anew(text, outcome.delay, again, None if again.body == job.message.body else again.body)
 
@@ -314,16 +360,14 @@ class TaskActivity:
             )
         if self._app.conf.ptemporal_unknown_task == "fail":
             raise Ended(text, type=wire.NOT_REGISTERED, non_retryable=True)
-        retries = {wire.RETRIES: _earlier_retries(message)}
-        activity.heartbeat(retries)
-        raise Ended(text, type=wire.NOT_REGISTERED, next_retry_delay=UNKNOWN_PAUSE)
+        raise in_order(message, text, type=wire.NOT_REGISTERED, next_retry_delay=UNKNOWN_PAUSE)
 
 
 class Heartbeat:
     """Tells the server that the job is alive, and how far it says it is."""
 
     def __init__(self, job: Job) -> None:
-        self._details: dict[str, Any] = {wire.RETRIES: job.retries}
+        self._details: dict[str, Any] = _counts(job.message)
         self._pause = job.message.heartbeat_timeout / BEATS_PER_TIMEOUT
         self._context = contextvars.copy_context()  # the activity's own; the pool calls `note` from elsewhere
 
@@ -384,7 +428,36 @@ def task_failure(error: Mapping[str, Any]) -> Ended:
     return failure
 
 
+def in_order(message: Message, reason: str, *details: Any, retries: int | None = None, **how: Any) -> Ended:
+    """The end of an attempt that another one follows, by the worker's own word."""
+    counts = _counts(message)
+    counts[wire.ORDERLY] += 1
+    if retries is not None:
+        counts[wire.RETRIES] = retries
+    # The next attempt reads the counts from the last heartbeat; the failure itself it never sees.
+    activity.heartbeat(counts)
+    return Ended(reason, *details, **how)
+
+
+def _counts(message: Message) -> dict[str, Any]:
+    return {wire.RETRIES: _earlier_retries(message), wire.ORDERLY: _orderly(message)}
+
+
 def _earlier_retries(message: Message) -> int:
+    return int(_last_heartbeat().get(wire.RETRIES, message.retries))
+
+
+def _orderly(message: Message) -> int:
+    """How many earlier attempts ended with the worker's word: at least the retries, which older releases count."""
+    return max(int(_last_heartbeat().get(wire.ORDERLY, 0)), _earlier_retries(message) - message.retries)
+
+
+def _lost_before(message: Message) -> int:
+    """How many earlier attempts lost their worker, or their process."""
+    return activity.info().attempt - 1 - _orderly(message)
+
+
+def _last_heartbeat() -> Mapping[str, Any]:
     details = activity.info().heartbeat_details
     found = details[0] if details else None
-    return int(found.get(wire.RETRIES, message.retries)) if isinstance(found, Mapping) else message.retries
+    return found if isinstance(found, Mapping) else {}

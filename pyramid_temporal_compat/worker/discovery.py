@@ -37,3 +37,4 @@ def load_tasks(app: Celery) -> None:
             if missing and (module == missing or module.startswith(f"{missing}.")):
                 raise ImproperlyConfigured(f"ptemporal.include names {module!r}, and there is no such module") from None
             raise ImproperlyConfigured(f"ptemporal.include: {module} can't be imported: {error}") from error
+    app.loader.on_worker_init()

@@ -23,6 +23,8 @@ class Job:
     before: tuple[Payload, ...] = ()
     """Results that `message.joins` puts in front of the arguments."""
     workflow_id: str | None = None
+    failed: Exception | None = None
+    """Set: the run was ended from outside by this, and all that is left to do is what follows a failure."""
 
 
 @dataclass(frozen=True)

@@ -66,6 +66,9 @@ class Runner:
             write=lambda value: self._result(task, request, value),
             call=control.interruptible,
         )
+        if job.failed is not None:
+            execution.follow(job.failed)
+            return Failed(to_wire(job.failed))
         began = time.monotonic()
         ending = execution.run()
         task_log.ended(task, job.message, ending, time.monotonic() - began, job.hostname)

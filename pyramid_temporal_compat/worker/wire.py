@@ -56,7 +56,12 @@ NOT_KEPT = "ptemporal-not-kept"
 CHILDREN = "ptemporal-children"
 """In a result's metadata: the tasks that the run asked for, as JSON."""
 
+RETRIED = "ptemporal-retries"
+"""In a result's metadata: how often the task was retried, if it was. A failure's error has it as `RETRIES`."""
+
 RETRIES = "retries"
+ORDERLY = "orderly"
+"""How many attempts ended with the worker's word; the others lost their worker."""
 STATE = "state"
 META = "meta"
 """The keys of the heartbeat's one detail, a dict."""
@@ -84,6 +89,12 @@ def with_children(result: Payload, children: Sequence[Any]) -> Payload:
     if not children:
         return result
     return Payload({**result.metadata, CHILDREN: json.dumps(children).encode()}, result.data)
+
+
+def with_retries(result: Payload, retries: int) -> Payload:
+    if not retries:
+        return result
+    return Payload({**result.metadata, RETRIED: str(retries).encode()}, result.data)
 
 
 def ended_as(state: str, meta: Any = None) -> Payload:

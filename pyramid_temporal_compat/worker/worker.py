@@ -11,9 +11,8 @@ from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
-from temporalio.api.workflowservice.v1 import DescribeNamespaceRequest
 from temporalio.client import Client
-from temporalio.service import RPCError, RPCStatusCode
+from temporalio.service import RPCError
 from temporalio.worker import FixedSizeSlotSupplier, WorkerTuner
 from temporalio.worker import Worker as TemporalWorker
 
@@ -21,14 +20,13 @@ from .. import signals
 from ..calling import LONGEST_ID
 from ..control.receiver import Receiver
 from ..control.registry import Consumer, State
-from ..dispatch.client import connect, connect_failure
 from ..exceptions import ImproperlyConfigured, OperationalError
 from ..nodenames import default_nodename, host_format
-from ..payload.converter import data_converter
 from ..settings import connection
 from .activity import TaskActivity
 from .autoscale import Autoscaler
 from .concurrency import pool_name, pool_size
+from .connecting import connected, connected_in_time
 from .pools import Limits, Pool
 from .prefork import PreforkPool
 from .process import ChildProcesses
@@ -169,7 +167,12 @@ class Worker:
     async def serve(self) -> None:
         """Run on the current event loop until `stop` is called; the pool has been started."""
         await self.pool.ready()
-        self._client = await connected(self.app, self.hostname)
+        self._client = await self.first_client()
+        if self._client is None:  # told to stop before the server came
+            self.abandoned = True  # the try that was under way
+            self._threads.shutdown(wait=False)
+            await self.pool.stop()
+            return
         self.tasks.consumer = Consumer(State(self, self._client))
         await self.on_connected(self._client)
         session = asyncio.ensure_future(self._session())
@@ -189,6 +192,10 @@ class Worker:
             )
         else:
             self.abandoned = True
+
+    async def first_client(self) -> Client | None:
+        """A client for the server, once that answers; None if the worker is told to stop before."""
+        return await connected_in_time(self.app, self.hostname, self._stop)
 
     async def _last_tasks(self, session: asyncio.Future[Any]) -> None:
         """Return when all has ended; or soon after the tasks have, if the server is away."""
@@ -335,6 +342,7 @@ class Worker:
                 nexus_supplier=FixedSizeSlotSupplier(1),
             ),
             identity=self.hostname,
+            max_cached_workflows=self.app.conf.ptemporal_workflow_cache,
             sticky_queue_schedule_to_start_timeout=STICKY,
             graceful_shutdown_timeout=(
                 NO_LIMIT if self.graceful_timeout is None else timedelta(seconds=self.graceful_timeout)
@@ -416,47 +424,8 @@ def checked_queue(name: str) -> str:
     return name
 
 
-NO_ANSWER = "no answer within {:g} s; is it a Temporal server, and not too busy? (ptemporal.connect_timeout)"
-
-
-async def connected(app: Celery, identity: str) -> Client:
-    """A client whose server answers and whose namespace exists; else an error of one line."""
-    settings = connection(app.conf)
-    where = f"Temporal at {settings.address}"
-    try:
-        client = await asyncio.wait_for(
-            connect(settings, data_converter(app.codecs()), identity=identity), settings.connect_timeout
-        )
-    except (RuntimeError, asyncio.TimeoutError, OSError) as error:
-        reason = connect_failure(str(error))[0] or NO_ANSWER.format(settings.connect_timeout)
-        raise OperationalError(f"{where} can't be reached: {reason}") from None
-    try:
-        found = await client.workflow_service.describe_namespace(
-            DescribeNamespaceRequest(namespace=settings.namespace),
-            timeout=timedelta(seconds=settings.connect_timeout),
-        )
-    except RPCError as error:
-        if error.status is RPCStatusCode.NOT_FOUND:
-            raise OperationalError(
-                f"{where} has no namespace {settings.namespace!r}; set ptemporal.namespace, or create it: "
-                f"temporal operator namespace create -n {settings.namespace}"
-            ) from None
-        raise OperationalError(f"{where}, namespace {settings.namespace!r}: {error.message}") from None
-    refuse_too_high_a_limit(app.conf.ptemporal_payload_limit, found.namespace_info.limits.blob_size_limit_error)
-    return client
-
-
 async def no_workflow_task(client: Client, task_id: str) -> None:
     """Return when the workflow has nothing to do: it has ended, or waits for its activity or a timer."""
     handle = client.get_workflow_handle(task_id)
     while (await handle.describe()).raw_description.HasField("pending_workflow_task"):  # noqa: ASYNC110  the server's state
         await asyncio.sleep(LOOK_EVERY)
-
-
-def refuse_too_high_a_limit(ours: int, servers: int) -> None:
-    """A result between the two limits could not be sent, and its task would run again for ever."""
-    if servers and ours > servers:
-        raise ImproperlyConfigured(
-            f"ptemporal.payload_limit = {ours} is above what the server takes, {servers}; "
-            f"set ptemporal.payload_limit = {servers}, or raise the server's limit.blobSize.error"
-        )

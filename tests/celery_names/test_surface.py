@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import ast
 import importlib
-import importlib.util
 import inspect
 import json
 import subprocess
@@ -89,18 +88,6 @@ def is_there(module: str, name: str) -> bool:
         return False
 
 
-def is_awaited(module: str, name: str) -> bool:
-    """Whether the module that the table points at is still to be written: it will be there, or this will fail."""
-    where = MODULES.get(module, {}).get(name, "").partition(":")[0]
-    if not where.startswith("."):
-        return False
-    where = where.replace(".result", ".result_sets") if where == ".result" and name != "AsyncResult" else where
-    try:
-        return importlib.util.find_spec(where, pyramid_temporal_compat.__name__) is None
-    except ModuleNotFoundError:  # nor is there the package that holds it
-        return True
-
-
 def is_unsupported(dotted: str) -> bool:
     table = pyramid_temporal_compat.unsupported()
     parts = dotted.split(".")
@@ -112,7 +99,7 @@ def test_each_public_name_is_there_or_refused(surface: dict[str, list[str]], mod
     missing = {
         f"{module}.{name}"
         for name in surface[module]
-        if not is_there(module, name) and not is_unsupported(f"{module}.{name}") and not is_awaited(module, name)
+        if not is_there(module, name) and not is_unsupported(f"{module}.{name}")
     }
     assert not missing
 
@@ -136,8 +123,19 @@ def test_each_setting_is_known(surface: dict[str, list[str]]) -> None:
 @pytest.mark.parametrize("module", sorted(MODULES))
 def test_what_the_table_names_is_there(module: str) -> None:
     found = importlib.import_module(module)
-    names = [name for name in MODULES[module] if not is_awaited(module, name)]
-    assert not [name for name in names if not hasattr(found, name)]
+    assert not [name for name in MODULES[module] if not hasattr(found, name)]
+
+
+def test_what_is_set_on_celerys_tracer_is_what_the_worker_logs(monkeypatch: pytest.MonkeyPatch) -> None:
+    from celery.app import trace
+    from celery.worker import strategy
+
+    from pyramid_temporal_compat.worker import logging as task_log
+
+    assert (trace.logger.name, strategy.logger.name) == ("celery.app.trace", "celery.worker.strategy")
+    monkeypatch.setattr(task_log, "LOG_SUCCESS", task_log.LOG_SUCCESS)  # put back what the next line changes
+    trace.LOG_SUCCESS = "%(name)s is done"
+    assert task_log.LOG_SUCCESS == "%(name)s is done"
 
 
 # --- refused names ---------------------------------------------------------------------------------

@@ -63,13 +63,13 @@ CASES = [
         "no server",
         ["{closed}", "can't be reached: connection refused", "ptemporal-compat server"],
         SURROUNDINGS,
-        {"ptemporal.address": "{closed}"},
+        {"ptemporal.address": "{closed}", "celery.broker_connection_retry_on_startup": "false"},
     ),
     Case(
         "silent server",
         ["{silent}", "can't be reached"],
         SURROUNDINGS,
-        {"ptemporal.address": "{silent}", "ptemporal.connect_timeout": "1"},
+        {"ptemporal.address": "{silent}", "ptemporal.connect_timeout": "1", "celery.broker_connection_retry": "false"},
     ),
     Case(
         "no namespace",

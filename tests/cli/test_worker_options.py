@@ -9,7 +9,7 @@ import pytest
 
 from pyramid_temporal_compat.cli.bootstrap import find_app, named_app
 from pyramid_temporal_compat.exceptions import ImproperlyConfigured, TimeLimitExceeded
-from tests.cli.parts import run_worker
+from tests.cli.parts import WorkerProcess, run_worker
 from tests.cli.project_parts import PATIENCE, Project, children
 from tests.parts import wait_until
 
@@ -136,6 +136,14 @@ def test_autoscale_grows_under_a_backlog_and_shrinks_when_idle(project: Project,
         go.touch()
         assert len({result.get(timeout=PATIENCE) for result in waiting}) == 3
         wait_until(lambda: len(children(worker)) == before)
+        (reply,) = project.app.control.autoscale(4, 2, reply=True, destination=[nodename(worker)])
+        assert list(reply.values()) == [{"ok": "autoscale now max=4 min=2"}]
+        wait_until(lambda: len(children(worker)) == before + 1)
+
+
+def nodename(worker: WorkerProcess) -> str:
+    (line,) = [line for line in worker.said.splitlines() if " - pyramid-temporal-compat " in line]
+    return line.partition(" ")[0]
 
 
 def test_purge_ends_what_waits(project: Project) -> None:

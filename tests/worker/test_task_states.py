@@ -203,3 +203,32 @@ def test_the_backend_shows_what_is_kept_of_a_result(shop: Shop) -> None:
     assert shop.app.backend.get_task_meta(kept.id)["result"] == 3
     assert shop.app.backend.get_state(kept.id) == "SUCCESS"
     assert shop.app.backend.get_task_meta(ignored.id)["status"] == "PENDING"
+
+
+@shared_task(bind=True, max_retries=1, default_retry_delay=0)
+def tells_its_stamps(self: Any, *args: Any, **kwargs: Any) -> Any:
+    if not self.request.retries:
+        raise self.retry()
+    return self.request.stamped_headers, self.request.stamps
+
+
+@shared_task(bind=True, max_retries=1, default_retry_delay=0)
+def fails_after_a_retry(self: Any) -> None:
+    raise self.retry(exc=ValueError("twice"))
+
+
+def test_a_result_knows_how_the_task_was_called_and_where_it_ran(shop: Shop) -> None:
+    headers = {"stamped_headers": ["batch"], "stamps": {"batch": ["b1"]}}
+    result = tells_its_stamps.apply_async((1, {"two"}), {"key": 3}, headers=headers)
+    assert result.get(timeout=PATIENCE) == [["batch"], {"batch": ["b1"]}]
+    again = shop.app.AsyncResult(result.id)
+    assert (again.args, again.kwargs, again.retries) == ([1, {"two"}], {"key": 3}, 1)
+    assert again.worker
+    assert again.worker.startswith("celery@")
+    failed = fails_after_a_retry.delay()
+    assert isinstance(failed.get(timeout=PATIENCE, propagate=False), ValueError)
+    assert (failed.retries, failed.traceback is not None) == (1, True)
+    unknown = shop.app.AsyncResult("never-sent")
+    assert (unknown.args, unknown.kwargs, unknown.worker, unknown.retries) == (None, None, None, 0)
+    eager = tells_its_stamps.apply((1,))
+    assert (eager.args, eager.worker, eager.retries) == (None, None, 0)

@@ -5,8 +5,11 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
+from click.testing import CliRunner
 
 from pyramid_temporal_compat import chain, chord, group, maybe_signature, shared_task
+from pyramid_temporal_compat.cli.common import Common
+from pyramid_temporal_compat.cli.graph import command as graph_command
 from pyramid_temporal_compat.exceptions import ChordError, TaskRevokedError
 from tests.parts import wait_until
 from tests.worker.shop import Shop, add, describe, events, gates, note, seen, waits_at
@@ -142,10 +145,10 @@ def test_a_member_that_fails_leaves_the_others_of_its_group_alone(shop: Shop) ->
 
 def test_a_chord_whose_header_fails_fails_with_a_chord_error(shop: Shop) -> None:
     result = chord([add.s(1, 1), fails.s()], xsum.s().on_error(hears.s("chord")))()
+    with pytest.raises(ValueError, match="on purpose"):  # the first of those before it that has failed
+        result.get(PATIENCE)
     with pytest.raises(ChordError, match=r"Dependency \S+ raised ValueError\('on purpose'\)"):
         result.get(PATIENCE, follow_parents=False)
-    with pytest.raises(ValueError, match="on purpose"):  # Celery's way: what went wrong before is what is raised
-        result.get(PATIENCE)
     assert result.state == "FAILURE"
     wait_until(lambda: len(seen["chord"]) == 1, message="no errback")
     assert seen["chord"][0][:2] == (result.id, xsum.name)
@@ -224,3 +227,26 @@ def test_what_runs_shows_in_the_states_of_the_members(shop: Shop) -> None:
     assert (result.parent.state, result.state) == ("STARTED", "PENDING")
     gates["shown"].open()
     assert result.get(PATIENCE) == 2
+
+
+def test_a_canvas_can_be_drawn_from_any_of_its_ids(shop: Shop) -> None:
+    result = chain(add.s(1, 2), chord([add.s(1), fails.s()], xsum.s().on_error(hears_id.s())))()
+    with pytest.raises(ValueError, match="on purpose"):
+        result.get(PATIENCE)
+    for asked in (result.id, result.parent.results[0].id):
+        drawn = CliRunner().invoke(graph_command, [asked], obj=Common(app=shop.app), catch_exceptions=False)
+        rows = [line.split() for line in drawn.output.splitlines()]
+        assert [row[0] for row in rows[1:4]] == [f"{add.name}(1,", "chord", "header:"]
+        states = [word for row in rows for word in row if word in ("SUCCESS", "FAILURE", "REVOKED")]
+        # The errback of the body did not run, that of the chord did.
+        assert states == ["SUCCESS", "SUCCESS", "FAILURE", "FAILURE", "REVOKED", "SUCCESS"]
+    dot = CliRunner().invoke(graph_command, [result.id, "--dot"], obj=Common(app=shop.app), catch_exceptions=False)
+    assert dot.output.startswith("digraph canvas {")
+    assert dot.output.count("->") == 7
+
+
+def test_a_task_alone_is_drawn_as_one_line(shop: Shop) -> None:
+    result = add.delay(1, 2)
+    assert result.get(PATIENCE) == 3
+    drawn = CliRunner().invoke(graph_command, [result.id], obj=Common(app=shop.app), catch_exceptions=False)
+    assert drawn.output.split() == [add.name, "SUCCESS", result.id]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import sys
 import threading
 import time
@@ -10,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from pyramid_temporal_compat import Celery, signals
+from pyramid_temporal_compat.exceptions import Reject
 from pyramid_temporal_compat.log import get_task_logger
 
 app = Celery("project", include=["tests.cli.project.more"])
@@ -44,6 +46,8 @@ def whereabouts() -> dict[str, Any]:
     return {
         "pid": os.getpid(),
         "parent": os.getppid(),
+        "uid": os.getuid(),
+        "gid": os.getgid(),
         "threads": threading.active_count(),
         "runtime": "temporalio.bridge.runtime" in sys.modules,
     }
@@ -88,6 +92,53 @@ def waits_at_most_once(path: str) -> int:
 @app.task(acks_late=True, reject_on_worker_lost=False)
 def waits_and_fails_if_lost(path: str) -> int:
     return int(waits_for(path))
+
+
+@app.task
+def dies() -> None:
+    told(f"dies {os.getpid()}")
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+@app.task(retry_on_worker_lost=True, max_retries=1, default_retry_delay=0)
+def dies_and_is_retried() -> None:
+    dies()
+
+
+@app.task(acks_late=True, acks_on_timeout=False, time_limit=0.2)
+def is_late_once() -> str:
+    told("late")
+    with open(os.environ["PROJECT_TOLD"]) as file:
+        if file.read().count("late") == 1:
+            time.sleep(60)
+    return "in time"
+
+
+class TellsOfFailure(app.Task):  # type: ignore[misc, name-defined]
+    abstract = True
+
+    def on_failure(self, exc: Any, task_id: str, args: Any, kwargs: Any, einfo: Any) -> None:
+        told(f"on_failure {type(exc).__name__} {task_id} {args} {self.request.id == task_id}")
+
+    def after_return(self, *args: Any) -> None:
+        told("after_return")
+
+
+@app.task(base=TellsOfFailure, time_limit=0.2, acks_late=False)
+def ends_from_outside(how: str) -> None:
+    if how == "late":
+        time.sleep(60)
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+@app.task(bind=True, acks_late=True)
+def gives_itself_back(self: Any, times: int) -> int:
+    told("given back")
+    with open(os.environ["PROJECT_TOLD"]) as file:
+        begun = file.read().count("given back")
+    if begun <= times:
+        raise Reject("not yet", requeue=True)
+    return begun
 
 
 @app.task

@@ -1,0 +1,28 @@
+"""`ptemporal-compat graph ID`: the state of a canvas, step by step."""
+
+from __future__ import annotations
+
+import click
+
+from .bootstrap import application, failing_in_one_line
+from .common import Common
+
+
+@click.command(
+    help="Draw the canvas that the task ID is in: each task, where it stands, and its state. CONFIG is the "
+    "application's ini file; -A before the command names an app instead.",
+)
+@click.argument("task_id", metavar="ID")
+@click.argument("config", required=False)
+@click.option(
+    "--dot", is_flag=True, help="For Graphviz: ptemporal-compat graph ID app.ini --dot | dot -Tsvg > canvas.svg"
+)
+@click.pass_obj
+def command(common: Common, task_id: str, config: str | None, dot: bool) -> None:
+    from ..dispatch.outline import as_dot, as_text, outline  # the client library: not for `--help`
+
+    with failing_in_one_line():
+        app = application(common, config)
+        lines = app.temporal.call(lambda client: outline(client, task_id), app.conf["ptemporal.dispatch_timeout"])
+        click.echo(as_dot(lines) if dot else as_text(lines))
+        app.close()

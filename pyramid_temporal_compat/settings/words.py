@@ -1,0 +1,37 @@
+"""Settings on a command line: `worker.concurrency=2`, `task_always_eager=true`, `.prefetch_multiplier=1`."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterable
+from typing import Any
+
+from ..exceptions import ImproperlyConfigured
+from .table import SETTINGS
+
+CAST = re.compile(r"\((int|float|bool|str|string|list|tuple|dict|json|any)\)")
+"""Celery's way to say of which type a value is. Settings know their own, so it matters for lists and mappings only."""
+AS_JSON = frozenset({"list", "tuple", "dict", "json"})
+
+
+def from_words(words: Iterable[str], namespace: str) -> dict[str, Any]:
+    """The settings that `KEY=VALUE` words stand for; a key that is none is looked for in `namespace`."""
+    return dict(_read(word, namespace) for word in words)
+
+
+def _read(word: str, namespace: str) -> tuple[str, Any]:
+    key, equals, value = word.partition("=")
+    key = key.lower()
+    name = key.replace(".", "_").lstrip("_")
+    in_namespace = f"{namespace}_{name}"
+    cast = CAST.match(value)
+    text = value[cast.end() :] if cast else value
+    for candidate in (in_namespace, name, key):
+        if equals and candidate in SETTINGS:
+            given = json.loads(text) if cast and cast[1] in AS_JSON else text
+            return candidate, SETTINGS[candidate].parse(given, word)
+    raise ImproperlyConfigured(f"{word}: there is no setting {in_namespace}; write KEY=VALUE, such as {EXAMPLE}")
+
+
+EXAMPLE = "worker.concurrency=2"

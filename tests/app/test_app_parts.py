@@ -1,0 +1,178 @@
+"""What an application replaces in its app, its tasks and its settings."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import pytest
+from pyramid.config import Configurator
+
+from pyramid_temporal_compat import Celery, Task
+from pyramid_temporal_compat.app import APP_KEY, current_app
+from pyramid_temporal_compat.app.loading import Loader
+from pyramid_temporal_compat.backend import Backend
+from pyramid_temporal_compat.calling import make_message
+from pyramid_temporal_compat.celery_names import Unsupported, unsupported
+from pyramid_temporal_compat.celery_names.refused import MEMBERS
+from pyramid_temporal_compat.context import Context
+from pyramid_temporal_compat.control import Control
+from pyramid_temporal_compat.exceptions import ImproperlyConfigured
+from pyramid_temporal_compat.log import Logging
+from pyramid_temporal_compat.routing import Amqp
+from pyramid_temporal_compat.worker.discovery import load_tasks
+from pyramid_temporal_compat.worker.worker import Worker
+
+
+class OwnControl(Control):
+    pass
+
+
+class OwnLoader(Loader):
+    loaded = 0
+
+    def on_worker_init(self) -> None:
+        type(self).loaded += 1
+
+
+class LoaderOfCelerys(Loader):
+    def on_task_init(self, task_id: str, task: Any) -> None:
+        raise AssertionError("nothing calls it")
+
+
+def test_an_app_takes_classes_of_ones_own_for_its_parts() -> None:
+    class OwnApp(Celery):
+        log_cls = type("OwnLogging", (Logging,), {})
+        amqp_cls = type("OwnAmqp", (Amqp,), {})
+        backend_cls = type("OwnBackend", (Backend,), {})
+
+    app = OwnApp("shop", set_as_current=False, control=f"{__name__}:OwnControl", loader=OwnLoader)
+    assert isinstance(app.control, OwnControl)
+    assert [type(part) for part in (app.log, app.amqp, app.backend)] == [
+        OwnApp.log_cls,
+        OwnApp.amqp_cls,
+        OwnApp.backend_cls,
+    ]
+    load_tasks(app)
+    assert OwnLoader.loaded == 1
+
+
+def test_celerys_own_names_for_them_mean_ours() -> None:
+    app = Celery(
+        "shop",
+        set_as_current=False,
+        loader="default",
+        amqp="celery.app.amqp:AMQP",
+        log="celery.app.log:Logging",
+        control="celery.app.control:Control",
+        events="celery.app.events:Events",
+    )
+    assert (type(app.loader), type(app.amqp), type(app.log), type(app.control)) == (Loader, Amqp, Logging, Control)
+
+
+@pytest.mark.parametrize(
+    ("parts", "why"),
+    [
+        ({"log": object}, "log_cls = .* derives from pyramid_temporal_compat.log.Logging"),
+        ({"control": "no.such:Thing"}, "'no.such:Thing' names no class"),
+        ({"loader": LoaderOfCelerys}, r"on_task_init\(\), which nothing calls here; use the signal task_prerun"),
+    ],
+)
+def test_what_cannot_be_a_part_is_told_when_the_app_is_made(parts: dict[str, Any], why: str) -> None:
+    with pytest.raises(ImproperlyConfigured, match=why):
+        Celery("shop", set_as_current=False, **parts)
+
+
+def test_events_of_ones_own_are_refused() -> None:
+    with pytest.raises(Unsupported, match="history"):
+        Celery("shop", set_as_current=False, events="own.events:Events")
+
+
+@pytest.mark.parametrize("dotted", [name for name in MEMBERS if name.startswith(("celery.Celery.", "celery.Task."))])
+def test_a_refused_member_raises_its_sentence(dotted: str) -> None:
+    app = Celery("shop", set_as_current=False)
+    _, owner, name = dotted.split(".")
+    for of in (Celery, app) if owner == "Celery" else (Task, app.task(lambda: None, name="buy")):
+        with pytest.raises(Unsupported) as caught:
+            getattr(of, name)
+        assert str(caught.value) == f"{dotted} is refused here. {MEMBERS[dotted]}"
+    assert unsupported()[dotted] == MEMBERS[dotted]
+
+
+def test_a_class_that_defines_a_refused_member_is_refused() -> None:
+    with pytest.raises(Unsupported, match=r"OwnTask defines Request; celery\.Task\.Request is refused here"):
+
+        class OwnTask(Task):
+            Request = object
+
+    class Harmless(Task):
+        Request = "celery.worker.request:Request"
+
+    with pytest.raises(Unsupported, match="type_checker"):
+        type("OwnApp", (Celery,), {"type_checker": lambda self, fun, bound=False: fun})
+
+
+def test_request_stack_holds_the_requests_of_one_task() -> None:
+    app = Celery("shop", set_as_current=False)
+    one, other = app.task(lambda: None, name="one"), app.task(lambda: None, name="other")
+    assert one.request_stack.top is None
+    one.request_stack.push(Context(id="1"))
+    other.request_stack.push(Context(id="2"))
+    try:
+        assert (one.request.id, len(one.request_stack), other.request_stack.top.id) == ("1", 1, "2")
+    finally:
+        assert one.request_stack.pop().id == "1"
+        assert other.request_stack.pop().id == "2"
+    assert one.request_stack.pop() is None
+
+
+def test_settings_from_words_of_a_command_line() -> None:
+    app = Celery("shop", set_as_current=False)
+    app.config_from_cmdline(
+        ["worker.concurrency=3", "TASK_ALWAYS_EAGER=true", ".max_tasks_per_child=(int)5", "beat.schedule=(json){}"],
+        namespace="worker",
+    )
+    conf = app.conf
+    assert (conf.worker_concurrency, conf.task_always_eager, conf.worker_max_tasks_per_child) == (3, True, 5)
+    for words in (["worker.nosuch=1"], ["concurrency"]):
+        with pytest.raises(ImproperlyConfigured, match="there is no setting"):
+            app.config_from_cmdline(words)
+
+
+def test_prepare_config_sees_the_configuration_object_before_it_is_taken() -> None:
+    class OwnApp(Celery):
+        def prepare_config(self, c: Mapping[str, Any]) -> Mapping[str, Any]:
+            return {**c, "task_default_queue": c["task_default_queue"].lower()}
+
+    app = OwnApp("shop", set_as_current=False, config_source={"task_default_queue": "ITEMS"})
+    assert app.conf.task_default_queue == "items"
+
+
+def test_ptemporal_app_names_the_app_of_several(monkeypatch: pytest.MonkeyPatch) -> None:
+    mine = Celery("mine", set_as_current=False)
+    Celery("made last")
+    monkeypatch.setattr("tests.app.test_app_parts.mine", mine, raising=False)
+    settings = {"pyramid.includes": "pyramid_tm pyramid_temporal_compat", "ptemporal.app": f"{__name__}:mine"}
+    with Configurator(settings=settings) as config:
+        assert config.registry[APP_KEY] is mine
+    assert current_app() is mine
+    with pytest.raises(ImproperlyConfigured, match=r"ptemporal\.app = .* is no Celery\(\) of this package"):
+        Configurator(settings={**settings, "ptemporal.app": f"{__name__}:OwnLoader"})
+
+
+@pytest.mark.parametrize(("levels", "shown"), [(3, "([[[...]]],)"), (1, "([...],)"), (6, "([[[[1]]]],)")])
+def test_arguments_are_shown_as_deep_as_task_repr_maxlevels(levels: int, shown: str) -> None:
+    app = Celery("shop", set_as_current=False, changes={"task_repr_maxlevels": levels})
+    task = app.task(lambda value: None, name="buy")
+    assert make_message(app, "buy", ([[[[1]]]],), {}, {}, task).argsrepr == shown
+
+
+def test_a_worker_keeps_as_many_workflows_as_it_may(temporal_address: str) -> None:
+    changes = {"ptemporal.address": temporal_address, "ptemporal.workflow_cache": 7}
+    with Celery("shop", set_as_current=False, changes=changes) as app:
+        worker = Worker(app, queues=["cache"], pool="solo")
+
+        async def made(client: Any) -> Any:
+            return worker._temporal_worker(client, "cache").config()
+
+        assert app.temporal.call(made)["max_cached_workflows"] == 7

@@ -1,0 +1,77 @@
+"""A worker that starts while the server is away."""
+
+from __future__ import annotations
+
+import signal
+from pathlib import Path
+
+import pytest
+
+from pyramid_temporal_compat import Celery
+from pyramid_temporal_compat.server import EmbeddedServer
+from pyramid_temporal_compat.worker.connecting import tries_at_start
+from tests.cli.project_parts import PATIENCE, Project, children
+from tests.dispatch.client_parts import closed_port, silent_server
+from tests.parts import pid_exists, wait_until
+
+
+def test_it_tries_again_until_the_server_comes(tmp_path: Path) -> None:
+    port = closed_port()
+    project = Project(f"127.0.0.1:{port}", tmp_path)
+    with project.worker(ready="Trying again in 2 seconds... (1/100)") as worker:
+        assert "connection refused" in worker.said
+        with EmbeddedServer(port=port, headless=True):
+            worker.says("ready.")
+            assert project.tasks.add.delay(1, 1).get(timeout=PATIENCE) == 2
+            worker.signal(signal.SIGTERM)
+            assert worker.ends() == 0
+            project.app.close()
+
+
+@pytest.mark.parametrize("pool", ["prefork", "threads"])
+def test_it_can_be_ended_before_the_server_comes(tmp_path: Path, pool: str) -> None:
+    project = Project(f"127.0.0.1:{closed_port()}", tmp_path)
+    with project.worker("-P", pool, ready="Trying again") as worker:
+        family = children(worker)
+        worker.signal(signal.SIGTERM)
+        assert worker.ends() == 0
+        assert "Traceback" not in worker.said
+        wait_until(lambda: not any(map(pid_exists, family)))
+
+
+def test_it_can_be_ended_while_a_server_keeps_it_waiting(tmp_path: Path) -> None:
+    with silent_server() as address:
+        project = Project(address, tmp_path)
+        with project.worker("-P", "threads", ready="") as worker:
+            wait_until(lambda: catches(worker.process.pid, signal.SIGTERM))
+            worker.signal(signal.SIGTERM)
+            assert worker.ends() == 0
+            assert "Traceback" not in worker.said
+
+
+def catches(pid: int, signum: int) -> bool:
+    (caught,) = [line for line in Path(f"/proc/{pid}/status").read_text().splitlines() if line.startswith("SigCgt")]
+    return bool(int(caught.split()[1], 16) & 1 << signum - 1)
+
+
+def test_it_gives_up_when_it_has_tried_as_often_as_it_may(tmp_path: Path) -> None:
+    project = Project(f"127.0.0.1:{closed_port()}", tmp_path)
+    with project.worker("-P", "solo", "broker.connection_max_retries=1", ready="(1/1)") as worker:
+        assert worker.ends() == 1
+        assert worker.said.count("can't be reached") == 2
+
+
+@pytest.mark.parametrize(
+    ("settings", "tries"),
+    [
+        ({}, 100),
+        ({"broker_connection_max_retries": 3}, 3),
+        ({"broker_connection_max_retries": 0}, None),
+        ({"broker_connection_max_retries": None}, None),
+        ({"broker_connection_retry": False}, 0),
+        ({"broker_connection_retry": False, "broker_connection_retry_on_startup": True}, 100),
+        ({"broker_connection_retry_on_startup": False}, 0),
+    ],
+)
+def test_how_often_it_tries_is_what_celerys_settings_say(settings: dict[str, object], tries: int | None) -> None:
+    assert tries_at_start(Celery("shop", set_as_current=False, changes=settings)) == tries

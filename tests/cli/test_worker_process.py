@@ -1,0 +1,87 @@
+"""A worker as a process of its system: the signals that it takes, the user that it becomes, its size."""
+
+from __future__ import annotations
+
+import os
+import pwd
+import signal
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from pyramid_temporal_compat.worker import concurrency
+from tests.cli.project_parts import PATIENCE, Project, children
+from tests.parts import wait_until
+
+
+@pytest.fixture
+def project(temporal_address: str, tmp_path: Path) -> Iterator[Project]:
+    found = Project(temporal_address, tmp_path)
+    yield found
+    found.app.close()
+
+
+def waits(project: Project) -> list[str]:
+    return [line for line in project.told if line.startswith("waits ")]
+
+
+def test_sighup_starts_it_anew_once_its_tasks_have_ended(project: Project, tmp_path: Path) -> None:
+    go = tmp_path / "go"
+    with project.worker("-c", 1) as worker:
+        before = children(worker)
+        result = project.tasks.waits_for.delay(str(go))
+        wait_until(lambda: waits(project))
+        worker.signal(signal.SIGHUP)
+        worker.says("the worker starts anew when the 1 running tasks have ended")
+        go.touch()
+        assert result.get(timeout=PATIENCE) in before
+        wait_until(lambda: worker.said.count("ready.") == 2)
+        assert project.tasks.add.delay(1, 1).get(timeout=PATIENCE) == 2
+        assert not set(before) & set(children(worker))
+        worker.signal(signal.SIGTERM)
+        assert worker.ends() == 0
+
+
+def test_remap_sigterm_makes_the_first_sigterm_the_end(project: Project, tmp_path: Path) -> None:
+    go = tmp_path / "go"
+    with project.worker("-c", 1, REMAP_SIGTERM="SIGQUIT") as worker:
+        result = project.tasks.waits_for.delay(str(go))
+        wait_until(lambda: waits(project))
+        worker.signal(signal.SIGTERM)
+        assert worker.ends() == 1
+        assert "SIGQUIT: ending at once" in worker.said
+    go.touch()
+    with project.worker("-c", 1):
+        assert result.get(timeout=PATIENCE)
+
+
+@pytest.mark.skipif(os.getuid() != 0, reason="only root may become another user")
+def test_uid_and_gid_are_those_of_the_processes_that_run_tasks(project: Project, tmp_path: Path) -> None:
+    user = pwd.getpwnam("nobody")
+    project.told_file.touch()
+    project.told_file.chmod(0o666)
+    for directory in (tmp_path, tmp_path.parent, tmp_path.parent.parent):
+        directory.chmod(0o755)
+    with project.worker("-c", 1, "--uid", "nobody") as worker:
+        found = project.tasks.whereabouts.delay().get(timeout=PATIENCE)
+        assert (found["uid"], found["gid"]) == (user.pw_uid, user.pw_gid)
+        assert os.stat(f"/proc/{worker.process.pid}").st_uid == user.pw_uid
+    with project.worker("-c", 1, "--gid", user.pw_gid):
+        found = project.tasks.whereabouts.delay().get(timeout=PATIENCE)
+        assert (found["uid"], found["gid"]) == (0, user.pw_gid)
+
+
+@pytest.mark.parametrize(
+    ("quota", "size"), [("150000 100000", 1), ("50000 100000", 1), ("900000 100000", 4), ("max 100000", 4), (None, 4)]
+)
+def test_concurrency_auto_is_what_the_container_may_use(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, quota: str | None, size: int
+) -> None:
+    file = tmp_path / "cpu.max"
+    if quota:
+        file.write_text(quota)
+    monkeypatch.setattr(concurrency, "CGROUP_QUOTA", file)
+    monkeypatch.setattr(concurrency, "_processors", lambda: 4)
+    assert concurrency.pool_size("auto", "prefork") == size
+    assert concurrency.pool_size(None, "prefork") == 4
