@@ -21,7 +21,7 @@ class AbortableAsyncResult(AsyncResult):
         """Ask the task to stop. It does when it looks; one that never looks runs to its end."""
         from .dispatch.status import abort  # the client library: 0.4 s
 
-        self._refuse_if_enlisted()
+        self.refuse_if_enlisted()
         self.app.temporal.call(lambda client: abort(client, self.id), self._patience)
 
 

@@ -247,7 +247,7 @@ class AsyncResult(ResultBase):
         if follow_parents and propagate:
             self._throw_of_parents()
         if self._ended is None:
-            self._refuse_if_enlisted()
+            self.refuse_if_enlisted()
             status = self._wait(timeout, interval)
             self._end(status)
             if follow_parents and propagate and status.state in states.PROPAGATE_STATES:
@@ -329,7 +329,7 @@ class AsyncResult(ResultBase):
         timeout: float | None = None,
     ) -> None:
         """Keep the task from starting; with `terminate`, stop it also if it runs."""
-        self._refuse_if_enlisted()
+        self.refuse_if_enlisted()
         self.app.control.revoke(
             self.id, terminate=terminate, signal=signal, reply=wait, **({} if timeout is None else {"timeout": timeout})
         )
@@ -442,7 +442,8 @@ class AsyncResult(ResultBase):
             )
         return status.meta
 
-    def _refuse_if_enlisted(self) -> None:
+    def refuse_if_enlisted(self) -> None:
+        """Raise `StillEnlisted` if the task waits for a commit in this thread: nobody could wait for its end."""
         if "transaction" not in sys.modules or "pyramid.threadlocal" not in sys.modules:
             return  # nothing can have been enlisted
         from .dispatch.transaction import is_enlisted  # SQLAlchemy and Pyramid: they are there by now

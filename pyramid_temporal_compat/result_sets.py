@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from .app.current import app_or_default
 from .exceptions import ImproperlyConfigured, TimeoutError
-from .result import AsyncResult, Callbacks, ResultBase, assert_will_not_block, result_from_tuple
+from .result import AsyncResult, Callbacks, EagerResult, ResultBase, assert_will_not_block, result_from_tuple
 
 if TYPE_CHECKING:
     from .app import Celery
@@ -95,6 +95,9 @@ class ResultSet(ResultBase):
         workflows = self._of_canvas()
         if not workflows:
             return
+        for result in self.results:
+            if isinstance(result, AsyncResult):
+                result.refuse_if_enlisted()
         from .dispatch.members import wait_for_all  # the client library: 0.4 s
 
         with contextlib.suppress(TimeoutError):  # who waits for the members one by one says which has not ended
@@ -105,7 +108,8 @@ class ResultSet(ResultBase):
         """The members that are known by their ids to be part of a canvas and not known to have ended, by workflow."""
         workflows: dict[str, list[str]] = {}
         for result in self.results:
-            if isinstance(result, AsyncResult) and not result.ended and not result.ignored:
+            remote = isinstance(result, AsyncResult) and not isinstance(result, EagerResult)
+            if remote and not result.ended and not result.ignored:
                 workflow_id = str(result.id).rpartition("/")[0]
                 if workflow_id:
                     workflows.setdefault(workflow_id, []).append(result.id)

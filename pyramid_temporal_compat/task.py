@@ -28,6 +28,7 @@ from .exceptions import (
     Retry,
 )
 from .payload.types import dumps, loads
+from .result import allow_join_result
 
 if TYPE_CHECKING:
     from .app import Celery
@@ -448,7 +449,8 @@ class Task(RefusedOfTasks):
     def on_replace(self, sig: Any) -> Any:
         """Called with the signature that takes the run's place. A subclass calls this one at its end."""
         if self.request.is_eager:
-            return sig.apply().get()
+            with allow_join_result():
+                return sig.apply().get()
         raise Replaced(replacement(self, sig))
 
     def add_to_chord(self, sig: Any, lazy: bool = False) -> Any:

@@ -8,7 +8,7 @@ from unittest import mock
 import pytest
 import transaction
 
-from pyramid_temporal_compat import Celery, Task
+from pyramid_temporal_compat import Celery, Task, chain, group
 from pyramid_temporal_compat.exceptions import Ignore, NotSerializable, StillEnlisted
 
 
@@ -169,3 +169,51 @@ def test_a_task_can_be_mocked_by_its_own_shape(app: Celery) -> None:
     mocked = mock.create_autospec(fetch)
     mocked.delay(3)
     mocked.delay.assert_called_once_with(3)
+
+
+# --- canvas --------------------------------------------------------------------------------------------
+
+
+def test_a_canvas_runs_eagerly_with_its_links(eager: Celery) -> None:
+    heard: list[Any] = []
+    add = eager.task(lambda x, y: x + y, name="add")
+    total = eager.task(lambda values: sum(values), name="total")
+    hears = eager.task(lambda *args: heard.append(args), name="hears")
+    canvas = chain(add.s(1, 1), group(add.s(1), add.s(2)), total.s())
+    canvas.link(hears.s("done"))
+    assert canvas.delay().get() == 7
+    assert heard == [(7, "done")]
+
+
+def test_a_canvas_in_a_transaction_runs_as_that_commits(eager: Celery) -> None:
+    add = eager.task(lambda x, y: x + y, name="add")
+    with transaction.manager:
+        result = group(add.s(1, 1), chain(add.s(1, 2), add.s(10))).apply_async()
+        assert [member.state for member in result] == ["PENDING", "PENDING"]
+        with pytest.raises(StillEnlisted):
+            result.get()
+    assert result.get() == [2, 13]
+    assert result[1].parent.get() == 3
+
+
+def test_errbacks_of_both_kinds_are_called_eagerly(eager: Celery) -> None:
+    heard: list[Any] = []
+
+    @eager.task
+    def fail() -> None:
+        raise ValueError("no")
+
+    old = eager.task(lambda task_id: heard.append(task_id), name="old")
+    new = eager.task(lambda request, exc, traceback: heard.append((request.id, repr(exc))), name="new")
+    result = fail.apply_async(link_error=[old.s(), new.s()])
+    assert sorted(map(str, heard)) == sorted([result.id, f"('{result.id}', \"ValueError('no')\")"])
+
+
+def test_a_task_that_is_replaced_gives_what_replaced_it(eager: Celery) -> None:
+    add = eager.task(lambda x, y: x + y, name="add")
+
+    @eager.task(bind=True)
+    def replaced(self: Any) -> Any:
+        return self.replace(group(add.s(1, 1), add.s(2, 2)))
+
+    assert replaced.delay().get() == [2, 4]

@@ -216,6 +216,7 @@ MODULES: dict[str, Names] = {
     "celery.utils.dispatch": at(".signals", "Signal"),
     "celery.utils.dispatch.signal": at(".signals", "Signal"),
     "celery.utils.functional": FUNCTIONAL,
+    "celery.utils.graph": at(".graph", "CycleError DependencyGraph GraphFormatter"),
     "celery.utils.imports": IMPORTS,
     "celery.utils.log": LOGGERS,
     "celery.utils.nodenames": NODENAMES,

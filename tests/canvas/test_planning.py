@@ -224,6 +224,8 @@ def test_a_canvas_leaves_with_its_transaction_or_not_at_all(app: Celery, sent: S
         assert sent == []
         with pytest.raises(StillEnlisted):
             result[0].get()
+        with pytest.raises(StillEnlisted):
+            result.get()
     assert isinstance(sent.one.root, Group)
     transaction.begin()
     group(s(app, "add", 1), s(app, "add", 2)).apply_async()
