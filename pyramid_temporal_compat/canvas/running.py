@@ -73,5 +73,14 @@ def join_chord(task: Task, signature: Any, lazy: bool) -> Any:
     result = signature._place(ids, Place())
     lineage = Lineage(request.root_id, request.id, chord=request.chord)
     tree = Tree(plan(signature, (), {}, {}, ids, lineage).node)
-    request.added = [*(request.added or ()), tree]
-    return signature if lazy else result
+
+    def send(*args: Any, **options: Any) -> Any:
+        request.added = [*(request.added or ()), tree]
+        return result
+
+    if not lazy:
+        return send()
+    signature.apply_async = (
+        send  # the run's end takes it along; what is called later than that is too late in Celery too
+    )
+    return signature

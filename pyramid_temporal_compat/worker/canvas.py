@@ -35,6 +35,8 @@ from .run import SUMMARY_LIMIT, Replaced, run_message
 
 Value = Any
 """What came of a node: a `Payload`, or a list of such values."""
+ORPHANS = ""
+"""Stands for a chord whose header is run here, and the chord itself by the workflow above."""
 BATCHES_AT_ONCE = 4
 """Child workflows of a large group that run at a time; each has its own tasks under way."""
 
@@ -83,6 +85,7 @@ class TreeRun:
             value = await self._node(self.tree.root, self._before(), "")
         except MemberFailed as failure:
             failed = failure
+        self._call_later(self._added.get(ORPHANS, ()), None)
         while self._later:
             await together(list(self._later))
         if failed is not None:
@@ -139,7 +142,8 @@ class TreeRun:
 
     async def _group(self, node: Group, before: Value, place: str) -> list[Value]:
         try:
-            values = await self._members(node.members, before, place)
+            is_batch = node is self.tree.root and self.tree.keeps
+            values = await self._members(node.members, before, place, chord=ORPHANS if is_batch else None)
         except MemberFailed as failed:
             self._call_errbacks(node.errbacks, failed)
             raise
@@ -158,7 +162,7 @@ class TreeRun:
 
     async def _members(self, nodes: Sequence[Node], before: Value, place: str, chord: str | None = None) -> list[Value]:
         """The values of all, in order. All of them end; then the first that failed is raised."""
-        added = self._added.setdefault(chord, []) if chord else []
+        added = self._added.setdefault(chord, []) if chord is not None else []
         units = list(self._cut(nodes))
         running: list[asyncio.Task[list[Value]]] = []
         number = 0
@@ -232,7 +236,8 @@ class TreeRun:
         if wire.ENDED_AS in value.metadata:
             raise MemberFailed(message, ended_without_result(message, value))
         for tree in json.loads(value.metadata.get(wire.ADDED, b"[]")):
-            self._added.setdefault(str(message.chord), []).append(Tree.decode(wire.read_payloads(tree)).root)
+            chord = message.chord if message.chord in self._added else ORPHANS
+            self._added.setdefault(str(chord), []).append(Tree.decode(wire.read_payloads(tree)).root)
         return value
 
     async def _wait_for_its_time(self, message: Message) -> None:

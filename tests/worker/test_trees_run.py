@@ -64,8 +64,10 @@ def retried_with(self: Any, value: int, by: int) -> int:
 
 
 @shared_task(bind=True)
-def joins_chord(self: Any, value: int) -> int:
-    self.add_to_chord(add.si(value, 100))
+def joins_chord(self: Any, value: int, lazy: bool = False) -> int:
+    added = self.add_to_chord(add.si(value, 100), lazy=lazy)
+    if lazy:
+        added.delay()
     return value
 
 
@@ -173,9 +175,15 @@ def test_a_member_may_put_a_canvas_in_its_place(shop: Shop) -> None:
     assert result.get(PATIENCE) == 7
 
 
-def test_a_member_may_add_to_its_chord(shop: Shop) -> None:
-    result = chord([joins_chord.s(1), add.s(1, 1)], xsum.s())()
-    assert result.get(PATIENCE) == 1 + 2 + 101
+@pytest.mark.parametrize("batch", [250, 1])
+@pytest.mark.parametrize("lazy", [False, True])
+def test_a_member_may_add_to_its_chord(shop: Shop, batch: int, lazy: bool) -> None:
+    shop.app.conf["ptemporal.canvas_batch"] = batch
+    try:
+        result = chord([joins_chord.s(1, lazy), add.s(1, 1)], xsum.s())()
+        assert result.get(PATIENCE) == 1 + 2 + 101
+    finally:
+        del shop.app.conf["ptemporal.canvas_batch"]
 
 
 def test_a_large_group_is_cut_into_workflows(shop: Shop) -> None:
