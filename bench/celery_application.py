@@ -26,6 +26,11 @@ def noop_with_result(number: int) -> int:
     return number
 
 
+@app_with_results.task
+def total(numbers: list[int]) -> int:
+    return sum(numbers)
+
+
 @worker_ready.connect
 def tell(**kwargs: object) -> None:
     print("bench worker is ready", file=sys.__stdout__, flush=True)

@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import time
 
-from bench.celery_application import noop_with_result
-from bench.client import answer_lines
+from celery import chain, chord, group
+from celery.result import ResultSet
+
+from bench.celery_application import noop_with_result, total
+from bench.client import answer_lines, asked
 
 LONGEST = 60
 """Seconds to wait for a result."""
@@ -28,5 +31,30 @@ def pipelined(count: int) -> float:
     return time.perf_counter() - began
 
 
+def many_delays(count: int) -> list[float]:
+    return asked(lambda: ResultSet([noop_with_result.delay(number) for number in range(count)]))
+
+
+def a_group(count: int) -> list[float]:
+    return asked(lambda: group(noop_with_result.s(number) for number in range(count))())
+
+
+def a_chain(count: int) -> list[float]:
+    return asked(lambda: chain(noop_with_result.s(1), *(noop_with_result.s() for _ in range(count - 1)))())
+
+
+def a_chord(count: int) -> list[float]:
+    return asked(lambda: chord([noop_with_result.s(number) for number in range(count)])(total.s()))
+
+
 if __name__ == "__main__":
-    answer_lines({"latency": latency, "pipelined": pipelined})
+    answer_lines(
+        {
+            "latency": latency,
+            "pipelined": pipelined,
+            "many_delays": many_delays,
+            "a_group": a_group,
+            "a_chain": a_chain,
+            "a_chord": a_chord,
+        }
+    )

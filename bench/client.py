@@ -41,11 +41,60 @@ def pipelined(count: int) -> float:
     return time.perf_counter() - began
 
 
+def asked(ask: Callable[[], Any]) -> list[float]:
+    """Seconds until `ask` has returned, and until its result is there."""
+    began = time.perf_counter()
+    result = ask()
+    returned = time.perf_counter() - began
+    result.get(timeout=LONGEST)
+    return [returned, time.perf_counter() - began]
+
+
+def many_delays(count: int) -> list[float]:
+    """Until the commit has returned, and until all are done."""
+    import transaction
+
+    from bench.application import noop
+    from pyramid_temporal_compat.result import ResultSet
+
+    def ask() -> Any:
+        with transaction.manager:
+            return ResultSet([noop.delay(number) for number in range(count)])
+
+    return asked(ask)
+
+
+def a_group(count: int) -> list[float]:
+    from bench.application import noop
+    from pyramid_temporal_compat import group
+
+    return asked(lambda: group(noop.s(number) for number in range(count))())
+
+
+def a_chain(count: int) -> list[float]:
+    from bench.application import noop
+    from pyramid_temporal_compat import chain
+
+    return asked(lambda: chain(noop.s(1), *(noop.s() for _ in range(count - 1)))())
+
+
+def a_chord(count: int) -> list[float]:
+    from bench.application import noop, total
+    from pyramid_temporal_compat import chord
+
+    return asked(lambda: chord([noop.s(number) for number in range(count)])(total.s()))
+
+
+LONGEST = 120
+"""Seconds to wait for a canvas."""
+CANVASES = {"many_delays": many_delays, "a_group": a_group, "a_chain": a_chain, "a_chord": a_chord}
+
+
 def main(address: str) -> None:
     from pyramid_temporal_compat import Celery
 
     Celery("bench", ptemporal_address=address, task_default_queue="bench", ptemporal_dispatch_timeout=60)
-    answer_lines({"latency": latency, "pipelined": pipelined})
+    answer_lines({"latency": latency, "pipelined": pipelined, **CANVASES})
 
 
 if __name__ == "__main__":

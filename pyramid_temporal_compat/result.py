@@ -592,3 +592,11 @@ def result_from_tuple(written: Any, app: Celery | None = None) -> Any:
     if nodes is None:
         return app.AsyncResult(id, parent=before)
     return app.GroupResult(id, [result_from_tuple(node, app) for node in nodes], parent=before)
+
+
+def __getattr__(name: str) -> Any:
+    if name in ("GroupResult", "ResultSet"):  # by Celery's place for them; their module imports this one
+        from . import result_sets
+
+        return getattr(result_sets, name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -1,0 +1,52 @@
+"""Many tasks at once, next to Celery with Redis for broker and results: until the call returns, until all is done.
+
+Worker: `prefork` with four processes on both sides.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import statistics
+
+from . import parts
+from .table import Figure
+
+NAME = "canvas"
+TITLE = "Many tasks at once, and canvases"
+PEER = "Celery, Redis"
+POOL, CONCURRENCY = "prefork", 4
+COMMIT_AIM = 0.1
+
+CASES = (
+    ("many_delays", 1000, ".delay() 1,000 times in a request"),
+    ("a_group", 1000, "a group of 1,000"),
+    ("a_chain", 20, "a chain of 20"),
+    ("a_chord", 100, "a chord of 100"),
+)
+
+
+def run(quick: bool) -> list[Figure]:
+    rounds = 1 if quick else 3
+    figures: list[Figure] = []
+    with contextlib.ExitStack() as stack:
+        broker = stack.enter_context(parts.redis())
+        address = stack.enter_context(parts.temporal())
+        stack.enter_context(parts.our_worker(address, POOL, CONCURRENCY))
+        stack.enter_context(parts.celery_worker(broker, POOL, CONCURRENCY))
+        ours = stack.enter_context(parts.python("-m", "bench.client", address))
+        theirs = stack.enter_context(parts.python("-m", "bench.celery_client", BENCH_BROKER=broker))
+        for client in (ours, theirs):
+            client.ask("pipelined", 20)
+        for name, full, what in CASES:
+            count = full // 5 if quick and full > 100 else full
+            taken = {client: [client.ask(name, count) for _ in range(rounds)] for client in (ours, theirs)}
+            told = what if count == full else f"{what}, here {count}"
+            for position, until in enumerate(("until the call returns", "until all is done")):
+                first, second = (
+                    statistics.median(each[position] for each in taken[client]) for client in (ours, theirs)
+                )
+                aim = COMMIT_AIM if name == "many_delays" and position == 0 else None
+                if name == "a_group" and position == 1:
+                    aim = 1.0
+                figures.append(Figure(NAME, f"{told}: {until}", first * 1e3, second * 1e3, "ms", PEER, at_most=aim))
+    return figures
