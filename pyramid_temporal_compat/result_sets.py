@@ -7,6 +7,7 @@ import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
+from . import states
 from .app.current import app_or_default
 from .exceptions import ImproperlyConfigured, TimeoutError
 from .result import AsyncResult, Callbacks, EagerResult, ResultBase, assert_will_not_block, result_from_tuple
@@ -104,6 +105,17 @@ class ResultSet(ResultBase):
             found = self.app.temporal.call(lambda client: wait_for_all(client, workflows, all_of=not propagate), left)
             self._take(found)
 
+    def _throw_of_the_ended(self) -> None:
+        ended = [result for result in self.results if isinstance(result, AsyncResult) and result.ended]
+        if any(result.state in states.PROPAGATE_STATES for result in ended):
+            parents: list[Any] = []
+            while (node := (parents[-1] if parents else self).parent) is not None:
+                parents.append(node)
+            for node in reversed(parents):
+                node.maybe_throw()  # what they failed of
+        for result in ended:
+            result.maybe_throw()
+
     def _of_canvas(self) -> dict[str, list[str]]:
         """The members that are known by their ids to be part of a canvas and not known to have ended, by workflow."""
         workflows: dict[str, list[str]] = {}
@@ -149,9 +161,7 @@ class ResultSet(ResultBase):
         values = []
         self._wait_for_members(timeout, propagate)
         if propagate:
-            for result in self.results:
-                if isinstance(result, AsyncResult) and result.ended:
-                    result.maybe_throw()
+            self._throw_of_the_ended()
         for result in self.results:
             left = None if deadline is None else max(deadline - time.monotonic(), 0.0)
             value = result.get(

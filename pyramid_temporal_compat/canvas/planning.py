@@ -145,7 +145,9 @@ class Planner:
         return tuple(signature._plan(self, (), {}, {}, lineage).node for signature in made)
 
 
-NOT_SENT = frozenset({"chain", "chord", "link", "link_error", "producer", "publisher", "connection", "router"})
+NOT_SENT = frozenset(
+    {"chain", "chord", "immutable", "link", "link_error", "producer", "publisher", "connection", "router"}
+)
 """Options of a signature that are about its place in a canvas, or about Celery's broker: no message carries them."""
 
 

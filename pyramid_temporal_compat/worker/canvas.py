@@ -56,6 +56,8 @@ class MemberFailed(Exception):
         super().__init__(message.id)
         self.message = message
         self.reason = reason
+        self.heard: frozenset[tuple[str, bytes]] = frozenset()
+        """The error callbacks that chords have called for it: a chord around these does not call them again."""
 
 
 class TreeRun:
@@ -156,7 +158,8 @@ class TreeRun:
         except MemberFailed as failed:
             told = chord_failure(node, failed)
             await self._never_run(node.body, told)
-            self._call_errbacks(node.errbacks, told)
+            self._call_errbacks([errback for errback in node.errbacks if _call(errback) not in failed.heard], told)
+            told.heard = failed.heard | {_call(errback) for errback in node.errbacks}
             raise told from failed
         return await self._node(node.body, values, f"{place}body ")
 
@@ -414,6 +417,12 @@ def failed_beforehand(tree: Tree) -> ApplicationError | None:
     return ApplicationError(
         str(found["error"].get("text")), found["error"], type=str(found["error"].get("type")), non_retryable=True
     )
+
+
+def _call(node: Node) -> tuple[str, bytes]:
+    """What a callback calls, and with what."""
+    message = _message_of(node)
+    return message.task, message.body.data
 
 
 def _container(member: str) -> str:

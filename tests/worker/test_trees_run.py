@@ -156,6 +156,17 @@ def test_a_chord_whose_header_fails_fails_with_a_chord_error(shop: Shop) -> None
     assert seen["chord"][0][:2] == (result.id, xsum.name)
 
 
+def test_an_errback_of_a_chord_and_of_one_in_its_header_hears_once_of_an_error(shop: Shop) -> None:
+    inner = chord([add.si(1, 1), fails.si()], add.si(1, 1))
+    outer = chord(group([add.si(1, 1), inner]), xsum.s())
+    outer.link_error(hears.s("nested"))
+    result = outer.delay()
+    with pytest.raises((ChordError, ValueError)):
+        result.get(PATIENCE)
+    wait_until(lambda: describe(shop, result.id).status.name == "FAILED", message="the canvas has not ended")
+    assert len(seen["nested"]) == 1
+
+
 def test_a_member_is_retried_like_a_single_task(shop: Shop) -> None:
     assert chain(succeeds_later.s(1), retried_with.s(2), succeeds_later.s())().get(PATIENCE) == 21
 
