@@ -314,9 +314,9 @@ def _link_error_to_members(found: Any, errback: Any, runs_as_group: bool = True)
 
 
 def errbacks_of(body: Any) -> list[Any]:
-    """What is run when the header fails: the errbacks of the body, or those of a group's members, each once."""
+    """What is run when the header fails: the errbacks of the body, and those of each of a group's members."""
     own = listed(body.options.get("link_error"))
     if isinstance(body, group):
         for task in body.tasks:
-            own += [errback for errback in errbacks_of(task) if errback not in own]
+            own += errbacks_of(task)
     return own
