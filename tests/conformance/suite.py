@@ -20,10 +20,10 @@ FILES = (
     "test_serialization.py",
     "test_loader.py",
     "test_security.py",
-    "test_canvas.py",
-    "test_group_chains.py",
 )
-"""The files of the suite that this package answers for."""
+"""The files of the suite that are about tasks and workers."""
+CANVAS = ("test_canvas.py", "test_group_chains.py")
+"""Those about canvases: some of their tests wait ten seconds, many times, for what must not come."""
 
 PARTS = ("__init__.py", "canvas_helpers.py", "integration/")
 """What is unpacked of `t`."""
