@@ -324,7 +324,8 @@ class Task(RefusedOfTasks):
 
     @property
     def request(self) -> Context:
-        found = request_of(self)
+        own = self.__dict__.get("_request_stack")
+        found = request_of(self) if own is None else own.top
         if found is None:  # one that stays, as Celery's does: what is put there outside a run is found there again
             found = self._idle_request = self._idle_request or Context()
         return found
@@ -332,7 +333,12 @@ class Task(RefusedOfTasks):
     @property
     def request_stack(self) -> RequestStack:
         """The requests of this task's runs in this thread, as Celery keeps them."""
-        return RequestStack(self)
+        own: RequestStack | None = self.__dict__.get("_request_stack")
+        return RequestStack(self) if own is None else own
+
+    @request_stack.setter
+    def request_stack(self, stack: Any) -> None:
+        self.__dict__["_request_stack"] = stack
 
     @property
     def pyramid_request(self) -> Any:

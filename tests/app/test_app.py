@@ -260,6 +260,8 @@ def test_a_task_made_by_hand_can_be_given_its_app(app: Celery) -> None:
     task.app = app
     task.request.update(mine=1)
     assert (task.app, task.request.mine) == (app, 1)
+    task.request_stack = types.SimpleNamespace(top=types.SimpleNamespace(mine=2))
+    assert task.request.mine == 2
 
 
 def test_finalize_tells_those_who_wait_for_it(app: Celery) -> None:
