@@ -206,7 +206,7 @@ class ResultSet(ResultBase):
         timeout: float | None = None,
     ) -> None:
         for result in self.results:
-            result.revoke(terminate=terminate, signal=signal)
+            result.revoke(terminate=terminate, signal=signal, wait=wait, timeout=timeout)
 
     def forget(self) -> None:
         for result in self.results:

@@ -24,5 +24,10 @@ def command(common: Common, task_id: str, config: str | None, dot: bool) -> None
     with failing_in_one_line():
         app = application(common, config)
         lines = app.temporal.call(lambda client: outline(client, task_id), app.conf["ptemporal.dispatch_timeout"])
-        click.echo(as_dot(lines) if dot else as_text(lines))
         app.close()
+        if not lines:
+            raise click.ClickException(
+                f"{app.temporal} knows no task with the id {task_id!r}: it was never sent, or is past the namespace's "
+                "retention; is it the right server (ptemporal.address) and namespace (ptemporal.namespace)?"
+            )
+        click.echo(as_dot(lines) if dot else as_text(lines))

@@ -26,12 +26,12 @@ class Line:
 
 
 async def outline(client: Client, task_id: str) -> list[Line]:
-    """The canvas that a task is in, from its root; of a task alone, the one line."""
+    """The canvas that a task is in, from its root; of a task alone, the one line; none for one that is not known."""
     root_id = task_id.partition("/")[0]
     tree = await tree_of(client, root_id)
     if tree is None:
         status = await status_of(client, task_id)
-        return [Line(0, task_id, status.name or "", status.state if status.known else "UNKNOWN", True)]
+        return [Line(0, task_id, status.name or "", status.state, True)] if status.known else []
     drawn = list(_drawn(tree.root, 0, ""))
     states: dict[str, str] = {}
     workflows = dict.fromkeys(workflow_of(id) or id for _, id, _, _ in drawn)

@@ -269,3 +269,18 @@ def test_a_task_alone_is_drawn_as_one_line(shop: Shop) -> None:
     assert result.get(PATIENCE) == 3
     drawn = CliRunner().invoke(graph_command, [result.id], obj=Common(app=shop.app), catch_exceptions=False)
     assert drawn.output.split() == [add.name, "SUCCESS", result.id]
+
+
+def test_an_id_that_the_server_does_not_know_is_an_error(shop: Shop) -> None:
+    drawn = CliRunner().invoke(graph_command, ["nobody"], obj=Common(app=shop.app), catch_exceptions=False)
+    assert drawn.exit_code == 1
+    assert "knows no task with the id 'nobody'" in drawn.output
+
+
+def test_a_group_is_revoked_with_what_the_call_says(shop: Shop, monkeypatch: pytest.MonkeyPatch) -> None:
+    told = []
+    monkeypatch.setattr(shop.app.control, "revoke", lambda task_id, **options: told.append((task_id, options)))
+    result = shop.app.GroupResult("a-group", [shop.app.AsyncResult("one"), shop.app.AsyncResult("two")])
+    result.revoke(terminate=True, signal="SIGINT", wait=True, timeout=3)
+    said = {"terminate": True, "signal": "SIGINT", "reply": True, "timeout": 3}
+    assert told == [("one", said), ("two", said)]
