@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import contextlib
+import select as sockets
+import socket
 import threading
 import uuid
 from collections.abc import Iterator
@@ -83,3 +85,70 @@ def statements(engine: Engine) -> Iterator[list[str]]:
         yield found
     finally:
         event.remove(engine, "before_cursor_execute", sent)
+
+
+class Wire:
+    """The way to a server, which can be cut and mended: a TCP proxy on a thread."""
+
+    def __init__(self, address: str) -> None:
+        host, _, port = address.rpartition(":")
+        self._there = host, int(port)
+        self._listener = socket.create_server(("127.0.0.1", 0))
+        self.address = f"127.0.0.1:{self._listener.getsockname()[1]}"
+        self._is_whole = True
+        self._ends: dict[socket.socket, socket.socket] = {}
+        self._over = False
+        self._thread = threading.Thread(target=self._run, name="wire")
+
+    def cut(self) -> None:
+        self._is_whole = False
+
+    def mend(self) -> None:
+        self._is_whole = True
+
+    def __enter__(self) -> Wire:
+        self._thread.start()
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self._over = True
+        self._thread.join()
+        self._listener.close()
+
+    def _run(self) -> None:
+        while not self._over:
+            if not self._is_whole:
+                self._drop(*self._ends)
+            readable = sockets.select([self._listener, *self._ends], [], [], 0.02)[0]
+            for end in readable:
+                if end is self._listener:
+                    self._accept()
+                elif end in self._ends:
+                    self._forward(end)
+        self._drop(*self._ends)
+
+    def _accept(self) -> None:
+        here = self._listener.accept()[0]
+        if not self._is_whole:
+            here.close()
+            return
+        there = socket.create_connection(self._there)
+        self._ends |= {here: there, there: here}
+
+    def _forward(self, end: socket.socket) -> None:
+        try:
+            data = end.recv(1 << 16)
+            if data:
+                self._ends[end].sendall(data)
+        except OSError:
+            data = b""
+        if not data:
+            self._drop(end)
+
+    def _drop(self, *ends: socket.socket) -> None:
+        for end in ends:
+            other = self._ends.pop(end, None)
+            for closing in (end, other):
+                if closing is not None:
+                    self._ends.pop(closing, None)
+                    closing.close()
