@@ -142,7 +142,9 @@ class TaskActivity:
                 taken.job = job = await self._told_of(job, outcome)
                 outcome = await self._watched(taken)
         finally:
-            del self.running[message.id]
+            # Not another attempt's, which came to this worker too since the server took it for dead.
+            if self.running.get(message.id) is taken:
+                del self.running[message.id]
             if not self.running:
                 self.idle.set()
         return self._conclude(job, outcome)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import signal
 import uuid
 from collections.abc import Iterator
@@ -12,7 +11,7 @@ from typing import Any
 
 import psutil
 import pytest
-from sqlalchemy import func, select
+from sqlalchemy import delete, func, select
 from temporalio.api.common.v1 import WorkflowExecution
 from temporalio.api.workflowservice.v1 import ResetWorkflowExecutionRequest
 
@@ -70,6 +69,7 @@ def shop(temporal_address: str, postgres: str) -> Iterator[Shop]:
     with fresh_database(postgres) as url:
         settings = {
             "ptemporal.heartbeat_timeout": "2",
+            "ptemporal.dispatch_timeout": "1",  # the relay takes over after twice that
             "ptemporal.outbox": "dbsession",
             "ptemporal.receipts": "true",
         }
@@ -84,6 +84,8 @@ def site(shop: Shop, tmp_path: Path) -> Iterator[Site]:
     shop.app.set_current()
     yield Site(shop, tmp_path)
     shop.clear()
+    with shop.engine.begin() as connection:
+        connection.execute(delete(receipts))
 
 
 @pytest.mark.parametrize("task", [killed.writes_and_dies, killed.writes_and_dies_at_most_once])
@@ -94,7 +96,7 @@ def test_a_task_whose_process_dies_between_commit_and_reply_is_not_run_again(sit
     assert (site.calls, site.shop.lines()) == (1, ["effect"])
 
 
-@pytest.mark.parametrize("pool", ["prefork", "threads", "solo"])
+@pytest.mark.parametrize("pool", ["prefork", "threads"])
 def test_a_task_whose_whole_worker_dies_between_commit_and_reply_is_not_run_again(site: Site, pool: str) -> None:
     with site.worker("-P", pool) as worker:
         result = killed.writes_and_dies.delay(site.directory, "worker")
@@ -143,34 +145,34 @@ def stopped(*processes: psutil.Process) -> Iterator[None]:
             process.send_signal(signal.SIGCONT)
 
 
-def test_a_worker_that_comes_back_too_late_is_rolled_back_and_has_failed_nothing(site: Site) -> None:
-    with site.worker() as first, site.worker() as second:
+def test_a_run_that_commits_too_late_is_rolled_back_and_has_failed_nothing(site: Site) -> None:
+    with site.worker("-c", 1) as first, site.worker("-c", 1) as second:
         result = killed.waits_for_its_file.delay(site.directory)
         zombie = wait_until(lambda: site.pids)[0]
-        here, there = (first, second) if zombie in family(first) else (second, first)
-        with stopped(*(psutil.Process(pid) for pid in (here.process.pid, *family(here)))):
+        here = first if zombie in family(first) else second
+        with stopped(psutil.Process(here.process.pid)):  # which beats for it; the task itself goes on
             heir = wait_until(lambda: site.pids[1:], PATIENCE)[0]
-            assert heir in family(there)
             site.let_go(heir)
-            assert result.get(timeout=PATIENCE) == heir
-        site.let_go(zombie)
-        here.says("was done before: its receipt says how it ended")
-        assert "Traceback" not in here.said
+            wait_until(lambda: site.shop.lines() == ["effect"])
+            site.let_go(zombie)
+            here.says("was done before: its receipt says how it ended")
+            assert "Traceback" not in here.said
+        assert result.get(timeout=PATIENCE) == heir
     assert site.shop.lines() == ["effect"]
 
 
 def test_the_result_is_that_of_the_run_which_committed(site: Site) -> None:
-    with site.worker() as first, site.worker() as second:
+    with site.worker("-c", 1) as first, site.worker("-c", 1) as second:
         result = killed.waits_for_its_file.delay(site.directory)
         zombie = wait_until(lambda: site.pids)[0]
         here, there = (first, second) if zombie in family(first) else (second, first)
-        with stopped(psutil.Process(here.process.pid)):  # which beats for it; the task itself goes on
+        with stopped(psutil.Process(here.process.pid)):
             heir = wait_until(lambda: site.pids[1:], PATIENCE)[0]
             site.let_go(zombie)
             wait_until(lambda: site.shop.lines() == ["effect"])
             site.let_go(heir)
-            assert result.get(timeout=PATIENCE) == zombie
-        there.says("was done before: its receipt says how it ended")
+            there.says("was done before: its receipt says how it ended")
+        assert result.get(timeout=PATIENCE) == zombie
     assert site.shop.lines() == ["effect"]
 
 
@@ -255,13 +257,9 @@ def is_known(shop: Shop, task_id: str) -> bool:
 # --- removal -------------------------------------------------------------------------------------------
 
 
-async def _nothing() -> None:
-    pass
-
-
 def test_receipts_go_when_they_are_old_and_their_workflow_is_closed(here: Shop, site: Site, tmp_path: Path) -> None:
     ended = [killed.counts.delay(str(tmp_path)) for _ in range(3)]
-    odd = killed.counts.apply_async((str(tmp_path),), task_id=f"it's \\ \"odd\" {uuid.uuid4().hex}")
+    odd = killed.counts.apply_async((str(tmp_path),), task_id=f'it\'s \\ "odd" {uuid.uuid4().hex}')
     for result in (*ended, odd):
         result.get(timeout=PATIENCE)
     directory = tmp_path / "open"
@@ -271,10 +269,10 @@ def test_receipts_go_when_they_are_old_and_their_workflow_is_closed(here: Shop, 
     assert keys(here) == {result.id for result in (*ended, odd, still_open.parent)}
 
     assert remove_older_than(here, 3600) == 0
-    wait_until(lambda: (remove_older_than(here, 0.0), keys(here))[1] == {still_open.parent.id}, PATIENCE)
+    wait_until(lambda: (remove_older_than(here, 0.001), keys(here))[1] == {still_open.parent.id}, PATIENCE)
     (directory / f"go{pid}").touch()
     still_open.get(timeout=PATIENCE)
-    wait_until(lambda: (remove_older_than(here, 0.0), keys(here))[1] == set(), PATIENCE)
+    wait_until(lambda: (remove_older_than(here, 0.001), keys(here))[1] == set(), PATIENCE)
 
 
 def keys(shop: Shop) -> set[str]:
