@@ -34,7 +34,20 @@ from ..payload.errors import to_wire
 from . import logging as task_log
 from . import wire
 from .chains import same_chain
-from .outcome import Began, Claimed, Failed, GivenBack, InDoubt, Job, Outcome, Progress, Replaced, Retried, Succeeded
+from .outcome import (
+    Asked,
+    Began,
+    Claimed,
+    Failed,
+    GivenBack,
+    InDoubt,
+    Job,
+    Outcome,
+    Progress,
+    Replaced,
+    Retried,
+    Succeeded,
+)
 from .pools import Limits, Pool
 from .request import Request
 
@@ -101,29 +114,16 @@ class TaskActivity:
     @activity.defn(dynamic=True)
     async def run(self, payloads: Sequence[RawValue]) -> Any:
         message = self._message(payloads)
+        job = self._job(message, payloads[2:])
         try:
-            await self._admit(message)
+            if not await self._is_done(job):
+                await self._admit(message)
         except (Ended, asyncio.CancelledError):
             raise
         except Exception as error:
             # Not to be left to Temporal, which would try again for ever.
             log.exception("%s[%s] could not be taken", message.task, message.id)
             raise task_failure(to_wire(error)) from None
-        retries = _earlier_retries(message)
-        redelivered = activity.info().attempt - 1 > retries - message.retries
-        before = tuple(from_raw(payload) for payload in payloads[2:])
-        info = activity.info()
-        job = Job(
-            message,
-            retries,
-            self._hostname,
-            redelivered,
-            before,
-            info.workflow_id,
-            attempt=info.attempt,
-            namespace=info.namespace,
-            run_id=info.workflow_run_id or "",
-        )
         task_log.received(message)
         if signals.task_received.receivers:
             signals.task_received.send(sender=self.consumer, request=self._request(message))
@@ -148,6 +148,34 @@ class TaskActivity:
             if not self.running:
                 self.idle.set()
         return self._conclude(job, outcome)
+
+    def _job(self, message: Message, before: Sequence[RawValue]) -> Job:
+        info, retries = activity.info(), _earlier_retries(message)
+        return Job(
+            message,
+            retries,
+            self._hostname,
+            info.attempt - 1 > retries - message.retries,
+            tuple(from_raw(payload) for payload in before),
+            info.workflow_id,
+            attempt=info.attempt,
+            namespace=info.namespace,
+            run_id=info.workflow_run_id or "",
+        )
+
+    async def _is_done(self, job: Job) -> bool:
+        """Whether an attempt that lost its worker has committed: then it is too late for the task to be refused."""
+        message = job.message
+        if not self._app.conf["ptemporal.receipts"] or not _lost_before(message) or message.task not in self._app.tasks:
+            return False
+        beating = asyncio.ensure_future(Heartbeat(job).forever())
+        try:
+            outcome = await self._pool.run(dataclasses.replace(job, asks=True), NO_LIMITS, lambda note: None)
+        finally:
+            beating.cancel()
+        if isinstance(outcome, InDoubt):
+            self._conclude(job, outcome)
+        return isinstance(outcome, Asked) and outcome.is_done
 
     async def _admit(self, message: Message) -> None:
         """Return when the task may run; raises what ends it, or gives it back."""

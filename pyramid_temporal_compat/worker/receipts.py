@@ -120,6 +120,8 @@ class OneRun:
         )
         self._follows = job.attempt > 1 or job.redelivered or bool(job.known_runs)
         """Whether another run may have come before, or run still."""
+        self._tries = 0
+        """How often the transaction was begun: anew, after a transient error."""
         self._left = False
         """A receipt was inserted in a transaction whose end is not known."""
         self._asking = False
@@ -130,7 +132,8 @@ class OneRun:
     # --- the steps around the run ----------------------------------------------------------------
 
     def earlier(self, run: Attempt) -> Ending | None:
-        if not self._follows and not self._left:
+        self._tries += 1
+        if self._tries == 1 and not self._follows:
             return None
         self._asking = True
         found = self._find(run)
@@ -150,6 +153,10 @@ class OneRun:
         self._insert(connection, self._receipts.write(outcome))
         mark_changed()
         self._left = True
+
+    def is_done(self, new_attempt: NewAttempt) -> bool:
+        with new_attempt() as run:
+            return self._find(run) is not None
 
     def settled(self, ending: Ending, new_attempt: NewAttempt) -> Ending:
         error, ended_outside = ending.error, self._job.failed is not None

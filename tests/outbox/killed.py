@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime
 import os
 import signal
 import time
@@ -51,6 +52,21 @@ def writes_and_dies(self: Any, directory: str, whom: str = "process") -> int:
 @shared_task(bind=True, acks_late=False)
 def writes_and_dies_at_most_once(self: Any, directory: str) -> int:
     return int(writes_and_dies.run(directory))
+
+
+@shared_task(bind=True)
+def writes_and_dies_past_its_expiry(self: Any, directory: str) -> int:
+    expires = datetime.datetime.fromisoformat(self.request.expires)
+
+    def late(committed: bool) -> None:
+        while datetime.datetime.now(datetime.timezone.utc) < expires:
+            time.sleep(0.01)
+        dies(directory)
+
+    calls = called(directory)
+    write("effect")
+    self.pyramid_request.tm.get().addAfterCommitHook(late)
+    return calls
 
 
 @shared_task(bind=True)

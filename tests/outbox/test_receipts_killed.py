@@ -107,6 +107,14 @@ def test_a_task_whose_whole_worker_dies_between_commit_and_reply_is_not_run_agai
     assert (site.calls, site.shop.lines()) == (1, ["effect"])
 
 
+def test_a_task_that_has_committed_in_time_is_not_refused_for_its_expiry(site: Site) -> None:
+    with site.worker():
+        result = killed.writes_and_dies_past_its_expiry.apply_async((site.directory,), expires=2)
+        assert result.get(timeout=PATIENCE) == 1
+    assert site.died
+    assert site.shop.lines() == ["effect"]
+
+
 def test_a_member_of_a_canvas_is_not_run_again(site: Site) -> None:
     with site.worker():
         result = group(add.s(1, 2), add.s(3, 4) | killed.takes_and_dies.s(site.directory)).delay()
