@@ -27,7 +27,6 @@ from temporalio.exceptions import (
 from temporalio.service import RPCError, RPCStatusCode
 
 from .. import states
-from ..bundle import bundle_of
 from ..exceptions import TaskRevokedError
 from ..payload.converter import from_raw
 from ..worker import wire
@@ -75,26 +74,32 @@ async def wait_for_end(client: Client, task_id: str, interval: float) -> Status:
 
     One question to the server: how it ended. What else there is to know of it, `status_of` asks.
     """
-    container, handle = workflow_of(task_id), _handle(client, task_id)
     while True:
         try:
-            if container and await describe_tree(client, container) is not None:
-                status = (await wait_for_members(client, container, [task_id]))[task_id]
-                if status.known:
-                    return status
-                await asyncio.sleep(interval)
-                continue
-            return await _outcome_or_revoked(client, handle)
+            status = await _end_of(client, task_id)
+            if status.known:
+                return status
+            await asyncio.sleep(interval)
         except RPCError as error:
-            if error.status is RPCStatusCode.NOT_FOUND and not _namespace_is_missing(error):
-                if not container and await describe_bundle(client, task_id) is not None:
-                    container = bundle_of(task_id)
-                else:
-                    await asyncio.sleep(interval)
-            elif is_transient(error):
-                await asyncio.sleep(ERROR_PAUSE)
-            else:
+            if not is_transient(error):
                 raise
+            await asyncio.sleep(ERROR_PAUSE)
+
+
+async def _end_of(client: Client, task_id: str) -> Status:
+    """How the task has ended, when it has; at once for one that the server does not know."""
+    container = workflow_of(task_id)
+    try:
+        if not container or await describe_tree(client, container) is None:
+            return await _outcome_or_revoked(client, _handle(client, task_id))
+    except RPCError as error:
+        if error.status is not RPCStatusCode.NOT_FOUND or _namespace_is_missing(error):
+            raise
+        bundle = await describe_bundle(client, task_id)
+        if bundle is None:
+            return Status(known=False)
+        container = bundle.id
+    return (await wait_for_members(client, container, [task_id]))[task_id]
 
 
 async def _outcome_or_revoked(client: Client, handle: WorkflowHandle[Any, Any]) -> Status:
