@@ -59,6 +59,8 @@ async def status_of(client: Client, task_id: str) -> Status:
         found = await handle.describe()
         if is_tree(found):
             return await status_in_tree(client, found, task_id, _pending)
+        if found.workflow_type == wire.FORGOTTEN:
+            return Status(known=False)
         if found.status is WorkflowExecutionStatus.RUNNING:
             return await _running(found, client)
         return await _ended(handle, found)  # which asks once more: it may have been forgotten meanwhile
@@ -91,7 +93,11 @@ async def _end_of(client: Client, task_id: str) -> Status:
     container = workflow_of(task_id)
     try:
         if not container or await describe_tree(client, container) is None:
-            return await _outcome_or_revoked(client, _handle(client, task_id))
+            handle = _handle(client, task_id)
+            status = await _outcome_or_revoked(client, handle)
+            if status.state == states.REVOKED and (await handle.describe()).workflow_type == wire.FORGOTTEN:
+                return Status(known=False)
+            return status
     except RPCError as error:
         if error.status is not RPCStatusCode.NOT_FOUND or _namespace_is_missing(error):
             raise
@@ -230,15 +236,20 @@ async def revoke(client: Client, task_id: str, terminate: bool) -> None:
 
 async def _revoke_beforehand(client: Client, task_id: str) -> None:
     """Take the id, so that a message that comes with it later counts as started already."""
+    await _take_id(client, task_id, wire.REVOKED_BEFOREHAND, "revoked")
+
+
+async def _take_id(client: Client, task_id: str, kind: str, reason: str) -> None:
+    """Leave a workflow under the id that has ended before it began."""
     with contextlib.suppress(WorkflowAlreadyStartedError):
         handle = await client.start_workflow(
-            wire.REVOKED_BEFOREHAND,
+            kind,
             id=task_id,
-            task_queue=wire.REVOKED_BEFOREHAND,
+            task_queue=kind,
             start_delay=NEVER,
             id_reuse_policy=WorkflowIDReusePolicy.REJECT_DUPLICATE,
         )
-        await handle.terminate(reason="revoked")
+        await handle.terminate(reason=reason)
 
 
 NEVER = datetime.timedelta(days=1)
@@ -267,6 +278,7 @@ START_IS_FAR = datetime.timedelta(seconds=5)
 
 
 async def delete(client: Client, task_id: str) -> None:
+    """Have the server delete the task's workflow. One that others share stays; only this task is not found in it."""
     request = DeleteWorkflowExecutionRequest(
         namespace=client.namespace, workflow_execution=WorkflowExecution(workflow_id=task_id)
     )
@@ -275,3 +287,5 @@ async def delete(client: Client, task_id: str) -> None:
     except RPCError as error:
         if error.status is not RPCStatusCode.NOT_FOUND or _namespace_is_missing(error):
             raise
+        if await describe_bundle(client, task_id) is not None:
+            await _take_id(client, task_id, wire.FORGOTTEN, "forgotten")

@@ -13,6 +13,7 @@ from pyramid_temporal_compat.abortable import AbortableTask
 from pyramid_temporal_compat.bundle import LARGEST, MOST, Block, bundle_of, bundled
 from pyramid_temporal_compat.control.waiting import purge
 from pyramid_temporal_compat.exceptions import TaskRevokedError
+from pyramid_temporal_compat.exceptions import TimeoutError as PatienceOver
 from pyramid_temporal_compat.message import Message
 from pyramid_temporal_compat.payload import Payload
 from tests.parts import wait_until
@@ -155,6 +156,18 @@ def test_tasks_of_two_queues_are_two_bundles(shop: Shop) -> None:
     assert {result.state for result in nowhere} == {"PENDING"}
 
 
+def test_a_forgotten_result_is_not_found_any_more(shop: Shop) -> None:
+    results = several()
+    assert [result.get(PATIENCE) for result in results] == [2 * number for number in range(MANY)]
+    for _ in range(2):
+        shop.app.AsyncResult(results[4].id).forget()
+    found = shop.app.AsyncResult(results[4].id)
+    assert (found.state, found.exists()) == ("PENDING", False)
+    with pytest.raises(PatienceOver):
+        found.get(timeout=0.3)
+    assert shop.app.AsyncResult(results[5].id).get(PATIENCE) == 10
+
+
 def test_purge_ends_what_waits_in_a_bundle(shop: Shop) -> None:
     with transaction.manager:
         results = [waits_at.delay("purged") for _ in range(40)]  # the worker runs 24 at a time
@@ -176,11 +189,12 @@ def purged(shop: Shop) -> int:
 
 
 def test_no_bundle_where_it_is_turned_off(shop: Shop) -> None:
+    usual = shop.app.conf["ptemporal.bundle"]
     shop.app.conf["ptemporal.bundle"] = 0
     try:
         results = several()
     finally:
-        shop.app.conf["ptemporal.bundle"] = 16
+        shop.app.conf["ptemporal.bundle"] = usual
     assert [result.get(PATIENCE) for result in results] == [2 * number for number in range(MANY)]
     assert {describe(shop, result.id).workflow_type for result in results} == {add.name}
 
