@@ -281,8 +281,8 @@ def test_no_query_of_a_relay_reads_the_whole_backlog(site: OutboxSite) -> None:
         connection.execute(
             text(
                 "INSERT INTO ptemporal_outbox (namespace, queue, version, messages, units, created, due, attempts) "
-                "SELECT 'default', 'q' || n % 5, 1, 1, repeat('x', 900)::bytea, now(), now() - n * interval '1 second', 0 "
-                "FROM generate_series(1, 20000) n"
+                "SELECT 'default', 'q' || n % 5, 1, 1, repeat('x', 900)::bytea, now(), "
+                "now() - n * interval '1 second', 0 FROM generate_series(1, 20000) n"
             )
         )
     with site.engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
