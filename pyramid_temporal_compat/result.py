@@ -186,7 +186,10 @@ class AsyncResult(ResultBase):
 
     @property
     def name(self) -> str | None:
-        return self._name or self._described().name
+        name = self._name or self._described().name
+        if name is None and (record := self._record()) is not None:  # the server has not been asked for its run yet
+            return record.message.task
+        return name
 
     @property
     def args(self) -> Any:
@@ -199,7 +202,10 @@ class AsyncResult(ResultBase):
 
     @property
     def queue(self) -> str | None:
-        return self._described().queue
+        queue = self._described().queue
+        if queue is None and (record := self._record()) is not None:
+            return record.message.queue
+        return queue
 
     @property
     def retries(self) -> int:
