@@ -70,12 +70,30 @@ def is_tree(data: bytes) -> bool:
 
 
 def written_result(node: Node) -> Any:
-    """The result of a node as `as_tuple` writes it."""
+    """What the task before a node counts among its children, as `as_tuple` writes it: what comes first of it."""
     if isinstance(node, Chain):
         return written_result(node.steps[0])
+    if isinstance(node, Chord):
+        return header_result(node)
+    return whole_result(node)
+
+
+def whole_result(node: Node, parent: Any = None) -> Any:
+    """The result of a node, with those before it, as `as_tuple` writes it."""
+    if isinstance(node, Task):
+        return (node.message.id, parent), None
+    if isinstance(node, Chain):
+        for step in node.steps:
+            parent = whole_result(step, parent)
+        return parent
     if isinstance(node, Group):
-        return (node.id, None), [written_result(member) for member in node.members]
-    return (id_of(node), None), None
+        return (node.id, parent), [whole_result(member) for member in node.members]
+    return whole_result(node.body, header_result(node, parent))
+
+
+def header_result(node: Chord, parent: Any = None) -> Any:
+    """The group of a chord's header."""
+    return (node.group_id, parent), [whole_result(member) for member in node.header]
 
 
 def leaves(node: Node) -> Iterator[Task]:
@@ -102,6 +120,8 @@ class Tree:
     payloads: tuple[Payload, ...] = ()
     keeps: bool = False
     """Whether a group's workflow gives all the results as its own: another workflow wants them."""
+    follows: tuple[Any, ...] = ()
+    """What another workflow runs with its result, as `written_result` writes it."""
 
     @property
     def id(self) -> str:
@@ -168,6 +188,8 @@ class Tree:
         plan = {MARK: 1, "root": _written(self.root, bodies), "at_once": self.at_once}
         if self.keeps:
             plan["keeps"] = True
+        if self.follows:
+            plan["follows"] = self.follows
         if self.before is not None:
             plan |= {"before": self.before, "bodies": len(bodies)}
         text = json.dumps(plan, separators=(",", ":"), default=dict)
@@ -179,7 +201,8 @@ class Tree:
             plan = json.loads(payloads[0].data)
             root = _read(plan["root"], payloads[1:])
             more = tuple(payloads[1 + plan["bodies"] :]) if "before" in plan else ()
-            return cls(root, plan["at_once"], plan.get("before"), more, plan.get("keeps", False))
+            follows = tuple(plan.get("follows", ()))
+            return cls(root, plan["at_once"], plan.get("before"), more, plan.get("keeps", False), follows)
         except (ValueError, KeyError, IndexError, TypeError):
             raise InvalidTaskError(f"not a canvas: {payloads[0].data[:200]!r}") from None
 

@@ -134,10 +134,20 @@ class Planner:
         node = replace(
             catch.leaf,
             takes=takes,
-            links=self.linked(listed(options.get("link")) + catch.links, lineage.after(message)),
+            links=self.callbacks(listed(options.get("link")) + catch.links, lineage.after(message)),
             errbacks=self.linked(listed(options.get("link_error")) + catch.errbacks, lineage.after(message)),
         )
         return Planned(result, node, lineage.after(message), result)
+
+    def callbacks(self, signatures: Any, lineage: Lineage) -> tuple[Node, ...]:
+        """The nodes of what is run with a result. Several tasks are a group, groups beside them are their own."""
+        made = [self.app.signature(found) for found in listed(signatures)]
+        group: Any = type(self.app.signature("celery.group")).TYPES["group"]
+        if len(made) > 1:
+            single = [found for found in made if not isinstance(found, group)]
+            made = [found for found in made if isinstance(found, group)]
+            made += [group(single, app=self.app)] if single else []
+        return self.linked(made, lineage)
 
     def linked(self, signatures: Any, lineage: Lineage) -> tuple[Node, ...]:
         """The nodes of callbacks or error callbacks."""

@@ -56,6 +56,8 @@ class MemberFailed(Exception):
         super().__init__(message.id)
         self.message = message
         self.reason = reason
+        self.dependency = message.id
+        """The result that a chord says it has failed of: of a chain in its header, that of the last step."""
         self.heard: frozenset[tuple[str, bytes]] = frozenset()
         """The error callbacks that chords have called for it: a chord around these does not call them again."""
 
@@ -84,7 +86,7 @@ class TreeRun:
         failed: MemberFailed | None = None
         value: Value = None
         try:
-            value = await self._node(self.tree.root, self._before(), "")
+            value = await self._node(self.tree.root, self._before(), "", self.tree.follows)
         except MemberFailed as failure:
             failed = failure
         self._call_later(self._added.get(ORPHANS, ()), None)
@@ -106,18 +108,20 @@ class TreeRun:
 
     # --- nodes -----------------------------------------------------------------------------------
 
-    async def _node(self, node: Node, before: Value, place: str) -> Value:
+    async def _node(self, node: Node, before: Value, place: str, follows: Sequence[Any] = ()) -> Value:
+        """:param follows: what is run with its result, as the result of the task that ends it counts its children."""
         if not self._is_here(node):
-            return await self._as_child(Tree(node, self.tree.at_once, keeps=True), id_of(node), before)
+            tree = Tree(node, self.tree.at_once, keeps=True, follows=tuple(follows))
+            return await self._as_child(tree, id_of(node), before)
         if isinstance(node, Task):
-            return await self._task(node, before, place)
+            return await self._task(node, before, place, follows)
         if isinstance(node, Chain):
-            return await self._chain(node, before, place)
+            return await self._chain(node, before, place, follows)
         if isinstance(node, Chord):
-            return await self._chord(node, before, place)
+            return await self._chord(node, before, place, follows)
         return await self._group(node, before, place)
 
-    async def _task(self, node: Task, before: Value, place: str, follows: Sequence[Any] = ()) -> Value:
+    async def _task(self, node: Task, before: Value, place: str, follows: Sequence[Any]) -> Value:
         try:
             value = await self._member(node, before, place, follows)
         except MemberFailed as failed:
@@ -126,16 +130,13 @@ class TreeRun:
         self._call_later(node.links, value)
         return value
 
-    async def _chain(self, node: Chain, before: Value, place: str) -> Value:
+    async def _chain(self, node: Chain, before: Value, place: str, follows: Sequence[Any]) -> Value:
         value = before
         for number, step in enumerate(node.steps):
             rest = node.steps[number + 1 :]
             inner = f"{place}{number + 1}/{len(node.steps)} "
             try:
-                if isinstance(step, Task) and self._is_here(step):
-                    value = await self._task(step, value, inner, [written_result(rest[0])] if rest else ())
-                else:
-                    value = await self._node(step, value, inner)
+                value = await self._node(step, value, inner, [written_result(rest[0])] if rest else follows)
             except MemberFailed as failed:
                 for later in rest:
                     await self._never_run(later, failed)
@@ -152,7 +153,7 @@ class TreeRun:
         self._call_later(node.links, values)
         return values
 
-    async def _chord(self, node: Chord, before: Value, place: str) -> Value:
+    async def _chord(self, node: Chord, before: Value, place: str, follows: Sequence[Any]) -> Value:
         try:
             values = await self._members(node.header, before, place, chord=node.id)
         except MemberFailed as failed:
@@ -161,7 +162,7 @@ class TreeRun:
             self._call_errbacks([errback for errback in node.errbacks if _call(errback) not in failed.heard], told)
             told.heard = failed.heard | {_call(errback) for errback in node.errbacks}
             raise told from failed
-        return await self._node(node.body, values, f"{place}body ")
+        return await self._node(node.body, values, f"{place}body ", follows)
 
     async def _members(self, nodes: Sequence[Node], before: Value, place: str, chord: str | None = None) -> list[Value]:
         """The values of all, in order. All of them end; then the first that failed is raised."""
@@ -187,7 +188,11 @@ class TreeRun:
     async def _unit(self, nodes: Sequence[Node], before: Value, place: str, wants: bool) -> list[Value]:
         container = _container(id_of(nodes[0]))
         if container == self.id or not container.startswith(f"{self.id}/"):
-            return [await self._node(nodes[0], before, place)]
+            try:
+                return [await self._node(nodes[0], before, place)]
+            except MemberFailed as failed:
+                failed.dependency = id_of(nodes[0])
+                raise
         async with self._batches:
             tree = Tree(Group(container, tuple(nodes)), self.tree.at_once, keeps=wants)
             found: list[Value] = await self._as_child(tree, container, before)
@@ -230,7 +235,7 @@ class TreeRun:
             except MemberFailed:
                 raise
             except Replaced as replaced:
-                return await self._replacement(replaced, place)
+                return await self._node(Tree.decode(replaced.payloads).root, None, place, children)
             except FailureError as reason:
                 if workflow.cancellation_reason() is not None:
                     raise
@@ -275,9 +280,6 @@ class TreeRun:
         if not isinstance(reason, ApplicationError) or not reason.details or reason.type == wire.REVOKED:
             self._note(message.id, reason)
         return MemberFailed(message, reason)
-
-    async def _replacement(self, replaced: Replaced, place: str) -> Value:
-        return await self._node(Tree.decode(replaced.payloads).root, None, place)
 
     def _note(self, member: str, reason: BaseException) -> None:
         """Write down how a member has ended, for who reads its state."""
@@ -327,7 +329,9 @@ class TreeRun:
         except ChildWorkflowError as error:
             if workflow.cancellation_reason() is not None:
                 raise
-            raise MemberFailed(_message_of(tree.root), error.cause or error) from error
+            failed = MemberFailed(_message_of(tree.root), error.cause or error)
+            failed.dependency = _dependency(error.cause) or failed.dependency
+            raise failed from error
         if wire.VALUES not in result.metadata:
             return result
         found = json.loads(result.data)
@@ -381,7 +385,7 @@ def chord_failure(node: Chord, failed: MemberFailed) -> MemberFailed:
     """What the failure of a member of its header is for a chord, in Celery's words."""
     _, error = how_it_failed(failed.reason)
     raised = from_wire(loads(json.dumps(error).encode()))
-    told = error_of(ChordError(f"Dependency {failed.message.id} raised {raised!r}"))
+    told = error_of(ChordError(f"Dependency {failed.dependency} raised {raised!r}"))
     told["traceback"] = error.get("traceback")
     reason = ApplicationError(str(told["text"]), wire.plain(told), type="ChordError", non_retryable=True)
     return MemberFailed(replace(_message_of(node.body), id=node.id), reason)
@@ -394,7 +398,13 @@ def as_workflow_failure(failed: MemberFailed) -> ApplicationError:
     text = f"{failed.message.task}[{failed.message.id}]: {error.get('text')}"
     if state == states.REVOKED:
         return ApplicationError(str(error.get("text")), type=wire.REVOKED, non_retryable=True)
-    return ApplicationError(text, wire.plain(error), type=str(error.get("type")), non_retryable=True)
+    return ApplicationError(text, wire.plain(error), failed.dependency, type=str(error.get("type")), non_retryable=True)
+
+
+def _dependency(cause: BaseException | None) -> str | None:
+    """The member that failed, as its workflow says it."""
+    told = cause.details[1:2] if isinstance(cause, ApplicationError) else ()
+    return str(told[0]) if told else None
 
 
 def written(value: Value, keeps: bool) -> Payload:
