@@ -5,7 +5,7 @@ from __future__ import annotations
 import base64
 import datetime
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -109,6 +109,31 @@ def leaves(node: Node) -> Iterator[Task]:
 
 
 @dataclass(frozen=True)
+class Above:
+    """What a part of a canvas that is a workflow of its own is told by the one above it."""
+
+    follows: tuple[Any, ...] = ()
+    """What is run there with its result, as `written_result` writes it."""
+    later: bool = False
+    """Whether anything has run before it."""
+    revoked: tuple[str, ...] = ()
+    """Those of its members that must not start."""
+    first: int = 0
+    of: int = 0
+    """The place of its first member among how many, for people; 0 of those it has itself."""
+
+    def written(self) -> dict[str, Any]:
+        return {name: value for name, value in vars(self).items() if value}
+
+    @classmethod
+    def read(cls, found: Mapping[str, Any]) -> Above:
+        return cls(**{name: tuple(value) if isinstance(value, list) else value for name, value in found.items()})
+
+
+NOTHING_ABOVE = Above()
+
+
+@dataclass(frozen=True)
 class Tree:
     """A canvas as it leaves, with what a message has for whoever sends and logs."""
 
@@ -120,8 +145,9 @@ class Tree:
     payloads: tuple[Payload, ...] = ()
     keeps: bool = False
     """Whether a group's workflow gives all the results as its own: another workflow wants them."""
-    follows: tuple[Any, ...] = ()
-    """What another workflow runs with its result, as `written_result` writes it."""
+    bundle: bool = False
+    """Whether the root is no canvas: its members have nothing to do with each other, and only leave together."""
+    above: Above = NOTHING_ABOVE
 
     @property
     def id(self) -> str:
@@ -130,6 +156,8 @@ class Tree:
     @property
     def task(self) -> str:
         """The workflow's type."""
+        if self.bundle:
+            return "bundle"
         return self.root.message.task if isinstance(self.root, Task) else type(self.root).__name__.lower()
 
     @property
@@ -188,8 +216,10 @@ class Tree:
         plan = {MARK: 1, "root": _written(self.root, bodies), "at_once": self.at_once}
         if self.keeps:
             plan["keeps"] = True
-        if self.follows:
-            plan["follows"] = self.follows
+        if self.bundle:
+            plan["bundle"] = True
+        if self.above != NOTHING_ABOVE:
+            plan["above"] = self.above.written()
         if self.before is not None:
             plan |= {"before": self.before, "bodies": len(bodies)}
         text = json.dumps(plan, separators=(",", ":"), default=dict)
@@ -201,8 +231,9 @@ class Tree:
             plan = json.loads(payloads[0].data)
             root = _read(plan["root"], payloads[1:])
             more = tuple(payloads[1 + plan["bodies"] :]) if "before" in plan else ()
-            follows = tuple(plan.get("follows", ()))
-            return cls(root, plan["at_once"], plan.get("before"), more, plan.get("keeps", False), follows)
+            keeps, bundle = plan.get("keeps", False), plan.get("bundle", False)
+            above = Above.read(plan.get("above", {}))
+            return cls(root, plan["at_once"], plan.get("before"), more, keeps, bundle, above)
         except (ValueError, KeyError, IndexError, TypeError):
             raise InvalidTaskError(f"not a canvas: {payloads[0].data[:200]!r}") from None
 

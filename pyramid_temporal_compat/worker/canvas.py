@@ -22,13 +22,14 @@ from temporalio.common import RawValue
 from temporalio.exceptions import ApplicationError, CancelledError, ChildWorkflowError, FailureError
 
 from .. import states
+from ..bundle import bundle_of
 from ..exceptions import ChordError
 from ..message import Message
 from ..payload import Payload
 from ..payload.converter import from_raw, to_raw
 from ..payload.errors import from_wire
 from ..payload.types import loads
-from ..tree import Chain, Chord, Group, Node, Task, Tree, id_of, leaves, written_result
+from ..tree import Above, Chain, Chord, Group, Node, Task, Tree, id_of, leaves, written_result
 from . import wire
 from .failures import error_of, how_it_failed
 from .run import SUMMARY_LIMIT, Replaced, run_message
@@ -86,7 +87,10 @@ class TreeRun:
         failed: MemberFailed | None = None
         value: Value = None
         try:
-            value = await self._node(self.tree.root, self._before(), "", self.tree.follows)
+            if self.tree.bundle:
+                self._call_later(self._bundled(), None, "")
+            else:
+                value = await self._node(self.tree.root, self._before(), "", self.tree.above.follows)
         except MemberFailed as failure:
             failed = failure
         self._call_later(self._added.get(ORPHANS, ()), None)
@@ -106,12 +110,17 @@ class TreeRun:
     def _before(self) -> Value:
         return None if self.tree.before is None else _unflattened(self.tree.before, self.tree.payloads)
 
+    def _bundled(self) -> Sequence[Node]:
+        root = self.tree.root
+        assert isinstance(root, Group)
+        return root.members
+
     # --- nodes -----------------------------------------------------------------------------------
 
     async def _node(self, node: Node, before: Value, place: str, follows: Sequence[Any] = ()) -> Value:
         """:param follows: what is run with its result, as the result of the task that ends it counts its children."""
         if not self._is_here(node):
-            tree = Tree(node, self.tree.at_once, keeps=True, follows=tuple(follows))
+            tree = Tree(node, self.tree.at_once, keeps=True, above=Above(tuple(follows), later=self._follows))
             return await self._as_child(tree, id_of(node), before)
         if isinstance(node, Task):
             return await self._task(node, before, place, follows)
@@ -216,7 +225,7 @@ class TreeRun:
     def _is_here(self, node: Node) -> bool:
         """Whether this workflow runs it itself: its id says so."""
         own = id_of(node)
-        return own == self.id or _container(own) == self.id
+        return self.id in (own, _container(own), bundle_of(own))
 
     # --- members ---------------------------------------------------------------------------------
 
@@ -299,9 +308,9 @@ class TreeRun:
 
     # --- what follows ----------------------------------------------------------------------------
 
-    def _call_later(self, nodes: Sequence[Node], before: Value) -> None:
+    def _call_later(self, nodes: Sequence[Node], before: Value, place: str = "link ") -> None:
         for node in nodes:
-            task = asyncio.create_task(self._quietly(node, before))
+            task = asyncio.create_task(self._quietly(node, before, place))
             self._later[task] = None
             task.add_done_callback(self._later.pop)
 
@@ -312,10 +321,10 @@ class TreeRun:
         if state != states.REVOKED:
             self._call_later(nodes, Error(failed.message, wire.plain(error)))
 
-    async def _quietly(self, node: Node, before: Value) -> None:
-        """What is linked has a result of its own, and does not change that of what it is linked to."""
+    async def _quietly(self, node: Node, before: Value, place: str) -> None:
+        """What is linked, or bundled, has a result of its own, and does not change that of another."""
         with contextlib.suppress(MemberFailed):
-            await self._node(node, before, "link ")
+            await self._node(node, before, place)
 
     # --- child workflows -------------------------------------------------------------------------
 
