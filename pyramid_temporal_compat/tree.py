@@ -55,6 +55,8 @@ class Chord:
     body: Node
     errbacks: tuple[Node, ...] = ()
     """Run when the header fails, with the body's id."""
+    told: tuple[str, ...] = ()
+    """For a body that is a group: the member's id that each of these is told instead."""
 
 
 Node = Task | Chain | Group | Chord
@@ -252,7 +254,7 @@ def _leaving(node: Node, now: datetime.datetime) -> Node:
         return Chain(node.id, several(node.steps))
     if isinstance(node, Group):
         return Group(node.id, several(node.members), several(node.links), several(node.errbacks))
-    return Chord(node.id, node.group_id, several(node.header), _leaving(node.body, now), several(node.errbacks))
+    return replace(node, header=several(node.header), body=_leaving(node.body, now), errbacks=several(node.errbacks))
 
 
 def _readable(payload: Payload) -> Any:
@@ -291,6 +293,7 @@ def _written(node: Node, bodies: list[Payload]) -> dict[str, Any]:
         "header": several(node.header),
         "body": _written(node.body, bodies),
         "errbacks": several(node.errbacks),
+        **({"told": node.told} if node.told else {}),
     }
 
 
@@ -306,7 +309,12 @@ def _read(found: dict[str, Any], bodies: Sequence[Payload]) -> Node:
     if "group" in found:
         return Group(found["group"], several("members"), several("links"), several("errbacks"))
     return Chord(
-        found["chord"], found["group_id"], several("header"), _read(found["body"], bodies), several("errbacks")
+        found["chord"],
+        found["group_id"],
+        several("header"),
+        _read(found["body"], bodies),
+        several("errbacks"),
+        tuple(found.get("told", ())),
     )
 
 

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import itertools
 import json
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
@@ -168,7 +169,10 @@ class TreeRun:
         except MemberFailed as failed:
             told = chord_failure(node, failed)
             await self._never_run(node.body, told)
-            self._call_errbacks([errback for errback in node.errbacks if _call(errback) not in failed.heard], told)
+            for errback, about in zip(node.errbacks, node.told or itertools.repeat(node.id), strict=False):
+                if _call(errback) not in failed.heard:
+                    message = replace(told.message, id=about)
+                    self._call_errbacks([errback], MemberFailed(message, told.reason))
             told.heard = failed.heard | {_call(errback) for errback in node.errbacks}
             raise told from failed
         return await self._node(node.body, values, f"{place}body ", follows)
