@@ -128,8 +128,9 @@ class Above:
         return {name: value for name, value in vars(self).items() if value}
 
     @classmethod
-    def read(cls, found: Mapping[str, Any]) -> Above:
-        return cls(**{name: tuple(value) if isinstance(value, list) else value for name, value in found.items()})
+    def read(cls, written: Mapping[str, Any]) -> Above:
+        found: dict[str, Any] = {key: tuple(each) if isinstance(each, list) else each for key, each in written.items()}
+        return cls(**found)
 
 
 NOTHING_ABOVE = Above()

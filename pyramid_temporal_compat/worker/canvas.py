@@ -168,11 +168,13 @@ class TreeRun:
             values = await self._members(node.header, before, place, chord=node.id)
         except MemberFailed as failed:
             told = chord_failure(node, failed)
-            await self._never_run(node.body, told)
+            # The members of a body that is a group fail of the error itself: Celery's rule.
+            reason = failed.reason if isinstance(node.body, Group) else told.reason
+            await self._never_run(node.body, MemberFailed(told.message, reason))
             for errback, about in zip(node.errbacks, node.told or itertools.repeat(node.id), strict=False):
                 if _call(errback) not in failed.heard:
                     message = replace(told.message, id=about)
-                    self._call_errbacks([errback], MemberFailed(message, told.reason))
+                    self._call_errbacks([errback], MemberFailed(message, reason))
             told.heard = failed.heard | {_call(errback) for errback in node.errbacks}
             raise told from failed
         return await self._node(node.body, values, f"{place}body ", follows)
@@ -193,10 +195,10 @@ class TreeRun:
                 running.append(asyncio.create_task(self._unit([added.pop(0)], None, place, wants=True)))
             await together(running[:1], running)
             ended.append(running.pop(0))
-        values: list[Value] = []
-        for task in ended:
-            values += task.result()
-        return values
+        failures = [failure for task in ended if (failure := task.exception()) is not None]
+        if failures:
+            raise failures[0]
+        return [value for task in ended for value in task.result()]
 
     async def _unit(self, nodes: Sequence[Node], before: Value, place: str, wants: bool) -> list[Value]:
         container = _container(id_of(nodes[0]))
