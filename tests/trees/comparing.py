@@ -17,10 +17,14 @@ A_TASK = re.compile(r"#\d+|\b\d+\.\d+\b")
 def differences(spec: Spec, celery: Any, ours: Any) -> str:
     """A diff of what is seen of one tree on both sides; empty if it is the same."""
     celery, ours = (_told(spec, side) for side in (celery, ours))
-    if celery.get("gives") == "not there":
-        # A chord around one that has failed hears nothing of it in Celery; here it has failed, and its errbacks run.
-        for n in _errbacks(spec) - celery["runs"].keys():
-            ours["runs"].pop(n, None)
+    # A chord around one that has failed hears nothing of it in Celery; here it has failed too, and its errbacks run.
+    waiting = set(_pending(celery.get("results")))
+    for n in _errbacks(spec) & ours.get("runs", {}).keys():
+        known = celery["runs"].get(n, [])
+        heard = [run for run in ours["runs"][n] if run in known or not waiting & {_told_of(run)}]
+        ours["runs"][n] = heard
+        if not heard and n not in celery["runs"]:
+            del ours["runs"][n]
     ours = _Adopting(spec).adopted(celery, ours)
     sides = [json.dumps(side, indent=1, sort_keys=True).splitlines() for side in (celery, ours)]
     return "\n".join(difflib.unified_diff(*sides, "Celery", "ours", n=3, lineterm=""))
@@ -44,6 +48,25 @@ def _told(spec: Spec, side: Any) -> Any:
     return side
 
 
+def _pending(result: Any) -> Iterator[str]:
+    for node in _nodes(result):
+        if node.get("state") == "PENDING":
+            yield node["task"]
+
+
+def _nodes(result: Any) -> Iterator[Any]:
+    while result is not None:
+        yield result
+        for member in result.get("members", ()):
+            yield from _nodes(member)
+        result = result["parent"]
+
+
+def _told_of(run: Any) -> str | None:
+    heard = run["with"]
+    return heard["id"] if isinstance(heard, dict) else run["parent"]
+
+
 def _errbacks(spec: Spec) -> set[str]:
     return {errback["n"] for part in parts(spec) for errback in part.get("errbacks", ())}
 
@@ -51,7 +74,7 @@ def _errbacks(spec: Spec) -> set[str]:
 def out_of_order(spec: Spec, order: Sequence[str]) -> list[str]:
     """Where a step, or a chord's body, began before what stands before it had ended; by the runs in their order."""
     wrong = []
-    for part in parts(spec):
+    for part in parts(spec, linked=False):  # what is linked to several runs as often
         steps = part.get("chain") or ([{"group": part["chord"]}, part["body"]] if "chord" in part else [])
         for first, second in itertools.pairwise(steps):
             before, after = (positions(step, order) for step in (first, second))
@@ -106,14 +129,15 @@ class _Adopting:
     def _same(self, celery: str, ours: str, key: str) -> bool:
         if celery == "not there":
             return key == "gives" and ": " in ours  # as above: Celery waits for ever, and here there is an error
-        if key not in ("gives", "value", "error", "parent", "root"):
+        if key not in ("gives", "value", "error", "id", "parent", "root"):
             return False
         # What Celery says of a member that is a chain, if the header has chords in it too.
         ours = re.sub(r"Dependency \S+ raised", "Join error:", ours) if "Join error: " in celery else ours
         # Of several members that fail, and of those that end before a chord's body, Celery names the one that came
         # first, or last.
         if A_TASK.sub("", celery) != A_TASK.sub("", ours):
-            return False
+            ends = [A_TASK.findall(text)[-1:] for text in (celery, ours)]
+            return key == "gives" and ends[0] != ends[1] and all(map(self._beside, *ends))
         return all(map(self._beside, A_TASK.findall(celery), A_TASK.findall(ours)))
 
     def _beside(self, one: str, other: str) -> bool:

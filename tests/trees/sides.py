@@ -151,7 +151,7 @@ def seen(result: Any, lines: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
         names.of(id)
     found = {"results": structure(result, names), "gives": outcome(result, names, propagate=True)}
     runs: dict[str, list[Any]] = defaultdict(list)
-    for line in lines:
+    for line in sorted(lines, key=lambda line: str(line["n"])):
         runs[line["n"]].append(run(line, names))
     found["runs"] = {n: sorted(each, key=json.dumps) for n, each in sorted(runs.items())}
     found["order"] = [line["n"] for line in lines]
@@ -173,6 +173,8 @@ def run(line: Mapping[str, Any], names: Names) -> Any:
 
 def outcome(result: Any, names: Names, *, propagate: bool) -> Any:
     """What `get` gives, or raises."""
+    if hasattr(result, "results") and not result.ready():
+        return "not there"  # Celery may wait for ever, whatever the timeout
     try:
         value = result.get(timeout=0.2 if propagate else 0.05, propagate=propagate)
     except Exception as error:
@@ -212,11 +214,14 @@ def structure(result: Any, names: Names) -> Any:
         "task": names.of(result.id),
         "state": state,
         "value": outcome(result, names, propagate=False) if state in ("SUCCESS", "FAILURE") else None,
-        "children": sorted(json.dumps(shape(child, names)) for child in result.children or ()),
+        "children": sorted(found for child in result.children or () for found in shape(child, names)),
         "parent": structure(result.parent, names),
     }
 
 
-def shape(result: Any, names: Names) -> Any:
+def shape(result: Any, names: Names) -> Iterator[str]:
     members = getattr(result, "results", None)
-    return names.of(result.id) if members is None else [shape(member, names) for member in members]
+    if members is None:
+        yield str(names.of(result.id))
+    for member in members or ():
+        yield from shape(member, names)
