@@ -13,7 +13,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from ..context import worker_frame
-from ..exceptions import InvalidCall
+from ..exceptions import InvalidCall, PayloadTooLarge
 from ..message import Message
 from ..tree import Node, Tree, Unit
 from ..tree import Task as Leaf
@@ -187,7 +187,14 @@ def as_unit(node: Node, app: Celery) -> Unit:
     """What is enlisted for a node: a single task that nothing follows is a message."""
     if isinstance(node, Leaf) and not node.links and not node.errbacks:
         return node.message
-    return Tree(node, at_once=app.conf["ptemporal.canvas_at_once"])
+    tree = Tree(node, at_once=app.conf["ptemporal.canvas_at_once"], limit=app.conf["ptemporal.payload_limit"])
+    if tree.size > tree.limit:
+        raise PayloadTooLarge(
+            f"the canvas {tree.summary} takes {tree.size:,} bytes, compressed, and the limit is {tree.limit:,} "
+            "(ptemporal.payload_limit; the server takes at most 2 MiB): make several canvases of it, or store what "
+            "the tasks' arguments hold, and pass where it is"
+        )
+    return tree
 
 
 def listed(value: Any) -> list[Any]:

@@ -1,11 +1,13 @@
-"""By hand: `python -m tests.trees FIRST LAST` compares the trees of these seeds, and shows where they differ."""
+"""By hand: `python -m tests.trees FIRST LAST` runs the trees of these seeds on both systems, and shows where they differ.
+
+A process of its own: Celery has one current app in each process, and tests of other things choose it.
+"""
 
 from __future__ import annotations
 
+import argparse
 import json
-import sys
 import tempfile
-import time
 from pathlib import Path
 
 from pyramid_temporal_compat.server import EmbeddedServer
@@ -16,29 +18,31 @@ from .specs import some_tree
 
 
 def main() -> None:
-    first, last = int(sys.argv[1]), int(sys.argv[2])
-    specs = {seed: some_tree(seed) for seed in range(first, last)}
-    with tempfile.TemporaryDirectory() as path, EmbeddedServer(headless=True) as server:
-        began = time.monotonic()
+    parser = argparse.ArgumentParser(prog="python -m tests.trees")
+    parser.add_argument("first", type=int)
+    parser.add_argument("last", type=int, help="the first seed that is left out")
+    parser.add_argument("--address", help="a Temporal server; without it, one is started")
+    arguments = parser.parse_args()
+    seeds = range(arguments.first, arguments.last)
+    if arguments.address:
+        compare(seeds, arguments.address)
+    else:
+        with EmbeddedServer(headless=True) as server:
+            compare(seeds, server.address)
+
+
+def compare(seeds: range, address: str) -> None:
+    """Print a line of JSON for each seed: where the two systems differ, if they do."""
+    specs = {seed: some_tree(seed) for seed in seeds}
+    with tempfile.TemporaryDirectory() as path:
         with on_celery(Path(path)) as celery:
             expected = celery.run(specs)
-        print(f"Celery: {time.monotonic() - began:.1f} s", flush=True)
-        began = time.monotonic()
-        with on_ours(Path(path), server.address) as ours:
+        with on_ours(Path(path), address) as ours:
             found = ours.run(specs)
-        print(f"ours: {time.monotonic() - began:.1f} s", flush=True)
-    different = 0
     for seed, spec in specs.items():
-        wrong = [
-            f"{name}: {each}"
-            for name, side in (("Celery", expected), ("ours", found))
-            for each in out_of_order(spec, side[seed].get("order", ()))
-        ]
-        told = "\n".join([*filter(None, [differences(spec, expected[seed], found[seed])]), *wrong])
-        if told:
-            different += 1
-            print(f"--- {seed}: {json.dumps(spec)}\n{told}")
-    print(f"{different} of {len(specs)} differ")
+        wrong = [differences(spec, expected[seed], found[seed]), *out_of_order(spec, found[seed].get("order", ()))]
+        told = "\n".join(filter(None, wrong))
+        print(json.dumps({"seed": seed, "differs": told} | ({"tree": spec} if told else {})))
 
 
 if __name__ == "__main__":
