@@ -1,4 +1,4 @@
-"""By hand: `python -m tests.trees FIRST LAST` runs the trees of these seeds on both systems, and shows where they differ.
+"""By hand: `python -m tests.trees FIRST LAST` runs the trees of these seeds on both systems, and says what differs.
 
 A process of its own: Celery has one current app in each process, and tests of other things choose it.
 """
