@@ -219,8 +219,10 @@ class Tree:
 
     @property
     def summary(self) -> str:
-        found = [leaf.message.summary for leaf in leaves(self.root)]
-        return found[0] if isinstance(self.root, Task) else f"{self.task} of {len(found)}: {', '.join(found[:3])}"
+        if isinstance(self.root, Task):
+            return self.root.message.summary
+        found = self.messages
+        return f"{self.task} of {len(found)}: {', '.join(message.summary for message in found[:3])}"
 
     @property
     def messages(self) -> tuple[Message, ...]:
@@ -338,10 +340,9 @@ def _written(node: Node, bodies: list[Payload]) -> dict[str, Any]:
         return [_written(part, bodies) for part in nodes]
 
     if isinstance(node, Task):
-        envelope, body = node.message.encode()
-        bodies.append(body)
+        bodies.append(node.message.body)
         return {
-            "task": json.loads(envelope.data),
+            "task": node.message.envelope(),
             "body": len(bodies) - 1,
             "takes": node.takes,
             "links": several(node.links),

@@ -17,7 +17,7 @@ from temporalio.service import RPCError
 from ..exceptions import OperationalError
 from ..exceptions import TimeoutError as CallTimeout
 from ..payload.converter import to_raw
-from ..tree import Tree, Unit
+from ..tree import Unit
 from ..worker import wire
 from ..worker.priority import priority_of
 from .client import Connection, is_transient
@@ -185,16 +185,10 @@ async def start(client: Client, message: Unit) -> None:
             start_delay=delay_of(message),
             priority=priority_of(message),
             static_summary=message.summary[:SUMMARY_LIMIT],
-            memo=memo_of(message),
+            memo=wire.memo_of(message),
         )
     except WorkflowAlreadyStartedError:
         log.debug("already started: %s[%s]", message.task, message.id)
-
-
-def memo_of(message: Unit) -> dict[str, bool] | None:
-    if not isinstance(message, Tree):
-        return None
-    return {wire.TREE: True, wire.BUNDLE: True} if message.bundle else {wire.TREE: True}
 
 
 def delay_of(message: Unit) -> datetime.timedelta | None:

@@ -98,7 +98,7 @@ class TreeRun:
         value: Value = None
         try:
             if self.tree.bundle:
-                self._call_later(self._bundled(), None, "")
+                self._call_later(self._members_of_bundle(), None, "")
             else:
                 value = await self._node(self.tree.root, self._before(), "", self.tree.above.follows)
         except MemberFailed as failure:
@@ -130,10 +130,9 @@ class TreeRun:
     def _before(self) -> Value:
         return None if self.tree.before is None else _unflattened(self.tree.before, self.tree.payloads)
 
-    def _bundled(self) -> Sequence[Node]:
-        root = self.tree.root
-        assert isinstance(root, Group)
-        return root.members
+    def _members_of_bundle(self) -> Sequence[Node]:
+        assert isinstance(self.tree.root, Group)
+        return self.tree.root.members
 
     # --- nodes -----------------------------------------------------------------------------------
 
@@ -484,7 +483,7 @@ class TreeRun:
             args=[to_raw(payload) for payload in payloads],
             id=child_id,
             result_type=RawValue,
-            memo={wire.TREE: True},
+            memo=wire.memo_of(tree),
             static_summary=tree.summary[:SUMMARY_LIMIT],
         )
         self._children[child_id] = handle
