@@ -315,7 +315,11 @@ class AsyncResult(ResultBase):
         return self.build_graph(intermediate=True)
 
     def _throw_of_parents(self) -> None:
-        for node in reversed(list(self._parents())):
+        parents = list(self._parents())[::-1]
+        asked = self.app.ResultSet(parents).look() if len(parents) > 1 else ()
+        for node in parents:
+            if node.id in asked and not node.ended:
+                continue  # it was asked a moment ago, with the others of its canvas
             node.maybe_throw()
 
     def _parents(self) -> Iterator[Any]:

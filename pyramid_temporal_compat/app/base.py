@@ -352,7 +352,7 @@ class Celery(Commands, Connections, RefusedOfApps):
         else:
             planner, follows = Planner(self, Ids(message.id)), Lineage().after(message)
             planner.ids.claim()
-            node = Leaf(message, links=planner.linked(links, follows), errbacks=planner.linked(errbacks, follows))
+            node = Leaf(message, links=planner.callbacks(links, follows), errbacks=planner.linked(errbacks, follows))
             self.enlist(as_unit(node, self), manager)
         return message
 

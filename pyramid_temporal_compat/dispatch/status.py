@@ -35,8 +35,9 @@ from .client import is_transient
 from .members import (
     ABORTED,
     describe_bundle,
-    describe_tree,
+    ends_so_far,
     is_tree,
+    nearest_tree,
     signal_of_member,
     status_in_tree,
     wait_for_members,
@@ -52,7 +53,7 @@ ERROR_PAUSE = 0.2
 async def status_of(client: Client, task_id: str) -> Status:
     """The state of a task now; PENDING for one that the server does not know."""
     container = workflow_of(task_id)
-    if container and (tree := await describe_tree(client, container)) is not None:
+    if container and (tree := await nearest_tree(client, task_id)) is not None:
         return await status_in_tree(client, tree, task_id, _pending)
     handle = _handle(client, task_id)
     try:
@@ -92,7 +93,10 @@ async def _end_of(client: Client, task_id: str) -> Status:
     """How the task has ended, when it has; at once for one that the server does not know."""
     container = workflow_of(task_id)
     try:
-        if not container or await describe_tree(client, container) is None:
+        tree = await nearest_tree(client, task_id) if container else None
+        if tree is not None and tree.id != container:  # which will start it, or has ended
+            return (await ends_so_far(client, tree.id, [task_id])).get(task_id, Status(known=False))
+        if tree is None:
             handle = _handle(client, task_id)
             status = await _outcome_or_revoked(client, handle)
             if status.state == states.REVOKED and (await handle.describe()).workflow_type == wire.FORGOTTEN:

@@ -116,7 +116,8 @@ def test_links_run_with_the_result_and_errbacks_do_not(shop: Shop) -> None:
     assert result.get(PATIENCE) == 3
     wait_until(lambda: sorted(seen["linked"]) == [3, 13], message="the links did not run")
     assert describe(shop, result.id).workflow_type == add.name
-    assert [child.id.rpartition("/")[0] for child in result.children] == [result.id, result.id]
+    (linked,) = result.children  # several callbacks are a group
+    assert [child.id.rpartition("/")[0] for child in linked] == [result.id, result.id]
 
 
 def test_errbacks_hear_of_the_failure_and_links_do_not_run(shop: Shop) -> None:
@@ -165,6 +166,19 @@ def test_an_errback_of_a_chord_and_of_one_in_its_header_hears_once_of_an_error(s
         result.get(PATIENCE)
     wait_until(lambda: describe(shop, result.id).status.name == "FAILED", message="the canvas has not ended")
     assert len(seen["nested"]) == 1
+
+
+def test_errbacks_of_a_group_are_told_of_each_member_that_a_failed_header_keeps_from_running(shop: Shop) -> None:
+    inner = chord([add.si(1, 1)], xsum.s())
+    canvas = chord([add.si(1, 1), fails.si()], group(inner, add.si(2, 2).on_error(hears.s("own"))))
+    canvas.link_error(hears.s("chord"))
+    result = canvas.apply_async()
+    with pytest.raises(ValueError, match="on purpose"):
+        result.get(timeout=PATIENCE)
+    members = [member.id for member in result]
+    wait_until(lambda: len(seen["chord"]) >= 2 and seen["own"], message="not all errbacks ran")
+    assert sorted(told[0] for told in seen["chord"]) == sorted(members)
+    assert [told[0] for told in seen["own"]] == members[1:]
 
 
 def test_a_member_is_retried_like_a_single_task(shop: Shop) -> None:
