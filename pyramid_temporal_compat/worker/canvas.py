@@ -24,7 +24,7 @@ from temporalio.exceptions import ApplicationError, CancelledError, ChildWorkflo
 
 from .. import states
 from ..exceptions import ChordError
-from ..message import Message
+from ..message import Message, total_size
 from ..payload import Payload
 from ..payload.converter import from_raw, to_raw
 from ..payload.errors import from_wire
@@ -40,6 +40,9 @@ ORPHANS = ""
 """Stands for a chord whose header is run here, and the chord itself by the workflow above."""
 BATCHES_AT_ONCE = 4
 """Child workflows of a large group that run at a time; each has its own tasks under way."""
+
+SHOWN_LIMIT = 64 * 1024
+"""Bytes of what is linked to a task that are sent along for it to see: they count among what its activity may take."""
 
 
 @dataclass(frozen=True)
@@ -227,6 +230,11 @@ class TreeRun:
             message = message.copy(follows=children)
         if node.takes and before is not None:
             message = message.copy(joins=_flattened(before, payloads))
+        if node.links or node.errbacks:
+            linked = Tree(Group(message.id, (), node.links, node.errbacks)).encode()
+            if total_size(linked) <= SHOWN_LIMIT:
+                message = message.copy(linked=len(payloads))
+                payloads += linked
         async with self._slots:
             try:
                 await self._wait_for_its_time(message)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -28,6 +28,7 @@ AFTERMATH = 2
 """Seconds in which the tasks that such a test has left behind are done, so that the next one does not see them."""
 
 _reports = Path(os.environ["CONFORMANCE_REPORTS"])
+_taken = Path(os.environ["CONFORMANCE_TAKEN"])
 
 
 def pytest_configure(config: pytest.Config) -> None:
@@ -39,6 +40,33 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
         limit = LONGEST_LISTED if item.nodeid in listed() else LONGEST
         item.add_marker(pytest.mark.timeout(limit), append=False)
+
+
+def pytest_runtestloop(session: pytest.Session) -> bool | None:
+    """Run the tests that no other part of the run has taken."""
+    if session.testsfailed or session.config.option.collectonly:
+        return None  # as pytest has it
+    free = free_of(session.items)
+    item = next(free, None)
+    while item is not None:
+        following = next(free, None)  # already now: it decides which fixtures stay
+        item.config.hook.pytest_runtest_protocol(item=item, nextitem=following)
+        if session.shouldfail:
+            raise session.Failed(session.shouldfail)
+        if session.shouldstop:
+            raise session.Interrupted(session.shouldstop)
+        item = following
+    return True
+
+
+def free_of(items: Sequence[pytest.Item]) -> Iterator[pytest.Item]:
+    """The tests one by one, each taken as it is asked for. All parts have collected the same ones."""
+    for number, item in enumerate(items):
+        try:
+            (_taken / str(number)).touch(exist_ok=False)
+        except FileExistsError:
+            continue
+        yield item
 
 
 @pytest.hookimpl(wrapper=True)

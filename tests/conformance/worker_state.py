@@ -1,6 +1,6 @@
-"""`celery.worker.state`, through which the suite looks into its worker, told by what this package's workers tell.
+"""What the suite reads of Celery's inside to look into its worker, told by what this package's workers tell.
 
-It is inside of Celery, and refused to applications; the suite reads it to know when to look at something else.
+It is refused to applications; the suite reads it to know when to look at something else.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ from typing import Any
 
 from pyramid_temporal_compat import signals
 from pyramid_temporal_compat.control import state
+from pyramid_temporal_compat.worker.request import Request
 
 
 class Revoked:
@@ -33,6 +34,9 @@ def install() -> None:
     module = ModuleType("celery.worker.state")
     module.__dict__.update(revoked=Revoked(), revoked_stamps=state.revoked_stamps, successful_requests=successful)
     sys.modules["celery.worker.state"] = module
+
+    # A request's private attribute: the three parts of the message's body.
+    Request._Request__payload = Request._payload  # type: ignore[attr-defined]
 
     import celery.worker
 

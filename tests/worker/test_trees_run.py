@@ -63,6 +63,13 @@ def retried_with(self: Any, value: int, by: int) -> int:
     return value + by
 
 
+@shared_task(bind=True, max_retries=1)
+def sees_links(self: Any, before: int, retry: bool) -> list[Any]:
+    if retry and self.request.retries == 0:
+        raise self.retry(args=(before + 1, retry), countdown=0)
+    return [before, self.request.callbacks, self.request.errbacks]
+
+
 @shared_task(bind=True)
 def joins_chord(self: Any, value: int, lazy: bool = False) -> int:
     added = self.add_to_chord(add.si(value, 100), lazy=lazy)
@@ -117,6 +124,28 @@ def test_links_run_with_the_result_and_errbacks_do_not(shop: Shop) -> None:
     wait_until(lambda: sorted(seen["linked"]) == [3, 13], message="the links did not run")
     assert describe(shop, result.id).workflow_type == add.name
     assert [child.id.rpartition("/")[0] for child in result.children] == [result.id, result.id]
+
+
+@pytest.mark.parametrize("retry", [False, True])
+def test_a_task_sees_what_is_linked_to_it(shop: Shop, retry: bool) -> None:
+    stamped = tells.s("linked").set(priority=3)
+    stamped.stamp(tenant=7)
+    then = chain(add.si(1, 2), group([add.s(3).on_error(hears_id.s()), add.s(4)]))
+    canvas = chain(add.s(1, 1), sees_links.s(retry).on_error(hears_id.s()))
+    canvas.tasks[1].link(stamped)
+    canvas.tasks[1].link(then)
+    before, callbacks, errbacks = canvas().get(PATIENCE)
+    assert before == 2 + retry
+    linked, chained = map(maybe_signature, callbacks)
+    assert (linked.task, list(linked.args), linked.immutable) == (tells.name, ["linked"], False)
+    assert linked.options["priority"] == 3
+    assert (linked.options["stamped_headers"], linked.options["tenant"]) == (["tenant"], 7)
+    assert repr(chained) == repr(then)
+    assert [maybe_signature(errback).task for errback in errbacks] == [hears_id.name]
+
+
+def test_a_task_that_nothing_is_linked_to_sees_none(shop: Shop) -> None:
+    assert chain(add.s(1, 1), sees_links.s(False))().get(PATIENCE) == [2, None, None]
 
 
 def test_errbacks_hear_of_the_failure_and_links_do_not_run(shop: Shop) -> None:
