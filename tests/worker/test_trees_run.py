@@ -10,7 +10,8 @@ from click.testing import CliRunner
 from pyramid_temporal_compat import chain, chord, group, maybe_signature, shared_task
 from pyramid_temporal_compat.cli.common import Common
 from pyramid_temporal_compat.cli.graph import command as graph_command
-from pyramid_temporal_compat.exceptions import ChordError, TaskRevokedError
+from pyramid_temporal_compat.exceptions import ChordError, TaskRevokedError, TimeoutError
+from pyramid_temporal_compat.result import AsyncResult, ResultSet
 from tests.parts import wait_until
 from tests.worker.shop import Shop, add, describe, events, gates, note, seen, waits_at
 
@@ -92,6 +93,22 @@ def test_a_group_gives_the_results_in_order(shop: Shop) -> None:
     assert result.get(timeout=PATIENCE) == [number * 2 for number in range(12)]
     assert result.successful()
     assert {member.id.rpartition("/")[0] for member in result} == {result.id}
+
+
+@pytest.mark.parametrize("of_one_group", [False, True])
+def test_joining_without_time_gives_what_is_there(shop: Shop, of_one_group: bool) -> None:
+    calls = group(add.s(1, 1), add.s(2, 2))() if of_one_group else [add.delay(1, 1), add.delay(2, 2)]
+    ended = ResultSet(list(calls))
+    assert ended.join_native(timeout=PATIENCE) == [2, 4]
+    asked_anew = ResultSet([AsyncResult(result.id) for result in ended])
+    assert asked_anew.join_native(timeout=0, interval=30) == [2, 4]
+    assert AsyncResult(ended[0].id).get(timeout=0) == 2
+
+
+def test_joining_without_time_does_not_wait_for_what_is_not_there(shop: Shop) -> None:
+    unknown = ResultSet([AsyncResult(f"unknown-{number}") for number in range(3)])
+    with pytest.raises(TimeoutError):
+        unknown.join_native(timeout=0, interval=30)
 
 
 def test_a_chord_gets_the_results_of_its_header(shop: Shop) -> None:
