@@ -104,6 +104,8 @@ class Tree:
     payloads: tuple[Payload, ...] = ()
     keeps: bool = False
     """Whether a group's workflow gives all the results as its own: another workflow wants them."""
+    bundle: bool = False
+    """Whether the root is no canvas: its members have nothing to do with each other, and only leave together."""
 
     @property
     def id(self) -> str:
@@ -112,6 +114,8 @@ class Tree:
     @property
     def task(self) -> str:
         """The workflow's type."""
+        if self.bundle:
+            return "bundle"
         return self.root.message.task if isinstance(self.root, Task) else type(self.root).__name__.lower()
 
     @property
@@ -170,6 +174,8 @@ class Tree:
         plan = {MARK: 1, "root": _written(self.root, bodies), "at_once": self.at_once}
         if self.keeps:
             plan["keeps"] = True
+        if self.bundle:
+            plan["bundle"] = True
         if self.before is not None:
             plan |= {"before": self.before, "bodies": len(bodies)}
         text = json.dumps(plan, separators=(",", ":"), default=dict)
@@ -181,7 +187,8 @@ class Tree:
             plan = json.loads(payloads[0].data)
             root = _read(plan["root"], payloads[1:])
             more = tuple(payloads[1 + plan["bodies"] :]) if "before" in plan else ()
-            return cls(root, plan["at_once"], plan.get("before"), more, plan.get("keeps", False))
+            keeps, bundle = plan.get("keeps", False), plan.get("bundle", False)
+            return cls(root, plan["at_once"], plan.get("before"), more, keeps, bundle)
         except (ValueError, KeyError, IndexError, TypeError):
             raise InvalidTaskError(f"not a canvas: {payloads[0].data[:200]!r}") from None
 

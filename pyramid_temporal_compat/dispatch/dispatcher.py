@@ -10,7 +10,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 
 from temporalio.client import Client
-from temporalio.common import Priority, WorkflowIDConflictPolicy, WorkflowIDReusePolicy
+from temporalio.common import WorkflowIDConflictPolicy, WorkflowIDReusePolicy
 from temporalio.exceptions import WorkflowAlreadyStartedError
 from temporalio.service import RPCError
 
@@ -19,6 +19,7 @@ from ..exceptions import TimeoutError as CallTimeout
 from ..payload.converter import to_raw
 from ..tree import Tree, Unit
 from ..worker import wire
+from ..worker.priority import priority_of
 from .client import Connection, is_transient
 
 log = logging.getLogger(__name__)
@@ -184,10 +185,16 @@ async def start(client: Client, message: Unit) -> None:
             start_delay=delay_of(message),
             priority=priority_of(message),
             static_summary=message.summary[:SUMMARY_LIMIT],
-            memo={wire.TREE: True} if isinstance(message, Tree) else None,
+            memo=memo_of(message),
         )
     except WorkflowAlreadyStartedError:
         log.debug("already started: %s[%s]", message.task, message.id)
+
+
+def memo_of(message: Unit) -> dict[str, bool] | None:
+    if not isinstance(message, Tree):
+        return None
+    return {wire.TREE: True, wire.BUNDLE: True} if message.bundle else {wire.TREE: True}
 
 
 def delay_of(message: Unit) -> datetime.timedelta | None:
@@ -195,17 +202,3 @@ def delay_of(message: Unit) -> datetime.timedelta | None:
         return None
     delay = message.eta - datetime.datetime.now(datetime.timezone.utc)
     return delay if delay > datetime.timedelta(0) else None
-
-
-PRIORITY_KEYS = 5
-"""The server's default number of priority keys; 1 goes first."""
-CELERY_PRIORITIES = 10
-"""0 to 9, 9 goes first; what is above counts as 9."""
-
-
-def priority_of(message: Unit) -> Priority:
-    key = None
-    if message.priority is not None:
-        celery = min(max(message.priority, 0), CELERY_PRIORITIES - 1)
-        key = PRIORITY_KEYS - celery * PRIORITY_KEYS // CELERY_PRIORITIES
-    return Priority(priority_key=key, fairness_key=message.fairness_key, fairness_weight=message.fairness_weight)

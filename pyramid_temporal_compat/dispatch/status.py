@@ -27,12 +27,23 @@ from temporalio.exceptions import (
 from temporalio.service import RPCError, RPCStatusCode
 
 from .. import states
+from ..bundle import bundle_of
 from ..exceptions import TaskRevokedError
 from ..payload.converter import from_raw
 from ..worker import wire
 from ..worker.failures import error_of, how_it_failed
 from .client import is_transient
-from .members import describe_tree, is_tree, revoke_member, status_in_tree, wait_for_members, workflow_of
+from .members import (
+    ABORTED,
+    describe_bundle,
+    describe_tree,
+    is_tree,
+    signal_of_member,
+    status_in_tree,
+    wait_for_members,
+    workflow_of,
+    workflow_with,
+)
 from .states import Status, of_result
 
 ERROR_PAUSE = 0.2
@@ -53,9 +64,10 @@ async def status_of(client: Client, task_id: str) -> Status:
             return await _running(found, client)
         return await _ended(handle, found)  # which asks once more: it may have been forgotten meanwhile
     except RPCError as error:
-        if error.status is RPCStatusCode.NOT_FOUND and not _namespace_is_missing(error):
-            return Status(known=False)
-        raise
+        if error.status is not RPCStatusCode.NOT_FOUND or _namespace_is_missing(error):
+            raise
+    bundle = await describe_bundle(client, task_id)
+    return Status(known=False) if bundle is None else await status_in_tree(client, bundle, task_id, _pending)
 
 
 async def wait_for_end(client: Client, task_id: str, interval: float) -> Status:
@@ -67,11 +79,18 @@ async def wait_for_end(client: Client, task_id: str, interval: float) -> Status:
     while True:
         try:
             if container and await describe_tree(client, container) is not None:
-                return (await wait_for_members(client, container, [task_id]))[task_id]
+                status = (await wait_for_members(client, container, [task_id]))[task_id]
+                if status.known:
+                    return status
+                await asyncio.sleep(interval)
+                continue
             return await _outcome_or_revoked(client, handle)
         except RPCError as error:
             if error.status is RPCStatusCode.NOT_FOUND and not _namespace_is_missing(error):
-                await asyncio.sleep(interval)
+                if not container and await describe_bundle(client, task_id) is not None:
+                    container = bundle_of(task_id)
+                else:
+                    await asyncio.sleep(interval)
             elif is_transient(error):
                 await asyncio.sleep(ERROR_PAUSE)
             else:
@@ -183,14 +202,14 @@ async def _outcome(handle: WorkflowHandle[Any, Any]) -> Status:
 
 async def revoke(client: Client, task_id: str, terminate: bool) -> None:
     """Keep a task from starting, or stop it. One that the server does not know yet is refused when it comes."""
-    if await revoke_member(client, task_id):
-        return
     handle = client.get_workflow_handle(task_id)
     try:
         found = await handle.describe()
     except RPCError as error:
         if error.status is not RPCStatusCode.NOT_FOUND or _namespace_is_missing(error):
             raise
+        if (container := await workflow_with(client, task_id)) is not None:
+            return await signal_of_member(client, container, wire.REVOKE, task_id)
         return await _revoke_beforehand(client, task_id)
     try:
         if terminate or _not_begun(found):
@@ -228,12 +247,10 @@ def _not_begun(found: WorkflowExecutionDescription) -> bool:
     return found.execution_time - datetime.datetime.now(datetime.timezone.utc) > START_IS_FAR
 
 
-ABORTED = "ABORTED"
-"""The state of a task that was asked to stop, and runs."""
-
-
 async def abort(client: Client, task_id: str) -> None:
     """Ask an abortable task to stop. Of one that has ended, or is unknown, nothing is left to ask."""
+    if (container := await workflow_with(client, task_id)) is not None:
+        return await signal_of_member(client, container, wire.ABORT, task_id)
     try:
         await client.get_workflow_handle(task_id).signal(wire.ABORT)
     except RPCError as error:
