@@ -24,6 +24,7 @@ from ..payload import Payload
 from ..payload.converter import from_raw
 from ..worker import wire
 from ..worker.failures import error_of, how_it_failed
+from .client import is_transient
 from .following import follow
 from .states import Status, of_result
 
@@ -140,6 +141,7 @@ async def wait_for_members(
     client: Client, workflow_id: str, members: Collection[str], *, all_of: bool = True
 ) -> Mapping[str, Status]:
     """Wait until the members have ended; without `all_of`, until one of them has ended otherwise than well."""
+
     def enough(history: History) -> bool:
         known = [history.ended[member] for member in members if member in history.ended]
         if len(known) == len(members):
@@ -212,10 +214,40 @@ async def look_at_all(client: Client, workflows: Mapping[str, Collection[str]]) 
 async def wait_for_all(
     client: Client, workflows: Mapping[str, Collection[str]], *, all_of: bool
 ) -> Mapping[str, Status]:
-    """`wait_for_members` of several workflows. A workflow that is not there, or not yet, is passed over."""
-    return await _of_all(
-        workflows, lambda workflow_id, members: wait_for_members(client, workflow_id, members, all_of=all_of)
-    )
+    """`wait_for_members` of several workflows, also of those not there yet: the later ones of a large group."""
+
+    async def of(workflow_id: str, members: Collection[str]) -> Mapping[str, Status]:
+        while True:
+            try:
+                return await wait_for_members(client, workflow_id, members, all_of=all_of)
+            except RPCError as error:
+                if not (is_transient(error) or is_absent(error)):
+                    raise
+                await asyncio.sleep(ABSENT_PAUSE)
+
+    waiting = {asyncio.ensure_future(of(workflow_id, members)) for workflow_id, members in workflows.items()}
+    found: dict[str, Status] = {}
+    try:
+        while waiting:
+            done, waiting = await asyncio.wait(waiting, return_when=asyncio.FIRST_COMPLETED)
+            for task in done:
+                found |= task.result()
+            if not all_of and any(status.state in states.PROPAGATE_STATES for status in found.values()):
+                break
+    finally:
+        for task in waiting:
+            task.cancel()
+    return found
+
+
+ABSENT_PAUSE = 0.2
+"""Seconds after which a workflow that is not there is asked for again."""
+
+
+def is_absent(error: RPCError) -> bool:
+    """Whether it says that there is no such workflow; that there is no such namespace is something else."""
+    about_namespace = "amespace" in error.message and "not found" in error.message
+    return error.status is RPCStatusCode.NOT_FOUND and not about_namespace
 
 
 Ask = Callable[[str, Collection[str]], Awaitable[Mapping[str, Status]]]

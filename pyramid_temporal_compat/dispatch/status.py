@@ -24,7 +24,7 @@ from temporalio.exceptions import (
     ApplicationError,
     WorkflowAlreadyStartedError,
 )
-from temporalio.service import RPCError, RPCStatusCode
+from temporalio.service import RPCError
 
 from .. import states
 from ..bundle import bundle_of
@@ -37,6 +37,7 @@ from .members import (
     ABORTED,
     describe_bundle,
     describe_tree,
+    is_absent,
     is_tree,
     signal_of_member,
     status_in_tree,
@@ -64,7 +65,7 @@ async def status_of(client: Client, task_id: str) -> Status:
             return await _running(found, client)
         return await _ended(handle, found)  # which asks once more: it may have been forgotten meanwhile
     except RPCError as error:
-        if error.status is not RPCStatusCode.NOT_FOUND or _namespace_is_missing(error):
+        if not is_absent(error):
             raise
     bundle = await describe_bundle(client, task_id)
     return Status(known=False) if bundle is None else await status_in_tree(client, bundle, task_id, _pending)
@@ -86,7 +87,7 @@ async def wait_for_end(client: Client, task_id: str, interval: float) -> Status:
                 continue
             return await _outcome_or_revoked(client, handle)
         except RPCError as error:
-            if error.status is RPCStatusCode.NOT_FOUND and not _namespace_is_missing(error):
+            if is_absent(error):
                 if not container and await describe_bundle(client, task_id) is not None:
                     container = bundle_of(task_id)
                 else:
@@ -121,10 +122,6 @@ LOOK_AFTER = 0.5
 
 def _handle(client: Client, task_id: str) -> WorkflowHandle[Any, Any]:
     return client.get_workflow_handle(task_id, result_type=RawValue)
-
-
-def _namespace_is_missing(error: RPCError) -> bool:
-    return "amespace" in error.message and "not found" in error.message
 
 
 async def _running(found: WorkflowExecutionDescription, client: Client) -> Status:
@@ -206,7 +203,7 @@ async def revoke(client: Client, task_id: str, terminate: bool) -> None:
     try:
         found = await handle.describe()
     except RPCError as error:
-        if error.status is not RPCStatusCode.NOT_FOUND or _namespace_is_missing(error):
+        if not is_absent(error):
             raise
         if (container := await workflow_with(client, task_id)) is not None:
             return await signal_of_member(client, container, wire.REVOKE, task_id)
@@ -219,7 +216,7 @@ async def revoke(client: Client, task_id: str, terminate: bool) -> None:
             # The workflow decides: an activity that has started runs to its end, one that has not never does.
             await handle.cancel()
     except RPCError as error:
-        if error.status is not RPCStatusCode.NOT_FOUND or _namespace_is_missing(error):
+        if not is_absent(error):
             raise
 
 
@@ -254,7 +251,7 @@ async def abort(client: Client, task_id: str) -> None:
     try:
         await client.get_workflow_handle(task_id).signal(wire.ABORT)
     except RPCError as error:
-        if error.status is not RPCStatusCode.NOT_FOUND or _namespace_is_missing(error):
+        if not is_absent(error):
             raise
 
 
@@ -268,5 +265,5 @@ async def delete(client: Client, task_id: str) -> None:
     try:
         await client.workflow_service.delete_workflow_execution(request)
     except RPCError as error:
-        if error.status is not RPCStatusCode.NOT_FOUND or _namespace_is_missing(error):
+        if not is_absent(error):
             raise

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -16,14 +17,17 @@ from tests.conformance.listing import listed
 
 install_as_celery()
 
-from tests.conformance import worker_state  # noqa: E402  # it puts names into what is Celery only now
+from tests.conformance import inside  # noqa: E402  # it puts names into what is Celery only now
 
-worker_state.install()
+inside.install()
 
 LONGEST = 300
 """Seconds for one test, as the suite has it: some wait ten seconds, and twenty times, for what must not come."""
-LONGEST_LISTED = 30
-"""Seconds for one that is known to fail here."""
+LONGEST_LISTED = 12
+"""Seconds for one that is known to fail here, and for each subtest of it: the longest fails after nine."""
+LONGEST_FILE = "test_canvas.py"
+BUSY = ("_large_", "_fail_multiple")
+"""In the names of tests with canvases of hundreds of tasks."""
 AFTERMATH = 2
 """Seconds in which the tasks that such a test has left behind are done, so that the next one does not see them."""
 
@@ -38,8 +42,26 @@ def pytest_configure(config: pytest.Config) -> None:
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
-        limit = LONGEST_LISTED if item.nodeid in listed() else LONGEST
+        limit = 0 if item.nodeid in listed() else LONGEST
         item.add_marker(pytest.mark.timeout(limit), append=False)
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_call(item: pytest.Item) -> Iterator[None]:
+    if item.nodeid not in listed():
+        return (yield)
+    before = signal.signal(signal.SIGALRM, give_up)
+    # Again and again: a subtest keeps its failure to itself, and the test goes on to the next one.
+    signal.setitimer(signal.ITIMER_REAL, LONGEST_LISTED, LONGEST_LISTED)
+    try:
+        return (yield)
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(signal.SIGALRM, before)
+
+
+def give_up(*signal_and_frame: Any) -> None:
+    pytest.fail(f"longer than {LONGEST_LISTED} s")
 
 
 def pytest_runtestloop(session: pytest.Session) -> bool | None:
@@ -60,13 +82,24 @@ def pytest_runtestloop(session: pytest.Session) -> bool | None:
 
 
 def free_of(items: Sequence[pytest.Item]) -> Iterator[pytest.Item]:
-    """The tests one by one, each taken as it is asked for. All parts have collected the same ones."""
-    for number, item in enumerate(items):
+    """The tests one by one, each unit taken as it is asked for. All parts have collected the same ones."""
+    units: dict[str, list[pytest.Item]] = {}
+    for item in items:
+        units.setdefault(unit_of(item), []).append(item)
+    for number, unit in enumerate(units.values()):
         try:
             (_taken / str(number)).touch(exist_ok=False)
         except FileExistsError:
             continue
-        yield item
+        yield from unit
+
+
+def unit_of(item: pytest.Item) -> str:
+    """What goes to one part: a file, for the order of its tests matters; of the longest file, each test."""
+    if item.path.name != LONGEST_FILE:
+        return item.path.name
+    # One after the other, those that keep the cores busy: they have their deadlines as well.
+    return "busy" if any(word in item.name for word in BUSY) else item.nodeid
 
 
 @pytest.hookimpl(wrapper=True)

@@ -26,7 +26,7 @@ from tests.conformance.suite import CANVAS, FILES, ROOT, unpacked
 
 HERE = Path(__file__).resolve().parent
 PARTS = 4
-"""Most tests wait most of the time, so that there may be more parts than cores."""
+"""Most tests wait most of the time, so there are more parts than cores."""
 COLUMNS = ("passed", "failed", "listed", "skipped")
 
 
