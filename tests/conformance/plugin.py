@@ -27,7 +27,9 @@ LONGEST_LISTED = 12
 """Seconds for one that is known to fail here, and for each subtest of it: the longest fails after nine."""
 LONGEST_FILE = "test_canvas.py"
 BUSY = ("_large_", "_fail_multiple")
-"""In the names of tests with canvases of hundreds of tasks."""
+"""In the names of tests with canvases of hundreds of tasks. They run one after the other."""
+LONGEST_NAME = "_allow_error_cb_on_chord_header"
+"""In the names of tests that wait ten seconds, many times, for what must not come."""
 AFTERMATH = 2
 """Seconds in which the tasks that such a test has left behind are done, so that the next one does not see them."""
 
@@ -86,7 +88,7 @@ def free_of(items: Sequence[pytest.Item]) -> Iterator[pytest.Item]:
     units: dict[str, list[pytest.Item]] = {}
     for item in items:
         units.setdefault(unit_of(item), []).append(item)
-    for number, unit in enumerate(units.values()):
+    for number, unit in enumerate(sorted(units.values(), key=turn_of)):
         try:
             (_taken / str(number)).touch(exist_ok=False)
         except FileExistsError:
@@ -98,8 +100,16 @@ def unit_of(item: pytest.Item) -> str:
     """What goes to one part: a file, for the order of its tests matters; of the longest file, each test."""
     if item.path.name != LONGEST_FILE:
         return item.path.name
-    # One after the other, those that keep the cores busy: they have their deadlines as well.
-    return "busy" if any(word in item.name for word in BUSY) else item.nodeid
+    return "busy" if is_busy(item) else item.nodeid
+
+
+def is_busy(item: pytest.Item) -> bool:
+    return any(word in item.name for word in BUSY)
+
+
+def turn_of(unit: Sequence[pytest.Item]) -> int:
+    """First the busy ones, which are in a hurry, beside the longest, which do little else than wait."""
+    return 0 if is_busy(unit[0]) else 1 if LONGEST_NAME in unit[0].name else 2
 
 
 @pytest.hookimpl(wrapper=True)
