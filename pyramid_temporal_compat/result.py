@@ -432,6 +432,11 @@ class AsyncResult(ResultBase):
     def _wait(self, timeout: float | None, interval: float) -> Status:
         from .dispatch.status import wait_for_end  # the client library: 0.4 s
 
+        if timeout is not None and timeout <= 0:  # no time to wait, but to look
+            found = self._asked()
+            if not found.ready:
+                raise TimeoutError(f"task {self._name or ''}[{self.id}] has not ended")
+            return found
         try:
             status: Status = self.app.temporal.call(lambda client: wait_for_end(client, self.id, interval), timeout)
         except TimeoutError:
