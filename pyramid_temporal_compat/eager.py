@@ -193,8 +193,8 @@ class EagerDispatch:
     def units(self, messages: Sequence[Any], blocks: Collection[str]) -> Sequence[Any]:
         return messages
 
-    def open(self, transaction: Any) -> None:
-        """Nothing is kept: what is called runs here, with the commit."""
+    def keep(self, transaction: Any) -> None:
+        return None  # an eager run is over when the process is
 
     def after_commit(self, calls: Sequence[Any]) -> None:
         for later in calls:
