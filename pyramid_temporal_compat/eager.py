@@ -193,6 +193,9 @@ class EagerDispatch:
     def units(self, messages: Sequence[Any], blocks: Collection[str]) -> Sequence[Any]:
         return messages
 
+    def open(self, transaction: Any) -> None:
+        """Nothing is kept: what is called runs here, with the commit."""
+
     def after_commit(self, calls: Sequence[Any]) -> None:
         for later in calls:
             self._end(later)

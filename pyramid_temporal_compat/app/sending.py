@@ -10,6 +10,7 @@ from ..bundle import bundled, new_id
 from ..tree import Unit
 
 if TYPE_CHECKING:
+    from ..outbox.keeping import Kept
     from . import Celery
 
 
@@ -41,6 +42,10 @@ class Sending:
 
     def after_commit(self, units: Sequence[Unit]) -> None:
         self._app.dispatcher.after_commit(units)
+
+    def open(self, transaction: Any) -> Kept | None:
+        outbox = self._app.outbox
+        return None if outbox is None else outbox.open(transaction)
 
 
 @functools.cache  # an import statement, even of what is there, is a twentieth of `.delay()`

@@ -27,7 +27,6 @@ from temporalio.exceptions import (
 from temporalio.service import RPCError
 
 from .. import states
-from ..bundle import bundle_of
 from ..exceptions import TaskRevokedError
 from ..payload.converter import from_raw
 from ..worker import wire
@@ -36,9 +35,10 @@ from .client import is_transient
 from .members import (
     ABORTED,
     describe_bundle,
-    describe_tree,
+    ends_so_far,
     is_absent,
     is_tree,
+    nearest_tree,
     signal_of_member,
     status_in_tree,
     wait_for_members,
@@ -54,13 +54,15 @@ ERROR_PAUSE = 0.2
 async def status_of(client: Client, task_id: str) -> Status:
     """The state of a task now; PENDING for one that the server does not know."""
     container = workflow_of(task_id)
-    if container and (tree := await describe_tree(client, container)) is not None:
+    if container and (tree := await nearest_tree(client, task_id)) is not None:
         return await status_in_tree(client, tree, task_id, _pending)
     handle = _handle(client, task_id)
     try:
         found = await handle.describe()
         if is_tree(found):
             return await status_in_tree(client, found, task_id, _pending)
+        if found.workflow_type == wire.FORGOTTEN:
+            return Status(known=False)
         if found.status is WorkflowExecutionStatus.RUNNING:
             return await _running(found, client)
         return await _ended(handle, found)  # which asks once more: it may have been forgotten meanwhile
@@ -76,26 +78,39 @@ async def wait_for_end(client: Client, task_id: str, interval: float) -> Status:
 
     One question to the server: how it ended. What else there is to know of it, `status_of` asks.
     """
-    container, handle = workflow_of(task_id), _handle(client, task_id)
     while True:
         try:
-            if container and await describe_tree(client, container) is not None:
-                status = (await wait_for_members(client, container, [task_id]))[task_id]
-                if status.known:
-                    return status
-                await asyncio.sleep(interval)
-                continue
-            return await _outcome_or_revoked(client, handle)
+            status = await _end_of(client, task_id)
+            if status.known:
+                return status
+            await asyncio.sleep(interval)
         except RPCError as error:
-            if is_absent(error):
-                if not container and await describe_bundle(client, task_id) is not None:
-                    container = bundle_of(task_id)
-                else:
-                    await asyncio.sleep(interval)
-            elif is_transient(error):
-                await asyncio.sleep(ERROR_PAUSE)
-            else:
+            if not is_transient(error):
                 raise
+            await asyncio.sleep(ERROR_PAUSE)
+
+
+async def _end_of(client: Client, task_id: str) -> Status:
+    """How the task has ended, when it has; at once for one that the server does not know."""
+    container = workflow_of(task_id)
+    try:
+        tree = await nearest_tree(client, task_id) if container else None
+        if tree is not None and tree.id != container:  # which will start it, or has ended
+            return (await ends_so_far(client, tree.id, [task_id])).get(task_id, Status(known=False))
+        if tree is None:
+            handle = _handle(client, task_id)
+            status = await _outcome_or_revoked(client, handle)
+            if status.state == states.REVOKED and (await handle.describe()).workflow_type == wire.FORGOTTEN:
+                return Status(known=False)
+            return status
+    except RPCError as error:
+        if not is_absent(error):
+            raise
+        bundle = await describe_bundle(client, task_id)
+        if bundle is None:
+            return Status(known=False)
+        container = bundle.id
+    return (await wait_for_members(client, container, [task_id]))[task_id]
 
 
 async def _outcome_or_revoked(client: Client, handle: WorkflowHandle[Any, Any]) -> Status:
@@ -222,15 +237,20 @@ async def revoke(client: Client, task_id: str, terminate: bool) -> None:
 
 async def _revoke_beforehand(client: Client, task_id: str) -> None:
     """Take the id, so that a message that comes with it later counts as started already."""
+    await _take_id(client, task_id, wire.REVOKED_BEFOREHAND, "revoked")
+
+
+async def _take_id(client: Client, task_id: str, kind: str, reason: str) -> None:
+    """Leave a workflow under the id that has ended before it began."""
     with contextlib.suppress(WorkflowAlreadyStartedError):
         handle = await client.start_workflow(
-            wire.REVOKED_BEFOREHAND,
+            kind,
             id=task_id,
-            task_queue=wire.REVOKED_BEFOREHAND,
+            task_queue=kind,
             start_delay=NEVER,
             id_reuse_policy=WorkflowIDReusePolicy.REJECT_DUPLICATE,
         )
-        await handle.terminate(reason="revoked")
+        await handle.terminate(reason=reason)
 
 
 NEVER = datetime.timedelta(days=1)
@@ -259,6 +279,7 @@ START_IS_FAR = datetime.timedelta(seconds=5)
 
 
 async def delete(client: Client, task_id: str) -> None:
+    """Have the server delete the task's workflow. One that others share stays; only this task is not found in it."""
     request = DeleteWorkflowExecutionRequest(
         namespace=client.namespace, workflow_execution=WorkflowExecution(workflow_id=task_id)
     )
@@ -267,3 +288,5 @@ async def delete(client: Client, task_id: str) -> None:
     except RPCError as error:
         if not is_absent(error):
             raise
+        if await describe_bundle(client, task_id) is not None:
+            await _take_id(client, task_id, wire.FORGOTTEN, "forgotten")
