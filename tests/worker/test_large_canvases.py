@@ -188,6 +188,12 @@ def test_a_canvas_that_is_too_large_to_start_is_refused_where_it_is_called(shop:
         group(add.s(number, number) for number in range(4000))()
 
 
+def test_a_canvas_of_too_many_tasks_is_refused_where_it_is_called(shop: Shop, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("pyramid_temporal_compat.canvas.planning.MOST", 20)
+    with pytest.raises(PayloadTooLarge, match="has 21 tasks, and one canvas has at most 20: make several of it"):
+        group(add.s(number, number) for number in range(21))()
+
+
 def test_a_replacement_needs_no_more_places_than_there_are(shop: Shop, conf: Any) -> None:
     conf(canvas_at_once=1)
     assert chain(becomes.s(3), add.s(1))().get(PATIENCE) == 5
