@@ -193,6 +193,9 @@ class EagerDispatch:
     def units(self, messages: Sequence[Any], blocks: Collection[str]) -> Sequence[Any]:
         return messages
 
+    def keep(self, transaction: Any) -> None:
+        return None  # an eager run is over when the process is
+
     def after_commit(self, calls: Sequence[Any]) -> None:
         for later in calls:
             self._end(later)

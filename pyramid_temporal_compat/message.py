@@ -62,6 +62,8 @@ class Message:
     such, or an error."""
     follows: Any = None
     """The tasks that are run with its result, each as `AsyncResult.as_tuple` writes it."""
+    linked: int | None = None
+    """Where in the payloads that follow the body the tree of what is linked to it begins, for the task to see."""
     time_limit: float | None = None
     soft_time_limit: float | None = None
     heartbeat_timeout: float = 30.0

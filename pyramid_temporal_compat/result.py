@@ -186,7 +186,10 @@ class AsyncResult(ResultBase):
 
     @property
     def name(self) -> str | None:
-        return self._name or self._described().name
+        name = self._name or self._described().name
+        if name is None and (record := self._record()) is not None:  # the server has not been asked for its run yet
+            return record.message.task
+        return name
 
     @property
     def args(self) -> Any:
@@ -199,7 +202,10 @@ class AsyncResult(ResultBase):
 
     @property
     def queue(self) -> str | None:
-        return self._described().queue
+        queue = self._described().queue
+        if queue is None and (record := self._record()) is not None:
+            return record.message.queue
+        return queue
 
     @property
     def retries(self) -> int:
@@ -426,6 +432,11 @@ class AsyncResult(ResultBase):
     def _wait(self, timeout: float | None, interval: float) -> Status:
         from .dispatch.status import wait_for_end  # the client library: 0.4 s
 
+        if timeout is not None and timeout <= 0:  # no time to wait, but to look
+            found = self._asked()
+            if not found.ready:
+                raise TimeoutError(f"task {self._name or ''}[{self.id}] has not ended")
+            return found
         try:
             status: Status = self.app.temporal.call(lambda client: wait_for_end(client, self.id, interval), timeout)
         except TimeoutError:

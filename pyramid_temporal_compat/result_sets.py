@@ -101,9 +101,13 @@ class ResultSet(ResultBase):
                 result.refuse_if_enlisted()
         from .dispatch.members import wait_for_all  # the client library: 0.4 s
 
-        with contextlib.suppress(TimeoutError):  # who waits for the members one by one says which has not ended
-            found = self.app.temporal.call(lambda client: wait_for_all(client, workflows, all_of=not propagate), left)
-            self._take(found)
+        if left is None or left > 0:
+            with contextlib.suppress(TimeoutError):
+                self._take(
+                    self.app.temporal.call(lambda client: wait_for_all(client, workflows, all_of=not propagate), left)
+                )
+                return
+        self.look()  # who then waits for the members one by one says which has not ended
 
     def _throw_of_the_ended(self) -> None:
         ended = [result for result in self.results if isinstance(result, AsyncResult) and result.ended]

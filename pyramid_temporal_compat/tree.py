@@ -392,3 +392,8 @@ def _read(found: dict[str, Any], bodies: Sequence[Payload]) -> Node:
 
 Unit = Message | Tree
 """What is enlisted and started: a single task, or a canvas."""
+
+
+def told_apart(unit: Unit) -> tuple[Unit, ...]:
+    """What is said of a unit that is lost: of a bundle, of each of its messages by itself."""
+    return unit.messages if isinstance(unit, Tree) and unit.bundle else (unit,)

@@ -10,6 +10,7 @@ from ..bundle import bundled, new_id
 from ..tree import Unit
 
 if TYPE_CHECKING:
+    from ..dispatch.transaction import Kept
     from . import Celery
 
 
@@ -38,6 +39,10 @@ class Sending:
         if not least or len(messages) < least:
             return messages
         return bundled(messages, blocks, least, conf["ptemporal.canvas_at_once"])
+
+    def keep(self, transaction: Any) -> Kept | None:
+        outbox = self._app.outbox
+        return None if outbox is None else outbox.open(transaction)
 
     def after_commit(self, units: Sequence[Unit]) -> None:
         self._app.dispatcher.after_commit(units)

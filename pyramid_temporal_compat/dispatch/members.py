@@ -24,6 +24,7 @@ from ..payload import Payload
 from ..payload.converter import from_raw
 from ..worker import wire
 from ..worker.failures import error_of, how_it_failed
+from .client import is_transient
 from .following import follow
 from .states import Status, of_result
 
@@ -251,7 +252,13 @@ async def wait_for_all(
 
     async def wait(workflow_id: str, members: Collection[str]) -> Mapping[str, Status]:
         async with turn:
-            return await _once_started(client, workflow_id, members, all_of)
+            while True:
+                try:
+                    return await _once_started(client, workflow_id, members, all_of)
+                except RPCError as error:
+                    if not is_transient(error):
+                        raise
+                await asyncio.sleep(LOOK_EVERY)
 
     waiting = {asyncio.ensure_future(wait(workflow_id, members)) for workflow_id, members in workflows.items()}
     found: dict[str, Status] = {}
@@ -266,6 +273,12 @@ async def wait_for_all(
         for each in waiting:
             each.cancel()
     return found
+
+
+def is_absent(error: RPCError) -> bool:
+    """Whether it says that there is no such workflow; that there is no such namespace is something else."""
+    about_namespace = "amespace" in error.message and "not found" in error.message
+    return error.status is RPCStatusCode.NOT_FOUND and not about_namespace
 
 
 READERS = 8

@@ -24,7 +24,7 @@ from temporalio.exceptions import (
     ApplicationError,
     WorkflowAlreadyStartedError,
 )
-from temporalio.service import RPCError, RPCStatusCode
+from temporalio.service import RPCError
 
 from .. import states
 from ..exceptions import TaskRevokedError
@@ -36,6 +36,7 @@ from .members import (
     ABORTED,
     describe_bundle,
     ends_so_far,
+    is_absent,
     is_tree,
     nearest_tree,
     signal_of_member,
@@ -66,7 +67,7 @@ async def status_of(client: Client, task_id: str) -> Status:
             return await _running(found, client)
         return await _ended(handle, found)  # which asks once more: it may have been forgotten meanwhile
     except RPCError as error:
-        if error.status is not RPCStatusCode.NOT_FOUND or _namespace_is_missing(error):
+        if not is_absent(error):
             raise
     bundle = await describe_bundle(client, task_id)
     return Status(known=False) if bundle is None else await status_in_tree(client, bundle, task_id, _pending)
@@ -103,7 +104,7 @@ async def _end_of(client: Client, task_id: str) -> Status:
                 return Status(known=False)
             return status
     except RPCError as error:
-        if error.status is not RPCStatusCode.NOT_FOUND or _namespace_is_missing(error):
+        if not is_absent(error):
             raise
         bundle = await describe_bundle(client, task_id)
         if bundle is None:
@@ -136,10 +137,6 @@ LOOK_AFTER = 0.5
 
 def _handle(client: Client, task_id: str) -> WorkflowHandle[Any, Any]:
     return client.get_workflow_handle(task_id, result_type=RawValue)
-
-
-def _namespace_is_missing(error: RPCError) -> bool:
-    return "amespace" in error.message and "not found" in error.message
 
 
 async def _running(found: WorkflowExecutionDescription, client: Client) -> Status:
@@ -221,7 +218,7 @@ async def revoke(client: Client, task_id: str, terminate: bool) -> None:
     try:
         found = await handle.describe()
     except RPCError as error:
-        if error.status is not RPCStatusCode.NOT_FOUND or _namespace_is_missing(error):
+        if not is_absent(error):
             raise
         if (container := await workflow_with(client, task_id)) is not None:
             return await signal_of_member(client, container, wire.REVOKE, task_id)
@@ -234,7 +231,7 @@ async def revoke(client: Client, task_id: str, terminate: bool) -> None:
             # The workflow decides: an activity that has started runs to its end, one that has not never does.
             await handle.cancel()
     except RPCError as error:
-        if error.status is not RPCStatusCode.NOT_FOUND or _namespace_is_missing(error):
+        if not is_absent(error):
             raise
 
 
@@ -274,7 +271,7 @@ async def abort(client: Client, task_id: str) -> None:
     try:
         await client.get_workflow_handle(task_id).signal(wire.ABORT)
     except RPCError as error:
-        if error.status is not RPCStatusCode.NOT_FOUND or _namespace_is_missing(error):
+        if not is_absent(error):
             raise
 
 
@@ -289,7 +286,7 @@ async def delete(client: Client, task_id: str) -> None:
     try:
         await client.workflow_service.delete_workflow_execution(request)
     except RPCError as error:
-        if error.status is not RPCStatusCode.NOT_FOUND or _namespace_is_missing(error):
+        if not is_absent(error):
             raise
         if await describe_bundle(client, task_id) is not None:
             await _take_id(client, task_id, wire.FORGOTTEN, "forgotten")

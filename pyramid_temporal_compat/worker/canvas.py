@@ -49,6 +49,9 @@ NOTED_ALIKE = "noted-alike"
 FEW = 20
 """So many members get a note each of how they have ended; of more, one note tells it."""
 
+SHOWN_LIMIT = 64 * 1024
+"""Bytes of what is linked to a task that are sent along for it to see: they count among what its activity may take."""
+
 
 @dataclass(frozen=True)
 class Error:
@@ -308,6 +311,11 @@ class TreeRun:
         if node.takes and before is not None:
             self._refuse_too_large(message, before)
             message = message.copy(joins=_flattened(before, payloads))
+        if node.links or node.errbacks:
+            linked = Tree(Group(message.id, (), node.links, node.errbacks)).encode()
+            if total_size(linked) <= SHOWN_LIMIT:
+                message = message.copy(linked=len(payloads))
+                payloads += linked
         replacement: Replaced | None = None
         async with self._slots.taken():
             try:
