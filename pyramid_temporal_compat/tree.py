@@ -55,6 +55,8 @@ class Group:
     members: tuple[Node, ...]
     links: tuple[Node, ...] = ()
     errbacks: tuple[Node, ...] = ()
+    of_links: bool = False
+    """Whether its members were linked one by one, and are a group only as they are run."""
 
 
 @dataclass(frozen=True)
@@ -326,7 +328,7 @@ def _leaving(node: Node, now: datetime.datetime) -> Node:
     if isinstance(node, Chain):
         return Chain(node.id, several(node.steps))
     if isinstance(node, Group):
-        return Group(node.id, several(node.members), several(node.links), several(node.errbacks))
+        return replace(node, members=several(node.members), links=several(node.links), errbacks=several(node.errbacks))
     return replace(node, header=several(node.header), body=_leaving(node.body, now), errbacks=several(node.errbacks))
 
 
@@ -358,6 +360,7 @@ def _written(node: Node, bodies: list[Payload]) -> dict[str, Any]:
             "members": several(node.members),
             "links": several(node.links),
             "errbacks": several(node.errbacks),
+            **({"of_links": True} if node.of_links else {}),
         }
     return {
         "chord": node.id,
@@ -379,7 +382,13 @@ def _read(found: dict[str, Any], bodies: Sequence[Payload]) -> Node:
     if "chain" in found:
         return Chain(found["chain"], several("steps"))
     if "group" in found:
-        return Group(found["group"], several("members"), several("links"), several("errbacks"))
+        return Group(
+            found["group"],
+            several("members"),
+            several("links"),
+            several("errbacks"),
+            found.get("of_links", False),
+        )
     return Chord(
         found["chord"],
         found["group_id"],
