@@ -140,9 +140,17 @@ class Message:
         """Read a message that this release or an older one wrote. What a newer one added is passed over."""
         try:
             found = json.loads(envelope)
-            version, task_id = int(found.pop(_MARK)), found["id"]
-        except (ValueError, AttributeError, KeyError, TypeError):
+        except ValueError:
             raise _not_a_message(envelope) from None
+        return cls.read(found, body)
+
+    @classmethod
+    def read(cls, found: Any, body: Payload) -> Message:
+        """The same, of what `envelope` gave."""
+        try:
+            version, task_id = int(found[_MARK]), found["id"]
+        except (ValueError, AttributeError, KeyError, TypeError):
+            raise _not_a_message(found) from None
         if version > VERSION:
             raise InvalidTaskError(
                 f"message {task_id!r} has version {version}, this release reads up to {VERSION}: "
@@ -155,11 +163,12 @@ class Message:
                     known[name] = datetime.datetime.fromisoformat(known[name])
             return cls(body=body, **known)
         except (ValueError, TypeError):
-            raise _not_a_message(envelope) from None
+            raise _not_a_message(found) from None
 
 
-def _not_a_message(envelope: bytes) -> InvalidTaskError:
-    return InvalidTaskError(f"not a task message: {envelope[:200]!r}")
+def _not_a_message(found: Any) -> InvalidTaskError:
+    shown = found[:200] if isinstance(found, (bytes, str)) else str(found)[:200]
+    return InvalidTaskError(f"not a task message: {shown!r}")
 
 
 _as_json = json.JSONEncoder(separators=(",", ":"), default=dict).encode

@@ -20,6 +20,8 @@ PACKED = "packed"
 """In the first payload: the second one holds the tree, this one among it, compressed."""
 SMALL = 32 * 1024
 """Bytes up to which a tree leaves as it is, for people to read in the web UI."""
+MOST = 50_000
+"""Tasks of one canvas. A worker reads the whole of it at once, within the two seconds that Temporal gives that."""
 LIMIT = 2 * 1024 * 1024 - 4096
 """Bytes that the input of a workflow or a task may have: the default of `ptemporal.payload_limit`."""
 ENVELOPE = 600
@@ -375,7 +377,7 @@ def _read(found: dict[str, Any], bodies: Sequence[Payload]) -> Node:
         return tuple(_read(part, bodies) for part in found[key])
 
     if "task" in found:
-        message = Message.decode(json.dumps(found["task"]).encode(), bodies[found["body"]])
+        message = Message.read(found["task"], bodies[found["body"]])
         return Task(message, found["takes"], several("links"), several("errbacks"))
     if "chain" in found:
         return Chain(found["chain"], several("steps"))
