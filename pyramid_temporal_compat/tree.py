@@ -10,10 +10,14 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from .exceptions import InvalidTaskError
-from .message import Message
+from .lines import one_line
+from .message import Message, NewerMessage, is_name
 from .payload import Payload
 
 MARK = "ptemporal-tree"
+VERSION = 1
+MOST_AT_ONCE = 2000
+"""The server takes no more activities of one workflow at a time."""
 
 
 @dataclass(frozen=True)
@@ -169,7 +173,7 @@ class Tree:
 
     def encode(self) -> list[Payload]:
         bodies: list[Payload] = []
-        plan = {MARK: 1, "root": _written(self.root, bodies), "at_once": self.at_once}
+        plan = {MARK: VERSION, "root": _written(self.root, bodies), "at_once": self.at_once}
         if self.keeps:
             plan["keeps"] = True
         if self.bundle:
@@ -181,14 +185,32 @@ class Tree:
 
     @classmethod
     def decode(cls, payloads: Sequence[Payload]) -> Tree:
+        """Read a tree that this release or an older one wrote: each payload for one place, each id one that can be."""
         try:
             plan = json.loads(payloads[0].data)
-            root = _read(plan["root"], payloads[1:])
-            more = tuple(payloads[1 + plan["bodies"] :]) if "before" in plan else ()
-            keeps, bundle = plan.get("keeps", False), plan.get("bundle", False)
-            return cls(root, plan["at_once"], plan.get("before"), more, keeps, bundle)
-        except (ValueError, KeyError, IndexError, TypeError):
-            raise InvalidTaskError(f"not a canvas: {payloads[0].data[:200]!r}") from None
+            version = int(plan[MARK])
+            if version > VERSION:
+                raise NewerMessage(
+                    f"a canvas has version {version}, this release reads up to {VERSION}: "
+                    "upgrade the workers before the processes that send"
+                )
+            bodies = dict(enumerate(payloads[1:]))
+            root = _read(plan["root"], bodies)
+            before = plan.get("before")
+            more: tuple[Payload, ...] = ()
+            if before is not None:
+                more = tuple(payloads[1 + int(plan["bodies"]) :])
+                check_places(before, len(more))
+            keeps, bundle = bool(plan.get("keeps", False)), bool(plan.get("bundle", False))
+            return cls(root, min(_count(plan["at_once"]), MOST_AT_ONCE), before, more, keeps, bundle)
+        except InvalidTaskError:
+            raise
+        except RecursionError:
+            raise InvalidTaskError("not a canvas that can be run: it is nested too deeply") from None
+        except (ValueError, LookupError, TypeError, AttributeError, ArithmeticError) as error:
+            raise InvalidTaskError(
+                f"not a canvas: {type(error).__name__}: {one_line(error):.80}: {payloads[0].data[:200]!r}"
+            ) from None
 
     def for_log(self) -> str:
         plan, *bodies = self.encode()
@@ -247,20 +269,68 @@ def _written(node: Node, bodies: list[Payload]) -> dict[str, Any]:
     }
 
 
-def _read(found: dict[str, Any], bodies: Sequence[Payload]) -> Node:
+def check_places(written: Any, count: int) -> None:
+    """Raise unless what stands for results names each of `count` payloads at most once.
+
+    A place costs a writer two bytes, and the one who runs it a payload.
+    """
+    places: list[int] = []
+
+    def walk(part: Any) -> None:
+        if isinstance(part, list):
+            for each in part:
+                walk(each)
+        elif isinstance(part, dict) and "failed" in part:
+            places.append(part["failed"])
+        elif isinstance(part, dict):
+            if not isinstance(part["error"], dict) or not isinstance(part["envelope"], dict):
+                raise TypeError("an error that came before is none")
+        else:
+            places.append(part)
+
+    walk(written)
+    if len(set(places)) < len(places) or not all(type(place) is int and 0 <= place < count for place in places):
+        raise IndexError(f"results that came before are not {count} payloads, each in its place")
+
+
+def _count(value: Any) -> int:
+    if type(value) is not int or value < 1:
+        raise ValueError(f"at_once is {value!r:.80}")
+    return value
+
+
+def _id(value: Any) -> str:
+    if not is_name(value):
+        raise ValueError(f"an id is {value!r:.80}")
+    return str(value)
+
+
+def _read(found: dict[str, Any], bodies: dict[int, Payload]) -> Node:
+    """`bodies` are those that no task has had yet: a body that many tasks share would be sent once for each."""
+
     def several(key: str) -> tuple[Node, ...]:
         return tuple(_read(part, bodies) for part in found[key])
 
     if "task" in found:
-        message = Message.decode(json.dumps(found["task"]).encode(), bodies[found["body"]])
-        return Task(message, found["takes"], several("links"), several("errbacks"))
+        message = Message.decode(json.dumps(found["task"]).encode(), bodies.pop(found["body"]))
+        return Task(message, bool(found["takes"]), several("links"), several("errbacks"))
     if "chain" in found:
-        return Chain(found["chain"], several("steps"))
+        return Chain(_id(found["chain"]), _some(several("steps")))
     if "group" in found:
-        return Group(found["group"], several("members"), several("links"), several("errbacks"))
+        return Group(_id(found["group"]), several("members"), several("links"), several("errbacks"))
     return Chord(
-        found["chord"], found["group_id"], several("header"), _read(found["body"], bodies), several("errbacks")
+        _id(found["chord"]),
+        _id(found["group_id"]),
+        several("header"),
+        _read(found["body"], bodies),
+        several("errbacks"),
     )
+
+
+def _some(steps: tuple[Node, ...]) -> tuple[Node, ...]:
+    if not steps:
+        raise ValueError("a chain has no steps")
+    return steps
 
 
 Unit = Message | Tree

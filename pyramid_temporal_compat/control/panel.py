@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..exceptions import CeleryError, WorkerShutdown
+from ..lines import one_line
 from ..message import Message
 from ..payload.serializers import deserialize
 from ..payload.types import dumps
@@ -150,7 +151,7 @@ def memdump(state: State, samples: int = 10, **kwargs: Any) -> str:
 @control_command()
 def shutdown(state: State, msg: str = "Got shutdown from remote", **kwargs: Any) -> None:
     """Shutdown worker(s)."""
-    log.warning("%s", msg)
+    log.warning("%s", one_line(msg))
     raise WorkerShutdown(0)
 
 
@@ -220,7 +221,7 @@ def revoke(
     ids = listed(task_id)
     remembered.revoked.update(ids)
     if not terminate:
-        log.info("Tasks flagged as revoked: %s", ", ".join(ids))
+        log.info("Tasks flagged as revoked: %s", one_line(", ".join(ids)))
         return ok(f"tasks {set(ids)} flagged as revoked")
     stopped = stop(filter(None, map(state.find, ids)), signal)
     return ok(f"terminate: {', '.join(stopped)}" if stopped else "terminate: tasks unknown")
@@ -270,7 +271,7 @@ def rate_limit(state: State, task_name: str, rate_limit: Any, **kwargs: Any) -> 
     except ValueError as error:
         return nok(f"Invalid rate limit string: {error}")
     task.rate_limit = rate_limit
-    log.info("New rate limit for tasks of type %s: %s.", task_name, rate_limit or "none")
+    log.info("New rate limit for tasks of type %s: %s.", task_name, one_line(rate_limit or "none"))
     return ok("new rate limit set successfully" if rate_limit else "rate limit disabled successfully")
 
 

@@ -14,7 +14,6 @@ LINGER = 5.0
 """Seconds that a reader stays when nobody waits: who asks for one result after the other is soon back."""
 
 
-
 class Account(Protocol):
     """What is made of a history."""
 

@@ -140,6 +140,7 @@ async def wait_for_members(
     client: Client, workflow_id: str, members: Collection[str], *, all_of: bool = True
 ) -> Mapping[str, Status]:
     """Wait until the members have ended; without `all_of`, until one of them has ended otherwise than well."""
+
     def enough(history: History) -> bool:
         known = [history.ended[member] for member in members if member in history.ended]
         if len(known) == len(members):

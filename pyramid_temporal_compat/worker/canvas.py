@@ -23,7 +23,7 @@ from temporalio.exceptions import ApplicationError, CancelledError, ChildWorkflo
 
 from .. import states
 from ..bundle import bundle_of
-from ..exceptions import ChordError
+from ..exceptions import ChordError, InvalidTaskError
 from ..message import Message
 from ..payload import Payload
 from ..payload.converter import from_raw, to_raw
@@ -269,6 +269,8 @@ class TreeRun:
             raise CancelledError("revoked")
         if message.id in self.revoked:
             raise revoked()
+        if message.id in self._running:  # the server would refuse a second activity of this id, again and again
+            raise ApplicationError(f"two tasks have the id {message.id!r}", type="InvalidTaskError", non_retryable=True)
         own = asyncio.create_task(run_message(message, self._ahead, before, message.id, place))
         self._running[message.id] = own
         try:
@@ -420,12 +422,14 @@ def failed_beforehand(tree: Tree) -> ApplicationError | None:
     """How a tree failed that what comes before it has failed."""
     if not isinstance(tree.before, dict) or "failed" not in tree.before:
         return None
-    found = json.loads(tree.payloads[0].data)
-    if found["state"] == states.REVOKED:
-        return ApplicationError(str(found["error"]["text"]), type=wire.REVOKED, non_retryable=True)
-    return ApplicationError(
-        str(found["error"].get("text")), found["error"], type=str(found["error"].get("type")), non_retryable=True
-    )
+    try:
+        found = json.loads(tree.payloads[0].data)
+        if found["state"] == states.REVOKED:
+            return ApplicationError(str(found["error"]["text"]), type=wire.REVOKED, non_retryable=True)
+        text, kind = str(found["error"].get("text")), str(found["error"].get("type"))
+    except (ValueError, LookupError, TypeError, AttributeError):
+        raise InvalidTaskError(f"not how a task failed: {tree.payloads[0].data[:200]!r}") from None
+    return ApplicationError(text, found["error"], type=kind, non_retryable=True)
 
 
 def _call(node: Node) -> tuple[str, bytes]:

@@ -17,10 +17,10 @@ from temporalio.worker import FixedSizeSlotSupplier, WorkerTuner
 from temporalio.worker import Worker as TemporalWorker
 
 from .. import signals
-from ..calling import LONGEST_ID
 from ..control.receiver import Receiver
 from ..control.registry import Consumer, State
 from ..exceptions import ImproperlyConfigured, OperationalError
+from ..message import LONGEST_ID, is_name
 from ..nodenames import default_nodename, host_format
 from ..settings import connection
 from .activity import TaskActivity
@@ -419,7 +419,7 @@ def sorted_bounds(autoscale: tuple[int, int]) -> tuple[int, int]:
 
 def checked_queue(name: str) -> str:
     # The client library would ask for such a queue again and again, and never be answered.
-    if not name.strip() or len(name.encode()) > LONGEST_ID or not name.isprintable():
+    if not is_name(name):
         raise ImproperlyConfigured(f"queue {name[:60]!r} can't be served; a name is 1 to {LONGEST_ID} printable bytes")
     return name
 

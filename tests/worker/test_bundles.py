@@ -131,7 +131,9 @@ def test_each_has_its_own_priority(shop: Shop) -> None:
         results = [shows_its_priority.apply_async(priority=number % 10) for number in range(MANY)]
     assert [result.get(PATIENCE) for result in results] == [number % 10 for number in range(MANY)]
     scheduled = [event for event in events_of(shop, bundle_of(results[0].id)) if event.HasField(SCHEDULED)]
-    keys = {getattr(event, SCHEDULED).activity_id: getattr(event, SCHEDULED).priority.priority_key for event in scheduled}
+    keys = {
+        getattr(event, SCHEDULED).activity_id: getattr(event, SCHEDULED).priority.priority_key for event in scheduled
+    }
     assert [keys[result.id] for result in results[:10]] == [5, 5, 4, 4, 3, 3, 2, 2, 1, 1]
 
 
