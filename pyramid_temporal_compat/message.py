@@ -199,7 +199,7 @@ def _is_pause(value: object) -> bool:
 
 
 def _is_count(value: object) -> bool:
-    return isinstance(value, int) and not isinstance(value, bool) and 0 <= value < 2**31
+    return isinstance(value, int) and not isinstance(value, bool) and value >= 0
 
 
 def _is_fairness_key(value: object) -> bool:
@@ -221,6 +221,9 @@ def _or_none(check: Callable[[Any], bool]) -> Callable[[Any], bool]:
 LONGEST = 11 * 365 * 86400
 """Seconds; a call takes less for a mistake in units."""
 
+HEAVIEST = 1e38
+"""What the wire's float takes."""
+
 _SOUND: dict[str, Callable[[Any], bool]] = {
     "task": is_name,
     "id": is_name,
@@ -232,7 +235,7 @@ _SOUND: dict[str, Callable[[Any], bool]] = {
     "retries": _is_count,
     "priority": _or_none(_is_count),
     "fairness_key": _or_none(_is_fairness_key),
-    "fairness_weight": _or_none(lambda value: value != 0 and _is_pause(value)),
+    "fairness_weight": _or_none(lambda value: isinstance(value, (int, float)) and 0 < value < HEAVIEST),
     "argsrepr": _is_text,
     "kwargsrepr": _is_text,
     "headers": _is_dict,
