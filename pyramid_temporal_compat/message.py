@@ -7,18 +7,22 @@ task opens it, so the workflow that carries it neither decodes nor can be harmed
 
 from __future__ import annotations
 
+import base64
 import dataclasses
 import datetime
 import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from .exceptions import InvalidTaskError
 from .lines import one_line
 from .payload import Payload
 from .payload.types import loads
 from .tries import Tries
+
+if TYPE_CHECKING:
+    from .payload.codecs import Codec
 
 VERSION = 1
 """Raised when an older reader would misread a newer message; unknown keys alone do not raise it."""
@@ -123,17 +127,10 @@ class Message:
         data = _as_json(envelope).encode()
         return Payload({"encoding": b"json/plain"}, data), self.body
 
-    def for_log(self) -> str:
-        """The whole message as one line of JSON, for the log that is all that is left of it."""
-
-        def readable(payload: Payload) -> object:
-            try:
-                return json.loads(payload.data)
-            except ValueError:
-                return {"encoding": payload.encoding, "hex": payload.data.hex()}
-
+    def for_log(self, codec: Codec | None = None) -> str:
+        """The whole message as one line of JSON, for the log that is all that is left of it; as `codec` has it."""
         envelope, body = self.encode()
-        return json.dumps({"envelope": readable(envelope), "body": readable(body)})
+        return json.dumps({"envelope": readable(envelope, codec), "body": readable(body, codec)})
 
     @classmethod
     def decode(cls, envelope: bytes, body: Payload) -> Message:
@@ -173,6 +170,21 @@ class NewerMessage(InvalidTaskError):
 def is_message(data: bytes) -> bool:
     """Whether this is the first payload of a message, of whatever version."""
     return data.startswith(b'{"' + _MARK.encode() + b'":')
+
+
+def readable(payload: Payload, codec: Codec | None = None) -> object:
+    """A payload inside a line of JSON: its value, if it is JSON, else what `Payload` is made of."""
+    if codec is not None:
+        payload = codec.encode(payload)
+    try:
+        return json.loads(payload.data) if payload.encoding == "json/plain" else _in_base64(payload)
+    except (ValueError, RecursionError):
+        return _in_base64(payload)
+
+
+def _in_base64(payload: Payload) -> object:
+    metadata = {key: value.decode(errors="replace") for key, value in payload.metadata.items()}
+    return {"metadata": metadata, "base64": base64.b64encode(payload.data).decode()}
 
 
 def _not_a_message(envelope: bytes, why: str = "") -> InvalidTaskError:

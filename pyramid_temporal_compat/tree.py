@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
-import base64
 import datetime
 import json
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from .exceptions import InvalidTaskError
 from .lines import one_line
-from .message import Message, NewerMessage, is_name
+from .message import Message, NewerMessage, is_name, readable
 from .payload import Payload
+
+if TYPE_CHECKING:
+    from .payload.codecs import Codec
 
 MARK = "ptemporal-tree"
 VERSION = 1
@@ -212,9 +214,9 @@ class Tree:
                 f"not a canvas: {type(error).__name__}: {one_line(error):.80}: {payloads[0].data[:200]!r}"
             ) from None
 
-    def for_log(self) -> str:
+    def for_log(self, codec: Codec | None = None) -> str:
         plan, *bodies = self.encode()
-        return json.dumps({"plan": json.loads(plan.data), "bodies": [_readable(body) for body in bodies]})
+        return json.dumps({"plan": readable(plan, codec), "bodies": [readable(body, codec) for body in bodies]})
 
 
 def _leaving(node: Node, now: datetime.datetime) -> Node:
@@ -228,13 +230,6 @@ def _leaving(node: Node, now: datetime.datetime) -> Node:
     if isinstance(node, Group):
         return Group(node.id, several(node.members), several(node.links), several(node.errbacks))
     return Chord(node.id, node.group_id, several(node.header), _leaving(node.body, now), several(node.errbacks))
-
-
-def _readable(payload: Payload) -> Any:
-    try:
-        return json.loads(payload.data)
-    except ValueError:
-        return {"encoding": payload.encoding, "base64": base64.b64encode(payload.data).decode()}
 
 
 def _written(node: Node, bodies: list[Payload]) -> dict[str, Any]:

@@ -10,6 +10,7 @@ from ..bundle import bundled, new_id
 from ..tree import Unit
 
 if TYPE_CHECKING:
+    from ..payload.codecs import Codec
     from . import Celery
 
 
@@ -38,6 +39,9 @@ class Sending:
         if not least or len(messages) < least:
             return messages
         return bundled(messages, blocks, least, conf["ptemporal.canvas_at_once"])
+
+    def codecs(self) -> Sequence[Codec]:
+        return self._app.codecs()
 
     def after_commit(self, units: Sequence[Unit]) -> None:
         self._app.dispatcher.after_commit(units)

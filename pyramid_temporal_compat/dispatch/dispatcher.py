@@ -16,11 +16,13 @@ from temporalio.service import RPCError
 
 from ..exceptions import OperationalError
 from ..exceptions import TimeoutError as CallTimeout
+from ..lines import one_line
 from ..payload.converter import to_raw
 from ..tree import Tree, Unit
 from ..worker import wire
 from ..worker.priority import priority_of
 from .client import Connection, is_transient
+from .lost import told_of
 
 log = logging.getLogger(__name__)
 
@@ -85,13 +87,9 @@ class Dispatcher:
             batch.obstacle = error
         self._tell(batch)
         for message, reason in batch.lost():
-            log.error(
-                "committed, but not started: %s[%s]: %s; the message: %s",
-                message.summary,
-                message.id,
-                self._as_operational(reason),
-                message.for_log(),
-            )
+            name, text = told_of(message, self._connection.codecs)
+            why = one_line(self._as_operational(reason))
+            log.error("committed, but not started: %s[%s]: %s; the message: %s", name, message.id, why, text)
 
     def _tell(self, batch: Batch) -> None:
         if self._on_started is not None:

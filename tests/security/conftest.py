@@ -10,8 +10,8 @@ import pytest
 from temporalio.common import RawValue
 
 from pyramid_temporal_compat.app import Celery
-from pyramid_temporal_compat.dispatch.status import status_of
 from pyramid_temporal_compat.dispatch.states import Status
+from pyramid_temporal_compat.dispatch.status import status_of
 from pyramid_temporal_compat.message import Message
 from pyramid_temporal_compat.payload import Payload
 from pyramid_temporal_compat.payload.converter import to_raw
@@ -75,6 +75,6 @@ def running_target(temporal_address: str) -> Iterator[Target]:
 
 
 @pytest.fixture
-def target(running_target: Target) -> Iterator[Target]:
+def target(running_target: Target) -> Target:
     running_target.ran.clear()
-    yield running_target
+    return running_target

@@ -138,7 +138,7 @@ BAD_TREES = {
 
 @pytest.mark.parametrize("data", BAD_TREES.values(), ids=BAD_TREES.keys())
 def test_what_no_canvas_can_have_written_is_not_read(data: bytes) -> None:
-    with pytest.raises(InvalidTaskError, match="not a canvas|not a task message") as raised:
+    with pytest.raises(InvalidTaskError, match=r"not a canvas|not a task message") as raised:
         Tree.decode([Payload(JSON, data), BODY])
     assert str(raised.value).isprintable()
 
