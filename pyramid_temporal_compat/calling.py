@@ -22,7 +22,7 @@ from .context import worker_frame
 from .exceptions import InvalidCall, NotSerializable, PayloadTooLarge
 from .message import LONGEST_FAIRNESS_KEY, LONGEST_ID, RESERVED_QUEUES, Message, is_name, total_size
 from .payload import Payload, types
-from .payload.serializers import serialize
+from .payload.serializers import SIGNED, serialize
 from .routing import queue_name
 from .tries import tries_of
 
@@ -137,7 +137,7 @@ def make_message(
     message = Message(
         task=_name(name, "name", name),
         id=task_id,
-        body=_body(name, args, kwargs, serializer, compression, task),
+        body=_body(name, task_id, args, kwargs, serializer, compression, task),
         queue=queue,
         eta=_start(app, name, options, now),
         expires=_expires(app, name, options.get("expires"), now),
@@ -181,14 +181,18 @@ def brief(value: Any, levels: int = LEVELS) -> str:
 
 def _body(
     name: str,
+    task_id: str,
     args: Sequence[Any],
     kwargs: Mapping[str, Any],
     serializer: str,
     compression: str | None,
     task: Task | None,
 ) -> Payload:
+    body: dict[str, Any] = {"args": list(args), "kwargs": dict(kwargs)}
+    if serializer == SIGNED:  # what it was signed for: no other task takes these arguments
+        body |= {"task": name, "id": task_id}
     try:
-        return serialize({"args": list(args), "kwargs": dict(kwargs)}, serializer, compression, "arguments")
+        return serialize(body, serializer, compression, "arguments")
     except NotSerializable as error:
         for parameter, value in _by_parameter(args, kwargs, task):
             try:

@@ -8,19 +8,21 @@ from __future__ import annotations
 import datetime
 import os
 import time
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from .. import states
 from ..calling import make_message
 from ..context import Context
-from ..exceptions import InvalidTaskError, NotSerializable, PayloadTooLarge, Reject, Retry
+from ..exceptions import InvalidTaskError, NotSerializable, PayloadTooLarge, Reject, Retry, SecurityError
 from ..exceptions import Replaced as TaskReplaced
 from ..execution import Ending, Execution, in_the_application
+from ..lines import one_line
 from ..message import Message, total_size
 from ..payload import Payload
 from ..payload.annotations import rebuild_arguments
 from ..payload.errors import to_wire
-from ..payload.serializers import deserialize, serialize
+from ..payload.serializers import SIGNED, deserialize, serialize
 from ..pyramid.request import attempt
 from ..task import RetryChanges, Task
 from . import logging as task_log
@@ -76,13 +78,18 @@ class Runner:
 
     def _arguments(self, task: Task, job: Job) -> tuple[tuple[Any, ...], dict[str, Any]]:
         message = job.message
-        body = deserialize(message.body, self._app.conf["accept_content"])
-        try:
-            args, kwargs = body["args"], body["kwargs"]
-        except (TypeError, KeyError):
-            raise InvalidTaskError(
-                f"task {message.task}[{message.id}]: the body holds no arguments: {body!r}"
-            ) from None
+        accepted = self._app.conf["accept_content"]
+        body = deserialize(message.body, accepted)
+        if not isinstance(body, Mapping) or not isinstance(body.get("args"), (list, tuple)):
+            raise InvalidTaskError(f"task {message.task}[{message.id}]: the body holds no arguments")
+        args, kwargs = body["args"], body.get("kwargs")
+        if not isinstance(kwargs, Mapping) or not all(isinstance(name, str) for name in kwargs):
+            raise InvalidTaskError(f"task {message.task}[{message.id}]: the body holds no keyword arguments")
+        if set(accepted) == {SIGNED} and (body.get("task"), body.get("id")) != (message.task, message.id):
+            raise SecurityError(
+                f"task {message.task}[{message.id}]: its arguments were signed for "
+                f"{one_line(body.get('task'))}[{one_line(body.get('id'))}]: not run"
+            )
         if message.joins is not None:
             args = [*joined(self._app, task, job, args, kwargs), *args]
         args, kwargs = rebuild_arguments(task.called_as, args, kwargs)
