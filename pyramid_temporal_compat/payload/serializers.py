@@ -233,7 +233,7 @@ def _load_yaml(data: bytes) -> Any:
 
 @functools.cache
 def _yaml_loader(yaml: Any) -> Callable[[bytes], Any]:
-    class Loader(yaml.SafeLoader):  # type: ignore[name-defined,misc]
+    class Loader(yaml.SafeLoader):  # type: ignore[misc]
         """Without merge keys, which no dumper writes: a few lines of them are billions of pairs."""
 
         def flatten_mapping(self, node: Any) -> None:
