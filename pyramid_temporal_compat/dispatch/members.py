@@ -69,7 +69,7 @@ class History:
             cause = await self._client.data_converter.decode_failure(failed.failure)
             if not isinstance(cause, ApplicationError) or cause.type not in NOT_ENDS:
                 state, error = how_it_failed(cause)
-                retries = int(error.get(wire.RETRIES) or 0)
+                retries = wire.count(error.get(wire.RETRIES))
                 status = Status(state, error=error, over=True, children=error.get("children"), retries=retries)
                 self._end(failed.scheduled_event_id, event, status)
         elif event.event_type == EventType.EVENT_TYPE_WORKFLOW_PROPERTIES_MODIFIED:
@@ -78,7 +78,10 @@ class History:
                 if name.startswith(wire.ENDED):
                     (noted,) = await self._client.data_converter.decode([payload])
                     member = name.removeprefix(wire.ENDED)
-                    self.ended[member] = Status(noted["state"], error=noted["error"], over=True, ended=_when(event))
+                    if isinstance(noted, Mapping) and isinstance(noted.get("state"), str):
+                        told = noted.get("error")
+                        told = told if isinstance(told, Mapping) else error_of(Exception("it is not told how"))
+                        self.ended[member] = Status(noted["state"], error=told, over=True, ended=_when(event))
         else:
             self._rest = await self._of_the_rest(event) or self._rest
 

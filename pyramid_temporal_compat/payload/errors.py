@@ -1,8 +1,7 @@
 """Exceptions on the wire: written as plain data, and built anew as their own class where that can be done safely.
 
 What is read may have been written by anyone who can write to the server. So only a class that derives from
-BaseException is ever called, nothing is imported, and an error that a process takes as the order to end comes back
-as one that `except Exception` catches too.
+BaseException is ever called, and nothing is imported.
 """
 
 from __future__ import annotations
@@ -194,8 +193,6 @@ def _rebuild(wire: Mapping[str, Any], depth: int) -> BaseException:
             f"an error came as {one_line(module)}.{one_line(name)}, which is no exception class but a "
             f"{type(found).__name__}: not called"
         )
-    if found is not None and not issubclass(found, Exception):
-        found = _harmless(typing.cast("typing.Hashable", found))
     text = str(wire.get("text", ""))
     args = _read_values(wire.get("args"), depth)
     if depth and isinstance(wire.get("exceptions"), list):
@@ -232,15 +229,6 @@ def _find(module: str, name: str) -> Any:
             return None
         found = vars(found).get(part)
     return found
-
-
-@functools.lru_cache(maxsize=64)
-def _harmless(cls: Any) -> type[BaseException]:
-    """The class as an Exception besides: `SystemExit` of a task must not end the web process that reads its result."""
-    try:
-        return type(cls.__name__, (cls, Exception), {"__module__": cls.__module__, "__qualname__": cls.__qualname__})
-    except TypeError:  # a class that takes no subclasses
-        return _stand_in(cls.__module__, cls.__qualname__)
 
 
 def _make(
