@@ -18,6 +18,7 @@ from ..message import Message
 from ..tree import Node, Tree, Unit
 from ..tree import Task as Leaf
 from .ids import Ids
+from .size import check_size
 
 if TYPE_CHECKING:
     from ..app import Celery
@@ -177,7 +178,9 @@ def as_unit(node: Node, app: Celery) -> Unit:
     """What is enlisted for a node: a single task that nothing follows is a message."""
     if isinstance(node, Leaf) and not node.links and not node.errbacks:
         return node.message
-    return Tree(node, at_once=app.conf["ptemporal.canvas_at_once"])
+    return check_size(
+        Tree(node, at_once=app.conf["ptemporal.canvas_at_once"]), app, app.conf["ptemporal_payload_limit"]
+    )
 
 
 def listed(value: Any) -> list[Any]:

@@ -11,6 +11,7 @@ from .chain import _chain
 from .group import group, is_empty
 from .ids import Ids
 from .planning import Lineage, Place, listed, plan
+from .size import check_size
 
 if TYPE_CHECKING:
     from ..task import Task
@@ -51,7 +52,9 @@ def replacement(task: Task, signature: Any) -> Tree:
     """The tree that takes the place of the run."""
     request = task.request
     lineage = Lineage(request.root_id, request.id, chord=request.chord)
-    return Tree(plan(signature, (), {}, {}, ids_of_replacement(request), lineage).node)
+    tree = Tree(plan(signature, (), {}, {}, ids_of_replacement(request), lineage).node)
+    # It travels in how this run ends, as base64.
+    return check_size(tree, task.app, task.app.conf["ptemporal_payload_limit"] * 3 // 4, "a replacement gets 3/4 of it")
 
 
 def ids_of_replacement(request: Context) -> Ids:

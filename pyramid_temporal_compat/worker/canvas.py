@@ -32,12 +32,16 @@ from ..payload.types import loads
 from ..tree import Chain, Chord, Group, Node, Task, Tree, id_of, leaves, written_result
 from . import wire
 from .failures import error_of, how_it_failed
+from .outgoing import Outgoing, check, size_of
 from .run import SUMMARY_LIMIT, Replaced, run_message
 
 Value = Any
 """What came of a node: a `Payload`, or a list of such values."""
 ORPHANS = ""
 """Stands for a chord whose header is run here, and the chord itself by the workflow above."""
+NOTE_LIMIT, TEXT_LIMIT = 4096, 200
+"""Bytes of the error that a member which never ran is said to have failed of, and characters of its text beyond that:
+the member that did fail has the whole of it."""
 BATCHES_AT_ONCE = 4
 """Child workflows of a large group that run at a time; each has its own tasks under way."""
 
@@ -79,6 +83,7 @@ class TreeRun:
         self._added: dict[str, list[Node]] = {}
         self._slots = asyncio.Semaphore(tree.at_once)
         self._batches = asyncio.Semaphore(BATCHES_AT_ONCE)
+        self._outgoing = Outgoing()
 
     async def run(self) -> Value:
         """The root's value. Ends when all that is linked has ended too; fails as the root fails."""
@@ -265,6 +270,9 @@ class TreeRun:
             await asyncio.sleep(pause)
 
     async def _activity(self, message: Message, before: Sequence[Payload], place: str) -> Payload:
+        size = size_of([*message.encode(), *before])
+        check(f"{message.task}[{message.id}]", size)
+        await self._outgoing.room(size)
         if workflow.cancellation_reason() is not None:  # what ran then has run to its end; what follows does not start
             raise CancelledError("revoked")
         if message.id in self.revoked:
@@ -290,10 +298,15 @@ class TreeRun:
     async def _replacement(self, replaced: Replaced, place: str) -> Value:
         return await self._node(Tree.decode(replaced.payloads).root, None, place)
 
-    def _note(self, member: str, reason: BaseException) -> None:
-        """Write down how a member has ended, for who reads its state."""
+    def _note(self, member: str, reason: BaseException, brief: bool = False) -> None:
+        """Write down how a member has ended, for who reads its state; briefly, where many end so."""
         state, error = how_it_failed(reason)
-        workflow.upsert_memo({f"{wire.ENDED}{member}": {"state": state, "error": wire.plain(error)}})
+        plain = wire.plain(error)
+        if brief and len(json.dumps(plain)) > NOTE_LIMIT:  # all notes together may take 2 MiB
+            text = str(plain.get("text"))[:TEXT_LIMIT]
+            named = {name: str(plain.get(name))[:TEXT_LIMIT] for name in ("module", "type")}
+            plain = {**named, "text": text, "args": [{"value": text}], "traceback": None}
+        workflow.upsert_memo({f"{wire.ENDED}{member}": {"state": state, "error": plain}})
 
     async def _never_run(self, node: Node, failed: MemberFailed) -> None:
         """What would have come next fails of the same."""
@@ -304,7 +317,7 @@ class TreeRun:
             return
         ids = dict.fromkeys([id_of(node), *(leaf.message.id for leaf in leaves(node))])
         for member in ids:
-            self._note(member, failed.reason)
+            self._note(member, failed.reason, brief=True)
 
     # --- what follows ----------------------------------------------------------------------------
 
@@ -339,6 +352,8 @@ class TreeRun:
             if workflow.cancellation_reason() is not None:
                 raise
             raise MemberFailed(_message_of(tree.root), error.cause or error) from error
+        except ApplicationError as error:  # it could not be sent
+            raise MemberFailed(_message_of(tree.root), error) from error
         if wire.VALUES not in result.metadata:
             return result
         found = json.loads(result.data)
@@ -353,6 +368,9 @@ class TreeRun:
             await self._child(plan, id_of(node), plan.encode())
 
     async def _child(self, tree: Tree, child_id: str, payloads: Sequence[Payload]) -> RawValue:
+        size = size_of(payloads)
+        check(f"{tree.task}[{child_id}]", size)
+        await self._outgoing.room(size)
         found: RawValue = await workflow.execute_child_workflow(
             tree.task,
             args=[to_raw(payload) for payload in payloads],

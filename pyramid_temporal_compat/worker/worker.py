@@ -27,6 +27,7 @@ from .activity import TaskActivity
 from .autoscale import Autoscaler
 from .concurrency import pool_name, pool_size
 from .connecting import connected, connected_in_time
+from .outgoing import allow
 from .pools import Limits, Pool
 from .prefork import PreforkPool
 from .process import ChildProcesses
@@ -113,6 +114,7 @@ class Worker:
         limits = Limits(soft_time_limit or conf.task_soft_time_limit, time_limit or conf.task_time_limit)
         self.tasks = TaskActivity(app, self.pool, self.hostname, limits)
         self.tasks.orders.check_rates()
+        allow(conf.ptemporal_payload_limit)
         self.autoscaler = self._make_autoscaler()
         self.on_connected: Callable[[Client], Awaitable[None]] = nothing_more
         """Called before the first task is taken."""

@@ -26,6 +26,7 @@ from ..payload.converter import from_raw, to_raw
 from ..tree import Tree, is_tree
 from . import wire
 from .canvas import TreeRun, failed_beforehand, written
+from .outgoing import check, size_of
 from .run import Replaced, run_message
 
 log = logging.getLogger(__name__)
@@ -76,7 +77,9 @@ class TaskWorkflow:
             raise failure
         sent = next((message for message in tree.messages if message.sent), None)
         self._tree = TreeRun(tree, ahead_of(sent) if sent else timedelta(0), self._revoked, nested=nested)
-        return to_raw(written(await self._tree.run(), tree.keeps))
+        result = written(await self._tree.run(), tree.keeps)
+        check(f"the results of {tree.summary}", size_of([result]))
+        return to_raw(result)
 
 
 def ahead_of(message: Message) -> timedelta:
