@@ -30,6 +30,7 @@ class Target:
         self.app = Celery(name, set_as_current=False)
         self.app.conf.update(ptemporal_address=address, task_default_queue=self.queue, **settings)
         self.ran: list[Any] = []
+        self.worker_name = ""
         self.app.task(name="shop.pack")(self.pack)
         self.app.task(name="shop.fail")(self.fail)
 
@@ -70,7 +71,9 @@ class Target:
 @pytest.fixture(scope="package")
 def running_target(temporal_address: str) -> Iterator[Target]:
     target = Target(temporal_address, "target")
-    with target.app, WorkerThread(target.app, target.queue, concurrency=8):
+    name = f"target-{uuid.uuid4().hex[:6]}@test"
+    with target.app, WorkerThread(target.app, target.queue, concurrency=8, hostname=name) as running:
+        target.worker_name = running.worker.hostname
         yield target
 
 
