@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import datetime
 import lzma
+import os
 import uuid
 import zlib
 from collections.abc import Iterator
@@ -14,12 +15,13 @@ import pytest
 from temporalio.exceptions import ApplicationError
 
 from pyramid_temporal_compat.dispatch.states import of_result
-from pyramid_temporal_compat.exceptions import ContentDisallowed, PayloadTooLarge
+from pyramid_temporal_compat.exceptions import ContentDisallowed, ImproperlyConfigured, PayloadTooLarge
 from pyramid_temporal_compat.payload import Payload
 from pyramid_temporal_compat.payload.serializers import deserialize, serialize, unregister
 from pyramid_temporal_compat.payload.types import Unreadable
 from pyramid_temporal_compat.worker import wire
 from pyramid_temporal_compat.worker.failures import how_it_failed
+from pyramid_temporal_compat.worker.surroundings import refuse_pickles_as_root
 from tests.security.conftest import PATIENCE, Target
 from tests.security.test_signing import write_pair
 from tests.worker.shop import WorkerThread
@@ -159,3 +161,14 @@ def test_a_failure_with_rubbish_in_it_is_told_of(details: list[Any]) -> None:
 @pytest.mark.parametrize("value", ["many", -1, 2**40, 1.5, True, None, {}, [], b"\xff", b"1.5"])
 def test_a_count_that_is_none_counts_as_none(value: Any) -> None:
     assert wire.count(value, 7) in (0, 7)
+
+
+@pytest.mark.skipif(os.getuid() != 0, reason="only root is refused")
+def test_a_worker_that_reads_pickles_does_not_run_as_root(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("C_FORCE_ROOT", raising=False)
+    refuse_pickles_as_root(["json", "yaml"])
+    for accept in (["pickle"], ["json", "application/x-python-serialize"]):
+        with pytest.raises(ImproperlyConfigured, match="accept_content has pickle, and this worker runs as root"):
+            refuse_pickles_as_root(accept)
+    monkeypatch.setenv("C_FORCE_ROOT", "1")
+    refuse_pickles_as_root(["pickle"])
