@@ -46,9 +46,7 @@ class Block:
     must not hold up another's."""
 
     def __init__(self) -> None:
-        first = new_id()
-        self._prefix = first[:-DIGITS]
-        self._last = int(first[-DIGITS:], 16) - 1
+        self._prefix = new_id()[:-DIGITS]
         self._count = self._size = 0
 
     @property
@@ -61,8 +59,7 @@ class Block:
 
     def new_id(self) -> str:
         self._count += 1
-        self._last = self._last % 0xFFFF + 1
-        return f"{self._prefix}{self._last:04x}"
+        return f"{self._prefix}{self._count:04x}"
 
     def count(self, message: Message) -> None:
         if can_be_bundled(message):

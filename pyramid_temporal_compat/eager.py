@@ -197,6 +197,9 @@ class EagerDispatch:
     def codecs(self) -> Sequence[Codec]:
         return ()
 
+    def keep(self, transaction: Any) -> None:
+        return None  # an eager run is over when the process is
+
     def after_commit(self, calls: Sequence[Any]) -> None:
         for later in calls:
             self._end(later)

@@ -66,11 +66,15 @@ class Message:
     """How many tasks stood in this place before, each replaced by the next."""
     countdown: float | None = None
     """Seconds that it waits once its turn has come: of use to a member of a tree that something comes before."""
+    expires_in: float | None = None
+    """Seconds until it expires, counted from when its turn has come: the same."""
     joins: Any = None
     """How what came before is put in front of the arguments: a place in the payloads that follow the body, a list of
     such, or an error."""
     follows: Any = None
     """The tasks that are run with its result, each as `AsyncResult.as_tuple` writes it."""
+    linked: int | None = None
+    """Where in the payloads that follow the body the tree of what is linked to it begins, for the task to see."""
     time_limit: float | None = None
     soft_time_limit: float | None = None
     heartbeat_timeout: float = 30.0
@@ -118,14 +122,17 @@ class Message:
 
     def encode(self) -> tuple[Payload, Payload]:
         """The envelope and the body."""
+        return Payload({"encoding": b"json/plain"}, _as_json(self.envelope()).encode()), self.body
+
+    def envelope(self) -> dict[str, Any]:
+        """All but the body, as JSON has it."""
         envelope: dict[str, Any] = {_MARK: VERSION}
         values = vars(self)
         for name, default in _ENVELOPE.items():
             value = values[name]
             if value is not default and value != default:
                 envelope[name] = value.isoformat() if name in _TIMES else value
-        data = _as_json(envelope).encode()
-        return Payload({"encoding": b"json/plain"}, data), self.body
+        return envelope
 
     def for_log(self, codec: Codec | None = None) -> str:
         """The whole message as one line of JSON, for the log that is all that is left of it; as `codec` has it."""

@@ -54,6 +54,7 @@ if TYPE_CHECKING:
     from ..dispatch.dispatcher import Dispatcher
     from ..eager import EagerDispatch
     from ..message import Message
+    from ..outbox.keeping import Outbox
     from ..payload.codecs import Codec
     from ..result import AsyncResult
 
@@ -141,6 +142,7 @@ class Celery(Commands, Connections, RefusedOfApps):
         self._connection: Connection | None = None
         self._dispatcher: Dispatcher | None = None
         self._sending = Sending(self)
+        self._outbox: Outbox | None = None
         self._rest = (config_source, config_source_silent, namespace)
         apps.add(self)
         if set_as_current:
@@ -350,7 +352,7 @@ class Celery(Commands, Connections, RefusedOfApps):
         else:
             planner, follows = Planner(self, Ids(message.id)), Lineage().after(message)
             planner.ids.claim()
-            node = Leaf(message, links=planner.linked(links, follows), errbacks=planner.linked(errbacks, follows))
+            node = Leaf(message, links=planner.callbacks(links, follows), errbacks=planner.linked(errbacks, follows))
             self.enlist(as_unit(node, self), manager)
         return message
 
@@ -513,6 +515,18 @@ class Celery(Commands, Connections, RefusedOfApps):
         self._sending.enlist(message, transaction_manager)
 
     @property
+    def outbox(self) -> Outbox | None:
+        """What keeps messages between commit and dispatch, if `ptemporal.outbox` asks for it."""
+        if self.conf["ptemporal.outbox"] is None:
+            return None
+        with self._lock:
+            if self._outbox is None:
+                from ..outbox.keeping import Outbox  # SQLAlchemy: only for applications that have an outbox
+
+                self._outbox = Outbox(self)
+            return self._outbox
+
+    @property
     def temporal(self) -> Connection:
         """This process's connection to the Temporal server; it connects when it is first used."""
         with self._lock:
@@ -562,7 +576,7 @@ class Celery(Commands, Connections, RefusedOfApps):
     def close(self) -> None:
         """Let go of the server. The next call connects again, with the settings of then."""
         with self._lock:
-            connection, self._connection, self._dispatcher = self._connection, None, None
+            connection, self._connection, self._dispatcher, self._outbox = self._connection, None, None, None
         if connection is not None:
             connection.close()
 

@@ -10,6 +10,7 @@ from ..bundle import bundled, new_id
 from ..tree import Unit
 
 if TYPE_CHECKING:
+    from ..dispatch.transaction import Kept
     from ..payload.codecs import Codec
     from . import Celery
 
@@ -42,6 +43,10 @@ class Sending:
 
     def codecs(self) -> Sequence[Codec]:
         return self._app.codecs()
+
+    def keep(self, transaction: Any) -> Kept | None:
+        outbox = self._app.outbox
+        return None if outbox is None else outbox.open(transaction)
 
     def after_commit(self, units: Sequence[Unit]) -> None:
         self._app.dispatcher.after_commit(units)

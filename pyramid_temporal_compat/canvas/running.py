@@ -5,13 +5,13 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from ..context import Context
-from ..exceptions import ImproperlyConfigured
+from ..exceptions import ImproperlyConfigured, PayloadTooLarge
+from ..message import total_size
 from ..tree import Tree
 from .chain import _chain
 from .group import group, is_empty
 from .ids import Ids
 from .planning import Lineage, Place, listed, plan
-from .size import check_size
 
 if TYPE_CHECKING:
     from ..task import Task
@@ -52,9 +52,14 @@ def replacement(task: Task, signature: Any) -> Tree:
     """The tree that takes the place of the run."""
     request = task.request
     lineage = Lineage(request.root_id, request.id, chord=request.chord)
-    tree = Tree(plan(signature, (), {}, {}, ids_of_replacement(request), lineage).node)
-    # It travels in how this run ends, as base64.
-    return check_size(tree, task.app, task.app.conf["ptemporal_payload_limit"] * 3 // 4, "a replacement gets 3/4 of it")
+    node = plan(signature, (), {}, {}, ids_of_replacement(request), lineage).node
+    tree, limit = Tree(node), task.app.conf["ptemporal.payload_limit"] * 3 // 4
+    if (size := total_size(tree.encode())) > limit:  # it travels in how this run ends, as base64
+        raise PayloadTooLarge(
+            f"what replaces task {task.name!r}, {tree.summary}, takes {size:,} bytes, compressed, and the limit is "
+            f"{limit:,} (three quarters of ptemporal.payload_limit): store what its arguments hold, pass where it is"
+        )
+    return tree
 
 
 def ids_of_replacement(request: Context) -> Ids:

@@ -24,10 +24,9 @@ from temporalio.exceptions import (
     ApplicationError,
     WorkflowAlreadyStartedError,
 )
-from temporalio.service import RPCError, RPCStatusCode
+from temporalio.service import RPCError
 
 from .. import states
-from ..bundle import bundle_of
 from ..exceptions import TaskRevokedError
 from ..payload.converter import from_raw
 from ..worker import wire
@@ -36,8 +35,10 @@ from .client import is_transient
 from .members import (
     ABORTED,
     describe_bundle,
-    describe_tree,
+    ends_so_far,
+    is_absent,
     is_tree,
+    nearest_tree,
     signal_of_member,
     status_in_tree,
     wait_for_members,
@@ -53,18 +54,20 @@ ERROR_PAUSE = 0.2
 async def status_of(client: Client, task_id: str) -> Status:
     """The state of a task now; PENDING for one that the server does not know."""
     container = workflow_of(task_id)
-    if container and (tree := await describe_tree(client, container)) is not None:
+    if container and (tree := await nearest_tree(client, task_id)) is not None:
         return await status_in_tree(client, tree, task_id, _pending)
     handle = _handle(client, task_id)
     try:
         found = await handle.describe()
         if is_tree(found):
             return await status_in_tree(client, found, task_id, _pending)
+        if found.workflow_type == wire.FORGOTTEN:
+            return Status(known=False)
         if found.status is WorkflowExecutionStatus.RUNNING:
             return await _running(found, client)
         return await _ended(handle, found)  # which asks once more: it may have been forgotten meanwhile
     except RPCError as error:
-        if error.status is not RPCStatusCode.NOT_FOUND or _namespace_is_missing(error):
+        if not is_absent(error):
             raise
     bundle = await describe_bundle(client, task_id)
     return Status(known=False) if bundle is None else await status_in_tree(client, bundle, task_id, _pending)
@@ -75,26 +78,39 @@ async def wait_for_end(client: Client, task_id: str, interval: float) -> Status:
 
     One question to the server: how it ended. What else there is to know of it, `status_of` asks.
     """
-    container, handle = workflow_of(task_id), _handle(client, task_id)
     while True:
         try:
-            if container and await describe_tree(client, container) is not None:
-                status = (await wait_for_members(client, container, [task_id]))[task_id]
-                if status.known:
-                    return status
-                await asyncio.sleep(interval)
-                continue
-            return await _outcome_or_revoked(client, handle)
+            status = await _end_of(client, task_id)
+            if status.known:
+                return status
+            await asyncio.sleep(interval)
         except RPCError as error:
-            if error.status is RPCStatusCode.NOT_FOUND and not _namespace_is_missing(error):
-                if not container and await describe_bundle(client, task_id) is not None:
-                    container = bundle_of(task_id)
-                else:
-                    await asyncio.sleep(interval)
-            elif is_transient(error):
-                await asyncio.sleep(ERROR_PAUSE)
-            else:
+            if not is_transient(error):
                 raise
+            await asyncio.sleep(ERROR_PAUSE)
+
+
+async def _end_of(client: Client, task_id: str) -> Status:
+    """How the task has ended, when it has; at once for one that the server does not know."""
+    container = workflow_of(task_id)
+    try:
+        tree = await nearest_tree(client, task_id) if container else None
+        if tree is not None and tree.id != container:  # which will start it, or has ended
+            return (await ends_so_far(client, tree.id, [task_id])).get(task_id, Status(known=False))
+        if tree is None:
+            handle = _handle(client, task_id)
+            status = await _outcome_or_revoked(client, handle)
+            if status.state == states.REVOKED and (await handle.describe()).workflow_type == wire.FORGOTTEN:
+                return Status(known=False)
+            return status
+    except RPCError as error:
+        if not is_absent(error):
+            raise
+        bundle = await describe_bundle(client, task_id)
+        if bundle is None:
+            return Status(known=False)
+        container = bundle.id
+    return (await wait_for_members(client, container, [task_id]))[task_id]
 
 
 async def _outcome_or_revoked(client: Client, handle: WorkflowHandle[Any, Any]) -> Status:
@@ -121,10 +137,6 @@ LOOK_AFTER = 0.5
 
 def _handle(client: Client, task_id: str) -> WorkflowHandle[Any, Any]:
     return client.get_workflow_handle(task_id, result_type=RawValue)
-
-
-def _namespace_is_missing(error: RPCError) -> bool:
-    return "amespace" in error.message and "not found" in error.message
 
 
 async def _running(found: WorkflowExecutionDescription, client: Client) -> Status:
@@ -208,7 +220,7 @@ async def revoke(client: Client, task_id: str, terminate: bool) -> None:
     try:
         found = await handle.describe()
     except RPCError as error:
-        if error.status is not RPCStatusCode.NOT_FOUND or _namespace_is_missing(error):
+        if not is_absent(error):
             raise
         if (container := await workflow_with(client, task_id)) is not None:
             return await signal_of_member(client, container, wire.REVOKE, task_id)
@@ -221,21 +233,26 @@ async def revoke(client: Client, task_id: str, terminate: bool) -> None:
             # The workflow decides: an activity that has started runs to its end, one that has not never does.
             await handle.cancel()
     except RPCError as error:
-        if error.status is not RPCStatusCode.NOT_FOUND or _namespace_is_missing(error):
+        if not is_absent(error):
             raise
 
 
 async def _revoke_beforehand(client: Client, task_id: str) -> None:
     """Take the id, so that a message that comes with it later counts as started already."""
+    await _take_id(client, task_id, wire.REVOKED_BEFOREHAND, "revoked")
+
+
+async def _take_id(client: Client, task_id: str, kind: str, reason: str) -> None:
+    """Leave a workflow under the id that has ended before it began."""
     with contextlib.suppress(WorkflowAlreadyStartedError):
         handle = await client.start_workflow(
-            wire.REVOKED_BEFOREHAND,
+            kind,
             id=task_id,
-            task_queue=wire.REVOKED_BEFOREHAND,
+            task_queue=kind,
             start_delay=NEVER,
             id_reuse_policy=WorkflowIDReusePolicy.REJECT_DUPLICATE,
         )
-        await handle.terminate(reason="revoked")
+        await handle.terminate(reason=reason)
 
 
 NEVER = datetime.timedelta(days=1)
@@ -256,7 +273,7 @@ async def abort(client: Client, task_id: str) -> None:
     try:
         await client.get_workflow_handle(task_id).signal(wire.ABORT)
     except RPCError as error:
-        if error.status is not RPCStatusCode.NOT_FOUND or _namespace_is_missing(error):
+        if not is_absent(error):
             raise
 
 
@@ -264,11 +281,14 @@ START_IS_FAR = datetime.timedelta(seconds=5)
 
 
 async def delete(client: Client, task_id: str) -> None:
+    """Have the server delete the task's workflow. One that others share stays; only this task is not found in it."""
     request = DeleteWorkflowExecutionRequest(
         namespace=client.namespace, workflow_execution=WorkflowExecution(workflow_id=task_id)
     )
     try:
         await client.workflow_service.delete_workflow_execution(request)
     except RPCError as error:
-        if error.status is not RPCStatusCode.NOT_FOUND or _namespace_is_missing(error):
+        if not is_absent(error):
             raise
+        if await describe_bundle(client, task_id) is not None:
+            await _take_id(client, task_id, wire.FORGOTTEN, "forgotten")

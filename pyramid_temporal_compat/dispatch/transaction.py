@@ -25,6 +25,7 @@ from ..bundle import Block, new_id
 from ..exceptions import InvalidCall, NoTransaction
 from ..message import Message
 from ..payload.codecs import Codec
+from ..tree import told_apart
 from .lost import told_of
 from .nested import NestedSessions
 
@@ -89,11 +90,33 @@ class Enlisted(Protocol):
     def for_log(self, codec: Codec | None = None) -> str: ...
 
 
+class Kept(Protocol):
+    """Where the messages of one transaction are kept until they are started: a row of the outbox."""
+
+    def join(self) -> None:
+        """Take part in the transaction, which has not begun to commit."""
+
+    def keep(self, units: Sequence[Any]) -> None:
+        """Keep these, in the transaction, which commits."""
+
+    def keep_late(self, unit: Any) -> None:
+        """Keep one more, if the transaction has not gone too far."""
+
+    def forget(self) -> None:
+        """The transaction is over."""
+
+    def dispatch(self, units: Sequence[Any]) -> None:
+        """It has committed: start them, and keep them no longer than that."""
+
+
 class Sender(Protocol):
     """Who sends what a transaction has committed."""
 
     def units(self, messages: Sequence[Any], blocks: Collection[str]) -> Sequence[Any]:
         """What is started for these messages: what a block has handed out the ids of may leave as one."""
+
+    def keep(self, transaction: Any) -> Kept | None:
+        """What keeps the messages of this transaction until they are started, if anything does."""
 
     def after_commit(self, units: Sequence[Any]) -> None:
         """Send them."""
@@ -172,6 +195,10 @@ class Enlistment:
     ENLISTING, COMMITTED, DROPPED = "enlisting", "committed", "dropped"
 
     def __init__(self, transaction: Any, key: object, sender: Sender) -> None:
+        self._kept = sender.keep(transaction)
+        self._final: list[Any] | None = None
+        """Once they are kept: the units that leave. What is called after that leaves beside them."""
+        self._hooks_run = False
         self.transaction_manager = transaction._manager
         self.key = key
         self.state = self.ENLISTING
@@ -187,17 +214,23 @@ class Enlistment:
         # no savepoints left that we would have to follow: the hook alone is enough then.
         if transaction.status in (Status.ACTIVE, Status.DOOMED):
             transaction.join(self)
+            if self._kept is not None:
+                transaction.addBeforeCommitHook(self._before_commit)
+        elif self._kept is not None:
+            self._final = []
         transaction.set_data(key, self)
         transaction.addAfterCommitHook(self._after_commit)
         _here.enlistments.add(self)
 
     @property
     def messages(self) -> tuple[Enlisted, ...]:
-        return tuple(self._messages.values())
+        return (*(self._final or ()), *self._messages.values())
 
     @property
     def units(self) -> Sequence[Any]:
         """What is started for the messages."""
+        if self._final is not None:
+            return self._final
         return self._sender.units(self.messages, self._handed_out)
 
     def new_id(self, queue: str) -> str:
@@ -213,7 +246,13 @@ class Enlistment:
         number = next(self._numbers)
         if self._transaction.status != Status.COMMITTING:
             self._nested.watch(self._transaction, number)
-        self._messages[number] = message
+            if self._kept is not None and self._hooks_run:
+                self._kept.join()
+        if self._kept is not None and self._final is not None:
+            self._kept.keep_late(message)
+            self._final.append(message)
+        else:
+            self._messages[number] = message
 
     def drop_from(self, number: int) -> None:
         """A savepoint was rolled back: what was enlisted under it is dropped.
@@ -224,24 +263,36 @@ class Enlistment:
             del self._messages[later]
 
     def _drop(self) -> None:
-        self._messages.clear()
+        self._clear()
         self.state = self.DROPPED
+
+    def _clear(self) -> None:
+        self._messages.clear()
+        self._final = None
         self._nested.forget()
+        if self._kept is not None:
+            self._kept.forget()
+
+    def _before_commit(self) -> None:
+        # Not before: a request that aborts, or drops what it has called, needs nothing of its session.
+        self._hooks_run = True
+        if self._kept is not None and self._messages:
+            self._kept.join()
 
     def _after_commit(self, committed: bool) -> None:
         if self.state == self.DROPPED:
             return
-        messages = self.messages
-        self._messages.clear()
+        messages, final = self.messages, self._final
+        self._clear()
         self.state = self.COMMITTED if committed else self.DROPPED
-        self._nested.forget()
         if not committed or not messages:
             return
         try:
-            self._sender.after_commit(self._sender.units(messages, self._handed_out))
+            units = self._sender.units(messages, self._handed_out) if final is None else final
+            (self._sender.after_commit if self._kept is None else self._kept.dispatch)(units)
         except Exception:
             # The commit stands whatever happens here; `transaction` would log the error without the messages.
-            for message in messages:
+            for message in itertools.chain.from_iterable(map(told_apart, final or messages)):
                 name, text = told_of(message, self._sender.codecs)
                 log.exception("committed, but not started: %s[%s]; the message: %s", name, message.id, text)
 
@@ -264,7 +315,11 @@ class Enlistment:
         self._nested.forget()
 
     def commit(self, transaction: Any) -> None:
-        pass
+        # All sessions have flushed by now, and none has committed or been closed: we sort first.
+        if self._kept is not None:
+            self._final = list(self.units)
+            self._kept.keep(self._final)
+            self._messages.clear()
 
     def tpc_vote(self, transaction: Any) -> None:
         pass

@@ -10,8 +10,10 @@ import json
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from ..message import Message
 from ..payload import Payload
 from ..payload.types import dumps
+from ..tree import Tree
 
 RETRY = "Retry"
 """The activity's own retry: same arguments, the server waits."""
@@ -21,6 +23,8 @@ NOT_REGISTERED = "NotRegistered"
 REVOKED = "TaskRevokedError"
 REVOKED_BEFOREHAND = "ptemporal.revoked"
 """The type, and the queue, of what stands for a task that was revoked before it came."""
+FORGOTTEN = "ptemporal.forgotten"
+"""The type, and the queue, of what stands for a bundled task whose result was forgotten."""
 WORKER_LOST = "WorkerLostError"
 WORKER_SHUTDOWN = "WorkerShutdown"
 REJECTED = "Reject"
@@ -44,6 +48,8 @@ BUNDLE = "ptemporal.bundle"
 """In the workflow's memo: it runs tasks that have nothing to do with each other."""
 ENDED = "ptemporal.ended:"
 """In the workflow's memo, before a member's id: how that one ended, where no activity tells."""
+ENDED_ALIKE = "ptemporal.ended-alike:"
+"""The same for several at once: their ids, with a slash at the end for all those under it."""
 ADDED = "ptemporal-added"
 """In a result's metadata: the trees that the run has added to the header of its chord, as JSON."""
 VALUES = "ptemporal-values"
@@ -74,6 +80,13 @@ def count(value: Any, otherwise: int = 0) -> int:
     if isinstance(value, bytes):
         value = int(value) if value.isdigit() and len(value) < 10 else None
     return value if type(value) is int and 0 <= value < 2**31 else otherwise
+
+
+def memo_of(unit: Message | Tree) -> dict[str, Any] | None:
+    """What the workflow of a canvas, or of a bundle, is told from that of a single task by."""
+    if not isinstance(unit, Tree):
+        return None
+    return {TREE: True, BUNDLE: True} if unit.bundle else {TREE: True}
 
 
 def write_payload(payload: Payload) -> dict[str, Any]:

@@ -26,7 +26,6 @@ from ..payload.converter import from_raw, to_raw
 from ..tree import Tree, is_tree
 from . import wire
 from .canvas import TreeRun, failed_beforehand, written
-from .outgoing import check, size_of
 from .run import Replaced, run_message
 
 log = logging.getLogger(__name__)
@@ -75,11 +74,10 @@ class TaskWorkflow:
     async def _run_tree(self, tree: Tree, nested: bool = False) -> Any:
         if (failure := failed_beforehand(tree)) is not None:
             raise failure
+        self._revoked.update(tree.above.revoked)
         sent = next((message for message in tree.messages if message.sent), None)
         self._tree = TreeRun(tree, ahead_of(sent) if sent else timedelta(0), self._revoked, nested=nested)
-        result = written(await self._tree.run(), tree.keeps)
-        check(f"the results of {tree.summary}", size_of([result]))
-        return to_raw(result)
+        return to_raw(written(await self._tree.run(), tree))
 
 
 def ahead_of(message: Message) -> timedelta:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import uuid
+import zlib
 from typing import Any
 
 import pytest
@@ -132,6 +133,10 @@ BAD_TREES = {
     "a deep result": b'{"ptemporal-tree":1,"root":' + json.dumps(leaf()).encode() + b',"at_once":1,"bodies":0,"before":'
     b"" + b"[" * DEEP + b"]" * DEEP + b"}",
     "an error that is none": plan(leaf(), before={"error": 5, "envelope": {}}, bodies=0),
+    "above it anything": plan(leaf(), above={"revoked": [[]]}),
+    "above it nothing that there is": plan(leaf(), above={"no": "such"}),
+    "above it words": plan(leaf(), above={"first": "x", "room": []}),
+    "a limit that is none": plan(leaf(), limit=-1),
     "a failure that is not there": plan(leaf(), before={"failed": 9}, bodies=1),
 }
 
@@ -141,6 +146,30 @@ def test_what_no_canvas_can_have_written_is_not_read(data: bytes) -> None:
     with pytest.raises(InvalidTaskError, match=r"not a canvas|not a task message") as raised:
         Tree.decode([Payload(JSON, data), BODY])
     assert str(raised.value).isprintable()
+
+
+PACKED = b'{"ptemporal-tree":1,"packed":"zlib"}'
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        b"",
+        b"no zlib",
+        zlib.compress(b"no line"),
+        zlib.compress(b"[5]\n"),
+        zlib.compress(b"[[-1,{}]]\n" + PACKED),
+        zlib.compress(json.dumps([[10**6, {}], [-(10**6), {}]] * 1000).encode() + b"\n" + b"x" * 10**6),
+        zlib.compress(b"[[true,{}]]\nx"),
+        zlib.compress(b"[[1e9,{}]]\nx"),
+        zlib.compress(b"[" * DEEP + b"\n"),
+        zlib.compress(b" " * 200 * 2**20),
+        zlib.compress(b'[[2,{"encoding":"\xc4\x80"}]]\n{}'),
+    ],
+)
+def test_a_packed_canvas_that_is_a_trap_is_not_opened(data: bytes) -> None:
+    with pytest.raises(InvalidTaskError, match="not a canvas"):
+        Tree.decode([Payload(JSON, PACKED), Payload({"encoding": b"binary/plain"}, data)])
 
 
 # --- on a real worker --------------------------------------------------------------------------------

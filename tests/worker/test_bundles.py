@@ -6,13 +6,18 @@ from typing import Any
 
 import pytest
 import transaction
+from temporalio.client import Client
 
 from pyramid_temporal_compat import chain, shared_task
 from pyramid_temporal_compat.abortable import AbortableTask
-from pyramid_temporal_compat.bundle import bundle_of, bundled
+from pyramid_temporal_compat.bundle import LARGEST, MOST, Block, bundle_of, bundled
+from pyramid_temporal_compat.control.waiting import purge
 from pyramid_temporal_compat.exceptions import TaskRevokedError
+from pyramid_temporal_compat.exceptions import TimeoutError as PatienceOver
+from pyramid_temporal_compat.message import Message
+from pyramid_temporal_compat.payload import Payload
 from tests.parts import wait_until
-from tests.worker.shop import Shop, add, describe, event_names, gates, note, seen, waits_at
+from tests.worker.shop import Shop, add, describe, event_names, events, gates, note, seen, waits_at
 from tests.worker.test_trees_run import becomes, fails, retried_with, succeeds_later, tells
 
 PATIENCE = 30
@@ -44,6 +49,8 @@ def test_many_tasks_of_a_transaction_are_one_workflow(shop: Shop) -> None:
     assert {result.state for result in results} == {"SUCCESS"}
     assert {result.queue for result in results} == {shop.queue}
     assert len({result.id for result in results}) == MANY
+    assert (results[3].args, results[3].kwargs, results[3].name) == ([3, 3], {}, add.name)
+    assert results[3].worker
     wait_until(lambda: event_names(shop, bundle)[-1] == "WORKFLOW_EXECUTION_COMPLETED")
     assert [result.get(PATIENCE) for result in results] == [2 * number for number in range(MANY)]
 
@@ -130,7 +137,7 @@ def test_each_has_its_own_priority(shop: Shop) -> None:
     with transaction.manager:
         results = [shows_its_priority.apply_async(priority=number % 10) for number in range(MANY)]
     assert [result.get(PATIENCE) for result in results] == [number % 10 for number in range(MANY)]
-    scheduled = [event for event in events_of(shop, bundle_of(results[0].id)) if event.HasField(SCHEDULED)]
+    scheduled = [event for event in events(shop, bundle_of(results[0].id)) if event.HasField(SCHEDULED)]
     keys = {
         getattr(event, SCHEDULED).activity_id: getattr(event, SCHEDULED).priority.priority_key for event in scheduled
     }
@@ -140,12 +147,6 @@ def test_each_has_its_own_priority(shop: Shop) -> None:
 SCHEDULED = "activity_task_scheduled_event_attributes"
 
 
-def events_of(shop: Shop, workflow_id: str) -> list[Any]:
-    from tests.worker.shop import events
-
-    return events(shop, workflow_id)
-
-
 def test_tasks_of_two_queues_are_two_bundles(shop: Shop) -> None:
     with transaction.manager:
         here = [add.delay(number, 1) for number in range(MANY)]
@@ -153,25 +154,52 @@ def test_tasks_of_two_queues_are_two_bundles(shop: Shop) -> None:
     assert len({bundle_of(result.id) for result in (*here, *nowhere)}) == 2
     assert [result.get(PATIENCE) for result in here] == [number + 1 for number in range(MANY)]
     assert {result.state for result in nowhere} == {"PENDING"}
-    for result in nowhere:
-        result.revoke()
+
+
+def test_a_forgotten_result_is_not_found_any_more(shop: Shop) -> None:
+    results = several()
+    assert [result.get(PATIENCE) for result in results] == [2 * number for number in range(MANY)]
+    for _ in range(2):
+        shop.app.AsyncResult(results[4].id).forget()
+    found = shop.app.AsyncResult(results[4].id)
+    assert (found.state, found.exists()) == ("PENDING", False)
+    with pytest.raises(PatienceOver):
+        found.get(timeout=0.3)
+    assert shop.app.AsyncResult(results[5].id).get(PATIENCE) == 10
+
+
+def test_purge_ends_what_waits_in_a_bundle(shop: Shop) -> None:
+    with transaction.manager:
+        results = [waits_at.delay("purged") for _ in range(40)]  # the worker runs 24 at a time
+    gates["purged"].reached(20)
+    wait_until(lambda: len([1 for result in results if result.state == "STARTED"]) == 24)
+    assert purged(shop) == 16
+    gates["purged"].open()
+    states = [result.get(PATIENCE, propagate=False) for result in results]
+    assert states.count("done") == 24
+    assert [result.state for result in results].count("REVOKED") == 16
+
+
+def purged(shop: Shop) -> int:
+    async def ask(client: Client) -> int:
+        return await purge(client, [shop.queue])
+
+    count: int = wait_until(lambda: shop.app.temporal.call(ask, 20))
+    return count
 
 
 def test_no_bundle_where_it_is_turned_off(shop: Shop) -> None:
+    usual = shop.app.conf["ptemporal.bundle"]
     shop.app.conf["ptemporal.bundle"] = 0
     try:
         results = several()
     finally:
-        shop.app.conf["ptemporal.bundle"] = 16
+        shop.app.conf["ptemporal.bundle"] = usual
     assert [result.get(PATIENCE) for result in results] == [2 * number for number in range(MANY)]
     assert {describe(shop, result.id).workflow_type for result in results} == {add.name}
 
 
 def test_a_transaction_of_thousands_is_cut_into_bundles_that_the_server_takes() -> None:
-    from pyramid_temporal_compat.bundle import LARGEST, MOST, Block
-    from pyramid_temporal_compat.message import Message
-    from pyramid_temporal_compat.payload import Payload
-
     blocks: list[Block] = [Block()]
     messages = []
     for number in range(2 * MOST + 5):
