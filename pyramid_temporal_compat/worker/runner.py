@@ -6,22 +6,26 @@ Nothing here knows of Temporal, so it runs as well in a child process that never
 from __future__ import annotations
 
 import datetime
+import json
+import logging
 import os
 import time
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from .. import states
 from ..calling import make_message
 from ..canvas.reading import Linked, LinkedContext
 from ..context import Context
-from ..exceptions import InvalidTaskError, NotSerializable, PayloadTooLarge, Reject, Retry
+from ..exceptions import InvalidTaskError, NotSerializable, PayloadTooLarge, Reject, Retry, SecurityError
 from ..exceptions import Replaced as TaskReplaced
 from ..execution import Ending, Execution, in_the_application
+from ..lines import one_line
 from ..message import Message, total_size
 from ..payload import Payload
 from ..payload.annotations import rebuild_arguments
 from ..payload.errors import to_wire
-from ..payload.serializers import deserialize, serialize
+from ..payload.serializers import SIGNED, deserialize, serialize
 from ..pyramid.request import attempt
 from ..task import RetryChanges, Task
 from . import logging as task_log
@@ -32,6 +36,8 @@ from .outcome import Began, Failed, GivenBack, Job, Outcome, Progress, Replaced,
 if TYPE_CHECKING:
     from ..app import Celery
     from .pools import Control
+
+log = logging.getLogger(__name__)
 
 
 class Runner:
@@ -77,13 +83,18 @@ class Runner:
 
     def _arguments(self, task: Task, job: Job) -> tuple[tuple[Any, ...], dict[str, Any]]:
         message = job.message
-        body = deserialize(message.body, self._app.conf["accept_content"])
-        try:
-            args, kwargs = body["args"], body["kwargs"]
-        except (TypeError, KeyError):
-            raise InvalidTaskError(
-                f"task {message.task}[{message.id}]: the body holds no arguments: {body!r}"
-            ) from None
+        accepted = self._app.conf["accept_content"]
+        body = deserialize(message.body, accepted)
+        if not isinstance(body, Mapping) or not isinstance(body.get("args"), (list, tuple)):
+            raise InvalidTaskError(f"task {message.task}[{message.id}]: the body holds no arguments")
+        args, kwargs = body["args"], body.get("kwargs")
+        if not isinstance(kwargs, Mapping) or not all(isinstance(name, str) for name in kwargs):
+            raise InvalidTaskError(f"task {message.task}[{message.id}]: the body holds no keyword arguments")
+        if set(accepted) == {SIGNED} and (body.get("task"), body.get("id")) != (message.task, message.id):
+            raise SecurityError(
+                f"task {message.task}[{message.id}]: its arguments were signed for "
+                f"{one_line(body.get('task'))}[{one_line(body.get('id'))}]: not run"
+            )
         if message.joins is not None:
             args = [*joined(self._app, task, job, args, kwargs), *args]
         args, kwargs = rebuild_arguments(task.called_as, args, kwargs)
@@ -102,11 +113,13 @@ class Runner:
             raise NotSerializable(f"the result of task {task.name!r}: {error}") from None
         if request.ignore_result:
             payload = Payload({**payload.metadata, wire.NOT_KEPT: b"1"}, payload.data)
-        size, limit = total_size([payload]), conf["ptemporal.payload_limit"]
+        limit = conf["ptemporal.payload_limit"]
+        size = total_size([wire.with_added(payload, added_by(request))])
         if size > limit:
             # The client library would refuse to send it, and the server would have the task run again, for ever.
+            with_what = " with what it adds to its chord" if request.added else ""
             raise PayloadTooLarge(
-                f"the result of task {task.name!r} takes {size:,} bytes, the limit is {limit:,} "
+                f"the result of task {task.name!r}{with_what} takes {size:,} bytes, the limit is {limit:,} "
                 "(ptemporal.payload_limit): store the data and return its key"
             )
         return payload
@@ -115,8 +128,11 @@ class Runner:
         children = tuple(child.as_tuple() for child in request.children or ())
         error = ending.error
         if error is None:
-            added = tuple(tuple(tree.encode()) for tree in request.added or ())
-            return Succeeded(ending.written, (*children, *(job.message.follows or ())), added)
+            added = added_by(request)
+            children = (*children, *(job.message.follows or ()))
+            room = self._app.conf["ptemporal.payload_limit"] - total_size([wire.with_added(ending.written, added)])
+            return Succeeded(ending.written, fitting(children, room, job.message), added)
+        children = fitting(children, CHILDREN_OF_A_FAILURE, job.message)
         if isinstance(error, TaskReplaced):
             return Replaced(tuple(error.tree.encode()))
         if isinstance(error, Retry):
@@ -157,6 +173,37 @@ class Runner:
                 "(three quarters of ptemporal.payload_limit): store the data and pass its key"
             )
         return changed
+
+
+CHILDREN_OF_A_FAILURE = 256 * 1024
+"""Bytes: the error beside them may take half a megabyte, and the server takes 2 MiB."""
+
+
+def added_by(request: Context) -> tuple[tuple[Payload, ...], ...]:
+    """The trees that the run has added to its chord."""
+    return tuple(tuple(tree.encode()) for tree in request.added or ())
+
+
+def fitting(children: tuple[Any, ...], room: int, message: Message) -> tuple[Any, ...]:
+    """As many of the children as there is room to tell of: the run is committed, and its end must arrive."""
+    size = len(json.dumps(children)) + len(wire.CHILDREN)
+    if size <= room:
+        return children
+    log.warning(
+        "%s[%s] has asked for %d tasks: its result does not name them all, which would take %d bytes more than the "
+        "server takes (ptemporal.payload_limit)",
+        message.task,
+        message.id,
+        len(children),
+        size - room,
+    )
+    fits: list[Any] = []
+    for child in children:
+        room -= len(json.dumps(child)) + len(", ")
+        if room < len(wire.CHILDREN) + len("[]"):
+            break
+        fits.append(child)
+    return tuple(fits)
 
 
 def task_request(app: Celery, job: Job, task: Task, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Context:
