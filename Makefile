@@ -18,7 +18,7 @@ demo: $(STAMP)
 test: $(STAMP)
 	$(BIN)/pytest $(ARGS)
 
-# Celery's own integration suite, on this package; ARGS=canvas for its tests of canvases (twenty minutes).
+# Celery's own integration suite, on this package; ARGS=canvas for its tests of canvases alone.
 conformance: $(STAMP)
 	$(BIN)/python -m tests.conformance.run $(ARGS)
 
