@@ -28,6 +28,8 @@ FORGOTTEN = "ptemporal.forgotten"
 WORKER_LOST = "WorkerLostError"
 WORKER_SHUTDOWN = "WorkerShutdown"
 REJECTED = "Reject"
+IN_DOUBT = "InDoubt"
+"""The task's receipt could not be asked for."""
 RATE_LIMITED = "RateLimited"
 """The task's turn is later: the server holds it until then."""
 
