@@ -18,18 +18,19 @@ import threading
 import time
 from typing import Any
 
-import freezegun
-import transaction
 import zope.sqlalchemy
 from pyramid.config import Configurator
-from pyramid.httpexceptions import HTTPConflict
-from sqlalchemy import create_engine, text
+from pyramid.httpexceptions import HTTPConflict, HTTPRequestEntityTooLarge
+from sqlalchemy import DateTime, create_engine, func, text
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column, sessionmaker
 from transaction.interfaces import IDataManager
 from zope.interface import implementer
 
 from pyramid_temporal_compat import chain, group, shared_task, signals
+from pyramid_temporal_compat.exceptions import PayloadTooLarge
+
+from . import clock
 
 log = logging.getLogger(__name__)
 
@@ -42,6 +43,8 @@ class Order(Base):
     __tablename__ = "orders"
     id: Mapped[int] = mapped_column(primary_key=True)
     kind: Mapped[str]
+    at: Mapped[datetime.datetime] = mapped_column(DateTime(timezone=True), server_default=func.now())
+    """By the database's clock, as in `effects`."""
 
 
 class Promise(Base):
@@ -62,7 +65,7 @@ class Effect(Base):
     order_id: Mapped[int]
     attempt: Mapped[int]
     worker: Mapped[str]
-    at: Mapped[datetime.datetime]
+    at: Mapped[datetime.datetime] = mapped_column(DateTime(timezone=True), server_default=func.now())
 
 
 class Death(Base):
@@ -162,7 +165,6 @@ def take_effect(task: Any, order_id: int) -> None:
             order_id=order_id,
             attempt=request.retries,
             worker=f"{request.hostname} {os.getpid()}",
-            at=datetime.datetime.now(datetime.timezone.utc),
         )
     )
 
@@ -342,7 +344,10 @@ def contending(request: Any, order_id: int) -> None:
 
 def weighty(request: Any, order_id: int) -> None:
     ballast = "x" * int(request.params["size"])
-    promise(request.dbsession, order_id, heavy.delay(order_id, ballast).id)
+    try:
+        promise(request.dbsession, order_id, heavy.delay(order_id, ballast).id)
+    except PayloadTooLarge as error:
+        raise HTTPRequestEntityTooLarge(str(error)) from error
 
 
 def of_the_new_release(request: Any, order_id: int) -> None:
@@ -414,16 +419,12 @@ def models(config: Any) -> None:
 
 def main(global_config: Any, **settings: Any) -> Any:
     """The application, as the ini names it."""
-    shift = os.environ.get("FAULTS_CLOCK")
-    if shift:
-        now = datetime.datetime.now(datetime.timezone.utc).replace(tzinfo=None)
-        freezegun.freeze_time(now + datetime.timedelta(seconds=float(shift)), tick=True).start()
+    if ahead := os.environ.get("FAULTS_CLOCK"):
+        clock.shift(float(ahead))
+        signal.signal(signal.SIGUSR1, lambda *_: clock.shift(3600))
     with Configurator(settings=settings) as config:
         config.include(models)
         for name, view, method in (("home", home, "GET"), ("order", order, "POST")):
             config.add_route(name, f"/{name}")
             config.add_view(view, route_name=name, request_method=method, renderer="json")
         return config.make_wsgi_app()
-
-
-__all__ = ["TASK_POINTS", "WEB_POINTS", "Base", "main", "transaction"]

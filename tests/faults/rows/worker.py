@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from ..application import TASK_POINTS
+from ..counting import Count
 from ..scene import Scene
 from .fault import Fault
 from .web import always
@@ -54,10 +55,13 @@ class WorkerKilledAtPoints(Fault):
                 deadly = {"point": point, "whole": self.whole}
                 with scene.load(1, mixture={"one": 1}, parameters=always(deadly)) as load:
                     load.wait()
+
+    def count(self, scene: Scene) -> Count:
+        count = scene.settled()
         with scene.connect() as connection:
-            row = connection.execute("SELECT count(*) FROM deaths").fetchone()
-        deaths = row[0] if row else 0
-        scene.expect(deaths >= scene.rounds - 1, f"{deaths} tasks died, and {scene.rounds} were to")
+            [(deaths,)] = connection.execute("SELECT count(*) FROM deaths").fetchall()
+        scene.expect(deaths == scene.rounds, f"{deaths} tasks died, and {scene.rounds} were to")
+        return count
 
 
 class ChildKilledAtPoints(WorkerKilledAtPoints):
