@@ -6,6 +6,7 @@ import time
 import uuid
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import TypeVar
 
 import psutil
@@ -13,6 +14,8 @@ import psycopg
 from psycopg import sql
 
 T = TypeVar("T")
+
+ROOT = Path(__file__).parent.parent
 
 
 def wait_until(predicate: Callable[[], T], timeout: float = 20, message: str = "") -> T:

@@ -52,6 +52,7 @@ if TYPE_CHECKING:
     from ..dispatch.dispatcher import Dispatcher
     from ..eager import EagerDispatch
     from ..message import Message
+    from ..outbox.keeping import Outbox
     from ..payload.codecs import Codec
     from ..result import AsyncResult
 
@@ -138,6 +139,7 @@ class Celery(Commands, Connections, RefusedOfApps):
         self._lock = threading.RLock()
         self._connection: Connection | None = None
         self._dispatcher: Dispatcher | None = None
+        self._outbox: Outbox | None = None
         self._rest = (config_source, config_source_silent, namespace)
         apps.add(self)
         if set_as_current:
@@ -499,11 +501,25 @@ class Celery(Commands, Connections, RefusedOfApps):
     def enlist(self, message: Unit, transaction_manager: Any = None) -> None:
         """Send a message or a canvas with the current transaction's commit, or now if there is none."""
         enlist, mode = _enlist(), self.conf["ptemporal.enlist"]
-        if not enlist(message, self, self._after_commit, mode, transaction_manager):
+        outbox = self.outbox
+        keep = None if outbox is None else outbox.open
+        if not enlist(message, self, self._after_commit, mode, transaction_manager, keep):
             self.dispatcher.send([message])
 
     def _after_commit(self, messages: Sequence[Unit]) -> None:
         self.dispatcher.after_commit(messages)
+
+    @property
+    def outbox(self) -> Outbox | None:
+        """What keeps messages between commit and dispatch, if `ptemporal.outbox` asks for it."""
+        if self.conf["ptemporal.outbox"] is None:
+            return None
+        with self._lock:
+            if self._outbox is None:
+                from ..outbox.keeping import Outbox  # SQLAlchemy: only for applications that have an outbox
+
+                self._outbox = Outbox(self)
+            return self._outbox
 
     @property
     def temporal(self) -> Connection:
@@ -553,7 +569,7 @@ class Celery(Commands, Connections, RefusedOfApps):
     def close(self) -> None:
         """Let go of the server. The next call connects again, with the settings of then."""
         with self._lock:
-            connection, self._connection, self._dispatcher = self._connection, None, None
+            connection, self._connection, self._dispatcher, self._outbox = self._connection, None, None, None
         if connection is not None:
             connection.close()
 

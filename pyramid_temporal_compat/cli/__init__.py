@@ -18,6 +18,8 @@ if TYPE_CHECKING:
 COMMANDS: dict[str, tuple[str, str, str]] = {
     "graph": ("pyramid_temporal_compat.cli.graph", "command", "Draw the state of a canvas."),
     "list": ("pyramid_temporal_compat.cli.list_", "group", "List what an application has."),
+    "outbox": ("pyramid_temporal_compat.cli.outbox", "group", "Manage the messages that wait to be dispatched."),
+    "relay": ("pyramid_temporal_compat.cli.relay", "command", "Send what waits in the outbox."),
     "report": ("pyramid_temporal_compat.cli.report", "command", "Print versions and settings."),
     "server": ("pyramid_temporal_compat.cli.server", "server", "Run an embedded Temporal server with its web UI."),
     "worker": ("pyramid_temporal_compat.cli.worker", "command", "Run the tasks of an application."),

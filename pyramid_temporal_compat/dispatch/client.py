@@ -47,6 +47,9 @@ TRANSIENT = frozenset(
 )
 """What may go away by itself. The rest (permission, namespace, argument) is the same the next time."""
 
+TOO_LARGE = "larger than max"
+"""What gRPC says of a call that is above its limit, with the status of a server that is busy."""
+
 ONE_TRY = RetryConfig(max_retries=1)
 """The library counts the first one, and takes 0 for no bound."""
 
@@ -407,7 +410,7 @@ ABSENCES = {
 def is_transient(error: BaseException) -> bool:
     """Whether the same call may succeed later."""
     if isinstance(error, RPCError):
-        return error.status in TRANSIENT
+        return error.status in TRANSIENT and TOO_LARGE not in error.message
     if isinstance(error, ConnectFailed):
         return error.transient
     return isinstance(error, (OSError, asyncio.TimeoutError, CallTimeout))

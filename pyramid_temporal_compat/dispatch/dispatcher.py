@@ -8,6 +8,7 @@ import datetime
 import logging
 import time
 from collections.abc import Callable, Iterator, Sequence
+from typing import Protocol
 
 from temporalio.client import Client
 from temporalio.common import Priority, WorkflowIDConflictPolicy, WorkflowIDReusePolicy
@@ -19,6 +20,7 @@ from ..exceptions import TimeoutError as CallTimeout
 from ..payload.converter import to_raw
 from ..tree import Tree, Unit
 from ..worker import wire
+from .absence import Absence
 from .client import Connection, is_transient
 
 log = logging.getLogger(__name__)
@@ -33,6 +35,15 @@ GRACE = 0.5
 """Seconds that a batch is given, when its time is over, to say what became of it."""
 
 
+class Keeper(Protocol):
+    """What keeps messages, beyond this process, until the server has them."""
+
+    def settle(
+        self, started: Sequence[Unit], lost: Sequence[tuple[Unit, BaseException]]
+    ) -> Sequence[tuple[Unit, BaseException]]:
+        """Take note of how a dispatch has ended, and give those of the lost that it does not keep."""
+
+
 class Dispatcher:
     """Sends messages. One for each app and process; may be used from every thread."""
 
@@ -44,6 +55,7 @@ class Dispatcher:
         self._timeout = timeout
         self._wait = wait
         self._on_started = on_started
+        self.absence = Absence(connection)
 
     def send(self, messages: Sequence[Unit]) -> None:
         """Start them now, outside any transaction. Raises `OperationalError` if the server can't take them."""
@@ -60,12 +72,19 @@ class Dispatcher:
         for _, reason in batch.lost():
             raise self._as_operational(reason) from reason
 
-    def after_commit(self, messages: Sequence[Unit]) -> None:
+    def after_commit(self, messages: Sequence[Unit], kept: Keeper | None = None) -> None:
         """Start what a transaction has committed. Never raises: what could not be started is logged, whole.
+
+        What is kept elsewhere is no loss, and not waited for while the server is known to be away.
 
         With `wait`, returns when the server has them all, and after the timeout at most. A batch that is moving
         then goes on behind: it ends when it is done, or when nothing has moved for as long as the timeout.
         """
+        if kept is not None and self.absence.lasts:
+            reason = self._as_operational(self.absence.reason or OperationalError(f"{self._connection} is away"))
+            messages = [message for message, _ in kept.settle((), [(message, reason) for message in messages])]
+            if not messages:
+                return
         batch = Batch(messages, self._connection, self._timeout)
         future = self._connection.submit(batch.run, linger=self._timeout + GRACE)
         try:
@@ -73,24 +92,33 @@ class Dispatcher:
                 concurrent.futures.wait([future], self._timeout + GRACE)
         finally:  # and so after Ctrl-C in the wait, too
             if future.done():
-                self._report(batch, future)
+                self._report(batch, future, kept)
             else:
-                future.add_done_callback(lambda done: self._report(batch, done))
+                future.add_done_callback(lambda done: self._report(batch, done, kept))
 
-    def _report(self, batch: Batch, ended: concurrent.futures.Future[None]) -> None:
+    def _report(self, batch: Batch, ended: concurrent.futures.Future[None], kept: Keeper | None) -> None:
         if ended.cancelled():
             batch.obstacle = OperationalError(f"the connection to {self._connection} was closed before its turn came")
         elif (error := ended.exception()) is not None:
             batch.obstacle = error
         self._tell(batch)
-        for message, reason in batch.lost():
+        lost = [(message, self._as_operational(reason)) for message, reason in batch.lost()]
+        for message, reason in lost if kept is None else self._settle(batch, lost, kept):
             log.error(
                 "committed, but not started: %s[%s]: %s; the message: %s",
                 message.summary,
                 message.id,
-                self._as_operational(reason),
+                reason,
                 message.for_log(),
             )
+
+    def _settle(
+        self, batch: Batch, lost: Sequence[tuple[Unit, BaseException]], kept: Keeper
+    ) -> Sequence[tuple[Unit, BaseException]]:
+        away = next((reason for _, reason in batch.lost() if is_transient(reason)), None)
+        if away is not None and not batch.started():
+            self.absence.notice(away)
+        return kept.settle(batch.started(), lost)
 
     def _tell(self, batch: Batch) -> None:
         if self._on_started is not None:

@@ -88,10 +88,39 @@ class Enlisted(Protocol):
     def for_log(self) -> str: ...
 
 
-def enlist(message: Enlisted, key: object, dispatch: Dispatch, mode: str = ENLIST_AUTO, manager: Any = None) -> bool:
+class Kept(Protocol):
+    """Where the messages of one transaction are kept until they are started: a row of the outbox."""
+
+    def join(self) -> None:
+        """Take part in the transaction, which has not begun to commit."""
+
+    def keep(self, units: Sequence[Any]) -> None:
+        """Keep these, in the transaction, which commits."""
+
+    def keep_late(self, unit: Any) -> None:
+        """Keep one more, if the transaction has not gone too far."""
+
+    def forget(self) -> None:
+        """The transaction is over."""
+
+    def dispatch(self, units: Sequence[Any]) -> None:
+        """It has committed: start them, and keep them no longer than that."""
+
+
+Open = Callable[[Any], Kept]
+
+
+def enlist(
+    message: Enlisted,
+    key: object,
+    dispatch: Dispatch,
+    mode: str = ENLIST_AUTO,
+    manager: Any = None,
+    keep: Open | None = None,
+) -> bool:
     """Put `message` into the current transaction; False if there is none, and it should leave at once.
 
-    `key` names the sender: one transaction keeps one enlistment for each.
+    `key` names the sender: one transaction keeps one enlistment for each. `keep` opens the transaction's outbox.
     """
     if mode == ENLIST_NEVER and manager is None:
         return False
@@ -110,7 +139,7 @@ def enlist(message: Enlisted, key: object, dispatch: Dispatch, mode: str = ENLIS
             f"task {message.task!r} was called in a transaction that has failed and can only be aborted; "
             "abort it first: what is called after that does not belong to it"
         )
-    (find_enlistment(transaction, key) or Enlistment(transaction, key, dispatch)).add(message)
+    (find_enlistment(transaction, key) or Enlistment(transaction, key, dispatch, keep)).add(message)
     return True
 
 
@@ -149,7 +178,11 @@ class Enlistment:
 
     ENLISTING, COMMITTED, DROPPED = "enlisting", "committed", "dropped"
 
-    def __init__(self, transaction: Any, key: object, dispatch: Dispatch) -> None:
+    def __init__(self, transaction: Any, key: object, dispatch: Dispatch, keep: Open | None = None) -> None:
+        self._kept = keep(transaction) if keep is not None else None
+        self._final: list[Enlisted] | None = None
+        """Once they are kept: what leaves. What is called after that leaves beside it."""
+        self._hooks_run = False
         self.transaction_manager = transaction._manager
         self.key = key
         self.state = self.ENLISTING
@@ -162,19 +195,29 @@ class Enlistment:
         # no savepoints left that we would have to follow: the hook alone is enough then.
         if transaction.status in (Status.ACTIVE, Status.DOOMED):
             transaction.join(self)
+            if self._kept is not None:
+                transaction.addBeforeCommitHook(self._before_commit)
+        elif self._kept is not None:
+            self._final = []
         transaction.set_data(key, self)
         transaction.addAfterCommitHook(self._after_commit)
         _here.enlistments.add(self)
 
     @property
     def messages(self) -> tuple[Enlisted, ...]:
-        return tuple(self._messages.values())
+        return (*(self._final or ()), *self._messages.values())
 
     def add(self, message: Enlisted) -> None:
         number = next(self._numbers)
         if self._transaction.status != Status.COMMITTING:
             self._nested.watch(self._transaction, number)
-        self._messages[number] = message
+            if self._kept is not None and self._hooks_run:
+                self._kept.join()
+        if self._kept is not None and self._final is not None:
+            self._kept.keep_late(message)
+            self._final.append(message)
+        else:
+            self._messages[number] = message
 
     def drop_from(self, number: int) -> None:
         """A savepoint was rolled back: what was enlisted under it is dropped.
@@ -185,21 +228,32 @@ class Enlistment:
             del self._messages[later]
 
     def _drop(self) -> None:
-        self._messages.clear()
+        self._clear()
         self.state = self.DROPPED
+
+    def _clear(self) -> None:
+        self._messages.clear()
+        self._final = None
         self._nested.forget()
+        if self._kept is not None:
+            self._kept.forget()
+
+    def _before_commit(self) -> None:
+        # Not before: a request that aborts, or drops what it has called, needs nothing of its session.
+        self._hooks_run = True
+        if self._kept is not None and self._messages:
+            self._kept.join()
 
     def _after_commit(self, committed: bool) -> None:
         if self.state == self.DROPPED:
             return
         messages = self.messages
-        self._messages.clear()
+        self._clear()
         self.state = self.COMMITTED if committed else self.DROPPED
-        self._nested.forget()
         if not committed or not messages:
             return
         try:
-            self._dispatch(messages)
+            (self._dispatch if self._kept is None else self._kept.dispatch)(messages)
         except Exception:
             # The commit stands whatever happens here; `transaction` would log the error without the messages.
             for message in messages:
@@ -229,7 +283,11 @@ class Enlistment:
         self._nested.forget()
 
     def commit(self, transaction: Any) -> None:
-        pass
+        # All sessions have flushed by now, and none has committed or been closed: we sort first.
+        if self._kept is not None:
+            self._kept.keep(self.messages)
+            self._final = list(self.messages)
+            self._messages.clear()
 
     def tpc_vote(self, transaction: Any) -> None:
         pass

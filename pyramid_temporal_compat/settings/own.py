@@ -24,6 +24,7 @@ OWN: tuple[Setting, ...] = (
     own("include", words, (), "Modules to import so that their tasks are known.", celery="include"),
     own("app", text, None, "The Celery-shaped app whose tasks and settings to use, as package.module:name."),
     own("enlist", choice("auto", "required", "never"), "auto", "Whether a call joins the current transaction: where one has begun (auto), always or else an error (required), or not at all (never)."),
+    own("outbox", text, None, "The SQLAlchemy session whose database keeps messages between commit and dispatch: a request attribute (dbsession), or a dotted name (myapp.models:DBSession); without a value: no outbox."),
     own("dispatch", choice("wait", "background"), "wait", "Whether the after-commit hook waits until the server has the messages."),
     own("dispatch_timeout", positive_seconds, 5.0, "How long the after-commit hook waits at most."),
     own("heartbeat_timeout", positive_seconds, 30.0, "How soon a killed worker is noticed, and its tasks run again elsewhere."),

@@ -47,6 +47,9 @@ class ChildProcesses:
     def on_exit(self, pid: int, exitcode: int) -> None:
         """In a child that ends in an orderly way."""
         signals.worker_process_shutdown.send(sender=None, pid=pid, exitcode=exitcode)
+        outbox = sys.modules.get("pyramid_temporal_compat.outbox.sweeper")
+        if outbox is not None:  # what this child's tasks have sent is not sent again by a relay
+            outbox.flush_all()
 
 
 def sqlalchemy_engines() -> list[Any]:

@@ -216,7 +216,7 @@ class Worker:
         """Take tasks until told to stop, and then until the running ones have ended."""
         for queue in self.queues:
             self._serve(queue)
-        async with self._control(), beside(self._beat()), beside(self._scale()):
+        async with self._control(), beside(self._beat()), beside(self._scale()), relay_of(self.app):
             self.on_ready()
             signals.worker_ready.send(sender=self.tasks.consumer)
             log.info("%s ready.", self.hostname)
@@ -409,6 +409,18 @@ async def beside(what: Coroutine[Any, Any, None]) -> AsyncIterator[None]:
         yield
     finally:
         running.cancel()
+
+
+@contextlib.asynccontextmanager
+async def relay_of(app: Celery) -> AsyncIterator[None]:
+    """Send what the application's outbox holds, if it has one, until the end of the block."""
+    if app.conf["ptemporal.outbox"] is None:
+        yield
+        return
+    from ..outbox.relay import relaying  # only for applications that have an outbox
+
+    async with relaying(app):
+        yield
 
 
 def sorted_bounds(autoscale: tuple[int, int]) -> tuple[int, int]:

@@ -1,0 +1,113 @@
+"""`ptemporal-compat outbox init|status|retry|purge app.ini`."""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import json
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
+
+import click
+
+from .bootstrap import application, failing_in_one_line, loading
+from .common import Common
+
+if TYPE_CHECKING:
+    from ..outbox.store import Store, Summary
+
+IDS = click.argument("ids", metavar="[ID]...", nargs=-1, type=click.IntRange(min=1))
+CONFIG = click.argument("config")
+WIDTH = 160
+"""Characters of an error that are shown; `--json` has all of it."""
+
+
+@contextlib.contextmanager
+def store_of(common: Common, config: str) -> Iterator[Store]:
+    from ..outbox.sessions import app_engine  # SQLAlchemy: not for `--help`
+    from ..outbox.store import Store
+
+    with failing_in_one_line():
+        with loading(config, debug=False):
+            app = application(common, config)
+            store = Store(app_engine(app), app.temporal.settings.namespace)
+        with loading(f"the outbox of {config}", debug=False):
+            yield store
+        app.close()
+
+
+@click.group(help="Manage the outbox of the application in CONFIG (an ini file): messages between commit and dispatch.")
+def group() -> None:
+    pass
+
+
+@group.command("init", help="Make the tables that are not there. Alembic can do this, too: see the guide.")
+@CONFIG
+@click.pass_obj
+def init(common: Common, config: str) -> None:
+    with store_of(common, config) as store:
+        made = store.create()
+        url = store.engine.url.render_as_string(hide_password=True)
+        click.echo(f"{url}: made {', '.join(made)}" if made else f"{url}: all tables are there")
+
+
+@group.command("status", help="Show what waits, since when, and what was set aside with which error.")
+@CONFIG
+@click.option("--json", "as_json", is_flag=True, help="For programs.")
+@click.pass_obj
+def status(common: Common, config: str, as_json: bool) -> None:
+    with store_of(common, config) as store:
+        summary = store.summary()
+        if as_json:
+            click.echo(json.dumps({"namespace": store.namespace, **dataclasses.asdict(summary)}, default=str))
+        else:
+            click.echo("\n".join(lines(summary, store.namespace)))
+
+
+def lines(summary: Summary, namespace: str) -> Iterator[str]:
+    yield f"namespace    {namespace}"
+    yield f"in the table {summary.rows} rows, {summary.messages} messages" + (
+        f", the oldest for {summary.oldest:.0f} s" if summary.rows else ""
+    )
+    yield f"waiting      {summary.waiting} rows for a relay; the others are on the fast path"
+    yield f"taken        {summary.claimed} rows by relays, now"
+    if summary.newer:
+        yield f"newer        {summary.newer} rows that a newer release wrote: they wait for its relay"
+    for queue, count in summary.queues:
+        yield f"  {queue}: {count}"
+    yield f"parked       {summary.parked} rows"
+    for row in summary.last_parked:
+        error = row.error if len(row.error) <= WIDTH else f"{row.error[:WIDTH]}…"
+        yield f"  {row.id}: queue {row.queue}, {row.messages} messages, since {row.since:%Y-%m-%d %H:%M:%S}: {error}"
+
+
+@group.command("retry", help="Have relays try parked rows again: those with these ids, or all.")
+@CONFIG
+@IDS
+@click.option("--all", "all_of_them", is_flag=True, help="All parked rows.")
+@click.pass_obj
+def retry(common: Common, config: str, ids: tuple[int, ...], all_of_them: bool) -> None:
+    if bool(ids) == all_of_them:
+        raise click.UsageError("name the parked rows by their ids (outbox status shows them), or give --all")
+    with store_of(common, config) as store:
+        click.echo(f"{store.retry(ids or None)} rows will be tried again")
+
+
+@group.command("purge", help="Delete rows whose messages were not started: they never will be. Parked ones, or --all.")
+@CONFIG
+@IDS
+@click.option("--parked", is_flag=True, help="All parked rows.")
+@click.option("--all", "all_of_them", is_flag=True, help="All rows, also those that wait for a relay.")
+@click.option("--yes", is_flag=True, help="Do not ask.")
+@click.pass_obj
+def purge(common: Common, config: str, ids: tuple[int, ...], parked: bool, all_of_them: bool, yes: bool) -> None:
+    if [bool(ids), parked, all_of_them].count(True) != 1:
+        raise click.UsageError("say which: ids of rows (outbox status shows them), --parked or --all")
+    with store_of(common, config) as store:
+        rows, messages = store.count(ids or None, parked_only=parked)
+        if not rows:
+            click.echo("there are no such rows")
+            return
+        if not yes:
+            click.confirm(f"Delete {rows} rows with {messages} messages? Their tasks will never run", abort=True)
+        click.echo(f"{store.purge(ids or None, parked_only=parked)} rows deleted")

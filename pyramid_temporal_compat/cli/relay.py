@@ -1,0 +1,44 @@
+"""`ptemporal-compat relay app.ini`: what the relay in every worker does, as a process of its own."""
+
+from __future__ import annotations
+
+import logging
+import signal
+
+import click
+
+from ..log import LOG_LEVELS, Logging
+from .bootstrap import application, failing_in_one_line, loading
+from .common import Common
+from .worker import set_level
+
+LEVELS = [name for name in LOG_LEVELS if isinstance(name, str)]
+
+
+@click.command(
+    help="Send what waits in the outbox of an application: of the ini file CONFIG, or of -A before the command. "
+    "Every worker does this, too; run one of these where no worker runs."
+)
+@click.argument("config", required=False)
+@click.option("-l", "--loglevel", type=click.Choice(LEVELS, case_sensitive=False), help="Default: INFO, or the ini's.")
+@click.pass_obj
+def command(common: Common, config: str | None, loglevel: str | None) -> None:
+    from ..outbox.relay import Relay  # the client library and SQLAlchemy: not for `--help`
+
+    with failing_in_one_line():
+        with loading(config or common.config or f"-A {common.name}", debug=(loglevel or "").upper() == "DEBUG"):
+            app = application(common, config)
+        if Logging.already_setup and loglevel:
+            set_level(loglevel)
+        app.log.setup(loglevel or "INFO")
+        relay = Relay(app)
+        relay.store.backlog()  # a table that is missing is told now, and not once a minute
+        for signum in (signal.SIGTERM, signal.SIGINT):
+            signal.signal(signum, lambda *_: relay.stop())
+        settings = app.temporal.settings
+        engine = relay.store.engine.url.render_as_string(hide_password=True)
+        logging.getLogger(__name__).info(
+            "relay %s: from %s to %s, namespace %s", relay.name, engine, settings.address, settings.namespace
+        )
+        relay.run()
+        app.close()

@@ -1,0 +1,67 @@
+"""What a row of the outbox carries: the units of one transaction, their payloads encoded as on the wire.
+
+Version 1 is JSON, `{"units": [[payload, …], …]}`, and a payload is `{"metadata": {name: bytes}, "data": bytes}`, where
+bytes are a text or `{"base64": text}`. What is encrypted on the wire is encrypted here.
+"""
+
+from __future__ import annotations
+
+import base64
+import json
+from collections.abc import Sequence
+from typing import Any
+
+from ..exceptions import InvalidTaskError
+from ..message import Message
+from ..payload import Payload
+from ..payload.codecs import Codec
+from ..tree import Tree, Unit, is_tree
+
+VERSION = 1
+"""Raised with the version of messages, and when a row is written otherwise: older relays leave newer rows alone."""
+
+
+def write(units: Sequence[Unit], codec: Codec) -> bytes:
+    written = [[_written(codec.encode(payload)) for payload in unit.encode()] for unit in units]
+    return json.dumps({"units": written}, separators=(",", ":"), ensure_ascii=False).encode()
+
+
+def read(data: bytes, codec: Codec) -> list[Unit]:
+    """What `write` was given. Raises `InvalidTaskError` for what it did not make."""
+    try:
+        units = [[_read(payload) for payload in unit] for unit in json.loads(data)["units"]]
+    except (ValueError, KeyError, TypeError, AttributeError):
+        raise InvalidTaskError(f"not a row of the outbox: {data[:200]!r}") from None
+    return [_unit([codec.decode(payload) for payload in unit]) for unit in units]
+
+
+def _unit(payloads: list[Payload]) -> Unit:
+    try:
+        first, *rest = payloads
+        if is_tree(first.data):
+            return Tree.decode(payloads)
+        (body,) = rest
+    except ValueError:
+        raise InvalidTaskError(f"a row of the outbox holds a unit of {len(payloads)} payloads") from None
+    return Message.decode(first.data, body)
+
+
+def _written(payload: Payload) -> dict[str, Any]:
+    metadata = {name: _as_text(value) for name, value in payload.metadata.items()}
+    return {"metadata": metadata, "data": _as_text(payload.data)}
+
+
+def _read(written: dict[str, Any]) -> Payload:
+    metadata = {name: _as_bytes(value) for name, value in written["metadata"].items()}
+    return Payload(metadata, _as_bytes(written["data"]))
+
+
+def _as_text(data: bytes) -> str | dict[str, str]:
+    try:
+        return data.decode()
+    except UnicodeDecodeError:
+        return {"base64": base64.b64encode(data).decode()}
+
+
+def _as_bytes(written: str | dict[str, str]) -> bytes:
+    return written.encode() if isinstance(written, str) else base64.b64decode(written["base64"], validate=True)

@@ -1,0 +1,128 @@
+"""Which session a transaction's row is written in: the one that `ptemporal.outbox` names."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Any
+
+import pyramid.threadlocal
+from sqlalchemy.engine import Connection, Engine
+from sqlalchemy.exc import UnboundExecutionError
+from sqlalchemy.orm import Session
+from zope.sqlalchemy.datamanager import STATUS_READONLY, ZopeTransactionEvents
+
+from ..exceptions import ImproperlyConfigured
+from ..pyramid.request import attempt
+from ..settings.load import import_object
+from .tables import outbox
+
+if TYPE_CHECKING:
+    from ..app import Celery
+
+
+def is_dotted(name: str) -> bool:
+    """Whether the setting names a session by where it is; else it names an attribute of requests."""
+    return "." in name or ":" in name
+
+
+def session_of(name: str, transaction: Any) -> tuple[Session, ZopeTransactionEvents]:
+    """The session that takes part in this transaction, and its way to have it take part."""
+    manager = transaction._manager
+    found = import_object(name) if is_dotted(name) else _of_a_request(name, manager)
+    session = _as_session(name, found)
+    events = _events(session)
+    if not events:
+        raise ImproperlyConfigured(
+            f"ptemporal.outbox = {name}: this session takes part in no transaction; "
+            "zope.sqlalchemy.register(session, transaction_manager=request.tm) has it do so"
+        )
+    for event in events:
+        if _inner(event.transaction_manager) is manager:
+            if event.initial_state == STATUS_READONLY:
+                raise ImproperlyConfigured(
+                    f"ptemporal.outbox = {name}: this session is registered as read-only, and the outbox writes; "
+                    "name one that may write"
+                )
+            engine_of(name, session)
+            return session, event
+    raise ImproperlyConfigured(
+        f"ptemporal.outbox = {name}: this session takes part in the transactions of {events[0].transaction_manager!r}, "
+        f"and the call belongs to one of {manager!r}; register it with the manager of the transaction "
+        "(zope.sqlalchemy.register(session, transaction_manager=request.tm)), or call the task in the session's own"
+    )
+
+
+def _of_a_request(name: str, manager: Any) -> Any:
+    requests = [entry["request"] for entry in reversed(pyramid.threadlocal.manager.stack)]
+    for request in requests:
+        if _inner(getattr(request, "tm", None)) is manager:
+            return _attribute(request, name)
+    if any(request is not None for request in requests):
+        here = "the current request's tm is another manager than the transaction's"
+    else:
+        here = "there is no current request"
+    raise ImproperlyConfigured(
+        f"ptemporal.outbox = {name} names an attribute of the request whose transaction a task is called in, and "
+        f"{here}; in a script use pyramid.paster.bootstrap() and its request.tm, or name a session that needs no "
+        "request, such as ptemporal.outbox = myapp.models:DBSession"
+    )
+
+
+def _attribute(request: Any, name: str) -> Any:
+    if not hasattr(request, name):
+        raise ImproperlyConfigured(
+            f"ptemporal.outbox = {name}, and requests have no attribute {name!r}; name the one that holds the "
+            "SQLAlchemy session (config.add_request_method(..., 'dbsession', reify=True))"
+        )
+    return getattr(request, name)
+
+
+def _as_session(name: str, found: Any) -> Session:
+    if not isinstance(found, Session) and callable(found):
+        found = found()  # a scoped session, a session factory, or a function of the application's own
+    if not isinstance(found, Session):
+        raise ImproperlyConfigured(
+            f"ptemporal.outbox = {name} gives {found!r}, which is {type(found).__name__} and no SQLAlchemy session"
+        )
+    return found
+
+
+def _events(session: Session) -> list[ZopeTransactionEvents]:
+    owners = (getattr(listener, "__self__", None) for listener in session.dispatch.after_begin)
+    return [owner for owner in owners if isinstance(owner, ZopeTransactionEvents)]
+
+
+def _inner(manager: Any) -> Any:
+    return getattr(manager, "manager", manager)  # ThreadTransactionManager keeps a manager a thread
+
+
+def engine_of(name: str, session: Session) -> Engine:
+    try:
+        bind = session.get_bind(clause=outbox)
+    except UnboundExecutionError:
+        raise ImproperlyConfigured(
+            f"ptemporal.outbox = {name}: this session has no database for the table {outbox.name}; add it to the "
+            "session's binds, as {pyramid_temporal_compat.outbox.outbox: engine}"
+        ) from None
+    return bind.engine if isinstance(bind, Connection) else bind
+
+
+@contextlib.contextmanager
+def _session_of_app(app: Celery, name: str) -> Iterator[Session]:
+    if is_dotted(name):
+        yield _as_session(name, import_object(name))
+        return
+    with attempt(app.registry) as run:
+        yield _as_session(name, _attribute(run.request, name))
+
+
+def app_engine(app: Celery) -> Engine:
+    """The engine of the database that holds the app's outbox, for a process that has no request."""
+    name = app.conf["ptemporal.outbox"]
+    if name is None:
+        raise ImproperlyConfigured(
+            "this application has no outbox; ptemporal.outbox = dbsession names the request attribute with its session"
+        )
+    with _session_of_app(app, name) as session:
+        return engine_of(name, session)

@@ -1,0 +1,305 @@
+"""The outbox's SQL: PostgreSQL, MySQL and MariaDB, SQLite. Each call is a transaction of its own, save `insert`."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from sqlalchemy import ColumnElement, and_, bindparam, delete, func, insert, inspect, or_, select, text, update
+from sqlalchemy.engine import Connection, Engine
+from sqlalchemy.exc import OperationalError, ProgrammingError
+
+from ..exceptions import ImproperlyConfigured
+from . import rows
+from .clock import in_seconds, now
+from .tables import metadata, outbox
+
+WINDOW = 1000
+"""Rows among which a relay chooses: a backlog of any size is read in steps of so many."""
+BATCH = 100
+"""Rows that a relay takes at a time."""
+BATCH_BYTES = 8 * 1024 * 1024
+"""Bytes that these carry together, at most, unless the first alone carries more."""
+CHUNK = 500
+"""Rows that one statement names by their ids."""
+COUNTED = 100_000
+"""More rows than these are not counted where nobody asked: to count is to read."""
+CHANNEL = "ptemporal_outbox"
+"""What PostgreSQL's NOTIFY is sent to."""
+LOCK = 0x70746F62
+"""The first half of the advisory lock under which relays choose, one after the other."""
+SHARES_ROWS = ("postgresql", "mysql", "mariadb")
+
+
+@dataclass(frozen=True)
+class Row:
+    """A row that a relay has taken."""
+
+    id: int
+    queue: str
+    units: bytes
+    attempts: int
+
+
+@dataclass(frozen=True)
+class Backlog:
+    """What waits for a relay. `waiting` is not counted beyond `COUNTED` rows unless it was asked for."""
+
+    waiting: int
+    oldest: float
+    """Seconds since the oldest of them was written; 0 where none waits."""
+    parked: int
+
+
+@dataclass(frozen=True)
+class Parked:
+    id: int
+    queue: str
+    messages: int
+    since: Any
+    error: str
+
+
+@dataclass(frozen=True)
+class Summary:
+    """What `ptemporal-compat outbox status` shows."""
+
+    rows: int
+    messages: int
+    oldest: float
+    waiting: int
+    """Rows that are due: the fast path did not send them."""
+    claimed: int
+    newer: int
+    """Rows that a newer release wrote."""
+    parked: int
+    queues: Sequence[tuple[str, int]]
+    """The fullest queues, with their rows."""
+    last_parked: Sequence[Parked]
+
+
+_INSERT = insert(outbox).values(created=now(), due=in_seconds(bindparam("wait")), version=rows.VERSION, attempts=0)
+
+
+def insert_row(connection: Connection, *, namespace: str, queue: str, messages: int, units: bytes, wait: float) -> int:
+    """Insert a row in the connection's transaction; gives its id. A relay may take it in `wait` seconds."""
+    values = {"namespace": namespace, "queue": queue, "messages": messages, "units": units, "wait": wait}
+    with telling_of_no_table():
+        key: Any = connection.execute(_INSERT, values).inserted_primary_key
+    return int(key[0])
+
+
+@contextlib.contextmanager
+def telling_of_no_table() -> Iterator[None]:
+    """Where the table is missing, say what makes it."""
+    try:
+        yield
+    except (ProgrammingError, OperationalError) as error:
+        said = str(error.orig).lower()
+        if outbox.name in said and any(words in said for words in ("does not exist", "no such table", "doesn't exist")):
+            raise ImproperlyConfigured(
+                f"ptemporal.outbox is set, and the database has no table {outbox.name}; make it with "
+                "`ptemporal-compat outbox init app.ini`, or with a migration of the metadata "
+                "pyramid_temporal_compat.outbox.metadata"
+            ) from error
+        raise
+
+
+class Store:
+    """The rows of one namespace, on connections of its own. For every thread."""
+
+    def __init__(self, engine: Engine, namespace: str) -> None:
+        self.engine = engine
+        self.namespace = namespace
+        # A claim sees what other relays have committed since it began.
+        self._engine = (
+            engine.execution_options(isolation_level="READ COMMITTED") if engine.dialect.name in SHARES_ROWS else engine
+        )
+
+    @contextlib.contextmanager
+    def _begin(self) -> Iterator[Connection]:
+        with telling_of_no_table(), self._engine.begin() as connection:
+            yield connection
+
+    @property
+    def _waits(self) -> ColumnElement[bool]:
+        return and_(outbox.c.namespace == self.namespace, outbox.c.parked.is_(None))
+
+    @property
+    def _may_be_taken(self) -> ColumnElement[bool]:
+        return and_(
+            self._waits,
+            outbox.c.due <= now(),
+            or_(outbox.c.claimed_until.is_(None), outbox.c.claimed_until <= now()),
+            outbox.c.version <= rows.VERSION,
+        )
+
+    def create(self) -> list[str]:
+        """Make the tables that are not there; gives their names."""
+        there = set(inspect(self.engine).get_table_names())
+        metadata.create_all(self.engine)
+        return [name for name in metadata.tables if name not in there]
+
+    # --- after the fast path ---------------------------------------------------------------------
+
+    def delete(self, ids: Sequence[int]) -> None:
+        """The server has what these rows carry."""
+        for chunk in _chunks(ids):
+            with self._begin() as connection:
+                connection.execute(delete(outbox).where(outbox.c.id.in_(chunk)))
+
+    def release(self, ids: Sequence[int], error: str) -> None:
+        """What these rows carry was not sent: a relay may take them now."""
+        for chunk in _chunks(ids):
+            with self._begin() as connection:
+                connection.execute(update(outbox).where(outbox.c.id.in_(chunk)).values(due=now(), error=error))
+                self._notify(connection)
+
+    def _notify(self, connection: Connection) -> None:
+        if connection.dialect.name == "postgresql":
+            connection.execute(text(f"NOTIFY {CHANNEL}"))
+
+    # --- for relays ------------------------------------------------------------------------------
+
+    def claim(self, relay: str, lease: float, batch: int = BATCH) -> list[Row]:
+        """Take rows for `lease` seconds, the oldest first, of queues that no other relay is at work on."""
+        with self._begin() as connection:
+            self._take_turns(connection)
+            ids = self._choose(connection, relay, batch)
+            if not ids:
+                return []
+            # Whoever holds one of them now, a purge say, is not waited for.
+            locked = select(outbox.c.id).where(outbox.c.id.in_(ids), self._may_be_taken)
+            ids = list(connection.scalars(locked.with_for_update(skip_locked=True)))
+            taken = {"claimed_by": relay, "claimed_until": in_seconds(lease), "attempts": outbox.c.attempts + 1}
+            connection.execute(update(outbox).where(outbox.c.id.in_(ids), self._may_be_taken).values(taken))
+            columns = (outbox.c.id, outbox.c.queue, outbox.c.units, outbox.c.attempts)
+            mine = select(*columns).where(outbox.c.id.in_(ids), outbox.c.claimed_by == relay)
+            return [Row(*found) for found in connection.execute(mine.order_by(outbox.c.due, outbox.c.id))]
+
+    def _take_turns(self, connection: Connection) -> None:
+        # Two that choose at once would both take rows of one queue, and send them in any order.
+        if connection.dialect.name == "postgresql":
+            connection.execute(select(func.pg_advisory_xact_lock(LOCK, func.hashtext(self.namespace))))
+
+    def _choose(self, connection: Connection, relay: str, batch: int) -> list[int]:
+        claimed = and_(self._waits, outbox.c.claimed_until > now(), outbox.c.claimed_by != relay)
+        others = set(connection.scalars(select(outbox.c.queue).where(claimed).distinct()))
+        size = func.length(outbox.c.units)
+        window = select(outbox.c.id, outbox.c.queue, size).where(self._may_be_taken)
+        ids: list[int] = []
+        total = 0
+        for row_id, queue, length in connection.execute(window.order_by(outbox.c.due, outbox.c.id).limit(WINDOW)):
+            if queue in others:
+                continue
+            total += length
+            if ids and (len(ids) >= batch or total > BATCH_BYTES):
+                break
+            ids.append(row_id)
+        return ids
+
+    def renew(self, relay: str, lease: float, ids: Sequence[int]) -> None:
+        """Keep rows that are still being sent."""
+        self._change(relay, ids, claimed_until=in_seconds(lease))
+
+    def give_back(self, relay: str, ids: Sequence[int], error: str | None) -> None:
+        """Leave rows to whichever relay comes: they were not tried, or the server was away."""
+        changes: dict[str, Any] = {} if error is None else {"error": error}
+        attempts = outbox.c.attempts - 1
+        self._change(relay, ids, claimed_by=None, claimed_until=None, attempts=attempts, **changes)
+
+    def put_off(self, relay: str, row_id: int, seconds: float, error: str) -> None:
+        """Try a row again, but not before so many seconds."""
+        self._change(relay, [row_id], claimed_by=None, claimed_until=in_seconds(seconds), error=error)
+
+    def park(self, relay: str, row_id: int, error: str) -> None:
+        """Set a row aside: no relay takes it until it is told to."""
+        self._change(relay, [row_id], parked=now(), claimed_by=None, claimed_until=None, error=error)
+
+    def _change(self, relay: str, ids: Sequence[int], **changes: Any) -> None:
+        for chunk in _chunks(ids):
+            with self._begin() as connection:
+                mine = and_(outbox.c.id.in_(chunk), outbox.c.claimed_by == relay)
+                connection.execute(update(outbox).where(mine).values(changes))
+
+    def backlog(self) -> Backlog:
+        """What waits, at the cost of a glance."""
+        late = and_(self._waits, outbox.c.due <= now())
+        with self._begin() as connection:
+            some = select(outbox.c.id).where(late).limit(COUNTED).subquery()
+            waiting = connection.scalar(select(func.count()).select_from(some)) or 0
+            first = select(outbox.c.created, now()).where(late).order_by(outbox.c.due, outbox.c.id).limit(1)
+            oldest = connection.execute(first).first()
+            set_aside = and_(outbox.c.namespace == self.namespace, outbox.c.parked.is_not(None))
+            some = select(outbox.c.id).where(set_aside).limit(COUNTED).subquery()
+            parked = connection.scalar(select(func.count()).select_from(some)) or 0
+        return Backlog(waiting, (oldest[1] - oldest[0]).total_seconds() if oldest else 0.0, parked)
+
+    def newer(self) -> bool:
+        """Whether there are rows that only a newer release can read."""
+        due = select(outbox.c.version).where(self._waits, outbox.c.due <= now())
+        first = due.order_by(outbox.c.due, outbox.c.id).limit(WINDOW).subquery()
+        with self._begin() as connection:
+            return (connection.scalar(select(func.max(first.c.version))) or 0) > rows.VERSION
+
+    # --- for people ------------------------------------------------------------------------------
+
+    def summary(self, queues: int = 10, parked: int = 20) -> Summary:
+        here = outbox.c.namespace == self.namespace
+        count = func.count()
+        with self._begin() as connection:
+
+            def counted(*conditions: Any) -> int:
+                return connection.scalar(select(count).select_from(outbox).where(here, *conditions)) or 0
+
+            messages = connection.scalar(select(func.sum(outbox.c.messages)).where(self._waits))
+            oldest = connection.execute(select(func.min(outbox.c.created), now()).where(self._waits)).one()
+            fullest = select(outbox.c.queue, count).where(self._waits).group_by(outbox.c.queue)
+            columns = (outbox.c.id, outbox.c.queue, outbox.c.messages, outbox.c.parked, outbox.c.error)
+            aside = select(*columns).where(here, outbox.c.parked.is_not(None)).order_by(outbox.c.id)
+            return Summary(
+                rows=counted(self._waits),
+                messages=int(messages or 0),
+                oldest=(oldest[1] - oldest[0]).total_seconds() if oldest[0] else 0.0,
+                waiting=counted(self._waits, outbox.c.due <= now()),
+                claimed=counted(self._waits, outbox.c.claimed_until > now(), outbox.c.claimed_by.is_not(None)),
+                newer=counted(self._waits, outbox.c.version > rows.VERSION),
+                parked=counted(outbox.c.parked.is_not(None)),
+                queues=[(queue, n) for queue, n in connection.execute(fullest.order_by(count.desc()).limit(queues))],
+                last_parked=[Parked(*found) for found in connection.execute(aside.limit(parked))],
+            )
+
+    def retry(self, ids: Sequence[int] | None) -> int:
+        """Have relays try parked rows again, all of them without `ids`; gives how many."""
+        aside = and_(outbox.c.namespace == self.namespace, outbox.c.parked.is_not(None))
+        changes = {"parked": None, "attempts": 0, "due": now(), "claimed_by": None, "claimed_until": None}
+        with self._begin() as connection:
+            which = aside if ids is None else and_(aside, outbox.c.id.in_(ids))
+            found = connection.execute(update(outbox).where(which).values(changes)).rowcount
+            self._notify(connection)
+        return found
+
+    def count(self, ids: Sequence[int] | None, *, parked_only: bool) -> tuple[int, int]:
+        """How many rows `purge` would delete, and how many messages they carry."""
+        total = select(func.count(), func.coalesce(func.sum(outbox.c.messages), 0))
+        with self._begin() as connection:
+            rows_, messages = connection.execute(total.where(self._named(ids, parked_only))).one()
+        return int(rows_), int(messages)
+
+    def purge(self, ids: Sequence[int] | None, *, parked_only: bool) -> int:
+        """Delete rows that were not sent; gives how many."""
+        with self._begin() as connection:
+            return connection.execute(delete(outbox).where(self._named(ids, parked_only))).rowcount
+
+    def _named(self, ids: Sequence[int] | None, parked_only: bool) -> ColumnElement[bool]:
+        which = outbox.c.namespace == self.namespace
+        if parked_only:
+            which = and_(which, outbox.c.parked.is_not(None))
+        return which if ids is None else and_(which, outbox.c.id.in_(ids))
+
+
+def _chunks(ids: Sequence[int]) -> Iterator[Sequence[int]]:
+    for start in range(0, len(ids), CHUNK):
+        yield ids[start : start + CHUNK]

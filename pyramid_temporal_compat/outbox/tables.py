@@ -1,0 +1,100 @@
+"""The tables, in the application's own database: what waits to be dispatched, and what is proved to be done.
+
+They are SQLAlchemy metadata of their own, which Alembic sees beside the application's:
+`target_metadata = [Base.metadata, pyramid_temporal_compat.outbox.metadata]`. Moments are the database's, see `clock`.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from sqlalchemy import (
+    BigInteger,
+    Column,
+    DateTime,
+    Index,
+    Integer,
+    LargeBinary,
+    MetaData,
+    SmallInteger,
+    String,
+    Table,
+    Text,
+)
+from sqlalchemy.dialects import mysql
+from sqlalchemy.types import TypeEngine
+
+
+def _exact(length: int) -> mysql.VARCHAR:
+    # MySQL's usual collations take `a` for `A`, and no key may be longer than 768 of its characters.
+    return mysql.VARCHAR(length, charset="utf8mb4", collation="utf8mb4_bin")
+
+
+def _moment() -> TypeEngine[Any]:
+    return DateTime(timezone=True).with_variant(mysql.DATETIME(fsp=6), "mysql", "mariadb")
+
+
+def _bytes() -> TypeEngine[Any]:
+    return LargeBinary().with_variant(mysql.LONGBLOB(), "mysql", "mariadb")  # its BLOB ends at 64 KiB
+
+
+metadata = MetaData()
+
+outbox = Table(
+    "ptemporal_outbox",
+    metadata,
+    # SQLite counts by itself only in a column that is INTEGER by name.
+    Column("id", BigInteger().with_variant(Integer(), "sqlite"), primary_key=True, autoincrement=True),
+    Column(
+        "namespace",
+        String(255).with_variant(_exact(255), "mysql", "mariadb"),
+        nullable=False,
+        comment="The Temporal namespace that the messages are for.",
+    ),
+    Column("queue", Text, nullable=False, comment="The queue of the first message; rows of one keep their order."),
+    Column("version", SmallInteger, nullable=False, comment="How `units` is written."),
+    Column("messages", Integer, nullable=False, comment="How many messages the row carries."),
+    Column("units", _bytes(), nullable=False, comment="What the transaction sends, encoded as on the wire."),
+    Column("created", _moment(), nullable=False),
+    Column("due", _moment(), nullable=False, comment="Not before this moment does a relay take it."),
+    Column("attempts", Integer, nullable=False, default=0, comment="How often a relay has taken it."),
+    Column("parked", _moment(), comment="Since when it is set aside: it can't be sent as it is."),
+    Column("error", Text, comment="Why the last attempt failed."),
+    Column("claimed_by", Text, comment="The relay that has it, or had it last."),
+    Column("claimed_until", _moment(), comment="Until then no other relay takes it."),
+)
+"""One row a transaction, from its commit until the server has what it sends."""
+
+Index(
+    "ix_ptemporal_outbox_due",
+    outbox.c.namespace,
+    outbox.c.due,
+    outbox.c.id,
+    postgresql_where=outbox.c.parked.is_(None),
+    sqlite_where=outbox.c.parked.is_(None),
+)
+# These two hold nothing in good days: a request's own INSERT does not pay for them.
+Index(
+    "ix_ptemporal_outbox_claimed",
+    outbox.c.namespace,
+    outbox.c.claimed_until,
+    postgresql_where=outbox.c.claimed_until.is_not(None),
+    sqlite_where=outbox.c.claimed_until.is_not(None),
+)
+Index(
+    "ix_ptemporal_outbox_parked",
+    outbox.c.namespace,
+    outbox.c.parked,
+    postgresql_where=outbox.c.parked.is_not(None),
+    sqlite_where=outbox.c.parked.is_not(None),
+)
+
+receipts = Table(
+    "ptemporal_receipts",
+    metadata,
+    Column("task_id", Text().with_variant(_exact(768), "mysql", "mariadb"), primary_key=True),
+    Column("result", _bytes(), nullable=False, comment="The task's result, encoded as on the wire."),
+    Column("created", _moment(), nullable=False),
+    Index("ix_ptemporal_receipts_created", "created"),
+)
+"""One row a task that has ended well, written in its own transaction."""

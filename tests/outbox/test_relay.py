@@ -1,0 +1,266 @@
+"""Relays send what the fast path has left: once, in order, together, and whatever becomes of one of them."""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+from collections import defaultdict
+from collections.abc import Iterator
+from typing import Any
+from unittest import mock
+
+import pytest
+from sqlalchemy import insert, update
+
+from pyramid_temporal_compat import Celery
+from pyramid_temporal_compat.calling import make_message
+from pyramid_temporal_compat.message import Message
+from pyramid_temporal_compat.outbox import outbox, relay, rows, store
+from pyramid_temporal_compat.outbox.clock import in_seconds
+from pyramid_temporal_compat.outbox.relay import Relay
+from pyramid_temporal_compat.outbox.store import insert_row
+from pyramid_temporal_compat.payload import Payload
+from pyramid_temporal_compat.payload.codecs import chain
+from tests.dispatch.application import UNSERVED, analyse
+from tests.outbox.parts import OutboxSite, running, unique
+from tests.parts import wait_until
+
+
+def message(site: OutboxSite, queue: str = UNSERVED, **changes: Any) -> Message:
+    task = site.app.tasks[analyse.name]
+    return make_message(site.app, task.name, ("x",), {}, {"queue": queue}, task).copy(**changes)
+
+
+def put(site: OutboxSite, *units: Any, namespace: str = "default") -> int:
+    """A row that is due."""
+    with site.engine.begin() as connection:
+        return insert_row(
+            connection,
+            namespace=namespace,
+            queue=units[0].queue,
+            messages=len(units),
+            units=rows.write(units, chain(())),
+            wait=0,
+        )
+
+
+@contextlib.contextmanager
+def starts() -> Iterator[list[Any]]:
+    """What relays ask the server to start meanwhile, in order."""
+    found: list[Any] = []
+    original = relay.start
+
+    async def start(client: Any, unit: Any) -> None:
+        found.append(unit)
+        await original(client, unit)
+
+    with mock.patch.object(relay, "start", start):
+        yield found
+
+
+def test_relays_share_the_work_and_keep_the_order_of_each_queue(site: OutboxSite) -> None:
+    queues = [f"{UNSERVED}-{number}" for number in range(5)]
+    messages = [message(site, queues[number % 5]) for number in range(200)]
+    for unit in messages:
+        put(site, unit)
+    with starts() as started, contextlib.ExitStack() as stack:
+        for each in [Relay(site.app) for _ in range(3)]:
+            in_tens = functools.partial(each.store.claim, batch=10)
+            stack.enter_context(mock.patch.object(each.store, "claim", in_tens))
+            stack.enter_context(running(each))
+        site.is_empty()
+    assert sorted(unit.id for unit in started) == sorted(unit.id for unit in messages)
+    sent = defaultdict(list)
+    for unit in started:
+        sent[unit.queue].append(unit.id)
+    assert sent == {queue: [unit.id for unit in messages if unit.queue == queue] for queue in queues}
+    assert site.has_started(*(unit.id for unit in messages))
+
+
+def test_a_queue_is_one_relays_at_a_time_and_the_others_go_on(site: OutboxSite) -> None:
+    first, second = put(site, message(site, "a")), put(site, message(site, "a"))
+    other = put(site, message(site, "b"))
+    assert [row.id for row in site.store.claim("one", 30, 1)] == [first]
+    assert [row.id for row in site.store.claim("two", 30)] == [other]
+    assert site.store.claim("three", 30) == []
+    site.store.delete([first])
+    assert [row.id for row in site.store.claim("three", 30)] == [second]
+
+
+def test_what_a_killed_relay_had_is_taken_over_when_its_lease_is_over(site: OutboxSite) -> None:
+    unit = message(site)
+    put(site, unit)
+    assert site.store.claim("killed", 0.5)
+    with running(Relay(site.app, look_every=0.1)):
+        site.is_empty()
+    assert site.has_started(unit.id)
+
+
+def test_a_relay_that_lives_keeps_its_rows_beyond_their_lease(site: OutboxSite) -> None:
+    put(site, message(site))
+    original = relay.start
+
+    async def slowly(client: Any, unit: Any) -> None:
+        deadline = wait_for_renewal()
+        while not deadline():
+            await relay.asyncio.sleep(0.01)
+        await original(client, unit)
+
+    claimed: list[Any] = []
+
+    def wait_for_renewal() -> Any:
+        claimed.append(site.rows()[0].claimed_until)
+        return lambda: site.rows()[0].claimed_until > claimed[0]
+
+    with mock.patch.object(relay, "start", slowly), running(Relay(site.app, lease=0.3)):
+        site.is_empty()
+
+
+def test_a_message_that_was_started_already_is_not_started_again(site: OutboxSite) -> None:
+    task = site.visit(lambda request: analyse.delay("x"))
+    site.is_empty()
+    run = site.runs_of(task).run_id
+    put(site, message(site, id=task.id))
+    with running(Relay(site.app)):
+        site.is_empty()
+    assert site.runs_of(task).run_id == run
+
+
+def test_a_relay_leaves_the_rows_of_other_namespaces_alone(site: OutboxSite) -> None:
+    put(site, message(site), namespace="other")
+    put(site, message(site))
+    with running(Relay(site.app)):
+        wait_until(lambda: [row.namespace for row in site.rows()] == ["other"])
+
+
+# --- what can't be sent ------------------------------------------------------------------------------
+
+
+def too_large(size: int) -> Payload:
+    return Payload({"encoding": b"json/plain"}, b'"' + b"x" * size + b'"')
+
+
+@pytest.mark.parametrize(("size", "said"), [(3_000_000, "Blob data size exceeds"), (5_000_000, "larger than max")])
+def test_a_message_that_is_too_large_is_parked_with_its_error_and_the_others_go_on(
+    site: OutboxSite, size: int, said: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    parked = put(site, message(site, body=too_large(size)))
+    unit = message(site)
+    put(site, unit)
+    with running(Relay(site.app)):
+        wait_until(lambda: site.count() == 1)
+        wait_until(lambda: site.rows()[0].parked is not None)
+    (row,) = site.rows()
+    assert (row.id, row.claimed_by, row.claimed_until) == (parked, None, None)
+    assert said in row.error
+    assert site.has_started(unit.id)
+    assert "can't be sent and are set aside" in caplog.text
+
+
+def test_a_row_that_nobody_can_read_is_parked(site: OutboxSite) -> None:
+    for units in (b"\xff", b"[]", b'{"units": [[]]}', b'{"units": [[{"metadata": {}, "data": "{}"}]]}'):
+        row_id = put(site, message(site))
+        with site.engine.begin() as connection:
+            connection.execute(update(outbox).where(outbox.c.id == row_id).values(units=units))
+    with running(Relay(site.app)):
+        wait_until(lambda: all(row.parked for row in site.rows()))
+    assert ["row of the outbox" in row.error or "not a" in row.error for row in site.rows()] == [True] * 4
+
+
+def test_a_namespace_that_is_gone_parks_its_rows_after_a_few_tries(
+    site: OutboxSite, temporal_address: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(relay, "FIRST_DELAY", 0.01)
+    app = Celery("elsewhere", set_as_current=False)
+    app.conf.update({"ptemporal.address": temporal_address, "ptemporal.namespace": "gone"})
+    put(site, message(site), namespace="gone")
+    with app, running(Relay(app, site.engine, look_every=0.05)):
+        wait_until(lambda: site.rows()[0].parked)
+    (row,) = site.rows()
+    assert row.attempts == relay.ATTEMPTS_OF_ALL
+    assert "Namespace gone is not found" in row.error
+
+
+def test_a_row_that_a_server_which_is_well_refuses_again_and_again_is_parked(
+    site: OutboxSite, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(relay, "FIRST_DELAY", 0.01)
+    bad, good = message(site), message(site)
+    put(site, bad)
+    put(site, good)
+    original = relay.start
+
+    async def start(client: Any, unit: Any) -> None:
+        if unit.id == bad.id:
+            raise relay.RPCError("no idea", relay.RPCStatusCode.UNKNOWN, b"")
+        await original(client, unit)
+
+    with mock.patch.object(relay, "start", start), running(Relay(site.app, look_every=0.02)):
+        wait_until(lambda: site.rows()[0].parked)
+    (row,) = site.rows()
+    assert (row.attempts, row.error) == (relay.ATTEMPTS, "RPCError: no idea")
+    assert site.has_started(good.id)
+
+
+def test_a_parked_row_that_is_retried_is_sent(site: OutboxSite) -> None:
+    unit = message(site)
+    row_id = put(site, unit)
+    site.store.claim("one", 30)
+    site.store.park("one", row_id, "told to")
+    with running(Relay(site.app, look_every=3600)) as found:
+        wait_until(lambda: found._sleep._connection is not None)
+        assert site.store.retry([row_id + 1]) == 0
+        assert site.store.retry([row_id]) == 1
+        site.is_empty()
+    assert site.has_started(unit.id)
+
+
+def test_a_row_that_a_newer_release_wrote_waits_for_its_relay(
+    site: OutboxSite, caplog: pytest.LogCaptureFixture
+) -> None:
+    newer = put(site, message(site))
+    with site.engine.begin() as connection:
+        connection.execute(update(outbox).values(version=rows.VERSION + 1, units=b"?"))
+    unit = message(site)
+    put(site, unit)
+    with running(Relay(site.app)):
+        wait_until(lambda: "a newer release wrote" in caplog.text)
+        wait_until(lambda: site.count() == 1)
+    (row,) = site.rows()
+    assert (row.id, row.parked, row.attempts) == (newer, None, 0)
+    assert site.has_started(unit.id)
+
+
+# --- a backlog ---------------------------------------------------------------------------------------
+
+
+def test_a_batch_is_bounded_in_rows_and_in_bytes(site: OutboxSite) -> None:
+    with site.engine.begin() as connection:
+        values = {"namespace": "default", "queue": "q", "version": 1, "messages": 1, "created": in_seconds(0)}
+        for size in [10] * 150 + [5_000_000] * 2:
+            row = insert(outbox).values(**values, due=in_seconds(-10), attempts=0, units=b"x" * size)
+            connection.execute(row)
+    sizes = []
+    while taken := site.store.claim(unique(), 30):
+        sizes.append((len(taken), sum(len(row.units) for row in taken)))
+        site.store.delete([row.id for row in taken])
+    assert sizes == [(store.BATCH, 1000), (51, 5_000_500), (1, 5_000_000)]
+
+
+def test_a_relay_outlives_its_database(site: OutboxSite, caplog: pytest.LogCaptureFixture) -> None:
+    unit = message(site)
+    put(site, unit)
+    each = Relay(site.app, look_every=0.05)
+    claim = each.store.claim
+    refusals = iter([store.OperationalError("SELECT", {}, Exception("the database system is shutting down"))] * 2)
+
+    def claim_later(*arguments: Any) -> Any:
+        refused = next(refusals, None)
+        if refused is not None:
+            raise refused
+        return claim(*arguments)
+
+    with mock.patch.object(each.store, "claim", claim_later), running(each):
+        site.is_empty()
+    assert "the relay can't read the outbox" in caplog.text
+    assert site.has_started(unit.id)
