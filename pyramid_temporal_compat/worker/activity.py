@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 from temporalio import activity
 from temporalio.common import RawValue
 from temporalio.exceptions import ApplicationError
+from temporalio.service import RPCError
 
 from .. import signals
 from ..control import state
@@ -32,7 +33,8 @@ from ..payload.converter import from_raw, to_raw
 from ..payload.errors import to_wire
 from . import logging as task_log
 from . import wire
-from .outcome import Began, Failed, GivenBack, Job, Outcome, Progress, Replaced, Retried, Succeeded
+from .chains import same_chain
+from .outcome import Began, Claimed, Failed, GivenBack, InDoubt, Job, Outcome, Progress, Replaced, Retried, Succeeded
 from .pools import Limits, Pool
 from .request import Request
 
@@ -48,6 +50,8 @@ AT_ONCE = timedelta(milliseconds=1)
 """The server takes a delay of nothing for none given, and then backs off."""
 UNKNOWN_PAUSE = timedelta(seconds=5)
 """How long a task that this worker does not know waits before it is offered again."""
+IN_DOUBT_PAUSE = timedelta(seconds=5)
+"""How long a task waits of which the database does not say whether it is done."""
 NO_LIMITS = Limits()
 LONGEST_HOLD = 0.2
 """Seconds that a task waits in the worker for its turn under a rate limit, rather than on the server: so long as
@@ -108,7 +112,18 @@ class TaskActivity:
         retries = _earlier_retries(message)
         redelivered = activity.info().attempt - 1 > retries - message.retries
         before = tuple(from_raw(payload) for payload in payloads[2:])
-        job = Job(message, retries, self._hostname, redelivered, before, activity.info().workflow_id)
+        info = activity.info()
+        job = Job(
+            message,
+            retries,
+            self._hostname,
+            redelivered,
+            before,
+            info.workflow_id,
+            attempt=info.attempt,
+            namespace=info.namespace,
+            run_id=info.workflow_run_id or "",
+        )
         task_log.received(message)
         if signals.task_received.receivers:
             signals.task_received.send(sender=self.consumer, request=self._request(message))
@@ -119,7 +134,13 @@ class TaskActivity:
         self.on_taken()
         try:
             given_up = self._is_poison(_lost_before(message))
-            outcome = await (self._failed(job, self._lost_too_often(message)) if given_up else self._watched(taken))
+            if given_up:
+                outcome: Outcome = await self._failed(job, self._lost_too_often(message))
+            else:
+                outcome = await self._watched(taken)
+            while isinstance(outcome, Claimed):
+                taken.job = job = await self._told_of(job, outcome)
+                outcome = await self._watched(taken)
         finally:
             del self.running[message.id]
             if not self.running:
@@ -250,11 +271,28 @@ class TaskActivity:
             beating.cancel()
             stopped.cancel()
 
-    async def _failed(self, job: Job, error: Exception) -> Failed:
-        """The end of a run that could not tell it itself. The pool is asked for the hooks that follow a failure."""
+    async def _told_of(self, job: Job, claim: Claimed) -> Job:
+        """The job, told whether that other run was of the same task: the server knows."""
+        where = (job.message.task, job.message.id)
+        try:
+            client = activity.client()
+            same = await same_chain(client, (job.workflow_id or "", job.run_id), (claim.workflow_id, claim.run_id))
+        except RPCError as error:
+            log.warning("Task %s[%s]: whether it is done is asked again: %s", *where, error.message)
+            raise in_order(job.message, error.message, type=wire.IN_DOUBT, next_retry_delay=IN_DOUBT_PAUSE) from None
+        return dataclasses.replace(job, known_runs={**job.known_runs, claim.run_id: same})
+
+    async def _failed(self, job: Job, error: Exception) -> Outcome:
+        """The end of a run that could not tell it itself. The pool is asked for the hooks that follow a failure.
+
+        With receipts on it looks for that first: the run may have come to its commit.
+        """
         beating = asyncio.ensure_future(Heartbeat(job).forever())
         try:
-            await self._pool.run(dataclasses.replace(job, failed=error), NO_LIMITS, lambda note: None)
+            follow = dataclasses.replace(job, failed=error)
+            outcome: Outcome = await self._pool.run(follow, NO_LIMITS, lambda note: None)
+            if isinstance(outcome, (Succeeded, Replaced)):
+                return outcome
         except Exception as raised:
             log.error("Task %s[%s]: what follows its failure was not run: %s", job.message.task, job.message.id, raised)
         finally:
@@ -325,12 +363,23 @@ class TaskActivity:
             raise Ended("replaced", wire.write_payloads(outcome.tree), type=wire.REPLACED, non_retryable=True)
         if isinstance(outcome, Retried):
             self._retry(job, outcome)
+        if isinstance(outcome, InDoubt) and not job.message.at_most_once:
+            log.error(
+                "Task %s[%s]: whether it is done can't be told; asked again in %d s: %s",
+                job.message.task,
+                job.message.id,
+                IN_DOUBT_PAUSE.total_seconds(),
+                outcome.error.get("text"),
+            )
+            text = str(outcome.error.get("text"))
+            raise in_order(job.message, text, type=wire.IN_DOUBT, next_retry_delay=IN_DOUBT_PAUSE)
         if isinstance(outcome, GivenBack):
             if outcome.requeue:
                 raise in_order(job.message, outcome.reason, type=wire.REJECTED, next_retry_delay=AT_ONCE)
             return to_raw(wire.with_retries(wire.ended_as(outcome.state.state, outcome.state.meta), job.retries))
+        assert isinstance(outcome, (Failed, InDoubt)), outcome
         error = dict(outcome.error)
-        if outcome.children:
+        if isinstance(outcome, Failed) and outcome.children:
             error["children"] = list(outcome.children)
         if job.retries:
             error[wire.RETRIES] = job.retries

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
+from ..context import Context
 from ..message import Message
 from ..payload import Payload
 
@@ -25,6 +26,13 @@ class Job:
     workflow_id: str | None = None
     failed: Exception | None = None
     """Set: the run was ended from outside by this, and all that is left to do is what follows a failure."""
+    attempt: int = 1
+    """The how manieth the server counts."""
+    namespace: str = ""
+    run_id: str = ""
+    """The run of the workflow."""
+    known_runs: Mapping[str, bool] = field(default_factory=dict)
+    """Other runs of the workflow's id, and whether they are of this very task: then their receipts hold for it."""
 
 
 @dataclass(frozen=True)
@@ -42,6 +50,16 @@ class Succeeded:
     """The tasks that the run asked for, each as `AsyncResult.as_tuple` writes it."""
     added: tuple[tuple[Payload, ...], ...] = ()
     """The trees that it has added to the header of its chord."""
+
+
+def children_of(request: Context) -> tuple[Any, ...]:
+    """The tasks that the run asked for, as they travel."""
+    return tuple(child.as_tuple() for child in request.children or ())
+
+
+def succeeded(job: Job, request: Context, written: Payload) -> Succeeded:
+    added = tuple(tuple(tree.encode()) for tree in request.added or ())
+    return Succeeded(written, (*children_of(request), *(job.message.follows or ())), added)
 
 
 @dataclass(frozen=True)
@@ -80,7 +98,22 @@ class Replaced:
     tree: tuple[Payload, ...]
 
 
-Outcome = Replaced | Succeeded | Failed | Retried | GivenBack
+@dataclass(frozen=True)
+class Claimed:
+    """The task's id has a receipt that another run of its workflow's id has left."""
+
+    workflow_id: str
+    run_id: str
+
+
+@dataclass(frozen=True)
+class InDoubt:
+    """Whether the task is done can't be told: the database does not say whether there is a receipt."""
+
+    error: Mapping[str, Any]
+
+
+Outcome = Replaced | Succeeded | Failed | Retried | GivenBack | Claimed | InDoubt
 
 
 @dataclass(frozen=True)

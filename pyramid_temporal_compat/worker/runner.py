@@ -13,9 +13,9 @@ from typing import TYPE_CHECKING, Any
 from .. import states
 from ..calling import make_message
 from ..context import Context
-from ..exceptions import InvalidTaskError, NotSerializable, PayloadTooLarge, Reject, Retry
+from ..exceptions import ImproperlyConfigured, InvalidTaskError, NotSerializable, PayloadTooLarge, Reject, Retry
 from ..exceptions import Replaced as TaskReplaced
-from ..execution import Ending, Execution, in_the_application
+from ..execution import Ending, Execution, Undecided, in_the_application
 from ..message import Message, total_size
 from ..payload import Payload
 from ..payload.annotations import rebuild_arguments
@@ -26,11 +26,23 @@ from ..task import RetryChanges, Task
 from . import logging as task_log
 from . import wire
 from .joining import joined
-from .outcome import Began, Failed, GivenBack, Job, Outcome, Progress, Replaced, Retried, Succeeded
+from .outcome import (
+    Began,
+    Failed,
+    GivenBack,
+    Job,
+    Outcome,
+    Progress,
+    Replaced,
+    Retried,
+    children_of,
+    succeeded,
+)
 
 if TYPE_CHECKING:
     from ..app import Celery
     from .pools import Control
+    from .receipts import Receipts
 
 
 class Runner:
@@ -38,6 +50,7 @@ class Runner:
 
     def __init__(self, app: Celery) -> None:
         self._app = app
+        self.receipts = receipts_of(app)
 
     def __call__(self, job: Job, control: Control) -> Outcome:
         control.note(Began(os.getpid(), time.time()))
@@ -65,12 +78,20 @@ class Runner:
             new_attempt=lambda: attempt(self._app.registry),
             write=lambda value: self._result(task, request, value),
             call=control.interruptible,
+            once=None if self.receipts is None else self.receipts.once(job, request),
         )
-        if job.failed is not None:
-            execution.follow(job.failed)
-            return Failed(to_wire(job.failed))
         began = time.monotonic()
-        ending = execution.run()
+        try:
+            ending = execution.run() if job.failed is None else execution.follow(job.failed)
+        except Undecided as undecided:
+            outcome: Outcome = undecided.outcome
+            return outcome
+        if ending.outcome is not None:
+            task_log.answered(job.message)
+            answer: Outcome = ending.outcome
+            return answer
+        if job.failed is not None:
+            return Failed(to_wire(job.failed))
         task_log.ended(task, job.message, ending, time.monotonic() - began, job.hostname)
         return self._outcome(task, job, request, ending, progress[0] if progress else None)
 
@@ -111,11 +132,10 @@ class Runner:
         return payload
 
     def _outcome(self, task: Task, job: Job, request: Context, ending: Ending, progress: Progress | None) -> Outcome:
-        children = tuple(child.as_tuple() for child in request.children or ())
         error = ending.error
         if error is None:
-            added = tuple(tuple(tree.encode()) for tree in request.added or ())
-            return Succeeded(ending.written, (*children, *(job.message.follows or ())), added)
+            return succeeded(job, request, ending.written)
+        children = children_of(request)
         if isinstance(error, TaskReplaced):
             return Replaced(tuple(error.tree.encode()))
         if isinstance(error, Retry):
@@ -156,6 +176,21 @@ class Runner:
                 "(three quarters of ptemporal.payload_limit): store the data and pass its key"
             )
         return changed
+
+
+def receipts_of(app: Celery) -> Receipts | None:
+    """What has tasks leave receipts; None where they leave none."""
+    if not app.conf["ptemporal.receipts"]:
+        return None
+    if app.conf["ptemporal.outbox"] is None:
+        raise ImproperlyConfigured(
+            "ptemporal.receipts = true, and ptemporal.outbox is not set: receipts are in the database that it names, "
+            "and what a task has called is sent from there if its worker dies; "
+            "set ptemporal.outbox = dbsession (the request attribute that holds the session)"
+        )
+    from .receipts import Receipts  # SQLAlchemy's import, 0.2 s: for those who turned them on
+
+    return Receipts(app)
 
 
 def task_request(job: Job, task: Task, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Context:

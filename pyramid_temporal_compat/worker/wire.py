@@ -24,6 +24,8 @@ REVOKED_BEFOREHAND = "ptemporal.revoked"
 WORKER_LOST = "WorkerLostError"
 WORKER_SHUTDOWN = "WorkerShutdown"
 REJECTED = "Reject"
+IN_DOUBT = "InDoubt"
+"""The task's receipt could not be asked for."""
 RATE_LIMITED = "RateLimited"
 """The task's turn is later: the server holds it until then."""
 
