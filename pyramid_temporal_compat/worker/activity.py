@@ -34,7 +34,20 @@ from ..payload.errors import to_wire
 from . import logging as task_log
 from . import wire
 from .chains import same_chain
-from .outcome import Began, Claimed, Failed, GivenBack, InDoubt, Job, Outcome, Progress, Replaced, Retried, Succeeded
+from .outcome import (
+    Away,
+    Began,
+    Claimed,
+    Failed,
+    GivenBack,
+    InDoubt,
+    Job,
+    Outcome,
+    Progress,
+    Replaced,
+    Retried,
+    Succeeded,
+)
 from .pools import Limits, Pool
 from .request import Request
 
@@ -50,6 +63,8 @@ AT_ONCE = timedelta(milliseconds=1)
 """The server takes a delay of nothing for none given, and then backs off."""
 UNKNOWN_PAUSE = timedelta(seconds=5)
 """How long a task that this worker does not know waits before it is offered again."""
+FIRST_ABSENCE, LONGEST_ABSENCE = timedelta(seconds=1), timedelta(seconds=30)
+"""How long a task waits for a database that is away: twice as long each time."""
 IN_DOUBT_PAUSE = timedelta(seconds=5)
 """How long a task waits of which the database does not say whether it is done."""
 NO_LIMITS = Limits()
@@ -373,6 +388,8 @@ class TaskActivity:
             )
             text = str(outcome.error.get("text"))
             raise in_order(job.message, text, type=wire.IN_DOUBT, next_retry_delay=IN_DOUBT_PAUSE)
+        if isinstance(outcome, Away):
+            self._wait_for_database(job.message, str(outcome.error.get("text")))
         if isinstance(outcome, GivenBack):
             if outcome.requeue:
                 raise in_order(job.message, outcome.reason, type=wire.REJECTED, next_retry_delay=AT_ONCE)
@@ -384,6 +401,17 @@ class TaskActivity:
         if job.retries:
             error[wire.RETRIES] = job.retries
         raise task_failure(error)
+
+    def _wait_for_database(self, message: Message, text: str) -> NoReturn:
+        pause = min(FIRST_ABSENCE * 2 ** min(activity.info().attempt - 1, 10), LONGEST_ABSENCE)
+        log.warning(
+            "Task %s[%s]: its database is away, and it runs again in %d s: %s",
+            message.task,
+            message.id,
+            pause.total_seconds(),
+            text,
+        )
+        raise in_order(message, text, type=wire.DATABASE_AWAY, next_retry_delay=pause)
 
     def _retry(self, job: Job, outcome: Retried) -> NoReturn:
         message, retries = outcome.message, job.retries + 1

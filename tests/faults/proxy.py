@@ -95,9 +95,9 @@ class Proxy:
             there_reader, there = await asyncio.open_connection("127.0.0.1", self._target)
             self._writers.add(there)
             cut = asyncio.Event()
-            ways = [self._upwards(reader, there, cut), self._pump(there_reader, writer, cut)]
+            ways = (self._upwards(reader, there, cut), self._pump(there_reader, writer, cut))
             try:
-                await asyncio.wait(map(asyncio.ensure_future, ways), return_when=asyncio.FIRST_COMPLETED)
+                await asyncio.gather(*ways)
             finally:
                 self._writers.discard(there)
                 there.transport.abort()
@@ -114,7 +114,8 @@ class Proxy:
             await writer.drain()
             if cut.is_set():
                 await asyncio.sleep(ANSWER_IS_MADE)
-                return
+                break
+        raise ConnectionResetError
 
     async def _pump(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, cut: asyncio.Event) -> None:
         while data := await reader.read(CHUNK):
@@ -122,6 +123,7 @@ class Proxy:
             if not cut.is_set():
                 writer.write(data)
                 await writer.drain()
+        raise ConnectionResetError
 
 
 def commits(data: bytes) -> bool:
