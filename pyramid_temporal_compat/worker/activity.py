@@ -13,6 +13,7 @@ import dataclasses
 import datetime
 import json
 import logging
+import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import timedelta
@@ -68,6 +69,8 @@ FIRST_ABSENCE, LONGEST_ABSENCE = timedelta(seconds=1), timedelta(seconds=30)
 IN_DOUBT_PAUSE = timedelta(seconds=5)
 """How long a task waits of which the database does not say whether it is done."""
 NO_LIMITS = Limits()
+FROZEN = 1.0
+"""Seconds between a process' two clocks that no machine has."""
 LONGEST_HOLD = 0.2
 """Seconds that a task waits in the worker for its turn under a rate limit, rather than on the server: so long as
 it waits here, no other task has its place."""
@@ -164,7 +167,7 @@ class TaskActivity:
 
     async def _admit(self, message: Message) -> None:
         """Return when the task may run; raises what ends it, or gives it back."""
-        if message.expires and message.expires <= datetime.datetime.now(datetime.timezone.utc):
+        if message.expires and has_expired(message, message.expires, activity.info().started_time):
             log.info("%s[%s] expired at %s", message.task, message.id, message.expires.isoformat())
             self._tell_revoked(message, expired=True)
             raise Ended(f"expired at {message.expires.isoformat()}", type=wire.REVOKED, non_retryable=True)
@@ -460,6 +463,19 @@ class Heartbeat:
 
     def _beat(self) -> None:
         self._context.run(activity.heartbeat, self._details)
+
+
+def has_expired(
+    message: Message, expires: datetime.datetime, started: datetime.datetime, clock: Callable[[], float] = time.time
+) -> bool:
+    """By the server's clock: the sender's and this worker's may be wrong.
+
+    :param clock: bound here, once: where a test has frozen the time, the frozen one counts.
+    """
+    here = datetime.datetime.now(datetime.timezone.utc)
+    if abs(here.timestamp() - clock()) > FROZEN:
+        return expires <= here
+    return expires + timedelta(seconds=message.ahead) <= started
 
 
 def read_message(payloads: Sequence[RawValue]) -> Message:
