@@ -14,10 +14,10 @@ import math
 import os
 import reprlib
 import socket
-import uuid
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
+from .bundle import new_id
 from .context import worker_frame
 from .exceptions import InvalidCall, NotSerializable, PayloadTooLarge
 from .message import Message, total_size
@@ -108,9 +108,18 @@ UTC = datetime.timezone.utc
 
 
 def make_message(
-    app: Celery, name: str, args: Sequence[Any], kwargs: Mapping[str, Any], options: dict[str, Any], task: Task | None
+    app: Celery,
+    name: str,
+    args: Sequence[Any],
+    kwargs: Mapping[str, Any],
+    options: dict[str, Any],
+    task: Task | None,
+    id_for: Callable[[str], str] = lambda queue: new_id(),
 ) -> Message:
-    """The message of `apply_async(args, kwargs, **options)`. `options` are the caller's over the task's own."""
+    """The message of `apply_async(args, kwargs, **options)`. `options` are the caller's over the task's own.
+
+    `id_for` gives the id of a task of a queue, if the call names none.
+    """
     if "stamped_headers" in options:
         _take_stamps(name, options)
     _refuse_unknown(name, options)
@@ -123,12 +132,13 @@ def make_message(
         )
     now = datetime.datetime.now(UTC)
     frame = worker_frame()
-    task_id = _task_id(name, options)
     # Settings are read with [], not as attributes: here, in the view, every microsecond is the user's.
     serializer = options.get("serializer") or conf["task_serializer"]
     compression = options.get("compression") or conf["task_compression"]
     levels = conf["task_repr_maxlevels"]
     queue = _queue(app, name, args, kwargs, options, task)
+    chosen = options.get("task_id")
+    task_id = id_for(queue) if chosen is None else _name(name, "task_id", chosen)
     message = Message(
         task=_name(name, "name", name),
         id=task_id,
@@ -198,15 +208,6 @@ def _by_parameter(args: Sequence[Any], kwargs: Mapping[str, Any], task: Task | N
     names = task.positional_names(len(args)) if task is not None else []
     names += [f"args[{index}]" for index in range(len(names), len(args))]
     return [*zip(names, args, strict=True), *((str(key), value) for key, value in kwargs.items())]
-
-
-def _task_id(task: str, options: Mapping[str, Any]) -> str:
-    chosen = options.get("task_id")
-    return new_id() if chosen is None else _name(task, "task_id", chosen)
-
-
-def new_id() -> str:
-    return str(uuid.uuid4())
 
 
 def _optional_name(task: str, what: str, options: Mapping[str, Any]) -> str | None:

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import socket
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from . import states
-from .calling import new_id
+from .bundle import new_id
 from .canvas.chord import chord
 from .canvas.errbacks import call_errbacks
 from .canvas.group import group, is_empty
@@ -190,6 +190,12 @@ class EagerDispatch:
             self._results.pop(id, None)
         return later.run()
 
+    def units(self, messages: Sequence[Any], blocks: Collection[str]) -> Sequence[Any]:
+        return messages
+
+    def keep(self, transaction: Any) -> None:
+        return None  # an eager run is over when the process is
+
     def after_commit(self, calls: Sequence[Any]) -> None:
         for later in calls:
             self._end(later)
@@ -201,7 +207,7 @@ class EagerDispatch:
             result.become(outcome)
 
     def _enlist(self, later: Later, manager: Any) -> bool:
-        return enlist(later, self, self.after_commit, self._app.conf["ptemporal.enlist"], manager)
+        return enlist(later, self, self, self._app.conf["ptemporal.enlist"], manager)
 
     def _end(self, later: Later) -> None:
         try:

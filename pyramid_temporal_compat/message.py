@@ -109,14 +109,17 @@ class Message:
 
     def encode(self) -> tuple[Payload, Payload]:
         """The envelope and the body."""
+        return Payload({"encoding": b"json/plain"}, _as_json(self.envelope()).encode()), self.body
+
+    def envelope(self) -> dict[str, Any]:
+        """All but the body, as JSON has it."""
         envelope: dict[str, Any] = {_MARK: VERSION}
         values = vars(self)
         for name, default in _ENVELOPE.items():
             value = values[name]
             if value is not default and value != default:
                 envelope[name] = value.isoformat() if name in _TIMES else value
-        data = _as_json(envelope).encode()
-        return Payload({"encoding": b"json/plain"}, data), self.body
+        return envelope
 
     def for_log(self) -> str:
         """The whole message as one line of JSON, for the log that is all that is left of it."""

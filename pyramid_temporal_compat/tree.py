@@ -102,6 +102,8 @@ class Tree:
     payloads: tuple[Payload, ...] = ()
     keeps: bool = False
     """Whether a group's workflow gives all the results as its own: another workflow wants them."""
+    bundle: bool = False
+    """Whether the root is no canvas: its members have nothing to do with each other, and only leave together."""
 
     @property
     def id(self) -> str:
@@ -110,6 +112,8 @@ class Tree:
     @property
     def task(self) -> str:
         """The workflow's type."""
+        if self.bundle:
+            return "bundle"
         return self.root.message.task if isinstance(self.root, Task) else type(self.root).__name__.lower()
 
     @property
@@ -126,8 +130,10 @@ class Tree:
 
     @property
     def summary(self) -> str:
-        found = [leaf.message.summary for leaf in leaves(self.root)]
-        return found[0] if isinstance(self.root, Task) else f"{self.task} of {len(found)}: {', '.join(found[:3])}"
+        if isinstance(self.root, Task):
+            return self.root.message.summary
+        found = self.messages
+        return f"{self.task} of {len(found)}: {', '.join(message.summary for message in found[:3])}"
 
     @property
     def messages(self) -> tuple[Message, ...]:
@@ -168,6 +174,8 @@ class Tree:
         plan = {MARK: 1, "root": _written(self.root, bodies), "at_once": self.at_once}
         if self.keeps:
             plan["keeps"] = True
+        if self.bundle:
+            plan["bundle"] = True
         if self.before is not None:
             plan |= {"before": self.before, "bodies": len(bodies)}
         text = json.dumps(plan, separators=(",", ":"), default=dict)
@@ -179,7 +187,8 @@ class Tree:
             plan = json.loads(payloads[0].data)
             root = _read(plan["root"], payloads[1:])
             more = tuple(payloads[1 + plan["bodies"] :]) if "before" in plan else ()
-            return cls(root, plan["at_once"], plan.get("before"), more, plan.get("keeps", False))
+            keeps, bundle = plan.get("keeps", False), plan.get("bundle", False)
+            return cls(root, plan["at_once"], plan.get("before"), more, keeps, bundle)
         except (ValueError, KeyError, IndexError, TypeError):
             raise InvalidTaskError(f"not a canvas: {payloads[0].data[:200]!r}") from None
 
@@ -213,10 +222,9 @@ def _written(node: Node, bodies: list[Payload]) -> dict[str, Any]:
         return [_written(part, bodies) for part in nodes]
 
     if isinstance(node, Task):
-        envelope, body = node.message.encode()
-        bodies.append(body)
+        bodies.append(node.message.body)
         return {
-            "task": json.loads(envelope.data),
+            "task": node.message.envelope(),
             "body": len(bodies) - 1,
             "takes": node.takes,
             "links": several(node.links),

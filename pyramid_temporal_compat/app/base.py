@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 from .. import canvas, result_sets, signals
 from .. import result as results
 from ..backend import Backend
+from ..bundle import new_id
 from ..calling import make_message
 from ..canvas import builtin
 from ..canvas.ids import Ids
@@ -45,6 +46,7 @@ from .loading import Loader, lazily
 from .parts import part
 from .publishing import after_publish, before_publish
 from .registry import TaskRegistry, warn_of_duplicate
+from .sending import Sending
 from .shared import SharedTask, decorate, shared_tasks, task_name
 
 if TYPE_CHECKING:
@@ -140,6 +142,7 @@ class Celery(Commands, Connections, RefusedOfApps):
         self._connection: Connection | None = None
         self._dispatcher: Dispatcher | None = None
         self._outbox: Outbox | None = None
+        self._sending = Sending(self)
         self._rest = (config_source, config_source_silent, namespace)
         apps.add(self)
         if set_as_current:
@@ -339,7 +342,8 @@ class Celery(Commands, Connections, RefusedOfApps):
     ) -> Message:
         """Enlist a single task, with what is linked to it; or hand it to the canvas that asks for its message."""
         links, errbacks = options.pop("link", None), options.pop("link_error", None)
-        message = self._message(name, args, kwargs, options, task)
+        id_for = functools.partial(self._sending.id_for, manager=manager)
+        message = self._message(name, args, kwargs, options, task, id_for)
         catch = catch_for(message.id)
         if catch is not None:
             catch.take(message, links, errbacks)
@@ -352,10 +356,18 @@ class Celery(Commands, Connections, RefusedOfApps):
             self.enlist(as_unit(node, self), manager)
         return message
 
-    def _message(self, name: str, args: Any, kwargs: Any, options: dict[str, Any], task: BaseTask | None) -> Message:
+    def _message(
+        self,
+        name: str,
+        args: Any,
+        kwargs: Any,
+        options: dict[str, Any],
+        task: BaseTask | None,
+        id_for: Callable[[str], str] = lambda queue: new_id(),
+    ) -> Message:
         if task is not None:
             options = {**task.own_options(), **options}
-        message = make_message(self, name, args, kwargs, options, task)
+        message = make_message(self, name, args, kwargs, options, task, id_for)
         return before_publish(message, args, kwargs) if signals.before_task_publish.receivers else message
 
     @functools.cached_property
@@ -500,14 +512,7 @@ class Celery(Commands, Connections, RefusedOfApps):
 
     def enlist(self, message: Unit, transaction_manager: Any = None) -> None:
         """Send a message or a canvas with the current transaction's commit, or now if there is none."""
-        enlist, mode = _enlist(), self.conf["ptemporal.enlist"]
-        outbox = self.outbox
-        keep = None if outbox is None else outbox.open
-        if not enlist(message, self, self._after_commit, mode, transaction_manager, keep):
-            self.dispatcher.send([message])
-
-    def _after_commit(self, messages: Sequence[Unit]) -> None:
-        self.dispatcher.after_commit(messages)
+        self._sending.enlist(message, transaction_manager)
 
     @property
     def outbox(self) -> Outbox | None:
@@ -624,13 +629,6 @@ class Celery(Commands, Connections, RefusedOfApps):
 
 LOCAL = ("link", "link_error", "throw")
 """Options that an eager run has of its own: no message carries them."""
-
-
-@functools.cache  # an import statement, even of what is there, is a twentieth of `.delay()`
-def _enlist() -> Callable[..., bool]:
-    from ..dispatch.transaction import enlist  # Pyramid and SQLAlchemy: 0.5 s, and not for who only defines tasks
-
-    return enlist
 
 
 def _unpickle(cls: type[Celery], arguments: dict[str, Any]) -> Celery:

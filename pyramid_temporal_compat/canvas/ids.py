@@ -10,7 +10,7 @@ import secrets
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from ..calling import new_id
+from ..bundle import new_id
 
 
 class Ids:

@@ -10,7 +10,7 @@ from copy import deepcopy
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from ..app.current import current_app
-from ..calling import new_id
+from ..bundle import new_id
 from ..exceptions import InvalidCall
 from .abstract import CallableSignature
 from .ids import Ids

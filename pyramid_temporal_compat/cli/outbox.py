@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from ..exceptions import OperationalError
 from .bootstrap import application, failing_in_one_line, loading
 from .common import Common
 
@@ -24,16 +25,23 @@ WIDTH = 160
 
 @contextlib.contextmanager
 def store_of(common: Common, config: str) -> Iterator[Store]:
-    from ..outbox.sessions import app_engine  # SQLAlchemy: not for `--help`
+    from sqlalchemy.exc import SQLAlchemyError  # not for `--help`
+
+    from ..outbox.sessions import app_engine
     from ..outbox.store import Store
 
     with failing_in_one_line():
         with loading(config, debug=False):
             app = application(common, config)
             store = Store(app_engine(app), app.temporal.settings.namespace)
-        with loading(f"the outbox of {config}", debug=False):
+        try:
             yield store
-        app.close()
+        except SQLAlchemyError as error:
+            url = store.engine.url.render_as_string(hide_password=True)
+            raise OperationalError(f"the outbox at {url}: {' '.join(str(error).split())}") from error
+        finally:
+            store.engine.dispose()
+            app.close()
 
 
 @click.group(help="Manage the outbox of the application in CONFIG (an ini file): messages between commit and dispatch.")

@@ -8,15 +8,19 @@ from collections.abc import Awaitable, Callable, Sequence
 from contextlib import suppress
 from typing import TypeVar
 
-from temporalio.client import Client, WorkflowExecution
+from temporalio.api.enums.v1 import PendingActivityState
+from temporalio.client import Client, WorkflowExecution, WorkflowExecutionDescription
 from temporalio.common import RawValue
 from temporalio.service import RPCError, RPCStatusCode
 
 from .. import states
+from ..dispatch.groups import tree_of
+from ..dispatch.members import describe_tree, ends_so_far, is_bundle
 from ..dispatch.status import revoke, status_of
 from ..exceptions import InvalidTaskError
 from ..message import Message
 from ..payload.converter import from_raw
+from ..worker import wire
 
 S = TypeVar("S")
 T = TypeVar("T")
@@ -43,7 +47,29 @@ async def delayed(client: Client, queues: Sequence[str]) -> list[Message]:
 async def purge(client: Client, queues: Sequence[str]) -> int:
     """End the tasks of these queues that have not begun; workflows that are no task's stay."""
     found = [run async for run in client.list_workflows(waiting_in(queues))]
-    return sum(await for_each(found, lambda run: end_if_waiting(client, run)))
+    return sum(await for_each(found, lambda run: end_what_waits(client, run)))
+
+
+async def end_what_waits(client: Client, run: WorkflowExecution) -> int:
+    tree = await describe_tree(client, run.id)
+    return int(await end_if_waiting(client, run)) if tree is None else await revoke_waiting_members(client, tree)
+
+
+async def revoke_waiting_members(client: Client, tree: WorkflowExecutionDescription) -> int:
+    """Those of a canvas that wait for a worker; of a bundle also those that the server was not yet asked for."""
+    pending = {each.activity_id: each for each in tree.raw_description.pending_activities}
+    waiting = [member for member, each in pending.items() if each.state == WAITS and not each.HasField("last_failure")]
+    asked_for = await tree_of(client, tree.id) if is_bundle(tree) else None
+    if asked_for is not None:
+        ids = [message.id for message in asked_for.messages if message.id not in pending]
+        ended = await ends_so_far(client, tree.id, ids)
+        waiting += [member for member in ids if member not in ended]
+    if waiting:
+        await client.get_workflow_handle(tree.id).signal(wire.REVOKE, waiting)
+    return len(waiting)
+
+
+WAITS = PendingActivityState.PENDING_ACTIVITY_STATE_SCHEDULED
 
 
 async def end_if_waiting(client: Client, run: WorkflowExecution) -> bool:

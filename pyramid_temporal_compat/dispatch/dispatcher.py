@@ -11,15 +11,16 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import Protocol
 
 from temporalio.client import Client
-from temporalio.common import Priority, WorkflowIDConflictPolicy, WorkflowIDReusePolicy
+from temporalio.common import WorkflowIDConflictPolicy, WorkflowIDReusePolicy
 from temporalio.exceptions import WorkflowAlreadyStartedError
 from temporalio.service import RPCError
 
 from ..exceptions import OperationalError
 from ..exceptions import TimeoutError as CallTimeout
 from ..payload.converter import to_raw
-from ..tree import Tree, Unit
+from ..tree import Unit
 from ..worker import wire
+from ..worker.priority import priority_of
 from .absence import Absence
 from .client import Connection, is_transient
 
@@ -216,7 +217,7 @@ async def start(client: Client, message: Unit, now: datetime.datetime | None = N
             start_delay=delay_of(message, now),
             priority=priority_of(message),
             static_summary=message.summary[:SUMMARY_LIMIT],
-            memo={wire.TREE: True} if isinstance(message, Tree) else None,
+            memo=wire.memo_of(message),
         )
     except WorkflowAlreadyStartedError:
         log.debug("already started: %s[%s]", message.task, message.id)
@@ -227,17 +228,3 @@ def delay_of(message: Unit, now: datetime.datetime) -> datetime.timedelta | None
         return None
     delay = message.eta - now
     return delay if delay > datetime.timedelta(0) else None
-
-
-PRIORITY_KEYS = 5
-"""The server's default number of priority keys; 1 goes first."""
-CELERY_PRIORITIES = 10
-"""0 to 9, 9 goes first; what is above counts as 9."""
-
-
-def priority_of(message: Unit) -> Priority:
-    key = None
-    if message.priority is not None:
-        celery = min(max(message.priority, 0), CELERY_PRIORITIES - 1)
-        key = PRIORITY_KEYS - celery * PRIORITY_KEYS // CELERY_PRIORITIES
-    return Priority(priority_key=key, fairness_key=message.fairness_key, fairness_weight=message.fairness_weight)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 
@@ -11,7 +12,10 @@ from temporalio.service import RPCError, RPCStatusCode
 
 from ..exceptions import InvalidTaskError
 from ..message import Message
+from ..payload import Payload
 from ..payload.converter import from_raw
+from ..tree import Tree, is_tree
+from .members import workflow_with
 
 
 @dataclass(frozen=True)
@@ -25,20 +29,34 @@ class Record:
 
 async def record_of(client: Client, task_id: str) -> Record | None:
     """None for a task that the server does not know, and for a workflow that is no task's."""
-    message, worker = None, None
+    container = await workflow_with(client, task_id)
+    reader = client.get_workflow_handle(container or task_id).fetch_history_events()
+    message, worker, own = None, None, set()
     try:
-        async for event in client.get_workflow_handle(task_id).fetch_history_events():
+        async for event in reader:
             if event.HasField("workflow_execution_started_event_attributes"):
                 payloads = event.workflow_execution_started_event_attributes.input.payloads
                 codec = client.data_converter.payload_codec
                 clear = await codec.decode(payloads) if codec else payloads
-                with suppress(InvalidTaskError):
-                    if len(clear) == 2:
-                        message = Message.decode(clear[0].data, from_raw(RawValue(clear[1])))
+                message = _message_in([from_raw(RawValue(payload)) for payload in clear], task_id)
+            elif event.HasField("activity_task_scheduled_event_attributes"):
+                if container is None or event.activity_task_scheduled_event_attributes.activity_id == task_id:
+                    own.add(event.event_id)
             elif event.HasField("activity_task_started_event_attributes"):
-                worker = event.activity_task_started_event_attributes.identity
+                started = event.activity_task_started_event_attributes
+                worker = started.identity if started.scheduled_event_id in own else worker
     except RPCError as error:
         if error.status is RPCStatusCode.NOT_FOUND:
             return None
         raise
     return None if message is None else Record(message, worker)
+
+
+def _message_in(payloads: Sequence[Payload], task_id: str) -> Message | None:
+    """The task's message among what its workflow was started with."""
+    with suppress(InvalidTaskError):
+        if payloads and is_tree(payloads[0].data):
+            return next((message for message in Tree.decode(payloads).messages if message.id == task_id), None)
+        if len(payloads) == 2:
+            return Message.decode(payloads[0].data, payloads[1])
+    return None

@@ -18,11 +18,13 @@ from temporalio.exceptions import ApplicationError
 from temporalio.service import RPCError, RPCStatusCode
 
 from .. import states
+from ..bundle import bundle_of
 from ..exceptions import TaskRevokedError, WorkerLostError
 from ..payload import Payload
 from ..payload.converter import from_raw
 from ..worker import wire
 from ..worker.failures import error_of, how_it_failed
+from .following import follow
 from .states import Status, of_result
 
 NOT_ENDS = (wire.RETRY_ANEW, wire.REPLACED)
@@ -32,6 +34,10 @@ NOT_ENDS = (wire.RETRY_ANEW, wire.REPLACED)
 def workflow_of(task_id: str) -> str:
     """The workflow that a member's id names; nothing for an id that names none."""
     return task_id.rpartition("/")[0]
+
+
+def is_bundle(found: WorkflowExecutionDescription) -> bool:
+    return wire.BUNDLE in found.raw_description.workflow_execution_info.memo.fields
 
 
 def is_tree(found: WorkflowExecutionDescription) -> bool:
@@ -101,10 +107,14 @@ class History:
         if ended is None and self._rest is not None:
             if member == self._workflow_id or self._rest.state == states.REVOKED:
                 return self._rest
+            if bundle_of(member) == self._workflow_id:
+                return Status(known=False)  # its id was handed out, and then it was not called
             return Status(states.REVOKED, error=error_of(TaskRevokedError(NEVER_RAN)), over=True)
         return ended
 
 
+ABORTED = "ABORTED"
+"""The state of a task that was asked to stop, and runs."""
 NEVER_RAN = "it was linked to a task that ended otherwise, and did not run"
 NOTHING = Payload({"encoding": b"json/plain"}, b"null")
 REVOKING = {
@@ -130,17 +140,23 @@ async def wait_for_members(
     client: Client, workflow_id: str, members: Collection[str], *, all_of: bool = True
 ) -> Mapping[str, Status]:
     """Wait until the members have ended; without `all_of`, until one of them has ended otherwise than well."""
-    history = History(client, workflow_id)
-    async for event in client.get_workflow_handle(workflow_id).fetch_history_events(wait_new_event=True):
-        await history.take(event)
-        if all(member in history.ended for member in members):
-            break
-        if not all_of and any(
-            history.ended[member].state in states.PROPAGATE_STATES for member in members if member in history.ended
-        ):
-            break
+
+    def enough(history: History) -> bool:
+        known = [history.ended[member] for member in members if member in history.ended]
+        if len(known) == len(members):
+            return True
+        return not all_of and any(status.state in states.PROPAGATE_STATES for status in known)
+
+    history = await follow(client, workflow_id, lambda: History(client, workflow_id), enough)
     found = {member: history.status_of(member) for member in members}
     return {member: status for member, status in found.items() if status is not None}
+
+
+async def describe_bundle(client: Client, task_id: str) -> WorkflowExecutionDescription | None:
+    """The workflow that the task was bundled in, if it was."""
+    bundle = bundle_of(task_id)
+    found = await describe_tree(client, bundle) if bundle and bundle != task_id else None
+    return found if found is not None and is_bundle(found) else None
 
 
 async def describe_tree(client: Client, workflow_id: str) -> WorkflowExecutionDescription | None:
@@ -162,7 +178,8 @@ async def status_in_tree(
         for pending in found.raw_description.pending_activities:
             if pending.activity_id == member:
                 status: Status = await pending_status(client, pending, pending.activity_type.name, found.task_queue)
-                return status
+                was_aborted = f"{wire.ABORTED}:{member}" in found.raw_description.workflow_execution_info.memo.fields
+                return dataclasses.replace(status, state=ABORTED) if was_aborted else status
     ended = await ends_so_far(client, found.id, [member])
     if member in ended:
         return ended[member]
@@ -172,17 +189,20 @@ async def status_in_tree(
     return Status()
 
 
-async def revoke_member(client: Client, task_id: str) -> bool:
-    """Keep a member from starting. False if there is no such workflow, or it has ended."""
-    workflow_id = workflow_of(task_id)
-    if not workflow_id or await describe_tree(client, workflow_id) is None:
-        return False
+async def workflow_with(client: Client, task_id: str) -> str | None:
+    """The canvas or bundle that the task is a member of; None for one with a workflow of its own, or unknown."""
+    container = workflow_of(task_id)
+    found = await describe_tree(client, container) if container else await describe_bundle(client, task_id)
+    return None if found is None else found.id
+
+
+async def signal_of_member(client: Client, workflow_id: str, signal: str, task_id: str) -> None:
+    """Tell the workflow something of one of its members. One that has ended need not know."""
     try:
-        await client.get_workflow_handle(workflow_id).signal(wire.REVOKE, [task_id])
+        await client.get_workflow_handle(workflow_id).signal(signal, [task_id])
     except RPCError as error:
         if error.status is not RPCStatusCode.NOT_FOUND:
             raise
-    return True
 
 
 async def look_at_all(client: Client, workflows: Mapping[str, Collection[str]]) -> Mapping[str, Status]:

@@ -32,7 +32,17 @@ from ..payload.converter import from_raw
 from ..worker import wire
 from ..worker.failures import error_of, how_it_failed
 from .client import is_transient
-from .members import describe_tree, is_tree, revoke_member, status_in_tree, wait_for_members, workflow_of
+from .members import (
+    ABORTED,
+    describe_bundle,
+    describe_tree,
+    is_tree,
+    signal_of_member,
+    status_in_tree,
+    wait_for_members,
+    workflow_of,
+    workflow_with,
+)
 from .states import Status, of_result
 
 ERROR_PAUSE = 0.2
@@ -49,13 +59,16 @@ async def status_of(client: Client, task_id: str) -> Status:
         found = await handle.describe()
         if is_tree(found):
             return await status_in_tree(client, found, task_id, _pending)
+        if found.workflow_type == wire.FORGOTTEN:
+            return Status(known=False)
         if found.status is WorkflowExecutionStatus.RUNNING:
             return await _running(found, client)
         return await _ended(handle, found)  # which asks once more: it may have been forgotten meanwhile
     except RPCError as error:
-        if error.status is RPCStatusCode.NOT_FOUND and not _namespace_is_missing(error):
-            return Status(known=False)
-        raise
+        if error.status is not RPCStatusCode.NOT_FOUND or _namespace_is_missing(error):
+            raise
+    bundle = await describe_bundle(client, task_id)
+    return Status(known=False) if bundle is None else await status_in_tree(client, bundle, task_id, _pending)
 
 
 async def wait_for_end(client: Client, task_id: str, interval: float) -> Status:
@@ -63,19 +76,36 @@ async def wait_for_end(client: Client, task_id: str, interval: float) -> Status:
 
     One question to the server: how it ended. What else there is to know of it, `status_of` asks.
     """
-    container, handle = workflow_of(task_id), _handle(client, task_id)
     while True:
         try:
-            if container and await describe_tree(client, container) is not None:
-                return (await wait_for_members(client, container, [task_id]))[task_id]
-            return await _outcome_or_revoked(client, handle)
+            status = await _end_of(client, task_id)
+            if status.known:
+                return status
+            await asyncio.sleep(interval)
         except RPCError as error:
-            if error.status is RPCStatusCode.NOT_FOUND and not _namespace_is_missing(error):
-                await asyncio.sleep(interval)
-            elif is_transient(error):
-                await asyncio.sleep(ERROR_PAUSE)
-            else:
+            if not is_transient(error):
                 raise
+            await asyncio.sleep(ERROR_PAUSE)
+
+
+async def _end_of(client: Client, task_id: str) -> Status:
+    """How the task has ended, when it has; at once for one that the server does not know."""
+    container = workflow_of(task_id)
+    try:
+        if not container or await describe_tree(client, container) is None:
+            handle = _handle(client, task_id)
+            status = await _outcome_or_revoked(client, handle)
+            if status.state == states.REVOKED and (await handle.describe()).workflow_type == wire.FORGOTTEN:
+                return Status(known=False)
+            return status
+    except RPCError as error:
+        if error.status is not RPCStatusCode.NOT_FOUND or _namespace_is_missing(error):
+            raise
+        bundle = await describe_bundle(client, task_id)
+        if bundle is None:
+            return Status(known=False)
+        container = bundle.id
+    return (await wait_for_members(client, container, [task_id]))[task_id]
 
 
 async def _outcome_or_revoked(client: Client, handle: WorkflowHandle[Any, Any]) -> Status:
@@ -183,14 +213,14 @@ async def _outcome(handle: WorkflowHandle[Any, Any]) -> Status:
 
 async def revoke(client: Client, task_id: str, terminate: bool) -> None:
     """Keep a task from starting, or stop it. One that the server does not know yet is refused when it comes."""
-    if await revoke_member(client, task_id):
-        return
     handle = client.get_workflow_handle(task_id)
     try:
         found = await handle.describe()
     except RPCError as error:
         if error.status is not RPCStatusCode.NOT_FOUND or _namespace_is_missing(error):
             raise
+        if (container := await workflow_with(client, task_id)) is not None:
+            return await signal_of_member(client, container, wire.REVOKE, task_id)
         return await _revoke_beforehand(client, task_id)
     try:
         if terminate or _not_begun(found):
@@ -206,15 +236,20 @@ async def revoke(client: Client, task_id: str, terminate: bool) -> None:
 
 async def _revoke_beforehand(client: Client, task_id: str) -> None:
     """Take the id, so that a message that comes with it later counts as started already."""
+    await _take_id(client, task_id, wire.REVOKED_BEFOREHAND, "revoked")
+
+
+async def _take_id(client: Client, task_id: str, kind: str, reason: str) -> None:
+    """Leave a workflow under the id that has ended before it began."""
     with contextlib.suppress(WorkflowAlreadyStartedError):
         handle = await client.start_workflow(
-            wire.REVOKED_BEFOREHAND,
+            kind,
             id=task_id,
-            task_queue=wire.REVOKED_BEFOREHAND,
+            task_queue=kind,
             start_delay=NEVER,
             id_reuse_policy=WorkflowIDReusePolicy.REJECT_DUPLICATE,
         )
-        await handle.terminate(reason="revoked")
+        await handle.terminate(reason=reason)
 
 
 NEVER = datetime.timedelta(days=1)
@@ -228,12 +263,10 @@ def _not_begun(found: WorkflowExecutionDescription) -> bool:
     return found.execution_time - datetime.datetime.now(datetime.timezone.utc) > START_IS_FAR
 
 
-ABORTED = "ABORTED"
-"""The state of a task that was asked to stop, and runs."""
-
-
 async def abort(client: Client, task_id: str) -> None:
     """Ask an abortable task to stop. Of one that has ended, or is unknown, nothing is left to ask."""
+    if (container := await workflow_with(client, task_id)) is not None:
+        return await signal_of_member(client, container, wire.ABORT, task_id)
     try:
         await client.get_workflow_handle(task_id).signal(wire.ABORT)
     except RPCError as error:
@@ -245,6 +278,7 @@ START_IS_FAR = datetime.timedelta(seconds=5)
 
 
 async def delete(client: Client, task_id: str) -> None:
+    """Have the server delete the task's workflow. One that others share stays; only this task is not found in it."""
     request = DeleteWorkflowExecutionRequest(
         namespace=client.namespace, workflow_execution=WorkflowExecution(workflow_id=task_id)
     )
@@ -253,3 +287,5 @@ async def delete(client: Client, task_id: str) -> None:
     except RPCError as error:
         if error.status is not RPCStatusCode.NOT_FOUND or _namespace_is_missing(error):
             raise
+        if await describe_bundle(client, task_id) is not None:
+            await _take_id(client, task_id, wire.FORGOTTEN, "forgotten")

@@ -11,7 +11,7 @@ import itertools
 import logging
 import threading
 import weakref
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from typing import Any, Protocol
 
 import pyramid.threadlocal
@@ -21,13 +21,12 @@ from transaction.interfaces import IDataManagerSavepoint, ISavepointDataManager,
 from transaction.interfaces import NoTransaction as NotBegun
 from zope.interface import implementer
 
+from ..bundle import Block, new_id
 from ..exceptions import InvalidCall, NoTransaction
 from ..message import Message
 from .nested import NestedSessions
 
 log = logging.getLogger(__name__)
-
-Dispatch = Callable[[Sequence[Any]], None]
 
 ENLIST_AUTO, ENLIST_REQUIRED, ENLIST_NEVER = "auto", "required", "never"
 
@@ -107,20 +106,23 @@ class Kept(Protocol):
         """It has committed: start them, and keep them no longer than that."""
 
 
-Open = Callable[[Any], Kept]
+class Sender(Protocol):
+    """Who sends what a transaction has committed."""
+
+    def units(self, messages: Sequence[Any], blocks: Collection[str]) -> Sequence[Any]:
+        """What is started for these messages: what a block has handed out the ids of may leave as one."""
+
+    def keep(self, transaction: Any) -> Kept | None:
+        """What keeps the messages of this transaction until they are started, if anything does."""
+
+    def after_commit(self, units: Sequence[Any]) -> None:
+        """Send them."""
 
 
-def enlist(
-    message: Enlisted,
-    key: object,
-    dispatch: Dispatch,
-    mode: str = ENLIST_AUTO,
-    manager: Any = None,
-    keep: Open | None = None,
-) -> bool:
+def enlist(message: Enlisted, key: object, sender: Sender, mode: str = ENLIST_AUTO, manager: Any = None) -> bool:
     """Put `message` into the current transaction; False if there is none, and it should leave at once.
 
-    `key` names the sender: one transaction keeps one enlistment for each. `keep` opens the transaction's outbox.
+    `key` stands for the sender: one transaction keeps one enlistment for each.
     """
     if mode == ENLIST_NEVER and manager is None:
         return False
@@ -139,8 +141,16 @@ def enlist(
             f"task {message.task!r} was called in a transaction that has failed and can only be aborted; "
             "abort it first: what is called after that does not belong to it"
         )
-    (find_enlistment(transaction, key) or Enlistment(transaction, key, dispatch, keep)).add(message)
+    (find_enlistment(transaction, key) or Enlistment(transaction, key, sender)).add(message)
     return True
+
+
+def id_within(queue: str, key: object, sender: Sender, mode: str = ENLIST_AUTO, manager: Any = None) -> str:
+    """The id of a message that is about to be enlisted with the same arguments: it may leave in a bundle."""
+    transaction = None if mode == ENLIST_NEVER and manager is None else current_transaction(manager)
+    if transaction is None or transaction.status in (Status.COMMITTED, Status.COMMITFAILED):
+        return new_id()
+    return (find_enlistment(transaction, key) or Enlistment(transaction, key, sender)).new_id(queue)
 
 
 def find_enlistment(transaction: Any, key: object) -> Enlistment | None:
@@ -178,17 +188,20 @@ class Enlistment:
 
     ENLISTING, COMMITTED, DROPPED = "enlisting", "committed", "dropped"
 
-    def __init__(self, transaction: Any, key: object, dispatch: Dispatch, keep: Open | None = None) -> None:
-        self._kept = keep(transaction) if keep is not None else None
-        self._final: list[Enlisted] | None = None
-        """Once they are kept: what leaves. What is called after that leaves beside it."""
+    def __init__(self, transaction: Any, key: object, sender: Sender) -> None:
+        self._kept = sender.keep(transaction)
+        self._final: list[Any] | None = None
+        """Once they are kept: the units that leave. What is called after that leaves beside them."""
         self._hooks_run = False
         self.transaction_manager = transaction._manager
         self.key = key
         self.state = self.ENLISTING
         self._messages: dict[int, Enlisted] = {}
         self._numbers = itertools.count()
-        self._dispatch = dispatch
+        self._sender = sender
+        self._blocks: dict[str, Block] = {}
+        """By queue, the one that hands out ids now."""
+        self._handed_out: set[str] = set()
         self._nested = NestedSessions(self.drop_from)
         self._transaction = transaction
         # A transaction that is already committing (a session's flush events) takes no new members, and has
@@ -207,7 +220,23 @@ class Enlistment:
     def messages(self) -> tuple[Enlisted, ...]:
         return (*(self._final or ()), *self._messages.values())
 
+    @property
+    def units(self) -> Sequence[Any]:
+        """What is started for the messages."""
+        if self._final is not None:
+            return self._final
+        return self._sender.units(self.messages, self._handed_out)
+
+    def new_id(self, queue: str) -> str:
+        block = self._blocks.get(queue)
+        if block is None or block.full:
+            block = self._blocks[queue] = Block()
+            self._handed_out.add(block.bundle)
+        return block.new_id()
+
     def add(self, message: Enlisted) -> None:
+        if isinstance(message, Message) and (block := self._blocks.get(message.queue)) is not None:
+            block.count(message)
         number = next(self._numbers)
         if self._transaction.status != Status.COMMITTING:
             self._nested.watch(self._transaction, number)
@@ -247,13 +276,14 @@ class Enlistment:
     def _after_commit(self, committed: bool) -> None:
         if self.state == self.DROPPED:
             return
-        messages = self.messages
+        messages, final = self.messages, self._final
         self._clear()
         self.state = self.COMMITTED if committed else self.DROPPED
         if not committed or not messages:
             return
         try:
-            (self._dispatch if self._kept is None else self._kept.dispatch)(messages)
+            units = self._sender.units(messages, self._handed_out) if final is None else final
+            (self._sender.after_commit if self._kept is None else self._kept.dispatch)(units)
         except Exception:
             # The commit stands whatever happens here; `transaction` would log the error without the messages.
             for message in messages:
@@ -285,8 +315,8 @@ class Enlistment:
     def commit(self, transaction: Any) -> None:
         # All sessions have flushed by now, and none has committed or been closed: we sort first.
         if self._kept is not None:
-            self._kept.keep(self.messages)
-            self._final = list(self.messages)
+            self._final = list(self.units)
+            self._kept.keep(self._final)
             self._messages.clear()
 
     def tpc_vote(self, transaction: Any) -> None:

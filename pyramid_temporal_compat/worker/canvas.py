@@ -22,6 +22,7 @@ from temporalio.common import RawValue
 from temporalio.exceptions import ApplicationError, CancelledError, ChildWorkflowError, FailureError
 
 from .. import states
+from ..bundle import bundle_of
 from ..exceptions import ChordError
 from ..message import Message
 from ..payload import Payload
@@ -84,7 +85,10 @@ class TreeRun:
         failed: MemberFailed | None = None
         value: Value = None
         try:
-            value = await self._node(self.tree.root, self._before(), "")
+            if self.tree.bundle:
+                self._call_later(self._members_of_bundle(), None, "")
+            else:
+                value = await self._node(self.tree.root, self._before(), "")
         except MemberFailed as failure:
             failed = failure
         self._call_later(self._added.get(ORPHANS, ()), None)
@@ -103,6 +107,10 @@ class TreeRun:
 
     def _before(self) -> Value:
         return None if self.tree.before is None else _unflattened(self.tree.before, self.tree.payloads)
+
+    def _members_of_bundle(self) -> Sequence[Node]:
+        assert isinstance(self.tree.root, Group)
+        return self.tree.root.members
 
     # --- nodes -----------------------------------------------------------------------------------
 
@@ -211,7 +219,7 @@ class TreeRun:
     def _is_here(self, node: Node) -> bool:
         """Whether this workflow runs it itself: its id says so."""
         own = id_of(node)
-        return own == self.id or _container(own) == self.id
+        return self.id in (own, _container(own), bundle_of(own))
 
     # --- members ---------------------------------------------------------------------------------
 
@@ -297,9 +305,9 @@ class TreeRun:
 
     # --- what follows ----------------------------------------------------------------------------
 
-    def _call_later(self, nodes: Sequence[Node], before: Value) -> None:
+    def _call_later(self, nodes: Sequence[Node], before: Value, place: str = "link ") -> None:
         for node in nodes:
-            task = asyncio.create_task(self._quietly(node, before))
+            task = asyncio.create_task(self._quietly(node, before, place))
             self._later[task] = None
             task.add_done_callback(self._later.pop)
 
@@ -310,10 +318,10 @@ class TreeRun:
         if state != states.REVOKED:
             self._call_later(nodes, Error(failed.message, wire.plain(error)))
 
-    async def _quietly(self, node: Node, before: Value) -> None:
-        """What is linked has a result of its own, and does not change that of what it is linked to."""
+    async def _quietly(self, node: Node, before: Value, place: str) -> None:
+        """What is linked, or bundled, has a result of its own, and does not change that of another."""
         with contextlib.suppress(MemberFailed):
-            await self._node(node, before, "link ")
+            await self._node(node, before, place)
 
     # --- child workflows -------------------------------------------------------------------------
 
@@ -347,7 +355,7 @@ class TreeRun:
             args=[to_raw(payload) for payload in payloads],
             id=child_id,
             result_type=RawValue,
-            memo={wire.TREE: True},
+            memo=wire.memo_of(tree),
             static_summary=tree.summary[:SUMMARY_LIMIT],
         )
         return found

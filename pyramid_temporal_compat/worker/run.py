@@ -22,6 +22,7 @@ from ..message import Message
 from ..payload import Payload
 from ..payload.converter import from_raw, to_raw
 from . import wire
+from .priority import priority_of
 
 LONGEST_RUN = timedelta(days=3650)
 """The server wants a limit; ours are the pool's (`time_limit`) and the heartbeat's."""
@@ -89,6 +90,7 @@ async def run_activity(
         # A task that runs when it is revoked runs to its end: revoking only keeps tasks from starting.
         cancellation_type=workflow.ActivityCancellationType.WAIT_CANCELLATION_COMPLETED,
         summary=f"{place}{message.summary}"[:SUMMARY_LIMIT],
+        priority=priority_of(message),
     )
     return result
 

@@ -10,8 +10,10 @@ import json
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from ..message import Message
 from ..payload import Payload
 from ..payload.types import dumps
+from ..tree import Tree
 
 RETRY = "Retry"
 """The activity's own retry: same arguments, the server waits."""
@@ -21,6 +23,8 @@ NOT_REGISTERED = "NotRegistered"
 REVOKED = "TaskRevokedError"
 REVOKED_BEFOREHAND = "ptemporal.revoked"
 """The type, and the queue, of what stands for a task that was revoked before it came."""
+FORGOTTEN = "ptemporal.forgotten"
+"""The type, and the queue, of what stands for a bundled task whose result was forgotten."""
 WORKER_LOST = "WorkerLostError"
 WORKER_SHUTDOWN = "WorkerShutdown"
 REJECTED = "Reject"
@@ -34,7 +38,7 @@ RATE_LIMITED = "RateLimited"
 ABORT = "ptemporal.abort"
 """The signal that asks an abortable task to stop."""
 ABORTED = "ptemporal.aborted"
-"""In the workflow's memo: it was."""
+"""In the workflow's memo: it was. A member of a tree, with its id behind a colon."""
 
 REPLACED = "Replaced"
 """A tree takes the run's place: details are `[the tree's payloads]`."""
@@ -44,6 +48,8 @@ REVOKE = "ptemporal.revoke"
 """The signal that keeps members of a tree from starting: their ids."""
 TREE = "ptemporal.tree"
 """In the workflow's memo: it runs a tree."""
+BUNDLE = "ptemporal.bundle"
+"""In the workflow's memo: it runs tasks that have nothing to do with each other."""
 ENDED = "ptemporal.ended:"
 """In the workflow's memo, before a member's id: how that one ended, where no activity tells."""
 ADDED = "ptemporal-added"
@@ -69,6 +75,13 @@ ORDERLY = "orderly"
 STATE = "state"
 META = "meta"
 """The keys of the heartbeat's one detail, a dict."""
+
+
+def memo_of(unit: Message | Tree) -> dict[str, Any] | None:
+    """What the workflow of a canvas, or of a bundle, is told from that of a single task by."""
+    if not isinstance(unit, Tree):
+        return None
+    return {TREE: True, BUNDLE: True} if unit.bundle else {TREE: True}
 
 
 def write_payload(payload: Payload) -> dict[str, Any]:

@@ -38,9 +38,10 @@ class TaskWorkflow:
         self._tree: TreeRun | None = None
 
     @workflow.signal(name=wire.ABORT)
-    def abort(self) -> None:
-        """The task was asked to stop. It asks for this itself, so all that is to do is to write it down."""
-        workflow.upsert_memo({wire.ABORTED: True})
+    def abort(self, members: list[str] | None = None) -> None:
+        """The task was asked to stop, or some of the members. They ask for this themselves: it is only written down."""
+        names = [f"{wire.ABORTED}:{member}" for member in members or ()] or [wire.ABORTED]
+        workflow.upsert_memo(dict.fromkeys(names, True))
 
     @workflow.signal(name=wire.REVOKE)
     def revoke(self, ids: list[str]) -> None:
@@ -63,8 +64,8 @@ class TaskWorkflow:
     async def _run_tree(self, tree: Tree, nested: bool = False) -> Any:
         if (failure := failed_beforehand(tree)) is not None:
             raise failure
-        first = tree.first
-        self._tree = TreeRun(tree, ahead_of(first) if first else timedelta(0), self._revoked, nested=nested)
+        sent = next((message for message in tree.messages if message.sent), None)
+        self._tree = TreeRun(tree, ahead_of(sent) if sent else timedelta(0), self._revoked, nested=nested)
         return to_raw(written(await self._tree.run(), tree.keeps))
 
 

@@ -18,7 +18,10 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import transaction
+
 from pyramid_temporal_compat import Celery, chain, chord, group
+from pyramid_temporal_compat.bundle import bundle_of
 from pyramid_temporal_compat.result import AsyncResult
 from pyramid_temporal_compat.server import EmbeddedServer
 from tests.parts import wait_until
@@ -153,6 +156,19 @@ def member_revoked(app: Celery) -> str:
     return str(result.id)
 
 
+def bundle(app: Celery) -> str:
+    queue = f"items-{uuid.uuid4().hex[:6]}"
+    app.conf.task_default_queue = queue
+    tasks = app.tasks
+    with WorkerThread(app, queue, hostname="worker"):
+        with transaction.manager:
+            called = [tasks["shop.add"].delay(number, 1) for number in range(6)]
+            called += [tasks["shop.fail"].delay(), tasks["shop.retry"].delay(1, True), tasks["shop.replaced"].delay(3)]
+        found = bundle_of(called[0].id)
+        wait_until(lambda: history(app, found)["events"][-1]["eventType"].endswith("EXECUTION_COMPLETED"))
+    return found
+
+
 KINDS: dict[str, Callable[[Celery], str]] = {
     "success": send("shop.add", (1, 2)),
     "failure": send("shop.fail"),
@@ -176,6 +192,7 @@ KINDS: dict[str, Callable[[Celery], str]] = {
     "errbacks": canvas(lambda tasks: tasks["add"].s(1, 2) | tasks["fail"].si().on_error(tasks["note"].s())),
     "replaced": canvas(lambda tasks: tasks["replaced"].s(3)),
     "member_revoked": member_revoked,
+    "bundle": bundle,
 }
 
 

@@ -1,0 +1,62 @@
+"""An app's way out of the process: what its calls enlist, and what is started with the commit."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable, Collection, Sequence
+from typing import TYPE_CHECKING, Any
+
+from ..bundle import bundled, new_id
+from ..tree import Unit
+
+if TYPE_CHECKING:
+    from ..dispatch.transaction import Kept
+    from . import Celery
+
+
+class Sending:
+    """Sends an app's messages. For every thread."""
+
+    def __init__(self, app: Celery) -> None:
+        self._app = app
+
+    def enlist(self, message: Unit, manager: Any = None) -> None:
+        """Send a message or a canvas with the current transaction's commit, or now if there is none."""
+        if not _enlist()(message, self._app, self, self._app.conf["ptemporal.enlist"], manager):
+            self._app.dispatcher.send([message])
+
+    def id_for(self, queue: str, manager: Any = None) -> str:
+        """The id of a task of this queue that is about to be called."""
+        conf = self._app.conf
+        if not conf["ptemporal.bundle"]:
+            return new_id()
+        return _id_within()(queue, self._app, self, conf["ptemporal.enlist"], manager)
+
+    def units(self, messages: Sequence[Unit], blocks: Collection[str]) -> Sequence[Unit]:
+        """What is started for the messages of a transaction."""
+        conf = self._app.conf
+        least = conf["ptemporal.bundle"]
+        if not least or len(messages) < least:
+            return messages
+        return bundled(messages, blocks, least, conf["ptemporal.canvas_at_once"])
+
+    def keep(self, transaction: Any) -> Kept | None:
+        outbox = self._app.outbox
+        return None if outbox is None else outbox.open(transaction)
+
+    def after_commit(self, units: Sequence[Unit]) -> None:
+        self._app.dispatcher.after_commit(units)
+
+
+@functools.cache  # an import statement, even of what is there, is a twentieth of `.delay()`
+def _enlist() -> Callable[..., bool]:
+    from ..dispatch.transaction import enlist  # Pyramid and SQLAlchemy: 0.5 s, and not for who only defines tasks
+
+    return enlist
+
+
+@functools.cache
+def _id_within() -> Callable[..., str]:
+    from ..dispatch.transaction import id_within  # as above
+
+    return id_within

@@ -1,0 +1,73 @@
+"""A process that is killed at a bad moment, or forks at one: `python -m tests.outbox.dying CASE app.ini`."""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+from typing import Any
+
+from pyramid.paster import bootstrap
+
+from pyramid_temporal_compat.app import APP_KEY
+from pyramid_temporal_compat.outbox.relay import Relay
+from tests.dispatch.application import Member
+from tests.worker.shop import Line, note
+
+
+def main(case: str, ini: str) -> None:
+    with bootstrap(ini) as env:
+        CASES[case](env["request"])
+
+
+def die(*_: Any) -> None:
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+def say(task_id: str) -> None:
+    os.write(1, f"{task_id}\n".encode())  # at once, and whole: several processes write
+
+
+def call(request: Any, text: str) -> str:
+    request.dbsession.add(Line(text=f"{text} was asked for"))
+    task_id: str = note.delay(text).id
+    return task_id
+
+
+def after_the_commit(request: Any) -> None:
+    with request.tm:
+        request.tm.get().addAfterCommitHook(die)  # before ours
+        say(call(request, "kept"))
+
+
+def before_the_commit(request: Any) -> None:
+    with request.tm:
+        member = Member(request.tm)
+        member.tpc_vote = die  # type: ignore[method-assign]
+        request.tm.get().join(member)
+        say(call(request, "never"))
+
+
+def relays_for_a_second_at_a_time(request: Any) -> None:
+    Relay(request.registry[APP_KEY], lease=1.0).run()
+
+
+def forks(request: Any) -> None:
+    """Its child uses no connection of its own, and its own rows go, too."""
+    with request.tm:
+        say(call(request, "parent"))
+    pid = os.fork()
+    with request.tm:
+        request.dbsession.add(Line(text="child" if pid == 0 else "parent"))
+        say(call(request, "child" if pid == 0 else "parent again"))
+    if pid:
+        sys.exit(os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]))
+
+
+CASES = {
+    function.__name__: function
+    for function in (after_the_commit, before_the_commit, relays_for_a_second_at_a_time, forks)
+}
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])

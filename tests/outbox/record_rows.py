@@ -1,0 +1,41 @@
+"""Writes a row as this release does, for later ones to read: `python -m tests.outbox.record_rows`.
+
+One file for each version, written once and kept for ever.
+"""
+
+from __future__ import annotations
+
+import datetime
+from pathlib import Path
+
+from pyramid_temporal_compat.message import Message
+from pyramid_temporal_compat.outbox import rows
+from pyramid_temporal_compat.payload import Payload
+from pyramid_temporal_compat.payload.codecs import Compression, Encryption, chain
+from pyramid_temporal_compat.tree import Chain, Task, Tree, Unit
+
+FOLDER = Path(__file__).parent / "rows"
+CODEC = chain([Compression(200), Encryption({"old": bytes(range(32))})])
+
+
+def units() -> list[Unit]:
+    first = Message(
+        "shop.pack", "one", Payload({"encoding": b"json/plain"}, b'{"args":["caf\xc3\xa9"],"kwargs":{}}'), "items"
+    )
+    second = first.copy(
+        id="two",
+        body=Payload({"encoding": b"binary/plain", "compression": b"\xff"}, b"\x00\xff" * 300),
+        eta=datetime.datetime(2030, 1, 2, tzinfo=datetime.timezone.utc),
+        priority=3,
+        headers={"tenant": "acme"},
+    )
+    tree = Tree(Chain("three", (Task(first.copy(id="three/1")), Task(second.copy(id="three/2", eta=None)))))
+    return [first, second, tree]
+
+
+if __name__ == "__main__":
+    for name, codec in (("plain", chain(())), ("encrypted", CODEC)):
+        path = FOLDER / f"version_{rows.VERSION}_{name}.json"
+        if path.exists():
+            raise SystemExit(f"{path} is there: raise rows.VERSION if rows are written otherwise now")
+        path.write_bytes(rows.write(units(), codec))

@@ -1,0 +1,131 @@
+"""The outbox on databases other than PostgreSQL with psycopg: SQLite really, MySQL by the SQL that it would get."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+from unittest import mock
+
+import pytest
+from sqlalchemy import create_engine
+from sqlalchemy.dialects import mysql
+from sqlalchemy.schema import CreateTable
+
+from pyramid_temporal_compat.outbox import outbox, receipts
+from pyramid_temporal_compat.outbox.relay import Relay
+from pyramid_temporal_compat.outbox.store import Store
+from tests.dispatch.application import Item, analyse
+from tests.outbox.parts import OutboxSite, running, unique, without_dispatch
+from tests.parts import wait_until
+
+
+@pytest.fixture
+def lite(tmp_path: Path, temporal_address: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[OutboxSite]:
+    def make(url: str, **options: Any) -> Any:
+        return create_engine(url)  # its driver takes other options
+
+    monkeypatch.setattr("tests.dispatch.application.create_engine", make)
+    site = OutboxSite(f"sqlite:///{tmp_path / 'site.db'}", temporal_address)
+    yield site
+    site.close()
+
+
+def order(request: Any) -> Any:
+    request.dbsession.add(Item(name=unique()))
+    return analyse.delay("x")
+
+
+def test_the_row_goes_with_the_fast_path_on_sqlite(lite: OutboxSite) -> None:
+    assert lite.has_started(lite.visit(order))
+    lite.is_empty()
+
+
+def test_relays_share_what_is_left_on_sqlite(lite: OutboxSite) -> None:
+    with without_dispatch():
+        tasks = [lite.visit(order) for _ in range(30)]
+    assert lite.store.backlog().waiting == 0
+    lite.hurry()
+    assert lite.store.backlog().waiting == 30
+    with running(Relay(lite.app, look_every=0.05)), running(Relay(lite.app, look_every=0.05)):
+        lite.is_empty()
+    assert lite.has_started(*tasks)
+
+
+def test_a_lease_ends_on_sqlite(lite: OutboxSite) -> None:
+    with without_dispatch():
+        lite.visit(order)
+    lite.hurry()
+    assert lite.store.claim("killed", 0.2)
+    assert lite.store.claim("other", 0.2) == []
+    wait_until(lambda: lite.store.claim("other", 30))
+    (parked,) = [row.id for row in lite.rows()]
+    lite.store.park("other", parked, "told to")
+    assert lite.store.summary().last_parked[0].error == "told to"
+
+
+# --- MySQL and MariaDB: compiled only ----------------------------------------------------------------
+
+
+@pytest.fixture
+def sent() -> Iterator[tuple[Store, list[str]]]:
+    """A store whose statements are compiled for MySQL, and answered with nothing."""
+    dialect = mysql.dialect()
+    dialect.supports_native_boolean = True
+    found: list[str] = []
+    connection = mock.MagicMock()
+    connection.dialect = dialect
+
+    def compile_(statement: Any, *_: Any) -> Any:
+        found.append(str(statement.compile(dialect=dialect)).replace("\n", ""))
+        answer = mock.MagicMock()
+        answer.__iter__.return_value = iter([(1, "q", 10)])
+        answer.inserted_primary_key = (1,)
+        return answer
+
+    connection.execute.side_effect = compile_
+    connection.scalars.side_effect = lambda statement: (compile_(statement), [1])[1]
+    connection.scalar.side_effect = lambda statement: (compile_(statement), 0)[1]
+    engine = mock.MagicMock()
+    engine.dialect = dialect
+    engine.execution_options.return_value.begin.return_value.__enter__.return_value = connection
+    store = Store(engine, "default")
+    with mock.patch("pyramid_temporal_compat.outbox.store.Row"):
+        yield store, found
+
+
+def test_mysql_gets_a_claim_that_skips_what_others_hold(sent: tuple[Store, list[str]]) -> None:
+    store, found = sent
+    store.claim("one", 30)
+    others, window, locked, taken, read = found
+    assert "SELECT DISTINCT ptemporal_outbox.queue" in others
+    assert "ORDER BY ptemporal_outbox.due, ptemporal_outbox.id  LIMIT" in window
+    assert locked.endswith("FOR UPDATE SKIP LOCKED")
+    assert taken.startswith("UPDATE ptemporal_outbox SET attempts=(ptemporal_outbox.attempts + %s)")
+    assert "TIMESTAMPADD(MICROSECOND, (%s) * 1000000, UTC_TIMESTAMP(6))" in taken
+    assert "ptemporal_outbox.claimed_by = %s" in read
+
+
+def test_mysql_gets_no_statement_of_postgresql(sent: tuple[Store, list[str]]) -> None:
+    store, found = sent
+    store.release([1], "away")
+    store.retry(None)
+    store.give_back("one", [1], None)
+    store.put_off("one", 1, 5, "busy")
+    store.park("one", 1, "too large")
+    store.delete([1])
+    store.backlog()
+    store.newer()
+    assert len(found) == 10
+    for statement in found:
+        assert not any(
+            word in statement for word in ("NOTIFY", "interval", "statement_timestamp", "hashtext", "RETURNING")
+        )
+
+
+def test_mysqls_tables_hold_large_rows_and_exact_names() -> None:
+    tables = [str(CreateTable(table).compile(dialect=mysql.dialect())) for table in (outbox, receipts)]
+    assert all("LONGBLOB NOT NULL" in table for table in tables)
+    assert all("COLLATE utf8mb4_bin NOT NULL" in table for table in tables)
+    assert "id BIGINT NOT NULL AUTO_INCREMENT" in tables[0]
+    assert tables[0].count("DATETIME(6)") == 4

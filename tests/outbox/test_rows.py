@@ -1,0 +1,73 @@
+"""What a row carries: as on the wire, readable by later releases."""
+
+from __future__ import annotations
+
+import base64
+import json
+import os
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from pyramid_temporal_compat import message
+from pyramid_temporal_compat.exceptions import InvalidTaskError, SecurityError
+from pyramid_temporal_compat.outbox import rows
+from pyramid_temporal_compat.outbox.relay import Relay
+from pyramid_temporal_compat.payload.codecs import Encryption, chain
+from tests.dispatch.application import analyse
+from tests.outbox.parts import OutboxSite, running, without_dispatch
+from tests.outbox.record_rows import CODEC, FOLDER, units
+
+PLAIN = chain(())
+
+
+@pytest.mark.parametrize("path", sorted(FOLDER.glob("version_*.json")), ids=lambda path: path.stem)
+def test_a_row_of_every_version_is_read(path: Path) -> None:
+    assert rows.read(path.read_bytes(), CODEC) == units()
+
+
+def test_rows_are_written_as_the_recorded_ones_of_their_version() -> None:
+    recorded = (FOLDER / f"version_{rows.VERSION}_plain.json").read_bytes()
+    assert json.loads(rows.write(units(), PLAIN)) == json.loads(recorded)
+
+
+def test_a_row_is_at_least_as_new_as_its_messages() -> None:
+    assert rows.VERSION >= message.VERSION
+
+
+def test_a_row_that_was_changed_is_not_read_as_something_else() -> None:
+    data = rows.write(units(), PLAIN)
+    for changed in (
+        data[:-1],
+        data.replace(b'"ptemporal\\":1', b'"other\\":1'),
+        data.replace(b'"metadata"', b'"data"'),
+    ):
+        with pytest.raises(InvalidTaskError):
+            rows.read(changed, PLAIN)
+    sealed = rows.write(units(), CODEC)
+    with pytest.raises(SecurityError):
+        rows.read(sealed, chain([Encryption({"old": os.urandom(32)})]))
+
+
+def test_what_is_encrypted_on_the_wire_is_encrypted_in_the_table(outbox_database: str, temporal_address: str) -> None:
+    key = base64.b64encode(os.urandom(32)).decode()
+    site = OutboxSite(outbox_database, temporal_address, **{"ptemporal.encryption_keys": f"one:{key}"})
+    site.clear()
+
+    def view(request: Any) -> Any:
+        return analyse.delay("a secret")
+
+    try:
+        with without_dispatch():
+            task = site.visit(view)
+        (row,) = site.rows()
+        assert b"binary/encrypted" in row.units
+        assert b"secret" not in row.units
+        assert task.id.encode() not in row.units
+        site.hurry()
+        with running(Relay(site.app)):
+            site.is_empty()
+        assert site.has_started(task)
+    finally:
+        site.close()

@@ -1,0 +1,216 @@
+"""Many tasks of one transaction: one start, and to each of them all that a task of its own has."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+import transaction
+from temporalio.client import Client
+
+from pyramid_temporal_compat import chain, shared_task
+from pyramid_temporal_compat.abortable import AbortableTask
+from pyramid_temporal_compat.bundle import LARGEST, MOST, Block, bundle_of, bundled
+from pyramid_temporal_compat.control.waiting import purge
+from pyramid_temporal_compat.exceptions import TaskRevokedError
+from pyramid_temporal_compat.exceptions import TimeoutError as PatienceOver
+from pyramid_temporal_compat.message import Message
+from pyramid_temporal_compat.payload import Payload
+from tests.parts import wait_until
+from tests.worker.shop import Shop, add, describe, event_names, events, gates, note, seen, waits_at
+from tests.worker.test_trees_run import becomes, fails, retried_with, succeeds_later, tells
+
+PATIENCE = 30
+MANY = 20
+"""More than `ptemporal.bundle` has by default."""
+
+
+@shared_task(base=AbortableTask, bind=True)
+def looks(self: Any) -> str:
+    gates["looks"].pass_through()
+    return "aborted" if self.is_aborted() else "not"
+
+
+@shared_task(bind=True)
+def shows_its_priority(self: Any) -> Any:
+    return self.request.delivery_info["priority"]
+
+
+def several(count: int = MANY) -> list[Any]:
+    with transaction.manager:
+        return [add.delay(number, number) for number in range(count)]
+
+
+def test_many_tasks_of_a_transaction_are_one_workflow(shop: Shop) -> None:
+    results = several()
+    (bundle,) = {bundle_of(result.id) for result in results}
+    assert [result.get(PATIENCE) for result in results] == [2 * number for number in range(MANY)]
+    assert describe(shop, bundle).workflow_type == "bundle"
+    assert {result.state for result in results} == {"SUCCESS"}
+    assert {result.queue for result in results} == {shop.queue}
+    assert len({result.id for result in results}) == MANY
+    assert (results[3].args, results[3].kwargs, results[3].name) == ([3, 3], {}, add.name)
+    assert results[3].worker
+    wait_until(lambda: event_names(shop, bundle)[-1] == "WORKFLOW_EXECUTION_COMPLETED")
+    assert [result.get(PATIENCE) for result in results] == [2 * number for number in range(MANY)]
+
+
+def test_few_tasks_have_a_workflow_each(shop: Shop) -> None:
+    results = several(3)
+    assert [result.get(PATIENCE) for result in results] == [0, 2, 4]
+    assert {describe(shop, result.id).workflow_type for result in results} == {add.name}
+
+
+def test_a_failure_a_retry_and_a_replacement_are_those_of_one_task_alone(shop: Shop) -> None:
+    with transaction.manager:
+        others = [note.delay(str(number)) for number in range(MANY)]
+        failed = fails.delay(7)
+        retried = succeeds_later.delay(5)
+        changed = retried_with.delay(1, 2)
+        replaced = becomes.delay(chain(add.s(1, 2), add.s(3)))
+    with pytest.raises(ValueError, match="on purpose"):
+        failed.get(PATIENCE)
+    assert (failed.state, failed.traceback is not None) == ("FAILURE", True)
+    assert retried.get(PATIENCE) == 5
+    assert retried.retries == 2
+    assert changed.get(PATIENCE) == 21
+    assert replaced.get(PATIENCE) == 6
+    for other in others:
+        other.get(PATIENCE)
+    assert sorted(shop.lines()) == sorted([*(str(number) for number in range(MANY)), "replaced"])
+    wait_until(lambda: event_names(shop, bundle_of(failed.id))[-1] == "WORKFLOW_EXECUTION_COMPLETED")
+    assert failed.state == "FAILURE"
+
+
+def test_its_tasks_can_be_revoked_and_aborted_one_by_one(shop: Shop) -> None:
+    with transaction.manager:
+        waiting = [waits_at.delay("bundled") for _ in range(30)]  # the worker runs 24 at a time
+        aborted = looks.delay()
+    gates["bundled"].reached(20)
+    waits = [result for result in waiting if result.state == "PENDING"]
+    assert waits
+    waits[-1].revoke()
+    with pytest.raises(TaskRevokedError):
+        waits[-1].get(PATIENCE)
+    gates["bundled"].open()
+    gates["looks"].reached()
+    assert aborted.state == "STARTED"
+    aborted.abort()
+    wait_until(aborted.is_aborted)
+    gates["looks"].open()
+    assert aborted.get(PATIENCE) == "aborted"
+    assert [result.get(PATIENCE) for result in waiting if result is not waits[-1]] == ["done"] * 29
+    assert waits[-1].state == "REVOKED"
+
+
+def test_what_is_enlisted_under_a_rolled_back_savepoint_is_not_in_it(shop: Shop) -> None:
+    with transaction.manager:
+        kept = [note.delay(f"kept {number}") for number in range(MANY)]
+        point = transaction.savepoint()
+        dropped = note.delay("dropped")
+        point.rollback()
+        later = note.delay("later")
+    for result in [*kept, later]:
+        result.get(PATIENCE)
+    wait_until(lambda: event_names(shop, bundle_of(later.id))[-1] == "WORKFLOW_EXECUTION_COMPLETED")
+    assert (dropped.state, dropped.exists()) == ("PENDING", False)
+    assert "dropped" not in shop.lines()
+    assert len(shop.lines()) == MANY + 1
+
+
+def test_what_it_would_cost_something_leaves_by_itself(shop: Shop) -> None:
+    with transaction.manager:
+        bundled_ones = [add.delay(number, 1) for number in range(MANY)]
+        delayed = add.apply_async((1, 2), countdown=0.1)
+        own_id = add.apply_async((1, 3), task_id=f"chosen-{shop.queue}")
+        large = tells.delay("x" * 100_000, "large")
+        canvas = chain(add.s(1, 2), add.s(4))()
+        eager_to_leave = add.apply_async((1, 5), retry=False)
+    for result, value in ((delayed, 3), (own_id, 4), (large, "x" * 100_000), (canvas, 7), (eager_to_leave, 6)):
+        assert result.get(PATIENCE) == value
+        assert describe(shop, result.id).id == result.id
+    assert [result.get(PATIENCE) for result in bundled_ones] == [number + 1 for number in range(MANY)]
+    assert seen["large"] == ["x" * 100_000]
+
+
+def test_each_has_its_own_priority(shop: Shop) -> None:
+    with transaction.manager:
+        results = [shows_its_priority.apply_async(priority=number % 10) for number in range(MANY)]
+    assert [result.get(PATIENCE) for result in results] == [number % 10 for number in range(MANY)]
+    scheduled = [event for event in events(shop, bundle_of(results[0].id)) if event.HasField(SCHEDULED)]
+    keys = {
+        getattr(event, SCHEDULED).activity_id: getattr(event, SCHEDULED).priority.priority_key for event in scheduled
+    }
+    assert [keys[result.id] for result in results[:10]] == [5, 5, 4, 4, 3, 3, 2, 2, 1, 1]
+
+
+SCHEDULED = "activity_task_scheduled_event_attributes"
+
+
+def test_tasks_of_two_queues_are_two_bundles(shop: Shop) -> None:
+    with transaction.manager:
+        here = [add.delay(number, 1) for number in range(MANY)]
+        nowhere = [add.apply_async((1, 1), queue=f"{shop.queue}-nobody") for _ in range(MANY)]
+    assert len({bundle_of(result.id) for result in (*here, *nowhere)}) == 2
+    assert [result.get(PATIENCE) for result in here] == [number + 1 for number in range(MANY)]
+    assert {result.state for result in nowhere} == {"PENDING"}
+
+
+def test_a_forgotten_result_is_not_found_any_more(shop: Shop) -> None:
+    results = several()
+    assert [result.get(PATIENCE) for result in results] == [2 * number for number in range(MANY)]
+    for _ in range(2):
+        shop.app.AsyncResult(results[4].id).forget()
+    found = shop.app.AsyncResult(results[4].id)
+    assert (found.state, found.exists()) == ("PENDING", False)
+    with pytest.raises(PatienceOver):
+        found.get(timeout=0.3)
+    assert shop.app.AsyncResult(results[5].id).get(PATIENCE) == 10
+
+
+def test_purge_ends_what_waits_in_a_bundle(shop: Shop) -> None:
+    with transaction.manager:
+        results = [waits_at.delay("purged") for _ in range(40)]  # the worker runs 24 at a time
+    gates["purged"].reached(20)
+    wait_until(lambda: len([1 for result in results if result.state == "STARTED"]) == 24)
+    assert purged(shop) == 16
+    gates["purged"].open()
+    states = [result.get(PATIENCE, propagate=False) for result in results]
+    assert states.count("done") == 24
+    assert [result.state for result in results].count("REVOKED") == 16
+
+
+def purged(shop: Shop) -> int:
+    async def ask(client: Client) -> int:
+        return await purge(client, [shop.queue])
+
+    count: int = wait_until(lambda: shop.app.temporal.call(ask, 20))
+    return count
+
+
+def test_no_bundle_where_it_is_turned_off(shop: Shop) -> None:
+    usual = shop.app.conf["ptemporal.bundle"]
+    shop.app.conf["ptemporal.bundle"] = 0
+    try:
+        results = several()
+    finally:
+        shop.app.conf["ptemporal.bundle"] = usual
+    assert [result.get(PATIENCE) for result in results] == [2 * number for number in range(MANY)]
+    assert {describe(shop, result.id).workflow_type for result in results} == {add.name}
+
+
+def test_a_transaction_of_thousands_is_cut_into_bundles_that_the_server_takes() -> None:
+    blocks: list[Block] = [Block()]
+    messages = []
+    for number in range(2 * MOST + 5):
+        if blocks[-1].full:
+            blocks.append(Block())
+        body = Payload({"encoding": b"json/plain"}, b"x" * (2000 if number > MOST else 10))
+        messages.append(Message("add", blocks[-1].new_id(), body, "here"))
+        blocks[-1].count(messages[-1])
+    units = bundled(messages, {block.bundle for block in blocks}, 16, 500)
+    assert [message for unit in units for message in unit.messages] == messages
+    assert len(units) == len(blocks) > 2
+    assert all(len(unit.messages) <= MOST for unit in units)
+    assert all(sum(len(part.data) for part in unit.encode()) < 1.5 * LARGEST for unit in units)
+    assert len({message.id for message in messages}) == len(messages)
