@@ -286,6 +286,11 @@ def five(request: Any, order_id: int) -> None:
     promise(request.dbsession, order_id, *(effect.delay(order_id).id for _ in range(5)))
 
 
+def many(request: Any, order_id: int) -> None:
+    """As many as leave as one workflow."""
+    promise(request.dbsession, order_id, *(effect.delay(order_id).id for _ in range(12)))
+
+
 def chained(request: Any, order_id: int) -> None:
     result = chain(effect.si(order_id), step.s(order_id=order_id), step.s(order_id=order_id)).delay()
     ids = []
@@ -373,6 +378,7 @@ def expiring(request: Any, order_id: int) -> None:
 KINDS = {
     "one": one,
     "five": five,
+    "many": many,
     "chain": chained,
     "group": grouped,
     "spawn": spawning,

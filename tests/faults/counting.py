@@ -28,6 +28,11 @@ class Promised:
     effects: int
 
 
+def bundle_of(task_id: str) -> str:
+    """The workflow that a task is in which left its transaction together with many others."""
+    return task_id[:-4] + "0000"
+
+
 @dataclass(frozen=True)
 class Count:
     """What a moment looks like."""
@@ -46,8 +51,11 @@ class Count:
 
     @property
     def started(self) -> int:
-        """Committed tasks whose workflow the server has, and anything else that it has."""
-        return sum(self.runs[each.workflow_id] for each in self.promised) + len(self.strange)
+        """How often the server has started a workflow for a committed task, and whatever else it has started."""
+        return sum(self.starts(each) for each in self.promised) + len(self.strange)
+
+    def starts(self, each: Promised) -> int:
+        return self.runs[each.workflow_id] + self.runs[bundle_of(each.workflow_id)]
 
     @property
     def took_effect(self) -> int:
@@ -55,7 +63,7 @@ class Count:
 
     @property
     def not_started(self) -> list[str]:
-        return [each.task_id for each in self.promised if not self.runs[each.workflow_id]]
+        return [each.task_id for each in self.promised if not self.starts(each)]
 
     @property
     def without_effect(self) -> list[str]:
@@ -70,12 +78,13 @@ class Count:
         """Started twice, or with more effects than it was to have."""
         due = {each.task_id: each.effects for each in self.promised}
         effects = [task_id for task_id, count in self.effects.items() if count > due.get(task_id, 0)]
-        return sorted({*effects, *(workflow_id for workflow_id, count in self.runs.items() if count > 1)})
+        return sorted({*effects, *(each.workflow_id for each in self.promised if self.starts(each) > 1)})
 
     @property
     def strange(self) -> list[str]:
         """Workflows that no committed transaction has asked for."""
-        return sorted(set(self.runs) - {each.workflow_id for each in self.promised})
+        asked = {each.workflow_id for each in self.promised}
+        return sorted(set(self.runs) - asked - set(map(bundle_of, asked)))
 
     @property
     def holds(self) -> bool:

@@ -21,6 +21,7 @@ Parameters = Mapping[str, object]
 MIXTURE: Mapping[str, float] = {
     "one": 50,
     "five": 10,
+    "many": 2,
     "chain": 8,
     "group": 4,
     "spawn": 4,
