@@ -225,6 +225,12 @@ def heavy(self: Any, order_id: int, ballast: str) -> int:
     return len(ballast)
 
 
+@shared_task(name="faults.result", bind=True)
+def result(self: Any, order_id: int, size: int) -> str:
+    take_effect(self, order_id)
+    return "x" * size
+
+
 if os.environ.get("FAULTS_RELEASE") != "old":
 
     @shared_task(name="faults.new", bind=True)
@@ -355,6 +361,16 @@ def weighty(request: Any, order_id: int) -> None:
         raise HTTPRequestEntityTooLarge(str(error)) from error
 
 
+def weighty_ones(request: Any, order_id: int) -> None:
+    ballast = "x" * int(request.params["size"])
+    promise(request.dbsession, order_id, *(heavy.delay(order_id, ballast).id for _ in range(12)))
+
+
+def resulting(request: Any, order_id: int) -> None:
+    called = result.delay(order_id, int(request.params["size"]))
+    promise(request.dbsession, order_id, called.id, effects=int(request.params["effects"]))
+
+
 def of_the_new_release(request: Any, order_id: int) -> None:
     promise(request.dbsession, order_id, new.delay(order_id).id)
 
@@ -389,6 +405,8 @@ KINDS = {
     "savepoint": rolled_back,
     "contend": contending,
     "heavy": weighty,
+    "heavies": weighty_ones,
+    "result": resulting,
     "new": of_the_new_release,
     "late": late,
     "soon": soon,

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import contextlib
+import http.client
 import random
 import shutil
 import socket
 import tempfile
 import time
+import urllib.parse
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,8 +18,8 @@ from typing import Any
 import psycopg
 from sqlalchemy import create_engine
 
+from pyramid_temporal_compat.outbox import metadata
 from pyramid_temporal_compat.server import EmbeddedServer, free_ports
-from pyramid_temporal_compat.settings.table import SETTINGS
 
 from . import application
 from .counting import Count, Counting
@@ -29,9 +31,6 @@ DISPATCH_TIMEOUT = 2
 HEARTBEAT_TIMEOUT = 2
 SETTLES_WITHIN = 90.0
 
-HAS_OUTBOX = "ptemporal.outbox" in SETTINGS
-HAS_RECEIPTS = "ptemporal.receipts" in SETTINGS
-
 INI: Mapping[str, object] = {
     "use": "call:tests.faults.application:main",
     "pyramid.includes": "pyramid_tm pyramid_temporal_compat",
@@ -39,8 +38,8 @@ INI: Mapping[str, object] = {
     "ptemporal.include": "tests.faults.application",
     "ptemporal.dispatch_timeout": DISPATCH_TIMEOUT,
     "ptemporal.heartbeat_timeout": HEARTBEAT_TIMEOUT,
-    **({"ptemporal.outbox": "dbsession"} if HAS_OUTBOX else {}),
-    **({"ptemporal.receipts": "true"} if HAS_RECEIPTS else {}),
+    "ptemporal.outbox": "dbsession",
+    "ptemporal.receipts": "true",
 }
 
 
@@ -87,6 +86,7 @@ class Scene:
         self.web_ports: list[int] = []
         self.workers: list[Process] = []
         self.relays: list[Process] = []
+        self.server = stand.server
         self.counting = Counting(self.connect, stand.server.address, self.queue)
         self._undo = contextlib.ExitStack()
 
@@ -95,10 +95,7 @@ class Scene:
             connection.execute(f"CREATE DATABASE {self.name}")
         engine = create_engine(self.stand.postgres.url(self.name))
         application.Base.metadata.create_all(engine)
-        if HAS_OUTBOX:
-            from pyramid_temporal_compat.outbox import metadata
-
-            metadata.create_all(engine)
+        metadata.create_all(engine)
         engine.dispose()
         with self.connect() as connection:
             connection.execute("INSERT INTO tallies SELECT n, 0 FROM generate_series(1, %s) n", [application.TALLIES])
@@ -121,6 +118,11 @@ class Scene:
         """Enter it; it ends with the scene."""
         return self._undo.enter_context(context)
 
+    def use_server(self, server: EmbeddedServer) -> None:
+        """In place of the stand's."""
+        self.server = server
+        self.counting = Counting(self.connect, server.address, self.queue)
+
     # --- processes -------------------------------------------------------------------------------
 
     def ini(self, name: str, settings: Mapping[str, object]) -> Path:
@@ -128,7 +130,7 @@ class Scene:
         values = {
             **INI,
             "sqlalchemy.url": self.stand.postgres.url(self.name),
-            "ptemporal.address": self.stand.server.address,
+            "ptemporal.address": self.server.address,
             "celery.task_default_queue": self.queue,
             **self.settings,
             **settings,
@@ -182,7 +184,7 @@ class Scene:
         name = f"relay{len(self.relays)}"
         command = ptemporal("relay", self.ini(name, dotted(settings)))
         return self.add(
-            Process(name, command, self.directory, lambda process: "ready" in process.said, supervised=supervised),
+            Process(name, command, self.directory, lambda process: ": from " in process.said, supervised=supervised),
             self.relays,
         )
 
@@ -194,6 +196,16 @@ class Scene:
 
     def load(self, requests: int, **options: Any) -> Load:
         return Load(self.web_ports, self.dice, requests, **options)
+
+    def ask(self, web: Process, **parameters: object) -> tuple[int, str]:
+        """One request, and what is answered."""
+        port = self.web_ports[self.webs.index(web)]
+        body = urllib.parse.urlencode(parameters)
+        connection = http.client.HTTPConnection("127.0.0.1", port, timeout=60)
+        with contextlib.closing(connection):
+            connection.request("POST", "/order", body, {"Content-Type": "application/x-www-form-urlencoded"})
+            answer = connection.getresponse()
+            return answer.status, answer.read().decode()
 
     def settled(self, within: float = SETTLES_WITHIN, is_settled: Callable[[Count], Any] = lambda count: True) -> Count:
         return self.counting.settled(within, is_settled)

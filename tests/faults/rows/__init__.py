@@ -6,12 +6,25 @@ from collections.abc import Sequence
 
 from .database import DATABASE
 from .fault import Fault
+from .limits import LIMITS
+from .relay import RELAY
 from .server import SERVER
 from .stopping import STOPPING
+from .storm import STORM
 from .times import TIMES
 from .web import WEB
 from .worker import WORKER
 
-FAULTS: Sequence[type[Fault]] = (*WEB, *SERVER, *WORKER, *DATABASE, *STOPPING, *TIMES)
+FAULTS: Sequence[type[Fault]] = (
+    *WEB,
+    *SERVER,
+    *WORKER,
+    *DATABASE,
+    *RELAY,
+    *STOPPING,
+    *TIMES,
+    *LIMITS,
+    *STORM,
+)
 
 __all__ = ["FAULTS", "Fault"]
