@@ -5,7 +5,8 @@ from __future__ import annotations
 import signal
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from typing import TypeVar
 
 from ..application import TASK_POINTS, WEB_POINTS
 from ..load import MIXTURE
@@ -14,12 +15,14 @@ from ..scene import DISPATCH_TIMEOUT, Scene
 from .fault import Fault
 from .web import always
 
+T = TypeVar("T")
+
 RATE = 40.0
 TASKS_A_REQUEST = 1.6
 """About: so many tasks does a request of the mixture commit."""
 CUT_EVERY = 150
 """One commit in so many loses its answer."""
-CALM = 0.3, 2.0
+CALM = 0.1, 1.2
 """Seconds between two faults."""
 
 
@@ -83,8 +86,8 @@ class Weather:
         }
         self.counts = dict.fromkeys(self.faults, 0)
 
-    def one(self, processes):  # type: ignore[no-untyped-def]
-        return self.scene.dice.choice(processes)
+    def one(self, several: Sequence[T]) -> T:
+        return self.scene.dice.choice(several)
 
     def break_something(self) -> None:
         names = list(self.faults)
@@ -93,8 +96,8 @@ class Weather:
         self.faults[name][1]()
 
     def told(self) -> str:
-        found = [f"{count} × {name}" for name, count in self.counts.items() if count]
-        return ", ".join([*found, f"{self.to_database.cuts} × cut in commit"])
+        found = [f"{name}: {count}" for name, count in self.counts.items() if count]
+        return ", ".join([*found, f"connection cut in a commit: {self.to_database.cuts}"])
 
     def kill_web_at_point(self) -> None:
         dice = self.scene.dice
