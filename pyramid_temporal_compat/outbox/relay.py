@@ -36,7 +36,7 @@ from . import rows
 from .gauges import Gauges
 from .seldom import EVERY, Seldom
 from .sessions import app_engine
-from .store import Row, Store
+from .store import COUNTED, Row, Store
 from .wakeup import Sleep
 
 if TYPE_CHECKING:
@@ -59,7 +59,8 @@ ATTEMPTS_OF_ALL = 5
 REFUSES_ALL = (RPCStatusCode.NOT_FOUND, RPCStatusCode.PERMISSION_DENIED)
 FIRST_DELAY, LONGEST_DELAY = 1.0, 60.0
 """Seconds until such a row is tried again."""
-GAUGE_EVERY = 15.0
+LOOK_AT_ALL_EVERY = 30.0
+"""Seconds between two looks at how much waits."""
 LAST_WORDS = 10.0
 """Seconds that a worker that ends waits for its relay's last batch."""
 
@@ -195,7 +196,7 @@ class Relay:
         """Tell how much waits: a gauge now and then, a line of the log once a minute, while there is a reason."""
         if time.monotonic() < self._look_at:
             return
-        self._look_at = time.monotonic() + GAUGE_EVERY
+        self._look_at = time.monotonic() + LOOK_AT_ALL_EVERY
         backlog = self.store.backlog()
         self._gauges.set(backlog)
         if self.store.newer():
@@ -206,7 +207,8 @@ class Relay:
         if backlog.waiting and time.monotonic() >= self._tell_at:
             self._tell_at = time.monotonic() + EVERY
             log.warning(
-                "%d rows wait in the outbox, the oldest for %d s: %s",
+                "%s%d rows wait in the outbox, the oldest for %d s: %s",
+                "at least " if backlog.waiting == COUNTED else "",
                 backlog.waiting,
                 backlog.oldest,
                 "they are being sent" if self._absent is None else _said(self._absent),
