@@ -36,6 +36,7 @@ from . import logging as task_log
 from . import wire
 from .chains import same_chain
 from .outcome import (
+    Asked,
     Away,
     Began,
     Claimed,
@@ -119,29 +120,16 @@ class TaskActivity:
     @activity.defn(dynamic=True)
     async def run(self, payloads: Sequence[RawValue]) -> Any:
         message = self._message(payloads)
+        job = self._job(message, payloads[2:])
         try:
-            await self._admit(message)
+            if not await self._is_done(job):
+                await self._admit(message)
         except (Ended, asyncio.CancelledError):
             raise
         except Exception as error:
             # Not to be left to Temporal, which would try again for ever.
             log.exception("%s[%s] could not be taken", message.task, message.id)
             raise task_failure(to_wire(error)) from None
-        retries = _earlier_retries(message)
-        redelivered = activity.info().attempt - 1 > retries - message.retries
-        before = tuple(from_raw(payload) for payload in payloads[2:])
-        info = activity.info()
-        job = Job(
-            message,
-            retries,
-            self._hostname,
-            redelivered,
-            before,
-            info.workflow_id,
-            attempt=info.attempt,
-            namespace=info.namespace,
-            run_id=info.workflow_run_id or "",
-        )
         task_log.received(message)
         if signals.task_received.receivers:
             signals.task_received.send(sender=self.consumer, request=self._request(message))
@@ -160,10 +148,40 @@ class TaskActivity:
                 taken.job = job = await self._told_of(job, outcome)
                 outcome = await self._watched(taken)
         finally:
-            del self.running[message.id]
+            # Not another attempt's, which came to this worker too since the server took it for dead.
+            if self.running.get(message.id) is taken:
+                del self.running[message.id]
             if not self.running:
                 self.idle.set()
         return self._conclude(job, outcome)
+
+    def _job(self, message: Message, before: Sequence[RawValue]) -> Job:
+        info, retries = activity.info(), _earlier_retries(message)
+        return Job(
+            message,
+            retries,
+            self._hostname,
+            info.attempt - 1 > retries - message.retries,
+            tuple(from_raw(payload) for payload in before),
+            info.workflow_id,
+            attempt=info.attempt,
+            namespace=info.namespace,
+            run_id=info.workflow_run_id or "",
+        )
+
+    async def _is_done(self, job: Job) -> bool:
+        """Whether an attempt that lost its worker has committed: then it is too late for the task to be refused."""
+        message = job.message
+        if not self._app.conf["ptemporal.receipts"] or not _lost_before(message) or message.task not in self._app.tasks:
+            return False
+        beating = asyncio.ensure_future(Heartbeat(job).forever())
+        try:
+            outcome = await self._pool.run(dataclasses.replace(job, asks=True), NO_LIMITS, lambda note: None)
+        finally:
+            beating.cancel()
+        if isinstance(outcome, InDoubt):
+            self._conclude(job, outcome)
+        return isinstance(outcome, Asked) and outcome.is_done
 
     async def _admit(self, message: Message) -> None:
         """Return when the task may run; raises what ends it, or gives it back."""

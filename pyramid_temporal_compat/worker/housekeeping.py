@@ -11,13 +11,12 @@ import logging
 import random
 from collections.abc import Iterable
 from datetime import timedelta
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from temporalio.client import Client
 
 from ..outbox import receipt
-from ..pyramid.request import attempt
-from .receipts import session_of
+from ..outbox.sessions import app_engine
 
 if TYPE_CHECKING:
     from ..app import Celery
@@ -72,16 +71,12 @@ class Housekeeping:
         return found
 
     def _aged(self, after: receipt.Aged | None) -> list[receipt.Aged]:
-        with self._engine().connect() as connection:
+        with app_engine(self._app).connect() as connection:
             return receipt.aged(connection, self._client.namespace, self._age, after, BATCH)
 
     def _remove(self, task_ids: list[str]) -> int:
-        with self._engine().begin() as connection:
+        with app_engine(self._app).begin() as connection:
             return receipt.remove(connection, self._client.namespace, task_ids, self._age)
-
-    def _engine(self) -> Any:
-        with attempt(self._app.registry) as run:
-            return session_of(self._app, run.request).get_bind().engine
 
 
 def in_parts(names: list[str], size: int) -> list[list[str]]:

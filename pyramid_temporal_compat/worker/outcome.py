@@ -31,6 +31,8 @@ class Job:
     namespace: str = ""
     run_id: str = ""
     """The run of the workflow."""
+    asks: bool = False
+    """It is not to be run: all that is asked is whether it has a receipt."""
     known_runs: Mapping[str, bool] = field(default_factory=dict)
     """Other runs of the workflow's id, and whether they are of this very task: then their receipts hold for it."""
 
@@ -107,6 +109,13 @@ class Claimed:
 
 
 @dataclass(frozen=True)
+class Asked:
+    """Whether a task has a receipt."""
+
+    is_done: bool
+
+
+@dataclass(frozen=True)
 class InDoubt:
     """Whether the task is done can't be told: the database does not say whether there is a receipt."""
 
@@ -120,7 +129,7 @@ class Away:
     error: Mapping[str, Any]
 
 
-Outcome = Replaced | Succeeded | Failed | Retried | GivenBack | Claimed | InDoubt | Away
+Outcome = Replaced | Succeeded | Failed | Retried | GivenBack | Claimed | Asked | InDoubt | Away
 
 
 @dataclass(frozen=True)

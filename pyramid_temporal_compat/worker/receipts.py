@@ -10,12 +10,12 @@ from __future__ import annotations
 import contextlib
 import json
 import logging
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
 from sqlalchemy import inspect
+from sqlalchemy.engine import Connection
 from sqlalchemy.exc import DBAPIError
-from zope.sqlalchemy import mark_changed
 from zope.sqlalchemy.datamanager import _SESSION_STATE, STATUS_CHANGED, SessionDataManager
 
 from .. import states
@@ -23,15 +23,15 @@ from ..context import Context
 from ..exceptions import ImproperlyConfigured
 from ..exceptions import Replaced as TaskReplaced
 from ..execution import Ending, NewAttempt, Undecided, in_the_application
+from ..outbox import outbox, receipts
 from ..outbox import receipt as table
-from ..outbox import receipts as receipts_table
+from ..outbox.sessions import session_of
 from ..payload import Payload
 from ..payload.codecs import chain, pack, unpack
 from ..payload.errors import to_wire
 from ..payload.serializers import deserialize
 from ..payload.types import Unreadable
 from ..pyramid.request import Attempt, attempt
-from ..settings.load import import_object
 from . import wire
 from .outcome import Claimed, InDoubt, Job, Replaced, Succeeded, succeeded
 
@@ -50,28 +50,30 @@ class Receipts:
 
     def __init__(self, app: Celery) -> None:
         self.app = app
+        self._name: str = app.conf["ptemporal.outbox"]
         self._codec = chain(app.codecs())
 
     def once(self, job: Job, request: Context) -> OneRun:
         return OneRun(self, job, request)
 
-    def session(self, request: Any) -> Any:
-        return session_of(self.app, request)
+    def open(self, transaction: Any) -> tuple[Connection, Callable[[], None]]:
+        """The connection that takes part in this transaction, and what has that commit rather than roll back."""
+        session, events = session_of(self._name, transaction)
+        session.flush()  # what fails in there is the application's
+        return session.connection(bind_arguments={"clause": outbox}), lambda: events.mark_changed(session)
 
     def check(self) -> None:
         """Raise for what would fail each task: a session that is not there, or no table."""
         try:
             with attempt(self.app.registry) as run:
-                session = self.session(run.request)
-                found = inspect(session.connection()).has_table(receipts_table.name)
-                if run.transaction is not None:
-                    check_joined(session, run.transaction, self.app)
+                connection, _ = self.open(run.begun)
+                found = inspect(connection).has_table(receipts.name)
         except DBAPIError as error:
-            log.warning("whether the database has the table %s can't be told now: %s", receipts_table.name, error)
+            log.warning("whether the database has the table %s can't be told now: %s", receipts.name, error)
             return
         if not found:
             raise ImproperlyConfigured(
-                f"ptemporal.receipts = true, and the database has no table {receipts_table.name}; "
+                f"ptemporal.receipts = true, and the database has no table {receipts.name}; "
                 "make it with: ptemporal-compat outbox init app.ini"
             )
 
@@ -118,6 +120,8 @@ class OneRun:
         )
         self._follows = job.attempt > 1 or job.redelivered or bool(job.known_runs)
         """Whether another run may have come before, or run still."""
+        self._tries = 0
+        """How often the transaction was begun: anew, after a transient error."""
         self._left = False
         """A receipt was inserted in a transaction whose end is not known."""
         self._asking = False
@@ -128,7 +132,8 @@ class OneRun:
     # --- the steps around the run ----------------------------------------------------------------
 
     def earlier(self, run: Attempt) -> Ending | None:
-        if not self._follows and not self._left:
+        self._tries += 1
+        if self._tries == 1 and not self._follows:
             return None
         self._asking = True
         found = self._find(run)
@@ -140,16 +145,18 @@ class OneRun:
         transaction = run.transaction
         if transaction is None or not has_work(transaction, run):
             return
-        session = self._receipts.session(run.request)
-        session.flush()  # what fails in there is the application's
+        connection, mark_changed = self._receipts.open(transaction)
         if isinstance(ending.value, TaskReplaced):
             outcome: Succeeded | Replaced = Replaced(tuple(ending.value.tree.encode()))
         else:
             outcome = succeeded(self._job, self._request, ending.written)
-        self._insert(session, self._receipts.write(outcome))
-        check_joined(session, transaction, self._receipts.app)
-        mark_changed(session, transaction_manager=run.request.tm)
+        self._insert(connection, self._receipts.write(outcome))
+        mark_changed()
         self._left = True
+
+    def is_done(self, new_attempt: NewAttempt) -> bool:
+        with new_attempt() as run:
+            return self._find(run) is not None
 
     def settled(self, ending: Ending, new_attempt: NewAttempt) -> Ending:
         error, ended_outside = ending.error, self._job.failed is not None
@@ -185,7 +192,8 @@ class OneRun:
 
     def _find(self, run: Attempt) -> table.Receipt | None:
         """The receipt of a run of this very task; None if there is none."""
-        found = table.find(self._receipts.session(run.request).connection(), self._whose)
+        connection, _ = self._receipts.open(run.begun)
+        found = table.find(connection, self._whose)
         if found is None or found.run_id == self._whose.run_id:
             return found
         if found.run_id not in self._job.known_runs:
@@ -195,8 +203,8 @@ class OneRun:
         self._instead_of = found.run_id
         return None
 
-    def _insert(self, session: Any, written: bytes) -> None:
-        table.leave(session.connection(), self._whose, written, self._instead_of)
+    def _insert(self, connection: Connection, written: bytes) -> None:
+        table.leave(connection, self._whose, written, self._instead_of)
 
     def _wait_for_commits(self, new_attempt: NewAttempt) -> None:
         """Return once no transaction that has inserted the receipt is still at its commit.
@@ -204,7 +212,8 @@ class OneRun:
         A commit whose reply was lost may be under way yet: a SELECT would not see it, an INSERT waits for it.
         """
         with new_attempt() as run, contextlib.suppress(table.AlreadyLeft):
-            self._insert(self._receipts.session(run.request), b"")  # rolled back as the block ends
+            connection, _ = self._receipts.open(run.begun)
+            self._insert(connection, b"")  # rolled back as the block ends
 
     def _ending(self, found: table.Receipt) -> Ending:
         outcome = self._receipts.read(found.result)
@@ -234,20 +243,3 @@ def has_only_read(member: Any) -> bool:
         return False
     session = member.session
     return _SESSION_STATE.get(session) is not STATUS_CHANGED and not (session.new or session.dirty or session.deleted)
-
-
-def session_of(app: Celery, request: Any) -> Any:
-    name: str = app.conf["ptemporal.outbox"]
-    if "." in name or ":" in name:
-        found = import_object(name)
-        return found() if callable(found) else found
-    return getattr(request, name)
-
-
-def check_joined(session: Any, transaction: Any, app: Celery) -> None:
-    if not any(getattr(member, "session", None) is session for member in transaction._resources):
-        raise ImproperlyConfigured(
-            f"ptemporal.outbox = {app.conf['ptemporal.outbox']}: this session does not commit with the task's "
-            "transaction, so its receipt would not; register it: "
-            "zope.sqlalchemy.register(session, transaction_manager=request.tm)"
-        )

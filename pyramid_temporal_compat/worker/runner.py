@@ -27,10 +27,12 @@ from . import logging as task_log
 from . import wire
 from .joining import joined
 from .outcome import (
+    Asked,
     Away,
     Began,
     Failed,
     GivenBack,
+    InDoubt,
     Job,
     Outcome,
     Progress,
@@ -54,6 +56,8 @@ class Runner:
         self.receipts = receipts_of(app)
 
     def __call__(self, job: Job, control: Control) -> Outcome:
+        if job.asks:
+            return self._asked(job)
         control.note(Began(os.getpid(), time.time()))
         task = self._app.tasks[job.message.task]
         try:
@@ -96,6 +100,17 @@ class Runner:
             return Failed(to_wire(job.failed))
         task_log.ended(task, job.message, ending, time.monotonic() - began, job.hostname)
         return self._outcome(task, job, request, ending, progress[0] if progress else None)
+
+    def _asked(self, job: Job) -> Outcome:
+        if self.receipts is None:
+            return Asked(False)
+        try:
+            return Asked(self.receipts.once(job, Context()).is_done(lambda: attempt(self._app.registry)))
+        except Undecided as undecided:
+            outcome: Outcome = undecided.outcome
+            return outcome
+        except Exception as error:
+            return InDoubt(to_wire(in_the_application(error)))
 
     def _arguments(self, task: Task, job: Job) -> tuple[tuple[Any, ...], dict[str, Any]]:
         message = job.message

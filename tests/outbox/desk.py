@@ -7,8 +7,12 @@ from collections.abc import Callable
 from concurrent.futures import Future
 from typing import Any
 
+import psycopg.errors
+import transaction
+import zope.sqlalchemy
 from sqlalchemy import Column, Integer, MetaData, String, Table, event, func, insert, select
-from sqlalchemy.orm import Session
+from sqlalchemy.exc import OperationalError
+from sqlalchemy.orm import Session, scoped_session, sessionmaker
 
 from pyramid_temporal_compat import Celery, shared_task
 from pyramid_temporal_compat.calling import make_message
@@ -21,6 +25,9 @@ from pyramid_temporal_compat.worker.runner import Runner
 from tests.worker.shop import gates, main, seen
 
 NAMESPACE = "default"
+DBSession = scoped_session(sessionmaker(twophase=True))
+"""A session of the older kind: one a thread, found by its name, here with two-phase commits."""
+zope.sqlalchemy.register(DBSession)
 metadata = MetaData()
 effects = Table(
     "effects",
@@ -29,6 +36,11 @@ effects = Table(
     Column("text", String(200), nullable=False),
     Column("once", String(200), unique=True),
 )
+
+
+def threads_own(request: Any) -> Any:
+    """For an application whose sessions take part in the thread's own transactions."""
+    return transaction.manager
 
 
 class Desk:
@@ -116,11 +128,9 @@ def commit_that_reports_an_error(session: Session, error: Exception) -> None:
 
 
 def write(task: Any, text: str, once: str | None = None) -> None:
-    from zope.sqlalchemy import mark_changed
-
     session = task.pyramid_request.dbsession
     session.execute(insert(effects).values(text=text, once=once))
-    mark_changed(session, transaction_manager=task.pyramid_request.tm)
+    zope.sqlalchemy.mark_changed(session, transaction_manager=task.pyramid_request.tm)
 
 
 @shared_task(bind=True)
@@ -128,6 +138,15 @@ def writes(self: Any, text: str) -> dict[str, Any]:
     seen["called"].append(text)
     write(self, text)
     return {"text": text, "run": len(seen["called"])}
+
+
+@shared_task
+def writes_in_two_phases(text: str) -> int:
+    seen["called"].append(text)
+    session = DBSession()
+    session.execute(insert(effects).values(text=text))
+    zope.sqlalchemy.mark_changed(session)
+    return len(seen["called"])
 
 
 @shared_task(bind=True)
@@ -204,9 +223,6 @@ def forgets(self: Any, text: str) -> object:
 
 @shared_task(bind=True)
 def commit_reply_is_lost(self: Any, text: str, error: str) -> str:
-    import psycopg.errors
-    from sqlalchemy.exc import OperationalError
-
     seen["called"].append(text)
     write(self, text)
     original = psycopg.errors.SerializationFailure() if error == "retryable" else ConnectionError("cut")

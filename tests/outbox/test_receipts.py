@@ -113,6 +113,22 @@ def test_a_run_that_fails_since_another_has_succeeded_meanwhile_has_succeeded(de
     assert desk.texts() == ["once"]
 
 
+def test_sessions_found_by_name_and_two_phase_commits(postgres: str) -> None:
+    with fresh_database(postgres) as url:
+        settings = {
+            "ptemporal.outbox": "tests.outbox.desk:DBSession",
+            "tm.manager_hook": "tests.outbox.desk.threads_own",
+        }
+        desk = Desk(url, **settings)
+        tasks.DBSession.configure(bind=desk.engine)
+        job = desk.job(tasks.writes_in_two_phases, "once")
+        first = desk.run(job)
+        assert desk.run(replace(job, attempt=2)) == first
+        assert (seen["called"], desk.texts(), desk.receipts()) == (["once"], ["once"], ["task-1"])
+        tasks.DBSession.remove()
+        desk.close()
+
+
 # --- what leaves a receipt -----------------------------------------------------------------------------
 
 
