@@ -154,6 +154,7 @@ def make_message(
         parent_id=_optional_name(name, "parent_id", options) or (frame[1].id if frame else None),
         group=_optional_name(name, "group_id", options),
         countdown=_seconds(name, "countdown", options.get("countdown")) or None,
+        expires_in=_expires_in(name, options.get("expires")),
         group_index=options.get("group_index"),
         replaced_task_nesting=options.get("replaced_task_nesting") or 0,
         heartbeat_timeout=conf["ptemporal_heartbeat_timeout"],
@@ -350,6 +351,10 @@ def _expires(app: Celery, task: str, value: Any, now: datetime.datetime) -> date
     if isinstance(value, (datetime.datetime, str)):
         return _moment(app, task, "expires", value, now)
     return now + datetime.timedelta(seconds=_seconds(task, "expires", value) or 0)
+
+
+def _expires_in(task: str, value: Any) -> float | None:
+    return None if isinstance(value, (datetime.datetime, str)) else _seconds(task, "expires", value)
 
 
 def _priority(task: str, *choices: Any) -> int | None:

@@ -57,11 +57,15 @@ class Message:
     """How many tasks stood in this place before, each replaced by the next."""
     countdown: float | None = None
     """Seconds that it waits once its turn has come: of use to a member of a tree that something comes before."""
+    expires_in: float | None = None
+    """Seconds until it expires, counted from when its turn has come: the same."""
     joins: Any = None
     """How what came before is put in front of the arguments: a place in the payloads that follow the body, a list of
     such, or an error."""
     follows: Any = None
     """The tasks that are run with its result, each as `AsyncResult.as_tuple` writes it."""
+    linked: int | None = None
+    """Where in the payloads that follow the body the tree of what is linked to it begins, for the task to see."""
     time_limit: float | None = None
     soft_time_limit: float | None = None
     heartbeat_timeout: float = 30.0

@@ -5,15 +5,25 @@ from __future__ import annotations
 import base64
 import datetime
 import json
-from collections.abc import Iterator, Sequence
+import zlib
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
 from .exceptions import InvalidTaskError
-from .message import Message
+from .message import Message, total_size
+from .packing import packed, unpacked
 from .payload import Payload
 
 MARK = "ptemporal-tree"
+PACKED = "packed"
+"""In the first payload: the second one holds the tree, this one among it, compressed."""
+SMALL = 32 * 1024
+"""Bytes up to which a tree leaves as it is, for people to read in the web UI."""
+LIMIT = 2 * 1024 * 1024 - 4096
+"""Bytes that the input of a workflow or a task may have: the default of `ptemporal.payload_limit`."""
+ENVELOPE = 600
+"""Bytes that a task takes in a tree besides its arguments, about."""
 
 
 @dataclass(frozen=True)
@@ -55,6 +65,8 @@ class Chord:
     body: Node
     errbacks: tuple[Node, ...] = ()
     """Run when the header fails, with the body's id."""
+    told: tuple[str, ...] = ()
+    """For a body that is a group: the member's id that each of these is told instead."""
 
 
 Node = Task | Chain | Group | Chord
@@ -70,12 +82,30 @@ def is_tree(data: bytes) -> bool:
 
 
 def written_result(node: Node) -> Any:
-    """The result of a node as `as_tuple` writes it."""
+    """What the task before a node counts among its children, as `as_tuple` writes it: what comes first of it."""
     if isinstance(node, Chain):
         return written_result(node.steps[0])
+    if isinstance(node, Chord):
+        return header_result(node)
+    return whole_result(node)
+
+
+def whole_result(node: Node, parent: Any = None) -> Any:
+    """The result of a node, with those before it, as `as_tuple` writes it."""
+    if isinstance(node, Task):
+        return (node.message.id, parent), None
+    if isinstance(node, Chain):
+        for step in node.steps:
+            parent = whole_result(step, parent)
+        return parent
     if isinstance(node, Group):
-        return (node.id, None), [written_result(member) for member in node.members]
-    return (id_of(node), None), None
+        return (node.id, parent), [whole_result(member) for member in node.members]
+    return whole_result(node.body, header_result(node, parent))
+
+
+def header_result(node: Chord, parent: Any = None) -> Any:
+    """The group of a chord's header."""
+    return (node.group_id, parent), [whole_result(member) for member in node.header]
 
 
 def leaves(node: Node) -> Iterator[Task]:
@@ -88,6 +118,62 @@ def leaves(node: Node) -> Iterator[Task]:
         yield from leaves(part)
     if isinstance(node, Chord):
         yield from leaves(node.body)
+
+
+def _all_messages(node: Node) -> Iterator[Message]:
+    """Those of all tasks, also of what is linked to them."""
+    if isinstance(node, Task):
+        yield node.message
+        parts: tuple[Node, ...] = (*node.links, *node.errbacks)
+    elif isinstance(node, Chain):
+        parts = node.steps
+    elif isinstance(node, Group):
+        parts = (*node.members, *node.links, *node.errbacks)
+    else:
+        parts = (*node.header, node.body, *node.errbacks)
+    for part in parts:
+        yield from _all_messages(part)
+
+
+def width(node: Node) -> int:
+    """How many of its tasks can be under way at a time."""
+    if isinstance(node, Task):
+        return 1
+    if isinstance(node, Chain):
+        return max(map(width, node.steps), default=0)
+    if isinstance(node, Group):
+        return sum(map(width, node.members))
+    return max(sum(map(width, node.header)), width(node.body))
+
+
+@dataclass(frozen=True)
+class Above:
+    """What a part of a canvas that is a workflow of its own is told by the one above it."""
+
+    follows: tuple[Any, ...] = ()
+    """What is run there with its result, as `written_result` writes it."""
+    later: bool = False
+    """Whether anything has run before it."""
+    revoked: tuple[str, ...] = ()
+    """Those of its members that must not start."""
+    first: int = 0
+    of: int = 0
+    """The place of its first member among how many, for people; 0 of those it has itself."""
+    room: int | None = None
+    """Bytes of results that there is use for: of more than that, it tells the size alone."""
+
+    def written(self) -> dict[str, Any]:
+        return {
+            name: value for name, value in vars(self).items() if value not in (None, False, 0, ()) or name == "room"
+        }
+
+    @classmethod
+    def read(cls, written: Mapping[str, Any]) -> Above:
+        found: dict[str, Any] = {key: tuple(each) if isinstance(each, list) else each for key, each in written.items()}
+        return cls(**found)
+
+
+NOTHING_ABOVE = Above()
 
 
 @dataclass(frozen=True)
@@ -104,6 +190,9 @@ class Tree:
     """Whether a group's workflow gives all the results as its own: another workflow wants them."""
     bundle: bool = False
     """Whether the root is no canvas: its members have nothing to do with each other, and only leave together."""
+    above: Above = NOTHING_ABOVE
+    limit: int = LIMIT
+    """Bytes that the arguments of one task may have, with what came before it."""
 
     @property
     def id(self) -> str:
@@ -169,13 +258,37 @@ class Tree:
         """The tree as it is at the moment in which it is sent."""
         return replace(self, root=_leaving(self.root, now))
 
+    @property
+    def size(self) -> int:
+        """Bytes that it takes to start it. Of one that is surely small, an upper bound."""
+        bound = sum(
+            len(message.body.data) + len(message.argsrepr) + len(message.kwargsrepr) + len(repr(message.headers))
+            for message in _all_messages(self.root)
+        )
+        bound += ENVELOPE * sum(1 for _ in _all_messages(self.root))
+        return bound if bound < self.limit else total_size(self.encode())
+
     def encode(self) -> list[Payload]:
+        payloads = self._payloads()
+        if total_size(payloads) <= SMALL:
+            return payloads
+        mark = json.dumps({MARK: 1, PACKED: "zlib"}, separators=(",", ":"))
+        return [
+            Payload({"encoding": b"json/plain"}, mark.encode()),
+            Payload({"encoding": b"binary/plain"}, packed(payloads)),
+        ]
+
+    def _payloads(self) -> list[Payload]:
         bodies: list[Payload] = []
         plan = {MARK: 1, "root": _written(self.root, bodies), "at_once": self.at_once}
         if self.keeps:
             plan["keeps"] = True
         if self.bundle:
             plan["bundle"] = True
+        if self.limit != LIMIT:
+            plan["limit"] = self.limit
+        if self.above != NOTHING_ABOVE:
+            plan["above"] = self.above.written()
         if self.before is not None:
             plan |= {"before": self.before, "bodies": len(bodies)}
         text = json.dumps(plan, separators=(",", ":"), default=dict)
@@ -185,15 +298,20 @@ class Tree:
     def decode(cls, payloads: Sequence[Payload]) -> Tree:
         try:
             plan = json.loads(payloads[0].data)
+            if PACKED in plan:
+                payloads = unpacked(payloads[1].data)
+                plan = json.loads(payloads[0].data)
             root = _read(plan["root"], payloads[1:])
             more = tuple(payloads[1 + plan["bodies"] :]) if "before" in plan else ()
             keeps, bundle = plan.get("keeps", False), plan.get("bundle", False)
-            return cls(root, plan["at_once"], plan.get("before"), more, keeps, bundle)
-        except (ValueError, KeyError, IndexError, TypeError):
+            above = Above.read(plan.get("above", {}))
+            limit = plan.get("limit", LIMIT)
+            return cls(root, plan["at_once"], plan.get("before"), more, keeps, bundle, above, limit)
+        except (ValueError, KeyError, IndexError, TypeError, zlib.error):
             raise InvalidTaskError(f"not a canvas: {payloads[0].data[:200]!r}") from None
 
     def for_log(self) -> str:
-        plan, *bodies = self.encode()
+        plan, *bodies = self._payloads()
         return json.dumps({"plan": json.loads(plan.data), "bodies": [_readable(body) for body in bodies]})
 
 
@@ -207,7 +325,7 @@ def _leaving(node: Node, now: datetime.datetime) -> Node:
         return Chain(node.id, several(node.steps))
     if isinstance(node, Group):
         return Group(node.id, several(node.members), several(node.links), several(node.errbacks))
-    return Chord(node.id, node.group_id, several(node.header), _leaving(node.body, now), several(node.errbacks))
+    return replace(node, header=several(node.header), body=_leaving(node.body, now), errbacks=several(node.errbacks))
 
 
 def _readable(payload: Payload) -> Any:
@@ -245,6 +363,7 @@ def _written(node: Node, bodies: list[Payload]) -> dict[str, Any]:
         "header": several(node.header),
         "body": _written(node.body, bodies),
         "errbacks": several(node.errbacks),
+        **({"told": node.told} if node.told else {}),
     }
 
 
@@ -260,9 +379,19 @@ def _read(found: dict[str, Any], bodies: Sequence[Payload]) -> Node:
     if "group" in found:
         return Group(found["group"], several("members"), several("links"), several("errbacks"))
     return Chord(
-        found["chord"], found["group_id"], several("header"), _read(found["body"], bodies), several("errbacks")
+        found["chord"],
+        found["group_id"],
+        several("header"),
+        _read(found["body"], bodies),
+        several("errbacks"),
+        tuple(found.get("told", ())),
     )
 
 
 Unit = Message | Tree
 """What is enlisted and started: a single task, or a canvas."""
+
+
+def told_apart(unit: Unit) -> tuple[Unit, ...]:
+    """What is said of a unit that is lost: of a bundle, of each of its messages by itself."""
+    return unit.messages if isinstance(unit, Tree) and unit.bundle else (unit,)

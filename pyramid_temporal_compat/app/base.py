@@ -141,8 +141,8 @@ class Celery(Commands, Connections, RefusedOfApps):
         self._lock = threading.RLock()
         self._connection: Connection | None = None
         self._dispatcher: Dispatcher | None = None
-        self._outbox: Outbox | None = None
         self._sending = Sending(self)
+        self._outbox: Outbox | None = None
         self._rest = (config_source, config_source_silent, namespace)
         apps.add(self)
         if set_as_current:
@@ -352,7 +352,7 @@ class Celery(Commands, Connections, RefusedOfApps):
         else:
             planner, follows = Planner(self, Ids(message.id)), Lineage().after(message)
             planner.ids.claim()
-            node = Leaf(message, links=planner.linked(links, follows), errbacks=planner.linked(errbacks, follows))
+            node = Leaf(message, links=planner.callbacks(links, follows), errbacks=planner.linked(errbacks, follows))
             self.enlist(as_unit(node, self), manager)
         return message
 

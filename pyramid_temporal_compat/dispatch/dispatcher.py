@@ -18,7 +18,7 @@ from temporalio.service import RPCError
 from ..exceptions import OperationalError
 from ..exceptions import TimeoutError as CallTimeout
 from ..payload.converter import to_raw
-from ..tree import Unit
+from ..tree import Unit, told_apart
 from ..worker import wire
 from ..worker.priority import priority_of
 from .absence import Absence
@@ -104,14 +104,15 @@ class Dispatcher:
             batch.obstacle = error
         self._tell(batch)
         lost = [(message, self._as_operational(reason)) for message, reason in batch.lost()]
-        for message, reason in lost if kept is None else self._settle(batch, lost, kept):
-            log.error(
-                "committed, but not started: %s[%s]: %s; the message: %s",
-                message.summary,
-                message.id,
-                reason,
-                message.for_log(),
-            )
+        for unit, reason in lost if kept is None else self._settle(batch, lost, kept):
+            for message in told_apart(unit):
+                log.error(
+                    "committed, but not started: %s[%s]: %s; the message: %s",
+                    message.summary,
+                    message.id,
+                    reason,
+                    message.for_log(),
+                )
 
     def _settle(
         self, batch: Batch, lost: Sequence[tuple[Unit, BaseException]], kept: Keeper

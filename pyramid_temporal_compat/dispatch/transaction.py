@@ -24,6 +24,7 @@ from zope.interface import implementer
 from ..bundle import Block, new_id
 from ..exceptions import InvalidCall, NoTransaction
 from ..message import Message
+from ..tree import told_apart
 from .nested import NestedSessions
 
 log = logging.getLogger(__name__)
@@ -286,7 +287,7 @@ class Enlistment:
             (self._sender.after_commit if self._kept is None else self._kept.dispatch)(units)
         except Exception:
             # The commit stands whatever happens here; `transaction` would log the error without the messages.
-            for message in messages:
+            for message in itertools.chain.from_iterable(map(told_apart, final or messages)):
                 log.exception(
                     "committed, but not started: %s[%s]; the message: %s",
                     message.summary,

@@ -132,7 +132,7 @@ class TaskActivity:
             raise task_failure(to_wire(error)) from None
         task_log.received(message)
         if signals.task_received.receivers:
-            signals.task_received.send(sender=self.consumer, request=self._request(message))
+            signals.task_received.send(sender=self.consumer, request=self._request(message, before))
         taken = self.running[message.id] = Taken(job)
         self.idle.clear()
         state.total_count[message.task] += 1
@@ -201,8 +201,8 @@ class TaskActivity:
             signals.task_rejected.send(sender=self.consumer, message=payloads, exc=error)
             raise
 
-    def _request(self, message: Message) -> Request:
-        return Request(self._app, message, _earlier_retries(message), self._hostname)
+    def _request(self, message: Message, payloads: Sequence[Payload] = ()) -> Request:
+        return Request(self._app, message, _earlier_retries(message), self._hostname, payloads)
 
     def _tell_revoked(
         self, message: Message, *, expired: bool = False, terminated: bool = False, signum: Any = None

@@ -58,7 +58,7 @@ async def run_message(
             return from_raw(await run_activity(message, ahead, before, activity_id, place))
         except ActivityError as error:
             pause, message = next_run(error, message)
-            if message.joins is None:
+            if message.joins is None and message.linked is None:
                 before = ()  # they are among the arguments of the new message
         if workflow.cancellation_reason() is not None:
             raise CancelledError("revoked while it ran, so its retry does not run")

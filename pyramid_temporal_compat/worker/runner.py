@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from .. import states
 from ..calling import make_message
+from ..canvas.reading import Linked, LinkedContext
 from ..context import Context
 from ..exceptions import ImproperlyConfigured, InvalidTaskError, NotSerializable, PayloadTooLarge, Reject, Retry
 from ..exceptions import Replaced as TaskReplaced
@@ -62,7 +63,7 @@ class Runner:
         task = self._app.tasks[job.message.task]
         try:
             args, kwargs = self._arguments(task, job)
-            request = task_request(job, task, args, kwargs)
+            request = task_request(self._app, job, task, args, kwargs)
         except Exception as raised:
             error = in_the_application(raised)
             task_log.failed(job.message, error, job.hostname)
@@ -184,7 +185,7 @@ class Runner:
             request.kwargs if changes.kwargs is None else dict(changes.kwargs),
             {**request.as_execution_options(), "queue": message.queue, "priority": message.priority, **changes.options},
             task,
-        ).copy(retries=job.retries + 1, chord=message.chord, follows=message.follows)
+        ).copy(retries=job.retries + 1, chord=message.chord, follows=message.follows, linked=message.linked)
         size, limit = total_size(changed.encode()), self._app.conf["ptemporal.payload_limit"] * 3 // 4
         if size > limit:
             # It travels in the failure of this run, as base64.
@@ -210,11 +211,13 @@ def receipts_of(app: Celery) -> Receipts | None:
     return Receipts(app)
 
 
-def task_request(job: Job, task: Task, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Context:
+def task_request(app: Celery, job: Job, task: Task, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Context:
     """What the task sees as `self.request`."""
     message = job.message
     headers = message.read_headers()
-    return Context(
+    linked = {} if message.linked is None else {"linked": Linked(app, message, job.before)}
+    return (LinkedContext if linked else Context)(
+        **linked,
         args=args,
         argsrepr=message.argsrepr,
         called_directly=False,

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -16,18 +17,24 @@ from tests.conformance.listing import listed
 
 install_as_celery()
 
-from tests.conformance import worker_state  # noqa: E402  # it puts names into what is Celery only now
+from tests.conformance import inside  # noqa: E402  # it puts names into what is Celery only now
 
-worker_state.install()
+inside.install()
 
 LONGEST = 300
 """Seconds for one test, as the suite has it: some wait ten seconds, and twenty times, for what must not come."""
-LONGEST_LISTED = 30
-"""Seconds for one that is known to fail here."""
+LONGEST_LISTED = 12
+"""Seconds for one that is known to fail here, and for each subtest of it: the longest fails after nine."""
+LONGEST_FILE = "test_canvas.py"
+BUSY = ("_large_", "_fail_multiple")
+"""In the names of tests with canvases of hundreds of tasks. They run one after the other."""
+LONGEST_NAME = "_allow_error_cb_on_chord_header"
+"""In the names of tests that wait ten seconds, many times, for what must not come."""
 AFTERMATH = 2
 """Seconds in which the tasks that such a test has left behind are done, so that the next one does not see them."""
 
 _reports = Path(os.environ["CONFORMANCE_REPORTS"])
+_taken = Path(os.environ["CONFORMANCE_TAKEN"])
 
 
 def pytest_configure(config: pytest.Config) -> None:
@@ -37,8 +44,72 @@ def pytest_configure(config: pytest.Config) -> None:
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
-        limit = LONGEST_LISTED if item.nodeid in listed() else LONGEST
+        limit = 0 if item.nodeid in listed() else LONGEST
         item.add_marker(pytest.mark.timeout(limit), append=False)
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_call(item: pytest.Item) -> Iterator[None]:
+    if item.nodeid not in listed():
+        return (yield)
+    before = signal.signal(signal.SIGALRM, give_up)
+    # Again and again: a subtest keeps its failure to itself, and the test goes on to the next one.
+    signal.setitimer(signal.ITIMER_REAL, LONGEST_LISTED, LONGEST_LISTED)
+    try:
+        return (yield)
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(signal.SIGALRM, before)
+
+
+def give_up(*signal_and_frame: Any) -> None:
+    pytest.fail(f"longer than {LONGEST_LISTED} s")
+
+
+def pytest_runtestloop(session: pytest.Session) -> bool | None:
+    """Run the tests that no other part of the run has taken."""
+    if session.testsfailed or session.config.option.collectonly:
+        return None  # as pytest has it
+    free = free_of(session.items)
+    item = next(free, None)
+    while item is not None:
+        following = next(free, None)  # already now: it decides which fixtures stay
+        item.config.hook.pytest_runtest_protocol(item=item, nextitem=following)
+        if session.shouldfail:
+            raise session.Failed(session.shouldfail)
+        if session.shouldstop:
+            raise session.Interrupted(session.shouldstop)
+        item = following
+    return True
+
+
+def free_of(items: Sequence[pytest.Item]) -> Iterator[pytest.Item]:
+    """The tests one by one, each unit taken as it is asked for. All parts have collected the same ones."""
+    units: dict[str, list[pytest.Item]] = {}
+    for item in items:
+        units.setdefault(unit_of(item), []).append(item)
+    for number, unit in enumerate(sorted(units.values(), key=turn_of)):
+        try:
+            (_taken / str(number)).touch(exist_ok=False)
+        except FileExistsError:
+            continue
+        yield from unit
+
+
+def unit_of(item: pytest.Item) -> str:
+    """What goes to one part: a file, for the order of its tests matters; of the longest file, each test."""
+    if item.path.name != LONGEST_FILE:
+        return item.path.name
+    return "busy" if is_busy(item) else item.nodeid
+
+
+def is_busy(item: pytest.Item) -> bool:
+    return any(word in item.name for word in BUSY)
+
+
+def turn_of(unit: Sequence[pytest.Item]) -> int:
+    """First the busy ones, which are in a hurry, beside the longest, which do little else than wait."""
+    return 0 if is_busy(unit[0]) else 1 if LONGEST_NAME in unit[0].name else 2
 
 
 @pytest.hookimpl(wrapper=True)

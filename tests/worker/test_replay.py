@@ -35,6 +35,10 @@ def test_there_is_a_history_of_each_kind() -> None:
         "errbacks",
         "replaced",
         "member_revoked",
+        "chain_in_lots",
+        "chain_in_lots_failed",
+        "chord_in_lots",
+        "step_revoked_in_a_later_lot",
     }
 
 
