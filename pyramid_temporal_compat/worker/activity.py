@@ -132,7 +132,7 @@ class TaskActivity:
             raise task_failure(to_wire(error)) from None
         task_log.received(message)
         if signals.task_received.receivers:
-            signals.task_received.send(sender=self.consumer, request=self._request(message, before))
+            signals.task_received.send(sender=self.consumer, request=self._request(message, job.before))
         taken = self.running[message.id] = Taken(job)
         self.idle.clear()
         state.total_count[message.task] += 1
