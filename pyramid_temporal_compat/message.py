@@ -51,6 +51,8 @@ class Message:
     """Not after this moment (aware): the task then ends REVOKED."""
     sent: datetime.datetime | None = None
     """When it left, by the sender's clock, for one that expires: its clock need not be the server's."""
+    ahead: float = 0.0
+    """By how many seconds the server's clock is ahead of the sender's, for one that expires: the workflow tells it."""
     priority: int | None = None
     fairness_key: str | None = None
     fairness_weight: float | None = None

@@ -13,6 +13,7 @@ import dataclasses
 import datetime
 import json
 import logging
+import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import timedelta
@@ -37,6 +38,7 @@ from . import wire
 from .chains import same_chain
 from .outcome import (
     Asked,
+    Away,
     Began,
     Claimed,
     Failed,
@@ -68,9 +70,13 @@ MOST_REPORTED = 1000
 """Names of unknown tasks that are remembered: who makes them up must not fill the worker's memory."""
 UNKNOWN_PAUSE = timedelta(seconds=5)
 """How long a task that this worker does not know waits before it is offered again."""
+FIRST_ABSENCE, LONGEST_ABSENCE = timedelta(seconds=1), timedelta(seconds=30)
+"""How long a task waits for a database that is away: twice as long each time."""
 IN_DOUBT_PAUSE = timedelta(seconds=5)
 """How long a task waits of which the database does not say whether it is done."""
 NO_LIMITS = Limits()
+FROZEN = 1.0
+"""Seconds between a process' two clocks that no machine has."""
 LONGEST_HOLD = 0.2
 """Seconds that a task waits in the worker for its turn under a rate limit, rather than on the server: so long as
 it waits here, no other task has its place."""
@@ -184,7 +190,7 @@ class TaskActivity:
 
     async def _admit(self, message: Message) -> None:
         """Return when the task may run; raises what ends it, or gives it back."""
-        if message.expires and message.expires <= datetime.datetime.now(datetime.timezone.utc):
+        if message.expires and has_expired(message, message.expires, activity.info().started_time):
             log.info("%s[%s] expired at %s", message.task, message.id, message.expires.isoformat())
             self._tell_revoked(message, expired=True)
             raise Ended(f"expired at {message.expires.isoformat()}", type=wire.REVOKED, non_retryable=True)
@@ -408,6 +414,8 @@ class TaskActivity:
             )
             text = str(outcome.error.get("text"))
             raise in_order(job.message, text, type=wire.IN_DOUBT, next_retry_delay=IN_DOUBT_PAUSE)
+        if isinstance(outcome, Away):
+            self._wait_for_database(job.message, str(outcome.error.get("text")))
         if isinstance(outcome, GivenBack):
             if outcome.requeue:
                 raise in_order(job.message, outcome.reason, type=wire.REJECTED, next_retry_delay=AT_ONCE)
@@ -419,6 +427,17 @@ class TaskActivity:
         if job.retries:
             error[wire.RETRIES] = job.retries
         raise task_failure(error)
+
+    def _wait_for_database(self, message: Message, text: str) -> NoReturn:
+        pause = min(FIRST_ABSENCE * 2 ** min(activity.info().attempt - 1, 10), LONGEST_ABSENCE)
+        log.warning(
+            "Task %s[%s]: its database is away, and it runs again in %d s: %s",
+            message.task,
+            message.id,
+            pause.total_seconds(),
+            text,
+        )
+        raise in_order(message, text, type=wire.DATABASE_AWAY, next_retry_delay=pause)
 
     def _retry(self, job: Job, outcome: Retried) -> NoReturn:
         message, retries = outcome.message, job.retries + 1
@@ -469,6 +488,19 @@ class Heartbeat:
 
     def _beat(self) -> None:
         self._context.run(activity.heartbeat, self._details)
+
+
+def has_expired(
+    message: Message, expires: datetime.datetime, started: datetime.datetime, clock: Callable[[], float] = time.time
+) -> bool:
+    """By the server's clock: the sender's and this worker's may be wrong.
+
+    :param clock: bound here, once: where a test has frozen the time, the frozen one counts.
+    """
+    here = datetime.datetime.now(datetime.timezone.utc)
+    if abs(here.timestamp() - clock()) > FROZEN:
+        return expires <= here
+    return expires + timedelta(seconds=message.ahead) <= started
 
 
 def read_message(payloads: Sequence[RawValue]) -> Message:

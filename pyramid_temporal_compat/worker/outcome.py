@@ -157,7 +157,14 @@ class InDoubt:
     error: Mapping[str, Any]
 
 
-Outcome = Replaced | Succeeded | Failed | Retried | GivenBack | Claimed | Asked | InDoubt
+@dataclass(frozen=True)
+class Away:
+    """The run was rolled back since its database went away."""
+
+    error: Mapping[str, Any]
+
+
+Outcome = Replaced | Succeeded | Failed | Retried | GivenBack | Claimed | Asked | InDoubt | Away
 
 
 @dataclass(frozen=True)

@@ -40,6 +40,7 @@ from . import wire
 from .joining import joined
 from .outcome import (
     Asked,
+    Away,
     Began,
     Failed,
     GivenBack,
@@ -99,6 +100,7 @@ class Runner:
             write=lambda value: self._result(task, request, value),
             call=control.interruptible,
             once=None if self.receipts is None else self.receipts.once(job, request),
+            again=None if job.message.at_most_once else lambda error: Away(to_wire(in_the_application(error))),
         )
         began = time.monotonic()
         try:

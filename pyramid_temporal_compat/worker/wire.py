@@ -30,6 +30,8 @@ WORKER_SHUTDOWN = "WorkerShutdown"
 REJECTED = "Reject"
 IN_DOUBT = "InDoubt"
 """The task's receipt could not be asked for."""
+DATABASE_AWAY = "DatabaseAway"
+"""The task was rolled back, since its database went away."""
 RATE_LIMITED = "RateLimited"
 """The task's turn is later: the server holds it until then."""
 
