@@ -27,6 +27,7 @@ from . import signals, states
 from .context import Context, running
 from .einfo import ExceptionInfo
 from .exceptions import Ignore, Reject, Replaced, Retry, TaskStopped, Terminated
+from .pyramid.absence import database_is_away
 from .pyramid.request import Attempt
 from .task import Task
 from .trace import traced
@@ -96,6 +97,8 @@ class Execution:
     """Turns the result into what leaves. It raises for one that can't, and then the run has failed."""
     call: Call = lambda function: function()
     once: Once | None = None
+    again: Callable[[BaseException], Any] | None = None
+    """What comes of a run whose database went away; without it, such a run fails."""
 
     def run(self) -> Ending:
         return traced(self, self._run)
@@ -105,6 +108,8 @@ class Execution:
             ending = self._transact()
             if self.once is not None:
                 ending = self.once.settled(ending, self.new_attempt)
+            if self.again is not None and ending.error is not None and database_is_away(ending.error):
+                raise Undecided(self.again(ending.error))
             self._afterwards(ending, self._tell)
         return ending
 
@@ -147,11 +152,15 @@ class Execution:
                         raise self.request.retry_asked
                     return self._commit(run, Ending(states.SUCCESS, value, written))
                 except Exception as error:
-                    if number == self.attempts or not run.may_retry(error):
+                    if number == self.attempts or not self._may_succeed(run, error):
                         raise
                     log.warning("%s[%s]: transaction attempt %d: %r", self.task.name, self.request.id, number, error)
                     self.request.children = None
         raise AssertionError("unreachable")
+
+    def _may_succeed(self, run: Attempt, error: Exception) -> bool:
+        """Whether the same may go well at once."""
+        return run.may_retry(error) or (self.again is not None and database_is_away(error))
 
     def _commit(self, run: Attempt, ending: Ending) -> Ending:
         if self.once is not None:

@@ -186,7 +186,10 @@ class AsyncResult(ResultBase):
 
     @property
     def name(self) -> str | None:
-        return self._name or self._described().name
+        name = self._name or self._described().name
+        if name is None and (record := self._record()) is not None:  # the server has not been asked for its run yet
+            return record.message.task
+        return name
 
     @property
     def args(self) -> Any:
@@ -199,7 +202,10 @@ class AsyncResult(ResultBase):
 
     @property
     def queue(self) -> str | None:
-        return self._described().queue
+        queue = self._described().queue
+        if queue is None and (record := self._record()) is not None:
+            return record.message.queue
+        return queue
 
     @property
     def retries(self) -> int:
@@ -309,7 +315,11 @@ class AsyncResult(ResultBase):
         return self.build_graph(intermediate=True)
 
     def _throw_of_parents(self) -> None:
-        for node in reversed(list(self._parents())):
+        parents = list(self._parents())[::-1]
+        asked = self.app.ResultSet(parents).look() if len(parents) > 1 else ()
+        for node in parents:
+            if node.id in asked and not node.ended:
+                continue  # it was asked a moment ago, with the others of its canvas
             node.maybe_throw()
 
     def _parents(self) -> Iterator[Any]:
@@ -422,6 +432,11 @@ class AsyncResult(ResultBase):
     def _wait(self, timeout: float | None, interval: float) -> Status:
         from .dispatch.status import wait_for_end  # the client library: 0.4 s
 
+        if timeout is not None and timeout <= 0:  # no time to wait, but to look
+            found = self._asked()
+            if not found.ready:
+                raise TimeoutError(f"task {self._name or ''}[{self.id}] has not ended")
+            return found
         try:
             status: Status = self.app.temporal.call(lambda client: wait_for_end(client, self.id, interval), timeout)
         except TimeoutError:

@@ -58,19 +58,19 @@ class ResultSet(ResultBase):
     # --- the state -------------------------------------------------------------------------------
 
     def successful(self) -> bool:
-        self._look()
+        self.look()
         return all(result.successful() for result in self.results)
 
     def failed(self) -> bool:
         """Whether one of them has failed."""
-        self._look()
+        self.look()
         return any(result.failed() for result in self.results)
 
     def waiting(self) -> bool:
         return not self.ready()
 
     def ready(self) -> bool:
-        looked = self._look()
+        looked = self.look()
         done = all(result.ended if result.id in looked else result.ready() for result in self.results)
         if done:
             self._callbacks.fire(self)
@@ -78,10 +78,10 @@ class ResultSet(ResultBase):
 
     def completed_count(self) -> int:
         """How many have ended well."""
-        self._look()
+        self.look()
         return sum(result.successful() for result in self.results)
 
-    def _look(self) -> set[str]:
+    def look(self) -> set[str]:
         """Read what the histories of the members' workflows say, each history once; gives the ids that were asked."""
         workflows = self._of_canvas()
         if not workflows:
@@ -101,9 +101,13 @@ class ResultSet(ResultBase):
                 result.refuse_if_enlisted()
         from .dispatch.members import wait_for_all  # the client library: 0.4 s
 
-        with contextlib.suppress(TimeoutError):  # who waits for the members one by one says which has not ended
-            found = self.app.temporal.call(lambda client: wait_for_all(client, workflows, all_of=not propagate), left)
-            self._take(found)
+        if left is None or left > 0:
+            with contextlib.suppress(TimeoutError):
+                self._take(
+                    self.app.temporal.call(lambda client: wait_for_all(client, workflows, all_of=not propagate), left)
+                )
+                return
+        self.look()  # who then waits for the members one by one says which has not ended
 
     def _throw_of_the_ended(self) -> None:
         ended = [result for result in self.results if isinstance(result, AsyncResult) and result.ended]
@@ -183,7 +187,7 @@ class ResultSet(ResultBase):
             yield result.id, {"task_id": result.id, "status": result.state, "result": value}
 
     def maybe_throw(self, callback: Any = None, propagate: bool = True) -> None:
-        looked = self._look()
+        looked = self.look()
         for result in self.results:
             if result.id in looked and not result.ended:
                 continue
@@ -205,8 +209,16 @@ class ResultSet(ResultBase):
         wait: bool = False,
         timeout: float | None = None,
     ) -> None:
+        remote = []
         for result in self.results:
-            result.revoke(terminate=terminate, signal=signal, wait=wait, timeout=timeout)
+            if isinstance(result, AsyncResult) and not isinstance(result, EagerResult):
+                result.refuse_if_enlisted()
+                remote.append(result.id)
+            else:
+                result.revoke(terminate=terminate, signal=signal, wait=wait, timeout=timeout)
+        if remote:
+            more = {} if timeout is None else {"timeout": timeout}
+            self.app.control.revoke(remote, terminate=terminate, signal=signal, reply=wait, **more)
 
     def forget(self) -> None:
         for result in self.results:

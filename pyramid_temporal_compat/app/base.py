@@ -141,8 +141,8 @@ class Celery(Commands, Connections, RefusedOfApps):
         self._lock = threading.RLock()
         self._connection: Connection | None = None
         self._dispatcher: Dispatcher | None = None
-        self._outbox: Outbox | None = None
         self._sending = Sending(self)
+        self._outbox: Outbox | None = None
         self._rest = (config_source, config_source_silent, namespace)
         apps.add(self)
         if set_as_current:
@@ -352,7 +352,7 @@ class Celery(Commands, Connections, RefusedOfApps):
         else:
             planner, follows = Planner(self, Ids(message.id)), Lineage().after(message)
             planner.ids.claim()
-            node = Leaf(message, links=planner.linked(links, follows), errbacks=planner.linked(errbacks, follows))
+            node = Leaf(message, links=planner.callbacks(links, follows), errbacks=planner.linked(errbacks, follows))
             self.enlist(as_unit(node, self), manager)
         return message
 
@@ -555,8 +555,10 @@ class Celery(Commands, Connections, RefusedOfApps):
 
     def codecs(self) -> Sequence[Codec]:
         """What payloads pass through on their way: encryption, if keys are set."""
-        keys = self.conf["ptemporal.encryption_keys"]
-        return [Encryption(parse_keys(",".join(keys)))] if keys else []
+        keys, required = self.conf["ptemporal.encryption_keys"], self.conf["ptemporal.encryption_required"]
+        if not keys and not required:
+            return []
+        return [Encryption(parse_keys(",".join(keys)), required)]
 
     def setup_security(
         self,

@@ -11,13 +11,16 @@ from ..message import Message
 from ..tree import Unit
 from ..tries import DEFAULTS
 
+STAMPS = ("stamped_headers", "stamps")
+"""What Celery has among a message's standard headers, and a message here among the application's own."""
+
 
 def before_publish(message: Message, args: Any, kwargs: Any) -> Message:
     """Send `before_task_publish`. What receivers add to the headers, and change of their own, goes with the message."""
     standard = standard_headers(message)
     headers = {**standard, **message.headers}
     _send(signals.before_task_publish, message, headers, args, kwargs, declare=[], retry_policy=policy_of(message))
-    own = {key: value for key, value in headers.items() if key not in standard}
+    own = {key: value for key, value in headers.items() if key not in standard or (key in STAMPS and value)}
     if not all(isinstance(key, str) for key in own):
         raise InvalidCall(f"task {message.task!r}: a receiver of before_task_publish set headers that are no texts")
     return message.copy(headers=own)

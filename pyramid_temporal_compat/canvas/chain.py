@@ -6,6 +6,7 @@ import functools
 import operator
 from collections import deque
 from collections.abc import Iterable, Mapping, Sequence
+from contextlib import nullcontext
 from typing import TYPE_CHECKING, Any
 
 from .. import states
@@ -15,7 +16,7 @@ from ..exceptions import InvalidCall
 from ..result import EagerResult
 from ..tree import Chain as ChainNode
 from .abstract import CallableSignature
-from .group import group, is_empty
+from .group import group, is_empty, lots
 from .ids import Ids
 from .planning import Lineage, Place, Planned, Planner, listed, send, without
 from .signature import Item, Signature, maybe_signature, shortened, unrolled
@@ -115,7 +116,7 @@ class _chain(RefusedOfChains, Signature):
             raise InvalidCall("a chain without tasks can't be a part of another canvas: nothing would give its result")
         steps[0] = steps[0].clone(first_args, kwargs)
         place = Place(*(merged.get(key) for key in ("task_id", "group_id", "group_index", "root_id", "parent_id")))
-        results = freeze_steps(steps, planner.ids, place)
+        results = freeze_steps(steps, planner.ids, place, planner.app)
         for errback in listed(merged.get("link_error")):
             for step in steps:
                 step.link_error(errback)
@@ -124,10 +125,12 @@ class _chain(RefusedOfChains, Signature):
         if merged.get("link"):
             steps[-1].extend_list_option("link", merged["link"])
         beginning = lineage.given(not self.immutable)
-        first: Planned = steps[0]._plan(planner, (), {}, without(merged, OWN_OPTIONS), beginning)
+        with planner.ids.beside_it(steps[0]._result_id()):
+            first: Planned = steps[0]._plan(planner, (), {}, without(merged, OWN_OPTIONS), beginning)
         planned = [first]
         for step in steps[1:]:
-            planned.append(step._plan(planner, (), {}, {}, planned[-1].last))
+            with planner.ids.beside_it(step._result_id()):
+                planned.append(step._plan(planner, (), {}, {}, planned[-1].last))
         if len(planned) == 1:
             return first
         node = ChainNode(id=str(results[-1].id), steps=tuple(step.node for step in planned))
@@ -160,7 +163,7 @@ class _chain(RefusedOfChains, Signature):
         if not steps:
             raise IndexError("a chain without tasks has no result: it can't be frozen")
         steps[0].args = (*self.args, *steps[0].args)
-        results = freeze_steps(upgraded(steps, self.app), ids, place)
+        results = freeze_steps(upgraded(steps, self.app), ids, place, self.app)
         self.id = results[-1].id
         return results[-1]
 
@@ -272,12 +275,19 @@ def upgraded(steps: Sequence[Any], app: Celery) -> list[Any]:
     return made[::-1]
 
 
-def freeze_steps(steps: Sequence[Any], ids: Ids, place: Place) -> list[Any]:
-    """Freeze each step, the last one first, and make each result the parent of the next."""
+def freeze_steps(steps: Sequence[Any], ids: Ids, place: Place, app: Celery) -> list[Any]:
+    """Freeze each step, the last one first, and make each result the parent of the next.
+
+    Of a long chain, each lot of steps is a workflow.
+    """
     results: list[Any] = []
     begins: Any = None
-    for step in reversed(steps):
-        result = step._place(ids, Place(root_id=place.root_id) if results else place)
+    ids.settle(steps[-1]._result_id(), place.id)
+    parts = lots(steps, app)
+    homes = [home for part in parts for home in [ids.new_batch() if len(parts) > 1 else None] * len(part)]
+    for step, home in zip(reversed(steps), reversed(homes), strict=True):
+        with nullcontext() if home is None else ids.within(home):
+            result = step._place(ids, Place(root_id=place.root_id) if results else place)
         if begins is not None and begins.parent is None:
             begins.parent = result
         begins = result

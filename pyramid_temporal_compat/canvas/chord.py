@@ -117,12 +117,14 @@ class _chord(Signature):
         assert isinstance(beside.node, GroupNode)
         after = body._plan(planner, (), {}, {}, replace(beside.last, chord=lineage.chord, follows=True, takes=True))
         body_result.parent = beside.result
+        errbacks = errbacks_of(body)
         node = ChordNode(
             id=str(body_result.id),
             group_id=gid,
             header=beside.node.members,
             body=after.node,
-            errbacks=planner.linked(errbacks_of(body), after.last),
+            errbacks=planner.linked([errback for errback, _ in errbacks], after.last),
+            told=tuple(about for _, about in errbacks) if isinstance(body, group) else (),
         )
         return Planned(body_result, node, after.last, beside.result)
 
@@ -313,10 +315,29 @@ def _link_error_to_members(found: Any, errback: Any, runs_as_group: bool = True)
         found.link_error(errback.clone())
 
 
-def errbacks_of(body: Any) -> list[Any]:
-    """What is run when the header fails: the errbacks of the body, and those of each of a group's members."""
+def errbacks_of(body: Any) -> list[tuple[Any, str]]:
+    """What is run when the header fails, each with the id that it is told.
+
+    The errbacks of the body; of a group, for each member those of the member and of the group, each once.
+    """
     own = listed(body.options.get("link_error"))
-    if isinstance(body, group):
-        for task in body.tasks:
-            own += errbacks_of(task)
-    return own
+    if not isinstance(body, group):
+        return [(errback, body._result_id()) for errback in own]
+    found = []
+    for task in body.tasks:
+        errbacks: list[Any] = []
+        for errback in (*_errbacks_of_member(task), *own):
+            if errback not in errbacks:
+                errbacks.append(errback)
+        found += [(errback, task._result_id()) for errback in errbacks]
+    return found
+
+
+def _errbacks_of_member(task: Any) -> list[Any]:
+    # A chord's result is its body's, which has the errbacks too.
+    found = listed(task.options.get("link_error"))
+    if isinstance(task, _chord):
+        return found + _errbacks_of_member(task.body)
+    if isinstance(task, group):
+        return found + [errback for member in task.tasks for errback in _errbacks_of_member(member)]
+    return found

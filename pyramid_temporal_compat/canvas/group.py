@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 from collections import deque
-from collections.abc import Iterator, Mapping, MutableSequence
+from collections.abc import Iterator, Mapping, MutableSequence, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from typing import TYPE_CHECKING, Any
 
@@ -208,19 +208,24 @@ Batch = tuple[list[tuple[int, Any]], AbstractContextManager[None]]
 
 def batches(members: list[tuple[int, Any]], ids: Ids, app: Celery) -> list[Batch]:
     """The members, in lots of at most `ptemporal.canvas_batch` tasks: each lot is a workflow, if there are several."""
+    places = iter(members)
+    cut = [[next(places) for _ in lot] for lot in lots([member for _, member in members], app)]
+    return [(cut[0], nullcontext())] if len(cut) == 1 else [(lot, ids.batch()) for lot in cut]
+
+
+def lots(signatures: Sequence[Any], app: Celery) -> list[list[Any]]:
+    """The signatures, in lots of at most `ptemporal.canvas_batch` tasks."""
     limit = app.conf["ptemporal.canvas_batch"]
-    lots: list[list[tuple[int, Any]]] = [[]]
+    cut: list[list[Any]] = [[]]
     count = 0
-    for member in members:
-        size = leaves(member[1])
-        if count + size > limit and lots[-1]:
-            lots.append([])
+    for signature in signatures:
+        size = leaves(signature)
+        if count + size > limit and cut[-1]:
+            cut.append([])
             count = 0
-        lots[-1].append(member)
+        cut[-1].append(signature)
         count += size
-    if len(lots) == 1:
-        return [(lots[0], nullcontext())]
-    return [(lot, ids.batch()) for lot in lots]
+    return cut
 
 
 def leaves(found: Any) -> int:

@@ -8,7 +8,7 @@ from __future__ import annotations
 import itertools
 import secrets
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 
 from ..bundle import new_id
 
@@ -47,11 +47,22 @@ class Ids:
         """An id under the workflow's, though that one may not have been claimed yet."""
         return f"{self._container}/{self._prefix}{next(self._numbers)}"
 
-    @contextmanager
-    def batch(self) -> Iterator[None]:
+    def new_batch(self) -> str:
+        """A workflow under this one."""
+        return f"{self._container}/b{self._prefix}{next(self._batches)}"
+
+    def batch(self) -> AbstractContextManager[None]:
         """What is claimed in here lies in a workflow of its own, under this one."""
-        outer = self._container
-        self._container = f"{outer}/b{self._prefix}{next(self._batches)}"
+        return self.within(self.new_batch())
+
+    def beside_it(self, own: str | None) -> AbstractContextManager[None]:
+        """What is claimed in here lies in the same workflow as what has this id, if that one is under this one."""
+        container = (own or "").rpartition("/")[0]
+        return self.within(container) if container.startswith(f"{self._container}/b") else nullcontext()
+
+    @contextmanager
+    def within(self, container: str) -> Iterator[None]:
+        outer, self._container = self._container, container
         try:
             yield
         finally:

@@ -13,9 +13,9 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from ..context import worker_frame
-from ..exceptions import InvalidCall
+from ..exceptions import InvalidCall, PayloadTooLarge
 from ..message import Message
-from ..tree import Node, Tree, Unit
+from ..tree import MOST, Group, Node, Tree, Unit
 from ..tree import Task as Leaf
 from .ids import Ids
 
@@ -134,10 +134,22 @@ class Planner:
         node = replace(
             catch.leaf,
             takes=takes,
-            links=self.linked(listed(options.get("link")) + catch.links, lineage.after(message)),
+            links=self.callbacks(listed(options.get("link")) + catch.links, lineage.after(message)),
             errbacks=self.linked(listed(options.get("link_error")) + catch.errbacks, lineage.after(message)),
         )
         return Planned(result, node, lineage.after(message), result)
+
+    def callbacks(self, signatures: Any, lineage: Lineage) -> tuple[Node, ...]:
+        """The nodes of what is run with a result. Several tasks are a group, groups beside them are their own."""
+        made = [self.app.signature(found) for found in listed(signatures)]
+        group: Any = type(self.app.signature("celery.group")).TYPES["group"]
+        single = [found for found in made if not isinstance(found, group)]
+        if len(made) == 1 or not single:
+            return self.linked(made, lineage)
+        groups = [found for found in made if isinstance(found, group)]
+        *nodes, last = self.linked([*groups, group(single, app=self.app)], lineage)
+        assert isinstance(last, Group)
+        return (*nodes, replace(last, of_links=True))
 
     def linked(self, signatures: Any, lineage: Lineage) -> tuple[Node, ...]:
         """The nodes of callbacks or error callbacks."""
@@ -177,7 +189,18 @@ def as_unit(node: Node, app: Celery) -> Unit:
     """What is enlisted for a node: a single task that nothing follows is a message."""
     if isinstance(node, Leaf) and not node.links and not node.errbacks:
         return node.message
-    return Tree(node, at_once=app.conf["ptemporal.canvas_at_once"])
+    tree = Tree(node, at_once=app.conf["ptemporal.canvas_at_once"], limit=app.conf["ptemporal.payload_limit"])
+    if (count := len(tree.messages)) > MOST:
+        raise PayloadTooLarge(
+            f"the canvas {tree.summary} has {count:,} tasks, and one canvas has at most {MOST:,}: make several of it"
+        )
+    if tree.size > tree.limit:
+        raise PayloadTooLarge(
+            f"the canvas {tree.summary} takes {tree.size:,} bytes, compressed, and the limit is {tree.limit:,} "
+            "(ptemporal.payload_limit; the server takes at most 2 MiB): make several canvases of it, or store what "
+            "the tasks' arguments hold, and pass where it is"
+        )
+    return tree
 
 
 def listed(value: Any) -> list[Any]:

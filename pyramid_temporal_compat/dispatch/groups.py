@@ -14,7 +14,7 @@ from temporalio.service import RPCError, RPCStatusCode
 
 from ..exceptions import InvalidTaskError
 from ..payload.converter import from_raw
-from ..tree import Chain, Chord, Group, Node, Task, Tree, is_tree
+from ..tree import Chain, Chord, Group, Node, Task, Tree, header_result, is_tree, whole_result
 from .status import delete
 
 SAVED = "ptemporal-group"
@@ -78,9 +78,9 @@ async def tree_of(client: Client, workflow_id: str) -> Tree | None:
 def group_in(node: Node, group_id: str) -> Any:
     """The group of this id in a canvas, as `GroupResult.as_tuple` writes it."""
     if isinstance(node, Group) and node.id == group_id:
-        return written(node)
+        return whole_result(node)
     if isinstance(node, Chord) and node.group_id == group_id:
-        return _header(node, None)
+        return header_result(node)
     for part in _parts(node):
         if (found := group_in(part, group_id)) is not None:
             return found
@@ -95,23 +95,6 @@ def _parts(node: Node) -> tuple[Node, ...]:
     if isinstance(node, Group):
         return node.members
     return (*node.header, node.body)
-
-
-def written(node: Node, parent: Any = None) -> Any:
-    """The result of a node, with those before it, as `as_tuple` writes it."""
-    if isinstance(node, Task):
-        return (node.message.id, parent), None
-    if isinstance(node, Chain):
-        for step in node.steps:
-            parent = written(step, parent)
-        return parent
-    if isinstance(node, Group):
-        return (node.id, parent), [written(member) for member in node.members]
-    return written(node.body, _header(node, parent))
-
-
-def _header(node: Chord, parent: Any) -> Any:
-    return (node.group_id, parent), [written(member) for member in node.header]
 
 
 def _saved(group_id: str) -> str:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import dataclasses
-from collections.abc import Awaitable, Callable, Collection, Iterable, Mapping
+from collections.abc import Awaitable, Collection, Iterable, Mapping
 from typing import Any
 
 from temporalio.api.enums.v1 import EventType
@@ -24,6 +24,7 @@ from ..payload import Payload
 from ..payload.converter import from_raw
 from ..worker import wire
 from ..worker.failures import error_of, how_it_failed
+from .client import is_transient
 from .following import follow
 from .states import Status, of_result
 
@@ -53,6 +54,8 @@ class History:
         self._client = client
         self._scheduled: dict[int, tuple[str, str, str]] = {}
         self._rest: Status | None = None
+        self._under: dict[str, Status] = {}
+        """How all have ended that lie in a workflow under this one, by that one's id and a slash."""
 
     async def take(self, event: HistoryEvent) -> None:
         if event.event_type == EventType.EVENT_TYPE_ACTIVITY_TASK_SCHEDULED:
@@ -69,7 +72,7 @@ class History:
             cause = await self._client.data_converter.decode_failure(failed.failure)
             if not isinstance(cause, ApplicationError) or cause.type not in NOT_ENDS:
                 state, error = how_it_failed(cause)
-                retries = int(error.get(wire.RETRIES) or 0)
+                retries = wire.count(error.get(wire.RETRIES))
                 status = Status(state, error=error, over=True, children=error.get("children"), retries=retries)
                 self._end(failed.scheduled_event_id, event, status)
         elif event.event_type == EventType.EVENT_TYPE_WORKFLOW_PROPERTIES_MODIFIED:
@@ -78,7 +81,13 @@ class History:
                 if name.startswith(wire.ENDED):
                     (noted,) = await self._client.data_converter.decode([payload])
                     member = name.removeprefix(wire.ENDED)
-                    self.ended[member] = Status(noted["state"], error=noted["error"], over=True, ended=_when(event))
+                    if (told := _noted(noted, event)) is not None:
+                        self.ended[member] = told
+                elif name.startswith(wire.ENDED_ALIKE):
+                    (noted,) = await self._client.data_converter.decode([payload])
+                    if (told := _noted(noted, event)) is not None:
+                        for member in map(str, noted.get("of") or ()):
+                            (self._under if member.endswith("/") else self.ended)[member] = told
         else:
             self._rest = await self._of_the_rest(event) or self._rest
 
@@ -103,7 +112,7 @@ class History:
 
     def status_of(self, member: str) -> Status | None:
         """How the member has ended; None while it has not."""
-        ended = self.ended.get(member)
+        ended = self.ended.get(member) or self._ended_under(member)
         if ended is None and self._rest is not None:
             if member == self._workflow_id or self._rest.state == states.REVOKED:
                 return self._rest
@@ -111,6 +120,11 @@ class History:
                 return Status(known=False)  # its id was handed out, and then it was not called
             return Status(states.REVOKED, error=error_of(TaskRevokedError(NEVER_RAN)), over=True)
         return ended
+
+    def _ended_under(self, member: str) -> Status | None:
+        if not self._under:
+            return None
+        return next((status for under, status in self._under.items() if member.startswith(under)), None)
 
 
 ABORTED = "ABORTED"
@@ -121,6 +135,15 @@ REVOKING = {
     EventType.EVENT_TYPE_WORKFLOW_EXECUTION_CANCELED: "revoked",
     EventType.EVENT_TYPE_WORKFLOW_EXECUTION_TERMINATED: "terminated",
 }
+
+
+def _noted(noted: Any, event: HistoryEvent) -> Status | None:
+    """How a memo says that members have ended; nothing, if it is no note of ours."""
+    if not isinstance(noted, Mapping) or not isinstance(noted.get("state"), str):
+        return None
+    error = noted.get("error")
+    told = error if isinstance(error, Mapping) else error_of(Exception("it is not told how"))
+    return Status(noted["state"], error=told, over=True, ended=_when(event))
 
 
 def _when(event: HistoryEvent) -> Any:
@@ -170,6 +193,17 @@ async def describe_tree(client: Client, workflow_id: str) -> WorkflowExecutionDe
     return found if is_tree(found) else None
 
 
+async def nearest_tree(client: Client, task_id: str) -> WorkflowExecutionDescription | None:
+    """The workflow that a member's id names; while that one is not there yet, the one that will start it."""
+    container = workflow_of(task_id)
+    while container:
+        found = await describe_tree(client, container)
+        if found is not None:
+            return found
+        container = workflow_of(container)
+    return None
+
+
 async def status_in_tree(
     client: Client, found: WorkflowExecutionDescription, member: str, pending_status: Any
 ) -> Status:
@@ -192,7 +226,7 @@ async def status_in_tree(
 async def workflow_with(client: Client, task_id: str) -> str | None:
     """The canvas or bundle that the task is a member of; None for one with a workflow of its own, or unknown."""
     container = workflow_of(task_id)
-    found = await describe_tree(client, container) if container else await describe_bundle(client, task_id)
+    found = await nearest_tree(client, task_id) if container else await describe_bundle(client, task_id)
     return None if found is None else found.id
 
 
@@ -207,29 +241,82 @@ async def signal_of_member(client: Client, workflow_id: str, signal: str, task_i
 
 async def look_at_all(client: Client, workflows: Mapping[str, Collection[str]]) -> Mapping[str, Status]:
     """The members of several workflows that have ended, each workflow's history read once."""
-    return await _of_all(workflows, lambda workflow_id, members: ends_so_far(client, workflow_id, members))
+    turn = asyncio.Semaphore(READERS)
+
+    async def look(workflow_id: str, members: Collection[str]) -> Mapping[str, Status]:
+        async with turn:
+            return await _if_there(ends_so_far(client, workflow_id, members)) or {}
+
+    found = await asyncio.gather(*(look(workflow_id, members) for workflow_id, members in workflows.items()))
+    return {member: status for statuses in found for member, status in statuses.items()}
 
 
 async def wait_for_all(
     client: Client, workflows: Mapping[str, Collection[str]], *, all_of: bool
 ) -> Mapping[str, Status]:
-    """`wait_for_members` of several workflows. A workflow that is not there, or not yet, is passed over."""
-    return await _of_all(
-        workflows, lambda workflow_id, members: wait_for_members(client, workflow_id, members, all_of=all_of)
-    )
+    """`wait_for_members` of several workflows. One that is not there, and will not be started, is passed over.
+
+    They are waited for in their order, so many at a time: that is how the parts of a large canvas run.
+    """
+    turn = asyncio.Semaphore(READERS)
+
+    async def wait(workflow_id: str, members: Collection[str]) -> Mapping[str, Status]:
+        async with turn:
+            while True:
+                try:
+                    return await _once_started(client, workflow_id, members, all_of)
+                except RPCError as error:
+                    if not is_transient(error):
+                        raise
+                await asyncio.sleep(LOOK_EVERY)
+
+    waiting = {asyncio.ensure_future(wait(workflow_id, members)) for workflow_id, members in workflows.items()}
+    found: dict[str, Status] = {}
+    try:
+        while waiting:
+            done, waiting = await asyncio.wait(waiting, return_when=asyncio.FIRST_COMPLETED)
+            for each in done:
+                found |= each.result()
+            if not all_of and any(status.state in states.PROPAGATE_STATES for status in found.values()):
+                break
+    finally:
+        for each in waiting:
+            each.cancel()
+    return found
 
 
-Ask = Callable[[str, Collection[str]], Awaitable[Mapping[str, Status]]]
+def is_absent(error: RPCError) -> bool:
+    """Whether it says that there is no such workflow; that there is no such namespace is something else."""
+    about_namespace = "amespace" in error.message and "not found" in error.message
+    return error.status is RPCStatusCode.NOT_FOUND and not about_namespace
 
 
-async def _of_all(workflows: Mapping[str, Collection[str]], ask: Ask) -> Mapping[str, Status]:
-    async def of(workflow_id: str, members: Collection[str]) -> Mapping[str, Status]:
-        try:
-            return await ask(workflow_id, members)
-        except RPCError as error:
-            if error.status is RPCStatusCode.NOT_FOUND:
-                return {}
-            raise
+READERS = 8
+"""Histories that are read at a time."""
+LOOK_EVERY = 0.2
+"""Seconds between two looks for a workflow that is to be started."""
 
-    found = await asyncio.gather(*(of(workflow_id, members) for workflow_id, members in workflows.items()))
-    return {member: status for statuses in found for member, status in statuses.items()}
+
+async def _once_started(
+    client: Client, workflow_id: str, members: Collection[str], all_of: bool
+) -> Mapping[str, Status]:
+    while True:
+        found = await _if_there(wait_for_members(client, workflow_id, members, all_of=all_of))
+        if found is not None:
+            return found
+        above = await nearest_tree(client, workflow_id)
+        if above is None:
+            return {}
+        ended = await ends_so_far(client, above.id, members)
+        if len(ended) == len(members):
+            return ended
+        await asyncio.sleep(LOOK_EVERY)
+
+
+async def _if_there(asked: Awaitable[Mapping[str, Status]]) -> Mapping[str, Status] | None:
+    try:
+        return await asked
+    except RPCError as error:
+        if error.status is RPCStatusCode.NOT_FOUND:
+            return None
+        raise

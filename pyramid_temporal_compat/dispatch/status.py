@@ -24,7 +24,7 @@ from temporalio.exceptions import (
     ApplicationError,
     WorkflowAlreadyStartedError,
 )
-from temporalio.service import RPCError, RPCStatusCode
+from temporalio.service import RPCError
 
 from .. import states
 from ..exceptions import TaskRevokedError
@@ -35,8 +35,10 @@ from .client import is_transient
 from .members import (
     ABORTED,
     describe_bundle,
-    describe_tree,
+    ends_so_far,
+    is_absent,
     is_tree,
+    nearest_tree,
     signal_of_member,
     status_in_tree,
     wait_for_members,
@@ -52,7 +54,7 @@ ERROR_PAUSE = 0.2
 async def status_of(client: Client, task_id: str) -> Status:
     """The state of a task now; PENDING for one that the server does not know."""
     container = workflow_of(task_id)
-    if container and (tree := await describe_tree(client, container)) is not None:
+    if container and (tree := await nearest_tree(client, task_id)) is not None:
         return await status_in_tree(client, tree, task_id, _pending)
     handle = _handle(client, task_id)
     try:
@@ -65,7 +67,7 @@ async def status_of(client: Client, task_id: str) -> Status:
             return await _running(found, client)
         return await _ended(handle, found)  # which asks once more: it may have been forgotten meanwhile
     except RPCError as error:
-        if error.status is not RPCStatusCode.NOT_FOUND or _namespace_is_missing(error):
+        if not is_absent(error):
             raise
     bundle = await describe_bundle(client, task_id)
     return Status(known=False) if bundle is None else await status_in_tree(client, bundle, task_id, _pending)
@@ -92,14 +94,17 @@ async def _end_of(client: Client, task_id: str) -> Status:
     """How the task has ended, when it has; at once for one that the server does not know."""
     container = workflow_of(task_id)
     try:
-        if not container or await describe_tree(client, container) is None:
+        tree = await nearest_tree(client, task_id) if container else None
+        if tree is not None and tree.id != container:  # which will start it, or has ended
+            return (await ends_so_far(client, tree.id, [task_id])).get(task_id, Status(known=False))
+        if tree is None:
             handle = _handle(client, task_id)
             status = await _outcome_or_revoked(client, handle)
             if status.state == states.REVOKED and (await handle.describe()).workflow_type == wire.FORGOTTEN:
                 return Status(known=False)
             return status
     except RPCError as error:
-        if error.status is not RPCStatusCode.NOT_FOUND or _namespace_is_missing(error):
+        if not is_absent(error):
             raise
         bundle = await describe_bundle(client, task_id)
         if bundle is None:
@@ -134,10 +139,6 @@ def _handle(client: Client, task_id: str) -> WorkflowHandle[Any, Any]:
     return client.get_workflow_handle(task_id, result_type=RawValue)
 
 
-def _namespace_is_missing(error: RPCError) -> bool:
-    return "amespace" in error.message and "not found" in error.message
-
-
 async def _running(found: WorkflowExecutionDescription, client: Client) -> Status:
     status = await _at_work(found, client)
     if found.raw_description.workflow_execution_info.memo.fields.get(wire.ABORTED) is not None:
@@ -159,10 +160,12 @@ async def _pending(client: Client, pending: Any, name: str, queue: str) -> Statu
     if pending.HasField("heartbeat_details"):
         values = await client.data_converter.decode(pending.heartbeat_details.payloads)
         details = values[0] if values and isinstance(values[0], Mapping) else {}
-    retries = int(details.get(wire.RETRIES, 0))
+    retries = wire.count(details.get(wire.RETRIES))
     worker = pending.last_worker_identity or None
     if pending.state in AT_WORK:
-        state = details.get(wire.STATE) or states.STARTED
+        state = details.get(wire.STATE)
+        if not isinstance(state, str) or not state:
+            state = states.STARTED
         return Status(state, meta=details.get(wire.META), name=name, queue=queue, retries=retries, worker=worker)
     failure = pending.last_failure.application_failure_info.type if pending.HasField("last_failure") else ""
     error = None
@@ -206,7 +209,7 @@ async def _outcome(handle: WorkflowHandle[Any, Any]) -> Status:
         payload = from_raw(await handle.result())
     except WorkflowFailureError as failure:
         state, error = how_it_failed(failure.cause)
-        retries = int(error.get(wire.RETRIES) or 0)
+        retries = wire.count(error.get(wire.RETRIES))
         return Status(state, error=error, over=True, children=error.get("children"), retries=retries)
     return of_result(payload)
 
@@ -217,7 +220,7 @@ async def revoke(client: Client, task_id: str, terminate: bool) -> None:
     try:
         found = await handle.describe()
     except RPCError as error:
-        if error.status is not RPCStatusCode.NOT_FOUND or _namespace_is_missing(error):
+        if not is_absent(error):
             raise
         if (container := await workflow_with(client, task_id)) is not None:
             return await signal_of_member(client, container, wire.REVOKE, task_id)
@@ -230,7 +233,7 @@ async def revoke(client: Client, task_id: str, terminate: bool) -> None:
             # The workflow decides: an activity that has started runs to its end, one that has not never does.
             await handle.cancel()
     except RPCError as error:
-        if error.status is not RPCStatusCode.NOT_FOUND or _namespace_is_missing(error):
+        if not is_absent(error):
             raise
 
 
@@ -270,7 +273,7 @@ async def abort(client: Client, task_id: str) -> None:
     try:
         await client.get_workflow_handle(task_id).signal(wire.ABORT)
     except RPCError as error:
-        if error.status is not RPCStatusCode.NOT_FOUND or _namespace_is_missing(error):
+        if not is_absent(error):
             raise
 
 
@@ -285,7 +288,7 @@ async def delete(client: Client, task_id: str) -> None:
     try:
         await client.workflow_service.delete_workflow_execution(request)
     except RPCError as error:
-        if error.status is not RPCStatusCode.NOT_FOUND or _namespace_is_missing(error):
+        if not is_absent(error):
             raise
         if await describe_bundle(client, task_id) is not None:
             await _take_id(client, task_id, wire.FORGOTTEN, "forgotten")

@@ -13,6 +13,7 @@ import dataclasses
 import datetime
 import json
 import logging
+import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import timedelta
@@ -27,7 +28,8 @@ from .. import signals
 from ..control import state
 from ..control.orders import Orders
 from ..exceptions import InvalidTaskError, NotRegistered, Terminated, TimeLimitExceeded, WorkerLostError
-from ..message import Message
+from ..lines import one_line
+from ..message import Message, NewerMessage, is_message
 from ..payload import Payload
 from ..payload.converter import from_raw, to_raw
 from ..payload.errors import to_wire
@@ -36,6 +38,7 @@ from . import wire
 from .chains import same_chain
 from .outcome import (
     Asked,
+    Away,
     Began,
     Claimed,
     Failed,
@@ -59,13 +62,21 @@ log = logging.getLogger(__name__)
 BEATS_PER_TIMEOUT = 10
 """Heartbeats in one `heartbeat_timeout`: so many may be late before the worker counts as lost, and this often
 a running task learns that it was terminated."""
+SHORTEST_PAUSE = 0.02
+"""Seconds between two heartbeats at least, whatever timeout a message asks for."""
 AT_ONCE = timedelta(milliseconds=1)
 """The server takes a delay of nothing for none given, and then backs off."""
+MOST_REPORTED = 1000
+"""Names of unknown tasks that are remembered: who makes them up must not fill the worker's memory."""
 UNKNOWN_PAUSE = timedelta(seconds=5)
 """How long a task that this worker does not know waits before it is offered again."""
+FIRST_ABSENCE, LONGEST_ABSENCE = timedelta(seconds=1), timedelta(seconds=30)
+"""How long a task waits for a database that is away: twice as long each time."""
 IN_DOUBT_PAUSE = timedelta(seconds=5)
 """How long a task waits of which the database does not say whether it is done."""
 NO_LIMITS = Limits()
+FROZEN = 1.0
+"""Seconds between a process' two clocks that no machine has."""
 LONGEST_HOLD = 0.2
 """Seconds that a task waits in the worker for its turn under a rate limit, rather than on the server: so long as
 it waits here, no other task has its place."""
@@ -126,7 +137,7 @@ class TaskActivity:
             raise task_failure(to_wire(error)) from None
         task_log.received(message)
         if signals.task_received.receivers:
-            signals.task_received.send(sender=self.consumer, request=self._request(message))
+            signals.task_received.send(sender=self.consumer, request=self._request(message, job.before))
         taken = self.running[message.id] = Taken(job)
         self.idle.clear()
         state.total_count[message.task] += 1
@@ -179,7 +190,7 @@ class TaskActivity:
 
     async def _admit(self, message: Message) -> None:
         """Return when the task may run; raises what ends it, or gives it back."""
-        if message.expires and message.expires <= datetime.datetime.now(datetime.timezone.utc):
+        if message.expires and has_expired(message, message.expires, activity.info().started_time):
             log.info("%s[%s] expired at %s", message.task, message.id, message.expires.isoformat())
             self._tell_revoked(message, expired=True)
             raise Ended(f"expired at {message.expires.isoformat()}", type=wire.REVOKED, non_retryable=True)
@@ -195,8 +206,8 @@ class TaskActivity:
             signals.task_rejected.send(sender=self.consumer, message=payloads, exc=error)
             raise
 
-    def _request(self, message: Message) -> Request:
-        return Request(self._app, message, _earlier_retries(message), self._hostname)
+    def _request(self, message: Message, payloads: Sequence[Payload] = ()) -> Request:
+        return Request(self._app, message, _earlier_retries(message), self._hostname, payloads)
 
     def _tell_revoked(
         self, message: Message, *, expired: bool = False, terminated: bool = False, signum: Any = None
@@ -239,7 +250,7 @@ class TaskActivity:
                     type=wire.RATE_LIMITED,
                     next_retry_delay=timedelta(seconds=wait),
                 )
-            await asyncio.sleep(min(wait, message.heartbeat_timeout / BEATS_PER_TIMEOUT))
+            await asyncio.sleep(min(wait, max(SHORTEST_PAUSE, message.heartbeat_timeout / BEATS_PER_TIMEOUT)))
             self._refuse_if_revoked(message)
 
     async def _watched(self, taken: Taken) -> Outcome:
@@ -403,6 +414,8 @@ class TaskActivity:
             )
             text = str(outcome.error.get("text"))
             raise in_order(job.message, text, type=wire.IN_DOUBT, next_retry_delay=IN_DOUBT_PAUSE)
+        if isinstance(outcome, Away):
+            self._wait_for_database(job.message, str(outcome.error.get("text")))
         if isinstance(outcome, GivenBack):
             if outcome.requeue:
                 raise in_order(job.message, outcome.reason, type=wire.REJECTED, next_retry_delay=AT_ONCE)
@@ -414,6 +427,17 @@ class TaskActivity:
         if job.retries:
             error[wire.RETRIES] = job.retries
         raise task_failure(error)
+
+    def _wait_for_database(self, message: Message, text: str) -> NoReturn:
+        pause = min(FIRST_ABSENCE * 2 ** min(activity.info().attempt - 1, 10), LONGEST_ABSENCE)
+        log.warning(
+            "Task %s[%s]: its database is away, and it runs again in %d s: %s",
+            message.task,
+            message.id,
+            pause.total_seconds(),
+            text,
+        )
+        raise in_order(message, text, type=wire.DATABASE_AWAY, next_retry_delay=pause)
 
     def _retry(self, job: Job, outcome: Retried) -> NoReturn:
         message, retries = outcome.message, job.retries + 1
@@ -431,6 +455,8 @@ class TaskActivity:
             "(ptemporal-compat list tasks app.ini); add the module to ptemporal.include"
         )
         if message.task not in self._reported:
+            if len(self._reported) >= MOST_REPORTED:
+                self._reported.clear()
             self._reported.add(message.task)
             log.error("%s[%s]: %s", message.task, message.id, text)
         if signals.task_unknown.receivers:
@@ -447,7 +473,7 @@ class Heartbeat:
 
     def __init__(self, job: Job) -> None:
         self._details: dict[str, Any] = _counts(job.message)
-        self._pause = job.message.heartbeat_timeout / BEATS_PER_TIMEOUT
+        self._pause = max(SHORTEST_PAUSE, job.message.heartbeat_timeout / BEATS_PER_TIMEOUT)
         self._context = contextvars.copy_context()  # the activity's own; the pool calls `note` from elsewhere
 
     def note(self, note: Any) -> None:
@@ -464,10 +490,29 @@ class Heartbeat:
         self._context.run(activity.heartbeat, self._details)
 
 
+def has_expired(
+    message: Message, expires: datetime.datetime, started: datetime.datetime, clock: Callable[[], float] = time.time
+) -> bool:
+    """By the server's clock: the sender's and this worker's may be wrong.
+
+    :param clock: bound here, once: where a test has frozen the time, the frozen one counts.
+    """
+    here = datetime.datetime.now(datetime.timezone.utc)
+    if abs(here.timestamp() - clock()) > FROZEN:
+        return expires <= here
+    return expires + timedelta(seconds=message.ahead) <= started
+
+
 def read_message(payloads: Sequence[RawValue]) -> Message:
-    if len(payloads) >= 2:
-        with contextlib.suppress(InvalidTaskError):
+    if len(payloads) >= 2 and is_message(payloads[0].payload.data):
+        try:
             return Message.decode(payloads[0].payload.data, from_raw(payloads[1]))
+        except NewerMessage as error:
+            raise Ended(str(error), type="NotFoundError") from None
+        except InvalidTaskError as error:
+            where = one_line(f"{activity.info().activity_type}[{activity.info().activity_id}]")
+            log.error("%s is refused: %s", where, one_line(error))
+            raise Ended(str(error), type=type(error).__name__, non_retryable=True) from None
     # As Temporal says it of an activity that no worker here has registered: another worker may have it.
     name = activity.info().activity_type
     raise Ended(
@@ -523,12 +568,12 @@ def _counts(message: Message) -> dict[str, Any]:
 
 
 def _earlier_retries(message: Message) -> int:
-    return int(_last_heartbeat().get(wire.RETRIES, message.retries))
+    return wire.count(_last_heartbeat().get(wire.RETRIES), message.retries)
 
 
 def _orderly(message: Message) -> int:
     """How many earlier attempts ended with the worker's word: at least the retries, which older releases count."""
-    return max(int(_last_heartbeat().get(wire.ORDERLY, 0)), _earlier_retries(message) - message.retries)
+    return max(wire.count(_last_heartbeat().get(wire.ORDERLY)), _earlier_retries(message) - message.retries)
 
 
 def _lost_before(message: Message) -> int:

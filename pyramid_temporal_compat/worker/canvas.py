@@ -11,8 +11,9 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import itertools
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Coroutine, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from datetime import timedelta
 from typing import Any
@@ -23,14 +24,16 @@ from temporalio.exceptions import ApplicationError, CancelledError, ChildWorkflo
 
 from .. import states
 from ..bundle import bundle_of
-from ..exceptions import ChordError
-from ..message import Message
+from ..exceptions import ChordError, InvalidTaskError, PayloadTooLarge
+from ..message import Message, total_size
+from ..packing import packed, unpacked
 from ..payload import Payload
 from ..payload.converter import from_raw, to_raw
 from ..payload.errors import from_wire
 from ..payload.types import loads
-from ..tree import Chain, Chord, Group, Node, Task, Tree, id_of, leaves, written_result
+from ..tree import SMALL, Above, Chain, Chord, Group, Node, Task, Tree, id_of, leaves, width, written_result
 from . import wire
+from .bounds import Answers, Large, Slots, history_is_full, measured
 from .failures import error_of, how_it_failed
 from .run import SUMMARY_LIMIT, Replaced, run_message
 
@@ -39,7 +42,19 @@ Value = Any
 ORPHANS = ""
 """Stands for a chord whose header is run here, and the chord itself by the workflow above."""
 BATCHES_AT_ONCE = 4
-"""Child workflows of a large group that run at a time; each has its own tasks under way."""
+"""Child workflows of a large group that run at a time, each with its share of the tasks that may be under way."""
+SHARED_SLOTS = "shared-slots"
+NOTED_ALIKE = "noted-alike"
+"""Patches: they stand in histories."""
+FEW = 20
+"""So many members get a note each of how they have ended; of more, one note tells it."""
+
+NOTE_LIMIT, TEXT_LIMIT = 64 * 1024, 1000
+"""Bytes of the error that a member which never ran is said to have failed of, since all notes together may take 2 MiB,
+and characters of its text beyond that: the member that did fail has the whole of it."""
+
+SHOWN_LIMIT = 64 * 1024
+"""Bytes of what is linked to a task that are sent along for it to see: they count among what its activity may take."""
 
 
 @dataclass(frozen=True)
@@ -57,6 +72,8 @@ class MemberFailed(Exception):
         super().__init__(message.id)
         self.message = message
         self.reason = reason
+        self.dependency = message.id
+        """The result that a chord says it has failed of: of a chain in its header, that of the last step."""
         self.heard: frozenset[tuple[str, bytes]] = frozenset()
         """The error callbacks that chords have called for it: a chord around these does not call them again."""
 
@@ -73,12 +90,14 @@ class TreeRun:
         self.id = workflow.info().workflow_id
         self.revoked = revoked
         self._ahead = ahead
-        self._follows = nested
+        self._follows = nested or tree.above.later
         self._running: dict[str, asyncio.Task[Payload]] = {}
         self._later: dict[asyncio.Task[None], None] = {}  # in order: what waits for them must be deterministic
         self._added: dict[str, list[Node]] = {}
-        self._slots = asyncio.Semaphore(tree.at_once)
+        self._children: dict[str, workflow.ChildWorkflowHandle[Any, Any]] = {}
+        self._slots = Slots(tree.at_once)
         self._batches = asyncio.Semaphore(BATCHES_AT_ONCE)
+        self._answers = Answers()
 
     async def run(self) -> Value:
         """The root's value. Ends when all that is linked has ended too; fails as the root fails."""
@@ -88,7 +107,7 @@ class TreeRun:
             if self.tree.bundle:
                 self._call_later(self._members_of_bundle(), None, "")
             else:
-                value = await self._node(self.tree.root, self._before(), "")
+                value = await self._node(self.tree.root, self._before(), "", self.tree.above.follows)
         except MemberFailed as failure:
             failed = failure
         self._call_later(self._added.get(ORPHANS, ()), None)
@@ -104,6 +123,16 @@ class TreeRun:
         for member in ids:
             if (running := self._running.get(member)) is not None:
                 running.cancel()
+        for child_id in self._children:
+            self._tell(child_id, under(child_id, ids))
+
+    def _tell(self, child_id: str, revoked: Sequence[str]) -> None:
+        async def tell() -> None:
+            with contextlib.suppress(FailureError):  # it has ended meanwhile
+                await self._children[child_id].signal(wire.REVOKE, list(revoked))
+
+        if revoked:
+            self._aside(tell())
 
     def _before(self) -> Value:
         return None if self.tree.before is None else _unflattened(self.tree.before, self.tree.payloads)
@@ -114,18 +143,19 @@ class TreeRun:
 
     # --- nodes -----------------------------------------------------------------------------------
 
-    async def _node(self, node: Node, before: Value, place: str) -> Value:
+    async def _node(self, node: Node, before: Value, place: str, follows: Sequence[Any] = ()) -> Value:
+        """:param follows: what is run with its result, as the result of the task that ends it counts its children."""
         if not self._is_here(node):
-            return await self._as_child(Tree(node, self.tree.at_once, keeps=True), id_of(node), before)
+            return await self._as_child(self._part(node, follows), id_of(node), before)
         if isinstance(node, Task):
-            return await self._task(node, before, place)
+            return await self._task(node, before, place, follows)
         if isinstance(node, Chain):
-            return await self._chain(node, before, place)
+            return await self._chain(node, before, place, follows)
         if isinstance(node, Chord):
-            return await self._chord(node, before, place)
+            return await self._chord(node, before, place, follows)
         return await self._group(node, before, place)
 
-    async def _task(self, node: Task, before: Value, place: str, follows: Sequence[Any] = ()) -> Value:
+    async def _task(self, node: Task, before: Value, place: str, follows: Sequence[Any]) -> Value:
         try:
             value = await self._member(node, before, place, follows)
         except MemberFailed as failed:
@@ -134,21 +164,38 @@ class TreeRun:
         self._call_later(node.links, value)
         return value
 
-    async def _chain(self, node: Chain, before: Value, place: str) -> Value:
+    async def _chain(self, node: Chain, before: Value, place: str, follows: Sequence[Any]) -> Value:
         value = before
-        for number, step in enumerate(node.steps):
-            rest = node.steps[number + 1 :]
-            inner = f"{place}{number + 1}/{len(node.steps)} "
+        number, of = self.tree.above.first, max(self.tree.above.of, len(node.steps))
+        rest = node.steps
+        for steps in self._cut(node.steps):
+            rest = rest[len(steps) :]
+            after = [written_result(rest[0])] if rest else follows
             try:
-                if isinstance(step, Task) and self._is_here(step):
-                    value = await self._task(step, value, inner, [written_result(rest[0])] if rest else ())
+                if self._is_below(steps[0]):
+                    value = await self._steps_below(steps, value, after, number, of)
                 else:
-                    value = await self._node(step, value, inner)
+                    value = await self._node(steps[0], value, f"{place}{number + 1}/{of} ", after)
             except MemberFailed as failed:
-                for later in rest:
-                    await self._never_run(later, failed)
+                await self._never_run(rest, failed)
                 raise
+            number += len(steps)
         return value
+
+    async def _steps_below(
+        self, steps: Sequence[Node], before: Value, follows: Sequence[Any], first: int, of: int
+    ) -> Value:
+        """A lot of a long chain's steps, which are a workflow."""
+        container = _container(id_of(steps[0]))
+        at_once = min(max(map(width, steps)), max(1, self.tree.at_once // BATCHES_AT_ONCE))
+        async with self._slots.taken(at_once):
+            tree = self._part(Chain(container, tuple(steps)), follows, at_once=at_once, first=first, of=of)
+            return await self._as_child(tree, container, before)
+
+    def _part(self, node: Node, follows: Sequence[Any] = (), at_once: int = 0, **above: Any) -> Tree:
+        """A tree for a workflow under this one."""
+        told = Above(tuple(follows), later=self._follows, **above)
+        return Tree(node, at_once or self.tree.at_once, keeps=True, above=told, limit=self.tree.limit)
 
     async def _group(self, node: Group, before: Value, place: str) -> list[Value]:
         try:
@@ -160,46 +207,76 @@ class TreeRun:
         self._call_later(node.links, values)
         return values
 
-    async def _chord(self, node: Chord, before: Value, place: str) -> Value:
+    async def _chord(self, node: Chord, before: Value, place: str, follows: Sequence[Any]) -> Value:
         try:
             values = await self._members(node.header, before, place, chord=node.id)
         except MemberFailed as failed:
             told = chord_failure(node, failed)
-            await self._never_run(node.body, told)
-            self._call_errbacks([errback for errback in node.errbacks if _call(errback) not in failed.heard], told)
+            # The members of a body that is a group fail of the error itself: Celery's rule.
+            reason = failed.reason if isinstance(node.body, Group) else told.reason
+            await self._never_run([node.body], MemberFailed(told.message, reason))
+            for errback, about in zip(node.errbacks, node.told or itertools.repeat(node.id), strict=False):
+                if _call(errback) not in failed.heard:
+                    message = replace(told.message, id=about)
+                    self._call_errbacks([errback], MemberFailed(message, reason))
             told.heard = failed.heard | {_call(errback) for errback in node.errbacks}
             raise told from failed
-        return await self._node(node.body, values, f"{place}body ")
+        return await self._node(node.body, values, f"{place}body ", follows)
 
     async def _members(self, nodes: Sequence[Node], before: Value, place: str, chord: str | None = None) -> list[Value]:
         """The values of all, in order. All of them end; then the first that failed is raised."""
         added = self._added.setdefault(chord, []) if chord is not None else []
         units = list(self._cut(nodes))
         running: list[asyncio.Task[list[Value]]] = []
-        number = 0
+        number, of = 0, len(nodes)
+        if self.tree.above.of and place == "":  # the lot of a larger group
+            number, of = self.tree.above.first, self.tree.above.of
+        results = Room(self.tree.limit if self.tree.above.room is None else self.tree.above.room)
         for unit in units:
-            inner = f"{place}{number + 1}/{len(nodes)} " if len(unit) == 1 else place
-            running.append(asyncio.create_task(self._unit(unit, before, inner, wants=chord is not None)))
+            if self._is_below(unit[0]):
+                lot = self._lot(unit, before, number, of, results if chord is not None else None)
+                running.append(asyncio.create_task(lot))
+            else:
+                running.append(asyncio.create_task(self._one(unit[0], before, f"{place}{number + 1}/{of} ")))
             number += len(unit)
         ended: list[asyncio.Task[list[Value]]] = []
         while running or added:
             while added:
-                running.append(asyncio.create_task(self._unit([added.pop(0)], None, place, wants=True)))
+                running.append(asyncio.create_task(self._one(added.pop(0), None, place)))
             await together(running[:1], running)
             ended.append(running.pop(0))
-        values: list[Value] = []
-        for task in ended:
-            values += task.result()
-        return values
+        failures = [failure for task in ended if (failure := task.exception()) is not None]
+        if failures:
+            raise failures[0]
+        return [value for task in ended for value in task.result()]
 
-    async def _unit(self, nodes: Sequence[Node], before: Value, place: str, wants: bool) -> list[Value]:
+    async def _one(self, node: Node, before: Value, place: str) -> list[Value]:
+        try:
+            return [await self._node(node, before, place)]
+        except MemberFailed as failed:
+            failed.dependency = id_of(node)
+            raise
+
+    async def _lot(
+        self, nodes: Sequence[Node], before: Value, first: int, of: int, results: Room | None
+    ) -> list[Value]:
+        """A lot of a large group's members, which are a workflow. Without `results`, theirs are of no use here."""
         container = _container(id_of(nodes[0]))
-        if container == self.id or not container.startswith(f"{self.id}/"):
-            return [await self._node(nodes[0], before, place)]
+        group = Group(container, tuple(nodes))
         async with self._batches:
-            tree = Tree(Group(container, tuple(nodes)), self.tree.at_once, keeps=wants)
-            found: list[Value] = await self._as_child(tree, container, before)
-            return found
+            if not workflow.patched(SHARED_SLOTS):
+                old = Tree(group, self.tree.at_once, keeps=results is not None)
+                found: list[Value] = await self._as_child(old, container, before)
+                return found
+            at_once = min(width(group), max(1, self.tree.at_once // BATCHES_AT_ONCE))
+            async with self._slots.taken(at_once):
+                room = None if results is None else results.left
+                part = self._part(group, at_once=at_once, first=first, of=of, room=room)
+                part = replace(part, keeps=results is not None)
+                found = await self._as_child(part, container, before)
+        if results is not None:
+            results.left = max(0, results.left - measured(found)[1])
+        return found
 
     def _cut(self, nodes: Sequence[Node]) -> Iterator[list[Node]]:
         """The nodes one by one, save that those of a batch stay together."""
@@ -209,7 +286,7 @@ class TreeRun:
             if batch and container != _container(id_of(batch[0])):
                 yield batch
                 batch = []
-            if container != self.id and container.startswith(f"{self.id}/"):
+            if self._is_below(node):
                 batch.append(node)
             else:
                 yield [node]
@@ -221,6 +298,10 @@ class TreeRun:
         own = id_of(node)
         return self.id in (own, _container(own), bundle_of(own))
 
+    def _is_below(self, node: Node) -> bool:
+        """Whether it is in a workflow under this one, of a lot of members or steps."""
+        return _container(id_of(node)).startswith(f"{self.id}/")
+
     # --- members ---------------------------------------------------------------------------------
 
     async def _member(self, node: Task, before: Value, place: str, follows: Sequence[Any]) -> Value:
@@ -229,27 +310,56 @@ class TreeRun:
         children = [*(written_result(link) for link in node.links), *follows]
         if children:
             message = message.copy(follows=children)
+        if self._follows and message.expires_in is not None:  # Celery publishes it now
+            message = message.copy(expires=workflow.now() - self._ahead + timedelta(seconds=message.expires_in))
         if node.takes and before is not None:
+            self._refuse_too_large(message, before)
             message = message.copy(joins=_flattened(before, payloads))
-        async with self._slots:
+        if node.links or node.errbacks:
+            linked = Tree(Group(message.id, (), node.links, node.errbacks)).encode()
+            if total_size(linked) <= SHOWN_LIMIT:
+                message = message.copy(linked=len(payloads))
+                payloads += linked
+        replacement: Replaced | None = None
+        async with self._slots.taken():
             try:
                 await self._wait_for_its_time(message)
                 value = await self._activity(message, payloads, place)
             except MemberFailed:
                 raise
             except Replaced as replaced:
-                return await self._replacement(replaced, place)
+                replacement = replaced
             except FailureError as reason:
                 if workflow.cancellation_reason() is not None:
                     raise
                 raise self._failed(message, reason) from reason
+        if replacement is not None:  # its tasks need the place that the run had
+            self._follows = True
+            return await self._node(Tree.decode(replacement.payloads).root, None, place, children)
         self._follows = True
         if wire.ENDED_AS in value.metadata:
             raise MemberFailed(message, ended_without_result(message, value))
-        for tree in json.loads(value.metadata.get(wire.ADDED, b"[]")):
+        for tree in added_with(value):
             chord = message.chord if message.chord in self._added else ORPHANS
-            self._added.setdefault(str(chord), []).append(Tree.decode(wire.read_payloads(tree)).root)
+            self._added.setdefault(str(chord), []).append(tree.root)
         return value
+
+    def _refuse_too_large(self, message: Message, before: Value) -> None:
+        count, size, gone = measured(before)
+        own = total_size(message.encode())
+        if gone or own + size > self.tree.limit:
+            raise self._too_large(
+                message,
+                f"what comes before it, {count:,} results of {size:,} bytes together, and its own arguments are more "
+                f"than the {self.tree.limit:,} bytes that a task can be given (ptemporal.payload_limit)",
+            )
+
+    def _too_large(self, message: Message, reason: str) -> MemberFailed:
+        text = f"task {message.task!r}: {reason}: have the tasks store what they make, and return where it is"
+        told = error_of(PayloadTooLarge(text))
+        failure = ApplicationError(text, wire.plain(told), type=PayloadTooLarge.__name__, non_retryable=True)
+        self._note(message.id, failure)
+        return MemberFailed(message, failure)
 
     async def _wait_for_its_time(self, message: Message) -> None:
         if self._follows:
@@ -268,6 +378,13 @@ class TreeRun:
             raise CancelledError("revoked")
         if message.id in self.revoked:
             raise revoked()
+        if message.id in self._running:  # the server would refuse a second activity of this id, again and again
+            text = f"two tasks have the id {message.id!r}"
+            raise ApplicationError(text, type=InvalidTaskError.__name__, non_retryable=True)
+        size = total_size([*message.encode(), *before])
+        if history_is_full(size):
+            raise self._too_large(message, f"no room is left for its {size:,} bytes in the history of its workflow")
+        await self._answers.room_for(size)
         own = asyncio.create_task(run_message(message, self._ahead, before, message.id, place))
         self._running[message.id] = own
         try:
@@ -284,32 +401,53 @@ class TreeRun:
             self._note(message.id, reason)
         return MemberFailed(message, reason)
 
-    async def _replacement(self, replaced: Replaced, place: str) -> Value:
-        return await self._node(Tree.decode(replaced.payloads).root, None, place)
-
-    def _note(self, member: str, reason: BaseException) -> None:
-        """Write down how a member has ended, for who reads its state."""
+    def _note(self, member: str, reason: BaseException, brief: bool = False) -> None:
+        """Write down how a member has ended, for who reads its state; briefly, where several end so."""
         state, error = how_it_failed(reason)
-        workflow.upsert_memo({f"{wire.ENDED}{member}": {"state": state, "error": wire.plain(error)}})
+        plain = wire.plain(error)
+        if brief and len(json.dumps(plain)) > NOTE_LIMIT:
+            text = str(plain.get("text"))[:TEXT_LIMIT]
+            named = {name: str(plain.get(name))[:TEXT_LIMIT] for name in ("module", "type")}
+            plain = {**named, "text": text, "args": [{"value": text}], "traceback": None}
+        workflow.upsert_memo({f"{wire.ENDED}{member}": {"state": state, "error": plain}})
 
-    async def _never_run(self, node: Node, failed: MemberFailed) -> None:
+    async def _never_run(self, nodes: Sequence[Node], failed: MemberFailed) -> None:
         """What would have come next fails of the same."""
-        if not self._is_here(node):
-            # Its own workflow has to say so: who has its id asks there.
+        alike: dict[str, None] = {}
+        for node in nodes:
+            ids = dict.fromkeys([id_of(node), *(leaf.message.id for leaf in leaves(node))])
+            if self._is_below(node):
+                alike[_container(id_of(node)) + "/"] = None
+            elif not self._is_here(node):
+                # Its own workflow has to say so: who has its id asks there.
+                state, error = how_it_failed(failed.reason)
+                await self._start_failed(node, state, error)
+            elif len(ids) + len(nodes) > FEW and workflow.patched(NOTED_ALIKE):
+                alike |= dict.fromkeys(self._noted_as(member) for member in ids)
+            else:
+                for member in ids:
+                    self._note(member, failed.reason, brief=True)
+        if alike:
             state, error = how_it_failed(failed.reason)
-            await self._start_failed(node, state, error)
-            return
-        ids = dict.fromkeys([id_of(node), *(leaf.message.id for leaf in leaves(node))])
-        for member in ids:
-            self._note(member, failed.reason)
+            noted = {"of": list(alike), "state": state, "error": wire.plain(error)}
+            workflow.upsert_memo({f"{wire.ENDED_ALIKE}{next(iter(alike))}": noted})
+
+    def _noted_as(self, member: str) -> str:
+        """The member, or all those of the workflow under this one that it is in."""
+        container = _container(member)
+        return f"{container}/" if container.startswith(f"{self.id}/") else member
 
     # --- what follows ----------------------------------------------------------------------------
 
     def _call_later(self, nodes: Sequence[Node], before: Value, place: str = "link ") -> None:
         for node in nodes:
-            task = asyncio.create_task(self._quietly(node, before, place))
-            self._later[task] = None
-            task.add_done_callback(self._later.pop)
+            self._aside(self._quietly(node, before, place))
+
+    def _aside(self, work: Coroutine[Any, Any, None]) -> None:
+        """The workflow does not end before this has."""
+        task = asyncio.create_task(work)
+        self._later[task] = None
+        task.add_done_callback(self._later.pop)
 
     def _call_errbacks(self, nodes: Sequence[Node], failed: MemberFailed) -> None:
         if not nodes or isinstance(failed.reason, Halted):
@@ -328,18 +466,28 @@ class TreeRun:
     async def _as_child(self, tree: Tree, child_id: str, before: Value) -> Value:
         payloads: list[Payload] = []
         if before is not None:
+            self._refuse_too_large(replace(_message_of(tree.root), id=child_id), before)
             structure = _flattened(before, payloads)
             tree = replace(tree, before=structure, payloads=tuple(payloads))
+        tree = replace(tree, above=replace(tree.above, revoked=tuple(under(child_id, sorted(self.revoked)))))
+        encoded = tree.encode()
+        if (size := total_size(encoded)) > self.tree.limit:
+            raise self._too_large(
+                replace(_message_of(tree.root), id=child_id),
+                f"{size:,} bytes can't be handed to the workflow {child_id}",
+            )
+        await self._answers.room_for(size)
         try:
-            result = from_raw(await self._child(tree, child_id, tree.encode()))
+            result = from_raw(await self._child(tree, child_id, encoded))
         except ChildWorkflowError as error:
             if workflow.cancellation_reason() is not None:
                 raise
-            raise MemberFailed(_message_of(tree.root), error.cause or error) from error
+            failed = MemberFailed(_message_of(tree.root), error.cause or error)
+            failed.dependency = _dependency(error.cause) or failed.dependency
+            raise failed from error
         if wire.VALUES not in result.metadata:
             return result
-        found = json.loads(result.data)
-        return _unflattened(found["values"], wire.read_payloads(found["payloads"])) if found else []
+        return read_values(result)
 
     async def _start_failed(self, node: Node, state: str, error: Any) -> None:
         payload = Payload(
@@ -350,7 +498,7 @@ class TreeRun:
             await self._child(plan, id_of(node), plan.encode())
 
     async def _child(self, tree: Tree, child_id: str, payloads: Sequence[Payload]) -> RawValue:
-        found: RawValue = await workflow.execute_child_workflow(
+        handle = await workflow.start_child_workflow(
             tree.task,
             args=[to_raw(payload) for payload in payloads],
             id=child_id,
@@ -358,7 +506,25 @@ class TreeRun:
             memo=wire.memo_of(tree),
             static_summary=tree.summary[:SUMMARY_LIMIT],
         )
+        self._children[child_id] = handle
+        try:
+            self._tell(child_id, [id for id in under(child_id, sorted(self.revoked)) if id not in tree.above.revoked])
+            found: RawValue = await handle
+        finally:
+            del self._children[child_id]
         return found
+
+
+class Room:
+    """How many bytes of results there is still use for."""
+
+    def __init__(self, left: int) -> None:
+        self.left = left
+
+
+def under(child_id: str, ids: Iterable[str]) -> list[str]:
+    """Those that lie in the workflow `child_id`, or under it."""
+    return [id for id in ids if id.startswith(f"{child_id}/") or id == child_id]
 
 
 async def together(tasks: Sequence[asyncio.Task[Any]], all_of: Sequence[asyncio.Task[Any]] | None = None) -> None:
@@ -389,7 +555,7 @@ def chord_failure(node: Chord, failed: MemberFailed) -> MemberFailed:
     """What the failure of a member of its header is for a chord, in Celery's words."""
     _, error = how_it_failed(failed.reason)
     raised = from_wire(loads(json.dumps(error).encode()))
-    told = error_of(ChordError(f"Dependency {failed.message.id} raised {raised!r}"))
+    told = error_of(ChordError(f"Dependency {failed.dependency} raised {raised!r}"))
     told["traceback"] = error.get("traceback")
     reason = ApplicationError(str(told["text"]), wire.plain(told), type="ChordError", non_retryable=True)
     return MemberFailed(replace(_message_of(node.body), id=node.id), reason)
@@ -400,31 +566,79 @@ def as_workflow_failure(failed: MemberFailed) -> ApplicationError:
     reason = failed.reason
     state, error = how_it_failed(reason)
     text = f"{failed.message.task}[{failed.message.id}]: {error.get('text')}"
+    if _dependency(reason) is not None:  # a workflow under this one has said it
+        text = str(reason)
     if state == states.REVOKED:
         return ApplicationError(str(error.get("text")), type=wire.REVOKED, non_retryable=True)
-    return ApplicationError(text, wire.plain(error), type=str(error.get("type")), non_retryable=True)
+    return ApplicationError(text, wire.plain(error), failed.dependency, type=str(error.get("type")), non_retryable=True)
 
 
-def written(value: Value, keeps: bool) -> Payload:
+def _dependency(cause: BaseException | None) -> str | None:
+    """The member that failed, as its workflow says it."""
+    told = cause.details[1:2] if isinstance(cause, ApplicationError) else ()
+    return str(told[0]) if told else None
+
+
+def written(value: Value, tree: Tree) -> Payload:
     """What the workflow gives as its result: a list of results as one, if the workflow above wants them."""
     if isinstance(value, Payload):
         return value
-    payloads: list[Payload] = []
-    structure = _flattened(value, payloads)
-    found = {"values": structure, "payloads": wire.write_payloads(payloads)} if keeps else None
+    found: Any = None
+    if tree.keeps:
+        count, size, gone = measured(value)
+        room = tree.limit if tree.above.room is None else tree.above.room
+        if gone or size > min(room, tree.limit):
+            found = {"large": [count, size]}
+        else:
+            payloads: list[Payload] = []
+            structure = _flattened(value, payloads)
+            if size > SMALL:
+                first = Payload({}, json.dumps(structure).encode())
+                return Payload({"encoding": b"binary/plain", wire.VALUES: b"2"}, packed([first, *payloads]))
+            found = {"values": structure, "payloads": wire.write_payloads(payloads)}
     return Payload({"encoding": b"json/plain", wire.VALUES: b"1"}, json.dumps(found).encode())
+
+
+def added_with(result: Payload) -> list[Tree]:
+    """The trees that a run has added to the header of its chord."""
+    try:
+        return [Tree.decode(wire.read_payloads(tree)) for tree in json.loads(result.metadata.get(wire.ADDED, b"[]"))]
+    except (ValueError, LookupError, TypeError, AttributeError):
+        raise InvalidTaskError("what a task adds to its chord can't be read") from None
+
+
+def read_values(result: Payload) -> Value:
+    """What `written` has made of a list of results."""
+    try:
+        return _read_values(result)
+    except (ValueError, LookupError, TypeError, AttributeError):
+        raise InvalidTaskError(f"not the results of a canvas: {result.data[:200]!r}") from None
+
+
+def _read_values(result: Payload) -> Value:
+    if result.metadata[wire.VALUES] == b"2":
+        first, *payloads = unpacked(result.data)
+        return _unflattened(json.loads(first.data), payloads)
+    found = json.loads(result.data)
+    if not found:
+        return []
+    if "large" in found:
+        return [Large(*found["large"])]
+    return _unflattened(found["values"], wire.read_payloads(found["payloads"]))
 
 
 def failed_beforehand(tree: Tree) -> ApplicationError | None:
     """How a tree failed that what comes before it has failed."""
     if not isinstance(tree.before, dict) or "failed" not in tree.before:
         return None
-    found = json.loads(tree.payloads[0].data)
-    if found["state"] == states.REVOKED:
-        return ApplicationError(str(found["error"]["text"]), type=wire.REVOKED, non_retryable=True)
-    return ApplicationError(
-        str(found["error"].get("text")), found["error"], type=str(found["error"].get("type")), non_retryable=True
-    )
+    try:
+        found = json.loads(tree.payloads[0].data)
+        if found["state"] == states.REVOKED:
+            return ApplicationError(str(found["error"]["text"]), type=wire.REVOKED, non_retryable=True)
+        text, kind = str(found["error"].get("text")), str(found["error"].get("type"))
+    except (ValueError, LookupError, TypeError, AttributeError):
+        raise InvalidTaskError(f"not how a task failed: {tree.payloads[0].data[:200]!r}") from None
+    return ApplicationError(text, found["error"], type=kind, non_retryable=True)
 
 
 def _call(node: Node) -> tuple[str, bytes]:

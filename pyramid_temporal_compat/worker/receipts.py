@@ -149,7 +149,8 @@ class OneRun:
         if isinstance(ending.value, TaskReplaced):
             outcome: Succeeded | Replaced = Replaced(tuple(ending.value.tree.encode()))
         else:
-            outcome = succeeded(self._job, self._request, ending.written)
+            limit = self._receipts.app.conf["ptemporal.payload_limit"]
+            outcome = succeeded(self._job, self._request, ending.written, limit)
         self._insert(connection, self._receipts.write(outcome))
         mark_changed()
         self._left = True

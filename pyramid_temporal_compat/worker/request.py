@@ -5,10 +5,12 @@ from __future__ import annotations
 import datetime
 import functools
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
+from ..canvas.reading import Linked
 from ..message import Message, call_repr
+from ..payload import Payload
 from ..payload.serializers import deserialize
 
 if TYPE_CHECKING:
@@ -33,10 +35,14 @@ class Request:
     time_start: float | None = None
     worker_pid: int | None = None
 
-    def __init__(self, app: Celery, message: Message, retries: int, hostname: str) -> None:
+    def __init__(
+        self, app: Celery, message: Message, retries: int, hostname: str, payloads: Sequence[Payload] = ()
+    ) -> None:
+        """:param payloads: those that came with the message."""
         self.app = app
         self.message = message
         self.hostname = hostname
+        self._linked = Linked(app, message, payloads)
         self.id = self.task_id = self.correlation_id = message.id
         self.name = self.task_name = self.type = message.task
         self.retries = retries
@@ -55,7 +61,7 @@ class Request:
             "redelivered": False,
         }
         headers = message.headers
-        self.stamped_headers = list(headers.get("stamped_headers") or ())
+        self.stamped_headers = stamped_headers(headers)
         stamps = headers.get("stamps")
         self.stamps = dict(stamps) if isinstance(stamps, Mapping) else {}
 
@@ -75,6 +81,17 @@ class Request:
     @property
     def kwargs(self) -> Any:
         return self._body["kwargs"]
+
+    @property
+    def errbacks(self) -> Any:
+        """What is called if it fails."""
+        return self._linked.errbacks
+
+    @property
+    def _payload(self) -> tuple[Any, Any, dict[str, Any]]:
+        """The message's body as Celery has it."""
+        embed = {"callbacks": self._linked.callbacks, "errbacks": self.errbacks, "chain": None, "chord": self.chord}
+        return self.args, self.kwargs, embed
 
     @property
     def request_dict(self) -> dict[str, Any]:
@@ -128,6 +145,12 @@ class Request:
 
     def __repr__(self) -> str:
         return f"<{type(self).__name__}: {self.humaninfo()} {call_repr(self.argsrepr, self.kwargsrepr)}>"
+
+
+def stamped_headers(headers: Mapping[str, Any]) -> list[str]:
+    """The names of the stamps: of a list alone, since the application's own headers may have anything there."""
+    names = headers.get("stamped_headers")
+    return [name for name in names if isinstance(name, str)] if isinstance(names, (list, tuple)) else []
 
 
 def _text(moment: datetime.datetime | None) -> str | None:

@@ -52,11 +52,13 @@ async def run_message(
     :param place: where in its tree it stands, for the web UI.
     """
     while True:
+        if message.expires is not None:
+            message = message.copy(ahead=ahead.total_seconds())
         try:
             return from_raw(await run_activity(message, ahead, before, activity_id, place))
         except ActivityError as error:
             pause, message = next_run(error, message)
-            if message.joins is None:
+            if message.joins is None and message.linked is None:
                 before = ()  # they are among the arguments of the new message
         if workflow.cancellation_reason() is not None:
             raise CancelledError("revoked while it ran, so its retry does not run")

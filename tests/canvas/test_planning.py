@@ -10,13 +10,12 @@ import transaction
 from temporalio.client import WorkflowExecutionStatus
 
 from pyramid_temporal_compat import Celery, Task, chain, chord, group, signature
-from pyramid_temporal_compat.dispatch.groups import written
 from pyramid_temporal_compat.exceptions import InvalidArguments, InvalidCall, NotRegistered, StillEnlisted
 from pyramid_temporal_compat.message import Message
 from pyramid_temporal_compat.result import result_from_tuple
 from pyramid_temporal_compat.result_sets import GroupResult
 from pyramid_temporal_compat.testing.calls import recording
-from pyramid_temporal_compat.tree import Chain, Chord, Group, Tree
+from pyramid_temporal_compat.tree import Chain, Chord, Group, Tree, whole_result
 from pyramid_temporal_compat.tree import Task as Leaf
 from tests.parts import wait_until
 
@@ -153,7 +152,7 @@ def test_errbacks_of_the_body_are_run_for_the_header_too(app: Celery, sent: Sent
 def test_what_the_results_say_is_what_the_tree_says(app: Celery, sent: Sent) -> None:
     canvas = chain(s(app, "add", 1), group(s(app, "add"), s(app, "add") | s(app, "add", 2)), s(app, "total"))
     result = canvas.apply_async()
-    assert written(sent.one.root) == result.as_tuple()
+    assert whole_result(sent.one.root) == result.as_tuple()
     assert result_from_tuple(result.as_tuple(), app).as_tuple() == result.as_tuple()
 
 

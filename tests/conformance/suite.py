@@ -13,6 +13,8 @@ ROOT = Path(__file__).resolve().parent.parent.parent
 CACHE = ROOT / ".cache" / "conformance"
 VERSION = "5.7.0"
 SHA256 = "6a5dfcf6662287204f009a02002b9e66c83d4105e47ebabdc7079108772fc6f0"
+CANVAS = ("test_canvas.py", "test_group_chains.py")
+"""The files of the suite that are about canvases."""
 FILES = (
     "test_tasks.py",
     "test_inspect.py",
@@ -20,10 +22,9 @@ FILES = (
     "test_serialization.py",
     "test_loader.py",
     "test_security.py",
+    *CANVAS,
 )
-"""The files of the suite that are about tasks and workers."""
-CANVAS = ("test_canvas.py", "test_group_chains.py")
-"""Those about canvases: some of their tests wait ten seconds, many times, for what must not come."""
+"""Those that are about tasks, workers and canvases."""
 
 PARTS = ("__init__.py", "canvas_helpers.py", "integration/")
 """What is unpacked of `t`."""

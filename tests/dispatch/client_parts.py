@@ -24,6 +24,7 @@ def client_app(address: str, **settings: Any) -> Iterator[Celery]:
         {
             "ptemporal.address": address,
             "task_default_queue": f"client-{uuid.uuid4().hex}",
+            "ptemporal.bundle": 0,  # what is looked at is how several starts go together
             **{f"ptemporal.{name}": value for name, value in settings.items()},
         }
     )

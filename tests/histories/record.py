@@ -169,6 +169,20 @@ def bundle(app: Celery) -> str:
     return found
 
 
+def step_revoked_in_a_later_lot(app: Celery) -> str:
+    app.conf.ptemporal_canvas_batch = 2
+    queue = f"items-{uuid.uuid4().hex[:6]}"
+    app.conf.task_default_queue = queue
+    with WorkerThread(app, queue, hostname="worker"):
+        add, wait = app.tasks["shop.add"], app.tasks["shop.wait"]
+        result = chain(wait.si(), *(add.si(1, 1) for _ in range(6)))()
+        gates["wait"].reached()
+        result.parent.revoke()
+        gates["wait"].open()
+        ended(result)
+    return str(result.id)
+
+
 KINDS: dict[str, Callable[[Celery], str]] = {
     "success": send("shop.add", (1, 2)),
     "failure": send("shop.fail"),
@@ -186,12 +200,33 @@ KINDS: dict[str, Callable[[Celery], str]] = {
     "chord_failed": canvas(
         lambda tasks: chord([tasks["add"].s(1, 2), tasks["fail"].s()], tasks["count"].s().on_error(tasks["note"].s()))
     ),
+    "chord_failed_before_a_group": canvas(
+        lambda tasks: chord(
+            [tasks["add"].s(1, 2), tasks["fail"].s()],
+            group(
+                tasks["count"].s().on_error(tasks["note"].s()), chord([tasks["add"].si(1, 2)], tasks["count"].s())
+            ).set(link_error=[tasks["note"].si("group")]),
+        )
+    ),
+    "links_of_a_retry": canvas(
+        lambda tasks: tasks["retry"].s(1, True).set(link=[tasks["add"].s(3), tasks["add"].s(4)])
+    ),
     "links": canvas(
         lambda tasks: tasks["add"].s(1, 2).set(link=[tasks["add"].s(3), tasks["add"].s(4) | tasks["add"].s(5)])
     ),
     "errbacks": canvas(lambda tasks: tasks["add"].s(1, 2) | tasks["fail"].si().on_error(tasks["note"].s())),
     "replaced": canvas(lambda tasks: tasks["replaced"].s(3)),
     "member_revoked": member_revoked,
+    "chain_in_lots": canvas(
+        lambda tasks: chain(tasks["add"].si(1, 2), *(tasks["add"].s(number) for number in range(7))), batch=3
+    ),
+    "chain_in_lots_failed": canvas(
+        lambda tasks: chain(tasks["add"].si(1, 2), tasks["fail"].si(), *(tasks["add"].s(1) for _ in range(40))), batch=8
+    ),
+    "chord_in_lots": canvas(
+        lambda tasks: chord([tasks["add"].s(1, number) for number in range(7)], tasks["count"].s()), batch=2
+    ),
+    "step_revoked_in_a_later_lot": step_revoked_in_a_later_lot,
     "bundle": bundle,
 }
 

@@ -244,6 +244,20 @@ def test_headers_set_before_publishing_travel(shop: Shop) -> None:
         signals.before_task_publish.disconnect(receive, sender=tells_headers.name)
 
 
+def test_stamps_travel_though_somebody_listens_to_what_is_published(shop: Shop) -> None:
+    def receive(headers: dict[str, Any], **named: Any) -> None:
+        assert headers["stamps"] == {"tenant": 7}
+
+    signature = tells_headers.s()
+    signature.stamp(tenant=7)
+    signals.before_task_publish.connect(receive, sender=tells_headers.name)
+    try:
+        headers = signature.apply_async().get(timeout=PATIENCE)
+    finally:
+        signals.before_task_publish.disconnect(receive, sender=tells_headers.name)
+    assert headers == {"stamped_headers": ["tenant"], "stamps": {"tenant": 7}}
+
+
 def test_after_publishing_is_told_once_the_server_has_the_message(shop: Shop) -> None:
     told = []
 

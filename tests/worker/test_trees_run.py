@@ -10,7 +10,8 @@ from click.testing import CliRunner
 from pyramid_temporal_compat import chain, chord, group, maybe_signature, shared_task
 from pyramid_temporal_compat.cli.common import Common
 from pyramid_temporal_compat.cli.graph import command as graph_command
-from pyramid_temporal_compat.exceptions import ChordError, TaskRevokedError
+from pyramid_temporal_compat.exceptions import ChordError, TaskRevokedError, TimeoutError
+from pyramid_temporal_compat.result import AsyncResult, ResultSet
 from tests.parts import wait_until
 from tests.worker.shop import Shop, add, describe, events, gates, note, seen, waits_at
 
@@ -63,6 +64,13 @@ def retried_with(self: Any, value: int, by: int) -> int:
     return value + by
 
 
+@shared_task(bind=True, max_retries=1)
+def sees_links(self: Any, before: int, retry: bool) -> list[Any]:
+    if retry and self.request.retries == 0:
+        raise self.retry(args=(before + 1, retry), countdown=0)
+    return [before, self.request.callbacks, self.request.errbacks]
+
+
 @shared_task(bind=True)
 def joins_chord(self: Any, value: int, lazy: bool = False) -> int:
     added = self.add_to_chord(add.si(value, 100), lazy=lazy)
@@ -85,6 +93,22 @@ def test_a_group_gives_the_results_in_order(shop: Shop) -> None:
     assert result.get(timeout=PATIENCE) == [number * 2 for number in range(12)]
     assert result.successful()
     assert {member.id.rpartition("/")[0] for member in result} == {result.id}
+
+
+@pytest.mark.parametrize("of_one_group", [False, True])
+def test_joining_without_time_gives_what_is_there(shop: Shop, of_one_group: bool) -> None:
+    calls = group(add.s(1, 1), add.s(2, 2))() if of_one_group else [add.delay(1, 1), add.delay(2, 2)]
+    ended = ResultSet(list(calls))
+    assert ended.join_native(timeout=PATIENCE) == [2, 4]
+    asked_anew = ResultSet([AsyncResult(result.id) for result in ended])
+    assert asked_anew.join_native(timeout=0, interval=30) == [2, 4]
+    assert AsyncResult(ended[0].id).get(timeout=0) == 2
+
+
+def test_joining_without_time_does_not_wait_for_what_is_not_there(shop: Shop) -> None:
+    unknown = ResultSet([AsyncResult(f"unknown-{number}") for number in range(3)])
+    with pytest.raises(TimeoutError):
+        unknown.join_native(timeout=0, interval=30)
 
 
 def test_a_chord_gets_the_results_of_its_header(shop: Shop) -> None:
@@ -116,7 +140,30 @@ def test_links_run_with_the_result_and_errbacks_do_not(shop: Shop) -> None:
     assert result.get(PATIENCE) == 3
     wait_until(lambda: sorted(seen["linked"]) == [3, 13], message="the links did not run")
     assert describe(shop, result.id).workflow_type == add.name
-    assert [child.id.rpartition("/")[0] for child in result.children] == [result.id, result.id]
+    (linked,) = result.children  # several callbacks are a group
+    assert [child.id.rpartition("/")[0] for child in linked] == [result.id, result.id]
+
+
+@pytest.mark.parametrize("retry", [False, True])
+def test_a_task_sees_what_is_linked_to_it(shop: Shop, retry: bool) -> None:
+    stamped = tells.s("linked").set(priority=3)
+    stamped.stamp(tenant=7)
+    then = chain(add.si(1, 2), group([add.s(3).on_error(hears_id.s()), add.s(4)]))
+    canvas = chain(add.s(1, 1), sees_links.s(retry).on_error(hears_id.s()))
+    canvas.tasks[1].link(stamped)
+    canvas.tasks[1].link(then)
+    before, callbacks, errbacks = canvas().get(PATIENCE)
+    assert before == 2 + retry
+    linked, chained = map(maybe_signature, callbacks)
+    assert (linked.task, list(linked.args), linked.immutable) == (tells.name, ["linked"], False)
+    assert linked.options["priority"] == 3
+    assert (linked.options["stamped_headers"], linked.options["tenant"]) == (["tenant"], 7)
+    assert repr(chained) == repr(then)
+    assert [maybe_signature(errback).task for errback in errbacks] == [hears_id.name]
+
+
+def test_a_task_that_nothing_is_linked_to_sees_none(shop: Shop) -> None:
+    assert chain(add.s(1, 1), sees_links.s(False))().get(PATIENCE) == [2, None, None]
 
 
 def test_errbacks_hear_of_the_failure_and_links_do_not_run(shop: Shop) -> None:
@@ -165,6 +212,19 @@ def test_an_errback_of_a_chord_and_of_one_in_its_header_hears_once_of_an_error(s
         result.get(PATIENCE)
     wait_until(lambda: describe(shop, result.id).status.name == "FAILED", message="the canvas has not ended")
     assert len(seen["nested"]) == 1
+
+
+def test_errbacks_of_a_group_are_told_of_each_member_that_a_failed_header_keeps_from_running(shop: Shop) -> None:
+    inner = chord([add.si(1, 1)], xsum.s())
+    canvas = chord([add.si(1, 1), fails.si()], group(inner, add.si(2, 2).on_error(hears.s("own"))))
+    canvas.link_error(hears.s("chord"))
+    result = canvas.apply_async()
+    with pytest.raises(ValueError, match="on purpose"):
+        result.get(timeout=PATIENCE)
+    members = [member.id for member in result]
+    wait_until(lambda: len(seen["chord"]) >= 2 and seen["own"], message="not all errbacks ran")
+    assert sorted(told[0] for told in seen["chord"]) == sorted(members)
+    assert [told[0] for told in seen["own"]] == members[1:]
 
 
 def test_a_member_is_retried_like_a_single_task(shop: Shop) -> None:
@@ -283,4 +343,4 @@ def test_a_group_is_revoked_with_what_the_call_says(shop: Shop, monkeypatch: pyt
     result = shop.app.GroupResult("a-group", [shop.app.AsyncResult("one"), shop.app.AsyncResult("two")])
     result.revoke(terminate=True, signal="SIGINT", wait=True, timeout=3)
     said = {"terminate": True, "signal": "SIGINT", "reply": True, "timeout": 3}
-    assert told == [("one", said), ("two", said)]
+    assert told == [(["one", "two"], said)]

@@ -1,6 +1,6 @@
-"""`celery.worker.state`, through which the suite looks into its worker, told by what this package's workers tell.
+"""What the suite reads of Celery's inside to look into its worker, told by what this package's workers tell.
 
-It is inside of Celery, and refused to applications; the suite reads it to know when to look at something else.
+It is refused to applications; the suite reads it to know when to look at something else.
 """
 
 from __future__ import annotations
@@ -10,7 +10,9 @@ from types import ModuleType
 from typing import Any
 
 from pyramid_temporal_compat import signals
+from pyramid_temporal_compat.backend import Backend
 from pyramid_temporal_compat.control import state
+from pyramid_temporal_compat.worker.request import Request
 
 
 class Revoked:
@@ -33,6 +35,16 @@ def install() -> None:
     module = ModuleType("celery.worker.state")
     module.__dict__.update(revoked=Revoked(), revoked_stamps=state.revoked_stamps, successful_requests=successful)
     sys.modules["celery.worker.state"] = module
+
+    # A request's private attribute: the three parts of the message's body.
+    Request._Request__payload = Request._payload  # type: ignore[attr-defined]
+
+    # The suite runs some tests for Celery's key-value backends alone: for the one that asks again and again. They
+    # say what waiting without time to wait is, which is true of this package as well.
+    import celery.backends.base
+
+    celery.backends.base.BaseKeyValueStoreBackend = Backend  # type: ignore[attr-defined]
+    Backend._cache = {}  # type: ignore[attr-defined]  # it has none; a test empties it
 
     import celery.worker
 

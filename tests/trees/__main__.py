@@ -1,0 +1,50 @@
+"""By hand: `python -m tests.trees FIRST LAST` runs the trees of these seeds on both systems, and says what differs.
+
+A process of its own: Celery has one current app in each process, and tests of other things choose it.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import tempfile
+from pathlib import Path
+
+from pyramid_temporal_compat.server import EmbeddedServer
+
+from .comparing import differences, out_of_order
+from .on_celery import on_celery
+from .on_ours import on_ours
+from .specs import some_tree
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(prog="python -m tests.trees")
+    parser.add_argument("first", type=int)
+    parser.add_argument("last", type=int, help="the first seed that is left out")
+    parser.add_argument("--address", help="a Temporal server; without it, one is started")
+    arguments = parser.parse_args()
+    seeds = range(arguments.first, arguments.last)
+    if arguments.address:
+        compare(seeds, arguments.address)
+    else:
+        with EmbeddedServer(headless=True) as server:
+            compare(seeds, server.address)
+
+
+def compare(seeds: range, address: str) -> None:
+    """Print a line of JSON for each seed: where the two systems differ, if they do."""
+    specs = {seed: some_tree(seed) for seed in seeds}
+    with tempfile.TemporaryDirectory() as path:
+        with on_celery(Path(path)) as celery:
+            expected = celery.run(specs)
+        with on_ours(Path(path), address) as ours:
+            found = ours.run(specs)
+    for seed, spec in specs.items():
+        wrong = [differences(spec, expected[seed], found[seed]), *out_of_order(spec, found[seed].get("order", ()))]
+        told = "\n".join(filter(None, wrong))
+        print(json.dumps({"seed": seed, "differs": told} | ({"tree": spec} if told else {})))
+
+
+if __name__ == "__main__":
+    main()
