@@ -10,7 +10,8 @@ from ..bundle import bundled, new_id
 from ..tree import Unit
 
 if TYPE_CHECKING:
-    from ..outbox.keeping import Kept
+    from ..dispatch.transaction import Kept
+    from ..payload.codecs import Codec
     from . import Celery
 
 
@@ -40,12 +41,15 @@ class Sending:
             return messages
         return bundled(messages, blocks, least, conf["ptemporal.canvas_at_once"])
 
-    def after_commit(self, units: Sequence[Unit]) -> None:
-        self._app.dispatcher.after_commit(units)
+    def codecs(self) -> Sequence[Codec]:
+        return self._app.codecs()
 
-    def open(self, transaction: Any) -> Kept | None:
+    def keep(self, transaction: Any) -> Kept | None:
         outbox = self._app.outbox
         return None if outbox is None else outbox.open(transaction)
+
+    def after_commit(self, units: Sequence[Unit]) -> None:
+        self._app.dispatcher.after_commit(units)
 
 
 @functools.cache  # an import statement, even of what is there, is a twentieth of `.delay()`

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 from ..context import worker_frame
 from ..exceptions import InvalidCall, PayloadTooLarge
 from ..message import Message
-from ..tree import Group, Node, Tree, Unit
+from ..tree import MOST, Group, Node, Tree, Unit
 from ..tree import Task as Leaf
 from .ids import Ids
 
@@ -190,6 +190,10 @@ def as_unit(node: Node, app: Celery) -> Unit:
     if isinstance(node, Leaf) and not node.links and not node.errbacks:
         return node.message
     tree = Tree(node, at_once=app.conf["ptemporal.canvas_at_once"], limit=app.conf["ptemporal.payload_limit"])
+    if (count := len(tree.messages)) > MOST:
+        raise PayloadTooLarge(
+            f"the canvas {tree.summary} has {count:,} tasks, and one canvas has at most {MOST:,}: make several of it"
+        )
     if tree.size > tree.limit:
         raise PayloadTooLarge(
             f"the canvas {tree.summary} takes {tree.size:,} bytes, compressed, and the limit is {tree.limit:,} "

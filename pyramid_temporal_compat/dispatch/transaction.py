@@ -24,7 +24,9 @@ from zope.interface import implementer
 from ..bundle import Block, new_id
 from ..exceptions import InvalidCall, NoTransaction
 from ..message import Message
+from ..payload.codecs import Codec
 from ..tree import told_apart
+from .lost import told_of
 from .nested import NestedSessions
 
 log = logging.getLogger(__name__)
@@ -85,7 +87,7 @@ class Enlisted(Protocol):
     def summary(self) -> str: ...
     @property
     def messages(self) -> tuple[Message, ...]: ...
-    def for_log(self) -> str: ...
+    def for_log(self, codec: Codec | None = None) -> str: ...
 
 
 class Kept(Protocol):
@@ -113,11 +115,14 @@ class Sender(Protocol):
     def units(self, messages: Sequence[Any], blocks: Collection[str]) -> Sequence[Any]:
         """What is started for these messages: what a block has handed out the ids of may leave as one."""
 
+    def keep(self, transaction: Any) -> Kept | None:
+        """What keeps the messages of this transaction until they are started, if anything does."""
+
     def after_commit(self, units: Sequence[Any]) -> None:
         """Send them."""
 
-    def open(self, transaction: Any) -> Kept | None:
-        """Where the messages of this transaction are kept; then that sends them, after the commit."""
+    def codecs(self) -> Sequence[Codec]:
+        """What payloads pass through before anyone else sees them."""
 
 
 def enlist(message: Enlisted, key: object, sender: Sender, mode: str = ENLIST_AUTO, manager: Any = None) -> bool:
@@ -190,9 +195,9 @@ class Enlistment:
     ENLISTING, COMMITTED, DROPPED = "enlisting", "committed", "dropped"
 
     def __init__(self, transaction: Any, key: object, sender: Sender) -> None:
-        self._kept = sender.open(transaction)
-        self._final: list[Enlisted] | None = None
-        """Once they are kept: what leaves. What is called after that leaves beside it."""
+        self._kept = sender.keep(transaction)
+        self._final: list[Any] | None = None
+        """Once they are kept: the units that leave. What is called after that leaves beside them."""
         self._hooks_run = False
         self.transaction_manager = transaction._manager
         self.key = key
@@ -221,6 +226,13 @@ class Enlistment:
     def messages(self) -> tuple[Enlisted, ...]:
         return (*(self._final or ()), *self._messages.values())
 
+    @property
+    def units(self) -> Sequence[Any]:
+        """What is started for the messages."""
+        if self._final is not None:
+            return self._final
+        return self._sender.units(self.messages, self._handed_out)
+
     def new_id(self, queue: str) -> str:
         block = self._blocks.get(queue)
         if block is None or block.full:
@@ -241,9 +253,6 @@ class Enlistment:
             self._final.append(message)
         else:
             self._messages[number] = message
-
-    def _packed(self) -> Sequence[Any]:
-        return self._sender.units(tuple(self._messages.values()), self._handed_out)
 
     def drop_from(self, number: int) -> None:
         """A savepoint was rolled back: what was enlisted under it is dropped.
@@ -273,22 +282,19 @@ class Enlistment:
     def _after_commit(self, committed: bool) -> None:
         if self.state == self.DROPPED:
             return
-        units = self._packed() if self._final is None else self._final
+        messages, final = self.messages, self._final
         self._clear()
         self.state = self.COMMITTED if committed else self.DROPPED
-        if not committed or not units:
+        if not committed or not messages:
             return
         try:
+            units = self._sender.units(messages, self._handed_out) if final is None else final
             (self._sender.after_commit if self._kept is None else self._kept.dispatch)(units)
         except Exception:
             # The commit stands whatever happens here; `transaction` would log the error without the messages.
-            for message in itertools.chain.from_iterable(map(told_apart, units)):
-                log.exception(
-                    "committed, but not started: %s[%s]; the message: %s",
-                    message.summary,
-                    message.id,
-                    message.for_log(),
-                )
+            for message in itertools.chain.from_iterable(map(told_apart, final or messages)):
+                name, text = told_of(message, self._sender.codecs)
+                log.exception("committed, but not started: %s[%s]; the message: %s", name, message.id, text)
 
     # --- the data manager ------------------------------------------------------------------------
 
@@ -311,9 +317,9 @@ class Enlistment:
     def commit(self, transaction: Any) -> None:
         # All sessions have flushed by now, and none has committed or been closed: we sort first.
         if self._kept is not None:
-            self._final = list(self._packed())
-            self._messages.clear()
+            self._final = list(self.units)
             self._kept.keep(self._final)
+            self._messages.clear()
 
     def tpc_vote(self, transaction: Any) -> None:
         pass

@@ -24,6 +24,10 @@ def die(*_: Any) -> None:
     os.kill(os.getpid(), signal.SIGKILL)
 
 
+def say(task_id: str) -> None:
+    os.write(1, f"{task_id}\n".encode())  # at once, and whole: several processes write
+
+
 def call(request: Any, text: str) -> str:
     request.dbsession.add(Line(text=f"{text} was asked for"))
     task_id: str = note.delay(text).id
@@ -33,7 +37,7 @@ def call(request: Any, text: str) -> str:
 def after_the_commit(request: Any) -> None:
     with request.tm:
         request.tm.get().addAfterCommitHook(die)  # before ours
-        print(call(request, "kept"), flush=True)
+        say(call(request, "kept"))
 
 
 def before_the_commit(request: Any) -> None:
@@ -41,7 +45,7 @@ def before_the_commit(request: Any) -> None:
         member = Member(request.tm)
         member.tpc_vote = die  # type: ignore[method-assign]
         request.tm.get().join(member)
-        print(call(request, "never"), flush=True)
+        say(call(request, "never"))
 
 
 def relays_for_a_second_at_a_time(request: Any) -> None:
@@ -51,11 +55,11 @@ def relays_for_a_second_at_a_time(request: Any) -> None:
 def forks(request: Any) -> None:
     """Its child uses no connection of its own, and its own rows go, too."""
     with request.tm:
-        print(call(request, "parent"), flush=True)
+        say(call(request, "parent"))
     pid = os.fork()
     with request.tm:
         request.dbsession.add(Line(text="child" if pid == 0 else "parent"))
-        print(call(request, "child" if pid == 0 else "parent again"), flush=True)
+        say(call(request, "child" if pid == 0 else "parent again"))
     if pid:
         sys.exit(os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]))
 
