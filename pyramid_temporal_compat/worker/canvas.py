@@ -98,6 +98,8 @@ class TreeRun:
         self._slots = Slots(tree.at_once)
         self._batches = asyncio.Semaphore(BATCHES_AT_ONCE)
         self._answers = Answers()
+        self._largest = 0
+        """Bytes of the largest result so far: those to come may be as large."""
 
     async def run(self) -> Value:
         """The root's value. Ends when all that is linked has ended too; fails as the root fails."""
@@ -382,13 +384,19 @@ class TreeRun:
             text = f"two tasks have the id {message.id!r}"
             raise ApplicationError(text, type=InvalidTaskError.__name__, non_retryable=True)
         size = total_size([*message.encode(), *before])
-        if history_is_full(size):
-            raise self._too_large(message, f"no room is left for its {size:,} bytes in the history of its workflow")
+        if history_is_full(size + self._largest * (len(self._running) + 1)):
+            raise self._too_large(
+                message,
+                "what the tasks of its workflow are given and return fills the history that a workflow may have: make "
+                "ptemporal.canvas_batch smaller, so that there are more workflows, or else",
+            )
         await self._answers.room_for(size)
         own = asyncio.create_task(run_message(message, self._ahead, before, message.id, place))
         self._running[message.id] = own
         try:
-            return await own
+            result = await own
+            self._largest = max(self._largest, total_size([result]))
+            return result
         except (CancelledError, asyncio.CancelledError):
             if workflow.cancellation_reason() is None:
                 raise revoked() from None

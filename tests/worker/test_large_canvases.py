@@ -189,6 +189,20 @@ def test_a_group_may_have_large_results(shop: Shop, conf: Any) -> None:
     assert [len(text) for text in result.get(timeout=PATIENCE)] == [200_000] * 30
 
 
+def test_a_workflow_whose_history_is_full_begins_no_more_tasks(
+    shop: Shop, conf: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("pyramid_temporal_compat.worker.bounds.HISTORY_ROOM", 1_500_000)
+    conf(canvas_at_once=4)
+    result = group(makes.s(100_000) for _ in range(30))()
+    values = result.get(timeout=PATIENCE, propagate=False)
+    kept = [value for value in values if isinstance(value, str)]
+    refused = [value for value in values if isinstance(value, PayloadTooLarge)]
+    assert 8 <= len(kept) <= 14
+    assert len(refused) == 30 - len(kept)
+    assert "make ptemporal.canvas_batch smaller" in str(refused[0])
+
+
 def test_a_large_result_goes_to_many(shop: Shop) -> None:
     """Together more than the server takes in one message."""
     result = chain(makes.s(1_000_000), group(length.s() for _ in range(9)))()
