@@ -91,8 +91,16 @@ class Count:
         return not (self.lost or self.doubled or self.strange)
 
     @property
+    def running(self) -> int:
+        return self.ends[RUNNING.name]
+
+    @property
     def at_rest(self) -> bool:
-        return not self.ends[RUNNING.name]
+        return not self.running
+
+    @classmethod
+    def of_nothing(cls) -> Count:
+        return cls((), Counter(), Counter())
 
 
 class Counting:
