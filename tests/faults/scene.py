@@ -10,7 +10,7 @@ import socket
 import tempfile
 import time
 import urllib.parse
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -241,8 +241,8 @@ class Scene:
             answer = connection.getresponse()
             return answer.status, answer.read().decode()
 
-    def settled(self, within: float = SETTLES_WITHIN, is_settled: Callable[[Count], Any] = lambda count: True) -> Count:
-        return self.counting.settled(within, is_settled)
+    def settled(self, within: float = SETTLES_WITHIN) -> Count:
+        return self.counting.settled(within)
 
     def answered_as_expected(self, load: Load) -> None:
         """No request ended in an error that is not of its kind."""
