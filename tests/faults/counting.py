@@ -10,12 +10,11 @@ import time
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Any
 
 import psycopg
 from temporalio.client import Client, WorkflowExecutionStatus
 
-LOOK_EVERY = 0.25
+LOOK_EVERY = 0.5
 STANDSTILL = 40.0
 """Seconds after which what has not moved counts as lost. The longest pause of the relay, and of the server, is less."""
 RUNNING = WorkflowExecutionStatus.RUNNING
@@ -91,8 +90,16 @@ class Count:
         return not (self.lost or self.doubled or self.strange)
 
     @property
+    def running(self) -> int:
+        return self.ends[RUNNING.name]
+
+    @property
     def at_rest(self) -> bool:
-        return not self.ends[RUNNING.name]
+        return not self.running
+
+    @classmethod
+    def of_nothing(cls) -> Count:
+        return cls((), Counter(), Counter())
 
 
 class Counting:
@@ -128,14 +135,19 @@ class Counting:
             ends[found.status.name if found.status else "?"] += 1
         return runs, ends
 
-    def settled(self, within: float, is_settled: Callable[[Count], Any] = lambda count: True) -> Count:
+    def settled(self, within: float) -> Count:
         """The count once nothing is lost and nothing runs; or when the time is over, or nothing has moved for long."""
         now = time.monotonic()
         deadline, standstill, before = now + within, now + STANDSTILL, None
-        while True:
-            count, now = self.count(), time.monotonic()
-            if (count.at_rest and not count.lost and is_settled(count)) or now > min(deadline, standstill):
-                return count
-            if count != before:
-                before, standstill = count, now + STANDSTILL
+        while now < min(deadline, standstill):
+            # The server is asked only once the database says that all is done: to list workflows is work for it.
+            promised, effects = self.in_database()
+            if all(effects[each.task_id] >= each.effects for each in promised):
+                count = self.count()
+                if count.at_rest and not count.lost:
+                    return count
+            if (promised, effects) != before:
+                before, standstill = (promised, effects), now + STANDSTILL
             time.sleep(LOOK_EVERY)
+            now = time.monotonic()
+        return self.count()

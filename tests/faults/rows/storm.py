@@ -32,6 +32,7 @@ class Storm(Fault):
     holds = "committed = started = effects"
     rounds, short_rounds = 10_000, 800
     """Here: tasks."""
+    own_server = own_postgres = True
 
     def run(self, scene: Scene) -> None:
         weather = Weather(scene)
@@ -57,9 +58,9 @@ class Weather:
         def cut(data: bytes) -> bool:
             return commits(data) and dice.random() < 1 / CUT_EVERY
 
-        self.to_database = scene.using(Proxy(scene.stand.postgres.port, cut))
+        self.to_database = scene.using(Proxy(scene.postgres.port, cut))
         self.to_server = scene.using(Proxy(scene.server.port or 0))
-        scene.settings["sqlalchemy.url"] = scene.stand.postgres.url(scene.name, self.to_database.port)
+        scene.settings["sqlalchemy.url"] = scene.postgres.url(scene.name, self.to_database.port)
         scene.settings["ptemporal.transaction_attempts"] = 20
         through = {"ptemporal__address": self.to_server.address}
         self.webs = [scene.web(), scene.web(**through)]
@@ -127,7 +128,7 @@ class Weather:
         self.to_server.go_on()
 
     def restart_database(self) -> None:
-        self.scene.stand.postgres.restart(self.one([signal.SIGINT, signal.SIGQUIT]))
+        self.scene.postgres.restart(self.one([signal.SIGINT, signal.SIGQUIT]))
 
     def end_connections(self) -> None:
         with self.scene.connect() as connection:

@@ -22,6 +22,7 @@ class Clock(Fault):
     )
     holds = "countdowns count from the call, an expiry too; an eta that has passed starts at once"
     rounds, short_rounds = 6, 2
+    own_server = True
 
     def run(self, scene: Scene) -> None:
         webs = [scene.web({"FAULTS_CLOCK": str(shift)}) for shift in (2 * HOUR, -2 * HOUR)]
@@ -33,9 +34,9 @@ class Clock(Fault):
             for number in range(scene.rounds):
                 scene.pause(0.3, 1.0)
                 if number % 2:
-                    scene.stand.server.kill()
+                    scene.server.kill()
                     scene.pause(0.5, 1.0)
-                    scene.stand.server.start()
+                    scene.server.start()
                 else:
                     scene.dice.choice(webs).send(signal.SIGUSR1)
             load.wait()
