@@ -51,6 +51,8 @@ class Message:
     """Not after this moment (aware): the task then ends REVOKED."""
     sent: datetime.datetime | None = None
     """When it left, by the sender's clock, for one that expires: its clock need not be the server's."""
+    ahead: float = 0.0
+    """By how many seconds the server's clock is ahead of the sender's, for one that expires: the workflow tells it."""
     priority: int | None = None
     fairness_key: str | None = None
     fairness_weight: float | None = None
@@ -147,9 +149,17 @@ class Message:
         """
         try:
             found = json.loads(envelope)
-            version, task_id = int(found.pop(_MARK)), found["id"]
-        except (ValueError, AttributeError, KeyError, TypeError, ArithmeticError, RecursionError):
+        except (ValueError, RecursionError):
             raise _not_a_message(envelope) from None
+        return cls.read(found, body)
+
+    @classmethod
+    def read(cls, found: Any, body: Payload) -> Message:
+        """The same, of what `envelope` gave."""
+        try:
+            version, task_id = int(found[_MARK]), found["id"]
+        except (ValueError, AttributeError, KeyError, TypeError, ArithmeticError, RecursionError):
+            raise _not_a_message(found) from None
         if version > VERSION:
             raise NewerMessage(
                 f"message {task_id!r:.80} has version {version}, this release reads up to {VERSION}: "
@@ -162,11 +172,11 @@ class Message:
                     known[name] = datetime.datetime.fromisoformat(known[name])
             message = cls(body=body, **known)
         except (ValueError, TypeError):
-            raise _not_a_message(envelope) from None
+            raise _not_a_message(found) from None
         values = vars(message)
         for name, is_sound in _SOUND.items():
             if not is_sound(values[name]):
-                raise _not_a_message(envelope, f"{name} is {values[name]!r:.80}: ")
+                raise _not_a_message(found, f"{name} is {values[name]!r:.80}: ")
         return message
 
 
@@ -194,8 +204,9 @@ def _in_base64(payload: Payload) -> object:
     return {"metadata": metadata, "base64": base64.b64encode(payload.data).decode()}
 
 
-def _not_a_message(envelope: bytes, why: str = "") -> InvalidTaskError:
-    return InvalidTaskError(f"not a task message: {why}{envelope[:200]!r}")
+def _not_a_message(found: Any, why: str = "") -> InvalidTaskError:
+    shown = found[:200] if isinstance(found, (bytes, str)) else str(found)[:200]
+    return InvalidTaskError(f"not a task message: {why}{shown!r}")
 
 
 def is_name(value: object) -> bool:
@@ -249,7 +260,8 @@ _SOUND: dict[str, Callable[[Any], bool]] = {
     "queue": _is_queue,
     **dict.fromkeys(("root_id", "parent_id", "group", "chord", "shadow"), _or_none(is_name)),
     **dict.fromkeys(_TIMES, _or_none(_is_moment)),
-    **dict.fromkeys(("countdown", "time_limit", "soft_time_limit"), _or_none(_is_pause)),
+    **dict.fromkeys(("countdown", "expires_in", "time_limit", "soft_time_limit"), _or_none(_is_pause)),
+    "linked": _or_none(_is_count),
     "heartbeat_timeout": lambda value: value != 0 and _is_pause(value),
     "retries": _is_count,
     "priority": _or_none(_is_count),

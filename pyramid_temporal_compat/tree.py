@@ -25,6 +25,8 @@ PACKED = "packed"
 """In the first payload: the second one holds the tree, this one among it, compressed."""
 SMALL = 32 * 1024
 """Bytes up to which a tree leaves as it is, for people to read in the web UI."""
+MOST = 50_000
+"""Tasks of one canvas. A worker reads the whole of it at once, within the two seconds that Temporal gives that."""
 LIMIT = 2 * 1024 * 1024 - 4096
 """Bytes that the input of a workflow or a task may have: the default of `ptemporal.payload_limit`."""
 ENVELOPE = 600
@@ -58,6 +60,8 @@ class Group:
     members: tuple[Node, ...]
     links: tuple[Node, ...] = ()
     errbacks: tuple[Node, ...] = ()
+    of_links: bool = False
+    """Whether its members were linked one by one, and are a group only as they are run."""
 
 
 @dataclass(frozen=True)
@@ -358,7 +362,7 @@ def _leaving(node: Node, now: datetime.datetime) -> Node:
     if isinstance(node, Chain):
         return Chain(node.id, several(node.steps))
     if isinstance(node, Group):
-        return Group(node.id, several(node.members), several(node.links), several(node.errbacks))
+        return replace(node, members=several(node.members), links=several(node.links), errbacks=several(node.errbacks))
     return replace(node, header=several(node.header), body=_leaving(node.body, now), errbacks=several(node.errbacks))
 
 
@@ -383,6 +387,7 @@ def _written(node: Node, bodies: list[Payload]) -> dict[str, Any]:
             "members": several(node.members),
             "links": several(node.links),
             "errbacks": several(node.errbacks),
+            **({"of_links": True} if node.of_links else {}),
         }
     return {
         "chord": node.id,
@@ -437,12 +442,13 @@ def _read(found: dict[str, Any], bodies: dict[int, Payload]) -> Node:
         return tuple(_read(part, bodies) for part in found[key])
 
     if "task" in found:
-        message = Message.decode(json.dumps(found["task"]).encode(), bodies.pop(found["body"]))
+        message = Message.read(found["task"], bodies.pop(found["body"]))
         return Task(message, bool(found["takes"]), several("links"), several("errbacks"))
     if "chain" in found:
         return Chain(_id(found["chain"]), _some(several("steps")))
     if "group" in found:
-        return Group(_id(found["group"]), several("members"), several("links"), several("errbacks"))
+        of_links = bool(found.get("of_links", False))
+        return Group(_id(found["group"]), several("members"), several("links"), several("errbacks"), of_links)
     return Chord(
         _id(found["chord"]),
         _id(found["group_id"]),

@@ -576,9 +576,12 @@ class Celery(Commands, Connections, RefusedOfApps):
     def close(self) -> None:
         """Let go of the server. The next call connects again, with the settings of then."""
         with self._lock:
-            connection, self._connection, self._dispatcher, self._outbox = self._connection, None, None, None
+            connection, self._connection, self._dispatcher = self._connection, None, None
+            outbox, self._outbox = self._outbox, None
         if connection is not None:
             connection.close()
+        if outbox is not None:
+            outbox.close()
 
     def __enter__(self) -> Celery:
         return self

@@ -198,9 +198,13 @@ def doubling() -> Iterator[float]:
         pause = min(pause * 2, LONGEST_PAUSE)
 
 
-async def start(client: Client, message: Unit) -> None:
-    """Start one message. A message that was started before, by whoever, is left as it is."""
-    message = message.leaving(datetime.datetime.now(datetime.timezone.utc))
+async def start(client: Client, message: Unit, now: datetime.datetime | None = None) -> None:
+    """Start one message. A message that was started before, by whoever, is left as it is.
+
+    :param now: by the clock that the message's times were read from, where that is not this process' own.
+    """
+    now = now or datetime.datetime.now(datetime.timezone.utc)
+    message = message.leaving(now)
     try:
         await client.start_workflow(
             message.task,
@@ -209,7 +213,7 @@ async def start(client: Client, message: Unit) -> None:
             task_queue=message.queue,
             id_reuse_policy=WorkflowIDReusePolicy.REJECT_DUPLICATE,
             id_conflict_policy=WorkflowIDConflictPolicy.FAIL,
-            start_delay=delay_of(message),
+            start_delay=delay_of(message, now),
             priority=priority_of(message),
             static_summary=message.summary[:SUMMARY_LIMIT],
             memo=wire.memo_of(message),
@@ -218,8 +222,8 @@ async def start(client: Client, message: Unit) -> None:
         log.debug("already started: %s[%s]", message.task, message.id)
 
 
-def delay_of(message: Unit) -> datetime.timedelta | None:
+def delay_of(message: Unit, now: datetime.datetime) -> datetime.timedelta | None:
     if message.eta is None:
         return None
-    delay = message.eta - datetime.datetime.now(datetime.timezone.utc)
+    delay = message.eta - now
     return delay if delay > datetime.timedelta(0) else None

@@ -18,7 +18,7 @@ from . import rows
 from .seldom import Seldom
 from .sessions import engine_of, session_of
 from .store import Store, insert_row
-from .sweeper import Sweeper
+from .sweeper import LAST_ROWS, Sweeper
 from .tables import outbox
 
 if TYPE_CHECKING:
@@ -50,6 +50,11 @@ class Outbox:
             if engine not in self._sweepers:
                 self._sweepers[engine] = Sweeper(Store(engine, self.namespace))
             return self._sweepers[engine]
+
+    def close(self) -> None:
+        """Wait a moment for what is still done to rows."""
+        for sweeper in list(self._sweepers.values()):
+            sweeper.flush(LAST_ROWS)
 
     def tell_left(self, count: int, reason: BaseException) -> None:
         self._left.say(

@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import concurrent.futures
 import contextlib
+import datetime
 import logging
 import os
 import secrets
@@ -35,7 +36,7 @@ from . import rows
 from .gauges import Gauges
 from .seldom import EVERY, Seldom
 from .sessions import app_engine
-from .store import Row, Store
+from .store import COUNTED, Row, Store
 from .wakeup import Sleep
 
 if TYPE_CHECKING:
@@ -58,7 +59,8 @@ ATTEMPTS_OF_ALL = 5
 REFUSES_ALL = (RPCStatusCode.NOT_FOUND, RPCStatusCode.PERMISSION_DENIED)
 FIRST_DELAY, LONGEST_DELAY = 1.0, 60.0
 """Seconds until such a row is tried again."""
-GAUGE_EVERY = 15.0
+LOOK_AT_ALL_EVERY = 30.0
+"""Seconds between two looks at how much waits."""
 LAST_WORDS = 10.0
 """Seconds that a worker that ends waits for its relay's last batch."""
 
@@ -194,7 +196,7 @@ class Relay:
         """Tell how much waits: a gauge now and then, a line of the log once a minute, while there is a reason."""
         if time.monotonic() < self._look_at:
             return
-        self._look_at = time.monotonic() + GAUGE_EVERY
+        self._look_at = time.monotonic() + LOOK_AT_ALL_EVERY
         backlog = self.store.backlog()
         self._gauges.set(backlog)
         if self.store.newer():
@@ -205,7 +207,8 @@ class Relay:
         if backlog.waiting and time.monotonic() >= self._tell_at:
             self._tell_at = time.monotonic() + EVERY
             log.warning(
-                "%d rows wait in the outbox, the oldest for %d s: %s",
+                "%s%d rows wait in the outbox, the oldest for %d s: %s",
+                "at least " if backlog.waiting == COUNTED else "",
                 backlog.waiting,
                 backlog.oldest,
                 "they are being sent" if self._absent is None else _said(self._absent),
@@ -221,6 +224,7 @@ class Sending:
         self._codec = codec
         self._timeout = timeout
         self._slots = asyncio.Semaphore(AT_ONCE)
+        self._taken = datetime.datetime.now(datetime.timezone.utc)
         self.over = False
         self.away: BaseException | None = None
         self.started: list[int] = []
@@ -245,11 +249,12 @@ class Sending:
 
     async def _send(self, row: Row) -> None:
         units = rows.read(row.units, self._codec)
+        ahead = self._ahead(row)
         try:
             client = await self._connection.client()
         except ConnectFailed as error:
             raise Away from error
-        ends = await asyncio.gather(*(self._start(client, unit) for unit in units), return_exceptions=True)
+        ends = await asyncio.gather(*(self._start(client, unit, ahead) for unit in units), return_exceptions=True)
         errors = [end for end in ends if isinstance(end, Exception)]
         if errors:
             worst = max(errors, key=attempts_for)  # a row that has more to try is not set aside
@@ -257,9 +262,15 @@ class Sending:
                 await self._blame(client, worst)
             raise worst
 
-    async def _start(self, client: Client, unit: Unit) -> None:
+    def _ahead(self, row: Row) -> datetime.timedelta:
+        """By how much the sender's clock is ahead of ours: the database's shows how long the row has waited."""
+        then = rows.clock(row.units)
+        return datetime.timedelta(0) if then is None else then + (row.taken - row.created) - self._taken
+
+    async def _start(self, client: Client, unit: Unit, ahead: datetime.timedelta) -> None:
         async with self._slots:
-            await asyncio.wait_for(start(client, unit), self._timeout)
+            now = datetime.datetime.now(datetime.timezone.utc) + ahead
+            await asyncio.wait_for(start(client, unit, now), self._timeout)
         self.sent.append(unit)
 
     async def _blame(self, client: Client, error: Exception) -> None:

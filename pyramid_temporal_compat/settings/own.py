@@ -29,6 +29,8 @@ OWN: tuple[Setting, ...] = (
     own("dispatch_timeout", positive_seconds, 5.0, "How long the after-commit hook waits at most."),
     own("heartbeat_timeout", positive_seconds, 30.0, "How soon a killed worker is noticed, and its tasks run again elsewhere."),
     own("lost_worker_attempts", whole, 10, "How often a task may lose its worker, or kill its process, before it is given up with WorkerLostError; 0: as often as it happens."),
+    own("receipts", boolean, False, "Whether a task's transaction also inserts a receipt, so that what it writes is written once, however often it runs; it takes ptemporal.outbox."),
+    own("receipts_expire", positive_seconds, 3 * 86400.0, "How long receipts are kept, at least: those of workflows that are still open stay."),
     own("unknown_task", choice("wait", "fail"), "wait", "What becomes of a task that no worker knows: it waits for one that does, or ends with NotRegistered."),
     own("transaction_attempts", count, 3, "How often a task is tried, at most, when its transaction meets a transient database error."),
     own("graceful_timeout", seconds, None, "How long a stopping worker lets its running tasks finish; without a value: until they have.", celery="worker_soft_shutdown_timeout"),

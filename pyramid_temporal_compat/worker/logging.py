@@ -20,6 +20,7 @@ ended_log = get_logger("celery.app.trace")
 
 LOG_RECEIVED = "Task %(name)s[%(id)s] received"
 LOG_SUCCESS = "Task %(name)s[%(id)s] succeeded in %(runtime)ss: %(return_value)s"
+LOG_ANSWERED = "Task %(name)s[%(id)s] was done before: its receipt says how it ended"
 LOG_FAILURE = "Task %(name)s[%(id)s] %(description)s: %(exc)s"
 LOG_IGNORED = "Task %(name)s[%(id)s] %(description)s"
 LOG_REJECTED = "Task %(name)s[%(id)s] %(exc)s"
@@ -47,6 +48,12 @@ def ended(task: Task, message: Message, ending: Ending, seconds: float, hostname
         _error(logging.INFO, LOG_FAILURE, "raised expected", message, error, hostname)
     else:
         _error(logging.ERROR, LOG_FAILURE, "raised unexpected", message, error, hostname)
+
+
+def answered(message: Message) -> None:
+    """A run that found the receipt of another one."""
+    data = about(message)
+    ended_log.info(LOG_ANSWERED, data, extra={"data": data})
 
 
 def failed(message: Message, error: BaseException, hostname: str) -> None:

@@ -6,7 +6,6 @@ Nothing here knows of Temporal, so it runs as well in a child process that never
 from __future__ import annotations
 
 import datetime
-import json
 import logging
 import os
 import time
@@ -17,9 +16,17 @@ from .. import states
 from ..calling import make_message
 from ..canvas.reading import Linked, LinkedContext
 from ..context import Context
-from ..exceptions import InvalidTaskError, NotSerializable, PayloadTooLarge, Reject, Retry, SecurityError
+from ..exceptions import (
+    ImproperlyConfigured,
+    InvalidTaskError,
+    NotSerializable,
+    PayloadTooLarge,
+    Reject,
+    Retry,
+    SecurityError,
+)
 from ..exceptions import Replaced as TaskReplaced
-from ..execution import Ending, Execution, in_the_application
+from ..execution import Ending, Execution, Undecided, in_the_application
 from ..lines import one_line
 from ..message import Message, total_size
 from ..payload import Payload
@@ -31,11 +38,28 @@ from ..task import RetryChanges, Task
 from . import logging as task_log
 from . import wire
 from .joining import joined
-from .outcome import Began, Failed, GivenBack, Job, Outcome, Progress, Replaced, Retried, Succeeded
+from .outcome import (
+    Asked,
+    Away,
+    Began,
+    Failed,
+    GivenBack,
+    InDoubt,
+    Job,
+    Outcome,
+    Progress,
+    Replaced,
+    Retried,
+    added_by,
+    children_of,
+    fitting,
+    succeeded,
+)
 
 if TYPE_CHECKING:
     from ..app import Celery
     from .pools import Control
+    from .receipts import Receipts
 
 log = logging.getLogger(__name__)
 
@@ -45,8 +69,11 @@ class Runner:
 
     def __init__(self, app: Celery) -> None:
         self._app = app
+        self.receipts = receipts_of(app)
 
     def __call__(self, job: Job, control: Control) -> Outcome:
+        if job.asks:
+            return self._asked(job)
         control.note(Began(os.getpid(), time.time()))
         task = self._app.tasks[job.message.task]
         try:
@@ -72,14 +99,34 @@ class Runner:
             new_attempt=lambda: attempt(self._app.registry),
             write=lambda value: self._result(task, request, value),
             call=control.interruptible,
+            once=None if self.receipts is None else self.receipts.once(job, request),
+            again=None if job.message.at_most_once else lambda error: Away(to_wire(in_the_application(error))),
         )
-        if job.failed is not None:
-            execution.follow(job.failed)
-            return Failed(to_wire(job.failed))
         began = time.monotonic()
-        ending = execution.run()
+        try:
+            ending = execution.run() if job.failed is None else execution.follow(job.failed)
+        except Undecided as undecided:
+            outcome: Outcome = undecided.outcome
+            return outcome
+        if ending.outcome is not None:
+            task_log.answered(job.message)
+            answer: Outcome = ending.outcome
+            return answer
+        if job.failed is not None:
+            return Failed(to_wire(job.failed))
         task_log.ended(task, job.message, ending, time.monotonic() - began, job.hostname)
         return self._outcome(task, job, request, ending, progress[0] if progress else None)
+
+    def _asked(self, job: Job) -> Outcome:
+        if self.receipts is None:
+            return Asked(False)
+        try:
+            return Asked(self.receipts.once(job, Context()).is_done(lambda: attempt(self._app.registry)))
+        except Undecided as undecided:
+            outcome: Outcome = undecided.outcome
+            return outcome
+        except Exception as error:
+            return InDoubt(to_wire(in_the_application(error)))
 
     def _arguments(self, task: Task, job: Job) -> tuple[tuple[Any, ...], dict[str, Any]]:
         message = job.message
@@ -125,14 +172,10 @@ class Runner:
         return payload
 
     def _outcome(self, task: Task, job: Job, request: Context, ending: Ending, progress: Progress | None) -> Outcome:
-        children = tuple(child.as_tuple() for child in request.children or ())
         error = ending.error
         if error is None:
-            added = added_by(request)
-            children = (*children, *(job.message.follows or ()))
-            room = self._app.conf["ptemporal.payload_limit"] - total_size([wire.with_added(ending.written, added)])
-            return Succeeded(ending.written, fitting(children, room, job.message), added)
-        children = fitting(children, CHILDREN_OF_A_FAILURE, job.message)
+            return succeeded(job, request, ending.written, self._app.conf["ptemporal.payload_limit"])
+        children = fitting(children_of(request), CHILDREN_OF_A_FAILURE, job.message)
         if isinstance(error, TaskReplaced):
             return Replaced(tuple(error.tree.encode()))
         if isinstance(error, Retry):
@@ -179,31 +222,19 @@ CHILDREN_OF_A_FAILURE = 256 * 1024
 """Bytes: the error beside them may take half a megabyte, and the server takes 2 MiB."""
 
 
-def added_by(request: Context) -> tuple[tuple[Payload, ...], ...]:
-    """The trees that the run has added to its chord."""
-    return tuple(tuple(tree.encode()) for tree in request.added or ())
+def receipts_of(app: Celery) -> Receipts | None:
+    """What has tasks leave receipts; None where they leave none."""
+    if not app.conf["ptemporal.receipts"]:
+        return None
+    if app.conf["ptemporal.outbox"] is None:
+        raise ImproperlyConfigured(
+            "ptemporal.receipts = true, and ptemporal.outbox is not set: receipts are in the database that it names, "
+            "and what a task has called is sent from there if its worker dies; "
+            "set ptemporal.outbox = dbsession (the request attribute that holds the session)"
+        )
+    from .receipts import Receipts  # SQLAlchemy's import, 0.2 s: for those who turned them on
 
-
-def fitting(children: tuple[Any, ...], room: int, message: Message) -> tuple[Any, ...]:
-    """As many of the children as there is room to tell of: the run is committed, and its end must arrive."""
-    size = len(json.dumps(children)) + len(wire.CHILDREN)
-    if size <= room:
-        return children
-    log.warning(
-        "%s[%s] has asked for %d tasks: its result does not name them all, which would take %d bytes more than the "
-        "server takes (ptemporal.payload_limit)",
-        message.task,
-        message.id,
-        len(children),
-        size - room,
-    )
-    fits: list[Any] = []
-    for child in children:
-        room -= len(json.dumps(child)) + len(", ")
-        if room < len(wire.CHILDREN) + len("[]"):
-            break
-        fits.append(child)
-    return tuple(fits)
+    return Receipts(app)
 
 
 def task_request(app: Celery, job: Job, task: Task, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Context:

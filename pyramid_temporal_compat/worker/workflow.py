@@ -82,7 +82,7 @@ class TaskWorkflow:
 
 def ahead_of(message: Message) -> timedelta:
     """By how much the server's clock is ahead of the sender's."""
-    return workflow.info().start_time - message.sent if message.sent else timedelta(0)
+    return workflow.info().workflow_start_time - message.sent if message.sent else timedelta(0)
 
 
 def read_message(payloads: Sequence[RawValue]) -> Message:

@@ -10,7 +10,7 @@ from typing import Any
 from unittest import mock
 
 import pytest
-from sqlalchemy import insert, update
+from sqlalchemy import event, insert, text, update
 
 from pyramid_temporal_compat import Celery
 from pyramid_temporal_compat.calling import make_message
@@ -264,3 +264,44 @@ def test_a_relay_outlives_its_database(site: OutboxSite, caplog: pytest.LogCaptu
         site.is_empty()
     assert "the relay can't read the outbox" in caplog.text
     assert site.has_started(unit.id)
+
+
+def test_a_relay_leaves_queues_to_others(site: OutboxSite) -> None:
+    queues = [f"q{number}" for number in range(store.BATCH_QUEUES + 2)]
+    for queue in queues * 2:
+        put(site, message(site, queue))
+    first, second = site.store.claim("one", 30), site.store.claim("two", 30)
+    assert [row.queue for row in first] == queues[: store.BATCH_QUEUES] * 2
+    assert [row.queue for row in second] == queues[store.BATCH_QUEUES :] * 2
+
+
+def test_no_query_of_a_relay_reads_the_whole_backlog(site: OutboxSite) -> None:
+    """The plans that PostgreSQL makes with many rows; those of the guide are of a hundred thousand."""
+    with site.engine.begin() as connection:
+        connection.execute(
+            text(
+                "INSERT INTO ptemporal_outbox (namespace, queue, version, messages, units, created, due, attempts) "
+                "SELECT 'default', 'q' || n % 5, 1, 1, repeat('x', 900)::bytea, now(), "
+                "now() - n * interval '1 second', 0 FROM generate_series(1, 20000) n"
+            )
+        )
+    with site.engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
+        connection.execute(text("VACUUM ANALYZE ptemporal_outbox"))
+    sent: list[tuple[str, Any]] = []
+    watch = ("before_cursor_execute", lambda _, __, statement, values, *___: sent.append((statement, values)))
+    event.listen(site.engine, *watch)
+    ids = [row.id for row in site.store.claim("one", 30)]
+    site.store.renew("one", 30, ids)
+    site.store.give_back("one", ids, None)
+    site.store.backlog()
+    site.store.newer()
+    site.store.delete(ids)
+    event.remove(site.engine, *watch)
+    plans = []
+    with site.engine.connect() as connection:
+        for statement, values in sent:
+            plans.append("\n".join(connection.exec_driver_sql(f"EXPLAIN {statement}", values).scalars()))
+            connection.rollback()
+    assert len(plans) == 13
+    assert [plan for plan in plans if "Seq Scan" in plan] == []
+    assert sum("ix_ptemporal_outbox_due" in plan for plan in plans) == 4
