@@ -265,7 +265,6 @@ _SOUND: dict[str, Callable[[Any], bool]] = {
     "heartbeat_timeout": lambda value: value != 0 and _is_pause(value),
     "retries": _is_count,
     "priority": _or_none(_is_count),
-    "linked": _or_none(_is_count),
     "fairness_key": _or_none(_is_fairness_key),
     "fairness_weight": _or_none(lambda value: isinstance(value, (int, float)) and 0 < value < HEAVIEST),
     "argsrepr": _is_text,
