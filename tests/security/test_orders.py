@@ -2,14 +2,24 @@
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
 import re
+import uuid
 from typing import Any
 
 import pytest
+from temporalio import activity
+from temporalio.client import Client
+from temporalio.common import RawValue
+from temporalio.worker import Worker as TemporalWorker
 
 from pyramid_temporal_compat.control import state
+from pyramid_temporal_compat.control.addresses import COMMAND, DIRECTORY, Address
 from pyramid_temporal_compat.control.panel import shutdown
 from pyramid_temporal_compat.exceptions import WorkerShutdown
+from pyramid_temporal_compat.payload import Payload
+from pyramid_temporal_compat.payload.converter import to_raw
 from tests.security.conftest import PATIENCE, Target
 
 
@@ -66,3 +76,43 @@ def test_what_is_revoked_by_stamps_stays_within_bounds() -> None:
         assert state.matching_stamps({"tenant": [1, "1"]}, {"tenant": "1"}) == {"tenant": ["1"]}
     finally:
         state.revoked_stamps.clear()
+
+
+def test_who_only_looks_like_a_worker_keeps_no_one_from_answering(target: Target) -> None:
+    address = target.app.conf.ptemporal_address
+    liar = f"liar-{uuid.uuid4().hex[:6]}#1"
+    identities = [liar, "x" * 990 + "#1", "#", "a\nb#2"]
+
+    @activity.defn(name=COMMAND)
+    async def lie(request: RawValue) -> RawValue:
+        return to_raw(Payload({"encoding": b"json/plain"}, b"[" * 50_000))
+
+    async def stand_by(done: asyncio.Event) -> None:
+        async with contextlib.AsyncExitStack() as stack:
+            for identity in identities:
+                client = await Client.connect(address, identity=identity)
+                await stack.enter_async_context(TemporalWorker(client, task_queue=DIRECTORY, activities=[lie]))
+            client = await Client.connect(address)
+            mailbox = Address.read(liar).mailbox
+            await stack.enter_async_context(TemporalWorker(client, task_queue=mailbox, activities=[lie]))
+            await done.wait()
+
+    async def ask() -> dict[str, Any]:
+        done = asyncio.Event()
+        standing = asyncio.ensure_future(stand_by(done))
+        try:
+            replies: dict[str, Any] = {}
+            for _ in range(20):
+                broadcast = target.app.control.broadcast
+                for reply in await asyncio.to_thread(broadcast, "ping", reply=True, timeout=2):
+                    replies |= reply
+                if Address.read(liar).node in replies:
+                    break
+            return replies
+        finally:
+            done.set()
+            await standing
+
+    replies = asyncio.run(ask())
+    assert replies[target.worker_name] == {"ok": "pong"}
+    assert "nested too deeply" in replies[Address.read(liar).node]["error"]
