@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import re
 import collections
 import dataclasses
 import enum
 import io
 import json
 import math
+import re
 import threading
 import uuid
 from datetime import date, datetime, time, timedelta, timezone
