@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 STAMP := .venv/.installed
 
-.PHONY: venv demo test conformance lint bench clean
+.PHONY: venv demo test conformance faults lint bench clean
 
 venv: $(STAMP)
 
@@ -21,6 +21,10 @@ test: $(STAMP)
 # Celery's own integration suite, on this package; ARGS=canvas for its tests of canvases alone.
 conformance: $(STAMP)
 	$(BIN)/python -m tests.conformance.run $(ARGS)
+
+# Breaks real processes under load, and counts: half an hour; ARGS=--short takes four minutes, ARGS=storm one row.
+faults: $(STAMP)
+	$(BIN)/python -m tests.faults $(ARGS)
 
 lint: $(STAMP)
 	$(BIN)/ruff format --check .

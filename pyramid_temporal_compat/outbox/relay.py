@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import concurrent.futures
 import contextlib
+import datetime
 import logging
 import os
 import secrets
@@ -220,6 +221,7 @@ class Sending:
         self._codec = codec
         self._timeout = timeout
         self._slots = asyncio.Semaphore(AT_ONCE)
+        self._taken = datetime.datetime.now(datetime.timezone.utc)
         self.over = False
         self.away: BaseException | None = None
         self.started: list[int] = []
@@ -244,11 +246,12 @@ class Sending:
 
     async def _send(self, row: Row) -> None:
         units = rows.read(row.units, self._codec)
+        ahead = self._ahead(row)
         try:
             client = await self._connection.client()
         except ConnectFailed as error:
             raise Away from error
-        ends = await asyncio.gather(*(self._start(client, unit) for unit in units), return_exceptions=True)
+        ends = await asyncio.gather(*(self._start(client, unit, ahead) for unit in units), return_exceptions=True)
         errors = [end for end in ends if isinstance(end, Exception)]
         if errors:
             worst = max(errors, key=attempts_for)  # a row that has more to try is not set aside
@@ -262,9 +265,15 @@ class Sending:
             return True
         return await why_away(self._connection, self._timeout) is not None
 
-    async def _start(self, client: Client, unit: Unit) -> None:
+    def _ahead(self, row: Row) -> datetime.timedelta:
+        """By how much the sender's clock is ahead of ours: the database's shows how long the row has waited."""
+        then = rows.clock(row.units)
+        return datetime.timedelta(0) if then is None else then + (row.taken - row.created) - self._taken
+
+    async def _start(self, client: Client, unit: Unit, ahead: datetime.timedelta) -> None:
         async with self._slots:
-            await asyncio.wait_for(start(client, unit), self._timeout)
+            now = datetime.datetime.now(datetime.timezone.utc) + ahead
+            await asyncio.wait_for(start(client, unit, now), self._timeout)
         self.sent.append(unit)
 
 

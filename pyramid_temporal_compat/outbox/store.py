@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import datetime
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -43,6 +44,8 @@ class Row:
     queue: str
     units: bytes
     attempts: int
+    created: datetime.datetime
+    taken: datetime.datetime
 
 
 @dataclass(frozen=True)
@@ -177,7 +180,7 @@ class Store:
             ids = list(connection.scalars(locked.with_for_update(skip_locked=True)))
             taken = {"claimed_by": relay, "claimed_until": in_seconds(lease), "attempts": outbox.c.attempts + 1}
             connection.execute(update(outbox).where(outbox.c.id.in_(ids), self._may_be_taken).values(taken))
-            columns = (outbox.c.id, outbox.c.queue, outbox.c.units, outbox.c.attempts)
+            columns = (outbox.c.id, outbox.c.queue, outbox.c.units, outbox.c.attempts, outbox.c.created, now())
             mine = select(*columns).where(outbox.c.id.in_(ids), outbox.c.claimed_by == relay)
             return [Row(*found) for found in connection.execute(mine.order_by(outbox.c.due, outbox.c.id))]
 

@@ -50,9 +50,9 @@ def starts() -> Iterator[list[Any]]:
     found: list[Any] = []
     original = relay.start
 
-    async def start(client: Any, unit: Any) -> None:
+    async def start(client: Any, unit: Any, now: Any) -> None:
         found.append(unit)
-        await original(client, unit)
+        await original(client, unit, now)
 
     with mock.patch.object(relay, "start", start):
         yield found
@@ -100,11 +100,11 @@ def test_a_relay_that_lives_keeps_its_rows_beyond_their_lease(site: OutboxSite) 
     put(site, message(site))
     original = relay.start
 
-    async def slowly(client: Any, unit: Any) -> None:
+    async def slowly(client: Any, unit: Any, now: Any) -> None:
         deadline = wait_for_renewal()
         while not deadline():
             await relay.asyncio.sleep(0.01)
-        await original(client, unit)
+        await original(client, unit, now)
 
     claimed: list[Any] = []
 
@@ -190,10 +190,10 @@ def test_a_row_that_a_server_which_is_well_refuses_again_and_again_is_parked(
     put(site, good)
     original = relay.start
 
-    async def start(client: Any, unit: Any) -> None:
+    async def start(client: Any, unit: Any, now: Any) -> None:
         if unit.id == bad.id:
             raise relay.RPCError("no idea", relay.RPCStatusCode.UNKNOWN, b"")
-        await original(client, unit)
+        await original(client, unit, now)
 
     with mock.patch.object(relay, "start", start), running(Relay(site.app, look_every=0.02)):
         wait_until(lambda: site.rows()[0].parked)
