@@ -62,6 +62,19 @@ def test_requests_do_not_wait_again_for_a_server_that_is_known_to_be_away(
     assert cut_off.has_started(*tasks)
 
 
+def test_a_server_that_hangs_holds_up_one_request_and_takes_all_in_the_end(cut_off: OutboxSite, wire: Wire) -> None:
+    tasks = [cut_off.visit(order)]
+    wire.hang()
+    with mock.patch.object(dispatcher, "Batch", wraps=dispatcher.Batch) as asked:
+        tasks += [cut_off.visit(order) for _ in range(5)]
+    assert asked.call_count == 1
+    with running(Relay(cut_off.app)):
+        wait_until(lambda: all(row.error for row in cut_off.rows()), message="the relay was not told")
+        wire.mend()
+        cut_off.is_empty()
+    assert cut_off.has_started(*tasks)
+
+
 def test_the_fast_path_is_taken_again_once_the_server_is_back(cut_off: OutboxSite, wire: Wire) -> None:
     wire.cut()
     left = cut_off.visit(order)
