@@ -50,9 +50,9 @@ def starts() -> Iterator[list[Any]]:
     found: list[Any] = []
     original = relay.start
 
-    async def start(client: Any, unit: Any) -> None:
+    async def start(client: Any, unit: Any, now: Any) -> None:
         found.append(unit)
-        await original(client, unit)
+        await original(client, unit, now)
 
     with mock.patch.object(relay, "start", start):
         yield found
@@ -100,11 +100,11 @@ def test_a_relay_that_lives_keeps_its_rows_beyond_their_lease(site: OutboxSite) 
     put(site, message(site))
     original = relay.start
 
-    async def slowly(client: Any, unit: Any) -> None:
+    async def slowly(client: Any, unit: Any, now: Any) -> None:
         deadline = wait_for_renewal()
         while not deadline():
             await relay.asyncio.sleep(0.01)
-        await original(client, unit)
+        await original(client, unit, now)
 
     claimed: list[Any] = []
 
@@ -164,7 +164,7 @@ def test_a_row_that_nobody_can_read_is_parked(site: OutboxSite) -> None:
             connection.execute(update(outbox).where(outbox.c.id == row_id).values(units=units))
     with running(Relay(site.app)):
         wait_until(lambda: all(row.parked for row in site.rows()))
-    assert ["row of the outbox" in row.error or "not a" in row.error for row in site.rows()] == [True] * 4
+    assert ["InvalidTaskError: " in row.error for row in site.rows()] == [True] * 4
 
 
 def test_a_namespace_that_is_gone_parks_its_rows_after_a_few_tries(
@@ -190,10 +190,10 @@ def test_a_row_that_a_server_which_is_well_refuses_again_and_again_is_parked(
     put(site, good)
     original = relay.start
 
-    async def start(client: Any, unit: Any) -> None:
+    async def start(client: Any, unit: Any, now: Any) -> None:
         if unit.id == bad.id:
             raise relay.RPCError("no idea", relay.RPCStatusCode.UNKNOWN, b"")
-        await original(client, unit)
+        await original(client, unit, now)
 
     with mock.patch.object(relay, "start", start), running(Relay(site.app, look_every=0.02)):
         wait_until(lambda: site.rows()[0].parked)
