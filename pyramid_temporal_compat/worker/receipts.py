@@ -123,7 +123,7 @@ class OneRun:
         self._tries = 0
         """How often the transaction was begun: anew, after a transient error."""
         self._left = False
-        """A receipt was inserted in a transaction whose end is not known."""
+        """A receipt was inserted in a transaction whose end is not known, and may be still to come."""
         self._asking = False
         """An earlier run's receipt was asked for, and there was no answer."""
         self._instead_of: str | None = None
@@ -138,7 +138,7 @@ class OneRun:
         self._asking = True
         found = self._find(run)
         ending = None if found is None else self._ending(found)
-        self._asking = self._left = False
+        self._asking = False
         return ending
 
     def leave(self, run: Attempt, ending: Ending) -> None:
