@@ -21,6 +21,11 @@ def total(numbers: list[int]) -> int:
     return sum(numbers)
 
 
+@shared_task
+def makes(size: int) -> str:
+    return "x" * size
+
+
 @worker_ready.connect
 def tell(**kwargs: Any) -> None:
     print("bench worker is ready", file=sys.__stdout__, flush=True)

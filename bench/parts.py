@@ -25,7 +25,7 @@ from pyramid_temporal_compat.server import EmbeddedServer
 
 START_TIMEOUT = 30.0
 """Seconds that a process gets until it is ready."""
-ANSWER_TIMEOUT = 120.0
+ANSWER_TIMEOUT = 600.0
 STOP_TIMEOUT = 10.0
 CONCURRENCY = 8
 """Of a worker, where a benchmark does not say otherwise."""

@@ -209,8 +209,16 @@ class ResultSet(ResultBase):
         wait: bool = False,
         timeout: float | None = None,
     ) -> None:
+        remote = []
         for result in self.results:
-            result.revoke(terminate=terminate, signal=signal, wait=wait, timeout=timeout)
+            if isinstance(result, AsyncResult) and not isinstance(result, EagerResult):
+                result.refuse_if_enlisted()
+                remote.append(result.id)
+            else:
+                result.revoke(terminate=terminate, signal=signal, wait=wait, timeout=timeout)
+        if remote:
+            more = {} if timeout is None else {"timeout": timeout}
+            self.app.control.revoke(remote, terminate=terminate, signal=signal, reply=wait, **more)
 
     def forget(self) -> None:
         for result in self.results:

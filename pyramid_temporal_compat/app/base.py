@@ -555,8 +555,10 @@ class Celery(Commands, Connections, RefusedOfApps):
 
     def codecs(self) -> Sequence[Codec]:
         """What payloads pass through on their way: encryption, if keys are set."""
-        keys = self.conf["ptemporal.encryption_keys"]
-        return [Encryption(parse_keys(",".join(keys)))] if keys else []
+        keys, required = self.conf["ptemporal.encryption_keys"], self.conf["ptemporal.encryption_required"]
+        if not keys and not required:
+            return []
+        return [Encryption(parse_keys(",".join(keys)), required)]
 
     def setup_security(
         self,

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 from ..context import worker_frame
 from ..exceptions import InvalidCall, PayloadTooLarge
 from ..message import Message
-from ..tree import Node, Tree, Unit
+from ..tree import MOST, Group, Node, Tree, Unit
 from ..tree import Task as Leaf
 from .ids import Ids
 
@@ -143,11 +143,13 @@ class Planner:
         """The nodes of what is run with a result. Several tasks are a group, groups beside them are their own."""
         made = [self.app.signature(found) for found in listed(signatures)]
         group: Any = type(self.app.signature("celery.group")).TYPES["group"]
-        if len(made) > 1:
-            single = [found for found in made if not isinstance(found, group)]
-            made = [found for found in made if isinstance(found, group)]
-            made += [group(single, app=self.app)] if single else []
-        return self.linked(made, lineage)
+        single = [found for found in made if not isinstance(found, group)]
+        if len(made) == 1 or not single:
+            return self.linked(made, lineage)
+        groups = [found for found in made if isinstance(found, group)]
+        *nodes, last = self.linked([*groups, group(single, app=self.app)], lineage)
+        assert isinstance(last, Group)
+        return (*nodes, replace(last, of_links=True))
 
     def linked(self, signatures: Any, lineage: Lineage) -> tuple[Node, ...]:
         """The nodes of callbacks or error callbacks."""
@@ -188,6 +190,10 @@ def as_unit(node: Node, app: Celery) -> Unit:
     if isinstance(node, Leaf) and not node.links and not node.errbacks:
         return node.message
     tree = Tree(node, at_once=app.conf["ptemporal.canvas_at_once"], limit=app.conf["ptemporal.payload_limit"])
+    if (count := len(tree.messages)) > MOST:
+        raise PayloadTooLarge(
+            f"the canvas {tree.summary} has {count:,} tasks, and one canvas has at most {MOST:,}: make several of it"
+        )
     if tree.size > tree.limit:
         raise PayloadTooLarge(
             f"the canvas {tree.summary} takes {tree.size:,} bytes, compressed, and the limit is {tree.limit:,} "

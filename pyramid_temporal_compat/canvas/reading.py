@@ -72,7 +72,10 @@ class LinkedContext(Context):
 
 
 def signatures_of(app: Celery, nodes: Sequence[Node]) -> list[Any] | None:
-    return [signature_of(app, node) for node in nodes] or None
+    found: list[Node] = []
+    for node in nodes:
+        found += node.members if isinstance(node, Group) and node.of_links else [node]
+    return [signature_of(app, node) for node in found] or None
 
 
 def signature_of(app: Celery, node: Node) -> Any:

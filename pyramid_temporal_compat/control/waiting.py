@@ -15,7 +15,7 @@ from temporalio.service import RPCError, RPCStatusCode
 
 from .. import states
 from ..dispatch.groups import tree_of
-from ..dispatch.members import describe_tree, ends_so_far, is_bundle
+from ..dispatch.members import describe_tree, ends_so_far, is_bundle, nearest_tree, workflow_of
 from ..dispatch.status import revoke, status_of
 from ..exceptions import InvalidTaskError
 from ..message import Message
@@ -32,7 +32,32 @@ MOST_LISTED = 500
 
 
 async def revoke_all(client: Client, ids: Sequence[str], terminate: bool) -> None:
-    await for_each(ids, lambda task_id: revoke(client, task_id, terminate))
+    """Revoke them; the members of one canvas with one signal for each of its workflows."""
+    alone: list[str] = []
+    lots: dict[str, list[str]] = {}
+    for task_id in ids:
+        lots.setdefault(workflow_of(task_id), []).append(task_id)
+
+    async def tell(members: Sequence[str]) -> None:
+        tree = await nearest_tree(client, members[0])
+        if len(members) == 1 or tree is None or await exists(client, members[0]):
+            alone.extend(members)  # what had its id before it became part of a canvas has a workflow of its own
+        else:
+            with suppress(RPCError):  # it has ended meanwhile
+                await client.get_workflow_handle(tree.id).signal(wire.REVOKE, list(members))
+
+    await for_each(list(lots.values()), tell)
+    await for_each(alone, lambda task_id: revoke(client, task_id, terminate))
+
+
+async def exists(client: Client, workflow_id: str) -> bool:
+    try:
+        await client.get_workflow_handle(workflow_id).describe()
+    except RPCError as error:
+        if error.status is RPCStatusCode.NOT_FOUND:
+            return False
+        raise
+    return True
 
 
 async def delayed(client: Client, queues: Sequence[str]) -> list[Message]:

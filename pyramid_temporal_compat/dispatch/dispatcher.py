@@ -17,12 +17,14 @@ from temporalio.service import RPCError
 
 from ..exceptions import OperationalError
 from ..exceptions import TimeoutError as CallTimeout
+from ..lines import one_line
 from ..payload.converter import to_raw
 from ..tree import Unit, told_apart
 from ..worker import wire
 from ..worker.priority import priority_of
 from .absence import Absence
 from .client import Connection, is_transient
+from .lost import told_of
 
 log = logging.getLogger(__name__)
 
@@ -106,13 +108,9 @@ class Dispatcher:
         lost = [(message, self._as_operational(reason)) for message, reason in batch.lost()]
         for unit, reason in lost if kept is None else self._settle(batch, lost, kept):
             for message in told_apart(unit):
-                log.error(
-                    "committed, but not started: %s[%s]: %s; the message: %s",
-                    message.summary,
-                    message.id,
-                    reason,
-                    message.for_log(),
-                )
+                name, text = told_of(message, self._connection.codecs)
+                why = one_line(reason)
+                log.error("committed, but not started: %s[%s]: %s; the message: %s", name, message.id, why, text)
 
     def _settle(
         self, batch: Batch, lost: Sequence[tuple[Unit, BaseException]], kept: Keeper

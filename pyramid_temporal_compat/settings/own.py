@@ -36,8 +36,9 @@ OWN: tuple[Setting, ...] = (
     own("graceful_timeout", seconds, None, "How long a stopping worker lets its running tasks finish; without a value: until they have.", celery="worker_soft_shutdown_timeout"),
     own("payload_limit", count, 2 * 1024 * 1024 - 4096, "The size in bytes that a task's arguments or result may have; the server's own limit, 2 MiB, is for them and what goes with them."),
     own("encryption_keys", words, (), "Keys that encrypt payloads: the first encrypts, all decrypt.", secret=True),
+    own("encryption_required", boolean, False, "Refuse what came unencrypted: set it once all that was sent in the clear has ended."),
     own("bundle", whole, 8, "From how many tasks on those that a transaction sends to one queue leave as one workflow, in one start; 0: each always by itself."),
-    own("canvas_batch", count, 250, "How many tasks of a group one workflow runs; a larger group is cut into workflows of that many."),
+    own("canvas_batch", count, 250, "How many tasks of a group or a chain one workflow runs; a larger one is cut into workflows of that many."),
     own("canvas_at_once", count, 500, "How many tasks of one canvas may be under way at a time; the server takes 2,000."),
     own("workflow_cache", count, 1000, "How many workflows a worker keeps in memory between their steps."),
 )

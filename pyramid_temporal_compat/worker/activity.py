@@ -28,7 +28,8 @@ from .. import signals
 from ..control import state
 from ..control.orders import Orders
 from ..exceptions import InvalidTaskError, NotRegistered, Terminated, TimeLimitExceeded, WorkerLostError
-from ..message import Message
+from ..lines import one_line
+from ..message import Message, NewerMessage, is_message
 from ..payload import Payload
 from ..payload.converter import from_raw, to_raw
 from ..payload.errors import to_wire
@@ -61,8 +62,12 @@ log = logging.getLogger(__name__)
 BEATS_PER_TIMEOUT = 10
 """Heartbeats in one `heartbeat_timeout`: so many may be late before the worker counts as lost, and this often
 a running task learns that it was terminated."""
+SHORTEST_PAUSE = 0.02
+"""Seconds between two heartbeats at least, whatever timeout a message asks for."""
 AT_ONCE = timedelta(milliseconds=1)
 """The server takes a delay of nothing for none given, and then backs off."""
+MOST_REPORTED = 1000
+"""Names of unknown tasks that are remembered: who makes them up must not fill the worker's memory."""
 UNKNOWN_PAUSE = timedelta(seconds=5)
 """How long a task that this worker does not know waits before it is offered again."""
 FIRST_ABSENCE, LONGEST_ABSENCE = timedelta(seconds=1), timedelta(seconds=30)
@@ -245,7 +250,7 @@ class TaskActivity:
                     type=wire.RATE_LIMITED,
                     next_retry_delay=timedelta(seconds=wait),
                 )
-            await asyncio.sleep(min(wait, message.heartbeat_timeout / BEATS_PER_TIMEOUT))
+            await asyncio.sleep(min(wait, max(SHORTEST_PAUSE, message.heartbeat_timeout / BEATS_PER_TIMEOUT)))
             self._refuse_if_revoked(message)
 
     async def _watched(self, taken: Taken) -> Outcome:
@@ -450,6 +455,8 @@ class TaskActivity:
             "(ptemporal-compat list tasks app.ini); add the module to ptemporal.include"
         )
         if message.task not in self._reported:
+            if len(self._reported) >= MOST_REPORTED:
+                self._reported.clear()
             self._reported.add(message.task)
             log.error("%s[%s]: %s", message.task, message.id, text)
         if signals.task_unknown.receivers:
@@ -466,7 +473,7 @@ class Heartbeat:
 
     def __init__(self, job: Job) -> None:
         self._details: dict[str, Any] = _counts(job.message)
-        self._pause = job.message.heartbeat_timeout / BEATS_PER_TIMEOUT
+        self._pause = max(SHORTEST_PAUSE, job.message.heartbeat_timeout / BEATS_PER_TIMEOUT)
         self._context = contextvars.copy_context()  # the activity's own; the pool calls `note` from elsewhere
 
     def note(self, note: Any) -> None:
@@ -497,9 +504,15 @@ def has_expired(
 
 
 def read_message(payloads: Sequence[RawValue]) -> Message:
-    if len(payloads) >= 2:
-        with contextlib.suppress(InvalidTaskError):
+    if len(payloads) >= 2 and is_message(payloads[0].payload.data):
+        try:
             return Message.decode(payloads[0].payload.data, from_raw(payloads[1]))
+        except NewerMessage as error:
+            raise Ended(str(error), type="NotFoundError") from None
+        except InvalidTaskError as error:
+            where = one_line(f"{activity.info().activity_type}[{activity.info().activity_id}]")
+            log.error("%s is refused: %s", where, one_line(error))
+            raise Ended(str(error), type=type(error).__name__, non_retryable=True) from None
     # As Temporal says it of an activity that no worker here has registered: another worker may have it.
     name = activity.info().activity_type
     raise Ended(
@@ -555,12 +568,12 @@ def _counts(message: Message) -> dict[str, Any]:
 
 
 def _earlier_retries(message: Message) -> int:
-    return int(_last_heartbeat().get(wire.RETRIES, message.retries))
+    return wire.count(_last_heartbeat().get(wire.RETRIES), message.retries)
 
 
 def _orderly(message: Message) -> int:
     """How many earlier attempts ended with the worker's word: at least the retries, which older releases count."""
-    return max(int(_last_heartbeat().get(wire.ORDERLY, 0)), _earlier_retries(message) - message.retries)
+    return max(wire.count(_last_heartbeat().get(wire.ORDERLY)), _earlier_retries(message) - message.retries)
 
 
 def _lost_before(message: Message) -> int:

@@ -16,10 +16,8 @@ from ..payload import Payload
 
 AT_A_TIME = 2 * 1024 * 1024
 """Bytes of commands in one answer to the server, about; it takes 4 MiB."""
-HISTORY_ROOM = 40 * 1024 * 1024
-"""Bytes of history from which on nothing large is begun; the server ends a workflow at 50 MiB."""
-LARGE = 16 * 1024
-"""Bytes that a task's input takes and is small, however full the history."""
+HISTORY_ROOM = 45 * 1024 * 1024
+"""Bytes of history that a canvas's workflow fills; the server ends one at 50 MiB."""
 
 
 class Slots:
@@ -82,7 +80,7 @@ class Answers:
 
 def history_is_full(size: int) -> bool:
     """Whether there is no place for so many bytes more."""
-    return size > LARGE and workflow.info().get_current_history_size() + size > HISTORY_ROOM
+    return workflow.info().get_current_history_size() + size > HISTORY_ROOM
 
 
 @dataclass(frozen=True)

@@ -10,6 +10,7 @@ from typing import Any
 from .. import states
 from ..einfo import ExceptionInfo
 from ..execution import Ending
+from ..lines import one_line
 from ..log import get_logger
 from ..message import Message
 from ..task import Task
@@ -35,10 +36,10 @@ def ended(task: Task, message: Message, ending: Ending, seconds: float, hostname
     """One line on how a run ended; logged where it ran."""
     error = ending.error
     if error is None:
-        text = shortened(safe_repr(ending.value), task.resultrepr_maxsize)
+        text = one_line(shortened(safe_repr(ending.value), task.resultrepr_maxsize))
         _info(LOG_SUCCESS, {**about(message), "return_value": text, "runtime": seconds})
     elif ending.state == states.RETRY:
-        _info(LOG_RETRY, {**about(message), "exc": str(error)})
+        _info(LOG_RETRY, {**about(message), "exc": one_line(error)})
     elif ending.state == states.IGNORED:
         _error(logging.INFO, LOG_IGNORED, "ignored", message, error, hostname)
     elif ending.state == states.REJECTED:
@@ -80,7 +81,7 @@ def _error(level: int, line: str, description: str, message: Message, error: Bas
     data = {
         **about(message),
         "hostname": hostname,
-        "exc": safe_repr(error),
+        "exc": one_line(safe_repr(error)),
         "traceback": einfo.traceback,
         "description": description,
         "internal": False,

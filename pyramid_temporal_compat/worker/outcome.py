@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import json
+import logging
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
 from ..context import Context
-from ..message import Message
+from ..message import Message, total_size
 from ..payload import Payload
+from . import wire
+
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -59,9 +64,39 @@ def children_of(request: Context) -> tuple[Any, ...]:
     return tuple(child.as_tuple() for child in request.children or ())
 
 
-def succeeded(job: Job, request: Context, written: Payload) -> Succeeded:
-    added = tuple(tuple(tree.encode()) for tree in request.added or ())
-    return Succeeded(written, (*children_of(request), *(job.message.follows or ())), added)
+def added_by(request: Context) -> tuple[tuple[Payload, ...], ...]:
+    """The trees that the run has added to its chord."""
+    return tuple(tuple(tree.encode()) for tree in request.added or ())
+
+
+def succeeded(job: Job, request: Context, written: Payload, limit: int) -> Succeeded:
+    """:param limit: bytes that the result, with all that goes with it, may have."""
+    added = added_by(request)
+    children = (*children_of(request), *(job.message.follows or ()))
+    room = limit - total_size([wire.with_added(written, added)])
+    return Succeeded(written, fitting(children, room, job.message), added)
+
+
+def fitting(children: tuple[Any, ...], room: int, message: Message) -> tuple[Any, ...]:
+    """As many of the children as there is room to tell of: the run is committed, and its end must arrive."""
+    size = len(json.dumps(children)) + len(wire.CHILDREN)
+    if size <= room:
+        return children
+    log.warning(
+        "%s[%s] has asked for %d tasks: its result does not name them all, which would take %d bytes more than the "
+        "server takes (ptemporal.payload_limit)",
+        message.task,
+        message.id,
+        len(children),
+        size - room,
+    )
+    fits: list[Any] = []
+    for child in children:
+        room -= len(json.dumps(child)) + len(", ")
+        if room < len(wire.CHILDREN) + len("[]"):
+            break
+        fits.append(child)
+    return tuple(fits)
 
 
 @dataclass(frozen=True)

@@ -118,7 +118,7 @@ class OneRun:
         self._whose = table.Whose(
             table.key(message.id, message.replaced_task_nesting), job.namespace, job.workflow_id or "", job.run_id
         )
-        self._follows = job.attempt > 1 or job.redelivered or bool(job.known_runs)
+        self._follows = job.attempt > 1 or job.redelivered or job.retries > 0 or bool(job.known_runs)
         """Whether another run may have come before, or run still."""
         self._tries = 0
         """How often the transaction was begun: anew, after a transient error."""
@@ -149,7 +149,8 @@ class OneRun:
         if isinstance(ending.value, TaskReplaced):
             outcome: Succeeded | Replaced = Replaced(tuple(ending.value.tree.encode()))
         else:
-            outcome = succeeded(self._job, self._request, ending.written)
+            limit = self._receipts.app.conf["ptemporal.payload_limit"]
+            outcome = succeeded(self._job, self._request, ending.written, limit)
         self._insert(connection, self._receipts.write(outcome))
         mark_changed()
         self._left = True

@@ -6,22 +6,33 @@ Nothing here knows of Temporal, so it runs as well in a child process that never
 from __future__ import annotations
 
 import datetime
+import logging
 import os
 import time
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from .. import states
 from ..calling import make_message
 from ..canvas.reading import Linked, LinkedContext
 from ..context import Context
-from ..exceptions import ImproperlyConfigured, InvalidTaskError, NotSerializable, PayloadTooLarge, Reject, Retry
+from ..exceptions import (
+    ImproperlyConfigured,
+    InvalidTaskError,
+    NotSerializable,
+    PayloadTooLarge,
+    Reject,
+    Retry,
+    SecurityError,
+)
 from ..exceptions import Replaced as TaskReplaced
 from ..execution import Ending, Execution, Undecided, in_the_application
+from ..lines import one_line
 from ..message import Message, total_size
 from ..payload import Payload
 from ..payload.annotations import rebuild_arguments
 from ..payload.errors import to_wire
-from ..payload.serializers import deserialize, serialize
+from ..payload.serializers import SIGNED, deserialize, serialize
 from ..pyramid.request import attempt
 from ..task import RetryChanges, Task
 from . import logging as task_log
@@ -39,7 +50,9 @@ from .outcome import (
     Progress,
     Replaced,
     Retried,
+    added_by,
     children_of,
+    fitting,
     succeeded,
 )
 
@@ -47,6 +60,8 @@ if TYPE_CHECKING:
     from ..app import Celery
     from .pools import Control
     from .receipts import Receipts
+
+log = logging.getLogger(__name__)
 
 
 class Runner:
@@ -115,13 +130,18 @@ class Runner:
 
     def _arguments(self, task: Task, job: Job) -> tuple[tuple[Any, ...], dict[str, Any]]:
         message = job.message
-        body = deserialize(message.body, self._app.conf["accept_content"])
-        try:
-            args, kwargs = body["args"], body["kwargs"]
-        except (TypeError, KeyError):
-            raise InvalidTaskError(
-                f"task {message.task}[{message.id}]: the body holds no arguments: {body!r}"
-            ) from None
+        accepted = self._app.conf["accept_content"]
+        body = deserialize(message.body, accepted)
+        if not isinstance(body, Mapping) or not isinstance(body.get("args"), (list, tuple)):
+            raise InvalidTaskError(f"task {message.task}[{message.id}]: the body holds no arguments")
+        args, kwargs = body["args"], body.get("kwargs")
+        if not isinstance(kwargs, Mapping) or not all(isinstance(name, str) for name in kwargs):
+            raise InvalidTaskError(f"task {message.task}[{message.id}]: the body holds no keyword arguments")
+        if set(accepted) == {SIGNED} and (body.get("task"), body.get("id")) != (message.task, message.id):
+            raise SecurityError(
+                f"task {message.task}[{message.id}]: its arguments were signed for "
+                f"{one_line(body.get('task'))}[{one_line(body.get('id'))}]: not run"
+            )
         if message.joins is not None:
             args = [*joined(self._app, task, job, args, kwargs), *args]
         args, kwargs = rebuild_arguments(task.called_as, args, kwargs)
@@ -140,11 +160,13 @@ class Runner:
             raise NotSerializable(f"the result of task {task.name!r}: {error}") from None
         if request.ignore_result:
             payload = Payload({**payload.metadata, wire.NOT_KEPT: b"1"}, payload.data)
-        size, limit = total_size([payload]), conf["ptemporal.payload_limit"]
+        limit = conf["ptemporal.payload_limit"]
+        size = total_size([wire.with_added(payload, added_by(request))])
         if size > limit:
             # The client library would refuse to send it, and the server would have the task run again, for ever.
+            with_what = " with what it adds to its chord" if request.added else ""
             raise PayloadTooLarge(
-                f"the result of task {task.name!r} takes {size:,} bytes, the limit is {limit:,} "
+                f"the result of task {task.name!r}{with_what} takes {size:,} bytes, the limit is {limit:,} "
                 "(ptemporal.payload_limit): store the data and return its key"
             )
         return payload
@@ -152,8 +174,8 @@ class Runner:
     def _outcome(self, task: Task, job: Job, request: Context, ending: Ending, progress: Progress | None) -> Outcome:
         error = ending.error
         if error is None:
-            return succeeded(job, request, ending.written)
-        children = children_of(request)
+            return succeeded(job, request, ending.written, self._app.conf["ptemporal.payload_limit"])
+        children = fitting(children_of(request), CHILDREN_OF_A_FAILURE, job.message)
         if isinstance(error, TaskReplaced):
             return Replaced(tuple(error.tree.encode()))
         if isinstance(error, Retry):
@@ -194,6 +216,10 @@ class Runner:
                 "(three quarters of ptemporal.payload_limit): store the data and pass its key"
             )
         return changed
+
+
+CHILDREN_OF_A_FAILURE = 256 * 1024
+"""Bytes: the error beside them may take half a megabyte, and the server takes 2 MiB."""
 
 
 def receipts_of(app: Celery) -> Receipts | None:

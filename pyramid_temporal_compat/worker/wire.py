@@ -79,6 +79,13 @@ META = "meta"
 """The keys of the heartbeat's one detail, a dict."""
 
 
+def count(value: Any, otherwise: int = 0) -> int:
+    """A count that came over the wire; `otherwise` for what is none. Anyone may have written it."""
+    if isinstance(value, bytes):
+        value = int(value) if value.isdigit() and len(value) < 10 else None
+    return value if type(value) is int and 0 <= value < 2**31 else otherwise
+
+
 def memo_of(unit: Message | Tree) -> dict[str, Any] | None:
     """What the workflow of a canvas, or of a bundle, is told from that of a single task by."""
     if not isinstance(unit, Tree):

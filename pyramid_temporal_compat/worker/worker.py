@@ -17,10 +17,10 @@ from temporalio.worker import FixedSizeSlotSupplier, WorkerTuner
 from temporalio.worker import Worker as TemporalWorker
 
 from .. import signals
-from ..calling import LONGEST_ID
 from ..control.receiver import Receiver
 from ..control.registry import Consumer, State
 from ..exceptions import ImproperlyConfigured, OperationalError
+from ..message import LONGEST_ID, is_name
 from ..nodenames import default_nodename, host_format
 from ..settings import connection
 from .activity import TaskActivity
@@ -279,7 +279,7 @@ class Worker:
 
     def serve_queue(self, queue: str) -> None:
         """Take tasks from one more queue."""
-        if queue in self._serving or self._stop.is_set():
+        if checked_queue(queue) in self._serving or self._stop.is_set():
             return
         self._serve(queue)
         self.queues.append(queue)
@@ -445,8 +445,8 @@ def sorted_bounds(autoscale: tuple[int, int]) -> tuple[int, int]:
 
 def checked_queue(name: str) -> str:
     # The client library would ask for such a queue again and again, and never be answered.
-    if not name.strip() or len(name.encode()) > LONGEST_ID or not name.isprintable():
-        raise ImproperlyConfigured(f"queue {name[:60]!r} can't be served; a name is 1 to {LONGEST_ID} printable bytes")
+    if not is_name(name):
+        raise ImproperlyConfigured(f"queue {name!r:.60} can't be served; a name is 1 to {LONGEST_ID} printable bytes")
     return name
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import enum
 import json
 import os
 import signal
@@ -14,6 +15,7 @@ import pytest
 
 from pyramid_temporal_compat import install_as_celery
 from tests.conformance.listing import listed
+from tests.parts import wait_until
 
 install_as_celery()
 
@@ -26,15 +28,12 @@ LONGEST = 300
 LONGEST_LISTED = 12
 """Seconds for one that is known to fail here, and for each subtest of it: the longest fails after nine."""
 LONGEST_FILE = "test_canvas.py"
-BUSY = ("_large_", "_fail_multiple")
-"""In the names of tests with canvases of hundreds of tasks. They run one after the other."""
-LONGEST_NAME = "_allow_error_cb_on_chord_header"
-"""In the names of tests that wait ten seconds, many times, for what must not come."""
 AFTERMATH = 2
 """Seconds in which the tasks that such a test has left behind are done, so that the next one does not see them."""
 
 _reports = Path(os.environ["CONFORMANCE_REPORTS"])
 _taken = Path(os.environ["CONFORMANCE_TAKEN"])
+_hurried_done = _taken / "hurried"
 
 
 def pytest_configure(config: pytest.Config) -> None:
@@ -70,11 +69,16 @@ def pytest_runtestloop(session: pytest.Session) -> bool | None:
     """Run the tests that no other part of the run has taken."""
     if session.testsfailed or session.config.option.collectonly:
         return None  # as pytest has it
+    hurried = [item for item in sorted(session.items, key=kind_of) if kind_of(item) <= Kind.RACING]
     free = free_of(session.items)
     item = next(free, None)
     while item is not None:
         following = next(free, None)  # already now: it decides which fixtures stay
+        if hurried and item not in hurried:
+            wait_until(_hurried_done.exists, timeout=600)
         item.config.hook.pytest_runtest_protocol(item=item, nextitem=following)
+        if hurried and item is hurried[-1]:
+            _hurried_done.touch()
         if session.shouldfail:
             raise session.Failed(session.shouldfail)
         if session.shouldstop:
@@ -86,9 +90,9 @@ def pytest_runtestloop(session: pytest.Session) -> bool | None:
 def free_of(items: Sequence[pytest.Item]) -> Iterator[pytest.Item]:
     """The tests one by one, each unit taken as it is asked for. All parts have collected the same ones."""
     units: dict[str, list[pytest.Item]] = {}
-    for item in items:
+    for item in sorted(items, key=kind_of):
         units.setdefault(unit_of(item), []).append(item)
-    for number, unit in enumerate(sorted(units.values(), key=turn_of)):
+    for number, unit in enumerate(units.values()):
         try:
             (_taken / str(number)).touch(exist_ok=False)
         except FileExistsError:
@@ -98,18 +102,40 @@ def free_of(items: Sequence[pytest.Item]) -> Iterator[pytest.Item]:
 
 def unit_of(item: pytest.Item) -> str:
     """What goes to one part: a file, for the order of its tests matters; of the longest file, each test."""
-    if item.path.name != LONGEST_FILE:
-        return item.path.name
-    return "busy" if is_busy(item) else item.nodeid
+    kind = kind_of(item)
+    if kind <= Kind.BUSY:
+        return "busy" if kind is Kind.BUSY else "hurried"
+    return item.nodeid if item.path.name == LONGEST_FILE else item.path.name
 
 
-def is_busy(item: pytest.Item) -> bool:
-    return any(word in item.name for word in BUSY)
+class Kind(enum.IntEnum):
+    """In the order in which they have their turns."""
+
+    HURRIED = 0
+    """Gives the worker a second or less, as a machine has it that does nothing else: no other part runs meanwhile."""
+    RACING = 1
+    """Looks ten times a second, and must never see the task run; in the same part, once the worker is warm."""
+    BUSY = 2
+    """Keeps the cores busy with hundreds of tasks: one after the other."""
+    WAITING = 3
+    """Waits ten seconds, many times, for what must not come: begun early, for these take longest."""
+    OTHER = 4
 
 
-def turn_of(unit: Sequence[pytest.Item]) -> int:
-    """First the busy ones, which are in a hurry, beside the longest, which do little else than wait."""
-    return 0 if is_busy(unit[0]) else 1 if LONGEST_NAME in unit[0].name else 2
+WORDS = {
+    "_multiple_on_body_failure": Kind.HURRIED,
+    "_large_": Kind.BUSY,
+    "_fail_multiple": Kind.BUSY,
+    "_allow_error_cb_on_chord_header": Kind.WAITING,
+}
+"""What is in the names of a kind's tests."""
+RACES = ("test_retry", "test_retry_with_unpickleable_exception")
+
+
+def kind_of(item: pytest.Item) -> Kind:
+    if item.name in RACES:
+        return Kind.RACING
+    return next((kind for word, kind in WORDS.items() if word in item.name), Kind.OTHER)
 
 
 @pytest.hookimpl(wrapper=True)

@@ -200,6 +200,17 @@ KINDS: dict[str, Callable[[Celery], str]] = {
     "chord_failed": canvas(
         lambda tasks: chord([tasks["add"].s(1, 2), tasks["fail"].s()], tasks["count"].s().on_error(tasks["note"].s()))
     ),
+    "chord_failed_before_a_group": canvas(
+        lambda tasks: chord(
+            [tasks["add"].s(1, 2), tasks["fail"].s()],
+            group(
+                tasks["count"].s().on_error(tasks["note"].s()), chord([tasks["add"].si(1, 2)], tasks["count"].s())
+            ).set(link_error=[tasks["note"].si("group")]),
+        )
+    ),
+    "links_of_a_retry": canvas(
+        lambda tasks: tasks["retry"].s(1, True).set(link=[tasks["add"].s(3), tasks["add"].s(4)])
+    ),
     "links": canvas(
         lambda tasks: tasks["add"].s(1, 2).set(link=[tasks["add"].s(3), tasks["add"].s(4) | tasks["add"].s(5)])
     ),

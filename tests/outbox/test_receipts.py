@@ -96,6 +96,31 @@ def test_many_attempts_at_once_have_one_effect(desk: Desk) -> None:
     assert len(results) == len(desk.texts()) == 1
 
 
+def test_attempts_that_the_database_takes_for_a_conflict_have_one_effect_too(postgres: str) -> None:
+    with fresh_database(postgres) as url:
+        desk = Desk(url)
+        with desk.engine.connect() as connection:
+            name = connection.scalar(text("select current_database()"))
+            connection.execute(text(f"alter database {name} set default_transaction_isolation = serializable"))
+            connection.commit()
+        desk.engine.dispose()  # for connections that have it
+        seen["barrier"].append(threading.Barrier(4))
+        runs = [desk.begin(desk.job(reads_and_meets, number, attempt=number + 1)) for number in range(4)]
+        results = {value_of(run.result(20)) for run in runs}
+        assert len(results) == len(desk.texts()) == 1
+        desk.close()
+
+
+@shared_task(bind=True)
+def reads_and_meets(self: Any, number: int) -> int:
+    list(self.pyramid_request.dbsession.execute(select(tasks.effects)))
+    if number not in seen["met"]:  # for the first time, and not after a conflict
+        seen["met"].append(number)
+        seen["barrier"][0].wait(20)
+    tasks.write(self, str(number))
+    return number
+
+
 @shared_task(bind=True)
 def meets(self: Any, number: int) -> int:
     seen["barrier"][0].wait(20)

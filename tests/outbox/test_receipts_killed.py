@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import signal
+import threading
 import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -15,13 +16,13 @@ from sqlalchemy import delete, func, select
 from temporalio.api.common.v1 import WorkflowExecution
 from temporalio.api.workflowservice.v1 import ResetWorkflowExecutionRequest
 
-from pyramid_temporal_compat import group
+from pyramid_temporal_compat import group, shared_task
 from pyramid_temporal_compat.outbox import metadata as our_tables
 from pyramid_temporal_compat.outbox import receipts
 from tests.cli.parts import INI, WorkerProcess, write_ini
 from tests.outbox import killed
 from tests.parts import fresh_database, wait_until
-from tests.worker.shop import Shop, WorkerThread, add, event_names
+from tests.worker.shop import Shop, WorkerThread, add, describe, event_names, gates, seen, write
 
 PATIENCE = 40
 
@@ -182,6 +183,46 @@ def test_the_result_is_that_of_the_run_which_committed(site: Site) -> None:
             there.says("was done before: its receipt says how it ended")
         assert result.get(timeout=PATIENCE) == zombie
     assert site.shop.lines() == ["effect"]
+
+
+def test_a_worker_that_fell_silent_may_be_given_the_same_task_again(
+    site: Site, caplog: pytest.LogCaptureFixture
+) -> None:
+    resume = threading.Event()
+    with WorkerThread(site.shop.app, site.shop.queue, concurrency=2) as worker:
+        result = stays.delay()
+        gates["silent"].reached()
+        worker.call(lambda: resume.wait(PATIENCE))  # its event loop, which beats
+        try:
+            wait_until(lambda: attempts(site.shop, result.id) > 1)
+        finally:
+            resume.set()
+        gates["silent"].reached()
+        gates["first"].open()
+        wait_until(lambda: seen["left"])  # by the first, after the second has come
+        gates["silent"].open()
+        assert result.get(timeout=PATIENCE) == "done"
+    assert len(seen["left"]) == 2
+    assert "Completing activity as failed" not in caplog.text
+    assert site.shop.lines() == ["at silent"]
+
+
+@shared_task
+def stays() -> str:
+    """The first run does not end when it is told to."""
+    write("at silent")
+    try:
+        gates["silent"].pass_through()
+    except BaseException:
+        gates["first"].pass_through()
+        raise
+    finally:
+        seen["left"].append(True)
+    return "done"
+
+
+def attempts(shop: Shop, task_id: str) -> int:
+    return max((pending.attempt for pending in describe(shop, task_id).raw_description.pending_activities), default=0)
 
 
 def family(worker: WorkerProcess) -> list[int]:

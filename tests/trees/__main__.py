@@ -13,7 +13,8 @@ from pathlib import Path
 from pyramid_temporal_compat.server import EmbeddedServer
 
 from .comparing import differences, out_of_order
-from .sides import on_celery, on_ours
+from .on_celery import on_celery
+from .on_ours import on_ours
 from .specs import some_tree
 
 

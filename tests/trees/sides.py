@@ -1,35 +1,18 @@
-"""The two systems, and what is seen of a tree that either has run."""
+"""A system that runs trees, and what is seen of a tree that either has run."""
 
 from __future__ import annotations
 
-import contextlib
 import json
 import re
-import time
-import uuid
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import celery
-import celery._state
-import redis
-
-import pyramid_temporal_compat as ours
-from bench import parts
-from pyramid_temporal_compat.app import current
-from tests.parts import wait_until
-from tests.worker.shop import WorkerThread
-
-from . import celery_application
 from .specs import Spec, build
-from .tasks import define
 
 PATIENCE = 60
-QUIET = 0.3
-"""Seconds for which Celery's queue has to be empty until all counts as done."""
 
 
 @dataclass
@@ -43,10 +26,14 @@ class Side:
     """Waits until nothing is left to run of these results."""
     choose: Any
     """Makes its app the current one."""
-    _read: list[dict[str, Any]] = field(default_factory=list)
+    queue: str = "celery"
 
     def run(self, specs: Mapping[int, Spec]) -> dict[int, Any]:
         """Ask for all the trees, wait until all has ended, and look."""
+        return self.look(*self.ask(specs))
+
+    def ask(self, specs: Mapping[int, Spec]) -> tuple[dict[int, Any], dict[int, Any]]:
+        """The results of the trees, and what was refused."""
         self.choose()
         results: dict[int, Any] = {}
         refused: dict[int, Any] = {}
@@ -55,67 +42,14 @@ class Side:
                 results[seed] = build(spec, self.app, self.names).apply_async(tuple(spec.get("called with", ())))
             except Exception as error:
                 refused[seed] = {"refused": type(error).__name__}
+        return results, refused
+
+    def look(self, results: Mapping[int, Any], refused: dict[int, Any]) -> dict[int, Any]:
         self.settle(list(results.values()))
         lines: dict[int, list[dict[str, Any]]] = defaultdict(list)
         for line in map(json.loads, self.log.read_text().splitlines()):
             lines[int(line["n"].partition(".")[0])].append(line)
         return refused | {seed: seen(result, lines[seed]) for seed, result in results.items()}
-
-
-@contextlib.contextmanager
-def on_celery(directory: Path) -> Iterator[Side]:
-    log = directory / "celery.log"
-    log.touch()
-    with parts.redis() as broker:
-        command = ("-m", "celery", "-A", "tests.trees.celery_application", "worker", "-P", "prefork", "-c", "4")
-        quietly = ("--without-gossip", "--without-mingle", "--without-heartbeat", "-l", "critical")
-        with parts.python(*command, *quietly, TREES_BROKER=broker, TREES_LOG=str(log), PYTHONUNBUFFERED="1") as worker:
-            worker.wait_for_line(celery_application.READY)
-            app = celery_application.make(broker, str(log))
-            asked = redis.Redis.from_url(broker)
-
-            def settle(results: Sequence[Any]) -> None:
-                deadline, quiet_since = time.monotonic() + PATIENCE, None
-                while time.monotonic() < deadline:
-                    if asked.llen("celery") or asked.hlen("unacked"):
-                        quiet_since = None
-                    elif quiet_since is None:
-                        quiet_since = time.monotonic()
-                    elif time.monotonic() - quiet_since > QUIET:
-                        return
-                    time.sleep(0.02)
-                raise AssertionError("Celery has not come to rest")
-
-            def choose() -> None:
-                celery._state._tls.current_app = app
-
-            yield Side(app, celery, log, settle, choose)
-            app.close()
-            asked.close()
-
-
-@contextlib.contextmanager
-def on_ours(directory: Path, address: str) -> Iterator[Side]:
-    log = directory / "ours.log"
-    log.touch()
-    queue = f"trees-{uuid.uuid4().hex[:8]}"
-    app = ours.Celery("trees", ptemporal_address=address, task_default_queue=queue, ptemporal_dispatch_timeout=60)
-    define(app, ours, str(log))
-
-    def settle(results: Sequence[Any]) -> None:
-        async def running(client: Any) -> bool:
-            for workflow_id in {str(result.id).partition("/")[0] for result in results} - ended:
-                if (await client.get_workflow_handle(workflow_id).describe()).status.name == "RUNNING":
-                    return True
-                ended.add(workflow_id)
-            return False
-
-        ended: set[str] = set()
-        wait_until(lambda: not app.temporal.call(running, PATIENCE), PATIENCE, "our trees have not ended")
-
-    with WorkerThread(app, queue, concurrency=16):
-        yield Side(app, ours, log, settle, lambda: current.set_current_app(app))
-    app.close()
 
 
 # --- what is seen ------------------------------------------------------------------------------------

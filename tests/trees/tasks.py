@@ -5,11 +5,14 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import time
 from typing import Any
 
 from .specs import build
 
 LONGEST = 120
+PAUSE = float(os.environ.get("TREES_PAUSE", 0))
+"""Seconds that a run takes, for who wants to disturb it."""
 
 
 def text(value: Any) -> str:
@@ -38,6 +41,7 @@ def define(app: Any, names: Any, log: str) -> Any:
             os.write(descriptor, json.dumps(line).encode() + b"\n")
         finally:
             os.close(descriptor)
+        time.sleep(PAUSE)
 
     @app.task(name="t.step", bind=True)
     def step(self: Any, *args: Any, n: str) -> str:

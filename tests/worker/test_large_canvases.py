@@ -139,6 +139,19 @@ def test_a_long_chain_is_revoked_by_its_own_result(shop: Shop, conf: Any) -> Non
     assert result.state == "REVOKED"
 
 
+def test_a_large_group_is_revoked_in_all_its_workflows(shop: Shop, conf: Any) -> None:
+    conf(canvas_batch=20, canvas_at_once=4)
+    result = group(waits_at.s("group") for _ in range(120))()
+    gates["group"].reached(4)
+    result.revoke()
+    gates["group"].open()
+    values = result.get(timeout=PATIENCE, propagate=False)
+    ended = [member.state for member in result]
+    assert ended.count("SUCCESS") <= 8
+    assert ended.count("REVOKED") == 120 - ended.count("SUCCESS")
+    assert {type(value).__name__ for value in values} == {"str", "TaskRevokedError"}
+
+
 def test_a_large_group_has_no_more_under_way_than_it_may(shop: Shop, conf: Any) -> None:
     conf(canvas_batch=20, canvas_at_once=6)
     _under_way.clear()
@@ -176,6 +189,20 @@ def test_a_group_may_have_large_results(shop: Shop, conf: Any) -> None:
     assert [len(text) for text in result.get(timeout=PATIENCE)] == [200_000] * 30
 
 
+def test_a_workflow_whose_history_is_full_begins_no_more_tasks(
+    shop: Shop, conf: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("pyramid_temporal_compat.worker.bounds.HISTORY_ROOM", 1_500_000)
+    conf(canvas_at_once=4)
+    result = group(makes.s(100_000) for _ in range(30))()
+    values = result.get(timeout=PATIENCE, propagate=False)
+    kept = [value for value in values if isinstance(value, str)]
+    refused = [value for value in values if isinstance(value, PayloadTooLarge)]
+    assert 8 <= len(kept) <= 14
+    assert len(refused) == 30 - len(kept)
+    assert "make ptemporal.canvas_batch smaller" in str(refused[0])
+
+
 def test_a_large_result_goes_to_many(shop: Shop) -> None:
     """Together more than the server takes in one message."""
     result = chain(makes.s(1_000_000), group(length.s() for _ in range(9)))()
@@ -186,6 +213,12 @@ def test_a_canvas_that_is_too_large_to_start_is_refused_where_it_is_called(shop:
     conf(payload_limit=20_000)
     with pytest.raises(PayloadTooLarge, match=r"the canvas group of 4000: .* takes \d\d,\d{3} bytes, compressed"):
         group(add.s(number, number) for number in range(4000))()
+
+
+def test_a_canvas_of_too_many_tasks_is_refused_where_it_is_called(shop: Shop, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("pyramid_temporal_compat.canvas.planning.MOST", 20)
+    with pytest.raises(PayloadTooLarge, match="has 21 tasks, and one canvas has at most 20: make several of it"):
+        group(add.s(number, number) for number in range(21))()
 
 
 def test_a_replacement_needs_no_more_places_than_there_are(shop: Shop, conf: Any) -> None:

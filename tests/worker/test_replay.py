@@ -38,6 +38,8 @@ def test_there_is_a_history_of_each_kind() -> None:
         "chain_in_lots",
         "chain_in_lots_failed",
         "chord_in_lots",
+        "chord_failed_before_a_group",
+        "links_of_a_retry",
         "step_revoked_in_a_later_lot",
     }
 

@@ -343,4 +343,4 @@ def test_a_group_is_revoked_with_what_the_call_says(shop: Shop, monkeypatch: pyt
     result = shop.app.GroupResult("a-group", [shop.app.AsyncResult("one"), shop.app.AsyncResult("two")])
     result.revoke(terminate=True, signal="SIGINT", wait=True, timeout=3)
     said = {"terminate": True, "signal": "SIGINT", "reply": True, "timeout": 3}
-    assert told == [("one", said), ("two", said)]
+    assert told == [(["one", "two"], said)]

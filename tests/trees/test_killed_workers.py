@@ -1,0 +1,70 @@
+"""Workers are killed while trees run, at moments that chance chooses: every tree ends as it does undisturbed."""
+
+from __future__ import annotations
+
+import json
+import os
+import random
+import signal
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.parts import wait_until
+
+from .on_ours import READY, on_ours, without_worker, worker_of
+from .specs import some_tree
+
+SPECS = {seed: some_tree(seed) for seed in range(25)}
+KILLS = 3
+
+
+@pytest.fixture(scope="module")
+def undisturbed(tmp_path_factory: pytest.TempPathFactory, temporal_address: str) -> Any:
+    with on_ours(tmp_path_factory.mktemp("undisturbed"), temporal_address) as ours:
+        return ours.run(SPECS)
+
+
+@pytest.mark.parametrize("pool", ["prefork", "threads"])
+def test_every_tree_ends_right_though_workers_are_killed(
+    temporal_address: str, tmp_path: Path, undisturbed: Any, pool: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("TREES_PAUSE", "0.02")
+    dice = random.Random()
+    with without_worker(tmp_path, temporal_address) as ours:
+        results, refused = ours.ask(SPECS)
+        for _ in range(KILLS):
+            with worker_of(ours, temporal_address, "-P", pool, "-c", "4", "-l", "critical") as worker:
+                worker.wait_for_line(READY)
+                wait_for_lines(ours, results, more=dice.randint(1, 40))
+                os.killpg(worker.pid, signal.SIGKILL)
+        with worker_of(ours, temporal_address, "-P", pool, "-c", "4", "-l", "critical"):
+            found = ours.look(results, refused)
+    for seed, expected in undisturbed.items():
+        assert steady(found[seed]) == steady(expected), f"tree {seed}"
+        for n, runs in expected.get("runs", {}).items():
+            assert told(runs) == told(found[seed]["runs"][n]), f"tree {seed}, task {n}"
+
+
+def wait_for_lines(ours: Any, results: dict[int, Any], more: int) -> None:
+    """Until so many more runs have begun, or nothing is left to disturb."""
+    enough = len(ours.log.read_text().splitlines()) + more
+    wait_until(lambda: len(ours.log.read_text().splitlines()) >= enough or over(results))
+
+
+def over(results: dict[int, Any]) -> bool:
+    return all(result.ready() for result in results.values())
+
+
+def steady(seen: Any) -> Any:
+    """What does not hang on which of several members came first."""
+    found = json.loads(json.dumps(seen))
+    for key in ("order", "runs", "gives"):
+        found.pop(key, None)
+    return found | {"ran": sorted(seen.get("runs", {}))}
+
+
+def told(runs: Any) -> set[str]:
+    """What the task was given: a run that was lost is made again with the same."""
+    return {json.dumps(run, sort_keys=True) for run in runs}
