@@ -2,6 +2,8 @@
 PYTHON ?= python3
 BIN := .venv/bin
 STAMP := .venv/.installed
+# Parts of the tests that run beside each other, each with servers of its own.
+JOBS ?= 3
 
 .PHONY: venv demo test conformance faults lint bench clean
 
@@ -16,7 +18,7 @@ demo: $(STAMP)
 	$(BIN)/python migration_guide/demo.py $(if $(KEEP),--keep)
 
 test: $(STAMP)
-	$(BIN)/pytest $(ARGS)
+	$(BIN)/pytest -n $(JOBS) --dist loadfile $(ARGS)
 
 # Celery's own integration suite, on this package; ARGS=canvas for its tests of canvases alone.
 conformance: $(STAMP)

@@ -11,7 +11,9 @@ import threading
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
-from tests.parts import wait_until
+import psutil
+
+from tests.parts import pid_exists, wait_until
 
 ROOT = Path(__file__).resolve().parents[2]
 COMMAND = ("-c", "from pyramid_temporal_compat.cli import main; main()")
@@ -117,6 +119,18 @@ class Process:
     def send(self, number: int, *, group: bool = False) -> None:
         with contextlib.suppress(ProcessLookupError):
             (os.killpg if group else os.kill)(self.pid, number)
+
+    def kill_alone(self, timeout: float) -> bool:
+        """kill -9, for it and not for its children; whether these have ended within so many seconds."""
+        left = [child.pid for child in psutil.Process(self.pid).children(recursive=True)]
+        with self._lock:
+            self._wanted = False
+            self.send(signal.SIGKILL)
+            assert self._popen is not None
+            self._popen.wait(STOP_WITHIN)
+        with contextlib.suppress(AssertionError):
+            return bool(wait_until(lambda: not any(map(pid_exists, left)), timeout))
+        return False
 
     def kill(self) -> None:
         """kill -9, for it and its children."""

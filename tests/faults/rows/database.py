@@ -36,7 +36,7 @@ class ConnectionsCut(Fault):
     name = "connections-cut"
     does = "connections to PostgreSQL are ended at random (pg_terminate_backend)"
     holds = "no effect lost or doubled"
-    rounds, short_rounds = 60, 15
+    rounds, short_rounds = 60, 8
 
     def run(self, scene: Scene) -> None:
         scene.web()
@@ -57,7 +57,7 @@ class CutInCommit(Fault):
     name = "cut-in-commit"
     does = "the connection is cut while the answer to a COMMIT is on its way: nobody knows whether it was one"
     holds = "no effect lost or doubled"
-    rounds, short_rounds = 60, 15
+    rounds, short_rounds = 60, 8
 
     def run(self, scene: Scene) -> None:
         lock, odds = threading.Lock(), 0.08
@@ -84,7 +84,7 @@ class Serialisation(Fault):
     name = "serialisation"
     does = "tasks at SERIALIZABLE get in each other's way: one of them fails, and is tried again"
     holds = "transient errors are retried"
-    rounds, short_rounds = 10, 3
+    rounds, short_rounds = 10, 2
     isolation: str | None = "SERIALIZABLE"
 
     def run(self, scene: Scene) -> None:

@@ -30,7 +30,7 @@ class RelayKilled(Fault):
     name = "relay-killed"
     does = "the web process can't reach the server; the one relay is killed -9 at any moment"
     holds = "started exactly once"
-    rounds, short_rounds = 20, 4
+    rounds, short_rounds = 20, 2
     relays = 1
 
     def run(self, scene: Scene) -> None:
@@ -61,7 +61,7 @@ class RelayRacesHook(Fault):
     name = "relay-races-hook"
     does = "three relays go for a row in the moment of its commit, in which the hook does"
     holds = "started exactly once"
-    rounds, short_rounds = 20, 4
+    rounds, short_rounds = 20, 2
 
     def run(self, scene: Scene) -> None:
         with scene.connect() as connection:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import signal
 import time
 
 from ..proxy import Proxy
@@ -44,11 +46,32 @@ class ServerAway(ServerKilled):
     away = 30.0
 
 
+class ServerFrozen(ServerKilled):
+    name = "server-frozen"
+    does = "the server is stopped (SIGSTOP) for some seconds, for web and workers alike, and goes on"
+    rounds, short_rounds = 4, 1
+
+    def run(self, scene: Scene) -> None:
+        scene.web()
+        scene.worker(pool="prefork")
+        scene.ready()
+        assert scene.server.pid is not None
+        with scene.load(int(scene.rounds * RATE * 6), rate=RATE) as load:
+            for _ in range(scene.rounds):
+                scene.pause(0.3, 1.0)
+                os.kill(scene.server.pid, signal.SIGSTOP)
+                scene.pause(DISPATCH_TIMEOUT, DISPATCH_TIMEOUT * 3)
+                os.kill(scene.server.pid, signal.SIGCONT)
+            load.wait()
+        scene.answered_as_expected(load)
+        scene.never_waited_longer(load, SLACK)
+
+
 class ConnectionsRefused(Fault):
     name = "refused"
     does = "the server refuses the web process' connections"
     holds = ServerKilled.holds
-    rounds, short_rounds = 10, 2
+    rounds, short_rounds = 10, 1
 
     def run(self, scene: Scene) -> None:
         proxy = scene.using(Proxy(scene.server.port or 0))
@@ -80,4 +103,4 @@ class ConnectionHangs(ConnectionsRefused):
         proxy.go_on()
 
 
-SERVER = (ServerKilled, ServerAway, ConnectionsRefused, ConnectionHangs)
+SERVER = (ServerKilled, ServerAway, ServerFrozen, ConnectionsRefused, ConnectionHangs)

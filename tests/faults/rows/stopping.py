@@ -14,7 +14,7 @@ class SigtermThreads(Fault):
     name = "sigterm-threads"
     does = "workers with long tasks get SIGTERM under load, and another starts in their place"
     holds = "no task lost, none run twice: receipts are off"
-    rounds, short_rounds = 10, 2
+    rounds, short_rounds = 10, 1
     pool, concurrency = "threads", 4
     options: tuple[object, ...] = ()
     exit_codes = (0,)

@@ -35,7 +35,7 @@ class WebKilled(NoFault):
     name = "web-killed"
     does = "the web process is killed -9 at any moment"
     holds = "every committed message starts; no uncommitted one does"
-    rounds, short_rounds = 30, 5
+    rounds, short_rounds = 30, 3
 
     def run(self, scene: Scene) -> None:
         web = scene.web()
@@ -52,7 +52,7 @@ class WebKilledAtPoints(NoFault):
     name = "web-killed-at"
     does = "the web process is killed -9 before the commit, after it, in the dispatch, after the dispatch"
     holds = "every committed message starts; no uncommitted one does"
-    rounds, short_rounds = 40, 8
+    rounds, short_rounds = 40, 4
 
     def run(self, scene: Scene) -> None:
         web = scene.web()

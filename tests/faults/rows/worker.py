@@ -2,20 +2,24 @@
 
 from __future__ import annotations
 
+import signal
+import time
+
 from ..application import TASK_POINTS
 from ..counting import Count
-from ..scene import Scene
+from ..scene import HEARTBEAT_TIMEOUT, Scene
 from .fault import Fault
 from .web import always
 
 RATE = 30.0
+ORPHANS_END_WITHIN = 5.0
 
 
 class WorkerKilled(Fault):
     name = "worker-killed"
     does = "a worker is killed -9 at any moment, with its processes"
     holds = "it runs again; effects exactly once"
-    rounds, short_rounds = 12, 2
+    rounds, short_rounds = 12, 1
     pool = "prefork"
 
     def run(self, scene: Scene) -> None:
@@ -32,6 +36,7 @@ class WorkerKilled(Fault):
 
 class WorkerKilledThreads(WorkerKilled):
     name = "worker-killed-threads"
+    short_rounds = 1
     pool = "threads"
 
 
@@ -70,4 +75,46 @@ class ChildKilledAtPoints(WorkerKilledAtPoints):
     whole = ""
 
 
-WORKER = (WorkerKilled, WorkerKilledThreads, WorkerKilledAtPoints, ChildKilledAtPoints)
+class MainKilled(Fault):
+    name = "main-killed"
+    does = "the worker's main process alone is killed -9; its children are left behind"
+    holds = "the children end by themselves; effects exactly once"
+    rounds, short_rounds = 12, 1
+
+    def run(self, scene: Scene) -> None:
+        scene.web()
+        workers = [scene.worker(pool="prefork") for _ in range(2)]
+        scene.ready()
+        with scene.load(scene.rounds * 20, rate=RATE) as load:
+            for _ in range(scene.rounds):
+                scene.pause(0.3, 1.0)
+                worker = scene.dice.choice(workers)
+                scene.expect(worker.kill_alone(ORPHANS_END_WITHIN), "children of a killed worker live on")
+                worker.kill_and_start()
+            load.wait()
+        scene.answered_as_expected(load)
+
+
+class WorkerFrozen(Fault):
+    name = "worker-frozen"
+    does = "a worker is stopped (SIGSTOP) for longer than heartbeat_timeout, so that it is taken for dead, and goes on"
+    holds = "its tasks run elsewhere meanwhile; effects exactly once"
+    rounds, short_rounds = 8, 1
+
+    def run(self, scene: Scene) -> None:
+        scene.web()
+        workers = [scene.worker(pool=pool) for pool in ("prefork", "threads")]
+        scene.ready()
+        long = always({"seconds": 0.3})
+        with scene.load(scene.rounds * 60, rate=15, mixture={"one": 1}, parameters=long) as load:
+            for number in range(scene.rounds):
+                scene.pause(0.3, 0.6)
+                worker = workers[number % len(workers)]
+                worker.send(signal.SIGSTOP, group=True)
+                time.sleep(HEARTBEAT_TIMEOUT * 1.5)
+                worker.send(signal.SIGCONT, group=True)
+            load.wait()
+        scene.answered_as_expected(load)
+
+
+WORKER = (WorkerKilled, WorkerKilledThreads, MainKilled, WorkerKilledAtPoints, ChildKilledAtPoints, WorkerFrozen)
