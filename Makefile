@@ -2,8 +2,10 @@
 PYTHON ?= python3
 BIN := .venv/bin
 STAMP := .venv/.installed
+# Parts of the tests that run beside each other, each with servers of its own.
+JOBS ?= 3
 
-.PHONY: venv demo test conformance lint bench clean
+.PHONY: venv demo test conformance faults lint bench clean
 
 venv: $(STAMP)
 
@@ -16,11 +18,15 @@ demo: $(STAMP)
 	$(BIN)/python migration_guide/demo.py $(if $(KEEP),--keep)
 
 test: $(STAMP)
-	$(BIN)/pytest $(ARGS)
+	$(BIN)/pytest -n $(JOBS) --dist loadfile $(ARGS)
 
 # Celery's own integration suite, on this package; ARGS=canvas for its tests of canvases alone.
 conformance: $(STAMP)
 	$(BIN)/python -m tests.conformance.run $(ARGS)
+
+# Breaks real processes under load, and counts: half an hour; ARGS=--short takes four minutes, ARGS=storm one row.
+faults: $(STAMP)
+	$(BIN)/python -m tests.faults $(ARGS)
 
 lint: $(STAMP)
 	$(BIN)/ruff format --check .

@@ -20,9 +20,9 @@ from typing import TYPE_CHECKING, Any
 from .bundle import new_id
 from .context import worker_frame
 from .exceptions import InvalidCall, NotSerializable, PayloadTooLarge
-from .message import Message, total_size
+from .message import LONGEST_FAIRNESS_KEY, LONGEST_ID, RESERVED_QUEUES, Message, is_name, total_size
 from .payload import Payload, types
-from .payload.serializers import serialize
+from .payload.serializers import SIGNED, serialize
 from .routing import queue_name
 from .tries import tries_of
 
@@ -83,11 +83,6 @@ EQUIVALENT = {
 }
 """Options of Celery's that are taken and need nothing done: what they ask for is so in any case."""
 
-LONGEST_ID = 1000
-"""The server's limit on ids and names, in bytes."""
-RESERVED_QUEUES = "/_sys/"
-"""Queues with this prefix are the server's own."""
-LONGEST_FAIRNESS_KEY = 64
 LATEST = datetime.timedelta(days=3650)
 """Farther in the future is taken for a mistake in units."""
 
@@ -142,7 +137,7 @@ def make_message(
     message = Message(
         task=_name(name, "name", name),
         id=task_id,
-        body=_body(name, args, kwargs, serializer, compression, task),
+        body=_body(name, task_id, args, kwargs, serializer, compression, task),
         queue=queue,
         eta=_start(app, name, options, now),
         expires=_expires(app, name, options.get("expires"), now),
@@ -187,14 +182,18 @@ def brief(value: Any, levels: int = LEVELS) -> str:
 
 def _body(
     name: str,
+    task_id: str,
     args: Sequence[Any],
     kwargs: Mapping[str, Any],
     serializer: str,
     compression: str | None,
     task: Task | None,
 ) -> Payload:
+    body: dict[str, Any] = {"args": list(args), "kwargs": dict(kwargs)}
+    if serializer == SIGNED:  # what it was signed for: no other task takes these arguments
+        body |= {"task": name, "id": task_id}
     try:
-        return serialize({"args": list(args), "kwargs": dict(kwargs)}, serializer, compression, "arguments")
+        return serialize(body, serializer, compression, "arguments")
     except NotSerializable as error:
         for parameter, value in _by_parameter(args, kwargs, task):
             try:
@@ -283,7 +282,7 @@ def _name(task: str, what: str, value: Any) -> str:
     if not isinstance(value, str):
         raise InvalidCall(f"task {task[:80]!r}: {what}={value!r} is {type(value).__name__}, it must be a string")
     size = len(value.encode("utf-8", "surrogatepass"))
-    if not value.strip() or size > LONGEST_ID or not value.isprintable():
+    if not is_name(value):
         shown = f"{value[:60]!r}… ({size} bytes)" if size > LONGEST_ID else repr(value)
         raise InvalidCall(
             f"task {task[:80]!r}: {what}={shown} can't be used; it takes 1 to {LONGEST_ID} bytes of printable text"

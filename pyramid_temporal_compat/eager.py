@@ -28,6 +28,7 @@ from .task import Task
 
 if TYPE_CHECKING:
     from .app import Celery
+    from .payload.codecs import Codec
 
 
 def apply_now(
@@ -147,7 +148,7 @@ class Later:
     messages: tuple[Message, ...] = ()
     """Its message, if it is a single task."""
 
-    def for_log(self) -> str:
+    def for_log(self, codec: Codec | None = None) -> str:
         return self.summary
 
 
@@ -192,6 +193,9 @@ class EagerDispatch:
 
     def units(self, messages: Sequence[Any], blocks: Collection[str]) -> Sequence[Any]:
         return messages
+
+    def codecs(self) -> Sequence[Codec]:
+        return ()
 
     def keep(self, transaction: Any) -> None:
         return None  # an eager run is over when the process is

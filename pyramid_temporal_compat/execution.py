@@ -7,6 +7,9 @@
     after_return, task_postrun
 
 A hook or a receiver that fails is logged. It can't change how the run ended: that is committed.
+
+With receipts on, a run that follows another looks for that one's receipt first, and its commit leaves one. A run that
+finds one ends as that says: its function is not called, or was called in vain and is rolled back.
 """
 
 from __future__ import annotations
@@ -16,14 +19,15 @@ import inspect
 import logging
 from collections.abc import Callable
 from contextlib import AbstractContextManager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 from . import signals, states
 from .context import Context, running
 from .einfo import ExceptionInfo
 from .exceptions import Ignore, Reject, Replaced, Retry, TaskStopped, Terminated
+from .pyramid.absence import database_is_away
 from .pyramid.request import Attempt
 from .task import Task
 from .trace import traced
@@ -48,10 +52,35 @@ class Ending:
     """The result; for another end than SUCCESS, the exception."""
     written: Any = None
     """The result as it was written before the commit."""
+    outcome: Any = None
+    """What came of the task in an earlier run, where a receipt tells it."""
+    called: bool = True
+    """Whether the function was called, or was about to be."""
 
     @property
     def error(self) -> BaseException | None:
         return None if self.state == states.SUCCESS else self.value
+
+
+class Undecided(Exception):
+    """What comes of the task is not for this run to say: so no hook is called."""
+
+    def __init__(self, outcome: Any) -> None:
+        super().__init__(outcome)
+        self.outcome = outcome
+
+
+class Once(Protocol):
+    """Has a task's effects happen once, however often it runs: the receipt of one run."""
+
+    def earlier(self, run: Attempt) -> Ending | None:
+        """How an earlier run ended, if this one need not be made. Called with its transaction begun."""
+
+    def leave(self, run: Attempt, ending: Ending) -> None:
+        """Write down how the run ends. Called before its commit."""
+
+    def settled(self, ending: Ending, new_attempt: NewAttempt) -> Ending:
+        """How the run really ended: as another did, perhaps, if it says that it failed. Called after its end."""
 
 
 @dataclass(frozen=True)
@@ -67,6 +96,9 @@ class Execution:
     write: Callable[[Any], Any]
     """Turns the result into what leaves. It raises for one that can't, and then the run has failed."""
     call: Call = lambda function: function()
+    once: Once | None = None
+    again: Callable[[BaseException], Any] | None = None
+    """What comes of a run whose database went away; without it, such a run fails."""
 
     def run(self) -> Ending:
         return traced(self, self._run)
@@ -74,6 +106,10 @@ class Execution:
     def _run(self) -> Ending:
         with running(self.task, self.request):
             ending = self._transact()
+            if self.once is not None:
+                ending = self.once.settled(ending, self.new_attempt)
+            if self.again is not None and ending.error is not None and database_is_away(ending.error):
+                raise Undecided(self.again(ending.error))
             self._afterwards(ending, self._tell)
         return ending
 
@@ -86,7 +122,7 @@ class Execution:
             return Ending(states.IGNORED, ignored)
         except Reject as rejected:
             return Ending(states.REJECTED if rejected.requeue else states.FAILURE, rejected)
-        except (TaskStopped, Terminated):
+        except (TaskStopped, Terminated, Undecided):
             raise  # by the pool: what comes of the task is not this run's to say, so no hook is called
         except (Exception, SystemExit) as error:
             return Ending(states.FAILURE, in_the_application(error))
@@ -102,25 +138,35 @@ class Execution:
             with self.new_attempt() as run:
                 self.request.pyramid_request = run.request
                 try:
+                    if self.once is not None and (ending := self.once.earlier(run)) is not None:
+                        return ending if number > 1 else replace(ending, called=False)
                     if number == 1:
                         self._send(signals.task_prerun, task=self.task)
                     self.task.before_start(str(self.request.id), self.args, self.kwargs)
                     try:
                         value = self._value()
                     except Replaced as replaced:  # to the task it is a return
-                        run.commit()
-                        return Ending(states.IGNORED, replaced)
+                        return self._commit(run, Ending(states.IGNORED, replaced))
                     written = self.write(value)
                     if self.request.retry_asked is not None:
                         raise self.request.retry_asked
-                    run.commit()
-                    return Ending(states.SUCCESS, value, written)
+                    return self._commit(run, Ending(states.SUCCESS, value, written))
                 except Exception as error:
-                    if number == self.attempts or not run.may_retry(error):
+                    if number == self.attempts or not self._may_succeed(run, error):
                         raise
                     log.warning("%s[%s]: transaction attempt %d: %r", self.task.name, self.request.id, number, error)
                     self.request.children = None
         raise AssertionError("unreachable")
+
+    def _may_succeed(self, run: Attempt, error: Exception) -> bool:
+        """Whether the same may go well at once."""
+        return run.may_retry(error) or (self.again is not None and database_is_away(error))
+
+    def _commit(self, run: Attempt, ending: Ending) -> Ending:
+        if self.once is not None:
+            self.once.leave(run, ending)
+        run.commit()
+        return ending
 
     def _value(self) -> Any:
         """Call the function; what `autoretry_for` names becomes a retry."""
@@ -139,10 +185,17 @@ class Execution:
                 raise
             raise asked from error
 
-    def follow(self, error: Exception) -> None:
-        """What follows a run that was ended from outside, as Celery has it: `on_failure` and `task_failure` alone."""
+    def follow(self, error: Exception) -> Ending:
+        """What follows a run that was ended from outside, as Celery has it: `on_failure` and `task_failure` alone.
+
+        A run that had committed before has ended as its receipt says.
+        """
+        ending = Ending(states.FAILURE, error)
         with running(self.task, self.request):
-            self._afterwards(Ending(states.FAILURE, error), self._tell_failure)
+            if self.once is not None:
+                ending = self.once.settled(ending, self.new_attempt)
+            self._afterwards(ending, self._tell_failure if ending.outcome is None else self._tell)
+        return ending
 
     def _tell_failure(self, ending: Ending) -> None:
         error = ending.value
@@ -186,7 +239,8 @@ class Execution:
             if ending.state not in NOT_A_RETURN:
                 task.after_return(ending.state, ending.value, *about, einfo)
         finally:
-            self._send(signals.task_postrun, task=task, retval=ending.value, state=ending.state)
+            if ending.called:
+                self._send(signals.task_postrun, task=task, retval=ending.value, state=ending.state)
 
     def _send(self, signal: signals.Signal, **details: Any) -> None:
         signal.send(sender=self.task, task_id=self.request.id, args=self.args, kwargs=self.kwargs, **details)

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 from . import signals
 from .context import worker_frame
 from .exceptions import CDeprecationWarning, CPendingDeprecationWarning
+from .lines import record_text
 from .nodenames import node_format
 
 if TYPE_CHECKING:
@@ -117,7 +118,11 @@ def reset_multiprocessing_logger() -> None:
 
 
 class ColorFormatter(logging.Formatter):
-    """Shows warnings and worse in colours, and never fails over what was logged."""
+    """Shows warnings and worse in colours, and never fails over what was logged.
+
+    What was logged can't pass for another record: its lines after the first are indented, and what would move a
+    terminal's cursor is written as `repr` has it.
+    """
 
     def __init__(self, fmt: str | None = None, use_color: bool | None = True, datefmt: str | None = None) -> None:
         super().__init__(fmt, datefmt)
@@ -125,7 +130,7 @@ class ColorFormatter(logging.Formatter):
 
     def format(self, record: logging.LogRecord) -> str:
         try:
-            text = super().format(record)
+            text = record_text(super().format(record))
         except Exception as error:
             text = f"<Unrepresentable {type(record.msg)!r}: {error!r}>"
         colour = _COLOURS.get(record.levelname) if self.use_color else None

@@ -7,20 +7,31 @@ task opens it, so the workflow that carries it neither decodes nor can be harmed
 
 from __future__ import annotations
 
+import base64
 import dataclasses
 import datetime
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from .exceptions import InvalidTaskError
+from .lines import one_line
 from .payload import Payload
 from .payload.types import loads
 from .tries import Tries
 
+if TYPE_CHECKING:
+    from .payload.codecs import Codec
+
 VERSION = 1
 """Raised when an older reader would misread a newer message; unknown keys alone do not raise it."""
+
+LONGEST_ID = 1000
+"""The server's limit on ids and names, in bytes."""
+LONGEST_FAIRNESS_KEY = 64
+RESERVED_QUEUES = "/_sys/"
+"""Queues with this prefix are the server's own."""
 
 _MARK = "ptemporal"
 _TIMES = ("eta", "expires", "sent")
@@ -40,6 +51,8 @@ class Message:
     """Not after this moment (aware): the task then ends REVOKED."""
     sent: datetime.datetime | None = None
     """When it left, by the sender's clock, for one that expires: its clock need not be the server's."""
+    ahead: float = 0.0
+    """By how many seconds the server's clock is ahead of the sender's, for one that expires: the workflow tells it."""
     priority: int | None = None
     fairness_key: str | None = None
     fairness_weight: float | None = None
@@ -90,7 +103,7 @@ class Message:
     @property
     def summary(self) -> str:
         """One line for people: the call as it was written."""
-        return f"{self.shadow or self.task}{call_repr(self.argsrepr, self.kwargsrepr)}"
+        return one_line(f"{self.shadow or self.task}{call_repr(self.argsrepr, self.kwargsrepr)}")
 
     @property
     def messages(self) -> tuple[Message, ...]:
@@ -123,24 +136,20 @@ class Message:
                 envelope[name] = value.isoformat() if name in _TIMES else value
         return envelope
 
-    def for_log(self) -> str:
-        """The whole message as one line of JSON, for the log that is all that is left of it."""
-
-        def readable(payload: Payload) -> object:
-            try:
-                return json.loads(payload.data)
-            except ValueError:
-                return {"encoding": payload.encoding, "hex": payload.data.hex()}
-
+    def for_log(self, codec: Codec | None = None) -> str:
+        """The whole message as one line of JSON, for the log that is all that is left of it; as `codec` has it."""
         envelope, body = self.encode()
-        return json.dumps({"envelope": readable(envelope), "body": readable(body)})
+        return json.dumps({"envelope": readable(envelope, codec), "body": readable(body, codec)})
 
     @classmethod
     def decode(cls, envelope: bytes, body: Payload) -> Message:
-        """Read a message that this release or an older one wrote. What a newer one added is passed over."""
+        """Read a message that this release or an older one wrote. What a newer one added is passed over.
+
+        What it says may be anyone's word: a message that is read has in each part only what a call could put there.
+        """
         try:
             found = json.loads(envelope)
-        except ValueError:
+        except (ValueError, RecursionError):
             raise _not_a_message(envelope) from None
         return cls.read(found, body)
 
@@ -149,11 +158,11 @@ class Message:
         """The same, of what `envelope` gave."""
         try:
             version, task_id = int(found[_MARK]), found["id"]
-        except (ValueError, AttributeError, KeyError, TypeError):
+        except (ValueError, AttributeError, KeyError, TypeError, ArithmeticError, RecursionError):
             raise _not_a_message(found) from None
         if version > VERSION:
-            raise InvalidTaskError(
-                f"message {task_id!r} has version {version}, this release reads up to {VERSION}: "
+            raise NewerMessage(
+                f"message {task_id!r:.80} has version {version}, this release reads up to {VERSION}: "
                 "upgrade the workers before the processes that send"
             )
         known = {name: value for name, value in found.items() if name in _ENVELOPE}
@@ -161,15 +170,110 @@ class Message:
             for name in _TIMES:
                 if name in known:
                     known[name] = datetime.datetime.fromisoformat(known[name])
-            return cls(body=body, **known)
+            message = cls(body=body, **known)
         except (ValueError, TypeError):
             raise _not_a_message(found) from None
+        values = vars(message)
+        for name, is_sound in _SOUND.items():
+            if not is_sound(values[name]):
+                raise _not_a_message(found, f"{name} is {values[name]!r:.80}: ")
+        return message
 
 
-def _not_a_message(found: Any) -> InvalidTaskError:
+class NewerMessage(InvalidTaskError):
+    """A newer release wrote the message: a worker of that release can run it."""
+
+
+def is_message(data: bytes) -> bool:
+    """Whether this is the first payload of a message, of whatever version."""
+    return data.startswith(b'{"' + _MARK.encode() + b'":')
+
+
+def readable(payload: Payload, codec: Codec | None = None) -> object:
+    """A payload inside a line of JSON: its value, if it is JSON, else what `Payload` is made of."""
+    if codec is not None:
+        payload = codec.encode(payload)
+    try:
+        return json.loads(payload.data) if payload.encoding == "json/plain" else _in_base64(payload)
+    except (ValueError, RecursionError):
+        return _in_base64(payload)
+
+
+def _in_base64(payload: Payload) -> object:
+    metadata = {key: value.decode(errors="replace") for key, value in payload.metadata.items()}
+    return {"metadata": metadata, "base64": base64.b64encode(payload.data).decode()}
+
+
+def _not_a_message(found: Any, why: str = "") -> InvalidTaskError:
     shown = found[:200] if isinstance(found, (bytes, str)) else str(found)[:200]
-    return InvalidTaskError(f"not a task message: {shown!r}")
+    return InvalidTaskError(f"not a task message: {why}{shown!r}")
 
+
+def is_name(value: object) -> bool:
+    """Whether the server and a line of a log take this as a name or an id."""
+    return isinstance(value, str) and value.isprintable() and bool(value.strip()) and len(value.encode()) <= LONGEST_ID
+
+
+def _is_queue(value: object) -> bool:
+    # Empty, it is the workflow's own.
+    return value == "" or (is_name(value) and not str(value).startswith(RESERVED_QUEUES))
+
+
+def _is_moment(value: datetime.datetime) -> bool:
+    """Years that can be added to others without leaving the calendar."""
+    return value.tzinfo is not None and 1970 <= value.year < 3000
+
+
+def _is_pause(value: object) -> bool:
+    return isinstance(value, (int, float)) and not isinstance(value, bool) and 0 <= value <= LONGEST
+
+
+def _is_count(value: object) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool) and value >= 0
+
+
+def _is_fairness_key(value: object) -> bool:
+    return isinstance(value, str) and value.isprintable() and len(value.encode()) <= LONGEST_FAIRNESS_KEY
+
+
+def _is_text(value: object) -> bool:
+    return isinstance(value, str)
+
+
+def _is_dict(value: object) -> bool:
+    return isinstance(value, dict)
+
+
+def _or_none(check: Callable[[Any], bool]) -> Callable[[Any], bool]:
+    return lambda value: value is None or check(value)
+
+
+LONGEST = 11 * 365 * 86400
+"""Seconds; a call takes less for a mistake in units."""
+
+HEAVIEST = 1e38
+"""What the wire's float takes."""
+
+_SOUND: dict[str, Callable[[Any], bool]] = {
+    "task": is_name,
+    "id": is_name,
+    "queue": _is_queue,
+    **dict.fromkeys(("root_id", "parent_id", "group", "chord", "shadow"), _or_none(is_name)),
+    **dict.fromkeys(_TIMES, _or_none(_is_moment)),
+    **dict.fromkeys(("countdown", "expires_in", "time_limit", "soft_time_limit"), _or_none(_is_pause)),
+    "linked": _or_none(_is_count),
+    "heartbeat_timeout": lambda value: value != 0 and _is_pause(value),
+    "retries": _is_count,
+    "priority": _or_none(_is_count),
+    "fairness_key": _or_none(_is_fairness_key),
+    "fairness_weight": _or_none(lambda value: isinstance(value, (int, float)) and 0 < value < HEAVIEST),
+    "argsrepr": _is_text,
+    "kwargsrepr": _is_text,
+    "headers": _is_dict,
+    "properties": _is_dict,
+    "follows": _or_none(lambda value: isinstance(value, list)),
+}
+"""What the parts must be that a worker counts with, names things by, or iterates over."""
 
 _as_json = json.JSONEncoder(separators=(",", ":"), default=dict).encode
 

@@ -7,6 +7,7 @@ import zlib
 from collections.abc import Sequence
 
 from .payload import Payload
+from .payload.compression import decompress
 
 LEVEL = 3
 """Of zlib: a canvas of 10,000 tasks takes half as long as with its default, and a tenth more bytes."""
@@ -22,10 +23,13 @@ def packed(payloads: Sequence[Payload]) -> bytes:
 
 
 def unpacked(data: bytes) -> list[Payload]:
-    whole = zlib.decompress(data)
+    """What `packed` made. Raises `ValueError` for what it can't have made."""
+    whole = decompress(data, "zlib")
     begin = whole.index(b"\n") + 1
     payloads = []
     for size, metadata in json.loads(whole[:begin]):
+        if type(size) is not int or not 0 <= size <= len(whole) - begin:  # else a few bytes could be taken many times
+            raise ValueError(f"a payload of {size!r:.80} bytes, where {len(whole) - begin} are left")
         named = {key: value.encode("latin-1") for key, value in metadata.items()}
         payloads.append(Payload(named, whole[begin : begin + size]))
         begin += size

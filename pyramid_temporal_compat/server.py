@@ -51,6 +51,10 @@ LOOPBACK = "127.0.0.1"
 LISTEN_ADDRESSES = (LOOPBACK, "0.0.0.0")
 STARTED_LINE = "Temporal Server:"
 PORT_IN_USE = "address already in use"
+CANNOT_WRITE = ("disk I/O error", "database or disk is full")
+"""SQLite's words, somewhere in a line of the server's log."""
+SAID_EVERY = 60.0
+"""Seconds between two lines that say in ours that the state file can't be written."""
 PORT_ATTEMPTS = 5
 LOOK_EVERY = 0.01
 PORT_RANGE = range(1, 65536)
@@ -175,6 +179,7 @@ class EmbeddedServer:
         self._ending = False
         self._guard: subprocess.Popen[str] | None = None
         self._reader: threading.Thread | None = None
+        self._disk_told = -SAID_EVERY
 
     @property
     def address(self) -> str:
@@ -338,7 +343,22 @@ class EmbeddedServer:
             # that the end has cut off, which is no news.
             news = self._started.is_set() or line.startswith("time=")
             if self._on_log is not None and news and not self._ending:
+                if any(words in line for words in CANNOT_WRITE):
+                    self._tell_of_disk(self._on_log)
                 self._on_log(line)
+
+    def _tell_of_disk(self, say: Callable[[str], None]) -> None:
+        if self.database is None or time.monotonic() < self._disk_told + SAID_EVERY:
+            return
+        self._disk_told = time.monotonic()
+        free = "free space is not known"
+        with contextlib.suppress(OSError):
+            free = f"{shutil.disk_usage(self.database.parent).free:,} bytes are free there"
+        say(
+            f"the server can't write the state file {self.database} ({free}), and accepts nothing; make room on the "
+            "disk, or stop the server, move the file with its -wal to another disk, and start it there. "
+            "What it has acknowledged is in the file"
+        )
 
     def _wait_until_ready(self, http_port: int, deadline: float) -> None:
         # The started line first: only then is it our server that answers on these ports, and not a stranger's.

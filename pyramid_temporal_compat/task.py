@@ -23,11 +23,12 @@ from .exceptions import (
     MaxRetriesExceededError,
     NoPyramidRequest,
     OperationalError,
+    PayloadTooLarge,
     Reject,
     Replaced,
     Retry,
 )
-from .payload.types import dumps, loads
+from .payload.types import ascii_size, dumps, loads
 from .result import allow_join_result
 
 if TYPE_CHECKING:
@@ -365,7 +366,15 @@ class Task(RefusedOfTasks):
                 "a run's state travels with that run"
             )
         if request.report is not None:
-            request.report(state or "", loads(dumps(meta)))
+            written = dumps(meta, "meta")
+            size, limit = ascii_size(written), self.app.conf["ptemporal_payload_limit"]
+            if size > limit:
+                # The server would take it for the end of the run, and have it begin again.
+                raise PayloadTooLarge(
+                    f"task {self.name!r}: update_state(meta=...) takes {size:,} bytes, and the limit is {limit:,} "
+                    "(ptemporal.payload_limit): store the data and say where it is"
+                )
+            request.report(state or "", loads(written))
 
     def retry(
         self,

@@ -2,20 +2,25 @@
 
 from __future__ import annotations
 
-import base64
 import datetime
 import json
-import zlib
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from .exceptions import InvalidTaskError
-from .message import Message, total_size
+from .lines import one_line
+from .message import Message, NewerMessage, is_name, readable, total_size
 from .packing import packed, unpacked
 from .payload import Payload
 
+if TYPE_CHECKING:
+    from .payload.codecs import Codec
+
 MARK = "ptemporal-tree"
+VERSION = 1
+MOST_AT_ONCE = 2000
+"""The server takes no more activities of one workflow at a time."""
 PACKED = "packed"
 """In the first payload: the second one holds the tree, this one among it, compressed."""
 SMALL = 32 * 1024
@@ -174,7 +179,15 @@ class Above:
     @classmethod
     def read(cls, written: Mapping[str, Any]) -> Above:
         found: dict[str, Any] = {key: tuple(each) if isinstance(each, list) else each for key, each in written.items()}
-        return cls(**found)
+        above = cls(**found)
+        numbers = (above.first, above.of, above.room or 0)
+        if (
+            not isinstance(above.follows, tuple)
+            or not all(map(is_name, above.revoked))
+            or not all(type(number) is int for number in numbers)
+        ):
+            raise ValueError(f"what is above it is {written!r:.80}")
+        return above
 
 
 NOTHING_ABOVE = Above()
@@ -276,7 +289,7 @@ class Tree:
         payloads = self._payloads()
         if total_size(payloads) <= SMALL:
             return payloads
-        mark = json.dumps({MARK: 1, PACKED: "zlib"}, separators=(",", ":"))
+        mark = json.dumps({MARK: VERSION, PACKED: "zlib"}, separators=(",", ":"))
         return [
             Payload({"encoding": b"json/plain"}, mark.encode()),
             Payload({"encoding": b"binary/plain"}, packed(payloads)),
@@ -284,7 +297,7 @@ class Tree:
 
     def _payloads(self) -> list[Payload]:
         bodies: list[Payload] = []
-        plan = {MARK: 1, "root": _written(self.root, bodies), "at_once": self.at_once}
+        plan = {MARK: VERSION, "root": _written(self.root, bodies), "at_once": self.at_once}
         if self.keeps:
             plan["keeps"] = True
         if self.bundle:
@@ -300,23 +313,44 @@ class Tree:
 
     @classmethod
     def decode(cls, payloads: Sequence[Payload]) -> Tree:
+        """Read a tree that this release or an older one wrote: each payload for one place, each id one that can be."""
         try:
-            plan = json.loads(payloads[0].data)
+            plan = _plan(payloads[0].data)
             if PACKED in plan:
                 payloads = unpacked(payloads[1].data)
-                plan = json.loads(payloads[0].data)
-            root = _read(plan["root"], payloads[1:])
-            more = tuple(payloads[1 + plan["bodies"] :]) if "before" in plan else ()
-            keeps, bundle = plan.get("keeps", False), plan.get("bundle", False)
-            above = Above.read(plan.get("above", {}))
-            limit = plan.get("limit", LIMIT)
-            return cls(root, plan["at_once"], plan.get("before"), more, keeps, bundle, above, limit)
-        except (ValueError, KeyError, IndexError, TypeError, zlib.error):
-            raise InvalidTaskError(f"not a canvas: {payloads[0].data[:200]!r}") from None
+                plan = _plan(payloads[0].data)
+            root = _read(plan["root"], dict(enumerate(payloads[1:])))
+            before = plan.get("before")
+            more: tuple[Payload, ...] = ()
+            if before is not None:
+                more = tuple(payloads[1 + int(plan["bodies"]) :])
+                check_places(before, len(more))
+            keeps, bundle = bool(plan.get("keeps", False)), bool(plan.get("bundle", False))
+            at_once = min(_count(plan["at_once"]), MOST_AT_ONCE)
+            above, limit = Above.read(plan.get("above", {})), _count(plan.get("limit", LIMIT))
+            return cls(root, at_once, before, more, keeps, bundle, above, limit)
+        except InvalidTaskError:
+            raise
+        except RecursionError:
+            raise InvalidTaskError("not a canvas that can be run: it is nested too deeply") from None
+        except (ValueError, LookupError, TypeError, AttributeError, ArithmeticError) as error:
+            raise InvalidTaskError(
+                f"not a canvas: {type(error).__name__}: {one_line(error):.80}: {payloads[0].data[:200]!r}"
+            ) from None
 
-    def for_log(self) -> str:
+    def for_log(self, codec: Codec | None = None) -> str:
         plan, *bodies = self._payloads()
-        return json.dumps({"plan": json.loads(plan.data), "bodies": [_readable(body) for body in bodies]})
+        return json.dumps({"plan": readable(plan, codec), "bodies": [readable(body, codec) for body in bodies]})
+
+
+def _plan(data: bytes) -> dict[str, Any]:
+    plan: dict[str, Any] = json.loads(data)
+    if int(plan[MARK]) > VERSION:
+        raise NewerMessage(
+            f"a canvas has version {plan[MARK]}, this release reads up to {VERSION}: "
+            "upgrade the workers before the processes that send"
+        )
+    return plan
 
 
 def _leaving(node: Node, now: datetime.datetime) -> Node:
@@ -330,13 +364,6 @@ def _leaving(node: Node, now: datetime.datetime) -> Node:
     if isinstance(node, Group):
         return replace(node, members=several(node.members), links=several(node.links), errbacks=several(node.errbacks))
     return replace(node, header=several(node.header), body=_leaving(node.body, now), errbacks=several(node.errbacks))
-
-
-def _readable(payload: Payload) -> Any:
-    try:
-        return json.loads(payload.data)
-    except ValueError:
-        return {"encoding": payload.encoding, "base64": base64.b64encode(payload.data).decode()}
 
 
 def _written(node: Node, bodies: list[Payload]) -> dict[str, Any]:
@@ -372,31 +399,70 @@ def _written(node: Node, bodies: list[Payload]) -> dict[str, Any]:
     }
 
 
-def _read(found: dict[str, Any], bodies: Sequence[Payload]) -> Node:
+def check_places(written: Any, count: int) -> None:
+    """Raise unless what stands for results names each of `count` payloads at most once.
+
+    A place costs a writer two bytes, and the one who runs it a payload.
+    """
+    places: list[int] = []
+
+    def walk(part: Any) -> None:
+        if isinstance(part, list):
+            for each in part:
+                walk(each)
+        elif isinstance(part, dict) and "failed" in part:
+            places.append(part["failed"])
+        elif isinstance(part, dict):
+            if not isinstance(part["error"], dict) or not isinstance(part["envelope"], dict):
+                raise TypeError("an error that came before is none")
+        else:
+            places.append(part)
+
+    walk(written)
+    if not all(type(place) is int and 0 <= place < count for place in places) or len(set(places)) < len(places):
+        raise IndexError(f"results that came before are not {count} payloads, each in its place")
+
+
+def _count(value: Any) -> int:
+    if type(value) is not int or value < 1:
+        raise ValueError(f"{value!r:.80} is no number of tasks or bytes")
+    return value
+
+
+def _id(value: Any) -> str:
+    if not is_name(value):
+        raise ValueError(f"an id is {value!r:.80}")
+    return str(value)
+
+
+def _read(found: dict[str, Any], bodies: dict[int, Payload]) -> Node:
+    """`bodies` are those that no task has had yet: a body that many tasks share would be sent once for each."""
+
     def several(key: str) -> tuple[Node, ...]:
         return tuple(_read(part, bodies) for part in found[key])
 
     if "task" in found:
-        message = Message.read(found["task"], bodies[found["body"]])
-        return Task(message, found["takes"], several("links"), several("errbacks"))
+        message = Message.read(found["task"], bodies.pop(found["body"]))
+        return Task(message, bool(found["takes"]), several("links"), several("errbacks"))
     if "chain" in found:
-        return Chain(found["chain"], several("steps"))
+        return Chain(_id(found["chain"]), _some(several("steps")))
     if "group" in found:
-        return Group(
-            found["group"],
-            several("members"),
-            several("links"),
-            several("errbacks"),
-            found.get("of_links", False),
-        )
+        of_links = bool(found.get("of_links", False))
+        return Group(_id(found["group"]), several("members"), several("links"), several("errbacks"), of_links)
     return Chord(
-        found["chord"],
-        found["group_id"],
+        _id(found["chord"]),
+        _id(found["group_id"]),
         several("header"),
         _read(found["body"], bodies),
         several("errbacks"),
-        tuple(found.get("told", ())),
+        tuple(map(_id, found.get("told", ()))),
     )
+
+
+def _some(steps: tuple[Node, ...]) -> tuple[Node, ...]:
+    if not steps:
+        raise ValueError("a chain has no steps")
+    return steps
 
 
 Unit = Message | Tree

@@ -15,7 +15,7 @@ import kombu
 import pytest
 
 from pyramid_temporal_compat import Celery, Task
-from pyramid_temporal_compat.calling import LONGEST_ID, OPTIONS, make_message
+from pyramid_temporal_compat.calling import OPTIONS, make_message
 from pyramid_temporal_compat.exceptions import (
     InvalidArguments,
     InvalidCall,
@@ -24,7 +24,7 @@ from pyramid_temporal_compat.exceptions import (
     NotSerializable,
     PayloadTooLarge,
 )
-from pyramid_temporal_compat.message import VERSION, Message
+from pyramid_temporal_compat.message import LONGEST_ID, VERSION, Message
 from pyramid_temporal_compat.payload import Payload
 from pyramid_temporal_compat.payload.serializers import SerializerNotInstalled
 from tests.dispatch.application import serving

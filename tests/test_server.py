@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
 import re
+import resource
 import signal
 import socket
 import subprocess
@@ -18,6 +20,7 @@ import psutil
 import pytest
 from temporalio import activity, workflow
 from temporalio.client import Client, WorkflowExecutionStatus
+from temporalio.service import RPCError
 from temporalio.worker import UnsandboxedWorkflowRunner, Worker
 
 from pyramid_temporal_compat import server
@@ -253,3 +256,29 @@ def test_a_test_run_that_is_interrupted_leaves_no_process_behind(tmp_path: Path)
     pids = [int(pid) for pid in (tmp_path / "pids").read_text().split()]
     assert len(pids) >= 2
     wait_until(lambda: not any(pid_exists(pid) for pid in pids), message="the end of the fixtures' processes")
+
+
+@pytest.mark.skipif(not hasattr(resource, "prlimit"), reason="a limit of another process is Linux's")
+def test_a_state_file_that_can_not_be_written_is_told_in_words_and_the_server_goes_on_once_it_can(
+    tmp_path: Path,
+) -> None:
+    said: list[str] = []
+    with EmbeddedServer(headless=True, database=tmp_path / "state.db", on_log=said.append) as embedded:
+        assert embedded.pid is not None
+        largest = max(file.stat().st_size for file in tmp_path.iterdir())
+        resource.prlimit(embedded.pid, resource.RLIMIT_FSIZE, (largest, resource.RLIM_INFINITY))
+        wait_until(lambda: any(f"can't write the state file {embedded.database}" in line for line in list(said)), 60)
+        resource.prlimit(embedded.pid, resource.RLIMIT_FSIZE, (resource.RLIM_INFINITY, resource.RLIM_INFINITY))
+
+        async def starts() -> bool:
+            client = await Client.connect(embedded.address)
+            await client.start_workflow("any", id="after", task_queue="nobody's", rpc_timeout=timedelta(seconds=5))
+            return True
+
+        def started() -> bool:
+            with contextlib.suppress(RPCError):
+                return asyncio.run(starts())
+            return False
+
+        assert wait_until(started, 30)
+    assert len([line for line in said if "can't write the state file" in line]) == 1

@@ -555,8 +555,10 @@ class Celery(Commands, Connections, RefusedOfApps):
 
     def codecs(self) -> Sequence[Codec]:
         """What payloads pass through on their way: encryption, if keys are set."""
-        keys = self.conf["ptemporal.encryption_keys"]
-        return [Encryption(parse_keys(",".join(keys)))] if keys else []
+        keys, required = self.conf["ptemporal.encryption_keys"], self.conf["ptemporal.encryption_required"]
+        if not keys and not required:
+            return []
+        return [Encryption(parse_keys(",".join(keys)), required)]
 
     def setup_security(
         self,
@@ -574,9 +576,12 @@ class Celery(Commands, Connections, RefusedOfApps):
     def close(self) -> None:
         """Let go of the server. The next call connects again, with the settings of then."""
         with self._lock:
-            connection, self._connection, self._dispatcher, self._outbox = self._connection, None, None, None
+            connection, self._connection, self._dispatcher = self._connection, None, None
+            outbox, self._outbox = self._outbox, None
         if connection is not None:
             connection.close()
+        if outbox is not None:
+            outbox.close()
 
     def __enter__(self) -> Celery:
         return self

@@ -11,6 +11,7 @@ from ..tree import Unit
 
 if TYPE_CHECKING:
     from ..dispatch.transaction import Kept
+    from ..payload.codecs import Codec
     from . import Celery
 
 
@@ -39,6 +40,9 @@ class Sending:
         if not least or len(messages) < least:
             return messages
         return bundled(messages, blocks, least, conf["ptemporal.canvas_at_once"])
+
+    def codecs(self) -> Sequence[Codec]:
+        return self._app.codecs()
 
     def keep(self, transaction: Any) -> Kept | None:
         outbox = self._app.outbox

@@ -5,7 +5,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from ..context import Context
-from ..exceptions import ImproperlyConfigured
+from ..exceptions import ImproperlyConfigured, PayloadTooLarge
+from ..message import total_size
 from ..tree import Tree
 from .chain import _chain
 from .group import group, is_empty
@@ -51,7 +52,14 @@ def replacement(task: Task, signature: Any) -> Tree:
     """The tree that takes the place of the run."""
     request = task.request
     lineage = Lineage(request.root_id, request.id, chord=request.chord)
-    return Tree(plan(signature, (), {}, {}, ids_of_replacement(request), lineage).node)
+    node = plan(signature, (), {}, {}, ids_of_replacement(request), lineage).node
+    tree, limit = Tree(node), task.app.conf["ptemporal.payload_limit"] * 3 // 4
+    if (size := total_size(tree.encode())) > limit:  # it travels in how this run ends, as base64
+        raise PayloadTooLarge(
+            f"what replaces task {task.name!r}, {tree.summary}, takes {size:,} bytes, compressed, and the limit is "
+            f"{limit:,} (three quarters of ptemporal.payload_limit): store what its arguments hold, pass where it is"
+        )
+    return tree
 
 
 def ids_of_replacement(request: Context) -> Ids:

@@ -24,9 +24,10 @@ from temporalio.service import RPCError, RPCStatusCode
 
 from ..dispatch.client import Connection
 from ..exceptions import OperationalError
+from ..message import is_name
 from ..payload import Payload
 from ..payload.converter import from_raw, to_raw
-from ..payload.types import dumps, loads
+from ..payload.types import Unreadable, dumps, loads
 from .addresses import COMMAND, DIRECTORY, Address
 
 POLL_LASTS = 75.0
@@ -129,7 +130,7 @@ class Post:
                         self._silent[worker] = workers[worker]
                     else:
                         self._silent.pop(worker, None)
-                        deliver({worker.node: loads(reply.data)})
+                        deliver({worker.node: read_reply(reply)})
             self._silent.update((worker, workers[worker]) for worker in pending.values())
         finally:
             for answer in pending:
@@ -181,6 +182,14 @@ class Post:
         )
 
 
+def read_reply(reply: Payload) -> Any:
+    """What a worker answered. Whoever polls as a worker does is asked, and may answer anything."""
+    try:
+        return loads(reply.data)
+    except Unreadable as error:
+        return {"error": str(error)}
+
+
 async def directory(client: Client) -> dict[Address, float]:
     """Every worker that the server lists, and when (by the server's clock) it began its last poll."""
     # Of each partition apart: asked for a whole queue, the server tells of its first partition, to which not every
@@ -210,10 +219,11 @@ async def polling(client: Client, partition: str) -> dict[Address, float]:
             task_queue_type=TaskQueueType.TASK_QUEUE_TYPE_ACTIVITY,
         )
     )
+    # Anyone may poll here, under any name: one that no mailbox can have would fail the call to all the others.
     return {
-        Address.read(poller.identity): poller.last_access_time.ToNanoseconds() / 1e9
+        address: poller.last_access_time.ToNanoseconds() / 1e9
         for poller in answer.pollers
-        if "#" in poller.identity
+        if "#" in poller.identity and is_name((address := Address.read(poller.identity)).mailbox)
     }
 
 

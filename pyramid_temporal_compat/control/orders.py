@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from ..exceptions import ImproperlyConfigured
 from ..message import Message
 from ..worker.pools import Limits
+from ..worker.request import stamped_headers
 from . import state
 from .rates import Rate, interval_of
 
@@ -72,4 +73,4 @@ def stamps_of(message: Message) -> Mapping[str, Any]:
     stamps = message.headers.get("stamps")
     if isinstance(stamps, Mapping):
         return stamps
-    return {name: message.headers.get(name) for name in message.headers.get("stamped_headers") or ()}
+    return {name: message.headers.get(name) for name in stamped_headers(message.headers)}

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..exceptions import CeleryError, WorkerShutdown
+from ..lines import one_line
 from ..message import Message
 from ..payload.serializers import deserialize
 from ..payload.types import dumps
@@ -37,6 +38,8 @@ TASK_INFO = ("exchange", "routing_key", "rate_limit")
 """The attributes that `registered` shows where none are asked for."""
 SCHEDULED_PRIORITY = 6
 """What Celery's timer gives every delayed task."""
+LARGEST_POOL = 1000
+"""Places of a pool that an order may ask for: each may be a process, and a slip of the finger is a machine."""
 ALWAYS_SHOWN = (
     "accept_content",
     "broker_heartbeat",
@@ -150,7 +153,7 @@ def memdump(state: State, samples: int = 10, **kwargs: Any) -> str:
 @control_command()
 def shutdown(state: State, msg: str = "Got shutdown from remote", **kwargs: Any) -> None:
     """Shutdown worker(s)."""
-    log.warning("%s", msg)
+    log.warning("%s", one_line(msg))
     raise WorkerShutdown(0)
 
 
@@ -220,7 +223,7 @@ def revoke(
     ids = listed(task_id)
     remembered.revoked.update(ids)
     if not terminate:
-        log.info("Tasks flagged as revoked: %s", ", ".join(ids))
+        log.info("Tasks flagged as revoked: %s", one_line(", ".join(ids)))
         return ok(f"tasks {set(ids)} flagged as revoked")
     stopped = stop(filter(None, map(state.find, ids)), signal)
     return ok(f"terminate: {', '.join(stopped)}" if stopped else "terminate: tasks unknown")
@@ -270,7 +273,7 @@ def rate_limit(state: State, task_name: str, rate_limit: Any, **kwargs: Any) -> 
     except ValueError as error:
         return nok(f"Invalid rate limit string: {error}")
     task.rate_limit = rate_limit
-    log.info("New rate limit for tasks of type %s: %s.", task_name, rate_limit or "none")
+    log.info("New rate limit for tasks of type %s: %s.", task_name, one_line(rate_limit or "none"))
     return ok("new rate limit set successfully" if rate_limit else "rate limit disabled successfully")
 
 
@@ -284,6 +287,9 @@ def time_limit(
     task = state.app.tasks.get(task_name)
     if task is None:
         return nok("unknown task")
+    for limit in (soft, hard):
+        if limit is not None and (not isinstance(limit, (int, float)) or not 0 <= limit < float("inf")):
+            return nok(f"Invalid time limit: {limit!r:.80}; it takes a number of seconds")
     state.orders.limit_time(task_name, soft, hard)
     task.soft_time_limit, task.time_limit = soft, hard
     log.info("New time limits for tasks of type %s: soft=%s hard=%s", task_name, soft, hard)
@@ -296,14 +302,14 @@ def time_limit(
 @control_command(args=[("n", int)], signature="[N=1]")
 def pool_grow(state: State, n: int = 1, **kwargs: Any) -> dict[str, Any]:
     """Grow pool by n processes/threads."""
-    state.worker.resize(state.worker.concurrency + n)
+    state.worker.resize(new_size(state, n))
     return ok("pool will grow")
 
 
 @control_command(args=[("n", int)], signature="[N=1]")
 def pool_shrink(state: State, n: int = 1, **kwargs: Any) -> dict[str, Any]:
     """Shrink pool by n processes/threads."""
-    state.worker.resize(state.worker.concurrency - n)
+    state.worker.resize(new_size(state, -n))
     return ok("pool will shrink")
 
 
@@ -313,6 +319,8 @@ def autoscale(state: State, max: int | None = None, min: int | None = None, **kw
     scaler = state.worker.autoscaler
     if scaler is None:
         raise CeleryError("this worker does not scale its pool by itself; use pool_grow and pool_shrink")
+    for bound in (max, min):
+        checked_size(bound or 0)
     largest, smallest = scaler.update(max, min)
     return ok(f"autoscale now max={largest} min={smallest}")
 
@@ -341,6 +349,20 @@ def active_queues(state: State, **kwargs: Any) -> list[dict[str, Any]]:
 
 
 # --- what the answers are made of --------------------------------------------------------------------
+
+
+def new_size(state: State, more: int) -> int:
+    """What the pool comes to with so many more; raises for a size that no one can mean."""
+    return checked_size(state.worker.concurrency + more)
+
+
+def checked_size(size: int) -> int:
+    if size > LARGEST_POOL:
+        raise CeleryError(
+            f"the pool would have {size:,} places, and an order may ask for {LARGEST_POOL:,}; "
+            "start the worker with a larger --concurrency, if that is meant"
+        )
+    return size
 
 
 def stop(found: Iterable[Taken], signal: str | int | None) -> list[str]:

@@ -73,7 +73,7 @@ class Receiver:
     async def reply(self, command: str, arguments: dict[str, Any]) -> bytes:
         """What a command gives, or `{"error": …}`, as JSON. Never raises: a command that fails harms no worker."""
         self._state.tick()
-        log.debug("control: %s(%s)", command, arguments)
+        log.debug("control: %r(%s)", command, arguments)
         try:
             return dumps(await self._call(command, arguments), f"the reply of the control command {command!r}")
         except WorkerTerminate:
@@ -85,7 +85,7 @@ class Receiver:
         except asyncio.CancelledError:
             raise
         except Exception as error:
-            log.exception("control: %s(%s) failed", command, arguments)
+            log.exception("control: %r(%s) failed", command, arguments)
             return dumps({"error": str(error) if isinstance(error, CeleryError) else repr(error)})
 
     async def _call(self, command: str, arguments: dict[str, Any]) -> Any:

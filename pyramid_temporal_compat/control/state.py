@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import time
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Hashable, Iterable, Iterator, Mapping
 from typing import Any
 
 REVOKES_MAX = 50_000
@@ -68,9 +68,15 @@ def listed(value: Any) -> list[Any]:
 
 
 def revoke_stamps(headers: Mapping[str, Any]) -> None:
+    """Remember the stamps, the last `REVOKES_MAX` of each header."""
     for header, stamps in headers.items():
-        known = revoked_stamps.setdefault(header, [])
-        known.extend(stamp for stamp in listed(stamps) if stamp not in known)
+        known = {_key(stamp): stamp for stamp in [*revoked_stamps.get(header, ()), *listed(stamps)]}
+        revoked_stamps[header] = list(known.values())[-REVOKES_MAX:]
+
+
+def _key(stamp: Any) -> Any:
+    """What a stamp is told from others by, in a dict: with many, a search through a list takes minutes."""
+    return (type(stamp), stamp) if isinstance(stamp, Hashable) else repr(stamp)
 
 
 def matching_stamps(headers: Mapping[str, Any], stamps: Mapping[str, Any]) -> dict[str, list[Any]]:

@@ -16,7 +16,7 @@ import sys
 import threading
 import time
 import weakref
-from collections.abc import Awaitable, Callable, Coroutine
+from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from datetime import timedelta
 from types import FrameType
 from typing import Any, TypeVar
@@ -28,6 +28,8 @@ from temporalio.service import RetryConfig, RPCError, RPCStatusCode
 
 from ..exceptions import OperationalError
 from ..exceptions import TimeoutError as CallTimeout
+from ..payload.codecs import Codec
+from ..payload.converter import CodecAdapter
 from ..settings import ConnectionSettings
 
 log = logging.getLogger(__name__)
@@ -126,6 +128,11 @@ class Connection:
         self._connecting: dict[asyncio.AbstractEventLoop, asyncio.Lock] = {}
         self._under_way: set[concurrent.futures.Future[Any]] = set()
         self._lingering: dict[concurrent.futures.Future[Any], float] = {}
+
+    def codecs(self) -> Sequence[Codec]:
+        """What payloads pass through on their way."""
+        adapter = self._converter().payload_codec
+        return [adapter.codec] if isinstance(adapter, CodecAdapter) else []
 
     def call(self, make: Callable[[Client], Awaitable[T]], timeout: float | None = None) -> T:
         """Run `make(client)` on the loop and give its result.

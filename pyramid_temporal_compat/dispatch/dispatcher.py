@@ -17,12 +17,14 @@ from temporalio.service import RPCError
 
 from ..exceptions import OperationalError
 from ..exceptions import TimeoutError as CallTimeout
+from ..lines import one_line
 from ..payload.converter import to_raw
 from ..tree import Unit, told_apart
 from ..worker import wire
 from ..worker.priority import priority_of
 from .absence import Absence
 from .client import Connection, is_transient
+from .lost import told_of
 
 log = logging.getLogger(__name__)
 
@@ -106,13 +108,9 @@ class Dispatcher:
         lost = [(message, self._as_operational(reason)) for message, reason in batch.lost()]
         for unit, reason in lost if kept is None else self._settle(batch, lost, kept):
             for message in told_apart(unit):
-                log.error(
-                    "committed, but not started: %s[%s]: %s; the message: %s",
-                    message.summary,
-                    message.id,
-                    reason,
-                    message.for_log(),
-                )
+                name, text = told_of(message, self._connection.codecs)
+                why = one_line(reason)
+                log.error("committed, but not started: %s[%s]: %s; the message: %s", name, message.id, why, text)
 
     def _settle(
         self, batch: Batch, lost: Sequence[tuple[Unit, BaseException]], kept: Keeper
@@ -200,9 +198,13 @@ def doubling() -> Iterator[float]:
         pause = min(pause * 2, LONGEST_PAUSE)
 
 
-async def start(client: Client, message: Unit) -> None:
-    """Start one message. A message that was started before, by whoever, is left as it is."""
-    message = message.leaving(datetime.datetime.now(datetime.timezone.utc))
+async def start(client: Client, message: Unit, now: datetime.datetime | None = None) -> None:
+    """Start one message. A message that was started before, by whoever, is left as it is.
+
+    :param now: by the clock that the message's times were read from, where that is not this process' own.
+    """
+    now = now or datetime.datetime.now(datetime.timezone.utc)
+    message = message.leaving(now)
     try:
         await client.start_workflow(
             message.task,
@@ -211,7 +213,7 @@ async def start(client: Client, message: Unit) -> None:
             task_queue=message.queue,
             id_reuse_policy=WorkflowIDReusePolicy.REJECT_DUPLICATE,
             id_conflict_policy=WorkflowIDConflictPolicy.FAIL,
-            start_delay=delay_of(message),
+            start_delay=delay_of(message, now),
             priority=priority_of(message),
             static_summary=message.summary[:SUMMARY_LIMIT],
             memo=wire.memo_of(message),
@@ -220,8 +222,8 @@ async def start(client: Client, message: Unit) -> None:
         log.debug("already started: %s[%s]", message.task, message.id)
 
 
-def delay_of(message: Unit) -> datetime.timedelta | None:
+def delay_of(message: Unit, now: datetime.datetime) -> datetime.timedelta | None:
     if message.eta is None:
         return None
-    delay = message.eta - datetime.datetime.now(datetime.timezone.utc)
+    delay = message.eta - now
     return delay if delay > datetime.timedelta(0) else None

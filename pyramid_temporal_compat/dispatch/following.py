@@ -9,9 +9,12 @@ from typing import Any, Protocol, TypeVar
 
 from temporalio.api.history.v1 import HistoryEvent
 from temporalio.client import Client
+from temporalio.service import RPCError
 
 LINGER = 5.0
 """Seconds that a reader stays when nobody waits: who asks for one result after the other is soon back."""
+OUTDATED = "branch tokens"
+"""What the server says where the place that it has remembered in a history has changed since: it is read anew."""
 
 
 class Account(Protocol):
@@ -31,7 +34,7 @@ async def follow(client: Client, workflow_id: str, begin: Callable[[], A], enoug
     followers = _following.setdefault(client, {})
     follower = followers.get(workflow_id)
     if follower is None:
-        follower = Follower(client, workflow_id, begin(), lambda: followers.pop(workflow_id, None))
+        follower = Follower(client, workflow_id, begin, lambda: followers.pop(workflow_id, None))
         followers[workflow_id] = follower
     account: A = await follower.until(enough)
     return account
@@ -40,8 +43,11 @@ async def follow(client: Client, workflow_id: str, begin: Callable[[], A], enoug
 class Follower:
     """Reads a history event by event, up to the workflow's end."""
 
-    def __init__(self, client: Client, workflow_id: str, account: Any, on_left: Callable[[], object]) -> None:
-        self._account = account
+    def __init__(
+        self, client: Client, workflow_id: str, begin: Callable[[], Account], on_left: Callable[[], object]
+    ) -> None:
+        self._begin = begin
+        self._account = begin()
         self._client = client
         self._workflow_id = workflow_id
         self._on_left = on_left
@@ -72,9 +78,16 @@ class Follower:
 
     async def _read(self) -> None:
         handle = self._client.get_workflow_handle(self._workflow_id)
-        async for event in handle.fetch_history_events(wait_new_event=True):
-            await self._account.take(event)
-            self._wake()
+        while True:
+            try:
+                async for event in handle.fetch_history_events(wait_new_event=True):
+                    await self._account.take(event)
+                    self._wake()
+                return
+            except RPCError as error:
+                if OUTDATED not in error.message:
+                    raise
+                self._account = self._begin()
 
     def _wake(self) -> None:
         for waiting in self._waiting:

@@ -72,7 +72,7 @@ class History:
             cause = await self._client.data_converter.decode_failure(failed.failure)
             if not isinstance(cause, ApplicationError) or cause.type not in NOT_ENDS:
                 state, error = how_it_failed(cause)
-                retries = int(error.get(wire.RETRIES) or 0)
+                retries = wire.count(error.get(wire.RETRIES))
                 status = Status(state, error=error, over=True, children=error.get("children"), retries=retries)
                 self._end(failed.scheduled_event_id, event, status)
         elif event.event_type == EventType.EVENT_TYPE_WORKFLOW_PROPERTIES_MODIFIED:
@@ -81,12 +81,13 @@ class History:
                 if name.startswith(wire.ENDED):
                     (noted,) = await self._client.data_converter.decode([payload])
                     member = name.removeprefix(wire.ENDED)
-                    self.ended[member] = Status(noted["state"], error=noted["error"], over=True, ended=_when(event))
+                    if (told := _noted(noted, event)) is not None:
+                        self.ended[member] = told
                 elif name.startswith(wire.ENDED_ALIKE):
                     (noted,) = await self._client.data_converter.decode([payload])
-                    status = Status(noted["state"], error=noted["error"], over=True, ended=_when(event))
-                    for member in noted["of"]:
-                        (self._under if member.endswith("/") else self.ended)[member] = status
+                    if (told := _noted(noted, event)) is not None:
+                        for member in map(str, noted.get("of") or ()):
+                            (self._under if member.endswith("/") else self.ended)[member] = told
         else:
             self._rest = await self._of_the_rest(event) or self._rest
 
@@ -134,6 +135,15 @@ REVOKING = {
     EventType.EVENT_TYPE_WORKFLOW_EXECUTION_CANCELED: "revoked",
     EventType.EVENT_TYPE_WORKFLOW_EXECUTION_TERMINATED: "terminated",
 }
+
+
+def _noted(noted: Any, event: HistoryEvent) -> Status | None:
+    """How a memo says that members have ended; nothing, if it is no note of ours."""
+    if not isinstance(noted, Mapping) or not isinstance(noted.get("state"), str):
+        return None
+    error = noted.get("error")
+    told = error if isinstance(error, Mapping) else error_of(Exception("it is not told how"))
+    return Status(noted["state"], error=told, over=True, ended=_when(event))
 
 
 def _when(event: HistoryEvent) -> Any:

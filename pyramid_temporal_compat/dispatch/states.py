@@ -42,13 +42,20 @@ class Status:
 
 def of_result(payload: Payload) -> Status:
     """The status of a task that has ended with this result."""
-    state = payload.metadata.get(wire.ENDED_AS, b"").decode() or states.SUCCESS
-    children = payload.metadata.get(wire.CHILDREN)
+    state = payload.metadata.get(wire.ENDED_AS, b"").decode(errors="replace") or states.SUCCESS
     return Status(
         state,
         result=payload,
-        retries=int(payload.metadata.get(wire.RETRIED, 0)),
+        retries=wire.count(payload.metadata.get(wire.RETRIED)),
         over=True,
         kept=wire.NOT_KEPT not in payload.metadata,
-        children=json.loads(children) if children else None,
+        children=_children(payload.metadata.get(wire.CHILDREN)),
     )
+
+
+def _children(written: bytes | None) -> Any:
+    try:
+        found = json.loads(written) if written else None
+    except (ValueError, RecursionError):  # no worker wrote that; the result can be read all the same
+        return None
+    return found if isinstance(found, list) else None

@@ -160,10 +160,12 @@ async def _pending(client: Client, pending: Any, name: str, queue: str) -> Statu
     if pending.HasField("heartbeat_details"):
         values = await client.data_converter.decode(pending.heartbeat_details.payloads)
         details = values[0] if values and isinstance(values[0], Mapping) else {}
-    retries = int(details.get(wire.RETRIES, 0))
+    retries = wire.count(details.get(wire.RETRIES))
     worker = pending.last_worker_identity or None
     if pending.state in AT_WORK:
-        state = details.get(wire.STATE) or states.STARTED
+        state = details.get(wire.STATE)
+        if not isinstance(state, str) or not state:
+            state = states.STARTED
         return Status(state, meta=details.get(wire.META), name=name, queue=queue, retries=retries, worker=worker)
     failure = pending.last_failure.application_failure_info.type if pending.HasField("last_failure") else ""
     error = None
@@ -207,7 +209,7 @@ async def _outcome(handle: WorkflowHandle[Any, Any]) -> Status:
         payload = from_raw(await handle.result())
     except WorkflowFailureError as failure:
         state, error = how_it_failed(failure.cause)
-        retries = int(error.get(wire.RETRIES) or 0)
+        retries = wire.count(error.get(wire.RETRIES))
         return Status(state, error=error, over=True, children=error.get("children"), retries=retries)
     return of_result(payload)
 

@@ -24,7 +24,9 @@ from zope.interface import implementer
 from ..bundle import Block, new_id
 from ..exceptions import InvalidCall, NoTransaction
 from ..message import Message
+from ..payload.codecs import Codec
 from ..tree import told_apart
+from .lost import told_of
 from .nested import NestedSessions
 
 log = logging.getLogger(__name__)
@@ -85,7 +87,7 @@ class Enlisted(Protocol):
     def summary(self) -> str: ...
     @property
     def messages(self) -> tuple[Message, ...]: ...
-    def for_log(self) -> str: ...
+    def for_log(self, codec: Codec | None = None) -> str: ...
 
 
 class Kept(Protocol):
@@ -118,6 +120,9 @@ class Sender(Protocol):
 
     def after_commit(self, units: Sequence[Any]) -> None:
         """Send them."""
+
+    def codecs(self) -> Sequence[Codec]:
+        """What payloads pass through before anyone else sees them."""
 
 
 def enlist(message: Enlisted, key: object, sender: Sender, mode: str = ENLIST_AUTO, manager: Any = None) -> bool:
@@ -288,12 +293,8 @@ class Enlistment:
         except Exception:
             # The commit stands whatever happens here; `transaction` would log the error without the messages.
             for message in itertools.chain.from_iterable(map(told_apart, final or messages)):
-                log.exception(
-                    "committed, but not started: %s[%s]; the message: %s",
-                    message.summary,
-                    message.id,
-                    message.for_log(),
-                )
+                name, text = told_of(message, self._sender.codecs)
+                log.exception("committed, but not started: %s[%s]; the message: %s", name, message.id, text)
 
     # --- the data manager ------------------------------------------------------------------------
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import concurrent.futures
 import contextlib
+import datetime
 import logging
 import os
 import secrets
@@ -25,9 +26,9 @@ from temporalio.client import Client
 from temporalio.service import RPCError, RPCStatusCode
 
 from ..app.publishing import after_publish
+from ..dispatch.absence import NOT_THE_CALLS, is_absence, why_away
 from ..dispatch.client import ConnectFailed, Connection, is_transient
 from ..dispatch.dispatcher import start
-from ..dispatch.queues import answers
 from ..exceptions import ImproperlyConfigured, SecurityError
 from ..payload.codecs import Codec, chain
 from ..tree import Unit
@@ -35,7 +36,7 @@ from . import rows
 from .gauges import Gauges
 from .seldom import EVERY, Seldom
 from .sessions import app_engine
-from .store import Row, Store
+from .store import COUNTED, Row, Store
 from .wakeup import Sleep
 
 if TYPE_CHECKING:
@@ -54,11 +55,13 @@ AT_ONCE = 16
 ATTEMPTS = 10
 """A row that a server which is well has refused so often, as if it were not, is set aside."""
 ATTEMPTS_OF_ALL = 5
-"""The same where the server refuses everybody: just started, it may not know its namespaces yet."""
-REFUSES_ALL = (RPCStatusCode.NOT_FOUND, RPCStatusCode.PERMISSION_DENIED)
+"""The same where the server says no: one that has just started may not know its namespaces yet."""
+HOPELESS = (RPCStatusCode.INVALID_ARGUMENT, RPCStatusCode.RESOURCE_EXHAUSTED)
+"""What is not tried again: the second is that of a call above gRPC's limit, if not of a server that is busy."""
 FIRST_DELAY, LONGEST_DELAY = 1.0, 60.0
 """Seconds until such a row is tried again."""
-GAUGE_EVERY = 15.0
+LOOK_AT_ALL_EVERY = 30.0
+"""Seconds between two looks at how much waits."""
 LAST_WORDS = 10.0
 """Seconds that a worker that ends waits for its relay's last batch."""
 
@@ -143,14 +146,10 @@ class Relay:
     # --- the server ------------------------------------------------------------------------------
 
     def _is_back(self) -> bool:
-        try:
-            self._connection.call(lambda client: answers(client, self._timeout), self._timeout)
-        except Exception as error:
-            self._absent = error
-            return False
-        log.info("%s answers again: the relay goes on", self._connection)
-        self._absent = None
-        return True
+        self._absent = self._connection.submit(lambda: why_away(self._connection, self._timeout)).result()
+        if self._absent is None:
+            log.info("%s answers again: the relay goes on", self._connection)
+        return self._absent is None
 
     def _send(self, found: Sequence[Row]) -> None:
         sending = self._sending = Sending(found, self._connection, self._codec, self._timeout)
@@ -194,7 +193,7 @@ class Relay:
         """Tell how much waits: a gauge now and then, a line of the log once a minute, while there is a reason."""
         if time.monotonic() < self._look_at:
             return
-        self._look_at = time.monotonic() + GAUGE_EVERY
+        self._look_at = time.monotonic() + LOOK_AT_ALL_EVERY
         backlog = self.store.backlog()
         self._gauges.set(backlog)
         if self.store.newer():
@@ -205,7 +204,8 @@ class Relay:
         if backlog.waiting and time.monotonic() >= self._tell_at:
             self._tell_at = time.monotonic() + EVERY
             log.warning(
-                "%d rows wait in the outbox, the oldest for %d s: %s",
+                "%s%d rows wait in the outbox, the oldest for %d s: %s",
+                "at least " if backlog.waiting == COUNTED else "",
                 backlog.waiting,
                 backlog.oldest,
                 "they are being sent" if self._absent is None else _said(self._absent),
@@ -221,6 +221,7 @@ class Sending:
         self._codec = codec
         self._timeout = timeout
         self._slots = asyncio.Semaphore(AT_ONCE)
+        self._taken = datetime.datetime.now(datetime.timezone.utc)
         self.over = False
         self.away: BaseException | None = None
         self.started: list[int] = []
@@ -245,33 +246,35 @@ class Sending:
 
     async def _send(self, row: Row) -> None:
         units = rows.read(row.units, self._codec)
+        ahead = self._ahead(row)
         try:
             client = await self._connection.client()
         except ConnectFailed as error:
             raise Away from error
-        ends = await asyncio.gather(*(self._start(client, unit) for unit in units), return_exceptions=True)
+        ends = await asyncio.gather(*(self._start(client, unit, ahead) for unit in units), return_exceptions=True)
         errors = [end for end in ends if isinstance(end, Exception)]
         if errors:
             worst = max(errors, key=attempts_for)  # a row that has more to try is not set aside
-            if attempts_for(worst) > 1:
-                await self._blame(client, worst)
+            if attempts_for(worst) > 1 and is_absence(worst) and await self._is_away(worst):
+                raise Away from worst
             raise worst
 
-    async def _start(self, client: Client, unit: Unit) -> None:
-        async with self._slots:
-            await asyncio.wait_for(start(client, unit), self._timeout)
-        self.sent.append(unit)
+    async def _is_away(self, error: Exception) -> bool:
+        """Whether it is the server, and not the row. Some refusals leave no doubt."""
+        if isinstance(error, RPCError) and error.status in NOT_THE_CALLS:
+            return True
+        return await why_away(self._connection, self._timeout) is not None
 
-    async def _blame(self, client: Client, error: Exception) -> None:
-        """Return if it is the row's own fault: the server is well. One that refuses the row's namespace is, too."""
-        if isinstance(error, RPCError) and error.status in REFUSES_ALL:
-            return
-        if isinstance(error, RPCError) and error.status is RPCStatusCode.UNAUTHENTICATED:
-            raise Away from error
-        try:
-            await asyncio.wait_for(answers(client, self._timeout), self._timeout)
-        except Exception:
-            raise Away from error
+    def _ahead(self, row: Row) -> datetime.timedelta:
+        """By how much the sender's clock is ahead of ours: the database's shows how long the row has waited."""
+        then = rows.clock(row.units)
+        return datetime.timedelta(0) if then is None else then + (row.taken - row.created) - self._taken
+
+    async def _start(self, client: Client, unit: Unit, ahead: datetime.timedelta) -> None:
+        async with self._slots:
+            now = datetime.datetime.now(datetime.timezone.utc) + ahead
+            await asyncio.wait_for(start(client, unit, now), self._timeout)
+        self.sent.append(unit)
 
 
 def by_queue(found: Sequence[Row]) -> Mapping[str, Sequence[Row]]:
@@ -283,13 +286,11 @@ def by_queue(found: Sequence[Row]) -> Mapping[str, Sequence[Row]]:
 
 def attempts_for(error: BaseException) -> int:
     """How often a row that is refused so is tried."""
-    if isinstance(error, RPCError) and error.status in REFUSES_ALL:
-        return ATTEMPTS_OF_ALL
-    if isinstance(error, RPCError) and error.status is RPCStatusCode.UNAUTHENTICATED:
-        return ATTEMPTS
     if isinstance(error, SecurityError):  # the key that it needs may be on its way here
         return ATTEMPTS_OF_ALL
-    return ATTEMPTS if is_transient(error) else 1
+    if isinstance(error, RPCError) and not is_absence(error):
+        return 1 if error.status in HOPELESS else ATTEMPTS_OF_ALL
+    return ATTEMPTS if isinstance(error, RPCError) or is_transient(error) else 1
 
 
 def _said(error: BaseException) -> str:

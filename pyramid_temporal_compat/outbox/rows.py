@@ -1,12 +1,13 @@
 """What a row of the outbox carries: the units of one transaction, their payloads encoded as on the wire.
 
-Version 1 is JSON, `{"units": [[payload, …], …]}`, and a payload is `{"metadata": {name: bytes}, "data": bytes}`, where
-bytes are a text or `{"base64": text}`. What is encrypted on the wire is encrypted here.
+Version 1 is JSON, `{"units": [[payload, …], …], "clock": moment}`, and a payload is `{"metadata": {name: bytes},
+"data": bytes}`, where bytes are a text or `{"base64": text}`. What is encrypted on the wire is encrypted here.
 """
 
 from __future__ import annotations
 
 import base64
+import datetime
 import json
 from collections.abc import Sequence
 from typing import Any
@@ -23,7 +24,8 @@ VERSION = 1
 
 def write(units: Sequence[Unit], codec: Codec) -> bytes:
     written = [[_written(codec.encode(payload)) for payload in unit.encode()] for unit in units]
-    return json.dumps({"units": written}, separators=(",", ":"), ensure_ascii=False).encode()
+    clock = datetime.datetime.now(datetime.timezone.utc).isoformat()
+    return json.dumps({"units": written, "clock": clock}, separators=(",", ":"), ensure_ascii=False).encode()
 
 
 def read(data: bytes, codec: Codec) -> list[Unit]:
@@ -31,8 +33,15 @@ def read(data: bytes, codec: Codec) -> list[Unit]:
     try:
         units = [[_read(payload) for payload in unit] for unit in json.loads(data)["units"]]
     except (ValueError, KeyError, TypeError, AttributeError):
-        raise InvalidTaskError(f"not a row of the outbox: {data[:200]!r}") from None
+        # Not the data: it may hold arguments, and this is shown and logged.
+        raise InvalidTaskError(f"what the row holds, {len(data)} bytes, is nothing that the outbox wrote") from None
     return [_unit([codec.decode(payload) for payload in unit]) for unit in units]
+
+
+def clock(data: bytes) -> datetime.datetime | None:
+    """What the sender's clock showed as the row was written: its `eta` and `expires` are by that clock."""
+    written = json.loads(data).get("clock")
+    return datetime.datetime.fromisoformat(written) if written else None
 
 
 def _unit(payloads: list[Payload]) -> Unit:

@@ -70,12 +70,13 @@ def _of_a_request(name: str, manager: Any) -> Any:
 
 
 def _attribute(request: Any, name: str) -> Any:
-    if not hasattr(request, name):
+    try:
+        return getattr(request, name)
+    except AttributeError as error:
         raise ImproperlyConfigured(
-            f"ptemporal.outbox = {name}, and requests have no attribute {name!r}; name the one that holds the "
-            "SQLAlchemy session (config.add_request_method(..., 'dbsession', reify=True))"
-        )
-    return getattr(request, name)
+            f"ptemporal.outbox = {name}, and requests have no attribute {name!r} ({error}); name the one that holds "
+            "the SQLAlchemy session (config.add_request_method(..., 'dbsession', reify=True))"
+        ) from error
 
 
 def _as_session(name: str, found: Any) -> Session:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import datetime
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -22,6 +23,8 @@ BATCH = 100
 """Rows that a relay takes at a time."""
 BATCH_BYTES = 8 * 1024 * 1024
 """Bytes that these carry together, at most, unless the first alone carries more."""
+BATCH_QUEUES = 4
+"""Queues that they are of, at most: the others are left to other relays."""
 CHUNK = 500
 """Rows that one statement names by their ids."""
 COUNTED = 100_000
@@ -41,6 +44,8 @@ class Row:
     queue: str
     units: bytes
     attempts: int
+    created: datetime.datetime
+    taken: datetime.datetime
 
 
 @dataclass(frozen=True)
@@ -175,7 +180,7 @@ class Store:
             ids = list(connection.scalars(locked.with_for_update(skip_locked=True)))
             taken = {"claimed_by": relay, "claimed_until": in_seconds(lease), "attempts": outbox.c.attempts + 1}
             connection.execute(update(outbox).where(outbox.c.id.in_(ids), self._may_be_taken).values(taken))
-            columns = (outbox.c.id, outbox.c.queue, outbox.c.units, outbox.c.attempts)
+            columns = (outbox.c.id, outbox.c.queue, outbox.c.units, outbox.c.attempts, outbox.c.created, now())
             mine = select(*columns).where(outbox.c.id.in_(ids), outbox.c.claimed_by == relay)
             return [Row(*found) for found in connection.execute(mine.order_by(outbox.c.due, outbox.c.id))]
 
@@ -190,14 +195,16 @@ class Store:
         size = func.length(outbox.c.units)
         window = select(outbox.c.id, outbox.c.queue, size).where(self._may_be_taken)
         ids: list[int] = []
+        queues: set[str] = set()
         total = 0
         for row_id, queue, length in connection.execute(window.order_by(outbox.c.due, outbox.c.id).limit(WINDOW)):
-            if queue in others:
+            if queue in others or (queue not in queues and len(queues) == BATCH_QUEUES):
                 continue
             total += length
             if ids and (len(ids) >= batch or total > BATCH_BYTES):
                 break
             ids.append(row_id)
+            queues.add(queue)
         return ids
 
     def renew(self, relay: str, lease: float, ids: Sequence[int]) -> None:
@@ -252,7 +259,7 @@ class Store:
         with self._begin() as connection:
 
             def counted(*conditions: Any) -> int:
-                return connection.scalar(select(count).select_from(outbox).where(here, *conditions)) or 0
+                return connection.scalar(select(count).select_from(outbox).where(*conditions)) or 0
 
             messages = connection.scalar(select(func.sum(outbox.c.messages)).where(self._waits))
             oldest = connection.execute(select(func.min(outbox.c.created), now()).where(self._waits)).one()
@@ -266,7 +273,7 @@ class Store:
                 waiting=counted(self._waits, outbox.c.due <= now()),
                 claimed=counted(self._waits, outbox.c.claimed_until > now(), outbox.c.claimed_by.is_not(None)),
                 newer=counted(self._waits, outbox.c.version > rows.VERSION),
-                parked=counted(outbox.c.parked.is_not(None)),
+                parked=counted(here, outbox.c.parked.is_not(None)),
                 queues=[(queue, n) for queue, n in connection.execute(fullest.order_by(count.desc()).limit(queues))],
                 last_parked=[Parked(*found) for found in connection.execute(aside.limit(parked))],
             )

@@ -22,6 +22,8 @@ log = logging.getLogger(__name__)
 LAST_ROWS = 2.0
 """Seconds that a process that ends takes to delete the last rows. What it does not, a relay does."""
 AT_ONCE = 500
+IDLE = 60.0
+"""Seconds after which the thread ends if there is nothing to do."""
 
 
 class Sweeper:
@@ -41,6 +43,7 @@ class Sweeper:
         self._lock = threading.Lock()
         self._jobs: queue.SimpleQueue[tuple[int, str | None]] = queue.SimpleQueue()
         self._thread: threading.Thread | None = None
+        self._has_connected = False
         self._pending = 0
         self._idle = threading.Condition()
 
@@ -62,12 +65,20 @@ class Sweeper:
             self._jobs.put(job)
         with self._lock:
             if self._thread is None:
+                self._has_connected = True
                 self._thread = threading.Thread(target=self._run, name="ptemporal-outbox", daemon=True)
                 self._thread.start()
 
     def _run(self) -> None:
         while True:
-            jobs = [self._jobs.get()]
+            try:
+                jobs = [self._jobs.get(timeout=IDLE)]
+            except queue.Empty:
+                with self._lock:
+                    if self._jobs.empty():
+                        self._thread = None
+                        return
+                continue
             while len(jobs) < AT_ONCE and not self._jobs.empty():
                 jobs.append(self._jobs.get())
             try:
@@ -93,7 +104,7 @@ class Sweeper:
 
     def forked(self) -> None:
         """In a new process: the thread does not exist here, and its connection is the parent's."""
-        if self._thread is not None:
+        if self._has_connected:
             leave_connections(self._store.engine)
         self._start_anew()
 

@@ -92,9 +92,19 @@ Index(
 receipts = Table(
     "ptemporal_receipts",
     metadata,
-    Column("task_id", Text().with_variant(_exact(768), "mysql", "mariadb"), primary_key=True),
-    Column("result", _bytes(), nullable=False, comment="The task's result, encoded as on the wire."),
+    # Together no longer than a key of MySQL's may be.
+    Column("task_id", Text().with_variant(_exact(512), "mysql", "mariadb"), primary_key=True),
+    Column(
+        "namespace",
+        String(255).with_variant(_exact(255), "mysql", "mariadb"),
+        primary_key=True,
+        comment="The Temporal namespace that the task runs in.",
+    ),
+    Column("workflow_id", Text, nullable=False, comment="The workflow that holds the task."),
+    Column("run_id", Text, nullable=False, comment="The run of that workflow."),
+    Column("result", _bytes(), nullable=False, comment="What came of the task, encoded as on the wire."),
     Column("created", _moment(), nullable=False),
-    Index("ix_ptemporal_receipts_created", "created"),
 )
-"""One row a task that has ended well, written in its own transaction."""
+"""One row a task that has ended well and has written something, inserted in its own transaction."""
+
+Index("ix_ptemporal_receipts_created", receipts.c.namespace, receipts.c.created)

@@ -18,7 +18,7 @@ from typing import Any
 
 from ..exceptions import InvalidArguments
 from .hints import hints_of
-from .rebuild import Converter, Misfit, converter_for
+from .rebuild import Converter, Misfit, converter_for, once_each
 
 
 def rebuild_value(annotation: Any, value: Any) -> Any:
@@ -27,7 +27,8 @@ def rebuild_value(annotation: Any, value: Any) -> Any:
     if converter is None:
         return value
     try:
-        return converter(value)
+        with once_each():
+            return converter(value)
     except Misfit as misfit:
         if misfit.serious:
             raise InvalidArguments(f"a value {misfit.why}") from misfit.__cause__
@@ -45,6 +46,10 @@ class Plan:
     more_named: Converter | None
 
     def rebuild(self, args: Sequence[Any], kwargs: Mapping[str, Any]) -> tuple[tuple[Any, ...], dict[str, Any]]:
+        with once_each():
+            return self._rebuild(args, kwargs)
+
+    def _rebuild(self, args: Sequence[Any], kwargs: Mapping[str, Any]) -> tuple[tuple[Any, ...], dict[str, Any]]:
         known = len(self.positional)
         return (
             tuple(

@@ -44,7 +44,9 @@ class Encryption:
 
     def __init__(self, keys: Mapping[str, bytes], required: bool = False) -> None:
         if not keys:
-            raise ImproperlyConfigured(f"encryption needs at least one key; make one with: {NEW_KEY}")
+            raise ImproperlyConfigured(
+                f"encryption needs at least one key, in ptemporal.encryption_keys; make one with: {NEW_KEY}"
+            )
         for key_id, key in keys.items():
             _check_key(key_id, key)
         aesgcm, self._invalid_tag = _cryptography()

@@ -16,6 +16,8 @@ from .types import Unreadable
 
 #: What a payload may inflate to. The server takes 2 MiB a payload, so an honest one is far below this.
 INFLATED_LIMIT = 64 * 1024 * 1024
+#: What inflating may take beside that: the header of such a payload names a size, of up to 4 GiB.
+LZMA_MEMORY = 128 * 1024 * 1024
 
 
 @dataclass(frozen=True)
@@ -118,6 +120,9 @@ _register(
     ["gzip", "zlib"],
 )
 _register(Method("application/x-bz2", bz2.compress, _inflating(bz2.BZ2Decompressor)), ["bzip2", "bzip"])
-_register(Method("application/x-lzma", lzma.compress, _inflating(lzma.LZMADecompressor)), ["lzma", "xz"])
+_register(
+    Method("application/x-lzma", lzma.compress, _inflating(lambda: lzma.LZMADecompressor(memlimit=LZMA_MEMORY))),
+    ["lzma", "xz"],
+)
 if (zstd := _zstd()) is not None:
     _register(Method("application/zstd", zstd.compress, _inflating(zstd.ZstdDecompressor)), ["zstd", "zstandard"])

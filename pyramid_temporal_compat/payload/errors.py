@@ -1,7 +1,7 @@
 """Exceptions on the wire: written as plain data, and built anew as their own class where that can be done safely.
 
 What is read may have been written by anyone who can write to the server. So only a class that derives from
-BaseException is ever called, and only modules of packages that this process already uses are imported.
+BaseException is ever called, and nothing is imported.
 """
 
 from __future__ import annotations
@@ -9,7 +9,6 @@ from __future__ import annotations
 import builtins
 import contextlib
 import functools
-import importlib
 import reprlib
 import sys
 import traceback
@@ -19,6 +18,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from ..exceptions import SecurityError, UnpickleableExceptionWrapper
+from ..lines import one_line
 from .types import dumps, loads
 
 TEXT_LIMIT = 10_000
@@ -190,13 +190,14 @@ def _rebuild(wire: Mapping[str, Any], depth: int) -> BaseException:
     found = _find(module, name)
     if found is not None and not (isinstance(found, type) and issubclass(found, BaseException)):
         return SecurityError(
-            f"an error came as {module}.{name}, which is no exception class but a {type(found).__name__}: not called"
+            f"an error came as {one_line(module)}.{one_line(name)}, which is no exception class but a "
+            f"{type(found).__name__}: not called"
         )
     text = str(wire.get("text", ""))
     args = _read_values(wire.get("args"), depth)
-    if isinstance(wire.get("exceptions"), list):
+    if depth and isinstance(wire.get("exceptions"), list):
         members = [_rebuild(member, depth - 1) for member in wire["exceptions"] if isinstance(member, Mapping)]
-        args = (*args, members) if members and depth else args
+        args = (*args, members) if members else args
     state = {name: _read_value(value, depth) for name, value in _mapping(wire.get("state")).items()}
     call = _read_values(wire["call"], depth) if "call" in wire else args
     kwargs = {name: _read_value(value, depth) for name, value in _mapping(wire.get("kwargs")).items()}
@@ -217,16 +218,12 @@ def _rebuild(wire: Mapping[str, Any], depth: int) -> BaseException:
 
 
 def _find(module: str, name: str) -> Any:
-    """What the name leads to, with no hook of any module or class run on the way; None if nothing."""
-    if not module or not name:
-        return None
-    if module not in sys.modules:
-        # A package in use is trusted to have harmless modules. Any other import would be at the sender's choice.
-        if module.partition(".")[0] not in sys.modules:
-            return None
-        with contextlib.suppress(Exception):
-            importlib.import_module(module)
-    found: Any = sys.modules.get(module)
+    """What the name leads to in a module that is loaded, with no hook of it or its classes run; None if nothing.
+
+    Who wants to catch a class has imported it. An import of a name that came with an error would be at the sender's
+    choice: of a script that acts when it is imported, say.
+    """
+    found: Any = sys.modules.get(module) if module and name else None
     for part in name.split("."):
         if not isinstance(found, (types.ModuleType, type)):
             return None

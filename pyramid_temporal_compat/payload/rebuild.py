@@ -13,7 +13,9 @@ import inspect
 import types
 import typing
 import uuid
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from contextvars import ContextVar
 from datetime import date, datetime, time
 from decimal import Decimal
 from typing import Any, Union, get_args, get_origin
@@ -25,11 +27,15 @@ Converter = Callable[[Any], Any]
 """Gives the converted value, or raises `Misfit`."""
 
 
+WHY_LIMIT = 2000
+"""Characters: of nested unions each level would tell twice what the one below it says."""
+
+
 class Misfit(Exception):
     """The value is not what the annotation says. `serious` if that is worth an error."""
 
     def __init__(self, why: str = "", serious: bool = False) -> None:
-        self.why = why
+        self.why = why if len(why) <= WHY_LIMIT else f"{why[:WHY_LIMIT]}..."
         self.serious = serious
 
 
@@ -101,6 +107,18 @@ def _union(members: tuple[Any, ...]) -> Converter | None:
     def convert(value: Any) -> Any:
         if isinstance(value, plain) and not (isinstance(value, bool) and bool not in plain):
             return value
+        known = _misfits.get()
+        if known is None:
+            return fitted(value)
+        if (key := (id(members), id(value))) in known:
+            raise known[key][0]
+        try:
+            return fitted(value)
+        except Misfit as misfit:
+            known[key] = misfit, value  # which keeps the value, and so its id
+            raise
+
+    def fitted(value: Any) -> Any:
         misfits = []
         for converter in converters:
             try:
@@ -113,6 +131,21 @@ def _union(members: tuple[Any, ...]) -> Converter | None:
         raise Misfit("; nor ".join(misfit.why for misfit in serious), serious=True) from serious[0].__cause__
 
     return convert
+
+
+_misfits: ContextVar[dict[tuple[int, int], tuple[Misfit, Any]] | None] = ContextVar("ptemporal_misfits", default=None)
+"""By union and value, within one rebuilding: members that hold the same union would each try what is below anew, and
+twenty levels of that take days."""
+
+
+@contextmanager
+def once_each() -> Iterator[None]:
+    """Within this, no union tries a value twice."""
+    token = _misfits.set({})
+    try:
+        yield
+    finally:
+        _misfits.reset(token)
 
 
 def _each(converter: Converter | None, values: Sequence[Any]) -> list[Any]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import pickle
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
@@ -20,8 +21,12 @@ from .types import Unreadable
 
 JSON_TYPE = "application/json"
 RAW_TYPE = "application/data"
-#: Bytes and text that no decoder touches: accepted always, as kombu does.
+SIGNED = "auth"
+#: Bytes and text that no decoder touches: accepted always, as kombu does, save where only what is signed is.
 TRUSTED = frozenset({RAW_TYPE, "application/text"})
+
+MOST_VALUES = 10_000_000
+"""What a YAML document may come to with its aliases written out."""
 
 Encoder = Callable[[Any], Any]
 Decoder = Callable[[bytes], Any]
@@ -115,10 +120,11 @@ def deserialize(
 
     Raises `ContentDisallowed` before any decoder, even a decompressor, has seen the data.
     """
-    if payload.encoding == "binary/null":
+    signed_only = set(accept) == {SIGNED}
+    if payload.encoding == "binary/null" and not signed_only:
         return None
     content_type = _content_type(payload)
-    if content_type not in TRUSTED and content_type not in content_types(accept):
+    if (signed_only or content_type not in TRUSTED) and content_type not in content_types(accept):
         raise _disallowed(content_type, accept, setting)
     data = payload.data
     method = payload.metadata.get("compression")
@@ -219,6 +225,40 @@ def _yaml() -> Any:
     return yaml
 
 
+def _load_yaml(data: bytes) -> Any:
+    value = _yaml_loader(_yaml())(data)
+    _refuse_bomb(value, {})
+    return value
+
+
+@functools.cache
+def _yaml_loader(yaml: Any) -> Callable[[bytes], Any]:
+    class Loader(yaml.SafeLoader):  # type: ignore[misc]
+        """Without merge keys, which no dumper writes: a few lines of them are billions of pairs."""
+
+        def flatten_mapping(self, node: Any) -> None:
+            if any(key.tag == "tag:yaml.org,2002:merge" for key, _ in node.value):
+                raise ValueError("it has merge keys (<<), which are not read")
+
+    return lambda data: yaml.load(data, Loader)
+
+
+def _refuse_bomb(value: Any, sizes: dict[int, int]) -> int:
+    """How many values it is when each is counted wherever it is referred to. Raises for one that no memory holds."""
+    if not isinstance(value, (list, dict, set, tuple)):
+        return 1
+    known = sizes.get(id(value))
+    if known == 0:
+        raise ValueError("it contains itself")
+    if known is None:
+        sizes[id(value)] = 0
+        parts = [*value.keys(), *value.values()] if isinstance(value, dict) else value
+        known = sizes[id(value)] = 1 + sum(_refuse_bomb(part, sizes) for part in parts)
+        if known > MOST_VALUES:
+            raise ValueError(f"its aliases stand for more than {MOST_VALUES:,} values")
+    return known
+
+
 def _msgpack() -> Any:
     try:
         import msgpack  # optional
@@ -234,7 +274,7 @@ def _raw(value: Any) -> Any:
 
 
 register("json", types.dumps, types.loads, JSON_TYPE)
-register("yaml", lambda value: _yaml().safe_dump(value), lambda data: _yaml().safe_load(data), "application/x-yaml")
+register("yaml", lambda value: _yaml().safe_dump(value), _load_yaml, "application/x-yaml")
 register(
     "msgpack",
     lambda value: _msgpack().packb(value, use_bin_type=True),

@@ -39,6 +39,16 @@ class Attempt:
         self.request = request
         self._manager = manager
         self._open = True
+        self.begun = manager.get()
+        """The transaction that it began with."""
+
+    @property
+    def transaction(self) -> Any | None:
+        """The transaction that `commit` would commit; None if it is doomed, or if there is none and may be none."""
+        if not has_begun(self._manager) and self._manager.explicit:
+            return None
+        current = self._manager.get()
+        return None if current.isDoomed() else current
 
     def commit(self) -> None:
         """Commit; a transaction that the task has doomed is aborted, as pyramid_tm does."""

@@ -13,6 +13,7 @@ import dataclasses
 import datetime
 import json
 import logging
+import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import timedelta
@@ -21,18 +22,35 @@ from typing import TYPE_CHECKING, Any, NoReturn
 from temporalio import activity
 from temporalio.common import RawValue
 from temporalio.exceptions import ApplicationError
+from temporalio.service import RPCError
 
 from .. import signals
 from ..control import state
 from ..control.orders import Orders
 from ..exceptions import InvalidTaskError, NotRegistered, Terminated, TimeLimitExceeded, WorkerLostError
-from ..message import Message
+from ..lines import one_line
+from ..message import Message, NewerMessage, is_message
 from ..payload import Payload
 from ..payload.converter import from_raw, to_raw
 from ..payload.errors import to_wire
 from . import logging as task_log
 from . import wire
-from .outcome import Began, Failed, GivenBack, Job, Outcome, Progress, Replaced, Retried, Succeeded
+from .chains import same_chain
+from .outcome import (
+    Asked,
+    Away,
+    Began,
+    Claimed,
+    Failed,
+    GivenBack,
+    InDoubt,
+    Job,
+    Outcome,
+    Progress,
+    Replaced,
+    Retried,
+    Succeeded,
+)
 from .pools import Limits, Pool
 from .request import Request
 
@@ -44,11 +62,21 @@ log = logging.getLogger(__name__)
 BEATS_PER_TIMEOUT = 10
 """Heartbeats in one `heartbeat_timeout`: so many may be late before the worker counts as lost, and this often
 a running task learns that it was terminated."""
+SHORTEST_PAUSE = 0.02
+"""Seconds between two heartbeats at least, whatever timeout a message asks for."""
 AT_ONCE = timedelta(milliseconds=1)
 """The server takes a delay of nothing for none given, and then backs off."""
+MOST_REPORTED = 1000
+"""Names of unknown tasks that are remembered: who makes them up must not fill the worker's memory."""
 UNKNOWN_PAUSE = timedelta(seconds=5)
 """How long a task that this worker does not know waits before it is offered again."""
+FIRST_ABSENCE, LONGEST_ABSENCE = timedelta(seconds=1), timedelta(seconds=30)
+"""How long a task waits for a database that is away: twice as long each time."""
+IN_DOUBT_PAUSE = timedelta(seconds=5)
+"""How long a task waits of which the database does not say whether it is done."""
 NO_LIMITS = Limits()
+FROZEN = 1.0
+"""Seconds between a process' two clocks that no machine has."""
 LONGEST_HOLD = 0.2
 """Seconds that a task waits in the worker for its turn under a rate limit, rather than on the server: so long as
 it waits here, no other task has its place."""
@@ -97,21 +125,19 @@ class TaskActivity:
     @activity.defn(dynamic=True)
     async def run(self, payloads: Sequence[RawValue]) -> Any:
         message = self._message(payloads)
+        job = self._job(message, payloads[2:])
         try:
-            await self._admit(message)
+            if not await self._is_done(job):
+                await self._admit(message)
         except (Ended, asyncio.CancelledError):
             raise
         except Exception as error:
             # Not to be left to Temporal, which would try again for ever.
             log.exception("%s[%s] could not be taken", message.task, message.id)
             raise task_failure(to_wire(error)) from None
-        retries = _earlier_retries(message)
-        redelivered = activity.info().attempt - 1 > retries - message.retries
-        before = tuple(from_raw(payload) for payload in payloads[2:])
-        job = Job(message, retries, self._hostname, redelivered, before, activity.info().workflow_id)
         task_log.received(message)
         if signals.task_received.receivers:
-            signals.task_received.send(sender=self.consumer, request=self._request(message, before))
+            signals.task_received.send(sender=self.consumer, request=self._request(message, job.before))
         taken = self.running[message.id] = Taken(job)
         self.idle.clear()
         state.total_count[message.task] += 1
@@ -119,16 +145,52 @@ class TaskActivity:
         self.on_taken()
         try:
             given_up = self._is_poison(_lost_before(message))
-            outcome = await (self._failed(job, self._lost_too_often(message)) if given_up else self._watched(taken))
+            if given_up:
+                outcome: Outcome = await self._failed(job, self._lost_too_often(message))
+            else:
+                outcome = await self._watched(taken)
+            while isinstance(outcome, Claimed):
+                taken.job = job = await self._told_of(job, outcome)
+                outcome = await self._watched(taken)
         finally:
-            del self.running[message.id]
+            # Not another attempt's, which came to this worker too since the server took it for dead.
+            if self.running.get(message.id) is taken:
+                del self.running[message.id]
             if not self.running:
                 self.idle.set()
         return self._conclude(job, outcome)
 
+    def _job(self, message: Message, before: Sequence[RawValue]) -> Job:
+        info, retries = activity.info(), _earlier_retries(message)
+        return Job(
+            message,
+            retries,
+            self._hostname,
+            info.attempt - 1 > retries - message.retries,
+            tuple(from_raw(payload) for payload in before),
+            info.workflow_id,
+            attempt=info.attempt,
+            namespace=info.namespace,
+            run_id=info.workflow_run_id or "",
+        )
+
+    async def _is_done(self, job: Job) -> bool:
+        """Whether an attempt that lost its worker has committed: then it is too late for the task to be refused."""
+        message = job.message
+        if not self._app.conf["ptemporal.receipts"] or not _lost_before(message) or message.task not in self._app.tasks:
+            return False
+        beating = asyncio.ensure_future(Heartbeat(job).forever())
+        try:
+            outcome = await self._pool.run(dataclasses.replace(job, asks=True), NO_LIMITS, lambda note: None)
+        finally:
+            beating.cancel()
+        if isinstance(outcome, InDoubt):
+            self._conclude(job, outcome)
+        return isinstance(outcome, Asked) and outcome.is_done
+
     async def _admit(self, message: Message) -> None:
         """Return when the task may run; raises what ends it, or gives it back."""
-        if message.expires and message.expires <= datetime.datetime.now(datetime.timezone.utc):
+        if message.expires and has_expired(message, message.expires, activity.info().started_time):
             log.info("%s[%s] expired at %s", message.task, message.id, message.expires.isoformat())
             self._tell_revoked(message, expired=True)
             raise Ended(f"expired at {message.expires.isoformat()}", type=wire.REVOKED, non_retryable=True)
@@ -188,7 +250,7 @@ class TaskActivity:
                     type=wire.RATE_LIMITED,
                     next_retry_delay=timedelta(seconds=wait),
                 )
-            await asyncio.sleep(min(wait, message.heartbeat_timeout / BEATS_PER_TIMEOUT))
+            await asyncio.sleep(min(wait, max(SHORTEST_PAUSE, message.heartbeat_timeout / BEATS_PER_TIMEOUT)))
             self._refuse_if_revoked(message)
 
     async def _watched(self, taken: Taken) -> Outcome:
@@ -250,11 +312,28 @@ class TaskActivity:
             beating.cancel()
             stopped.cancel()
 
-    async def _failed(self, job: Job, error: Exception) -> Failed:
-        """The end of a run that could not tell it itself. The pool is asked for the hooks that follow a failure."""
+    async def _told_of(self, job: Job, claim: Claimed) -> Job:
+        """The job, told whether that other run was of the same task: the server knows."""
+        where = (job.message.task, job.message.id)
+        try:
+            client = activity.client()
+            same = await same_chain(client, (job.workflow_id or "", job.run_id), (claim.workflow_id, claim.run_id))
+        except RPCError as error:
+            log.warning("Task %s[%s]: whether it is done is asked again: %s", *where, error.message)
+            raise in_order(job.message, error.message, type=wire.IN_DOUBT, next_retry_delay=IN_DOUBT_PAUSE) from None
+        return dataclasses.replace(job, known_runs={**job.known_runs, claim.run_id: same})
+
+    async def _failed(self, job: Job, error: Exception) -> Outcome:
+        """The end of a run that could not tell it itself. The pool is asked for the hooks that follow a failure.
+
+        With receipts on it looks for that first: the run may have come to its commit.
+        """
         beating = asyncio.ensure_future(Heartbeat(job).forever())
         try:
-            await self._pool.run(dataclasses.replace(job, failed=error), NO_LIMITS, lambda note: None)
+            follow = dataclasses.replace(job, failed=error)
+            outcome: Outcome = await self._pool.run(follow, NO_LIMITS, lambda note: None)
+            if isinstance(outcome, (Succeeded, Replaced)):
+                return outcome
         except Exception as raised:
             log.error("Task %s[%s]: what follows its failure was not run: %s", job.message.task, job.message.id, raised)
         finally:
@@ -325,16 +404,40 @@ class TaskActivity:
             raise Ended("replaced", wire.write_payloads(outcome.tree), type=wire.REPLACED, non_retryable=True)
         if isinstance(outcome, Retried):
             self._retry(job, outcome)
+        if isinstance(outcome, InDoubt) and not job.message.at_most_once:
+            log.error(
+                "Task %s[%s]: whether it is done can't be told; asked again in %d s: %s",
+                job.message.task,
+                job.message.id,
+                IN_DOUBT_PAUSE.total_seconds(),
+                outcome.error.get("text"),
+            )
+            text = str(outcome.error.get("text"))
+            raise in_order(job.message, text, type=wire.IN_DOUBT, next_retry_delay=IN_DOUBT_PAUSE)
+        if isinstance(outcome, Away):
+            self._wait_for_database(job.message, str(outcome.error.get("text")))
         if isinstance(outcome, GivenBack):
             if outcome.requeue:
                 raise in_order(job.message, outcome.reason, type=wire.REJECTED, next_retry_delay=AT_ONCE)
             return to_raw(wire.with_retries(wire.ended_as(outcome.state.state, outcome.state.meta), job.retries))
+        assert isinstance(outcome, (Failed, InDoubt)), outcome
         error = dict(outcome.error)
-        if outcome.children:
+        if isinstance(outcome, Failed) and outcome.children:
             error["children"] = list(outcome.children)
         if job.retries:
             error[wire.RETRIES] = job.retries
         raise task_failure(error)
+
+    def _wait_for_database(self, message: Message, text: str) -> NoReturn:
+        pause = min(FIRST_ABSENCE * 2 ** min(activity.info().attempt - 1, 10), LONGEST_ABSENCE)
+        log.warning(
+            "Task %s[%s]: its database is away, and it runs again in %d s: %s",
+            message.task,
+            message.id,
+            pause.total_seconds(),
+            text,
+        )
+        raise in_order(message, text, type=wire.DATABASE_AWAY, next_retry_delay=pause)
 
     def _retry(self, job: Job, outcome: Retried) -> NoReturn:
         message, retries = outcome.message, job.retries + 1
@@ -352,6 +455,8 @@ class TaskActivity:
             "(ptemporal-compat list tasks app.ini); add the module to ptemporal.include"
         )
         if message.task not in self._reported:
+            if len(self._reported) >= MOST_REPORTED:
+                self._reported.clear()
             self._reported.add(message.task)
             log.error("%s[%s]: %s", message.task, message.id, text)
         if signals.task_unknown.receivers:
@@ -368,7 +473,7 @@ class Heartbeat:
 
     def __init__(self, job: Job) -> None:
         self._details: dict[str, Any] = _counts(job.message)
-        self._pause = job.message.heartbeat_timeout / BEATS_PER_TIMEOUT
+        self._pause = max(SHORTEST_PAUSE, job.message.heartbeat_timeout / BEATS_PER_TIMEOUT)
         self._context = contextvars.copy_context()  # the activity's own; the pool calls `note` from elsewhere
 
     def note(self, note: Any) -> None:
@@ -385,10 +490,29 @@ class Heartbeat:
         self._context.run(activity.heartbeat, self._details)
 
 
+def has_expired(
+    message: Message, expires: datetime.datetime, started: datetime.datetime, clock: Callable[[], float] = time.time
+) -> bool:
+    """By the server's clock: the sender's and this worker's may be wrong.
+
+    :param clock: bound here, once: where a test has frozen the time, the frozen one counts.
+    """
+    here = datetime.datetime.now(datetime.timezone.utc)
+    if abs(here.timestamp() - clock()) > FROZEN:
+        return expires <= here
+    return expires + timedelta(seconds=message.ahead) <= started
+
+
 def read_message(payloads: Sequence[RawValue]) -> Message:
-    if len(payloads) >= 2:
-        with contextlib.suppress(InvalidTaskError):
+    if len(payloads) >= 2 and is_message(payloads[0].payload.data):
+        try:
             return Message.decode(payloads[0].payload.data, from_raw(payloads[1]))
+        except NewerMessage as error:
+            raise Ended(str(error), type="NotFoundError") from None
+        except InvalidTaskError as error:
+            where = one_line(f"{activity.info().activity_type}[{activity.info().activity_id}]")
+            log.error("%s is refused: %s", where, one_line(error))
+            raise Ended(str(error), type=type(error).__name__, non_retryable=True) from None
     # As Temporal says it of an activity that no worker here has registered: another worker may have it.
     name = activity.info().activity_type
     raise Ended(
@@ -444,12 +568,12 @@ def _counts(message: Message) -> dict[str, Any]:
 
 
 def _earlier_retries(message: Message) -> int:
-    return int(_last_heartbeat().get(wire.RETRIES, message.retries))
+    return wire.count(_last_heartbeat().get(wire.RETRIES), message.retries)
 
 
 def _orderly(message: Message) -> int:
     """How many earlier attempts ended with the worker's word: at least the retries, which older releases count."""
-    return max(int(_last_heartbeat().get(wire.ORDERLY, 0)), _earlier_retries(message) - message.retries)
+    return max(wire.count(_last_heartbeat().get(wire.ORDERLY)), _earlier_retries(message) - message.retries)
 
 
 def _lost_before(message: Message) -> int:

@@ -24,7 +24,7 @@ from temporalio.exceptions import ApplicationError, CancelledError, ChildWorkflo
 
 from .. import states
 from ..bundle import bundle_of
-from ..exceptions import ChordError, PayloadTooLarge
+from ..exceptions import ChordError, InvalidTaskError, PayloadTooLarge
 from ..message import Message, total_size
 from ..packing import packed, unpacked
 from ..payload import Payload
@@ -48,6 +48,10 @@ NOTED_ALIKE = "noted-alike"
 """Patches: they stand in histories."""
 FEW = 20
 """So many members get a note each of how they have ended; of more, one note tells it."""
+
+NOTE_LIMIT, TEXT_LIMIT = 64 * 1024, 1000
+"""Bytes of the error that a member which never ran is said to have failed of, since all notes together may take 2 MiB,
+and characters of its text beyond that: the member that did fail has the whole of it."""
 
 SHOWN_LIMIT = 64 * 1024
 """Bytes of what is linked to a task that are sent along for it to see: they count among what its activity may take."""
@@ -337,9 +341,9 @@ class TreeRun:
         self._follows = True
         if wire.ENDED_AS in value.metadata:
             raise MemberFailed(message, ended_without_result(message, value))
-        for tree in json.loads(value.metadata.get(wire.ADDED, b"[]")):
+        for tree in added_with(value):
             chord = message.chord if message.chord in self._added else ORPHANS
-            self._added.setdefault(str(chord), []).append(Tree.decode(wire.read_payloads(tree)).root)
+            self._added.setdefault(str(chord), []).append(tree.root)
         return value
 
     def _refuse_too_large(self, message: Message, before: Value) -> None:
@@ -376,6 +380,9 @@ class TreeRun:
             raise CancelledError("revoked")
         if message.id in self.revoked:
             raise revoked()
+        if message.id in self._running:  # the server would refuse a second activity of this id, again and again
+            text = f"two tasks have the id {message.id!r}"
+            raise ApplicationError(text, type=InvalidTaskError.__name__, non_retryable=True)
         size = total_size([*message.encode(), *before])
         if history_is_full(size + self._largest * (len(self._running) + 1)):
             raise self._too_large(
@@ -402,10 +409,15 @@ class TreeRun:
             self._note(message.id, reason)
         return MemberFailed(message, reason)
 
-    def _note(self, member: str, reason: BaseException) -> None:
-        """Write down how a member has ended, for who reads its state."""
+    def _note(self, member: str, reason: BaseException, brief: bool = False) -> None:
+        """Write down how a member has ended, for who reads its state; briefly, where several end so."""
         state, error = how_it_failed(reason)
-        workflow.upsert_memo({f"{wire.ENDED}{member}": {"state": state, "error": wire.plain(error)}})
+        plain = wire.plain(error)
+        if brief and len(json.dumps(plain)) > NOTE_LIMIT:
+            text = str(plain.get("text"))[:TEXT_LIMIT]
+            named = {name: str(plain.get(name))[:TEXT_LIMIT] for name in ("module", "type")}
+            plain = {**named, "text": text, "args": [{"value": text}], "traceback": None}
+        workflow.upsert_memo({f"{wire.ENDED}{member}": {"state": state, "error": plain}})
 
     async def _never_run(self, nodes: Sequence[Node], failed: MemberFailed) -> None:
         """What would have come next fails of the same."""
@@ -422,7 +434,7 @@ class TreeRun:
                 alike |= dict.fromkeys(self._noted_as(member) for member in ids)
             else:
                 for member in ids:
-                    self._note(member, failed.reason)
+                    self._note(member, failed.reason, brief=True)
         if alike:
             state, error = how_it_failed(failed.reason)
             noted = {"of": list(alike), "state": state, "error": wire.plain(error)}
@@ -595,8 +607,23 @@ def written(value: Value, tree: Tree) -> Payload:
     return Payload({"encoding": b"json/plain", wire.VALUES: b"1"}, json.dumps(found).encode())
 
 
+def added_with(result: Payload) -> list[Tree]:
+    """The trees that a run has added to the header of its chord."""
+    try:
+        return [Tree.decode(wire.read_payloads(tree)) for tree in json.loads(result.metadata.get(wire.ADDED, b"[]"))]
+    except (ValueError, LookupError, TypeError, AttributeError):
+        raise InvalidTaskError("what a task adds to its chord can't be read") from None
+
+
 def read_values(result: Payload) -> Value:
     """What `written` has made of a list of results."""
+    try:
+        return _read_values(result)
+    except (ValueError, LookupError, TypeError, AttributeError):
+        raise InvalidTaskError(f"not the results of a canvas: {result.data[:200]!r}") from None
+
+
+def _read_values(result: Payload) -> Value:
     if result.metadata[wire.VALUES] == b"2":
         first, *payloads = unpacked(result.data)
         return _unflattened(json.loads(first.data), payloads)
@@ -612,12 +639,14 @@ def failed_beforehand(tree: Tree) -> ApplicationError | None:
     """How a tree failed that what comes before it has failed."""
     if not isinstance(tree.before, dict) or "failed" not in tree.before:
         return None
-    found = json.loads(tree.payloads[0].data)
-    if found["state"] == states.REVOKED:
-        return ApplicationError(str(found["error"]["text"]), type=wire.REVOKED, non_retryable=True)
-    return ApplicationError(
-        str(found["error"].get("text")), found["error"], type=str(found["error"].get("type")), non_retryable=True
-    )
+    try:
+        found = json.loads(tree.payloads[0].data)
+        if found["state"] == states.REVOKED:
+            return ApplicationError(str(found["error"]["text"]), type=wire.REVOKED, non_retryable=True)
+        text, kind = str(found["error"].get("text")), str(found["error"].get("type"))
+    except (ValueError, LookupError, TypeError, AttributeError):
+        raise InvalidTaskError(f"not how a task failed: {tree.payloads[0].data[:200]!r}") from None
+    return ApplicationError(text, found["error"], type=kind, non_retryable=True)
 
 
 def _call(node: Node) -> tuple[str, bytes]:

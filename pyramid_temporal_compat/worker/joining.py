@@ -8,12 +8,14 @@ from typing import TYPE_CHECKING, Any
 
 from ..canvas.errbacks import takes_error
 from ..context import Context
+from ..exceptions import InvalidTaskError
 from ..message import Message
 from ..payload import Payload
 from ..payload.errors import from_wire
 from ..payload.serializers import deserialize
 from ..payload.types import loads
 from ..task import Task
+from ..tree import check_places
 from .outcome import Job
 
 if TYPE_CHECKING:
@@ -23,6 +25,10 @@ if TYPE_CHECKING:
 def joined(app: Celery, task: Task, job: Job, args: Any, kwargs: Mapping[str, Any]) -> list[Any]:
     """The arguments that go before the message's own: a result, a list of results, or what an errback is told."""
     joins = job.message.joins
+    try:
+        check_places(joins, len(job.before))
+    except (LookupError, TypeError) as error:
+        raise InvalidTaskError(f"task {task.name}[{job.message.id}]: {error}") from None
     if isinstance(joins, Mapping):
         return _error(app, task, joins, args, kwargs)
     accepted = app.conf["result_accept_content"] or app.conf["accept_content"]

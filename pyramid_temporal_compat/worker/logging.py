@@ -10,6 +10,7 @@ from typing import Any
 from .. import states
 from ..einfo import ExceptionInfo
 from ..execution import Ending
+from ..lines import one_line
 from ..log import get_logger
 from ..message import Message
 from ..task import Task
@@ -19,6 +20,7 @@ ended_log = get_logger("celery.app.trace")
 
 LOG_RECEIVED = "Task %(name)s[%(id)s] received"
 LOG_SUCCESS = "Task %(name)s[%(id)s] succeeded in %(runtime)ss: %(return_value)s"
+LOG_ANSWERED = "Task %(name)s[%(id)s] was done before: its receipt says how it ended"
 LOG_FAILURE = "Task %(name)s[%(id)s] %(description)s: %(exc)s"
 LOG_IGNORED = "Task %(name)s[%(id)s] %(description)s"
 LOG_REJECTED = "Task %(name)s[%(id)s] %(exc)s"
@@ -34,10 +36,10 @@ def ended(task: Task, message: Message, ending: Ending, seconds: float, hostname
     """One line on how a run ended; logged where it ran."""
     error = ending.error
     if error is None:
-        text = shortened(safe_repr(ending.value), task.resultrepr_maxsize)
+        text = one_line(shortened(safe_repr(ending.value), task.resultrepr_maxsize))
         _info(LOG_SUCCESS, {**about(message), "return_value": text, "runtime": seconds})
     elif ending.state == states.RETRY:
-        _info(LOG_RETRY, {**about(message), "exc": str(error)})
+        _info(LOG_RETRY, {**about(message), "exc": one_line(error)})
     elif ending.state == states.IGNORED:
         _error(logging.INFO, LOG_IGNORED, "ignored", message, error, hostname)
     elif ending.state == states.REJECTED:
@@ -46,6 +48,12 @@ def ended(task: Task, message: Message, ending: Ending, seconds: float, hostname
         _error(logging.INFO, LOG_FAILURE, "raised expected", message, error, hostname)
     else:
         _error(logging.ERROR, LOG_FAILURE, "raised unexpected", message, error, hostname)
+
+
+def answered(message: Message) -> None:
+    """A run that found the receipt of another one."""
+    data = about(message)
+    ended_log.info(LOG_ANSWERED, data, extra={"data": data})
 
 
 def failed(message: Message, error: BaseException, hostname: str) -> None:
@@ -73,7 +81,7 @@ def _error(level: int, line: str, description: str, message: Message, error: Bas
     data = {
         **about(message),
         "hostname": hostname,
-        "exc": safe_repr(error),
+        "exc": one_line(safe_repr(error)),
         "traceback": einfo.traceback,
         "description": description,
         "internal": False,

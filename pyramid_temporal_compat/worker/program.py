@@ -36,7 +36,7 @@ from ..settings import connection
 from . import options as known
 from .concurrency import POOLS
 from .discovery import load_tasks
-from .surroundings import become, pidfile, release, set_umask
+from .surroundings import become, pidfile, refuse_pickles_as_root, release, set_umask
 from .worker import Worker
 
 if TYPE_CHECKING:
@@ -91,6 +91,7 @@ class Program(Worker):
         """Run in this thread until SIGTERM, SIGINT or SIGQUIT; then `exitcode` says how it ended."""
         set_umask(self.options.get("umask"))
         become(self.options.get("uid"), self.options.get("gid"))
+        refuse_pickles_as_root(self.app.conf.accept_content)
         with pidfile(self.pidfile):
             signals.celeryd_after_setup.send(sender=self.hostname, instance=self, conf=self.app.conf)
             for notice in self.notices:

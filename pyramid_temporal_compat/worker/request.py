@@ -61,7 +61,7 @@ class Request:
             "redelivered": False,
         }
         headers = message.headers
-        self.stamped_headers = list(headers.get("stamped_headers") or ())
+        self.stamped_headers = stamped_headers(headers)
         stamps = headers.get("stamps")
         self.stamps = dict(stamps) if isinstance(stamps, Mapping) else {}
 
@@ -145,6 +145,12 @@ class Request:
 
     def __repr__(self) -> str:
         return f"<{type(self).__name__}: {self.humaninfo()} {call_repr(self.argsrepr, self.kwargsrepr)}>"
+
+
+def stamped_headers(headers: Mapping[str, Any]) -> list[str]:
+    """The names of the stamps: of a list alone, since the application's own headers may have anything there."""
+    names = headers.get("stamped_headers")
+    return [name for name in names if isinstance(name, str)] if isinstance(names, (list, tuple)) else []
 
 
 def _text(moment: datetime.datetime | None) -> str | None:

@@ -52,6 +52,8 @@ async def run_message(
     :param place: where in its tree it stands, for the web UI.
     """
     while True:
+        if message.expires is not None:
+            message = message.copy(ahead=ahead.total_seconds())
         try:
             return from_raw(await run_activity(message, ahead, before, activity_id, place))
         except ActivityError as error:

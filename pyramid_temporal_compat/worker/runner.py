@@ -6,32 +6,62 @@ Nothing here knows of Temporal, so it runs as well in a child process that never
 from __future__ import annotations
 
 import datetime
+import logging
 import os
 import time
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from .. import states
 from ..calling import make_message
 from ..canvas.reading import Linked, LinkedContext
 from ..context import Context
-from ..exceptions import InvalidTaskError, NotSerializable, PayloadTooLarge, Reject, Retry
+from ..exceptions import (
+    ImproperlyConfigured,
+    InvalidTaskError,
+    NotSerializable,
+    PayloadTooLarge,
+    Reject,
+    Retry,
+    SecurityError,
+)
 from ..exceptions import Replaced as TaskReplaced
-from ..execution import Ending, Execution, in_the_application
+from ..execution import Ending, Execution, Undecided, in_the_application
+from ..lines import one_line
 from ..message import Message, total_size
 from ..payload import Payload
 from ..payload.annotations import rebuild_arguments
 from ..payload.errors import to_wire
-from ..payload.serializers import deserialize, serialize
+from ..payload.serializers import SIGNED, deserialize, serialize
 from ..pyramid.request import attempt
 from ..task import RetryChanges, Task
 from . import logging as task_log
 from . import wire
 from .joining import joined
-from .outcome import Began, Failed, GivenBack, Job, Outcome, Progress, Replaced, Retried, Succeeded
+from .outcome import (
+    Asked,
+    Away,
+    Began,
+    Failed,
+    GivenBack,
+    InDoubt,
+    Job,
+    Outcome,
+    Progress,
+    Replaced,
+    Retried,
+    added_by,
+    children_of,
+    fitting,
+    succeeded,
+)
 
 if TYPE_CHECKING:
     from ..app import Celery
     from .pools import Control
+    from .receipts import Receipts
+
+log = logging.getLogger(__name__)
 
 
 class Runner:
@@ -39,8 +69,11 @@ class Runner:
 
     def __init__(self, app: Celery) -> None:
         self._app = app
+        self.receipts = receipts_of(app)
 
     def __call__(self, job: Job, control: Control) -> Outcome:
+        if job.asks:
+            return self._asked(job)
         control.note(Began(os.getpid(), time.time()))
         task = self._app.tasks[job.message.task]
         try:
@@ -66,24 +99,49 @@ class Runner:
             new_attempt=lambda: attempt(self._app.registry),
             write=lambda value: self._result(task, request, value),
             call=control.interruptible,
+            once=None if self.receipts is None else self.receipts.once(job, request),
+            again=None if job.message.at_most_once else lambda error: Away(to_wire(in_the_application(error))),
         )
-        if job.failed is not None:
-            execution.follow(job.failed)
-            return Failed(to_wire(job.failed))
         began = time.monotonic()
-        ending = execution.run()
+        try:
+            ending = execution.run() if job.failed is None else execution.follow(job.failed)
+        except Undecided as undecided:
+            outcome: Outcome = undecided.outcome
+            return outcome
+        if ending.outcome is not None:
+            task_log.answered(job.message)
+            answer: Outcome = ending.outcome
+            return answer
+        if job.failed is not None:
+            return Failed(to_wire(job.failed))
         task_log.ended(task, job.message, ending, time.monotonic() - began, job.hostname)
         return self._outcome(task, job, request, ending, progress[0] if progress else None)
 
+    def _asked(self, job: Job) -> Outcome:
+        if self.receipts is None:
+            return Asked(False)
+        try:
+            return Asked(self.receipts.once(job, Context()).is_done(lambda: attempt(self._app.registry)))
+        except Undecided as undecided:
+            outcome: Outcome = undecided.outcome
+            return outcome
+        except Exception as error:
+            return InDoubt(to_wire(in_the_application(error)))
+
     def _arguments(self, task: Task, job: Job) -> tuple[tuple[Any, ...], dict[str, Any]]:
         message = job.message
-        body = deserialize(message.body, self._app.conf["accept_content"])
-        try:
-            args, kwargs = body["args"], body["kwargs"]
-        except (TypeError, KeyError):
-            raise InvalidTaskError(
-                f"task {message.task}[{message.id}]: the body holds no arguments: {body!r}"
-            ) from None
+        accepted = self._app.conf["accept_content"]
+        body = deserialize(message.body, accepted)
+        if not isinstance(body, Mapping) or not isinstance(body.get("args"), (list, tuple)):
+            raise InvalidTaskError(f"task {message.task}[{message.id}]: the body holds no arguments")
+        args, kwargs = body["args"], body.get("kwargs")
+        if not isinstance(kwargs, Mapping) or not all(isinstance(name, str) for name in kwargs):
+            raise InvalidTaskError(f"task {message.task}[{message.id}]: the body holds no keyword arguments")
+        if set(accepted) == {SIGNED} and (body.get("task"), body.get("id")) != (message.task, message.id):
+            raise SecurityError(
+                f"task {message.task}[{message.id}]: its arguments were signed for "
+                f"{one_line(body.get('task'))}[{one_line(body.get('id'))}]: not run"
+            )
         if message.joins is not None:
             args = [*joined(self._app, task, job, args, kwargs), *args]
         args, kwargs = rebuild_arguments(task.called_as, args, kwargs)
@@ -102,21 +160,22 @@ class Runner:
             raise NotSerializable(f"the result of task {task.name!r}: {error}") from None
         if request.ignore_result:
             payload = Payload({**payload.metadata, wire.NOT_KEPT: b"1"}, payload.data)
-        size, limit = total_size([payload]), conf["ptemporal.payload_limit"]
+        limit = conf["ptemporal.payload_limit"]
+        size = total_size([wire.with_added(payload, added_by(request))])
         if size > limit:
             # The client library would refuse to send it, and the server would have the task run again, for ever.
+            with_what = " with what it adds to its chord" if request.added else ""
             raise PayloadTooLarge(
-                f"the result of task {task.name!r} takes {size:,} bytes, the limit is {limit:,} "
+                f"the result of task {task.name!r}{with_what} takes {size:,} bytes, the limit is {limit:,} "
                 "(ptemporal.payload_limit): store the data and return its key"
             )
         return payload
 
     def _outcome(self, task: Task, job: Job, request: Context, ending: Ending, progress: Progress | None) -> Outcome:
-        children = tuple(child.as_tuple() for child in request.children or ())
         error = ending.error
         if error is None:
-            added = tuple(tuple(tree.encode()) for tree in request.added or ())
-            return Succeeded(ending.written, (*children, *(job.message.follows or ())), added)
+            return succeeded(job, request, ending.written, self._app.conf["ptemporal.payload_limit"])
+        children = fitting(children_of(request), CHILDREN_OF_A_FAILURE, job.message)
         if isinstance(error, TaskReplaced):
             return Replaced(tuple(error.tree.encode()))
         if isinstance(error, Retry):
@@ -157,6 +216,25 @@ class Runner:
                 "(three quarters of ptemporal.payload_limit): store the data and pass its key"
             )
         return changed
+
+
+CHILDREN_OF_A_FAILURE = 256 * 1024
+"""Bytes: the error beside them may take half a megabyte, and the server takes 2 MiB."""
+
+
+def receipts_of(app: Celery) -> Receipts | None:
+    """What has tasks leave receipts; None where they leave none."""
+    if not app.conf["ptemporal.receipts"]:
+        return None
+    if app.conf["ptemporal.outbox"] is None:
+        raise ImproperlyConfigured(
+            "ptemporal.receipts = true, and ptemporal.outbox is not set: receipts are in the database that it names, "
+            "and what a task has called is sent from there if its worker dies; "
+            "set ptemporal.outbox = dbsession (the request attribute that holds the session)"
+        )
+    from .receipts import Receipts  # SQLAlchemy's import, 0.2 s: for those who turned them on
+
+    return Receipts(app)
 
 
 def task_request(app: Celery, job: Job, task: Task, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Context:

@@ -7,10 +7,13 @@ import errno
 import grp
 import os
 import pwd
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from pathlib import Path
 
 from ..exceptions import ImproperlyConfigured
+from ..payload.serializers import content_types
+
+PICKLE = "application/x-python-serialize"
 
 
 def set_umask(mask: int | str | None) -> None:
@@ -39,6 +42,15 @@ def become(user: str | int | None, group: str | int | None) -> None:
         raise ImproperlyConfigured(
             f"--uid {user} --gid {group}: only root may become another user; this is user {os.getuid()}"
         ) from None
+
+
+def refuse_pickles_as_root(accept: Collection[str]) -> None:
+    """As Celery does: who can write to a queue that is read so owns the machine."""
+    if os.geteuid() == 0 and PICKLE in content_types(accept) and not os.environ.get("C_FORCE_ROOT"):
+        raise ImproperlyConfigured(
+            "accept_content has pickle, and this worker runs as root: who can write to its queues could run anything "
+            "as root. Run it as another user (--uid), accept json only, or set C_FORCE_ROOT=1 if that is meant"
+        )
 
 
 def _user(user: str | int) -> pwd.struct_passwd:

@@ -28,6 +28,10 @@ FORGOTTEN = "ptemporal.forgotten"
 WORKER_LOST = "WorkerLostError"
 WORKER_SHUTDOWN = "WorkerShutdown"
 REJECTED = "Reject"
+IN_DOUBT = "InDoubt"
+"""The task's receipt could not be asked for."""
+DATABASE_AWAY = "DatabaseAway"
+"""The task was rolled back, since its database went away."""
 RATE_LIMITED = "RateLimited"
 """The task's turn is later: the server holds it until then."""
 
@@ -73,6 +77,13 @@ ORDERLY = "orderly"
 STATE = "state"
 META = "meta"
 """The keys of the heartbeat's one detail, a dict."""
+
+
+def count(value: Any, otherwise: int = 0) -> int:
+    """A count that came over the wire; `otherwise` for what is none. Anyone may have written it."""
+    if isinstance(value, bytes):
+        value = int(value) if value.isdigit() and len(value) < 10 else None
+    return value if type(value) is int and 0 <= value < 2**31 else otherwise
 
 
 def memo_of(unit: Message | Tree) -> dict[str, Any] | None:

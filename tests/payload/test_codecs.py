@@ -114,6 +114,7 @@ def test_keys_are_read_from_a_setting_in_order() -> None:
         ("a:c2VjcmV0!", "'a' is not base64"),
         ("a:" + base64.b64encode(OLD).decode() + ",a:" + base64.b64encode(NEW).decode(), "name 'a' twice"),
     ],
+    ids=["no id", "empty id", "too short", "not base64", "twice"],
 )
 def test_bad_keys_are_explained_without_being_shown(setting: str, says: str) -> None:
     with pytest.raises(ImproperlyConfigured, match=says) as raised:

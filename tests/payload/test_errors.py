@@ -232,26 +232,33 @@ def test_what_is_no_exception_class_is_never_called(module: str, name: str, tmp_
     assert not list(tmp_path.iterdir())
 
 
-def test_module_of_a_package_that_is_not_in_use_is_not_imported() -> None:
-    assert "antigravity" not in sys.modules
-    back = from_wire({"module": "antigravity", "type": "Error", "args": [], "text": ""})
-    assert "antigravity" not in sys.modules
-    assert type(back).__name__ == "Error"
-
-
-def test_module_of_a_package_in_use_is_imported_for_its_class(tmp_path, monkeypatch) -> None:
+def test_nothing_is_imported_for_an_error(tmp_path, monkeypatch) -> None:
     package = tmp_path / "inuse"
     package.mkdir()
     (package / "__init__.py").write_text("")
-    (package / "errors.py").write_text("class Late(Exception): pass\ndef __getattr__(name): raise SystemExit\n")
+    (package / "drop_tables.py").write_text("class Error(Exception): pass\nraise SystemExit\n")
     monkeypatch.syspath_prepend(str(tmp_path))
     __import__("inuse")
     try:
-        assert type(from_wire({"module": "inuse.errors", "type": "Late"})) is sys.modules["inuse.errors"].Late
-        assert type(from_wire({"module": "inuse.errors", "type": "Other"})).__name__ == "Other"
+        for module in ("inuse.drop_tables", "inuse.__main__", "antigravity", "unittest.__main__"):
+            back = from_wire({"module": module, "type": "Error", "args": [{"value": 1}], "text": "1"})
+            assert (type(back).__name__, back.args) == ("Error", (1,))
+            assert module not in sys.modules
     finally:
-        for name in ("inuse", "inuse.errors"):
-            sys.modules.pop(name, None)
+        sys.modules.pop("inuse", None)
+
+
+def test_an_error_within_errors_within_errors_comes_back_as_far_as_errors_go() -> None:
+    for inner, outer in (
+        ("exceptions", lambda wire: {"module": "builtins", "type": "ValueError", "exceptions": [wire]}),
+        ("cause", lambda wire: {"module": "builtins", "type": "ValueError", "cause": wire}),
+        ("args", lambda wire: {"module": "builtins", "type": "ValueError", "args": [{"error": wire}]}),
+        ("tuple", lambda wire: {"module": "builtins", "type": "ValueError", "args": [{"tuple": [{"error": wire}]}]}),
+    ):
+        wire: dict[str, Any] = {"module": "builtins", "type": "ValueError"}
+        for _ in range(900):
+            wire = outer(wire)
+        assert isinstance(from_wire(wire), ValueError), inner
 
 
 def test_reduce_that_names_a_function_is_not_followed(capsys) -> None:

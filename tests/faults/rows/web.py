@@ -1,0 +1,79 @@
+"""The web process dies."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Mapping
+
+from ..application import WEB_POINTS
+from ..scene import Scene
+from .fault import Fault
+
+REQUESTS_A_ROUND = 16
+RATE = 30.0
+
+
+class NoFault(Fault):
+    name = "none"
+    does = "nothing is broken"
+    holds = "the harness counts right"
+    rounds, short_rounds = 10, 3
+
+    def run(self, scene: Scene) -> None:
+        scene.web()
+        scene.worker(pool="prefork")
+        scene.ready()
+        with scene.load(self.requests(scene), rate=RATE) as load:
+            load.wait()
+        scene.answered_as_expected(load)
+
+    def requests(self, scene: Scene) -> int:
+        return scene.rounds * REQUESTS_A_ROUND
+
+
+class WebKilled(NoFault):
+    name = "web-killed"
+    does = "the web process is killed -9 at any moment"
+    holds = "every committed message starts; no uncommitted one does"
+    rounds, short_rounds = 30, 3
+
+    def run(self, scene: Scene) -> None:
+        web = scene.web()
+        scene.worker()
+        scene.ready()
+        with scene.load(self.requests(scene), rate=RATE) as load:
+            for _ in range(scene.rounds):
+                scene.pause(0.1, 0.6)
+                web.kill_and_start()
+            load.wait()
+
+
+class WebKilledAtPoints(NoFault):
+    name = "web-killed-at"
+    does = "the web process is killed -9 before the commit, after it, in the dispatch, after the dispatch"
+    holds = "every committed message starts; no uncommitted one does"
+    rounds, short_rounds = 40, 4
+
+    def run(self, scene: Scene) -> None:
+        web = scene.web()
+        scene.worker()
+        scene.ready()
+        points = [WEB_POINTS[number % len(WEB_POINTS)] for number in range(scene.rounds)]
+        scene.dice.shuffle(points)
+        for point in points:
+            deadly = {"die": point, "after": scene.dice.uniform(0, 0.02)}
+            with scene.load(REQUESTS_A_ROUND // 2, rate=RATE):
+                with scene.load(1, mixture={"five": 1}, parameters=always(deadly)) as load:
+                    load.wait()
+                scene.expect(load.answers.without == 1, f"the process did not die {point}")
+                web.wait_until_ready()
+
+
+def always(parameters: Mapping[str, object]):  # type: ignore[no-untyped-def]
+    def drawn(dice: random.Random) -> Mapping[str, object]:
+        return parameters
+
+    return drawn
+
+
+WEB = (NoFault, WebKilled, WebKilledAtPoints)

@@ -1,0 +1,365 @@
+"""A task's effects happen once, however often it runs: what is inserted, what is found, and what becomes of the run."""
+
+from __future__ import annotations
+
+import base64
+import threading
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+from sqlalchemy import select, text
+
+from pyramid_temporal_compat import Task, shared_task, signals
+from pyramid_temporal_compat.exceptions import ImproperlyConfigured, WorkerLostError
+from pyramid_temporal_compat.outbox import receipts
+from pyramid_temporal_compat.worker import wire
+from pyramid_temporal_compat.worker.outcome import Claimed, Failed, GivenBack, InDoubt, Replaced, Retried, Succeeded
+from pyramid_temporal_compat.worker.runner import Runner
+from tests.outbox import desk as tasks
+from tests.outbox.desk import Desk, value_of
+from tests.parts import fresh_database
+from tests.worker.shop import gates, seen
+
+
+@pytest.fixture(params=["postgresql", "sqlite"])
+def database(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str]:
+    if request.param == "sqlite":
+        yield f"sqlite:///{tmp_path / 'desk.sqlite'}"
+        return
+    with fresh_database(request.getfixturevalue("postgres")) as url:
+        yield url
+
+
+@pytest.fixture
+def desk(database: str) -> Iterator[Desk]:
+    desk = Desk(database)
+    yield desk
+    desk.close()
+
+
+# --- another attempt -----------------------------------------------------------------------------------
+
+
+def test_an_attempt_after_one_that_has_committed_returns_its_result_and_calls_nothing(desk: Desk) -> None:
+    job = desk.job(tasks.writes, "once")
+    first = desk.run(job)
+    assert desk.receipts() == ["task-1"]
+    assert desk.run(replace(job, attempt=2)) == first
+    assert value_of(first) == {"text": "once", "run": 1}
+    assert (seen["called"], desk.texts()) == (["once"], ["once"])
+
+
+def test_an_attempt_that_the_worker_was_given_back_finds_it_too(desk: Desk) -> None:
+    job = desk.job(tasks.writes_as_coroutine, "once")
+    first = desk.run(job)
+    assert desk.run(replace(job, redelivered=True)) == first
+    assert desk.texts() == ["once"]
+
+
+def test_tasks_with_other_ids_have_receipts_of_their_own(desk: Desk) -> None:
+    for task_id in ("a", "a/1", "A", "a" * 900, "a" * 899 + "b"):
+        assert isinstance(desk.run(desk.job(tasks.writes, "x", task_id=task_id, attempt=2)), Succeeded)
+    assert len(desk.texts()) == desk.count() == 5
+
+
+def test_the_same_id_in_another_namespace_is_another_task(desk: Desk) -> None:
+    job = desk.job(tasks.writes, "x")
+    desk.run(job)
+    assert value_of(desk.run(replace(job, namespace="other", attempt=2)))["run"] == 2
+
+
+@pytest.mark.parametrize("first_to_commit", ["first", "second"])
+def test_of_two_attempts_at_once_one_commits_and_both_have_its_result(desk: Desk, first_to_commit: str) -> None:
+    first = desk.begin(desk.job(tasks.writes_at_a_gate, "once", "first"))
+    gates["first"].reached()
+    second = desk.begin(desk.job(tasks.writes_at_a_gate, "once", "second", attempt=2))
+    gates["second"].reached()
+    gates[first_to_commit].open()
+    winner, loser = (first, second) if first_to_commit == "first" else (second, first)
+    assert value_of(winner.result(20)) == first_to_commit
+    for gate in list(gates.values()):
+        gate.open()
+    assert loser.result(20) == winner.result()
+    assert desk.texts() == ["once"]
+
+
+def test_many_attempts_at_once_have_one_effect(desk: Desk) -> None:
+    if desk.engine.dialect.name == "sqlite":
+        pytest.skip("SQLite has one writer, who is not waited for as long as this takes")
+    barrier = threading.Barrier(8)
+    seen["barrier"].append(barrier)
+    runs = [desk.begin(desk.job(meets, number, attempt=number + 1)) for number in range(8)]
+    results = {value_of(run.result(20)) for run in runs}
+    assert len(results) == len(desk.texts()) == 1
+
+
+def test_attempts_that_the_database_takes_for_a_conflict_have_one_effect_too(postgres: str) -> None:
+    with fresh_database(postgres) as url:
+        desk = Desk(url)
+        with desk.engine.connect() as connection:
+            name = connection.scalar(text("select current_database()"))
+            connection.execute(text(f"alter database {name} set default_transaction_isolation = serializable"))
+            connection.commit()
+        desk.engine.dispose()  # for connections that have it
+        seen["barrier"].append(threading.Barrier(4))
+        runs = [desk.begin(desk.job(reads_and_meets, number, attempt=number + 1)) for number in range(4)]
+        results = {value_of(run.result(20)) for run in runs}
+        assert len(results) == len(desk.texts()) == 1
+        desk.close()
+
+
+@shared_task(bind=True)
+def reads_and_meets(self: Any, number: int) -> int:
+    list(self.pyramid_request.dbsession.execute(select(tasks.effects)))
+    if number not in seen["met"]:  # for the first time, and not after a conflict
+        seen["met"].append(number)
+        seen["barrier"][0].wait(20)
+    tasks.write(self, str(number))
+    return number
+
+
+@shared_task(bind=True)
+def meets(self: Any, number: int) -> int:
+    seen["barrier"][0].wait(20)
+    tasks.write(self, str(number))
+    return number
+
+
+def test_a_run_that_fails_since_another_has_succeeded_meanwhile_has_succeeded(desk: Desk) -> None:
+    second = desk.begin(desk.job(tasks.fails_at_a_gate, "once", "second", attempt=2))
+    gates["second"].reached()
+    gates["first"].open()
+    first = desk.run(desk.job(tasks.fails_at_a_gate, "once", "first"))
+    gates["second"].open()
+    assert second.result(20) == first
+    assert desk.texts() == ["once"]
+
+
+def test_sessions_found_by_name_and_two_phase_commits(postgres: str) -> None:
+    with fresh_database(postgres) as url:
+        settings = {
+            "ptemporal.outbox": "tests.outbox.desk:DBSession",
+            "tm.manager_hook": "tests.outbox.desk.threads_own",
+        }
+        desk = Desk(url, **settings)
+        tasks.DBSession.configure(bind=desk.engine)
+        job = desk.job(tasks.writes_in_two_phases, "once")
+        first = desk.run(job)
+        assert desk.run(replace(job, attempt=2)) == first
+        assert (seen["called"], desk.texts(), desk.receipts()) == (["once"], ["once"], ["task-1"])
+        tasks.DBSession.remove()
+        desk.close()
+
+
+# --- what leaves a receipt -----------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("how", "kind"),
+    [("failure", Failed), ("too large", Failed), ("retry", Retried), ("ignore", GivenBack), ("doomed", Succeeded)],
+)
+def test_a_run_that_is_rolled_back_leaves_none(desk: Desk, how: str, kind: type) -> None:
+    job = desk.job(tasks.ends_as, how)
+    for attempt in (1, 2):
+        assert isinstance(desk.run(replace(job, attempt=attempt)), kind)
+    assert (desk.texts(), desk.receipts()) == ([], [])
+
+
+@pytest.mark.parametrize("task", [tasks.reads, tasks.touches_nothing])
+def test_a_task_that_writes_nothing_leaves_none(desk: Desk, task: Any) -> None:
+    assert isinstance(desk.run(desk.job(task)), Succeeded)
+    assert desk.receipts() == []
+
+
+def test_a_task_that_commits_itself_leaves_one_with_its_last_transaction(desk: Desk) -> None:
+    job = desk.job(tasks.commits_itself, "mine")
+    first = desk.run(job)
+    assert desk.run(replace(job, attempt=2)) == first
+    assert (seen["called"], desk.texts()) == (["mine"], ["mine"])
+
+
+def test_a_task_whose_sessions_commit_apart_leaves_none(postgres: str, caplog: pytest.LogCaptureFixture) -> None:
+    with fresh_database(postgres) as url:
+        desk = Desk(url)
+        runner = Runner(desk.app)
+        for both in (True, False):
+            job = desk.job(tasks.writes_in_another_session, "x", both, task_id=f"both {both}")
+            assert isinstance(runner(job, tasks.Control()), Succeeded)
+        assert (len(desk.texts()), desk.receipts()) == (3, [])
+        assert caplog.text.count("it leaves no receipt, and may write twice") == 1
+        desk.close()
+
+
+def test_a_run_that_was_replaced_is_replaced_by_the_same_tree_again(desk: Desk) -> None:
+    job = desk.job(tasks.is_replaced, "first")
+    first = desk.run(job)
+    assert isinstance(first, Replaced)
+    assert desk.run(replace(job, attempt=2)) == first
+    assert (seen["called"], desk.texts()) == (["first"], ["first"])
+
+
+def test_what_takes_a_tasks_place_has_its_id_and_runs_all_the_same(desk: Desk) -> None:
+    desk.run(desk.job(tasks.is_replaced, "first"))
+    instead = desk.job(tasks.writes, "second", options={"replaced_task_nesting": 1}, attempt=2)
+    first = desk.run(instead)
+    assert desk.run(instead) == first
+    assert desk.texts() == ["first", "second"]
+    assert desk.receipts() == ["task-1", "task-1#1"]
+
+
+def test_a_result_that_is_not_kept_is_not_in_the_receipt_either(desk: Desk) -> None:
+    job = desk.job(tasks.forgets, "x")
+    first = desk.run(job)
+    assert isinstance(first, Succeeded)
+    assert wire.NOT_KEPT in first.result.metadata
+    assert desk.run(replace(job, attempt=2)) == first
+
+
+def test_what_is_encrypted_on_the_wire_is_encrypted_in_the_receipt(database: str) -> None:
+    desk = Desk(database, **{"ptemporal.encryption_keys": f"k1:{base64.b64encode(bytes(32)).decode()}"})
+    job = desk.job(tasks.writes, "secret")
+    first = desk.run(job)
+    with desk.engine.connect() as connection:
+        stored = bytes(connection.scalar(select(receipts.c.result)))
+    assert b"secret" not in stored
+    assert b"encrypted" in stored
+    assert desk.run(replace(job, attempt=2)) == first
+    desk.close()
+
+
+def test_the_children_of_the_first_run_are_those_of_the_answer(desk: Desk) -> None:
+    job = desk.job(has_children)
+    first = desk.run(job)
+    second = desk.run(replace(job, attempt=2))
+    assert isinstance(first, Succeeded)
+    assert isinstance(second, Succeeded)
+    assert second.result == wire.with_children(first.result, first.children)
+    assert first.children
+
+
+@shared_task(bind=True)
+def has_children(self: Any) -> None:
+    tasks.write(self, "parent")
+    self.add_trail(self.AsyncResult("a-child"))
+
+
+# --- a commit of which the reply was lost ---------------------------------------------------------------
+
+
+@pytest.mark.parametrize("error", ["retryable", "cut"])
+def test_a_commit_that_fails_though_it_was_made_has_succeeded(desk: Desk, error: str) -> None:
+    job = desk.job(tasks.commit_reply_is_lost, "once", error)
+    assert value_of(desk.run(job)) == "once"
+    assert (seen["called"], desk.texts()) == (["once"], ["once"])
+
+
+def test_a_task_whose_receipt_cannot_be_asked_for_is_in_doubt(desk: Desk) -> None:
+    job = desk.job(tasks.writes, "x")
+    first = desk.run(job)
+    with desk.engine.begin() as connection:
+        connection.execute(text("alter table ptemporal_receipts rename to elsewhere"))
+    assert isinstance(desk.run(replace(job, attempt=2)), InDoubt)
+    with desk.engine.begin() as connection:
+        connection.execute(text("alter table elsewhere rename to ptemporal_receipts"))
+        connection.execute(text("update ptemporal_receipts set result = :new"), {"new": b"\x0a\x03abc"})
+    assert isinstance(desk.run(replace(job, attempt=3)), InDoubt)
+    assert isinstance(first, Succeeded)
+    assert desk.texts() == ["x"]
+
+
+def test_a_task_that_was_ended_from_outside_after_its_commit_has_succeeded(desk: Desk) -> None:
+    job = desk.job(tasks.writes, "x")
+    first = desk.run(job)
+    assert desk.run(replace(job, failed=WorkerLostError("killed"))) == first
+    other = desk.job(tasks.writes, "y", task_id="other", failed=WorkerLostError("killed"))
+    assert isinstance(desk.run(other), Failed)
+
+
+# --- the same id again ---------------------------------------------------------------------------------
+
+
+def test_a_receipt_of_another_run_of_the_workflow_is_for_the_server_to_judge(desk: Desk) -> None:
+    job = desk.job(tasks.writes, "first")
+    first = desk.run(job)
+    later = desk.job(tasks.writes, "second", run_id="run-2")
+    assert desk.run(later) == Claimed("task-1", "run-1")
+    assert desk.texts() == ["first"]
+    assert desk.run(replace(later, known_runs={"run-1": True})) == first
+
+
+def test_a_new_task_of_the_same_id_runs_and_its_receipt_takes_the_place_of_the_old_one(desk: Desk) -> None:
+    desk.run(desk.job(tasks.writes, "first"))
+    later = desk.job(tasks.writes, "second", run_id="run-2", known_runs={"run-1": False})
+    second = desk.run(later)
+    assert desk.run(replace(later, known_runs={}, attempt=2)) == second
+    assert desk.run(later) == second
+    assert (desk.texts(), desk.receipts()) == (["first", "second"], ["task-1"])
+
+
+# --- hooks and signals ---------------------------------------------------------------------------------
+
+
+class Telling(Task):
+    abstract = True
+
+    def before_start(self, *args: Any) -> None:
+        seen["told"].append("before_start")
+
+    def on_success(self, retval: Any, *args: Any) -> None:
+        seen["told"].append(f"on_success {retval}")
+
+    def after_return(self, *args: Any) -> None:
+        seen["told"].append("after_return")
+
+
+@shared_task(bind=True, base=Telling)
+def tells(self: Any) -> str:
+    tasks.write(self, "x")
+    return "well"
+
+
+def test_success_is_told_again_as_the_first_worker_may_have_died_before_that(desk: Desk) -> None:
+    def note(name: str) -> Any:
+        return lambda sender, **details: seen["told"].append(name)
+
+    receivers = {name: note(name) for name in ("task_prerun", "task_postrun", "task_success")}
+    for name, receiver in receivers.items():
+        getattr(signals, name).connect(receiver)
+    try:
+        job = desk.job(tells)
+        desk.run(job)
+        around = ["task_prerun", "before_start", "on_success well", "task_success", "after_return", "task_postrun"]
+        assert seen.pop("told") == around
+        desk.run(replace(job, attempt=2))
+        assert seen["told"] == ["on_success well", "task_success", "after_return"]
+    finally:
+        for name, receiver in receivers.items():
+            getattr(signals, name).disconnect(receiver)
+
+
+# --- what is to be set up ------------------------------------------------------------------------------
+
+
+def test_receipts_without_an_outbox_are_an_error_at_the_start(desk: Desk) -> None:
+    desk.app.conf["ptemporal.outbox"] = None
+    with pytest.raises(ImproperlyConfigured, match=r"set ptemporal\.outbox = dbsession"):
+        Runner(desk.app)
+
+
+def test_a_missing_table_is_an_error_at_the_start(desk: Desk) -> None:
+    runner = Runner(desk.app)
+    assert runner.receipts is not None
+    runner.receipts.check()
+    receipts.drop(desk.engine)
+    with pytest.raises(ImproperlyConfigured, match=r"no table ptemporal_receipts; make it with: .* outbox init"):
+        runner.receipts.check()
+
+
+def test_off_nothing_of_it_is_loaded(desk: Desk) -> None:
+    desk.app.conf["ptemporal.receipts"] = False
+    assert Runner(desk.app).receipts is None
+    desk.run(desk.job(tasks.writes, "x"))
+    assert desk.receipts() == []

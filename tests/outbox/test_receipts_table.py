@@ -1,0 +1,144 @@
+"""The table of the receipts: what older releases have written, and how it is read when it is large."""
+
+from __future__ import annotations
+
+import base64
+import datetime
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from typing import Any
+
+import pytest
+from sqlalchemy import event, insert, text
+
+from pyramid_temporal_compat.outbox import clock, receipt, receipts
+from pyramid_temporal_compat.payload import Payload
+from pyramid_temporal_compat.worker.housekeeping import quoted
+from pyramid_temporal_compat.worker.outcome import InDoubt, Outcome, Replaced, Succeeded
+from tests.outbox import desk as tasks
+from tests.outbox.desk import NAMESPACE, Desk
+
+CHILDREN = {"encoding": b"json/plain", "ptemporal-children": b'[[["child", null], null]]'}
+RECORDED: dict[str, tuple[bytes, Outcome]] = {
+    "result": (
+        base64.b64decode(
+            "ChYKCGVuY29kaW5nEgpqc29uL3BsYWluCi8KEnB0ZW1wb3JhbC1jaGlsZHJlbhIZW1tbImNoaWxkIiwgbnVsbF0sIG51bGxdXQob"
+            "ChFwdGVtcG9yYWwtcmVjZWlwdBIGcmVzdWx0EgYiZG9uZSI="
+        ),
+        Succeeded(Payload(CHILDREN, b'"done"')),
+    ),
+    "tree": (
+        base64.b64decode(
+            "ChYKCGVuY29kaW5nEgpqc29uL3BsYWluChkKEXB0ZW1wb3JhbC1yZWNlaXB0EgR0cmVlEkxbeyJtZXRhZGF0YSI6IHsiZW5jb2Rp"
+            "bmciOiAiYW5OdmJpOXdiR0ZwYmc9PSJ9LCAiZGF0YSI6ICJleUowY21WbElqb2dNWDA9In1d"
+        ),
+        Replaced((Payload({"encoding": b"json/plain"}, b'{"tree": 1}'),)),
+    ),
+}
+"""As the first release with receipts wrote them. What is here is never changed, only added to."""
+
+
+@pytest.fixture
+def desk(database_url: str) -> Iterator[Desk]:
+    desk = Desk(database_url)
+    yield desk
+    desk.close()
+
+
+def put(desk: Desk, result: bytes) -> None:
+    place = {"task_id": "task-1", "namespace": NAMESPACE, "workflow_id": "task-1", "run_id": "run-1"}
+    with desk.engine.begin() as connection:
+        connection.execute(insert(receipts).values(**place, result=result, created=clock.now()))
+
+
+@pytest.mark.parametrize("kind", RECORDED)
+def test_receipts_of_older_releases_are_read(desk: Desk, kind: str) -> None:
+    written, outcome = RECORDED[kind]
+    put(desk, written)
+    assert desk.run(desk.job(tasks.writes, "x", attempt=2)) == outcome
+    assert desk.texts() == []
+
+
+def test_one_of_a_newer_release_is_left_to_the_workers_of_that(desk: Desk) -> None:
+    put(desk, RECORDED["result"][0].replace(b"\x06result", b"\x06future"))
+    outcome = desk.run(desk.job(tasks.writes, "x", attempt=2))
+    assert isinstance(outcome, InDoubt)
+    assert "'future', which this release does not know" in str(outcome.error["text"])
+    assert desk.texts() == []
+
+
+@contextmanager
+def planned(connection: Any) -> Iterator[list[str]]:
+    """The plans of the statements that are executed."""
+    statements: list[tuple[str, Any]] = []
+
+    def note(_connection: Any, _cursor: Any, statement: str, values: Any, *_: Any) -> None:
+        statements.append((statement, values))
+
+    plans: list[str] = []
+    event.listen(connection, "before_cursor_execute", note)
+    try:
+        yield plans
+    finally:
+        event.remove(connection, "before_cursor_execute", note)
+    for statement, values in statements:
+        plans.append("\n".join(connection.exec_driver_sql(f"EXPLAIN {statement}", values).scalars()))
+
+
+def test_the_oldest_of_many_are_found_and_removed_by_an_index(desk: Desk) -> None:
+    with desk.engine.begin() as connection:
+        connection.execute(
+            text(
+                "INSERT INTO ptemporal_receipts (task_id, namespace, workflow_id, run_id, result, created) "
+                "SELECT 'task-' || n, 'default', 'task-' || n, 'run', '', now() - n * interval '1 minute' "
+                "FROM generate_series(1, 20000) n"
+            )
+        )
+        connection.execute(text("ANALYZE ptemporal_receipts"))
+        with planned(connection) as plans:
+            first = receipt.aged(connection, NAMESPACE, 3600, None, 500)
+            second = receipt.aged(connection, NAMESPACE, 3600, first[-1], 500)
+            ids = [found.task_id for found in first]
+            assert receipt.remove(connection, NAMESPACE, ids, 3600) == 500
+    assert [first[0].task_id, first[-1].task_id, second[0].task_id] == ["task-20000", "task-19501", "task-19500"]
+    assert ["ix_ptemporal_receipts_created" in plan for plan in plans] == [True, True, False]
+    assert "ptemporal_receipts_pkey" in plans[2]
+    assert [plan for plan in plans if "Seq Scan" in plan] == []
+
+
+def test_receipts_of_one_moment_are_all_seen(desk: Desk) -> None:
+    moment = datetime.datetime(2020, 1, 1, tzinfo=datetime.timezone.utc)
+    rows = [
+        {
+            "task_id": f"task-{n}",
+            "namespace": NAMESPACE,
+            "workflow_id": "w",
+            "run_id": "r",
+            "result": b"",
+            "created": moment,
+        }
+        for n in range(7)
+    ]
+    with desk.engine.begin() as connection:
+        connection.execute(insert(receipts), rows)
+        seen, last = [], None
+        while batch := receipt.aged(connection, NAMESPACE, 1, last, 2):
+            seen += [found.task_id for found in batch]
+            last = batch[-1]
+    assert seen == [f"task-{n}" for n in range(7)]
+
+
+def test_a_receipt_that_came_anew_meanwhile_is_not_removed(desk: Desk) -> None:
+    job = desk.job(tasks.writes, "x")
+    desk.run(job)
+    with desk.engine.begin() as connection:
+        connection.execute(text("UPDATE ptemporal_receipts SET created = now() - interval '1 day'"))
+        (found,) = receipt.aged(connection, NAMESPACE, 3600, None, 10)
+    desk.run(replace(job, run_id="run-2", known_runs={"run-1": False}))
+    with desk.engine.begin() as connection:
+        assert receipt.remove(connection, NAMESPACE, [found.task_id], 3600) == 0
+
+
+def test_names_in_questions_to_the_server_are_quoted() -> None:
+    assert quoted("a'b\\c") == "'a\\'b\\\\c'"

@@ -1,0 +1,277 @@
+"""A queue that an attacker can write to: no message runs what it should not, stays for ever, or harms the worker."""
+
+from __future__ import annotations
+
+import json
+import uuid
+import zlib
+from typing import Any
+
+import pytest
+
+from pyramid_temporal_compat.exceptions import InvalidTaskError
+from pyramid_temporal_compat.message import Message
+from pyramid_temporal_compat.payload import Payload
+from pyramid_temporal_compat.tree import MARK, Tree
+from tests.security.conftest import JSON, Target
+
+DEEP = 50_000
+BODY = Payload(JSON, b'{"args": [], "kwargs": {}}')
+
+
+def envelope(**changes: Any) -> bytes:
+    plain = {"ptemporal": 1, "task": "shop.pack", "id": str(uuid.uuid4()), "queue": "q"}
+    return json.dumps({**plain, **changes}, separators=(",", ":")).encode()
+
+
+UNSOUND: list[dict[str, Any]] = [
+    {"task": 5},
+    {"task": ""},
+    {"task": "a\nb"},
+    {"task": "x" * 1001},
+    {"task": "\ud800"},
+    {"id": ["x"]},
+    {"id": "a\x00b"},
+    {"id": "a\x1b[2Jb"},
+    {"id": None},
+    {"queue": {}},
+    {"queue": "/_sys/x"},
+    {"queue": "a\nb"},
+    {"root_id": 5},
+    {"parent_id": "a\nb"},
+    {"group": []},
+    {"shadow": "[2026-01-01 00:00:00,000: INFO/MainProcess] ok\n"},
+    {"eta": "2030-01-01T00:00:00"},
+    {"eta": "0001-01-01T00:00:00+00:00"},
+    {"expires": "9999-12-31T23:59:59+00:00"},
+    {"sent": "0001-01-01T00:00:00+00:00"},
+    {"countdown": -1},
+    {"countdown": 1e300},
+    {"countdown": float("nan")},
+    {"countdown": "soon"},
+    {"time_limit": float("inf")},
+    {"time_limit": True},
+    {"soft_time_limit": []},
+    {"heartbeat_timeout": 0},
+    {"heartbeat_timeout": -5},
+    {"heartbeat_timeout": float("nan")},
+    {"heartbeat_timeout": "x"},
+    {"heartbeat_timeout": 10**400},
+    {"retries": -1},
+    {"retries": "many"},
+    {"priority": "high"},
+    {"fairness_key": "x" * 65},
+    {"fairness_weight": 0},
+    {"argsrepr": 5},
+    {"kwargsrepr": None},
+    {"headers": []},
+    {"properties": "x"},
+    {"follows": 5},
+]
+
+
+@pytest.mark.parametrize("changes", UNSOUND, ids=lambda changes: "-".join(f"{k}={v!r:.30}" for k, v in changes.items()))
+def test_what_no_call_can_have_written_is_not_read(changes: dict[str, Any]) -> None:
+    with pytest.raises(InvalidTaskError, match="not a task message") as raised:
+        Message.decode(envelope(**changes), BODY)
+    assert str(raised.value).isprintable()
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        b'{"ptemporal":1e999,"id":"1"}',
+        b'{"ptemporal":' + b"9" * 5000 + b',"id":"1"}',
+        b'{"ptemporal":1,"id":' + b"[" * DEEP + b"]" * DEEP + b"}",
+        b'{"ptemporal":1,"id":"1","task":"t","queue":"q","headers":' + b'{"a":' * DEEP + b"1" + b"}" * DEEP + b"}",
+        b'{"ptemporal":1,"id":"\\ud800","task":"t","queue":"q"}',
+        b'{"ptemporal":1',
+    ],
+    ids=["infinite version", "huge version", "deep id", "deep headers", "surrogate", "cut off"],
+)
+def test_what_only_looks_like_json_is_not_read(data: bytes) -> None:
+    with pytest.raises(InvalidTaskError, match="not a task message"):
+        Message.decode(data, BODY)
+
+
+def leaf(body: int = 0, **changes: Any) -> dict[str, Any]:
+    return {"task": json.loads(envelope(**changes)), "body": body, "takes": True, "links": [], "errbacks": []}
+
+
+def plan(root: Any, **more: Any) -> bytes:
+    return json.dumps({MARK: 1, "root": root, "at_once": 10, **more}, separators=(",", ":")).encode()
+
+
+def nested(depth: int, chain: str = "c", **changes: Any) -> bytes:
+    opened, closed = b'{"chain":"%s","steps":[' % chain.encode() * depth, b"]}" * depth
+    task = json.dumps(leaf(**changes)).encode()
+    return b'{"ptemporal-tree":1,"root":' + opened + task + closed + b',"at_once":1}'
+
+
+CYCLE = {"group": "g", "members": [leaf(0), leaf(0)], "links": [], "errbacks": []}
+GROUP = {"group": "g", "members": [leaf(0)], "links": [], "errbacks": []}
+BAD_TREES = {
+    "no root": plan(None),
+    "a list": b'{"ptemporal-tree":[]}',
+    "a body for many": plan(CYCLE),
+    "a body that is not there": plan(leaf(7)),
+    "a negative body": plan(leaf(-1)),
+    "nobody at once": plan(GROUP, at_once=0),
+    "fewer than nobody": plan(GROUP, at_once=-5),
+    "at once a word": plan(GROUP, at_once="all"),
+    "at once true": plan(GROUP, at_once=True),
+    "no steps": plan({"chain": "c", "steps": []}),
+    "an id with a line end": plan({"group": "a\nb", "members": [], "links": [], "errbacks": []}),
+    "an id that is a list": plan({"chain": [], "steps": [leaf()]}),
+    "a member without a task": plan({"group": "g", "members": [5], "links": [], "errbacks": []}),
+    "a task that is no message": plan({"task": {}, "body": 0, "takes": True, "links": [], "errbacks": []}),
+    "members that are a word": plan({"group": "g", "members": "many", "links": [], "errbacks": []}),
+    "nested": nested(DEEP),
+    "results, each many times": plan(leaf(), before=[0] * 1000, bodies=0),
+    "a result that is not there": plan(leaf(), before=3, bodies=1),
+    "results that are words": plan(leaf(), before=["x"], bodies=0),
+    "a deep result": b'{"ptemporal-tree":1,"root":' + json.dumps(leaf()).encode() + b',"at_once":1,"bodies":0,"before":'
+    b"" + b"[" * DEEP + b"]" * DEEP + b"}",
+    "an error that is none": plan(leaf(), before={"error": 5, "envelope": {}}, bodies=0),
+    "above it anything": plan(leaf(), above={"revoked": [[]]}),
+    "above it nothing that there is": plan(leaf(), above={"no": "such"}),
+    "above it words": plan(leaf(), above={"first": "x", "room": []}),
+    "a limit that is none": plan(leaf(), limit=-1),
+    "a failure that is not there": plan(leaf(), before={"failed": 9}, bodies=1),
+}
+
+
+@pytest.mark.parametrize("data", BAD_TREES.values(), ids=BAD_TREES.keys())
+def test_what_no_canvas_can_have_written_is_not_read(data: bytes) -> None:
+    with pytest.raises(InvalidTaskError, match=r"not a canvas|not a task message") as raised:
+        Tree.decode([Payload(JSON, data), BODY])
+    assert str(raised.value).isprintable()
+
+
+PACKED = b'{"ptemporal-tree":1,"packed":"zlib"}'
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        b"",
+        b"no zlib",
+        zlib.compress(b"no line"),
+        zlib.compress(b"[5]\n"),
+        zlib.compress(b"[[-1,{}]]\n" + PACKED),
+        zlib.compress(json.dumps([[10**6, {}], [-(10**6), {}]] * 1000).encode() + b"\n" + b"x" * 10**6),
+        zlib.compress(b"[[true,{}]]\nx"),
+        zlib.compress(b"[[1e9,{}]]\nx"),
+        zlib.compress(b"[" * DEEP + b"\n"),
+        zlib.compress(b" " * 200 * 2**20),
+        zlib.compress(b'[[2,{"encoding":"\xc4\x80"}]]\n{}'),
+    ],
+)
+def test_a_packed_canvas_that_is_a_trap_is_not_opened(data: bytes) -> None:
+    with pytest.raises(InvalidTaskError, match="not a canvas"):
+        Tree.decode([Payload(JSON, PACKED), Payload({"encoding": b"binary/plain"}, data)])
+
+
+# --- on a real worker --------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "payloads",
+    [
+        (envelope(heartbeat_timeout=0), b"{}"),
+        (envelope(id="a\nb"), b"{}"),
+        (envelope(expires="9999-12-31T23:59:59+00:00", sent="1970-01-01T00:00:00+00:00"), b"{}"),
+        (b'{"ptemporal":1', b"{}"),
+        (nested(DEEP), b"{}"),
+        (plan(CYCLE), b"{}"),
+        (plan(GROUP, at_once=-1), b"{}"),
+        (plan(leaf(), before={"failed": 0}, bodies=1), b"{}", b"[]"),
+        (plan(leaf(), before=[0] * 100_000, bodies=0), b"{}"),
+    ],
+    ids=[
+        "no heartbeat",
+        "line end",
+        "end of time",
+        "cut off",
+        "nested",
+        "shared body",
+        "nobody at once",
+        "failed of nothing",
+        "one result for many",
+    ],
+)
+def test_what_can_not_be_run_ends_with_an_error(target: Target, payloads: tuple[bytes, ...]) -> None:
+    status = target.ended(target.start(*payloads))
+    assert status.state == "FAILURE"
+    assert status.error is not None
+    assert status.error["type"] == "InvalidTaskError"
+    assert target.ran == []
+    target.still_works()
+
+
+@pytest.mark.parametrize("depth", [50, 150, 240, 300])
+def test_a_deep_canvas_runs_or_ends_with_an_error(target: Target, depth: int) -> None:
+    workflow_id = str(uuid.uuid4())
+    tree = nested(depth, workflow_id, id=f"{workflow_id}/1", queue=target.queue)
+    assert target.ended(target.start(tree, BODY, id=workflow_id)).state in ("SUCCESS", "FAILURE")
+    target.still_works()
+
+
+def test_two_members_with_one_id_do_not_stop_the_canvas(target: Target) -> None:
+    workflow_id = str(uuid.uuid4())
+    members = [leaf(number, id=f"{workflow_id}/1", queue=target.queue) for number in (0, 1)]
+    group = {"group": workflow_id, "members": members, "links": [], "errbacks": []}
+    body = b'{"args":[1],"kwargs":{}}'
+    assert target.ended(target.start(plan(group), body, body, id=workflow_id)).state == "FAILURE"
+    assert len(target.ran) == 1
+    target.still_works()
+
+
+def test_only_registered_tasks_run(target: Target) -> None:
+    for name in ("os.system", "subprocess.Popen", "builtins.eval", "tests.security.conftest.Target", "__import__"):
+        task_id = target.start(envelope(task=name, queue=target.queue), b'{"args":["touch here"],"kwargs":{}}')
+        assert not target.status(task_id).over  # it waits for a worker that knows it
+    for name in ("celery.map", "celery.starmap"):
+        arguments = {"task": {"task": "os.system", "args": [], "options": {}}, "it": [["id"]]}
+        body = json.dumps({"args": [], "kwargs": arguments}).encode()
+        task_id = target.start(envelope(task=name, queue=target.queue), body)
+        status = target.ended(task_id)
+        assert status.error is not None
+        assert status.error["type"] == "NotRegistered", status
+    target.still_works()
+
+
+BODIES = {
+    "nothing": b"",
+    "no json": b"\xff\xfe",
+    "a list": b"[1]",
+    "a word": b'"x"',
+    "no kwargs": b'{"args":[]}',
+    "args a number": b'{"args":5,"kwargs":{}}',
+    "kwargs a list": b'{"args":[],"kwargs":[1]}',
+    "deep": b'{"args":[' + b"[" * DEEP + b"]" * DEEP + b'],"kwargs":{}}',
+    "a huge number": b'{"args":[' + b"9" * 5000 + b'],"kwargs":{}}',
+    "an unknown type": b'{"args":[{"__type__":"os.system","__value__":"id"}],"kwargs":{}}',
+    "a type that is a list": b'{"args":[{"__type__":[],"__value__":1}],"kwargs":{}}',
+    "a decimal that is none": b'{"args":[{"__type__":"decimal","__value__":{}}],"kwargs":{}}',
+}
+
+
+@pytest.mark.parametrize("body", BODIES.values(), ids=BODIES.keys())
+def test_arguments_that_can_not_be_read_fail_the_task(target: Target, body: bytes) -> None:
+    status = target.ended(target.start(envelope(queue=target.queue), body))
+    assert status.state == "FAILURE"
+    assert target.ran == []
+
+
+def test_a_pickle_is_not_opened_where_it_is_not_accepted(target: Target) -> None:
+    bomb = b"cbuiltins\nexec\n(S'raise SystemExit'\ntR."
+    for metadata in (
+        {"encoding": b"binary/pickle", "content-type": b"application/x-python-serialize"},
+        {"encoding": b"binary/plain", "content-type": b"application/x-python-serialize"},
+        {"encoding": b"binary/compressed", "content-type": b"application/x-python-serialize", "compression": b"zlib"},
+    ):
+        status = target.ended(target.start(envelope(queue=target.queue), Payload(metadata, bomb)))
+        assert status.error is not None
+        assert status.error["type"] == "ContentDisallowed"
+    target.still_works()

@@ -1,0 +1,118 @@
+"""Control orders: whoever can write to the namespace may send them, so none may do more harm than it says."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import re
+import uuid
+from typing import Any
+
+import pytest
+from temporalio import activity
+from temporalio.client import Client
+from temporalio.common import RawValue
+from temporalio.worker import Worker as TemporalWorker
+
+from pyramid_temporal_compat.control import state
+from pyramid_temporal_compat.control.addresses import COMMAND, DIRECTORY, Address
+from pyramid_temporal_compat.control.panel import shutdown
+from pyramid_temporal_compat.exceptions import WorkerShutdown
+from pyramid_temporal_compat.payload import Payload
+from pyramid_temporal_compat.payload.converter import to_raw
+from tests.security.conftest import PATIENCE, Target
+
+
+def order(target: Target, command: str, **arguments: Any) -> Any:
+    """What the target's worker answers, among those of other tests."""
+    mine = target.worker_name
+    for reply in target.app.control.broadcast(command, arguments, reply=True, timeout=PATIENCE, destination=[mine]):
+        if mine in reply:
+            return reply[mine]
+    raise AssertionError(f"no answer to {command}")
+
+
+@pytest.mark.parametrize(
+    ("command", "arguments", "told"),
+    [
+        ("pool_grow", {"n": 10**9}, "and an order may ask for 1,000"),
+        ("pool_grow", {"n": "many"}, "TypeError"),
+        ("pool_shrink", {"n": -(10**9)}, "and an order may ask for 1,000"),
+        ("autoscale", {"max": 10**9, "min": 10**9}, "does not scale its pool"),
+        ("time_limit", {"task_name": "shop.pack", "hard": "soon"}, "Invalid time limit: 'soon'"),
+        ("time_limit", {"task_name": "shop.pack", "soft": -1}, "Invalid time limit: -1"),
+        ("time_limit", {"task_name": "os.system", "soft": 1}, "unknown task"),
+        ("rate_limit", {"task_name": "shop.pack", "rate_limit": "often\n[2026"}, "Invalid rate limit string"),
+        ("rate_limit", {"task_name": "os.system", "rate_limit": "1/s"}, "unknown task"),
+        ("add_consumer", {"queue": "a\nb"}, "can't be served"),
+        ("add_consumer", {"queue": ["a"]}, "can't be served"),
+        ("revoke", {"task_id": [{}]}, "TypeError"),
+        ("active", {"state": 5}, "TypeError"),
+        ("active", {"no": "such"}, r"\[\]"),
+        ("__init__", {}, "there is no control command"),
+        ("os.system", {"what": "id"}, "there is no control command"),
+    ],
+)
+def test_an_order_that_makes_no_sense_is_answered_and_does_nothing(
+    target: Target, command: str, arguments: dict[str, Any], told: str
+) -> None:
+    answer = order(target, command, **arguments)
+    assert re.search(told, str(answer)), answer
+    target.still_works()
+
+
+def test_the_text_of_a_shutdown_is_one_line(caplog: pytest.LogCaptureFixture) -> None:
+    with pytest.raises(WorkerShutdown):
+        shutdown(None, msg="bye\n[2026-01-01 00:00:00,000: INFO/MainProcess] Task shop.pay succeeded")  # type: ignore[arg-type]
+    assert "\n[2026" not in caplog.text
+
+
+def test_what_is_revoked_by_stamps_stays_within_bounds() -> None:
+    try:
+        state.revoke_stamps({"tenant": [*range(300_000), [1], [1], {"a": 1}, "1", True]})
+        known = state.revoked_stamps["tenant"]
+        assert len(known) == state.REVOKES_MAX
+        assert known[-5:] == [299_999, [1], {"a": 1}, "1", True]
+        assert state.matching_stamps({"tenant": [1, "1"]}, {"tenant": "1"}) == {"tenant": ["1"]}
+    finally:
+        state.revoked_stamps.clear()
+
+
+def test_who_only_looks_like_a_worker_keeps_no_one_from_answering(target: Target) -> None:
+    address = target.app.conf.ptemporal_address
+    liar = f"liar-{uuid.uuid4().hex[:6]}#1"
+    identities = [liar, "x" * 990 + "#1", "#", "a\nb#2"]
+
+    @activity.defn(name=COMMAND)
+    async def lie(request: RawValue) -> RawValue:
+        return to_raw(Payload({"encoding": b"json/plain"}, b"[" * 50_000))
+
+    async def stand_by(done: asyncio.Event) -> None:
+        async with contextlib.AsyncExitStack() as stack:
+            for identity in identities:
+                client = await Client.connect(address, identity=identity)
+                await stack.enter_async_context(TemporalWorker(client, task_queue=DIRECTORY, activities=[lie]))
+            client = await Client.connect(address)
+            mailbox = Address.read(liar).mailbox
+            await stack.enter_async_context(TemporalWorker(client, task_queue=mailbox, activities=[lie]))
+            await done.wait()
+
+    async def ask() -> dict[str, Any]:
+        done = asyncio.Event()
+        standing = asyncio.ensure_future(stand_by(done))
+        try:
+            replies: dict[str, Any] = {}
+            for _ in range(20):
+                broadcast = target.app.control.broadcast
+                for reply in await asyncio.to_thread(broadcast, "ping", reply=True, timeout=2):
+                    replies |= reply
+                if Address.read(liar).node in replies:
+                    break
+            return replies
+        finally:
+            done.set()
+            await standing
+
+    replies = asyncio.run(ask())
+    assert replies[target.worker_name] == {"ok": "pong"}
+    assert "nested too deeply" in replies[Address.read(liar).node]["error"]

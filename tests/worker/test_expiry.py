@@ -1,0 +1,46 @@
+"""Which clock says whether a task has expired."""
+
+from __future__ import annotations
+
+import datetime
+import time
+
+import pytest
+
+from pyramid_temporal_compat import shared_task
+from pyramid_temporal_compat.exceptions import TaskRevokedError
+from pyramid_temporal_compat.message import Message
+from pyramid_temporal_compat.payload import Payload
+from pyramid_temporal_compat.worker.activity import has_expired
+from tests.parts import wait_until
+from tests.worker.shop import Shop, WorkerThread, write
+
+HOURS = datetime.timedelta(hours=2)
+MINUTE = datetime.timedelta(minutes=1)
+
+
+@pytest.mark.parametrize("skew", [-HOURS, datetime.timedelta(0), HOURS])
+def test_a_senders_clock_that_is_wrong_neither_shortens_nor_lengthens_what_a_task_is_given(
+    skew: datetime.timedelta,
+) -> None:
+    called = datetime.datetime.now(datetime.timezone.utc)
+    expires = called + skew + MINUTE  # as the sender's clock has it
+    message = Message("t", "1", Payload({}, b""), "q", expires=expires, ahead=-skew.total_seconds())
+    assert not has_expired(message, expires, called + MINUTE / 2)
+    assert has_expired(message, expires, called + MINUTE * 2)
+
+
+@shared_task
+def leaves_a_line() -> None:
+    write("ran")
+
+
+def test_a_task_that_no_worker_was_there_for_has_expired_when_one_comes(shop: Shop) -> None:
+    queue = f"{shop.queue}-late"
+    result = leaves_a_line.apply_async(expires=0.3, queue=queue)
+    wait_until(lambda: result.state == "PENDING")
+    deadline = time.monotonic() + 0.5
+    wait_until(lambda: time.monotonic() > deadline)
+    with WorkerThread(shop.app, queue), pytest.raises(TaskRevokedError):
+        result.get(timeout=20)
+    assert shop.lines() == []
