@@ -17,7 +17,8 @@ from .on_ours import READY, on_ours, without_worker, worker_of
 from .specs import some_tree
 
 SPECS = {seed: some_tree(seed) for seed in range(25)}
-KILLS = 3
+KILLS = int(os.environ.get("TREES_KILLS", 2))
+"""Of each pool; more by hand."""
 BATCH = 3
 """So many tasks of a group or a chain run in one workflow: many trees are several."""
 
