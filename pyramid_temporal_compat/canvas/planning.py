@@ -198,8 +198,8 @@ def as_unit(node: Node, app: Celery) -> Unit:
     if tree.inflated > INFLATED_LIMIT:
         raise PayloadTooLarge(
             f"the canvas {tree.summary} takes {tree.inflated:,} bytes before it is compressed, and the limit for that "
-            f"is {INFLATED_LIMIT:,}: make several canvases of it, or store what the tasks' arguments hold, and pass where "
-            "it is"
+            f"is {INFLATED_LIMIT:,}: make several canvases of it, or store what the tasks' arguments hold, and pass "
+            "where it is"
         )
     if tree.size > tree.limit:
         raise PayloadTooLarge(
