@@ -62,8 +62,9 @@ def parse() -> argparse.Namespace:
     parser.add_argument("--list", action="store_true", help="say what each fault breaks, and what must hold")
     arguments = parser.parse_args()
     if arguments.list:
+        print("| fault | what is broken | what must hold, beside the counts |\n| --- | --- | --- |")
         for fault in FAULTS:
-            print(f"{fault.name}\n    {fault.does}\n    must hold: {fault.holds}")
+            print(f"| {fault.name} | {fault.does} | {fault.holds} |")
         sys.exit()
     if unknown := set(arguments.names) - {fault.name for fault in FAULTS}:
         parser.error(f"no fault {', '.join(sorted(unknown))}; there are {known}")

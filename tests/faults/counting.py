@@ -15,6 +15,8 @@ import psycopg
 from temporalio.client import Client, WorkflowExecutionStatus
 
 LOOK_EVERY = 0.5
+LATE = 1.0
+"""Seconds in which what comes twice has its chance to show."""
 STANDSTILL = 40.0
 """Seconds after which what has not moved counts as lost. The longest pause of the relay, and of the server, is less."""
 RUNNING = WorkflowExecutionStatus.RUNNING
@@ -122,6 +124,14 @@ class Counting:
             effects = connection.execute("SELECT task_id, count(*) FROM effects GROUP BY task_id").fetchall()
         return tuple(Promised(*row) for row in promised), Counter(dict(effects))
 
+    def backlog(self) -> int:
+        """How many tasks have yet to take effect."""
+        try:
+            promised, effects = self.in_database()
+        except psycopg.OperationalError:
+            return 0
+        return sum(effects[each.task_id] < each.effects for each in promised)
+
     async def _on_server(self) -> tuple[Counter[str], Counter[str]]:
         client = await Client.connect(self._address)
         runs: Counter[str] = Counter()
@@ -145,7 +155,8 @@ class Counting:
             if all(effects[each.task_id] >= each.effects for each in promised):
                 count = self.count()
                 if count.at_rest and not count.lost:
-                    return count
+                    time.sleep(LATE)
+                    return self.count()
             if (promised, effects) != before:
                 before, standstill = (promised, effects), now + STANDSTILL
             time.sleep(LOOK_EVERY)

@@ -13,6 +13,8 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 TIMEOUT = 60.0
+CATCHES_UP = 1.0
+"""Seconds of requests that could not be sent, and are sent as soon as they can be."""
 AT_ONCE = 6
 PAUSE_WITHOUT_PROCESS = 0.05
 
@@ -73,10 +75,11 @@ class Load:
         self._asked = iter([(kind, parameters(dice)) for kind in kinds])
         self._ports = ports
         self._rate = rate
-        self._taken = 0
-        self._began = time.monotonic()
+        self._due = time.monotonic()
         self._turn = threading.Lock()
         self._ended = threading.Event()
+        self._goes_on = threading.Event()
+        self._goes_on.set()
         self._threads = [threading.Thread(target=self._send_all, args=(n,), daemon=True) for n in range(at_once)]
 
     def __enter__(self) -> Load:
@@ -86,7 +89,7 @@ class Load:
 
     def __exit__(self, kind: type[BaseException] | None, *exc: object) -> None:
         if kind is not None:
-            self._ended.set()
+            self.end()
         self.wait()
 
     @property
@@ -97,17 +100,26 @@ class Load:
         for thread in self._threads:
             thread.join()
 
+    def hold(self) -> None:
+        """Send nothing until told to go on."""
+        self._goes_on.clear()
+
+    def go_on(self) -> None:
+        self._goes_on.set()
+
     def end(self) -> None:
         """Send no more."""
         self._ended.set()
+        self._goes_on.set()
         self.wait()
 
     def _next(self) -> tuple[str, Parameters] | None:
+        self._goes_on.wait()
         with self._turn:
             if self._ended.is_set():
                 return None
-            self._taken += 1
-            due = self._began + self._taken / self._rate if self._rate else 0.0
+            now = time.monotonic()
+            due = self._due = max(self._due + 1 / self._rate, now - CATCHES_UP) if self._rate else now
             asked = next(self._asked, None)
         if asked is not None:
             self._ended.wait(max(0.0, due - time.monotonic()))

@@ -206,3 +206,10 @@ assert time.monotonic() - measured < 60
 assert datetime.datetime(2026, 1, 1) == datetime.datetime.fromisoformat("2026-01-01")
 """
     subprocess.run([sys.executable, "-c", script], cwd=ROOT, check=True, timeout=30)
+
+
+def test_the_page_of_the_guide_lists_the_faults_that_there_are() -> None:
+    # In a process of its own: the application's tasks would be every other test's, too.
+    command = [sys.executable, "-m", "tests.faults", "--list"]
+    listed = subprocess.run(command, cwd=ROOT, check=True, timeout=30, capture_output=True, text=True)
+    assert listed.stdout.strip() in (ROOT / "migration_guide" / "faults.md").read_text()

@@ -185,6 +185,7 @@ def test_a_row_that_a_server_which_is_well_refuses_again_and_again_is_parked(
     site: OutboxSite, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(relay, "FIRST_DELAY", 0.01)
+    monkeypatch.setattr(relay, "LONGEST_DELAY", 0.02)
     bad, good = message(site), message(site)
     put(site, bad)
     put(site, good)

@@ -53,6 +53,7 @@ class RelayKilled(Fault):
 
 class ThreeRelays(RelayKilled):
     name = "three-relays"
+    short_rounds = 1
     does = "the same with three relays"
     relays = 3
 

@@ -50,6 +50,7 @@ class SigtermSolo(SigtermThreads):
 
 class SigtermImpatient(SigtermThreads):
     name = "sigterm-impatient"
+    short_rounds = 0
     does = "the same, with less time (--graceful-timeout) than a task takes: it is rolled back, and runs again"
     holds = "no task lost, no effect twice"
     pool = "prefork"

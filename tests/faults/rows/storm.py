@@ -9,6 +9,7 @@ from collections.abc import Callable, Sequence
 from typing import TypeVar
 
 from ..application import TASK_POINTS, WEB_POINTS
+from ..counting import Count
 from ..load import MIXTURE
 from ..proxy import Proxy, commits
 from ..scene import DISPATCH_TIMEOUT, HEARTBEAT_TIMEOUT, Scene
@@ -22,8 +23,11 @@ TASKS_A_REQUEST = 1.6
 """About: so many tasks does a request of the mixture commit."""
 CUT_EVERY = 150
 """One commit in so many loses its answer."""
-CALM = 0.1, 1.2
+CALM = 0.3, 2.0
 """Seconds between two faults."""
+SETTLES_WITHIN = 300.0
+FULL = 300
+"""So many tasks wait: no more are called until half of them have run, so that the storm is over all of their way."""
 
 
 class Storm(Fault):
@@ -43,8 +47,16 @@ class Storm(Fault):
             while load.running:
                 scene.pause(*CALM)
                 weather.break_something()
+                backlog = scene.counting.backlog()
+                if backlog > FULL:
+                    load.hold()
+                elif backlog < FULL / 2:
+                    load.go_on()
             load.wait()
         print(f"  {time.monotonic() - began:.0f} s of storm: {weather.told()}", flush=True)
+
+    def count(self, scene: Scene) -> Count:
+        return scene.settled(SETTLES_WITHIN)
 
 
 class Weather:

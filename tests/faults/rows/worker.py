@@ -36,7 +36,7 @@ class WorkerKilled(Fault):
 
 class WorkerKilledThreads(WorkerKilled):
     name = "worker-killed-threads"
-    short_rounds = 1
+    short_rounds = 0
     pool = "threads"
 
 
