@@ -31,7 +31,7 @@ from ..payload import Payload
 from ..payload.converter import from_raw, to_raw
 from ..payload.errors import from_wire
 from ..payload.types import loads
-from ..tree import SMALL, Above, Chain, Chord, Group, Node, Task, Tree, id_of, leaves, width, written_result
+from ..tree import SMALL, Above, Chain, Chord, Group, Node, Task, Tree, id_of, leaves, takes, width, written_result
 from . import wire
 from .bounds import Answers, Large, Slots, history_is_full, measured
 from .failures import error_of, how_it_failed
@@ -473,7 +473,7 @@ class TreeRun:
 
     async def _as_child(self, tree: Tree, child_id: str, before: Value) -> Value:
         payloads: list[Payload] = []
-        if before is not None:
+        if before is not None and takes(tree.root):
             self._refuse_too_large(replace(_message_of(tree.root), id=child_id), before)
             structure = _flattened(before, payloads)
             tree = replace(tree, before=structure, payloads=tuple(payloads))
