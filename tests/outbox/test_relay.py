@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import contextlib
+import datetime
 import functools
+import json
 from collections import defaultdict
 from collections.abc import Iterator
 from typing import Any
@@ -50,9 +52,9 @@ def starts() -> Iterator[list[Any]]:
     found: list[Any] = []
     original = relay.start
 
-    async def start(client: Any, unit: Any) -> None:
+    async def start(client: Any, unit: Any, now: Any) -> None:
         found.append(unit)
-        await original(client, unit)
+        await original(client, unit, now)
 
     with mock.patch.object(relay, "start", start):
         yield found
@@ -100,11 +102,11 @@ def test_a_relay_that_lives_keeps_its_rows_beyond_their_lease(site: OutboxSite) 
     put(site, message(site))
     original = relay.start
 
-    async def slowly(client: Any, unit: Any) -> None:
+    async def slowly(client: Any, unit: Any, now: Any) -> None:
         deadline = wait_for_renewal()
         while not deadline():
             await relay.asyncio.sleep(0.01)
-        await original(client, unit)
+        await original(client, unit, now)
 
     claimed: list[Any] = []
 
@@ -164,7 +166,7 @@ def test_a_row_that_nobody_can_read_is_parked(site: OutboxSite) -> None:
             connection.execute(update(outbox).where(outbox.c.id == row_id).values(units=units))
     with running(Relay(site.app)):
         wait_until(lambda: all(row.parked for row in site.rows()))
-    assert ["row of the outbox" in row.error or "not a" in row.error for row in site.rows()] == [True] * 4
+    assert ["InvalidTaskError: " in row.error for row in site.rows()] == [True] * 4
 
 
 def test_a_namespace_that_is_gone_parks_its_rows_after_a_few_tries(
@@ -185,15 +187,16 @@ def test_a_row_that_a_server_which_is_well_refuses_again_and_again_is_parked(
     site: OutboxSite, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(relay, "FIRST_DELAY", 0.01)
+    monkeypatch.setattr(relay, "LONGEST_DELAY", 0.02)
     bad, good = message(site), message(site)
     put(site, bad)
     put(site, good)
     original = relay.start
 
-    async def start(client: Any, unit: Any) -> None:
+    async def start(client: Any, unit: Any, now: Any) -> None:
         if unit.id == bad.id:
             raise relay.RPCError("no idea", relay.RPCStatusCode.UNKNOWN, b"")
-        await original(client, unit)
+        await original(client, unit, now)
 
     with mock.patch.object(relay, "start", start), running(Relay(site.app, look_every=0.02)):
         wait_until(lambda: site.rows()[0].parked)
@@ -305,3 +308,23 @@ def test_no_query_of_a_relay_reads_the_whole_backlog(site: OutboxSite) -> None:
     assert len(plans) == 13
     assert [plan for plan in plans if "Seq Scan" in plan] == []
     assert sum("ix_ptemporal_outbox_due" in plan for plan in plans) == 4
+
+
+@pytest.mark.parametrize("hours", [-2, 2])
+def test_a_relay_goes_by_the_clock_of_who_called(site: OutboxSite, hours: int) -> None:
+    theirs = datetime.datetime.now(datetime.timezone.utc) + datetime.timedelta(hours=hours)
+    unit = message(site, eta=theirs + datetime.timedelta(seconds=30))
+    written = json.loads(rows.write([unit], chain(())))
+    data = json.dumps({**written, "clock": theirs.isoformat()}).encode()
+    with site.engine.begin() as connection:
+        insert_row(connection, namespace="default", queue=unit.queue, messages=1, units=data, wait=0)
+    delays: list[float] = []
+    original = relay.start
+
+    async def start(client: Any, unit: Any, now: datetime.datetime) -> None:
+        delays.append((unit.eta - now).total_seconds())
+        await original(client, unit, now)
+
+    with mock.patch.object(relay, "start", start), running(Relay(site.app)):
+        site.is_empty()
+    assert 0 < delays[0] <= 31

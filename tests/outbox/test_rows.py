@@ -29,7 +29,7 @@ def test_a_row_of_every_version_is_read(path: Path) -> None:
 
 def test_rows_are_written_as_the_recorded_ones_of_their_version() -> None:
     recorded = (FOLDER / f"version_{rows.VERSION}_plain.json").read_bytes()
-    assert json.loads(rows.write(units(), PLAIN)) == json.loads(recorded)
+    assert json.loads(rows.write(units(), PLAIN))["units"] == json.loads(recorded)["units"]
 
 
 def test_a_row_is_at_least_as_new_as_its_messages() -> None:
