@@ -283,8 +283,10 @@ def freeze_steps(steps: Sequence[Any], ids: Ids, place: Place, app: Celery) -> l
     results: list[Any] = []
     begins: Any = None
     ids.settle(steps[-1]._result_id(), place.id)
-    parts = lots(steps, app)
+    # The last one's result is the chain's; the first one may be the body of a chord. Both stand where the chain does.
+    parts = lots(steps[1:-1], app)
     homes = [home for part in parts for home in [ids.new_batch() if len(parts) > 1 else None] * len(part)]
+    homes = [None, *homes, None][-len(steps) :]
     for step, home in zip(reversed(steps), reversed(homes), strict=True):
         with nullcontext() if home is None else ids.within(home):
             result = step._place(ids, Place(root_id=place.root_id) if results else place)

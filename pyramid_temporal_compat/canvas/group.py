@@ -83,7 +83,8 @@ class group(Signature):
             with inside:
                 for index, task in batch:
                     results.append(task._place(planner.ids, Place(None, gid, index, merged.get("root_id"))))
-                    planned.append(task._plan(planner, args, kwargs, merged, lineage))
+                    with planner.ids.beside_it(task._result_id()):
+                        planned.append(task._plan(planner, args, kwargs, merged, lineage))
         result = planner.app.GroupResult(gid, results)
         if len(results) == 1 and isinstance(results[0], GroupResult):  # group(a | group(b, c))
             result = results[0]

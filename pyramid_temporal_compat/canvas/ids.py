@@ -22,7 +22,7 @@ class Ids:
         :param workflow: the workflow that the tree becomes a part of.
         """
         self._first = first
-        self._container = workflow
+        self._container = self._root = workflow
         self._forced = workflow is not None
         self._prefix = _token() if self._forced else ""
         self._numbers = itertools.count(1)
@@ -33,7 +33,7 @@ class Ids:
         if self._container is None:
             if own is not None:  # frozen before: ids under it may be taken
                 self._prefix = _token()
-            self._container = self._first = own or wanted or self._first or new_id()
+            self._container = self._root = self._first = own or wanted or self._first or new_id()
 
     def claim(self, own: str | None = None, wanted: str | None = None) -> str:
         """The id of what is frozen next: the one that it has, or the one that is wanted, or a new one."""
@@ -56,9 +56,10 @@ class Ids:
         return self.within(self.new_batch())
 
     def beside_it(self, own: str | None) -> AbstractContextManager[None]:
-        """What is claimed in here lies in the same workflow as what has this id, if that one is under this one."""
+        """What is claimed in here lies in the same workflow as what has this id, if that is one of this tree's."""
         container = (own or "").rpartition("/")[0]
-        return self.within(container) if container.startswith(f"{self._container}/b") else nullcontext()
+        ours = container == self._root or container.startswith(f"{self._root}/b")
+        return self.within(container) if ours else nullcontext()
 
     @contextmanager
     def within(self, container: str) -> Iterator[None]:

@@ -7,6 +7,7 @@ import signal
 
 import click
 
+from ..exceptions import OperationalError
 from ..log import LOG_LEVELS, Logging
 from .bootstrap import application, failing_in_one_line, loading
 from .common import Common
@@ -23,7 +24,9 @@ LEVELS = [name for name in LOG_LEVELS if isinstance(name, str)]
 @click.option("-l", "--loglevel", type=click.Choice(LEVELS, case_sensitive=False), help="Default: INFO, or the ini's.")
 @click.pass_obj
 def command(common: Common, config: str | None, loglevel: str | None) -> None:
-    from ..outbox.relay import Relay  # the client library and SQLAlchemy: not for `--help`
+    from sqlalchemy.exc import SQLAlchemyError  # it and the client library: not for `--help`
+
+    from ..outbox.relay import Relay
 
     with failing_in_one_line():
         with loading(config or common.config or f"-A {common.name}", debug=(loglevel or "").upper() == "DEBUG"):
@@ -32,11 +35,14 @@ def command(common: Common, config: str | None, loglevel: str | None) -> None:
             set_level(loglevel)
         app.log.setup(loglevel or "INFO")
         relay = Relay(app)
-        relay.store.backlog()  # a table that is missing is told now, and not once a minute
+        engine = relay.store.engine.url.render_as_string(hide_password=True)
+        try:
+            relay.store.backlog()  # a table that is missing is told now, and not once a minute
+        except SQLAlchemyError as error:
+            raise OperationalError(f"the outbox at {engine}: {' '.join(str(error).split())}") from error
         for signum in (signal.SIGTERM, signal.SIGINT):
             signal.signal(signum, lambda *_: relay.stop())
         settings = app.temporal.settings
-        engine = relay.store.engine.url.render_as_string(hide_password=True)
         logging.getLogger(__name__).info(
             "relay %s: from %s to %s, namespace %s", relay.name, engine, settings.address, settings.namespace
         )

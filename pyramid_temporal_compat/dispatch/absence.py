@@ -7,7 +7,9 @@ import logging
 import os
 import threading
 
-from .client import Connection
+from temporalio.service import RPCError, RPCStatusCode
+
+from .client import Connection, is_transient
 from .queues import answers
 
 log = logging.getLogger(__name__)
@@ -44,18 +46,31 @@ class Absence:
     async def _look(self) -> None:
         pause = FIRST_PAUSE
         try:
-            while not await self._answers():
+            while (reason := await why_away(self._connection, PATIENCE)) is not None:
+                self.reason = reason
                 await asyncio.sleep(pause)
                 pause = min(pause * 2, LONGEST_PAUSE)
             log.info("%s answers again", self._connection)
         finally:  # also where the connection is closed
             self._noticed_by = None
 
-    async def _answers(self) -> bool:
-        try:
-            client = await asyncio.wait_for(self._connection.client(), PATIENCE)
-            await asyncio.wait_for(answers(client, PATIENCE), PATIENCE)
-        except Exception as error:
-            self.reason = error
-            return False
-        return True
+
+NOT_THE_CALLS = (RPCStatusCode.UNAUTHENTICATED, RPCStatusCode.UNIMPLEMENTED)
+"""Refusals that no call is to blame for: the key is wrong, or what answers is no Temporal server."""
+
+
+def is_absence(error: BaseException) -> bool:
+    """Whether the server is away for everyone, as far as one call can tell."""
+    if isinstance(error, RPCError):
+        return error.status in NOT_THE_CALLS or is_transient(error)
+    return True
+
+
+async def why_away(connection: Connection, patience: float) -> BaseException | None:
+    """Ask the server whether it is there. None if it is: also where it refuses the question."""
+    try:
+        client = await asyncio.wait_for(connection.client(), patience)
+        await asyncio.wait_for(answers(client, patience), patience)
+    except Exception as error:
+        return error if is_absence(error) else None
+    return None

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from sqlalchemy.engine import Engine
 from sqlalchemy.exc import InvalidRequestError
 from sqlalchemy.orm import Session
+from sqlalchemy.pool import SingletonThreadPool, StaticPool
 from zope.sqlalchemy.datamanager import ZopeTransactionEvents
 
 from ..payload.codecs import chain
@@ -26,6 +27,9 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
+IN_MEMORY = (StaticPool, SingletonThreadPool)
+"""The pools of databases that live in the process."""
+
 
 class Outbox:
     """One for each app and process. For every thread."""
@@ -41,9 +45,13 @@ class Outbox:
         self._lock = threading.Lock()
         self._left = Seldom(log, logging.WARNING)
 
-    def open(self, transaction: Any) -> Kept:
+    def open(self, transaction: Any) -> Kept | None:
         """A place for what this transaction sends. Raises `ImproperlyConfigured` where it has no session."""
-        return Kept(self, *session_of(self.name, transaction))
+        session, events = session_of(self.name, transaction)
+        engine = engine_of(self.name, session)
+        if isinstance(engine.pool, IN_MEMORY):
+            return None  # it would be gone with the process, and is one connection, which is the request's
+        return Kept(self, session, events, engine)
 
     def sweeper(self, engine: Engine) -> Sweeper:
         with self._lock:
@@ -68,11 +76,11 @@ class Outbox:
 class Kept:
     """What one transaction keeps in the outbox. Belongs to the transaction's thread, and then to its dispatch."""
 
-    def __init__(self, outbox: Outbox, session: Session, events: ZopeTransactionEvents) -> None:
+    def __init__(self, outbox: Outbox, session: Session, events: ZopeTransactionEvents, engine: Engine) -> None:
         self._outbox = outbox
         self._session: Session | None = session
         self._events = events
-        self._engine = engine_of(outbox.name, session)
+        self._engine = engine
         self._rows: dict[int, frozenset[str]] = {}
         """The ids of the units in each row."""
         self._due: set[int] = set()

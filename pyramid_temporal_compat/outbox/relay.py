@@ -26,9 +26,9 @@ from temporalio.client import Client
 from temporalio.service import RPCError, RPCStatusCode
 
 from ..app.publishing import after_publish
+from ..dispatch.absence import NOT_THE_CALLS, is_absence, why_away
 from ..dispatch.client import ConnectFailed, Connection, is_transient
 from ..dispatch.dispatcher import start
-from ..dispatch.queues import answers
 from ..exceptions import ImproperlyConfigured, SecurityError
 from ..payload.codecs import Codec, chain
 from ..tree import Unit
@@ -55,8 +55,9 @@ AT_ONCE = 16
 ATTEMPTS = 10
 """A row that a server which is well has refused so often, as if it were not, is set aside."""
 ATTEMPTS_OF_ALL = 5
-"""The same where the server refuses everybody: just started, it may not know its namespaces yet."""
-REFUSES_ALL = (RPCStatusCode.NOT_FOUND, RPCStatusCode.PERMISSION_DENIED)
+"""The same where the server says no: one that has just started may not know its namespaces yet."""
+HOPELESS = (RPCStatusCode.INVALID_ARGUMENT, RPCStatusCode.RESOURCE_EXHAUSTED)
+"""What is not tried again: the second is that of a call above gRPC's limit, if not of a server that is busy."""
 FIRST_DELAY, LONGEST_DELAY = 1.0, 60.0
 """Seconds until such a row is tried again."""
 LOOK_AT_ALL_EVERY = 30.0
@@ -145,14 +146,10 @@ class Relay:
     # --- the server ------------------------------------------------------------------------------
 
     def _is_back(self) -> bool:
-        try:
-            self._connection.call(lambda client: answers(client, self._timeout), self._timeout)
-        except Exception as error:
-            self._absent = error
-            return False
-        log.info("%s answers again: the relay goes on", self._connection)
-        self._absent = None
-        return True
+        self._absent = self._connection.submit(lambda: why_away(self._connection, self._timeout)).result()
+        if self._absent is None:
+            log.info("%s answers again: the relay goes on", self._connection)
+        return self._absent is None
 
     def _send(self, found: Sequence[Row]) -> None:
         sending = self._sending = Sending(found, self._connection, self._codec, self._timeout)
@@ -258,9 +255,15 @@ class Sending:
         errors = [end for end in ends if isinstance(end, Exception)]
         if errors:
             worst = max(errors, key=attempts_for)  # a row that has more to try is not set aside
-            if attempts_for(worst) > 1:
-                await self._blame(client, worst)
+            if attempts_for(worst) > 1 and is_absence(worst) and await self._is_away(worst):
+                raise Away from worst
             raise worst
+
+    async def _is_away(self, error: Exception) -> bool:
+        """Whether it is the server, and not the row. Some refusals leave no doubt."""
+        if isinstance(error, RPCError) and error.status in NOT_THE_CALLS:
+            return True
+        return await why_away(self._connection, self._timeout) is not None
 
     def _ahead(self, row: Row) -> datetime.timedelta:
         """By how much the sender's clock is ahead of ours: the database's shows how long the row has waited."""
@@ -273,17 +276,6 @@ class Sending:
             await asyncio.wait_for(start(client, unit, now), self._timeout)
         self.sent.append(unit)
 
-    async def _blame(self, client: Client, error: Exception) -> None:
-        """Return if it is the row's own fault: the server is well. One that refuses the row's namespace is, too."""
-        if isinstance(error, RPCError) and error.status in REFUSES_ALL:
-            return
-        if isinstance(error, RPCError) and error.status is RPCStatusCode.UNAUTHENTICATED:
-            raise Away from error
-        try:
-            await asyncio.wait_for(answers(client, self._timeout), self._timeout)
-        except Exception:
-            raise Away from error
-
 
 def by_queue(found: Sequence[Row]) -> Mapping[str, Sequence[Row]]:
     queues: dict[str, list[Row]] = {}
@@ -294,13 +286,11 @@ def by_queue(found: Sequence[Row]) -> Mapping[str, Sequence[Row]]:
 
 def attempts_for(error: BaseException) -> int:
     """How often a row that is refused so is tried."""
-    if isinstance(error, RPCError) and error.status in REFUSES_ALL:
-        return ATTEMPTS_OF_ALL
-    if isinstance(error, RPCError) and error.status is RPCStatusCode.UNAUTHENTICATED:
-        return ATTEMPTS
     if isinstance(error, SecurityError):  # the key that it needs may be on its way here
         return ATTEMPTS_OF_ALL
-    return ATTEMPTS if is_transient(error) else 1
+    if isinstance(error, RPCError) and not is_absence(error):
+        return 1 if error.status in HOPELESS else ATTEMPTS_OF_ALL
+    return ATTEMPTS if isinstance(error, RPCError) or is_transient(error) else 1
 
 
 def _said(error: BaseException) -> str:

@@ -33,7 +33,8 @@ def read(data: bytes, codec: Codec) -> list[Unit]:
     try:
         units = [[_read(payload) for payload in unit] for unit in json.loads(data)["units"]]
     except (ValueError, KeyError, TypeError, AttributeError):
-        raise InvalidTaskError(f"not a row of the outbox: {data[:200]!r}") from None
+        # Not the data: it may hold arguments, and this is shown and logged.
+        raise InvalidTaskError(f"what the row holds, {len(data)} bytes, is nothing that the outbox wrote") from None
     return [_unit([codec.decode(payload) for payload in unit]) for unit in units]
 
 

@@ -10,13 +10,14 @@ from __future__ import annotations
 import contextlib
 import json
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from sqlalchemy import inspect
 from sqlalchemy.engine import Connection
 from sqlalchemy.exc import DBAPIError
-from zope.sqlalchemy.datamanager import _SESSION_STATE, STATUS_CHANGED, SessionDataManager
+from sqlalchemy.orm import Session
+from zope.sqlalchemy.datamanager import _SESSION_STATE, STATUS_CHANGED, SessionDataManager, TwoPhaseSessionDataManager
 
 from .. import states
 from ..context import Context
@@ -50,23 +51,23 @@ class Receipts:
 
     def __init__(self, app: Celery) -> None:
         self.app = app
-        self._name: str = app.conf["ptemporal.outbox"]
+        self.name: str = app.conf["ptemporal.outbox"]
         self._codec = chain(app.codecs())
+        self._told: set[str] = set()
 
     def once(self, job: Job, request: Context) -> OneRun:
         return OneRun(self, job, request)
 
-    def open(self, transaction: Any) -> tuple[Connection, Callable[[], None]]:
-        """The connection that takes part in this transaction, and what has that commit rather than roll back."""
-        session, events = session_of(self._name, transaction)
-        session.flush()  # what fails in there is the application's
-        return session.connection(bind_arguments={"clause": outbox}), lambda: events.mark_changed(session)
+    def open(self, transaction: Any) -> Connection:
+        """The connection that takes part in this transaction."""
+        session, _ = session_of(self.name, transaction)
+        return connection_of(session)
 
     def check(self) -> None:
         """Raise for what would fail each task: a session that is not there, or no table."""
         try:
             with attempt(self.app.registry) as run:
-                connection, _ = self.open(run.begun)
+                connection = self.open(run.begun)
                 found = inspect(connection).has_table(receipts.name)
         except DBAPIError as error:
             log.warning("whether the database has the table %s can't be told now: %s", receipts.name, error)
@@ -75,6 +76,16 @@ class Receipts:
             raise ImproperlyConfigured(
                 f"ptemporal.receipts = true, and the database has no table {receipts.name}; "
                 "make it with: ptemporal-compat outbox init app.ini"
+            )
+
+    def tell_apart(self, task: str) -> None:
+        if task not in self._told:
+            self._told.add(task)
+            log.warning(
+                "task %s writes in a session that does not commit together with the one of ptemporal.outbox: "
+                "it leaves no receipt, and may write twice if its worker is lost; "
+                "give both sessions twophase=True",
+                task,
             )
 
     def write(self, outcome: Succeeded | Replaced) -> bytes:
@@ -123,7 +134,7 @@ class OneRun:
         self._tries = 0
         """How often the transaction was begun: anew, after a transient error."""
         self._left = False
-        """A receipt was inserted in a transaction whose end is not known."""
+        """A receipt was inserted in a transaction whose end is not known, and may be still to come."""
         self._asking = False
         """An earlier run's receipt was asked for, and there was no answer."""
         self._instead_of: str | None = None
@@ -138,21 +149,26 @@ class OneRun:
         self._asking = True
         found = self._find(run)
         ending = None if found is None else self._ending(found)
-        self._asking = self._left = False
+        self._asking = False
         return ending
 
     def leave(self, run: Attempt, ending: Ending) -> None:
         transaction = run.transaction
         if transaction is None or not has_work(transaction, run):
             return
-        connection, mark_changed = self._receipts.open(transaction)
+        session, events = session_of(self._receipts.name, transaction)
+        if commits_apart(session, transaction):
+            self._receipts.tell_apart(self._job.message.task)
+            return
+        session.flush()  # what fails in there is the application's
+        connection = connection_of(session)
         if isinstance(ending.value, TaskReplaced):
             outcome: Succeeded | Replaced = Replaced(tuple(ending.value.tree.encode()))
         else:
             limit = self._receipts.app.conf["ptemporal.payload_limit"]
             outcome = succeeded(self._job, self._request, ending.written, limit)
         self._insert(connection, self._receipts.write(outcome))
-        mark_changed()
+        events.mark_changed(session)
         self._left = True
 
     def is_done(self, new_attempt: NewAttempt) -> bool:
@@ -193,7 +209,7 @@ class OneRun:
 
     def _find(self, run: Attempt) -> table.Receipt | None:
         """The receipt of a run of this very task; None if there is none."""
-        connection, _ = self._receipts.open(run.begun)
+        connection = self._receipts.open(run.begun)
         found = table.find(connection, self._whose)
         if found is None or found.run_id == self._whose.run_id:
             return found
@@ -213,7 +229,7 @@ class OneRun:
         A commit whose reply was lost may be under way yet: a SELECT would not see it, an INSERT waits for it.
         """
         with new_attempt() as run, contextlib.suppress(table.AlreadyLeft):
-            connection, _ = self._receipts.open(run.begun)
+            connection = self._receipts.open(run.begun)
             self._insert(connection, b"")  # rolled back as the block ends
 
     def _ending(self, found: table.Receipt) -> Ending:
@@ -237,6 +253,17 @@ def has_work(transaction: Any, run: Attempt) -> bool:
         return True
     hooks = (*transaction.getBeforeCommitHooks(), *transaction.getAfterCommitHooks())
     return bool(hooks) or any(not has_only_read(member) for member in transaction._resources)
+
+
+def connection_of(session: Session) -> Connection:
+    return session.connection(bind_arguments={"clause": outbox})
+
+
+def commits_apart(session: Session, transaction: Any) -> bool:
+    """Whether another database commits before or after: then a receipt could answer for what that one has lost."""
+    members = [member for member in transaction._resources if isinstance(member, SessionDataManager)]
+    others = [member for member in members if member.session is not session and not has_only_read(member)]
+    return any(not (session.twophase and isinstance(member, TwoPhaseSessionDataManager)) for member in others)
 
 
 def has_only_read(member: Any) -> bool:

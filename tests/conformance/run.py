@@ -26,7 +26,7 @@ from tests.conformance.listing import hurried, listed
 from tests.conformance.suite import CANVAS, FILES, ROOT, unpacked
 
 HERE = Path(__file__).resolve().parent
-PARTS = 4
+PARTS = 3
 """Most tests wait most of the time, so there are more parts than cores."""
 COLUMNS = ("passed", "failed", "listed", "skipped")
 

@@ -140,6 +140,16 @@ def writes(self: Any, text: str) -> dict[str, Any]:
     return {"text": text, "run": len(seen["called"])}
 
 
+@shared_task(bind=True)
+def writes_in_another_session(self: Any, text: str, both: bool) -> None:
+    other = sessionmaker(bind=self.pyramid_request.dbsession.get_bind())()
+    zope.sqlalchemy.register(other, transaction_manager=self.pyramid_request.tm)
+    other.execute(insert(effects).values(text=f"{text} in the other"))
+    zope.sqlalchemy.mark_changed(other, transaction_manager=self.pyramid_request.tm)
+    if both:
+        write(self, text)
+
+
 @shared_task
 def writes_in_two_phases(text: str) -> int:
     seen["called"].append(text)

@@ -95,7 +95,7 @@ class Wire:
         self._there = host, int(port)
         self._listener = socket.create_server(("127.0.0.1", 0))
         self.address = f"127.0.0.1:{self._listener.getsockname()[1]}"
-        self._is_whole = True
+        self._is_whole, self._hangs = True, False
         self._ends: dict[socket.socket, socket.socket] = {}
         self._over = False
         self._thread = threading.Thread(target=self._run, name="wire")
@@ -103,8 +103,12 @@ class Wire:
     def cut(self) -> None:
         self._is_whole = False
 
+    def hang(self) -> None:
+        """Connections stay, or are taken, and nothing comes through."""
+        self._hangs = True
+
     def mend(self) -> None:
-        self._is_whole = True
+        self._is_whole, self._hangs = True, False
 
     def __enter__(self) -> Wire:
         self._thread.start()
@@ -119,7 +123,8 @@ class Wire:
         while not self._over:
             if not self._is_whole:
                 self._drop(*self._ends)
-            readable = sockets.select([self._listener, *self._ends], [], [], 0.02)[0]
+            ends = [] if self._hangs else list(self._ends)
+            readable = sockets.select([self._listener, *ends], [], [], 0.02)[0]
             for end in readable:
                 if end is self._listener:
                     self._accept()

@@ -9,8 +9,9 @@ from unittest import mock
 
 import pytest
 from sqlalchemy import event
+from temporalio.service import RPCError, RPCStatusCode
 
-from pyramid_temporal_compat.dispatch import dispatcher
+from pyramid_temporal_compat.dispatch import absence, dispatcher
 from pyramid_temporal_compat.outbox import keeping
 from pyramid_temporal_compat.outbox.relay import Relay
 from tests.dispatch.application import Item, analyse
@@ -57,6 +58,19 @@ def test_requests_do_not_wait_again_for_a_server_that_is_known_to_be_away(
 
     wire.mend()
     with running(Relay(cut_off.app)):
+        cut_off.is_empty()
+    assert cut_off.has_started(*tasks)
+
+
+def test_a_server_that_hangs_holds_up_one_request_and_takes_all_in_the_end(cut_off: OutboxSite, wire: Wire) -> None:
+    tasks = [cut_off.visit(order)]
+    wire.hang()
+    with mock.patch.object(dispatcher, "Batch", wraps=dispatcher.Batch) as asked:
+        tasks += [cut_off.visit(order) for _ in range(5)]
+    assert asked.call_count == 1
+    with running(Relay(cut_off.app)):
+        wait_until(lambda: all(row.error for row in cut_off.rows()), message="the relay was not told")
+        wire.mend()
         cut_off.is_empty()
     assert cut_off.has_started(*tasks)
 
@@ -116,3 +130,20 @@ def test_what_has_no_row_is_still_logged_whole(
     assert line.startswith("committed, but not started:")
     assert called[0].id in line
     assert cut_off.count() == 1
+
+
+def test_a_server_that_refuses_to_be_asked_is_there(
+    cut_off: OutboxSite, wire: Wire, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def refuses(*_: Any) -> None:
+        raise RPCError("not with this key", RPCStatusCode.PERMISSION_DENIED, b"")
+
+    wire.cut()
+    tasks = [cut_off.visit(order)]
+    monkeypatch.setattr(absence, "answers", refuses)
+    wire.mend()
+    wait_until(lambda: not cut_off.app.dispatcher.absence.lasts)
+    tasks.append(cut_off.visit(order))
+    with running(Relay(cut_off.app)):
+        cut_off.is_empty()
+    assert cut_off.has_started(*tasks)

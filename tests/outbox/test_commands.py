@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import signal
 import subprocess
 import sys
@@ -128,6 +129,26 @@ def test_relay_is_a_command_that_ends_when_told_to(site: OutboxSite, ini: Path, 
         process.kill()
         process.wait()
     assert "namespace default" in (tmp_path / "log").read_text()
+
+
+def test_a_database_that_is_away_is_told_in_one_line(ini: Path) -> None:
+    ini.write_text(
+        re.sub(r"sqlalchemy.url = .*", "sqlalchemy.url = postgresql+psycopg://u:secret@127.0.0.1:1/d", ini.read_text())
+    )
+    for command in (["outbox", "status"], ["relay"]):
+        ended = subprocess.run(
+            [sys.executable, "-c", "from pyramid_temporal_compat.cli import main; main()", *command, str(ini)],
+            cwd=ROOT,
+            env=environment(),
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        assert ended.returncode == 1
+        said = ended.stderr.splitlines()[-1]
+        assert said.startswith("ptemporal-compat: the outbox at postgresql+psycopg://u:***@127.0.0.1:1/d: ")
+        assert "Traceback" not in ended.stderr
+        assert "secret" not in ended.stderr
 
 
 def test_what_waits_is_a_metric(monkeypatch: pytest.MonkeyPatch) -> None:

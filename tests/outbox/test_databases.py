@@ -10,6 +10,7 @@ from unittest import mock
 import pytest
 from sqlalchemy import create_engine, make_url, text
 from sqlalchemy.dialects import mysql
+from sqlalchemy.pool import StaticPool
 from sqlalchemy.schema import CreateTable
 
 from pyramid_temporal_compat.outbox import metadata, outbox, receipts
@@ -63,6 +64,21 @@ def test_a_lease_ends_on_sqlite(lite: OutboxSite) -> None:
     (parked,) = [row.id for row in lite.rows()]
     lite.store.park("other", parked, "told to")
     assert lite.store.summary().last_parked[0].error == "told to"
+
+
+def test_a_database_in_memory_keeps_nothing(temporal_address: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    def make(url: str, **options: Any) -> Any:
+        return create_engine(url, poolclass=StaticPool, connect_args={"check_same_thread": False})
+
+    monkeypatch.setattr("tests.dispatch.application.create_engine", make)
+    site = OutboxSite("sqlite://", temporal_address)
+    try:
+        with without_dispatch():
+            site.visit(order)
+        assert site.count() == 0
+        assert site.has_started(site.visit(order))
+    finally:
+        site.close()
 
 
 # --- PostgreSQL ----------------------------------------------------------------------------------------

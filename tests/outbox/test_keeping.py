@@ -179,6 +179,17 @@ def test_a_canvas_is_kept_as_one_unit(site: OutboxSite) -> None:
     assert site.has_started(result.id.rpartition("/")[0] or result.id)
 
 
+def test_a_bundle_is_kept_as_it_leaves(site: OutboxSite) -> None:
+    with without_dispatch():
+        tasks = site.visit(lambda request: [analyse.delay("x") for _ in range(10)])
+    (row,) = site.rows()
+    assert (row.messages, row.units.count(b"ptemporal-tree")) == (10, 1)
+    site.hurry()
+    with running(Relay(site.app)):
+        site.is_empty()
+    assert {site.app.AsyncResult(task.id).name for task in tasks} == {analyse.name}
+
+
 # --- while it commits --------------------------------------------------------------------------------
 
 

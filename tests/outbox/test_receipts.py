@@ -181,6 +181,18 @@ def test_a_task_that_commits_itself_leaves_one_with_its_last_transaction(desk: D
     assert (seen["called"], desk.texts()) == (["mine"], ["mine"])
 
 
+def test_a_task_whose_sessions_commit_apart_leaves_none(postgres: str, caplog: pytest.LogCaptureFixture) -> None:
+    with fresh_database(postgres) as url:
+        desk = Desk(url)
+        runner = Runner(desk.app)
+        for both in (True, False):
+            job = desk.job(tasks.writes_in_another_session, "x", both, task_id=f"both {both}")
+            assert isinstance(runner(job, tasks.Control()), Succeeded)
+        assert (len(desk.texts()), desk.receipts()) == (3, [])
+        assert caplog.text.count("it leaves no receipt, and may write twice") == 1
+        desk.close()
+
+
 def test_a_run_that_was_replaced_is_replaced_by_the_same_tree_again(desk: Desk) -> None:
     job = desk.job(tasks.is_replaced, "first")
     first = desk.run(job)

@@ -23,13 +23,17 @@ from .tasks import define
 READY = "our worker is ready"
 
 
-def make(address: str, queue: str, log: str) -> Any:
+SOON = 1.0
+"""Seconds after which a killed worker is missed; without kills, a busy machine must not be taken for one."""
+
+
+def make(address: str, queue: str, log: str, heartbeat_timeout: float = 30) -> Any:
     app = ours.Celery(
         "trees",
         ptemporal_address=address,
         task_default_queue=queue,
         ptemporal_dispatch_timeout=60,
-        ptemporal_heartbeat_timeout=1,
+        ptemporal_heartbeat_timeout=heartbeat_timeout,
         set_as_current=False,
     )
     return define(app, ours, log)
@@ -37,16 +41,16 @@ def make(address: str, queue: str, log: str) -> Any:
 
 @contextlib.contextmanager
 def on_ours(directory: Path, address: str) -> Iterator[Side]:
-    with without_worker(directory, address) as side, WorkerThread(side.app, side.queue, concurrency=16):
+    with without_worker(directory, address, 30) as side, WorkerThread(side.app, side.queue, concurrency=16):
         yield side
 
 
 @contextlib.contextmanager
-def without_worker(directory: Path, address: str) -> Iterator[Side]:
+def without_worker(directory: Path, address: str, heartbeat_timeout: float = SOON) -> Iterator[Side]:
     log = directory / "ours.log"
     log.touch()
     queue = f"trees-{uuid.uuid4().hex[:8]}"
-    app = make(address, queue, str(log))
+    app = make(address, queue, str(log), heartbeat_timeout)
 
     def settle(results: Sequence[Any]) -> None:
         async def running(client: Any) -> bool:

@@ -67,7 +67,7 @@ def _steps(parts: list[Spec]) -> list[Spec]:
 
 
 KINDS: list[Callable[[random.Random, int, Callable[[], str]], Spec]] = [
-    lambda dice, depth, number: {"chain": _several(dice, depth, number, 2), "by": "name"},
+    lambda dice, depth, number: {"chain": _steps(_several(dice, depth, number, 2)), "by": "name"},
     lambda dice, depth, number: {"chain": _steps(_several(dice, depth, number, 2)), "by": "pipe"},
     lambda dice, depth, number: {"group": _several(dice, depth, number)},
     lambda dice, depth, number: {"chord": _several(dice, depth, number), "body": _node(dice, depth - 1, number)},

@@ -17,12 +17,16 @@ from .on_ours import READY, on_ours, without_worker, worker_of
 from .specs import some_tree
 
 SPECS = {seed: some_tree(seed) for seed in range(25)}
-KILLS = 3
+KILLS = int(os.environ.get("TREES_KILLS", 2))
+"""Of each pool; more by hand."""
+BATCH = 3
+"""So many tasks of a group or a chain run in one workflow: many trees are several."""
 
 
 @pytest.fixture(scope="module")
 def undisturbed(tmp_path_factory: pytest.TempPathFactory, temporal_address: str) -> Any:
     with on_ours(tmp_path_factory.mktemp("undisturbed"), temporal_address) as ours:
+        ours.app.conf["ptemporal.canvas_batch"] = BATCH
         return ours.run(SPECS)
 
 
@@ -33,6 +37,7 @@ def test_every_tree_ends_right_though_workers_are_killed(
     monkeypatch.setenv("TREES_PAUSE", "0.02")
     dice = random.Random()
     with without_worker(tmp_path, temporal_address) as ours:
+        ours.app.conf["ptemporal.canvas_batch"] = BATCH
         results, refused = ours.ask(SPECS)
         for _ in range(KILLS):
             with worker_of(ours, temporal_address, "-P", pool, "-c", "4", "-l", "critical") as worker:
