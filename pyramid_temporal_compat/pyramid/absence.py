@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import sys
 
-CONNECTION_EXCEPTION = "08"
+CONNECTION_EXCEPTION, OUT_OF_RESOURCES = "08", "53"
+"""Classes of SQLSTATEs. The second: a full disk, no memory, more connections than it takes."""
 SHUTS_DOWN = ("57P01", "57P02", "57P03", "57P05")
 """SQLSTATEs of PostgreSQL: it is told to stop, it has crashed, it starts, it was idle."""
-TOO_MANY = ("53300",)
 MYSQL = frozenset({1040, 1053, 1203, 2002, 2003, 2005, 2006, 2013, 2055, 4031})
 """Errors of MySQL and MariaDB: no connection to be had, or the one there was is lost."""
 SQLITE = ("database is locked", "database table is locked")
@@ -35,7 +35,7 @@ def _is_of_the_connection(error: BaseException | None) -> bool:
         return str(error).startswith(SQLITE)
     state = getattr(error, "sqlstate", None) or getattr(error, "pgcode", None)
     if isinstance(state, str):
-        return state.startswith(CONNECTION_EXCEPTION) or state in (*SHUTS_DOWN, *TOO_MANY)
+        return state[:2] in (CONNECTION_EXCEPTION, OUT_OF_RESOURCES) or state in SHUTS_DOWN
     if driver.startswith("psycopg"):
         return True  # it never came to a server that could have named a state
     number = error.args[0] if error is not None and error.args else None

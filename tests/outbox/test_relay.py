@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import contextlib
+import datetime
 import functools
+import json
 from collections import defaultdict
 from collections.abc import Iterator
 from typing import Any
@@ -306,3 +308,23 @@ def test_no_query_of_a_relay_reads_the_whole_backlog(site: OutboxSite) -> None:
     assert len(plans) == 13
     assert [plan for plan in plans if "Seq Scan" in plan] == []
     assert sum("ix_ptemporal_outbox_due" in plan for plan in plans) == 4
+
+
+@pytest.mark.parametrize("hours", [-2, 2])
+def test_a_relay_goes_by_the_clock_of_who_called(site: OutboxSite, hours: int) -> None:
+    theirs = datetime.datetime.now(datetime.timezone.utc) + datetime.timedelta(hours=hours)
+    unit = message(site, eta=theirs + datetime.timedelta(seconds=30))
+    written = json.loads(rows.write([unit], chain(())))
+    data = json.dumps({**written, "clock": theirs.isoformat()}).encode()
+    with site.engine.begin() as connection:
+        insert_row(connection, namespace="default", queue=unit.queue, messages=1, units=data, wait=0)
+    delays: list[float] = []
+    original = relay.start
+
+    async def start(client: Any, unit: Any, now: datetime.datetime) -> None:
+        delays.append((unit.eta - now).total_seconds())
+        await original(client, unit, now)
+
+    with mock.patch.object(relay, "start", start), running(Relay(site.app)):
+        site.is_empty()
+    assert 0 < delays[0] <= 31

@@ -8,6 +8,7 @@ from contextlib import closing
 from pathlib import Path
 from typing import Any
 
+import psycopg
 import pytest
 from pyramid.threadlocal import get_current_request
 from sqlalchemy import create_engine, text
@@ -98,6 +99,10 @@ def test_a_sqlite_that_another_writes_to_means_away(tmp_path: Path) -> None:
         other.execute("CREATE TABLE t (x)")
         other.execute("BEGIN EXCLUSIVE")
         assert database_is_away(error_of(f"sqlite:///{file}", "INSERT INTO t VALUES (1)"))
+
+
+def test_a_full_disk_of_the_database_means_away() -> None:
+    assert database_is_away(OperationalError("INSERT", {}, psycopg.errors.DiskFull("no space left on device")))
 
 
 @pytest.mark.parametrize(
