@@ -11,6 +11,7 @@ from typing import TypeVar
 from ..application import TASK_POINTS, WEB_POINTS
 from ..counting import Count
 from ..load import MIXTURE
+from ..processes import Process
 from ..proxy import Proxy, commits
 from ..scene import DISPATCH_TIMEOUT, HEARTBEAT_TIMEOUT, Scene
 from .fault import Fault
@@ -87,7 +88,8 @@ class Weather:
             "web killed at a point": (4, self.kill_web_at_point),
             "worker killed": (3, lambda: self.one(self.workers).kill_and_start(wait=False)),
             "task killed at a point": (3, self.kill_task_at_point),
-            "worker frozen": (1, self.freeze_worker),
+            "web frozen": (1, lambda: self.freeze(self.one(self.webs))),
+            "worker frozen": (1, lambda: self.freeze(self.one(self.workers))),
             "worker told to end": (2, lambda: self.one(self.workers).send(signal.SIGTERM)),
             "relay killed": (2, lambda: self.relay.kill_and_start(wait=False)),
             "server killed": (1, self.kill_server),
@@ -130,11 +132,10 @@ class Weather:
         self.scene.pause(0.5, 3.0)
         self.scene.server.start()
 
-    def freeze_worker(self) -> None:
-        worker = self.one(self.workers)
-        worker.send(signal.SIGSTOP, group=True)
+    def freeze(self, process: Process) -> None:
+        process.send(signal.SIGSTOP, group=True)
         self.scene.pause(0.5, HEARTBEAT_TIMEOUT * 2)
-        worker.send(signal.SIGCONT, group=True)
+        process.send(signal.SIGCONT, group=True)
 
     def refuse(self) -> None:
         self.to_server.refuse()
