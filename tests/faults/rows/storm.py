@@ -9,7 +9,6 @@ from collections.abc import Callable, Sequence
 from typing import TypeVar
 
 from ..application import TASK_POINTS, WEB_POINTS
-from ..counting import Count
 from ..load import MIXTURE
 from ..processes import Process
 from ..proxy import Proxy, commits
@@ -26,7 +25,6 @@ CUT_EVERY = 150
 """One commit in so many loses its answer."""
 CALM = 0.3, 2.0
 """Seconds between two faults."""
-SETTLES_WITHIN = 300.0
 FULL = 300
 """So many tasks wait: no more are called until half of them have run, so that the storm is over all of their way."""
 
@@ -37,7 +35,7 @@ class Storm(Fault):
     holds = "committed = started = effects"
     rounds, short_rounds = 10_000, 800
     """Here: tasks."""
-    own_server = own_postgres = True
+    own_postgres = True
 
     def run(self, scene: Scene) -> None:
         weather = Weather(scene)
@@ -55,9 +53,6 @@ class Storm(Fault):
                     load.go_on()
             load.wait()
         print(f"  {time.monotonic() - began:.0f} s of storm: {weather.told()}", flush=True)
-
-    def count(self, scene: Scene) -> Count:
-        return scene.settled(SETTLES_WITHIN)
 
 
 class Weather:
