@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime
+import functools
 import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -144,6 +145,15 @@ def _all_messages(node: Node) -> Iterator[Message]:
         yield from _all_messages(part)
 
 
+def takes(node: Node) -> bool:
+    """Whether any of its tasks is given what came before it."""
+    if isinstance(node, Task):
+        return node.takes
+    if isinstance(node, Chain):
+        return takes(node.steps[0])
+    return any(map(takes, node.members if isinstance(node, Group) else node.header))
+
+
 def width(node: Node) -> int:
     """How many of its tasks can be under way at a time."""
     if isinstance(node, Task):
@@ -277,13 +287,17 @@ class Tree:
 
     @property
     def size(self) -> int:
-        """Bytes that it takes to start it. Of one that is surely small, an upper bound."""
-        bound = sum(
-            len(message.body.data) + len(message.argsrepr) + len(message.kwargsrepr) + len(repr(message.headers))
-            for message in _all_messages(self.root)
-        )
-        bound += ENVELOPE * sum(1 for _ in _all_messages(self.root))
-        return bound if bound < self.limit else total_size(self.encode())
+        """Bytes that it takes to start it. Of one that is surely small, those that it has before it is compressed."""
+        return self.inflated if self.inflated < self.limit else total_size(self.encode())
+
+    @functools.cached_property
+    def inflated(self) -> int:
+        """Bytes that it has before it is compressed, about, and no fewer."""
+        size = 0
+        for message in _all_messages(self.root):
+            size += len(message.body.data) + len(message.argsrepr) + len(message.kwargsrepr)
+            size += len(repr(message.headers)) + ENVELOPE
+        return size
 
     def encode(self) -> list[Payload]:
         payloads = self._payloads()

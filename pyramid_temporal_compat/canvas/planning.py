@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 from ..context import worker_frame
 from ..exceptions import InvalidCall, PayloadTooLarge
 from ..message import Message
+from ..payload.compression import INFLATED_LIMIT
 from ..tree import MOST, Group, Node, Tree, Unit
 from ..tree import Task as Leaf
 from .ids import Ids
@@ -193,6 +194,12 @@ def as_unit(node: Node, app: Celery) -> Unit:
     if (count := len(tree.messages)) > MOST:
         raise PayloadTooLarge(
             f"the canvas {tree.summary} has {count:,} tasks, and one canvas has at most {MOST:,}: make several of it"
+        )
+    if tree.inflated > INFLATED_LIMIT:
+        raise PayloadTooLarge(
+            f"the canvas {tree.summary} takes {tree.inflated:,} bytes before it is compressed, and the limit for that "
+            f"is {INFLATED_LIMIT:,}: make several canvases of it, or store what the tasks' arguments hold, and pass "
+            "where it is"
         )
     if tree.size > tree.limit:
         raise PayloadTooLarge(

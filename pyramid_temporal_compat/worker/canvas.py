@@ -14,7 +14,7 @@ import contextlib
 import itertools
 import json
 from collections.abc import Coroutine, Iterable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from datetime import timedelta
 from typing import Any
 
@@ -24,21 +24,34 @@ from temporalio.exceptions import ApplicationError, CancelledError, ChildWorkflo
 
 from .. import states
 from ..bundle import bundle_of
-from ..exceptions import ChordError, InvalidTaskError, PayloadTooLarge
+from ..exceptions import InvalidTaskError, PayloadTooLarge
 from ..message import Message, total_size
-from ..packing import packed, unpacked
 from ..payload import Payload
 from ..payload.converter import from_raw, to_raw
-from ..payload.errors import from_wire
-from ..payload.types import loads
-from ..tree import SMALL, Above, Chain, Chord, Group, Node, Task, Tree, id_of, leaves, width, written_result
+from ..tree import Above, Chain, Chord, Group, Node, Task, Tree, id_of, leaves, takes, width, written_result
 from . import wire
-from .bounds import Answers, Large, Slots, history_is_full, measured
+from .bounds import Answers, Slots, history_is_full, measured
 from .failures import error_of, how_it_failed
 from .run import SUMMARY_LIMIT, Replaced, run_message
+from .values import (
+    Error,
+    Halted,
+    MemberFailed,
+    Value,
+    added_with,
+    as_workflow_failure,
+    call_of,
+    chord_failure,
+    container_of,
+    dependency_of,
+    ended_without_result,
+    flattened,
+    message_of,
+    read_values,
+    revoked,
+    unflattened,
+)
 
-Value = Any
-"""What came of a node: a `Payload`, or a list of such values."""
 ORPHANS = ""
 """Stands for a chord whose header is run here, and the chord itself by the workflow above."""
 BATCHES_AT_ONCE = 4
@@ -55,27 +68,6 @@ and characters of its text beyond that: the member that did fail has the whole o
 
 SHOWN_LIMIT = 64 * 1024
 """Bytes of what is linked to a task that are sent along for it to see: they count among what its activity may take."""
-
-
-@dataclass(frozen=True)
-class Error:
-    """What errbacks are called with: the failed task's message, and its error as `payload.errors` writes it."""
-
-    message: Message
-    error: dict[str, Any]
-
-
-class MemberFailed(Exception):
-    """A member has ended without a result."""
-
-    def __init__(self, message: Message, reason: BaseException) -> None:
-        super().__init__(message.id)
-        self.message = message
-        self.reason = reason
-        self.dependency = message.id
-        """The result that a chord says it has failed of: of a chain in its header, that of the last step."""
-        self.heard: frozenset[tuple[str, bytes]] = frozenset()
-        """The error callbacks that chords have called for it: a chord around these does not call them again."""
 
 
 class TreeRun:
@@ -137,7 +129,7 @@ class TreeRun:
             self._aside(tell())
 
     def _before(self) -> Value:
-        return None if self.tree.before is None else _unflattened(self.tree.before, self.tree.payloads)
+        return None if self.tree.before is None else unflattened(self.tree.before, self.tree.payloads)
 
     def _members_of_bundle(self) -> Sequence[Node]:
         assert isinstance(self.tree.root, Group)
@@ -188,7 +180,7 @@ class TreeRun:
         self, steps: Sequence[Node], before: Value, follows: Sequence[Any], first: int, of: int
     ) -> Value:
         """A lot of a long chain's steps, which are a workflow."""
-        container = _container(id_of(steps[0]))
+        container = container_of(id_of(steps[0]))
         at_once = min(max(map(width, steps)), max(1, self.tree.at_once // BATCHES_AT_ONCE))
         async with self._slots.taken(at_once):
             tree = self._part(Chain(container, tuple(steps)), follows, at_once=at_once, first=first, of=of)
@@ -218,10 +210,10 @@ class TreeRun:
             reason = failed.reason if isinstance(node.body, Group) else told.reason
             await self._never_run([node.body], MemberFailed(told.message, reason))
             for errback, about in zip(node.errbacks, node.told or itertools.repeat(node.id), strict=False):
-                if _call(errback) not in failed.heard:
+                if call_of(errback) not in failed.heard:
                     message = replace(told.message, id=about)
                     self._call_errbacks([errback], MemberFailed(message, reason))
-            told.heard = failed.heard | {_call(errback) for errback in node.errbacks}
+            told.heard = failed.heard | {call_of(errback) for errback in node.errbacks}
             raise told from failed
         return await self._node(node.body, values, f"{place}body ", follows)
 
@@ -263,7 +255,7 @@ class TreeRun:
         self, nodes: Sequence[Node], before: Value, first: int, of: int, results: Room | None
     ) -> list[Value]:
         """A lot of a large group's members, which are a workflow. Without `results`, theirs are of no use here."""
-        container = _container(id_of(nodes[0]))
+        container = container_of(id_of(nodes[0]))
         group = Group(container, tuple(nodes))
         async with self._batches:
             if not workflow.patched(SHARED_SLOTS):
@@ -284,8 +276,8 @@ class TreeRun:
         """The nodes one by one, save that those of a batch stay together."""
         batch: list[Node] = []
         for node in nodes:
-            container = _container(id_of(node))
-            if batch and container != _container(id_of(batch[0])):
+            container = container_of(id_of(node))
+            if batch and container != container_of(id_of(batch[0])):
                 yield batch
                 batch = []
             if self._is_below(node):
@@ -298,11 +290,11 @@ class TreeRun:
     def _is_here(self, node: Node) -> bool:
         """Whether this workflow runs it itself: its id says so."""
         own = id_of(node)
-        return self.id in (own, _container(own), bundle_of(own))
+        return self.id in (own, container_of(own), bundle_of(own))
 
     def _is_below(self, node: Node) -> bool:
         """Whether it is in a workflow under this one, of a lot of members or steps."""
-        return _container(id_of(node)).startswith(f"{self.id}/")
+        return container_of(id_of(node)).startswith(f"{self.id}/")
 
     # --- members ---------------------------------------------------------------------------------
 
@@ -316,7 +308,7 @@ class TreeRun:
             message = message.copy(expires=workflow.now() - self._ahead + timedelta(seconds=message.expires_in))
         if node.takes and before is not None:
             self._refuse_too_large(message, before)
-            message = message.copy(joins=_flattened(before, payloads))
+            message = message.copy(joins=flattened(before, payloads))
         if node.links or node.errbacks:
             linked = Tree(Group(message.id, (), node.links, node.errbacks)).encode()
             if total_size(linked) <= SHOWN_LIMIT:
@@ -425,7 +417,7 @@ class TreeRun:
         for node in nodes:
             ids = dict.fromkeys([id_of(node), *(leaf.message.id for leaf in leaves(node))])
             if self._is_below(node):
-                alike[_container(id_of(node)) + "/"] = None
+                alike[container_of(id_of(node)) + "/"] = None
             elif not self._is_here(node):
                 # Its own workflow has to say so: who has its id asks there.
                 state, error = how_it_failed(failed.reason)
@@ -442,7 +434,7 @@ class TreeRun:
 
     def _noted_as(self, member: str) -> str:
         """The member, or all those of the workflow under this one that it is in."""
-        container = _container(member)
+        container = container_of(member)
         return f"{container}/" if container.startswith(f"{self.id}/") else member
 
     # --- what follows ----------------------------------------------------------------------------
@@ -473,15 +465,15 @@ class TreeRun:
 
     async def _as_child(self, tree: Tree, child_id: str, before: Value) -> Value:
         payloads: list[Payload] = []
-        if before is not None:
-            self._refuse_too_large(replace(_message_of(tree.root), id=child_id), before)
-            structure = _flattened(before, payloads)
+        if before is not None and takes(tree.root):
+            self._refuse_too_large(replace(message_of(tree.root), id=child_id), before)
+            structure = flattened(before, payloads)
             tree = replace(tree, before=structure, payloads=tuple(payloads))
         tree = replace(tree, above=replace(tree.above, revoked=tuple(under(child_id, sorted(self.revoked)))))
         encoded = tree.encode()
         if (size := total_size(encoded)) > self.tree.limit:
             raise self._too_large(
-                replace(_message_of(tree.root), id=child_id),
+                replace(message_of(tree.root), id=child_id),
                 f"{size:,} bytes can't be handed to the workflow {child_id}",
             )
         await self._answers.room_for(size)
@@ -490,8 +482,8 @@ class TreeRun:
         except ChildWorkflowError as error:
             if workflow.cancellation_reason() is not None:
                 raise
-            failed = MemberFailed(_message_of(tree.root), error.cause or error)
-            failed.dependency = _dependency(error.cause) or failed.dependency
+            failed = MemberFailed(message_of(tree.root), error.cause or error)
+            failed.dependency = dependency_of(error.cause) or failed.dependency
             raise failed from error
         if wire.VALUES not in result.metadata:
             return result
@@ -544,148 +536,3 @@ async def together(tasks: Sequence[asyncio.Task[Any]], all_of: Sequence[asyncio.
             task.cancel()
         await workflow.wait(list(all_of or tasks))
         raise
-
-
-class Halted(ApplicationError):
-    """A member ended without a result, by its own will: what would follow does not run."""
-
-
-def revoked() -> ApplicationError:
-    return ApplicationError("revoked", type=wire.REVOKED, non_retryable=True)
-
-
-def ended_without_result(message: Message, value: Payload) -> Halted:
-    state = value.metadata[wire.ENDED_AS].decode()
-    return Halted(f"{message.task}[{message.id}] ended {state}", type=wire.HALTED, non_retryable=True)
-
-
-def chord_failure(node: Chord, failed: MemberFailed) -> MemberFailed:
-    """What the failure of a member of its header is for a chord, in Celery's words."""
-    _, error = how_it_failed(failed.reason)
-    raised = from_wire(loads(json.dumps(error).encode()))
-    told = error_of(ChordError(f"Dependency {failed.dependency} raised {raised!r}"))
-    told["traceback"] = error.get("traceback")
-    reason = ApplicationError(str(told["text"]), wire.plain(told), type="ChordError", non_retryable=True)
-    return MemberFailed(replace(_message_of(node.body), id=node.id), reason)
-
-
-def as_workflow_failure(failed: MemberFailed) -> ApplicationError:
-    """How the workflow fails: with the member's own error, and for people, which member it was."""
-    reason = failed.reason
-    state, error = how_it_failed(reason)
-    text = f"{failed.message.task}[{failed.message.id}]: {error.get('text')}"
-    if _dependency(reason) is not None:  # a workflow under this one has said it
-        text = str(reason)
-    if state == states.REVOKED:
-        return ApplicationError(str(error.get("text")), type=wire.REVOKED, non_retryable=True)
-    return ApplicationError(text, wire.plain(error), failed.dependency, type=str(error.get("type")), non_retryable=True)
-
-
-def _dependency(cause: BaseException | None) -> str | None:
-    """The member that failed, as its workflow says it."""
-    told = cause.details[1:2] if isinstance(cause, ApplicationError) else ()
-    return str(told[0]) if told else None
-
-
-def written(value: Value, tree: Tree) -> Payload:
-    """What the workflow gives as its result: a list of results as one, if the workflow above wants them."""
-    if isinstance(value, Payload):
-        return value
-    found: Any = None
-    if tree.keeps:
-        count, size, gone = measured(value)
-        room = tree.limit if tree.above.room is None else tree.above.room
-        if gone or size > min(room, tree.limit):
-            found = {"large": [count, size]}
-        else:
-            payloads: list[Payload] = []
-            structure = _flattened(value, payloads)
-            if size > SMALL:
-                first = Payload({}, json.dumps(structure).encode())
-                return Payload({"encoding": b"binary/plain", wire.VALUES: b"2"}, packed([first, *payloads]))
-            found = {"values": structure, "payloads": wire.write_payloads(payloads)}
-    return Payload({"encoding": b"json/plain", wire.VALUES: b"1"}, json.dumps(found).encode())
-
-
-def added_with(result: Payload) -> list[Tree]:
-    """The trees that a run has added to the header of its chord."""
-    try:
-        return [Tree.decode(wire.read_payloads(tree)) for tree in json.loads(result.metadata.get(wire.ADDED, b"[]"))]
-    except (ValueError, LookupError, TypeError, AttributeError):
-        raise InvalidTaskError("what a task adds to its chord can't be read") from None
-
-
-def read_values(result: Payload) -> Value:
-    """What `written` has made of a list of results."""
-    try:
-        return _read_values(result)
-    except (ValueError, LookupError, TypeError, AttributeError):
-        raise InvalidTaskError(f"not the results of a canvas: {result.data[:200]!r}") from None
-
-
-def _read_values(result: Payload) -> Value:
-    if result.metadata[wire.VALUES] == b"2":
-        first, *payloads = unpacked(result.data)
-        return _unflattened(json.loads(first.data), payloads)
-    found = json.loads(result.data)
-    if not found:
-        return []
-    if "large" in found:
-        return [Large(*found["large"])]
-    return _unflattened(found["values"], wire.read_payloads(found["payloads"]))
-
-
-def failed_beforehand(tree: Tree) -> ApplicationError | None:
-    """How a tree failed that what comes before it has failed."""
-    if not isinstance(tree.before, dict) or "failed" not in tree.before:
-        return None
-    try:
-        found = json.loads(tree.payloads[0].data)
-        if found["state"] == states.REVOKED:
-            return ApplicationError(str(found["error"]["text"]), type=wire.REVOKED, non_retryable=True)
-        text, kind = str(found["error"].get("text")), str(found["error"].get("type"))
-    except (ValueError, LookupError, TypeError, AttributeError):
-        raise InvalidTaskError(f"not how a task failed: {tree.payloads[0].data[:200]!r}") from None
-    return ApplicationError(text, found["error"], type=kind, non_retryable=True)
-
-
-def _call(node: Node) -> tuple[str, bytes]:
-    """What a callback calls, and with what."""
-    message = _message_of(node)
-    return message.task, message.body.data
-
-
-def _container(member: str) -> str:
-    """The workflow that a member's id names."""
-    return member.rpartition("/")[0]
-
-
-def _message_of(node: Node) -> Message:
-    """The message that says most about a node: that of its result."""
-    if isinstance(node, Task):
-        return node.message
-    if isinstance(node, Chain):
-        return _message_of(node.steps[-1])
-    if isinstance(node, Chord):
-        return _message_of(node.body)
-    found = next((leaf.message for leaf in leaves(node)), None)
-    return found if found is not None else Message("celery.group", node.id, Payload({}, b""), "")
-
-
-def _flattened(value: Value, payloads: list[Payload]) -> Any:
-    if isinstance(value, Error):
-        envelope, _ = value.message.encode()
-        return {"error": value.error, "envelope": json.loads(envelope.data)}
-    if isinstance(value, list):
-        return [_flattened(each, payloads) for each in value]
-    payloads.append(value)
-    return len(payloads) - 1
-
-
-def _unflattened(written: Any, payloads: Sequence[Payload]) -> Value:
-    if isinstance(written, dict):
-        message = Message.decode(json.dumps(written["envelope"]).encode(), Payload({}, b""))
-        return Error(message, written["error"])
-    if isinstance(written, list):
-        return [_unflattened(each, payloads) for each in written]
-    return payloads[written]

@@ -25,8 +25,9 @@ from ..message import Message, NewerMessage, is_message
 from ..payload.converter import from_raw, to_raw
 from ..tree import Tree, is_tree
 from . import wire
-from .canvas import TreeRun, failed_beforehand, written
+from .canvas import TreeRun
 from .run import Replaced, run_message
+from .values import failed_beforehand, written
 
 log = logging.getLogger(__name__)
 

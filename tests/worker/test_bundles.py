@@ -174,6 +174,7 @@ def test_purge_ends_what_waits_in_a_bundle(shop: Shop) -> None:
     gates["purged"].reached(20)
     wait_until(lambda: len([1 for result in results if result.state == "STARTED"]) == 24)
     assert purged(shop) == 16
+    wait_until(lambda: len([1 for result in results if result.state == "REVOKED"]) == 16)
     gates["purged"].open()
     states = [result.get(PATIENCE, propagate=False) for result in results]
     assert states.count("done") == 24

@@ -424,7 +424,8 @@ async def test_signals_to_the_whole_group_leave_running_and_idle_children_alone(
         for process in psutil.Process().children(recursive=True):
             process.send_signal(signum)
     touch(path)
-    assert {await job.task, *await asyncio.gather(*(run(pool, pid) for _ in range(20)))} == children
+    assert {await job.task, *await asyncio.gather(*(run(pool, pid) for _ in range(20)))} <= children
+    assert set(pool.info()["processes"]) == children
     await pool.stop()
     assert LOGGED == []
 

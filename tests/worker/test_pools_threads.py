@@ -101,7 +101,8 @@ async def test_at_most_size_jobs_run_at_a_time_in_the_order_in_which_they_came()
 
     assert await asyncio.gather(*(run(pool, job(n)) for n in range(40))) == list(range(40))
     assert most == 2
-    assert all(abs(place - number) <= 1 for place, number in enumerate(order))
+    # One that was taken may be late to say so; those behind it are not begun before it was taken.
+    assert all(sum(later < number for later in order[place:]) <= 1 for place, number in enumerate(order))
     await pool.stop()
 
 
