@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+import random
 import signal
-import threading
 import time
 from collections.abc import Callable, Sequence
 from typing import TypeVar
@@ -60,8 +60,7 @@ class Weather:
 
     def __init__(self, scene: Scene) -> None:
         self.scene = scene
-        self.lock = threading.Lock()
-        dice = scene.dice
+        dice = random.Random(scene.dice.random())  # the proxy's thread has dice of its own
 
         def cut(data: bytes) -> bool:
             return commits(data) and dice.random() < 1 / CUT_EVERY
