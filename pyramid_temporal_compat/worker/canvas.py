@@ -290,7 +290,7 @@ class TreeRun:
     def _is_here(self, node: Node) -> bool:
         """Whether this workflow runs it itself: its id says so."""
         own = id_of(node)
-        return self.id in (own, container_of(own), bundle_of(own))
+        return self.id in (own, container_of(own)) or (self.tree.bundle and self.id == bundle_of(own))
 
     def _is_below(self, node: Node) -> bool:
         """Whether it is in a workflow under this one, of a lot of members or steps."""
