@@ -7,7 +7,6 @@ import click
 from .bootstrap import application, failing_in_one_line
 from .common import Common
 
-
 PATIENCE = 60.0
 """Seconds: a canvas of 10,000 tasks has 41 histories to read."""
 
