@@ -23,6 +23,7 @@ from .parts import wait_until
 GUIDE = Path(__file__).parent.parent / "migration_guide"
 BIN = Path(sys.executable).parent
 FILE = re.compile(r"`(?P<name>[\w.]+)`:\n\n```\w+\n(?P<text>.*?)```", re.DOTALL)
+INI = re.compile(r"```ini\n(.*?)```", re.DOTALL)
 
 
 def test_the_application_of_the_first_page_does_what_the_page_says(tmp_path: Path, temporal_address: str) -> None:
@@ -52,6 +53,14 @@ def test_the_tasks_of_the_first_page_are_listed(tmp_path: Path) -> None:
     command = [BIN / "ptemporal-compat", "list", "tasks", "shop.ini"]
     listed = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=True)
     assert listed.stdout == "shop.pack\n"
+
+
+def test_no_comment_of_the_guides_would_be_read_as_part_of_a_value() -> None:
+    pages = {page.name: page.read_text() for page in GUIDE.glob("*.md")}
+    blocks = [(name, block) for name, text in pages.items() for block in INI.findall(text)]
+    lines = [(name, line) for name, block in blocks for line in block.splitlines() if not line.startswith((";", "#"))]
+    assert blocks
+    assert [found for found in lines if re.search(r"\s[;#]", found[1])] == []
 
 
 @contextmanager

@@ -17,10 +17,9 @@ from ..payload.codecs import chain
 from ..tree import Unit
 from . import rows
 from .seldom import Seldom
-from .sessions import engine_of, session_of
+from .sessions import connection_of, engine_of, join, session_of
 from .store import Store, insert_row
 from .sweeper import LAST_ROWS, Sweeper
-from .tables import outbox
 
 if TYPE_CHECKING:
     from ..app import Celery
@@ -51,7 +50,7 @@ class Outbox:
         engine = engine_of(self.name, session)
         if isinstance(engine.pool, IN_MEMORY):
             return None  # it would be gone with the process, and is one connection, which is the request's
-        return Kept(self, session, events, engine)
+        return Kept(self, transaction, session, events, engine)
 
     def sweeper(self, engine: Engine) -> Sweeper:
         with self._lock:
@@ -76,8 +75,11 @@ class Outbox:
 class Kept:
     """What one transaction keeps in the outbox. Belongs to the transaction's thread, and then to its dispatch."""
 
-    def __init__(self, outbox: Outbox, session: Session, events: ZopeTransactionEvents, engine: Engine) -> None:
+    def __init__(
+        self, outbox: Outbox, transaction: Any, session: Session, events: ZopeTransactionEvents, engine: Engine
+    ) -> None:
         self._outbox = outbox
+        self._transaction: Any = transaction
         self._session: Session | None = session
         self._events = events
         self._engine = engine
@@ -89,13 +91,13 @@ class Kept:
     def join(self) -> None:
         """Have the session take part in the transaction: once that commits, it takes no new members."""
         if self._session is not None:
-            self._events.join_transaction(self._session)
+            join(self._session, self._events, self._transaction)
 
     def keep(self, units: Sequence[Unit]) -> None:
         """Write a row with these units, in the transaction."""
         if not units or self._session is None:
             return
-        connection = self._session.connection(bind_arguments={"clause": outbox})
+        connection = connection_of(self._session)
         absent = self._outbox.app.dispatcher.absence.lasts
         row_id = insert_row(
             connection,
@@ -121,7 +123,7 @@ class Kept:
 
     def forget(self) -> None:
         """The transaction is over."""
-        self._session = None
+        self._session = self._transaction = None
 
     def dispatch(self, units: Sequence[Unit]) -> None:
         self._outbox.app.dispatcher.after_commit(units, self)

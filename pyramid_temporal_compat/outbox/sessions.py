@@ -7,10 +7,17 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
 import pyramid.threadlocal
+from sqlalchemy import delete
 from sqlalchemy.engine import Connection, Engine
 from sqlalchemy.exc import UnboundExecutionError
 from sqlalchemy.orm import Session
-from zope.sqlalchemy.datamanager import STATUS_READONLY, ZopeTransactionEvents
+from zope.sqlalchemy.datamanager import (
+    _SESSION_STATE,
+    STATUS_CHANGED,
+    STATUS_READONLY,
+    SessionDataManager,
+    ZopeTransactionEvents,
+)
 
 from ..exceptions import ImproperlyConfigured
 from ..pyramid.request import attempt
@@ -19,6 +26,10 @@ from .tables import outbox
 
 if TYPE_CHECKING:
     from ..app import Celery
+
+
+WRITES = delete(outbox)
+"""What a session is asked with for its database: one that sends reads to a replica has to see that we write."""
 
 
 def is_dotted(name: str) -> bool:
@@ -94,13 +105,32 @@ def _events(session: Session) -> list[ZopeTransactionEvents]:
     return [owner for owner in owners if isinstance(owner, ZopeTransactionEvents)]
 
 
+def join(session: Session, events: ZopeTransactionEvents, transaction: Any) -> None:
+    """Have the session commit with the transaction.
+
+    One that the application has closed, or rolled back, before it wrote anything has begun anew; its data manager
+    would still commit what it had begun at first. One that had written is not helped: its commit has to fail.
+    """
+    events.join_transaction(session)
+    if _SESSION_STATE.get(session) is STATUS_CHANGED:
+        return
+    for member in transaction._resources:
+        if isinstance(member, SessionDataManager) and member.session is session:
+            member.tx = session.get_transaction() or session.begin()
+
+
+def connection_of(session: Session) -> Connection:
+    """The connection that the row is written on."""
+    return session.connection(bind_arguments={"clause": WRITES})
+
+
 def _inner(manager: Any) -> Any:
     return getattr(manager, "manager", manager)  # ThreadTransactionManager keeps a manager a thread
 
 
 def engine_of(name: str, session: Session) -> Engine:
     try:
-        bind = session.get_bind(clause=outbox)
+        bind = session.get_bind(clause=WRITES)
     except UnboundExecutionError:
         raise ImproperlyConfigured(
             f"ptemporal.outbox = {name}: this session has no database for the table {outbox.name}; add it to the "

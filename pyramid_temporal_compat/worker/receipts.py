@@ -24,9 +24,9 @@ from ..context import Context
 from ..exceptions import ImproperlyConfigured
 from ..exceptions import Replaced as TaskReplaced
 from ..execution import Ending, NewAttempt, Undecided, in_the_application
-from ..outbox import outbox, receipts
 from ..outbox import receipt as table
-from ..outbox.sessions import session_of
+from ..outbox import receipts
+from ..outbox.sessions import connection_of, join, session_of
 from ..payload import Payload
 from ..payload.codecs import chain, pack, unpack
 from ..payload.errors import to_wire
@@ -82,9 +82,9 @@ class Receipts:
         if task not in self._told:
             self._told.add(task)
             log.warning(
-                "task %s writes in a session that does not commit together with the one of ptemporal.outbox: "
-                "it leaves no receipt, and may write twice if its worker is lost; "
-                "give both sessions twophase=True",
+                "task %s uses another session or database that does not commit together with that of "
+                "ptemporal.outbox: it leaves no receipt, and may write twice if its worker is lost; "
+                "give the sessions twophase=True",
                 task,
             )
 
@@ -157,11 +157,12 @@ class OneRun:
         if transaction is None or not has_work(transaction, run):
             return
         session, events = session_of(self._receipts.name, transaction)
+        session.flush()  # what fails in there is the application's
+        join(session, events, transaction)
+        connection = connection_of(session)
         if commits_apart(session, transaction):
             self._receipts.tell_apart(self._job.message.task)
             return
-        session.flush()  # what fails in there is the application's
-        connection = connection_of(session)
         if isinstance(ending.value, TaskReplaced):
             outcome: Succeeded | Replaced = Replaced(tuple(ending.value.tree.encode()))
         else:
@@ -255,13 +256,12 @@ def has_work(transaction: Any, run: Attempt) -> bool:
     return bool(hooks) or any(not has_only_read(member) for member in transaction._resources)
 
 
-def connection_of(session: Session) -> Connection:
-    return session.connection(bind_arguments={"clause": outbox})
-
-
 def commits_apart(session: Session, transaction: Any) -> bool:
     """Whether another database commits before or after: then a receipt could answer for what that one has lost."""
     members = [member for member in transaction._resources if isinstance(member, SessionDataManager)]
+    own = session.get_transaction()
+    if own is not None and not session.twophase and len({used[0] for used in own._connections.values()}) > 1:
+        return True  # it commits one after the other, and does not say in which it has only read
     others = [member for member in members if member.session is not session and not has_only_read(member)]
     return any(not (session.twophase and isinstance(member, TwoPhaseSessionDataManager)) for member in others)
 

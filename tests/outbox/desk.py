@@ -10,9 +10,10 @@ from typing import Any
 import psycopg.errors
 import transaction
 import zope.sqlalchemy
-from sqlalchemy import Column, Integer, MetaData, String, Table, event, func, insert, select
+from sqlalchemy import Column, Integer, MetaData, String, Table, create_engine, event, func, insert, select
 from sqlalchemy.exc import OperationalError
 from sqlalchemy.orm import Session, scoped_session, sessionmaker
+from sqlalchemy.pool import NullPool
 
 from pyramid_temporal_compat import Celery, shared_task
 from pyramid_temporal_compat.calling import make_message
@@ -148,6 +149,14 @@ def writes_in_another_session(self: Any, text: str, both: bool) -> None:
     zope.sqlalchemy.mark_changed(other, transaction_manager=self.pyramid_request.tm)
     if both:
         write(self, text)
+
+
+@shared_task(bind=True)
+def writes_in_two_databases(self: Any, text: str) -> None:
+    seen["called"].append(text)
+    write(self, text)
+    session = self.pyramid_request.dbsession
+    session.connection(bind_arguments={"bind": create_engine(session.get_bind().url, poolclass=NullPool)})
 
 
 @shared_task

@@ -193,6 +193,12 @@ def test_a_task_whose_sessions_commit_apart_leaves_none(postgres: str, caplog: p
         desk.close()
 
 
+def test_a_task_whose_session_uses_two_databases_leaves_none(desk: Desk, caplog: pytest.LogCaptureFixture) -> None:
+    desk.run(desk.job(tasks.writes_in_two_databases, "x"))
+    assert (desk.texts(), desk.receipts()) == (["x"], [])
+    assert "does not commit together" in caplog.text
+
+
 def test_a_run_that_was_replaced_is_replaced_by_the_same_tree_again(desk: Desk) -> None:
     job = desk.job(tasks.is_replaced, "first")
     first = desk.run(job)

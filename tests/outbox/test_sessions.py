@@ -1,0 +1,155 @@
+"""Sessions as applications use them: the row is committed with what they write."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+import zope.sqlalchemy
+from pyramid.threadlocal import get_current_request
+from sqlalchemy import Delete, Engine, Update, create_engine, event, select
+from sqlalchemy.exc import ResourceClosedError
+from sqlalchemy.orm import Session
+from sqlalchemy.pool import NullPool
+
+from pyramid_temporal_compat.outbox.relay import Relay
+from tests.dispatch.application import Item, analyse
+from tests.outbox.parts import OutboxSite, running, unique, without_dispatch
+
+
+@pytest.mark.parametrize("end", ["close", "rollback"])
+@pytest.mark.parametrize("name", ["dbsession", "two_phase_session"])
+def test_a_session_that_a_view_has_ended_after_it_only_read_takes_the_row(
+    site: OutboxSite, monkeypatch: pytest.MonkeyPatch, end: str, name: str
+) -> None:
+    monkeypatch.setattr(site.app.outbox, "name", name)
+
+    def before(request: Any) -> Any:
+        session = getattr(request, name)
+        session.scalars(select(Item)).all()
+        getattr(session, end)()
+        return analyse.delay("x")
+
+    def after(request: Any) -> Any:
+        session = getattr(request, name)
+        session.scalars(select(Item)).all()
+        analyse.delay("x")
+        getattr(session, end)()
+
+    with without_dispatch():
+        site.visit(before)
+        site.visit(after)
+    assert len(site.rows()) == 2
+
+
+def test_a_session_that_a_view_has_ended_after_it_had_written_fails_and_leaves_no_row(site: OutboxSite) -> None:
+    name = unique()
+
+    def view(request: Any) -> Any:
+        request.dbsession.add(Item(name=name))
+        request.dbsession.flush()
+        request.dbsession.rollback()
+        return analyse.delay("x")
+
+    with without_dispatch(), pytest.raises(ResourceClosedError):
+        site.visit(view)
+    assert site.rows() == []
+    assert not site.has_item(name)
+
+
+def test_a_view_that_commits_has_a_row_for_each_of_its_transactions(site: OutboxSite) -> None:
+    def view(request: Any) -> Any:
+        request.dbsession.add(Item(name=unique()))
+        first = analyse.delay("x")
+        request.tm.commit()
+        request.tm.begin()
+        return first, analyse.delay("y")
+
+    with without_dispatch():
+        site.visit(view)
+    assert [row.messages for row in site.rows()] == [1, 1]
+    site.clear()
+    assert site.has_started(*site.visit(view))
+    site.is_empty()
+
+
+def test_a_call_in_the_commit_of_a_bundle_is_found_by_its_id(site: OutboxSite) -> None:
+    called: list[Any] = []
+
+    def view(request: Any) -> Any:
+        called.extend(analyse.delay("before") for _ in range(10))
+        event.listen(request.dbsession, "before_commit", lambda *_: called.append(analyse.delay("in the commit")))
+
+    with without_dispatch():
+        site.visit(view)
+    assert [row.messages for row in site.rows()] == [10, 1]
+    site.hurry()
+    with running(Relay(site.app)):
+        site.is_empty()
+    assert [site.app.AsyncResult(task.id).name for task in called] == [analyse.name] * 11
+
+
+# --- of several kinds --------------------------------------------------------------------------------
+
+
+class Routed(Session):
+    """Writes in one database and reads in its replica, as SQLAlchemy's documentation has it."""
+
+    replica: Engine
+
+    def get_bind(self, mapper: Any = None, *, clause: Any = None, **_: Any) -> Any:
+        return self.bind if self._flushing or isinstance(clause, (Update, Delete)) else self.replica
+
+
+SESSIONS: list[Session] = []
+
+
+def _made(kind: type[Session], **options: Any) -> Session:
+    request = get_current_request()
+    assert request is not None
+    if not SESSIONS:
+        SESSIONS.append(kind(request.registry["engine"]))
+        zope.sqlalchemy.register(SESSIONS[0], transaction_manager=request.tm, **options)
+    return SESSIONS[0]
+
+
+def routed() -> Session:
+    session = _made(Routed)
+    assert isinstance(session, Routed)
+    assert isinstance(session.bind, Engine)
+    options = {"options": "-c default_transaction_read_only=on"}
+    session.replica = create_engine(session.bind.url, connect_args=options, poolclass=NullPool)
+    return session
+
+
+def kept() -> Session:
+    return _made(Session, keep_session=True)
+
+
+@pytest.fixture
+def session_of(site: OutboxSite, monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest) -> Iterator[None]:
+    monkeypatch.setattr(site.app.outbox, "name", f"{__name__}:{request.param}")
+    yield
+    while SESSIONS:
+        SESSIONS.pop().close()
+
+
+@pytest.mark.parametrize("session_of", [routed.__name__], indirect=True)
+def test_a_session_that_reads_in_a_replica_writes_the_row_in_the_primary(site: OutboxSite, session_of: None) -> None:
+    with without_dispatch():
+        site.visit(lambda request: analyse.delay("x"))
+    assert len(site.rows()) == 1
+
+
+@pytest.mark.parametrize("session_of", [kept.__name__], indirect=True)
+def test_a_session_that_outlives_its_transactions_keeps_a_row_for_each(site: OutboxSite, session_of: None) -> None:
+    def view(request: Any) -> Any:
+        first = analyse.delay("x")
+        request.tm.commit()
+        request.tm.begin()
+        return first, analyse.delay("y")
+
+    with without_dispatch():
+        site.visit(view)
+    assert [row.messages for row in site.rows()] == [1, 1]
