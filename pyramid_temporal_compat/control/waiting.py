@@ -86,7 +86,7 @@ async def revoke_waiting_members(client: Client, tree: WorkflowExecutionDescript
     asked_for = await tree_of(client, tree.id) if is_bundle(tree) else None
     if asked_for is not None:
         ids = [message.id for message in asked_for.messages if message.id not in pending]
-        ended = await ends_so_far(client, tree.id, ids)
+        ended = await ends_so_far(client, tree, ids)
         waiting += [member for member in ids if member not in ended]
     if waiting:
         await signal_of_members(client, tree.id, wire.REVOKE, waiting)
