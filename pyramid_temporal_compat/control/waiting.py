@@ -16,10 +16,11 @@ from temporalio.service import RPCError, RPCStatusCode
 from .. import states
 from ..dispatch.groups import tree_of
 from ..dispatch.members import describe_tree, ends_so_far, is_bundle, nearest_tree, signal_of_members, workflow_of
-from ..dispatch.status import revoke, status_of
+from ..dispatch.status import BEFORE_FIRST_RUN, revoke, status_of
 from ..exceptions import InvalidTaskError
 from ..message import Message
 from ..payload.converter import from_raw
+from ..tree import Task, Tree, is_tree
 from ..worker import wire
 
 S = TypeVar("S")
@@ -76,7 +77,11 @@ async def purge(client: Client, queues: Sequence[str]) -> int:
 
 async def end_what_waits(client: Client, run: WorkflowExecution) -> int:
     tree = await describe_tree(client, run.id)
-    return int(await end_if_waiting(client, run)) if tree is None else await revoke_waiting_members(client, tree)
+    if tree is None:
+        return int(await end_if_waiting(client, run))
+    if not is_bundle(tree) and tree.history_length < BEFORE_FIRST_RUN:  # no worker has had it, and none may ever come
+        return int(await end(client, run))
+    return await revoke_waiting_members(client, tree)
 
 
 async def revoke_waiting_members(client: Client, tree: WorkflowExecutionDescription) -> int:
@@ -86,7 +91,7 @@ async def revoke_waiting_members(client: Client, tree: WorkflowExecutionDescript
     asked_for = await tree_of(client, tree.id) if is_bundle(tree) else None
     if asked_for is not None:
         ids = [message.id for message in asked_for.messages if message.id not in pending]
-        ended = await ends_so_far(client, tree.id, ids)
+        ended = await ends_so_far(client, tree, ids)
         waiting += [member for member in ids if member not in ended]
     if waiting:
         await signal_of_members(client, tree.id, wire.REVOKE, waiting)
@@ -99,14 +104,22 @@ WAITS = PendingActivityState.PENDING_ACTIVITY_STATE_SCHEDULED
 async def end_if_waiting(client: Client, run: WorkflowExecution) -> bool:
     if (await status_of(client, run.id)).state != states.PENDING or await message_of(client, run) is None:
         return False
-    with suppress(RPCError):  # it has ended meanwhile
+    return await end(client, run)
+
+
+async def end(client: Client, run: WorkflowExecution) -> bool:
+    """False for one that has ended meanwhile."""
+    try:
         await client.get_workflow_handle(run.id, run_id=run.run_id).terminate(reason="purged")
-        return True
-    return False
+    except RPCError as error:
+        if error.status is not RPCStatusCode.NOT_FOUND:
+            raise
+        return False
+    return True
 
 
 async def message_of(client: Client, run: WorkflowExecution) -> Message | None:
-    """The message that a workflow was started with, if it is a task's."""
+    """The message that a workflow was started with, if it is a task's, alone or with what is linked to it."""
     handle = client.get_workflow_handle(run.id, run_id=run.run_id)
     try:
         first = await handle.fetch_history_events(page_size=1).__anext__()
@@ -117,10 +130,13 @@ async def message_of(client: Client, run: WorkflowExecution) -> Message | None:
     payloads = first.workflow_execution_started_event_attributes.input.payloads
     codec = client.data_converter.payload_codec
     clear = await codec.decode(payloads) if codec else payloads
-    if len(clear) != 2:
-        return None
+    found = [from_raw(RawValue(payload)) for payload in clear]
     with suppress(InvalidTaskError):
-        return Message.decode(clear[0].data, from_raw(RawValue(clear[1])))
+        if found and is_tree(found[0].data):
+            root = Tree.decode(found).root
+            return root.message if isinstance(root, Task) else None
+        if len(found) == 2:
+            return Message.decode(found[0].data, found[1])
     return None
 
 

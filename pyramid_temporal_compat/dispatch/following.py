@@ -25,17 +25,20 @@ class Account(Protocol):
 
 A = TypeVar("A", bound=Account)
 
-_following: weakref.WeakKeyDictionary[Client, dict[str, Follower]] = weakref.WeakKeyDictionary()
+Run = tuple[str, str | None]
+"""A workflow's id and its run's; without that, the run that is the last when it is asked for."""
+
+_following: weakref.WeakKeyDictionary[Client, dict[Run, Follower]] = weakref.WeakKeyDictionary()
 """Each client belongs to one event loop, and so do its followers."""
 
 
-async def follow(client: Client, workflow_id: str, begin: Callable[[], A], enough: Callable[[A], bool]) -> A:
+async def follow(client: Client, run: Run, begin: Callable[[], A], enough: Callable[[A], bool]) -> A:
     """The account of a workflow's history as soon as it is `enough`, or whole."""
     followers = _following.setdefault(client, {})
-    follower = followers.get(workflow_id)
+    follower = followers.get(run)
     if follower is None:
-        follower = Follower(client, workflow_id, begin, lambda: followers.pop(workflow_id, None))
-        followers[workflow_id] = follower
+        follower = Follower(client, run, begin, lambda: followers.pop(run, None))
+        followers[run] = follower
     account: A = await follower.until(enough)
     return account
 
@@ -43,13 +46,11 @@ async def follow(client: Client, workflow_id: str, begin: Callable[[], A], enoug
 class Follower:
     """Reads a history event by event, up to the workflow's end."""
 
-    def __init__(
-        self, client: Client, workflow_id: str, begin: Callable[[], Account], on_left: Callable[[], object]
-    ) -> None:
+    def __init__(self, client: Client, run: Run, begin: Callable[[], Account], on_left: Callable[[], object]) -> None:
         self._begin = begin
         self._account = begin()
         self._client = client
-        self._workflow_id = workflow_id
+        self._run = run
         self._on_left = on_left
         self._waiting: set[asyncio.Future[None]] = set()
         self._leaving: asyncio.TimerHandle | None = None
@@ -77,7 +78,8 @@ class Follower:
                 self._leaving = asyncio.get_running_loop().call_later(0.0 if failed else LINGER, self._leave)
 
     async def _read(self) -> None:
-        handle = self._client.get_workflow_handle(self._workflow_id)
+        workflow_id, run_id = self._run
+        handle = self._client.get_workflow_handle(workflow_id, run_id=run_id)
         while True:
             try:
                 async for event in handle.fetch_history_events(wait_new_event=True):

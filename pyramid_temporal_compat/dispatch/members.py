@@ -51,6 +51,8 @@ class History:
     def __init__(self, client: Client, workflow_id: str) -> None:
         self._workflow_id = workflow_id
         self.ended: dict[str, Status] = {}
+        self.length = 0
+        """Events that it has taken."""
         self._client = client
         self._scheduled: dict[int, tuple[str, str, str]] = {}
         self._rest: Status | None = None
@@ -58,6 +60,7 @@ class History:
         """How all have ended that lie in a workflow under this one, by that one's id and a slash."""
 
     async def take(self, event: HistoryEvent) -> None:
+        self.length = event.event_id
         if event.event_type == EventType.EVENT_TYPE_ACTIVITY_TASK_SCHEDULED:
             scheduled = event.activity_task_scheduled_event_attributes
             about = (scheduled.activity_id, scheduled.activity_type.name, scheduled.task_queue.name)
@@ -150,13 +153,27 @@ def _when(event: HistoryEvent) -> Any:
     return event.event_time.ToDatetime().astimezone()
 
 
-async def ends_so_far(client: Client, workflow_id: str, members: Iterable[str]) -> Mapping[str, Status]:
-    """Those of the members that have ended, and how."""
-    history = History(client, workflow_id)
-    async for event in client.get_workflow_handle(workflow_id).fetch_history_events():
-        await history.take(event)
-    found = {member: history.status_of(member) for member in members}
-    return {member: status for member, status in found.items() if status is not None}
+async def ends_so_far(
+    client: Client, found: WorkflowExecutionDescription, members: Iterable[str]
+) -> Mapping[str, Status]:
+    """Those of the workflow's members that have ended, and how."""
+    if found.history_length > SHORT:  # who asks for one member after the other would read all of it each time
+        history = await follow(
+            client,
+            (found.id, found.run_id),
+            lambda: History(client, found.id),
+            lambda history: history.length >= found.history_length,
+        )
+    else:
+        history = History(client, found.id)
+        async for event in client.get_workflow_handle(found.id, run_id=found.run_id).fetch_history_events():
+            await history.take(event)
+    of_all = {member: history.status_of(member) for member in members}
+    return {member: status for member, status in of_all.items() if status is not None}
+
+
+SHORT = 200
+"""Events of a history that costs less to read again than to follow."""
 
 
 async def wait_for_members(
@@ -170,7 +187,7 @@ async def wait_for_members(
             return True
         return not all_of and any(status.state in states.PROPAGATE_STATES for status in known)
 
-    history = await follow(client, workflow_id, lambda: History(client, workflow_id), enough)
+    history = await follow(client, (workflow_id, None), lambda: History(client, workflow_id), enough)
     found = {member: history.status_of(member) for member in members}
     return {member: status for member, status in found.items() if status is not None}
 
@@ -230,7 +247,7 @@ async def statuses_in_tree(
         if info.workflow_extended_info.cancel_requested and not info.pending_activities:
             waits = Status(states.REVOKED, error=error_of(TaskRevokedError("revoked")))
         statuses |= dict.fromkeys(rest, waits)
-        statuses |= await ends_so_far(client, found.id, rest)
+        statuses |= await ends_so_far(client, found, rest)
     return statuses
 
 
@@ -256,7 +273,8 @@ async def look_at_all(client: Client, workflows: Mapping[str, Collection[str]]) 
 
     async def look(workflow_id: str, members: Collection[str]) -> Mapping[str, Status]:
         async with turn:
-            return await _if_there(ends_so_far(client, workflow_id, members)) or {}
+            tree = await describe_tree(client, workflow_id)
+            return {} if tree is None else await _if_there(ends_so_far(client, tree, members)) or {}
 
     found = await asyncio.gather(*(look(workflow_id, members) for workflow_id, members in workflows.items()))
     return {member: status for statuses in found for member, status in statuses.items()}
@@ -318,7 +336,7 @@ async def _once_started(
         above = await nearest_tree(client, workflow_id)
         if above is None:
             return {}
-        ended = await ends_so_far(client, above.id, members)
+        ended = await ends_so_far(client, above, members)
         if len(ended) == len(members):
             return ended
         await asyncio.sleep(LOOK_EVERY)

@@ -104,7 +104,7 @@ async def _end_of(client: Client, task_id: str) -> Status:
     try:
         tree = await nearest_tree(client, task_id) if container else None
         if tree is not None and tree.id != container:  # which will start it, or has ended
-            return (await ends_so_far(client, tree.id, [task_id])).get(task_id, Status(known=False))
+            return (await ends_so_far(client, tree, [task_id])).get(task_id, Status(known=False))
         if tree is None:
             handle = _handle(client, task_id)
             status = await _outcome_or_revoked(client, handle)

@@ -11,9 +11,9 @@ from typing import Any
 
 import pytest
 
-from pyramid_temporal_compat import signals, states
+from pyramid_temporal_compat import chain, signals, states
 from pyramid_temporal_compat.app import Celery
-from pyramid_temporal_compat.control import state
+from pyramid_temporal_compat.control import state, waiting
 from pyramid_temporal_compat.exceptions import ImproperlyConfigured, SoftTimeLimitExceeded, TaskRevokedError
 from tests.parts import wait_until
 
@@ -309,6 +309,28 @@ def test_a_time_limit_holds_for_the_runs_that_begin_after_it(app: Celery, start:
 
 
 # --- purge -------------------------------------------------------------------------------------------------
+
+
+def test_canvases_that_no_worker_has_had_yet_are_purged_and_listed(app: Celery, add: Any) -> None:
+    delayed = add.apply_async((1, 1), countdown=3600, link=add.s(2))
+    canvas = chain(add.s(1, 1), add.s(1))()
+    queue = app.conf.task_default_queue
+
+    def listed() -> list[str]:
+        return [message.id for message in app.temporal.call(lambda client: waiting.delayed(client, [queue]), 10)]
+
+    wait_until(lambda: listed() == [delayed.id])  # the server's list of workflows follows within moments
+    ended = 0
+
+    def all_ended() -> bool:
+        nonlocal ended
+        ended += app.control.purge()
+        return ended >= 2
+
+    wait_until(all_ended)
+    for result in (delayed, canvas, canvas.parent):
+        revoked(result)
+    assert app.control.purge() == 0
 
 
 def test_purge_ends_what_waits_and_spares_what_runs(

@@ -13,6 +13,7 @@ from pyramid_temporal_compat import chain, shared_task
 from pyramid_temporal_compat.abortable import AbortableTask
 from pyramid_temporal_compat.bundle import LARGEST, MOST, Block, bundle_of, bundled
 from pyramid_temporal_compat.control.waiting import purge
+from pyramid_temporal_compat.dispatch import members
 from pyramid_temporal_compat.exceptions import TaskRevokedError
 from pyramid_temporal_compat.exceptions import TimeoutError as PatienceOver
 from pyramid_temporal_compat.message import Message
@@ -54,6 +55,30 @@ def test_many_tasks_of_a_transaction_are_one_workflow(shop: Shop) -> None:
     assert results[3].worker
     wait_until(lambda: event_names(shop, bundle)[-1] == "WORKFLOW_EXECUTION_COMPLETED")
     assert [result.get(PATIENCE) for result in results] == [2 * number for number in range(MANY)]
+
+
+def test_who_asks_for_one_state_after_the_other_reads_a_long_history_once(
+    shop: Shop, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with transaction.manager:
+        results = [add.delay(number, number) for number in range(MANY)]
+        waits = waits_at.delay("long history")
+    assert [result.get(PATIENCE) for result in results] == [2 * number for number in range(MANY)]
+    gates["long history"].reached()
+    readings: list[Any] = []
+
+    class Counted(members.History):
+        def __init__(self, *args: Any) -> None:
+            readings.append(args)
+            super().__init__(*args)
+
+    monkeypatch.setattr(members, "History", Counted)
+    monkeypatch.setattr(members, "SHORT", 0)
+    assert {shop.app.AsyncResult(result.id).state for result in results} == {"SUCCESS"}
+    assert waits.state == "STARTED"
+    gates["long history"].open()
+    wait_until(lambda: waits.state == "SUCCESS")
+    assert len(readings) == 1
 
 
 def test_few_tasks_have_a_workflow_each(shop: Shop) -> None:
