@@ -187,7 +187,14 @@ class Relay:
                 store.put_off(self.name, row.id, delay, _said(error))
         ended = {*sending.started, *(row.id for row, _ in sending.refused)}
         rest = [row.id for row in found if row.id not in ended]
-        store.give_back(self.name, rest, None if sending.away is None else _said(sending.away))
+        store.give_back(self.name, rest, None if sending.away is None else self._why_away(sending.away))
+
+    def _why_away(self, error: BaseException) -> str:
+        if isinstance(error, asyncio.TimeoutError):  # it has no text
+            return f"{self._connection}: no answer within {self._timeout:g} s"
+        if isinstance(error, RPCError):
+            return one_line(self._connection.explain(error))
+        return _said(error)
 
     # --- what it says ----------------------------------------------------------------------------
 
@@ -211,7 +218,7 @@ class Relay:
                 "at least " if backlog.waiting == COUNTED else "",
                 backlog.waiting,
                 backlog.oldest,
-                "they are being sent" if self._absent is None else _said(self._absent),
+                "they are being sent" if self._absent is None else self._why_away(self._absent),
             )
         if not backlog.waiting and self._has_told:
             self._has_told = False
