@@ -12,7 +12,7 @@ from collections.abc import Collection, Sequence
 from typing import Any
 
 from .message import Message
-from .tree import Group, Task, Tree
+from .tree import LIMIT, Group, Task, Tree
 
 DIGITS = 4
 LENGTH = 36
@@ -77,8 +77,11 @@ def _size(message: Message) -> int:
     return size + len(repr(message.headers)) if message.headers else size
 
 
-def bundled(units: Sequence[Any], blocks: Collection[str], least: int, at_once: int) -> list[Any]:
-    """What is started for these: a bundle wherever a block has `least` messages, in the place of the first of them."""
+def bundled(units: Sequence[Any], blocks: Collection[str], least: int, at_once: int, limit: int = LIMIT) -> list[Any]:
+    """What is started for these: a bundle wherever a block has `least` messages, in the place of the first of them.
+
+    :param limit: bytes that a start may have. Those whose bundle would have more leave one by one.
+    """
     found: dict[str, list[Message]] = {}
     for unit in units:
         if can_be_bundled(unit) and (block := bundle_of(unit.id)) in blocks:
@@ -91,6 +94,8 @@ def bundled(units: Sequence[Any], blocks: Collection[str], least: int, at_once: 
         if home is None:
             packed.append(unit)
         elif home in large:
-            members = tuple(Task(message) for message in large.pop(home))
-            packed.append(Tree(Group(home, members), at_once=at_once, bundle=True))
+            members = tuple(Task(message) for message in large[home])
+            tree = Tree(Group(home, members), at_once=at_once, bundle=True, limit=limit)
+            packed += [tree] if tree.size <= limit else large[home]
+            del large[home]
     return packed

@@ -58,13 +58,12 @@ class ResultSet(ResultBase):
     # --- the state -------------------------------------------------------------------------------
 
     def successful(self) -> bool:
-        self.look()
-        return all(result.successful() for result in self.results)
+        ended = self._those_that_may_have_ended()
+        return len(ended) == len(self.results) and all(result.successful() for result in ended)
 
     def failed(self) -> bool:
         """Whether one of them has failed."""
-        self.look()
-        return any(result.failed() for result in self.results)
+        return any(result.failed() for result in self._those_that_may_have_ended())
 
     def waiting(self) -> bool:
         return not self.ready()
@@ -78,8 +77,12 @@ class ResultSet(ResultBase):
 
     def completed_count(self) -> int:
         """How many have ended well."""
-        self.look()
-        return sum(result.successful() for result in self.results)
+        return sum(result.successful() for result in self._those_that_may_have_ended())
+
+    def _those_that_may_have_ended(self) -> list[Any]:
+        """Without those that a look at them all has shown not to have: each would be asked for once more."""
+        looked = self.look()
+        return [result for result in self.results if result.id not in looked or result.ended]
 
     def look(self) -> set[str]:
         """Read what the histories of the members' workflows say, each history once; gives the ids that were asked."""

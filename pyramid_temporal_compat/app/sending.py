@@ -39,7 +39,8 @@ class Sending:
         least = conf["ptemporal.bundle"]
         if not least or len(messages) < least:
             return messages
-        return bundled(messages, blocks, least, conf["ptemporal.canvas_at_once"])
+        at_once, limit = conf["ptemporal.canvas_at_once"], conf["ptemporal.payload_limit"]
+        return bundled(messages, blocks, least, at_once, limit)
 
     def codecs(self) -> Sequence[Codec]:
         return self._app.codecs()

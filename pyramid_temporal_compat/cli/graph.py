@@ -7,6 +7,9 @@ import click
 from .bootstrap import application, failing_in_one_line
 from .common import Common
 
+PATIENCE = 60.0
+"""Seconds: a canvas of 10,000 tasks has 41 histories to read."""
+
 
 @click.command(
     help="Draw the canvas that the task ID is in: each task, where it stands, and its state. CONFIG is the "
@@ -23,7 +26,7 @@ def command(common: Common, task_id: str, config: str | None, dot: bool) -> None
 
     with failing_in_one_line():
         app = application(common, config)
-        lines = app.temporal.call(lambda client: outline(client, task_id), app.conf["ptemporal.dispatch_timeout"])
+        lines = app.temporal.call(lambda client: outline(client, task_id), PATIENCE)
         app.close()
         if not lines:
             raise click.ClickException(

@@ -15,7 +15,7 @@ from temporalio.service import RPCError, RPCStatusCode
 
 from .. import states
 from ..dispatch.groups import tree_of
-from ..dispatch.members import describe_tree, ends_so_far, is_bundle, nearest_tree, workflow_of
+from ..dispatch.members import describe_tree, ends_so_far, is_bundle, nearest_tree, signal_of_members, workflow_of
 from ..dispatch.status import revoke, status_of
 from ..exceptions import InvalidTaskError
 from ..message import Message
@@ -43,8 +43,7 @@ async def revoke_all(client: Client, ids: Sequence[str], terminate: bool) -> Non
         if len(members) == 1 or tree is None or await exists(client, members[0]):
             alone.extend(members)  # what had its id before it became part of a canvas has a workflow of its own
         else:
-            with suppress(RPCError):  # it has ended meanwhile
-                await client.get_workflow_handle(tree.id).signal(wire.REVOKE, list(members))
+            await signal_of_members(client, tree.id, wire.REVOKE, members)
 
     await for_each(list(lots.values()), tell)
     await for_each(alone, lambda task_id: revoke(client, task_id, terminate))
@@ -90,7 +89,7 @@ async def revoke_waiting_members(client: Client, tree: WorkflowExecutionDescript
         ended = await ends_so_far(client, tree.id, ids)
         waiting += [member for member in ids if member not in ended]
     if waiting:
-        await client.get_workflow_handle(tree.id).signal(wire.REVOKE, waiting)
+        await signal_of_members(client, tree.id, wire.REVOKE, waiting)
     return len(waiting)
 
 

@@ -54,7 +54,7 @@ class Follower:
         self._waiting: set[asyncio.Future[None]] = set()
         self._leaving: asyncio.TimerHandle | None = None
         self._reading = asyncio.ensure_future(self._read())
-        self._reading.add_done_callback(lambda _: self._wake())
+        self._reading.add_done_callback(self._ended)
 
     async def until(self, enough: Callable[[Any], bool]) -> Any:
         if self._leaving is not None:
@@ -88,6 +88,11 @@ class Follower:
                 if OUTDATED not in error.message:
                     raise
                 self._account = self._begin()
+
+    def _ended(self, reading: asyncio.Task[None]) -> None:
+        if not reading.cancelled():
+            reading.exception()  # asyncio would log it as lost, where it comes while nobody waits
+        self._wake()
 
     def _wake(self) -> None:
         for waiting in self._waiting:

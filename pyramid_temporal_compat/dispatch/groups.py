@@ -93,8 +93,8 @@ def _parts(node: Node) -> tuple[Node, ...]:
     if isinstance(node, Chain):
         return node.steps
     if isinstance(node, Group):
-        return node.members
-    return (*node.header, node.body)
+        return (*node.members, *node.links, *node.errbacks)
+    return (*node.header, node.body, *node.errbacks)
 
 
 def _saved(group_id: str) -> str:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import dataclasses
-from collections.abc import Awaitable, Collection, Iterable, Mapping
+from collections.abc import Awaitable, Collection, Iterable, Mapping, Sequence
 from typing import Any
 
 from temporalio.api.enums.v1 import EventType
@@ -208,19 +208,30 @@ async def status_in_tree(
     client: Client, found: WorkflowExecutionDescription, member: str, pending_status: Any
 ) -> Status:
     """The state of a member now. `pending_status` reads that of an activity that has not ended."""
-    if found.status is WorkflowExecutionStatus.RUNNING:
-        for pending in found.raw_description.pending_activities:
-            if pending.activity_id == member:
-                status: Status = await pending_status(client, pending, pending.activity_type.name, found.task_queue)
-                was_aborted = f"{wire.ABORTED}:{member}" in found.raw_description.workflow_execution_info.memo.fields
-                return dataclasses.replace(status, state=ABORTED) if was_aborted else status
-    ended = await ends_so_far(client, found.id, [member])
-    if member in ended:
-        return ended[member]
+    return (await statuses_in_tree(client, found, [member], pending_status))[member]
+
+
+async def statuses_in_tree(
+    client: Client, found: WorkflowExecutionDescription, members: Collection[str], pending_status: Any
+) -> Mapping[str, Status]:
+    """The states of several members of one workflow, whose history is read once."""
     info = found.raw_description
-    if info.workflow_extended_info.cancel_requested and not info.pending_activities:
-        return Status(states.REVOKED, error=error_of(TaskRevokedError("revoked")))
-    return Status()
+    running = found.status is WorkflowExecutionStatus.RUNNING
+    pending = {each.activity_id: each for each in info.pending_activities} if running else {}
+    statuses: dict[str, Status] = {}
+    for member in members:
+        if (activity := pending.get(member)) is not None:
+            status: Status = await pending_status(client, activity, activity.activity_type.name, found.task_queue)
+            was_aborted = f"{wire.ABORTED}:{member}" in info.workflow_execution_info.memo.fields
+            statuses[member] = dataclasses.replace(status, state=ABORTED) if was_aborted else status
+    rest = [member for member in members if member not in pending]
+    if rest:
+        waits = Status()
+        if info.workflow_extended_info.cancel_requested and not info.pending_activities:
+            waits = Status(states.REVOKED, error=error_of(TaskRevokedError("revoked")))
+        statuses |= dict.fromkeys(rest, waits)
+        statuses |= await ends_so_far(client, found.id, rest)
+    return statuses
 
 
 async def workflow_with(client: Client, task_id: str) -> str | None:
@@ -230,10 +241,10 @@ async def workflow_with(client: Client, task_id: str) -> str | None:
     return None if found is None else found.id
 
 
-async def signal_of_member(client: Client, workflow_id: str, signal: str, task_id: str) -> None:
-    """Tell the workflow something of one of its members. One that has ended need not know."""
+async def signal_of_members(client: Client, workflow_id: str, signal: str, task_ids: Sequence[str]) -> None:
+    """Tell the workflow something of some of its members. One that has ended need not know."""
     try:
-        await client.get_workflow_handle(workflow_id).signal(signal, [task_id])
+        await client.get_workflow_handle(workflow_id).signal(signal, list(task_ids))
     except RPCError as error:
         if error.status is not RPCStatusCode.NOT_FOUND:
             raise

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import asyncio
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
-from temporalio.client import Client
+from temporalio.client import Client, WorkflowExecutionDescription
 
 from ..graph import COLOURS
 from ..tree import Chain, Chord, Group, Node, Task, id_of
 from .groups import tree_of
-from .members import describe_tree, ends_so_far, workflow_of
-from .status import status_of
+from .members import READERS, nearest_tree, workflow_of
+from .states import Status
+from .status import status_of, statuses_in
 
 
 @dataclass(frozen=True)
@@ -33,17 +35,40 @@ async def outline(client: Client, task_id: str) -> list[Line]:
         status = await status_of(client, task_id)
         return [Line(0, task_id, status.name or "", status.state, True)] if status.known else []
     drawn = list(_drawn(tree.root, 0, ""))
-    states: dict[str, str] = {}
-    workflows = dict.fromkeys(workflow_of(id) or id for _, id, _, _ in drawn)
-    for workflow_id in (root_id, *workflows):
-        if await describe_tree(client, workflow_id) is not None:
-            ended = await ends_so_far(client, workflow_id, [id for _, id, _, _ in drawn])
-            states |= {id: status.state for id, status in ended.items() if (workflow_of(id) or id) == workflow_id}
-    lines = []
-    for depth, id, text, of_task in drawn:
-        state = states.get(id) or ((await status_of(client, id)).state if of_task else "")
-        lines.append(Line(depth, id, text, state, of_task))
-    return lines
+    states = await _states(client, [id for _, id, _, of_task in drawn if of_task])
+    return [Line(depth, id, text, states.get(id, ""), of_task) for depth, id, text, of_task in drawn]
+
+
+async def _states(client: Client, tasks: Sequence[str]) -> dict[str, str]:
+    """The state of each; every workflow that has some of them is asked once, and its history read once."""
+    turn = asyncio.Semaphore(READERS)
+    trees: dict[str, WorkflowExecutionDescription] = {}
+    members: dict[str, list[str]] = {}
+    alone: list[str] = []
+    of_workflow: dict[str, list[str]] = {}
+    for id in tasks:
+        of_workflow.setdefault(workflow_of(id) or id, []).append(id)
+
+    async def find(workflow_id: str, ids: Sequence[str]) -> None:
+        async with turn:
+            found = await nearest_tree(client, f"{workflow_id}/")
+        if found is None:
+            alone.extend(ids)
+        else:
+            trees[found.id] = found
+            members.setdefault(found.id, []).extend(ids)
+
+    async def look(tree: WorkflowExecutionDescription) -> Mapping[str, Status]:
+        async with turn:
+            return await statuses_in(client, tree, members[tree.id])
+
+    async def look_alone(id: str) -> Mapping[str, Status]:
+        async with turn:
+            return {id: await status_of(client, id)}
+
+    await asyncio.gather(*(find(workflow_id, ids) for workflow_id, ids in of_workflow.items()))
+    asked = await asyncio.gather(*map(look, trees.values()), *map(look_alone, alone))
+    return {id: status.state for statuses in asked for id, status in statuses.items()}
 
 
 def _drawn(node: Node, depth: int, place: str) -> Iterator[tuple[int, str, str, bool]]:

@@ -6,7 +6,7 @@ import asyncio
 import contextlib
 import dataclasses
 import datetime
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import Any
 
 from temporalio.api.common.v1 import WorkflowExecution
@@ -39,8 +39,9 @@ from .members import (
     is_absent,
     is_tree,
     nearest_tree,
-    signal_of_member,
+    signal_of_members,
     status_in_tree,
+    statuses_in_tree,
     wait_for_members,
     workflow_of,
     workflow_with,
@@ -71,6 +72,13 @@ async def status_of(client: Client, task_id: str) -> Status:
             raise
     bundle = await describe_bundle(client, task_id)
     return Status(known=False) if bundle is None else await status_in_tree(client, bundle, task_id, _pending)
+
+
+async def statuses_in(
+    client: Client, found: WorkflowExecutionDescription, members: Collection[str]
+) -> Mapping[str, Status]:
+    """The states now of several members of one workflow."""
+    return await statuses_in_tree(client, found, members, _pending)
 
 
 async def wait_for_end(client: Client, task_id: str, interval: float) -> Status:
@@ -223,7 +231,7 @@ async def revoke(client: Client, task_id: str, terminate: bool) -> None:
         if not is_absent(error):
             raise
         if (container := await workflow_with(client, task_id)) is not None:
-            return await signal_of_member(client, container, wire.REVOKE, task_id)
+            return await signal_of_members(client, container, wire.REVOKE, [task_id])
         return await _revoke_beforehand(client, task_id)
     try:
         if terminate or _not_begun(found):
@@ -269,7 +277,7 @@ def _not_begun(found: WorkflowExecutionDescription) -> bool:
 async def abort(client: Client, task_id: str) -> None:
     """Ask an abortable task to stop. Of one that has ended, or is unknown, nothing is left to ask."""
     if (container := await workflow_with(client, task_id)) is not None:
-        return await signal_of_member(client, container, wire.ABORT, task_id)
+        return await signal_of_members(client, container, wire.ABORT, [task_id])
     try:
         await client.get_workflow_handle(task_id).signal(wire.ABORT)
     except RPCError as error:

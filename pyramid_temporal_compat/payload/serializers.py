@@ -65,6 +65,9 @@ def unregister(name: str) -> None:
     del _by_name[name]
     if _by_type.get(serializer.content_type) is serializer:
         del _by_type[serializer.content_type]
+        for other in _by_name.values():  # that it stood before
+            if other.content_type == serializer.content_type:
+                _by_type[other.content_type] = other
 
 
 def find(name: str) -> Serializer:

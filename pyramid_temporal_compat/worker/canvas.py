@@ -58,6 +58,7 @@ BATCHES_AT_ONCE = 4
 """Child workflows of a large group that run at a time, each with its share of the tasks that may be under way."""
 SHARED_SLOTS = "shared-slots"
 NOTED_ALIKE = "noted-alike"
+WAITS_OUTSIDE = "waits-outside"
 """Patches: they stand in histories."""
 FEW = 20
 """So many members get a note each of how they have ended; of more, one note tells it."""
@@ -290,7 +291,7 @@ class TreeRun:
     def _is_here(self, node: Node) -> bool:
         """Whether this workflow runs it itself: its id says so."""
         own = id_of(node)
-        return self.id in (own, container_of(own), bundle_of(own))
+        return self.id in (own, container_of(own)) or (self.tree.bundle and self.id == bundle_of(own))
 
     def _is_below(self, node: Node) -> bool:
         """Whether it is in a workflow under this one, of a lot of members or steps."""
@@ -315,9 +316,13 @@ class TreeRun:
                 message = message.copy(linked=len(payloads))
                 payloads += linked
         replacement: Replaced | None = None
+        waits_outside = self._pause_before(message) > 0 and workflow.patched(WAITS_OUTSIDE)
+        if waits_outside:  # before it has a place: others would wait with it, and their own time begin after its
+            await self._wait_for_its_time(message)
         async with self._slots.taken():
             try:
-                await self._wait_for_its_time(message)
+                if not waits_outside:
+                    await self._wait_for_its_time(message)
                 value = await self._activity(message, payloads, place)
             except MemberFailed:
                 raise
@@ -355,16 +360,16 @@ class TreeRun:
         self._note(message.id, failure)
         return MemberFailed(message, failure)
 
+    def _pause_before(self, message: Message) -> float:
+        """Seconds until its time has come."""
+        if self._follows and message.countdown is not None:
+            return message.countdown
+        if message.eta is not None and (self._follows or message.id != self.id):
+            return (message.eta - workflow.now()).total_seconds()
+        return 0.0
+
     async def _wait_for_its_time(self, message: Message) -> None:
-        if self._follows:
-            pause = message.countdown or 0.0
-            if message.countdown is None and message.eta is not None:
-                pause = (message.eta - workflow.now()).total_seconds()
-        elif message.eta is not None and message.id != self.id:
-            pause = (message.eta - workflow.now()).total_seconds()
-        else:
-            pause = 0.0
-        if pause > 0:
+        if (pause := self._pause_before(message)) > 0:
             await asyncio.sleep(pause)
 
     async def _activity(self, message: Message, before: Sequence[Payload], place: str) -> Payload:

@@ -107,3 +107,11 @@ def test_kombus_except_clauses_catch_what_goes_wrong() -> None:
     for name in ("EncodeError", "DecodeError", "ContentDisallowed", "SerializerNotInstalled", "OperationalError"):
         assert issubclass(getattr(exceptions, name), exceptions.KombuError)
     assert issubclass(exceptions.ContentDisallowed, exceptions.SerializerNotInstalled)
+
+
+def test_what_shares_its_content_type_with_one_that_is_removed_stays() -> None:
+    raw = serializers.find(serializers.RAW_TYPE)
+    ours.register("sealed", str, str, serializers.RAW_TYPE)
+    assert serializers.find(serializers.RAW_TYPE).name == "sealed"
+    ours.unregister("sealed")
+    assert serializers.find(serializers.RAW_TYPE) is raw

@@ -119,8 +119,7 @@ class Run:
     def _run(self, fault: Fault, rounds: int) -> Row:
         dice = random.Random(f"{self._arguments.seed} {fault.name}")
         began = time.monotonic()
-        own = {"own_server": fault.own_server, "own_postgres": fault.own_postgres}
-        scene = Scene(self._stand, fault.name, dice, rounds, **own)
+        scene = Scene(self._stand, fault.name, dice, rounds, own_postgres=fault.own_postgres)
         self._scenes.append(scene)
         count, ran = Count.of_nothing(), 0.0
         try:

@@ -27,7 +27,7 @@ from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column, sessionmaker
 from transaction.interfaces import IDataManager
 from zope.interface import implementer
 
-from pyramid_temporal_compat import chain, group, shared_task, signals
+from pyramid_temporal_compat import chain, chord, group, shared_task, signals
 from pyramid_temporal_compat.exceptions import PayloadTooLarge
 
 from . import clock
@@ -311,6 +311,11 @@ def grouped(request: Any, order_id: int) -> None:
     promise(request.dbsession, order_id, *(child.id for child in result.results))
 
 
+def chorded(request: Any, order_id: int) -> None:
+    result = chord(effect.si(order_id) for _ in range(2))(step.s(order_id=order_id))
+    promise(request.dbsession, order_id, result.id, *(child.id for child in result.parent.results))
+
+
 def spawning(request: Any, order_id: int) -> None:
     promise(request.dbsession, order_id, spawn.delay(order_id).id)
 
@@ -397,6 +402,7 @@ KINDS = {
     "many": many,
     "chain": chained,
     "group": grouped,
+    "chord": chorded,
     "spawn": spawning,
     "abort": aborted,
     "fail": failed,

@@ -26,6 +26,7 @@ MIXTURE: Mapping[str, float] = {
     "many": 2,
     "chain": 8,
     "group": 4,
+    "chord": 3,
     "spawn": 4,
     "savepoint": 8,
     "abort": 5,

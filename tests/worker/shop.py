@@ -179,7 +179,19 @@ class Gate:
             pass
 
 
-gates: dict[str, Gate] = defaultdict(Gate)
+class Gates(dict[str, Gate]):
+    """Made when they are first asked for: the test and the task, on two threads, get the same one."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._lock = threading.Lock()
+
+    def __missing__(self, name: str) -> Gate:
+        with self._lock:
+            return self.setdefault(name, Gate())
+
+
+gates = Gates()
 seen: dict[str, list[Any]] = defaultdict(list)
 
 

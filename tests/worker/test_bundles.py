@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from typing import Any
 
 import pytest
@@ -215,3 +216,14 @@ def test_a_transaction_of_thousands_is_cut_into_bundles_that_the_server_takes() 
     assert all(len(unit.messages) <= MOST for unit in units)
     assert all(sum(len(part.data) for part in unit.encode()) < 1.5 * LARGEST for unit in units)
     assert len({message.id for message in messages}) == len(messages)
+
+
+def test_tasks_whose_bundle_would_be_too_large_to_start_leave_one_by_one() -> None:
+    block = Block()
+    messages = [
+        Message("add", block.new_id(), Payload({"encoding": b"json/plain"}, os.urandom(20_000)), "here")
+        for _ in range(MANY)
+    ]
+    (bundle,) = bundled(messages, {block.bundle}, 8, 500)
+    assert bundle.messages == tuple(messages)
+    assert bundled(messages, {block.bundle}, 8, 500, 300_000) == messages

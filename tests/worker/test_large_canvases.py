@@ -160,6 +160,15 @@ def test_a_large_group_has_no_more_under_way_than_it_may(shop: Shop, conf: Any) 
     assert 1 < max(_under_way) <= 6
 
 
+def test_a_member_that_waits_for_its_time_keeps_no_other_from_running(shop: Shop, conf: Any) -> None:
+    conf(canvas_at_once=1)
+    result = group(add.s(1, 1).set(countdown=3600), add.s(2, 2))()
+    assert result.results[1].get(PATIENCE) == 4
+    assert result.results[0].state == "PENDING"
+    shop.app.control.revoke(result.id)
+    wait_until(lambda: result.results[0].state == "REVOKED")
+
+
 def test_a_group_of_1500_and_its_chord(shop: Shop) -> None:
     result = (group(add.s(number, 1) for number in range(1500)) | total.s())()
     assert result.get(PATIENCE) == sum(range(1501))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import uuid
 from typing import Any
 
 import pytest
@@ -10,8 +11,10 @@ from click.testing import CliRunner
 from pyramid_temporal_compat import chain, chord, group, maybe_signature, shared_task
 from pyramid_temporal_compat.cli.common import Common
 from pyramid_temporal_compat.cli.graph import command as graph_command
+from pyramid_temporal_compat.dispatch.groups import group_in
 from pyramid_temporal_compat.exceptions import ChordError, TaskRevokedError, TimeoutError
 from pyramid_temporal_compat.result import AsyncResult, ResultSet
+from pyramid_temporal_compat.tree import Chain, Chord, Group
 from tests.parts import wait_until
 from tests.worker.shop import Shop, add, describe, events, gates, note, seen, waits_at
 
@@ -273,6 +276,50 @@ def test_what_had_its_id_before_keeps_it(shop: Shop) -> None:
     before = frozen.freeze()
     result = chain(frozen, add.s(3))()
     assert (result.get(PATIENCE), before.get(PATIENCE)) == (6, 3)
+
+
+def test_ids_of_one_s_own_that_are_alike_are_told_apart(shop: Shop) -> None:
+    alike = str(uuid.uuid4())[:-4]  # the last one is as that of a bundle would be
+    frozen = add.s(1, 2).set(task_id=f"{alike}0001")
+    before = frozen.freeze()
+    result = chain(frozen, add.s(3).set(task_id=f"{alike}0000"))()
+    assert (result.get(PATIENCE), result.id) == (6, f"{alike}0000")
+    assert (before.get(PATIENCE), before.id) == (3, f"{alike}0001")
+
+
+def test_members_that_have_not_ended_are_not_asked_for_one_by_one(shop: Shop, monkeypatch: pytest.MonkeyPatch) -> None:
+    result = group(waits_at.s("counted"), add.s(1, 1), waits_at.s("counted"))()
+    assert result.results[1].get(PATIENCE) == 2
+    gates["counted"].reached(2)
+    with monkeypatch.context() as patched:
+        patched.setattr(type(result.results[0]), "_asked", None)
+        assert (result.completed_count(), result.successful(), result.failed()) == (1, False, False)
+    gates["counted"].open()
+    assert result.get(timeout=PATIENCE) == ["done", 2, "done"]
+    assert (result.completed_count(), result.successful(), result.failed()) == (3, True, False)
+
+
+def test_a_canvas_is_drawn_while_it_runs(shop: Shop) -> None:
+    shop.app.conf["ptemporal.canvas_batch"] = 3
+    try:
+        result = (group(waits_at.s("drawn") for _ in range(5)) | xsum.s())()
+    finally:
+        del shop.app.conf["ptemporal.canvas_batch"]
+    gates["drawn"].reached(5)
+    drawn = CliRunner().invoke(graph_command, [result.id], obj=Common(app=shop.app), catch_exceptions=False)
+    states = [word for word in drawn.output.split() if word in ("SUCCESS", "STARTED", "PENDING")]
+    assert states == ["STARTED"] * 5 + ["PENDING"]
+    result.parent.revoke()
+    gates["drawn"].open()
+    wait_until(result.ready)
+
+
+@pytest.mark.parametrize("place", ["links", "errbacks"])
+def test_a_group_that_is_linked_to_a_group_is_found_by_its_id(place: str) -> None:
+    linked = Group("root/2", ())
+    assert group_in(Group("root", (), **{place: (linked,)}), "root/2") == (("root/2", None), [])
+    body = Chain("root", (linked,))
+    assert group_in(Chord("root", "root/1", (), body, errbacks=(Group("root/3", ()),)), "root/3") is not None
 
 
 def test_a_member_that_has_not_started_can_be_revoked(shop: Shop) -> None:

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+import random
 import signal
-import threading
 
 from ..load import MIXTURE
 from ..proxy import Proxy, commits
@@ -60,13 +60,10 @@ class CutInCommit(Fault):
     rounds, short_rounds = 60, 8
 
     def run(self, scene: Scene) -> None:
-        lock, odds = threading.Lock(), 0.08
+        dice, odds = random.Random(scene.dice.random()), 0.08  # the proxy's thread has dice of its own
 
         def cut(data: bytes) -> bool:
-            if not commits(data):
-                return False
-            with lock:
-                return scene.dice.random() < odds and proxy.cuts < scene.rounds
+            return commits(data) and dice.random() < odds and proxy.cuts < scene.rounds
 
         proxy = scene.using(Proxy(scene.postgres.port, cut))
         through = scene.postgres.url(scene.name, proxy.port)

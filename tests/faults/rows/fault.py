@@ -18,9 +18,8 @@ class Fault(ABC):
     """What must hold, beside committed = started = effects."""
     rounds: int = 20
     short_rounds: int = 4
-    own_server: bool = False
-    """Whether it breaks the server, and so needs one that no other fault uses meanwhile."""
     own_postgres: bool = False
+    """Whether it breaks the database's server, and so needs one that no other fault uses meanwhile."""
 
     @abstractmethod
     def run(self, scene: Scene) -> None:

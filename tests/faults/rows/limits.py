@@ -58,7 +58,6 @@ class DiskFull(Fault):
     does = "the disk that the server's state is on is full; the server is moved to another"
     holds = "requests go on; the server says what is wrong; all start on the other disk"
     rounds, short_rounds = 3, 1
-    own_server = True
 
     def run(self, scene: Scene) -> None:
         server, said = scene.server, scene.server_said

@@ -21,7 +21,6 @@ class ServerKilled(Fault):
     holds = "requests go on, and wait no longer than dispatch_timeout; all start once it is back"
     rounds, short_rounds = 5, 1
     away = 1.0
-    own_server = True
 
     def run(self, scene: Scene) -> None:
         scene.web()

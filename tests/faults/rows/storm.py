@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
+import random
 import signal
-import threading
 import time
 from collections.abc import Callable, Sequence
 from typing import TypeVar
 
 from ..application import TASK_POINTS, WEB_POINTS
-from ..counting import Count
 from ..load import MIXTURE
+from ..processes import Process
 from ..proxy import Proxy, commits
 from ..scene import DISPATCH_TIMEOUT, HEARTBEAT_TIMEOUT, Scene
 from .fault import Fault
@@ -25,7 +25,6 @@ CUT_EVERY = 150
 """One commit in so many loses its answer."""
 CALM = 0.3, 2.0
 """Seconds between two faults."""
-SETTLES_WITHIN = 300.0
 FULL = 300
 """So many tasks wait: no more are called until half of them have run, so that the storm is over all of their way."""
 
@@ -36,7 +35,7 @@ class Storm(Fault):
     holds = "committed = started = effects"
     rounds, short_rounds = 10_000, 800
     """Here: tasks."""
-    own_server = own_postgres = True
+    own_postgres = True
 
     def run(self, scene: Scene) -> None:
         weather = Weather(scene)
@@ -55,17 +54,13 @@ class Storm(Fault):
             load.wait()
         print(f"  {time.monotonic() - began:.0f} s of storm: {weather.told()}", flush=True)
 
-    def count(self, scene: Scene) -> Count:
-        return scene.settled(SETTLES_WITHIN)
-
 
 class Weather:
     """The processes of the storm, and what may happen to them."""
 
     def __init__(self, scene: Scene) -> None:
         self.scene = scene
-        self.lock = threading.Lock()
-        dice = scene.dice
+        dice = random.Random(scene.dice.random())  # the proxy's thread has dice of its own
 
         def cut(data: bytes) -> bool:
             return commits(data) and dice.random() < 1 / CUT_EVERY
@@ -87,7 +82,8 @@ class Weather:
             "web killed at a point": (4, self.kill_web_at_point),
             "worker killed": (3, lambda: self.one(self.workers).kill_and_start(wait=False)),
             "task killed at a point": (3, self.kill_task_at_point),
-            "worker frozen": (1, self.freeze_worker),
+            "web frozen": (1, lambda: self.freeze(self.one(self.webs))),
+            "worker frozen": (1, lambda: self.freeze(self.one(self.workers))),
             "worker told to end": (2, lambda: self.one(self.workers).send(signal.SIGTERM)),
             "relay killed": (2, lambda: self.relay.kill_and_start(wait=False)),
             "server killed": (1, self.kill_server),
@@ -130,11 +126,10 @@ class Weather:
         self.scene.pause(0.5, 3.0)
         self.scene.server.start()
 
-    def freeze_worker(self) -> None:
-        worker = self.one(self.workers)
-        worker.send(signal.SIGSTOP, group=True)
+    def freeze(self, process: Process) -> None:
+        process.send(signal.SIGSTOP, group=True)
         self.scene.pause(0.5, HEARTBEAT_TIMEOUT * 2)
-        worker.send(signal.SIGCONT, group=True)
+        process.send(signal.SIGCONT, group=True)
 
     def refuse(self) -> None:
         self.to_server.refuse()

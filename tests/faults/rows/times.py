@@ -22,7 +22,6 @@ class Clock(Fault):
     )
     holds = "countdowns count from the call, an expiry too; an eta that has passed starts at once"
     rounds, short_rounds = 6, 2
-    own_server = True
 
     def run(self, scene: Scene) -> None:
         webs = [scene.web({"FAULTS_CLOCK": str(shift)}) for shift in (2 * HOUR, -2 * HOUR)]

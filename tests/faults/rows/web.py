@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+import signal
 from collections.abc import Mapping
 
 from ..application import WEB_POINTS
@@ -11,6 +12,8 @@ from .fault import Fault
 
 REQUESTS_A_ROUND = 16
 RATE = 30.0
+GRACE = 1.0
+"""Seconds after which a row is the relays' too: twice dispatch_timeout."""
 
 
 class NoFault(Fault):
@@ -69,6 +72,26 @@ class WebKilledAtPoints(NoFault):
                 web.wait_until_ready()
 
 
+class WebFrozen(NoFault):
+    name = "web-frozen"
+    does = "the web process is stopped (SIGSTOP) for so long that relays send what it was about to, and goes on"
+    holds = "started exactly once"
+    rounds, short_rounds = 6, 1
+
+    def run(self, scene: Scene) -> None:
+        web = scene.web(ptemporal__dispatch_timeout=GRACE / 2)
+        scene.worker()
+        scene.ready()
+        with scene.load(self.requests(scene) * 3, rate=RATE) as load:
+            for _ in range(scene.rounds):
+                scene.pause(0.3, 0.6)
+                web.send(signal.SIGSTOP, group=True)
+                scene.pause(GRACE * 2, GRACE * 3)
+                web.send(signal.SIGCONT, group=True)
+            load.wait()
+        scene.answered_as_expected(load)
+
+
 def always(parameters: Mapping[str, object]):  # type: ignore[no-untyped-def]
     def drawn(dice: random.Random) -> Mapping[str, object]:
         return parameters
@@ -76,4 +99,4 @@ def always(parameters: Mapping[str, object]):  # type: ignore[no-untyped-def]
     return drawn
 
 
-WEB = (NoFault, WebKilled, WebKilledAtPoints)
+WEB = (NoFault, WebKilled, WebKilledAtPoints, WebFrozen)
