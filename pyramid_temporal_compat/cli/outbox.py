@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import datetime
 import json
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
@@ -11,6 +12,7 @@ from typing import TYPE_CHECKING
 import click
 
 from ..exceptions import OperationalError
+from ..lines import one_line
 from .bootstrap import application, failing_in_one_line, loading
 from .common import Common
 
@@ -82,11 +84,18 @@ def lines(summary: Summary, namespace: str) -> Iterator[str]:
     if summary.newer:
         yield f"newer        {summary.newer} rows that a newer release wrote: they wait for its relay"
     for queue, count in summary.queues:
-        yield f"  {queue}: {count}"
+        yield f"  {one_line(queue)}: {count}"
     yield f"parked       {summary.parked} rows"
     for row in summary.last_parked:
         error = row.error if len(row.error) <= WIDTH else f"{row.error[:WIDTH]}…"
-        yield f"  {row.id}: queue {row.queue}, {row.messages} messages, since {row.since:%Y-%m-%d %H:%M:%S}: {error}"
+        carries = f"queue {one_line(row.queue)}, {row.messages} messages"
+        yield f"  {row.id}: {carries}, since {_in_utc(row.since)}: {one_line(error)}"
+
+
+def _in_utc(moment: datetime.datetime) -> str:
+    if moment.tzinfo is not None:  # those of SQLite and MySQL have none, and are UTC
+        moment = moment.astimezone(datetime.timezone.utc)
+    return f"{moment:%Y-%m-%d %H:%M:%S} UTC"
 
 
 @group.command("retry", help="Have relays try parked rows again: those with these ids, or all.")
@@ -98,10 +107,13 @@ def retry(common: Common, config: str, ids: tuple[int, ...], all_of_them: bool) 
     if bool(ids) == all_of_them:
         raise click.UsageError("name the parked rows by their ids (outbox status shows them), or give --all")
     with store_of(common, config) as store:
-        click.echo(f"{store.retry(ids or None)} rows will be tried again")
+        found = store.retry(ids or None)
+        click.echo(f"{found} rows will be tried again" if found else "there are no such parked rows")
 
 
-@group.command("purge", help="Delete rows whose messages were not started: they never will be. Parked ones, or --all.")
+@group.command(
+    "purge", help="Delete rows that were not sent: what has not started by then never will. Parked ones, or --all."
+)
 @CONFIG
 @IDS
 @click.option("--parked", is_flag=True, help="All parked rows.")

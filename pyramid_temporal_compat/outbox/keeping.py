@@ -97,6 +97,7 @@ class Kept:
         """Write a row with these units, in the transaction."""
         if not units or self._session is None:
             return
+        self.join()  # again: it may have been closed since
         connection = connection_of(self._session)
         absent = self._outbox.app.dispatcher.absence.lasts
         row_id = insert_row(

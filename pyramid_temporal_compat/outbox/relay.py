@@ -30,6 +30,7 @@ from ..dispatch.absence import NOT_THE_CALLS, is_absence, why_away
 from ..dispatch.client import ConnectFailed, Connection, is_transient
 from ..dispatch.dispatcher import start
 from ..exceptions import ImproperlyConfigured, SecurityError
+from ..lines import one_line
 from ..payload.codecs import Codec, chain
 from ..tree import Unit
 from . import rows
@@ -91,6 +92,7 @@ class Relay:
         self._gauges = Gauges(self.store.namespace)
         self._look_at = 0.0
         self._tell_at = 0.0
+        self._has_told = False
         self._database = Seldom(log, logging.ERROR)
         self._parked = Seldom(log, logging.ERROR)
         self._newer = Seldom(log, logging.WARNING)
@@ -128,7 +130,7 @@ class Relay:
                 self._send(found)
             self._look()
         except (SQLAlchemyError, ImproperlyConfigured) as error:
-            said = " ".join(str(error).split())
+            said = one_line(" ".join(str(error).split()))
             self._database.say("the relay can't read the outbox (%d times since this was said): %s", said)
             return self._longer_pause()
         except Exception:
@@ -185,7 +187,14 @@ class Relay:
                 store.put_off(self.name, row.id, delay, _said(error))
         ended = {*sending.started, *(row.id for row, _ in sending.refused)}
         rest = [row.id for row in found if row.id not in ended]
-        store.give_back(self.name, rest, None if sending.away is None else _said(sending.away))
+        store.give_back(self.name, rest, None if sending.away is None else self._why_away(sending.away))
+
+    def _why_away(self, error: BaseException) -> str:
+        if isinstance(error, asyncio.TimeoutError):  # it has no text
+            return f"{self._connection}: no answer within {self._timeout:g} s"
+        if isinstance(error, RPCError):
+            return one_line(self._connection.explain(error))
+        return _said(error)
 
     # --- what it says ----------------------------------------------------------------------------
 
@@ -203,13 +212,17 @@ class Relay:
             )
         if backlog.waiting and time.monotonic() >= self._tell_at:
             self._tell_at = time.monotonic() + EVERY
+            self._has_told = True
             log.warning(
                 "%s%d rows wait in the outbox, the oldest for %d s: %s",
                 "at least " if backlog.waiting == COUNTED else "",
                 backlog.waiting,
                 backlog.oldest,
-                "they are being sent" if self._absent is None else _said(self._absent),
+                "they are being sent" if self._absent is None else self._why_away(self._absent),
             )
+        if not backlog.waiting and self._has_told:
+            self._has_told = False
+            log.info("no row waits in the outbox any more")
 
 
 class Sending:
@@ -294,7 +307,7 @@ def attempts_for(error: BaseException) -> int:
 
 
 def _said(error: BaseException) -> str:
-    return " ".join(f"{type(error).__name__}: {error}".split())[:1000]
+    return one_line(" ".join(f"{type(error).__name__}: {error}".split())[:1000])
 
 
 @contextlib.asynccontextmanager

@@ -13,6 +13,7 @@ import weakref
 from sqlalchemy.exc import SQLAlchemyError
 
 from ..exceptions import ImproperlyConfigured
+from ..lines import one_line
 from ..worker.process import leave_connections
 from .seldom import Seldom
 from .store import Store
@@ -84,7 +85,7 @@ class Sweeper:
             try:
                 self._do(jobs)
             except (SQLAlchemyError, ImproperlyConfigured) as error:
-                said = " ".join(str(error).split())
+                said = one_line(" ".join(str(error).split()))
                 self._failed.say("%d rows of the outbox are left as they are for a relay: %s", said, count=len(jobs))
             except Exception:
                 log.exception("rows of the outbox are left as they are for a relay")

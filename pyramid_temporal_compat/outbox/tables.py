@@ -62,6 +62,8 @@ outbox = Table(
     Column("error", Text, comment="Why the last attempt failed."),
     Column("claimed_by", Text, comment="The relay that has it, or had it last."),
     Column("claimed_until", _moment(), comment="Until then no other relay takes it."),
+    # It would give the id of a row that is gone to the next one, and who was late to delete the first deletes by id.
+    sqlite_autoincrement=True,
 )
 """One row a transaction, from its commit until the server has what it sends."""
 

@@ -88,15 +88,19 @@ def test_the_fast_path_is_taken_again_once_the_server_is_back(cut_off: OutboxSit
     assert not cut_off.has_started(left)
 
 
+@pytest.mark.parametrize("how", ["cut", "hang"])
 def test_a_relay_that_finds_the_server_away_gives_its_rows_back_and_looks_before_it_takes_more(
-    cut_off: OutboxSite, wire: Wire, caplog: pytest.LogCaptureFixture
+    cut_off: OutboxSite, wire: Wire, caplog: pytest.LogCaptureFixture, how: str
 ) -> None:
-    wire.cut()
+    assert cut_off.has_started(cut_off.visit(order))
+    getattr(wire, how)()
     tasks = [cut_off.visit(order) for _ in range(3)]
     relay = Relay(cut_off.app)
     with mock.patch.object(relay.store, "claim", wraps=relay.store.claim) as claimed, running(relay):
         wait_until(lambda: "wait in the outbox, the oldest for" in caplog.text, message="the relay says nothing")
         wait_until(lambda: all(row.claimed_by is None and row.error for row in cut_off.rows()))
+        (said,) = {found.message for found in caplog.records if "wait in the outbox, the oldest" in found.message}
+        assert f"Temporal at {wire.address}" in said
         assert claimed.call_count == 1
         assert [row.attempts for row in cut_off.rows()] == [0, 0, 0]
         wire.mend()

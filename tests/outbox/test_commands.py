@@ -19,6 +19,7 @@ from pyramid_temporal_compat.app.current import choose, chosen, set_current_app
 from pyramid_temporal_compat.cli import main
 from pyramid_temporal_compat.outbox.gauges import Gauges
 from pyramid_temporal_compat.outbox.store import Backlog
+from pyramid_temporal_compat.outbox.tables import outbox
 from tests.cli.parts import environment, write_ini
 from tests.outbox.parts import OutboxSite, without_dispatch
 from tests.outbox.test_relay import message, put
@@ -81,6 +82,17 @@ def test_status_shows_what_waits_and_what_is_parked(site: OutboxSite, ini: Path)
     assert found["last_parked"][0]["id"] == parked
 
 
+def test_what_a_row_is_made_to_say_is_shown_on_one_line(site: OutboxSite, ini: Path) -> None:
+    with site.engine.begin() as connection:
+        connection.execute(outbox.update().where(outbox.c.id == put(site, message(site))).values(queue="a\nb"))
+    parked = put(site, message(site))
+    site.store.claim("one", 30)
+    site.store.park("one", parked, "told\x1b[2Jto")
+    said = run("status", ini)
+    assert "\n  a\\nb: 1\n" in said
+    assert " UTC: told\\x1b[2Jto\n" in said
+
+
 def test_retry_takes_ids_or_all(site: OutboxSite, ini: Path) -> None:
     first, second, third = (put(site, message(site)) for _ in range(3))
     site.store.claim("one", 30)
@@ -92,6 +104,7 @@ def test_retry_takes_ids_or_all(site: OutboxSite, ini: Path) -> None:
     assert [row.parked is None for row in site.rows()] == [True, False, False]
     assert run("retry", ini, "--all") == "2 rows will be tried again\n"
     assert site.rows()[2].attempts == 0
+    assert run("retry", ini, "--all") == "there are no such parked rows\n"
 
 
 def test_purge_asks(site: OutboxSite, ini: Path) -> None:

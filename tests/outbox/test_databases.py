@@ -43,6 +43,16 @@ def test_the_row_goes_with_the_fast_path_on_sqlite(lite: OutboxSite) -> None:
     lite.is_empty()
 
 
+def test_the_id_of_a_row_that_is_gone_is_not_given_again_on_sqlite(lite: OutboxSite) -> None:
+    with without_dispatch():
+        lite.visit(order)
+        (gone,) = lite.rows()
+        lite.store.delete([gone.id])  # by a relay, say
+        lite.visit(order)
+    lite.store.delete([gone.id])  # by the first one's process, late
+    assert [row.id > gone.id for row in lite.rows()] == [True]
+
+
 def test_relays_share_what_is_left_on_sqlite(lite: OutboxSite) -> None:
     with without_dispatch():
         tasks = [lite.visit(order) for _ in range(30)]

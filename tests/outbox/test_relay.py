@@ -234,6 +234,21 @@ def test_a_row_that_a_newer_release_wrote_waits_for_its_relay(
     assert site.has_started(unit.id)
 
 
+def test_the_log_says_that_rows_wait_and_when_none_does_any_more(
+    site: OutboxSite, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("pyramid_temporal_compat.outbox.relay.LOOK_AT_ALL_EVERY", 0.0)
+    caplog.set_level("INFO")
+    put(site, message(site))
+    with site.engine.begin() as connection:
+        connection.execute(update(outbox).values(version=rows.VERSION + 1))
+    with running(Relay(site.app, look_every=0.05)):
+        wait_until(lambda: "1 rows wait in the outbox" in caplog.text)
+        assert "any more" not in caplog.text
+        site.clear()
+        wait_until(lambda: "no row waits in the outbox any more" in caplog.text)
+
+
 # --- a backlog ---------------------------------------------------------------------------------------
 
 

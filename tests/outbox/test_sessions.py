@@ -2,19 +2,20 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Iterator
 from typing import Any
 
 import pytest
 import zope.sqlalchemy
-from pyramid.threadlocal import get_current_request
+from pyramid.threadlocal import RequestContext, get_current_request
 from sqlalchemy import Delete, Engine, Update, create_engine, event, select
-from sqlalchemy.exc import ResourceClosedError
+from sqlalchemy.exc import IntegrityError, ResourceClosedError
 from sqlalchemy.orm import Session
 from sqlalchemy.pool import NullPool
 
 from pyramid_temporal_compat.outbox.relay import Relay
-from tests.dispatch.application import Item, analyse
+from tests.dispatch.application import Item, Member, analyse
 from tests.outbox.parts import OutboxSite, running, unique, without_dispatch
 
 
@@ -37,10 +38,14 @@ def test_a_session_that_a_view_has_ended_after_it_only_read_takes_the_row(
         analyse.delay("x")
         getattr(session, end)()
 
+    def in_a_hook(request: Any) -> Any:
+        analyse.delay("x")
+        request.tm.get().addBeforeCommitHook(getattr(getattr(request, name), end))
+
     with without_dispatch():
-        site.visit(before)
-        site.visit(after)
-    assert len(site.rows()) == 2
+        for view in (before, after, in_a_hook):
+            site.visit(view)
+    assert len(site.rows()) == 3
 
 
 def test_a_session_that_a_view_has_ended_after_it_had_written_fails_and_leaves_no_row(site: OutboxSite) -> None:
@@ -56,6 +61,52 @@ def test_a_session_that_a_view_has_ended_after_it_had_written_fails_and_leaves_n
         site.visit(view)
     assert site.rows() == []
     assert not site.has_item(name)
+
+
+def test_a_call_after_a_flush_that_failed_and_was_rolled_back_has_a_row(site: OutboxSite) -> None:
+    name = unique()
+
+    def view(request: Any) -> Any:
+        request.dbsession.add(Item(name=name))
+        try:
+            request.dbsession.flush()
+        except IntegrityError:
+            request.dbsession.rollback()
+        analyse.delay("x")
+
+    with without_dispatch():
+        site.visit(view)
+        site.visit(view)
+    assert len(site.rows()) == 2
+
+
+def test_a_call_of_another_thread_in_the_requests_transaction_has_a_row(site: OutboxSite) -> None:
+    def view(request: Any) -> Any:
+        def work() -> None:
+            with RequestContext(request):
+                analyse.delay("x")
+
+        thread = threading.Thread(target=work)
+        thread.start()
+        thread.join()
+
+    with without_dispatch():
+        site.visit(view)
+    assert len(site.rows()) == 1
+
+
+def test_a_commit_that_fails_in_its_finish_has_a_row_if_its_data_is_there(site: OutboxSite) -> None:
+    name = unique()
+
+    def view(request: Any) -> Any:
+        request.dbsession.add(Item(name=name))
+        request.tm.get().join(Member(request.tm, "tpc_finish"))
+        analyse.delay("x")
+
+    with pytest.raises(RuntimeError, match="tpc_finish"):
+        site.visit(view)
+    assert site.has_item(name)
+    assert len(site.rows()) == 1
 
 
 def test_a_view_that_commits_has_a_row_for_each_of_its_transactions(site: OutboxSite) -> None:
