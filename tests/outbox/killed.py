@@ -24,9 +24,9 @@ def once(path: str) -> bool:
 
 def called(directory: str) -> int:
     """Count the calls of a function, over all processes; gives how many there were with this one."""
-    with (Path(directory) / "calls").open("a") as file:
-        file.write("x")
-    return len((Path(directory) / "calls").read_text())
+    with (Path(directory) / "calls").open("ab", buffering=0) as file:
+        file.write(b"x")
+        return file.tell()  # and not the file's size: another may have written since
 
 
 def dies(directory: str, whom: str = "process") -> None:
