@@ -228,6 +228,12 @@ KINDS: dict[str, Callable[[Celery], str]] = {
     ),
     "step_revoked_in_a_later_lot": step_revoked_in_a_later_lot,
     "bundle": bundle,
+    "countdown_in_a_group": canvas(
+        lambda tasks: (
+            group(tasks["add"].s(1, number).set(countdown=number * 0.2) for number in range(3))
+            | tasks["count"].s().set(countdown=0.1)
+        )
+    ),
 }
 
 
