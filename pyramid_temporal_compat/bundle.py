@@ -21,6 +21,10 @@ MOST = 1000
 """Tasks of one bundle: some 6,000 events of a history, which may have 51,200."""
 LARGEST = 448 * 1024
 """Bytes that the messages of a bundle take together, about; from 512 KiB on the client library warns of each start."""
+LARGE = 64 * 1024
+"""A message that takes more bytes leaves by itself."""
+ENVELOPE = 600
+"""Bytes that the rest of a message takes, about."""
 
 
 def new_id() -> str:
