@@ -83,9 +83,9 @@ def test_reserved_shows_the_tasks_that_wait_in_the_pool(app: Celery, start: Star
     results = {wait.delay(5).id for _ in range(2)}
     inspect = app.control.inspect()
 
+    (running,) = wait_until(lambda: inspect.active()[worker.hostname])
     (waiting,) = wait_until(lambda: inspect.reserved()[worker.hostname])
 
-    (running,) = inspect.active()[worker.hostname]
     assert waiting == info(waiting["id"], worker, queue)
     assert {waiting["id"], running["id"]} == results
     assert inspect.query_task([waiting["id"]]) == {worker.hostname: {waiting["id"]: ["reserved", waiting]}}
