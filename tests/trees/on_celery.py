@@ -17,8 +17,9 @@ from bench import parts
 from . import celery_application
 from .sides import PATIENCE, Side
 
-QUIET = 0.3
-"""Seconds for which Celery's queue has to be empty until all counts as done."""
+QUIET = 1.5
+"""Seconds for which Celery's queue has to be empty until all counts as done: a worker that takes a message off the list
+notes it as taken a moment later, and on a busy machine that can be long."""
 
 
 @contextlib.contextmanager

