@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from . import states
 from .app.current import app_or_default
 from .exceptions import ImproperlyConfigured, TimeoutError
-from .result import AsyncResult, Callbacks, EagerResult, ResultBase, assert_will_not_block, result_from_tuple
+from .result import AsyncResult, Callbacks, EagerResult, ResultBase, assert_will_not_block, forget, result_from_tuple
 
 if TYPE_CHECKING:
     from .app import Celery
@@ -224,8 +224,8 @@ class ResultSet(ResultBase):
             self.app.control.revoke(remote, terminate=terminate, signal=signal, reply=wait, **more)
 
     def forget(self) -> None:
-        for result in self.results:
-            result.forget()
+        """Forget the results of all, and those before them."""
+        forget(self)
 
     def __iter__(self) -> Iterator[Any]:
         return iter(self.results)
