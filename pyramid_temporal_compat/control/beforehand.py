@@ -43,7 +43,7 @@ class Beforehand:
             ids = await asyncio.wait_for(self._revoked(), PATIENCE)
         except (RPCError, asyncio.TimeoutError) as error:
             if not self._told:
-                log.warning("what was revoked before this worker began could not be learnt from the server: %r", error)
+                log.warning("what was revoked before it was sent can't be learnt from the server for now: %r", error)
             self._told = True
             return
         self._told = False

@@ -16,10 +16,11 @@ from pyramid_temporal_compat.bundle import LARGEST, MOST, Block, bundle_of, bund
 from pyramid_temporal_compat.control import beforehand, state
 from pyramid_temporal_compat.control.waiting import purge
 from pyramid_temporal_compat.dispatch import members
-from pyramid_temporal_compat.exceptions import TaskRevokedError
+from pyramid_temporal_compat.exceptions import StillEnlisted, TaskRevokedError
 from pyramid_temporal_compat.exceptions import TimeoutError as PatienceOver
 from pyramid_temporal_compat.message import Message
 from pyramid_temporal_compat.payload import Payload
+from pyramid_temporal_compat.result import AsyncResult, ResultSet
 from tests.parts import wait_until
 from tests.worker.shop import Shop, WorkerThread, add, describe, event_names, events, gates, note, seen, waits_at
 from tests.worker.test_trees_run import becomes, fails, retried_with, succeeds_later, tells
@@ -81,6 +82,41 @@ def test_who_asks_for_one_state_after_the_other_reads_a_long_history_once(
     gates["long history"].open()
     wait_until(lambda: waits.state == "SUCCESS")
     assert len(readings) == 1
+
+
+def test_a_set_of_results_reads_the_history_of_a_bundle_once(shop: Shop, monkeypatch: pytest.MonkeyPatch) -> None:
+    with transaction.manager:
+        results = [add.delay(number, number) for number in range(MANY)]
+        waits = waits_at.delay("of a set")
+        delayed = add.apply_async((1, 2), countdown=0.1)
+        failed = fails.delay()
+    assert bundle_of(delayed.id) == bundle_of(waits.id)
+    gates["of a set"].reached()
+    assert delayed.get(PATIENCE) == 3
+    with monkeypatch.context() as patched:
+        patched.setattr(AsyncResult, "_wait", None)  # nobody is asked for by itself
+        patched.setattr(AsyncResult, "_asked", None)
+        found = ResultSet([shop.app.AsyncResult(result.id) for result in results])
+        assert found.get(timeout=PATIENCE) == [2 * number for number in range(MANY)]
+        with pytest.raises(ValueError, match="on purpose"):  # though another still runs
+            ResultSet([shop.app.AsyncResult(result.id) for result in (*results, waits, failed)]).get(timeout=PATIENCE)
+    found = ResultSet([shop.app.AsyncResult(result.id) for result in (*results, waits, failed)])
+    assert (found.ready(), found.failed(), found.completed_count()) == (False, True, MANY)
+    # One that has a workflow of its own, though its id is as those of the bundle.
+    found = ResultSet([shop.app.AsyncResult(result.id) for result in (*results, delayed)])
+    assert (found.completed_count(), found.get(timeout=PATIENCE)[-1]) == (MANY + 1, 3)
+    gates["of a set"].open()
+    assert ResultSet([waits, *results]).get(timeout=PATIENCE)[0] == "done"
+
+
+def test_a_set_of_results_that_left_one_by_one_is_asked_so(shop: Shop) -> None:
+    with transaction.manager:
+        results = [add.apply_async((number, 1), countdown=0.1) for number in range(MANY)]
+        found = ResultSet(results)
+        with pytest.raises(StillEnlisted):
+            found.get(timeout=PATIENCE)
+    assert found.get(timeout=PATIENCE) == [number + 1 for number in range(MANY)]
+    assert found.successful()
 
 
 def test_few_tasks_have_a_workflow_each(shop: Shop) -> None:
@@ -319,4 +355,4 @@ def test_a_worker_starts_though_the_server_does_not_tell_what_was_revoked(
         await looks.learn()
 
     shop.app.temporal.call(look_twice, 20)
-    assert caplog.text.count("could not be learnt from the server") == 1
+    assert caplog.text.count("can't be learnt from the server for now") == 1
