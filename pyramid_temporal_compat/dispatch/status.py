@@ -9,9 +9,7 @@ import datetime
 from collections.abc import Collection, Mapping
 from typing import Any
 
-from temporalio.api.common.v1 import WorkflowExecution
 from temporalio.api.enums.v1 import PendingActivityState
-from temporalio.api.workflowservice.v1 import DeleteWorkflowExecutionRequest
 from temporalio.client import (
     Client,
     WorkflowExecutionDescription,
@@ -56,7 +54,7 @@ async def status_of(client: Client, task_id: str) -> Status:
     """The state of a task now; PENDING for one that the server does not know."""
     container = workflow_of(task_id)
     if container and (tree := await nearest_tree(client, task_id)) is not None:
-        return await status_in_tree(client, tree, task_id, _pending)
+        return await _unless_forgotten(client, task_id, await status_in_tree(client, tree, task_id, _pending))
     handle = _handle(client, task_id)
     try:
         found = await handle.describe()
@@ -104,7 +102,8 @@ async def _end_of(client: Client, task_id: str) -> Status:
     try:
         tree = await nearest_tree(client, task_id) if container else None
         if tree is not None and tree.id != container:  # which will start it, or has ended
-            return (await ends_so_far(client, tree, [task_id])).get(task_id, Status(known=False))
+            ended = (await ends_so_far(client, tree, [task_id])).get(task_id, Status(known=False))
+            return await _unless_forgotten(client, task_id, ended)
         if tree is None:
             handle = _handle(client, task_id)
             status = await _outcome_or_revoked(client, handle)
@@ -117,8 +116,24 @@ async def _end_of(client: Client, task_id: str) -> Status:
         bundle = await describe_bundle(client, task_id)
         if bundle is None:
             return Status(known=False)
-        container = bundle.id
-    return (await wait_for_members(client, container, [task_id]))[task_id]
+        return (await wait_for_members(client, bundle.id, [task_id]))[task_id]
+    ended = (await wait_for_members(client, container, [task_id]))[task_id]
+    return await _unless_forgotten(client, task_id, ended)
+
+
+async def _unless_forgotten(client: Client, member: str, status: Status) -> Status:
+    """What is found of a member, unless its result was forgotten. Until it has ended nobody asks for that."""
+    return Status(known=False) if status.over and await is_forgotten(client, member) else status
+
+
+async def is_forgotten(client: Client, task_id: str) -> bool:
+    """Whether the result of a task that shares its workflow was."""
+    try:
+        return (await _handle(client, task_id).describe()).workflow_type == wire.FORGOTTEN
+    except RPCError as error:
+        if not is_absent(error):
+            raise
+        return False
 
 
 async def _outcome_or_revoked(client: Client, handle: WorkflowHandle[Any, Any]) -> Status:
@@ -247,10 +262,10 @@ async def revoke(client: Client, task_id: str, terminate: bool) -> None:
 
 async def _revoke_beforehand(client: Client, task_id: str) -> None:
     """Take the id, so that a message that comes with it later counts as started already."""
-    await _take_id(client, task_id, wire.REVOKED_BEFOREHAND, "revoked")
+    await take_id(client, task_id, wire.REVOKED_BEFOREHAND, "revoked")
 
 
-async def _take_id(client: Client, task_id: str, kind: str, reason: str) -> None:
+async def take_id(client: Client, task_id: str, kind: str, reason: str) -> None:
     """Leave a workflow under the id that has ended before it began."""
     with contextlib.suppress(WorkflowAlreadyStartedError):
         handle = await client.start_workflow(
@@ -286,17 +301,3 @@ async def abort(client: Client, task_id: str) -> None:
 
 
 START_IS_FAR = datetime.timedelta(seconds=5)
-
-
-async def delete(client: Client, task_id: str) -> None:
-    """Have the server delete the task's workflow. One that others share stays; only this task is not found in it."""
-    request = DeleteWorkflowExecutionRequest(
-        namespace=client.namespace, workflow_execution=WorkflowExecution(workflow_id=task_id)
-    )
-    try:
-        await client.workflow_service.delete_workflow_execution(request)
-    except RPCError as error:
-        if not is_absent(error):
-            raise
-        if await describe_bundle(client, task_id) is not None:
-            await _take_id(client, task_id, wire.FORGOTTEN, "forgotten")
