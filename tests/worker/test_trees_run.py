@@ -43,6 +43,16 @@ def hears(request: Any, error: BaseException, traceback: str, key: str) -> None:
 
 
 @shared_task
+def hears_arguments(request: Any, error: BaseException, traceback: str, key: str) -> None:
+    seen[key].append((request.args, request.kwargs))
+
+
+@shared_task(ignore_result=True)
+def keeps_nothing(value: int) -> int:
+    return value + 1
+
+
+@shared_task
 def hears_id(task_id: str) -> None:
     seen["old style"].append(task_id)
 
@@ -179,6 +189,35 @@ def test_errbacks_hear_of_the_failure_and_links_do_not_run(shop: Shop) -> None:
     assert seen["never"] == []
 
 
+def test_an_errback_sees_what_the_task_was_called_with(shop: Shop) -> None:
+    fails.s(1).on_error(hears_arguments.s("alone")).delay()
+    chain(add.s(1, 2), fails.s("more").on_error(hears_arguments.s("step"))).delay()
+    chord([add.s(1, 1), add.s(2, 2)], fails.s("more").on_error(hears_arguments.s("body"))).delay()
+    chord([fails.si()], xsum.s().on_error(hears_arguments.s("header"))).delay()
+    large = "x" * 100_000
+    fails.s(large).on_error(hears_arguments.s("large")).delay()
+    wait_until(lambda: all(seen[key] for key in ("alone", "step", "body", "header", "large")), message="no errback")
+    assert [seen[key] for key in ("alone", "step", "body", "header")] == [
+        [([1], {})],
+        [([3, "more"], {})],
+        [([[2, 4], "more"], {})],
+        [([], {})],
+    ]
+    assert seen["large"] == [(None, None)]
+
+
+def test_what_a_task_returns_is_passed_on_though_its_result_is_not_kept(shop: Shop) -> None:
+    alone = group(keeps_nothing.s(1), add.s(1, 1))()
+    step = chain(keeps_nothing.s(1), add.s(10))()
+    header = chord([keeps_nothing.s(1), chain(add.s(1, 1), keeps_nothing.s())], xsum.s())()
+    linked = keeps_nothing.apply_async((1,), link=tells.s("linked"))
+    assert step.get(PATIENCE) == 12
+    assert header.get(PATIENCE) == 5
+    wait_until(lambda: seen["linked"] == [2], message="the link was not given the result")
+    assert [AsyncResult(found.id).get(PATIENCE) for found in (step.parent, header.parent[0], linked)] == [None] * 3
+    assert alone.get(timeout=PATIENCE) == [None, 2]
+
+
 def test_a_chain_ends_with_the_step_that_fails(shop: Shop) -> None:
     result = chain(add.s(1, 2), fails.s(), add.s(3))()
     with pytest.raises(ValueError, match="on purpose"):
@@ -247,6 +286,26 @@ def test_a_task_may_put_a_canvas_in_its_place(shop: Shop, canvas: Any) -> None:
 def test_a_member_may_put_a_canvas_in_its_place(shop: Shop) -> None:
     result = chain(becomes.si(group(add.s(1, 1), add.s(2, 2))), xsum.s(), add.s(1))()
     assert result.get(PATIENCE) == 7
+
+
+@pytest.mark.parametrize(
+    "canvas",
+    [
+        lambda several: chord([add.si(1, 2)], several),
+        lambda several: chain(add.si(1, 2), chord([add.s(0)], several)),
+        lambda several: chord([add.si(1, 2)], chain(xsum.s(), several)),
+    ],
+)
+def test_what_ends_with_a_group_gives_its_results_in_the_place_of_a_task(shop: Shop, canvas: Any) -> None:
+    replaced = becomes.si(canvas(group(tells.s("first"), tells.s("second"))))
+    result = group(add.s(1, 1), replaced)()
+    assert result.get(timeout=PATIENCE)[1] in ([3, 3], [[3], [3]])
+    assert chain(replaced, tells.s("next"))().get(PATIENCE) in ([3, 3], [[3], [3]])
+
+
+def test_the_last_step_of_a_member_that_is_a_chain_may_add_to_the_chord(shop: Shop) -> None:
+    result = chord([chain(add.s(1, 1), joins_chord.s()), add.s(1, 1)], xsum.s())()
+    assert result.get(PATIENCE) == 2 + 2 + 102
 
 
 @pytest.mark.parametrize("batch", [250, 1])
