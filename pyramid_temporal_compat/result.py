@@ -566,9 +566,11 @@ class EagerResult(AsyncResult):
     def get(self, timeout: float | None = None, propagate: bool = True, *args: Any, **kwargs: Any) -> Any:
         if self._state == states.PENDING:
             raise StillEnlisted(STILL_ENLISTED.format(name=self._name or "", id=self.id))
-        if propagate and self._state in states.PROPAGATE_STATES:
-            raise self._result if isinstance(self._result, Exception) else Exception(self._result)
-        return self._result
+        if self._state in states.PROPAGATE_STATES:
+            if propagate:
+                raise self._result if isinstance(self._result, Exception) else Exception(self._result)
+            return self._result
+        return self._result if self._state == states.SUCCESS else None
 
     wait = get
 

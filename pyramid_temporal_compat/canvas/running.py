@@ -92,10 +92,11 @@ def join_chord(task: Task, signature: Any, lazy: bool) -> Any:
     signature.set(group_id=request.group, group_index=request.group_index, root_id=request.root_id)
     result = signature._place(ids, Place())
     lineage = Lineage(request.root_id, request.id, chord=request.chord)
-    tree = Tree(plan(signature, (), {}, {}, ids, lineage).node)
+    planned = plan(signature, (), {}, {}, ids, lineage)
 
     def send(*args: Any, **options: Any) -> Any:
-        request.added = [*(request.added or ()), tree]
+        request.added = [*(request.added or ()), Tree(planned.node)]
+        task.add_trail(planned.trail)
         return result
 
     if not lazy:

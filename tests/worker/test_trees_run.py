@@ -315,6 +315,8 @@ def test_a_member_may_add_to_its_chord(shop: Shop, batch: int, lazy: bool) -> No
     try:
         result = chord([joins_chord.s(1, lazy), add.s(1, 1)], xsum.s())()
         assert result.get(PATIENCE) == 1 + 2 + 101
+        (added,) = result.parent[0].children
+        assert added.get(PATIENCE) == 101
     finally:
         del shop.app.conf["ptemporal.canvas_batch"]
 
