@@ -240,7 +240,7 @@ class TreeRun:
         ended: list[asyncio.Task[list[Value]]] = []
         while running or added:
             while added:
-                running.append(asyncio.create_task(self._one(added.pop(0), None, place)))
+                running.append(asyncio.create_task(self._one(added.pop(0), None, f"{place}added ")))
             await together(running[:1], running)
             ended.append(running.pop(0))
         failures = [failure for task in ended if (failure := task.exception()) is not None]
@@ -469,7 +469,7 @@ class TreeRun:
         given = failed.given
         if total_size(given) > SHOWN_LIMIT or not workflow.patched(ERRBACKS_SEE_ARGUMENTS):
             given = ()
-        self._call_later(nodes, Error(failed.message, wire.plain(error), given))
+        self._call_later(nodes, Error(failed.message, wire.plain(error), given), "errback ")
 
     async def _quietly(self, node: Node, before: Value, place: str) -> None:
         """What is linked, or bundled, has a result of its own, and does not change that of another."""

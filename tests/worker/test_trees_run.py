@@ -308,6 +308,17 @@ def test_the_last_step_of_a_member_that_is_a_chain_may_add_to_the_chord(shop: Sh
     assert result.get(PATIENCE) == 2 + 2 + 102
 
 
+def test_what_is_linked_added_or_replaced_knows_how_it_was_called(shop: Shop) -> None:
+    linked = add.apply_async((1, 2), link=add.s(3))
+    linked.get(PATIENCE)
+    (link,) = linked.children
+    assert (link.get(PATIENCE), link.name, link.args) == (6, add.name, [3])
+    chorded = chord([joins_chord.s(1), becomes.si(add.s(4, 5))], xsum.s())()
+    assert chorded.get(PATIENCE) == 1 + 9 + 101
+    header = chorded.parent
+    assert [header[0].children[0].args, header[1].args] == [[1, 100], [4, 5]]
+
+
 @pytest.mark.parametrize("batch", [250, 1])
 @pytest.mark.parametrize("lazy", [False, True])
 def test_a_member_may_add_to_its_chord(shop: Shop, batch: int, lazy: bool) -> None:
