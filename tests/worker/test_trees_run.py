@@ -245,6 +245,16 @@ def test_a_chord_whose_header_fails_fails_with_a_chord_error(shop: Shop) -> None
     assert seen["chord"][0][:2] == (result.id, xsum.name)
 
 
+@pytest.mark.parametrize("beside", [0, 2])
+def test_a_group_raises_what_its_member_failed_of_and_join_what_that_failed_of(shop: Shop, beside: int) -> None:
+    result = group(chord([add.s(1, 1), fails.s()], xsum.s()), *[add.s(1, 1)] * beside)()
+    for _ in range(2):
+        with pytest.raises(ChordError):
+            result.get(timeout=PATIENCE)
+        with pytest.raises(ValueError, match="on purpose"):
+            result.join(timeout=PATIENCE)
+
+
 def test_an_errback_of_a_chord_and_of_one_in_its_header_hears_once_of_an_error(shop: Shop) -> None:
     inner = chord([add.si(1, 1), fails.si()], add.si(1, 1))
     outer = chord(group([add.si(1, 1), inner]), xsum.s())
