@@ -34,6 +34,7 @@ from ..lines import one_line
 from ..payload.codecs import Codec, chain
 from ..tree import Unit
 from . import rows
+from .clock import between
 from .gauges import Gauges
 from .seldom import EVERY, Seldom
 from .sessions import app_engine
@@ -281,7 +282,7 @@ class Sending:
     def _ahead(self, row: Row) -> datetime.timedelta:
         """By how much the sender's clock is ahead of ours: the database's shows how long the row has waited."""
         then = rows.clock(row.units)
-        return datetime.timedelta(0) if then is None else then + (row.taken - row.created) - self._taken
+        return datetime.timedelta(0) if then is None else then + between(row.created, row.taken) - self._taken
 
     async def _start(self, client: Client, unit: Unit, ahead: datetime.timedelta) -> None:
         async with self._slots:

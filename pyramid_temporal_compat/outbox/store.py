@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import datetime
+import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -14,7 +15,7 @@ from sqlalchemy.exc import OperationalError, ProgrammingError
 
 from ..exceptions import ImproperlyConfigured
 from . import rows
-from .clock import in_seconds, now
+from .clock import between, in_seconds, now
 from .tables import metadata, outbox
 
 WINDOW = 1000
@@ -33,6 +34,10 @@ CHANNEL = "ptemporal_outbox"
 """What PostgreSQL's NOTIFY is sent to."""
 LOCK = 0x70746F62
 """The first half of the advisory lock under which relays choose, one after the other."""
+LONGEST_TURN = 3.0
+"""Seconds that a relay waits for another to choose, which takes some milliseconds. One whose host was frozen just then
+is not waited for: better out of order than not at all."""
+TURN_PAUSE = 0.01
 SHARES_ROWS = ("postgresql", "mysql", "mariadb")
 
 
@@ -172,12 +177,9 @@ class Store:
         """Take rows for `lease` seconds, the oldest first, of queues that no other relay is at work on."""
         with self._begin() as connection:
             self._take_turns(connection)
-            ids = self._choose(connection, relay, batch)
+            ids = self._lock(connection, relay, batch)
             if not ids:
                 return []
-            # Whoever holds one of them now, a purge say, is not waited for.
-            locked = select(outbox.c.id).where(outbox.c.id.in_(ids), self._may_be_taken)
-            ids = list(connection.scalars(locked.with_for_update(skip_locked=True)))
             taken = {"claimed_by": relay, "claimed_until": in_seconds(lease), "attempts": outbox.c.attempts + 1}
             connection.execute(update(outbox).where(outbox.c.id.in_(ids), self._may_be_taken).values(taken))
             columns = (outbox.c.id, outbox.c.queue, outbox.c.units, outbox.c.attempts, outbox.c.created, now())
@@ -186,10 +188,26 @@ class Store:
 
     def _take_turns(self, connection: Connection) -> None:
         # Two that choose at once would both take rows of one queue, and send them in any order.
-        if connection.dialect.name == "postgresql":
-            connection.execute(select(func.pg_advisory_xact_lock(LOCK, func.hashtext(self.namespace))))
+        if connection.dialect.name != "postgresql":
+            return
+        turn = select(func.pg_try_advisory_xact_lock(LOCK, func.hashtext(self.namespace)))
+        until = time.monotonic() + LONGEST_TURN
+        while not connection.scalar(turn) and time.monotonic() < until:
+            time.sleep(TURN_PAUSE)
 
-    def _choose(self, connection: Connection, relay: str, batch: int) -> list[int]:
+    def _lock(self, connection: Connection, relay: str, batch: int) -> list[int]:
+        """Lock rows to take. Whoever holds some now, a purge or a relay that is frozen, is not waited for."""
+        held = frozenset[int]()
+        while ids := self._choose(connection, relay, batch, held):
+            free = select(outbox.c.id).where(outbox.c.id.in_(ids), self._may_be_taken)
+            locked = list(connection.scalars(free.with_for_update(skip_locked=True)))
+            # Where relays don't take turns, it is another one that chooses: the next rows are of the same queues.
+            if locked or connection.dialect.name != "postgresql":
+                return locked
+            held = held.union(ids)
+        return []
+
+    def _choose(self, connection: Connection, relay: str, batch: int, held: frozenset[int]) -> list[int]:
         claimed = and_(self._waits, outbox.c.claimed_until > now(), outbox.c.claimed_by != relay)
         others = set(connection.scalars(select(outbox.c.queue).where(claimed).distinct()))
         size = func.length(outbox.c.units)
@@ -198,7 +216,7 @@ class Store:
         queues: set[str] = set()
         total = 0
         for row_id, queue, length in connection.execute(window.order_by(outbox.c.due, outbox.c.id).limit(WINDOW)):
-            if queue in others or (queue not in queues and len(queues) == BATCH_QUEUES):
+            if row_id in held or queue in others or (queue not in queues and len(queues) == BATCH_QUEUES):
                 continue
             total += length
             if ids and (len(ids) >= batch or total > BATCH_BYTES):
@@ -242,7 +260,7 @@ class Store:
             set_aside = and_(outbox.c.namespace == self.namespace, outbox.c.parked.is_not(None))
             some = select(outbox.c.id).where(set_aside).limit(COUNTED).subquery()
             parked = connection.scalar(select(func.count()).select_from(some)) or 0
-        return Backlog(waiting, (oldest[1] - oldest[0]).total_seconds() if oldest else 0.0, parked)
+        return Backlog(waiting, between(oldest[0], oldest[1]).total_seconds() if oldest else 0.0, parked)
 
     def newer(self) -> bool:
         """Whether there are rows that only a newer release can read."""
@@ -269,7 +287,7 @@ class Store:
             return Summary(
                 rows=counted(self._waits),
                 messages=int(messages or 0),
-                oldest=(oldest[1] - oldest[0]).total_seconds() if oldest[0] else 0.0,
+                oldest=between(oldest[0], oldest[1]).total_seconds() if oldest[0] else 0.0,
                 waiting=counted(self._waits, outbox.c.due <= now()),
                 claimed=counted(self._waits, outbox.c.claimed_until > now(), outbox.c.claimed_by.is_not(None)),
                 newer=counted(self._waits, outbox.c.version > rows.VERSION),

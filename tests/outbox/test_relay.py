@@ -18,9 +18,9 @@ from pyramid_temporal_compat import Celery
 from pyramid_temporal_compat.calling import make_message
 from pyramid_temporal_compat.message import Message
 from pyramid_temporal_compat.outbox import outbox, relay, rows, store
-from pyramid_temporal_compat.outbox.clock import in_seconds
+from pyramid_temporal_compat.outbox.clock import between, in_seconds
 from pyramid_temporal_compat.outbox.relay import Relay
-from pyramid_temporal_compat.outbox.store import insert_row
+from pyramid_temporal_compat.outbox.store import Store, insert_row
 from pyramid_temporal_compat.payload import Payload
 from pyramid_temporal_compat.payload.codecs import chain
 from tests.dispatch.application import UNSERVED, analyse
@@ -96,6 +96,22 @@ def test_what_a_killed_relay_had_is_taken_over_when_its_lease_is_over(site: Outb
     with running(Relay(site.app, look_every=0.1)):
         site.is_empty()
     assert site.has_started(unit.id)
+
+
+def test_a_relay_whose_host_froze_as_it_chose_holds_up_no_other(site: OutboxSite) -> None:
+    unit, others = message(site), [message(site) for _ in range(2)]
+    put(site, unit)
+    frozen = Store(site.engine, "default")
+    with site.engine.connect() as connection, mock.patch.object(store, "LONGEST_TURN", 0.1):
+        with mock.patch.object(frozen, "_begin", return_value=contextlib.nullcontext(connection)):
+            assert frozen.claim("frozen", 30)
+        for other in others:
+            put(site, other)
+        with running(Relay(site.app)):
+            wait_until(lambda: site.count() == 1)
+    with running(Relay(site.app)):  # its connection is dropped
+        site.is_empty()
+    assert site.has_started(unit.id, *(other.id for other in others))
 
 
 def test_a_relay_that_lives_keeps_its_rows_beyond_their_lease(site: OutboxSite) -> None:
@@ -343,3 +359,11 @@ def test_a_relay_goes_by_the_clock_of_who_called(site: OutboxSite, hours: int) -
     with mock.patch.object(relay, "start", start), running(Relay(site.app)):
         site.is_empty()
     assert 0 < delays[0] <= 31
+
+
+def test_a_row_has_waited_as_long_as_it_has_where_summer_time_ends_meanwhile(site: OutboxSite) -> None:
+    with site.engine.begin() as connection:
+        connection.execute(text("SET LOCAL timezone TO 'Europe/Berlin'"))
+        moments = text("SELECT timestamptz '2026-10-25 00:30+00', timestamptz '2026-10-25 01:45+00'")
+        written, taken = connection.execute(moments).one()
+    assert between(written, taken) == datetime.timedelta(minutes=75)
