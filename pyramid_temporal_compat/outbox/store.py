@@ -16,7 +16,7 @@ from sqlalchemy.exc import OperationalError, ProgrammingError
 from ..exceptions import ImproperlyConfigured
 from . import rows
 from .clock import between, in_seconds, now
-from .tables import metadata, outbox
+from .tables import for_all, metadata, outbox
 
 WINDOW = 1000
 """Rows among which a relay chooses: a backlog of any size is read in steps of so many."""
@@ -97,7 +97,7 @@ def insert_row(connection: Connection, *, namespace: str, queue: str, messages: 
     """Insert a row in the connection's transaction; gives its id. A relay may take it in `wait` seconds."""
     values = {"namespace": namespace, "queue": queue, "messages": messages, "units": units, "wait": wait}
     with telling_of_no_table():
-        key: Any = connection.execute(_INSERT, values).inserted_primary_key
+        key: Any = connection.execute(_INSERT, values, execution_options=for_all(connection)).inserted_primary_key
     return int(key[0])
 
 

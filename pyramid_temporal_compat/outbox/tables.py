@@ -22,6 +22,7 @@ from sqlalchemy import (
     Text,
 )
 from sqlalchemy.dialects import mysql
+from sqlalchemy.engine import Connection
 from sqlalchemy.types import TypeEngine
 
 
@@ -110,3 +111,12 @@ receipts = Table(
 """One row a task that has ended well and has written something, inserted in its own transaction."""
 
 Index("ix_ptemporal_receipts_created", receipts.c.namespace, receipts.c.created)
+
+
+def for_all(connection: Connection) -> dict[str, Any]:
+    """How a statement is executed on an application's connection so that it means the tables that relays look into.
+
+    A session may have moved the tables of its transaction to the schema of a tenant. Ours stay where its engine sees
+    them: a row elsewhere would be sent by no relay, and have the id of another tenant's.
+    """
+    return {"schema_translate_map": connection.engine.get_execution_options().get("schema_translate_map")}
