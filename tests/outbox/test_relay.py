@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import datetime
 import functools
+import itertools
 import json
 from collections import defaultdict
 from collections.abc import Iterator
@@ -219,6 +221,33 @@ def test_a_row_that_a_server_which_is_well_refuses_again_and_again_is_parked(
     (row,) = site.rows()
     assert (row.attempts, row.error) == (relay.ATTEMPTS, "RPCError: no idea")
     assert site.has_started(good.id)
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        relay.RPCError("database or disk is full", relay.RPCStatusCode.UNAVAILABLE, b""),
+        relay.RPCError("namespace rate limit exceeded", relay.RPCStatusCode.RESOURCE_EXHAUSTED, b""),
+        asyncio.TimeoutError(),
+    ],
+)
+def test_no_row_is_parked_since_a_server_that_answers_can_take_nothing_for_a_while(
+    site: OutboxSite, monkeypatch: pytest.MonkeyPatch, error: Exception
+) -> None:
+    monkeypatch.setattr(relay, "FIRST_DELAY", 0.01)
+    monkeypatch.setattr(relay, "LONGEST_DELAY", 0.02)
+    unit = message(site)
+    put(site, unit)
+    original, tries = relay.start, itertools.count(1)
+
+    async def start(client: Any, unit: Any, now: Any) -> None:
+        if next(tries) <= relay.ATTEMPTS + 1:
+            raise error
+        await original(client, unit, now)
+
+    with mock.patch.object(relay, "start", start), running(Relay(site.app, look_every=0.02)):
+        site.is_empty()
+    assert site.has_started(unit.id)
 
 
 def test_a_parked_row_that_is_retried_is_sent(site: OutboxSite) -> None:
