@@ -16,7 +16,7 @@ from sqlalchemy import and_, delete, insert, or_, select, update
 from sqlalchemy.exc import IntegrityError
 
 from .clock import in_seconds, now
-from .tables import for_all, receipts
+from .tables import for_all, hiding_values, receipts
 
 LONGEST_KEY = 500
 """Characters of an id that are kept as they are; MySQL's keys are short."""
@@ -73,13 +73,12 @@ def leave(connection: Any, whose: Whose, result: bytes, instead_of: str | None =
     """
     options = for_all(connection)
     values = {"workflow_id": whose.workflow_id, "run_id": whose.run_id, "result": result, "created": now()}
-    if instead_of is not None:
-        theirs = update(receipts).where(*_place(whose), receipts.c.run_id == instead_of).values(values)
-        if connection.execute(theirs, execution_options=options).rowcount:
-            return
+    mine = insert(receipts).values(task_id=whose.task_id, namespace=whose.namespace, **values)
+    theirs = update(receipts).where(*_place(whose), receipts.c.run_id == instead_of).values(values)
     try:
-        mine = insert(receipts).values(task_id=whose.task_id, namespace=whose.namespace, **values)
-        connection.execute(mine, execution_options=options)
+        with hiding_values():
+            if instead_of is None or not connection.execute(theirs, execution_options=options).rowcount:
+                connection.execute(mine, execution_options=options)
     except IntegrityError as error:
         raise AlreadyLeft(f"{whose.task_id} has a receipt") from error
 

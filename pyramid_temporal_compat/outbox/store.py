@@ -16,7 +16,7 @@ from sqlalchemy.exc import OperationalError, ProgrammingError
 from ..exceptions import ImproperlyConfigured
 from . import rows
 from .clock import between, in_seconds, now
-from .tables import for_all, metadata, outbox
+from .tables import for_all, hiding_values, metadata, outbox
 
 WINDOW = 1000
 """Rows among which a relay chooses: a backlog of any size is read in steps of so many."""
@@ -96,7 +96,7 @@ _INSERT = insert(outbox).values(created=now(), due=in_seconds(bindparam("wait"))
 def insert_row(connection: Connection, *, namespace: str, queue: str, messages: int, units: bytes, wait: float) -> int:
     """Insert a row in the connection's transaction; gives its id. A relay may take it in `wait` seconds."""
     values = {"namespace": namespace, "queue": queue, "messages": messages, "units": units, "wait": wait}
-    with telling_of_no_table():
+    with telling_of_no_table(), hiding_values():
         key: Any = connection.execute(_INSERT, values, execution_options=for_all(connection)).inserted_primary_key
     return int(key[0])
 

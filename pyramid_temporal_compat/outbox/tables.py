@@ -6,6 +6,8 @@ They are SQLAlchemy metadata of their own, which Alembic sees beside the applica
 
 from __future__ import annotations
 
+import contextlib
+from collections.abc import Iterator
 from typing import Any
 
 from sqlalchemy import (
@@ -23,6 +25,7 @@ from sqlalchemy import (
 )
 from sqlalchemy.dialects import mysql
 from sqlalchemy.engine import Connection
+from sqlalchemy.exc import StatementError
 from sqlalchemy.types import TypeEngine
 
 
@@ -120,3 +123,13 @@ def for_all(connection: Connection) -> dict[str, Any]:
     them: a row elsewhere would be sent by no relay, and have the id of another tenant's.
     """
     return {"schema_translate_map": connection.engine.get_execution_options().get("schema_translate_map")}
+
+
+@contextlib.contextmanager
+def hiding_values() -> Iterator[None]:
+    """An error in the block does not show what was about to be written: arguments, or a result."""
+    try:
+        yield
+    except StatementError as error:
+        error.hide_parameters = True
+        raise
