@@ -251,13 +251,13 @@ class AsyncResult(ResultBase):
         if disable_sync_subtasks:
             assert_will_not_block()
         if follow_parents and propagate:
-            self._throw_of_parents()
+            self.throw_of_parents()
         if self._ended is None:
             self.refuse_if_enlisted()
             status = self._wait(timeout, interval)
             self._end(status)
             if follow_parents and propagate and status.state in states.PROPAGATE_STATES:
-                self._throw_of_parents()  # what it failed of, such as a member of a chord's header
+                self.throw_of_parents()  # what it failed of, such as a member of a chord's header
         return self.maybe_throw(propagate, callback)
 
     wait = get
@@ -314,7 +314,8 @@ class AsyncResult(ResultBase):
         """The graph as it was when this was asked first."""
         return self.build_graph(intermediate=True)
 
-    def _throw_of_parents(self) -> None:
+    def throw_of_parents(self) -> None:
+        """Raise what one of those before it has failed of."""
         parents = list(self._parents())[::-1]
         asked = self.app.ResultSet(parents).look() if len(parents) > 1 else ()
         for node in parents:
@@ -565,9 +566,11 @@ class EagerResult(AsyncResult):
     def get(self, timeout: float | None = None, propagate: bool = True, *args: Any, **kwargs: Any) -> Any:
         if self._state == states.PENDING:
             raise StillEnlisted(STILL_ENLISTED.format(name=self._name or "", id=self.id))
-        if propagate and self._state in states.PROPAGATE_STATES:
-            raise self._result if isinstance(self._result, Exception) else Exception(self._result)
-        return self._result
+        if self._state in states.PROPAGATE_STATES:
+            if propagate:
+                raise self._result if isinstance(self._result, Exception) else Exception(self._result)
+            return self._result
+        return self._result if self._state == states.SUCCESS else None
 
     wait = get
 

@@ -114,7 +114,7 @@ class ResultSet(ResultBase):
                 return
         self.look()  # who then waits for the members one by one says which has not ended
 
-    def _throw_of_the_ended(self) -> None:
+    def _throw_of_the_ended(self, of_parents: bool) -> None:
         ended = [result for result in self.results if isinstance(result, AsyncResult) and result.ended]
         if any(result.state in states.PROPAGATE_STATES for result in ended):
             parents: list[Any] = []
@@ -123,6 +123,8 @@ class ResultSet(ResultBase):
             for node in reversed(parents):
                 node.maybe_throw()  # what they failed of
         for result in ended:
+            if result.state in states.PROPAGATE_STATES and of_parents:
+                result.throw_of_parents()
             result.maybe_throw()
 
     def _shared(self) -> tuple[dict[str, list[str]], dict[str, list[str]]]:
@@ -148,7 +150,7 @@ class ResultSet(ResultBase):
     # --- waiting ---------------------------------------------------------------------------------
 
     def get(self, timeout: float | None = None, propagate: bool = True, **kwargs: Any) -> Any:
-        return self.join(timeout=timeout, propagate=propagate, **kwargs)
+        return self.join_native(timeout=timeout, propagate=propagate, **kwargs)
 
     def join(
         self,
@@ -161,7 +163,37 @@ class ResultSet(ResultBase):
         disable_sync_subtasks: bool = True,
         on_interval: Any = None,
     ) -> list[Any]:
-        """The values of all, in order; with a `callback`, each is given to that instead."""
+        """The values of all, in order; with a `callback`, each is given to that instead.
+
+        Of what failed it raises what that failed of, such as the member of a chord's header.
+        """
+        return self._join(timeout, propagate, interval, callback, on_message, disable_sync_subtasks, of_parents=True)
+
+    def join_native(
+        self,
+        timeout: float | None = None,
+        propagate: bool = True,
+        interval: float = 0.5,
+        callback: Callable[[str, Any], Any] | None = None,
+        no_ack: bool = True,
+        on_message: Any = None,
+        on_interval: Any = None,
+        disable_sync_subtasks: bool = True,
+    ) -> list[Any]:
+        """The same, but of what failed its own error, such as a `ChordError`. As `get` does."""
+        return self._join(timeout, propagate, interval, callback, on_message, disable_sync_subtasks, of_parents=False)
+
+    def _join(
+        self,
+        timeout: float | None,
+        propagate: bool,
+        interval: float,
+        callback: Callable[[str, Any], Any] | None,
+        on_message: Any,
+        disable_sync_subtasks: bool,
+        *,
+        of_parents: bool,
+    ) -> list[Any]:
         if disable_sync_subtasks:
             assert_will_not_block()
         if on_message is not None:
@@ -170,11 +202,15 @@ class ResultSet(ResultBase):
         values = []
         self._wait_for_members(timeout, propagate)
         if propagate:
-            self._throw_of_the_ended()
+            self._throw_of_the_ended(of_parents)
         for result in self.results:
             left = None if deadline is None else max(deadline - time.monotonic(), 0.0)
             value = result.get(
-                timeout=left, propagate=propagate, interval=interval, disable_sync_subtasks=disable_sync_subtasks
+                timeout=left,
+                propagate=propagate,
+                interval=interval,
+                disable_sync_subtasks=disable_sync_subtasks,
+                **({"follow_parents": of_parents} if isinstance(result, AsyncResult) else {}),
             )
             if callback is not None:
                 callback(result.id, value)
@@ -182,8 +218,6 @@ class ResultSet(ResultBase):
                 values.append(value)
         self._callbacks.fire(self)
         return values
-
-    join_native = join
 
     def iter_native(self, timeout: float | None = None, interval: float = 0.5, **kwargs: Any) -> Iterator[Any]:
         """Pairs of id and `{"status", "result"}`, in order, each as soon as it is there."""

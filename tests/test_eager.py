@@ -98,6 +98,7 @@ def test_ignored_is_neither_success_nor_failure(app: Celery) -> None:
         raise Ignore
 
     assert skip.apply().state == "IGNORED"
+    assert skip.apply().get() is None
 
 
 def test_always_eager_runs_at_once_outside_a_transaction(eager: Celery) -> None:
@@ -218,3 +219,13 @@ def test_a_task_that_is_replaced_gives_what_replaced_it(eager: Celery) -> None:
         return self.replace(group(add.s(1, 1), add.s(2, 2)))
 
     assert replaced.delay().get() == [2, 4]
+
+
+def test_what_is_linked_to_an_eager_run_knows_where_it_stands(eager: Celery) -> None:
+    @eager.task(bind=True)
+    def tell(self: Any, *args: Any) -> Any:
+        told.append((self.request.parent_id, self.request.root_id))
+
+    told: list[Any] = []
+    result = tell.apply_async(link=tell.s())
+    assert told == [(None, result.id), (result.id, result.id)]

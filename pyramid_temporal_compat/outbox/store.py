@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import datetime
+import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -14,8 +15,8 @@ from sqlalchemy.exc import OperationalError, ProgrammingError
 
 from ..exceptions import ImproperlyConfigured
 from . import rows
-from .clock import in_seconds, now
-from .tables import metadata, outbox
+from .clock import between, in_seconds, now
+from .tables import for_all, hiding_values, metadata, outbox
 
 WINDOW = 1000
 """Rows among which a relay chooses: a backlog of any size is read in steps of so many."""
@@ -35,6 +36,10 @@ LOCK = 0x70746F62
 """The first half of the advisory lock under which relays choose, one after the other."""
 LAPSED = "#"
 """In `claimed_by`, after the relay's name: how many claims of the row before this one have ended without a word."""
+LONGEST_TURN = 3.0
+"""Seconds that a relay waits for another to choose, which takes some milliseconds. One whose host was frozen just then
+is not waited for: better out of order than not at all."""
+TURN_PAUSE = 0.01
 SHARES_ROWS = ("postgresql", "mysql", "mariadb")
 
 
@@ -95,8 +100,8 @@ _INSERT = insert(outbox).values(created=now(), due=in_seconds(bindparam("wait"))
 def insert_row(connection: Connection, *, namespace: str, queue: str, messages: int, units: bytes, wait: float) -> int:
     """Insert a row in the connection's transaction; gives its id. A relay may take it in `wait` seconds."""
     values = {"namespace": namespace, "queue": queue, "messages": messages, "units": units, "wait": wait}
-    with telling_of_no_table():
-        key: Any = connection.execute(_INSERT, values).inserted_primary_key
+    with telling_of_no_table(), hiding_values():
+        key: Any = connection.execute(_INSERT, values, execution_options=for_all(connection)).inserted_primary_key
     return int(key[0])
 
 
@@ -179,12 +184,9 @@ class Store:
         """
         with self._begin() as connection:
             self._take_turns(connection)
-            ids, lapses = self._choose(connection, relay, batch)
+            ids, lapses = self._lock(connection, relay, batch)
             if not ids:
                 return []
-            # Whoever holds one of them now, a purge say, is not waited for.
-            locked = select(outbox.c.id).where(outbox.c.id.in_(ids), self._may_be_taken)
-            ids = list(connection.scalars(locked.with_for_update(skip_locked=True)))
             holder = f"{relay}{LAPSED}{lapses}" if lapses else relay
             taken = {"claimed_by": holder, "claimed_until": in_seconds(lease)}
             if not lapses:  # the claim that has lapsed was counted, and tried nothing
@@ -196,10 +198,31 @@ class Store:
 
     def _take_turns(self, connection: Connection) -> None:
         # Two that choose at once would both take rows of one queue, and send them in any order.
-        if connection.dialect.name == "postgresql":
-            connection.execute(select(func.pg_advisory_xact_lock(LOCK, func.hashtext(self.namespace))))
+        if connection.dialect.name != "postgresql":
+            return
+        turn = select(func.pg_try_advisory_xact_lock(LOCK, func.hashtext(self.namespace)))
+        until = time.monotonic() + LONGEST_TURN
+        while not connection.scalar(turn) and time.monotonic() < until:
+            time.sleep(TURN_PAUSE)
 
-    def _choose(self, connection: Connection, relay: str, batch: int) -> tuple[list[int], int]:
+    def _lock(self, connection: Connection, relay: str, batch: int) -> tuple[list[int], int]:
+        """Lock rows to take; gives their ids, and how many claims of them have lapsed.
+
+        Whoever holds some now, a purge or a relay that is frozen, is not waited for.
+        """
+        held = frozenset[int]()
+        while True:
+            ids, lapses = self._choose(connection, relay, batch, held)
+            if not ids:
+                return [], 0
+            free = select(outbox.c.id).where(outbox.c.id.in_(ids), self._may_be_taken)
+            locked = list(connection.scalars(free.with_for_update(skip_locked=True)))
+            # Where relays don't take turns, it is another one that chooses: the next rows are of the same queues.
+            if locked or connection.dialect.name != "postgresql":
+                return locked, lapses
+            held = held.union(ids)
+
+    def _choose(self, connection: Connection, relay: str, batch: int, held: frozenset[int]) -> tuple[list[int], int]:
         """The ids of the rows to take, and how many claims of them have lapsed."""
         claimed = and_(self._waits, outbox.c.claimed_until > now(), not_(_held_by(relay)))
         others = set(connection.scalars(select(outbox.c.queue).where(claimed).distinct()))
@@ -210,7 +233,7 @@ class Store:
         total = 0
         in_order = window.order_by(outbox.c.due, outbox.c.id).limit(WINDOW)
         for row_id, queue, length, last_holder in connection.execute(in_order):
-            if queue in others or (queue not in queues and len(queues) == BATCH_QUEUES):
+            if row_id in held or queue in others or (queue not in queues and len(queues) == BATCH_QUEUES):
                 continue
             total += length
             if ids and (len(ids) >= batch or total > BATCH_BYTES or last_holder is not None):
@@ -256,7 +279,7 @@ class Store:
             set_aside = and_(outbox.c.namespace == self.namespace, outbox.c.parked.is_not(None))
             some = select(outbox.c.id).where(set_aside).limit(COUNTED).subquery()
             parked = connection.scalar(select(func.count()).select_from(some)) or 0
-        return Backlog(waiting, (oldest[1] - oldest[0]).total_seconds() if oldest else 0.0, parked)
+        return Backlog(waiting, between(oldest[0], oldest[1]).total_seconds() if oldest else 0.0, parked)
 
     def newer(self) -> bool:
         """Whether there are rows that only a newer release can read."""
@@ -283,7 +306,7 @@ class Store:
             return Summary(
                 rows=counted(self._waits),
                 messages=int(messages or 0),
-                oldest=(oldest[1] - oldest[0]).total_seconds() if oldest[0] else 0.0,
+                oldest=between(oldest[0], oldest[1]).total_seconds() if oldest[0] else 0.0,
                 waiting=counted(self._waits, outbox.c.due <= now()),
                 claimed=counted(self._waits, outbox.c.claimed_until > now(), outbox.c.claimed_by.is_not(None)),
                 newer=counted(self._waits, outbox.c.version > rows.VERSION),

@@ -50,7 +50,9 @@ def test_a_task_that_workers_give_back_as_they_end_has_lost_none(project: Projec
         with project.worker(*options) as worker:
             if begun == 1:
                 result = project.tasks.waits_for.delay(str(go))
-            wait_until(lambda begun=begun: len([line for line in project.told if line.startswith("waits ")]) == begun)
+            wait_until(
+                lambda begun=begun: len([line for line in project.told if line.startswith("waits ")]) == begun, PATIENCE
+            )
             worker.signal(signal.SIGQUIT)
             worker.ends()
     go.touch()

@@ -44,6 +44,16 @@ def hears(request: Any, error: BaseException, traceback: str, key: str) -> None:
 
 
 @shared_task
+def hears_arguments(request: Any, error: BaseException, traceback: str, key: str) -> None:
+    seen[key].append((request.args, request.kwargs))
+
+
+@shared_task(ignore_result=True)
+def keeps_nothing(value: int) -> int:
+    return value + 1
+
+
+@shared_task
 def hears_id(task_id: str) -> None:
     seen["old style"].append(task_id)
 
@@ -180,6 +190,35 @@ def test_errbacks_hear_of_the_failure_and_links_do_not_run(shop: Shop) -> None:
     assert seen["never"] == []
 
 
+def test_an_errback_sees_what_the_task_was_called_with(shop: Shop) -> None:
+    fails.s(1).on_error(hears_arguments.s("alone")).delay()
+    chain(add.s(1, 2), fails.s("more").on_error(hears_arguments.s("step"))).delay()
+    chord([add.s(1, 1), add.s(2, 2)], fails.s("more").on_error(hears_arguments.s("body"))).delay()
+    chord([fails.si()], xsum.s().on_error(hears_arguments.s("header"))).delay()
+    large = "x" * 100_000
+    fails.s(large).on_error(hears_arguments.s("large")).delay()
+    wait_until(lambda: all(seen[key] for key in ("alone", "step", "body", "header", "large")), message="no errback")
+    assert [seen[key] for key in ("alone", "step", "body", "header")] == [
+        [([1], {})],
+        [([3, "more"], {})],
+        [([[2, 4], "more"], {})],
+        [([], {})],
+    ]
+    assert seen["large"] == [(None, None)]
+
+
+def test_what_a_task_returns_is_passed_on_though_its_result_is_not_kept(shop: Shop) -> None:
+    alone = group(keeps_nothing.s(1), add.s(1, 1))()
+    step = chain(keeps_nothing.s(1), add.s(10))()
+    header = chord([keeps_nothing.s(1), chain(add.s(1, 1), keeps_nothing.s())], xsum.s())()
+    linked = keeps_nothing.apply_async((1,), link=tells.s("linked"))
+    assert step.get(PATIENCE) == 12
+    assert header.get(PATIENCE) == 5
+    wait_until(lambda: seen["linked"] == [2], message="the link was not given the result")
+    assert [AsyncResult(found.id).get(PATIENCE) for found in (step.parent, header.parent[0], linked)] == [None] * 3
+    assert alone.get(timeout=PATIENCE) == [None, 2]
+
+
 def test_a_chain_ends_with_the_step_that_fails(shop: Shop) -> None:
     result = chain(add.s(1, 2), fails.s(), add.s(3))()
     with pytest.raises(ValueError, match="on purpose"):
@@ -205,6 +244,16 @@ def test_a_chord_whose_header_fails_fails_with_a_chord_error(shop: Shop) -> None
     assert result.state == "FAILURE"
     wait_until(lambda: len(seen["chord"]) == 1, message="no errback")
     assert seen["chord"][0][:2] == (result.id, xsum.name)
+
+
+@pytest.mark.parametrize("beside", [0, 2])
+def test_a_group_raises_what_its_member_failed_of_and_join_what_that_failed_of(shop: Shop, beside: int) -> None:
+    result = group(chord([add.s(1, 1), fails.s()], xsum.s()), *[add.s(1, 1)] * beside)()
+    for _ in range(2):
+        with pytest.raises(ChordError):
+            result.get(timeout=PATIENCE)
+        with pytest.raises(ValueError, match="on purpose"):
+            result.join(timeout=PATIENCE)
 
 
 def test_an_errback_of_a_chord_and_of_one_in_its_header_hears_once_of_an_error(shop: Shop) -> None:
@@ -250,6 +299,37 @@ def test_a_member_may_put_a_canvas_in_its_place(shop: Shop) -> None:
     assert result.get(PATIENCE) == 7
 
 
+@pytest.mark.parametrize(
+    "canvas",
+    [
+        lambda several: chord([add.si(1, 2)], several),
+        lambda several: chain(add.si(1, 2), chord([add.s(0)], several)),
+        lambda several: chord([add.si(1, 2)], chain(xsum.s(), several)),
+    ],
+)
+def test_what_ends_with_a_group_gives_its_results_in_the_place_of_a_task(shop: Shop, canvas: Any) -> None:
+    replaced = becomes.si(canvas(group(tells.s("first"), tells.s("second"))))
+    result = group(add.s(1, 1), replaced)()
+    assert result.get(timeout=PATIENCE)[1] in ([3, 3], [[3], [3]])
+    assert chain(replaced, tells.s("next"))().get(PATIENCE) in ([3, 3], [[3], [3]])
+
+
+def test_the_last_step_of_a_member_that_is_a_chain_may_add_to_the_chord(shop: Shop) -> None:
+    result = chord([chain(add.s(1, 1), joins_chord.s()), add.s(1, 1)], xsum.s())()
+    assert result.get(PATIENCE) == 2 + 2 + 102
+
+
+def test_what_is_linked_added_or_replaced_knows_how_it_was_called(shop: Shop) -> None:
+    linked = add.apply_async((1, 2), link=add.s(3))
+    linked.get(PATIENCE)
+    (link,) = linked.children
+    assert (link.get(PATIENCE), link.name, link.args) == (6, add.name, [3])
+    chorded = chord([joins_chord.s(1), becomes.si(add.s(4, 5))], xsum.s())()
+    assert chorded.get(PATIENCE) == 1 + 9 + 101
+    header = chorded.parent
+    assert [header[0].children[0].args, header[1].args] == [[1, 100], [4, 5]]
+
+
 @pytest.mark.parametrize("batch", [250, 1])
 @pytest.mark.parametrize("lazy", [False, True])
 def test_a_member_may_add_to_its_chord(shop: Shop, batch: int, lazy: bool) -> None:
@@ -257,6 +337,8 @@ def test_a_member_may_add_to_its_chord(shop: Shop, batch: int, lazy: bool) -> No
     try:
         result = chord([joins_chord.s(1, lazy), add.s(1, 1)], xsum.s())()
         assert result.get(PATIENCE) == 1 + 2 + 101
+        (added,) = result.parent[0].children
+        assert added.get(PATIENCE) == 101
     finally:
         del shop.app.conf["ptemporal.canvas_batch"]
 
