@@ -11,7 +11,6 @@ import datetime
 import logging
 
 from temporalio.client import Client
-from temporalio.service import RPCError
 
 from ..bundle import bundle_of
 from ..dispatch.members import workflow_of
@@ -22,7 +21,7 @@ log = logging.getLogger(__name__)
 
 EVERY = 20.0
 """Seconds between two looks. Who revokes tells the workers, too, but one that starts just then may not be there yet."""
-LAG = datetime.timedelta(minutes=1)
+LAG = datetime.timedelta(minutes=10)
 """By how much the server's list may be late, and its clock behind this one."""
 PATIENCE = 5.0
 """Seconds for one look: the first one holds up the worker's start."""
@@ -41,7 +40,7 @@ class Beforehand:
         asked = _now()
         try:
             ids = await asyncio.wait_for(self._revoked(), PATIENCE)
-        except (RPCError, asyncio.TimeoutError) as error:
+        except Exception as error:
             if not self._told:
                 log.warning("what was revoked before it was sent can't be learnt from the server for now: %r", error)
             self._told = True

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import dataclasses
 import datetime
 from collections.abc import Collection, Mapping
@@ -239,15 +238,27 @@ async def _outcome(handle: WorkflowHandle[Any, Any]) -> Status:
 
 async def revoke(client: Client, task_id: str, terminate: bool) -> None:
     """Keep a task from starting, or stop it. One that the server does not know yet is refused when it comes."""
+    for _ in range(2):
+        if await _revoke_at_once(client, task_id, terminate):
+            return
+        if (container := await workflow_with(client, task_id)) is not None:
+            return await signal_of_members(client, container, wire.REVOKE, [task_id])
+        # Take the id, so that a message that comes with it later counts as started already.
+        if await take_id(client, task_id, wire.REVOKED_BEFOREHAND, "revoked"):
+            if (container := await workflow_with(client, task_id)) is not None:  # which has started meanwhile
+                await signal_of_members(client, container, wire.REVOKE, [task_id])
+            return
+
+
+async def _revoke_at_once(client: Client, task_id: str, terminate: bool) -> bool:
+    """False if the task has no workflow of its own."""
     handle = client.get_workflow_handle(task_id)
     try:
         found = await handle.describe()
     except RPCError as error:
         if not is_absent(error):
             raise
-        if (container := await workflow_with(client, task_id)) is not None:
-            return await signal_of_members(client, container, wire.REVOKE, [task_id])
-        return await _revoke_beforehand(client, task_id)
+        return False
     try:
         if terminate or _not_begun(found):
             # No worker is needed for this; one that runs the task learns of it with its next heartbeat.
@@ -258,16 +269,12 @@ async def revoke(client: Client, task_id: str, terminate: bool) -> None:
     except RPCError as error:
         if not is_absent(error):
             raise
+    return True
 
 
-async def _revoke_beforehand(client: Client, task_id: str) -> None:
-    """Take the id, so that a message that comes with it later counts as started already."""
-    await take_id(client, task_id, wire.REVOKED_BEFOREHAND, "revoked")
-
-
-async def take_id(client: Client, task_id: str, kind: str, reason: str) -> None:
-    """Leave a workflow under the id that has ended before it began."""
-    with contextlib.suppress(WorkflowAlreadyStartedError):
+async def take_id(client: Client, task_id: str, kind: str, reason: str) -> bool:
+    """Leave a workflow under the id that has ended before it began; false if one has that id."""
+    try:
         handle = await client.start_workflow(
             kind,
             id=task_id,
@@ -275,7 +282,10 @@ async def take_id(client: Client, task_id: str, kind: str, reason: str) -> None:
             start_delay=NEVER,
             id_reuse_policy=WorkflowIDReusePolicy.REJECT_DUPLICATE,
         )
-        await handle.terminate(reason=reason)
+    except WorkflowAlreadyStartedError:
+        return False
+    await handle.terminate(reason=reason)
+    return True
 
 
 NEVER = datetime.timedelta(days=1)
