@@ -12,7 +12,7 @@ from pyramid_temporal_compat import chain, chord, group, maybe_signature, shared
 from pyramid_temporal_compat.cli.common import Common
 from pyramid_temporal_compat.cli.graph import command as graph_command
 from pyramid_temporal_compat.dispatch.groups import group_in
-from pyramid_temporal_compat.exceptions import ChordError, TaskRevokedError, TimeoutError
+from pyramid_temporal_compat.exceptions import ChordError, Halted, Ignore, TaskRevokedError, TimeoutError
 from pyramid_temporal_compat.result import AsyncResult, ResultSet
 from pyramid_temporal_compat.tree import Chain, Chord, Group
 from tests.parts import wait_until
@@ -45,6 +45,11 @@ def hears(request: Any, error: BaseException, traceback: str, key: str) -> None:
 @shared_task
 def hears_arguments(request: Any, error: BaseException, traceback: str, key: str) -> None:
     seen[key].append((request.args, request.kwargs))
+
+
+@shared_task
+def gives_up(*args: Any) -> None:
+    raise Ignore
 
 
 @shared_task(ignore_result=True)
@@ -204,6 +209,16 @@ def test_an_errback_sees_what_the_task_was_called_with(shop: Shop) -> None:
         [([], {})],
     ]
     assert seen["large"] == [(None, None)]
+
+
+def test_what_follows_a_task_that_is_ignored_is_halted(shop: Shop) -> None:
+    canvas = chain(add.s(1, 1), gives_up.s(), add.s(1))
+    canvas.link_error(hears_id.si("never"))
+    result = canvas()
+    with pytest.raises(Halted, match=r"gives_up.* ended IGNORED"):
+        result.get(PATIENCE)
+    wait_until(lambda: describe(shop, result.id).status.name == "FAILED", message="the canvas has not ended")
+    assert (result.parent.state, seen["old style"]) == ("IGNORED", [])
 
 
 def test_what_a_task_returns_is_passed_on_though_its_result_is_not_kept(shop: Shop) -> None:
