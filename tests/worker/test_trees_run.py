@@ -468,6 +468,37 @@ def test_a_canvas_can_be_drawn_from_any_of_its_ids(shop: Shop) -> None:
     assert dot.output.count("->") == 7
 
 
+def test_what_came_into_a_canvas_while_it_ran_is_drawn(shop: Shop) -> None:
+    replaced = becomes.si(chain(add.s(1, 1), becomes.si(add.s(2, 2))))
+    result = chord([joins_chord.s(1), replaced], xsum.s())()
+    assert result.get(PATIENCE) == 1 + 4 + 101
+    drawn = CliRunner().invoke(graph_command, [result.id], obj=Common(app=shop.app), catch_exceptions=False)
+    lines = [line.split("(")[0].strip() for line in drawn.output.splitlines()]
+    assert lines == [
+        "chord",
+        f"header: {joins_chord.name}",
+        f"added: {add.name}",
+        f"header: {becomes.name}",
+        "replaced by: chain",
+        add.name,
+        becomes.name,
+        f"replaced by: {add.name}",
+        f"body: {xsum.name}",
+    ]
+    assert drawn.output.count("SUCCESS") == 5
+    dot = CliRunner().invoke(graph_command, [result.id, "--dot"], obj=Common(app=shop.app), catch_exceptions=False)
+    assert dot.output.count("->") == 8
+
+
+def test_what_took_the_place_of_a_task_alone_is_drawn(shop: Shop) -> None:
+    result = becomes.delay(group(add.s(1, 1), add.s(2, 2)))
+    assert result.get(PATIENCE) == [2, 4]
+    drawn = CliRunner().invoke(graph_command, [result.id], obj=Common(app=shop.app), catch_exceptions=False)
+    lines = [line.split("(")[0].strip() for line in drawn.output.splitlines()]
+    inside = ["replaced by: chord", f"header: {add.name}", f"header: {add.name}", "body: celery.accumulate"]
+    assert lines == [becomes.name, *inside]
+
+
 def test_a_task_alone_is_drawn_as_one_line(shop: Shop) -> None:
     result = add.delay(1, 2)
     assert result.get(PATIENCE) == 3
