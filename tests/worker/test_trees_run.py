@@ -199,7 +199,7 @@ def test_an_errback_sees_what_the_task_was_called_with(shop: Shop) -> None:
     chain(add.s(1, 2), fails.s("more").on_error(hears_arguments.s("step"))).delay()
     chord([add.s(1, 1), add.s(2, 2)], fails.s("more").on_error(hears_arguments.s("body"))).delay()
     chord([fails.si()], xsum.s().on_error(hears_arguments.s("header"))).delay()
-    large = "x" * 100_000
+    large = "x" * 20_000
     fails.s(large).on_error(hears_arguments.s("large")).delay()
     wait_until(lambda: all(seen[key] for key in ("alone", "step", "body", "header", "large")), message="no errback")
     assert [seen[key] for key in ("alone", "step", "body", "header")] == [
