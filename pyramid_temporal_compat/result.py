@@ -318,10 +318,15 @@ class AsyncResult(ResultBase):
         """Raise what one of those before it has failed of."""
         parents = list(self._parents())[::-1]
         asked = self.app.ResultSet(parents).look() if len(parents) > 1 else ()
-        for node in parents:
+        for number, node in enumerate(parents):
             if node.id in asked and not node.ended:
                 continue  # it was asked a moment ago, with the others of its canvas
-            node.maybe_throw()
+            try:
+                node.maybe_throw()
+            except Exception:
+                for before in parents[:number]:  # which may have ended since it was asked, and be what this failed of
+                    before.maybe_throw()
+                raise
 
     def _parents(self) -> Iterator[Any]:
         node = self.parent
@@ -545,6 +550,12 @@ class EagerResult(AsyncResult):
         """It has no history: it ran here."""
         return None
 
+    def _asked(self) -> Status:
+        """No server knows of it."""
+        from .dispatch.states import Status  # for results of eager runs alone
+
+        return Status(self._state, name=self._name)
+
     @property
     def worker(self) -> str | None:
         return None
@@ -573,6 +584,15 @@ class EagerResult(AsyncResult):
         return self._result if self._state == states.SUCCESS else None
 
     wait = get
+
+    def maybe_throw(self, propagate: bool = True, callback: Callable[[str, Any], Any] | None = None) -> Any:
+        if propagate and self._state in states.PROPAGATE_STATES:
+            return self.get()
+        if callback is not None:
+            callback(self.id, self._result)
+        return self._result
+
+    maybe_reraise = maybe_throw
 
     def forget(self) -> None:
         pass

@@ -10,6 +10,7 @@ import transaction
 
 from pyramid_temporal_compat import Celery, Task, chain, group
 from pyramid_temporal_compat.exceptions import Ignore, NotSerializable, StillEnlisted
+from pyramid_temporal_compat.result import EagerResult
 
 
 @pytest.fixture
@@ -229,3 +230,31 @@ def test_what_is_linked_to_an_eager_run_knows_where_it_stands(eager: Celery) -> 
     told: list[Any] = []
     result = tell.apply_async(link=tell.s())
     assert told == [(None, result.id), (result.id, result.id)]
+
+
+def test_an_eager_result_is_asked_without_a_server(eager: Celery) -> None:
+    @eager.task
+    def fail() -> None:
+        raise ValueError("no")
+
+    result = fail.delay()
+    with pytest.raises(ValueError, match="no"):
+        result.maybe_throw()
+    assert repr(result.maybe_throw(propagate=False)) == "ValueError('no')"
+    assert (result.queue, result.date_done, result.args, result.current_status().state) == (None, None, None, "FAILURE")
+
+
+def test_what_came_first_is_raised_though_it_had_not_ended_when_it_was_asked(eager: Celery) -> None:
+    class EndsMeanwhile(EagerResult):
+        asked = 0
+
+        def maybe_throw(self, *args: Any, **kwargs: Any) -> Any:
+            self.asked += 1
+            return super().maybe_throw() if self.asked > 1 else None
+
+    first = EndsMeanwhile("1", ValueError("first"), "FAILURE", app=eager)
+    then = EagerResult("2", ValueError("of the first"), "FAILURE", app=eager)
+    last = eager.AsyncResult("3", parent=then)
+    then.parent = first
+    with pytest.raises(ValueError, match=r"^first$"):
+        last.throw_of_parents()

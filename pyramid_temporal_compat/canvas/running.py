@@ -52,7 +52,7 @@ def with_one_result(signature: Any, app: Celery) -> Any:
     """What takes the place of one task, so that one result comes of it: of a group, the list of its results."""
     if isinstance(signature, group):
         return signature | app.tasks[ACCUMULATE].s(index=0)
-    if isinstance(signature, _chain):
+    if isinstance(signature, _chain) and signature.tasks:
         *steps, last = signature.tasks
         signature.tasks = [*steps, with_one_result(maybe_signature(last, app), app)]
     elif isinstance(signature, chord):

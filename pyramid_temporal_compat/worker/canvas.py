@@ -30,7 +30,7 @@ from ..payload import Payload
 from ..payload.converter import from_raw, to_raw
 from ..tree import Above, Chain, Chord, Group, Node, Task, Tree, id_of, leaves, takes, width, written_result
 from . import wire
-from .bounds import Answers, Slots, history_is_full, measured
+from .bounds import HISTORY_ROOM, Answers, Slots, history_is_full, measured
 from .failures import error_of, how_it_failed
 from .run import SUMMARY_LIMIT, Replaced, run_message
 from .values import (
@@ -69,8 +69,10 @@ NOTE_LIMIT, TEXT_LIMIT = 64 * 1024, 1000
 and characters of its text beyond that: the member that did fail has the whole of it."""
 
 SHOWN_LIMIT = 64 * 1024
-"""Bytes of what is linked to a task, and of a failed task's arguments, that are sent along to be seen: they count among
-what an activity may take."""
+"""Bytes of what is linked to a task that are sent along for it to see: they count among what its activity may take."""
+GIVEN_LIMIT = 16 * 1024
+"""Bytes of a failed task's arguments that each of its error callbacks is sent, and none of them from where a history is
+half full: error callbacks have to run, even if hundreds of tasks fail at once."""
 
 
 class TreeRun:
@@ -467,7 +469,8 @@ class TreeRun:
         if state == states.REVOKED:
             return
         given = failed.given
-        if total_size(given) > SHOWN_LIMIT or not workflow.patched(ERRBACKS_SEE_ARGUMENTS):
+        too_large = total_size(given) > GIVEN_LIMIT or history_is_full(HISTORY_ROOM // 2)
+        if too_large or not workflow.patched(ERRBACKS_SEE_ARGUMENTS):
             given = ()
         self._call_later(nodes, Error(failed.message, wire.plain(error), given), "errback ")
 

@@ -12,7 +12,7 @@ from pyramid_temporal_compat import chain, chord, group, maybe_signature, shared
 from pyramid_temporal_compat.cli.common import Common
 from pyramid_temporal_compat.cli.graph import command as graph_command
 from pyramid_temporal_compat.dispatch.groups import group_in
-from pyramid_temporal_compat.exceptions import ChordError, TaskRevokedError, TimeoutError
+from pyramid_temporal_compat.exceptions import ChordError, Halted, Ignore, TaskRevokedError, TimeoutError
 from pyramid_temporal_compat.result import AsyncResult, ResultSet
 from pyramid_temporal_compat.tree import Chain, Chord, Group
 from pyramid_temporal_compat.worker import wire
@@ -46,6 +46,11 @@ def hears(request: Any, error: BaseException, traceback: str, key: str) -> None:
 @shared_task
 def hears_arguments(request: Any, error: BaseException, traceback: str, key: str) -> None:
     seen[key].append((request.args, request.kwargs))
+
+
+@shared_task
+def gives_up(*args: Any) -> None:
+    raise Ignore
 
 
 @shared_task(ignore_result=True)
@@ -195,7 +200,7 @@ def test_an_errback_sees_what_the_task_was_called_with(shop: Shop) -> None:
     chain(add.s(1, 2), fails.s("more").on_error(hears_arguments.s("step"))).delay()
     chord([add.s(1, 1), add.s(2, 2)], fails.s("more").on_error(hears_arguments.s("body"))).delay()
     chord([fails.si()], xsum.s().on_error(hears_arguments.s("header"))).delay()
-    large = "x" * 100_000
+    large = "x" * 20_000
     fails.s(large).on_error(hears_arguments.s("large")).delay()
     wait_until(lambda: all(seen[key] for key in ("alone", "step", "body", "header", "large")), message="no errback")
     assert [seen[key] for key in ("alone", "step", "body", "header")] == [
@@ -205,6 +210,16 @@ def test_an_errback_sees_what_the_task_was_called_with(shop: Shop) -> None:
         [([], {})],
     ]
     assert seen["large"] == [(None, None)]
+
+
+def test_what_follows_a_task_that_is_ignored_is_halted(shop: Shop) -> None:
+    canvas = chain(add.s(1, 1), gives_up.s(), add.s(1))
+    canvas.link_error(hears_id.si("never"))
+    result = canvas()
+    with pytest.raises(Halted, match=r"gives_up.* ended IGNORED"):
+        result.get(PATIENCE)
+    wait_until(lambda: describe(shop, result.id).status.name == "FAILED", message="the canvas has not ended")
+    assert (result.parent.state, seen["old style"]) == ("IGNORED", [])
 
 
 def test_what_a_task_returns_is_passed_on_though_its_result_is_not_kept(shop: Shop) -> None:
@@ -484,6 +499,37 @@ def test_a_canvas_can_be_drawn_from_any_of_its_ids(shop: Shop) -> None:
     dot = CliRunner().invoke(graph_command, [result.id, "--dot"], obj=Common(app=shop.app), catch_exceptions=False)
     assert dot.output.startswith("digraph canvas {")
     assert dot.output.count("->") == 7
+
+
+def test_what_came_into_a_canvas_while_it_ran_is_drawn(shop: Shop) -> None:
+    replaced = becomes.si(chain(add.s(1, 1), becomes.si(add.s(2, 2))))
+    result = chord([joins_chord.s(1), replaced], xsum.s())()
+    assert result.get(PATIENCE) == 1 + 4 + 101
+    drawn = CliRunner().invoke(graph_command, [result.id], obj=Common(app=shop.app), catch_exceptions=False)
+    lines = [line.split("(")[0].strip() for line in drawn.output.splitlines()]
+    assert lines == [
+        "chord",
+        f"header: {joins_chord.name}",
+        f"added: {add.name}",
+        f"header: {becomes.name}",
+        "replaced by: chain",
+        add.name,
+        becomes.name,
+        f"replaced by: {add.name}",
+        f"body: {xsum.name}",
+    ]
+    assert drawn.output.count("SUCCESS") == 5
+    dot = CliRunner().invoke(graph_command, [result.id, "--dot"], obj=Common(app=shop.app), catch_exceptions=False)
+    assert dot.output.count("->") == 8
+
+
+def test_what_took_the_place_of_a_task_alone_is_drawn(shop: Shop) -> None:
+    result = becomes.delay(group(add.s(1, 1), add.s(2, 2)))
+    assert result.get(PATIENCE) == [2, 4]
+    drawn = CliRunner().invoke(graph_command, [result.id], obj=Common(app=shop.app), catch_exceptions=False)
+    lines = [line.split("(")[0].strip() for line in drawn.output.splitlines()]
+    inside = ["replaced by: chord", f"header: {add.name}", f"header: {add.name}", "body: celery.accumulate"]
+    assert lines == [becomes.name, *inside]
 
 
 def test_a_task_alone_is_drawn_as_one_line(shop: Shop) -> None:
