@@ -364,13 +364,8 @@ class AsyncResult(ResultBase):
         self.app.control.revoke_by_stamped_headers(headers, terminate=terminate, signal=signal, reply=wait, **more)
 
     def forget(self) -> None:
-        """Have the server delete the task's workflow, and with it the result."""
-        from .dispatch.status import delete  # the client library: 0.4 s
-
-        if self.parent is not None:
-            self.parent.forget()
-        self.app.temporal.call(lambda client: delete(client, self.id), self._patience)
-        self._ended = None
+        """Have the server delete the result, and those before it. In a workflow that others share it is not found."""
+        forget(self)
 
     # --- writing it down -------------------------------------------------------------------------
 
@@ -398,6 +393,10 @@ class AsyncResult(ResultBase):
     def ended(self) -> bool:
         """Whether it is known here that the task has ended."""
         return self._ended is not None
+
+    def not_ended(self) -> None:
+        """Nothing is known here of how the task has ended."""
+        self._ended = None
 
     def take(self, status: Status) -> None:
         """What was found out about the task together with others."""
@@ -607,6 +606,30 @@ class EagerResult(AsyncResult):
 
     def __copy__(self) -> EagerResult:
         return EagerResult(self.id, self._result, self._state, self._traceback, self._name, self.app)
+
+
+def forget(result: Any) -> None:
+    """Forget a result, those before it and those in it, as one: several of them may have one workflow."""
+    from .dispatch.forgetting import forget_all  # the client library: 0.4 s
+
+    found = [each for each in _all_of(result) if not isinstance(each, EagerResult)]
+    tasks = list(dict.fromkeys(str(each.id) for each in found if isinstance(each, AsyncResult)))
+    groups = [str(each.id) for each in found if not isinstance(each, AsyncResult) and getattr(each, "id", None)]
+    if not tasks:
+        return  # eager ones, say, and no server in sight
+    patience = result.app.conf["ptemporal.dispatch_timeout"] * (1 + len(tasks) // 100)
+    result.app.temporal.call(lambda client: forget_all(client, tasks, groups), patience)
+    for each in found:
+        if isinstance(each, AsyncResult):
+            each.not_ended()
+
+
+def _all_of(result: Any) -> Iterator[Any]:
+    if result.parent is not None:
+        yield from _all_of(result.parent)
+    yield result
+    for member in getattr(result, "results", None) or ():
+        yield from _all_of(member)
 
 
 def as_exception(error: BaseException) -> Exception:

@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING, Any
 
 from . import states
 from .app.current import app_or_default
+from .bundle import may_be_bundled
 from .exceptions import ImproperlyConfigured, TimeoutError
-from .result import AsyncResult, Callbacks, EagerResult, ResultBase, assert_will_not_block, result_from_tuple
+from .result import AsyncResult, Callbacks, EagerResult, ResultBase, assert_will_not_block, forget, result_from_tuple
 
 if TYPE_CHECKING:
     from .app import Celery
@@ -86,28 +87,29 @@ class ResultSet(ResultBase):
 
     def look(self) -> set[str]:
         """Read what the histories of the members' workflows say, each history once; gives the ids that were asked."""
-        workflows = self._of_canvas()
-        if not workflows:
+        workflows, alike = self._shared()
+        if not workflows and not alike:
             return set()
-        from .dispatch.members import look_at_all  # the client library: 0.4 s
+        from .dispatch.sets import look  # the client library: 0.4 s
 
         patience = self.app.conf["ptemporal.dispatch_timeout"]
-        self._take(self.app.temporal.call(lambda client: look_at_all(client, workflows), patience))
-        return {member for members in workflows.values() for member in members}
+        asked, ended = self.app.temporal.call(lambda client: look(client, workflows, alike), patience)
+        self._take(ended)
+        return set(asked)
 
     def _wait_for_members(self, left: float | None, propagate: bool) -> None:
-        workflows = self._of_canvas()
-        if not workflows:
+        workflows, alike = self._shared()
+        if not workflows and not alike:
             return
         for result in self.results:
             if isinstance(result, AsyncResult):
                 result.refuse_if_enlisted()
-        from .dispatch.members import wait_for_all  # the client library: 0.4 s
+        from .dispatch.sets import wait  # the client library: 0.4 s
 
         if left is None or left > 0:
             with contextlib.suppress(TimeoutError):
                 self._take(
-                    self.app.temporal.call(lambda client: wait_for_all(client, workflows, all_of=not propagate), left)
+                    self.app.temporal.call(lambda client: wait(client, workflows, alike, all_of=not propagate), left)
                 )
                 return
         self.look()  # who then waits for the members one by one says which has not ended
@@ -125,20 +127,20 @@ class ResultSet(ResultBase):
                 result.throw_of_parents()
             result.maybe_throw()
 
-    def _of_canvas(self) -> dict[str, list[str]]:
-        """The members that are known by their ids to be part of a canvas and not known to have ended, by workflow."""
+    def _shared(self) -> tuple[dict[str, list[str]], dict[str, list[str]]]:
+        """Those that are not known to have ended and are known by their ids to be part of a canvas, by workflow; and
+        those that may be of a bundle, by that."""
         workflows: dict[str, list[str]] = {}
         for result in self.results:
             remote = isinstance(result, AsyncResult) and not isinstance(result, EagerResult)
             if remote and not result.ended and not result.ignored:
-                workflow_id = str(result.id).rpartition("/")[0]
-                if workflow_id:
-                    workflows.setdefault(workflow_id, []).append(result.id)
-        return workflows if any(len(members) > 1 for members in workflows.values()) else {}
+                workflows.setdefault(str(result.id).rpartition("/")[0], []).append(result.id)
+        alike = may_be_bundled(workflows.pop("", ()))
+        return (workflows if any(len(members) > 1 for members in workflows.values()) else {}), alike
 
     def _take(self, found: Mapping[str, Any]) -> None:
         for result in self.results:
-            if result.id in found:
+            if result.id in found and found[result.id].known:
                 result.take(found[result.id])
 
     @property
@@ -258,8 +260,8 @@ class ResultSet(ResultBase):
             self.app.control.revoke(remote, terminate=terminate, signal=signal, reply=wait, **more)
 
     def forget(self) -> None:
-        for result in self.results:
-            result.forget()
+        """Forget the results of all, and those before them."""
+        forget(self)
 
     def __iter__(self) -> Iterator[Any]:
         return iter(self.results)

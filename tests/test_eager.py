@@ -196,6 +196,7 @@ def test_a_canvas_in_a_transaction_runs_as_that_commits(eager: Celery) -> None:
             result.get()
     assert result.get() == [2, 13]
     assert result[1].parent.get() == 3
+    result.forget()  # asks no server
 
 
 def test_errbacks_of_both_kinds_are_called_eagerly(eager: Celery) -> None:

@@ -4,18 +4,19 @@ from __future__ import annotations
 
 import contextlib
 import datetime
+import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import ColumnElement, and_, bindparam, delete, func, insert, inspect, or_, select, text, update
+from sqlalchemy import ColumnElement, and_, bindparam, delete, func, insert, inspect, not_, or_, select, text, update
 from sqlalchemy.engine import Connection, Engine
 from sqlalchemy.exc import OperationalError, ProgrammingError
 
 from ..exceptions import ImproperlyConfigured
 from . import rows
-from .clock import in_seconds, now
-from .tables import metadata, outbox
+from .clock import between, in_seconds, now
+from .tables import for_all, hiding_values, metadata, outbox
 
 WINDOW = 1000
 """Rows among which a relay chooses: a backlog of any size is read in steps of so many."""
@@ -33,6 +34,12 @@ CHANNEL = "ptemporal_outbox"
 """What PostgreSQL's NOTIFY is sent to."""
 LOCK = 0x70746F62
 """The first half of the advisory lock under which relays choose, one after the other."""
+LAPSED = "#"
+"""In `claimed_by`, after the relay's name: how many claims of the row before this one have ended without a word."""
+LONGEST_TURN = 3.0
+"""Seconds that a relay waits for another to choose, which takes some milliseconds. One whose host was frozen just then
+is not waited for: better out of order than not at all."""
+TURN_PAUSE = 0.01
 SHARES_ROWS = ("postgresql", "mysql", "mariadb")
 
 
@@ -46,6 +53,8 @@ class Row:
     attempts: int
     created: datetime.datetime
     taken: datetime.datetime
+    lapses: int
+    """How many relays have had it and ended, or lost the database, before they could say what became of it."""
 
 
 @dataclass(frozen=True)
@@ -91,8 +100,8 @@ _INSERT = insert(outbox).values(created=now(), due=in_seconds(bindparam("wait"))
 def insert_row(connection: Connection, *, namespace: str, queue: str, messages: int, units: bytes, wait: float) -> int:
     """Insert a row in the connection's transaction; gives its id. A relay may take it in `wait` seconds."""
     values = {"namespace": namespace, "queue": queue, "messages": messages, "units": units, "wait": wait}
-    with telling_of_no_table():
-        key: Any = connection.execute(_INSERT, values).inserted_primary_key
+    with telling_of_no_table(), hiding_values():
+        key: Any = connection.execute(_INSERT, values, execution_options=for_all(connection)).inserted_primary_key
     return int(key[0])
 
 
@@ -169,43 +178,71 @@ class Store:
     # --- for relays ------------------------------------------------------------------------------
 
     def claim(self, relay: str, lease: float, batch: int = BATCH) -> list[Row]:
-        """Take rows for `lease` seconds, the oldest first, of queues that no other relay is at work on."""
+        """Take rows for `lease` seconds, the oldest first, of queues that no other relay is at work on.
+
+        One that a relay had which has not been heard of since is taken alone: it may be what ended that one.
+        """
         with self._begin() as connection:
             self._take_turns(connection)
-            ids = self._choose(connection, relay, batch)
+            ids, lapses = self._lock(connection, relay, batch)
             if not ids:
                 return []
-            # Whoever holds one of them now, a purge say, is not waited for.
-            locked = select(outbox.c.id).where(outbox.c.id.in_(ids), self._may_be_taken)
-            ids = list(connection.scalars(locked.with_for_update(skip_locked=True)))
-            taken = {"claimed_by": relay, "claimed_until": in_seconds(lease), "attempts": outbox.c.attempts + 1}
+            holder = f"{relay}{LAPSED}{lapses}" if lapses else relay
+            taken = {"claimed_by": holder, "claimed_until": in_seconds(lease)}
+            if not lapses:  # the claim that has lapsed was counted, and tried nothing
+                taken["attempts"] = outbox.c.attempts + 1
             connection.execute(update(outbox).where(outbox.c.id.in_(ids), self._may_be_taken).values(taken))
             columns = (outbox.c.id, outbox.c.queue, outbox.c.units, outbox.c.attempts, outbox.c.created, now())
-            mine = select(*columns).where(outbox.c.id.in_(ids), outbox.c.claimed_by == relay)
-            return [Row(*found) for found in connection.execute(mine.order_by(outbox.c.due, outbox.c.id))]
+            mine = select(*columns).where(outbox.c.id.in_(ids), outbox.c.claimed_by == holder)
+            return [Row(*found, lapses) for found in connection.execute(mine.order_by(outbox.c.due, outbox.c.id))]
 
     def _take_turns(self, connection: Connection) -> None:
         # Two that choose at once would both take rows of one queue, and send them in any order.
-        if connection.dialect.name == "postgresql":
-            connection.execute(select(func.pg_advisory_xact_lock(LOCK, func.hashtext(self.namespace))))
+        if connection.dialect.name != "postgresql":
+            return
+        turn = select(func.pg_try_advisory_xact_lock(LOCK, func.hashtext(self.namespace)))
+        until = time.monotonic() + LONGEST_TURN
+        while not connection.scalar(turn) and time.monotonic() < until:
+            time.sleep(TURN_PAUSE)
 
-    def _choose(self, connection: Connection, relay: str, batch: int) -> list[int]:
-        claimed = and_(self._waits, outbox.c.claimed_until > now(), outbox.c.claimed_by != relay)
+    def _lock(self, connection: Connection, relay: str, batch: int) -> tuple[list[int], int]:
+        """Lock rows to take; gives their ids, and how many claims of them have lapsed.
+
+        Whoever holds some now, a purge or a relay that is frozen, is not waited for.
+        """
+        held = frozenset[int]()
+        while True:
+            ids, lapses = self._choose(connection, relay, batch, held)
+            if not ids:
+                return [], 0
+            free = select(outbox.c.id).where(outbox.c.id.in_(ids), self._may_be_taken)
+            locked = list(connection.scalars(free.with_for_update(skip_locked=True)))
+            # Where relays don't take turns, it is another one that chooses: the next rows are of the same queues.
+            if locked or connection.dialect.name != "postgresql":
+                return locked, lapses
+            held = held.union(ids)
+
+    def _choose(self, connection: Connection, relay: str, batch: int, held: frozenset[int]) -> tuple[list[int], int]:
+        """The ids of the rows to take, and how many claims of them have lapsed."""
+        claimed = and_(self._waits, outbox.c.claimed_until > now(), not_(_held_by(relay)))
         others = set(connection.scalars(select(outbox.c.queue).where(claimed).distinct()))
         size = func.length(outbox.c.units)
-        window = select(outbox.c.id, outbox.c.queue, size).where(self._may_be_taken)
+        window = select(outbox.c.id, outbox.c.queue, size, outbox.c.claimed_by).where(self._may_be_taken)
         ids: list[int] = []
         queues: set[str] = set()
         total = 0
-        for row_id, queue, length in connection.execute(window.order_by(outbox.c.due, outbox.c.id).limit(WINDOW)):
-            if queue in others or (queue not in queues and len(queues) == BATCH_QUEUES):
+        in_order = window.order_by(outbox.c.due, outbox.c.id).limit(WINDOW)
+        for row_id, queue, length, last_holder in connection.execute(in_order):
+            if row_id in held or queue in others or (queue not in queues and len(queues) == BATCH_QUEUES):
                 continue
             total += length
-            if ids and (len(ids) >= batch or total > BATCH_BYTES):
+            if ids and (len(ids) >= batch or total > BATCH_BYTES or last_holder is not None):
                 break
+            if last_holder is not None:  # whoever has a row's outcome leaves none
+                return [row_id], _lapses(last_holder) + 1
             ids.append(row_id)
             queues.add(queue)
-        return ids
+        return ids, 0
 
     def renew(self, relay: str, lease: float, ids: Sequence[int]) -> None:
         """Keep rows that are still being sent."""
@@ -228,7 +265,7 @@ class Store:
     def _change(self, relay: str, ids: Sequence[int], **changes: Any) -> None:
         for chunk in _chunks(ids):
             with self._begin() as connection:
-                mine = and_(outbox.c.id.in_(chunk), outbox.c.claimed_by == relay)
+                mine = and_(outbox.c.id.in_(chunk), _held_by(relay))
                 connection.execute(update(outbox).where(mine).values(changes))
 
     def backlog(self) -> Backlog:
@@ -242,7 +279,7 @@ class Store:
             set_aside = and_(outbox.c.namespace == self.namespace, outbox.c.parked.is_not(None))
             some = select(outbox.c.id).where(set_aside).limit(COUNTED).subquery()
             parked = connection.scalar(select(func.count()).select_from(some)) or 0
-        return Backlog(waiting, (oldest[1] - oldest[0]).total_seconds() if oldest else 0.0, parked)
+        return Backlog(waiting, between(oldest[0], oldest[1]).total_seconds() if oldest else 0.0, parked)
 
     def newer(self) -> bool:
         """Whether there are rows that only a newer release can read."""
@@ -269,7 +306,7 @@ class Store:
             return Summary(
                 rows=counted(self._waits),
                 messages=int(messages or 0),
-                oldest=(oldest[1] - oldest[0]).total_seconds() if oldest[0] else 0.0,
+                oldest=between(oldest[0], oldest[1]).total_seconds() if oldest[0] else 0.0,
                 waiting=counted(self._waits, outbox.c.due <= now()),
                 claimed=counted(self._waits, outbox.c.claimed_until > now(), outbox.c.claimed_by.is_not(None)),
                 newer=counted(self._waits, outbox.c.version > rows.VERSION),
@@ -305,6 +342,16 @@ class Store:
         if parked_only:
             which = and_(which, outbox.c.parked.is_not(None))
         return which if ids is None else and_(which, outbox.c.id.in_(ids))
+
+
+def _held_by(relay: str) -> ColumnElement[bool]:
+    return or_(outbox.c.claimed_by == relay, outbox.c.claimed_by.startswith(f"{relay}{LAPSED}", autoescape=True))
+
+
+def _lapses(holder: str) -> int:
+    """How many there were before the claim of this holder."""
+    count = holder.rpartition(LAPSED)[2]
+    return int(count) if LAPSED in holder and count.isdigit() else 0
 
 
 def _chunks(ids: Sequence[int]) -> Iterator[Sequence[int]]:

@@ -15,8 +15,9 @@ from pyramid_temporal_compat.dispatch.groups import group_in
 from pyramid_temporal_compat.exceptions import ChordError, Halted, Ignore, TaskRevokedError, TimeoutError
 from pyramid_temporal_compat.result import AsyncResult, ResultSet
 from pyramid_temporal_compat.tree import Chain, Chord, Group
+from pyramid_temporal_compat.worker import wire
 from tests.parts import wait_until
-from tests.worker.shop import Shop, add, describe, events, gates, note, seen, waits_at
+from tests.worker.shop import Shop, add, describe, event_names, events, gates, note, seen, waits_at
 
 PATIENCE = 30
 
@@ -428,6 +429,38 @@ def test_a_member_that_has_not_started_can_be_revoked(shop: Shop) -> None:
     with pytest.raises(TaskRevokedError):
         result.get(PATIENCE)
     assert [result.parent.state, result.parent.parent.state] == ["REVOKED", "SUCCESS"]
+
+
+def test_a_forgotten_member_is_not_found_by_its_id_and_the_others_are(shop: Shop) -> None:
+    result = (group(add.s(number, 1) for number in range(3)) | xsum.s())()
+    assert result.get(PATIENCE) == 6
+    forgotten, kept = result.parent.results[:2]
+    for _ in range(2):
+        forgotten.forget()
+    assert describe(shop, forgotten.id).workflow_type == wire.FORGOTTEN
+    found = shop.app.AsyncResult(forgotten.id)
+    assert (found.state, found.exists(), forgotten.state) == ("PENDING", False, "PENDING")
+    with pytest.raises(TimeoutError):
+        found.get(timeout=0.3)
+    assert (shop.app.AsyncResult(kept.id).get(PATIENCE), shop.app.AsyncResult(result.id).get(PATIENCE)) == (2, 6)
+    result.parent.forget()  # of a chord's header
+    assert [shop.app.AsyncResult(member.id).state for member in result.parent] == ["PENDING"] * 3
+    assert shop.app.AsyncResult(result.id).get(PATIENCE) == 6
+
+
+def test_a_forgotten_canvas_goes_with_all_its_workflows(shop: Shop) -> None:
+    shop.app.conf["ptemporal.canvas_batch"] = 3
+    try:
+        results = group(add.s(number, 1) for number in range(6))(), chain(add.s(1, 1), add.s(1))()
+    finally:
+        del shop.app.conf["ptemporal.canvas_batch"]
+    assert [result.get(timeout=PATIENCE) for result in results] == [[1, 2, 3, 4, 5, 6], 3]
+    members = [*results[0].results, results[1], results[1].parent]
+    assert {member.id.count("/") for member in results[0]} == {2}  # in workflows under that of the group
+    for result in results:
+        wait_until(lambda: event_names(shop, result.id)[-1] == "WORKFLOW_EXECUTION_COMPLETED")  # noqa: B023
+        result.forget()
+    wait_until(lambda: not any(shop.app.AsyncResult(member.id).exists() for member in members))
 
 
 def test_a_canvas_leaves_with_its_transaction(shop: Shop) -> None:
