@@ -67,6 +67,13 @@ BUSY = (
 set aside for that, however long it lasts."""
 ATTEMPTS_OF_ALL = 5
 """The same where the server says no: one that has just started may not know its namespaces yet."""
+LAPSES = 5
+"""A row that so many relays had which ended before they could say what became of it, all but the first of them
+nothing else, is set aside: it may be what ends them."""
+ENDS_RELAYS = (
+    "{} relays that had this row, at last alone, ended, or lost the database, before they could say what became of it: "
+    "see what ended them; it may be this row, by a codec that crashes or by its size"
+)
 HOPELESS = (RPCStatusCode.INVALID_ARGUMENT, RPCStatusCode.RESOURCE_EXHAUSTED)
 """What is not tried again: the second is that of a call above gRPC's limit, if not of a server that is busy."""
 FIRST_DELAY, LONGEST_DELAY = 1.0, 60.0
@@ -136,7 +143,9 @@ class Relay:
                 self._look()
                 return self._longer_pause()
             found = self.store.claim(self.name, self._lease)
-            if found:
+            if found and found[0].lapses >= LAPSES:
+                self._park(found[0], ENDS_RELAYS.format(found[0].lapses))
+            elif found:
                 self._send(found)
             self._look()
         except (SQLAlchemyError, ImproperlyConfigured) as error:
@@ -184,20 +193,23 @@ class Relay:
             after_publish(unit)
         for row, error in sending.refused:
             if row.attempts >= attempts_for(error):
-                store.park(self.name, row.id, _said(error))
-                self._parked.say(
-                    "%d rows of the outbox can't be sent and are set aside, the last of them row %d, of queue %r: %s "
-                    "(ptemporal-compat outbox status shows them; outbox retry has them tried again)",
-                    row.id,
-                    row.queue,
-                    _said(error),
-                )
+                self._park(row, _said(error))
             else:
                 delay = min(FIRST_DELAY * 2 ** min(row.attempts - 1, 10), LONGEST_DELAY)
                 store.put_off(self.name, row.id, delay, _said(error))
         ended = {*sending.started, *(row.id for row, _ in sending.refused)}
         rest = [row.id for row in found if row.id not in ended]
         store.give_back(self.name, rest, None if sending.away is None else self._why_away(sending.away))
+
+    def _park(self, row: Row, error: str) -> None:
+        self.store.park(self.name, row.id, error)
+        self._parked.say(
+            "%d rows of the outbox can't be sent and are set aside, the last of them row %d, of queue %r: %s "
+            "(ptemporal-compat outbox status shows them; outbox retry has them tried again)",
+            row.id,
+            row.queue,
+            error,
+        )
 
     def _why_away(self, error: BaseException) -> str:
         if isinstance(error, asyncio.TimeoutError):  # it has no text

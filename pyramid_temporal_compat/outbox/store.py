@@ -9,7 +9,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import ColumnElement, and_, bindparam, delete, func, insert, inspect, or_, select, text, update
+from sqlalchemy import ColumnElement, and_, bindparam, delete, func, insert, inspect, not_, or_, select, text, update
 from sqlalchemy.engine import Connection, Engine
 from sqlalchemy.exc import OperationalError, ProgrammingError
 
@@ -34,6 +34,8 @@ CHANNEL = "ptemporal_outbox"
 """What PostgreSQL's NOTIFY is sent to."""
 LOCK = 0x70746F62
 """The first half of the advisory lock under which relays choose, one after the other."""
+LAPSED = "#"
+"""In `claimed_by`, after the relay's name: how many claims of the row before this one have ended without a word."""
 LONGEST_TURN = 3.0
 """Seconds that a relay waits for another to choose, which takes some milliseconds. One whose host was frozen just then
 is not waited for: better out of order than not at all."""
@@ -51,6 +53,8 @@ class Row:
     attempts: int
     created: datetime.datetime
     taken: datetime.datetime
+    lapses: int
+    """How many relays have had it and ended, or lost the database, before they could say what became of it."""
 
 
 @dataclass(frozen=True)
@@ -174,17 +178,23 @@ class Store:
     # --- for relays ------------------------------------------------------------------------------
 
     def claim(self, relay: str, lease: float, batch: int = BATCH) -> list[Row]:
-        """Take rows for `lease` seconds, the oldest first, of queues that no other relay is at work on."""
+        """Take rows for `lease` seconds, the oldest first, of queues that no other relay is at work on.
+
+        One that a relay had which has not been heard of since is taken alone: it may be what ended that one.
+        """
         with self._begin() as connection:
             self._take_turns(connection)
-            ids = self._lock(connection, relay, batch)
+            ids, lapses = self._lock(connection, relay, batch)
             if not ids:
                 return []
-            taken = {"claimed_by": relay, "claimed_until": in_seconds(lease), "attempts": outbox.c.attempts + 1}
+            holder = f"{relay}{LAPSED}{lapses}" if lapses else relay
+            taken = {"claimed_by": holder, "claimed_until": in_seconds(lease)}
+            if not lapses:  # the claim that has lapsed was counted, and tried nothing
+                taken["attempts"] = outbox.c.attempts + 1
             connection.execute(update(outbox).where(outbox.c.id.in_(ids), self._may_be_taken).values(taken))
             columns = (outbox.c.id, outbox.c.queue, outbox.c.units, outbox.c.attempts, outbox.c.created, now())
-            mine = select(*columns).where(outbox.c.id.in_(ids), outbox.c.claimed_by == relay)
-            return [Row(*found) for found in connection.execute(mine.order_by(outbox.c.due, outbox.c.id))]
+            mine = select(*columns).where(outbox.c.id.in_(ids), outbox.c.claimed_by == holder)
+            return [Row(*found, lapses) for found in connection.execute(mine.order_by(outbox.c.due, outbox.c.id))]
 
     def _take_turns(self, connection: Connection) -> None:
         # Two that choose at once would both take rows of one queue, and send them in any order.
@@ -195,35 +205,44 @@ class Store:
         while not connection.scalar(turn) and time.monotonic() < until:
             time.sleep(TURN_PAUSE)
 
-    def _lock(self, connection: Connection, relay: str, batch: int) -> list[int]:
-        """Lock rows to take. Whoever holds some now, a purge or a relay that is frozen, is not waited for."""
+    def _lock(self, connection: Connection, relay: str, batch: int) -> tuple[list[int], int]:
+        """Lock rows to take; gives their ids, and how many claims of them have lapsed.
+
+        Whoever holds some now, a purge or a relay that is frozen, is not waited for.
+        """
         held = frozenset[int]()
-        while ids := self._choose(connection, relay, batch, held):
+        while True:
+            ids, lapses = self._choose(connection, relay, batch, held)
+            if not ids:
+                return [], 0
             free = select(outbox.c.id).where(outbox.c.id.in_(ids), self._may_be_taken)
             locked = list(connection.scalars(free.with_for_update(skip_locked=True)))
             # Where relays don't take turns, it is another one that chooses: the next rows are of the same queues.
             if locked or connection.dialect.name != "postgresql":
-                return locked
+                return locked, lapses
             held = held.union(ids)
-        return []
 
-    def _choose(self, connection: Connection, relay: str, batch: int, held: frozenset[int]) -> list[int]:
-        claimed = and_(self._waits, outbox.c.claimed_until > now(), outbox.c.claimed_by != relay)
+    def _choose(self, connection: Connection, relay: str, batch: int, held: frozenset[int]) -> tuple[list[int], int]:
+        """The ids of the rows to take, and how many claims of them have lapsed."""
+        claimed = and_(self._waits, outbox.c.claimed_until > now(), not_(_held_by(relay)))
         others = set(connection.scalars(select(outbox.c.queue).where(claimed).distinct()))
         size = func.length(outbox.c.units)
-        window = select(outbox.c.id, outbox.c.queue, size).where(self._may_be_taken)
+        window = select(outbox.c.id, outbox.c.queue, size, outbox.c.claimed_by).where(self._may_be_taken)
         ids: list[int] = []
         queues: set[str] = set()
         total = 0
-        for row_id, queue, length in connection.execute(window.order_by(outbox.c.due, outbox.c.id).limit(WINDOW)):
+        in_order = window.order_by(outbox.c.due, outbox.c.id).limit(WINDOW)
+        for row_id, queue, length, last_holder in connection.execute(in_order):
             if row_id in held or queue in others or (queue not in queues and len(queues) == BATCH_QUEUES):
                 continue
             total += length
-            if ids and (len(ids) >= batch or total > BATCH_BYTES):
+            if ids and (len(ids) >= batch or total > BATCH_BYTES or last_holder is not None):
                 break
+            if last_holder is not None:  # whoever has a row's outcome leaves none
+                return [row_id], _lapses(last_holder) + 1
             ids.append(row_id)
             queues.add(queue)
-        return ids
+        return ids, 0
 
     def renew(self, relay: str, lease: float, ids: Sequence[int]) -> None:
         """Keep rows that are still being sent."""
@@ -246,7 +265,7 @@ class Store:
     def _change(self, relay: str, ids: Sequence[int], **changes: Any) -> None:
         for chunk in _chunks(ids):
             with self._begin() as connection:
-                mine = and_(outbox.c.id.in_(chunk), outbox.c.claimed_by == relay)
+                mine = and_(outbox.c.id.in_(chunk), _held_by(relay))
                 connection.execute(update(outbox).where(mine).values(changes))
 
     def backlog(self) -> Backlog:
@@ -323,6 +342,16 @@ class Store:
         if parked_only:
             which = and_(which, outbox.c.parked.is_not(None))
         return which if ids is None else and_(which, outbox.c.id.in_(ids))
+
+
+def _held_by(relay: str) -> ColumnElement[bool]:
+    return or_(outbox.c.claimed_by == relay, outbox.c.claimed_by.startswith(f"{relay}{LAPSED}", autoescape=True))
+
+
+def _lapses(holder: str) -> int:
+    """How many there were before the claim of this holder."""
+    count = holder.rpartition(LAPSED)[2]
+    return int(count) if LAPSED in holder and count.isdigit() else 0
 
 
 def _chunks(ids: Sequence[int]) -> Iterator[Sequence[int]]:

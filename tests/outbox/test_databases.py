@@ -151,7 +151,7 @@ def sent() -> Iterator[tuple[Store, list[str]]]:
     def compile_(statement: Any, *_: Any) -> Any:
         found.append(str(statement.compile(dialect=dialect)).replace("\n", ""))
         answer = mock.MagicMock()
-        answer.__iter__.return_value = iter([(1, "q", 10)])
+        answer.__iter__.return_value = iter([(1, "q", 10, None)])
         answer.inserted_primary_key = (1,)
         return answer
 

@@ -100,6 +100,43 @@ def test_what_a_killed_relay_had_is_taken_over_when_its_lease_is_over(site: Outb
     assert site.has_started(unit.id)
 
 
+def test_rows_whose_relay_was_killed_are_taken_one_at_a_time(site: OutboxSite) -> None:
+    had = [put(site, message(site)) for _ in range(3)]
+    site.store.claim("killed", 0)
+    fresh = put(site, message(site))
+    taken = []
+    while found := site.store.claim("next", 30):
+        taken.append([(row.id, row.lapses, row.attempts) for row in found])
+        site.store.delete([row.id for row in found])
+    assert taken == [[(row_id, 1, 1)] for row_id in had] + [[(fresh, 0, 1)]]
+
+
+def test_a_relay_has_a_row_that_it_has_taken_alone(site: OutboxSite) -> None:
+    row_id = put(site, message(site))
+    site.store.claim("killed", 0)
+    site.store.claim("killed too", 0)
+    (row,) = site.store.claim("one", 30)
+    assert (row.lapses, site.rows()[0].claimed_by) == (2, "one#2")
+    before = site.rows()[0].claimed_until
+    site.store.renew("one", 60, [row_id])
+    assert site.rows()[0].claimed_until > before
+    put(site, message(site))
+    assert site.store.claim("two", 30) == []  # of a queue that another is at work on
+    site.store.give_back("one", [row_id], "the server is away")
+    assert [(row.id == row_id, row.lapses) for row in site.store.claim("two", 30)] == [(True, 0), (False, 0)]
+
+
+def test_a_row_that_was_refused_before_its_relay_was_killed_is_tried_as_often_as_any(site: OutboxSite) -> None:
+    row_id = put(site, message(site))
+    for number in range(1, 7):
+        (row,) = site.store.claim("one", 30)
+        assert (row.attempts, row.lapses) == (number, 0)
+        site.store.put_off("one", row_id, 0, "told to")
+    site.store.claim("killed", 0)
+    (row,) = site.store.claim("one", 30)
+    assert (row.attempts, row.lapses) == (7, 1)
+
+
 def test_a_relay_whose_host_froze_as_it_chose_holds_up_no_other(site: OutboxSite) -> None:
     unit, others = message(site), [message(site) for _ in range(2)]
     put(site, unit)
