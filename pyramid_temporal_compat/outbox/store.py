@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import datetime
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -142,10 +142,18 @@ class Store:
         )
 
     def create(self) -> list[str]:
-        """Make the tables that are not there; gives their names."""
+        """Make the tables and indexes that are not there; gives the names of these tables, or of what they lacked."""
         there = set(inspect(self.engine).get_table_names())
         metadata.create_all(self.engine)
-        return [name for name in metadata.tables if name not in there]
+        made = [name for name in metadata.tables if name not in there]
+        # MySQL commits a table before its indexes: one that was made halfway is there, and lacks them.
+        for table in metadata.tables.values():
+            have = {index["name"] for index in inspect(self.engine).get_indexes(table.name)}
+            for index in table.indexes:
+                if index.name not in have:
+                    index.create(self.engine)
+                    made.append(str(index.name))
+        return made
 
     # --- after the fast path ---------------------------------------------------------------------
 
@@ -172,40 +180,49 @@ class Store:
         """Take rows for `lease` seconds, the oldest first, of queues that no other relay is at work on."""
         with self._begin() as connection:
             self._take_turns(connection)
-            ids = self._choose(connection, relay, batch)
-            if not ids:
+            chosen = self._choose(connection, relay, batch)
+            if not chosen:
                 return []
             # Whoever holds one of them now, a purge say, is not waited for.
-            locked = select(outbox.c.id).where(outbox.c.id.in_(ids), self._may_be_taken)
-            ids = list(connection.scalars(locked.with_for_update(skip_locked=True)))
+            size = func.length(outbox.c.units).label("size")
+            free = select(outbox.c.id, size).where(outbox.c.id.in_(chosen), self._may_be_taken)
+            sizes = {found.id: found.size for found in connection.execute(free.with_for_update(skip_locked=True))}
+            ids = a_batch(chosen, sizes)
             taken = {"claimed_by": relay, "claimed_until": in_seconds(lease), "attempts": outbox.c.attempts + 1}
             connection.execute(update(outbox).where(outbox.c.id.in_(ids), self._may_be_taken).values(taken))
             columns = (outbox.c.id, outbox.c.queue, outbox.c.units, outbox.c.attempts, outbox.c.created, now())
             mine = select(*columns).where(outbox.c.id.in_(ids), outbox.c.claimed_by == relay)
             return [Row(*found) for found in connection.execute(mine.order_by(outbox.c.due, outbox.c.id))]
 
+    @property
+    def _takes_turns(self) -> bool:
+        return self.engine.dialect.name == "postgresql"
+
     def _take_turns(self, connection: Connection) -> None:
         # Two that choose at once would both take rows of one queue, and send them in any order.
-        if connection.dialect.name == "postgresql":
+        if self._takes_turns:
             connection.execute(select(func.pg_advisory_xact_lock(LOCK, func.hashtext(self.namespace))))
 
-    def _choose(self, connection: Connection, relay: str, batch: int) -> list[int]:
+    def _choose(self, connection: Connection, relay: str, batch: int) -> dict[int, str]:
+        """The rows to take, in order, with their queues."""
         claimed = and_(self._waits, outbox.c.claimed_until > now(), outbox.c.claimed_by != relay)
-        others = set(connection.scalars(select(outbox.c.queue).where(claimed).distinct()))
-        size = func.length(outbox.c.units)
-        window = select(outbox.c.id, outbox.c.queue, size).where(self._may_be_taken)
-        ids: list[int] = []
+        at_work = select(outbox.c.queue).where(claimed).distinct()
+        others = set(connection.scalars(at_work))
+        # Without their sizes: for one, MySQL reads the whole row.
+        due = select(outbox.c.id, outbox.c.queue).where(self._may_be_taken)
+        window = connection.execute(due.order_by(outbox.c.due, outbox.c.id).limit(WINDOW)).all()
+        if not self._takes_turns:  # and of what was claimed meanwhile, this shows the queue, or it is in the window
+            others.update(connection.scalars(at_work))
+        chosen: dict[int, str] = {}
         queues: set[str] = set()
-        total = 0
-        for row_id, queue, length in connection.execute(window.order_by(outbox.c.due, outbox.c.id).limit(WINDOW)):
+        for row_id, queue in window:
             if queue in others or (queue not in queues and len(queues) == BATCH_QUEUES):
                 continue
-            total += length
-            if ids and (len(ids) >= batch or total > BATCH_BYTES):
-                break
-            ids.append(row_id)
+            chosen[row_id] = queue
             queues.add(queue)
-        return ids
+            if len(chosen) == batch:
+                break
+        return chosen
 
     def renew(self, relay: str, lease: float, ids: Sequence[int]) -> None:
         """Keep rows that are still being sent."""
@@ -305,6 +322,25 @@ class Store:
         if parked_only:
             which = and_(which, outbox.c.parked.is_not(None))
         return which if ids is None else and_(which, outbox.c.id.in_(ids))
+
+
+def a_batch(chosen: Mapping[int, str], sizes: Mapping[int, int]) -> list[int]:
+    """The chosen rows that are taken, of those whose sizes are known: the others another relay was quicker to take.
+
+    The later ones of such a queue are left, too.
+    """
+    ids: list[int] = []
+    broken: set[str] = set()
+    total = 0
+    for row_id, queue in chosen.items():
+        if row_id not in sizes:
+            broken.add(queue)
+        elif queue not in broken:
+            total += sizes[row_id]
+            if ids and total > BATCH_BYTES:
+                break
+            ids.append(row_id)
+    return ids
 
 
 def _chunks(ids: Sequence[int]) -> Iterator[Sequence[int]]:

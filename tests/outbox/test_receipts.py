@@ -19,15 +19,19 @@ from pyramid_temporal_compat.worker import wire
 from pyramid_temporal_compat.worker.outcome import Claimed, Failed, GivenBack, InDoubt, Replaced, Retried, Succeeded
 from pyramid_temporal_compat.worker.runner import Runner
 from tests.outbox import desk as tasks
+from tests.outbox import mariadb
 from tests.outbox.desk import Desk, value_of
 from tests.parts import fresh_database
 from tests.worker.shop import gates, seen
 
 
-@pytest.fixture(params=["postgresql", "sqlite"])
+@pytest.fixture(params=["postgresql", "sqlite", *(["mysql"] if mariadb.is_there() else [])])
 def database(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str]:
     if request.param == "sqlite":
         yield f"sqlite:///{tmp_path / 'desk.sqlite'}"
+        return
+    if request.param == "mysql":
+        yield request.getfixturevalue("mysql_database")
         return
     with fresh_database(request.getfixturevalue("postgres")) as url:
         yield url

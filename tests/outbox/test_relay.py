@@ -205,6 +205,7 @@ def test_a_row_that_a_server_which_is_well_refuses_again_and_again_is_parked(
     assert site.has_started(good.id)
 
 
+@pytest.mark.usefixtures("on_postgresql")
 def test_a_parked_row_that_is_retried_is_sent(site: OutboxSite) -> None:
     unit = message(site)
     row_id = put(site, unit)
@@ -293,6 +294,7 @@ def test_a_relay_leaves_queues_to_others(site: OutboxSite) -> None:
     assert [row.queue for row in second] == queues[store.BATCH_QUEUES :] * 2
 
 
+@pytest.mark.usefixtures("on_postgresql")
 def test_no_query_of_a_relay_reads_the_whole_backlog(site: OutboxSite) -> None:
     """The plans that PostgreSQL makes with many rows; those of the guide are of a hundred thousand."""
     with site.engine.begin() as connection:
