@@ -15,6 +15,7 @@ from sqlalchemy.exc import OperationalError, ProgrammingError
 from ..exceptions import ImproperlyConfigured
 from . import rows
 from .clock import in_seconds, now
+from .packets import check_size
 from .tables import metadata, outbox
 
 WINDOW = 1000
@@ -90,6 +91,7 @@ _INSERT = insert(outbox).values(created=now(), due=in_seconds(bindparam("wait"))
 
 def insert_row(connection: Connection, *, namespace: str, queue: str, messages: int, units: bytes, wait: float) -> int:
     """Insert a row in the connection's transaction; gives its id. A relay may take it in `wait` seconds."""
+    check_size(connection, units, f"what the transaction sends, {messages} messages in one row of {outbox.name},")
     values = {"namespace": namespace, "queue": queue, "messages": messages, "units": units, "wait": wait}
     with telling_of_no_table():
         key: Any = connection.execute(_INSERT, values).inserted_primary_key

@@ -180,7 +180,7 @@ class OneRun:
         error, ended_outside = ending.error, self._job.failed is not None
         if error is None or isinstance(error, TaskReplaced):
             return ending
-        beaten = isinstance(error, table.AlreadyLeft)
+        beaten = isinstance(error, (table.AlreadyLeft, table.StillLeaving))
         in_doubt = beaten or self._left or self._asking
         if not (in_doubt or self._follows or ended_outside):
             return ending
@@ -198,7 +198,7 @@ class OneRun:
                 log.warning("Task %s[%s]: its receipt can't be asked for: %r", *self._named, failure)
                 return ending
             raise Undecided(InDoubt(to_wire(in_the_application(failure)))) from failure
-        if beaten:  # and its receipt is gone since
+        if beaten:  # and its receipt is gone since, or not there yet
             raise Undecided(InDoubt(to_wire(error)))
         return ending
 

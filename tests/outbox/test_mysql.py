@@ -2,15 +2,37 @@
 
 from __future__ import annotations
 
+import threading
+from collections.abc import Iterator
+from typing import Any
+
 import pytest
 from sqlalchemy import create_engine, event, inspect, text
+from sqlalchemy.engine import Engine
+from sqlalchemy.exc import DBAPIError
 
-from pyramid_temporal_compat.outbox import metadata, outbox
-from pyramid_temporal_compat.outbox.store import Store
+from pyramid_temporal_compat import shared_task
+from pyramid_temporal_compat.exceptions import PayloadTooLarge
+from pyramid_temporal_compat.outbox import metadata, outbox, packets
+from pyramid_temporal_compat.outbox.receipt import Whose, leave
+from pyramid_temporal_compat.outbox.store import Store, insert_row
+from pyramid_temporal_compat.pyramid.absence import database_is_away
+from pyramid_temporal_compat.pyramid.conflict import met_another
+from tests.outbox import desk as tasks
 from tests.outbox import mariadb
+from tests.outbox.desk import Desk, value_of
+from tests.worker.shop import seen
 
 if not mariadb.is_there():
     pytest.skip(mariadb.MISSING, allow_module_level=True)
+
+
+@pytest.fixture
+def engine(mysql_database: str) -> Iterator[Engine]:
+    engine = create_engine(mysql_database)
+    Store(engine, "default").create()
+    yield engine
+    engine.dispose()
 
 
 def test_the_tables_say_what_the_database_may_not(mysql_database: str) -> None:
@@ -25,25 +47,116 @@ def test_the_tables_say_what_the_database_may_not(mysql_database: str) -> None:
     with_its_own.dispose()
 
 
-def test_alembic_finds_no_difference(mysql_database: str) -> None:
+def test_alembic_finds_no_difference(engine: Engine) -> None:
     autogenerate = pytest.importorskip("alembic.autogenerate")
     migration = pytest.importorskip("alembic.migration")
-    engine = create_engine(mysql_database)
-    Store(engine, "default").create()
     with engine.connect() as connection:
         options = {"compare_type": True, "compare_server_default": True}
         context = migration.MigrationContext.configure(connection, opts=options)
         assert autogenerate.compare_metadata(context, metadata) == []
-    engine.dispose()
 
 
-def test_init_makes_the_indexes_of_a_table_that_was_made_halfway(mysql_database: str) -> None:
-    engine = create_engine(mysql_database)
+def test_init_makes_the_indexes_of_a_table_that_was_made_halfway(engine: Engine) -> None:
     store = Store(engine, "default")
-    store.create()
     with engine.begin() as connection:
         connection.execute(text("DROP INDEX ix_ptemporal_outbox_due ON ptemporal_outbox"))
     assert store.create() == ["ix_ptemporal_outbox_due"]
     assert store.create() == []
     assert {index["name"] for index in inspect(engine).get_indexes(outbox.name)} == {x.name for x in outbox.indexes}
-    engine.dispose()
+
+
+# --- what is too large ---------------------------------------------------------------------------------
+
+
+def put(engine: Engine, units: bytes, queue: str = "q") -> int:
+    with engine.begin() as connection:
+        return insert_row(connection, namespace="default", queue=queue, messages=1, units=units, wait=0)
+
+
+def test_what_a_statement_cannot_carry_is_refused_with_its_size(engine: Engine) -> None:
+    with engine.connect() as connection:
+        limit = int(connection.scalar(text("SELECT @@max_allowed_packet")))
+    largest = limit // 2 - packets.BESIDE
+    put(engine, b"\xff" * largest)
+    with pytest.raises(
+        PayloadTooLarge, match=r"1 messages in one row .* max_allowed_packet is .*: raise that, or store"
+    ):
+        put(engine, b"\xff" * (largest + packets.BESIDE))
+    with engine.begin() as connection, pytest.raises(PayloadTooLarge, match="the receipt of a-task, with the task's"):
+        leave(connection, Whose("a-task", "default", "w", "r"), b"x" * limit)
+    (row,) = Store(engine, "default").claim("one", 30)
+    assert row.units == b"\xff" * largest
+
+
+@pytest.mark.parametrize(("driver", "sent"), [("pymysql", 12), ("mysqldb", 9), ("mariadbconnector", 6)])
+def test_drivers_send_bytes_each_in_its_way(driver: str, sent: int) -> None:
+    assert packets._as_sent(driver, b"a'\\\"\xff%") == sent
+
+
+# --- another's locks -----------------------------------------------------------------------------------
+
+
+def test_a_queue_is_not_shared_by_relays_that_choose_at_once(engine: Engine) -> None:
+    store = Store(engine, "default")
+    first, *_, last = [put(engine, b"1", "a"), put(engine, b"2", "a"), put(engine, b"3", "a")]
+    other = put(engine, b"4", "b")
+    with engine.begin() as quicker:  # it has chosen the first, and not committed yet
+        quicker.execute(text(f"UPDATE ptemporal_outbox SET claimed_by = 'quicker' WHERE id = {first}"))
+        assert [row.id for row in store.claim("slower", 30)] == [other]
+    assert [row.id for row in store.claim("third", 30)][-1] == last
+
+
+def test_a_request_is_not_held_up_by_a_relay(engine: Engine) -> None:
+    store = Store(engine, "default")
+    for number in range(20):
+        put(engine, b"x", f"q{number % 3}")
+    with engine.connect().execution_options(isolation_level="READ COMMITTED") as relay:
+        relay.execute(outbox.update().where(outbox.c.queue == "q1").values(claimed_by="one"))
+        with engine.begin() as request:
+            request.execute(text("SET innodb_lock_wait_timeout = 1"))
+            insert_row(request, namespace="default", queue="q1", messages=1, units=b"x", wait=0)
+        relay.rollback()
+    assert store.backlog().waiting == 21
+
+
+def test_a_lock_that_was_waited_for_in_vain_is_worth_another_try(engine: Engine) -> None:
+    row_id = put(engine, b"x")
+    change = outbox.update().where(outbox.c.id == row_id).values(attempts=1)
+    with engine.begin() as other:
+        other.execute(change)
+        with engine.connect() as connection:
+            connection.execute(text("SET innodb_lock_wait_timeout = 1"))
+            with pytest.raises(DBAPIError) as caught:
+                connection.execute(change)
+    assert met_another(caught.value)
+    assert not database_is_away(caught.value)
+    with engine.connect() as connection, pytest.raises(DBAPIError) as caught:
+        connection.execute(text("SELECT nothing"))
+    assert not met_another(caught.value)
+
+
+@shared_task(bind=True)
+def crosses(self: Any, first: str, second: str) -> str:
+    """Take two locks in an order of its own; the first time, once the other has one, too."""
+    seen["called"].append(first)
+    session = self.pyramid_request.dbsession
+    session.execute(tasks.effects.update().where(tasks.effects.c.text == first).values(once=first))
+    if len(seen["called"]) <= 2:
+        seen["barrier"][0].wait(20)
+    session.execute(tasks.effects.update().where(tasks.effects.c.text == second).values(once=first + second))
+    tasks.write(self, f"after {first}")
+    return first
+
+
+def test_a_task_that_met_a_deadlock_is_tried_again(mysql_database: str) -> None:
+    desk = Desk(mysql_database)
+    with desk.engine.begin() as connection:
+        connection.execute(tasks.effects.insert(), [{"text": "a"}, {"text": "b"}])
+        connection.execute(text("CREATE INDEX of_texts ON effects (text)"))
+    seen["barrier"].append(threading.Barrier(2))
+    one = desk.begin(desk.job(crosses, "a", "b", task_id="one"))
+    two = desk.begin(desk.job(crosses, "b", "a", task_id="two"))
+    assert {value_of(run.result(20)) for run in (one, two)} == {"a", "b"}
+    assert len(seen["called"]) == 3
+    assert sorted(desk.texts()) == ["a", "after a", "after b", "b"]
+    desk.close()

@@ -10,11 +10,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from sqlalchemy import select, text
+from sqlalchemy import event, select, text
 
 from pyramid_temporal_compat import Task, shared_task, signals
 from pyramid_temporal_compat.exceptions import ImproperlyConfigured, WorkerLostError
-from pyramid_temporal_compat.outbox import receipts
+from pyramid_temporal_compat.outbox import receipt, receipts
 from pyramid_temporal_compat.worker import wire
 from pyramid_temporal_compat.worker.outcome import Claimed, Failed, GivenBack, InDoubt, Replaced, Retried, Succeeded
 from pyramid_temporal_compat.worker.runner import Runner
@@ -98,6 +98,29 @@ def test_many_attempts_at_once_have_one_effect(desk: Desk) -> None:
     runs = [desk.begin(desk.job(meets, number, attempt=number + 1)) for number in range(8)]
     results = {value_of(run.result(20)) for run in runs}
     assert len(results) == len(desk.texts()) == 1
+
+
+LOCK_TIMEOUTS = {"postgresql": "SET lock_timeout = 300", "mysql": "SET innodb_lock_wait_timeout = 1"}
+
+
+def test_a_run_that_waits_for_anothers_commit_longer_than_for_a_lock_is_in_doubt(desk: Desk) -> None:
+    if desk.engine.dialect.name not in LOCK_TIMEOUTS:
+        pytest.skip("SQLite says that it is locked, and is away as far as a task can tell")
+
+    def impatient(raw: Any, _: Any) -> None:
+        raw.cursor().execute(LOCK_TIMEOUTS[desk.engine.dialect.name])
+        raw.commit()
+
+    event.listen(desk.engine, "connect", impatient)
+    desk.engine.dispose()
+    job = desk.job(tasks.writes, "x", attempt=2)
+    with desk.engine.connect() as other:
+        place = receipt.Whose("task-1", tasks.NAMESPACE, "task-1", "run-1")
+        receipt.leave(other, place, b"")
+        assert isinstance(desk.run(job), InDoubt)
+        other.rollback()
+    assert isinstance(desk.run(job), Succeeded)
+    assert (desk.texts(), desk.receipts()) == (["x"], ["task-1"])
 
 
 def test_attempts_that_the_database_takes_for_a_conflict_have_one_effect_too(postgres: str) -> None:
