@@ -4,19 +4,26 @@ from __future__ import annotations
 
 import contextlib
 import datetime
-from collections.abc import Iterator, Mapping, Sequence
+import functools
+import random
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ParamSpec, TypeVar
 
-from sqlalchemy import ColumnElement, and_, bindparam, delete, func, insert, inspect, or_, select, text, update
+from sqlalchemy import ColumnElement, and_, bindparam, case, delete, func, insert, inspect, or_, select, text, update
 from sqlalchemy.engine import Connection, Engine
-from sqlalchemy.exc import OperationalError, ProgrammingError
+from sqlalchemy.exc import DBAPIError, OperationalError, ProgrammingError
 
 from ..exceptions import ImproperlyConfigured
+from ..pyramid.conflict import is_deadlock
 from . import rows
 from .clock import in_seconds, now
 from .packets import check_size
 from .tables import metadata, outbox
+
+P = ParamSpec("P")
+T = TypeVar("T")
 
 WINDOW = 1000
 """Rows among which a relay chooses: a backlog of any size is read in steps of so many."""
@@ -34,6 +41,8 @@ CHANNEL = "ptemporal_outbox"
 """What PostgreSQL's NOTIFY is sent to."""
 LOCK = 0x70746F62
 """The first half of the advisory lock under which relays choose, one after the other."""
+TRIES, PAUSE = 5, 0.05
+"""How often, and how many seconds apart, a transaction is made that a deadlock has ended."""
 SHARES_ROWS = ("postgresql", "mysql", "mariadb")
 
 
@@ -114,16 +123,35 @@ def telling_of_no_table() -> Iterator[None]:
         raise
 
 
+def again_after_a_deadlock(method: Callable[P, T]) -> Callable[P, T]:
+    """What one transaction did not do another one does: each is whole, and finds done what was done."""
+
+    @functools.wraps(method)
+    def tried(*args: P.args, **kwargs: P.kwargs) -> T:
+        for _ in range(TRIES - 1):
+            try:
+                return method(*args, **kwargs)
+            except DBAPIError as error:
+                if not is_deadlock(error):
+                    raise
+                time.sleep(random.uniform(0, PAUSE))
+        return method(*args, **kwargs)
+
+    return tried
+
+
+def reading_committed(engine: Engine) -> Engine:
+    """The engine, with transactions that see what others have committed since, and lock no more than what they change."""
+    return engine.execution_options(isolation_level="READ COMMITTED") if engine.dialect.name in SHARES_ROWS else engine
+
+
 class Store:
     """The rows of one namespace, on connections of its own. For every thread."""
 
     def __init__(self, engine: Engine, namespace: str) -> None:
         self.engine = engine
         self.namespace = namespace
-        # A claim sees what other relays have committed since it began.
-        self._engine = (
-            engine.execution_options(isolation_level="READ COMMITTED") if engine.dialect.name in SHARES_ROWS else engine
-        )
+        self._engine = reading_committed(engine)
 
     @contextlib.contextmanager
     def _begin(self) -> Iterator[Connection]:
@@ -143,6 +171,12 @@ class Store:
             outbox.c.version <= rows.VERSION,
         )
 
+    @property
+    def _is_still_free(self) -> ColumnElement[bool]:
+        # Said so that only the primary key serves to find rows: MySQL would lock all that it meets in another index, in
+        # another order than those who delete do.
+        return case((self._may_be_taken, 1), else_=0) == 1
+
     def create(self) -> list[str]:
         """Make the tables and indexes that are not there; gives the names of these tables, or of what they lacked."""
         there = set(inspect(self.engine).get_table_names())
@@ -159,12 +193,14 @@ class Store:
 
     # --- after the fast path ---------------------------------------------------------------------
 
+    @again_after_a_deadlock
     def delete(self, ids: Sequence[int]) -> None:
         """The server has what these rows carry."""
         for chunk in _chunks(ids):
             with self._begin() as connection:
                 connection.execute(delete(outbox).where(outbox.c.id.in_(chunk)))
 
+    @again_after_a_deadlock
     def release(self, ids: Sequence[int], error: str) -> None:
         """What these rows carry was not sent: a relay may take them now."""
         for chunk in _chunks(ids):
@@ -178,6 +214,7 @@ class Store:
 
     # --- for relays ------------------------------------------------------------------------------
 
+    @again_after_a_deadlock
     def claim(self, relay: str, lease: float, batch: int = BATCH) -> list[Row]:
         """Take rows for `lease` seconds, the oldest first, of queues that no other relay is at work on."""
         with self._begin() as connection:
@@ -187,11 +224,11 @@ class Store:
                 return []
             # Whoever holds one of them now, a purge say, is not waited for.
             size = func.length(outbox.c.units).label("size")
-            free = select(outbox.c.id, size).where(outbox.c.id.in_(chosen), self._may_be_taken)
+            free = select(outbox.c.id, size).where(outbox.c.id.in_(chosen), self._is_still_free)
             sizes = {found.id: found.size for found in connection.execute(free.with_for_update(skip_locked=True))}
             ids = a_batch(chosen, sizes)
             taken = {"claimed_by": relay, "claimed_until": in_seconds(lease), "attempts": outbox.c.attempts + 1}
-            connection.execute(update(outbox).where(outbox.c.id.in_(ids), self._may_be_taken).values(taken))
+            connection.execute(update(outbox).where(outbox.c.id.in_(ids), self._is_still_free).values(taken))
             columns = (outbox.c.id, outbox.c.queue, outbox.c.units, outbox.c.attempts, outbox.c.created, now())
             mine = select(*columns).where(outbox.c.id.in_(ids), outbox.c.claimed_by == relay)
             return [Row(*found) for found in connection.execute(mine.order_by(outbox.c.due, outbox.c.id))]
@@ -244,6 +281,7 @@ class Store:
         """Set a row aside: no relay takes it until it is told to."""
         self._change(relay, [row_id], parked=now(), claimed_by=None, claimed_until=None, error=error)
 
+    @again_after_a_deadlock
     def _change(self, relay: str, ids: Sequence[int], **changes: Any) -> None:
         for chunk in _chunks(ids):
             with self._begin() as connection:
@@ -297,6 +335,7 @@ class Store:
                 last_parked=[Parked(*found) for found in connection.execute(aside.limit(parked))],
             )
 
+    @again_after_a_deadlock
     def retry(self, ids: Sequence[int] | None) -> int:
         """Have relays try parked rows again, all of them without `ids`; gives how many."""
         aside = and_(outbox.c.namespace == self.namespace, outbox.c.parked.is_not(None))
@@ -314,6 +353,7 @@ class Store:
             rows_, messages = connection.execute(total.where(self._named(ids, parked_only))).one()
         return int(rows_), int(messages)
 
+    @again_after_a_deadlock
     def purge(self, ids: Sequence[int] | None, *, parked_only: bool) -> int:
         """Delete rows that were not sent; gives how many."""
         with self._begin() as connection:

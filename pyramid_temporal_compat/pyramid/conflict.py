@@ -10,14 +10,15 @@ from .absence import number_of
 if TYPE_CHECKING:
     from sqlalchemy.exc import DBAPIError
 
-LOCK_TIMEOUT = 1205
-MYSQL = frozenset({1020, LOCK_TIMEOUT, 1213})
+LOCK_TIMEOUT, DEADLOCK = 1205, 1213
+MYSQL = frozenset({1020, LOCK_TIMEOUT, DEADLOCK})
 """Its errors, and MariaDB's: a row has changed since the transaction began, a lock was waited for in vain, a deadlock.
 
 zope.sqlalchemy knows the last one, and of one driver.
 """
-POSTGRESQL = ("55P03", "57014")
-"""SQLSTATEs that its `lock_timeout` and its `statement_timeout` have."""
+POSTGRESQL_TIMEOUTS = ("55P03", "57014")
+"""SQLSTATEs of its `lock_timeout` and its `statement_timeout`."""
+POSTGRESQL_DEADLOCK = "40P01"
 FROM_MYSQL = ("pymysql", "MySQLdb", "mysql", "mariadb", "asyncmy", "aiomysql")
 """Where their drivers' errors are from."""
 
@@ -30,8 +31,15 @@ def met_another(error: BaseException) -> bool:
 
 def waited_in_vain(error: DBAPIError) -> bool:
     """Whether a statement that waits for nothing but a lock did so for too long."""
-    state = getattr(error.orig, "sqlstate", None) or getattr(error.orig, "pgcode", None)
-    return state in POSTGRESQL or _number_in_mysql(error.orig) == LOCK_TIMEOUT
+    return _state(error.orig) in POSTGRESQL_TIMEOUTS or _number_in_mysql(error.orig) == LOCK_TIMEOUT
+
+
+def is_deadlock(error: DBAPIError) -> bool:
+    return _state(error.orig) == POSTGRESQL_DEADLOCK or _number_in_mysql(error.orig) == DEADLOCK
+
+
+def _state(error: BaseException | None) -> object:
+    return getattr(error, "sqlstate", None) or getattr(error, "pgcode", None)
 
 
 def _number_in_mysql(error: BaseException | None) -> int | None:

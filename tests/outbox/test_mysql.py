@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
-from sqlalchemy import create_engine, event, inspect, text
+from sqlalchemy import create_engine, event, inspect, select, text
 from sqlalchemy.engine import Engine
 from sqlalchemy.exc import DBAPIError
 
@@ -21,6 +21,7 @@ from pyramid_temporal_compat.pyramid.conflict import met_another
 from tests.outbox import desk as tasks
 from tests.outbox import mariadb
 from tests.outbox.desk import Desk, value_of
+from tests.parts import wait_until
 from tests.worker.shop import seen
 
 if not mariadb.is_there():
@@ -133,6 +134,25 @@ def test_a_lock_that_was_waited_for_in_vain_is_worth_another_try(engine: Engine)
     with engine.connect() as connection, pytest.raises(DBAPIError) as caught:
         connection.execute(text("SELECT nothing"))
     assert not met_another(caught.value)
+
+
+def test_rows_are_deleted_after_a_deadlock(engine: Engine) -> None:
+    ids = [put(engine, b"x") for _ in range(30)]
+    first = select(outbox.c.id).where(outbox.c.id == ids[0]).with_for_update(skip_locked=True)
+
+    def has_the_first() -> bool:
+        with engine.begin() as watch:
+            return watch.scalar(first) is None
+
+    deletes = threading.Thread(target=Store(engine, "default").delete, args=[ids])
+    with engine.begin() as other:
+        for row_id in ids[1:]:  # each by its key, and more than the other has to undo
+            other.execute(outbox.update().where(outbox.c.id == row_id).values(attempts=1))
+        deletes.start()
+        wait_until(has_the_first)
+        other.execute(outbox.update().where(outbox.c.id == ids[0]).values(attempts=1))
+    deletes.join(20)
+    assert Store(engine, "default").summary().rows == 0
 
 
 @shared_task(bind=True)
