@@ -141,7 +141,7 @@ def again_after_a_deadlock(method: Callable[P, T]) -> Callable[P, T]:
 
 
 def reading_committed(engine: Engine) -> Engine:
-    """The engine, with transactions that see what others have committed since, and lock no more than what they change."""
+    """The engine, with transactions that see what others commit meanwhile, and lock no more than they change."""
     return engine.execution_options(isolation_level="READ COMMITTED") if engine.dialect.name in SHARES_ROWS else engine
 
 

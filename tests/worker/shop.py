@@ -32,7 +32,7 @@ class Line(Base):
 
     __tablename__ = "lines"
     # Checked at commit only, so that a test can have a commit fail.
-    __table_args__ = (UniqueConstraint("once", deferrable=True, initially="DEFERRED"),)
+    __table_args__ = (UniqueConstraint("once", deferrable=True, initially="DEFERRED").ddl_if(dialect="postgresql"),)
 
     id: Mapped[int] = mapped_column(primary_key=True)
     text: Mapped[str] = mapped_column(Text)
