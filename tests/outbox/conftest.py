@@ -26,13 +26,27 @@ def mysql_database(mysql: str) -> Iterator[str]:
         yield url
 
 
-@pytest.fixture(scope="session", params=["postgresql", "mysql"] if mariadb.is_there() else ["postgresql"])
+DATABASES = ["postgresql", "mysql"] if mariadb.is_there() else ["postgresql"]
+
+
+@contextlib.contextmanager
+def fresh(request: pytest.FixtureRequest) -> Iterator[str]:
+    """The URL of a new database of the kind that the fixture's parameter names."""
+    is_mysql = request.param == "mysql"
+    make, server = (mariadb.fresh_mysql_database, "mysql") if is_mysql else (fresh_database, "postgres")
+    with make(request.getfixturevalue(server)) as url:
+        yield url
+
+
+@pytest.fixture(scope="session", params=DATABASES)
 def outbox_database(request: pytest.FixtureRequest) -> Iterator[str]:
-    if request.param == "mysql":
-        with mariadb.fresh_mysql_database(request.getfixturevalue("mysql")) as url:
-            yield url
-        return
-    with fresh_database(request.getfixturevalue("postgres")) as url:
+    with fresh(request) as url:
+        yield url
+
+
+@pytest.fixture(scope="module", params=DATABASES)
+def processes_database(request: pytest.FixtureRequest) -> Iterator[str]:
+    with fresh(request) as url:
         yield url
 
 

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import signal
 import threading
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -19,10 +21,11 @@ from pyramid_temporal_compat.outbox.store import Store, insert_row
 from pyramid_temporal_compat.pyramid.absence import database_is_away
 from pyramid_temporal_compat.pyramid.conflict import met_another
 from tests.outbox import desk as tasks
-from tests.outbox import mariadb
+from tests.outbox import killed, mariadb
 from tests.outbox.desk import Desk, value_of
+from tests.outbox.test_receipts_killed import PATIENCE, Site
 from tests.parts import wait_until
-from tests.worker.shop import seen
+from tests.worker.shop import Shop, seen
 
 if not mariadb.is_there():
     pytest.skip(mariadb.MISSING, allow_module_level=True)
@@ -180,3 +183,19 @@ def test_a_task_that_met_a_deadlock_is_tried_again(mysql_database: str) -> None:
     assert len(seen["called"]) == 3
     assert sorted(desk.texts()) == ["a", "after a", "after b", "b"]
     desk.close()
+
+
+def test_a_task_whose_worker_dies_between_commit_and_reply_is_not_run_again(
+    mysql_database: str, temporal_address: str, tmp_path: Path
+) -> None:
+    settings = {"ptemporal.outbox": "dbsession", "ptemporal.receipts": "true", "ptemporal.heartbeat_timeout": "2"}
+    shop = Shop(temporal_address, mysql_database, **settings)
+    metadata.create_all(shop.engine)
+    site = Site(shop, tmp_path)
+    with site.worker() as worker:
+        result = killed.writes_and_dies.delay(site.directory, "worker")
+        assert worker.ends() == -signal.SIGKILL
+    with site.worker():
+        assert result.get(timeout=PATIENCE) == 1
+    assert (site.calls, site.count(), shop.lines()) == (1, 1, ["effect"])
+    shop.close()
