@@ -51,6 +51,12 @@ class Attempt:
         current = self._manager.get()
         return None if current.isDoomed() else current
 
+    def begin_anew(self) -> None:
+        """End the transaction, in which nothing was written, and begin another one."""
+        self._manager.abort()
+        self._manager.begin()
+        self.begun = self._manager.get()
+
     def commit(self) -> None:
         """Commit; a transaction that the task has doomed is aborted, as pyramid_tm does."""
         if self._manager.isDoomed():

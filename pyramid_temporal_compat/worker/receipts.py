@@ -150,6 +150,8 @@ class OneRun:
         found = self._find(run)
         ending = None if found is None else self._ending(found)
         self._asking = False
+        if ending is None:  # the task reads what is there when it reads, and does not hold a connection before
+            run.begin_anew()
         return ending
 
     def leave(self, run: Attempt, ending: Ending) -> None:

@@ -181,6 +181,22 @@ def test_sessions_found_by_name_and_two_phase_commits(postgres: str) -> None:
         desk.close()
 
 
+def test_an_attempt_that_has_looked_for_a_receipt_holds_no_connection_until_its_task_does(desk: Desk) -> None:
+    run = desk.begin(desk.job(looks_at_a_gate, attempt=2))
+    gates["before"].reached()
+    assert desk.engine.pool.checkedout() == 0  # type: ignore[attr-defined]
+    with desk.engine.begin() as connection:
+        connection.execute(tasks.effects.insert().values(text="meanwhile"))
+    gates["before"].open()
+    assert value_of(run.result(20)) == ["meanwhile"]
+
+
+@shared_task(bind=True)
+def looks_at_a_gate(self: Any) -> list[str]:
+    gates["before"].pass_through()
+    return list(self.pyramid_request.dbsession.scalars(select(tasks.effects.c.text)))
+
+
 # --- what leaves a receipt -----------------------------------------------------------------------------
 
 
