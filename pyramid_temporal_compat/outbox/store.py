@@ -43,6 +43,8 @@ LOCK = 0x70746F62
 """The first half of the advisory lock under which relays choose, one after the other."""
 TRIES, PAUSE = 5, 0.05
 """How often, and how many seconds apart, a transaction is made that a deadlock has ended."""
+SKIP_LOCKED = {"mysql": (8, 0, 1), "mariadb": (10, 6)}
+"""The releases since which they have it."""
 SHARES_ROWS = ("postgresql", "mysql", "mariadb")
 
 
@@ -140,6 +142,14 @@ def again_after_a_deadlock(method: Callable[P, T]) -> Callable[P, T]:
     return tried
 
 
+def skips_locked(dialect: Any) -> bool:
+    """Whether the database knows SKIP LOCKED. On one that does not, a relay waits where another would go on."""
+    if dialect.name not in ("mysql", "mariadb"):
+        return True
+    known = SKIP_LOCKED["mariadb" if dialect.is_mariadb else "mysql"]
+    return (dialect.server_version_info or known) >= known
+
+
 def reading_committed(engine: Engine) -> Engine:
     """The engine, with transactions that see what others commit meanwhile, and lock no more than they change."""
     return engine.execution_options(isolation_level="READ COMMITTED") if engine.dialect.name in SHARES_ROWS else engine
@@ -225,7 +235,8 @@ class Store:
             # Whoever holds one of them now, a purge say, is not waited for.
             size = func.length(outbox.c.units).label("size")
             free = select(outbox.c.id, size).where(outbox.c.id.in_(chosen), self._is_still_free)
-            sizes = {found.id: found.size for found in connection.execute(free.with_for_update(skip_locked=True))}
+            locked = free.with_for_update(skip_locked=skips_locked(connection.dialect))
+            sizes = {found.id: found.size for found in connection.execute(locked)}
             ids = a_batch(chosen, sizes)
             taken = {"claimed_by": relay, "claimed_until": in_seconds(lease), "attempts": outbox.c.attempts + 1}
             connection.execute(update(outbox).where(outbox.c.id.in_(ids), self._is_still_free).values(taken))

@@ -180,6 +180,13 @@ def test_mysql_gets_a_claim_that_skips_what_others_hold(sent: tuple[Store, list[
     assert "ptemporal_outbox.claimed_by = %s" in read
 
 
+def test_an_old_mysql_gets_a_claim_that_waits_for_what_others_hold(sent: tuple[Store, list[str]]) -> None:
+    store, found = sent
+    store.engine.dialect.server_version_info = (5, 7, 44)
+    store.claim("one", 30)
+    assert found[3].endswith("FOR UPDATE")
+
+
 def test_mysql_gets_no_statement_of_postgresql(sent: tuple[Store, list[str]]) -> None:
     store, found = sent
     store.release([1], "away")
