@@ -184,10 +184,12 @@ class OneRun:
             return ending
         beaten = isinstance(error, (table.AlreadyLeft, table.StillLeaving))
         in_doubt = beaten or self._left or self._asking
-        if not (in_doubt or self._follows or ended_outside):
+        # A conflict had it tried anew: perhaps with a run of this task, which may be at its commit yet.
+        met_another = self._tries > 1
+        if not (in_doubt or self._follows or ended_outside or met_another):
             return ending
         try:
-            if self._left or ended_outside:
+            if self._left or ended_outside or met_another:
                 self._wait_for_commits(new_attempt)
             with new_attempt() as run:
                 found = self._find(run)
