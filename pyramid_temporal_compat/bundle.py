@@ -25,6 +25,8 @@ LARGE = 64 * 1024
 """A message that takes more bytes leaves by itself."""
 ENVELOPE = 600
 """Bytes that the rest of a message takes, about."""
+FEW = 4
+"""So many tasks are asked for one by one: to find out whether they are of one bundle costs as much."""
 
 
 def new_id() -> str:
@@ -39,6 +41,15 @@ def bundle_of(task_id: str) -> str:
     if len(task_id) != LENGTH or task_id[8] != "-" or "/" in task_id:
         return ""
     return task_id[:-DIGITS] + "0" * DIGITS
+
+
+def may_be_bundled(task_ids: Sequence[str]) -> dict[str, list[str]]:
+    """Those that may have left together, by the bundle that they would be in."""
+    found: dict[str, list[str]] = {}
+    for task_id in task_ids:
+        if bundle := bundle_of(task_id):
+            found.setdefault(bundle, []).append(task_id)
+    return {bundle: members for bundle, members in found.items() if len(members) > FEW}
 
 
 class Block:

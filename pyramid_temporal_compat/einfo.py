@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import sys
-import traceback
 from types import TracebackType
 from typing import Any
+
+from .payload.errors import formatted
 
 
 class ExceptionInfo:
@@ -18,7 +19,7 @@ class ExceptionInfo:
         self.exception: BaseException = error
         self.type: type[BaseException] = type(error)
         self.tb: TracebackType | None = error.__traceback__
-        self.traceback = "".join(traceback.format_exception(type(error), error, error.__traceback__))
+        self.traceback = formatted(error)
         self.internal = internal
 
     @property

@@ -178,6 +178,10 @@ class ChordError(TaskError):
     """A member of the chord's header failed, so its body did not run."""
 
 
+class Halted(TaskError):
+    """A task of the canvas ended with `Ignore`, without a result: what would have been given that did not run."""
+
+
 class BackendError(Exception):
     """A result could not be read or written."""
 

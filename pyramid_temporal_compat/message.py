@@ -101,6 +101,11 @@ class Message:
     """How often it is tried while the server is away. It stays with the sender: it bounds the way out."""
 
     @property
+    def is_passed_on(self) -> bool:
+        """Whether another task gets its result: then it travels, though it may not be one to be kept."""
+        return bool(self.follows) or self.chord is not None
+
+    @property
     def summary(self) -> str:
         """One line for people: the call as it was written."""
         return one_line(f"{self.shadow or self.task}{call_repr(self.argsrepr, self.kwargsrepr)}")

@@ -251,13 +251,13 @@ class AsyncResult(ResultBase):
         if disable_sync_subtasks:
             assert_will_not_block()
         if follow_parents and propagate:
-            self._throw_of_parents()
+            self.throw_of_parents()
         if self._ended is None:
             self.refuse_if_enlisted()
             status = self._wait(timeout, interval)
             self._end(status)
             if follow_parents and propagate and status.state in states.PROPAGATE_STATES:
-                self._throw_of_parents()  # what it failed of, such as a member of a chord's header
+                self.throw_of_parents()  # what it failed of, such as a member of a chord's header
         return self.maybe_throw(propagate, callback)
 
     wait = get
@@ -314,13 +314,19 @@ class AsyncResult(ResultBase):
         """The graph as it was when this was asked first."""
         return self.build_graph(intermediate=True)
 
-    def _throw_of_parents(self) -> None:
+    def throw_of_parents(self) -> None:
+        """Raise what one of those before it has failed of."""
         parents = list(self._parents())[::-1]
         asked = self.app.ResultSet(parents).look() if len(parents) > 1 else ()
-        for node in parents:
+        for number, node in enumerate(parents):
             if node.id in asked and not node.ended:
                 continue  # it was asked a moment ago, with the others of its canvas
-            node.maybe_throw()
+            try:
+                node.maybe_throw()
+            except Exception:
+                for before in parents[:number]:  # which may have ended since it was asked, and be what this failed of
+                    before.maybe_throw()
+                raise
 
     def _parents(self) -> Iterator[Any]:
         node = self.parent
@@ -358,13 +364,8 @@ class AsyncResult(ResultBase):
         self.app.control.revoke_by_stamped_headers(headers, terminate=terminate, signal=signal, reply=wait, **more)
 
     def forget(self) -> None:
-        """Have the server delete the task's workflow, and with it the result."""
-        from .dispatch.status import delete  # the client library: 0.4 s
-
-        if self.parent is not None:
-            self.parent.forget()
-        self.app.temporal.call(lambda client: delete(client, self.id), self._patience)
-        self._ended = None
+        """Have the server delete the result, and those before it. In a workflow that others share it is not found."""
+        forget(self)
 
     # --- writing it down -------------------------------------------------------------------------
 
@@ -392,6 +393,10 @@ class AsyncResult(ResultBase):
     def ended(self) -> bool:
         """Whether it is known here that the task has ended."""
         return self._ended is not None
+
+    def not_ended(self) -> None:
+        """Nothing is known here of how the task has ended."""
+        self._ended = None
 
     def take(self, status: Status) -> None:
         """What was found out about the task together with others."""
@@ -545,6 +550,12 @@ class EagerResult(AsyncResult):
         """It has no history: it ran here."""
         return None
 
+    def _asked(self) -> Status:
+        """No server knows of it."""
+        from .dispatch.states import Status  # for results of eager runs alone
+
+        return Status(self._state, name=self._name)
+
     @property
     def worker(self) -> str | None:
         return None
@@ -566,11 +577,22 @@ class EagerResult(AsyncResult):
     def get(self, timeout: float | None = None, propagate: bool = True, *args: Any, **kwargs: Any) -> Any:
         if self._state == states.PENDING:
             raise StillEnlisted(STILL_ENLISTED.format(name=self._name or "", id=self.id))
-        if propagate and self._state in states.PROPAGATE_STATES:
-            raise self._result if isinstance(self._result, Exception) else Exception(self._result)
-        return self._result
+        if self._state in states.PROPAGATE_STATES:
+            if propagate:
+                raise self._result if isinstance(self._result, Exception) else Exception(self._result)
+            return self._result
+        return self._result if self._state == states.SUCCESS else None
 
     wait = get
+
+    def maybe_throw(self, propagate: bool = True, callback: Callable[[str, Any], Any] | None = None) -> Any:
+        if propagate and self._state in states.PROPAGATE_STATES:
+            return self.get()
+        if callback is not None:
+            callback(self.id, self._result)
+        return self._result
+
+    maybe_reraise = maybe_throw
 
     def forget(self) -> None:
         pass
@@ -584,6 +606,30 @@ class EagerResult(AsyncResult):
 
     def __copy__(self) -> EagerResult:
         return EagerResult(self.id, self._result, self._state, self._traceback, self._name, self.app)
+
+
+def forget(result: Any) -> None:
+    """Forget a result, those before it and those in it, as one: several of them may have one workflow."""
+    from .dispatch.forgetting import forget_all  # the client library: 0.4 s
+
+    found = [each for each in _all_of(result) if not isinstance(each, EagerResult)]
+    tasks = list(dict.fromkeys(str(each.id) for each in found if isinstance(each, AsyncResult)))
+    groups = [str(each.id) for each in found if not isinstance(each, AsyncResult) and getattr(each, "id", None)]
+    if not tasks:
+        return  # eager ones, say, and no server in sight
+    patience = result.app.conf["ptemporal.dispatch_timeout"] * (1 + len(tasks) // 100)
+    result.app.temporal.call(lambda client: forget_all(client, tasks, groups), patience)
+    for each in found:
+        if isinstance(each, AsyncResult):
+            each.not_ended()
+
+
+def _all_of(result: Any) -> Iterator[Any]:
+    if result.parent is not None:
+        yield from _all_of(result.parent)
+    yield result
+    for member in getattr(result, "results", None) or ():
+        yield from _all_of(member)
 
 
 def as_exception(error: BaseException) -> Exception:

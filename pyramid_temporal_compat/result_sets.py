@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING, Any
 
 from . import states
 from .app.current import app_or_default
+from .bundle import may_be_bundled
 from .exceptions import ImproperlyConfigured, TimeoutError
-from .result import AsyncResult, Callbacks, EagerResult, ResultBase, assert_will_not_block, result_from_tuple
+from .result import AsyncResult, Callbacks, EagerResult, ResultBase, assert_will_not_block, forget, result_from_tuple
 
 if TYPE_CHECKING:
     from .app import Celery
@@ -86,33 +87,34 @@ class ResultSet(ResultBase):
 
     def look(self) -> set[str]:
         """Read what the histories of the members' workflows say, each history once; gives the ids that were asked."""
-        workflows = self._of_canvas()
-        if not workflows:
+        workflows, alike = self._shared()
+        if not workflows and not alike:
             return set()
-        from .dispatch.members import look_at_all  # the client library: 0.4 s
+        from .dispatch.sets import look  # the client library: 0.4 s
 
         patience = self.app.conf["ptemporal.dispatch_timeout"]
-        self._take(self.app.temporal.call(lambda client: look_at_all(client, workflows), patience))
-        return {member for members in workflows.values() for member in members}
+        asked, ended = self.app.temporal.call(lambda client: look(client, workflows, alike), patience)
+        self._take(ended)
+        return set(asked)
 
     def _wait_for_members(self, left: float | None, propagate: bool) -> None:
-        workflows = self._of_canvas()
-        if not workflows:
+        workflows, alike = self._shared()
+        if not workflows and not alike:
             return
         for result in self.results:
             if isinstance(result, AsyncResult):
                 result.refuse_if_enlisted()
-        from .dispatch.members import wait_for_all  # the client library: 0.4 s
+        from .dispatch.sets import wait  # the client library: 0.4 s
 
         if left is None or left > 0:
             with contextlib.suppress(TimeoutError):
                 self._take(
-                    self.app.temporal.call(lambda client: wait_for_all(client, workflows, all_of=not propagate), left)
+                    self.app.temporal.call(lambda client: wait(client, workflows, alike, all_of=not propagate), left)
                 )
                 return
         self.look()  # who then waits for the members one by one says which has not ended
 
-    def _throw_of_the_ended(self) -> None:
+    def _throw_of_the_ended(self, of_parents: bool) -> None:
         ended = [result for result in self.results if isinstance(result, AsyncResult) and result.ended]
         if any(result.state in states.PROPAGATE_STATES for result in ended):
             parents: list[Any] = []
@@ -121,22 +123,24 @@ class ResultSet(ResultBase):
             for node in reversed(parents):
                 node.maybe_throw()  # what they failed of
         for result in ended:
+            if result.state in states.PROPAGATE_STATES and of_parents:
+                result.throw_of_parents()
             result.maybe_throw()
 
-    def _of_canvas(self) -> dict[str, list[str]]:
-        """The members that are known by their ids to be part of a canvas and not known to have ended, by workflow."""
+    def _shared(self) -> tuple[dict[str, list[str]], dict[str, list[str]]]:
+        """Those that are not known to have ended and are known by their ids to be part of a canvas, by workflow; and
+        those that may be of a bundle, by that."""
         workflows: dict[str, list[str]] = {}
         for result in self.results:
             remote = isinstance(result, AsyncResult) and not isinstance(result, EagerResult)
             if remote and not result.ended and not result.ignored:
-                workflow_id = str(result.id).rpartition("/")[0]
-                if workflow_id:
-                    workflows.setdefault(workflow_id, []).append(result.id)
-        return workflows if any(len(members) > 1 for members in workflows.values()) else {}
+                workflows.setdefault(str(result.id).rpartition("/")[0], []).append(result.id)
+        alike = may_be_bundled(workflows.pop("", ()))
+        return (workflows if any(len(members) > 1 for members in workflows.values()) else {}), alike
 
     def _take(self, found: Mapping[str, Any]) -> None:
         for result in self.results:
-            if result.id in found:
+            if result.id in found and found[result.id].known:
                 result.take(found[result.id])
 
     @property
@@ -146,7 +150,7 @@ class ResultSet(ResultBase):
     # --- waiting ---------------------------------------------------------------------------------
 
     def get(self, timeout: float | None = None, propagate: bool = True, **kwargs: Any) -> Any:
-        return self.join(timeout=timeout, propagate=propagate, **kwargs)
+        return self.join_native(timeout=timeout, propagate=propagate, **kwargs)
 
     def join(
         self,
@@ -159,7 +163,37 @@ class ResultSet(ResultBase):
         disable_sync_subtasks: bool = True,
         on_interval: Any = None,
     ) -> list[Any]:
-        """The values of all, in order; with a `callback`, each is given to that instead."""
+        """The values of all, in order; with a `callback`, each is given to that instead.
+
+        Of what failed it raises what that failed of, such as the member of a chord's header.
+        """
+        return self._join(timeout, propagate, interval, callback, on_message, disable_sync_subtasks, of_parents=True)
+
+    def join_native(
+        self,
+        timeout: float | None = None,
+        propagate: bool = True,
+        interval: float = 0.5,
+        callback: Callable[[str, Any], Any] | None = None,
+        no_ack: bool = True,
+        on_message: Any = None,
+        on_interval: Any = None,
+        disable_sync_subtasks: bool = True,
+    ) -> list[Any]:
+        """The same, but of what failed its own error, such as a `ChordError`. As `get` does."""
+        return self._join(timeout, propagate, interval, callback, on_message, disable_sync_subtasks, of_parents=False)
+
+    def _join(
+        self,
+        timeout: float | None,
+        propagate: bool,
+        interval: float,
+        callback: Callable[[str, Any], Any] | None,
+        on_message: Any,
+        disable_sync_subtasks: bool,
+        *,
+        of_parents: bool,
+    ) -> list[Any]:
         if disable_sync_subtasks:
             assert_will_not_block()
         if on_message is not None:
@@ -168,11 +202,15 @@ class ResultSet(ResultBase):
         values = []
         self._wait_for_members(timeout, propagate)
         if propagate:
-            self._throw_of_the_ended()
+            self._throw_of_the_ended(of_parents)
         for result in self.results:
             left = None if deadline is None else max(deadline - time.monotonic(), 0.0)
             value = result.get(
-                timeout=left, propagate=propagate, interval=interval, disable_sync_subtasks=disable_sync_subtasks
+                timeout=left,
+                propagate=propagate,
+                interval=interval,
+                disable_sync_subtasks=disable_sync_subtasks,
+                **({"follow_parents": of_parents} if isinstance(result, AsyncResult) else {}),
             )
             if callback is not None:
                 callback(result.id, value)
@@ -180,8 +218,6 @@ class ResultSet(ResultBase):
                 values.append(value)
         self._callbacks.fire(self)
         return values
-
-    join_native = join
 
     def iter_native(self, timeout: float | None = None, interval: float = 0.5, **kwargs: Any) -> Iterator[Any]:
         """Pairs of id and `{"status", "result"}`, in order, each as soon as it is there."""
@@ -224,8 +260,8 @@ class ResultSet(ResultBase):
             self.app.control.revoke(remote, terminate=terminate, signal=signal, reply=wait, **more)
 
     def forget(self) -> None:
-        for result in self.results:
-            result.forget()
+        """Forget the results of all, and those before them."""
+        forget(self)
 
     def __iter__(self) -> Iterator[Any]:
         return iter(self.results)

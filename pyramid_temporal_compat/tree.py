@@ -429,6 +429,7 @@ def check_places(written: Any, count: int) -> None:
         elif isinstance(part, dict):
             if not isinstance(part["error"], dict) or not isinstance(part["envelope"], dict):
                 raise TypeError("an error that came before is none")
+            walk(part.get("given", []))
         else:
             places.append(part)
 

@@ -10,6 +10,7 @@ import transaction
 
 from pyramid_temporal_compat import Celery, Task, chain, group
 from pyramid_temporal_compat.exceptions import Ignore, NotSerializable, StillEnlisted
+from pyramid_temporal_compat.result import EagerResult
 
 
 @pytest.fixture
@@ -98,6 +99,7 @@ def test_ignored_is_neither_success_nor_failure(app: Celery) -> None:
         raise Ignore
 
     assert skip.apply().state == "IGNORED"
+    assert skip.apply().get() is None
 
 
 def test_always_eager_runs_at_once_outside_a_transaction(eager: Celery) -> None:
@@ -194,6 +196,7 @@ def test_a_canvas_in_a_transaction_runs_as_that_commits(eager: Celery) -> None:
             result.get()
     assert result.get() == [2, 13]
     assert result[1].parent.get() == 3
+    result.forget()  # asks no server
 
 
 def test_errbacks_of_both_kinds_are_called_eagerly(eager: Celery) -> None:
@@ -217,3 +220,41 @@ def test_a_task_that_is_replaced_gives_what_replaced_it(eager: Celery) -> None:
         return self.replace(group(add.s(1, 1), add.s(2, 2)))
 
     assert replaced.delay().get() == [2, 4]
+
+
+def test_what_is_linked_to_an_eager_run_knows_where_it_stands(eager: Celery) -> None:
+    @eager.task(bind=True)
+    def tell(self: Any, *args: Any) -> Any:
+        told.append((self.request.parent_id, self.request.root_id))
+
+    told: list[Any] = []
+    result = tell.apply_async(link=tell.s())
+    assert told == [(None, result.id), (result.id, result.id)]
+
+
+def test_an_eager_result_is_asked_without_a_server(eager: Celery) -> None:
+    @eager.task
+    def fail() -> None:
+        raise ValueError("no")
+
+    result = fail.delay()
+    with pytest.raises(ValueError, match="no"):
+        result.maybe_throw()
+    assert repr(result.maybe_throw(propagate=False)) == "ValueError('no')"
+    assert (result.queue, result.date_done, result.args, result.current_status().state) == (None, None, None, "FAILURE")
+
+
+def test_what_came_first_is_raised_though_it_had_not_ended_when_it_was_asked(eager: Celery) -> None:
+    class EndsMeanwhile(EagerResult):
+        asked = 0
+
+        def maybe_throw(self, *args: Any, **kwargs: Any) -> Any:
+            self.asked += 1
+            return super().maybe_throw() if self.asked > 1 else None
+
+    first = EndsMeanwhile("1", ValueError("first"), "FAILURE", app=eager)
+    then = EagerResult("2", ValueError("of the first"), "FAILURE", app=eager)
+    last = eager.AsyncResult("3", parent=then)
+    then.parent = first
+    with pytest.raises(ValueError, match=r"^first$"):
+        last.throw_of_parents()

@@ -56,8 +56,9 @@ def latest_app() -> Celery | None:
 
 def current_app() -> Celery:
     """The current Pyramid request's app; else the one set in this thread, or last made in this process."""
-    pyramid = sys.modules.get("pyramid.threadlocal")  # not imported: then no request is current either
-    request = pyramid.get_current_request() if pyramid else None
+    # Not imported, or another thread is at it: then no request is current here either.
+    ask = getattr(sys.modules.get("pyramid.threadlocal"), "get_current_request", None)
+    request = ask() if ask else None
     found: Celery | None = getattr(request, "registry", {}).get(APP_KEY) if request is not None else None
     return found or latest_app() or _default_app()
 

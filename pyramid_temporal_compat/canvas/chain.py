@@ -124,13 +124,15 @@ class _chain(RefusedOfChains, Signature):
                     step.body.link_error(errback)
         if merged.get("link"):
             steps[-1].extend_list_option("link", merged["link"])
-        beginning = lineage.given(not self.immutable)
+        # In a chord's header it is the last step that the chord waits for, and that may add to it.
+        chords = [None] * (len(steps) - 1) + [lineage.chord]
+        beginning = lineage.given(not self.immutable).within(chords[0])
         with planner.ids.beside_it(steps[0]._result_id()):
             first: Planned = steps[0]._plan(planner, (), {}, without(merged, OWN_OPTIONS), beginning)
         planned = [first]
-        for step in steps[1:]:
+        for step, chord in zip(steps[1:], chords[1:], strict=True):
             with planner.ids.beside_it(step._result_id()):
-                planned.append(step._plan(planner, (), {}, {}, planned[-1].last))
+                planned.append(step._plan(planner, (), {}, {}, planned[-1].last.within(chord)))
         if len(planned) == 1:
             return first
         node = ChainNode(id=str(results[-1].id), steps=tuple(step.node for step in planned))

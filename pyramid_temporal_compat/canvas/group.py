@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 from collections import deque
 from collections.abc import Iterator, Mapping, MutableSequence, Sequence
 from contextlib import AbstractContextManager, nullcontext
@@ -61,8 +60,11 @@ class group(Signature):
 
     def skew(self, start: float = 1.0, stop: float | None = None, step: float = 1.0) -> Any:
         """Have the members start one after the other: `start` seconds from now, each `step` later, up to `stop`."""
-        for task, seconds in zip(self.tasks, itertools.count(start, step), strict=False):
-            task.set(countdown=seconds if stop is None else min(seconds, stop))
+        seconds = float(start)
+        for task in self.tasks:
+            task.set(countdown=seconds)
+            if not stop or seconds + step <= stop:
+                seconds += step
         return self
 
     # --- calling -----------------------------------------------------------------------------------

@@ -9,11 +9,14 @@ from ..exceptions import ImproperlyConfigured, PayloadTooLarge
 from ..message import total_size
 from ..tree import Tree
 from .chain import _chain
+from .chord import chord
 from .group import group, is_empty
 from .ids import Ids
 from .planning import Lineage, Place, listed, plan
+from .signature import maybe_signature
 
 if TYPE_CHECKING:
+    from ..app import Celery
     from ..task import Task
 
 ACCUMULATE = "celery.accumulate"
@@ -26,10 +29,7 @@ def substitute(task: Task, signature: Any) -> Any:
         raise ImproperlyConfigured("A signature replacing a task must not be part of a chord")
     if isinstance(signature, _chain) and is_empty(signature):
         raise ImproperlyConfigured("Cannot replace with an empty chain")
-    if isinstance(signature, group):  # one task takes its place, so one result has to come of it
-        signature = signature | task.app.tasks[ACCUMULATE].s(index=0)
-    elif isinstance(signature, _chain) and isinstance(signature.tasks[-1], group):
-        signature.tasks = [*signature.tasks[:-1], signature.tasks[-1] | task.app.tasks[ACCUMULATE].s(index=0)]
+    signature = with_one_result(signature, task.app)
     if request.is_eager:
         for callback in listed(request.callbacks):
             signature.link(callback)
@@ -45,6 +45,18 @@ def substitute(task: Task, signature: Any) -> Any:
     signature.set(**marks)
     for step in signature.tasks if isinstance(signature, _chain) else ():
         step.set(replaced_task_nesting=marks["replaced_task_nesting"])
+    return signature
+
+
+def with_one_result(signature: Any, app: Celery) -> Any:
+    """What takes the place of one task, so that one result comes of it: of a group, the list of its results."""
+    if isinstance(signature, group):
+        return signature | app.tasks[ACCUMULATE].s(index=0)
+    if isinstance(signature, _chain) and signature.tasks:
+        *steps, last = signature.tasks
+        signature.tasks = [*steps, with_one_result(maybe_signature(last, app), app)]
+    elif isinstance(signature, chord):
+        signature.body = with_one_result(maybe_signature(signature.body, app), app)
     return signature
 
 
@@ -80,10 +92,11 @@ def join_chord(task: Task, signature: Any, lazy: bool) -> Any:
     signature.set(group_id=request.group, group_index=request.group_index, root_id=request.root_id)
     result = signature._place(ids, Place())
     lineage = Lineage(request.root_id, request.id, chord=request.chord)
-    tree = Tree(plan(signature, (), {}, {}, ids, lineage).node)
+    planned = plan(signature, (), {}, {}, ids, lineage)
 
     def send(*args: Any, **options: Any) -> Any:
-        request.added = [*(request.added or ()), tree]
+        request.added = [*(request.added or ()), Tree(planned.node)]
+        task.add_trail(planned.trail)
         return result
 
     if not lazy:

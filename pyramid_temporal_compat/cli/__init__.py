@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import importlib
 import os
+import sys
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 import click
 
+from ..leaving import leave_in_order
 from .common import Common
 
 if TYPE_CHECKING:
@@ -26,6 +28,10 @@ COMMANDS: dict[str, tuple[str, str, str]] = {
 }
 
 
+CLIENT_LIBRARY = "temporalio.bridge"
+"""There once it is imported: then it may have threads."""
+
+
 class LazyGroup(click.Group):
     """A group that lists its commands without importing them: the client library takes 0.4 s to import."""
 
@@ -38,6 +44,16 @@ class LazyGroup(click.Group):
         module, attribute, _ = COMMANDS[cmd_name]
         command: click.Command = getattr(importlib.import_module(module), attribute)
         return command
+
+
+def main() -> None:
+    """What the console script calls."""
+    try:
+        group()
+    except SystemExit as leaving:
+        if CLIENT_LIBRARY in sys.modules and isinstance(leaving.code, int):
+            leave_in_order(leaving.code)
+        raise
 
 
 @click.group(cls=LazyGroup, context_settings={"help_option_names": ["-h", "--help"]})
@@ -53,7 +69,7 @@ class LazyGroup(click.Group):
 @click.option("--skip-checks", is_flag=True, envvar="SKIP_CHECKS", hidden=True)
 @click.version_option(package_name="pyramid-temporal-compat")
 @click.pass_context
-def main(
+def group(
     ctx: click.Context,
     app: str | None,
     config: str | None,
@@ -94,6 +110,6 @@ STANDS_FOR = {
 
 def run(argv: Sequence[str], app: Celery) -> Any:
     """Run a command line for this app, in this process; gives the exit code."""
-    return main.main(
+    return group.main(
         list(argv), "ptemporal-compat", obj=Common(app), standalone_mode=False, auto_envvar_prefix="CELERY"
     )

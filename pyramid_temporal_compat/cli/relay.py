@@ -40,8 +40,13 @@ def command(common: Common, config: str | None, loglevel: str | None) -> None:
             relay.store.backlog()  # a table that is missing is told now, and not once a minute
         except SQLAlchemyError as error:
             raise OperationalError(f"the outbox at {engine}: {' '.join(str(error).split())}") from error
+
+        def stop(signum: int, frame: object) -> None:
+            signal.signal(signum, signal.SIG_DFL)  # a database that does not answer would hold it: told twice, it ends
+            relay.stop()
+
         for signum in (signal.SIGTERM, signal.SIGINT):
-            signal.signal(signum, lambda *_: relay.stop())
+            signal.signal(signum, stop)
         settings = app.temporal.settings
         logging.getLogger(__name__).info(
             "relay %s: from %s to %s, namespace %s", relay.name, engine, settings.address, settings.namespace

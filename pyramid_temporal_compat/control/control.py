@@ -169,7 +169,7 @@ class Inspect:
         return self._request("query_task", ids=list(ids))
 
     def revoked(self) -> Any:
-        """The ids that a worker will not run."""
+        """The ids that a worker was told not to run."""
         return self._request("revoked")
 
     def active_queues(self) -> Any:

@@ -27,7 +27,7 @@ class Orders:
 
     def refusal(self, message: Message) -> str | None:
         """Why the task is not to run, if it was revoked."""
-        if message.id in state.revoked:
+        if message.id in state.revoked or message.id in state.revoked_beforehand:
             return "revoked"
         if state.revoked_stamps and (found := state.matching_stamps(state.revoked_stamps, stamps_of(message))):
             return f"revoked by its stamps {found}"

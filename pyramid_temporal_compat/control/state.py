@@ -57,6 +57,8 @@ class LimitedSet:
 
 
 revoked = LimitedSet()
+revoked_beforehand = LimitedSet()
+"""What the server remembers: not this worker's to tell others of."""
 revoked_stamps: dict[str, list[Any]] = {}
 total_count: Counter[str] = Counter()
 """How many tasks of each name this process has taken."""

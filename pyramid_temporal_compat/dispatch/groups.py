@@ -15,7 +15,7 @@ from temporalio.service import RPCError, RPCStatusCode
 from ..exceptions import InvalidTaskError
 from ..payload.converter import from_raw
 from ..tree import Chain, Chord, Group, Node, Task, Tree, header_result, is_tree, whole_result
-from .status import delete
+from .forgetting import delete
 
 SAVED = "ptemporal-group"
 """The type of the workflow, and its memo's key. It stands in histories: it is never changed."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections import deque
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
@@ -11,6 +12,7 @@ from temporalio.client import Client, WorkflowExecutionDescription
 from ..graph import COLOURS
 from ..tree import Chain, Chord, Group, Node, Task, id_of
 from .groups import tree_of
+from .growth import Growth
 from .members import READERS, nearest_tree, workflow_of
 from .states import Status
 from .status import status_of, statuses_in
@@ -31,10 +33,18 @@ async def outline(client: Client, task_id: str) -> list[Line]:
     """The canvas that a task is in, from its root; of a task alone, the one line; none for one that is not known."""
     root_id = task_id.partition("/")[0]
     tree = await tree_of(client, root_id)
+    growth = Growth(client)
     if tree is None:
         status = await status_of(client, task_id)
-        return [Line(0, task_id, status.name or "", status.state, True)] if status.known else []
-    drawn = list(_drawn(tree.root, 0, ""))
+        if not status.known:
+            return []
+        await growth.read([task_id])
+        if task_id not in growth.alone or task_id not in growth.replacing():
+            return [Line(0, task_id, status.name or "", status.state, True)]
+    root = growth.alone[task_id] if tree is None else tree.root
+    drawn = list(_drawn(root, 0, "", growth, growth.replacing()))
+    while await growth.read(workflow_of(id) or id for _, id, _, of_task in drawn if of_task):
+        drawn = list(_drawn(root, 0, "", growth, growth.replacing()))
     states = await _states(client, [id for _, id, _, of_task in drawn if of_task])
     return [Line(depth, id, text, states.get(id, ""), of_task) for depth, id, text, of_task in drawn]
 
@@ -71,12 +81,24 @@ async def _states(client: Client, tasks: Sequence[str]) -> dict[str, str]:
     return {id: status.state for statuses in asked for id, status in statuses.items()}
 
 
-def _drawn(node: Node, depth: int, place: str) -> Iterator[tuple[int, str, str, bool]]:
+def _drawn(
+    node: Node, depth: int, place: str, growth: Growth, replacing: Mapping[str, deque[Node]]
+) -> Iterator[tuple[int, str, str, bool]]:
+    """:param replacing: what is still to be drawn of what took the place of tasks; it has their ids."""
     if isinstance(node, Task):
-        yield depth, id_of(node), f"{place}{node.message.summary}", True
-        for kind, nodes in (("link", node.links), ("on error", node.errbacks)):
-            for linked in nodes:
-                yield from _drawn(linked, depth + 1, f"{kind}: ")
+        own = id_of(node)
+        replaced = bool(replacing.get(own))
+        name = f"replaced {len(replacing[own])} {own}" if replaced else own
+        yield depth, name, f"{place}{node.message.summary}", not replaced
+        parts: list[tuple[str, Node]] = []
+        if replaced:
+            parts = [("replaced by: ", replacing[own].popleft())]
+        else:
+            parts = [("added: ", added) for added in growth.added.get(own, ())]
+        parts += [("link: ", link) for link in node.links]
+        parts += [("on error: ", errback) for errback in node.errbacks]
+        for kind, part in parts:
+            yield from _drawn(part, depth + 1, kind, growth, replacing)
         return
     yield depth, f"{type(node).__name__.lower()} {id_of(node)}", f"{place}{type(node).__name__.lower()}", False
     if isinstance(node, Chain):
@@ -88,7 +110,7 @@ def _drawn(node: Node, depth: int, place: str) -> Iterator[tuple[int, str, str, 
         parts = [*(("header: ", member) for member in node.header), ("body: ", node.body)]
         parts += [("on error: ", errback) for errback in node.errbacks]
     for name, part in parts:
-        yield from _drawn(part, depth + 1, name)
+        yield from _drawn(part, depth + 1, name, growth, replacing)
 
 
 def as_text(lines: list[Line]) -> str:

@@ -32,7 +32,8 @@ class Status:
     known: bool = True
     """Whether the server has the task."""
     kept: bool = True
-    """Whether there is a result: not for a task that ended well and was called with `ignore_result`."""
+    """Whether there is a result: not for a task that ended well and was called with `ignore_result`, though another
+    may have been given it."""
     children: Any = None
 
     @property
@@ -43,12 +44,13 @@ class Status:
 def of_result(payload: Payload) -> Status:
     """The status of a task that has ended with this result."""
     state = payload.metadata.get(wire.ENDED_AS, b"").decode(errors="replace") or states.SUCCESS
+    kept = wire.NOT_KEPT not in payload.metadata
     return Status(
         state,
-        result=payload,
+        result=payload if kept else None,
         retries=wire.count(payload.metadata.get(wire.RETRIED)),
         over=True,
-        kept=wire.NOT_KEPT not in payload.metadata,
+        kept=kept,
         children=_children(payload.metadata.get(wire.CHILDREN)),
     )
 

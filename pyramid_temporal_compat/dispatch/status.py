@@ -3,15 +3,12 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import dataclasses
 import datetime
 from collections.abc import Collection, Mapping
 from typing import Any
 
-from temporalio.api.common.v1 import WorkflowExecution
 from temporalio.api.enums.v1 import PendingActivityState
-from temporalio.api.workflowservice.v1 import DeleteWorkflowExecutionRequest
 from temporalio.client import (
     Client,
     WorkflowExecutionDescription,
@@ -56,7 +53,7 @@ async def status_of(client: Client, task_id: str) -> Status:
     """The state of a task now; PENDING for one that the server does not know."""
     container = workflow_of(task_id)
     if container and (tree := await nearest_tree(client, task_id)) is not None:
-        return await status_in_tree(client, tree, task_id, _pending)
+        return await _unless_forgotten(client, task_id, await status_in_tree(client, tree, task_id, _pending))
     handle = _handle(client, task_id)
     try:
         found = await handle.describe()
@@ -104,7 +101,8 @@ async def _end_of(client: Client, task_id: str) -> Status:
     try:
         tree = await nearest_tree(client, task_id) if container else None
         if tree is not None and tree.id != container:  # which will start it, or has ended
-            return (await ends_so_far(client, tree, [task_id])).get(task_id, Status(known=False))
+            ended = (await ends_so_far(client, tree, [task_id])).get(task_id, Status(known=False))
+            return await _unless_forgotten(client, task_id, ended)
         if tree is None:
             handle = _handle(client, task_id)
             status = await _outcome_or_revoked(client, handle)
@@ -117,8 +115,24 @@ async def _end_of(client: Client, task_id: str) -> Status:
         bundle = await describe_bundle(client, task_id)
         if bundle is None:
             return Status(known=False)
-        container = bundle.id
-    return (await wait_for_members(client, container, [task_id]))[task_id]
+        return (await wait_for_members(client, bundle.id, [task_id]))[task_id]
+    ended = (await wait_for_members(client, container, [task_id]))[task_id]
+    return await _unless_forgotten(client, task_id, ended)
+
+
+async def _unless_forgotten(client: Client, member: str, status: Status) -> Status:
+    """What is found of a member, unless its result was forgotten. Until it has ended nobody asks for that."""
+    return Status(known=False) if status.over and await is_forgotten(client, member) else status
+
+
+async def is_forgotten(client: Client, task_id: str) -> bool:
+    """Whether the result of a task that shares its workflow was."""
+    try:
+        return (await _handle(client, task_id).describe()).workflow_type == wire.FORGOTTEN
+    except RPCError as error:
+        if not is_absent(error):
+            raise
+        return False
 
 
 async def _outcome_or_revoked(client: Client, handle: WorkflowHandle[Any, Any]) -> Status:
@@ -224,15 +238,27 @@ async def _outcome(handle: WorkflowHandle[Any, Any]) -> Status:
 
 async def revoke(client: Client, task_id: str, terminate: bool) -> None:
     """Keep a task from starting, or stop it. One that the server does not know yet is refused when it comes."""
+    for _ in range(2):
+        if await _revoke_at_once(client, task_id, terminate):
+            return
+        if (container := await workflow_with(client, task_id)) is not None:
+            return await signal_of_members(client, container, wire.REVOKE, [task_id])
+        # Take the id, so that a message that comes with it later counts as started already.
+        if await take_id(client, task_id, wire.REVOKED_BEFOREHAND, "revoked"):
+            if (container := await workflow_with(client, task_id)) is not None:  # which has started meanwhile
+                await signal_of_members(client, container, wire.REVOKE, [task_id])
+            return
+
+
+async def _revoke_at_once(client: Client, task_id: str, terminate: bool) -> bool:
+    """False if the task has no workflow of its own."""
     handle = client.get_workflow_handle(task_id)
     try:
         found = await handle.describe()
     except RPCError as error:
         if not is_absent(error):
             raise
-        if (container := await workflow_with(client, task_id)) is not None:
-            return await signal_of_members(client, container, wire.REVOKE, [task_id])
-        return await _revoke_beforehand(client, task_id)
+        return False
     try:
         if terminate or _not_begun(found):
             # No worker is needed for this; one that runs the task learns of it with its next heartbeat.
@@ -243,16 +269,12 @@ async def revoke(client: Client, task_id: str, terminate: bool) -> None:
     except RPCError as error:
         if not is_absent(error):
             raise
+    return True
 
 
-async def _revoke_beforehand(client: Client, task_id: str) -> None:
-    """Take the id, so that a message that comes with it later counts as started already."""
-    await _take_id(client, task_id, wire.REVOKED_BEFOREHAND, "revoked")
-
-
-async def _take_id(client: Client, task_id: str, kind: str, reason: str) -> None:
-    """Leave a workflow under the id that has ended before it began."""
-    with contextlib.suppress(WorkflowAlreadyStartedError):
+async def take_id(client: Client, task_id: str, kind: str, reason: str) -> bool:
+    """Leave a workflow under the id that has ended before it began; false if one has that id."""
+    try:
         handle = await client.start_workflow(
             kind,
             id=task_id,
@@ -260,7 +282,10 @@ async def _take_id(client: Client, task_id: str, kind: str, reason: str) -> None
             start_delay=NEVER,
             id_reuse_policy=WorkflowIDReusePolicy.REJECT_DUPLICATE,
         )
-        await handle.terminate(reason=reason)
+    except WorkflowAlreadyStartedError:
+        return False
+    await handle.terminate(reason=reason)
+    return True
 
 
 NEVER = datetime.timedelta(days=1)
@@ -286,17 +311,3 @@ async def abort(client: Client, task_id: str) -> None:
 
 
 START_IS_FAR = datetime.timedelta(seconds=5)
-
-
-async def delete(client: Client, task_id: str) -> None:
-    """Have the server delete the task's workflow. One that others share stays; only this task is not found in it."""
-    request = DeleteWorkflowExecutionRequest(
-        namespace=client.namespace, workflow_execution=WorkflowExecution(workflow_id=task_id)
-    )
-    try:
-        await client.workflow_service.delete_workflow_execution(request)
-    except RPCError as error:
-        if not is_absent(error):
-            raise
-        if await describe_bundle(client, task_id) is not None:
-            await _take_id(client, task_id, wire.FORGOTTEN, "forgotten")

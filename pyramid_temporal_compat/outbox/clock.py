@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime
 from typing import Any
 
 from sqlalchemy import DateTime
@@ -18,6 +19,19 @@ class in_seconds(FunctionElement[Any]):
 
 def now() -> in_seconds:
     return in_seconds(0.0)
+
+
+def between(earlier: datetime.datetime, later: datetime.datetime) -> datetime.timedelta:
+    """How long it was from one moment of the database's clock to another.
+
+    psycopg gives both in the database's time zone, and Python subtracts two times of one zone as its wall clocks show
+    them: an hour off where summer time began or ended between.
+    """
+    return _as_utc(later) - _as_utc(earlier)
+
+
+def _as_utc(moment: datetime.datetime) -> datetime.datetime:
+    return moment if moment.tzinfo is None else moment.astimezone(datetime.timezone.utc)
 
 
 @compiles(in_seconds)

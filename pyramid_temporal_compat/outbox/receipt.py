@@ -18,7 +18,7 @@ from sqlalchemy.exc import DBAPIError, IntegrityError
 from ..pyramid.conflict import waited_in_vain
 from .clock import in_seconds, now
 from .packets import check_size
-from .tables import receipts
+from .tables import for_all, hiding_values, receipts
 
 LONGEST_KEY = 500
 """Characters of an id that are kept as they are; MySQL's keys are short."""
@@ -68,7 +68,7 @@ def key(task_id: str, replaced: int = 0) -> str:
 
 def find(connection: Any, whose: Whose) -> Receipt | None:
     query = select(receipts.c.workflow_id, receipts.c.run_id, receipts.c.result).where(*_place(whose))
-    row = connection.execute(query).first()
+    row = connection.execute(query, execution_options=for_all(connection)).first()
     return None if row is None else Receipt(row.workflow_id, row.run_id, bytes(row.result))
 
 
@@ -78,13 +78,14 @@ def leave(connection: Any, whose: Whose, result: bytes, instead_of: str | None =
     :param instead_of: the run of another workflow that had the same id, whose receipt says nothing of this one.
     """
     check_size(connection, result, f"the receipt of {whose.task_id}, with the task's result,")
+    options = for_all(connection)
     values = {"workflow_id": whose.workflow_id, "run_id": whose.run_id, "result": result, "created": now()}
-    if instead_of is not None:
-        theirs = update(receipts).where(*_place(whose), receipts.c.run_id == instead_of).values(values)
-        if connection.execute(theirs).rowcount:
-            return
+    mine = insert(receipts).values(task_id=whose.task_id, namespace=whose.namespace, **values)
+    theirs = update(receipts).where(*_place(whose), receipts.c.run_id == instead_of).values(values)
     try:
-        connection.execute(insert(receipts).values(task_id=whose.task_id, namespace=whose.namespace, **values))
+        with hiding_values():
+            if instead_of is None or not connection.execute(theirs, execution_options=options).rowcount:
+                connection.execute(mine, execution_options=options)
     except IntegrityError as error:
         raise AlreadyLeft(f"{whose.task_id} has a receipt") from error
     except DBAPIError as error:

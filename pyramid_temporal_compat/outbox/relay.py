@@ -12,6 +12,7 @@ import concurrent.futures
 import contextlib
 import datetime
 import logging
+import math
 import os
 import secrets
 import socket
@@ -34,6 +35,7 @@ from ..lines import one_line
 from ..payload.codecs import Codec, chain
 from ..tree import Unit
 from . import rows
+from .clock import between
 from .gauges import Gauges
 from .seldom import EVERY, Seldom
 from .sessions import app_engine
@@ -55,8 +57,23 @@ AT_ONCE = 16
 """Starts under way at a time, over all queues."""
 ATTEMPTS = 10
 """A row that a server which is well has refused so often, as if it were not, is set aside."""
+BUSY = (
+    RPCStatusCode.UNAVAILABLE,
+    RPCStatusCode.RESOURCE_EXHAUSTED,
+    RPCStatusCode.DEADLINE_EXCEEDED,
+    RPCStatusCode.CANCELLED,
+)
+"""What a server says that answers, and can take nothing for now: its disk is full, or it has too much to do. No row is
+set aside for that, however long it lasts."""
 ATTEMPTS_OF_ALL = 5
 """The same where the server says no: one that has just started may not know its namespaces yet."""
+LAPSES = 5
+"""A row that so many relays had which ended before they could say what became of it, all but the first of them
+nothing else, is set aside: it may be what ends them."""
+ENDS_RELAYS = (
+    "{} relays that had this row, at last alone, ended, or lost the database, before they could say what became of it: "
+    "see what ended them; it may be this row, by a codec that crashes or by its size"
+)
 HOPELESS = (RPCStatusCode.INVALID_ARGUMENT, RPCStatusCode.RESOURCE_EXHAUSTED)
 """What is not tried again: the second is that of a call above gRPC's limit, if not of a server that is busy."""
 FIRST_DELAY, LONGEST_DELAY = 1.0, 60.0
@@ -126,7 +143,9 @@ class Relay:
                 self._look()
                 return self._longer_pause()
             found = self.store.claim(self.name, self._lease)
-            if found:
+            if found and found[0].lapses >= LAPSES:
+                self._park(found[0], ENDS_RELAYS.format(found[0].lapses))
+            elif found:
                 self._send(found)
             self._look()
         except (SQLAlchemyError, ImproperlyConfigured) as error:
@@ -174,20 +193,23 @@ class Relay:
             after_publish(unit)
         for row, error in sending.refused:
             if row.attempts >= attempts_for(error):
-                store.park(self.name, row.id, _said(error))
-                self._parked.say(
-                    "%d rows of the outbox can't be sent and are set aside, the last of them row %d, of queue %r: %s "
-                    "(ptemporal-compat outbox status shows them; outbox retry has them tried again)",
-                    row.id,
-                    row.queue,
-                    _said(error),
-                )
+                self._park(row, _said(error))
             else:
-                delay = min(FIRST_DELAY * 2 ** (row.attempts - 1), LONGEST_DELAY)
+                delay = min(FIRST_DELAY * 2 ** min(row.attempts - 1, 10), LONGEST_DELAY)
                 store.put_off(self.name, row.id, delay, _said(error))
         ended = {*sending.started, *(row.id for row, _ in sending.refused)}
         rest = [row.id for row in found if row.id not in ended]
         store.give_back(self.name, rest, None if sending.away is None else self._why_away(sending.away))
+
+    def _park(self, row: Row, error: str) -> None:
+        self.store.park(self.name, row.id, error)
+        self._parked.say(
+            "%d rows of the outbox can't be sent and are set aside, the last of them row %d, of queue %r: %s "
+            "(ptemporal-compat outbox status shows them; outbox retry has them tried again)",
+            row.id,
+            row.queue,
+            error,
+        )
 
     def _why_away(self, error: BaseException) -> str:
         if isinstance(error, asyncio.TimeoutError):  # it has no text
@@ -281,7 +303,7 @@ class Sending:
     def _ahead(self, row: Row) -> datetime.timedelta:
         """By how much the sender's clock is ahead of ours: the database's shows how long the row has waited."""
         then = rows.clock(row.units)
-        return datetime.timedelta(0) if then is None else then + (row.taken - row.created) - self._taken
+        return datetime.timedelta(0) if then is None else then + between(row.created, row.taken) - self._taken
 
     async def _start(self, client: Client, unit: Unit, ahead: datetime.timedelta) -> None:
         async with self._slots:
@@ -297,13 +319,15 @@ def by_queue(found: Sequence[Row]) -> Mapping[str, Sequence[Row]]:
     return queues
 
 
-def attempts_for(error: BaseException) -> int:
+def attempts_for(error: BaseException) -> float:
     """How often a row that is refused so is tried."""
     if isinstance(error, SecurityError):  # the key that it needs may be on its way here
         return ATTEMPTS_OF_ALL
     if isinstance(error, RPCError) and not is_absence(error):
         return 1 if error.status in HOPELESS else ATTEMPTS_OF_ALL
-    return ATTEMPTS if isinstance(error, RPCError) or is_transient(error) else 1
+    if isinstance(error, RPCError):
+        return math.inf if error.status in BUSY else ATTEMPTS
+    return math.inf if is_transient(error) else 1
 
 
 def _said(error: BaseException) -> str:

@@ -11,16 +11,30 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, ParamSpec, TypeVar
 
-from sqlalchemy import ColumnElement, and_, bindparam, case, delete, func, insert, inspect, or_, select, text, update
+from sqlalchemy import (
+    ColumnElement,
+    and_,
+    bindparam,
+    case,
+    delete,
+    func,
+    insert,
+    inspect,
+    not_,
+    or_,
+    select,
+    text,
+    update,
+)
 from sqlalchemy.engine import Connection, Engine
 from sqlalchemy.exc import DBAPIError, OperationalError, ProgrammingError
 
 from ..exceptions import ImproperlyConfigured
 from ..pyramid.conflict import is_deadlock
 from . import rows
-from .clock import in_seconds, now
+from .clock import between, in_seconds, now
 from .packets import check_size
-from .tables import metadata, outbox
+from .tables import for_all, hiding_values, metadata, outbox
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -45,6 +59,12 @@ TRIES, PAUSE = 5, 0.05
 """How often, and how many seconds apart, a transaction is made that a deadlock has ended."""
 SKIP_LOCKED = {"mysql": (8, 0, 1), "mariadb": (10, 6)}
 """The releases since which they have it."""
+LAPSED = "#"
+"""In `claimed_by`, after the relay's name: how many claims of the row before this one have ended without a word."""
+LONGEST_TURN = 3.0
+"""Seconds that a relay waits for another to choose, which takes some milliseconds. One whose host was frozen just then
+is not waited for: better out of order than not at all."""
+TURN_PAUSE = 0.01
 SHARES_ROWS = ("postgresql", "mysql", "mariadb")
 
 
@@ -58,6 +78,8 @@ class Row:
     attempts: int
     created: datetime.datetime
     taken: datetime.datetime
+    lapses: int
+    """How many relays have had it and ended, or lost the database, before they could say what became of it."""
 
 
 @dataclass(frozen=True)
@@ -104,8 +126,8 @@ def insert_row(connection: Connection, *, namespace: str, queue: str, messages: 
     """Insert a row in the connection's transaction; gives its id. A relay may take it in `wait` seconds."""
     check_size(connection, units, f"what the transaction sends, {messages} messages in one row of {outbox.name},")
     values = {"namespace": namespace, "queue": queue, "messages": messages, "units": units, "wait": wait}
-    with telling_of_no_table():
-        key: Any = connection.execute(_INSERT, values).inserted_primary_key
+    with telling_of_no_table(), hiding_values():
+        key: Any = connection.execute(_INSERT, values, execution_options=for_all(connection)).inserted_primary_key
     return int(key[0])
 
 
@@ -162,6 +184,8 @@ class Store:
         self.engine = engine
         self.namespace = namespace
         self._engine = reading_committed(engine)
+        self._held_since: float | None = None
+        """Since when each claim has met rows that another relay holds."""
 
     @contextlib.contextmanager
     def _begin(self) -> Iterator[Connection]:
@@ -226,23 +250,23 @@ class Store:
 
     @again_after_a_deadlock
     def claim(self, relay: str, lease: float, batch: int = BATCH) -> list[Row]:
-        """Take rows for `lease` seconds, the oldest first, of queues that no other relay is at work on."""
+        """Take rows for `lease` seconds, the oldest first, of queues that no other relay is at work on.
+
+        One that a relay had which has not been heard of since is taken alone: it may be what ended that one.
+        """
         with self._begin() as connection:
             self._take_turns(connection)
-            chosen = self._choose(connection, relay, batch)
-            if not chosen:
+            ids, lapses = self._lock(connection, relay, batch)
+            if not ids:
                 return []
-            # Whoever holds one of them now, a purge say, is not waited for.
-            size = func.length(outbox.c.units).label("size")
-            free = select(outbox.c.id, size).where(outbox.c.id.in_(chosen), self._is_still_free)
-            locked = free.with_for_update(skip_locked=skips_locked(connection.dialect))
-            sizes = {found.id: found.size for found in connection.execute(locked)}
-            ids = a_batch(chosen, sizes)
-            taken = {"claimed_by": relay, "claimed_until": in_seconds(lease), "attempts": outbox.c.attempts + 1}
+            holder = f"{relay}{LAPSED}{lapses}" if lapses else relay
+            taken = {"claimed_by": holder, "claimed_until": in_seconds(lease)}
+            if not lapses:  # the claim that has lapsed was counted, and tried nothing
+                taken["attempts"] = outbox.c.attempts + 1
             connection.execute(update(outbox).where(outbox.c.id.in_(ids), self._is_still_free).values(taken))
             columns = (outbox.c.id, outbox.c.queue, outbox.c.units, outbox.c.attempts, outbox.c.created, now())
-            mine = select(*columns).where(outbox.c.id.in_(ids), outbox.c.claimed_by == relay)
-            return [Row(*found) for found in connection.execute(mine.order_by(outbox.c.due, outbox.c.id))]
+            mine = select(*columns).where(outbox.c.id.in_(ids), outbox.c.claimed_by == holder)
+            return [Row(*found, lapses) for found in connection.execute(mine.order_by(outbox.c.due, outbox.c.id))]
 
     @property
     def _takes_turns(self) -> bool:
@@ -250,29 +274,71 @@ class Store:
 
     def _take_turns(self, connection: Connection) -> None:
         # Two that choose at once would both take rows of one queue, and send them in any order.
-        if self._takes_turns:
-            connection.execute(select(func.pg_advisory_xact_lock(LOCK, func.hashtext(self.namespace))))
+        if not self._takes_turns:
+            return
+        turn = select(func.pg_try_advisory_xact_lock(LOCK, func.hashtext(self.namespace)))
+        until = time.monotonic() + LONGEST_TURN
+        while not connection.scalar(turn) and time.monotonic() < until:
+            time.sleep(TURN_PAUSE)
 
-    def _choose(self, connection: Connection, relay: str, batch: int) -> dict[int, str]:
-        """The rows to take, in order, with their queues."""
-        claimed = and_(self._waits, outbox.c.claimed_until > now(), outbox.c.claimed_by != relay)
+    def _lock(self, connection: Connection, relay: str, batch: int) -> tuple[list[int], int]:
+        """Lock rows to take; gives their ids, and how many claims of them have lapsed.
+
+        Whoever holds some now, a purge or a relay that is frozen, is not waited for.
+        """
+        held = frozenset[int]()
+        size = func.length(outbox.c.units).label("size")
+        while True:
+            chosen, lapses = self._choose(connection, relay, batch, held)
+            if not chosen:
+                return [], 0
+            free = select(outbox.c.id, size).where(outbox.c.id.in_(chosen), self._is_still_free)
+            locked = free.with_for_update(skip_locked=skips_locked(connection.dialect))
+            sizes = {found.id: found.size for found in connection.execute(locked)}
+            if self._yields(len(sizes) < len(chosen)):
+                return a_batch(chosen, sizes), lapses
+            if sizes:
+                return a_batch({row_id: queue for row_id, queue in chosen.items() if row_id in sizes}, sizes), lapses
+            held = held.union(chosen)
+
+    def _yields(self, some_are_held: bool) -> bool:
+        """Whether what is held belongs to a relay that chooses now, so that the rows after it wait for that one's.
+
+        Not where relays take turns; and one that holds some for longer is frozen.
+        """
+        if self._takes_turns:
+            return False
+        if not some_are_held:
+            self._held_since = None
+            return True
+        if self._held_since is None:
+            self._held_since = time.monotonic()
+        return time.monotonic() - self._held_since < LONGEST_TURN
+
+    def _choose(
+        self, connection: Connection, relay: str, batch: int, held: frozenset[int]
+    ) -> tuple[dict[int, str], int]:
+        """The rows to take, in order, with their queues; and how many claims of them have lapsed."""
+        claimed = and_(self._waits, outbox.c.claimed_until > now(), not_(_held_by(relay)))
         at_work = select(outbox.c.queue).where(claimed).distinct()
         others = set(connection.scalars(at_work))
         # Without their sizes: for one, MySQL reads the whole row.
-        due = select(outbox.c.id, outbox.c.queue).where(self._may_be_taken)
+        due = select(outbox.c.id, outbox.c.queue, outbox.c.claimed_by).where(self._may_be_taken)
         window = connection.execute(due.order_by(outbox.c.due, outbox.c.id).limit(WINDOW)).all()
         if not self._takes_turns:  # and of what was claimed meanwhile, this shows the queue, or it is in the window
             others.update(connection.scalars(at_work))
         chosen: dict[int, str] = {}
         queues: set[str] = set()
-        for row_id, queue in window:
-            if queue in others or (queue not in queues and len(queues) == BATCH_QUEUES):
+        for row_id, queue, last_holder in window:
+            if row_id in held or queue in others or (queue not in queues and len(queues) == BATCH_QUEUES):
                 continue
+            if chosen and (len(chosen) >= batch or last_holder is not None):
+                break
+            if last_holder is not None:  # whoever has a row's outcome leaves none
+                return {row_id: queue}, _lapses(last_holder) + 1
             chosen[row_id] = queue
             queues.add(queue)
-            if len(chosen) == batch:
-                break
-        return chosen
+        return chosen, 0
 
     def renew(self, relay: str, lease: float, ids: Sequence[int]) -> None:
         """Keep rows that are still being sent."""
@@ -296,7 +362,7 @@ class Store:
     def _change(self, relay: str, ids: Sequence[int], **changes: Any) -> None:
         for chunk in _chunks(ids):
             with self._begin() as connection:
-                mine = and_(outbox.c.id.in_(chunk), outbox.c.claimed_by == relay)
+                mine = and_(outbox.c.id.in_(chunk), _held_by(relay))
                 connection.execute(update(outbox).where(mine).values(changes))
 
     def backlog(self) -> Backlog:
@@ -310,7 +376,7 @@ class Store:
             set_aside = and_(outbox.c.namespace == self.namespace, outbox.c.parked.is_not(None))
             some = select(outbox.c.id).where(set_aside).limit(COUNTED).subquery()
             parked = connection.scalar(select(func.count()).select_from(some)) or 0
-        return Backlog(waiting, (oldest[1] - oldest[0]).total_seconds() if oldest else 0.0, parked)
+        return Backlog(waiting, between(oldest[0], oldest[1]).total_seconds() if oldest else 0.0, parked)
 
     def newer(self) -> bool:
         """Whether there are rows that only a newer release can read."""
@@ -337,7 +403,7 @@ class Store:
             return Summary(
                 rows=counted(self._waits),
                 messages=int(messages or 0),
-                oldest=(oldest[1] - oldest[0]).total_seconds() if oldest[0] else 0.0,
+                oldest=between(oldest[0], oldest[1]).total_seconds() if oldest[0] else 0.0,
                 waiting=counted(self._waits, outbox.c.due <= now()),
                 claimed=counted(self._waits, outbox.c.claimed_until > now(), outbox.c.claimed_by.is_not(None)),
                 newer=counted(self._waits, outbox.c.version > rows.VERSION),
@@ -394,6 +460,16 @@ def a_batch(chosen: Mapping[int, str], sizes: Mapping[int, int]) -> list[int]:
                 break
             ids.append(row_id)
     return ids
+
+
+def _held_by(relay: str) -> ColumnElement[bool]:
+    return or_(outbox.c.claimed_by == relay, outbox.c.claimed_by.startswith(f"{relay}{LAPSED}", autoescape=True))
+
+
+def _lapses(holder: str) -> int:
+    """How many there were before the claim of this holder."""
+    count = holder.rpartition(LAPSED)[2]
+    return int(count) if LAPSED in holder and count.isdigit() else 0
 
 
 def _chunks(ids: Sequence[int]) -> Iterator[Sequence[int]]:

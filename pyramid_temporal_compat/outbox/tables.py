@@ -6,6 +6,8 @@ They are SQLAlchemy metadata of their own, which Alembic sees beside the applica
 
 from __future__ import annotations
 
+import contextlib
+from collections.abc import Iterator
 from typing import Any
 
 from sqlalchemy import (
@@ -22,6 +24,8 @@ from sqlalchemy import (
     Text,
 )
 from sqlalchemy.dialects import mysql
+from sqlalchemy.engine import Connection
+from sqlalchemy.exc import StatementError
 from sqlalchemy.types import TypeEngine
 
 
@@ -118,3 +122,22 @@ receipts = Table(
 """One row a task that has ended well and has written something, inserted in its own transaction."""
 
 Index("ix_ptemporal_receipts_created", receipts.c.namespace, receipts.c.created)
+
+
+def for_all(connection: Connection) -> dict[str, Any]:
+    """How a statement is executed on an application's connection so that it means the tables that relays look into.
+
+    A session may have moved the tables of its transaction to the schema of a tenant. Ours stay where its engine sees
+    them: a row elsewhere would be sent by no relay, and have the id of another tenant's.
+    """
+    return {"schema_translate_map": connection.engine.get_execution_options().get("schema_translate_map")}
+
+
+@contextlib.contextmanager
+def hiding_values() -> Iterator[None]:
+    """An error in the block does not show what was about to be written: arguments, or a result."""
+    try:
+        yield
+    except StatementError as error:
+        error.hide_parameters = True
+        raise

@@ -53,7 +53,7 @@ def to_wire(error: BaseException) -> Wire:
     if len(dumps(wire)) > ERROR_LIMIT:
         wire = {name: wire[name] for name in ("module", "type", "text")}
         wire["args"] = [{"value": wire["text"]}]
-    wire["traceback"] = _shorten(_safely(lambda: _format(error), wire["text"]), TRACEBACK_LIMIT)
+    wire["traceback"] = _shorten(_safely(lambda: formatted(error), wire["text"]), TRACEBACK_LIMIT)
     return wire
 
 
@@ -136,8 +136,16 @@ def _repr(value: Any) -> Wire:
     return {"repr": _shorten(_safely(lambda: repr(value), f"<unprintable {type(value).__qualname__}>"), TEXT_LIMIT)}
 
 
-def _format(error: BaseException) -> str:
-    return "".join(traceback.format_exception(type(error), error, error.__traceback__))
+def formatted(error: BaseException) -> str:
+    """The error and its traceback, as Python writes them."""
+
+    def written() -> str:
+        return "".join(traceback.format_exception(type(error), error, error.__traceback__))
+
+    try:
+        return written()
+    except SystemError:  # Python 3.11, now and then, of two threads that do this at the same moment
+        return written()
 
 
 def _safely(make: Callable[[], Any], otherwise: Any) -> Any:

@@ -229,8 +229,8 @@ def _call_json_method(value: Any) -> Any:
 
 def is_pydantic_model(cls: Any) -> bool:
     """Whether `cls` is a pydantic model, without importing pydantic: who has a model has imported it."""
-    pydantic = sys.modules.get("pydantic")
-    return pydantic is not None and isinstance(cls, type) and issubclass(cls, pydantic.BaseModel)
+    base = getattr(sys.modules.get("pydantic"), "BaseModel", None)  # not there while another thread imports it
+    return base is not None and isinstance(cls, type) and issubclass(cls, base)
 
 
 _encode = json.JSONEncoder(ensure_ascii=False, allow_nan=False, separators=(",", ":"), default=_reduce).encode

@@ -18,7 +18,7 @@ RECONNECT = "8s2b"
 def database_is_away(error: BaseException) -> bool:
     """Whether SQLAlchemy says that a connection was lost, or can't be made: what was asked may well succeed later."""
     errors = sys.modules.get("sqlalchemy.exc")
-    if errors is None:  # then this is no error of its
+    if errors is None or not hasattr(errors, "OperationalError"):  # then this is no error of its
         return False
     if isinstance(error, errors.PendingRollbackError):
         return bool(error.code == RECONNECT)

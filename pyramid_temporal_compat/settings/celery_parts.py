@@ -19,7 +19,7 @@ EVENTS = (
 # fmt: off
 # ruff: noqa: E501
 BROKERS: tuple[Setting, ...] = (
-    refused("broker_url", text, None, "Where Celery's broker is.", BROKER),
+    refused("broker_url", text, None, "Where Celery's broker is.", BROKER + " host:port, or temporal://host:port, is taken for that address."),
     refused("broker_read_url", text, None, "The broker to consume from.", BROKER),
     refused("broker_write_url", text, None, "The broker to publish to.", BROKER),
     refused("broker_host", text, None, "The broker's host.", BROKER),

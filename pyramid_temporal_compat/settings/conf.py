@@ -14,6 +14,7 @@ from ..exceptions import ImproperlyConfigured
 from .declare import Effect, Setting, masked
 from .load import as_mapping, import_object, refuse_mixed_names
 from .table import CELERY_NAMES, NAMES, SETTINGS, resolve
+from .values import names_server
 
 IMMUTABLE_DEFAULTS = {
     name: setting.default for name, setting in SETTINGS.items() if not isinstance(setting.default, dict)
@@ -427,6 +428,7 @@ class Settings(MutableMapping[str, Any]):
             SettingIgnored(name, setting.effect, setting.sentence)
             for name, setting in SETTINGS.items()
             if setting.effect is not Effect.ACTS and name in given and given[name] != setting.default
+            if name != "broker_url" or not names_server(given[name])
         ]
 
     def table(self, with_defaults: bool = False, censored: bool = True) -> dict[str, Any]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -11,10 +12,17 @@ from typing import TYPE_CHECKING, Any
 
 from ..exceptions import ImproperlyConfigured
 from .conf import Settings
+from .declare import masked
 from .table import SETTINGS
+from .values import address_in
 
 if TYPE_CHECKING:
     from temporalio.envconfig import ClientConfigProfile
+
+log = logging.getLogger(__name__)
+
+BROKER_VARIABLE = "CELERY_BROKER_URL"
+"""In the environment: also what `-b` of a command was given. As in Celery it stands above all else."""
 
 # What a profile calls each of our settings, for those that a profile has.
 TLS_FIELDS = {
@@ -47,13 +55,14 @@ class ConnectionSettings:
 def connection(settings: Settings, environ: Mapping[str, str] | None = None) -> ConnectionSettings:
     """The connection that `settings`, the `TEMPORAL_*` environment and a profile ask for.
 
-    Highest first: code, environment, ini and configuration object, profile, defaults. The environment overrides
+    Highest first: `-b`, code, environment, ini and configuration object, profile, defaults. The environment overrides
     files because that is what it is for, and because temporalio and Pyramid have it so; code overrides it because
     a test or a program that names a server means that one.
     """
     environ = os.environ if environ is None else environ
     layers = [("code", _written(settings, "code")), *_profiles(settings, environ)]
     layers.insert(2, ("settings", _written(settings, "ini", "config_from_object", "add_defaults")))
+    layers.insert(0, (BROKER_VARIABLE, _of_broker(environ.get(BROKER_VARIABLE))))
     found: dict[str, Any] = {name: SETTINGS[name].default for name in FIELDS}
     sources = dict.fromkeys(FIELDS, "default")
     meta: dict[str, str] = {}
@@ -63,7 +72,8 @@ def connection(settings: Settings, environ: Mapping[str, str] | None = None) -> 
             found[name] = (
                 SETTINGS[name].parse(value, f"{name} (from the {source})") if isinstance(value, str) else value
             )
-            sources[name] = settings.origin(name) or source if source == "settings" else source
+            sources[name] = _file(settings, name) if source == "settings" else source
+    _tell_of_broker(settings, environ, sources["ptemporal.address"])
     tls = found["ptemporal.tls"]
     certificates = {name: found[name] for name in TLS_FIELDS if found[name]}
     if bool(found["ptemporal.tls_cert_file"]) != bool(found["ptemporal.tls_key_file"]):
@@ -86,7 +96,44 @@ def connection(settings: Settings, environ: Mapping[str, str] | None = None) -> 
 
 
 def _written(settings: Settings, *origins: str) -> dict[str, Any]:
-    return {name: settings[name] for name in FIELDS if settings.origin(name) in origins and settings[name] is not None}
+    broker = settings["broker_url"] if settings.origin("broker_url") in origins else None
+    own = {name: settings[name] for name in FIELDS if settings.origin(name) in origins and settings[name] is not None}
+    return {**_of_broker(broker), **own}
+
+
+def _of_broker(url: Any) -> dict[str, Any]:
+    """What Celery's broker says of the server, if it names one of ours."""
+    try:
+        found = address_in(url)
+    except ValueError:
+        raise ImproperlyConfigured(
+            f"broker_url = {masked('', url)!r} can't be read: it takes temporal://host:port, as temporal://localhost:7233"
+        ) from None
+    return {} if found is None else {"ptemporal.address": found}
+
+
+def _file(settings: Settings, name: str) -> str:
+    origin = settings.origin(name)
+    if origin in ("code", "default"):  # it is the broker's
+        origin = settings.origin("broker_url")
+    return str(origin)
+
+
+_told: set[str] = set()
+"""What was said of brokers that are not used: once is enough for a process."""
+
+
+def _tell_of_broker(settings: Settings, environ: Mapping[str, str], source: str) -> None:
+    """Say that a broker is not used. Where the application says itself what is, that is no news."""
+    named = environ.get(BROKER_VARIABLE)
+    url = named or settings["broker_url"]
+    if not url or _of_broker(url):
+        return
+    text = f"{BROKER_VARIABLE if named else 'broker_url'} = {masked('', url)}"
+    if text not in _told:
+        _told.add(text)
+        level = logging.WARNING if named or source == "default" else logging.INFO
+        log.log(level, "%s is not used: Temporal is the broker; ptemporal.address (host:port) says where it is", text)
 
 
 def _profiles(settings: Settings, environ: Mapping[str, str]) -> list[tuple[str, dict[str, Any]]]:

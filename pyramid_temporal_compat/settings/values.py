@@ -148,6 +148,29 @@ def _address(value: Any) -> str:
     return found[0]
 
 
+SCHEME = "temporal://"
+
+
+def address_in(broker: Any) -> str | None:
+    """The server that a `broker_url` names: `host:port`, or `temporal://host:port`. Other brokers name none."""
+    if not isinstance(broker, str):
+        return None
+    url = broker.strip()
+    if url.lower().startswith(SCHEME):
+        return _address(url[len(SCHEME) :].rstrip("/"))
+    try:
+        return _address(url)
+    except ValueError:
+        return None
+
+
+def names_server(broker: Any) -> bool:
+    try:
+        return address_in(broker) is not None
+    except ValueError:
+        return True  # which says so itself
+
+
 text = Kind("text", "a text", _text)
 boolean = Kind("boolean", "true or false", _boolean)
 integer = Kind("integer", "a whole number", _integer)

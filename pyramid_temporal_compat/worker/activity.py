@@ -29,7 +29,7 @@ from ..control import state
 from ..control.orders import Orders
 from ..exceptions import InvalidTaskError, NotRegistered, Terminated, TimeLimitExceeded, WorkerLostError
 from ..lines import one_line
-from ..message import Message, NewerMessage, is_message
+from ..message import Message, NewerMessage, is_message, total_size
 from ..payload import Payload
 from ..payload.converter import from_raw, to_raw
 from ..payload.errors import to_wire
@@ -77,6 +77,9 @@ IN_DOUBT_PAUSE = timedelta(seconds=5)
 NO_LIMITS = Limits()
 FROZEN = 1.0
 """Seconds between a process' two clocks that no machine has."""
+SMALL = 1536
+"""Bytes of a changed message that travels in the heartbeats: those of a thousand tasks of one workflow, and their
+failures, have 8 MiB on the server."""
 LONGEST_HOLD = 0.2
 """Seconds that a task waits in the worker for its turn under a rate limit, rather than on the server: so long as
 it waits here, no other task has its place."""
@@ -201,7 +204,7 @@ class TaskActivity:
 
     def _message(self, payloads: Sequence[RawValue]) -> Message:
         try:
-            return read_message(payloads)
+            return changed_since(read_message(payloads))
         except Ended as error:
             signals.task_rejected.send(sender=self.consumer, message=payloads, exc=error)
             raise
@@ -442,12 +445,13 @@ class TaskActivity:
     def _retry(self, job: Job, outcome: Retried) -> NoReturn:
         message, retries = outcome.message, job.retries + 1
         text = str(outcome.error.get("text"))
-        if message is None and not job.message.at_most_once:
+        if not job.message.at_most_once and (message is None or is_same_to_the_server(job.message, message)):
             delay = max(AT_ONCE, timedelta(seconds=outcome.delay))
-            error = wire.plain(outcome.error)
-            raise in_order(job.message, text, error, retries=retries, type=wire.RETRY, next_retry_delay=delay)
+            how: dict[str, Any] = {"type": wire.RETRY, "next_retry_delay": delay}
+            raise in_order(job.message, text, wire.plain(outcome.error), retries=retries, changed=message, **how)
         again = message or job.message.copy(retries=retries)
-        raise run_anew(text, outcome.delay, again, None if again.body == job.message.body else again.body)
+        same_body = again.body == job.message.body and wire.CHANGED not in _last_heartbeat()
+        raise run_anew(text, outcome.delay, again, None if same_body else again.body)
 
     def _unknown(self, message: Message) -> NoReturn:
         text = (
@@ -521,6 +525,34 @@ def read_message(payloads: Sequence[RawValue]) -> Message:
     )
 
 
+def changed_since(message: Message) -> Message:
+    """The message as the last attempt's retry has changed it; the retries before the activity are still its own."""
+    try:
+        envelope, body = _last_heartbeat()[wire.CHANGED]
+        changed = Message.read(envelope, wire.read_payload(body)).copy(retries=message.retries)
+    except NewerMessage as error:
+        raise Ended(str(error), type="NotFoundError") from None
+    except (KeyError, TypeError, ValueError, InvalidTaskError):
+        return message
+    return changed if (changed.task, changed.id) == (message.task, message.id) else message
+
+
+def is_same_to_the_server(message: Message, changed: Message) -> bool:
+    """Whether the changed message differs only in what the worker reads, and can take the other's place as it is.
+
+    Then the server need not be asked for another activity. A workflow has room for some ten thousand of them, and a
+    task that counts in its arguments may be retried for ever.
+    """
+    alike = all(getattr(message, name) == getattr(changed, name) for name in OF_THE_SERVER)
+    return alike and message.expires is None and total_size(changed.encode()) <= SMALL
+
+
+OF_THE_SERVER = (
+    *("task", "id", "queue", "priority", "fairness_key", "fairness_weight"),
+    *("expires", "heartbeat_timeout", "at_most_once"),
+)
+
+
 class Ended(ApplicationError):
     """How an attempt ended, for Temporal. The worker has logged it in the task's own words."""
 
@@ -552,19 +584,33 @@ def task_failure(error: Mapping[str, Any]) -> Ended:
     return failure
 
 
-def in_order(message: Message, reason: str, *details: Any, retries: int | None = None, **how: Any) -> Ended:
-    """The end of an attempt that another one follows, by the worker's own word."""
+def in_order(
+    message: Message,
+    reason: str,
+    *details: Any,
+    retries: int | None = None,
+    changed: Message | None = None,
+    **how: Any,
+) -> Ended:
+    """The end of an attempt that another one follows, by the worker's own word.
+
+    :param changed: what that one runs.
+    """
     counts = _counts(message)
     counts[wire.ORDERLY] += 1
     if retries is not None:
         counts[wire.RETRIES] = retries
+    if changed is not None:
+        counts[wire.CHANGED] = [wire.plain(changed.envelope()), wire.write_payload(changed.body)]
     # The next attempt reads the counts from the last heartbeat; the failure itself it never sees.
     activity.heartbeat(counts)
     return Ended(reason, *details, **how)
 
 
 def _counts(message: Message) -> dict[str, Any]:
-    return {wire.RETRIES: _earlier_retries(message), wire.ORDERLY: _orderly(message)}
+    """What each heartbeat says, since the next attempt is told the last one."""
+    changed = {name: value for name, value in _last_heartbeat().items() if name == wire.CHANGED}
+    return {wire.RETRIES: _earlier_retries(message), wire.ORDERLY: _orderly(message), **changed}
 
 
 def _earlier_retries(message: Message) -> int:

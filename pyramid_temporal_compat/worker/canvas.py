@@ -30,7 +30,7 @@ from ..payload import Payload
 from ..payload.converter import from_raw, to_raw
 from ..tree import Above, Chain, Chord, Group, Node, Task, Tree, id_of, leaves, takes, width, written_result
 from . import wire
-from .bounds import Answers, Slots, history_is_full, measured
+from .bounds import HISTORY_ROOM, Answers, Slots, history_is_full, measured
 from .failures import error_of, how_it_failed
 from .run import SUMMARY_LIMIT, Replaced, run_message
 from .values import (
@@ -59,6 +59,7 @@ BATCHES_AT_ONCE = 4
 SHARED_SLOTS = "shared-slots"
 NOTED_ALIKE = "noted-alike"
 WAITS_OUTSIDE = "waits-outside"
+ERRBACKS_SEE_ARGUMENTS = "errbacks-see-arguments"
 """Patches: they stand in histories."""
 FEW = 20
 """So many members get a note each of how they have ended; of more, one note tells it."""
@@ -69,6 +70,9 @@ and characters of its text beyond that: the member that did fail has the whole o
 
 SHOWN_LIMIT = 64 * 1024
 """Bytes of what is linked to a task that are sent along for it to see: they count among what its activity may take."""
+GIVEN_LIMIT = 16 * 1024
+"""Bytes of a failed task's arguments that each of its error callbacks is sent, and none of them from where a history is
+half full: error callbacks have to run, even if hundreds of tasks fail at once."""
 
 
 class TreeRun:
@@ -212,8 +216,9 @@ class TreeRun:
             await self._never_run([node.body], MemberFailed(told.message, reason))
             for errback, about in zip(node.errbacks, node.told or itertools.repeat(node.id), strict=False):
                 if call_of(errback) not in failed.heard:
-                    message = replace(told.message, id=about)
-                    self._call_errbacks([errback], MemberFailed(message, reason))
+                    alike = MemberFailed(replace(told.message, id=about), reason)
+                    alike.given = told.given
+                    self._call_errbacks([errback], alike)
             told.heard = failed.heard | {call_of(errback) for errback in node.errbacks}
             raise told from failed
         return await self._node(node.body, values, f"{place}body ", follows)
@@ -237,7 +242,7 @@ class TreeRun:
         ended: list[asyncio.Task[list[Value]]] = []
         while running or added:
             while added:
-                running.append(asyncio.create_task(self._one(added.pop(0), None, place)))
+                running.append(asyncio.create_task(self._one(added.pop(0), None, f"{place}added ")))
             await together(running[:1], running)
             ended.append(running.pop(0))
         failures = [failure for task in ended if (failure := task.exception()) is not None]
@@ -331,7 +336,7 @@ class TreeRun:
             except FailureError as reason:
                 if workflow.cancellation_reason() is not None:
                     raise
-                raise self._failed(message, reason) from reason
+                raise self._failed(message, reason, payloads) from reason
         if replacement is not None:  # its tasks need the place that the run had
             self._follows = True
             return await self._node(Tree.decode(replacement.payloads).root, None, place, children)
@@ -401,10 +406,13 @@ class TreeRun:
         finally:
             del self._running[message.id]
 
-    def _failed(self, message: Message, reason: BaseException) -> MemberFailed:
+    def _failed(self, message: Message, reason: BaseException, before: Sequence[Payload]) -> MemberFailed:
         if not isinstance(reason, ApplicationError) or not reason.details or reason.type == wire.REVOKED:
             self._note(message.id, reason)
-        return MemberFailed(message, reason)
+        failed = MemberFailed(message, reason)
+        if not isinstance(message.joins, dict):  # an error, that error callbacks of error callbacks hear of
+            failed.given = (message.body, *before[: message.linked])
+        return failed
 
     def _note(self, member: str, reason: BaseException, brief: bool = False) -> None:
         """Write down how a member has ended, for who reads its state; briefly, where several end so."""
@@ -458,8 +466,13 @@ class TreeRun:
         if not nodes or isinstance(failed.reason, Halted):
             return
         state, error = how_it_failed(failed.reason)
-        if state != states.REVOKED:
-            self._call_later(nodes, Error(failed.message, wire.plain(error)))
+        if state == states.REVOKED:
+            return
+        given = failed.given
+        too_large = total_size(given) > GIVEN_LIMIT or history_is_full(HISTORY_ROOM // 2)
+        if too_large or not workflow.patched(ERRBACKS_SEE_ARGUMENTS):
+            given = ()
+        self._call_later(nodes, Error(failed.message, wire.plain(error), given), "errback ")
 
     async def _quietly(self, node: Node, before: Value, place: str) -> None:
         """What is linked, or bundled, has a result of its own, and does not change that of another."""

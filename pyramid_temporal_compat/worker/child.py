@@ -13,7 +13,7 @@ import struct
 import sys
 import threading
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from types import FrameType
 from typing import Any, TypeVar
 
@@ -121,6 +121,9 @@ class _Signals:
         self._sock = sock
         self.job: _Job | None = None
         self.ended_by: int | None = None
+        self._within_a_job = False
+        self._came: int | None = None
+        """A signal whose meaning is not known before what stands in front of `END` has been read."""
         for signum in (*ENDING, signal.SIGTTIN, signal.SIGTTOU):
             signal.signal(signum, signal.SIG_DFL)
         signal.signal(signal.SIGINT, signal.SIG_IGN)
@@ -141,10 +144,29 @@ class _Signals:
         if self.job is not None:
             self.job.soft_limit_passed()
 
+    @contextlib.contextmanager
+    def reading_a_job(self) -> Iterator[None]:
+        """Within a job any byte may stand, that of `END` too."""
+        self._within_a_job = True
+        yield
+        self._within_a_job = False
+        if self._came is not None:
+            signum, self._came = self._came, None
+            self._look(signum)
+
     def _on_ending(self, signum: int, frame: FrameType | None) -> None:
+        if self._within_a_job:
+            self._came = signum
+        else:
+            self._look(signum)
+
+    def _look(self, signum: int) -> None:
         with contextlib.suppress(BlockingIOError):
-            self._sock.recv(1, socket.MSG_PEEK | socket.MSG_DONTWAIT)  # the parent has written, or is no more
-            self._end(signum)
+            next_byte = self._sock.recv(1, socket.MSG_PEEK | socket.MSG_DONTWAIT)
+            if next_byte in (END, b""):  # so the parent says, or it is no more
+                self._end(signum)
+            elif self.job is None:
+                self._came = signum
 
     def _end(self, signum: int) -> None:
         self.ended_by = signum
@@ -201,7 +223,8 @@ def _serve_jobs(sock: socket.socket, handler: Handler, signals: _Signals) -> Non
         kind, size = HEADER.unpack(header)
         if kind == END:
             return
-        payload = _read(sock, size)
+        with signals.reading_a_job():
+            payload = _read(sock, size)
         if len(payload) < size:  # the parent died as it sent it
             return
         job = signals.job = _Job(sock)

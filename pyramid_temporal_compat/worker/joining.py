@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from ..canvas.errbacks import takes_error
@@ -30,22 +30,26 @@ def joined(app: Celery, task: Task, job: Job, args: Any, kwargs: Mapping[str, An
     except (LookupError, TypeError) as error:
         raise InvalidTaskError(f"task {task.name}[{job.message.id}]: {error}") from None
     if isinstance(joins, Mapping):
-        return _error(app, task, joins, args, kwargs)
+        return _error(app, task, job, args, kwargs)
+    return [_value(app, joins, job.before)]
+
+
+def _value(app: Celery, written: Any, payloads: Sequence[Payload]) -> Any:
+    if isinstance(written, list):
+        return [_value(app, each, payloads) for each in written]
     accepted = app.conf["result_accept_content"] or app.conf["accept_content"]
-
-    def value(written: Any) -> Any:
-        if isinstance(written, list):
-            return [value(each) for each in written]
-        return deserialize(job.before[written], accepted, "result_accept_content")
-
-    return [value(joins)]
+    return deserialize(payloads[written], accepted, "result_accept_content")
 
 
-def _error(app: Celery, task: Task, joins: Mapping[str, Any], args: Any, kwargs: Mapping[str, Any]) -> list[Any]:
+def _error(app: Celery, task: Task, job: Job, args: Any, kwargs: Mapping[str, Any]) -> list[Any]:
+    joins = job.message.joins
     failed = Message.decode(json.dumps(joins["envelope"]).encode(), Payload({}, b""))
     if not takes_error(task.signature(tuple(args), dict(kwargs), app=app)):
         return [failed.id]
+    args, kwargs = _given(app, failed, [job.before[place] for place in joins.get("given", ())])
     request = Context(
+        args=args,
+        kwargs=kwargs,
         id=failed.id,
         task=failed.task,
         root_id=failed.root_id,
@@ -58,3 +62,16 @@ def _error(app: Celery, task: Task, joins: Mapping[str, Any], args: Any, kwargs:
     )
     error = from_wire(loads(json.dumps(joins["error"]).encode()))
     return [request, error, joins["error"].get("traceback") or ""]
+
+
+def _given(app: Celery, failed: Message, given: Sequence[Payload]) -> tuple[Any, Any]:
+    """The failed task's arguments; nothing, where they were not sent along."""
+    if not given:
+        return None, None
+    body, *before = given
+    try:
+        found = deserialize(body, app.conf["accept_content"])
+        args, kwargs = list(found["args"]), dict(found["kwargs"])
+        return (args if failed.joins is None else [_value(app, failed.joins, before), *args]), kwargs
+    except Exception:  # what can't be read may be what the task has failed of: its error is told all the same
+        return None, None

@@ -110,7 +110,7 @@ class _Child:
         """Send a signal that ends it."""
         if signum in wire.ENDING:
             self.leaving = True  # once its job is over, if that can't be interrupted just now
-            with contextlib.suppress(OSError):  # full: then it sees that there is something, which will do
+            with contextlib.suppress(OSError):  # full: it will be killed when its time is up
                 self.sock.send(wire.packed(wire.END))
         self.send_signal(signum)
 

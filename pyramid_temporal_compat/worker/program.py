@@ -15,7 +15,6 @@ worker_shutdown
 from __future__ import annotations
 
 import asyncio
-import atexit
 import faulthandler
 import logging
 import os
@@ -23,13 +22,13 @@ import platform
 import signal
 import sys
 from collections.abc import Callable
-from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 from temporalio.client import Client
 
 from .. import __version__, signals
 from ..control.waiting import purge
+from ..leaving import leave
 from ..log import mlevel
 from ..nodenames import default_nodename, host_format, node_format
 from ..settings import connection
@@ -119,16 +118,11 @@ class Program(Worker):
             self._leave()
 
     def _leave(self) -> None:
-        # The client library's threads are still at work, for a server that does not answer or for tasks that were cut
-        # short; they would hold up an interpreter that ends in good order, or crash it (seen: exit code -6).
+        # Whose server does not answer, or whose tasks were cut short, has threads that would hold up its end.
         self.pool.kill()
         signals.worker_shutdown.send(sender=self)
         release(self.pidfile)
-        atexit._run_exitfuncs()  # the application's too: what it has gathered leaves with it
-        for stream in (sys.__stdout__, sys.__stderr__):
-            with suppress(Exception):
-                stream.flush()  # type: ignore[union-attr]
-        os._exit(self.exitcode)
+        leave(self.exitcode)
 
     def _begin_restart(self) -> None:
         log.warning("SIGHUP: the worker starts anew when the %d running tasks have ended", len(self.tasks.running))

@@ -97,7 +97,7 @@ class Runner:
             kwargs,
             attempts=max(1, self._app.conf["ptemporal.transaction_attempts"]),
             new_attempt=lambda: attempt(self._app.registry),
-            write=lambda value: self._result(task, request, value),
+            write=lambda value: self._result(task, job.message, request, value),
             call=control.interruptible,
             once=None if self.receipts is None else self.receipts.once(job, request),
             again=None if job.message.at_most_once else lambda error: Away(to_wire(in_the_application(error))),
@@ -149,9 +149,9 @@ class Runner:
             task.check_arguments(args, kwargs)
         return tuple(args), dict(kwargs)
 
-    def _result(self, task: Task, request: Context, value: Any) -> Payload:
+    def _result(self, task: Task, message: Message, request: Context, value: Any) -> Payload:
         # Before the commit: a result that can't travel fails the task, and with it what the task wrote.
-        if request.ignore_result:
+        if request.ignore_result and not message.is_passed_on:
             value = None
         conf = self._app.conf
         try:

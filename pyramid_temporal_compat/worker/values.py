@@ -34,6 +34,8 @@ class Error:
 
     message: Message
     error: dict[str, Any]
+    given: tuple[Payload, ...] = ()
+    """The arguments of the failed task: the message's body, and the results that `message.joins` puts before them."""
 
 
 class MemberFailed(Exception):
@@ -45,6 +47,8 @@ class MemberFailed(Exception):
         self.reason = reason
         self.dependency = message.id
         """The result that a chord says it has failed of: of a chain in its header, that of the last step."""
+        self.given: tuple[Payload, ...] = ()
+        """What the task was called with, as `Error` has it; nothing, where that is not known here."""
         self.heard: frozenset[tuple[str, bytes]] = frozenset()
         """The error callbacks that chords have called for it: a chord around these does not call them again."""
 
@@ -69,7 +73,10 @@ def chord_failure(node: Chord, failed: MemberFailed) -> MemberFailed:
     told = error_of(ChordError(f"Dependency {failed.dependency} raised {raised!r}"))
     told["traceback"] = error.get("traceback")
     reason = ApplicationError(str(told["text"]), wire.plain(told), type="ChordError", non_retryable=True)
-    return MemberFailed(replace(message_of(node.body), id=node.id), reason)
+    body = message_of(node.body)
+    failure = MemberFailed(replace(body, id=node.id), reason)
+    failure.given = (body.body,)
+    return failure
 
 
 def as_workflow_failure(failed: MemberFailed) -> ApplicationError:
@@ -178,7 +185,8 @@ def message_of(node: Node) -> Message:
 def flattened(value: Value, payloads: list[Payload]) -> Any:
     if isinstance(value, Error):
         envelope, _ = value.message.encode()
-        return {"error": value.error, "envelope": json.loads(envelope.data)}
+        given = {"given": flattened(list(value.given), payloads)} if value.given else {}
+        return {"error": value.error, "envelope": json.loads(envelope.data), **given}
     if isinstance(value, list):
         return [flattened(each, payloads) for each in value]
     payloads.append(value)
@@ -188,7 +196,7 @@ def flattened(value: Value, payloads: list[Payload]) -> Any:
 def unflattened(written: Any, payloads: Sequence[Payload]) -> Value:
     if isinstance(written, dict):
         message = Message.decode(json.dumps(written["envelope"]).encode(), Payload({}, b""))
-        return Error(message, written["error"])
+        return Error(message, written["error"], tuple(payloads[place] for place in written.get("given", ())))
     if isinstance(written, list):
         return [unflattened(each, payloads) for each in written]
     return payloads[written]

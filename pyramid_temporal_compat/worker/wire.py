@@ -72,6 +72,8 @@ RETRIED = "ptemporal-retries"
 """In a result's metadata: how often the task was retried, if it was. A failure's error has it as `RETRIES`."""
 
 RETRIES = "retries"
+CHANGED = "changed"
+"""The message that this attempt is to run in place of the activity's own: `[envelope, body]`."""
 ORDERLY = "orderly"
 """How many attempts ended with the worker's word; the others lost their worker."""
 STATE = "state"

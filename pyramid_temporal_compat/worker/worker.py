@@ -17,6 +17,7 @@ from temporalio.worker import FixedSizeSlotSupplier, WorkerTuner
 from temporalio.worker import Worker as TemporalWorker
 
 from .. import signals
+from ..control.beforehand import Beforehand
 from ..control.receiver import Receiver
 from ..control.registry import Consumer, State
 from ..exceptions import ImproperlyConfigured, OperationalError
@@ -216,10 +217,13 @@ class Worker:
 
     async def _session(self) -> None:
         """Take tasks until told to stop, and then until the running ones have ended."""
+        beforehand = Beforehand(self.client)
+        await beforehand.learn()
         for queue in self.queues:
             self._serve(queue)
         async with (
             self._control(),
+            beside(beforehand.forever()),
             beside(self._beat()),
             beside(self._scale()),
             beside(self._keep_house()),

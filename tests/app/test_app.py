@@ -289,3 +289,10 @@ def test_autodiscovery_finds_modules_and_reports_missing_packages(app: Celery, t
     assert "warehouse.tasks.count" in app.tasks
     with pytest.raises(ModuleNotFoundError, match="nowhere"):
         app.autodiscover_tasks(["nowhere.to.be.found"], force=True)
+
+
+def test_the_current_app_is_found_while_another_thread_imports_pyramid(
+    app: Celery, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "pyramid.threadlocal", types.ModuleType("pyramid.threadlocal"))
+    assert current_app() is not None

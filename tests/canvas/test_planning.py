@@ -142,6 +142,12 @@ def test_a_group_that_something_follows_is_a_chord(app: Celery, sent: Sent) -> N
     assert [leaf.message.group_index for leaf in root.header] == [0, 1]
 
 
+def test_the_last_step_of_a_chain_in_a_header_is_what_the_chord_waits_for(app: Celery, sent: Sent) -> None:
+    result = chord([s(app, "add", 1) | s(app, "add", 2), s(app, "add", 3)], s(app, "total")).apply_async()
+    first, second, other, body = sent.one.messages
+    assert [message.chord for message in (first, second, other, body)] == [None, result.id, result.id, None]
+
+
 def test_errbacks_of_the_body_are_run_for_the_header_too(app: Celery, sent: Sent) -> None:
     chord([s(app, "add", 1)], s(app, "total").on_error(s(app, "note", 1))).apply_async()
     root = sent.one.root
@@ -189,6 +195,12 @@ def test_arguments_that_are_known_are_checked_in_the_view(app: Celery, sent: Sen
         group(s(app, "add", 1), s(app, "add", 1, 2, 3)).apply_async()
     (s(app, "add", 1) | app.tasks["add"].s()).apply_async()  # the second's first argument is the first's result
     assert len(sent) == 1
+
+
+def test_members_are_skewed_up_to_the_last_step_before_the_end(app: Celery) -> None:
+    members = group(s(app, "add", number) for number in range(4)).skew(start=1, stop=2.5)
+    assert [task.options["countdown"] for task in members.tasks] == [1.0, 2.0, 2.0, 2.0]
+    assert group(s(app, "add", 1), s(app, "add", 2)).skew(2).tasks[1].options["countdown"] == 3.0
 
 
 def test_links_of_a_group_are_refused_with_what_to_do(app: Celery) -> None:

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import socket
+import subprocess
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
+from pathlib import Path
 
 import pytest
 
-from tests.cli.parts import run_worker, write_ini
+from tests.cli.parts import SCRIPT, environment, run_worker, write_ini
 
 USER, SURROUNDINGS = 2, 1
 
@@ -129,3 +131,15 @@ def test_what_cant_work_is_told_in_one_line(outcomes: dict[str, tuple[int, str, 
     told = [line for line in stderr.splitlines() if not line.startswith(("Usage:", "Try "))]
     assert len([line for line in told if line.strip()]) == 1, stderr
     assert stdout == ""
+
+
+def test_the_broker_of_the_command_line_is_the_server(tmp_path: Path) -> None:
+    ini = write_ini(tmp_path / "app.ini", {"sqlalchemy.url": "sqlite://", "ptemporal.address": "ini.example:1"})
+    for option, said in (
+        ("temporal://here.example:2", "server here.example:2,"),
+        ("redis://", "server ini.example:1,"),
+    ):
+        command = [*SCRIPT, "-b", option, "report", str(ini)]
+        done = subprocess.run(command, env=environment(), capture_output=True, text=True, timeout=30)
+        assert said in done.stdout, done.stderr
+        assert ("CELERY_BROKER_URL = redis:// is not used" in done.stderr) == (option == "redis://")

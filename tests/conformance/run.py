@@ -64,6 +64,9 @@ def begin(
             env={
                 **environment,
                 "PYTHONPATH": f"{scratch}:{directory}:{ROOT}",
+                # Without places in lines, a traceback is written without parsing them: in Python 3.11 a worker's thread
+                # that does so while pytest does too ends the run with a SystemError, now and then.
+                "PYTHONNODEBUGRANGES": "1",
                 "CONFORMANCE_TAKEN": str(scratch / "taken"),
                 "CONFORMANCE_REPORTS": str(scratch / f"reports-{number}.jsonl"),
             },

@@ -94,5 +94,6 @@ def forgetful() -> Iterator[None]:
     """What a worker remembers is of the process: each test begins with nothing."""
     yield
     state.revoked.clear()
+    state.revoked_beforehand.clear()
     state.revoked_stamps.clear()
     state.total_count.clear()

@@ -227,7 +227,7 @@ def test_report_is_text_with_versions_and_settings(app: Celery, start: Start, qu
 
 def test_memory_is_sampled_and_dumped(app: Celery, start: Start) -> None:
     worker = start()
-    inspect = app.control.inspect()
+    inspect = app.control.inspect([worker.hostname], timeout=20)  # a collection of garbage takes its time
     sample = inspect.memsample()[worker.hostname]
     dump = inspect.memdump()[worker.hostname]
     assert sample.endswith("MB")

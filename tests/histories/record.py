@@ -215,6 +215,9 @@ KINDS: dict[str, Callable[[Celery], str]] = {
         lambda tasks: tasks["add"].s(1, 2).set(link=[tasks["add"].s(3), tasks["add"].s(4) | tasks["add"].s(5)])
     ),
     "errbacks": canvas(lambda tasks: tasks["add"].s(1, 2) | tasks["fail"].si().on_error(tasks["note"].s())),
+    "errbacks_that_see_arguments": canvas(
+        lambda tasks: tasks["add"].s(1, 2) | tasks["fail"].si().on_error(tasks["note"].s())
+    ),
     "replaced": canvas(lambda tasks: tasks["replaced"].s(3)),
     "member_revoked": member_revoked,
     "chain_in_lots": canvas(

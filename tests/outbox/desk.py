@@ -142,6 +142,13 @@ def writes(self: Any, text: str) -> dict[str, Any]:
 
 
 @shared_task(bind=True)
+def writes_for_a_tenant(self: Any, text: str) -> None:
+    session = self.pyramid_request.dbsession
+    session.connection(execution_options={"schema_translate_map": {None: "tenant"}})
+    writes.run(text)
+
+
+@shared_task(bind=True)
 def writes_in_another_session(self: Any, text: str, both: bool) -> None:
     other = sessionmaker(bind=self.pyramid_request.dbsession.get_bind())()
     zope.sqlalchemy.register(other, transaction_manager=self.pyramid_request.tm)

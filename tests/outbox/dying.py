@@ -10,8 +10,11 @@ from typing import Any
 from pyramid.paster import bootstrap
 
 from pyramid_temporal_compat.app import APP_KEY
+from pyramid_temporal_compat.outbox import rows
 from pyramid_temporal_compat.outbox.relay import Relay
 from tests.dispatch.application import Member
+from tests.outbox.parts import running
+from tests.parts import wait_until
 from tests.worker.shop import Line, note
 
 
@@ -52,6 +55,22 @@ def relays_for_a_second_at_a_time(request: Any) -> None:
     Relay(request.registry[APP_KEY], lease=1.0).run()
 
 
+def relays_that_a_row_ends(request: Any) -> None:
+    """One after the other, until nothing is left to send, each in a process of its own."""
+    read = rows.read
+
+    def reads(data: bytes, codec: Any) -> Any:
+        return die() if b"poison" in data else read(data, codec)
+
+    while (pid := os.fork()) and os.waitpid(pid, 0)[1]:
+        pass
+    if pid == 0:
+        rows.read = reads
+        relay = Relay(request.registry[APP_KEY], lease=0.2, look_every=0.05)
+        with running(relay):
+            wait_until(lambda: not relay.store.summary().rows)
+
+
 def forks(request: Any) -> None:
     """Its child uses no connection of its own, and its own rows go, too."""
     with request.tm:
@@ -66,7 +85,13 @@ def forks(request: Any) -> None:
 
 CASES = {
     function.__name__: function
-    for function in (after_the_commit, before_the_commit, relays_for_a_second_at_a_time, forks)
+    for function in (
+        after_the_commit,
+        before_the_commit,
+        relays_for_a_second_at_a_time,
+        relays_that_a_row_ends,
+        forks,
+    )
 }
 
 if __name__ == "__main__":

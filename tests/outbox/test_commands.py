@@ -16,7 +16,7 @@ from sqlalchemy import create_engine, inspect
 from temporalio.runtime import BUFFERED_METRIC_KIND_GAUGE, MetricBuffer, Runtime, TelemetryConfig
 
 from pyramid_temporal_compat.app.current import choose, chosen, set_current_app
-from pyramid_temporal_compat.cli import main
+from pyramid_temporal_compat.cli import group
 from pyramid_temporal_compat.outbox.gauges import Gauges
 from pyramid_temporal_compat.outbox.store import Backlog
 from pyramid_temporal_compat.outbox.tables import outbox
@@ -40,7 +40,7 @@ def run(*words: object, status: int = 0, answer: str = "") -> str:
     before = chosen()
     set_current_app(None)
     try:
-        result = CliRunner().invoke(main, ["outbox", *map(str, words)], input=answer)
+        result = CliRunner().invoke(group, ["outbox", *map(str, words)], input=answer)
     finally:
         choose(before)
     assert result.exit_code == status, result.output

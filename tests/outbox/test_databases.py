@@ -151,7 +151,7 @@ def sent() -> Iterator[tuple[Store, list[str]]]:
     def compile_(statement: Any, *_: Any) -> Any:
         found.append(str(statement.compile(dialect=dialect)).replace("\n", ""))
         answer = mock.MagicMock()
-        answer.all.return_value = [(1, "q")]
+        answer.all.return_value = [(1, "q", None)]
         answer.__iter__.return_value = iter([mock.MagicMock(id=1, size=10)])
         answer.inserted_primary_key = (1,)
         return answer

@@ -10,7 +10,8 @@ import pytest
 import transaction
 import zope.sqlalchemy
 from pyramid_retry import RetryableException
-from sqlalchemy import event, select
+from sqlalchemy import event, select, text
+from sqlalchemy.exc import InternalError
 from sqlalchemy.orm import Session, scoped_session, sessionmaker
 
 from pyramid_temporal_compat import chain
@@ -332,6 +333,17 @@ def test_a_missing_table_is_an_error_that_says_what_makes_it(site: OutboxSite) -
 
 
 # --- off ---------------------------------------------------------------------------------------------
+
+
+def test_an_error_of_the_database_shows_nothing_of_what_was_called(site: OutboxSite) -> None:
+    def view(request: Any) -> Any:
+        request.dbsession.execute(text("SET TRANSACTION READ ONLY"))
+        analyse.delay("secret")
+
+    with pytest.raises(InternalError, match="read-only transaction") as caught:
+        site.visit(view)
+    assert "secret" not in str(caught.value)
+    assert site.count() == 0
 
 
 def test_without_an_outbox_nothing_of_it_is_imported() -> None:

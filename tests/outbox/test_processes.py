@@ -6,14 +6,16 @@ import contextlib
 import signal
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
 import pytest
 from sqlalchemy import func, select
 
 from pyramid_temporal_compat.outbox import metadata, outbox
-from pyramid_temporal_compat.outbox.relay import Relay
+from pyramid_temporal_compat.outbox.relay import LAPSES, Relay
+from pyramid_temporal_compat.outbox.store import Store
 from pyramid_temporal_compat.pyramid.request import attempt
 from tests.cli.parts import WorkerProcess, environment, write_ini
 from tests.dispatch.client_parts import silent_server
@@ -29,6 +31,14 @@ class KeptShop(Shop):
     def __init__(self, address: str, database_url: str, **settings: str) -> None:
         super().__init__(address, database_url, **{"ptemporal.outbox": "dbsession", **settings})
         metadata.create_all(self.engine)
+
+    @property
+    def store(self) -> Store:
+        return Store(self.engine, "default")
+
+    def rows(self) -> Sequence[Any]:
+        with self.engine.connect() as connection:
+            return connection.execute(select(outbox).order_by(outbox.c.id)).all()
 
     def count(self) -> int:
         with self.engine.connect() as connection:
@@ -116,6 +126,18 @@ def test_what_a_killed_relay_held_is_sent_by_another(shop: KeptShop, tmp_path: P
         wait_until(lambda: shop.count() == 0)
     with WorkerThread(shop.app, shop.queue):
         wait_until(lambda: sorted(shop.lines()) == ["one", "two"])
+
+
+def test_a_row_that_ends_each_relay_is_set_aside_and_the_others_are_sent(shop: KeptShop, tmp_path: Path) -> None:
+    put(shop, "one", "poison", "two")
+    assert run("relays_that_a_row_ends", shop.ini(tmp_path / "app.ini")) == (0, [])
+    (row,) = shop.rows()
+    assert row.parked is not None
+    assert row.error.startswith(f"{LAPSES} relays that had this row, at last alone, ended")
+    assert shop.store.retry(None) == 1
+    with WorkerThread(shop.app, shop.queue):  # whose relay it does not end
+        wait_until(lambda: sorted(shop.lines()) == ["one", "poison", "two"])
+        wait_until(lambda: shop.count() == 0)
 
 
 def test_the_relay_of_a_worker_with_processes_is_in_the_one_that_serves(shop: KeptShop, tmp_path: Path) -> None:

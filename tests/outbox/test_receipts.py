@@ -14,6 +14,7 @@ from sqlalchemy import event, select, text
 
 from pyramid_temporal_compat import Task, shared_task, signals
 from pyramid_temporal_compat.exceptions import ImproperlyConfigured, WorkerLostError
+from pyramid_temporal_compat.outbox import metadata as our_tables
 from pyramid_temporal_compat.outbox import receipt, receipts
 from pyramid_temporal_compat.worker import wire
 from pyramid_temporal_compat.worker.outcome import Claimed, Failed, GivenBack, InDoubt, Replaced, Retried, Succeeded
@@ -222,6 +223,21 @@ def test_a_task_that_commits_itself_leaves_one_with_its_last_transaction(desk: D
     first = desk.run(job)
     assert desk.run(replace(job, attempt=2)) == first
     assert (seen["called"], desk.texts()) == (["mine"], ["mine"])
+
+
+def test_a_task_that_writes_in_a_tenants_schema_has_its_receipt_where_it_is_looked_for(postgres: str) -> None:
+    with fresh_database(postgres) as url:
+        desk = Desk(url)
+        tenants = desk.engine.execution_options(schema_translate_map={None: "tenant"})
+        with desk.engine.begin() as connection:
+            connection.execute(text("CREATE SCHEMA tenant"))
+        for tables in (tasks.metadata, our_tables):
+            tables.create_all(tenants)
+        job = desk.job(tasks.writes_for_a_tenant, "once")
+        first = desk.run(job)
+        assert desk.run(replace(job, attempt=2)) == first
+        assert (seen["called"], desk.texts(), desk.receipts()) == (["once"], [], ["task-1"])
+        desk.close()
 
 
 def test_a_task_whose_sessions_commit_apart_leaves_none(postgres: str, caplog: pytest.LogCaptureFixture) -> None:

@@ -107,6 +107,15 @@ def test_the_oldest_of_many_are_found_and_removed_by_an_index(desk: Desk) -> Non
     assert [plan for plan in plans if "Seq Scan" in plan] == []
 
 
+def test_an_error_of_the_database_shows_nothing_of_the_result(desk: Desk) -> None:
+    whose = receipt.Whose("task-1", NAMESPACE, "task-1", "run-1")
+    with desk.engine.begin() as connection:
+        receipt.leave(connection, whose, b"secret")
+        with pytest.raises(receipt.AlreadyLeft) as caught:
+            receipt.leave(connection, whose, b"secret")
+    assert "secret" not in str(caught.value.__cause__)
+
+
 def test_receipts_of_one_moment_are_all_seen(desk: Desk) -> None:
     moment = datetime.datetime(2020, 1, 1, tzinfo=datetime.timezone.utc)
     rows = [

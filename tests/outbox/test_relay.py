@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import datetime
 import functools
+import itertools
 import json
 from collections import defaultdict
 from collections.abc import Iterator
@@ -18,9 +20,9 @@ from pyramid_temporal_compat import Celery
 from pyramid_temporal_compat.calling import make_message
 from pyramid_temporal_compat.message import Message
 from pyramid_temporal_compat.outbox import outbox, relay, rows, store
-from pyramid_temporal_compat.outbox.clock import in_seconds
+from pyramid_temporal_compat.outbox.clock import between, in_seconds
 from pyramid_temporal_compat.outbox.relay import Relay
-from pyramid_temporal_compat.outbox.store import insert_row
+from pyramid_temporal_compat.outbox.store import Store, insert_row
 from pyramid_temporal_compat.payload import Payload
 from pyramid_temporal_compat.payload.codecs import chain
 from tests.dispatch.application import UNSERVED, analyse
@@ -96,6 +98,59 @@ def test_what_a_killed_relay_had_is_taken_over_when_its_lease_is_over(site: Outb
     with running(Relay(site.app, look_every=0.1)):
         site.is_empty()
     assert site.has_started(unit.id)
+
+
+def test_rows_whose_relay_was_killed_are_taken_one_at_a_time(site: OutboxSite) -> None:
+    had = [put(site, message(site)) for _ in range(3)]
+    site.store.claim("killed", 0)
+    fresh = put(site, message(site))
+    taken = []
+    while found := site.store.claim("next", 30):
+        taken.append([(row.id, row.lapses, row.attempts) for row in found])
+        site.store.delete([row.id for row in found])
+    assert taken == [[(row_id, 1, 1)] for row_id in had] + [[(fresh, 0, 1)]]
+
+
+def test_a_relay_has_a_row_that_it_has_taken_alone(site: OutboxSite) -> None:
+    row_id = put(site, message(site))
+    site.store.claim("killed", 0)
+    site.store.claim("killed too", 0)
+    (row,) = site.store.claim("one", 30)
+    assert (row.lapses, site.rows()[0].claimed_by) == (2, "one#2")
+    before = site.rows()[0].claimed_until
+    site.store.renew("one", 60, [row_id])
+    assert site.rows()[0].claimed_until > before
+    put(site, message(site))
+    assert site.store.claim("two", 30) == []  # of a queue that another is at work on
+    site.store.give_back("one", [row_id], "the server is away")
+    assert [(row.id == row_id, row.lapses) for row in site.store.claim("two", 30)] == [(True, 0), (False, 0)]
+
+
+def test_a_row_that_was_refused_before_its_relay_was_killed_is_tried_as_often_as_any(site: OutboxSite) -> None:
+    row_id = put(site, message(site))
+    for number in range(1, 7):
+        (row,) = site.store.claim("one", 30)
+        assert (row.attempts, row.lapses) == (number, 0)
+        site.store.put_off("one", row_id, 0, "told to")
+    site.store.claim("killed", 0)
+    (row,) = site.store.claim("one", 30)
+    assert (row.attempts, row.lapses) == (7, 1)
+
+
+def test_a_relay_whose_host_froze_as_it_chose_holds_up_no_other(site: OutboxSite) -> None:
+    unit, others = message(site), [message(site) for _ in range(2)]
+    put(site, unit)
+    frozen = Store(site.engine, "default")
+    with site.engine.connect() as connection, mock.patch.object(store, "LONGEST_TURN", 0.1):
+        with mock.patch.object(frozen, "_begin", return_value=contextlib.nullcontext(connection)):
+            assert frozen.claim("frozen", 30)
+        for other in others:
+            put(site, other)
+        with running(Relay(site.app)):
+            wait_until(lambda: site.count() == 1)
+    with running(Relay(site.app)):  # its connection is dropped
+        site.is_empty()
+    assert site.has_started(unit.id, *(other.id for other in others))
 
 
 def test_a_relay_that_lives_keeps_its_rows_beyond_their_lease(site: OutboxSite) -> None:
@@ -203,6 +258,33 @@ def test_a_row_that_a_server_which_is_well_refuses_again_and_again_is_parked(
     (row,) = site.rows()
     assert (row.attempts, row.error) == (relay.ATTEMPTS, "RPCError: no idea")
     assert site.has_started(good.id)
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        relay.RPCError("database or disk is full", relay.RPCStatusCode.UNAVAILABLE, b""),
+        relay.RPCError("namespace rate limit exceeded", relay.RPCStatusCode.RESOURCE_EXHAUSTED, b""),
+        asyncio.TimeoutError(),
+    ],
+)
+def test_no_row_is_parked_since_a_server_that_answers_can_take_nothing_for_a_while(
+    site: OutboxSite, monkeypatch: pytest.MonkeyPatch, error: Exception
+) -> None:
+    monkeypatch.setattr(relay, "FIRST_DELAY", 0.01)
+    monkeypatch.setattr(relay, "LONGEST_DELAY", 0.02)
+    unit = message(site)
+    put(site, unit)
+    original, tries = relay.start, itertools.count(1)
+
+    async def start(client: Any, unit: Any, now: Any) -> None:
+        if next(tries) <= relay.ATTEMPTS + 1:
+            raise error
+        await original(client, unit, now)
+
+    with mock.patch.object(relay, "start", start), running(Relay(site.app, look_every=0.02)):
+        site.is_empty()
+    assert site.has_started(unit.id)
 
 
 @pytest.mark.usefixtures("on_postgresql")
@@ -345,3 +427,12 @@ def test_a_relay_goes_by_the_clock_of_who_called(site: OutboxSite, hours: int) -
     with mock.patch.object(relay, "start", start), running(Relay(site.app)):
         site.is_empty()
     assert 0 < delays[0] <= 31
+
+
+@pytest.mark.usefixtures("on_postgresql")
+def test_a_row_has_waited_as_long_as_it_has_where_summer_time_ends_meanwhile(site: OutboxSite) -> None:
+    with site.engine.begin() as connection:
+        connection.execute(text("SET LOCAL timezone TO 'Europe/Berlin'"))
+        moments = text("SELECT timestamptz '2026-10-25 00:30+00', timestamptz '2026-10-25 01:45+00'")
+        written, taken = connection.execute(moments).one()
+    assert between(written, taken) == datetime.timedelta(minutes=75)

@@ -9,11 +9,12 @@ from typing import Any
 import pytest
 import zope.sqlalchemy
 from pyramid.threadlocal import RequestContext, get_current_request
-from sqlalchemy import Delete, Engine, Update, create_engine, event, select
+from sqlalchemy import Delete, Engine, Update, create_engine, event, select, text
 from sqlalchemy.exc import IntegrityError, ResourceClosedError
 from sqlalchemy.orm import Session
 from sqlalchemy.pool import NullPool
 
+from pyramid_temporal_compat.outbox import metadata, outbox
 from pyramid_temporal_compat.outbox.relay import Relay
 from tests.dispatch.application import Item, Member, analyse
 from tests.outbox.parts import OutboxSite, running, unique, without_dispatch
@@ -93,6 +94,23 @@ def test_a_call_of_another_thread_in_the_requests_transaction_has_a_row(site: Ou
     with without_dispatch():
         site.visit(view)
     assert len(site.rows()) == 1
+
+
+def test_a_session_of_a_tenants_schema_keeps_its_row_where_relays_look(site: OutboxSite) -> None:
+    tenants = site.engine.execution_options(schema_translate_map={None: "tenant"})
+    with site.engine.begin() as connection:
+        connection.execute(text("CREATE SCHEMA IF NOT EXISTS tenant"))
+    metadata.create_all(tenants)
+
+    def view(request: Any) -> Any:
+        request.dbsession.connection(execution_options={"schema_translate_map": {None: "tenant"}})
+        return analyse.delay("x")
+
+    with without_dispatch():
+        site.visit(view)
+    assert site.count() == 1
+    with tenants.connect() as connection:
+        assert connection.execute(select(outbox)).all() == []
 
 
 def test_a_commit_that_fails_in_its_finish_has_a_row_if_its_data_is_there(site: OutboxSite) -> None:

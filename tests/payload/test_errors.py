@@ -391,3 +391,16 @@ def test_error_whose_class_can_not_be_called_with_its_arguments_is_also_what_cel
     assert isinstance(back, Formats)
     assert isinstance(back, UnpickleableExceptionWrapper)
     assert (back.exc_cls_name, back.exc_args) == ("Formats", ("5: bad",))
+
+
+def test_a_traceback_that_python_fails_to_write_once_is_written_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    write, tries = traceback.format_exception, []
+
+    def fails_once(*args: Any) -> list[str]:
+        tries.append(args)
+        if len(tries) == 1:
+            raise SystemError("AST constructor recursion depth mismatch")
+        return write(*args)
+
+    monkeypatch.setattr(traceback, "format_exception", fails_once)
+    assert "ValueError: no" in to_wire(raised(ValueError("no")))["traceback"]

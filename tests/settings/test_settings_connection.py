@@ -1,9 +1,11 @@
 """The connection: what code, environment, ini and profile make together."""
 
+import importlib
 import os
 
 import pytest
 
+from pyramid_temporal_compat import Celery
 from pyramid_temporal_compat.exceptions import ImproperlyConfigured
 from pyramid_temporal_compat.settings import Settings, connection
 
@@ -136,3 +138,61 @@ def test_what_cannot_be_used_is_one_clear_line(settings, environ, says):
     with pytest.raises(ImproperlyConfigured, match=says) as caught:
         connection(Settings(settings), environ)
     assert "\n" not in str(caught.value)
+
+
+# --- Celery's broker -----------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def untold(monkeypatch):
+    module = importlib.import_module("pyramid_temporal_compat.settings.connection")  # the package has a function there
+    monkeypatch.setattr(module, "_told", set())
+
+
+@pytest.mark.parametrize(
+    "url", ["shop.example:7233", " temporal://shop.example:7233/ ", "Temporal://shop.example:7233"]
+)
+def test_a_broker_that_is_a_server_of_ours_is_the_address(url):
+    in_file = Settings(source={"broker_url": url})
+    for conf in (Celery("proj", broker=url, set_as_current=False).conf, Settings({"BROKER_URL": url}), in_file):
+        assert connection(conf, {}).address == "shop.example:7233"
+        assert "broker_url" not in [notice.name for notice in conf.notices]
+    assert connection(in_file, {}).sources["ptemporal.address"] == "config_from_object"
+    assert connection(in_file, {"TEMPORAL_ADDRESS": "environment.example:3"}).address == "environment.example:3"
+    found = connection(Settings({"ptemporal.address": "code.example:4"}), {"CELERY_BROKER_URL": url})  # as `-b` sets it
+    assert (found.address, found.sources["ptemporal.address"]) == ("shop.example:7233", "CELERY_BROKER_URL")
+
+
+def test_beside_a_broker_in_the_same_place_the_address_counts():
+    values = {"broker_url": "broker.example:1", "ptemporal.address": "own.example:2"}
+    for conf in (Settings(values), Settings(source=values)):
+        assert connection(conf, {}).address == "own.example:2"
+
+
+@pytest.mark.parametrize(
+    "url", ["amqp://guest:hush@localhost:5672//", "redis://localhost:6379/0", "memory", ["amqp://"]]
+)
+def test_another_broker_is_told_of_once_and_not_used(untold, url, caplog):
+    caplog.set_level("INFO")
+    conf = Celery("proj", broker=url, backend="rpc://", set_as_current=False).conf
+    assert {connection(conf, {}).address for _ in range(3)} == {"localhost:7233"}
+    (record,) = caplog.records
+    assert record.levelname == "WARNING"
+    assert record.message.startswith("broker_url = ")
+    assert "is not used: Temporal is the broker; ptemporal.address" in record.message
+    assert "hush" not in caplog.text
+
+
+def test_another_broker_is_no_news_where_the_address_is_set(untold, caplog):
+    caplog.set_level("INFO")
+    conf = Settings({"broker_url": "redis://"}, source={"ptemporal.address": "own.example:2"})
+    assert connection(conf, {}).address == "own.example:2"
+    assert connection(conf, {"CELERY_BROKER_URL": "amqp://"}).address == "own.example:2"
+    assert [record.levelname for record in caplog.records] == ["INFO", "WARNING"]
+
+
+@pytest.mark.parametrize("url", ["temporal://", "temporal://me:hush@shop.example", "temporal://shop.example:99999"])
+def test_an_address_of_ours_that_is_none_is_an_error(url):
+    with pytest.raises(ImproperlyConfigured, match="it takes temporal://host:port") as error:
+        connection(Settings({"broker_url": url}), {})
+    assert "hush" not in str(error.value)

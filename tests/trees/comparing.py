@@ -27,7 +27,8 @@ def differences(spec: Spec, celery: Any, ours: Any) -> str:
         ours["runs"][n] = heard
         if not heard and n not in celery["runs"]:
             del ours["runs"][n]
-    ours = _Adopting(spec).adopted(celery, ours)
+    overtaken = any(node.get("state") == "RETRY" for node in _nodes(celery.get("results")))
+    ours = _Adopting(spec, overtaken).adopted(celery, ours)
     sides = [json.dumps(side, indent=1, sort_keys=True).splitlines() for side in (celery, ours)]
     return "\n".join(difflib.unified_diff(*sides, "Celery", "ours", n=3, lineterm=""))
 
@@ -105,7 +106,9 @@ def parts(spec: Spec, linked: bool = True) -> Iterator[Spec]:
 class _Adopting:
     """Takes Celery's word where ours may differ."""
 
-    def __init__(self, spec: Spec) -> None:
+    def __init__(self, spec: Spec, overtaken: bool) -> None:
+        """:param overtaken: in Celery, a RETRY stands where a result should."""
+        self._overtaken = overtaken
         together = [part.get("group") or part.get("chord") or () for part in parts(spec)]
         self._together = [
             {leaf["n"] for member in members for leaf in parts(member) if "n" in leaf} for members in together
@@ -123,6 +126,9 @@ class _Adopting:
     def _adopted_parts(self, celery: Mapping[str, Any], ours: dict[str, Any]) -> Any:
         if str(celery.get("task")).startswith("#"):
             ours = {**ours, "children": celery["children"]}  # of a task that never ran, Celery has those of another
+        if celery.get("state") == "RETRY" and ours.get("state") == "SUCCESS":
+            # Celery writes the RETRY down after it has sent the message: on a busy machine, after that one's SUCCESS.
+            ours = {**ours, "state": "RETRY", "value": None, "children": celery["children"]}
         if celery.get("state") == "PENDING" and ours.get("state") in ("FAILURE", "REVOKED"):
             # Celery leaves what will never run PENDING, save the next steps of a chain. Here it has ended, as failed.
             ours = {**ours, "state": "PENDING", "value": None}
@@ -130,7 +136,8 @@ class _Adopting:
 
     def _same(self, celery: str, ours: str, key: str) -> bool:
         if celery == "not there":
-            return key == "gives" and ": " in ours  # as above: Celery waits for ever, and here there is an error
+            # As above: Celery waits for ever, and here there is an error.
+            return key == "gives" and (": " in ours or self._overtaken)
         if key not in ("gives", "value", "error", "id", "parent", "root"):
             return False
         # What Celery says of a member that is a chain, if the header has chords in it too.

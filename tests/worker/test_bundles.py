@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -12,14 +13,16 @@ from temporalio.client import Client
 from pyramid_temporal_compat import chain, shared_task
 from pyramid_temporal_compat.abortable import AbortableTask
 from pyramid_temporal_compat.bundle import LARGEST, MOST, Block, bundle_of, bundled
+from pyramid_temporal_compat.control import beforehand, state
 from pyramid_temporal_compat.control.waiting import purge
 from pyramid_temporal_compat.dispatch import members
-from pyramid_temporal_compat.exceptions import TaskRevokedError
+from pyramid_temporal_compat.exceptions import StillEnlisted, TaskRevokedError
 from pyramid_temporal_compat.exceptions import TimeoutError as PatienceOver
 from pyramid_temporal_compat.message import Message
 from pyramid_temporal_compat.payload import Payload
+from pyramid_temporal_compat.result import AsyncResult, ResultSet
 from tests.parts import wait_until
-from tests.worker.shop import Shop, add, describe, event_names, events, gates, note, seen, waits_at
+from tests.worker.shop import Shop, WorkerThread, add, describe, event_names, events, gates, note, seen, waits_at
 from tests.worker.test_trees_run import becomes, fails, retried_with, succeeds_later, tells
 
 PATIENCE = 30
@@ -79,6 +82,41 @@ def test_who_asks_for_one_state_after_the_other_reads_a_long_history_once(
     gates["long history"].open()
     wait_until(lambda: waits.state == "SUCCESS")
     assert len(readings) == 1
+
+
+def test_a_set_of_results_reads_the_history_of_a_bundle_once(shop: Shop, monkeypatch: pytest.MonkeyPatch) -> None:
+    with transaction.manager:
+        results = [add.delay(number, number) for number in range(MANY)]
+        waits = waits_at.delay("of a set")
+        delayed = add.apply_async((1, 2), countdown=0.1)
+        failed = fails.delay()
+    assert bundle_of(delayed.id) == bundle_of(waits.id)
+    gates["of a set"].reached()
+    assert delayed.get(PATIENCE) == 3
+    with monkeypatch.context() as patched:
+        patched.setattr(AsyncResult, "_wait", None)  # nobody is asked for by itself
+        patched.setattr(AsyncResult, "_asked", None)
+        found = ResultSet([shop.app.AsyncResult(result.id) for result in results])
+        assert found.get(timeout=PATIENCE) == [2 * number for number in range(MANY)]
+        with pytest.raises(ValueError, match="on purpose"):  # though another still runs
+            ResultSet([shop.app.AsyncResult(result.id) for result in (*results, waits, failed)]).get(timeout=PATIENCE)
+    found = ResultSet([shop.app.AsyncResult(result.id) for result in (*results, waits, failed)])
+    assert (found.ready(), found.failed(), found.completed_count()) == (False, True, MANY)
+    # One that has a workflow of its own, though its id is as those of the bundle.
+    found = ResultSet([shop.app.AsyncResult(result.id) for result in (*results, delayed)])
+    assert (found.completed_count(), found.get(timeout=PATIENCE)[-1]) == (MANY + 1, 3)
+    gates["of a set"].open()
+    assert ResultSet([waits, *results]).get(timeout=PATIENCE)[0] == "done"
+
+
+def test_a_set_of_results_that_left_one_by_one_is_asked_so(shop: Shop) -> None:
+    with transaction.manager:
+        results = [add.apply_async((number, 1), countdown=0.1) for number in range(MANY)]
+        found = ResultSet(results)
+        with pytest.raises(StillEnlisted):
+            found.get(timeout=PATIENCE)
+    assert found.get(timeout=PATIENCE) == [number + 1 for number in range(MANY)]
+    assert found.successful()
 
 
 def test_few_tasks_have_a_workflow_each(shop: Shop) -> None:
@@ -252,3 +290,69 @@ def test_tasks_whose_bundle_would_be_too_large_to_start_leave_one_by_one() -> No
     (bundle,) = bundled(messages, {block.bundle}, 8, 500)
     assert bundle.messages == tuple(messages)
     assert bundled(messages, {block.bundle}, 8, 500, 300_000) == messages
+
+
+# --- revoked before its workflow is there --------------------------------------------------------------------
+
+
+def is_listed(shop: Shop, task_id: str) -> bool:
+    """Whether the server's list has it, which lags behind."""
+
+    async def ask(client: Client) -> bool:
+        return any([run.id == task_id async for run in client.list_workflows(f"WorkflowId = '{task_id}'")])
+
+    return shop.app.temporal.call(ask, 20)
+
+
+def nobody_remembers() -> None:
+    """As if every worker that was told had ended since."""
+    state.revoked.clear()
+    state.revoked_beforehand.clear()
+
+
+@pytest.fixture
+def forgetful() -> Iterator[None]:
+    yield
+    nobody_remembers()
+
+
+@pytest.mark.usefixtures("forgetful")
+def test_what_is_revoked_before_its_commit_does_not_run_though_no_worker_was_there(shop: Shop) -> None:
+    queue = f"{shop.queue}-later"
+    with transaction.manager:
+        results = [note.apply_async([f"bundled {number}"], queue=queue) for number in range(MANY)]
+        ends = chain(note.si("first").set(queue=queue), note.si("step").set(queue=queue), note.si("end"))()
+        shop.app.control.revoke([results[3].id, ends.parent.id])
+        wait_until(lambda: is_listed(shop, results[3].id) and is_listed(shop, ends.parent.id))
+        nobody_remembers()
+    assert describe(shop, bundle_of(results[3].id)).workflow_type == "bundle"
+    with WorkerThread(shop.app, queue):
+        for result in (results[3], ends.parent, ends):
+            with pytest.raises(TaskRevokedError):
+                result.get(PATIENCE)
+        for result in (*results[:3], *results[4:], ends.parent.parent):
+            result.get(PATIENCE)
+    assert sorted(shop.lines()) == sorted([f"bundled {number}" for number in range(MANY) if number != 3] + ["first"])
+
+
+@pytest.mark.usefixtures("forgetful")
+def test_a_worker_that_nobody_tells_learns_what_was_revoked(shop: Shop, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(beforehand, "EVERY", 0.05)
+    with WorkerThread(shop.app, f"{shop.queue}-untold"):
+        task_id = Block().new_id()
+        shop.app.control.revoke(task_id)
+        wait_until(lambda: task_id in state.revoked_beforehand)
+
+
+def test_a_worker_starts_though_the_server_does_not_tell_what_was_revoked(
+    shop: Shop, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(beforehand, "PATIENCE", 0.0)
+
+    async def look_twice(client: Client) -> None:
+        looks = beforehand.Beforehand(client)
+        await looks.learn()
+        await looks.learn()
+
+    shop.app.temporal.call(look_twice, 20)
+    assert caplog.text.count("can't be learnt from the server for now") == 1

@@ -43,14 +43,19 @@ def test_a_task_whose_whole_worker_dies_each_time_is_not_begun_again(project: Pr
     assert len([line for line in project.told if line.startswith("waits ")]) == 1
 
 
-def test_a_task_that_workers_give_back_as_they_end_has_lost_none(project: Project, tmp_path: Path) -> None:
+def test_a_task_that_workers_give_back_as_they_end_has_lost_none(
+    project: Project, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(project.app.conf, "ptemporal_heartbeat_timeout", 60)  # on a starved machine, 2 s may pass
     go = tmp_path / "go"
     options = ("-c", 1, "ptemporal.lost_worker_attempts=1")
     for begun in (1, 2):
         with project.worker(*options) as worker:
             if begun == 1:
                 result = project.tasks.waits_for.delay(str(go))
-            wait_until(lambda begun=begun: len([line for line in project.told if line.startswith("waits ")]) == begun)
+            wait_until(
+                lambda begun=begun: len([line for line in project.told if line.startswith("waits ")]) == begun, PATIENCE
+            )
             worker.signal(signal.SIGQUIT)
             worker.ends()
     go.touch()
@@ -78,7 +83,7 @@ def test_a_task_that_is_not_acknowledged_at_its_time_limit_runs_again(project: P
 @pytest.mark.parametrize("pool", ["prefork", "threads"])
 def test_on_failure_is_called_for_a_task_that_was_stopped_at_its_time_limit(project: Project, pool: str) -> None:
     with project.worker("-c", 1, "-P", pool):
-        result = project.tasks.ends_from_outside.delay("late")
+        result = project.tasks.is_late.delay("late")
         with pytest.raises(TimeLimitExceeded):
             result.get(timeout=PATIENCE)
     assert [line for line in project.told if "on_failure" in line or "after_return" in line] == [
@@ -88,7 +93,7 @@ def test_on_failure_is_called_for_a_task_that_was_stopped_at_its_time_limit(proj
 
 def test_on_failure_is_called_for_a_task_that_lost_its_process(project: Project) -> None:
     with project.worker("-c", 1):
-        result = project.tasks.ends_from_outside.delay("killed")
+        result = project.tasks.is_killed.delay("killed")
         with pytest.raises(WorkerLostError):
             result.get(timeout=PATIENCE)
     assert f"on_failure WorkerLostError {result.id} ('killed',) True" in project.told

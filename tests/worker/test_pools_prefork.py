@@ -431,6 +431,26 @@ async def test_signals_to_the_whole_group_leave_running_and_idle_children_alone(
 
 
 @in_its_own_process()
+async def test_signal_to_the_whole_group_that_meets_a_job_on_its_way_leaves_the_child_alone(pool: PreforkPool) -> None:
+    await until_full(pool)
+    [child] = pool.info()["processes"]
+    for signum in (signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT):
+        for size in (0, 50_000):
+            os.kill(child, signal.SIGSTOP)
+            job = asyncio.ensure_future(run(pool, length_of, b"T" * size))
+            await until(lambda: pool.info()["writes"]["inqueues"]["active"] == 1)
+            os.kill(child, signum)
+            os.kill(child, signal.SIGCONT)
+            assert await job == (child, size)
+    await pool.stop()
+    assert LOGGED == []
+
+
+def length_of(control: Control, text: bytes) -> tuple[int, int]:
+    return os.getpid(), len(text)
+
+
+@in_its_own_process()
 async def test_job_that_is_cancelled_while_it_waits_for_its_turn_never_runs(pool: PreforkPool) -> None:
     path, never = new_path(), new_path()
     first = Begun(pool, wait_for, path)

@@ -33,6 +33,7 @@ def test_there_is_a_history_of_each_kind() -> None:
         "chord_failed",
         "links",
         "errbacks",
+        "errbacks_that_see_arguments",
         "replaced",
         "member_revoked",
         "chain_in_lots",

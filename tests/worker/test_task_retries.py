@@ -62,7 +62,7 @@ def changes_what_it_runs(self: Any, step: int, queue: str | None = None) -> list
     return [list(entry) for entry in seen["steps"]]
 
 
-def test_changed_arguments_and_queue_run_anew_and_retries_count_over_both_kinds(shop: Shop) -> None:
+def test_arguments_and_queue_change_and_retries_count_over_all_kinds(shop: Shop) -> None:
     other = f"{shop.queue}-other"
     with WorkerThread(shop.app, other):
         result = changes_what_it_runs.delay(1, queue=other)
@@ -73,8 +73,33 @@ def test_changed_arguments_and_queue_run_anew_and_retries_count_over_both_kinds(
             [3, 3, other],
         ]
     names = event_names(shop, result.id)
-    assert names.count("ACTIVITY_TASK_SCHEDULED") == 3
+    assert names.count("ACTIVITY_TASK_SCHEDULED") == 2  # the queue is the server's to change
     assert describe(shop, result.id).workflow_type == changes_what_it_runs.name
+
+
+@shared_task(bind=True, max_retries=None)
+def counts_in_its_arguments(self: Any, step: int, ballast: str = "") -> list[Any]:
+    seen["steps"].append((step, len(ballast), self.request.retries))
+    self.update_state(state="PROGRESS", meta=step)
+    if step == 3 and not self.request.delivery_info["redelivered"]:
+        raise Reject(requeue=True)
+    if step == 6:
+        raise self.retry(args=(7, "x" * 2000), countdown=0)
+    if step == 8 and self.request.retries == 7:
+        raise self.retry(countdown=0)  # the same again
+    if step == 9:
+        return [list(entry) for entry in seen["steps"]]
+    raise self.retry(args=(step + 1,), countdown=0)
+
+
+def test_a_task_that_counts_in_its_arguments_does_not_fill_its_history(shop: Shop) -> None:
+    result = counts_in_its_arguments.delay(1)
+    assert result.get(timeout=PATIENCE) == [
+        *([1, 0, 0], [2, 0, 1], [3, 0, 2], [3, 0, 2], [4, 0, 3], [5, 0, 4], [6, 0, 5]),
+        *([7, 2000, 6], [8, 0, 7], [8, 0, 8], [9, 0, 9]),
+    ]
+    assert result.retries == 9
+    assert event_names(shop, result.id).count("ACTIVITY_TASK_SCHEDULED") == 2  # what is large is in the history
 
 
 @shared_task(bind=True, max_retries=None)

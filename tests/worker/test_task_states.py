@@ -9,6 +9,8 @@ from typing import Any
 import pytest
 
 from pyramid_temporal_compat import shared_task
+from pyramid_temporal_compat.calling import make_message
+from pyramid_temporal_compat.dispatch import dispatcher, status
 from pyramid_temporal_compat.exceptions import TaskRevokedError
 from pyramid_temporal_compat.exceptions import TimeoutError as NotInTime
 from tests.parts import wait_until
@@ -184,6 +186,23 @@ def test_a_task_that_is_revoked_before_it_comes_does_not_run(shop: Shop, termina
     assert add.AsyncResult(task_id).state == "REVOKED"
     with pytest.raises(TaskRevokedError):
         add.apply_async((1, 1), task_id=task_id).get(timeout=PATIENCE)
+
+
+def test_a_task_that_comes_as_it_is_revoked_does_not_run_either(shop: Shop, monkeypatch: pytest.MonkeyPatch) -> None:
+    later = datetime.datetime.now(datetime.timezone.utc) + datetime.timedelta(hours=1)
+    message = make_message(shop.app, add.name, (1, 1), {}, {"queue": shop.queue}, add).copy(eta=later)
+    original = status.workflow_with
+
+    async def comes_now(client: Any, task_id: str) -> str | None:
+        found = await original(client, task_id)
+        await dispatcher.start(client, message)
+        return found
+
+    monkeypatch.setattr(status, "workflow_with", comes_now)
+    add.AsyncResult(message.id).revoke()
+    assert describe(shop, message.id).workflow_type == add.name
+    with pytest.raises(TaskRevokedError):
+        add.AsyncResult(message.id).get(timeout=PATIENCE)
 
 
 def test_a_task_that_is_revoked_while_it_runs_is_still_seen_to_run(shop: Shop) -> None:

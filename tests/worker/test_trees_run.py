@@ -12,11 +12,12 @@ from pyramid_temporal_compat import chain, chord, group, maybe_signature, shared
 from pyramid_temporal_compat.cli.common import Common
 from pyramid_temporal_compat.cli.graph import command as graph_command
 from pyramid_temporal_compat.dispatch.groups import group_in
-from pyramid_temporal_compat.exceptions import ChordError, TaskRevokedError, TimeoutError
+from pyramid_temporal_compat.exceptions import ChordError, Halted, Ignore, TaskRevokedError, TimeoutError
 from pyramid_temporal_compat.result import AsyncResult, ResultSet
 from pyramid_temporal_compat.tree import Chain, Chord, Group
+from pyramid_temporal_compat.worker import wire
 from tests.parts import wait_until
-from tests.worker.shop import Shop, add, describe, events, gates, note, seen, waits_at
+from tests.worker.shop import Shop, add, describe, event_names, events, gates, note, seen, waits_at
 
 PATIENCE = 30
 
@@ -40,6 +41,21 @@ def tells(value: Any, key: str) -> Any:
 @shared_task
 def hears(request: Any, error: BaseException, traceback: str, key: str) -> None:
     seen[key].append((request.id, request.task, repr(error), "raise ValueError" in traceback))
+
+
+@shared_task
+def hears_arguments(request: Any, error: BaseException, traceback: str, key: str) -> None:
+    seen[key].append((request.args, request.kwargs))
+
+
+@shared_task
+def gives_up(*args: Any) -> None:
+    raise Ignore
+
+
+@shared_task(ignore_result=True)
+def keeps_nothing(value: int) -> int:
+    return value + 1
 
 
 @shared_task
@@ -179,6 +195,45 @@ def test_errbacks_hear_of_the_failure_and_links_do_not_run(shop: Shop) -> None:
     assert seen["never"] == []
 
 
+def test_an_errback_sees_what_the_task_was_called_with(shop: Shop) -> None:
+    fails.s(1).on_error(hears_arguments.s("alone")).delay()
+    chain(add.s(1, 2), fails.s("more").on_error(hears_arguments.s("step"))).delay()
+    chord([add.s(1, 1), add.s(2, 2)], fails.s("more").on_error(hears_arguments.s("body"))).delay()
+    chord([fails.si()], xsum.s().on_error(hears_arguments.s("header"))).delay()
+    large = "x" * 20_000
+    fails.s(large).on_error(hears_arguments.s("large")).delay()
+    wait_until(lambda: all(seen[key] for key in ("alone", "step", "body", "header", "large")), message="no errback")
+    assert [seen[key] for key in ("alone", "step", "body", "header")] == [
+        [([1], {})],
+        [([3, "more"], {})],
+        [([[2, 4], "more"], {})],
+        [([], {})],
+    ]
+    assert seen["large"] == [(None, None)]
+
+
+def test_what_follows_a_task_that_is_ignored_is_halted(shop: Shop) -> None:
+    canvas = chain(add.s(1, 1), gives_up.s(), add.s(1))
+    canvas.link_error(hears_id.si("never"))
+    result = canvas()
+    with pytest.raises(Halted, match=r"gives_up.* ended IGNORED"):
+        result.get(PATIENCE)
+    wait_until(lambda: describe(shop, result.id).status.name == "FAILED", message="the canvas has not ended")
+    assert (result.parent.state, seen["old style"]) == ("IGNORED", [])
+
+
+def test_what_a_task_returns_is_passed_on_though_its_result_is_not_kept(shop: Shop) -> None:
+    alone = group(keeps_nothing.s(1), add.s(1, 1))()
+    step = chain(keeps_nothing.s(1), add.s(10))()
+    header = chord([keeps_nothing.s(1), chain(add.s(1, 1), keeps_nothing.s())], xsum.s())()
+    linked = keeps_nothing.apply_async((1,), link=tells.s("linked"))
+    assert step.get(PATIENCE) == 12
+    assert header.get(PATIENCE) == 5
+    wait_until(lambda: seen["linked"] == [2], message="the link was not given the result")
+    assert [AsyncResult(found.id).get(PATIENCE) for found in (step.parent, header.parent[0], linked)] == [None] * 3
+    assert alone.get(timeout=PATIENCE) == [None, 2]
+
+
 def test_a_chain_ends_with_the_step_that_fails(shop: Shop) -> None:
     result = chain(add.s(1, 2), fails.s(), add.s(3))()
     with pytest.raises(ValueError, match="on purpose"):
@@ -204,6 +259,16 @@ def test_a_chord_whose_header_fails_fails_with_a_chord_error(shop: Shop) -> None
     assert result.state == "FAILURE"
     wait_until(lambda: len(seen["chord"]) == 1, message="no errback")
     assert seen["chord"][0][:2] == (result.id, xsum.name)
+
+
+@pytest.mark.parametrize("beside", [0, 2])
+def test_a_group_raises_what_its_member_failed_of_and_join_what_that_failed_of(shop: Shop, beside: int) -> None:
+    result = group(chord([add.s(1, 1), fails.s()], xsum.s()), *[add.s(1, 1)] * beside)()
+    for _ in range(2):
+        with pytest.raises(ChordError):
+            result.get(timeout=PATIENCE)
+        with pytest.raises(ValueError, match="on purpose"):
+            result.join(timeout=PATIENCE)
 
 
 def test_an_errback_of_a_chord_and_of_one_in_its_header_hears_once_of_an_error(shop: Shop) -> None:
@@ -249,6 +314,37 @@ def test_a_member_may_put_a_canvas_in_its_place(shop: Shop) -> None:
     assert result.get(PATIENCE) == 7
 
 
+@pytest.mark.parametrize(
+    "canvas",
+    [
+        lambda several: chord([add.si(1, 2)], several),
+        lambda several: chain(add.si(1, 2), chord([add.s(0)], several)),
+        lambda several: chord([add.si(1, 2)], chain(xsum.s(), several)),
+    ],
+)
+def test_what_ends_with_a_group_gives_its_results_in_the_place_of_a_task(shop: Shop, canvas: Any) -> None:
+    replaced = becomes.si(canvas(group(tells.s("first"), tells.s("second"))))
+    result = group(add.s(1, 1), replaced)()
+    assert result.get(timeout=PATIENCE)[1] in ([3, 3], [[3], [3]])
+    assert chain(replaced, tells.s("next"))().get(PATIENCE) in ([3, 3], [[3], [3]])
+
+
+def test_the_last_step_of_a_member_that_is_a_chain_may_add_to_the_chord(shop: Shop) -> None:
+    result = chord([chain(add.s(1, 1), joins_chord.s()), add.s(1, 1)], xsum.s())()
+    assert result.get(PATIENCE) == 2 + 2 + 102
+
+
+def test_what_is_linked_added_or_replaced_knows_how_it_was_called(shop: Shop) -> None:
+    linked = add.apply_async((1, 2), link=add.s(3))
+    linked.get(PATIENCE)
+    (link,) = linked.children
+    assert (link.get(PATIENCE), link.name, link.args) == (6, add.name, [3])
+    chorded = chord([joins_chord.s(1), becomes.si(add.s(4, 5))], xsum.s())()
+    assert chorded.get(PATIENCE) == 1 + 9 + 101
+    header = chorded.parent
+    assert [header[0].children[0].args, header[1].args] == [[1, 100], [4, 5]]
+
+
 @pytest.mark.parametrize("batch", [250, 1])
 @pytest.mark.parametrize("lazy", [False, True])
 def test_a_member_may_add_to_its_chord(shop: Shop, batch: int, lazy: bool) -> None:
@@ -256,6 +352,8 @@ def test_a_member_may_add_to_its_chord(shop: Shop, batch: int, lazy: bool) -> No
     try:
         result = chord([joins_chord.s(1, lazy), add.s(1, 1)], xsum.s())()
         assert result.get(PATIENCE) == 1 + 2 + 101
+        (added,) = result.parent[0].children
+        assert added.get(PATIENCE) == 101
     finally:
         del shop.app.conf["ptemporal.canvas_batch"]
 
@@ -333,6 +431,38 @@ def test_a_member_that_has_not_started_can_be_revoked(shop: Shop) -> None:
     assert [result.parent.state, result.parent.parent.state] == ["REVOKED", "SUCCESS"]
 
 
+def test_a_forgotten_member_is_not_found_by_its_id_and_the_others_are(shop: Shop) -> None:
+    result = (group(add.s(number, 1) for number in range(3)) | xsum.s())()
+    assert result.get(PATIENCE) == 6
+    forgotten, kept = result.parent.results[:2]
+    for _ in range(2):
+        forgotten.forget()
+    assert describe(shop, forgotten.id).workflow_type == wire.FORGOTTEN
+    found = shop.app.AsyncResult(forgotten.id)
+    assert (found.state, found.exists(), forgotten.state) == ("PENDING", False, "PENDING")
+    with pytest.raises(TimeoutError):
+        found.get(timeout=0.3)
+    assert (shop.app.AsyncResult(kept.id).get(PATIENCE), shop.app.AsyncResult(result.id).get(PATIENCE)) == (2, 6)
+    result.parent.forget()  # of a chord's header
+    assert [shop.app.AsyncResult(member.id).state for member in result.parent] == ["PENDING"] * 3
+    assert shop.app.AsyncResult(result.id).get(PATIENCE) == 6
+
+
+def test_a_forgotten_canvas_goes_with_all_its_workflows(shop: Shop) -> None:
+    shop.app.conf["ptemporal.canvas_batch"] = 3
+    try:
+        results = group(add.s(number, 1) for number in range(6))(), chain(add.s(1, 1), add.s(1))()
+    finally:
+        del shop.app.conf["ptemporal.canvas_batch"]
+    assert [result.get(timeout=PATIENCE) for result in results] == [[1, 2, 3, 4, 5, 6], 3]
+    members = [*results[0].results, results[1], results[1].parent]
+    assert {member.id.count("/") for member in results[0]} == {2}  # in workflows under that of the group
+    for result in results:
+        wait_until(lambda: event_names(shop, result.id)[-1] == "WORKFLOW_EXECUTION_COMPLETED")  # noqa: B023
+        result.forget()
+    wait_until(lambda: not any(shop.app.AsyncResult(member.id).exists() for member in members))
+
+
 def test_a_canvas_leaves_with_its_transaction(shop: Shop) -> None:
     import transaction
 
@@ -369,6 +499,37 @@ def test_a_canvas_can_be_drawn_from_any_of_its_ids(shop: Shop) -> None:
     dot = CliRunner().invoke(graph_command, [result.id, "--dot"], obj=Common(app=shop.app), catch_exceptions=False)
     assert dot.output.startswith("digraph canvas {")
     assert dot.output.count("->") == 7
+
+
+def test_what_came_into_a_canvas_while_it_ran_is_drawn(shop: Shop) -> None:
+    replaced = becomes.si(chain(add.s(1, 1), becomes.si(add.s(2, 2))))
+    result = chord([joins_chord.s(1), replaced], xsum.s())()
+    assert result.get(PATIENCE) == 1 + 4 + 101
+    drawn = CliRunner().invoke(graph_command, [result.id], obj=Common(app=shop.app), catch_exceptions=False)
+    lines = [line.split("(")[0].strip() for line in drawn.output.splitlines()]
+    assert lines == [
+        "chord",
+        f"header: {joins_chord.name}",
+        f"added: {add.name}",
+        f"header: {becomes.name}",
+        "replaced by: chain",
+        add.name,
+        becomes.name,
+        f"replaced by: {add.name}",
+        f"body: {xsum.name}",
+    ]
+    assert drawn.output.count("SUCCESS") == 5
+    dot = CliRunner().invoke(graph_command, [result.id, "--dot"], obj=Common(app=shop.app), catch_exceptions=False)
+    assert dot.output.count("->") == 8
+
+
+def test_what_took_the_place_of_a_task_alone_is_drawn(shop: Shop) -> None:
+    result = becomes.delay(group(add.s(1, 1), add.s(2, 2)))
+    assert result.get(PATIENCE) == [2, 4]
+    drawn = CliRunner().invoke(graph_command, [result.id], obj=Common(app=shop.app), catch_exceptions=False)
+    lines = [line.split("(")[0].strip() for line in drawn.output.splitlines()]
+    inside = ["replaced by: chord", f"header: {add.name}", f"header: {add.name}", "body: celery.accumulate"]
+    assert lines == [becomes.name, *inside]
 
 
 def test_a_task_alone_is_drawn_as_one_line(shop: Shop) -> None:

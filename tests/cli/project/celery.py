@@ -125,9 +125,12 @@ class TellsOfFailure(app.Task):  # type: ignore[misc, name-defined]
 
 
 @app.task(base=TellsOfFailure, time_limit=0.2, acks_late=False)
-def ends_from_outside(how: str) -> None:
-    if how == "late":
-        time.sleep(60)
+def is_late(how: str) -> None:
+    time.sleep(60)
+
+
+@app.task(base=TellsOfFailure, acks_late=False)
+def is_killed(how: str) -> None:
     os.kill(os.getpid(), signal.SIGKILL)
 
 

@@ -82,11 +82,12 @@ class DiskFull(Fault):
         scene.expect(clear, f"the server did not say what is wrong: {said[:1]}")
 
     def fill_disk(self, server: EmbeddedServer) -> None:
-        """No file of the server's may grow any more. A limit of its process, since not everybody may mount a disk."""
+        """No file of the server's takes a write any more. A limit of its process: not everybody may mount a disk.
+
+        Not the size that they have now: a write-ahead log begins anew at its start, and takes long to come that far.
+        """
         assert server.pid is not None
-        assert server.database is not None
-        largest = max(file.stat().st_size for file in server.database.parent.iterdir())
-        resource.prlimit(server.pid, resource.RLIMIT_FSIZE, (largest, resource.RLIM_INFINITY))
+        resource.prlimit(server.pid, resource.RLIMIT_FSIZE, (1, resource.RLIM_INFINITY))
 
 
 LIMITS = (Limits, DiskFull)

