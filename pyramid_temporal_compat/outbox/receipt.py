@@ -13,9 +13,11 @@ from dataclasses import dataclass
 from typing import Any
 
 from sqlalchemy import and_, delete, insert, or_, select, update
-from sqlalchemy.exc import IntegrityError
+from sqlalchemy.exc import DBAPIError, IntegrityError
 
+from ..pyramid.conflict import waited_in_vain
 from .clock import in_seconds, now
+from .packets import check_size
 from .tables import for_all, hiding_values, receipts
 
 LONGEST_KEY = 500
@@ -24,6 +26,10 @@ LONGEST_KEY = 500
 
 class AlreadyLeft(Exception):
     """Another run of the task has left its receipt: this one is to be rolled back."""
+
+
+class StillLeaving(Exception):
+    """Another run of the task has inserted its receipt, and is at its commit for longer than locks are waited for."""
 
 
 @dataclass(frozen=True)
@@ -67,10 +73,11 @@ def find(connection: Any, whose: Whose) -> Receipt | None:
 
 
 def leave(connection: Any, whose: Whose, result: bytes, instead_of: str | None = None) -> None:
-    """Insert a receipt, or raise `AlreadyLeft`.
+    """Insert a receipt, or raise `AlreadyLeft` or `StillLeaving`.
 
     :param instead_of: the run of another workflow that had the same id, whose receipt says nothing of this one.
     """
+    check_size(connection, result, f"the receipt of {whose.task_id}, with the task's result,")
     options = for_all(connection)
     values = {"workflow_id": whose.workflow_id, "run_id": whose.run_id, "result": result, "created": now()}
     mine = insert(receipts).values(task_id=whose.task_id, namespace=whose.namespace, **values)
@@ -81,6 +88,10 @@ def leave(connection: Any, whose: Whose, result: bytes, instead_of: str | None =
                 connection.execute(mine, execution_options=options)
     except IntegrityError as error:
         raise AlreadyLeft(f"{whose.task_id} has a receipt") from error
+    except DBAPIError as error:
+        if waited_in_vain(error):
+            raise StillLeaving(f"{whose.task_id}: another run of it has not committed its receipt yet") from error
+        raise
 
 
 def aged(connection: Any, namespace: str, seconds: float, after: Aged | None, limit: int) -> list[Aged]:

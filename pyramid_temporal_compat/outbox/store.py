@@ -4,19 +4,40 @@ from __future__ import annotations
 
 import contextlib
 import datetime
+import functools
+import random
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ParamSpec, TypeVar
 
-from sqlalchemy import ColumnElement, and_, bindparam, delete, func, insert, inspect, not_, or_, select, text, update
+from sqlalchemy import (
+    ColumnElement,
+    and_,
+    bindparam,
+    case,
+    delete,
+    func,
+    insert,
+    inspect,
+    not_,
+    or_,
+    select,
+    text,
+    update,
+)
 from sqlalchemy.engine import Connection, Engine
-from sqlalchemy.exc import OperationalError, ProgrammingError
+from sqlalchemy.exc import DBAPIError, OperationalError, ProgrammingError
 
 from ..exceptions import ImproperlyConfigured
+from ..pyramid.conflict import is_deadlock
 from . import rows
 from .clock import between, in_seconds, now
+from .packets import check_size
 from .tables import for_all, hiding_values, metadata, outbox
+
+P = ParamSpec("P")
+T = TypeVar("T")
 
 WINDOW = 1000
 """Rows among which a relay chooses: a backlog of any size is read in steps of so many."""
@@ -34,6 +55,10 @@ CHANNEL = "ptemporal_outbox"
 """What PostgreSQL's NOTIFY is sent to."""
 LOCK = 0x70746F62
 """The first half of the advisory lock under which relays choose, one after the other."""
+TRIES, PAUSE = 5, 0.05
+"""How often, and how many seconds apart, a transaction is made that a deadlock has ended."""
+SKIP_LOCKED = {"mysql": (8, 0, 1), "mariadb": (10, 6)}
+"""The releases since which they have it."""
 LAPSED = "#"
 """In `claimed_by`, after the relay's name: how many claims of the row before this one have ended without a word."""
 LONGEST_TURN = 3.0
@@ -99,6 +124,7 @@ _INSERT = insert(outbox).values(created=now(), due=in_seconds(bindparam("wait"))
 
 def insert_row(connection: Connection, *, namespace: str, queue: str, messages: int, units: bytes, wait: float) -> int:
     """Insert a row in the connection's transaction; gives its id. A relay may take it in `wait` seconds."""
+    check_size(connection, units, f"what the transaction sends, {messages} messages in one row of {outbox.name},")
     values = {"namespace": namespace, "queue": queue, "messages": messages, "units": units, "wait": wait}
     with telling_of_no_table(), hiding_values():
         key: Any = connection.execute(_INSERT, values, execution_options=for_all(connection)).inserted_primary_key
@@ -121,16 +147,45 @@ def telling_of_no_table() -> Iterator[None]:
         raise
 
 
+def again_after_a_deadlock(method: Callable[P, T]) -> Callable[P, T]:
+    """What one transaction did not do another one does: each is whole, and finds done what was done."""
+
+    @functools.wraps(method)
+    def tried(*args: P.args, **kwargs: P.kwargs) -> T:
+        for _ in range(TRIES - 1):
+            try:
+                return method(*args, **kwargs)
+            except DBAPIError as error:
+                if not is_deadlock(error):
+                    raise
+                time.sleep(random.uniform(0, PAUSE))
+        return method(*args, **kwargs)
+
+    return tried
+
+
+def skips_locked(dialect: Any) -> bool:
+    """Whether the database knows SKIP LOCKED. On one that does not, a relay waits where another would go on."""
+    if dialect.name not in ("mysql", "mariadb"):
+        return True
+    known = SKIP_LOCKED["mariadb" if dialect.is_mariadb else "mysql"]
+    return (dialect.server_version_info or known) >= known
+
+
+def reading_committed(engine: Engine) -> Engine:
+    """The engine, with transactions that see what others commit meanwhile, and lock no more than they change."""
+    return engine.execution_options(isolation_level="READ COMMITTED") if engine.dialect.name in SHARES_ROWS else engine
+
+
 class Store:
     """The rows of one namespace, on connections of its own. For every thread."""
 
     def __init__(self, engine: Engine, namespace: str) -> None:
         self.engine = engine
         self.namespace = namespace
-        # A claim sees what other relays have committed since it began.
-        self._engine = (
-            engine.execution_options(isolation_level="READ COMMITTED") if engine.dialect.name in SHARES_ROWS else engine
-        )
+        self._engine = reading_committed(engine)
+        self._held_since: float | None = None
+        """Since when each claim has met rows that another relay holds."""
 
     @contextlib.contextmanager
     def _begin(self) -> Iterator[Connection]:
@@ -150,20 +205,36 @@ class Store:
             outbox.c.version <= rows.VERSION,
         )
 
+    @property
+    def _is_still_free(self) -> ColumnElement[bool]:
+        # Said so that only the primary key serves to find rows: MySQL would lock all that it meets in another index, in
+        # another order than those who delete do.
+        return case((self._may_be_taken, 1), else_=0) == 1
+
     def create(self) -> list[str]:
-        """Make the tables that are not there; gives their names."""
+        """Make the tables and indexes that are not there; gives the names of these tables, or of what they lacked."""
         there = set(inspect(self.engine).get_table_names())
         metadata.create_all(self.engine)
-        return [name for name in metadata.tables if name not in there]
+        made = [name for name in metadata.tables if name not in there]
+        # MySQL commits a table before its indexes: one that was made halfway is there, and lacks them.
+        for table in metadata.tables.values():
+            have = {index["name"] for index in inspect(self.engine).get_indexes(table.name)}
+            for index in table.indexes:
+                if index.name not in have:
+                    index.create(self.engine)
+                    made.append(str(index.name))
+        return made
 
     # --- after the fast path ---------------------------------------------------------------------
 
+    @again_after_a_deadlock
     def delete(self, ids: Sequence[int]) -> None:
         """The server has what these rows carry."""
         for chunk in _chunks(ids):
             with self._begin() as connection:
                 connection.execute(delete(outbox).where(outbox.c.id.in_(chunk)))
 
+    @again_after_a_deadlock
     def release(self, ids: Sequence[int], error: str) -> None:
         """What these rows carry was not sent: a relay may take them now."""
         for chunk in _chunks(ids):
@@ -177,6 +248,7 @@ class Store:
 
     # --- for relays ------------------------------------------------------------------------------
 
+    @again_after_a_deadlock
     def claim(self, relay: str, lease: float, batch: int = BATCH) -> list[Row]:
         """Take rows for `lease` seconds, the oldest first, of queues that no other relay is at work on.
 
@@ -191,14 +263,18 @@ class Store:
             taken = {"claimed_by": holder, "claimed_until": in_seconds(lease)}
             if not lapses:  # the claim that has lapsed was counted, and tried nothing
                 taken["attempts"] = outbox.c.attempts + 1
-            connection.execute(update(outbox).where(outbox.c.id.in_(ids), self._may_be_taken).values(taken))
+            connection.execute(update(outbox).where(outbox.c.id.in_(ids), self._is_still_free).values(taken))
             columns = (outbox.c.id, outbox.c.queue, outbox.c.units, outbox.c.attempts, outbox.c.created, now())
             mine = select(*columns).where(outbox.c.id.in_(ids), outbox.c.claimed_by == holder)
             return [Row(*found, lapses) for found in connection.execute(mine.order_by(outbox.c.due, outbox.c.id))]
 
+    @property
+    def _takes_turns(self) -> bool:
+        return self.engine.dialect.name == "postgresql"
+
     def _take_turns(self, connection: Connection) -> None:
         # Two that choose at once would both take rows of one queue, and send them in any order.
-        if connection.dialect.name != "postgresql":
+        if not self._takes_turns:
             return
         turn = select(func.pg_try_advisory_xact_lock(LOCK, func.hashtext(self.namespace)))
         until = time.monotonic() + LONGEST_TURN
@@ -211,38 +287,58 @@ class Store:
         Whoever holds some now, a purge or a relay that is frozen, is not waited for.
         """
         held = frozenset[int]()
+        size = func.length(outbox.c.units).label("size")
         while True:
-            ids, lapses = self._choose(connection, relay, batch, held)
-            if not ids:
+            chosen, lapses = self._choose(connection, relay, batch, held)
+            if not chosen:
                 return [], 0
-            free = select(outbox.c.id).where(outbox.c.id.in_(ids), self._may_be_taken)
-            locked = list(connection.scalars(free.with_for_update(skip_locked=True)))
-            # Where relays don't take turns, it is another one that chooses: the next rows are of the same queues.
-            if locked or connection.dialect.name != "postgresql":
-                return locked, lapses
-            held = held.union(ids)
+            free = select(outbox.c.id, size).where(outbox.c.id.in_(chosen), self._is_still_free)
+            locked = free.with_for_update(skip_locked=skips_locked(connection.dialect))
+            sizes = {found.id: found.size for found in connection.execute(locked)}
+            if self._yields(len(sizes) < len(chosen)):
+                return a_batch(chosen, sizes), lapses
+            if sizes:
+                return a_batch({row_id: queue for row_id, queue in chosen.items() if row_id in sizes}, sizes), lapses
+            held = held.union(chosen)
 
-    def _choose(self, connection: Connection, relay: str, batch: int, held: frozenset[int]) -> tuple[list[int], int]:
-        """The ids of the rows to take, and how many claims of them have lapsed."""
+    def _yields(self, some_are_held: bool) -> bool:
+        """Whether what is held belongs to a relay that chooses now, so that the rows after it wait for that one's.
+
+        Not where relays take turns; and one that holds some for longer is frozen.
+        """
+        if self._takes_turns:
+            return False
+        if not some_are_held:
+            self._held_since = None
+            return True
+        if self._held_since is None:
+            self._held_since = time.monotonic()
+        return time.monotonic() - self._held_since < LONGEST_TURN
+
+    def _choose(
+        self, connection: Connection, relay: str, batch: int, held: frozenset[int]
+    ) -> tuple[dict[int, str], int]:
+        """The rows to take, in order, with their queues; and how many claims of them have lapsed."""
         claimed = and_(self._waits, outbox.c.claimed_until > now(), not_(_held_by(relay)))
-        others = set(connection.scalars(select(outbox.c.queue).where(claimed).distinct()))
-        size = func.length(outbox.c.units)
-        window = select(outbox.c.id, outbox.c.queue, size, outbox.c.claimed_by).where(self._may_be_taken)
-        ids: list[int] = []
+        at_work = select(outbox.c.queue).where(claimed).distinct()
+        others = set(connection.scalars(at_work))
+        # Without their sizes: for one, MySQL reads the whole row.
+        due = select(outbox.c.id, outbox.c.queue, outbox.c.claimed_by).where(self._may_be_taken)
+        window = connection.execute(due.order_by(outbox.c.due, outbox.c.id).limit(WINDOW)).all()
+        if not self._takes_turns:  # and of what was claimed meanwhile, this shows the queue, or it is in the window
+            others.update(connection.scalars(at_work))
+        chosen: dict[int, str] = {}
         queues: set[str] = set()
-        total = 0
-        in_order = window.order_by(outbox.c.due, outbox.c.id).limit(WINDOW)
-        for row_id, queue, length, last_holder in connection.execute(in_order):
+        for row_id, queue, last_holder in window:
             if row_id in held or queue in others or (queue not in queues and len(queues) == BATCH_QUEUES):
                 continue
-            total += length
-            if ids and (len(ids) >= batch or total > BATCH_BYTES or last_holder is not None):
+            if chosen and (len(chosen) >= batch or last_holder is not None):
                 break
             if last_holder is not None:  # whoever has a row's outcome leaves none
-                return [row_id], _lapses(last_holder) + 1
-            ids.append(row_id)
+                return {row_id: queue}, _lapses(last_holder) + 1
+            chosen[row_id] = queue
             queues.add(queue)
-        return ids, 0
+        return chosen, 0
 
     def renew(self, relay: str, lease: float, ids: Sequence[int]) -> None:
         """Keep rows that are still being sent."""
@@ -262,6 +358,7 @@ class Store:
         """Set a row aside: no relay takes it until it is told to."""
         self._change(relay, [row_id], parked=now(), claimed_by=None, claimed_until=None, error=error)
 
+    @again_after_a_deadlock
     def _change(self, relay: str, ids: Sequence[int], **changes: Any) -> None:
         for chunk in _chunks(ids):
             with self._begin() as connection:
@@ -315,6 +412,7 @@ class Store:
                 last_parked=[Parked(*found) for found in connection.execute(aside.limit(parked))],
             )
 
+    @again_after_a_deadlock
     def retry(self, ids: Sequence[int] | None) -> int:
         """Have relays try parked rows again, all of them without `ids`; gives how many."""
         aside = and_(outbox.c.namespace == self.namespace, outbox.c.parked.is_not(None))
@@ -332,6 +430,7 @@ class Store:
             rows_, messages = connection.execute(total.where(self._named(ids, parked_only))).one()
         return int(rows_), int(messages)
 
+    @again_after_a_deadlock
     def purge(self, ids: Sequence[int] | None, *, parked_only: bool) -> int:
         """Delete rows that were not sent; gives how many."""
         with self._begin() as connection:
@@ -342,6 +441,25 @@ class Store:
         if parked_only:
             which = and_(which, outbox.c.parked.is_not(None))
         return which if ids is None else and_(which, outbox.c.id.in_(ids))
+
+
+def a_batch(chosen: Mapping[int, str], sizes: Mapping[int, int]) -> list[int]:
+    """The chosen rows that are taken, of those whose sizes are known: the others another relay was quicker to take.
+
+    The later ones of such a queue are left, too.
+    """
+    ids: list[int] = []
+    broken: set[str] = set()
+    total = 0
+    for row_id, queue in chosen.items():
+        if row_id not in sizes:
+            broken.add(queue)
+        elif queue not in broken:
+            total += sizes[row_id]
+            if ids and total > BATCH_BYTES:
+                break
+            ids.append(row_id)
+    return ids
 
 
 def _held_by(relay: str) -> ColumnElement[bool]:

@@ -42,6 +42,12 @@ def _bytes() -> TypeEngine[Any]:
     return LargeBinary().with_variant(mysql.LONGBLOB(), "mysql", "mariadb")  # its BLOB ends at 64 KiB
 
 
+IN_MYSQL = {"engine": "InnoDB", "row_format": "DYNAMIC", "charset": "utf8mb4", "collate": "utf8mb4_bin"}
+"""Whatever the database's own are: MyISAM commits nothing, shorter rows have shorter keys, and latin1 few letters."""
+HOW: dict[str, Any] = {
+    f"{dialect}_{name}": value for dialect in ("mysql", "mariadb") for name, value in IN_MYSQL.items()
+}
+
 metadata = MetaData()
 
 outbox = Table(
@@ -68,6 +74,7 @@ outbox = Table(
     Column("claimed_until", _moment(), comment="Until then no other relay takes it."),
     # It would give the id of a row that is gone to the next one, and who was late to delete the first deletes by id.
     sqlite_autoincrement=True,
+    **HOW,
 )
 """One row a transaction, from its commit until the server has what it sends."""
 
@@ -110,6 +117,7 @@ receipts = Table(
     Column("run_id", Text, nullable=False, comment="The run of that workflow."),
     Column("result", _bytes(), nullable=False, comment="What came of the task, encoded as on the wire."),
     Column("created", _moment(), nullable=False),
+    **HOW,
 )
 """One row a task that has ended well and has written something, inserted in its own transaction."""
 

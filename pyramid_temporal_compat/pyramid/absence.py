@@ -33,10 +33,17 @@ def _is_of_the_connection(error: BaseException | None) -> bool:
     driver = type(error).__module__.partition(".")[0]
     if driver == "sqlite3":
         return str(error).startswith(SQLITE)
+    if number_of(error) in MYSQL:  # before the state, in which not all of them are of the connection
+        return True
     state = getattr(error, "sqlstate", None) or getattr(error, "pgcode", None)
     if isinstance(state, str):
         return state[:2] in (CONNECTION_EXCEPTION, OUT_OF_RESOURCES) or state in SHUTS_DOWN
-    if driver.startswith("psycopg"):
-        return True  # it never came to a server that could have named a state
-    number = error.args[0] if error is not None and error.args else None
-    return isinstance(number, int) and number in MYSQL
+    return driver.startswith("psycopg")  # it never came to a server that could have named a state
+
+
+def number_of(error: BaseException | None) -> int | None:
+    """What MySQL numbers its errors with; its drivers agree on that, and not on where it is."""
+    number = getattr(error, "errno", None)
+    if number is None and error is not None and error.args:
+        number = error.args[0]
+    return number if isinstance(number, int) else None

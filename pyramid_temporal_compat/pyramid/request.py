@@ -14,6 +14,7 @@ from pyramid.request import Request, apply_request_extensions
 from pyramid.threadlocal import RequestContext
 
 from ..dispatch.transaction import has_begun
+from .conflict import met_another
 
 try:
     from pyramid_retry import IRetryableError, RetryableException
@@ -50,6 +51,12 @@ class Attempt:
         current = self._manager.get()
         return None if current.isDoomed() else current
 
+    def begin_anew(self) -> None:
+        """End the transaction, in which nothing was written, and begin another one."""
+        self._manager.abort()
+        self._manager.begin()
+        self.begun = self._manager.get()
+
     def commit(self) -> None:
         """Commit; a transaction that the task has doomed is aborted, as pyramid_tm does."""
         if self._manager.isDoomed():
@@ -73,7 +80,8 @@ class Attempt:
 
     def may_retry(self, error: BaseException) -> bool:
         """Whether the data managers, or pyramid_retry, say that the same transaction may succeed next time."""
-        return bool(self._manager.get().isRetryableError(error)) or is_marked_retryable(error)
+        managers_say_so = bool(self._manager.get().isRetryableError(error))
+        return managers_say_so or is_marked_retryable(error) or met_another(error)
 
     def _deactivate(self) -> None:
         for key in ("tm.active", "tm.manager"):

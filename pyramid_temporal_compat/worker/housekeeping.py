@@ -17,6 +17,7 @@ from temporalio.client import Client
 
 from ..outbox import receipt
 from ..outbox.sessions import app_engine
+from ..outbox.store import reading_committed
 
 if TYPE_CHECKING:
     from ..app import Celery
@@ -75,7 +76,7 @@ class Housekeeping:
             return receipt.aged(connection, self._client.namespace, self._age, after, BATCH)
 
     def _remove(self, task_ids: list[str]) -> int:
-        with app_engine(self._app).begin() as connection:
+        with reading_committed(app_engine(self._app)).begin() as connection:
             return receipt.remove(connection, self._client.namespace, task_ids, self._age)
 
 

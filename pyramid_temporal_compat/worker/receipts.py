@@ -150,6 +150,8 @@ class OneRun:
         found = self._find(run)
         ending = None if found is None else self._ending(found)
         self._asking = False
+        if ending is None:  # the task reads what is there when it reads, and does not hold a connection before
+            run.begin_anew()
         return ending
 
     def leave(self, run: Attempt, ending: Ending) -> None:
@@ -180,12 +182,14 @@ class OneRun:
         error, ended_outside = ending.error, self._job.failed is not None
         if error is None or isinstance(error, TaskReplaced):
             return ending
-        beaten = isinstance(error, table.AlreadyLeft)
+        beaten = isinstance(error, (table.AlreadyLeft, table.StillLeaving))
         in_doubt = beaten or self._left or self._asking
-        if not (in_doubt or self._follows or ended_outside):
+        # A conflict had it tried anew: perhaps with a run of this task, which may be at its commit yet.
+        met_another = self._tries > 1
+        if not (in_doubt or self._follows or ended_outside or met_another):
             return ending
         try:
-            if self._left or ended_outside:
+            if self._left or ended_outside or met_another:
                 self._wait_for_commits(new_attempt)
             with new_attempt() as run:
                 found = self._find(run)
@@ -198,7 +202,7 @@ class OneRun:
                 log.warning("Task %s[%s]: its receipt can't be asked for: %r", *self._named, failure)
                 return ending
             raise Undecided(InDoubt(to_wire(in_the_application(failure)))) from failure
-        if beaten:  # and its receipt is gone since
+        if beaten:  # and its receipt is gone since, or not there yet
             raise Undecided(InDoubt(to_wire(error)))
         return ending
 

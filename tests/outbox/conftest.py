@@ -1,18 +1,59 @@
 from __future__ import annotations
 
+import contextlib
+import os
 from collections.abc import Iterator
 
 import pytest
 
 from pyramid_temporal_compat.app.current import latest_app, set_current_app
+from tests.outbox import mariadb
 from tests.outbox.parts import OutboxSite
 from tests.parts import fresh_database
 
 
 @pytest.fixture(scope="session")
-def outbox_database(postgres: str) -> Iterator[str]:
-    with fresh_database(postgres) as url:
+def mysql() -> Iterator[str]:
+    """The SQLAlchemy URL of a database from which others are made."""
+    given = os.environ.get(mariadb.GIVEN)
+    with contextlib.nullcontext(given) if given else mariadb.served() as url:
         yield url
+
+
+@pytest.fixture
+def mysql_database(mysql: str) -> Iterator[str]:
+    with mariadb.fresh_mysql_database(mysql) as url:
+        yield url
+
+
+DATABASES = ["postgresql", "mysql"] if mariadb.is_there() else ["postgresql"]
+
+
+@contextlib.contextmanager
+def fresh(request: pytest.FixtureRequest) -> Iterator[str]:
+    """The URL of a new database of the kind that the fixture's parameter names."""
+    is_mysql = request.param == "mysql"
+    make, server = (mariadb.fresh_mysql_database, "mysql") if is_mysql else (fresh_database, "postgres")
+    with make(request.getfixturevalue(server)) as url:
+        yield url
+
+
+@pytest.fixture(scope="session", params=DATABASES)
+def outbox_database(request: pytest.FixtureRequest) -> Iterator[str]:
+    with fresh(request) as url:
+        yield url
+
+
+@pytest.fixture(scope="module", params=DATABASES)
+def processes_database(request: pytest.FixtureRequest) -> Iterator[str]:
+    with fresh(request) as url:
+        yield url
+
+
+@pytest.fixture
+def on_postgresql(outbox_database: str) -> None:
+    if not outbox_database.startswith("postgresql"):
+        pytest.skip("what is tested is PostgreSQL's own")
 
 
 @pytest.fixture(scope="module")

@@ -108,6 +108,7 @@ def test_a_relay_that_finds_the_server_away_gives_its_rows_back_and_looks_before
     assert cut_off.has_started(*tasks)
 
 
+@pytest.mark.usefixtures("on_postgresql")
 def test_a_relay_is_woken_by_what_a_request_has_left(cut_off: OutboxSite, wire: Wire) -> None:
     relay = Relay(cut_off.app, look_every=3600)
     with running(relay):

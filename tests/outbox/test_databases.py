@@ -1,4 +1,4 @@
-"""The outbox on databases other than PostgreSQL with psycopg: SQLite really, MySQL by the SQL that it would get."""
+"""The outbox on SQLite, with the other driver of PostgreSQL, and the SQL that MySQL gets; see `test_mysql`, too."""
 
 from __future__ import annotations
 
@@ -95,9 +95,9 @@ def test_a_database_in_memory_keeps_nothing(temporal_address: str, monkeypatch: 
 
 
 @pytest.mark.parametrize("driver", ["psycopg", "psycopg2"])
-def test_a_relay_hears_of_rows_and_of_a_database_that_goes_away(outbox_database: str, driver: str) -> None:
+def test_a_relay_hears_of_rows_and_of_a_database_that_goes_away(database_url: str, driver: str) -> None:
     pytest.importorskip(driver)
-    engine = create_engine(make_url(outbox_database).set(drivername=f"postgresql+{driver}"))
+    engine = create_engine(make_url(database_url).set(drivername=f"postgresql+{driver}"))
     store, sleep = Store(engine, "default"), Sleep(engine)
     store.create()
     try:
@@ -151,7 +151,8 @@ def sent() -> Iterator[tuple[Store, list[str]]]:
     def compile_(statement: Any, *_: Any) -> Any:
         found.append(str(statement.compile(dialect=dialect)).replace("\n", ""))
         answer = mock.MagicMock()
-        answer.__iter__.return_value = iter([(1, "q", 10, None)])
+        answer.all.return_value = [(1, "q", None)]
+        answer.__iter__.return_value = iter([mock.MagicMock(id=1, size=10)])
         answer.inserted_primary_key = (1,)
         return answer
 
@@ -169,13 +170,21 @@ def sent() -> Iterator[tuple[Store, list[str]]]:
 def test_mysql_gets_a_claim_that_skips_what_others_hold(sent: tuple[Store, list[str]]) -> None:
     store, found = sent
     store.claim("one", 30)
-    others, window, locked, taken, read = found
+    others, window, others_meanwhile, locked, taken, read = found
     assert "SELECT DISTINCT ptemporal_outbox.queue" in others
+    assert others_meanwhile == others
     assert "ORDER BY ptemporal_outbox.due, ptemporal_outbox.id  LIMIT" in window
     assert locked.endswith("FOR UPDATE SKIP LOCKED")
     assert taken.startswith("UPDATE ptemporal_outbox SET attempts=(ptemporal_outbox.attempts + %s)")
     assert "TIMESTAMPADD(MICROSECOND, (%s) * 1000000, UTC_TIMESTAMP(6))" in taken
     assert "ptemporal_outbox.claimed_by = %s" in read
+
+
+def test_an_old_mysql_gets_a_claim_that_waits_for_what_others_hold(sent: tuple[Store, list[str]]) -> None:
+    store, found = sent
+    store.engine.dialect.server_version_info = (5, 7, 44)
+    store.claim("one", 30)
+    assert found[3].endswith("FOR UPDATE")
 
 
 def test_mysql_gets_no_statement_of_postgresql(sent: tuple[Store, list[str]]) -> None:
@@ -201,3 +210,6 @@ def test_mysqls_tables_hold_large_rows_and_exact_names() -> None:
     assert all("COLLATE utf8mb4_bin NOT NULL" in table for table in tables)
     assert "id BIGINT NOT NULL AUTO_INCREMENT" in tables[0]
     assert tables[0].count("DATETIME(6)") == 4
+    for table in tables:
+        assert all(words in table for words in ("ENGINE=InnoDB", "ROW_FORMAT=DYNAMIC", "CHARSET=utf8mb4"))
+        assert "COLLATE utf8mb4_bin" in table.rpartition(")")[2]

@@ -21,7 +21,7 @@ from tests.cli.parts import WorkerProcess, environment, write_ini
 from tests.dispatch.client_parts import silent_server
 from tests.outbox.parts import running, without_dispatch
 from tests.outbox.tasks import asks_for_notes, notes_threads
-from tests.parts import ROOT, fresh_database, wait_until
+from tests.parts import ROOT, wait_until
 from tests.worker.shop import Shop, WorkerThread, note
 
 INCLUDE = {"ptemporal.include": "tests.worker.shop tests.outbox.tasks"}
@@ -55,11 +55,10 @@ class KeptShop(Shop):
 
 
 @pytest.fixture(scope="module")
-def one_shop(temporal_address: str, postgres: str) -> Iterator[KeptShop]:
-    with fresh_database(postgres) as url:
-        shop = KeptShop(temporal_address, url)
-        yield shop
-        shop.close()
+def one_shop(temporal_address: str, processes_database: str) -> Iterator[KeptShop]:
+    shop = KeptShop(temporal_address, processes_database)
+    yield shop
+    shop.close()
 
 
 @pytest.fixture

@@ -10,25 +10,29 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from sqlalchemy import select, text
+from sqlalchemy import event, select, text
 
 from pyramid_temporal_compat import Task, shared_task, signals
 from pyramid_temporal_compat.exceptions import ImproperlyConfigured, WorkerLostError
 from pyramid_temporal_compat.outbox import metadata as our_tables
-from pyramid_temporal_compat.outbox import receipts
+from pyramid_temporal_compat.outbox import receipt, receipts
 from pyramid_temporal_compat.worker import wire
 from pyramid_temporal_compat.worker.outcome import Claimed, Failed, GivenBack, InDoubt, Replaced, Retried, Succeeded
 from pyramid_temporal_compat.worker.runner import Runner
 from tests.outbox import desk as tasks
+from tests.outbox import mariadb
 from tests.outbox.desk import Desk, value_of
 from tests.parts import fresh_database
 from tests.worker.shop import gates, seen
 
 
-@pytest.fixture(params=["postgresql", "sqlite"])
+@pytest.fixture(params=["postgresql", "sqlite", *(["mysql"] if mariadb.is_there() else [])])
 def database(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str]:
     if request.param == "sqlite":
         yield f"sqlite:///{tmp_path / 'desk.sqlite'}"
+        return
+    if request.param == "mysql":
+        yield request.getfixturevalue("mysql_database")
         return
     with fresh_database(request.getfixturevalue("postgres")) as url:
         yield url
@@ -97,6 +101,29 @@ def test_many_attempts_at_once_have_one_effect(desk: Desk) -> None:
     assert len(results) == len(desk.texts()) == 1
 
 
+LOCK_TIMEOUTS = {"postgresql": "SET lock_timeout = 300", "mysql": "SET innodb_lock_wait_timeout = 1"}
+
+
+def test_a_run_that_waits_for_anothers_commit_longer_than_for_a_lock_is_in_doubt(desk: Desk) -> None:
+    if desk.engine.dialect.name not in LOCK_TIMEOUTS:
+        pytest.skip("SQLite says that it is locked, and is away as far as a task can tell")
+
+    def impatient(raw: Any, _: Any) -> None:
+        raw.cursor().execute(LOCK_TIMEOUTS[desk.engine.dialect.name])
+        raw.commit()
+
+    event.listen(desk.engine, "connect", impatient)
+    desk.engine.dispose()
+    job = desk.job(tasks.writes, "x", attempt=2)
+    with desk.engine.connect() as other:
+        place = receipt.Whose("task-1", tasks.NAMESPACE, "task-1", "run-1")
+        receipt.leave(other, place, b"")
+        assert isinstance(desk.run(job), InDoubt)
+        other.rollback()
+    assert isinstance(desk.run(job), Succeeded)
+    assert (desk.texts(), desk.receipts()) == (["x"], ["task-1"])
+
+
 def test_attempts_that_the_database_takes_for_a_conflict_have_one_effect_too(postgres: str) -> None:
     with fresh_database(postgres) as url:
         desk = Desk(url)
@@ -153,6 +180,22 @@ def test_sessions_found_by_name_and_two_phase_commits(postgres: str) -> None:
         assert (seen["called"], desk.texts(), desk.receipts()) == (["once"], ["once"], ["task-1"])
         tasks.DBSession.remove()
         desk.close()
+
+
+def test_an_attempt_that_has_looked_for_a_receipt_holds_no_connection_until_its_task_does(desk: Desk) -> None:
+    run = desk.begin(desk.job(looks_at_a_gate, attempt=2))
+    gates["before"].reached()
+    assert desk.engine.pool.checkedout() == 0  # type: ignore[attr-defined]
+    with desk.engine.begin() as connection:
+        connection.execute(tasks.effects.insert().values(text="meanwhile"))
+    gates["before"].open()
+    assert value_of(run.result(20)) == ["meanwhile"]
+
+
+@shared_task(bind=True)
+def looks_at_a_gate(self: Any) -> list[str]:
+    gates["before"].pass_through()
+    return list(self.pyramid_request.dbsession.scalars(select(tasks.effects.c.text)))
 
 
 # --- what leaves a receipt -----------------------------------------------------------------------------

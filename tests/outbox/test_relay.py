@@ -287,6 +287,7 @@ def test_no_row_is_parked_since_a_server_that_answers_can_take_nothing_for_a_whi
     assert site.has_started(unit.id)
 
 
+@pytest.mark.usefixtures("on_postgresql")
 def test_a_parked_row_that_is_retried_is_sent(site: OutboxSite) -> None:
     unit = message(site)
     row_id = put(site, unit)
@@ -375,6 +376,7 @@ def test_a_relay_leaves_queues_to_others(site: OutboxSite) -> None:
     assert [row.queue for row in second] == queues[store.BATCH_QUEUES :] * 2
 
 
+@pytest.mark.usefixtures("on_postgresql")
 def test_no_query_of_a_relay_reads_the_whole_backlog(site: OutboxSite) -> None:
     """The plans that PostgreSQL makes with many rows; those of the guide are of a hundred thousand."""
     with site.engine.begin() as connection:
@@ -427,6 +429,7 @@ def test_a_relay_goes_by_the_clock_of_who_called(site: OutboxSite, hours: int) -
     assert 0 < delays[0] <= 31
 
 
+@pytest.mark.usefixtures("on_postgresql")
 def test_a_row_has_waited_as_long_as_it_has_where_summer_time_ends_meanwhile(site: OutboxSite) -> None:
     with site.engine.begin() as connection:
         connection.execute(text("SET LOCAL timezone TO 'Europe/Berlin'"))

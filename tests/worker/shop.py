@@ -14,7 +14,7 @@ import zope.sqlalchemy
 from pyramid.config import Configurator
 from pyramid.request import Request
 from pyramid.threadlocal import get_current_request
-from sqlalchemy import UniqueConstraint, create_engine, delete, select
+from sqlalchemy import String, Text, UniqueConstraint, create_engine, delete, select
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column, sessionmaker
 from temporalio.api.enums.v1 import EventType
 
@@ -32,17 +32,17 @@ class Line(Base):
 
     __tablename__ = "lines"
     # Checked at commit only, so that a test can have a commit fail.
-    __table_args__ = (UniqueConstraint("once", deferrable=True, initially="DEFERRED"),)
+    __table_args__ = (UniqueConstraint("once", deferrable=True, initially="DEFERRED").ddl_if(dialect="postgresql"),)
 
     id: Mapped[int] = mapped_column(primary_key=True)
-    text: Mapped[str]
-    once: Mapped[str | None]
+    text: Mapped[str] = mapped_column(Text)
+    once: Mapped[str | None] = mapped_column(String(200))
 
 
 class Account(Base):
     __tablename__ = "accounts"
 
-    id: Mapped[str] = mapped_column(primary_key=True)
+    id: Mapped[str] = mapped_column(String(200), primary_key=True)
     balance: Mapped[int]
 
 

@@ -105,6 +105,13 @@ def test_a_full_disk_of_the_database_means_away() -> None:
     assert database_is_away(OperationalError("INSERT", {}, psycopg.errors.DiskFull("no space left on device")))
 
 
+def test_as_many_connections_to_a_mysql_as_a_user_may_have_mean_away() -> None:
+    errors = pytest.importorskip("pymysql.err")
+    refused = errors.OperationalError(1203, "User site already has more than 'max_user_connections' active connections")
+    refused.sqlstate = "42000"  # later releases of the driver have it: that of an access that is denied
+    assert database_is_away(OperationalError("SELECT 1", {}, refused))
+
+
 @pytest.mark.parametrize(
     "error",
     [
