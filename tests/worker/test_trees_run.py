@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+import asyncio
 import uuid
 from typing import Any
 
 import pytest
 from click.testing import CliRunner
+from temporalio.client import Client, WorkflowExecutionDescription
 
 from pyramid_temporal_compat import chain, chord, group, maybe_signature, shared_task
 from pyramid_temporal_compat.cli.common import Common
 from pyramid_temporal_compat.cli.graph import command as graph_command
+from pyramid_temporal_compat.dispatch.forgetting import delete
 from pyramid_temporal_compat.dispatch.groups import group_in
+from pyramid_temporal_compat.dispatch.members import describe_tree, status_in_tree
+from pyramid_temporal_compat.dispatch.states import Status
 from pyramid_temporal_compat.exceptions import ChordError, Halted, Ignore, TaskRevokedError, TimeoutError
 from pyramid_temporal_compat.result import AsyncResult, ResultSet
 from pyramid_temporal_compat.tree import Chain, Chord, Group
@@ -461,6 +466,26 @@ def test_a_forgotten_canvas_goes_with_all_its_workflows(shop: Shop) -> None:
         wait_until(lambda: event_names(shop, result.id)[-1] == "WORKFLOW_EXECUTION_COMPLETED")  # noqa: B023
         result.forget()
     wait_until(lambda: not any(shop.app.AsyncResult(member.id).exists() for member in members))
+
+
+def test_a_canvas_that_is_deleted_while_it_is_asked_for_is_not_there(
+    shop: Shop, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    result = group(add.s(1, 1), add.s(2, 2))()
+    assert result.get(timeout=PATIENCE) == [2, 4]
+    wait_until(lambda: event_names(shop, result.id)[-1] == "WORKFLOW_EXECUTION_COMPLETED")
+    asked: list[str] = []
+
+    async def deleted_meanwhile(client: Client, found: WorkflowExecutionDescription, *args: Any) -> Status:
+        asked.append(found.id)
+        await delete(client, found.id)
+        while await describe_tree(client, found.id) is not None:  # noqa: ASYNC110  the server's state
+            await asyncio.sleep(0.05)
+        return await status_in_tree(client, found, *args)
+
+    monkeypatch.setattr("pyramid_temporal_compat.dispatch.status.status_in_tree", deleted_meanwhile)
+    assert shop.app.AsyncResult(result.results[0].id).state == "PENDING"
+    assert asked == [result.id]
 
 
 def test_a_canvas_leaves_with_its_transaction(shop: Shop) -> None:
