@@ -15,6 +15,8 @@ from ..scene import Scene
 from .fault import Fault
 
 RATE = 25.0
+UNTIL_TOLD = 10_000
+"""Requests; so many that there are always some to come."""
 
 SHORT_LEASE = """
 CREATE FUNCTION shorten() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN
@@ -90,7 +92,7 @@ class RelayFrozen(Fault):
         relays = [scene.relay() for _ in range(3)]
         scene.ready()
         for _ in range(scene.rounds):
-            with scene.load(100, rate=RATE) as load:
+            with scene.load(UNTIL_TOLD, rate=RATE) as load:
                 scene.pause(0.1, 1.0)
                 relay = wait_until(lambda: one_that_chooses(scene, relays), 60, "a relay chooses rows")
                 relay.send(signal.SIGSTOP, group=True)
@@ -98,7 +100,8 @@ class RelayFrozen(Fault):
                 there = rows(scene)
                 wait_until(lambda there=there: not there or there - rows(scene), 60, "the other relays stand still")
                 relay.send(signal.SIGCONT, group=True)
-                load.wait()
+                scene.pause(0.5, 1.0)
+                load.end()
             scene.answered_as_expected(load)
 
 
