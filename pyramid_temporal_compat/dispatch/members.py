@@ -246,8 +246,10 @@ async def statuses_in_tree(
         waits = Status()
         if info.workflow_extended_info.cancel_requested and not info.pending_activities:
             waits = Status(states.REVOKED, error=error_of(TaskRevokedError("revoked")))
-        statuses |= dict.fromkeys(rest, waits)
-        statuses |= await ends_so_far(client, found, rest)
+        ended = await _if_there(ends_so_far(client, found, rest))
+        if ended is None:  # it was deleted since it was found
+            waits = Status(known=False)
+        statuses |= {**dict.fromkeys(rest, waits), **(ended or {})}
     return statuses
 
 

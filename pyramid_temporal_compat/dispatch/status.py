@@ -51,16 +51,6 @@ ERROR_PAUSE = 0.2
 
 async def status_of(client: Client, task_id: str) -> Status:
     """The state of a task now; PENDING for one that the server does not know."""
-    for _ in range(2):
-        try:
-            return await _status_of(client, task_id)
-        except RPCError as error:
-            if not is_absent(error):
-                raise  # else it was found, and deleted before it was read: looked for once more
-    return Status(known=False)
-
-
-async def _status_of(client: Client, task_id: str) -> Status:
     container = workflow_of(task_id)
     if container and (tree := await nearest_tree(client, task_id)) is not None:
         return await _unless_forgotten(client, task_id, await status_in_tree(client, tree, task_id, _pending))

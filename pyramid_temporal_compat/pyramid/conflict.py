@@ -25,8 +25,9 @@ FROM_MYSQL = ("pymysql", "MySQLdb", "mysql", "mariadb", "asyncmy", "aiomysql")
 
 def met_another(error: BaseException) -> bool:
     """Whether MySQL says, through SQLAlchemy, that the same transaction may go well at once."""
-    errors = sys.modules.get("sqlalchemy.exc")
-    return errors is not None and isinstance(error, errors.DBAPIError) and _number_in_mysql(error.orig) in MYSQL
+    # Not imported, or another thread is at it: then this is no error of its.
+    from_driver = getattr(sys.modules.get("sqlalchemy.exc"), "DBAPIError", None)
+    return from_driver is not None and isinstance(error, from_driver) and _number_in_mysql(error.orig) in MYSQL
 
 
 def waited_in_vain(error: DBAPIError) -> bool:

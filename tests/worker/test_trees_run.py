@@ -476,11 +476,14 @@ def test_a_canvas_that_is_deleted_while_it_is_asked_for_is_not_there(
     wait_until(lambda: event_names(shop, result.id)[-1] == "WORKFLOW_EXECUTION_COMPLETED")
     asked: list[str] = []
 
+    async def gone(client: Client, workflow_id: str) -> None:
+        while await describe_tree(client, workflow_id) is not None:  # noqa: ASYNC110  the server's state
+            await asyncio.sleep(0.05)
+
     async def deleted_meanwhile(client: Client, found: WorkflowExecutionDescription, *args: Any) -> Status:
         asked.append(found.id)
         await delete(client, found.id)
-        while await describe_tree(client, found.id) is not None:  # noqa: ASYNC110  the server's state
-            await asyncio.sleep(0.05)
+        await asyncio.wait_for(gone(client, found.id), PATIENCE)
         return await status_in_tree(client, found, *args)
 
     monkeypatch.setattr("pyramid_temporal_compat.dispatch.status.status_in_tree", deleted_meanwhile)

@@ -8,11 +8,14 @@ import time
 
 from pyramid_temporal_compat.server import EmbeddedServer
 from pyramid_temporal_compat.settings.table import SETTINGS
+from tests.parts import wait_until
 
 from ..scene import Scene
 from .fault import Fault
 
 TOO_LARGE = 413
+NO_ROOM = "can't write the state file"
+"""What the server has to say of a full disk."""
 SIX_DIGITS = "ALTER SEQUENCE orders_id_seq RESTART 100000"
 """So that the numbers of orders, which are arguments, are all of one length."""
 
@@ -71,6 +74,7 @@ class DiskFull(Fault):
                 scene.pause(0.5, 1.0)
                 self.fill_disk(server)
                 time.sleep(2.0)
+                wait_until(lambda: any(NO_ROOM in line for line in list(said)), 30, "the server says what is wrong")
                 server.kill()
                 good = scene.directory / f"good-disk-{number}"
                 state = state.parent.rename(good) / state.name
@@ -78,8 +82,7 @@ class DiskFull(Fault):
                 server.start()
             load.wait()
         scene.answered_as_expected(load)
-        clear = [line for line in said if "can't write the state file" in line]
-        scene.expect(clear, f"the server did not say what is wrong: {said[:1]}")
+        scene.expect(any(NO_ROOM in line for line in said), f"the server did not say what is wrong: {said[:1]}")
 
     def fill_disk(self, server: EmbeddedServer) -> None:
         """No file of the server's takes a write any more. A limit of its process: not everybody may mount a disk.
