@@ -35,10 +35,15 @@ def _is_of_the_connection(error: BaseException | None) -> bool:
         return str(error).startswith(SQLITE)
     if number_of(error) in MYSQL:  # before the state, in which not all of them are of the connection
         return True
-    state = getattr(error, "sqlstate", None) or getattr(error, "pgcode", None)
-    if isinstance(state, str):
+    if (state := state_of(error)) is not None:
         return state[:2] in (CONNECTION_EXCEPTION, OUT_OF_RESOURCES) or state in SHUTS_DOWN
     return driver.startswith("psycopg")  # it never came to a server that could have named a state
+
+
+def state_of(error: BaseException | None) -> str | None:
+    """The SQLSTATE of an error of PostgreSQL's drivers."""
+    state = getattr(error, "sqlstate", None) or getattr(error, "pgcode", None)
+    return state if isinstance(state, str) else None
 
 
 def number_of(error: BaseException | None) -> int | None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 from typing import TYPE_CHECKING
 
-from .absence import number_of
+from .absence import number_of, state_of
 
 if TYPE_CHECKING:
     from sqlalchemy.exc import DBAPIError
@@ -32,15 +32,11 @@ def met_another(error: BaseException) -> bool:
 
 def waited_in_vain(error: DBAPIError) -> bool:
     """Whether a statement that waits for nothing but a lock did so for too long."""
-    return _state(error.orig) in POSTGRESQL_TIMEOUTS or _number_in_mysql(error.orig) == LOCK_TIMEOUT
+    return state_of(error.orig) in POSTGRESQL_TIMEOUTS or _number_in_mysql(error.orig) == LOCK_TIMEOUT
 
 
 def is_deadlock(error: DBAPIError) -> bool:
-    return _state(error.orig) == POSTGRESQL_DEADLOCK or _number_in_mysql(error.orig) == DEADLOCK
-
-
-def _state(error: BaseException | None) -> object:
-    return getattr(error, "sqlstate", None) or getattr(error, "pgcode", None)
+    return state_of(error.orig) == POSTGRESQL_DEADLOCK or _number_in_mysql(error.orig) == DEADLOCK
 
 
 def _number_in_mysql(error: BaseException | None) -> int | None:
