@@ -15,10 +15,10 @@ from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING, Any
 
 from . import signals
-from .context import worker_frame
+from .celery_names.nodenames import node_format
 from .exceptions import CDeprecationWarning, CPendingDeprecationWarning
-from .lines import record_text
-from .nodenames import node_format
+from .task.context import worker_frame
+from .text_safety import record_text
 
 if TYPE_CHECKING:
     from .app import Celery

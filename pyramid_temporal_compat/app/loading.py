@@ -11,7 +11,7 @@ from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 from .. import signals
-from ..settings.load import working_directory_importable
+from ..settings.config_objects import working_directory_importable
 
 if TYPE_CHECKING:
     from .base import Celery

@@ -6,9 +6,9 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from ..task import Task, task_from_function
-from . import current
-from .annotations import has_annotations
+from .. import current
+from ..task.annotations import has_annotations
+from ..task.task import Task, task_from_function
 
 if TYPE_CHECKING:
     from .base import Celery

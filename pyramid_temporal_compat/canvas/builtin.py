@@ -6,7 +6,7 @@ from collections.abc import Callable, MutableMapping
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from ..exceptions import InvalidCall
-from ..result import result_from_tuple
+from ..results.result import result_from_tuple
 from .chord import chord
 from .group import group
 from .maps import chunks
@@ -14,7 +14,7 @@ from .signature import maybe_signature, signature
 
 if TYPE_CHECKING:
     from ..app import Celery
-    from ..task import Task
+    from ..task.task import Task
 
 
 def add_to(app: Celery, tasks: MutableMapping[str, Any]) -> None:

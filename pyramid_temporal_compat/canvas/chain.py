@@ -10,17 +10,17 @@ from contextlib import nullcontext
 from typing import TYPE_CHECKING, Any
 
 from .. import states
-from ..app.current import current_app
-from ..celery_names.members import RefusedOfChains
+from ..celery_names.refused_members import RefusedOfChains
+from ..current import current_app
 from ..exceptions import InvalidCall
-from ..result import EagerResult
-from ..tree import Chain as ChainNode
+from ..message.tree import Chain as ChainNode
+from ..results.result import EagerResult
 from .abstract import CallableSignature
 from .group import group, is_empty, lots
-from .ids import Ids
-from .planning import Lineage, Place, Planned, Planner, listed, send, without
+from .planner import Lineage, Place, Planned, Planner, listed, send, without
 from .signature import Item, Signature, maybe_signature, shortened, unrolled
 from .stamps import StampingVisitor
+from .tree_ids import Ids
 
 if TYPE_CHECKING:
     from ..app import Celery

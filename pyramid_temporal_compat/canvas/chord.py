@@ -6,17 +6,17 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
-from ..app.current import current_app
+from ..current import current_app
 from ..exceptions import InvalidCall
-from ..tree import Chord as ChordNode
-from ..tree import Group as GroupNode
+from ..message.tree import Chord as ChordNode
+from ..message.tree import Group as GroupNode
 from .abstract import CallableSignature
 from .chain import OWN_OPTIONS, _chain
 from .group import group
-from .ids import Ids
-from .planning import Lineage, Place, Planned, Planner, listed, send, without
+from .planner import Lineage, Place, Planned, Planner, listed, send, without
 from .signature import Item, Signature, maybe_signature, shortened, signature, unrolled
 from .stamps import StampingVisitor
+from .tree_ids import Ids
 
 if TYPE_CHECKING:
     from ..app import Celery

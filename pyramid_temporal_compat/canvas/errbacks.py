@@ -11,7 +11,7 @@ from .group import group
 
 if TYPE_CHECKING:
     from ..app import Celery
-    from ..context import Context
+    from ..task.context import Context
 
 log = logging.getLogger(__name__)
 

@@ -7,14 +7,14 @@ from collections.abc import Iterator, Mapping, MutableSequence, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from typing import TYPE_CHECKING, Any
 
-from ..app.current import current_app
-from ..result_sets import GroupResult
-from ..tree import Group as GroupNode
+from ..current import current_app
+from ..message.tree import Group as GroupNode
+from ..results.result_sets import GroupResult
 from .abstract import CallableSignature
-from .ids import Ids
-from .planning import Lineage, Place, Planned, Planner, send, without
+from .planner import Lineage, Place, Planned, Planner, send, without
 from .signature import Item, Signature, maybe_signature, shortened
 from .stamps import StampingVisitor
+from .tree_ids import Ids
 
 if TYPE_CHECKING:
     from ..app import Celery

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from ..exceptions import InvalidCall
 from .group import group
-from .planning import Lineage, Planned, Planner
+from .planner import Lineage, Planned, Planner
 from .signature import Options, Signature
 
 if TYPE_CHECKING:

@@ -9,17 +9,17 @@ from collections.abc import Callable, Iterator, Mapping, MutableSequence, Sequen
 from copy import deepcopy
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from ..app.current import current_app
-from ..bundle import new_id
+from ..current import current_app
 from ..exceptions import InvalidCall
+from ..message.bundle import new_id
 from .abstract import CallableSignature
-from .ids import Ids
-from .planning import Lineage, Place, Planned, Planner, listed
+from .planner import Lineage, Place, Planned, Planner, listed
 from .stamps import StampingVisitor, merged_stamps
+from .tree_ids import Ids
 
 if TYPE_CHECKING:
     from ..app import Celery
-    from ..task import Task
+    from ..task.task import Task
 
 Options = Mapping[str, Any]
 

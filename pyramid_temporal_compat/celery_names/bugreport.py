@@ -6,8 +6,8 @@ import platform
 from importlib.metadata import PackageNotFoundError, version
 from typing import TYPE_CHECKING
 
-from ..local import app_or_default
 from ..settings import connection
+from .local_proxies import app_or_default
 from .version import __version__
 
 if TYPE_CHECKING:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from ..leaving import leave_in_order
+from ..process_exit import leave_in_order
 from .common import Common
 
 if TYPE_CHECKING:

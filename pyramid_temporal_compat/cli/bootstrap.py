@@ -22,7 +22,7 @@ import pyramid_temporal_compat
 from ..app import Celery, current_app
 from ..exceptions import CeleryError, ImproperlyConfigured, OperationalError
 from ..log import Logging
-from ..worker.discovery import app_of
+from ..worker.app_loading import app_of
 from .common import Common
 
 EXIT_FAILED = 1

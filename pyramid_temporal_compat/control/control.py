@@ -280,7 +280,7 @@ class Control:
 
         `destination` says which workers are told; the server's part concerns the task wherever it is.
         """
-        from .waiting import revoke_all  # the client library, as above
+        from .waiting_tasks import revoke_all  # the client library, as above
 
         ids = [task_id] if isinstance(task_id, str) else list(task_id)
         signum = signal_name(signal)
@@ -338,7 +338,7 @@ class Control:
 
     def purge(self, connection: Any = None) -> int:
         """End every task that waits in the app's queues, those with an eta too; gives their number."""
-        from .waiting import purge  # the client library, as above
+        from .waiting_tasks import purge  # the client library, as above
 
         queues = queue_names(self.app)
         return self.app.temporal.call(lambda client: purge(client, queues))

@@ -7,11 +7,11 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from ..exceptions import ImproperlyConfigured
-from ..message import Message
-from ..worker.pools import Limits
-from ..worker.request import stamped_headers
+from ..message.message import Message
+from ..worker.celery_request import stamped_headers
+from ..worker.pools.pool import Limits
 from . import state
-from .rates import Rate, interval_of
+from .rate_limits import Rate, interval_of
 
 if TYPE_CHECKING:
     from ..app import Celery

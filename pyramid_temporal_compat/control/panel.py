@@ -15,15 +15,15 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..exceptions import CeleryError, WorkerShutdown
-from ..lines import one_line
-from ..message import Message
+from ..message.message import Message
 from ..payload.serializers import deserialize
 from ..payload.types import dumps
 from ..settings import connection
+from ..text_safety import one_line
 from . import state as remembered
+from .commands import Panel, State, control_command, inspect_command
 from .control import signal_name
 from .orders import stamps_of
-from .registry import Panel, State, control_command, inspect_command
 from .state import listed
 
 if TYPE_CHECKING:

@@ -26,18 +26,18 @@ from sqlalchemy.exc import SQLAlchemyError
 from temporalio.client import Client
 from temporalio.service import RPCError, RPCStatusCode
 
-from ..app.publishing import after_publish
-from ..dispatch.absence import NOT_THE_CALLS, is_absence, why_away
-from ..dispatch.client import ConnectFailed, Connection, is_transient
-from ..dispatch.dispatcher import start
+from ..app.publish_signals import after_publish
+from ..client.connection import ConnectFailed, Connection, is_transient
+from ..client.server_absence import NOT_THE_CALLS, is_absence, why_away
+from ..enlist.dispatcher import start
 from ..exceptions import ImproperlyConfigured, SecurityError
-from ..lines import one_line
+from ..message.tree import Unit
 from ..payload.codecs import Codec, chain
-from ..tree import Unit
+from ..text_safety import one_line
+from ..throttled_log import EVERY, Seldom
 from . import rows
 from .clock import between
-from .gauges import Gauges
-from .seldom import EVERY, Seldom
+from .metrics import Gauges
 from .sessions import app_engine
 from .store import COUNTED, Row, Store
 from .wakeup import Sleep

@@ -21,7 +21,7 @@ from zope.sqlalchemy.datamanager import (
 
 from ..exceptions import ImproperlyConfigured
 from ..pyramid.request import attempt
-from ..settings.load import import_object
+from ..settings.config_objects import import_object
 from .tables import outbox
 
 if TYPE_CHECKING:

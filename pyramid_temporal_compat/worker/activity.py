@@ -28,14 +28,14 @@ from .. import signals
 from ..control import state
 from ..control.orders import Orders
 from ..exceptions import InvalidTaskError, NotRegistered, Terminated, TimeLimitExceeded, WorkerLostError
-from ..lines import one_line
-from ..message import Message, NewerMessage, is_message, total_size
+from ..message import wire_names as wire
+from ..message.message import Message, NewerMessage, is_message, total_size
 from ..payload import Payload
 from ..payload.converter import from_raw, to_raw
 from ..payload.errors import to_wire
-from . import logging as task_log
-from . import wire
-from .chains import same_chain
+from ..text_safety import one_line
+from . import task_log as task_log
+from .celery_request import Request
 from .outcome import (
     Asked,
     Away,
@@ -51,8 +51,8 @@ from .outcome import (
     Retried,
     Succeeded,
 )
-from .pools import Limits, Pool
-from .request import Request
+from .pools.pool import Limits, Pool
+from .run_identity import same_chain
 
 if TYPE_CHECKING:
     from ..app import Celery

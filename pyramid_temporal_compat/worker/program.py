@@ -27,20 +27,20 @@ from typing import TYPE_CHECKING, Any
 from temporalio.client import Client
 
 from .. import __version__, signals
-from ..control.waiting import purge
-from ..leaving import leave
+from ..celery_names.nodenames import default_nodename, host_format, node_format
+from ..control.waiting_tasks import purge
 from ..log import mlevel
-from ..nodenames import default_nodename, host_format, node_format
+from ..process_exit import leave
 from ..settings import connection
-from . import options as known
-from .concurrency import POOLS
-from .discovery import load_tasks
-from .surroundings import become, pidfile, refuse_pickles_as_root, release, set_umask
+from . import celery_options as known
+from .app_loading import load_tasks
+from .daemon import become, pidfile, refuse_pickles_as_root, release, set_umask
+from .pools.pool_choice import POOLS
 from .worker import Worker
 
 if TYPE_CHECKING:
     from ..app import Celery
-    from .pools import Pool
+    from .pools.pool import Pool
 
 log = logging.getLogger(__name__)
 

@@ -1,0 +1,1 @@
+"""A task's state, value and error, read back from Temporal."""
