@@ -24,7 +24,7 @@ from ..celery_names.connections import Connections
 from ..celery_names.refused import NO_EVENTS, Unsupported
 from ..celery_names.refused_members import RefusedOfApps
 from ..control import Control
-from ..current import APP_KEY, apps, set_current_app, set_default_app
+from ..current import APP_KEY, apps, set_app_class, set_current_app, set_default_app
 from ..exceptions import AlwaysEagerIgnored, ImproperlyConfigured
 from ..log import Logging
 from ..message.bundle import new_id
@@ -56,7 +56,7 @@ if TYPE_CHECKING:
     from ..message.message import Message
     from ..outbox.writer import Outbox
     from ..payload.codecs import Codec
-    from ..results.result import AsyncResult
+    from ..results.result import AsyncResult, EagerResult
     from ..task.eager import EagerDispatch
 
 __all__ = ["APP_KEY", "Celery"]
@@ -333,6 +333,12 @@ class Celery(Commands, Connections, RefusedOfApps):
         result = task.AsyncResult(message.id)
         result.ignored = bool(message.ignore_result)
         return self._trailed(result, options)
+
+    def apply(self, *call: Any) -> EagerResult:
+        """Do what `task.apply` does, once its arguments are checked: run the task here and now."""
+        from ..task.eager import apply_now  # Pyramid and SQLAlchemy: 0.5 s, and not for who only defines tasks
+
+        return apply_now(*call)
 
     def call_canvas_eagerly(self, signature: Any, args: Any, kwargs: Any, options: Mapping[str, Any]) -> Any:
         """What a canvas's `apply_async` is under `task_always_eager`."""
@@ -632,6 +638,8 @@ class Celery(Commands, Connections, RefusedOfApps):
             "task_cls": self.task_cls,
         }
 
+
+set_app_class(Celery)
 
 LOCAL = ("link", "link_error", "throw")
 """Options that an eager run has of its own: no message carries them."""

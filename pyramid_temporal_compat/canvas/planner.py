@@ -21,7 +21,7 @@ from ..task.context import worker_frame
 from .tree_ids import Ids
 
 if TYPE_CHECKING:
-    from ..app import Celery
+    from ..interfaces import AppLike
 
 
 @dataclass(frozen=True)
@@ -111,7 +111,7 @@ def _catch(task_id: str, lineage: Lineage) -> Iterator[Catch]:
 class Planner:
     """Plans one tree."""
 
-    def __init__(self, app: Celery, ids: Ids) -> None:
+    def __init__(self, app: AppLike, ids: Ids) -> None:
         self.app = app
         self.ids = ids
 
@@ -166,7 +166,7 @@ NOT_SENT = frozenset(
 
 def send(signature: Any, args: Any, kwargs: Any, options: Mapping[str, Any]) -> Any:
     """Plan a canvas and enlist it; gives its result."""
-    app: Celery = signature.app
+    app: AppLike = signature.app
     options = dict(options)
     manager = options.pop("transaction_manager", None)
     add_to_parent = options.pop("add_to_parent", True)
@@ -186,7 +186,7 @@ def plan(
     return planned
 
 
-def as_unit(node: Node, app: Celery) -> Unit:
+def as_unit(node: Node, app: AppLike) -> Unit:
     """What is enlisted for a node: a single task that nothing follows is a message."""
     if isinstance(node, Leaf) and not node.links and not node.errbacks:
         return node.message
