@@ -15,16 +15,18 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from .. import canvas, signals
+from ..as_celery.backend import Backend
+from ..as_celery.bugreport import bugreport
+from ..as_celery.connections import Connections
 from ..canvas import builtin
 from ..canvas.planner import Lineage, Planner, as_unit
 from ..canvas.tree_ids import Ids
-from ..celery_names.backend import Backend
-from ..celery_names.bugreport import bugreport
-from ..celery_names.connections import Connections
 from ..celery_names.refused import NO_EVENTS, Unsupported
 from ..celery_names.refused_members import RefusedOfApps
+from ..context import current_frame, worker_frame
 from ..control import Control
 from ..current import APP_KEY, apps, set_app_class, set_current_app, set_default_app
+from ..enlist.publish_signals import after_publish, before_publish
 from ..exceptions import AlwaysEagerIgnored, ImproperlyConfigured
 from ..log import Logging
 from ..message.bundle import new_id
@@ -38,14 +40,12 @@ from ..settings import Settings
 from ..settings.command_line import from_words
 from ..task.annotations import annotate, prepare_annotations
 from ..task.call_options import make_message
-from ..task.context import current_frame, worker_frame
 from ..task.routing import Amqp
 from ..task.task import Task as BaseTask
 from ..task.task import task_from_function
 from .app_classes import part
 from .commands import Commands
 from .loading import Loader, lazily
-from .publish_signals import after_publish, before_publish
 from .registry import TaskRegistry, warn_of_duplicate
 from .sending import Sending
 from .shared import SharedTask, decorate, shared_tasks, task_name

@@ -10,12 +10,12 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
+from ..context import worker_frame
 from ..exceptions import InvalidCall, PayloadTooLarge
 from ..message.message import Message
 from ..message.tree import MOST, Group, Node, Tree, Unit
 from ..message.tree import Task as Leaf
 from ..payload.compression import INFLATED_LIMIT
-from ..task.context import worker_frame
 from .tree_ids import Ids
 
 if TYPE_CHECKING:

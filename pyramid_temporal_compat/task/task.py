@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, NoReturn
 from ..canvas import chunks, signature, xmap, xstarmap
 from ..canvas.replacement import join_chord, replacement, substitute
 from ..celery_names.refused_members import RefusedOfTasks
+from ..context import Context, RequestStack, current_frame, pop, push, request_of, running
 from ..current import current_app
 from ..exceptions import (
     Ignore,
@@ -30,7 +31,6 @@ from ..payload.types import ascii_size, dumps, loads
 from ..results.result import allow_join_result
 from .annotations import annotate, wrap_method
 from .call_options import brief
-from .context import Context, RequestStack, current_frame, pop, push, request_of, running
 
 if TYPE_CHECKING:
     from ..canvas.planner import PlannedCall

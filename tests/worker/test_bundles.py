@@ -11,7 +11,7 @@ import transaction
 from temporalio.client import Client
 
 from pyramid_temporal_compat import chain, shared_task
-from pyramid_temporal_compat.celery_names.abortable import AbortableTask
+from pyramid_temporal_compat.as_celery.abortable import AbortableTask
 from pyramid_temporal_compat.client import members
 from pyramid_temporal_compat.control import revoked_ids as beforehand
 from pyramid_temporal_compat.control import state
