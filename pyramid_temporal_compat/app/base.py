@@ -27,7 +27,7 @@ from ..control import Control
 from ..current import APP_KEY, apps, set_current_app, set_default_app
 from ..exceptions import AlwaysEagerIgnored, ImproperlyConfigured
 from ..log import Logging
-from ..message.bundle import new_id
+from ..message.ids import new_id
 from ..message.tree import Task as Leaf
 from ..message.tree import Unit
 from ..payload.codecs import Encryption, parse_keys

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from ..current import current_app
 from ..exceptions import InvalidCall
-from ..message.bundle import new_id
+from ..message.ids import new_id
 from .abstract import CallableSignature
 from .planner import Lineage, Place, Planned, Planner, listed
 from .stamps import StampingVisitor, merged_stamps

@@ -13,6 +13,7 @@ from temporalio.common import RawValue, WorkflowIDConflictPolicy, WorkflowIDReus
 from temporalio.service import RPCError, RPCStatusCode
 
 from ..exceptions import InvalidTaskError
+from ..message.ids import saved_group_id, workflow_of
 from ..message.tree import Chain, Chord, Group, Node, Task, Tree, header_result, is_tree, whole_result
 from ..payload.converter import from_raw
 from .forgetting import delete
@@ -27,7 +28,7 @@ async def save_group(client: Client, group_id: str, written: Any, queue: str) ->
     """Keep what `GroupResult.as_tuple` has written."""
     handle = await client.start_workflow(
         SAVED,
-        id=_saved(group_id),
+        id=saved_group_id(group_id),
         task_queue=queue,
         memo={SAVED: written},
         start_delay=NEVER,
@@ -40,13 +41,13 @@ async def save_group(client: Client, group_id: str, written: Any, queue: str) ->
 async def find_group(client: Client, group_id: str) -> Any:
     """What was saved of the group, or what its canvas says of it; None if neither is there."""
     try:
-        described = await client.get_workflow_handle(_saved(group_id)).describe()
+        described = await client.get_workflow_handle(saved_group_id(group_id)).describe()
     except RPCError as error:
         if error.status is not RPCStatusCode.NOT_FOUND:
             raise
     else:
         return (await described.memo())[SAVED]
-    for workflow_id in (group_id.rpartition("/")[0], group_id):
+    for workflow_id in (workflow_of(group_id), group_id):
         tree = await tree_of(client, workflow_id) if workflow_id else None
         if tree is not None and (found := group_in(tree.root, group_id)) is not None:
             return found
@@ -55,7 +56,7 @@ async def find_group(client: Client, group_id: str) -> Any:
 
 async def forget_group(client: Client, group_id: str) -> None:
     """Delete what was saved of it; its tasks' results stay."""
-    await delete(client, _saved(group_id))
+    await delete(client, saved_group_id(group_id))
 
 
 async def tree_of(client: Client, workflow_id: str) -> Tree | None:
@@ -95,7 +96,3 @@ def _parts(node: Node) -> tuple[Node, ...]:
     if isinstance(node, Group):
         return (*node.members, *node.links, *node.errbacks)
     return (*node.header, node.body, *node.errbacks)
-
-
-def _saved(group_id: str) -> str:
-    return f"{group_id}/saved"

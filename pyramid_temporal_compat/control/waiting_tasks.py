@@ -15,10 +15,11 @@ from temporalio.service import RPCError, RPCStatusCode
 
 from .. import states
 from ..client.groups import tree_of
-from ..client.members import describe_tree, ends_so_far, is_bundle, nearest_tree, signal_of_members, workflow_of
+from ..client.members import describe_tree, ends_so_far, is_bundle, nearest_tree, signal_of_members
 from ..client.tasks import BEFORE_FIRST_RUN, revoke, status_of
 from ..exceptions import InvalidTaskError
 from ..message import wire_names as wire
+from ..message.ids import workflow_of
 from ..message.message import Message
 from ..message.tree import Task, Tree, is_tree
 from ..payload.converter import from_raw

@@ -11,9 +11,10 @@ from temporalio.client import Client, WorkflowExecutionDescription
 
 from ..client.canvas_additions import Growth
 from ..client.groups import tree_of
-from ..client.members import READERS, nearest_tree, workflow_of
+from ..client.members import READERS, nearest_tree
 from ..client.status import Status
 from ..client.tasks import status_of, statuses_in
+from ..message.ids import prefix_of, root_of, workflow_of
 from ..message.tree import Chain, Chord, Group, Node, Task, id_of
 from .graph import COLOURS
 
@@ -31,7 +32,7 @@ class Line:
 
 async def outline(client: Client, task_id: str) -> list[Line]:
     """The canvas that a task is in, from its root; of a task alone, the one line; none for one that is not known."""
-    root_id = task_id.partition("/")[0]
+    root_id = root_of(task_id)
     tree = await tree_of(client, root_id)
     growth = Growth(client)
     if tree is None:
@@ -61,7 +62,7 @@ async def _states(client: Client, tasks: Sequence[str]) -> dict[str, str]:
 
     async def find(workflow_id: str, ids: Sequence[str]) -> None:
         async with turn:
-            found = await nearest_tree(client, f"{workflow_id}/")
+            found = await nearest_tree(client, prefix_of(workflow_id))
         if found is None:
             alone.extend(ids)
         else:

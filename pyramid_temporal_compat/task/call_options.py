@@ -18,7 +18,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from ..exceptions import InvalidCall, NotSerializable, PayloadTooLarge
-from ..message.bundle import new_id
+from ..message.ids import new_id
 from ..message.message import LONGEST_FAIRNESS_KEY, LONGEST_ID, RESERVED_QUEUES, Message, is_name, total_size
 from ..message.publish_retry import tries_of
 from ..payload import Payload, types

@@ -15,7 +15,7 @@ from ..canvas.group import group, is_empty
 from ..canvas.planner import listed
 from ..enlist.enlistment import ENLIST_REQUIRED, current_transaction, enlist, has_begun
 from ..exceptions import Retry
-from ..message.bundle import new_id
+from ..message.ids import new_id
 from ..message.message import Message
 from ..payload.annotations import rebuild_arguments
 from ..payload.serializers import deserialize

@@ -165,11 +165,6 @@ def call_of(node: Node) -> tuple[str, bytes]:
     return message.task, message.body.data
 
 
-def container_of(member: str) -> str:
-    """The workflow that a member's id names."""
-    return member.rpartition("/")[0]
-
-
 def message_of(node: Node) -> Message:
     """The message that says most about a node: that of its result."""
     if isinstance(node, Task):

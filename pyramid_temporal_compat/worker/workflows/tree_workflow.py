@@ -13,7 +13,7 @@ import asyncio
 import contextlib
 import itertools
 import json
-from collections.abc import Coroutine, Iterable, Iterator, Sequence
+from collections.abc import Coroutine, Iterator, Sequence
 from dataclasses import replace
 from datetime import timedelta
 from typing import Any
@@ -25,8 +25,8 @@ from temporalio.exceptions import ApplicationError, CancelledError, ChildWorkflo
 from ... import states
 from ...exceptions import InvalidTaskError, PayloadTooLarge
 from ...message import wire_names as wire
-from ...message.bundle import bundle_of
 from ...message.failures import error_of, how_it_failed
+from ...message.ids import bundle_of, is_below, prefix_of, select_below, workflow_of
 from ...message.message import Message, total_size
 from ...message.tree import Above, Chain, Chord, Group, Node, Task, Tree, id_of, leaves, takes, width, written_result
 from ...payload import Payload
@@ -41,7 +41,6 @@ from .node_values import (
     as_workflow_failure,
     call_of,
     chord_failure,
-    container_of,
     dependency_of,
     ended_without_result,
     flattened,
@@ -123,7 +122,7 @@ class TreeRun:
             if (running := self._running.get(member)) is not None:
                 running.cancel()
         for child_id in self._children:
-            self._tell(child_id, under(child_id, ids))
+            self._tell(child_id, select_below(ids, child_id))
 
     def _tell(self, child_id: str, revoked: Sequence[str]) -> None:
         async def tell() -> None:
@@ -185,7 +184,7 @@ class TreeRun:
         self, steps: Sequence[Node], before: Value, follows: Sequence[Any], first: int, of: int
     ) -> Value:
         """A lot of a long chain's steps, which are a workflow."""
-        container = container_of(id_of(steps[0]))
+        container = workflow_of(id_of(steps[0]))
         at_once = min(max(map(width, steps)), max(1, self.tree.at_once // BATCHES_AT_ONCE))
         async with self._slots.taken(at_once):
             tree = self._part(Chain(container, tuple(steps)), follows, at_once=at_once, first=first, of=of)
@@ -261,7 +260,7 @@ class TreeRun:
         self, nodes: Sequence[Node], before: Value, first: int, of: int, results: Room | None
     ) -> list[Value]:
         """A lot of a large group's members, which are a workflow. Without `results`, theirs are of no use here."""
-        container = container_of(id_of(nodes[0]))
+        container = workflow_of(id_of(nodes[0]))
         group = Group(container, tuple(nodes))
         async with self._batches:
             if not workflow.patched(SHARED_SLOTS):
@@ -282,8 +281,8 @@ class TreeRun:
         """The nodes one by one, save that those of a batch stay together."""
         batch: list[Node] = []
         for node in nodes:
-            container = container_of(id_of(node))
-            if batch and container != container_of(id_of(batch[0])):
+            container = workflow_of(id_of(node))
+            if batch and container != workflow_of(id_of(batch[0])):
                 yield batch
                 batch = []
             if self._is_below(node):
@@ -296,11 +295,11 @@ class TreeRun:
     def _is_here(self, node: Node) -> bool:
         """Whether this workflow runs it itself: its id says so."""
         own = id_of(node)
-        return self.id in (own, container_of(own)) or (self.tree.bundle and self.id == bundle_of(own))
+        return self.id in (own, workflow_of(own)) or (self.tree.bundle and self.id == bundle_of(own))
 
     def _is_below(self, node: Node) -> bool:
         """Whether it is in a workflow under this one, of a lot of members or steps."""
-        return container_of(id_of(node)).startswith(f"{self.id}/")
+        return is_below(workflow_of(id_of(node)), self.id)
 
     # --- members ---------------------------------------------------------------------------------
 
@@ -430,7 +429,7 @@ class TreeRun:
         for node in nodes:
             ids = dict.fromkeys([id_of(node), *(leaf.message.id for leaf in leaves(node))])
             if self._is_below(node):
-                alike[container_of(id_of(node)) + "/"] = None
+                alike[prefix_of(workflow_of(id_of(node)))] = None
             elif not self._is_here(node):
                 # Its own workflow has to say so: who has its id asks there.
                 state, error = how_it_failed(failed.reason)
@@ -447,8 +446,8 @@ class TreeRun:
 
     def _noted_as(self, member: str) -> str:
         """The member, or all those of the workflow under this one that it is in."""
-        container = container_of(member)
-        return f"{container}/" if container.startswith(f"{self.id}/") else member
+        container = workflow_of(member)
+        return prefix_of(container) if is_below(container, self.id) else member
 
     # --- what follows ----------------------------------------------------------------------------
 
@@ -487,7 +486,7 @@ class TreeRun:
             self._refuse_too_large(replace(message_of(tree.root), id=child_id), before)
             structure = flattened(before, payloads)
             tree = replace(tree, before=structure, payloads=tuple(payloads))
-        tree = replace(tree, above=replace(tree.above, revoked=tuple(under(child_id, sorted(self.revoked)))))
+        tree = replace(tree, above=replace(tree.above, revoked=tuple(select_below(sorted(self.revoked), child_id))))
         encoded = tree.encode()
         if (size := total_size(encoded)) > self.tree.limit:
             raise self._too_large(
@@ -526,7 +525,9 @@ class TreeRun:
         )
         self._children[child_id] = handle
         try:
-            self._tell(child_id, [id for id in under(child_id, sorted(self.revoked)) if id not in tree.above.revoked])
+            self._tell(
+                child_id, [id for id in select_below(sorted(self.revoked), child_id) if id not in tree.above.revoked]
+            )
             found: RawValue = await handle
         finally:
             del self._children[child_id]
@@ -538,11 +539,6 @@ class Room:
 
     def __init__(self, left: int) -> None:
         self.left = left
-
-
-def under(child_id: str, ids: Iterable[str]) -> list[str]:
-    """Those that lie in the workflow `child_id`, or under it."""
-    return [id for id in ids if id.startswith(f"{child_id}/") or id == child_id]
 
 
 async def together(tasks: Sequence[asyncio.Task[Any]], all_of: Sequence[asyncio.Task[Any]] | None = None) -> None:
