@@ -28,7 +28,7 @@ from ..current import APP_KEY, apps, set_current_app, set_default_app
 from ..exceptions import AlwaysEagerIgnored, ImproperlyConfigured
 from ..log import Logging
 from ..message.ids import new_id
-from ..message.tree import Task as Leaf
+from ..message.nodes import TaskNode
 from ..message.tree import Unit
 from ..payload.codecs import Encryption, parse_keys
 from ..results import result as results
@@ -353,7 +353,9 @@ class Celery(Commands, Connections, RefusedOfApps):
         else:
             planner, follows = Planner(self, Ids(message.id)), Lineage().after(message)
             planner.ids.claim()
-            node = Leaf(message, links=planner.callbacks(links, follows), errbacks=planner.linked(errbacks, follows))
+            node = TaskNode(
+                message, links=planner.callbacks(links, follows), errbacks=planner.linked(errbacks, follows)
+            )
             self.enlist(as_unit(node, self), manager)
         return message
 

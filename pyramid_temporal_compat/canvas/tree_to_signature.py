@@ -7,7 +7,8 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from ..message.message import Message
-from ..message.tree import Chain, Chord, Group, Node, Task, Tree
+from ..message.nodes import ChainNode, ChordNode, GroupNode, Node, TaskNode
+from ..message.tree import Tree
 from ..payload import Payload
 from ..payload.serializers import deserialize
 from ..task.context import Context
@@ -46,7 +47,7 @@ class Linked:
     @functools.cached_property
     def _nodes(self) -> tuple[Sequence[Node], Sequence[Node]]:
         root = Tree.decode(self._tree).root if self._tree else None
-        return (root.links, root.errbacks) if isinstance(root, Group) else ((), ())
+        return (root.links, root.errbacks) if isinstance(root, GroupNode) else ((), ())
 
     @functools.cached_property
     def callbacks(self) -> list[Any] | None:
@@ -74,22 +75,22 @@ class LinkedContext(Context):
 def signatures_of(app: Celery, nodes: Sequence[Node]) -> list[Any] | None:
     found: list[Node] = []
     for node in nodes:
-        found += node.members if isinstance(node, Group) and node.of_links else [node]
+        found += node.members if isinstance(node, GroupNode) and node.of_links else [node]
     return [signature_of(app, node) for node in found] or None
 
 
 def signature_of(app: Celery, node: Node) -> Any:
     """The signature that would be planned as this node."""
-    if isinstance(node, Chain):
+    if isinstance(node, ChainNode):
         return _chain([signature_of(app, step) for step in node.steps], app=app)
-    if isinstance(node, Group):
+    if isinstance(node, GroupNode):
         return group([signature_of(app, member) for member in node.members], app=app)
-    if isinstance(node, Chord):
+    if isinstance(node, ChordNode):
         return chord([signature_of(app, member) for member in node.header], signature_of(app, node.body), app=app)
     return _of_task(app, node)
 
 
-def _of_task(app: Celery, node: Task) -> Any:
+def _of_task(app: Celery, node: TaskNode) -> Any:
     message = node.message
     body = deserialize(message.body, app.conf["accept_content"])
     headers = message.read_headers()

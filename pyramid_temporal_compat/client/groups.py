@@ -14,7 +14,8 @@ from temporalio.service import RPCError, RPCStatusCode
 
 from ..exceptions import InvalidTaskError
 from ..message.ids import saved_group_id, workflow_of
-from ..message.tree import Chain, Chord, Group, Node, Task, Tree, header_result, is_tree, whole_result
+from ..message.nodes import ChordNode, GroupNode, Node
+from ..message.tree import Tree, is_tree
 from ..payload.converter import from_raw
 from .forgetting import delete
 
@@ -78,21 +79,11 @@ async def tree_of(client: Client, workflow_id: str) -> Tree | None:
 
 def group_in(node: Node, group_id: str) -> Any:
     """The group of this id in a canvas, as `GroupResult.as_tuple` writes it."""
-    if isinstance(node, Group) and node.id == group_id:
-        return whole_result(node)
-    if isinstance(node, Chord) and node.group_id == group_id:
-        return header_result(node)
-    for part in _parts(node):
+    if isinstance(node, GroupNode) and node.id == group_id:
+        return node.result()
+    if isinstance(node, ChordNode) and node.group_id == group_id:
+        return node.header_result()
+    for _, part in node.parts():
         if (found := group_in(part, group_id)) is not None:
             return found
     return None
-
-
-def _parts(node: Node) -> tuple[Node, ...]:
-    if isinstance(node, Task):
-        return (*node.links, *node.errbacks)
-    if isinstance(node, Chain):
-        return node.steps
-    if isinstance(node, Group):
-        return (*node.members, *node.links, *node.errbacks)
-    return (*node.header, node.body, *node.errbacks)

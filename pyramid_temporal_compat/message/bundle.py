@@ -10,7 +10,8 @@ from typing import Any
 
 from .ids import bundle_of, id_in_bundle, new_id
 from .message import Message
-from .tree import LIMIT, Group, Task, Tree
+from .nodes import GroupNode, TaskNode
+from .tree import LIMIT, Tree
 
 MOST = 1000
 """Tasks of one bundle: some 6,000 events of a history, which may have 51,200."""
@@ -71,8 +72,8 @@ def bundled(units: Sequence[Any], blocks: Collection[str], least: int, at_once: 
         if home is None:
             packed.append(unit)
         elif home in large:
-            members = tuple(Task(message) for message in large[home])
-            tree = Tree(Group(home, members), at_once=at_once, bundle=True, limit=limit)
+            members = tuple(TaskNode(message) for message in large[home])
+            tree = Tree(GroupNode(home, members), at_once=at_once, bundle=True, limit=limit)
             packed += [tree] if tree.size <= limit else large[home]
             del large[home]
     return packed
