@@ -6,7 +6,7 @@ import functools
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-from ..message.message import Message
+from ..message.message import OWN_OPTIONS, Message
 from ..message.nodes import ChainNode, ChordNode, GroupNode, Node, TaskNode
 from ..message.tree import Tree
 from ..payload import Payload
@@ -19,21 +19,6 @@ from .stamps import STAMPED
 
 if TYPE_CHECKING:
     from ..app import Celery
-
-AS_WRITTEN = (
-    "countdown",
-    "eta",
-    "expires",
-    "fairness_key",
-    "fairness_weight",
-    "ignore_result",
-    "priority",
-    "queue",
-    "shadow",
-    "soft_time_limit",
-    "time_limit",
-)
-"""Options that stand in a message under their own names. Ids are not among them: a signature sent again is another."""
 
 
 class Linked:
@@ -95,7 +80,7 @@ def _of_task(app: Celery, node: TaskNode) -> Any:
     body = deserialize(message.body, app.conf["accept_content"])
     headers = message.read_headers()
     stamps = headers.pop("stamps", None) or {}
-    options = {key: value for key in AS_WRITTEN if (value := getattr(message, key)) is not None}
+    options = {option: value for option, part in OWN_OPTIONS.items() if (value := getattr(message, part)) is not None}
     if stamped := headers.pop(STAMPED, None):
         options |= {STAMPED: stamped, **stamps}
     if headers:
