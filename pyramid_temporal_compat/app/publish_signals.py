@@ -6,9 +6,9 @@ from typing import Any
 
 from .. import signals
 from ..exceptions import InvalidCall
+from ..message.backoff import DEFAULTS
 from ..message.celery_view import STAMPED_HEADERS, STAMPS, protocol_headers
 from ..message.message import Message
-from ..message.publish_retry import DEFAULTS
 from ..message.tree import Unit
 
 
@@ -25,7 +25,7 @@ def before_publish(message: Message, args: Any, kwargs: Any) -> Message:
 
 
 def policy_of(message: Message) -> dict[str, Any]:
-    return dict(DEFAULTS) if message.tries is None else message.tries.policy()
+    return dict(DEFAULTS) if message.publish_retry is None else message.publish_retry.policy()
 
 
 def after_publish(unit: Unit) -> None:

@@ -47,7 +47,7 @@ class Block:
 def can_be_bundled(unit: Any) -> bool:
     """Whether it loses nothing by it: the server itself holds back what has an `eta`, and a call with a retry policy
     of its own is tried as often as that says."""
-    return isinstance(unit, Message) and unit.eta is None and unit.tries is None and _size(unit) <= LARGE
+    return isinstance(unit, Message) and unit.eta is None and unit.publish_retry is None and _size(unit) <= LARGE
 
 
 def _size(message: Message) -> int:

@@ -19,7 +19,7 @@ from ..exceptions import InvalidTaskError
 from ..payload import Payload
 from ..payload.types import loads
 from ..text_safety import one_line
-from .publish_retry import Tries
+from .backoff import PublishRetry
 
 if TYPE_CHECKING:
     from ..payload.codecs import Codec
@@ -179,7 +179,7 @@ class Message:
 
     properties: Mapping[str, Any] = field(default_factory=dict, metadata=_about(_is_dict))
     """Those of a message's own properties that mean something to applications alone."""
-    tries: Tries | None = None
+    publish_retry: PublishRetry | None = None
     """How often it is tried while the server is away. It stays with the sender: it bounds the way out."""
 
     @property
@@ -301,7 +301,7 @@ _as_json = json.JSONEncoder(separators=(",", ":"), default=dict).encode
 _ENVELOPE: dict[str, Any] = {
     entry.name: {} if entry.name in ("headers", "properties") else entry.default
     for entry in dataclasses.fields(Message)
-    if entry.name not in ("body", "tries")
+    if entry.name not in ("body", "publish_retry")
 }
 """Every part of a message that the envelope carries, and the value that need not be written."""
 

@@ -140,9 +140,9 @@ class Tree:
         return self.first.priority if self.first else None
 
     @property
-    def tries(self) -> Any:
+    def publish_retry(self) -> Any:
         """How often its start is tried."""
-        return self.first.tries if self.first else None
+        return self.first.publish_retry if self.first else None
 
     @property
     def fairness_key(self) -> str | None:

@@ -26,6 +26,7 @@ from ..exceptions import (
     Replaced,
     Retry,
 )
+from ..message.backoff import exponential_pause
 from ..payload.types import ascii_size, dumps, loads
 from ..results.result import allow_join_result
 from .call_options import brief
@@ -479,7 +480,7 @@ class Task(RefusedOfTasks):
         """Seconds until the retry after `retries` earlier ones, for `autoretry_for`."""
         if not self.retry_backoff:
             return float(self.retry_kwargs.get("countdown", self.default_retry_delay))
-        seconds = min(float(self.retry_backoff) * 2**retries, self.retry_backoff_max)
+        seconds = exponential_pause(float(self.retry_backoff), retries, self.retry_backoff_max)
         return random.uniform(0, seconds) if self.retry_jitter else seconds
 
     def add_trail(self, result: Any) -> Any:

@@ -49,7 +49,7 @@ from .node_values import (
     revoked,
     unflattened,
 )
-from .task_run import SUMMARY_LIMIT, Replaced, run_message
+from .task_run import Replaced, run_message
 
 ORPHANS = ""
 """Stands for a chord whose header is run here, and the chord itself by the workflow above."""
@@ -521,7 +521,7 @@ class TreeRun:
             id=child_id,
             result_type=RawValue,
             memo=wire.memo_of(tree),
-            static_summary=tree.summary[:SUMMARY_LIMIT],
+            static_summary=tree.summary[: wire.SUMMARY_LIMIT],
         )
         self._children[child_id] = handle
         try:
