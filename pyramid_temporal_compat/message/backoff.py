@@ -31,7 +31,8 @@ def exponential_pause(first: float, failures: int, longest: float) -> float:
 
     The first attempt's failure counts as 0.
     """
-    return min(first * 2 ** min(max(failures, 0), MOST_DOUBLINGS), longest)
+    doubled: float = first * 2 ** min(max(failures, 0), MOST_DOUBLINGS)
+    return min(doubled, longest)
 
 
 def exponential_pauses(first: float, longest: float) -> Iterator[float]:
