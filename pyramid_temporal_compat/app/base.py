@@ -29,8 +29,8 @@ from ..current import APP_KEY, apps, set_app_class, set_current_app, set_default
 from ..enlist.publish_signals import after_publish, before_publish
 from ..exceptions import AlwaysEagerIgnored, ImproperlyConfigured
 from ..log import Logging
-from ..message.bundle import new_id
-from ..message.tree import Task as Leaf
+from ..message.ids import new_id
+from ..message.nodes import TaskNode
 from ..message.tree import Unit
 from ..payload.codecs import Encryption, parse_keys
 from ..results import result as results
@@ -364,7 +364,9 @@ class Celery(Commands, Connections, RefusedOfApps):
         else:
             planner, follows = Planner(self, Ids(message.id)), Lineage().after(message)
             planner.ids.claim()
-            node = Leaf(message, links=planner.callbacks(links, follows), errbacks=planner.linked(errbacks, follows))
+            node = TaskNode(
+                message, links=planner.callbacks(links, follows), errbacks=planner.linked(errbacks, follows)
+            )
             self.enlist(as_unit(node, self), manager)
         return message
 

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Generic
 
 from ..current import current_app
 from ..exceptions import InvalidCall
-from ..message.bundle import new_id
+from ..message.ids import new_id
 from ..typed_calls import R
 from .abstract import CallableSignature
 from .planner import Lineage, Place, Planned, PlannedCall, Planner, listed

@@ -27,6 +27,7 @@ from ..exceptions import (
     Replaced,
     Retry,
 )
+from ..message.backoff import exponential_pause
 from ..payload.types import ascii_size, dumps, loads
 from ..results.result import allow_join_result
 from ..typed_calls import P, R
@@ -511,7 +512,7 @@ class Task(RefusedOfTasks, Generic[P, R]):
         """Seconds until the retry after `retries` earlier ones, for `autoretry_for`."""
         if not self.retry_backoff:
             return float(self.retry_kwargs.get("countdown", self.default_retry_delay))
-        seconds = min(float(self.retry_backoff) * 2**retries, self.retry_backoff_max)
+        seconds = exponential_pause(float(self.retry_backoff), retries, self.retry_backoff_max)
         return random.uniform(0, seconds) if self.retry_jitter else seconds
 
     def add_trail(self, result: Any) -> Any:
