@@ -5,7 +5,7 @@ STAMP := .venv/.installed
 # Parts of the tests that run beside each other, each with servers of its own.
 JOBS ?= 3
 
-.PHONY: venv demo test conformance faults lint bench clean
+.PHONY: venv demo test unit conformance faults lint bench clean
 
 venv: $(STAMP)
 
@@ -19,6 +19,10 @@ demo: $(STAMP)
 
 test: $(STAMP)
 	$(BIN)/pytest -n $(JOBS) --dist loadfile $(ARGS)
+
+# The tests that need no server of any kind: a minute at most.
+unit: $(STAMP)
+	$(BIN)/pytest -n $(JOBS) --dist worksteal -m "not integration" $(ARGS)
 
 # Celery's own integration suite, on this package; ARGS=canvas for its tests of canvases alone.
 conformance: $(STAMP)

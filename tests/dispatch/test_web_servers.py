@@ -137,6 +137,7 @@ def test_waitress(temporal_address, environment):
     assert len(ids) == 40
 
 
+@pytest.mark.integration
 def test_a_web_process_serves_with_no_temporal_in_sight_and_uses_one_that_comes_later(environment):
     temporal = EmbeddedServer(port=closed_port(), headless=True)
     environment = {**environment, "TEMPORAL_ADDRESS": f"127.0.0.1:{temporal.port}", "DISPATCH_TIMEOUT": "1"}
