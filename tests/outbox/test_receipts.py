@@ -25,7 +25,6 @@ from tests.outbox.desk import Desk, value_of
 from tests.parts import fresh_database
 from tests.worker.shop import gates, seen
 
-
 SERVED = [
     pytest.param(name, marks=pytest.mark.integration)
     for name in ("postgresql", *(["mysql"] if mariadb.is_there() else []))
