@@ -81,6 +81,7 @@ def test_one_message_of_a_transaction_does_not_bound_the_others(app: Celery, tri
     assert tried.count(patient.id) > 2
 
 
+@pytest.mark.integration
 def test_a_server_that_goes_away_is_not_tried_again_by_the_client_library(monkeypatch: pytest.MonkeyPatch) -> None:
     with EmbeddedServer(headless=True) as server, client_app(server.address, dispatch_timeout=60) as app:
         result = app.send_task("buy", (1,), retry=False)
