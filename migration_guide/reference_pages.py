@@ -21,7 +21,8 @@ HERE = Path(__file__).parent
 PACKAGE = "pyramid_temporal_compat"
 BEGIN = "<!-- made by `python migration_guide/reference_pages.py` -->\n"
 END = "<!-- end of the generated part -->\n"
-WIDTH = 100
+WIDTH = 110
+NO_BREAK = "\N{NO-BREAK SPACE}"
 
 COMMON: tuple[tuple[str, str], ...] = (
     ("celery", "Celery"),
@@ -172,11 +173,12 @@ def _modules() -> Iterator[str]:
 
 
 def _statement(home: str, names: list[str]) -> str:
-    line = f"from {home} import {', '.join(names)}"
-    if len(line) <= WIDTH:
-        return line
-    wrapped = textwrap.fill(", ".join(names) + ",", WIDTH, initial_indent="    ", subsequent_indent="    ")
-    return f"from {home} import (\n{wrapped}\n)"
+    """Return one import line, or several if it would be too long."""
+    start = f"from {home} import "
+    parts = textwrap.wrap(
+        ", ".join(name.replace(" ", NO_BREAK) for name in names), WIDTH - len(start), break_long_words=False
+    )
+    return "\n".join(start + part.rstrip(",").replace(NO_BREAK, " ") for part in parts)
 
 
 def _refused() -> Iterator[str]:

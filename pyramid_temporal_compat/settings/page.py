@@ -40,9 +40,9 @@ REFUSED = """
 ## Celery's settings that are refused
 
 What these settings ask for does not exist here. A value is accepted, so that a configuration need not be cleaned before
-a move, and can be read in `app.conf`. It changes nothing, unless the table says so. A worker prints the reason at its start
-for each of these settings that the application sets. `pyramid_temporal_compat.unsupported()` has the same reasons, under
-`conf.<setting>`.
+a move, and can be read in `app.conf`. It changes nothing, unless the table says so. A worker prints the reason at its
+start for each of these settings that the application sets. `pyramid_temporal_compat.unsupported()` has the same reasons,
+under `conf.<setting>`.
 """
 
 SHARED = 3
