@@ -41,8 +41,8 @@ REFUSED = """
 
 What these settings ask for does not exist here. A value is accepted, so that a configuration need not be cleaned before
 a move, and can be read in `app.conf`. It changes nothing, unless the table says so. A worker prints the reason at its
-start for each of these settings that the application sets. `pyramid_temporal_compat.unsupported()` has the same reasons,
-under `conf.<setting>`.
+start for each of these settings that the application sets. `pyramid_temporal_compat.unsupported()` has the
+same reasons, under `conf.<setting>`.
 """
 
 SHARED = 3
