@@ -35,7 +35,7 @@ nitpick_ignore_regex = [("py:.*", ".*")]
 
 autodoc_member_order = "bysource"
 autodoc_typehints = "signature"
-autodoc_default_options = {"members": True, "show-inheritance": False}
+autodoc_default_options = {"members": True}
 # `$ ` and `>>> ` stay out of what the copy button copies, and so does output.
 copybutton_prompt_text = r"\$ |>>> |\.\.\. "
 copybutton_prompt_is_regexp = True
@@ -49,6 +49,18 @@ html_show_sourcelink = False
 html_copy_source = False
 html_show_sphinx = False
 html_permalinks_icon = "#"
+# Typographic dashes would turn `--option` in a sentence into another character.
+smartquotes = False
+
+OURS = {"outbox", "pyramid_request", "temporal"}
+"""Public members of classes that Celery's classes do not have."""
+try:
+    import celery.result
+except ImportError:  # only the API page differs: it then shows internal members too
+    CELERYS: set[str] = set()
+else:
+    CLASSES = (celery.Celery, celery.Task, celery.Signature, celery.chain, celery.chord, celery.group, celery.chunks)
+    CELERYS = {name for kind in (*CLASSES, celery.result.AsyncResult) for name in dir(kind)}
 
 SECTION = re.compile(r"^## (?P<title>.+)\n(?P<body>(?:(?!^## ).*\n?)*)", re.MULTILINE)
 LISTED = re.compile(r"^- \[(?P<title>[^\]]+)\]\((?P<page>[^)#]+)\.md\)", re.MULTILINE)
@@ -78,7 +90,13 @@ def as_markup(app: Any, what: str, name: str, thing: Any, options: Any, lines: l
     lines[:] = SINGLE_BACKTICKS.sub(r"``\1``", "\n".join(lines)).split("\n")
 
 
+def skip_internals(app: Any, what: str, name: str, member: Any, skip: bool, options: Any) -> bool | None:
+    """Leave out a member of a class that Celery's classes do not have: it is not public."""
+    return True if what == "class" and CELERYS and name not in CELERYS | OURS else None
+
+
 def setup(app: Any) -> None:
     app.connect("source-read", add_navigation)
     app.connect("doctree-read", leave_links_to_files)
     app.connect("autodoc-process-docstring", as_markup)
+    app.connect("autodoc-skip-member", skip_internals)
