@@ -13,7 +13,7 @@ from pathlib import Path
 import click
 
 import pyramid_temporal_compat
-from pyramid_temporal_compat.celery_names.refused import unsupported
+from pyramid_temporal_compat import unsupported
 from pyramid_temporal_compat.celery_names.table import MODULES
 from pyramid_temporal_compat.cli import group as program
 
