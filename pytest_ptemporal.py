@@ -32,7 +32,7 @@ def pytest_configure(config: pytest.Config) -> None:
 def ptemporal_server() -> Iterator[Any]:
     """A Temporal server for the session, in memory and on free ports. Override it to use one that is there already:
     whatever has an `address` will do."""
-    from pyramid_temporal_compat.server import EmbeddedServer
+    from pyramid_temporal_compat.server.embedded import EmbeddedServer
 
     with EmbeddedServer(headless=True) as server:
         yield server

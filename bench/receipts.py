@@ -73,7 +73,7 @@ def runner(engine: Any, receipts: bool) -> Callable[[str], Any]:
     from pyramid.config import Configurator
 
     from pyramid_temporal_compat import Celery
-    from pyramid_temporal_compat.calling import make_message
+    from pyramid_temporal_compat.task.call_options import make_message
     from pyramid_temporal_compat.worker.outcome import Job, Succeeded
     from pyramid_temporal_compat.worker.runner import Runner
 

@@ -20,12 +20,11 @@ from .canvas import (
 from .celery_names import install_as_celery, unsupported
 from .celery_names.bugreport import bugreport
 from .celery_names.ids import uuid
-from .context import current_frame
-from .local import current_app, current_task
-from .result import AsyncResult
-from .task import Task
-
-__version__ = "0.1.0"
+from .celery_names.local_proxies import current_app, current_task
+from .results.result import AsyncResult
+from .task.context import current_frame
+from .task.task import Task
+from .version import __version__
 
 task = shared_task
 

@@ -16,7 +16,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from pyramid_temporal_compat.server import free_ports
+from pyramid_temporal_compat.server.embedded import free_ports
 
 from .parts import wait_until
 

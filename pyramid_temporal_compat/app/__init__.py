@@ -1,7 +1,7 @@
 """The app: tasks by name, a configuration, and the way to the server. Celery-shaped."""
 
+from ..current import app_or_default, current_app, latest_app
 from .base import APP_KEY, Celery
-from .current import app_or_default, current_app, latest_app
 from .registry import TaskRegistry
 from .shared import shared_task
 

@@ -14,49 +14,50 @@ import zoneinfo
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from .. import canvas, result_sets, signals
-from .. import result as results
-from ..backend import Backend
-from ..bundle import new_id
-from ..calling import make_message
+from .. import canvas, signals
 from ..canvas import builtin
-from ..canvas.ids import Ids
-from ..canvas.planning import Lineage, Planner, as_unit, catch_for
+from ..canvas.planner import Lineage, Planner, as_unit, catch_for
+from ..canvas.tree_ids import Ids
+from ..celery_names.backend import Backend
 from ..celery_names.bugreport import bugreport
-from ..celery_names.members import RefusedOfApps
+from ..celery_names.connections import Connections
 from ..celery_names.refused import NO_EVENTS, Unsupported
-from ..context import current_frame, worker_frame
+from ..celery_names.refused_members import RefusedOfApps
 from ..control import Control
+from ..current import APP_KEY, apps, set_app_class, set_current_app, set_default_app
 from ..exceptions import AlwaysEagerIgnored, ImproperlyConfigured
 from ..log import Logging
+from ..message.bundle import new_id
+from ..message.tree import Task as Leaf
+from ..message.tree import Unit
 from ..payload.codecs import Encryption, parse_keys
-from ..routing import Amqp
+from ..results import result as results
+from ..results import result_sets
 from ..security import setup_security
 from ..settings import Settings
-from ..settings.words import from_words
-from ..task import Task as BaseTask
-from ..task import task_from_function
-from ..tree import Task as Leaf
-from ..tree import Unit
-from .annotations import annotate, prepare_annotations
+from ..settings.command_line import from_words
+from ..task.annotations import annotate, prepare_annotations
+from ..task.call_options import make_message
+from ..task.context import current_frame, worker_frame
+from ..task.routing import Amqp
+from ..task.task import Task as BaseTask
+from ..task.task import task_from_function
+from .app_classes import part
 from .commands import Commands
-from .connections import Connections
-from .current import APP_KEY, apps, set_current_app, set_default_app
 from .loading import Loader, lazily
-from .parts import part
-from .publishing import after_publish, before_publish
+from .publish_signals import after_publish, before_publish
 from .registry import TaskRegistry, warn_of_duplicate
 from .sending import Sending
 from .shared import SharedTask, decorate, shared_tasks, task_name
 
 if TYPE_CHECKING:
-    from ..dispatch.client import Connection
-    from ..dispatch.dispatcher import Dispatcher
-    from ..eager import EagerDispatch
-    from ..message import Message
-    from ..outbox.keeping import Outbox
+    from ..client.connection import Connection
+    from ..enlist.dispatcher import Dispatcher
+    from ..message.message import Message
+    from ..outbox.writer import Outbox
     from ..payload.codecs import Codec
-    from ..result import AsyncResult
+    from ..results.result import AsyncResult, EagerResult
+    from ..task.eager import EagerDispatch
 
 __all__ = ["APP_KEY", "Celery"]
 
@@ -333,6 +334,12 @@ class Celery(Commands, Connections, RefusedOfApps):
         result.ignored = bool(message.ignore_result)
         return self._trailed(result, options)
 
+    def apply(self, *call: Any) -> EagerResult:
+        """Do what `task.apply` does, once its arguments are checked: run the task here and now."""
+        from ..task.eager import apply_now  # Pyramid and SQLAlchemy: 0.5 s, and not for who only defines tasks
+
+        return apply_now(*call)
+
     def call_canvas_eagerly(self, signature: Any, args: Any, kwargs: Any, options: Mapping[str, Any]) -> Any:
         """What a canvas's `apply_async` is under `task_always_eager`."""
         return self.eager.call_canvas(signature, args, kwargs, dict(options))
@@ -373,7 +380,7 @@ class Celery(Commands, Connections, RefusedOfApps):
     @functools.cached_property
     def eager(self) -> EagerDispatch:
         """What stands for the server under `task_always_eager`."""
-        from ..eager import EagerDispatch  # Pyramid and SQLAlchemy: 0.5 s, and only for tests
+        from ..task.eager import EagerDispatch  # Pyramid and SQLAlchemy: 0.5 s, and only for tests
 
         return EagerDispatch(self)
 
@@ -521,7 +528,7 @@ class Celery(Commands, Connections, RefusedOfApps):
             return None
         with self._lock:
             if self._outbox is None:
-                from ..outbox.keeping import Outbox  # SQLAlchemy: only for applications that have an outbox
+                from ..outbox.writer import Outbox  # SQLAlchemy: only for applications that have an outbox
 
                 self._outbox = Outbox(self)
             return self._outbox
@@ -531,7 +538,7 @@ class Celery(Commands, Connections, RefusedOfApps):
         """This process's connection to the Temporal server; it connects when it is first used."""
         with self._lock:
             if self._connection is None:
-                from ..dispatch.client import Connection  # the client library: 0.4 s, for who sends or asks
+                from ..client.connection import Connection  # the client library: 0.4 s, for who sends or asks
                 from ..payload.converter import data_converter
                 from ..settings import connection
 
@@ -543,7 +550,7 @@ class Celery(Commands, Connections, RefusedOfApps):
         connection = self.temporal
         with self._lock:
             if self._dispatcher is None:
-                from ..dispatch.dispatcher import Dispatcher  # the client library, as above
+                from ..enlist.dispatcher import Dispatcher  # the client library, as above
 
                 self._dispatcher = Dispatcher(
                     connection,
@@ -632,6 +639,8 @@ class Celery(Commands, Connections, RefusedOfApps):
         }
 
 
+set_app_class(Celery)
+
 LOCAL = ("link", "link_error", "throw")
 """Options that an eager run has of its own: no message carries them."""
 
@@ -641,7 +650,7 @@ def _unpickle(cls: type[Celery], arguments: dict[str, Any]) -> Celery:
 
 
 def _class(cls: type[BaseTask] | str) -> type[BaseTask]:
-    from ..settings.load import import_object  # only for a class that is named by a text
+    from ..settings.config_objects import import_object  # only for a class that is named by a text
 
     found: type[BaseTask] = import_object(cls) if isinstance(cls, str) else cls
     return found

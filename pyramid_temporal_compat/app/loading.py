@@ -11,16 +11,16 @@ from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 from .. import signals
-from ..settings.load import working_directory_importable
+from ..settings.config_objects import working_directory_importable
 
 if TYPE_CHECKING:
-    from .base import Celery
+    from ..interfaces import AppLike
 
 
 class Loader:
     """`app.loader`."""
 
-    def __init__(self, app: Celery) -> None:
+    def __init__(self, app: AppLike) -> None:
         self.app = app
         self.worker_initialized = False
 

@@ -6,7 +6,7 @@ import warnings
 from typing import Any
 
 from ..exceptions import DuplicateTaskNameWarning, InvalidTaskError, NotRegistered
-from ..task import Task
+from ..task.task import Task
 
 BUILTIN_PREFIX = "celery."
 

@@ -6,19 +6,19 @@ import functools
 from collections.abc import Callable, Collection, Sequence
 from typing import TYPE_CHECKING, Any
 
-from ..bundle import bundled, new_id
-from ..tree import Unit
+from ..message.bundle import bundled, new_id
+from ..message.tree import Unit
 
 if TYPE_CHECKING:
-    from ..dispatch.transaction import Kept
+    from ..enlist.enlistment import Kept
+    from ..interfaces import AppLike
     from ..payload.codecs import Codec
-    from . import Celery
 
 
 class Sending:
     """Sends an app's messages. For every thread."""
 
-    def __init__(self, app: Celery) -> None:
+    def __init__(self, app: AppLike) -> None:
         self._app = app
 
     def enlist(self, message: Unit, manager: Any = None) -> None:
@@ -55,13 +55,13 @@ class Sending:
 
 @functools.cache  # an import statement, even of what is there, is a twentieth of `.delay()`
 def _enlist() -> Callable[..., bool]:
-    from ..dispatch.transaction import enlist  # Pyramid and SQLAlchemy: 0.5 s, and not for who only defines tasks
+    from ..enlist.enlistment import enlist  # Pyramid and SQLAlchemy: 0.5 s, and not for who only defines tasks
 
     return enlist
 
 
 @functools.cache
 def _id_within() -> Callable[..., str]:
-    from ..dispatch.transaction import id_within  # as above
+    from ..enlist.enlistment import id_within  # as above
 
     return id_within

@@ -9,17 +9,16 @@ from collections.abc import Callable, Iterator, Mapping, MutableSequence, Sequen
 from copy import deepcopy
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from ..app.current import current_app
-from ..bundle import new_id
+from ..current import current_app
 from ..exceptions import InvalidCall
+from ..message.bundle import new_id
 from .abstract import CallableSignature
-from .ids import Ids
-from .planning import Lineage, Place, Planned, Planner, listed
+from .planner import Lineage, Place, Planned, Planner, listed
 from .stamps import StampingVisitor, merged_stamps
+from .tree_ids import Ids
 
 if TYPE_CHECKING:
-    from ..app import Celery
-    from ..task import Task
+    from ..interfaces import AppLike, TaskLike
 
 Options = Mapping[str, Any]
 
@@ -75,7 +74,7 @@ class Signature(dict[str, Any]):
         return register
 
     @classmethod
-    def from_dict(cls, d: Mapping[str, Any], app: Celery | None = None) -> Any:
+    def from_dict(cls, d: Mapping[str, Any], app: AppLike | None = None) -> Any:
         """The signature that a dict describes."""
         kind = d.get("subtask_type")
         if kind and (target := cls._kind(kind)) is not cls:
@@ -101,7 +100,7 @@ class Signature(dict[str, Any]):
         type: Any = None,
         subtask_type: str | None = None,
         immutable: bool = False,
-        app: Celery | None = None,
+        app: AppLike | None = None,
         **ex: Any,
     ) -> None:
         self._app = app
@@ -342,9 +341,9 @@ class Signature(dict[str, Any]):
         return self._app or current_app()
 
     @functools.cached_property
-    def type(self) -> Task:
+    def type(self) -> TaskLike:
         """The task. Raises `NotRegistered` for one that is not known here."""
-        found: Task = self._type or self.app.tasks[self["task"]]
+        found: TaskLike = self._type or self.app.tasks[self["task"]]
         return found
 
     @property
@@ -394,7 +393,7 @@ def signature(varies: Any, *args: Any, **kwargs: Any) -> Any:
 subtask = signature
 
 
-def maybe_signature(d: Any, app: Celery | None = None, clone: bool = False) -> Any:
+def maybe_signature(d: Any, app: AppLike | None = None, clone: bool = False) -> Any:
     """A signature of a dict; a signature as it is (or a copy of it, with `clone`), and None as None."""
     if d is None:
         return None

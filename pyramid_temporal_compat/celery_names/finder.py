@@ -12,7 +12,7 @@ from typing import Any
 
 from ..exceptions import CeleryError
 from . import refused, version
-from .table import MODULES, SEAMS
+from .name_table import MODULES, SEAMS
 
 PACKAGE = __name__.partition(".")[0]
 ROOTS = ("celery", "kombu", "billiard")

@@ -6,7 +6,7 @@ import sys
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from ..local import Proxy, current_app
+from .local_proxies import Proxy, current_app
 from .refused import Unsupported
 
 GREEN = ("gevent", "eventlet")

@@ -22,7 +22,7 @@ PATIENCE = 60.0
 )
 @click.pass_obj
 def command(common: Common, task_id: str, config: str | None, dot: bool) -> None:
-    from ..dispatch.outline import as_dot, as_text, outline  # the client library: not for `--help`
+    from ..results.canvas_view import as_dot, as_text, outline  # the client library: not for `--help`
 
     with failing_in_one_line():
         app = application(common, config)

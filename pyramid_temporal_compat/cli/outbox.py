@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 import click
 
 from ..exceptions import OperationalError
-from ..lines import one_line
+from ..text_safety import one_line
 from .bootstrap import application, failing_in_one_line, loading
 from .common import Common
 

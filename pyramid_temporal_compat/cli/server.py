@@ -10,7 +10,7 @@ from typing import NoReturn
 import click
 
 from pyramid_temporal_compat.exceptions import CeleryError
-from pyramid_temporal_compat.server import EmbeddedServer
+from pyramid_temporal_compat.server.embedded import EmbeddedServer
 
 DEFAULT_DATABASE = Path(".ptemporal", "server.db")
 

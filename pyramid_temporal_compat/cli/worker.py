@@ -10,8 +10,8 @@ import click
 from .. import signals
 from ..app import Celery
 from ..log import LOG_LEVELS, Logging, mlevel
-from ..settings.words import from_words
-from ..worker.concurrency import ALIASES, POOLS, REFUSED
+from ..settings.command_line import from_words
+from ..worker.pools.pool_choice import ALIASES, POOLS, REFUSED
 from ..worker.program import Program
 from .bootstrap import application, failing_in_one_line, loading
 from .common import Common

@@ -22,9 +22,9 @@ from temporalio.client import ActivityFailureError, ActivityHandle, Client, Work
 from temporalio.common import RawValue, RetryPolicy
 from temporalio.service import RPCError, RPCStatusCode
 
-from ..dispatch.client import Connection
+from ..client.connection import Connection
 from ..exceptions import OperationalError
-from ..message import is_name
+from ..message.message import is_name
 from ..payload import Payload
 from ..payload.converter import from_raw, to_raw
 from ..payload.types import Unreadable, dumps, loads

@@ -15,9 +15,9 @@ from typing import Any
 from sqlalchemy import and_, delete, insert, or_, select, update
 from sqlalchemy.exc import DBAPIError, IntegrityError
 
-from ..pyramid.conflict import waited_in_vain
+from ..pyramid.transaction_conflict import waited_in_vain
 from .clock import in_seconds, now
-from .packets import check_size
+from .mysql_packet_limit import check_size
 from .tables import for_all, hiding_values, receipts
 
 LONGEST_KEY = 500

@@ -13,10 +13,10 @@ from collections.abc import Sequence
 from typing import Any
 
 from ..exceptions import InvalidTaskError
-from ..message import Message
+from ..message.message import Message
+from ..message.tree import Tree, Unit, is_tree
 from ..payload import Payload
 from ..payload.codecs import Codec
-from ..tree import Tree, Unit, is_tree
 
 VERSION = 1
 """Raised with the version of messages, and when a row is written otherwise: older relays leave newer rows alone."""

@@ -30,10 +30,10 @@ from sqlalchemy.engine import Connection, Engine
 from sqlalchemy.exc import DBAPIError, OperationalError, ProgrammingError
 
 from ..exceptions import ImproperlyConfigured
-from ..pyramid.conflict import is_deadlock
+from ..pyramid.transaction_conflict import is_deadlock
 from . import rows
 from .clock import between, in_seconds, now
-from .packets import check_size
+from .mysql_packet_limit import check_size
 from .tables import for_all, hiding_values, metadata, outbox
 
 P = ParamSpec("P")

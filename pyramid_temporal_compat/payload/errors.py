@@ -18,7 +18,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from ..exceptions import SecurityError, UnpickleableExceptionWrapper
-from ..lines import one_line
+from ..text_safety import one_line
 from .types import dumps, loads
 
 TEXT_LIMIT = 10_000

@@ -7,7 +7,7 @@ from typing import Any
 from ..app import APP_KEY, Celery, latest_app
 from ..exceptions import ImproperlyConfigured
 from ..settings import connection, from_pyramid
-from ..settings.load import import_object
+from ..settings.config_objects import import_object
 
 
 def named_app(name: str | None) -> Celery | None:
@@ -28,7 +28,7 @@ def includeme(config: Any) -> None:
     made. Nothing connects: the web process starts, and serves, with no Temporal in sight.
     """
     # Loaded now, by every web process and before it forks, so that no first request pays for it (0.6 s).
-    from ..dispatch import dispatcher, transaction  # noqa: F401
+    from ..enlist import dispatcher, enlistment  # noqa: F401
 
     values = from_pyramid(config.registry.settings)
     app = named_app(values.get("ptemporal.app")) or latest_app() or Celery(config.root_package.__name__)

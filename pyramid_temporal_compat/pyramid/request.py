@@ -13,8 +13,8 @@ from pyramid.registry import Registry
 from pyramid.request import Request, apply_request_extensions
 from pyramid.threadlocal import RequestContext
 
-from ..dispatch.transaction import has_begun
-from .conflict import met_another
+from ..enlist.enlistment import has_begun
+from .transaction_conflict import met_another
 
 try:
     from pyramid_retry import IRetryableError, RetryableException

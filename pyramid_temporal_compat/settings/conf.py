@@ -11,8 +11,8 @@ from types import ModuleType
 from typing import Any, NamedTuple
 
 from ..exceptions import ImproperlyConfigured
+from .config_objects import as_mapping, import_object, refuse_mixed_names
 from .declare import Effect, Setting, masked
-from .load import as_mapping, import_object, refuse_mixed_names
 from .table import CELERY_NAMES, NAMES, SETTINGS, resolve
 from .values import names_server
 

@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from .celery_names import BEAT, DAEMON, GENERAL, RESULT, SECURITY, TASK, WORKER
 from .celery_parts import BROKERS, STORES
 from .declare import Effect, Setting
-from .own import OWN
+from .ptemporal_settings import OWN
 
 GROUPS: tuple[tuple[str, tuple[Setting, ...]], ...] = (
     ("General", GENERAL),

@@ -9,7 +9,7 @@ from ..exceptions import UnknownSetting
 from .celery_names import BEAT, DAEMON, GENERAL, RESULT, SECURITY, TASK, WORKER
 from .celery_parts import BROKERS, STORES
 from .declare import Effect, Setting
-from .own import OWN
+from .ptemporal_settings import OWN
 
 CELERY: tuple[Setting, ...] = (*GENERAL, *TASK, *RESULT, *WORKER, *BEAT, *SECURITY, *DAEMON, *BROKERS, *STORES)
 SETTINGS: dict[str, Setting] = {setting.name: setting for setting in (*OWN, *CELERY)}

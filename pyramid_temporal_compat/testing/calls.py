@@ -9,11 +9,12 @@ from dataclasses import dataclass, field
 from typing import Any
 from unittest import mock
 
-from ..app import Celery, current
-from ..dispatch.transaction import current_transaction, find_enlistment
-from ..message import Message
+from .. import current
+from ..app import Celery
+from ..enlist.enlistment import current_transaction, find_enlistment
+from ..message.message import Message
+from ..message.tree import Unit
 from ..payload.serializers import deserialize
-from ..tree import Unit
 
 
 @dataclass(frozen=True)

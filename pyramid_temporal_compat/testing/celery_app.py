@@ -8,7 +8,8 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, nullcontext
 from typing import Any, NoReturn
 
-from ..app import Celery, current
+from .. import current
+from ..app import Celery
 from ..log import Logging
 from . import tasks
 

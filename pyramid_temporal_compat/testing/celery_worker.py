@@ -12,13 +12,13 @@ from typing import Any
 from temporalio.client import Client
 
 from ..app import Celery
-from ..dispatch.client import Loop
-from ..nodenames import anon_nodename
-from ..result import allow_join_result
+from ..celery_names.nodenames import anon_nodename
+from ..client.connection import Loop
+from ..results.result import allow_join_result
 from ..signals import Signal
-from ..worker.concurrency import pool_name
-from ..worker.connecting import connected
-from ..worker.options import notices
+from ..worker.celery_options import notices
+from ..worker.first_connection import connected
+from ..worker.pools.pool_choice import pool_name
 from ..worker.program import PASSED_ON, chosen_queues, listed
 from ..worker.worker import Worker
 from .tasks import ping

@@ -12,7 +12,7 @@ from typing import Any
 from .. import states
 from ..app import Celery
 from ..exceptions import ContentDisallowed, OperationalError, TimeoutError
-from ..result_sets import ResultSet
+from ..results.result_sets import ResultSet
 
 __all__ = ["Manager", "ManagerMixin", "Sentinel"]
 

@@ -28,14 +28,15 @@ from .. import signals
 from ..control import state
 from ..control.orders import Orders
 from ..exceptions import InvalidTaskError, NotRegistered, Terminated, TimeLimitExceeded, WorkerLostError
-from ..lines import one_line
-from ..message import Message, NewerMessage, is_message, total_size
+from ..message import wire_names as wire
+from ..message.message import Message, NewerMessage, is_message, total_size
+from ..message.time_limits import Limits
 from ..payload import Payload
 from ..payload.converter import from_raw, to_raw
 from ..payload.errors import to_wire
-from . import logging as task_log
-from . import wire
-from .chains import same_chain
+from ..text_safety import one_line
+from . import task_log as task_log
+from .celery_request import Request
 from .outcome import (
     Asked,
     Away,
@@ -51,11 +52,11 @@ from .outcome import (
     Retried,
     Succeeded,
 )
-from .pools import Limits, Pool
-from .request import Request
+from .pools.pool import Pool
+from .run_identity import same_chain
 
 if TYPE_CHECKING:
-    from ..app import Celery
+    from ..interfaces import AppLike
 
 log = logging.getLogger(__name__)
 
@@ -103,7 +104,7 @@ class Taken:
 class TaskActivity:
     """Runs tasks in a pool. Belongs to the worker's event loop."""
 
-    def __init__(self, app: Celery, pool: Pool, hostname: str, limits: Limits = NO_LIMITS) -> None:
+    def __init__(self, app: AppLike, pool: Pool, hostname: str, limits: Limits = NO_LIMITS) -> None:
         """
         :param limits: the worker's own, for tasks that have none.
         """

@@ -20,10 +20,9 @@ from sqlalchemy.orm import Session
 from zope.sqlalchemy.datamanager import _SESSION_STATE, STATUS_CHANGED, SessionDataManager, TwoPhaseSessionDataManager
 
 from .. import states
-from ..context import Context
 from ..exceptions import ImproperlyConfigured
 from ..exceptions import Replaced as TaskReplaced
-from ..execution import Ending, NewAttempt, Undecided, in_the_application
+from ..message import wire_names as wire
 from ..outbox import receipt as table
 from ..outbox import receipts
 from ..outbox.sessions import connection_of, join, session_of
@@ -33,11 +32,12 @@ from ..payload.errors import to_wire
 from ..payload.serializers import deserialize
 from ..payload.types import Unreadable
 from ..pyramid.request import Attempt, attempt
-from . import wire
+from ..task.context import Context
+from ..task.execution import Ending, NewAttempt, Undecided, in_the_application
 from .outcome import Claimed, InDoubt, Job, Replaced, Succeeded, succeeded
 
 if TYPE_CHECKING:
-    from ..app import Celery
+    from ..interfaces import AppLike
 
 log = logging.getLogger(__name__)
 
@@ -49,7 +49,7 @@ RESULT, TREE = b"result", b"tree"
 class Receipts:
     """Those of one app's tasks."""
 
-    def __init__(self, app: Celery) -> None:
+    def __init__(self, app: AppLike) -> None:
         self.app = app
         self.name: str = app.conf["ptemporal.outbox"]
         self._codec = chain(app.codecs())

@@ -13,9 +13,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from .. import states
-from ..calling import make_message
-from ..canvas.reading import Linked, LinkedContext
-from ..context import Context
+from ..canvas.tree_to_signature import Linked, LinkedContext
 from ..exceptions import (
     ImproperlyConfigured,
     InvalidTaskError,
@@ -26,18 +24,19 @@ from ..exceptions import (
     SecurityError,
 )
 from ..exceptions import Replaced as TaskReplaced
-from ..execution import Ending, Execution, Undecided, in_the_application
-from ..lines import one_line
-from ..message import Message, total_size
+from ..message import wire_names as wire
+from ..message.message import Message, total_size
 from ..payload import Payload
 from ..payload.annotations import rebuild_arguments
 from ..payload.errors import to_wire
 from ..payload.serializers import SIGNED, deserialize, serialize
 from ..pyramid.request import attempt
-from ..task import RetryChanges, Task
-from . import logging as task_log
-from . import wire
-from .joining import joined
+from ..task.call_options import make_message
+from ..task.context import Context
+from ..task.execution import Ending, Execution, Undecided, in_the_application
+from ..task.task import RetryChanges, Task
+from ..text_safety import one_line
+from . import task_log as task_log
 from .outcome import (
     Asked,
     Away,
@@ -55,10 +54,11 @@ from .outcome import (
     fitting,
     succeeded,
 )
+from .previous_results import joined
 
 if TYPE_CHECKING:
-    from ..app import Celery
-    from .pools import Control
+    from ..interfaces import AppLike
+    from .pools.pool import Control
     from .receipts import Receipts
 
 log = logging.getLogger(__name__)
@@ -67,7 +67,7 @@ log = logging.getLogger(__name__)
 class Runner:
     """The handler that a worker gives its pool."""
 
-    def __init__(self, app: Celery) -> None:
+    def __init__(self, app: AppLike) -> None:
         self._app = app
         self.receipts = receipts_of(app)
 
@@ -222,7 +222,7 @@ CHILDREN_OF_A_FAILURE = 256 * 1024
 """Bytes: the error beside them may take half a megabyte, and the server takes 2 MiB."""
 
 
-def receipts_of(app: Celery) -> Receipts | None:
+def receipts_of(app: AppLike) -> Receipts | None:
     """What has tasks leave receipts; None where they leave none."""
     if not app.conf["ptemporal.receipts"]:
         return None
@@ -237,7 +237,7 @@ def receipts_of(app: Celery) -> Receipts | None:
     return Receipts(app)
 
 
-def task_request(app: Celery, job: Job, task: Task, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Context:
+def task_request(app: AppLike, job: Job, task: Task, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Context:
     """What the task sees as `self.request`."""
     message = job.message
     headers = message.read_headers()

@@ -17,28 +17,29 @@ from temporalio.worker import FixedSizeSlotSupplier, WorkerTuner
 from temporalio.worker import Worker as TemporalWorker
 
 from .. import signals
-from ..control.beforehand import Beforehand
+from ..celery_names.nodenames import default_nodename, host_format
+from ..control.commands import Consumer, State
 from ..control.receiver import Receiver
-from ..control.registry import Consumer, State
+from ..control.revoked_ids import Beforehand
 from ..exceptions import ImproperlyConfigured, OperationalError
-from ..message import LONGEST_ID, is_name
-from ..nodenames import default_nodename, host_format
+from ..message.message import LONGEST_ID, is_name
+from ..message.time_limits import Limits
 from ..settings import connection
 from .activity import TaskActivity
-from .autoscale import Autoscaler
-from .concurrency import pool_name, pool_size
-from .connecting import connected, connected_in_time
-from .pools import Limits, Pool
-from .prefork import PreforkPool
-from .process import ChildProcesses
+from .first_connection import connected, connected_in_time
+from .pools.autoscale import Autoscaler
+from .pools.child_setup import ChildProcesses
+from .pools.pool import Pool
+from .pools.pool_choice import pool_name, pool_size
+from .pools.prefork import PreforkPool
+from .pools.solo import SoloPool
+from .pools.threads import ThreadPool
 from .runner import Runner
 from .slots import Slots
-from .solo import SoloPool
-from .threads import ThreadPool
-from .workflow import TaskWorkflow
+from .workflows.task_workflow import TaskWorkflow
 
 if TYPE_CHECKING:
-    from ..app import Celery
+    from ..interfaces import AppLike
 
 log = logging.getLogger(__name__)
 
@@ -65,7 +66,7 @@ class Worker:
 
     def __init__(
         self,
-        app: Celery,
+        app: AppLike,
         *,
         queues: Sequence[str] | None = None,
         concurrency: int | str | None = None,
@@ -249,7 +250,7 @@ class Worker:
 
     async def _keep_house(self) -> None:
         if self._runner.receipts is not None:
-            from .housekeeping import Housekeeping  # SQLAlchemy, for those who turned receipts on
+            from .receipt_cleanup import Housekeeping  # SQLAlchemy, for those who turned receipts on
 
             await Housekeeping(self.app, self.client).forever()
 
@@ -430,7 +431,7 @@ async def beside(what: Coroutine[Any, Any, None]) -> AsyncIterator[None]:
 
 
 @contextlib.asynccontextmanager
-async def relay_of(app: Celery) -> AsyncIterator[None]:
+async def relay_of(app: AppLike) -> AsyncIterator[None]:
     """Send what the application's outbox holds, if it has one, until the end of the block."""
     if app.conf["ptemporal.outbox"] is None:
         yield

@@ -10,7 +10,7 @@ from typing import Any
 import celery._state
 import pytest
 
-from pyramid_temporal_compat.app import current
+from pyramid_temporal_compat import current
 
 from .beside import Side, form, mine, renamed, shape, some_canvas, theirs
 

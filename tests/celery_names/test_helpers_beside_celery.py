@@ -20,8 +20,17 @@ import kombu.utils.json as their_json
 import kombu.utils.url as their_urls
 import pytest
 
-from pyramid_temporal_compat import nodenames
-from pyramid_temporal_compat.celery_names import Unsupported, functional, importing, json_names, queues, urls
+from pyramid_temporal_compat.celery_names import (
+    Unsupported,
+    functional,
+    importing,
+    json_names,
+    nodenames,
+    urls,
+)
+from pyramid_temporal_compat.celery_names import (
+    kombu_queues as queues,
+)
 
 # --- functions -------------------------------------------------------------------------------------
 

@@ -100,7 +100,7 @@ def test_nothing_is_imported_before_it_is_asked_for(prelude: str) -> None:
     made = ("schedules", "celery_names.queues", "celery_names.functional")
     before = [name for name in made if f"pyramid_temporal_compat.{name}" in sys.modules]
     celery.schedules.crontab, kombu.Queue
-    print(before, "pyramid_temporal_compat.schedules" in sys.modules, "temporalio" in sys.modules)
+    print(before, "pyramid_temporal_compat.schedules.celery_schedules" in sys.modules, "temporalio" in sys.modules)
     """
     assert python(prelude + textwrap.dedent(code)) == "[] True False"
 

@@ -16,7 +16,7 @@ import pytest
 import pyramid_temporal_compat
 from pyramid_temporal_compat import celery_names, settings
 from pyramid_temporal_compat.celery_names import refused
-from pyramid_temporal_compat.celery_names.table import MODULES
+from pyramid_temporal_compat.celery_names.name_table import MODULES
 from pyramid_temporal_compat.exceptions import CeleryError
 
 PUBLIC = [
@@ -130,7 +130,7 @@ def test_what_is_set_on_celerys_tracer_is_what_the_worker_logs(monkeypatch: pyte
     from celery.app import trace
     from celery.worker import strategy
 
-    from pyramid_temporal_compat.worker import logging as task_log
+    from pyramid_temporal_compat.worker import task_log as task_log
 
     assert (trace.logger.name, strategy.logger.name) == ("celery.app.trace", "celery.worker.strategy")
     monkeypatch.setattr(task_log, "LOG_SUCCESS", task_log.LOG_SUCCESS)  # put back what the next line changes

@@ -8,10 +8,10 @@ from pathlib import Path
 import pytest
 
 from pyramid_temporal_compat import Celery
-from pyramid_temporal_compat.server import EmbeddedServer
-from pyramid_temporal_compat.worker.connecting import tries_at_start
+from pyramid_temporal_compat.server.embedded import EmbeddedServer
+from pyramid_temporal_compat.worker.first_connection import tries_at_start
 from tests.cli.project_parts import PATIENCE, Project, children
-from tests.dispatch.client_parts import closed_port, silent_server
+from tests.client.client_parts import closed_port, silent_server
 from tests.parts import pid_exists, wait_until
 
 

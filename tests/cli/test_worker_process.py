@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from pyramid_temporal_compat.worker import concurrency
+from pyramid_temporal_compat.worker.pools import pool_choice as concurrency
 from tests.cli.project_parts import PATIENCE, Project, children
 from tests.parts import wait_until
 

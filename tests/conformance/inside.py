@@ -10,9 +10,9 @@ from types import ModuleType
 from typing import Any
 
 from pyramid_temporal_compat import signals
-from pyramid_temporal_compat.backend import Backend
+from pyramid_temporal_compat.celery_names.backend import Backend
 from pyramid_temporal_compat.control import state
-from pyramid_temporal_compat.worker.request import Request
+from pyramid_temporal_compat.worker.celery_request import Request
 
 
 class Revoked:

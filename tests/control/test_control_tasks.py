@@ -13,7 +13,8 @@ import pytest
 
 from pyramid_temporal_compat import chain, signals, states
 from pyramid_temporal_compat.app import Celery
-from pyramid_temporal_compat.control import state, waiting
+from pyramid_temporal_compat.control import state
+from pyramid_temporal_compat.control import waiting_tasks as waiting
 from pyramid_temporal_compat.exceptions import ImproperlyConfigured, SoftTimeLimitExceeded, TaskRevokedError
 from tests.parts import wait_until
 

@@ -9,7 +9,7 @@ from pathlib import Path
 import psycopg
 import pytest
 
-from pyramid_temporal_compat.server import free_ports
+from pyramid_temporal_compat.server.embedded import free_ports
 
 from .processes import Process
 

@@ -8,7 +8,7 @@ import threading
 from collections.abc import Callable, Coroutine
 from typing import Any
 
-from pyramid_temporal_compat.server import free_ports
+from pyramid_temporal_compat.server.embedded import free_ports
 
 CHUNK = 1 << 16
 ANSWER_IS_MADE = 0.05

@@ -19,7 +19,7 @@ import psycopg
 from sqlalchemy import create_engine
 
 from pyramid_temporal_compat.outbox import metadata
-from pyramid_temporal_compat.server import EmbeddedServer, free_ports
+from pyramid_temporal_compat.server.embedded import EmbeddedServer, free_ports
 
 from . import application
 from .counting import Count, Counting

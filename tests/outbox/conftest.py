@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from pyramid_temporal_compat.app.current import latest_app, set_current_app
+from pyramid_temporal_compat.current import latest_app, set_current_app
 from tests.outbox import mariadb
 from tests.outbox.parts import OutboxSite
 from tests.parts import fresh_database

@@ -16,11 +16,11 @@ from sqlalchemy.orm import Session, scoped_session, sessionmaker
 from sqlalchemy.pool import NullPool
 
 from pyramid_temporal_compat import Celery, shared_task
-from pyramid_temporal_compat.calling import make_message
 from pyramid_temporal_compat.exceptions import Ignore
 from pyramid_temporal_compat.outbox import metadata as our_tables
 from pyramid_temporal_compat.outbox import receipts
 from pyramid_temporal_compat.payload.serializers import deserialize
+from pyramid_temporal_compat.task.call_options import make_message
 from pyramid_temporal_compat.worker.outcome import Job, Outcome, Succeeded
 from pyramid_temporal_compat.worker.runner import Runner
 from tests.worker.shop import gates, main, seen

@@ -12,7 +12,7 @@ from pyramid.paster import bootstrap
 from pyramid_temporal_compat.app import APP_KEY
 from pyramid_temporal_compat.outbox import rows
 from pyramid_temporal_compat.outbox.relay import Relay
-from tests.dispatch.application import Member
+from tests.enlist.application import Member
 from tests.outbox.parts import running
 from tests.parts import wait_until
 from tests.worker.shop import Line, note

@@ -13,11 +13,11 @@ from unittest import mock
 
 from sqlalchemy import Engine, delete, event, func, select
 
-from pyramid_temporal_compat.dispatch.dispatcher import Dispatcher
+from pyramid_temporal_compat.enlist.dispatcher import Dispatcher
 from pyramid_temporal_compat.outbox import metadata, outbox
 from pyramid_temporal_compat.outbox.relay import Relay
 from pyramid_temporal_compat.outbox.store import Store
-from tests.dispatch.application import Site
+from tests.enlist.application import Site
 from tests.parts import wait_until
 
 

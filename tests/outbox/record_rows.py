@@ -8,11 +8,11 @@ from __future__ import annotations
 import datetime
 from pathlib import Path
 
-from pyramid_temporal_compat.message import Message
+from pyramid_temporal_compat.message.message import Message
+from pyramid_temporal_compat.message.tree import Chain, Task, Tree, Unit
 from pyramid_temporal_compat.outbox import rows
 from pyramid_temporal_compat.payload import Payload
 from pyramid_temporal_compat.payload.codecs import Compression, Encryption, chain
-from pyramid_temporal_compat.tree import Chain, Task, Tree, Unit
 
 FOLDER = Path(__file__).parent / "rows"
 CODEC = chain([Compression(200), Encryption({"old": bytes(range(32))})])

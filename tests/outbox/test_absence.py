@@ -11,10 +11,11 @@ import pytest
 from sqlalchemy import event
 from temporalio.service import RPCError, RPCStatusCode
 
-from pyramid_temporal_compat.dispatch import absence, dispatcher
-from pyramid_temporal_compat.outbox import keeping
+from pyramid_temporal_compat.client import server_absence as absence
+from pyramid_temporal_compat.enlist import dispatcher
+from pyramid_temporal_compat.outbox import writer as keeping
 from pyramid_temporal_compat.outbox.relay import Relay
-from tests.dispatch.application import Item, analyse
+from tests.enlist.application import Item, analyse
 from tests.outbox.parts import OutboxSite, Wire, running, unique
 from tests.parts import wait_until
 

@@ -15,9 +15,9 @@ from click.testing import CliRunner
 from sqlalchemy import create_engine, inspect
 from temporalio.runtime import BUFFERED_METRIC_KIND_GAUGE, MetricBuffer, Runtime, TelemetryConfig
 
-from pyramid_temporal_compat.app.current import choose, chosen, set_current_app
 from pyramid_temporal_compat.cli import group
-from pyramid_temporal_compat.outbox.gauges import Gauges
+from pyramid_temporal_compat.current import choose, chosen, set_current_app
+from pyramid_temporal_compat.outbox.metrics import Gauges
 from pyramid_temporal_compat.outbox.store import Backlog
 from pyramid_temporal_compat.outbox.tables import outbox
 from tests.cli.parts import environment, write_ini
@@ -64,7 +64,7 @@ def test_init_makes_the_tables_once(postgres: str, temporal_address: str, tmp_pa
 def test_status_shows_what_waits_and_what_is_parked(site: OutboxSite, ini: Path) -> None:
     assert "in the table 0 rows, 0 messages\n" in run("status", ini)
     with without_dispatch():
-        site.visit(lambda request: [site.app.tasks["tests.dispatch.application.analyse"].delay() for _ in range(3)])
+        site.visit(lambda request: [site.app.tasks["tests.enlist.application.analyse"].delay() for _ in range(3)])
     put(site, message(site, "a"))
     parked = put(site, message(site, "b"))
     taken = site.store.claim("one", 30)

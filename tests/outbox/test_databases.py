@@ -17,7 +17,7 @@ from pyramid_temporal_compat.outbox import metadata, outbox, receipts
 from pyramid_temporal_compat.outbox.relay import Relay
 from pyramid_temporal_compat.outbox.store import Store
 from pyramid_temporal_compat.outbox.wakeup import Sleep
-from tests.dispatch.application import Base, Item, analyse
+from tests.enlist.application import Base, Item, analyse
 from tests.outbox.parts import OutboxSite, running, unique, without_dispatch
 from tests.parts import fresh_database, wait_until
 
@@ -27,7 +27,7 @@ def lite(tmp_path: Path, temporal_address: str, monkeypatch: pytest.MonkeyPatch)
     def make(url: str, **options: Any) -> Any:
         return create_engine(url)  # its driver takes other options
 
-    monkeypatch.setattr("tests.dispatch.application.create_engine", make)
+    monkeypatch.setattr("tests.enlist.application.create_engine", make)
     site = OutboxSite(f"sqlite:///{tmp_path / 'site.db'}", temporal_address)
     yield site
     site.close()
@@ -80,7 +80,7 @@ def test_a_database_in_memory_keeps_nothing(temporal_address: str, monkeypatch: 
     def make(url: str, **options: Any) -> Any:
         return create_engine(url, poolclass=StaticPool, connect_args={"check_same_thread": False})
 
-    monkeypatch.setattr("tests.dispatch.application.create_engine", make)
+    monkeypatch.setattr("tests.enlist.application.create_engine", make)
     site = OutboxSite("sqlite://", temporal_address)
     try:
         with without_dispatch():

@@ -15,11 +15,12 @@ from sqlalchemy.exc import DBAPIError
 
 from pyramid_temporal_compat import shared_task
 from pyramid_temporal_compat.exceptions import PayloadTooLarge
-from pyramid_temporal_compat.outbox import metadata, outbox, packets
+from pyramid_temporal_compat.outbox import metadata, outbox
+from pyramid_temporal_compat.outbox import mysql_packet_limit as packets
+from pyramid_temporal_compat.outbox.database_errors import database_is_away
 from pyramid_temporal_compat.outbox.receipt import Whose, leave
 from pyramid_temporal_compat.outbox.store import Store, insert_row
-from pyramid_temporal_compat.pyramid.absence import database_is_away
-from pyramid_temporal_compat.pyramid.conflict import met_another
+from pyramid_temporal_compat.pyramid.transaction_conflict import met_another
 from tests.outbox import desk as tasks
 from tests.outbox import killed, mariadb
 from tests.outbox.desk import Desk, value_of

@@ -18,7 +18,7 @@ from pyramid_temporal_compat.outbox.relay import LAPSES, Relay
 from pyramid_temporal_compat.outbox.store import Store
 from pyramid_temporal_compat.pyramid.request import attempt
 from tests.cli.parts import WorkerProcess, environment, write_ini
-from tests.dispatch.client_parts import silent_server
+from tests.client.client_parts import silent_server
 from tests.outbox.parts import running, without_dispatch
 from tests.outbox.tasks import asks_for_notes, notes_threads
 from tests.parts import ROOT, wait_until

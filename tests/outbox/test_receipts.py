@@ -14,9 +14,9 @@ from sqlalchemy import event, select, text
 
 from pyramid_temporal_compat import Task, shared_task, signals
 from pyramid_temporal_compat.exceptions import ImproperlyConfigured, WorkerLostError
+from pyramid_temporal_compat.message import wire_names as wire
 from pyramid_temporal_compat.outbox import metadata as our_tables
 from pyramid_temporal_compat.outbox import receipt, receipts
-from pyramid_temporal_compat.worker import wire
 from pyramid_temporal_compat.worker.outcome import Claimed, Failed, GivenBack, InDoubt, Replaced, Retried, Succeeded
 from pyramid_temporal_compat.worker.runner import Runner
 from tests.outbox import desk as tasks

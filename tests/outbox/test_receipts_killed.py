@@ -330,7 +330,7 @@ def keys(shop: Shop) -> set[str]:
 
 
 def remove_older_than(shop: Shop, seconds: float) -> int:
-    from pyramid_temporal_compat.worker.housekeeping import Housekeeping
+    from pyramid_temporal_compat.worker.receipt_cleanup import Housekeeping
 
     shop.app.conf["ptemporal.receipts_expire"] = seconds
 

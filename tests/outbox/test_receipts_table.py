@@ -14,8 +14,8 @@ from sqlalchemy import event, insert, text
 
 from pyramid_temporal_compat.outbox import clock, receipt, receipts
 from pyramid_temporal_compat.payload import Payload
-from pyramid_temporal_compat.worker.housekeeping import quoted
 from pyramid_temporal_compat.worker.outcome import InDoubt, Outcome, Replaced, Succeeded
+from pyramid_temporal_compat.worker.receipt_cleanup import quoted
 from tests.outbox import desk as tasks
 from tests.outbox.desk import NAMESPACE, Desk
 

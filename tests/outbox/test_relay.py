@@ -17,15 +17,15 @@ import pytest
 from sqlalchemy import event, insert, text, update
 
 from pyramid_temporal_compat import Celery
-from pyramid_temporal_compat.calling import make_message
-from pyramid_temporal_compat.message import Message
+from pyramid_temporal_compat.message.message import Message
 from pyramid_temporal_compat.outbox import outbox, relay, rows, store
 from pyramid_temporal_compat.outbox.clock import between, in_seconds
 from pyramid_temporal_compat.outbox.relay import Relay
 from pyramid_temporal_compat.outbox.store import Store, insert_row
 from pyramid_temporal_compat.payload import Payload
 from pyramid_temporal_compat.payload.codecs import chain
-from tests.dispatch.application import UNSERVED, analyse
+from pyramid_temporal_compat.task.call_options import make_message
+from tests.enlist.application import UNSERVED, analyse
 from tests.outbox.parts import OutboxSite, running, unique
 from tests.parts import wait_until
 

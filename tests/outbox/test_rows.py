@@ -10,12 +10,12 @@ from typing import Any
 
 import pytest
 
-from pyramid_temporal_compat import message
 from pyramid_temporal_compat.exceptions import InvalidTaskError, SecurityError
+from pyramid_temporal_compat.message import message
 from pyramid_temporal_compat.outbox import rows
 from pyramid_temporal_compat.outbox.relay import Relay
 from pyramid_temporal_compat.payload.codecs import Encryption, chain
-from tests.dispatch.application import analyse
+from tests.enlist.application import analyse
 from tests.outbox.parts import OutboxSite, running, without_dispatch
 from tests.outbox.record_rows import CODEC, FOLDER, units
 

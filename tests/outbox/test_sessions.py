@@ -16,7 +16,7 @@ from sqlalchemy.pool import NullPool
 
 from pyramid_temporal_compat.outbox import metadata, outbox
 from pyramid_temporal_compat.outbox.relay import Relay
-from tests.dispatch.application import Item, Member, analyse
+from tests.enlist.application import Item, Member, analyse
 from tests.outbox.parts import OutboxSite, running, unique, without_dispatch
 
 

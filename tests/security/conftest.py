@@ -10,9 +10,9 @@ import pytest
 from temporalio.common import RawValue
 
 from pyramid_temporal_compat.app import Celery
-from pyramid_temporal_compat.dispatch.states import Status
-from pyramid_temporal_compat.dispatch.status import status_of
-from pyramid_temporal_compat.message import Message
+from pyramid_temporal_compat.client.status import Status
+from pyramid_temporal_compat.client.tasks import status_of
+from pyramid_temporal_compat.message.message import Message
 from pyramid_temporal_compat.payload import Payload
 from pyramid_temporal_compat.payload.converter import to_raw
 from tests.parts import wait_until

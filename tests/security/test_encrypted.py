@@ -14,7 +14,7 @@ from temporalio.api.enums.v1 import EventType
 
 from pyramid_temporal_compat import Celery, chord, group
 from pyramid_temporal_compat.exceptions import ImproperlyConfigured, SecurityError
-from pyramid_temporal_compat.message import Message
+from pyramid_temporal_compat.message.message import Message
 from pyramid_temporal_compat.payload import Payload
 from pyramid_temporal_compat.payload.codecs import Encryption, chain
 from tests.parts import wait_until

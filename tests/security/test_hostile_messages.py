@@ -10,9 +10,9 @@ from typing import Any
 import pytest
 
 from pyramid_temporal_compat.exceptions import InvalidTaskError
-from pyramid_temporal_compat.message import Message
+from pyramid_temporal_compat.message.message import Message
+from pyramid_temporal_compat.message.tree import MARK, Tree
 from pyramid_temporal_compat.payload import Payload
-from pyramid_temporal_compat.tree import MARK, Tree
 from tests.security.conftest import JSON, Target
 
 DEEP = 50_000

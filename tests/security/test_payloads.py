@@ -14,14 +14,14 @@ from typing import Any
 import pytest
 from temporalio.exceptions import ApplicationError
 
-from pyramid_temporal_compat.dispatch.states import of_result
+from pyramid_temporal_compat.client.status import of_result
 from pyramid_temporal_compat.exceptions import ContentDisallowed, ImproperlyConfigured, PayloadTooLarge
+from pyramid_temporal_compat.message import wire_names as wire
+from pyramid_temporal_compat.message.failures import how_it_failed
 from pyramid_temporal_compat.payload import Payload
 from pyramid_temporal_compat.payload.serializers import deserialize, serialize, unregister
 from pyramid_temporal_compat.payload.types import Unreadable
-from pyramid_temporal_compat.worker import wire
-from pyramid_temporal_compat.worker.failures import how_it_failed
-from pyramid_temporal_compat.worker.surroundings import refuse_pickles_as_root
+from pyramid_temporal_compat.worker.daemon import refuse_pickles_as_root
 from tests.security.conftest import PATIENCE, Target
 from tests.security.test_signing import write_pair
 from tests.worker.shop import WorkerThread

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from pyramid_temporal_compat.app import current
+from pyramid_temporal_compat import current
 
 
 @pytest.fixture(scope="session")

@@ -12,7 +12,7 @@ from typing import Any
 
 import pyramid_temporal_compat as ours
 from bench import parts
-from pyramid_temporal_compat.app import current
+from pyramid_temporal_compat import current
 from pyramid_temporal_compat.signals import worker_ready
 from tests.parts import wait_until
 from tests.worker.shop import WorkerThread

@@ -19,8 +19,9 @@ from typing import Any
 
 import psutil
 
-from pyramid_temporal_compat.worker.pools import Control, Limits
-from pyramid_temporal_compat.worker.prefork import PreforkPool
+from pyramid_temporal_compat.message.time_limits import Limits
+from pyramid_temporal_compat.worker.pools.pool import Control
+from pyramid_temporal_compat.worker.pools.prefork import PreforkPool
 
 NO_LIMITS = Limits()
 SOON = 0.05

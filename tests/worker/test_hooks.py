@@ -12,7 +12,7 @@ import transaction
 from pyramid.threadlocal import get_current_registry
 
 from pyramid_temporal_compat import Task, shared_task, signals
-from pyramid_temporal_compat.dispatch.transaction import has_begun
+from pyramid_temporal_compat.enlist.enlistment import has_begun
 from pyramid_temporal_compat.exceptions import Ignore, InvalidArguments, Retry
 from tests.parts import wait_until
 from tests.worker.shop import Shop, add, seen, write
@@ -330,8 +330,8 @@ def test_waiting_for_a_result_in_a_task_is_refused_unless_allowed(shop: Shop) ->
 
 @shared_task
 def waits_for_another(allowed: bool) -> int:
-    from pyramid_temporal_compat.dispatch.transaction import ENLIST_NEVER
-    from pyramid_temporal_compat.result import allow_join_result
+    from pyramid_temporal_compat.enlist.enlistment import ENLIST_NEVER
+    from pyramid_temporal_compat.results.result import allow_join_result
 
     app = add.app
     app.conf["ptemporal.enlist"] = ENLIST_NEVER

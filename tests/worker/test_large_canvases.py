@@ -207,7 +207,7 @@ def test_a_group_may_have_large_results(shop: Shop, conf: Any) -> None:
 def test_a_workflow_whose_history_is_full_begins_no_more_tasks(
     shop: Shop, conf: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("pyramid_temporal_compat.worker.bounds.HISTORY_ROOM", 1_500_000)
+    monkeypatch.setattr("pyramid_temporal_compat.worker.workflows.canvas_limits.HISTORY_ROOM", 1_500_000)
     conf(canvas_at_once=4)
     result = group(makes.s(100_000) for _ in range(30))()
     values = result.get(timeout=PATIENCE, propagate=False)
@@ -231,7 +231,7 @@ def test_a_canvas_that_is_too_large_to_start_is_refused_where_it_is_called(shop:
 
 
 def test_a_canvas_of_too_many_tasks_is_refused_where_it_is_called(shop: Shop, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("pyramid_temporal_compat.canvas.planning.MOST", 20)
+    monkeypatch.setattr("pyramid_temporal_compat.canvas.planner.MOST", 20)
     with pytest.raises(PayloadTooLarge, match="has 21 tasks, and one canvas has at most 20: make several of it"):
         group(add.s(number, number) for number in range(21))()
 
@@ -239,7 +239,7 @@ def test_a_canvas_of_too_many_tasks_is_refused_where_it_is_called(shop: Shop, mo
 def test_a_canvas_that_no_worker_would_unpack_is_refused_where_it_is_called(
     shop: Shop, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("pyramid_temporal_compat.canvas.planning.INFLATED_LIMIT", 100_000)
+    monkeypatch.setattr("pyramid_temporal_compat.canvas.planner.INFLATED_LIMIT", 100_000)
     with pytest.raises(PayloadTooLarge, match="bytes before it is compressed, and the limit for that is 100,000"):
         group(length.s("x" * 1000) for _ in range(100))()
 

@@ -14,9 +14,10 @@ from typing import Any
 import pytest
 
 from pyramid_temporal_compat.exceptions import SoftTimeLimitExceeded, Terminated, TimeLimitExceeded, WorkerLostError
-from pyramid_temporal_compat.worker.pools import Control, Limits
-from pyramid_temporal_compat.worker.solo import SoloPool
-from pyramid_temporal_compat.worker.threads import ThreadPool, _Run
+from pyramid_temporal_compat.message.time_limits import Limits
+from pyramid_temporal_compat.worker.pools.pool import Control
+from pyramid_temporal_compat.worker.pools.solo import SoloPool
+from pyramid_temporal_compat.worker.pools.threads import ThreadPool, _Run
 
 NO_LIMITS = Limits()
 SOON = 0.05

@@ -10,7 +10,7 @@ import pytest
 from temporalio.client import WorkflowHistory
 from temporalio.worker import Replayer
 
-from pyramid_temporal_compat.worker.workflow import TaskWorkflow
+from pyramid_temporal_compat.worker.workflows.task_workflow import TaskWorkflow
 
 HISTORIES = sorted((Path(__file__).parent.parent / "histories").glob("*.json"))
 

@@ -187,8 +187,8 @@ def test_arguments_sent_by_name_that_do_not_fit_fail_the_task(shop: Shop) -> Non
 
 
 def test_body_that_holds_no_arguments_fails_the_task(shop: Shop) -> None:
-    from pyramid_temporal_compat.calling import make_message
     from pyramid_temporal_compat.payload.serializers import serialize
+    from pyramid_temporal_compat.task.call_options import make_message
 
     message = make_message(shop.app, "by-name", (1, 2), {}, {}, None).copy(body=serialize([1, 2], "json"))
     shop.app.dispatcher.send([message])

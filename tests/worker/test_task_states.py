@@ -9,10 +9,11 @@ from typing import Any
 import pytest
 
 from pyramid_temporal_compat import shared_task
-from pyramid_temporal_compat.calling import make_message
-from pyramid_temporal_compat.dispatch import dispatcher, status
+from pyramid_temporal_compat.client import tasks as status
+from pyramid_temporal_compat.enlist import dispatcher
 from pyramid_temporal_compat.exceptions import TaskRevokedError
 from pyramid_temporal_compat.exceptions import TimeoutError as NotInTime
+from pyramid_temporal_compat.task.call_options import make_message
 from tests.parts import wait_until
 from tests.worker.shop import Shop, WorkerThread, add, describe, event_names, gates, seen, waits_at, write
 

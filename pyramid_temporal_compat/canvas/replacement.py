@@ -1,0 +1,106 @@
+"""What a running task does to the canvas that it is in: another takes its place, or joins its chord."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from ..exceptions import ImproperlyConfigured, PayloadTooLarge
+from ..message.message import total_size
+from ..message.tree import Tree
+from ..task.context import Context
+from .chain import _chain
+from .chord import chord
+from .group import group, is_empty
+from .planner import Lineage, Place, listed, plan
+from .signature import maybe_signature
+from .tree_ids import Ids
+
+if TYPE_CHECKING:
+    from ..interfaces import AppLike, TaskLike
+
+ACCUMULATE = "celery.accumulate"
+
+
+def substitute(task: TaskLike, signature: Any) -> Any:
+    """`signature`, ready to take the place of the run: frozen with its id, and marked as what replaced it."""
+    request = task.request
+    if "chord" in signature.options:
+        raise ImproperlyConfigured("A signature replacing a task must not be part of a chord")
+    if isinstance(signature, _chain) and is_empty(signature):
+        raise ImproperlyConfigured("Cannot replace with an empty chain")
+    signature = with_one_result(signature, task.app)
+    if request.is_eager:
+        for callback in listed(request.callbacks):
+            signature.link(callback)
+        for errback in listed(request.errbacks):
+            signature.link_error(errback)
+    signature._place(ids_of_replacement(request), Place())
+    marks = {
+        "group_id": request.group,
+        "group_index": request.group_index,
+        "root_id": request.root_id,
+        "replaced_task_nesting": request.replaced_task_nesting + 1,
+    }
+    signature.set(**marks)
+    for step in signature.tasks if isinstance(signature, _chain) else ():
+        step.set(replaced_task_nesting=marks["replaced_task_nesting"])
+    return signature
+
+
+def with_one_result(signature: Any, app: AppLike) -> Any:
+    """What takes the place of one task, so that one result comes of it: of a group, the list of its results."""
+    if isinstance(signature, group):
+        return signature | app.tasks[ACCUMULATE].s(index=0)
+    if isinstance(signature, _chain) and signature.tasks:
+        *steps, last = signature.tasks
+        signature.tasks = [*steps, with_one_result(maybe_signature(last, app), app)]
+    elif isinstance(signature, chord):
+        signature.body = with_one_result(maybe_signature(signature.body, app), app)
+    return signature
+
+
+def replacement(task: TaskLike, signature: Any) -> Tree:
+    """The tree that takes the place of the run."""
+    request = task.request
+    lineage = Lineage(request.root_id, request.id, chord=request.chord)
+    node = plan(signature, (), {}, {}, ids_of_replacement(request), lineage).node
+    tree, limit = Tree(node), task.app.conf["ptemporal.payload_limit"] * 3 // 4
+    if (size := total_size(tree.encode())) > limit:  # it travels in how this run ends, as base64
+        raise PayloadTooLarge(
+            f"what replaces task {task.name!r}, {tree.summary}, takes {size:,} bytes, compressed, and the limit is "
+            f"{limit:,} (three quarters of ptemporal.payload_limit): store what its arguments hold, pass where it is"
+        )
+    return tree
+
+
+def ids_of_replacement(request: Context) -> Ids:
+    return Ids(str(request.id), workflow=workflow_of(request))
+
+
+def workflow_of(request: Context) -> str:
+    """The workflow that the run is an activity of."""
+    return request.workflow_id or str(request.id).rpartition("/")[0] or str(request.id)
+
+
+def join_chord(task: TaskLike, signature: Any, lazy: bool) -> Any:
+    """Make `signature` a member of the header that the run is in."""
+    request = task.request
+    if not request.chord:
+        raise ValueError("Current task is not member of any chord")
+    ids = Ids(workflow=workflow_of(request))
+    signature.set(group_id=request.group, group_index=request.group_index, root_id=request.root_id)
+    result = signature._place(ids, Place())
+    lineage = Lineage(request.root_id, request.id, chord=request.chord)
+    planned = plan(signature, (), {}, {}, ids, lineage)
+
+    def send(*args: Any, **options: Any) -> Any:
+        request.added = [*(request.added or ()), Tree(planned.node)]
+        task.add_trail(planned.trail)
+        return result
+
+    if not lazy:
+        return send()
+    signature.apply_async = (
+        send  # the run's end takes it along; what is called later than that is too late in Celery too
+    )
+    return signature

@@ -1,0 +1,107 @@
+"""From a tree back to signatures: what a running task sees of the tasks that are linked to it."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+from ..message.message import Message
+from ..message.tree import Chain, Chord, Group, Node, Task, Tree
+from ..payload import Payload
+from ..payload.serializers import deserialize
+from ..task.context import Context
+from .chain import _chain
+from .chord import chord
+from .group import group
+from .stamps import STAMPED
+
+if TYPE_CHECKING:
+    from ..interfaces import AppLike
+
+AS_WRITTEN = (
+    "countdown",
+    "eta",
+    "expires",
+    "fairness_key",
+    "fairness_weight",
+    "ignore_result",
+    "priority",
+    "queue",
+    "shadow",
+    "soft_time_limit",
+    "time_limit",
+)
+"""Options that stand in a message under their own names. Ids are not among them: a signature sent again is another."""
+
+
+class Linked:
+    """What is called when a task has succeeded, or failed. Read when it is asked for, which hardly any task does."""
+
+    def __init__(self, app: AppLike, message: Message, payloads: Sequence[Payload]) -> None:
+        """:param payloads: those that came with the message."""
+        self._app = app
+        self._tree = None if message.linked is None else payloads[message.linked :]
+
+    @functools.cached_property
+    def _nodes(self) -> tuple[Sequence[Node], Sequence[Node]]:
+        root = Tree.decode(self._tree).root if self._tree else None
+        return (root.links, root.errbacks) if isinstance(root, Group) else ((), ())
+
+    @functools.cached_property
+    def callbacks(self) -> list[Any] | None:
+        return signatures_of(self._app, self._nodes[0])
+
+    @functools.cached_property
+    def errbacks(self) -> list[Any] | None:
+        return signatures_of(self._app, self._nodes[1])
+
+
+class LinkedContext(Context):
+    """`self.request` of a task that others are linked to."""
+
+    linked: Linked
+
+    @functools.cached_property
+    def callbacks(self) -> Any:
+        return self.linked.callbacks
+
+    @functools.cached_property
+    def errbacks(self) -> Any:
+        return self.linked.errbacks
+
+
+def signatures_of(app: AppLike, nodes: Sequence[Node]) -> list[Any] | None:
+    found: list[Node] = []
+    for node in nodes:
+        found += node.members if isinstance(node, Group) and node.of_links else [node]
+    return [signature_of(app, node) for node in found] or None
+
+
+def signature_of(app: AppLike, node: Node) -> Any:
+    """The signature that would be planned as this node."""
+    if isinstance(node, Chain):
+        return _chain([signature_of(app, step) for step in node.steps], app=app)
+    if isinstance(node, Group):
+        return group([signature_of(app, member) for member in node.members], app=app)
+    if isinstance(node, Chord):
+        return chord([signature_of(app, member) for member in node.header], signature_of(app, node.body), app=app)
+    return _of_task(app, node)
+
+
+def _of_task(app: AppLike, node: Task) -> Any:
+    message = node.message
+    body = deserialize(message.body, app.conf["accept_content"])
+    headers = message.read_headers()
+    stamps = headers.pop("stamps", None) or {}
+    options = {key: value for key in AS_WRITTEN if (value := getattr(message, key)) is not None}
+    if stamped := headers.pop(STAMPED, None):
+        options |= {STAMPED: stamped, **stamps}
+    if headers:
+        options["headers"] = headers
+    for option, nodes in (("link", node.links), ("link_error", node.errbacks)):
+        if nodes:
+            options[option] = signatures_of(app, nodes)
+    return app.signature(
+        message.task, args=tuple(body["args"]), kwargs=body["kwargs"], options=options, immutable=not node.takes
+    )

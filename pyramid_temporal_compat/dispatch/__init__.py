@@ -1,1 +1,0 @@
-"""Out of the web process: from the current transaction to a workflow on the server."""

@@ -1,0 +1,1 @@
+"""Put messages into the current transaction, and send them after it commits."""

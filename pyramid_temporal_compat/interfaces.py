@@ -1,0 +1,152 @@
+"""What low modules need of an app and of a task, as protocols: so that they import neither."""
+
+from __future__ import annotations
+
+import datetime
+from collections.abc import Callable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, Protocol
+
+if TYPE_CHECKING:
+    from .client.connection import Connection
+    from .enlist.dispatcher import Dispatcher
+    from .message.tree import Unit
+    from .payload.codecs import Codec
+    from .settings import Settings
+
+
+class AppLike(Protocol):
+    """The app, as modules below `app/` see it. `Celery` is the one implementation."""
+
+    main: str | None
+    finalized: bool
+    registry: Any
+    """The Pyramid registry that tasks get their requests from."""
+    user_options: dict[str, set[Any]]
+
+    @property
+    def conf(self) -> Settings: ...
+    @property
+    def tasks(self) -> Any:
+        """The tasks by name: a dict that raises `NotRegistered` for an unknown name."""
+
+    @property
+    def Task(self) -> type[Any]:
+        """The base class of this app's tasks."""
+
+    @property
+    def annotations(self) -> tuple[Any, ...]: ...
+    @property
+    def naive_zone(self) -> datetime.tzinfo | None:
+        """The time zone of a datetime that names none; None if the application sets no time zone."""
+
+    # What the app is made of. An application may replace each by a subclass of its own.
+    @property
+    def amqp(self) -> Any: ...
+    @property
+    def backend(self) -> Any: ...
+    @property
+    def control(self) -> Any: ...
+    @property
+    def loader(self) -> Any: ...
+    @property
+    def log(self) -> Any: ...
+    @property
+    def AsyncResult(self) -> Any: ...
+    @property
+    def GroupResult(self) -> Any: ...
+
+    # The way to the server.
+    @property
+    def temporal(self) -> Connection: ...
+    @property
+    def dispatcher(self) -> Dispatcher: ...
+    @property
+    def eager(self) -> Any:
+        """The stand-in for the server under `task_always_eager`."""
+
+    @property
+    def outbox(self) -> Any:
+        """The writer of outbox rows; None without an outbox."""
+
+    def codecs(self) -> Sequence[Codec]: ...
+    def enlist(self, message: Unit, transaction_manager: Any = None) -> None: ...
+    def apply(self, *call: Any) -> Any: ...
+    def call(self, task: Any, args: Any, kwargs: Any, options: dict[str, Any]) -> Any: ...
+    def signature(self, *args: Any, **kwargs: Any) -> Any: ...
+    def Worker(self, **options: Any) -> Any: ...
+    def adopt(self, shared: Any) -> None: ...
+    def make_task(self, function: Callable[..., Any], options: Mapping[str, Any]) -> Any: ...
+    def make_builtin(self, function: Callable[..., Any], name: str, bind: bool) -> Any: ...
+
+    # Its life.
+    def set_current(self) -> None: ...
+    def set_default(self) -> None: ...
+    def finalize(self, auto: bool = False) -> None: ...
+    def bugreport(self) -> str: ...
+    def close(self) -> None: ...
+
+
+class WorkerLike(Protocol):
+    """A running worker, as the commands of `control/` see it. `worker.worker.Worker` is the one implementation."""
+
+    app: Any
+    hostname: str
+    queues: Any
+    pool: Any
+    tasks: Any
+    """The tasks that the worker has taken: `running`, `count`, `orders`."""
+    slots: Any
+    autoscaler: Any
+
+    @property
+    def pool_name(self) -> str: ...
+    @property
+    def concurrency(self) -> int: ...
+    def resize(self, size: int) -> None: ...
+    def serve_queue(self, queue: str) -> None: ...
+    def drop_queue(self, queue: str) -> None: ...
+    def stop(self) -> None: ...
+    def stop_now(self) -> None: ...
+
+
+class TakenLike(Protocol):
+    """A task that a worker has taken from the server, as the commands of `control/` see it."""
+
+    @property
+    def job(self) -> Any: ...
+    @property
+    def began(self) -> Any:
+        """When and where the run began; None while the task waits for its turn in the pool."""
+
+    def terminate(self, signal: str) -> None: ...
+
+
+class EndingLike(Protocol):
+    """How one run of a task ended. `task.execution.Ending` is the one implementation."""
+
+    @property
+    def state(self) -> str: ...
+    @property
+    def value(self) -> Any: ...
+    @property
+    def error(self) -> BaseException | None: ...
+
+
+class TaskLike(Protocol):
+    """A task, as canvases, routes and signatures see it. `Task` is the one implementation."""
+
+    name: Any
+
+    @property
+    def app(self) -> Any: ...
+    @property
+    def request(self) -> Any: ...
+    def __call__(self, *args: Any, **kwargs: Any) -> Any: ...
+    def apply(self, *args: Any, **kwargs: Any) -> Any: ...
+    def apply_async(self, *args: Any, **kwargs: Any) -> Any: ...
+    def AsyncResult(self, task_id: str, **kwargs: Any) -> Any: ...
+    def own(self, name: str) -> Any:
+        """The value that the task itself sets for an attribute; None if the configuration decides."""
+
+    def positional_names(self, count: int) -> list[str]: ...
+    def add_trail(self, result: Any) -> Any: ...

@@ -1,0 +1,36 @@
+"""Many payloads as one, compressed: those of a canvas are much alike, and a large one has to fit one start."""
+
+from __future__ import annotations
+
+import json
+import zlib
+from collections.abc import Sequence
+
+from ..payload import Payload
+from ..payload.compression import decompress
+
+LEVEL = 3
+"""Of zlib: a canvas of 10,000 tasks takes half as long as with its default, and a tenth more bytes."""
+
+
+def packed(payloads: Sequence[Payload]) -> bytes:
+    head = [
+        [len(payload.data), {key: value.decode("latin-1") for key, value in payload.metadata.items()}]
+        for payload in payloads
+    ]
+    data = [payload.data for payload in payloads]
+    return zlib.compress(b"".join([json.dumps(head, separators=(",", ":")).encode(), b"\n", *data]), LEVEL)
+
+
+def unpacked(data: bytes) -> list[Payload]:
+    """What `packed` made. Raises `ValueError` for what it can't have made."""
+    whole = decompress(data, "zlib")
+    begin = whole.index(b"\n") + 1
+    payloads = []
+    for size, metadata in json.loads(whole[:begin]):
+        if type(size) is not int or not 0 <= size <= len(whole) - begin:  # else a few bytes could be taken many times
+            raise ValueError(f"a payload of {size!r:.80} bytes, where {len(whole) - begin} are left")
+        named = {key: value.encode("latin-1") for key, value in metadata.items()}
+        payloads.append(Payload(named, whole[begin : begin + size]))
+        begin += size
+    return payloads

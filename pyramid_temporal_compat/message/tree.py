@@ -1,0 +1,489 @@
+"""The tree: what one canvas asks for. Frozen values, as the message is, that the workflow of the canvas runs."""
+
+from __future__ import annotations
+
+import datetime
+import functools
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any
+
+from ..exceptions import InvalidTaskError
+from ..payload import Payload
+from ..text_safety import one_line
+from .message import Message, NewerMessage, is_name, readable, total_size
+from .payload_archive import packed, unpacked
+
+if TYPE_CHECKING:
+    from ..payload.codecs import Codec
+
+MARK = "ptemporal-tree"
+VERSION = 1
+MOST_AT_ONCE = 2000
+"""The server takes no more activities of one workflow at a time."""
+PACKED = "packed"
+"""In the first payload: the second one holds the tree, this one among it, compressed."""
+SMALL = 32 * 1024
+"""Bytes up to which a tree leaves as it is, for people to read in the web UI."""
+MOST = 50_000
+"""Tasks of one canvas. A worker reads the whole of it at once, within the two seconds that Temporal gives that."""
+LIMIT = 2 * 1024 * 1024 - 4096
+"""Bytes that the input of a workflow or a task may have: the default of `ptemporal.payload_limit`."""
+ENVELOPE = 600
+"""Bytes that a task takes in a tree besides its arguments, about."""
+
+
+@dataclass(frozen=True)
+class Task:
+    """A single task."""
+
+    message: Message
+    takes: bool = True
+    """Whether what came before is put in front of its arguments."""
+    links: tuple[Node, ...] = ()
+    errbacks: tuple[Node, ...] = ()
+
+
+@dataclass(frozen=True)
+class Chain:
+    """One after the other. The id is that of the last step's result."""
+
+    id: str
+    steps: tuple[Node, ...]
+
+
+@dataclass(frozen=True)
+class Group:
+    """Beside each other."""
+
+    id: str
+    members: tuple[Node, ...]
+    links: tuple[Node, ...] = ()
+    errbacks: tuple[Node, ...] = ()
+    of_links: bool = False
+    """Whether its members were linked one by one, and are a group only as they are run."""
+
+
+@dataclass(frozen=True)
+class Chord:
+    """A group, and what gets its results. The id is that of the body's result."""
+
+    id: str
+    group_id: str
+    header: tuple[Node, ...]
+    body: Node
+    errbacks: tuple[Node, ...] = ()
+    """Run when the header fails, with the body's id."""
+    told: tuple[str, ...] = ()
+    """For a body that is a group: the member's id that each of these is told instead."""
+
+
+Node = Task | Chain | Group | Chord
+
+
+def id_of(node: Node) -> str:
+    return node.message.id if isinstance(node, Task) else node.id
+
+
+def is_tree(data: bytes) -> bool:
+    """Whether this is the first payload of a tree."""
+    return data.startswith(b'{"' + MARK.encode())
+
+
+def written_result(node: Node) -> Any:
+    """What the task before a node counts among its children, as `as_tuple` writes it: what comes first of it."""
+    if isinstance(node, Chain):
+        return written_result(node.steps[0])
+    if isinstance(node, Chord):
+        return header_result(node)
+    return whole_result(node)
+
+
+def whole_result(node: Node, parent: Any = None) -> Any:
+    """The result of a node, with those before it, as `as_tuple` writes it."""
+    if isinstance(node, Task):
+        return (node.message.id, parent), None
+    if isinstance(node, Chain):
+        for step in node.steps:
+            parent = whole_result(step, parent)
+        return parent
+    if isinstance(node, Group):
+        return (node.id, parent), [whole_result(member) for member in node.members]
+    return whole_result(node.body, header_result(node, parent))
+
+
+def header_result(node: Chord, parent: Any = None) -> Any:
+    """The group of a chord's header."""
+    return (node.group_id, parent), [whole_result(member) for member in node.header]
+
+
+def leaves(node: Node) -> Iterator[Task]:
+    """The single tasks, in the order in which they were written, without what is linked to them."""
+    if isinstance(node, Task):
+        yield node
+        return
+    parts = {Chain: "steps", Group: "members", Chord: "header"}[type(node)]
+    for part in getattr(node, parts):
+        yield from leaves(part)
+    if isinstance(node, Chord):
+        yield from leaves(node.body)
+
+
+def _all_messages(node: Node) -> Iterator[Message]:
+    """Those of all tasks, also of what is linked to them."""
+    if isinstance(node, Task):
+        yield node.message
+        parts: tuple[Node, ...] = (*node.links, *node.errbacks)
+    elif isinstance(node, Chain):
+        parts = node.steps
+    elif isinstance(node, Group):
+        parts = (*node.members, *node.links, *node.errbacks)
+    else:
+        parts = (*node.header, node.body, *node.errbacks)
+    for part in parts:
+        yield from _all_messages(part)
+
+
+def takes(node: Node) -> bool:
+    """Whether any of its tasks is given what came before it."""
+    if isinstance(node, Task):
+        return node.takes
+    if isinstance(node, Chain):
+        return takes(node.steps[0])
+    return any(map(takes, node.members if isinstance(node, Group) else node.header))
+
+
+def width(node: Node) -> int:
+    """How many of its tasks can be under way at a time."""
+    if isinstance(node, Task):
+        return 1
+    if isinstance(node, Chain):
+        return max(map(width, node.steps), default=0)
+    if isinstance(node, Group):
+        return sum(map(width, node.members))
+    return max(sum(map(width, node.header)), width(node.body))
+
+
+@dataclass(frozen=True)
+class Above:
+    """What a part of a canvas that is a workflow of its own is told by the one above it."""
+
+    follows: tuple[Any, ...] = ()
+    """What is run there with its result, as `written_result` writes it."""
+    later: bool = False
+    """Whether anything has run before it."""
+    revoked: tuple[str, ...] = ()
+    """Those of its members that must not start."""
+    first: int = 0
+    of: int = 0
+    """The place of its first member among how many, for people; 0 of those it has itself."""
+    room: int | None = None
+    """Bytes of results that there is use for: of more than that, it tells the size alone."""
+
+    def written(self) -> dict[str, Any]:
+        return {
+            name: value for name, value in vars(self).items() if value not in (None, False, 0, ()) or name == "room"
+        }
+
+    @classmethod
+    def read(cls, written: Mapping[str, Any]) -> Above:
+        found: dict[str, Any] = {key: tuple(each) if isinstance(each, list) else each for key, each in written.items()}
+        above = cls(**found)
+        numbers = (above.first, above.of, above.room or 0)
+        if (
+            not isinstance(above.follows, tuple)
+            or not all(map(is_name, above.revoked))
+            or not all(type(number) is int for number in numbers)
+        ):
+            raise ValueError(f"what is above it is {written!r:.80}")
+        return above
+
+
+NOTHING_ABOVE = Above()
+
+
+@dataclass(frozen=True)
+class Tree:
+    """A canvas as it leaves, with what a message has for whoever sends and logs."""
+
+    root: Node
+    at_once: int = 500
+    """How many of its tasks may be under way at a time."""
+    before: Any = None
+    """What came before, as `Message.joins` writes it; its payloads follow those of the tree."""
+    payloads: tuple[Payload, ...] = ()
+    keeps: bool = False
+    """Whether a group's workflow gives all the results as its own: another workflow wants them."""
+    bundle: bool = False
+    """Whether the root is no canvas: its members have nothing to do with each other, and only leave together."""
+    above: Above = NOTHING_ABOVE
+    limit: int = LIMIT
+    """Bytes that the arguments of one task may have, with what came before it."""
+
+    @property
+    def id(self) -> str:
+        return id_of(self.root)
+
+    @property
+    def task(self) -> str:
+        """The workflow's type."""
+        if self.bundle:
+            return "bundle"
+        return self.root.message.task if isinstance(self.root, Task) else type(self.root).__name__.lower()
+
+    @property
+    def first(self) -> Message | None:
+        return next((leaf.message for leaf in leaves(self.root)), None)
+
+    @property
+    def queue(self) -> str:
+        return self.first.queue if self.first else ""
+
+    @property
+    def eta(self) -> datetime.datetime | None:
+        return self._single.eta if self._single else None
+
+    @property
+    def summary(self) -> str:
+        if isinstance(self.root, Task):
+            return self.root.message.summary
+        found = self.messages
+        return f"{self.task} of {len(found)}: {', '.join(message.summary for message in found[:3])}"
+
+    @property
+    def messages(self) -> tuple[Message, ...]:
+        """The single tasks in it."""
+        return tuple(leaf.message for leaf in leaves(self.root))
+
+    @property
+    def expires(self) -> datetime.datetime | None:
+        return self._single.expires if self._single else None
+
+    @property
+    def priority(self) -> int | None:
+        return self.first.priority if self.first else None
+
+    @property
+    def tries(self) -> Any:
+        """How often its start is tried."""
+        return self.first.tries if self.first else None
+
+    @property
+    def fairness_key(self) -> str | None:
+        return self.first.fairness_key if self.first else None
+
+    @property
+    def fairness_weight(self) -> float | None:
+        return self.first.fairness_weight if self.first else None
+
+    @property
+    def _single(self) -> Message | None:
+        return self.root.message if isinstance(self.root, Task) else None
+
+    def leaving(self, now: datetime.datetime) -> Tree:
+        """The tree as it is at the moment in which it is sent."""
+        return replace(self, root=_leaving(self.root, now))
+
+    @property
+    def size(self) -> int:
+        """Bytes that it takes to start it. Of one that is surely small, those that it has before it is compressed."""
+        return self.inflated if self.inflated < self.limit else total_size(self.encode())
+
+    @functools.cached_property
+    def inflated(self) -> int:
+        """Bytes that it has before it is compressed, about, and no fewer."""
+        size = 0
+        for message in _all_messages(self.root):
+            size += len(message.body.data) + len(message.argsrepr) + len(message.kwargsrepr)
+            size += len(repr(message.headers)) + ENVELOPE
+        return size
+
+    def encode(self) -> list[Payload]:
+        payloads = self._payloads()
+        if total_size(payloads) <= SMALL:
+            return payloads
+        mark = json.dumps({MARK: VERSION, PACKED: "zlib"}, separators=(",", ":"))
+        return [
+            Payload({"encoding": b"json/plain"}, mark.encode()),
+            Payload({"encoding": b"binary/plain"}, packed(payloads)),
+        ]
+
+    def _payloads(self) -> list[Payload]:
+        bodies: list[Payload] = []
+        plan = {MARK: VERSION, "root": _written(self.root, bodies), "at_once": self.at_once}
+        if self.keeps:
+            plan["keeps"] = True
+        if self.bundle:
+            plan["bundle"] = True
+        if self.limit != LIMIT:
+            plan["limit"] = self.limit
+        if self.above != NOTHING_ABOVE:
+            plan["above"] = self.above.written()
+        if self.before is not None:
+            plan |= {"before": self.before, "bodies": len(bodies)}
+        text = json.dumps(plan, separators=(",", ":"), default=dict)
+        return [Payload({"encoding": b"json/plain"}, text.encode()), *bodies, *self.payloads]
+
+    @classmethod
+    def decode(cls, payloads: Sequence[Payload]) -> Tree:
+        """Read a tree that this release or an older one wrote: each payload for one place, each id one that can be."""
+        try:
+            plan = _plan(payloads[0].data)
+            if PACKED in plan:
+                payloads = unpacked(payloads[1].data)
+                plan = _plan(payloads[0].data)
+            root = _read(plan["root"], dict(enumerate(payloads[1:])))
+            before = plan.get("before")
+            more: tuple[Payload, ...] = ()
+            if before is not None:
+                more = tuple(payloads[1 + int(plan["bodies"]) :])
+                check_places(before, len(more))
+            keeps, bundle = bool(plan.get("keeps", False)), bool(plan.get("bundle", False))
+            at_once = min(_count(plan["at_once"]), MOST_AT_ONCE)
+            above, limit = Above.read(plan.get("above", {})), _count(plan.get("limit", LIMIT))
+            return cls(root, at_once, before, more, keeps, bundle, above, limit)
+        except InvalidTaskError:
+            raise
+        except RecursionError:
+            raise InvalidTaskError("not a canvas that can be run: it is nested too deeply") from None
+        except (ValueError, LookupError, TypeError, AttributeError, ArithmeticError) as error:
+            raise InvalidTaskError(
+                f"not a canvas: {type(error).__name__}: {one_line(error):.80}: {payloads[0].data[:200]!r}"
+            ) from None
+
+    def for_log(self, codec: Codec | None = None) -> str:
+        plan, *bodies = self._payloads()
+        return json.dumps({"plan": readable(plan, codec), "bodies": [readable(body, codec) for body in bodies]})
+
+
+def _plan(data: bytes) -> dict[str, Any]:
+    plan: dict[str, Any] = json.loads(data)
+    if int(plan[MARK]) > VERSION:
+        raise NewerMessage(
+            f"a canvas has version {plan[MARK]}, this release reads up to {VERSION}: "
+            "upgrade the workers before the processes that send"
+        )
+    return plan
+
+
+def _leaving(node: Node, now: datetime.datetime) -> Node:
+    def several(nodes: Sequence[Node]) -> tuple[Node, ...]:
+        return tuple(_leaving(part, now) for part in nodes)
+
+    if isinstance(node, Task):
+        return Task(node.message.leaving(now), node.takes, several(node.links), several(node.errbacks))
+    if isinstance(node, Chain):
+        return Chain(node.id, several(node.steps))
+    if isinstance(node, Group):
+        return replace(node, members=several(node.members), links=several(node.links), errbacks=several(node.errbacks))
+    return replace(node, header=several(node.header), body=_leaving(node.body, now), errbacks=several(node.errbacks))
+
+
+def _written(node: Node, bodies: list[Payload]) -> dict[str, Any]:
+    def several(nodes: Sequence[Node]) -> list[Any]:
+        return [_written(part, bodies) for part in nodes]
+
+    if isinstance(node, Task):
+        bodies.append(node.message.body)
+        return {
+            "task": node.message.envelope(),
+            "body": len(bodies) - 1,
+            "takes": node.takes,
+            "links": several(node.links),
+            "errbacks": several(node.errbacks),
+        }
+    if isinstance(node, Chain):
+        return {"chain": node.id, "steps": several(node.steps)}
+    if isinstance(node, Group):
+        return {
+            "group": node.id,
+            "members": several(node.members),
+            "links": several(node.links),
+            "errbacks": several(node.errbacks),
+            **({"of_links": True} if node.of_links else {}),
+        }
+    return {
+        "chord": node.id,
+        "group_id": node.group_id,
+        "header": several(node.header),
+        "body": _written(node.body, bodies),
+        "errbacks": several(node.errbacks),
+        **({"told": node.told} if node.told else {}),
+    }
+
+
+def check_places(written: Any, count: int) -> None:
+    """Raise unless what stands for results names each of `count` payloads at most once.
+
+    A place costs a writer two bytes, and the one who runs it a payload.
+    """
+    places: list[int] = []
+
+    def walk(part: Any) -> None:
+        if isinstance(part, list):
+            for each in part:
+                walk(each)
+        elif isinstance(part, dict) and "failed" in part:
+            places.append(part["failed"])
+        elif isinstance(part, dict):
+            if not isinstance(part["error"], dict) or not isinstance(part["envelope"], dict):
+                raise TypeError("an error that came before is none")
+            walk(part.get("given", []))
+        else:
+            places.append(part)
+
+    walk(written)
+    if not all(type(place) is int and 0 <= place < count for place in places) or len(set(places)) < len(places):
+        raise IndexError(f"results that came before are not {count} payloads, each in its place")
+
+
+def _count(value: Any) -> int:
+    if type(value) is not int or value < 1:
+        raise ValueError(f"{value!r:.80} is no number of tasks or bytes")
+    return value
+
+
+def _id(value: Any) -> str:
+    if not is_name(value):
+        raise ValueError(f"an id is {value!r:.80}")
+    return str(value)
+
+
+def _read(found: dict[str, Any], bodies: dict[int, Payload]) -> Node:
+    """`bodies` are those that no task has had yet: a body that many tasks share would be sent once for each."""
+
+    def several(key: str) -> tuple[Node, ...]:
+        return tuple(_read(part, bodies) for part in found[key])
+
+    if "task" in found:
+        message = Message.read(found["task"], bodies.pop(found["body"]))
+        return Task(message, bool(found["takes"]), several("links"), several("errbacks"))
+    if "chain" in found:
+        return Chain(_id(found["chain"]), _some(several("steps")))
+    if "group" in found:
+        of_links = bool(found.get("of_links", False))
+        return Group(_id(found["group"]), several("members"), several("links"), several("errbacks"), of_links)
+    return Chord(
+        _id(found["chord"]),
+        _id(found["group_id"]),
+        several("header"),
+        _read(found["body"], bodies),
+        several("errbacks"),
+        tuple(map(_id, found.get("told", ()))),
+    )
+
+
+def _some(steps: tuple[Node, ...]) -> tuple[Node, ...]:
+    if not steps:
+        raise ValueError("a chain has no steps")
+    return steps
+
+
+Unit = Message | Tree
+"""What is enlisted and started: a single task, or a canvas."""
+
+
+def told_apart(unit: Unit) -> tuple[Unit, ...]:
+    """What is said of a unit that is lost: of a bundle, of each of its messages by itself."""
+    return unit.messages if isinstance(unit, Tree) and unit.bundle else (unit,)

@@ -1,0 +1,139 @@
+"""The outline of a canvas: each of its tasks with its place and its state, as text or for Graphviz."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+
+from temporalio.client import Client, WorkflowExecutionDescription
+
+from ..client.canvas_additions import Growth
+from ..client.groups import tree_of
+from ..client.members import READERS, nearest_tree, workflow_of
+from ..client.status import Status
+from ..client.tasks import status_of, statuses_in
+from ..message.tree import Chain, Chord, Group, Node, Task, id_of
+from .graph import COLOURS
+
+
+@dataclass(frozen=True)
+class Line:
+    """One task, or one node that holds others."""
+
+    depth: int
+    id: str
+    text: str
+    state: str
+    of_task: bool
+
+
+async def outline(client: Client, task_id: str) -> list[Line]:
+    """The canvas that a task is in, from its root; of a task alone, the one line; none for one that is not known."""
+    root_id = task_id.partition("/")[0]
+    tree = await tree_of(client, root_id)
+    growth = Growth(client)
+    if tree is None:
+        status = await status_of(client, task_id)
+        if not status.known:
+            return []
+        await growth.read([task_id])
+        if task_id not in growth.alone or task_id not in growth.replacing():
+            return [Line(0, task_id, status.name or "", status.state, True)]
+    root = growth.alone[task_id] if tree is None else tree.root
+    drawn = list(_drawn(root, 0, "", growth, growth.replacing()))
+    while await growth.read(workflow_of(id) or id for _, id, _, of_task in drawn if of_task):
+        drawn = list(_drawn(root, 0, "", growth, growth.replacing()))
+    states = await _states(client, [id for _, id, _, of_task in drawn if of_task])
+    return [Line(depth, id, text, states.get(id, ""), of_task) for depth, id, text, of_task in drawn]
+
+
+async def _states(client: Client, tasks: Sequence[str]) -> dict[str, str]:
+    """The state of each; every workflow that has some of them is asked once, and its history read once."""
+    turn = asyncio.Semaphore(READERS)
+    trees: dict[str, WorkflowExecutionDescription] = {}
+    members: dict[str, list[str]] = {}
+    alone: list[str] = []
+    of_workflow: dict[str, list[str]] = {}
+    for id in tasks:
+        of_workflow.setdefault(workflow_of(id) or id, []).append(id)
+
+    async def find(workflow_id: str, ids: Sequence[str]) -> None:
+        async with turn:
+            found = await nearest_tree(client, f"{workflow_id}/")
+        if found is None:
+            alone.extend(ids)
+        else:
+            trees[found.id] = found
+            members.setdefault(found.id, []).extend(ids)
+
+    async def look(tree: WorkflowExecutionDescription) -> Mapping[str, Status]:
+        async with turn:
+            return await statuses_in(client, tree, members[tree.id])
+
+    async def look_alone(id: str) -> Mapping[str, Status]:
+        async with turn:
+            return {id: await status_of(client, id)}
+
+    await asyncio.gather(*(find(workflow_id, ids) for workflow_id, ids in of_workflow.items()))
+    asked = await asyncio.gather(*map(look, trees.values()), *map(look_alone, alone))
+    return {id: status.state for statuses in asked for id, status in statuses.items()}
+
+
+def _drawn(
+    node: Node, depth: int, place: str, growth: Growth, replacing: Mapping[str, deque[Node]]
+) -> Iterator[tuple[int, str, str, bool]]:
+    """:param replacing: what is still to be drawn of what took the place of tasks; it has their ids."""
+    if isinstance(node, Task):
+        own = id_of(node)
+        replaced = bool(replacing.get(own))
+        name = f"replaced {len(replacing[own])} {own}" if replaced else own
+        yield depth, name, f"{place}{node.message.summary}", not replaced
+        parts: list[tuple[str, Node]] = []
+        if replaced:
+            parts = [("replaced by: ", replacing[own].popleft())]
+        else:
+            parts = [("added: ", added) for added in growth.added.get(own, ())]
+        parts += [("link: ", link) for link in node.links]
+        parts += [("on error: ", errback) for errback in node.errbacks]
+        for kind, part in parts:
+            yield from _drawn(part, depth + 1, kind, growth, replacing)
+        return
+    yield depth, f"{type(node).__name__.lower()} {id_of(node)}", f"{place}{type(node).__name__.lower()}", False
+    if isinstance(node, Chain):
+        parts = [("", step) for step in node.steps]
+    elif isinstance(node, Group):
+        parts = [("", member) for member in node.members]
+    else:
+        assert isinstance(node, Chord)
+        parts = [*(("header: ", member) for member in node.header), ("body: ", node.body)]
+        parts += [("on error: ", errback) for errback in node.errbacks]
+    for name, part in parts:
+        yield from _drawn(part, depth + 1, name, growth, replacing)
+
+
+def as_text(lines: list[Line]) -> str:
+    rows = [("  " * line.depth + line.text, line.state, line.id if line.of_task else "") for line in lines]
+    widths = [max(len(row[column]) for row in rows) for column in (0, 1)]
+    return "\n".join(f"{text:<{widths[0]}}  {state:<{widths[1]}}  {id}".rstrip() for text, state, id in rows)
+
+
+def as_dot(lines: list[Line]) -> str:
+    """For Graphviz: an arrow from each node to those in it, or linked to it."""
+    written = ["digraph canvas {", '    node [shape="box", style="filled", fontname="Helvetica"]']
+    above: list[Line] = []
+    for line in lines:
+        label = f"{line.text}\n{line.state}" if line.of_task else line.text
+        colour = COLOURS.get(line.state, "white")
+        written.append(f"    {_quoted(line.id)} [label={_quoted(label)}, fillcolor={_quoted(colour)}]")
+        del above[line.depth :]
+        if above:
+            written.append(f"    {_quoted(above[-1].id)} -> {_quoted(line.id)}")
+        above.append(line)
+    return "\n".join([*written, "}"])
+
+
+def _quoted(text: str) -> str:
+    escaped = text.replace("\\", "\\\\").replace('"', '\\"').replace("\n", "\\n")
+    return f'"{escaped}"'

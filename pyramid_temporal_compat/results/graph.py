@@ -1,0 +1,188 @@
+"""Graphs of results: which task asked for which, and how each of them is; as text, and for Graphviz."""
+
+from __future__ import annotations
+
+import graphlib
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from typing import Any, TextIO
+
+from .. import states
+
+
+class CycleError(Exception):
+    """What depends on itself has no order."""
+
+
+COLOURS: Mapping[str, str] = {
+    states.SUCCESS: "palegreen",
+    states.FAILURE: "salmon",
+    states.REVOKED: "lightgray",
+    states.RETRY: "khaki",
+    states.STARTED: "lightblue",
+}
+
+
+class GraphFormatter:
+    """How a graph is drawn for Graphviz. Subclass it to draw it otherwise; `label` is what names a node."""
+
+    scheme: Mapping[str, Any] = {"shape": "box", "style": "filled", "fontname": "Helvetica"}
+    edge_scheme: Mapping[str, Any] = {"arrowhead": "vee"}
+    graph_scheme: Mapping[str, Any] = {}
+
+    def __init__(self, root: Any = None, type: str | None = None, id: str | None = None, **scheme: Any) -> None:
+        self.root = root
+        self.type = type or "digraph"
+        self.id = id or "dependencies"
+        self.scheme = {**self.scheme, **scheme}
+
+    def label(self, obj: Any) -> Any:
+        return obj
+
+    def head(self) -> str:
+        """The first line."""
+        return f"{self.type} {self.id} {{{self._attributes({**self.graph_scheme}, line='graph')}"
+
+    def tail(self) -> str:
+        """The last line."""
+        return "}"
+
+    def node(self, obj: Any) -> str:
+        """The line of a node that others come from."""
+        return f"    {_quoted(self.label(obj))}{self._attributes({**self.scheme, **self.of(obj)})}"
+
+    terminal_node = node
+
+    def of(self, obj: Any) -> Mapping[str, Any]:
+        """What a node's drawing tells of it: a result's task and state."""
+        state = getattr(obj, "state", None)
+        if state is None:
+            return {}
+        name = getattr(obj, "name", None) or type(obj).__name__
+        return {"label": f"{name}\n{obj}\n{state}", "fillcolor": COLOURS.get(state, "white")}
+
+    def edge(self, a: Any, b: Any) -> str:
+        """The line of an edge."""
+        arrow = "->" if self.type == "digraph" else "--"
+        ends = f"{_quoted(self.label(a))} {arrow} {_quoted(self.label(b))}"
+        return f"    {ends}{self._attributes(self.edge_scheme)}"
+
+    def _attributes(self, attributes: Mapping[str, Any], line: str = "") -> str:
+        if not attributes:
+            return ""
+        written = ", ".join(f"{name}={_quoted(value)}" for name, value in attributes.items())
+        return f"\n    {line} [{written}]" if line else f" [{written}]"
+
+    def __call__(self, obj: Any) -> Any:
+        return self.label(obj)
+
+
+class DependencyGraph:
+    """Objects, and for each of them those that come from it."""
+
+    def __init__(
+        self, it: Iterable[tuple[Any, Iterable[Any]]] | None = None, formatter: GraphFormatter | None = None
+    ) -> None:
+        self.formatter = formatter or GraphFormatter()
+        self.adjacent: dict[Any, list[Any]] = {}
+        if it is not None:
+            self.update(it)
+
+    def add_arc(self, obj: Any) -> None:
+        """Add an object."""
+        self.adjacent.setdefault(obj, [])
+
+    def add_edge(self, a: Any, b: Any) -> None:
+        """Say that `b`, or what becomes of it, comes from `a`, which is in the graph."""
+        self.adjacent[a].append(b)
+
+    def connect(self, graph: DependencyGraph) -> None:
+        """Add the nodes of another graph."""
+        self.adjacent.update(graph.adjacent)
+
+    def update(self, it: Iterable[tuple[Any, Iterable[Any]]]) -> None:
+        """Add objects, each with those that come from it."""
+        found = [(obj, list(others)) for obj, others in it]
+        for obj, _ in found:
+            self.add_arc(obj)
+        for obj, others in found:
+            self.adjacent[obj] += others
+
+    def topsort(self) -> list[Any]:
+        """The objects in an order in which each stands after those that it leads to."""
+        try:
+            return list(graphlib.TopologicalSorter(self.adjacent).static_order())
+        except graphlib.CycleError as error:
+            raise CycleError(f"{error.args[1]!r} lead back to the first of them") from None
+
+    def valency_of(self, obj: Any) -> int:
+        """How many edges lead on from it, and from what they lead to."""
+        others = self.adjacent.get(obj)
+        return 0 if others is None else len(others) + sum(map(self.valency_of, others))
+
+    def edges(self) -> Iterator[Any]:
+        """The objects that edges lead on from."""
+        return (obj for obj, others in self.items() if others)
+
+    def items(self) -> Iterable[tuple[Any, list[Any]]]:
+        return self.adjacent.items()
+
+    def format(self, obj: Any) -> Any:
+        return self.formatter(obj)
+
+    def to_dot(self, fh: TextIO, formatter: GraphFormatter | None = None) -> None:
+        """Write it to a file in Graphviz's language."""
+        draw = formatter or self.formatter
+        drawn: set[Any] = set()
+
+        def once(line: Callable[[Any], Any], obj: Any) -> None:
+            if (label := draw.label(obj)) not in drawn:
+                drawn.add(label)
+                print(_text(line(obj)), file=fh)
+
+        print(_text(draw.head()), file=fh)
+        for obj, others in self.items():
+            once(draw.node if others else draw.terminal_node, obj)
+            for other in others:
+                print(_text(draw.edge(obj, other)), file=fh)
+        print(_text(draw.tail()), file=fh)
+
+    def __iter__(self) -> Iterator[Any]:
+        return iter(self.adjacent)
+
+    def __getitem__(self, obj: Any) -> list[Any]:
+        return self.adjacent[obj]
+
+    def __len__(self) -> int:
+        return len(self.adjacent)
+
+    def __contains__(self, obj: Any) -> bool:
+        return obj in self.adjacent
+
+    def __repr__(self) -> str:
+        return "\n".join(map(self.repr_node, self))
+
+    def repr_node(self, obj: Any, level: int = 1, fmt: str = "{0}({1})") -> str:
+        """The object and what comes from it, a line each, further in with each step."""
+        lines = [fmt.format(obj, self.valency_of(obj))]
+        for other in self.adjacent.get(obj, ()):
+            inner = self.repr_node(other, level + 1, fmt).split("\n")
+            lines += [" " * 5 * level + inner[0], *inner[1:]]
+        return "\n".join(lines)
+
+
+def graph_of(result: Any, intermediate: bool = False, formatter: GraphFormatter | None = None) -> DependencyGraph:
+    """The graph of a result and of those that its task asked for; `intermediate`: though not all have ended."""
+    graph = DependencyGraph(formatter=formatter or GraphFormatter(root=result.id, shape="oval"))
+    for parent, node in result.iterdeps(intermediate=intermediate):
+        graph.add_arc(node)
+        if parent is not None:
+            graph.add_edge(parent, node)
+    return graph
+
+
+def _quoted(value: Any) -> str:
+    return '"' + str(value).replace("\\", "\\\\").replace('"', '\\"').replace("\n", "\\n") + '"'
+
+
+def _text(line: Any) -> str:
+    return line.decode() if isinstance(line, bytes) else str(line)

@@ -1,0 +1,1 @@
+"""Celery's schedules: when a periodic task is due."""

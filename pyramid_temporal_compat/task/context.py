@@ -1,0 +1,177 @@
+"""What a running task knows of itself: `self.request`, and which task runs here."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from ..interfaces import TaskLike
+
+
+class Context:
+    """`self.request`: Celery's attributes, and beside them the Pyramid request of this run."""
+
+    args: Any = None
+    argsrepr: str | None = None
+    callbacks: Any = None
+    called_directly = True
+    chain: Any = None
+    children: Any = None
+    chord: Any = None
+    correlation_id: str | None = None
+    delivery_info: Any = None
+    errbacks: Any = None
+    entered = False
+    """Whether a worker's run has reached the function: a call from then on is one that the task makes itself."""
+    eta: str | None = None
+    expires: str | None = None
+    group: str | None = None
+    group_index: int | None = None
+    headers: Any = None
+    hostname: str | None = None
+    id: str | None = None
+    ignore_result = False
+    is_eager = False
+    kwargs: Any = None
+    kwargsrepr: str | None = None
+    logfile: str | None = None
+    loglevel: int | None = None
+    origin: str | None = None
+    parent_id: str | None = None
+    properties: Any = None
+    pyramid_request: Any = None
+    replaced_task_nesting = 0
+    added: Any = None
+    """The trees that the run has added to the header of its chord."""
+    report: Callable[[str, Any], None] | None = None
+    """How a running task tells its worker how far it is."""
+    reply_to: str | None = None
+    retries = 0
+    retry_asked: Any = None
+    """What `retry(throw=False)` asked for: the run ends as that retry, if it returns."""
+    root_id: str | None = None
+    shadow: str | None = None
+    soft_time_limit: float | None = None
+    stamped_headers: Any = None
+    stamps: Any = None
+    task: str | None = None
+    taskset: str | None = None
+    time_limit: float | None = None
+    timelimit: Any = None
+    utc: bool | None = True
+    workflow_id: str | None = None
+    """The workflow that the run is an activity of, where that is not to be seen from the id."""
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        self.update(*args, **kwargs)
+
+    def update(self, *args: Any, **kwargs: Any) -> None:
+        values = dict(*args, **kwargs)
+        if "timelimit" in values:
+            hard, soft = tuple(values["timelimit"] or (None, None))[:2]
+            values |= {"time_limit": hard, "soft_time_limit": soft}
+        self.__dict__.update(values)
+
+    def clear(self) -> None:
+        self.__dict__.clear()
+
+    def get(self, key: str, default: Any = None) -> Any:
+        return getattr(self, key, default)
+
+    def as_execution_options(self) -> dict[str, Any]:
+        """The options with which this very run could be asked for again."""
+        return {
+            "task_id": self.id,
+            "root_id": self.root_id,
+            "parent_id": self.parent_id,
+            "group_id": self.group,
+            "group_index": self.group_index,
+            "shadow": self.shadow,
+            "expires": self.expires,
+            "soft_time_limit": self.soft_time_limit,
+            "time_limit": self.time_limit,
+            "headers": dict(self.headers or {}),
+            "retries": self.retries,
+            "ignore_result": self.ignore_result,
+            "replaced_task_nesting": self.replaced_task_nesting,
+            **({"stamped_headers": self.stamped_headers, **(self.stamps or {})} if self.stamped_headers else {}),
+        }
+
+    def __repr__(self) -> str:
+        return f"<Context: {vars(self)!r}>"
+
+
+_Frame = tuple[Any, Context]
+_stack: ContextVar[tuple[_Frame, ...]] = ContextVar("ptemporal_tasks", default=())
+
+
+@contextmanager
+def running(task: TaskLike, request: Context) -> Iterator[Context]:
+    """While this lasts, `task` is the current task and `task.request` is `request`."""
+    token = _stack.set((*_stack.get(), (task, request)))
+    try:
+        yield request
+    finally:
+        _stack.reset(token)
+
+
+def push(task: TaskLike, request: Context) -> None:
+    """`running` for callers that can't use a `with`."""
+    _stack.set((*_stack.get(), (task, request)))
+
+
+def pop() -> Context | None:
+    frames = _stack.get()
+    _stack.set(frames[:-1])
+    return frames[-1][1] if frames else None
+
+
+class RequestStack:
+    """`task.request_stack`: the requests of one task, the innermost last."""
+
+    def __init__(self, task: TaskLike) -> None:
+        self._task = task
+
+    @property
+    def stack(self) -> list[Context]:
+        return [request for owner, request in _stack.get() if owner is self._task]
+
+    @property
+    def top(self) -> Context | None:
+        return request_of(self._task)
+
+    def push(self, request: Context) -> None:
+        push(self._task, request)
+
+    def pop(self) -> Context | None:
+        """Take the innermost one off: this task's, whatever it has called since."""
+        frames = _stack.get()
+        for place in reversed(range(len(frames))):
+            if frames[place][0] is self._task:
+                _stack.set((*frames[:place], *frames[place + 1 :]))
+                return frames[place][1]
+        return None
+
+    def __len__(self) -> int:
+        return len(self.stack)
+
+
+def current_frame() -> _Frame | None:
+    """The task that runs here and its request, innermost first."""
+    frames = _stack.get()
+    return frames[-1] if frames else None
+
+
+def worker_frame() -> _Frame | None:
+    """The task that a worker runs here, past the calls that it made directly."""
+    for frame in reversed(_stack.get()):
+        if not frame[1].called_directly:
+            return frame
+    return None
+
+
+def request_of(task: TaskLike) -> Context | None:
+    return next((request for owner, request in reversed(_stack.get()) if owner is task), None)

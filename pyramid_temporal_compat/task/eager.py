@@ -1,0 +1,279 @@
+"""Eager runs: `task.apply()`, and what `task_always_eager` makes of a call."""
+
+from __future__ import annotations
+
+import socket
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from .. import states
+from ..canvas.chord import chord
+from ..canvas.errbacks import call_errbacks
+from ..canvas.group import group, is_empty
+from ..canvas.planner import listed
+from ..enlist.enlistment import ENLIST_REQUIRED, current_transaction, enlist, has_begun
+from ..exceptions import Retry
+from ..message.bundle import new_id
+from ..message.message import Message
+from ..payload.annotations import rebuild_arguments
+from ..payload.serializers import deserialize
+from ..pyramid.request import Attempt, attempt
+from ..results.result import EagerResult, allow_join_result, denied_join_result
+from ..results.result_sets import GroupResult
+from .context import Context, current_frame
+from .execution import Ending, Execution
+from .task import Task
+
+if TYPE_CHECKING:
+    from ..interfaces import AppLike
+    from ..payload.codecs import Codec
+
+
+def apply_now(
+    task: Task,
+    args: tuple[Any, ...],
+    kwargs: dict[str, Any],
+    task_id: str | None,
+    retries: int,
+    throw: bool | None,
+    headers: Mapping[str, Any] | None,
+    options: Mapping[str, Any],
+) -> EagerResult:
+    """Run a task here. Inside a Pyramid request whose transaction has begun it joins that; else it gets its own."""
+    app = task.app
+    task_id = task_id or new_id()
+    frame = current_frame()
+    parent = frame[1] if frame else None
+    request = Context(
+        called_directly=False,
+        args=args,
+        kwargs=kwargs,
+        callbacks=listed(options.get("link")) or None,
+        errbacks=listed(options.get("link_error")) or None,
+        delivery_info={
+            "is_eager": True,
+            "exchange": options.get("exchange"),
+            "routing_key": options.get("routing_key"),
+            "priority": options.get("priority"),
+        },
+        group=options.get("group_id"),
+        group_index=options.get("group_index"),
+        headers=dict(headers) if headers else None,
+        hostname=socket.gethostname(),
+        id=task_id,
+        ignore_result=bool(options.get("ignore_result", task.ignore_result)),
+        is_eager=True,
+        parent_id=parent.id if parent else options.get("parent_id"),
+        replaced_task_nesting=options.get("replaced_task_nesting") or 0,
+        retries=retries,
+        stamped_headers=(names := listed(options.get("stamped_headers"))) or None,
+        stamps={name: listed(options.get(name)) for name in names} or None,
+        root_id=(parent.root_id if parent else options.get("root_id")) or task_id,
+        task=task.name,
+        timelimit=(task.time_limit, task.soft_time_limit) if task.time_limit or task.soft_time_limit else None,
+    )
+    ending = _execute(app, task, request, args, kwargs)
+    asked = ending.error
+    if isinstance(asked, Retry) and asked.changes is not None:
+        changes = asked.changes
+        again = args if changes.args is None else tuple(changes.args)
+        with_kwargs = kwargs if changes.kwargs is None else dict(changes.kwargs)
+        return apply_now(task, again, with_kwargs, task_id, retries + 1, throw, headers, options)
+    if throw is None:
+        throw = app.conf["task_eager_propagates"]
+    outcome = EagerResult.of(task_id, ending, app, task.name)
+    app.eager.settle(outcome)
+    _follow(app, request, ending)
+    if throw and ending.state == states.FAILURE and asked is not None:
+        raise asked
+    return outcome
+
+
+def _follow(app: AppLike, request: Context, ending: Ending) -> None:
+    """Run what is linked to a run that has ended."""
+    if ending.state == states.SUCCESS:
+        for callback in request.callbacks or ():
+            app.signature(callback).apply_async((ending.value,), parent_id=request.id, root_id=request.root_id)
+    elif ending.state == states.FAILURE and ending.error is not None and request.errbacks:
+        call_errbacks(app, request, ending.error, ending.error.__traceback__)
+
+
+def _execute(app: AppLike, task: Task, request: Context, args: Any, kwargs: Any) -> Ending:
+    args, kwargs = rebuild_arguments(task.called_as, args, kwargs)
+    return Execution(
+        task,
+        request,
+        args,
+        kwargs,
+        attempts=1,
+        new_attempt=_joined_or_own(app),
+        write=lambda value: value,
+    ).run()
+
+
+def _joined_or_own(app: AppLike) -> Callable[[], AbstractContextManager[Attempt]]:
+    from pyramid.threadlocal import get_current_request  # this module is only loaded by who runs tasks
+
+    request = get_current_request()
+    manager = getattr(request, "tm", None)
+    if request is None or manager is None or not has_begun(manager):
+        return lambda: attempt(app.registry)
+    return lambda: nullcontext(Joined(request, manager))
+
+
+class Joined(Attempt):
+    """A run inside the caller's transaction, which the caller ends."""
+
+    def commit(self) -> None:
+        pass
+
+    commit_if_begun = abort = commit
+
+    def may_retry(self, error: BaseException) -> bool:
+        return False
+
+
+@dataclass(frozen=True)
+class Later:
+    """A call that waits for its transaction's commit."""
+
+    id: str
+    task: str
+    summary: str
+    run: Callable[[], Any]
+    settles: tuple[str, ...]
+    """The ids of the results that were given out for it."""
+    messages: tuple[Message, ...] = ()
+    """Its message, if it is a single task."""
+
+    def for_log(self, codec: Codec | None = None) -> str:
+        return self.summary
+
+
+class EagerDispatch:
+    """Stands for the server under `task_always_eager`: a call is run where and when it would have left."""
+
+    def __init__(self, app: AppLike) -> None:
+        self._app = app
+        self._results: dict[str, EagerResult] = {}
+
+    def call(self, message: Message, local: Mapping[str, Any], manager: Any) -> EagerResult:
+        """Run a task; in a transaction its result is PENDING until that has ended."""
+        result: EagerResult = self._pending(self._app.AsyncResult(message.id, task_name=message.task))
+        later = Later(
+            message.id, message.task, message.summary, lambda: self._run(message, local), (message.id,), (message,)
+        )
+        if not self._enlist(later, manager):
+            self._end(later)
+        return result
+
+    def call_canvas(self, signature: Any, args: Any, kwargs: Any, options: dict[str, Any]) -> Any:
+        """Run a canvas; in a transaction its results are PENDING until that has ended."""
+        manager = options.pop("transaction_manager", None)
+        options.pop("add_to_parent", None)
+        call = signature.clone()
+        if is_empty(call):
+            return call.apply(args, kwargs)
+        if self._app.conf["ptemporal.enlist"] != ENLIST_REQUIRED and current_transaction(manager) is None:
+            return self._apply(call, args, kwargs, options)
+        if isinstance(call, chord):  # whose body may be given only now
+            call.body, kwargs = call.body_and_kwargs(kwargs)
+        if isinstance(call, group):  # in the order in which it runs, which freezing alone does not keep
+            call.tasks = call.members()
+        result = self._pending(call.freeze(options.pop("task_id", None)))
+        ids = tuple(ids_in(result))
+        later = Later(str(result.id), call.task, repr(call), lambda: self._apply(call, args, kwargs, options), ids)
+        if self._enlist(later, manager):
+            return result
+        for id in ids:
+            self._results.pop(id, None)
+        return later.run()
+
+    def units(self, messages: Sequence[Any], blocks: Collection[str]) -> Sequence[Any]:
+        return messages
+
+    def codecs(self) -> Sequence[Codec]:
+        return ()
+
+    def keep(self, transaction: Any) -> None:
+        return None  # an eager run is over when the process is
+
+    def after_commit(self, calls: Sequence[Any]) -> None:
+        for later in calls:
+            self._end(later)
+
+    def settle(self, outcome: EagerResult) -> None:
+        """A run has ended: the result that was given out for it is that of the run from now on."""
+        result = self._results.pop(outcome.id, None)
+        if result is not None:
+            result.become(outcome)
+
+    def _enlist(self, later: Later, manager: Any) -> bool:
+        return enlist(later, self, self, self._app.conf["ptemporal.enlist"], manager)
+
+    def _end(self, later: Later) -> None:
+        try:
+            later.run()
+        except Exception as error:
+            for id in later.settles:  # what the error has kept from running
+                self.settle(EagerResult(id, error, states.FAILURE, app=self._app))
+            raise
+
+    def _pending(self, result: Any) -> Any:
+        if result is None:
+            return None
+        parent = self._pending(result.parent)
+        if isinstance(result, GroupResult):
+            return self._app.GroupResult(result.id, [self._pending(member) for member in result], parent=parent)
+        pending = EagerResult(result.id, None, states.PENDING, name=result._name, app=self._app)
+        pending.parent = parent
+        self._results[result.id] = pending
+        return pending
+
+    def _apply(self, call: Any, args: Any, kwargs: Any, options: dict[str, Any]) -> Any:
+        with allow_join_result():
+            if isinstance(call, chord):
+                return call.apply_eagerly(args or (), kwargs, options)
+            return call.apply(args, kwargs, **options)
+
+    def _run(self, message: Message, local: Mapping[str, Any]) -> None:
+        # Through bytes and back, as on its way to a worker: what would not travel does not pass a test either.
+        body = deserialize(message.body, [message.serializer, "json"])
+        stamps = message.read_headers()
+        options = {
+            "group_id": message.group,
+            "group_index": message.group_index,
+            "ignore_result": message.ignore_result,
+            "parent_id": message.parent_id,
+            "priority": message.priority,
+            "replaced_task_nesting": message.replaced_task_nesting,
+            "root_id": message.root_id,
+            "routing_key": message.queue,
+            "stamped_headers": stamps.pop("stamped_headers", None),
+            **(stamps.pop("stamps", None) or {}),
+            **local,
+        }
+        arguments = tuple(body["args"]), dict(body["kwargs"])
+        with denied_join_result():
+            apply_now(
+                self._app.tasks[message.task],
+                *arguments,
+                message.id,
+                message.retries,
+                local.get("throw"),
+                stamps,
+                options,
+            )
+
+
+def ids_in(result: Any) -> Iterator[str]:
+    """The ids of the tasks in a result and before it."""
+    if isinstance(result, GroupResult):
+        for member in result:
+            yield from ids_in(member)
+    elif result is not None:
+        yield str(result.id)
+    if result is not None and result.parent is not None:
+        yield from ids_in(result.parent)

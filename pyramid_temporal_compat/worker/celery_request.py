@@ -1,0 +1,151 @@
+"""A task that a worker has taken, as the receivers of the worker's signals see it: Celery's `Request`."""
+
+from __future__ import annotations
+
+import datetime
+import functools
+import os
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+from ..canvas.tree_to_signature import Linked
+from ..message.message import Message, call_repr, stamped_headers
+from ..payload import Payload
+from ..payload.serializers import deserialize
+
+if TYPE_CHECKING:
+    from ..interfaces import AppLike, TaskLike
+
+
+class Request:
+    """Celery's attributes, read from the message."""
+
+    reply_to: str | None = None
+    group: str | None = None
+    group_index: int | None = None
+    chord: Any = None
+    replaced_task_nesting = 0
+    utc = True
+    acknowledged = False
+    """Not before it has ended: the server keeps it until then."""
+    store_errors = True
+    connection_errors: tuple[type[BaseException], ...] = ()
+    already_revoked = False
+    time_start: float | None = None
+    worker_pid: int | None = None
+
+    def __init__(
+        self, app: AppLike, message: Message, retries: int, hostname: str, payloads: Sequence[Payload] = ()
+    ) -> None:
+        """:param payloads: those that came with the message."""
+        self.app = app
+        self.message = message
+        self.hostname = hostname
+        self._linked = Linked(app, message, payloads)
+        self.id = self.task_id = self.correlation_id = message.id
+        self.name = self.task_name = self.type = message.task
+        self.retries = retries
+        self.argsrepr = message.argsrepr
+        self.kwargsrepr = message.kwargsrepr
+        self.eta = message.eta
+        self.expires = message.expires
+        self.root_id = message.root_id
+        self.parent_id = message.parent_id
+        self.ignore_result = message.ignore_result
+        self.time_limits = (message.time_limit, message.soft_time_limit)
+        self.delivery_info: dict[str, Any] = {
+            "exchange": "",
+            "routing_key": message.queue,
+            "priority": message.priority,
+            "redelivered": False,
+        }
+        headers = message.headers
+        self.stamped_headers = stamped_headers(headers)
+        stamps = headers.get("stamps")
+        self.stamps = dict(stamps) if isinstance(stamps, Mapping) else {}
+
+    @property
+    def task(self) -> TaskLike:
+        task: TaskLike = self.app.tasks[self.name]
+        return task
+
+    @functools.cached_property
+    def _body(self) -> Mapping[str, Any]:
+        found: Mapping[str, Any] = deserialize(self.message.body, self.app.conf["accept_content"])
+        return found
+
+    @property
+    def args(self) -> Any:
+        return self._body["args"]
+
+    @property
+    def kwargs(self) -> Any:
+        return self._body["kwargs"]
+
+    @property
+    def errbacks(self) -> Any:
+        """What is called if it fails."""
+        return self._linked.errbacks
+
+    @property
+    def _payload(self) -> tuple[Any, Any, dict[str, Any]]:
+        """The message's body as Celery has it."""
+        embed = {"callbacks": self._linked.callbacks, "errbacks": self.errbacks, "chain": None, "chord": self.chord}
+        return self.args, self.kwargs, embed
+
+    @property
+    def request_dict(self) -> dict[str, Any]:
+        """What Celery has in the message's headers."""
+        return {
+            **self.message.headers,
+            "lang": "py",
+            "task": self.name,
+            "id": self.id,
+            "shadow": self.message.shadow,
+            "eta": _text(self.eta),
+            "expires": _text(self.expires),
+            "retries": self.retries,
+            "timelimit": list(self.time_limits),
+            "root_id": self.root_id,
+            "parent_id": self.parent_id,
+            "argsrepr": self.argsrepr,
+            "kwargsrepr": self.kwargsrepr,
+            "origin": self.message.origin,
+            "ignore_result": self.ignore_result,
+            "delivery_info": self.delivery_info,
+            "hostname": self.hostname,
+        }
+
+    def revoked(self) -> bool:
+        return self.already_revoked
+
+    def info(self, safe: bool = False) -> dict[str, Any]:
+        """What `inspect active` shows of it."""
+        return {
+            "id": self.id,
+            "name": self.name,
+            "args": self.argsrepr if safe else self.args,
+            "kwargs": self.kwargsrepr if safe else self.kwargs,
+            "type": self.type,
+            "hostname": self.hostname,
+            "time_start": self.time_start,
+            "acknowledged": self.acknowledged,
+            "delivery_info": self.delivery_info,
+            "worker_pid": self.worker_pid or os.getpid(),
+        }
+
+    def humaninfo(self) -> str:
+        return f"{self.name}[{self.id}]"
+
+    def __str__(self) -> str:
+        """The call, and what bounds it in time."""
+        eta = f" ETA:[{self.eta}]" if self.eta else ""
+        expires = f" expires:[{self.expires}]" if self.expires else ""
+        return f"{self.humaninfo()}{eta}{expires}"
+
+    def __repr__(self) -> str:
+        return f"<{type(self).__name__}: {self.humaninfo()} {call_repr(self.argsrepr, self.kwargsrepr)}>"
+
+
+def _text(moment: datetime.datetime | None) -> str | None:
+    return moment.isoformat() if moment else None

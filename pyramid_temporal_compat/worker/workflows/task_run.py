@@ -1,0 +1,121 @@
+"""One task within a workflow: the activity that runs it, anew for each retry that changes the message."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import Sequence
+from datetime import timedelta
+
+from temporalio import workflow
+from temporalio.common import RawValue, RetryPolicy
+from temporalio.exceptions import (
+    ActivityError,
+    ApplicationError,
+    CancelledError,
+    RetryState,
+    TimeoutError,
+    TimeoutType,
+)
+
+from ...message import wire_names as wire
+from ...message.message import Message
+from ...message.priority import priority_of
+from ...payload import Payload
+from ...payload.converter import from_raw, to_raw
+
+LONGEST_RUN = timedelta(days=3650)
+"""The server wants a limit; ours are the pool's (`time_limit`) and the heartbeat's."""
+SUMMARY_LIMIT = 200
+
+
+class Replaced(Exception):
+    """A tree is to take the run's place."""
+
+    def __init__(self, message: Message, payloads: list[Payload]) -> None:
+        super().__init__(message.id)
+        self.message = message
+        self.payloads = payloads
+
+
+async def run_message(
+    message: Message,
+    ahead: timedelta,
+    before: Sequence[Payload] = (),
+    activity_id: str | None = None,
+    place: str = "",
+) -> Payload:
+    """The task's result. Raises what ended it otherwise: `ApplicationError`, `CancelledError`, or `Replaced`.
+
+    :param ahead: by how much the server's clock is ahead of the one that `expires` was read from.
+    :param before: results that the message's arguments are joined with.
+    :param place: where in its tree it stands, for the web UI.
+    """
+    while True:
+        if message.expires is not None:
+            message = message.copy(ahead=ahead.total_seconds())
+        try:
+            return from_raw(await run_activity(message, ahead, before, activity_id, place))
+        except ActivityError as error:
+            pause, message = next_run(error, message)
+            if message.joins is None and message.linked is None:
+                before = ()  # they are among the arguments of the new message
+        if workflow.cancellation_reason() is not None:
+            raise CancelledError("revoked while it ran, so its retry does not run")
+        await asyncio.sleep(pause)
+
+
+async def run_activity(
+    message: Message, ahead: timedelta, before: Sequence[Payload], activity_id: str | None, place: str
+) -> RawValue:
+    left = None
+    if message.expires is not None:
+        left = message.expires + ahead - workflow.now()
+        if left <= timedelta(0):
+            raise expired(message)
+    result: RawValue = await workflow.execute_activity(
+        message.task,
+        args=[to_raw(payload) for payload in (*message.encode(), *before)],
+        activity_id=activity_id,
+        result_type=RawValue,
+        task_queue=message.queue,
+        start_to_close_timeout=LONGEST_RUN,
+        schedule_to_start_timeout=left,
+        heartbeat_timeout=timedelta(seconds=message.heartbeat_timeout),
+        retry_policy=RetryPolicy(
+            initial_interval=timedelta(seconds=1),
+            maximum_interval=timedelta(minutes=1),
+            maximum_attempts=1 if message.at_most_once else 0,
+        ),
+        # A task that runs when it is revoked runs to its end: revoking only keeps tasks from starting.
+        cancellation_type=workflow.ActivityCancellationType.WAIT_CANCELLATION_COMPLETED,
+        summary=f"{place}{message.summary}"[:SUMMARY_LIMIT],
+        priority=priority_of(message),
+    )
+    return result
+
+
+def next_run(error: ActivityError, message: Message) -> tuple[float, Message]:
+    """How long to wait, and what to run then; raises if the task has ended."""
+    cause = error.cause
+    if error.retry_state == RetryState.CANCEL_REQUESTED:
+        raise CancelledError("revoked while it ran, so its retry does not run")
+    if isinstance(cause, ApplicationError) and cause.type == wire.RETRY_ANEW:
+        pause, envelope, body = cause.details
+        return pause, Message.decode(json.dumps(envelope).encode(), wire.read_payload(body) if body else message.body)
+    if isinstance(cause, ApplicationError) and cause.type == wire.REPLACED:
+        raise Replaced(message, wire.read_payloads(cause.details[0])) from None
+    if isinstance(cause, TimeoutError) and cause.type == TimeoutType.SCHEDULE_TO_START:
+        raise expired(message) from None
+    if isinstance(cause, TimeoutError):
+        raise ApplicationError(
+            f"the worker that ran {message.task}[{message.id}] was lost",
+            type=wire.WORKER_LOST,
+            non_retryable=True,
+        ) from error
+    raise cause or error
+
+
+def expired(message: Message) -> ApplicationError:
+    when = message.expires.isoformat() if message.expires else ""
+    return ApplicationError(f"expired: not started before {when}", type=wire.REVOKED, non_retryable=True)

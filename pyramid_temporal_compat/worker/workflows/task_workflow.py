@@ -1,0 +1,133 @@
+"""The generated workflow: one class that is every task's workflow.
+
+Its type is the task's name, its id the task's id, and it runs one activity. It is dynamic, so a worker that
+does not know a task can still carry its workflow; and it passes arguments and results through as raw
+payloads, so it neither decodes nor runs anything of the application's.
+
+This code is replayed against recorded histories: `tests/histories` holds one of each kind, and a change
+that alters the commands needs `workflow.patched`.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Sequence
+from datetime import timedelta
+from typing import Any
+
+from temporalio import workflow
+from temporalio.common import RawValue
+from temporalio.exceptions import ApplicationError
+
+from ...exceptions import InvalidTaskError
+from ...message import wire_names as wire
+from ...message.message import Message, NewerMessage, is_message
+from ...message.tree import Tree, is_tree
+from ...payload.converter import from_raw, to_raw
+from ...text_safety import one_line
+from .node_values import failed_beforehand, written
+from .task_run import Replaced, run_message
+from .tree_workflow import TreeRun
+
+log = logging.getLogger(__name__)
+
+
+@workflow.defn(dynamic=True, sandboxed=False)
+class TaskWorkflow:
+    """Runs one message: a single activity, anew for each retry that changes the message. Or a tree of such."""
+
+    def __init__(self) -> None:
+        self._revoked: set[str] = set()
+        self._tree: TreeRun | None = None
+
+    @workflow.signal(name=wire.ABORT)
+    def abort(self, members: list[str] | None = None) -> None:
+        """The task was asked to stop, or some of the members. They ask for this themselves: it is only written down."""
+        names = [f"{wire.ABORTED}:{member}" for member in members or ()] or [wire.ABORTED]
+        workflow.upsert_memo(dict.fromkeys(names, True))
+
+    @workflow.signal(name=wire.REVOKE)
+    def revoke(self, ids: list[str]) -> None:
+        """Members of the tree are not to start."""
+        self._revoked.update(ids)
+        if self._tree is not None:
+            self._tree.revoke(ids)
+
+    @workflow.run
+    async def run(self, payloads: Sequence[RawValue]) -> Any:
+        try:
+            return await self._run(payloads)
+        except (UnknownWorkflow, NewerMessage):
+            raise  # for another worker
+        except (InvalidTaskError, RecursionError) as error:
+            raise refused(error) from None
+
+    async def _run(self, payloads: Sequence[RawValue]) -> Any:
+        if payloads and is_tree(payloads[0].payload.data):
+            return await self._run_tree(Tree.decode([from_raw(payload) for payload in payloads]))
+        message = read_message(payloads)
+        try:
+            return to_raw(await run_message(message, ahead_of(message)))
+        except Replaced as replaced:
+            workflow.upsert_memo({wire.TREE: True})
+            return await self._run_tree(Tree.decode(replaced.payloads), nested=True)
+
+    async def _run_tree(self, tree: Tree, nested: bool = False) -> Any:
+        if (failure := failed_beforehand(tree)) is not None:
+            raise failure
+        self._revoked.update(tree.above.revoked)
+        sent = next((message for message in tree.messages if message.sent), None)
+        self._tree = TreeRun(tree, ahead_of(sent) if sent else timedelta(0), self._revoked, nested=nested)
+        return to_raw(written(await self._tree.run(), tree))
+
+
+def ahead_of(message: Message) -> timedelta:
+    """By how much the server's clock is ahead of the sender's."""
+    return workflow.info().workflow_start_time - message.sent if message.sent else timedelta(0)
+
+
+def read_message(payloads: Sequence[RawValue]) -> Message:
+    # A plain exception fails the workflow task, not the workflow: a hand-written workflow that only a newer worker
+    # knows waits for that one, as Temporal has it for a type that is not registered.
+    info = workflow.info()
+    if len(payloads) != 2 or not is_message(payloads[0].payload.data):
+        text = f"workflow type {info.workflow_type!r} is neither a task's nor registered in this worker"
+        report_once(info.workflow_type, "%s; %s waits for a worker that knows it", text, one_line(info.workflow_id))
+        raise UnknownWorkflow(text)
+    return Message.decode(payloads[0].payload.data, from_raw(payloads[1]))
+
+
+def refused(error: InvalidTaskError | RecursionError) -> ApplicationError:
+    """How a workflow ends that no worker will ever be able to run."""
+    text = one_line(error) if isinstance(error, InvalidTaskError) else "not a canvas that can be run: too deeply nested"
+    info = workflow.info()
+    if not workflow.unsafe.is_replaying():
+        log.error("%s[%s] is refused: %s", one_line(info.workflow_type), one_line(info.workflow_id), text)
+    return ApplicationError(text, type=InvalidTaskError.__name__, non_retryable=True)
+
+
+def report_once(about: str, text: str, *args: object) -> None:
+    if about not in _reported:
+        if len(_reported) >= MOST_REPORTED:
+            _reported.clear()
+        _reported.add(about)
+        log.error(text, *args)
+
+
+_reported: set[str] = set()
+MOST_REPORTED = 1000
+"""Names that are remembered: who makes them up must not fill the worker's memory."""
+
+
+class UnknownWorkflow(InvalidTaskError):
+    """A workflow that only another worker can run."""
+
+
+class NotTwice(logging.Filter):
+    """Keeps from the log what the client library says at each of its tries of a workflow that we have reported."""
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        return not (record.exc_info and isinstance(record.exc_info[1], UnknownWorkflow))
+
+
+logging.getLogger("temporalio.worker._workflow_instance").addFilter(NotTwice())
