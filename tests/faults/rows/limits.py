@@ -23,7 +23,7 @@ SIX_DIGITS = "ALTER SEQUENCE orders_id_seq RESTART 100000"
 class Limits(Fault):
     name = "limits"
     does = "arguments and results just under, at and just over ptemporal.payload_limit; many large ones at once"
-    holds = "what is over is refused in the view or fails the task, and leaves nothing behind"
+    holds = "a value over the limit is refused in the view or fails the task, and leaves nothing behind"
     rounds, short_rounds = 5, 1
 
     def run(self, scene: Scene) -> None:
@@ -58,8 +58,8 @@ class Limits(Fault):
 
 class DiskFull(Fault):
     name = "disk-full"
-    does = "the disk that the server's state is on is full; the server is moved to another"
-    holds = "requests go on; the server says what is wrong; all start on the other disk"
+    does = "the disk with the server's state is full; the server is moved to another disk"
+    holds = "requests succeed; the server says what is wrong; all tasks start on the other disk"
     rounds, short_rounds = 3, 1
 
     def run(self, scene: Scene) -> None:

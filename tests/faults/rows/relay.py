@@ -46,8 +46,8 @@ CREATE TRIGGER hurry BEFORE INSERT ON ptemporal_outbox FOR EACH ROW EXECUTE FUNC
 
 class RelayKilled(Fault):
     name = "relay-killed"
-    does = "the web process can't reach the server; the one relay is killed -9 at any moment"
-    holds = "started exactly once"
+    does = "the web process can't reach the server; the only relay is killed -9 at any moment"
+    holds = "each task starts exactly once"
     rounds, short_rounds = 20, 2
     relays = 1
 
@@ -72,14 +72,14 @@ class RelayKilled(Fault):
 class ThreeRelays(RelayKilled):
     name = "three-relays"
     short_rounds = 1
-    does = "the same with three relays"
+    does = "as relay-killed, with three relays"
     relays = 3
 
 
 class RelayFrozen(Fault):
     name = "relay-frozen"
     does = "one of three relays is stopped (SIGSTOP) while it chooses rows, and goes on later"
-    holds = "the others go on meanwhile; started exactly once"
+    holds = "the other relays go on meanwhile; each task starts exactly once"
     rounds, short_rounds = 6, 1
 
     def run(self, scene: Scene) -> None:
@@ -123,8 +123,8 @@ def rows(scene: Scene) -> set[int]:
 
 class RelayRacesHook(Fault):
     name = "relay-races-hook"
-    does = "three relays go for a row in the moment of its commit, in which the hook does"
-    holds = "started exactly once"
+    does = "three relays and the after-commit hook take a row at the moment of its commit"
+    holds = "each task starts exactly once"
     rounds, short_rounds = 20, 2
 
     def run(self, scene: Scene) -> None:

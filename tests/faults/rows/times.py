@@ -18,9 +18,9 @@ SOON = 1.0
 class Clock(Fault):
     name = "clock"
     does = (
-        "the web processes' clocks are two hours ahead and two behind, and jump an hour; the server is away for a while"
+        "one web process's clock is two hours ahead, one two hours behind; they jump by an hour; the server is away a while"
     )
-    holds = "countdowns count from the call, an expiry too; an eta that has passed starts at once"
+    holds = "countdown and expires count from the call; a task whose eta has passed starts at once"
     rounds, short_rounds = 6, 2
 
     def run(self, scene: Scene) -> None:
@@ -57,8 +57,8 @@ class Clock(Fault):
 
 class Expiring(Fault):
     name = "expires"
-    does = "tasks expire in flight: no worker is there until they have"
-    holds = "those that have expired never run; the others do"
+    does = "tasks expire before a worker is there"
+    holds = "expired tasks never run; the other tasks run"
     rounds, short_rounds = 4, 1
     requests = 12
 
