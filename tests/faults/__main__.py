@@ -62,7 +62,7 @@ def parse() -> argparse.Namespace:
     parser.add_argument("--list", action="store_true", help="say what each fault breaks, and what must hold")
     arguments = parser.parse_args()
     if arguments.list:
-        print("| fault | what is broken | what must hold, beside the counts |\n| --- | --- | --- |")
+        print("| fault | how it breaks | required, besides the counts |\n| --- | --- | --- |")
         for fault in FAULTS:
             print(f"| {fault.name} | {fault.does} | {fault.holds} |")
         sys.exit()

@@ -59,7 +59,7 @@ class Limits(Fault):
 class DiskFull(Fault):
     name = "disk-full"
     does = "the disk with the server's state is full; the server is moved to another disk"
-    holds = "requests succeed; the server says what is wrong; all tasks start on the other disk"
+    holds = "requests succeed, the server logs that its disk is full, and all tasks start on the other disk"
     rounds, short_rounds = 3, 1
 
     def run(self, scene: Scene) -> None:

@@ -74,7 +74,7 @@ class WebKilledAtPoints(NoFault):
 
 class WebFrozen(NoFault):
     name = "web-frozen"
-    does = "the web process is stopped (SIGSTOP) before it sends; relays send the tasks meanwhile; then it goes on"
+    does = "the web process is stopped (SIGSTOP) until relays have sent its tasks, and then goes on"
     holds = "each task starts exactly once"
     rounds, short_rounds = 6, 1
 
