@@ -17,7 +17,7 @@ SOON = 1.0
 
 class Clock(Fault):
     name = "clock"
-    does = "the clocks of the web processes are two hours ahead or behind, and jump an hour; the server is away at times"
+    does = "the clocks of the web processes are two hours ahead or behind, and jump; the server is away at times"
     holds = "countdown and expires count from the call; a task whose eta has passed starts at once"
     rounds, short_rounds = 6, 2
 
