@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from ..context import Context
 from ..exceptions import ImproperlyConfigured, PayloadTooLarge
 from ..message.message import total_size
 from ..message.tree import Tree
-from ..task.context import Context
 from .chain import _chain
 from .chord import chord
 from .group import group, is_empty

@@ -13,7 +13,7 @@ from ..current import current_app
 from ..exceptions import InvalidCall
 from ..message.bundle import new_id
 from .abstract import CallableSignature
-from .planner import Lineage, Place, Planned, Planner, listed
+from .planner import Lineage, Place, Planned, PlannedCall, Planner, listed
 from .stamps import StampingVisitor, merged_stamps
 from .tree_ids import Ids
 
@@ -359,6 +359,17 @@ class Signature(dict[str, Any]):
             return self.type.apply_async
         except KeyError:
             return functools.partial(self.app.send_task, self["task"])
+
+    def _plan_call(self, call: PlannedCall, args: Any, kwargs: Any, options: dict[str, Any]) -> Any:
+        """Make the message of this call for a canvas. Return the call's result."""
+        try:
+            task = self.type
+        except KeyError:  # not registered here: the task is known by its name alone
+            name = self["task"]
+            message, *linked = self.app.message(name, args, kwargs, options, None)
+            call.take(message, *linked)
+            return self.app.AsyncResult(message.id, task_name=message.task)
+        return task.plan_call(call, args, kwargs, options)
 
     @property
     def name(self) -> Any:

@@ -6,11 +6,11 @@ import functools
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
+from ..context import Context
 from ..message.message import Message
 from ..message.tree import Chain, Chord, Group, Node, Task, Tree
 from ..payload import Payload
 from ..payload.serializers import deserialize
-from ..task.context import Context
 from .chain import _chain
 from .chord import chord
 from .group import group

@@ -26,10 +26,10 @@ from sqlalchemy.exc import SQLAlchemyError
 from temporalio.client import Client
 from temporalio.service import RPCError, RPCStatusCode
 
-from ..app.publish_signals import after_publish
 from ..client.connection import ConnectFailed, Connection, is_transient
 from ..client.server_absence import NOT_THE_CALLS, is_absence, why_away
 from ..enlist.dispatcher import start
+from ..enlist.publish_signals import after_publish
 from ..exceptions import ImproperlyConfigured, SecurityError
 from ..message.tree import Unit
 from ..payload.codecs import Codec, chain

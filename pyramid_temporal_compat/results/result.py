@@ -13,12 +13,12 @@ from contextvars import ContextVar
 from typing import TYPE_CHECKING, Any
 
 from .. import states
+from ..context import worker_frame
 from ..current import app_or_default
 from ..exceptions import IncompleteStream, StillEnlisted, TaskRevokedError, TimeoutError
 from ..payload.errors import from_wire
 from ..payload.serializers import deserialize
 from ..payload.types import loads
-from ..task.context import worker_frame
 from .graph import DependencyGraph, GraphFormatter, graph_of
 
 if TYPE_CHECKING:

@@ -17,13 +17,13 @@ import socket
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
+from ..context import worker_frame
 from ..exceptions import InvalidCall, NotSerializable, PayloadTooLarge
 from ..message.bundle import new_id
 from ..message.message import LONGEST_FAIRNESS_KEY, LONGEST_ID, RESERVED_QUEUES, Message, is_name, total_size
 from ..message.publish_retry import tries_of
 from ..payload import Payload, types
 from ..payload.serializers import SIGNED, serialize
-from .context import worker_frame
 from .routing import queue_name
 
 if TYPE_CHECKING:

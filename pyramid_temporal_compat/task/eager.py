@@ -13,6 +13,7 @@ from ..canvas.chord import chord
 from ..canvas.errbacks import call_errbacks
 from ..canvas.group import group, is_empty
 from ..canvas.planner import listed
+from ..context import Context, current_frame
 from ..enlist.enlistment import ENLIST_REQUIRED, current_transaction, enlist, has_begun
 from ..exceptions import Retry
 from ..message.bundle import new_id
@@ -22,7 +23,6 @@ from ..payload.serializers import deserialize
 from ..pyramid.request import Attempt, attempt
 from ..results.result import EagerResult, allow_join_result, denied_join_result
 from ..results.result_sets import GroupResult
-from .context import Context, current_frame
 from .execution import Ending, Execution
 from .task import Task
 

@@ -11,9 +11,9 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, ClassVar, NoReturn
 
 from ..canvas import chunks, signature, xmap, xstarmap
-from ..canvas.planner import catch_for
 from ..canvas.replacement import join_chord, replacement, substitute
 from ..celery_names.refused_members import RefusedOfTasks
+from ..context import Context, RequestStack, current_frame, pop, push, request_of, running
 from ..current import current_app
 from ..exceptions import (
     Ignore,
@@ -31,9 +31,9 @@ from ..payload.types import ascii_size, dumps, loads
 from ..results.result import allow_join_result
 from .annotations import annotate, wrap_method
 from .call_options import brief
-from .context import Context, RequestStack, current_frame, pop, push, request_of, running
 
 if TYPE_CHECKING:
+    from ..canvas.planner import PlannedCall
     from ..interfaces import AppLike
     from ..results.result import AsyncResult, EagerResult
 
@@ -200,22 +200,42 @@ class Task(RefusedOfTasks):
         _check_instance(self, "apply_async")
         if not self.name:
             raise InvalidCall(f"{type(self).__qualname__} has no task name; app.register_task() gives it one")
-        app = self.app
-        if self._app is None and (task := app.tasks.get(self.name, self)) is not self:
-            # a shared task, and its current app has one of its own
+        task = self._in_app()
+        if task is not self:  # a shared task, and its current app has one of its own
             asked: AsyncResult = task.apply_async(args, kwargs, task_id, producer, link, link_error, shadow, **options)
             return asked
-        args, kwargs = self._plain_arguments(args, kwargs)
-        if self.typing is not False:
-            catch = catch_for(task_id)
-            if catch is None or not catch.lineage.follows:  # else what comes before is to be put in front of them
-                self.check_arguments(args, kwargs)
-        named = {"task_id": task_id, "link": link, "link_error": link_error, "producer": producer}
+        named = {"task_id": task_id, "link": link, "link_error": link_error, "producer": producer, "shadow": shadow}
         options.update((key, value) for key, value in named.items() if value is not None)
-        shadow = shadow or self.shadow_name(args, kwargs, options)
+        return self._ask(args, kwargs, options, options.pop("planned", None))
+
+    def plan_call(self, call: PlannedCall, args: Any, kwargs: Any, options: dict[str, Any]) -> AsyncResult:
+        """Make the message of a call that is part of a canvas, and give it to `call`.
+
+        An `apply_async` that a subclass or a monitoring tool has put in the place of ours is called: it may change
+        the arguments or the options.
+        """
+        task = self._in_app()
+        if getattr(task.apply_async, "__func__", None) is not OWN_APPLY_ASYNC:
+            return task.apply_async(args, kwargs, planned=call, **options)
+        return task._ask(args, kwargs, options, call)
+
+    def _ask(self, args: Any, kwargs: Any, options: dict[str, Any], planned: PlannedCall | None) -> AsyncResult:
+        """Check a call's arguments. Then send its message, or give it to the canvas that plans the call."""
+        args, kwargs = self._plain_arguments(args, kwargs)
+        # A task that follows another one gets that one's result as well: its arguments are not complete yet.
+        if self.typing is not False and (planned is None or not planned.lineage.follows):
+            self.check_arguments(args, kwargs)
+        shadow = options.pop("shadow", None) or self.shadow_name(args, kwargs, options)
         if shadow is not None:
             options["shadow"] = shadow
-        result: AsyncResult = app.call(self, args, kwargs, options)
+        result: AsyncResult
+        if planned is None:
+            result = self.app.call(self, args, kwargs, options)
+        else:
+            message, *linked = self.app.message(self.name, args, kwargs, options, self)
+            planned.take(message, *linked)
+            result = self.AsyncResult(message.id)
+            result.ignored = bool(message.ignore_result)
         return result
 
     def signature(self, args: Any = None, *starargs: Any, **starkwargs: Any) -> Any:
@@ -538,6 +558,8 @@ class Task(RefusedOfTasks):
 
 Task.from_config = tuple((name, value.setting) for name, value in vars(Task).items() if isinstance(value, FromConfig))
 
+OWN_APPLY_ASYNC = Task.apply_async
+"""Ours. Monitoring tools replace the method on the class."""
 BY_POSITION = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
 OWN_OPTIONS = ("queue", "priority", "serializer", "compression", "expires")
 

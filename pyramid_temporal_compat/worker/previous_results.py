@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from ..canvas.errbacks import takes_error
+from ..context import Context
 from ..exceptions import InvalidTaskError
 from ..message.message import Message
 from ..message.tree import check_places
@@ -14,7 +15,6 @@ from ..payload import Payload
 from ..payload.errors import from_wire
 from ..payload.serializers import deserialize
 from ..payload.types import loads
-from ..task.context import Context
 from ..task.task import Task
 from .outcome import Job
 

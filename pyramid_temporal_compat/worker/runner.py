@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from .. import states
 from ..canvas.tree_to_signature import Linked, LinkedContext
+from ..context import Context
 from ..exceptions import (
     ImproperlyConfigured,
     InvalidTaskError,
@@ -32,7 +33,6 @@ from ..payload.errors import to_wire
 from ..payload.serializers import SIGNED, deserialize, serialize
 from ..pyramid.request import attempt
 from ..task.call_options import make_message
-from ..task.context import Context
 from ..task.execution import Ending, Execution, Undecided, in_the_application
 from ..task.task import RetryChanges, Task
 from ..text_safety import one_line

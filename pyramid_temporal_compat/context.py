@@ -8,7 +8,7 @@ from contextvars import ContextVar
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from ..interfaces import TaskLike
+    from .interfaces import TaskLike
 
 
 class Context:
