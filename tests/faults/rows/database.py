@@ -60,7 +60,7 @@ class CutInCommit(Fault):
     rounds, short_rounds = 60, 8
 
     def run(self, scene: Scene) -> None:
-        dice, odds = random.Random(scene.dice.random()), 0.08  # the proxy's thread has dice of its own
+        dice, odds = random.Random(scene.dice.random()), 0.08  # the proxy's thread needs its own dice
 
         def cut(data: bytes) -> bool:
             return commits(data) and dice.random() < odds and proxy.cuts < scene.rounds
@@ -86,7 +86,7 @@ class Serialisation(Fault):
 
     def run(self, scene: Scene) -> None:
         scene.web()
-        # A transaction is tried three times by default: enough where such errors are rare, and here they are not.
+        # The default is three attempts. That is enough where such errors are rare, but here they are frequent.
         settings = {"faults__isolation": self.isolation, "ptemporal__transaction_attempts": 50}
         scene.worker(pool="prefork", concurrency=3, **settings)
         scene.worker(pool="threads", concurrency=3, **settings)

@@ -1,4 +1,4 @@
-"""Limits: of the size of what travels, and of the disk that the server's state is on."""
+"""Limits: the size of payloads, and a full disk under the server's state."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ from .fault import Fault
 
 TOO_LARGE = 413
 NO_ROOM = "can't write the state file"
-"""What the server has to say of a full disk."""
+"""The words that the server has to log for a full disk."""
 SIX_DIGITS = "ALTER SEQUENCE orders_id_seq RESTART 100000"
-"""So that the numbers of orders, which are arguments, are all of one length."""
+"""Give all orders numbers of the same length, because the numbers are arguments and count for the size."""
 
 
 class Limits(Fault):
@@ -85,9 +85,10 @@ class DiskFull(Fault):
         scene.expect(any(NO_ROOM in line for line in said), f"the server did not say what is wrong: {said[:1]}")
 
     def fill_disk(self, server: EmbeddedServer) -> None:
-        """No file of the server's takes a write any more. A limit of its process: not everybody may mount a disk.
+        """Make every write of the server fail, with a limit of its process, because not everybody may mount a disk.
 
-        Not the size that they have now: a write-ahead log begins anew at its start, and takes long to come that far.
+        The limit is 1 byte, not the current size of the files: a write-ahead log starts again from its beginning, and
+        takes long to reach its old size.
         """
         assert server.pid is not None
         resource.prlimit(server.pid, resource.RLIMIT_FSIZE, (1, resource.RLIM_INFINITY))

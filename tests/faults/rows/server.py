@@ -12,7 +12,7 @@ from .fault import Fault
 
 RATE = 20.0
 SLACK = 2.0
-"""Seconds that a request may take beside its wait: two cores run all the processes of a scene."""
+"""Seconds that a request may take besides its wait, because two cores run all processes of a scene."""
 
 
 class ServerKilled(Fault):

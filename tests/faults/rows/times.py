@@ -1,4 +1,4 @@
-"""Clocks that are wrong, times that have passed."""
+"""Wrong clocks, and times that have passed."""
 
 from __future__ import annotations
 

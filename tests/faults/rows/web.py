@@ -1,4 +1,4 @@
-"""The web process dies."""
+"""The web process is killed or frozen."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from .fault import Fault
 REQUESTS_A_ROUND = 16
 RATE = 30.0
 GRACE = 1.0
-"""Seconds after which a row is the relays' too: twice dispatch_timeout."""
+"""Seconds after which relays may take a row, too: twice dispatch_timeout."""
 
 
 class NoFault(Fault):

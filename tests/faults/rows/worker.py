@@ -1,4 +1,4 @@
-"""The worker dies."""
+"""A worker, or a part of it, is killed or frozen."""
 
 from __future__ import annotations
 
