@@ -3,8 +3,8 @@
 `promised` is written by the request's own transaction, so it holds exactly the tasks that were committed. `effects` is
 written by the tasks. `effects` has no unique constraint, so that a task which took effect twice can be seen.
 
-A test may order a request or a task to die at a point. Its process then dies by SIGKILL. The kill comes from a hook that
-any application could have: a data manager of its own, an after-commit hook, or a receiver of a signal.
+A test may order a request or a task to die at a point. Its process then dies by SIGKILL. The kill comes from a hook
+that any application could have: a data manager of its own, an after-commit hook, or a receiver of a signal.
 """
 
 from __future__ import annotations

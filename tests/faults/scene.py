@@ -65,7 +65,7 @@ class Stand:
 
 
 class Scene:
-    """The server, the database and the processes that one fault breaks. All end with the `with` block."""
+    """The server, database and processes that one fault breaks. All end with the `with` block."""
 
     def __init__(
         self,
