@@ -101,7 +101,7 @@ def free_of(items: Sequence[pytest.Item]) -> Iterator[pytest.Item]:
 
 
 def unit_of(item: pytest.Item) -> str:
-    """Return the unit that one part runs: a file, because the order of its tests matters, or a test of the longest file."""
+    """Return the unit to run in one part: a file, because its tests' order matters, or a test of the longest file."""
     kind = kind_of(item)
     if kind <= Kind.BUSY:
         return "busy" if kind is Kind.BUSY else "hurried"
@@ -118,7 +118,7 @@ class Kind(enum.IntEnum):
     BUSY = 2
     """Tests that keep the cores busy with hundreds of tasks. They run one after the other."""
     WAITING = 3
-    """Tests that wait ten seconds, many times, for an event that must not come. They take longest, so they start early."""
+    """Tests that wait ten seconds, many times, for an event that must not come. They start early, being longest."""
     OTHER = 4
 
 

@@ -64,8 +64,8 @@ def begin(
             env={
                 **environment,
                 "PYTHONPATH": f"{scratch}:{directory}:{ROOT}",
-                # Without column positions, a traceback is written without parsing source lines. In Python 3.11, a worker's
-                # thread that parses while pytest parses sometimes ends the run with a SystemError.
+                # Without column positions, a traceback is written without parsing source lines. In Python 3.11, a
+                # worker's thread that parses while pytest parses sometimes ends the run with a SystemError.
                 "PYTHONNODEBUGRANGES": "1",
                 "CONFORMANCE_TAKEN": str(scratch / "taken"),
                 "CONFORMANCE_REPORTS": str(scratch / f"reports-{number}.jsonl"),

@@ -18,7 +18,7 @@ from .on_ours import on_ours
 from .specs import some_tree
 
 BATCHES = (250, 2)
-"""Tasks of a group or chain that one workflow of ours runs. Half of the trees run with each number."""
+"""`canvas_batch`: tasks of a group or chain in one workflow. Half of the trees run with each number."""
 
 
 def main() -> None:

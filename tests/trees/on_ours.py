@@ -24,7 +24,7 @@ READY = "our worker is ready"
 
 
 SOON = 1.0
-"""Heartbeat timeout for tests that kill workers. Other tests use a longer one, so that a busy worker is not taken for dead."""
+"""Heartbeat timeout for tests that kill workers. Otherwise it is longer: a busy worker must not be taken for dead."""
 
 
 def make(address: str, queue: str, log: str, heartbeat_timeout: float = 30) -> Any:

@@ -23,7 +23,7 @@ class Side:
     names: Any
     log: Path
     settle: Any
-    """Called with results; wait until none of their tasks is left to run."""
+    """Called with results; waits until all their tasks have ended."""
     choose: Any
     """Make the side's app the current app."""
     queue: str = "celery"
