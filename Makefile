@@ -5,7 +5,7 @@ STAMP := .venv/.installed
 # Parts of the tests that run beside each other, each with servers of its own.
 JOBS ?= 3
 
-.PHONY: venv demo test conformance faults lint bench clean
+.PHONY: venv demo test conformance faults lint docs bench clean
 
 venv: $(STAMP)
 
@@ -32,6 +32,11 @@ lint: $(STAMP)
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy
+
+# The guide as a site, with search: .cache/docs/index.html. A broken link or a page in no list fails.
+docs: $(STAMP)
+	$(BIN)/python -m sphinx --builder html --conf-dir migration_guide --doctree-dir .cache/doctrees --nitpicky \
+		--fail-on-warning --keep-going --quiet . .cache/docs
 
 bench: $(STAMP)
 	$(BIN)/python -m bench

@@ -36,8 +36,8 @@ NO_CONSUMER = (
 )
 NO_POOL_CLASSES = "The pools are prefork, threads and solo, by these names (`worker -P`): there is no class to replace."
 NO_SCHEDULER = (
-    "No beat process runs here: `ptemporal-compat beat` writes beat_schedule to the server's Schedules and ends. "
-    "Put entries into beat_schedule, or create Schedules with request.temporal."
+    "This release starts no periodic tasks, so there is no scheduler: have cron or a systemd timer run a script that "
+    "calls the task."
 )
 NO_DEFAULTS = "pyramid_temporal_compat.settings.SETTINGS declares each setting once, with type, default and old names."
 NO_EVENTS = (
@@ -62,8 +62,7 @@ NO_COMMAND_CLASSES = (
 )
 NO_SIGNING_CLASSES = "Call app.setup_security() to sign messages, or set ptemporal.encryption_keys to encrypt them."
 NO_SUN = (
-    "A Temporal Schedule holds calendar times and intervals, not the sun's: schedule a crontab that comes often "
-    "enough, and let the task see whether its hour has come."
+    "No sunrises and sunsets are computed here: call the task often enough, and let it check whether its hour has come."
 )
 NO_DJANGO = "This package is for Pyramid: a task that is called in a transaction starts when that commits, by itself."
 NO_DEBUGGER = "A debugger needs the task's process for itself: run the worker with `-P solo` and use breakpoint()."
