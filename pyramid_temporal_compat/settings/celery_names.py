@@ -33,7 +33,7 @@ TASK_LOG = "[%(asctime)s: %(levelname)s/%(processName)s] %(task_name)s[%(task_id
 # ruff: noqa: E501
 GENERAL: tuple[Setting, ...] = (
     acts("accept_content", words, ("json",), "The content types that tasks may arrive in.", "CELERY_ACCEPT_CONTENT"),
-    acts("result_accept_content", words, None, "The content types that results may arrive in; Without a value: accept_content.", "RESULT_ACCEPT_CONTENT"),
+    acts("result_accept_content", words, None, "The content types that results may arrive in. Without a value: accept_content.", "RESULT_ACCEPT_CONTENT"),
     acts("enable_utc", boolean, True, "Keep times in UTC instead of local time.", "ENABLE_UTC", "CELERY_ENABLE_UTC"),
     acts("timezone", zone, None, "The time zone of `crontab()` objects and of times without a zone. Without a value: UTC.", "CELERY_TIMEZONE"),
     acts("imports", words, (), "Modules to import when a worker starts.", "CELERY_IMPORTS"),

@@ -63,11 +63,11 @@ def tables() -> str:
     return "".join(
         [
             "## Our own settings\n\n",
-            _table(("name", "takes", "default", "meaning"), (_own_row(setting) for setting in OWN)),
+            _table(("name", "meaning", "takes", "default"), (_acting_row(setting) for setting in OWN)),
             ACTS,
-            *_groups(Effect.ACTS, ("name", "old names", "takes", "default", "meaning"), _acting_row),
+            *_groups(Effect.ACTS, ("name, old names", "meaning", "takes", "default"), _acting_row),
             EQUIVALENT,
-            *_groups(Effect.EQUIVALENT, ("name", "old names", "in Celery", "here"), _replaced_row),
+            *_groups(Effect.EQUIVALENT, ("name, old names", "in Celery", "here"), _replaced_row),
             REFUSED,
             *_refused(),
         ]
@@ -91,24 +91,20 @@ def _refused() -> Iterator[str]:
             yield f"\n### {title}\n"
         if single := [setting for found in by_reason.values() if len(found) < SHARED for setting in found]:
             yield "\n" + _table(
-                ("name", "old names", "in Celery", "here"), (_replaced_row(setting) for setting in single)
+                ("name, old names", "in Celery", "here"), (_replaced_row(setting) for setting in single)
             )
         for reason, found in by_reason.items():
             if len(found) >= SHARED:
-                rows = ((_name(setting), _old(setting), setting.help) for setting in found)
-                yield f"\n{reason}\n\n{_table(('name', 'old names', 'in Celery'), rows)}"
-
-
-def _own_row(setting: Setting) -> tuple[str, ...]:
-    return _name(setting), setting.kind.name, _default(setting), setting.help
+                rows = ((_names(setting), setting.help) for setting in found)
+                yield f"\n{reason}\n\n{_table(('name, old names', 'in Celery'), rows)}"
 
 
 def _acting_row(setting: Setting) -> tuple[str, ...]:
-    return _name(setting), _old(setting), setting.kind.name, _default(setting), setting.help
+    return _names(setting), setting.help, setting.kind.name, _default(setting)
 
 
 def _replaced_row(setting: Setting) -> tuple[str, ...]:
-    return _name(setting), _old(setting), setting.help, setting.sentence
+    return _names(setting), setting.help, setting.sentence
 
 
 def _table(head: tuple[str, ...], rows: Iterable[tuple[str, ...]]) -> str:
@@ -116,12 +112,8 @@ def _table(head: tuple[str, ...], rows: Iterable[tuple[str, ...]]) -> str:
     return "".join(f"| {' | '.join(line)} |\n" for line in lines)
 
 
-def _name(setting: Setting) -> str:
-    return f"`{setting.name}`"
-
-
-def _old(setting: Setting) -> str:
-    return ", ".join(f"`{old}`" for old in setting.old)
+def _names(setting: Setting) -> str:
+    return "<br>".join(f"`{name}`" for name in (setting.name, *setting.old))
 
 
 def _default(setting: Setting) -> str:
