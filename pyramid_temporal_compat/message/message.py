@@ -10,6 +10,7 @@ from __future__ import annotations
 import base64
 import dataclasses
 import datetime
+import functools
 import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -210,8 +211,16 @@ class Message:
         return dataclasses.replace(self, **changes)
 
     def encode(self) -> tuple[Payload, Payload]:
-        """The envelope and the body."""
-        return Payload({"encoding": b"json/plain"}, _as_json(self.envelope()).encode()), self.body
+        """Return the envelope and the body. A message that was read returns the very envelope that it was read from."""
+        return self._envelope, self.body
+
+    @functools.cached_property
+    def _envelope(self) -> Payload:
+        return _envelope_payload(_as_json(self.envelope()).encode())
+
+    def __getstate__(self) -> dict[str, Any]:
+        # The parts alone: a process that gets the message can make the envelope again.
+        return {name: value for name, value in vars(self).items() if name != "_envelope"}
 
     def envelope(self) -> dict[str, Any]:
         """All but the body, as JSON has it."""
@@ -238,7 +247,9 @@ class Message:
             found = json.loads(envelope)
         except (ValueError, RecursionError):
             raise _not_a_message(envelope) from None
-        return cls.read(found, body)
+        message = cls.read(found, body)
+        vars(message)["_envelope"] = _envelope_payload(envelope)  # sent on as it came
+        return message
 
     @classmethod
     def read(cls, found: Any, body: Payload) -> Message:
@@ -269,6 +280,10 @@ class Message:
 
 class NewerMessage(InvalidTaskError):
     """A newer release wrote the message: a worker of that release can run it."""
+
+
+def _envelope_payload(data: bytes) -> Payload:
+    return Payload({"encoding": b"json/plain"}, data)
 
 
 def is_message(data: bytes) -> bool:

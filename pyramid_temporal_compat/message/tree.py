@@ -157,7 +157,9 @@ class Tree:
         return self.root.message if isinstance(self.root, TaskNode) else None
 
     def leaving(self, now: datetime.datetime) -> Tree:
-        """The tree as it is at the moment in which it is sent."""
+        """Return the tree as it is at the moment in which it is sent."""
+        if all(message.expires is None for message in self.root.all_messages()):
+            return self  # with its bytes, if they have been made already
         return replace(self, root=_leaving(self.root, now))
 
     @property
@@ -175,6 +177,10 @@ class Tree:
         return size
 
     def encode(self) -> list[Payload]:
+        return list(self._encoded)
+
+    @functools.cached_property
+    def _encoded(self) -> Sequence[Payload]:
         payloads = self._payloads()
         if total_size(payloads) <= SMALL:
             return payloads

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import datetime
 import functools
-import json
 import sys
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -15,9 +14,8 @@ from typing import TYPE_CHECKING, Any
 from .. import states
 from ..current import app_or_default
 from ..exceptions import IncompleteStream, StillEnlisted, TaskRevokedError, TimeoutError
-from ..payload.errors import from_wire
+from ..payload.errors import from_plain
 from ..payload.serializers import deserialize
-from ..payload.types import loads
 from ..task.context import worker_frame
 from .graph import DependencyGraph, GraphFormatter, graph_of
 
@@ -454,7 +452,7 @@ class AsyncResult(ResultBase):
 
     def _value(self, status: Status) -> Any:
         if status.error is not None:
-            return as_exception(from_wire(loads(json.dumps(status.error).encode())))
+            return as_exception(from_plain(status.error))
         if status.result is not None:
             conf = self.app.conf
             return deserialize(
