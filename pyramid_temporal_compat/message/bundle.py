@@ -14,7 +14,7 @@ from .nodes import GroupNode, TaskNode
 from .tree import LIMIT, Tree
 
 MOST = 1000
-"""Tasks that one bundle may have. They make some 6,000 events of a history, which may have 51,200."""
+"""The limit on the tasks of a bundle. They make some 6,000 events of a history, which may have 51,200."""
 LARGEST = 448 * 1024
 """Bytes that the messages of a bundle may take together, roughly. From 512 KiB on the client library logs a warning."""
 LARGE = 64 * 1024

@@ -341,7 +341,7 @@ CARRIED_OPTIONS = _options(carried=True)
 """The options of `apply_async` that a retry sends again, and the part of the message that holds each."""
 
 OWN_OPTIONS = _options(place=False)
-"""The options that a copy of a task's signature has, too: all but those that say where in a canvas the task is."""
+"""The options that a copy of a task's signature keeps. The task's place in a canvas is left out."""
 
 
 def call_repr(argsrepr: str, kwargsrepr: str) -> str:

@@ -28,7 +28,7 @@ PACKED = "packed"
 SMALL = 32 * 1024
 """Bytes up to which a tree is sent uncompressed, so that people can read it in the web UI."""
 MOST = 50_000
-"""Tasks that one canvas may have. A worker reads them all at once, and Temporal gives it two seconds for that."""
+"""The limit on the tasks of a canvas. A worker reads them all at once, and Temporal gives it two seconds for that."""
 LIMIT = 2 * 1024 * 1024 - 4096
 """Bytes that the input of a workflow or an activity may have: the default of `ptemporal.payload_limit`."""
 ENVELOPE = 600
@@ -349,7 +349,7 @@ def _some(steps: tuple[Node, ...]) -> tuple[Node, ...]:
 
 
 Unit = Message | Tree
-"""What is enlisted and started: a message, or the tree of a canvas."""
+"""A message or the tree of a canvas: the value that is enlisted and started."""
 
 
 def told_apart(unit: Unit) -> tuple[Unit, ...]:

@@ -1,8 +1,8 @@
 """Turn values that came as plain JSON into the types that a function's annotations name.
 
 For each annotation a converter is made once. A function whose annotations ask for nothing has no plan, and costs
-nothing. Annotations are promises of the application, not of ours, so a value that does not fit one is left as it is;
-only where a dataclass or a pydantic model is annotated is the misfit an error, since the task would fail on it later.
+nothing. Annotations are the application's promises, not ours. So a value that does not fit its annotation stays as it
+is. Only a value for a dataclass or a pydantic model must fit, because the task would fail on it later.
 """
 
 from __future__ import annotations

@@ -27,7 +27,7 @@ TRACEBACK_LIMIT = 50_000
 VALUE_LIMIT = 20_000
 CHAIN_LIMIT = 5
 ERROR_LIMIT = 500_000
-"""Limits that keep an error far below the server's limit, whatever the exception holds."""
+"""Limits that keep an error far below the server's limit, even if the exception holds large values."""
 
 Wire = dict[str, Any]
 
@@ -49,7 +49,7 @@ class RemoteTraceback(Exception):
 
 
 def to_wire(error: BaseException) -> Wire:
-    """Return the error as data that `types.dumps` can write. Never raise, whatever state the error is in."""
+    """Return the error as data that `types.dumps` can write. Never raise, even if the error's own methods raise."""
     wire = _describe(error, CHAIN_LIMIT)
     if len(dumps(wire)) > ERROR_LIMIT:
         wire = {name: wire[name] for name in ("module", "type", "text")}

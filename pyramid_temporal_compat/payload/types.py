@@ -28,7 +28,7 @@ T = TypeVar("T")
 
 TYPE, VALUE = "__type__", "__value__"
 DEEPEST = 400
-"""The deepest level that the walk enters, whatever the interpreter's limit is: it keeps a path for each level."""
+"""The deepest level that the walk enters. The interpreter's limit does not matter: the walk keeps a path a level."""
 
 
 class Unreadable(DecodeError, CeleryError, ValueError):
@@ -36,7 +36,7 @@ class Unreadable(DecodeError, CeleryError, ValueError):
 
 
 # The fast way writes this in place of TYPE and renames it at the end. So a TYPE that is in the text before that
-# came from the caller's own data: a dict that only looks like an envelope, which must come back as the dict it is.
+# comes from the caller's own data. It is a dict that only looks like an envelope, and must come back as a dict.
 _OURS = f"{TYPE}{secrets.token_hex(8)}"
 
 
@@ -181,7 +181,7 @@ def revive(found: dict[str, Any]) -> Any:
 
 
 class _Refused(TypeError):
-    """The value has no form in JSON. The text says why, if its type does not tell it."""
+    """The value has no form in JSON. The text gives the reason, unless the type is reason enough."""
 
 
 def _reduce(value: Any) -> Any:
@@ -228,7 +228,7 @@ def _call_json_method(value: Any) -> Any:
 
 
 def is_pydantic_model(cls: Any) -> bool:
-    """Return whether `cls` is a pydantic model. Pydantic is not imported: whoever has a model has imported it."""
+    """Return whether `cls` is a pydantic model, without importing pydantic: an application with models imports it."""
     base = getattr(sys.modules.get("pydantic"), "BaseModel", None)  # not there while another thread imports it
     return base is not None and isinstance(cls, type) and issubclass(cls, base)
 

@@ -1,7 +1,7 @@
 """Signed messages: the serialiser `auth`, as in Celery.
 
 The sender signs a message with its key. A worker reads only messages that were signed with the key of a certificate
-in its store. The format is byte for byte that of Celery.
+in its store. The bytes are the same as Celery's.
 """
 
 from __future__ import annotations

@@ -24,7 +24,7 @@ log = logging.getLogger(__name__)
 BROKER_VARIABLE = "CELERY_BROKER_URL"
 """The environment variable that a command's `-b` sets, too. As in Celery it wins over all other places."""
 
-# What a profile calls each of our settings, for those that a profile has.
+# The names that a profile has for our settings.
 TLS_FIELDS = {
     "ptemporal.tls_server_name": "server_name",
     "ptemporal.tls_ca_file": "server_root_ca_cert",
@@ -56,8 +56,8 @@ def connection(settings: Settings, environ: Mapping[str, str] | None = None) -> 
     """Return the connection for `settings`, the `TEMPORAL_*` environment and a profile.
 
     Highest first: `-b`, code, environment, ini and configuration object, profile, defaults. The environment overrides
-    files because that is what it is for, and because temporalio and Pyramid have it so; code overrides it because
-    a test or a program that names a server means that one.
+    files, because that is its purpose, and as in temporalio and Pyramid. Code overrides the environment, because a
+    test or a program that names a server wants exactly this server.
     """
     environ = os.environ if environ is None else environ
     layers = [("code", _written(settings, "code")), *_profiles(settings, environ)]
@@ -137,7 +137,7 @@ def _tell_of_broker(settings: Settings, environ: Mapping[str, str], source: str)
 
 
 def _profiles(settings: Settings, environ: Mapping[str, str]) -> list[tuple[str, dict[str, Any]]]:
-    """Return the values of the environment and those of the profile."""
+    """Return two layers of values: from the environment and from the profile."""
     # temporalio costs a third of a second to import, and only a process that is about to connect needs it.
     from temporalio.envconfig import ClientConfigProfile
 

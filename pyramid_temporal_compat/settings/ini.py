@@ -100,7 +100,7 @@ def _is_application(section: str) -> bool:
 
 
 def _options(parser: configparser.ConfigParser, section: str, given: Mapping[str, str]) -> dict[str, str]:
-    """Return a section's options without those of [DEFAULT], which are the application's and no Celery settings."""
+    """Return a section's options. The options of [DEFAULT] are left out, because they are no Celery settings."""
     defaults = parser.defaults()
     return {
         key: parser.get(section, key)

@@ -33,7 +33,7 @@ NAMES: dict[str, str] = {
 def resolve(key: str) -> str | None:
     """Return the name of the setting that `key` means, or None for the application's own keys.
 
-    A key under `ptemporal.` or `celery.` that means none is an error which names the nearest one.
+    An unknown key under `ptemporal.` or `celery.` is an error that names the nearest setting.
     """
     if name := NAMES.get(key):
         return name
