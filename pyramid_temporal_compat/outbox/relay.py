@@ -35,7 +35,7 @@ from ..message.backoff import exponential_pause
 from ..message.tree import Unit
 from ..payload.codecs import Codec, chain
 from ..text_safety import one_line
-from ..throttled_log import EVERY, Seldom
+from ..throttled_log import EVERY, ThrottledLog
 from . import rows
 from .clock import between
 from .metrics import Gauges
@@ -111,9 +111,9 @@ class Relay:
         self._look_at = 0.0
         self._tell_at = 0.0
         self._has_told = False
-        self._database = Seldom(log, logging.ERROR)
-        self._parked = Seldom(log, logging.ERROR)
-        self._newer = Seldom(log, logging.WARNING)
+        self._database = ThrottledLog(log, logging.ERROR)
+        self._parked = ThrottledLog(log, logging.ERROR)
+        self._newer = ThrottledLog(log, logging.WARNING)
 
     def stop(self) -> None:
         """Send no more; `run` returns soon. Also from a signal handler."""

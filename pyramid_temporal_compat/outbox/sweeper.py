@@ -14,7 +14,7 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from ..exceptions import ImproperlyConfigured
 from ..text_safety import one_line
-from ..throttled_log import Seldom
+from ..throttled_log import ThrottledLog
 from ..worker.pools.child_setup import leave_connections
 from .store import Store
 
@@ -36,7 +36,7 @@ class Sweeper:
 
     def __init__(self, store: Store) -> None:
         self._store = store
-        self._failed = Seldom(log, logging.WARNING)
+        self._failed = ThrottledLog(log, logging.WARNING)
         self._start_anew()
         _known.add(self)
 

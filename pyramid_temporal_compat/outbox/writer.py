@@ -15,7 +15,7 @@ from zope.sqlalchemy.datamanager import ZopeTransactionEvents
 
 from ..message.tree import Unit
 from ..payload.codecs import chain
-from ..throttled_log import Seldom
+from ..throttled_log import ThrottledLog
 from . import rows
 from .sessions import connection_of, engine_of, join, session_of
 from .store import Store, insert_row
@@ -42,7 +42,7 @@ class Outbox:
         """Seconds in which a row is the fast path's: a relay sees only what that has left."""
         self._sweepers: dict[Engine, Sweeper] = {}
         self._lock = threading.Lock()
-        self._left = Seldom(log, logging.WARNING)
+        self._left = ThrottledLog(log, logging.WARNING)
 
     def open(self, transaction: Any) -> Kept | None:
         """A place for what this transaction sends. Raises `ImproperlyConfigured` where it has no session."""

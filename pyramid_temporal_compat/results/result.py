@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import datetime
 import functools
-import json
 import sys
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -16,9 +15,8 @@ from .. import states
 from ..context import worker_frame
 from ..current import app_or_default
 from ..exceptions import IncompleteStream, StillEnlisted, TaskRevokedError, TimeoutError
-from ..payload.errors import from_wire
+from ..payload.errors import from_plain
 from ..payload.serializers import deserialize
-from ..payload.types import loads
 from ..typed_calls import R
 from .graph import DependencyGraph, GraphFormatter, graph_of
 
@@ -455,7 +453,7 @@ class AsyncResult(ResultBase, Generic[R]):
 
     def _value(self, status: Status) -> Any:
         if status.error is not None:
-            return as_exception(from_wire(loads(json.dumps(status.error).encode())))
+            return as_exception(from_plain(status.error))
         if status.result is not None:
             conf = self.app.conf
             return deserialize(

@@ -11,7 +11,6 @@ import contextlib
 import contextvars
 import dataclasses
 import datetime
-import json
 import logging
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -574,9 +573,8 @@ logging.getLogger("temporalio.activity").addFilter(NotTwice())
 
 def run_anew(reason: str, delay: float, message: Message, changed_body: Payload | None) -> Ended:
     """Have the workflow run this message in place of the one it has."""
-    envelope, _ = message.encode()
     body = None if changed_body is None else wire.write_payload(changed_body)
-    return Ended(reason, delay, json.loads(envelope.data), body, type=wire.RETRY_ANEW, non_retryable=True)
+    return Ended(reason, delay, message.envelope(), body, type=wire.RETRY_ANEW, non_retryable=True)
 
 
 def task_failure(error: Mapping[str, Any]) -> Ended:
@@ -603,7 +601,7 @@ def in_order(
     if retries is not None:
         counts[wire.RETRIES] = retries
     if changed is not None:
-        counts[wire.CHANGED] = [wire.plain(changed.envelope()), wire.write_payload(changed.body)]
+        counts[wire.CHANGED] = [changed.envelope(), wire.write_payload(changed.body)]
     # The next attempt reads the counts from the last heartbeat; the failure itself it never sees.
     activity.heartbeat(counts)
     return Ended(reason, *details, **how)

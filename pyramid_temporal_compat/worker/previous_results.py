@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -12,9 +11,8 @@ from ..exceptions import InvalidTaskError
 from ..message.message import Message
 from ..message.tree import check_places
 from ..payload import Payload
-from ..payload.errors import from_wire
+from ..payload.errors import from_plain
 from ..payload.serializers import deserialize
-from ..payload.types import loads
 from ..task.task import Task
 from .outcome import Job
 
@@ -43,7 +41,7 @@ def _value(app: AppLike, written: Any, payloads: Sequence[Payload]) -> Any:
 
 def _error(app: AppLike, task: Task, job: Job, args: Any, kwargs: Mapping[str, Any]) -> list[Any]:
     joins = job.message.joins
-    failed = Message.decode(json.dumps(joins["envelope"]).encode(), Payload({}, b""))
+    failed = Message.read(joins["envelope"], Payload({}, b""))
     if not takes_error(task.signature(tuple(args), dict(kwargs), app=app)):
         return [failed.id]
     args, kwargs = _given(app, failed, [job.before[place] for place in joins.get("given", ())])
@@ -60,7 +58,7 @@ def _error(app: AppLike, task: Task, job: Job, args: Any, kwargs: Mapping[str, A
         headers=failed.read_headers() or None,
         retries=failed.retries,
     )
-    error = from_wire(loads(json.dumps(joins["error"]).encode()))
+    error = from_plain(joins["error"])
     return [request, error, joins["error"].get("traceback") or ""]
 
 

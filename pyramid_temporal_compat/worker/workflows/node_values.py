@@ -21,8 +21,7 @@ from ...message.nodes import ChordNode, Node
 from ...message.payload_archive import packed, unpacked
 from ...message.tree import SMALL, Tree
 from ...payload import Payload
-from ...payload.errors import from_wire
-from ...payload.types import loads
+from ...payload.errors import from_plain
 from .canvas_limits import Large, measured
 
 Value = Any
@@ -70,7 +69,7 @@ def ended_without_result(message: Message, value: Payload) -> Halted:
 def chord_failure(node: ChordNode, failed: MemberFailed) -> MemberFailed:
     """What the failure of a member of its header is for a chord, in Celery's words."""
     _, error = how_it_failed(failed.reason)
-    raised = from_wire(loads(json.dumps(error).encode()))
+    raised = from_plain(error)
     told = error_of(ChordError(f"Dependency {failed.dependency} raised {raised!r}"))
     told["traceback"] = error.get("traceback")
     reason = ApplicationError(str(told["text"]), wire.plain(told), type="ChordError", non_retryable=True)
@@ -168,9 +167,8 @@ def call_of(node: Node) -> tuple[str, bytes]:
 
 def flattened(value: Value, payloads: list[Payload]) -> Any:
     if isinstance(value, Error):
-        envelope, _ = value.message.encode()
         given = {"given": flattened(list(value.given), payloads)} if value.given else {}
-        return {"error": value.error, "envelope": json.loads(envelope.data), **given}
+        return {"error": value.error, "envelope": value.message.envelope(), **given}
     if isinstance(value, list):
         return [flattened(each, payloads) for each in value]
     payloads.append(value)
@@ -179,7 +177,7 @@ def flattened(value: Value, payloads: list[Payload]) -> Any:
 
 def unflattened(written: Any, payloads: Sequence[Payload]) -> Value:
     if isinstance(written, dict):
-        message = Message.decode(json.dumps(written["envelope"]).encode(), Payload({}, b""))
+        message = Message.read(written["envelope"], Payload({}, b""))
         return Error(message, written["error"], tuple(payloads[place] for place in written.get("given", ())))
     if isinstance(written, list):
         return [unflattened(each, payloads) for each in written]

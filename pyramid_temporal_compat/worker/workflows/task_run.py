@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import json
 from collections.abc import Sequence
 from datetime import timedelta
 
@@ -101,7 +100,7 @@ def next_run(error: ActivityError, message: Message) -> tuple[float, Message]:
         raise CancelledError("revoked while it ran, so its retry does not run")
     if isinstance(cause, ApplicationError) and cause.type == wire.RETRY_ANEW:
         pause, envelope, body = cause.details
-        return pause, Message.decode(json.dumps(envelope).encode(), wire.read_payload(body) if body else message.body)
+        return pause, Message.read(envelope, wire.read_payload(body) if body else message.body)
     if isinstance(cause, ApplicationError) and cause.type == wire.REPLACED:
         raise Replaced(message, wire.read_payloads(cause.details[0])) from None
     if isinstance(cause, TimeoutError) and cause.type == TimeoutType.SCHEDULE_TO_START:
