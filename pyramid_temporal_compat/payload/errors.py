@@ -9,6 +9,7 @@ from __future__ import annotations
 import builtins
 import contextlib
 import functools
+import json
 import reprlib
 import sys
 import traceback
@@ -185,6 +186,11 @@ def from_wire(wire: Mapping[str, Any]) -> BaseException:
             last = last.__cause__
         _set(last, "__cause__", RemoteTraceback(text))
     return error
+
+
+def error_from_json(written: Mapping[str, Any]) -> BaseException:
+    """Return the error that `to_wire` wrote, after plain JSON has carried it: in a message, a memo or a failure."""
+    return from_wire(loads(json.dumps(written).encode()))
 
 
 def remote_traceback(error: BaseException) -> str | None:

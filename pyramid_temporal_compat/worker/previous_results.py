@@ -11,9 +11,8 @@ from ..exceptions import InvalidTaskError
 from ..message.message import Message
 from ..message.tree import check_places
 from ..payload import Payload
-from ..payload.errors import from_wire
+from ..payload.errors import error_from_json
 from ..payload.serializers import deserialize
-from ..payload.types import loads
 from ..task.context import Context
 from ..task.task import Task
 from .outcome import Job
@@ -60,7 +59,7 @@ def _error(app: Celery, task: Task, job: Job, args: Any, kwargs: Mapping[str, An
         headers=failed.read_headers() or None,
         retries=failed.retries,
     )
-    error = from_wire(loads(json.dumps(joins["error"]).encode()))
+    error = error_from_json(joins["error"])
     return [request, error, joins["error"].get("traceback") or ""]
 
 

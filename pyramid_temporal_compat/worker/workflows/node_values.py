@@ -20,8 +20,7 @@ from ...message.message import Message
 from ...message.payload_archive import packed, unpacked
 from ...message.tree import SMALL, Chain, Chord, Node, Task, Tree, leaves
 from ...payload import Payload
-from ...payload.errors import from_wire
-from ...payload.types import loads
+from ...payload.errors import error_from_json
 from .canvas_limits import Large, measured
 
 Value = Any
@@ -69,7 +68,7 @@ def ended_without_result(message: Message, value: Payload) -> Halted:
 def chord_failure(node: Chord, failed: MemberFailed) -> MemberFailed:
     """What the failure of a member of its header is for a chord, in Celery's words."""
     _, error = how_it_failed(failed.reason)
-    raised = from_wire(loads(json.dumps(error).encode()))
+    raised = error_from_json(error)
     told = error_of(ChordError(f"Dependency {failed.dependency} raised {raised!r}"))
     told["traceback"] = error.get("traceback")
     reason = ApplicationError(str(told["text"]), wire.plain(told), type="ChordError", non_retryable=True)
