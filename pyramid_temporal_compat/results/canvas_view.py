@@ -9,11 +9,11 @@ from dataclasses import dataclass
 
 from temporalio.client import Client, WorkflowExecutionDescription
 
-from ..client.canvas_additions import Growth
-from ..client.groups import tree_of
-from ..client.members import READERS, nearest_tree, workflow_of
+from ..client.canvas_additions import CanvasAdditions
+from ..client.history import tree_of
+from ..client.members import READERS, nearest_tree, statuses_in_tree, workflow_of
 from ..client.status import Status
-from ..client.tasks import status_of, statuses_in
+from ..client.task_status import status_of
 from ..message.tree import Chain, Chord, Group, Node, Task, id_of
 from .graph import COLOURS
 
@@ -33,18 +33,18 @@ async def outline(client: Client, task_id: str) -> list[Line]:
     """The canvas that a task is in, from its root; of a task alone, the one line; none for one that is not known."""
     root_id = task_id.partition("/")[0]
     tree = await tree_of(client, root_id)
-    growth = Growth(client)
+    additions = CanvasAdditions(client)
     if tree is None:
         status = await status_of(client, task_id)
         if not status.known:
             return []
-        await growth.read([task_id])
-        if task_id not in growth.alone or task_id not in growth.replacing():
+        await additions.read([task_id])
+        if task_id not in additions.single_tasks or task_id not in additions.replacements():
             return [Line(0, task_id, status.name or "", status.state, True)]
-    root = growth.alone[task_id] if tree is None else tree.root
-    drawn = list(_drawn(root, 0, "", growth, growth.replacing()))
-    while await growth.read(workflow_of(id) or id for _, id, _, of_task in drawn if of_task):
-        drawn = list(_drawn(root, 0, "", growth, growth.replacing()))
+    root = additions.single_tasks[task_id] if tree is None else tree.root
+    drawn = list(_drawn(root, 0, "", additions, additions.replacements()))
+    while await additions.read(workflow_of(id) or id for _, id, _, of_task in drawn if of_task):
+        drawn = list(_drawn(root, 0, "", additions, additions.replacements()))
     states = await _states(client, [id for _, id, _, of_task in drawn if of_task])
     return [Line(depth, id, text, states.get(id, ""), of_task) for depth, id, text, of_task in drawn]
 
@@ -70,7 +70,7 @@ async def _states(client: Client, tasks: Sequence[str]) -> dict[str, str]:
 
     async def look(tree: WorkflowExecutionDescription) -> Mapping[str, Status]:
         async with turn:
-            return await statuses_in(client, tree, members[tree.id])
+            return await statuses_in_tree(client, tree, members[tree.id])
 
     async def look_alone(id: str) -> Mapping[str, Status]:
         async with turn:
@@ -82,7 +82,7 @@ async def _states(client: Client, tasks: Sequence[str]) -> dict[str, str]:
 
 
 def _drawn(
-    node: Node, depth: int, place: str, growth: Growth, replacing: Mapping[str, deque[Node]]
+    node: Node, depth: int, place: str, additions: CanvasAdditions, replacing: Mapping[str, deque[Node]]
 ) -> Iterator[tuple[int, str, str, bool]]:
     """:param replacing: what is still to be drawn of what took the place of tasks; it has their ids."""
     if isinstance(node, Task):
@@ -94,11 +94,11 @@ def _drawn(
         if replaced:
             parts = [("replaced by: ", replacing[own].popleft())]
         else:
-            parts = [("added: ", added) for added in growth.added.get(own, ())]
+            parts = [("added: ", added) for added in additions.added.get(own, ())]
         parts += [("link: ", link) for link in node.links]
         parts += [("on error: ", errback) for errback in node.errbacks]
         for kind, part in parts:
-            yield from _drawn(part, depth + 1, kind, growth, replacing)
+            yield from _drawn(part, depth + 1, kind, additions, replacing)
         return
     yield depth, f"{type(node).__name__.lower()} {id_of(node)}", f"{place}{type(node).__name__.lower()}", False
     if isinstance(node, Chain):
@@ -110,7 +110,7 @@ def _drawn(
         parts = [*(("header: ", member) for member in node.header), ("body: ", node.body)]
         parts += [("on error: ", errback) for errback in node.errbacks]
     for name, part in parts:
-        yield from _drawn(part, depth + 1, name, growth, replacing)
+        yield from _drawn(part, depth + 1, name, additions, replacing)
 
 
 def as_text(lines: list[Line]) -> str:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import datetime
 import functools
-import json
 import sys
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -15,16 +14,15 @@ from typing import TYPE_CHECKING, Any
 from .. import states
 from ..current import app_or_default
 from ..exceptions import IncompleteStream, StillEnlisted, TaskRevokedError, TimeoutError
-from ..payload.errors import from_wire
+from ..payload.errors import error_from_json
 from ..payload.serializers import deserialize
-from ..payload.types import loads
 from ..task.context import worker_frame
 from .graph import DependencyGraph, GraphFormatter, graph_of
 
 if TYPE_CHECKING:
     from ..app import Celery
     from ..client.status import Status
-    from ..client.task_history import Record
+    from ..client.task_history import TaskHistory
     from ..task.execution import Ending
 
 STILL_ENLISTED = (
@@ -187,8 +185,8 @@ class AsyncResult(ResultBase):
     @property
     def name(self) -> str | None:
         name = self._name or self._described().name
-        if name is None and (record := self._record()) is not None:  # the server has not been asked for its run yet
-            return record.message.task
+        if name is None and (history := self._history()) is not None:  # the server has not been asked for its run yet
+            return history.message.task
         return name
 
     @property
@@ -203,8 +201,8 @@ class AsyncResult(ResultBase):
     @property
     def queue(self) -> str | None:
         queue = self._described().queue
-        if queue is None and (record := self._record()) is not None:
-            return record.message.queue
+        if queue is None and (history := self._history()) is not None:
+            return history.message.queue
         return queue
 
     @property
@@ -217,8 +215,8 @@ class AsyncResult(ResultBase):
         """The worker that has it, or had it last."""
         status = self._status()
         if status.worker is None and status.ready:
-            record = self._record()
-            return record.worker if record else None
+            history = self._history()
+            return history.worker if history else None
         return status.worker
 
     @property
@@ -411,22 +409,24 @@ class AsyncResult(ResultBase):
         return self._asked() if self._ended is None else self._ended
 
     def _asked(self) -> Status:
-        from ..client.tasks import status_of  # the client library: 0.4 s
+        from ..client.task_status import status_of  # the client library: 0.4 s
 
         status: Status = self.app.temporal.call(lambda client: status_of(client, self.id), self._patience)
         if status.ready:
             self._end(status)
         return status
 
-    def _record(self) -> Record | None:
-        from ..client.task_history import record_of  # the client library: 0.4 s
+    def _history(self) -> TaskHistory | None:
+        from ..client.task_history import read_task_history  # the client library: 0.4 s
 
-        record: Record | None = self.app.temporal.call(lambda client: record_of(client, self.id), self._patience)
-        return record
+        history: TaskHistory | None = self.app.temporal.call(
+            lambda client: read_task_history(client, self.id), self._patience
+        )
+        return history
 
     def _sent(self, part: str) -> Any:
-        record = self._record()
-        return deserialize(record.message.body, self.app.conf["accept_content"])[part] if record else None
+        history = self._history()
+        return deserialize(history.message.body, self.app.conf["accept_content"])[part] if history else None
 
     def _described(self) -> Status:
         """The status with name, queue and times, which whoever only waited for the end has not asked for."""
@@ -435,7 +435,7 @@ class AsyncResult(ResultBase):
         return self._asked()
 
     def _wait(self, timeout: float | None, interval: float) -> Status:
-        from ..client.tasks import wait_for_end  # the client library: 0.4 s
+        from ..client.task_status import wait_for_end  # the client library: 0.4 s
 
         if timeout is not None and timeout <= 0:  # no time to wait, but to look
             found = self._asked()
@@ -454,7 +454,7 @@ class AsyncResult(ResultBase):
 
     def _value(self, status: Status) -> Any:
         if status.error is not None:
-            return as_exception(from_wire(loads(json.dumps(status.error).encode())))
+            return as_exception(error_from_json(status.error))
         if status.result is not None:
             conf = self.app.conf
             return deserialize(
@@ -546,7 +546,7 @@ class EagerResult(AsyncResult):
     def name(self) -> str | None:
         return self._name
 
-    def _record(self) -> Record | None:
+    def _history(self) -> TaskHistory | None:
         """It has no history: it ran here."""
         return None
 
@@ -610,7 +610,7 @@ class EagerResult(AsyncResult):
 
 def forget(result: Any) -> None:
     """Forget a result, those before it and those in it, as one: several of them may have one workflow."""
-    from ..client.forgetting import forget_all  # the client library: 0.4 s
+    from ..client.task_actions import forget_results  # the client library: 0.4 s
 
     found = [each for each in _all_of(result) if not isinstance(each, EagerResult)]
     tasks = list(dict.fromkeys(str(each.id) for each in found if isinstance(each, AsyncResult)))
@@ -618,7 +618,7 @@ def forget(result: Any) -> None:
     if not tasks:
         return  # eager ones, say, and no server in sight
     patience = result.app.conf["ptemporal.dispatch_timeout"] * (1 + len(tasks) // 100)
-    result.app.temporal.call(lambda client: forget_all(client, tasks, groups), patience)
+    result.app.temporal.call(lambda client: forget_results(client, tasks, groups), patience)
     for each in found:
         if isinstance(each, AsyncResult):
             each.not_ended()

@@ -90,10 +90,10 @@ class ResultSet(ResultBase):
         workflows, alike = self._shared()
         if not workflows and not alike:
             return set()
-        from ..client.result_sets import look  # the client library: 0.4 s
+        from ..client.members import look_at_results  # the client library: 0.4 s
 
         patience = self.app.conf["ptemporal.dispatch_timeout"]
-        asked, ended = self.app.temporal.call(lambda client: look(client, workflows, alike), patience)
+        asked, ended = self.app.temporal.call(lambda client: look_at_results(client, workflows, alike), patience)
         self._take(ended)
         return set(asked)
 
@@ -104,12 +104,14 @@ class ResultSet(ResultBase):
         for result in self.results:
             if isinstance(result, AsyncResult):
                 result.refuse_if_enlisted()
-        from ..client.result_sets import wait  # the client library: 0.4 s
+        from ..client.members import wait_for_results  # the client library: 0.4 s
 
         if left is None or left > 0:
             with contextlib.suppress(TimeoutError):
                 self._take(
-                    self.app.temporal.call(lambda client: wait(client, workflows, alike, all_of=not propagate), left)
+                    self.app.temporal.call(
+                        lambda client: wait_for_results(client, workflows, alike, all_of=not propagate), left
+                    )
                 )
                 return
         self.look()  # who then waits for the members one by one says which has not ended
@@ -308,21 +310,21 @@ class GroupResult(ResultSet):
 
     def save(self, backend: Any = None) -> None:
         """Keep it on the server, for `restore`, as long as results are kept there."""
-        from ..client.groups import save_group  # the client library: 0.4 s
+        from ..client.saved_groups import save_group  # the client library: 0.4 s
 
         queue = self.app.conf["task_default_queue"]
         self._call(lambda client: save_group(client, str(self.id), self.as_tuple(), queue))
 
     def delete(self, backend: Any = None) -> None:
         """Delete what `save` has kept. The results themselves stay; `forget` deletes those."""
-        from ..client.groups import forget_group  # the client library, as above
+        from ..client.saved_groups import forget_group  # the client library, as above
 
         self._call(lambda client: forget_group(client, str(self.id)))
 
     @classmethod
     def restore(cls, id: str, backend: Any = None, app: Celery | None = None) -> Any:
         """The group with this id: as it was saved, or as its canvas has it; None if the server knows neither."""
-        from ..client.groups import find_group  # the client library, as above
+        from ..client.saved_groups import find_group  # the client library, as above
 
         found = app_or_default(app or cls.app)
         written = found.temporal.call(lambda client: find_group(client, id), found.conf["ptemporal.dispatch_timeout"])

@@ -11,7 +11,7 @@ from temporalio.common import RawValue
 
 from pyramid_temporal_compat.app import Celery
 from pyramid_temporal_compat.client.status import Status
-from pyramid_temporal_compat.client.tasks import status_of
+from pyramid_temporal_compat.client.task_status import status_of
 from pyramid_temporal_compat.message.message import Message
 from pyramid_temporal_compat.payload import Payload
 from pyramid_temporal_compat.payload.converter import to_raw

@@ -71,13 +71,13 @@ def test_who_asks_for_one_state_after_the_other_reads_a_long_history_once(
     gates["long history"].reached()
     readings: list[Any] = []
 
-    class Counted(members.History):
+    class Counted(members.MemberEnds):
         def __init__(self, *args: Any) -> None:
             readings.append(args)
             super().__init__(*args)
 
-    monkeypatch.setattr(members, "History", Counted)
-    monkeypatch.setattr(members, "SHORT", 0)
+    monkeypatch.setattr(members, "MemberEnds", Counted)
+    monkeypatch.setattr(members, "SHORT_HISTORY", 0)
     assert {shop.app.AsyncResult(result.id).state for result in results} == {"SUCCESS"}
     assert waits.state == "STARTED"
     gates["long history"].open()

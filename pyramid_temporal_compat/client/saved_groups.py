@@ -1,30 +1,27 @@
-"""Groups of results by their id: as they were saved, or as the canvas that they belong to was asked for.
+"""Save groups of results under their ids, and find them again, also groups of a canvas that were never saved.
 
-A saved group is the memo of a workflow that never runs: it is ended as it begins, and kept as long as results are.
+A saved group is the memo of a workflow that never runs: it is terminated at once, and the server keeps it for as long
+as it keeps results.
 """
 
 from __future__ import annotations
 
-import datetime
 from typing import Any
 
-from temporalio.client import Client, WorkflowHandle
-from temporalio.common import RawValue, WorkflowIDConflictPolicy, WorkflowIDReusePolicy
+from temporalio.client import Client
+from temporalio.common import WorkflowIDConflictPolicy, WorkflowIDReusePolicy
 from temporalio.service import RPCError, RPCStatusCode
 
-from ..exceptions import InvalidTaskError
-from ..message.tree import Chain, Chord, Group, Node, Task, Tree, header_result, is_tree, whole_result
-from ..payload.converter import from_raw
-from .forgetting import delete
+from ..message.tree import Chain, Chord, Group, Node, Task, header_result, whole_result
+from .history import tree_of
+from .task_actions import NEVER, delete_workflow
 
 SAVED = "ptemporal-group"
-"""The type of the workflow, and its memo's key. It stands in histories: it is never changed."""
-NEVER = datetime.timedelta(days=1)
-"""So long no worker is asked to run it, which is ended at once."""
+"""The workflow's type, and the key in its memo. Never change it: histories contain it."""
 
 
 async def save_group(client: Client, group_id: str, written: Any, queue: str) -> None:
-    """Keep what `GroupResult.as_tuple` has written."""
+    """Keep a group as `GroupResult.as_tuple` has written it."""
     handle = await client.start_workflow(
         SAVED,
         id=_saved(group_id),
@@ -38,7 +35,7 @@ async def save_group(client: Client, group_id: str, written: Any, queue: str) ->
 
 
 async def find_group(client: Client, group_id: str) -> Any:
-    """What was saved of the group, or what its canvas says of it; None if neither is there."""
+    """Return the group as it was saved, else as its canvas has it; None if the server has neither."""
     try:
         described = await client.get_workflow_handle(_saved(group_id)).describe()
     except RPCError as error:
@@ -54,29 +51,12 @@ async def find_group(client: Client, group_id: str) -> Any:
 
 
 async def forget_group(client: Client, group_id: str) -> None:
-    """Delete what was saved of it; its tasks' results stay."""
-    await delete(client, _saved(group_id))
-
-
-async def tree_of(client: Client, workflow_id: str) -> Tree | None:
-    """The canvas that a workflow was started with."""
-    handle: WorkflowHandle[Any, Any] = client.get_workflow_handle(workflow_id)
-    try:
-        async for event in handle.fetch_history_events(page_size=1):
-            payloads = event.workflow_execution_started_event_attributes.input.payloads
-            raw = await client.data_converter.decode(payloads, [RawValue] * len(payloads))
-            found = [from_raw(value) for value in raw]
-            return Tree.decode(found) if found and is_tree(found[0].data) else None
-    except RPCError as error:
-        if error.status is not RPCStatusCode.NOT_FOUND:
-            raise
-    except InvalidTaskError:
-        pass  # another's workflow, by the look of its input
-    return None
+    """Delete a saved group. The results of its tasks stay."""
+    await delete_workflow(client, _saved(group_id))
 
 
 def group_in(node: Node, group_id: str) -> Any:
-    """The group of this id in a canvas, as `GroupResult.as_tuple` writes it."""
+    """Return the group of this id in a canvas, as `GroupResult.as_tuple` writes it; None if it has no such group."""
     if isinstance(node, Group) and node.id == group_id:
         return whole_result(node)
     if isinstance(node, Chord) and node.group_id == group_id:
