@@ -24,8 +24,7 @@ from .celery_names.local_proxies import current_app, current_task
 from .results.result import AsyncResult
 from .task.context import current_frame
 from .task.task import Task
-
-__version__ = "0.1.0"
+from .version import __version__
 
 task = shared_task
 

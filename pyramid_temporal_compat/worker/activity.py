@@ -30,6 +30,7 @@ from ..control.orders import Orders
 from ..exceptions import InvalidTaskError, NotRegistered, Terminated, TimeLimitExceeded, WorkerLostError
 from ..message import wire_names as wire
 from ..message.message import Message, NewerMessage, is_message, total_size
+from ..message.time_limits import Limits
 from ..payload import Payload
 from ..payload.converter import from_raw, to_raw
 from ..payload.errors import to_wire
@@ -51,11 +52,11 @@ from .outcome import (
     Retried,
     Succeeded,
 )
-from .pools.pool import Limits, Pool
+from .pools.pool import Pool
 from .run_identity import same_chain
 
 if TYPE_CHECKING:
-    from ..app import Celery
+    from ..interfaces import AppLike
 
 log = logging.getLogger(__name__)
 
@@ -103,7 +104,7 @@ class Taken:
 class TaskActivity:
     """Runs tasks in a pool. Belongs to the worker's event loop."""
 
-    def __init__(self, app: Celery, pool: Pool, hostname: str, limits: Limits = NO_LIMITS) -> None:
+    def __init__(self, app: AppLike, pool: Pool, hostname: str, limits: Limits = NO_LIMITS) -> None:
         """
         :param limits: the worker's own, for tasks that have none.
         """

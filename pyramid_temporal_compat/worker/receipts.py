@@ -37,7 +37,7 @@ from ..task.execution import Ending, NewAttempt, Undecided, in_the_application
 from .outcome import Claimed, InDoubt, Job, Replaced, Succeeded, succeeded
 
 if TYPE_CHECKING:
-    from ..app import Celery
+    from ..interfaces import AppLike
 
 log = logging.getLogger(__name__)
 
@@ -49,7 +49,7 @@ RESULT, TREE = b"result", b"tree"
 class Receipts:
     """Those of one app's tasks."""
 
-    def __init__(self, app: Celery) -> None:
+    def __init__(self, app: AppLike) -> None:
         self.app = app
         self.name: str = app.conf["ptemporal.outbox"]
         self._codec = chain(app.codecs())

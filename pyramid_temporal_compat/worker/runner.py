@@ -57,7 +57,7 @@ from .outcome import (
 from .previous_results import joined
 
 if TYPE_CHECKING:
-    from ..app import Celery
+    from ..interfaces import AppLike
     from .pools.pool import Control
     from .receipts import Receipts
 
@@ -67,7 +67,7 @@ log = logging.getLogger(__name__)
 class Runner:
     """The handler that a worker gives its pool."""
 
-    def __init__(self, app: Celery) -> None:
+    def __init__(self, app: AppLike) -> None:
         self._app = app
         self.receipts = receipts_of(app)
 
@@ -222,7 +222,7 @@ CHILDREN_OF_A_FAILURE = 256 * 1024
 """Bytes: the error beside them may take half a megabyte, and the server takes 2 MiB."""
 
 
-def receipts_of(app: Celery) -> Receipts | None:
+def receipts_of(app: AppLike) -> Receipts | None:
     """What has tasks leave receipts; None where they leave none."""
     if not app.conf["ptemporal.receipts"]:
         return None
@@ -237,7 +237,7 @@ def receipts_of(app: Celery) -> Receipts | None:
     return Receipts(app)
 
 
-def task_request(app: Celery, job: Job, task: Task, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Context:
+def task_request(app: AppLike, job: Job, task: Task, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Context:
     """What the task sees as `self.request`."""
     message = job.message
     headers = message.read_headers()

@@ -20,7 +20,7 @@ from pyramid_temporal_compat.log import Logging
 from pyramid_temporal_compat.task.call_options import make_message
 from pyramid_temporal_compat.task.context import Context
 from pyramid_temporal_compat.task.routing import Amqp
-from pyramid_temporal_compat.worker.app_loading import load_tasks
+from pyramid_temporal_compat.worker.task_modules import load_tasks
 from pyramid_temporal_compat.worker.worker import Worker
 
 
