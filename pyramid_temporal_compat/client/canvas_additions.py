@@ -1,7 +1,7 @@
-"""What was added to a canvas while it ran: trees that replaced tasks, and tasks added to the header of a chord.
+"""Read from histories what was added to a canvas while it ran: replacements of tasks, and members of a chord's header.
 
-The tree that the workflow was started with has none of these. The histories have them, where the run that asked for
-them ended.
+The tree that the workflow was started with lacks these additions. The history has them in the event with which the run
+that asked for them ended.
 """
 
 from __future__ import annotations

@@ -158,7 +158,7 @@ async def look_at_results(
     """Look at the members of several workflows at once. Reads each history once, also the history of a bundle.
 
     :param bundles: bundles that may exist, as `may_be_bundled` finds them by the ids of tasks.
-    :return: the ids that were looked at, and the statuses of those that have ended.
+    :return: the ids that were looked at, and the statuses of the ended members.
     """
     workflows = {**workflows, **await _existing_bundles(client, bundles)}
     turn = asyncio.Semaphore(READERS)

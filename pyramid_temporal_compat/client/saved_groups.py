@@ -1,7 +1,7 @@
 """Save groups of results under their ids, and find them again, also groups of a canvas that were never saved.
 
-A saved group is the memo of a workflow that never runs: it is terminated at once, and the server keeps it for as long
-as it keeps results.
+A saved group is the memo of a workflow that never runs, because it is terminated at once. The server keeps it for as
+long as it keeps results.
 """
 
 from __future__ import annotations

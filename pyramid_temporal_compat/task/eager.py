@@ -20,7 +20,8 @@ from ..message.message import Message
 from ..payload.annotations import rebuild_arguments
 from ..payload.serializers import deserialize
 from ..pyramid.request import Attempt, attempt
-from ..results.result import EagerResult, allow_join_result, denied_join_result
+from ..results.eager_result import EagerResult
+from ..results.join_guard import allow_join_result, denied_join_result
 from ..results.result_sets import GroupResult
 from .context import Context, current_frame
 from .execution import Ending, Execution

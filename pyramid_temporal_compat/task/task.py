@@ -27,7 +27,7 @@ from ..exceptions import (
     Retry,
 )
 from ..payload.types import ascii_size, dumps, loads
-from ..results.result import allow_join_result
+from ..results.join_guard import allow_join_result
 from .annotations import annotate, wrap_method
 from .call_options import brief
 from .context import Context, RequestStack, current_frame, pop, push, request_of, running
@@ -35,7 +35,8 @@ from .context import Context, RequestStack, current_frame, pop, push, request_of
 if TYPE_CHECKING:
     from ..canvas.planner import PlannedCall
     from ..interfaces import AppLike
-    from ..results.result import AsyncResult, EagerResult
+    from ..results.eager_result import EagerResult
+    from ..results.result import AsyncResult
 
 
 class FromConfig:
