@@ -187,7 +187,7 @@ class Batch:
 
     async def _try_to_start(self, message: Unit) -> None:
         connection = self._connection
-        client = connection.client() if message.tries is None else connection.client_that_tries_once()
+        client = connection.client() if message.tries is None else connection.client_without_retries()
         await start(await client, message)
 
 
