@@ -77,7 +77,7 @@ class MemberEnds:
 
     def _end(self, activity: ActivityScheduled, event: Event, status: Status) -> None:
         self.ended[activity.activity_id] = dataclasses.replace(
-            status, name=activity.name, queue=activity.queue, ended=event.time
+            status, name=activity.name, queue=activity.queue, ended_at=event.time
         )
 
     def status_of(self, member: str) -> Status | None:
@@ -101,12 +101,12 @@ async def _closed_status(event: WorkflowClosed) -> Status:
     """Return the status of members that have nothing but the end of their workflow."""
     if event.status is WorkflowExecutionStatus.FAILED:
         failed = failed_status(await event.failure.error())
-        return Status(failed.state, error=failed.error, over=True, ended=event.time)
+        return Status(failed.state, error=failed.error, ended=True, ended_at=event.time)
     if event.status in REVOKING:
-        return dataclasses.replace(revoked_status(REVOKING[event.status]), ended=event.time)
+        return dataclasses.replace(revoked_status(REVOKING[event.status]), ended_at=event.time)
     if event.status is WorkflowExecutionStatus.TIMED_OUT:
-        return Status(states.FAILURE, error=error_of(WorkerLostError("its workflow timed out")), over=True)
-    return Status(states.SUCCESS, result=NO_RESULT, over=True, ended=event.time)
+        return Status(states.FAILURE, error=error_of(WorkerLostError("its workflow timed out")), ended=True)
+    return Status(states.SUCCESS, result=NO_RESULT, ended=True, ended_at=event.time)
 
 
 def _noted_status(note: Any, event: Event) -> Status | None:
@@ -115,4 +115,4 @@ def _noted_status(note: Any, event: Event) -> Status | None:
         return None
     error = note.get("error")
     known = error if isinstance(error, Mapping) else error_of(Exception("its error was not recorded"))
-    return Status(note["state"], error=known, over=True, ended=event.time)
+    return Status(note["state"], error=known, ended=True, ended_at=event.time)

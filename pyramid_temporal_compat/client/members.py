@@ -120,7 +120,7 @@ async def statuses_in_tree(
     if rest:
         otherwise = Status()
         if info.workflow_extended_info.cancel_requested and not info.pending_activities:
-            otherwise = dataclasses.replace(revoked_status("revoked"), over=False)
+            otherwise = dataclasses.replace(revoked_status("revoked"), ended=False)
         ended = await _none_if_absent(ends_so_far(client, found, rest))
         if ended is None:  # the workflow was deleted after it was described
             otherwise = Status(known=False)

@@ -33,7 +33,7 @@ def result_status(result: Payload) -> Status:
         state,
         result=result if kept else None,
         retries=wire.count(result.metadata.get(wire.RETRIED)),
-        over=True,
+        ended=True,
         kept=kept,
         children=_children(result.metadata.get(wire.CHILDREN)),
     )
@@ -43,12 +43,12 @@ def failed_status(cause: BaseException | None) -> Status:
     """Return the status of a task whose activity or workflow has failed of this error."""
     state, error = how_it_failed(cause)
     retries = wire.count(error.get(wire.RETRIES))
-    return Status(state, error=error, over=True, children=error.get("children"), retries=retries)
+    return Status(state, error=error, ended=True, children=error.get("children"), retries=retries)
 
 
 def revoked_status(reason: str) -> Status:
     """Return the status of a task that has ended revoked."""
-    return Status(states.REVOKED, error=error_of(TaskRevokedError(reason)), over=True)
+    return Status(states.REVOKED, error=error_of(TaskRevokedError(reason)), ended=True)
 
 
 async def pending_status(client: Client, activity: Any, name: str, queue: str) -> Status:

@@ -25,9 +25,9 @@ class Status:
     queue: str | None = None
     retries: int = 0
     worker: str | None = None
-    over: bool = False
+    ended: bool = False
     """Whether the task has ended, in any state: `update_state` can also set a state with another name."""
-    ended: datetime.datetime | None = None
+    ended_at: datetime.datetime | None = None
     """When the task ended."""
     known: bool = True
     """Whether the server has the task."""
@@ -39,4 +39,4 @@ class Status:
 
     @property
     def ready(self) -> bool:
-        return self.over or self.state in states.READY_STATES
+        return self.ended or self.state in states.READY_STATES

@@ -118,7 +118,7 @@ async def _end_of(client: Client, task_id: str) -> Status:
 
 async def _unless_forgotten(client: Client, member: str, status: Status) -> Status:
     """Return the member's status, or an unknown one if its result was forgotten. Only an ended task costs a call."""
-    return Status(known=False) if status.over and await is_forgotten(client, member) else status
+    return Status(known=False) if status.ended and await is_forgotten(client, member) else status
 
 
 async def _outcome_or_revoked(client: Client, handle: WorkflowHandle[Any, Any]) -> Status:
@@ -130,7 +130,7 @@ async def _outcome_or_revoked(client: Client, handle: WorkflowHandle[Any, Any]) 
             found = await handle.describe()
             if found.status is WorkflowExecutionStatus.RUNNING:
                 status = await status_of(client, handle.id)
-                if status.state == states.REVOKED or status.over:
+                if status.state == states.REVOKED or status.ended:
                     return status
                 if is_tree(found):  # the tree's result can be ready before its links have ended
                     return (await wait_for_members(client, handle.id, [handle.id]))[handle.id]
@@ -163,14 +163,14 @@ def _status_without_activity(found: WorkflowExecutionDescription) -> Status:
         # The activity has ended, and the workflow has yet to record how.
         return Status(states.STARTED, name=name, queue=queue)
     if info.workflow_extended_info.cancel_requested:
-        return dataclasses.replace(revoked_status("revoked"), over=False, name=name, queue=queue)
+        return dataclasses.replace(revoked_status("revoked"), ended=False, name=name, queue=queue)
     state = states.RETRY if found.history_length > BEFORE_FIRST_RUN else states.PENDING
     return Status(state, name=name, queue=queue)
 
 
 async def _ended_status(handle: WorkflowHandle[Any, Any], found: WorkflowExecutionDescription) -> Status:
     outcome = await _outcome(handle)
-    return dataclasses.replace(outcome, name=found.workflow_type, queue=found.task_queue, ended=found.close_time)
+    return dataclasses.replace(outcome, name=found.workflow_type, queue=found.task_queue, ended_at=found.close_time)
 
 
 async def _outcome(handle: WorkflowHandle[Any, Any]) -> Status:

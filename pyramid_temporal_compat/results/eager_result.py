@@ -75,7 +75,7 @@ class EagerResult(AsyncResult):
         """Return None: a task that ran in this process has no history."""
         return None
 
-    def _asked(self) -> Status:
+    def current_status(self) -> Status:
         """Return the status without a call: the server does not have the task."""
         from ..client.status import Status  # needed for eager results alone
 

@@ -136,7 +136,7 @@ class AsyncResult(ResultBase):
     @property
     def result(self) -> Any:
         """The return value, or the exception if the task failed, or the `update_state` meta while the task runs."""
-        return self._value(self._status())
+        return self.value_of(self._status())
 
     info = result
 
@@ -191,7 +191,7 @@ class AsyncResult(ResultBase):
 
     @property
     def date_done(self) -> datetime.datetime | None:
-        return self._described().ended
+        return self._described().ended_at
 
     @property
     def supports_native_join(self) -> bool:
@@ -219,13 +219,13 @@ class AsyncResult(ResultBase):
         if disable_sync_subtasks:
             assert_will_not_block()
         if follow_parents and propagate:
-            self.throw_of_parents()
+            self.raise_parent_error()
         if self._ended is None:
             self.refuse_if_enlisted()
             status = self._wait(timeout, interval)
             self._end(status)
             if follow_parents and propagate and status.state in states.PROPAGATE_STATES:
-                self.throw_of_parents()  # the cause of this failure, such as a member of a chord's header
+                self.raise_parent_error()  # the cause of this failure, such as a member of a chord's header
         return self.maybe_throw(propagate, callback)
 
     wait = get
@@ -233,7 +233,7 @@ class AsyncResult(ResultBase):
     def maybe_throw(self, propagate: bool = True, callback: Callable[[str, Any], Any] | None = None) -> Any:
         """Return the result as it is now, or raise the error if the task failed."""
         status = self._status()
-        value = self._value(status)
+        value = self.value_of(status)
         if propagate and status.state in states.PROPAGATE_STATES:
             raise value
         if callback is not None:
@@ -288,13 +288,13 @@ class AsyncResult(ResultBase):
         """The graph, as it was at the first access."""
         return self.build_graph(intermediate=True)
 
-    def throw_of_parents(self) -> None:
+    def raise_parent_error(self) -> None:
         """Raise the error of a previous result in the chain, if one has failed. The first failure counts."""
         parents = list(self._parents())[::-1]
-        asked = self.app.ResultSet(parents).look() if len(parents) > 1 else ()
+        asked = self.app.ResultSet(parents).look_at_members() if len(parents) > 1 else ()
         for number, node in enumerate(parents):
             if node.id in asked and not node.ended:
-                continue  # `look` has just asked for the state, with the others of the canvas
+                continue  # `look_at_members` has just asked for the state, with the others of the canvas
             try:
                 node.maybe_throw()
             except Exception:
@@ -358,14 +358,10 @@ class AsyncResult(ResultBase):
     # --- inside ----------------------------------------------------------------------------------
 
     @property
-    def _patience(self) -> float:
+    def _call_timeout(self) -> float:
         """Timeout in seconds of one call to the server."""
         timeout: float = self.app.conf["ptemporal.dispatch_timeout"]
         return timeout
-
-    def current_status(self) -> Status:
-        """Ask the server for the task's status now."""
-        return self._asked()
 
     @property
     def ended(self) -> bool:
@@ -376,22 +372,19 @@ class AsyncResult(ResultBase):
         """Drop what this process knows of the task's end."""
         self._ended = None
 
-    def take(self, status: Status) -> None:
+    def remember(self, status: Status) -> None:
         """Remember a status that was read together with the statuses of other tasks."""
         if self._ended is None:
             self._end(status)
 
-    def value_of(self, status: Status) -> Any:
-        """Return what `result` is for this status."""
-        return self._value(status)
-
     def _status(self) -> Status:
-        return self._asked() if self._ended is None else self._ended
+        return self.current_status() if self._ended is None else self._ended
 
-    def _asked(self) -> Status:
+    def current_status(self) -> Status:
+        """Ask the server for the task's status now."""
         from ..client.task_status import status_of  # the client library: 0.4 s
 
-        status: Status = self.app.temporal.call(lambda client: status_of(client, self.id), self._patience)
+        status: Status = self.app.temporal.call(lambda client: status_of(client, self.id), self._call_timeout)
         if status.ready:
             self._end(status)
         return status
@@ -400,7 +393,7 @@ class AsyncResult(ResultBase):
         from ..client.task_history import read_task_history  # the client library: 0.4 s
 
         history: TaskHistory | None = self.app.temporal.call(
-            lambda client: read_task_history(client, self.id), self._patience
+            lambda client: read_task_history(client, self.id), self._call_timeout
         )
         return history
 
@@ -410,15 +403,15 @@ class AsyncResult(ResultBase):
 
     def _described(self) -> Status:
         """Return the status with name, queue and times. The status that `get` waits for lacks them."""
-        if self._ended is not None and self._ended.ended is not None:
+        if self._ended is not None and self._ended.ended_at is not None:
             return self._ended
-        return self._asked()
+        return self.current_status()
 
     def _wait(self, timeout: float | None, interval: float) -> Status:
         from ..client.task_status import wait_for_end  # the client library: 0.4 s
 
         if timeout is not None and timeout <= 0:  # look once, and do not wait
-            found = self._asked()
+            found = self.current_status()
             if not found.ready:
                 raise TimeoutError(f"task {self._name or ''}[{self.id}] has not ended")
             return found
@@ -432,7 +425,8 @@ class AsyncResult(ResultBase):
         self._ended = status
         self._callbacks.fire(self)
 
-    def _value(self, status: Status) -> Any:
+    def value_of(self, status: Status) -> Any:
+        """Return the result, the error or the meta that belongs to the status."""
         if status.error is not None:
             return as_exception(error_from_json(status.error))
         if status.result is not None:

@@ -71,7 +71,7 @@ class ResultSet(ResultBase):
         return not self.ready()
 
     def ready(self) -> bool:
-        looked = self.look()
+        looked = self.look_at_members()
         done = all(result.ended if result.id in looked else result.ready() for result in self.results)
         if done:
             self._callbacks.fire(self)
@@ -86,10 +86,10 @@ class ResultSet(ResultBase):
 
         One look at all members shows most that have not ended. To ask for each of them would cost one more call.
         """
-        looked = self.look()
+        looked = self.look_at_members()
         return [result for result in self.results if result.id not in looked or result.ended]
 
-    def look(self) -> set[str]:
+    def look_at_members(self) -> set[str]:
         """Read the histories of the members' workflows, each history once. Return the ids that were looked at."""
         workflows, bundles = self._shared()
         if not workflows and not bundles:
@@ -98,7 +98,7 @@ class ResultSet(ResultBase):
 
         patience = self.app.conf["ptemporal.dispatch_timeout"]
         asked, ended = self.app.temporal.call(lambda client: look_at_results(client, workflows, bundles), patience)
-        self._take(ended)
+        self._remember(ended)
         return set(asked)
 
     def _wait_for_members(self, left: float | None, propagate: bool) -> None:
@@ -112,13 +112,14 @@ class ResultSet(ResultBase):
 
         if left is None or left > 0:
             with contextlib.suppress(TimeoutError):
-                self._take(
+                self._remember(
                     self.app.temporal.call(
                         lambda client: wait_for_results(client, workflows, bundles, all_of=not propagate), left
                     )
                 )
                 return
-        self.look()  # the caller then waits for each member, and its error names the member that has not ended
+        # The caller then waits for each member, and its error names the member that has not ended.
+        self.look_at_members()
 
     def _raise_known_failure(self, of_parents: bool) -> None:
         """Raise the error of a member that is known to have failed.
@@ -134,7 +135,7 @@ class ResultSet(ResultBase):
                 node.maybe_throw()  # the failure of the set's parent is the cause of its members' failures
         for result in ended:
             if result.state in states.PROPAGATE_STATES and of_parents:
-                result.throw_of_parents()
+                result.raise_parent_error()
             result.maybe_throw()
 
     def _shared(self) -> tuple[dict[str, list[str]], dict[str, list[str]]]:
@@ -150,10 +151,10 @@ class ResultSet(ResultBase):
         bundles = may_be_bundled(workflows.pop("", ()))
         return (workflows if any(len(members) > 1 for members in workflows.values()) else {}), bundles
 
-    def _take(self, found: Mapping[str, Any]) -> None:
+    def _remember(self, found: Mapping[str, Any]) -> None:
         for result in self.results:
             if result.id in found and found[result.id].known:
-                result.take(found[result.id])
+                result.remember(found[result.id])
 
     @property
     def supports_native_join(self) -> bool:
@@ -240,7 +241,7 @@ class ResultSet(ResultBase):
             yield result.id, {"task_id": result.id, "status": result.state, "result": value}
 
     def maybe_throw(self, callback: Any = None, propagate: bool = True) -> None:
-        looked = self.look()
+        looked = self.look_at_members()
         for result in self.results:
             if result.id in looked and not result.ended:
                 continue

@@ -61,7 +61,7 @@ class Target:
 
     def ended(self, task_id: str) -> Status:
         """The status once the workflow is over."""
-        return wait_until(lambda: (found := self.status(task_id)).over and found, PATIENCE, f"{task_id} goes on")
+        return wait_until(lambda: (found := self.status(task_id)).ended and found, PATIENCE, f"{task_id} goes on")
 
     def still_works(self) -> None:
         assert self.app.tasks["shop.pack"].delay("honest").get(timeout=PATIENCE) == "packed"

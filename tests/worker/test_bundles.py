@@ -96,7 +96,7 @@ def test_a_set_of_results_reads_the_history_of_a_bundle_once(shop: Shop, monkeyp
     assert delayed.get(PATIENCE) == 3
     with monkeypatch.context() as patched:
         patched.setattr(AsyncResult, "_wait", None)  # nobody is asked for by itself
-        patched.setattr(AsyncResult, "_asked", None)
+        patched.setattr(AsyncResult, "current_status", None)
         found = ResultSet([shop.app.AsyncResult(result.id) for result in results])
         assert found.get(timeout=PATIENCE) == [2 * number for number in range(MANY)]
         with pytest.raises(ValueError, match="on purpose"):  # though another still runs

@@ -395,7 +395,7 @@ def test_members_that_have_not_ended_are_not_asked_for_one_by_one(shop: Shop, mo
     assert result.results[1].get(PATIENCE) == 2
     gates["counted"].reached(2)
     with monkeypatch.context() as patched:
-        patched.setattr(type(result.results[0]), "_asked", None)
+        patched.setattr(type(result.results[0]), "current_status", None)
         assert (result.completed_count(), result.successful(), result.failed()) == (1, False, False)
     gates["counted"].open()
     assert result.get(timeout=PATIENCE) == ["done", 2, "done"]
