@@ -22,7 +22,7 @@ class AbortableAsyncResult(AsyncResult):
         from ..client.task_actions import abort  # the client library: 0.4 s
 
         self.refuse_if_enlisted()
-        self.app.temporal.call(lambda client: abort(client, self.id), self._patience)
+        self.app.temporal.call(lambda client: abort(client, self.id), self._call_timeout)
 
 
 class AbortableTask(Task):
