@@ -16,8 +16,8 @@ from typing import TYPE_CHECKING, Any
 
 from . import signals
 from .celery_names.nodenames import node_format
+from .context import worker_frame
 from .exceptions import CDeprecationWarning, CPendingDeprecationWarning
-from .task.context import worker_frame
 from .text_safety import record_text
 
 if TYPE_CHECKING:

@@ -12,23 +12,25 @@ import uuid
 import warnings
 import zoneinfo
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar, Concatenate, Literal, overload
 
 from .. import canvas, signals
+from ..as_celery.backend import Backend
+from ..as_celery.bugreport import bugreport
+from ..as_celery.connections import Connections
 from ..canvas import builtin
 from ..canvas.planner import Lineage, Planner, as_unit
 from ..canvas.tree_ids import Ids
-from ..celery_names.backend import Backend
-from ..celery_names.bugreport import bugreport
-from ..celery_names.connections import Connections
 from ..celery_names.refused import NO_EVENTS, Unsupported
 from ..celery_names.refused_members import RefusedOfApps
+from ..context import current_frame, worker_frame
 from ..control import Control
 from ..current import APP_KEY, apps, set_app_class, set_current_app, set_default_app
+from ..enlist.publish_signals import after_publish, before_publish
 from ..exceptions import AlwaysEagerIgnored, ImproperlyConfigured
 from ..log import Logging
-from ..message.bundle import new_id
-from ..message.tree import Task as Leaf
+from ..message.ids import new_id
+from ..message.nodes import TaskNode
 from ..message.tree import Unit
 from ..payload.codecs import Encryption, parse_keys
 from ..results import result as results
@@ -38,14 +40,13 @@ from ..settings import Settings
 from ..settings.command_line import from_words
 from ..task.annotations import annotate, prepare_annotations
 from ..task.call_options import make_message
-from ..task.context import current_frame, worker_frame
 from ..task.routing import Amqp
 from ..task.task import Task as BaseTask
 from ..task.task import task_from_function
+from ..typed_calls import P, R
 from .app_classes import part
 from .commands import Commands
 from .loading import Loader, lazily
-from .publish_signals import after_publish, before_publish
 from .registry import TaskRegistry, warn_of_duplicate
 from .sending import Sending
 from .shared import SharedTask, decorate, shared_tasks, task_name
@@ -182,6 +183,14 @@ class Celery(Commands, Connections, RefusedOfApps):
             self.finalize(auto=True)
         return self._tasks
 
+    @overload
+    def task(self, function: Callable[P, R], /) -> BaseTask[P, R]: ...
+    @overload
+    def task(
+        self, *, bind: Literal[True], **options: Any
+    ) -> Callable[[Callable[Concatenate[Any, P], R]], BaseTask[P, R]]: ...
+    @overload
+    def task(self, *, bind: Literal[False] = ..., **options: Any) -> Callable[[Callable[P, R]], BaseTask[P, R]]: ...
     def task(self, *args: Any, **options: Any) -> Any:
         """Make a task of a function: `@app.task` or `@app.task(bind=True, …)`."""
         return decorate(args, options, self.make_task)
@@ -356,7 +365,9 @@ class Celery(Commands, Connections, RefusedOfApps):
         else:
             planner, follows = Planner(self, Ids(message.id)), Lineage().after(message)
             planner.ids.claim()
-            node = Leaf(message, links=planner.callbacks(links, follows), errbacks=planner.linked(errbacks, follows))
+            node = TaskNode(
+                message, links=planner.callbacks(links, follows), errbacks=planner.linked(errbacks, follows)
+            )
             self.enlist(as_unit(node, self), manager)
         return message
 

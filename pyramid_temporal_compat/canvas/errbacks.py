@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Any
 from .group import group
 
 if TYPE_CHECKING:
+    from ..context import Context
     from ..interfaces import AppLike
-    from ..task.context import Context
 
 log = logging.getLogger(__name__)
 

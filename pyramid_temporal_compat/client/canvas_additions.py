@@ -19,7 +19,8 @@ from temporalio.service import RPCError, RPCStatusCode
 from ..exceptions import InvalidTaskError
 from ..message import wire_names as wire
 from ..message.message import Message
-from ..message.tree import Node, Task, Tree
+from ..message.nodes import Node, TaskNode
+from ..message.tree import Tree
 from ..worker.workflows.node_values import added_with
 from .history import ActivityCompleted, ActivityFailed, ActivityScheduled, WorkflowStarted, read_history
 from .members import READERS
@@ -32,7 +33,7 @@ class CanvasAdditions:
         self._client = client
         self._replacements: dict[str, list[Node]] = defaultdict(list)
         self.added: dict[str, list[Node]] = {}
-        self.single_tasks: dict[str, Task] = {}
+        self.single_tasks: dict[str, TaskNode] = {}
         """Tasks that have a workflow of their own."""
         self._read: set[str] = set()
 
@@ -62,7 +63,7 @@ class CanvasAdditions:
             if isinstance(event, WorkflowStarted):
                 unit = await event.unit()
                 if isinstance(unit, Message):
-                    self.single_tasks[workflow_id] = Task(unit)
+                    self.single_tasks[workflow_id] = TaskNode(unit)
             elif isinstance(event, ActivityCompleted):
                 (result,) = await event.result.payloads()
                 with suppress(InvalidTaskError):

@@ -12,8 +12,8 @@ from temporalio.exceptions import ApplicationError
 from .. import states
 from ..exceptions import WorkerLostError
 from ..message import wire_names as wire
-from ..message.bundle import bundle_of
 from ..message.failures import error_of
+from ..message.ids import bundle_of, is_prefix
 from ..payload import Payload
 from .history import (
     ActivityCompleted,
@@ -73,7 +73,7 @@ class MemberEnds:
             note = await written.value()
             if (status := _noted_status(note, event)) is not None:
                 for member in map(str, note.get("of") or ()):
-                    (self._child_ends if member.endswith("/") else self.ended)[member] = status
+                    (self._child_ends if is_prefix(member) else self.ended)[member] = status
 
     def _end(self, activity: ActivityScheduled, event: Event, status: Status) -> None:
         self.ended[activity.activity_id] = dataclasses.replace(

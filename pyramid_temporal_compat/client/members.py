@@ -15,7 +15,7 @@ from temporalio.service import RPCError, RPCStatusCode
 
 from .. import states
 from ..message import wire_names as wire
-from ..message.bundle import bundle_of
+from ..message.ids import bundle_of, workflow_of
 from ..message.tree import Tree
 from .connection import is_transient
 from .history import read_history, tree_of
@@ -33,11 +33,6 @@ READERS = 8
 """Histories that are read at a time."""
 LOOK_EVERY = 0.2
 """Seconds between two looks for a workflow that its parent has yet to start."""
-
-
-def workflow_of(task_id: str) -> str:
-    """The workflow that a member's id names; nothing for an id that names none."""
-    return task_id.rpartition("/")[0]
 
 
 def is_bundle(found: WorkflowExecutionDescription) -> bool:
@@ -157,7 +152,7 @@ async def look_at_results(
 ) -> tuple[set[str], Mapping[str, Status]]:
     """Look at the members of several workflows at once. Reads each history once, also the history of a bundle.
 
-    :param bundles: bundles that may exist, as `may_be_bundled` finds them by the ids of tasks.
+    :param bundles: bundles that may exist, as `possible_bundles` finds them by the ids of tasks.
     :return: the ids that were looked at, and the statuses of the ended members.
     """
     workflows = {**workflows, **await _existing_bundles(client, bundles)}
@@ -195,7 +190,7 @@ async def wait_for_results(
     that no parent will start, is skipped. The workflows are waited for in their order, `READERS` at a time, because
     the parts of a large canvas run in this order too.
 
-    :param bundles: bundles that may exist, as `may_be_bundled` finds them by the ids of tasks.
+    :param bundles: bundles that may exist, as `possible_bundles` finds them by the ids of tasks.
     """
     turn = asyncio.Semaphore(READERS)
 

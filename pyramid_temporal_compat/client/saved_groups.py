@@ -12,7 +12,8 @@ from temporalio.client import Client
 from temporalio.common import WorkflowIDConflictPolicy, WorkflowIDReusePolicy
 from temporalio.service import RPCError, RPCStatusCode
 
-from ..message.tree import Chain, Chord, Group, Node, Task, header_result, whole_result
+from ..message.ids import saved_group_id, workflow_of
+from ..message.nodes import ChordNode, GroupNode, Node
 from .history import tree_of
 from .task_actions import NEVER, delete_workflow
 
@@ -24,7 +25,7 @@ async def save_group(client: Client, group_id: str, written: Any, queue: str) ->
     """Keep a group as `GroupResult.as_tuple` has written it."""
     handle = await client.start_workflow(
         SAVED,
-        id=_saved(group_id),
+        id=saved_group_id(group_id),
         task_queue=queue,
         memo={SAVED: written},
         start_delay=NEVER,
@@ -37,13 +38,13 @@ async def save_group(client: Client, group_id: str, written: Any, queue: str) ->
 async def find_group(client: Client, group_id: str) -> Any:
     """Return the group as it was saved, else as its canvas has it; None if the server has neither."""
     try:
-        described = await client.get_workflow_handle(_saved(group_id)).describe()
+        described = await client.get_workflow_handle(saved_group_id(group_id)).describe()
     except RPCError as error:
         if error.status is not RPCStatusCode.NOT_FOUND:
             raise
     else:
         return (await described.memo())[SAVED]
-    for workflow_id in (group_id.rpartition("/")[0], group_id):
+    for workflow_id in (workflow_of(group_id), group_id):
         tree = await tree_of(client, workflow_id) if workflow_id else None
         if tree is not None and (found := group_in(tree.root, group_id)) is not None:
             return found
@@ -52,30 +53,16 @@ async def find_group(client: Client, group_id: str) -> Any:
 
 async def forget_group(client: Client, group_id: str) -> None:
     """Delete a saved group. The results of its tasks stay."""
-    await delete_workflow(client, _saved(group_id))
+    await delete_workflow(client, saved_group_id(group_id))
 
 
 def group_in(node: Node, group_id: str) -> Any:
     """Return the group of this id in a canvas, as `GroupResult.as_tuple` writes it; None if it has no such group."""
-    if isinstance(node, Group) and node.id == group_id:
-        return whole_result(node)
-    if isinstance(node, Chord) and node.group_id == group_id:
-        return header_result(node)
-    for part in _parts(node):
+    if isinstance(node, GroupNode) and node.id == group_id:
+        return node.result()
+    if isinstance(node, ChordNode) and node.group_id == group_id:
+        return node.header_result()
+    for _, part in node.parts():
         if (found := group_in(part, group_id)) is not None:
             return found
     return None
-
-
-def _parts(node: Node) -> tuple[Node, ...]:
-    if isinstance(node, Task):
-        return (*node.links, *node.errbacks)
-    if isinstance(node, Chain):
-        return node.steps
-    if isinstance(node, Group):
-        return (*node.members, *node.links, *node.errbacks)
-    return (*node.header, node.body, *node.errbacks)
-
-
-def _saved(group_id: str) -> str:
-    return f"{group_id}/saved"

@@ -14,8 +14,8 @@ from temporalio.exceptions import WorkflowAlreadyStartedError
 from temporalio.service import RPCError, RPCStatusCode
 
 from ..message import wire_names as wire
-from ..message.bundle import bundle_of
-from .members import READERS, describe_tree, is_absent, workflow_of, workflow_with
+from ..message.ids import bundle_of, is_below, workflow_of
+from .members import READERS, describe_tree, is_absent, workflow_with
 from .task_status import is_forgotten
 
 START_IS_FAR = datetime.timedelta(seconds=5)
@@ -131,7 +131,7 @@ async def forget_results(client: Client, tasks: Sequence[str], groups: Sequence[
         if task_id not in deleted:
             shared.setdefault(workflow_of(task_id) or bundle_of(task_id), []).append(task_id)
     for workflow_id, members in shared.items():
-        if any(workflow_id.startswith(f"{above}/") for above in deleted):  # a child of a deleted workflow
+        if any(is_below(workflow_id, above) for above in deleted):  # a child of a deleted workflow
             await delete_workflow(client, workflow_id)
         elif workflow_id not in deleted and await workflow_with(client, members[0]) is not None:
             await _for_each(members, lambda task_id: take_id(client, task_id, wire.FORGOTTEN, "forgotten"))

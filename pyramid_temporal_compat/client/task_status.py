@@ -18,6 +18,7 @@ from temporalio.service import RPCError
 
 from .. import states
 from ..message import wire_names as wire
+from ..message.ids import workflow_of
 from ..payload.converter import from_raw
 from .connection import is_transient
 from .members import (
@@ -28,7 +29,6 @@ from .members import (
     nearest_tree,
     status_in_tree,
     wait_for_members,
-    workflow_of,
 )
 from .read_status import ABORTED, failed_status, pending_status, result_status, revoked_status
 from .status import Status

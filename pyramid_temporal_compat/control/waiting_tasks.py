@@ -13,12 +13,14 @@ from temporalio.service import RPCError, RPCStatusCode
 
 from .. import states
 from ..client.history import started_with, tree_of
-from ..client.members import describe_tree, ends_so_far, is_bundle, nearest_tree, workflow_of
+from ..client.members import describe_tree, ends_so_far, is_bundle, nearest_tree
 from ..client.task_actions import revoke, signal_members
 from ..client.task_status import BEFORE_FIRST_RUN, status_of
 from ..message import wire_names as wire
+from ..message.ids import workflow_of
 from ..message.message import Message
-from ..message.tree import Task, Tree
+from ..message.nodes import TaskNode
+from ..message.tree import Tree
 
 S = TypeVar("S")
 T = TypeVar("T")
@@ -119,7 +121,7 @@ async def message_of(client: Client, run: WorkflowExecution) -> Message | None:
     """The message that a workflow was started with, if it is a task's, alone or with what is linked to it."""
     unit = await started_with(client, run.id, run.run_id)
     if isinstance(unit, Tree):
-        return unit.root.message if isinstance(unit.root, Task) else None
+        return unit.root.message if isinstance(unit.root, TaskNode) else None
     return unit
 
 

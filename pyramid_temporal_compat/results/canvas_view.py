@@ -11,10 +11,11 @@ from temporalio.client import Client, WorkflowExecutionDescription
 
 from ..client.canvas_additions import CanvasAdditions
 from ..client.history import tree_of
-from ..client.members import READERS, nearest_tree, statuses_in_tree, workflow_of
+from ..client.members import READERS, nearest_tree, statuses_in_tree
 from ..client.status import Status
 from ..client.task_status import status_of
-from ..message.tree import Chain, Chord, Group, Node, Task, id_of
+from ..message.ids import prefix_of, root_of, workflow_of
+from ..message.nodes import Node, TaskNode
 from .graph import STATE_COLOURS
 
 
@@ -34,7 +35,7 @@ async def outline(client: Client, task_id: str) -> list[Line]:
 
     A single task has one line. A task that the server does not know has none.
     """
-    root_id = task_id.partition("/")[0]
+    root_id = root_of(task_id)
     tree = await tree_of(client, root_id)
     additions = CanvasAdditions(client)
     if tree is None:
@@ -64,7 +65,7 @@ async def _states(client: Client, tasks: Sequence[str]) -> dict[str, str]:
 
     async def find(workflow_id: str, ids: Sequence[str]) -> None:
         async with turn:
-            found = await nearest_tree(client, f"{workflow_id}/")
+            found = await nearest_tree(client, prefix_of(workflow_id))
         if found is None:
             single.extend(ids)
         else:
@@ -91,32 +92,30 @@ def _drawn(
 
     :param replacing: for each task id the replacements that are still to be drawn. A replacement keeps the task's id.
     """
-    if isinstance(node, Task):
-        own = id_of(node)
-        replaced = bool(replacing.get(own))
-        name = f"replaced {len(replacing[own])} {own}" if replaced else own
+    parts = [(LABELS[role], part) for role, part in node.parts()]
+    if isinstance(node, TaskNode):
+        replaced = bool(replacing.get(node.id))
+        name = f"replaced {len(replacing[node.id])} {node.id}" if replaced else node.id
         yield depth, name, f"{place}{node.message.summary}", not replaced
-        parts: list[tuple[str, Node]] = []
         if replaced:
-            parts = [("replaced by: ", replacing[own].popleft())]
+            parts.insert(0, ("replaced by: ", replacing[node.id].popleft()))
         else:
-            parts = [("added: ", added) for added in additions.added.get(own, ())]
-        parts += [("link: ", link) for link in node.links]
-        parts += [("on error: ", errback) for errback in node.errbacks]
-        for kind, part in parts:
-            yield from _drawn(part, depth + 1, kind, additions, replacing)
-        return
-    yield depth, f"{type(node).__name__.lower()} {id_of(node)}", f"{place}{type(node).__name__.lower()}", False
-    if isinstance(node, Chain):
-        parts = [("", step) for step in node.steps]
-    elif isinstance(node, Group):
-        parts = [("", member) for member in node.members]
+            parts = [*(("added: ", added) for added in additions.added.get(node.id, ())), *parts]
     else:
-        assert isinstance(node, Chord)
-        parts = [*(("header: ", member) for member in node.header), ("body: ", node.body)]
-        parts += [("on error: ", errback) for errback in node.errbacks]
-    for name, part in parts:
-        yield from _drawn(part, depth + 1, name, additions, replacing)
+        yield depth, f"{node.kind} {node.id}", f"{place}{node.kind}", False
+    for label, part in parts:
+        yield from _drawn(part, depth + 1, label, additions, replacing)
+
+
+LABELS = {
+    "steps": "",
+    "members": "",
+    "header": "header: ",
+    "body": "body: ",
+    "links": "link: ",
+    "errbacks": "on error: ",
+}
+"""What stands before a part in the outline, by the field of the node that holds it."""
 
 
 def as_text(lines: list[Line]) -> str:

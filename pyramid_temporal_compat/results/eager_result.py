@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from .. import states
 from ..exceptions import StillEnlisted, TaskRevokedError
+from ..typed_calls import R
 from .result import STILL_ENLISTED, AsyncResult
 
 if TYPE_CHECKING:
@@ -15,7 +16,7 @@ if TYPE_CHECKING:
     from ..interfaces import AppLike, EndingLike
 
 
-class EagerResult(AsyncResult):
+class EagerResult(AsyncResult[R]):
     """The result of a task that ran in this process, or that runs when the transaction commits."""
 
     on_server = False

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
 
-from ..task.context import worker_frame
+from ..context import worker_frame
 
 WOULD_BLOCK = (
     "result.get() in a task waits for a task that may wait for this worker: link the tasks instead (a callback, a "

@@ -7,13 +7,14 @@ import functools
 import sys
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Generic
 
 from .. import states
 from ..current import app_or_default
 from ..exceptions import IncompleteStream, StillEnlisted, TimeoutError
 from ..payload.errors import error_from_json
 from ..payload.serializers import deserialize
+from ..typed_calls import R
 from .graph import DependencyGraph, GraphFormatter, graph_of
 from .join_guard import assert_will_not_block
 
@@ -67,7 +68,7 @@ class Callbacks:
                 on_error(error)
 
 
-class AsyncResult(ResultBase):
+class AsyncResult(ResultBase, Generic[R]):
     """A task that was sent, known by its id.
 
     Every attribute but the id asks the server, until this process knows that the task has ended.
@@ -212,10 +213,10 @@ class AsyncResult(ResultBase):
         disable_sync_subtasks: bool = True,
         EXCEPTION_STATES: Any = states.EXCEPTION_STATES,
         PROPAGATE_STATES: Any = states.PROPAGATE_STATES,
-    ) -> Any:
+    ) -> R:
         """Wait until the task has ended, at most `timeout` seconds. Return its result or raise its error."""
         if self.ignored:
-            return None
+            return None  # type: ignore[return-value]  # whatever the task returns: nobody keeps it
         if disable_sync_subtasks:
             assert_will_not_block()
         if follow_parents and propagate:
@@ -226,7 +227,8 @@ class AsyncResult(ResultBase):
             self._end(status)
             if follow_parents and propagate and status.state in states.PROPAGATE_STATES:
                 self.raise_parent_error()  # the cause of this failure, such as a member of a chord's header
-        return self.maybe_throw(propagate, callback)
+        result: R = self.maybe_throw(propagate, callback)
+        return result
 
     wait = get
 

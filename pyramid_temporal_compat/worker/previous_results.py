@@ -7,13 +7,13 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from ..canvas.errbacks import takes_error
+from ..context import Context
 from ..exceptions import InvalidTaskError
 from ..message.message import Message
 from ..message.tree import check_places
 from ..payload import Payload
 from ..payload.errors import error_from_json
 from ..payload.serializers import deserialize
-from ..task.context import Context
 from ..task.task import Task
 from .outcome import Job
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from .. import states
+from ..context import current_frame
 from ..exceptions import BackendStoreError
-from ..task.context import current_frame
 
 if TYPE_CHECKING:
     from ..interfaces import AppLike

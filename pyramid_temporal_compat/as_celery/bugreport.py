@@ -6,9 +6,9 @@ import platform
 from importlib.metadata import PackageNotFoundError, version
 from typing import TYPE_CHECKING
 
+from ..celery_names.version import __version__
 from ..settings import connection
 from .local_proxies import app_or_default
-from .version import __version__
 
 if TYPE_CHECKING:
     from ..interfaces import AppLike

@@ -8,8 +8,8 @@ from collections.abc import Callable, Mapping, Sequence
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
+from ..context import Context, current_frame, pop, push, request_of, worker_frame
 from ..current import current_app as _app_now
-from ..task.context import Context, current_frame, pop, push, request_of, worker_frame
 
 if TYPE_CHECKING:
     from ..interfaces import AppLike, TaskLike

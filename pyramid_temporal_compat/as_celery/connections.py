@@ -11,9 +11,9 @@ import time
 from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Any, TypeVar
 
+from ..celery_names.refused import NO_BROKER, Unsupported
 from ..exceptions import CeleryError, OperationalError
 from ..exceptions import TimeoutError as NotInTime
-from .refused import NO_BROKER, Unsupported
 
 if TYPE_CHECKING:
     from ..client.queues import QueueState
