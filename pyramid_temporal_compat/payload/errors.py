@@ -188,8 +188,8 @@ def from_wire(wire: Mapping[str, Any]) -> BaseException:
     return error
 
 
-def error_from_json(written: Mapping[str, Any]) -> BaseException:
-    """Return the error that `to_wire` wrote, after plain JSON has carried it: in a message, a memo or a failure."""
+def from_plain(written: Mapping[str, Any]) -> BaseException:
+    """Rebuild an error from plain JSON: the details of a Temporal failure, or a part of a message."""
     return from_wire(loads(json.dumps(written).encode()))
 
 

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Generic
 from .. import states
 from ..current import app_or_default
 from ..exceptions import IncompleteStream, StillEnlisted, TimeoutError
-from ..payload.errors import error_from_json
+from ..payload.errors import from_plain
 from ..payload.serializers import deserialize
 from ..typed_calls import R
 from .graph import DependencyGraph, GraphFormatter, graph_of
@@ -430,7 +430,7 @@ class AsyncResult(ResultBase, Generic[R]):
     def value_of(self, status: Status) -> Any:
         """Return the result, the error or the meta that belongs to the status."""
         if status.error is not None:
-            return as_exception(error_from_json(status.error))
+            return as_exception(from_plain(status.error))
         if status.result is not None:
             conf = self.app.conf
             return deserialize(

@@ -12,7 +12,7 @@ from ..exceptions import InvalidTaskError
 from ..message.message import Message
 from ..message.tree import check_places
 from ..payload import Payload
-from ..payload.errors import error_from_json
+from ..payload.errors import from_plain
 from ..payload.serializers import deserialize
 from ..task.task import Task
 from .outcome import Job
@@ -59,7 +59,7 @@ def _error(app: AppLike, task: Task, job: Job, args: Any, kwargs: Mapping[str, A
         headers=failed.read_headers() or None,
         retries=failed.retries,
     )
-    error = error_from_json(joins["error"])
+    error = from_plain(joins["error"])
     return [request, error, joins["error"].get("traceback") or ""]
 
 

@@ -21,7 +21,7 @@ from ...message.nodes import ChordNode, Node
 from ...message.payload_archive import packed, unpacked
 from ...message.tree import SMALL, Tree
 from ...payload import Payload
-from ...payload.errors import error_from_json
+from ...payload.errors import from_plain
 from .canvas_limits import Large, measured
 
 Value = Any
@@ -69,7 +69,7 @@ def ended_without_result(message: Message, value: Payload) -> Halted:
 def chord_failure(node: ChordNode, failed: MemberFailed) -> MemberFailed:
     """What the failure of a member of its header is for a chord, in Celery's words."""
     _, error = how_it_failed(failed.reason)
-    raised = error_from_json(error)
+    raised = from_plain(error)
     told = error_of(ChordError(f"Dependency {failed.dependency} raised {raised!r}"))
     told["traceback"] = error.get("traceback")
     reason = ApplicationError(str(told["text"]), wire.plain(told), type="ChordError", non_retryable=True)
