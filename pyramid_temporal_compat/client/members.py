@@ -152,8 +152,9 @@ async def look_at_results(
 ) -> tuple[set[str], Mapping[str, Status]]:
     """Look at the members of several workflows at once. Reads each history once, also the history of a bundle.
 
+    Returns the ids that were looked at, and the statuses of the ended members.
+
     :param bundles: bundles that may exist, as `possible_bundles` finds them by the ids of tasks.
-    :return: the ids that were looked at, and the statuses of the ended members.
     """
     workflows = {**workflows, **await _existing_bundles(client, bundles)}
     turn = asyncio.Semaphore(READERS)

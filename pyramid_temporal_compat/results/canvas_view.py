@@ -115,7 +115,7 @@ LABELS = {
     "links": "link: ",
     "errbacks": "on error: ",
 }
-"""What stands before a part in the outline, by the field of the node that holds it."""
+"""The text before a part in the outline, by the field of the node that holds the part."""
 
 
 def as_text(lines: list[Line]) -> str:
