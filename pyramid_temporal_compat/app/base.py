@@ -57,7 +57,8 @@ if TYPE_CHECKING:
     from ..message.message import Message
     from ..outbox.writer import Outbox
     from ..payload.codecs import Codec
-    from ..results.result import AsyncResult, EagerResult
+    from ..results.eager_result import EagerResult
+    from ..results.result import AsyncResult
     from ..task.eager import EagerDispatch
 
 __all__ = ["APP_KEY", "Celery"]

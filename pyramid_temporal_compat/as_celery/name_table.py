@@ -44,10 +44,11 @@ STATES = at(
     """,
 )
 RESULTS = {
-    **at(".results.result", "AsyncResult EagerResult ResultBase result_from_tuple"),
+    **at(".results.result", "AsyncResult ResultBase result_from_tuple"),
+    **at(".results.eager_result", "EagerResult"),
     **at(".results.result_sets", "GroupResult ResultSet"),
 }
-WAITING = at(".results.result", "allow_join_result assert_will_not_block denied_join_result")
+WAITING = at(".results.join_guard", "allow_join_result assert_will_not_block denied_join_result")
 LOGGERS = at(
     ".log",
     """
@@ -124,7 +125,7 @@ MODULES: dict[str, Names] = {
             app_or_default get_current_app get_current_task get_current_worker_task pop_current_task push_current_task
             """,
         ),
-        **at(".results.result", "task_join_will_block"),
+        **at(".results.join_guard", "task_join_will_block"),
     },
     "celery.app": {
         **at(".app", "Celery shared_task"),
@@ -155,7 +156,8 @@ MODULES: dict[str, Names] = {
     "celery.canvas": {
         **CANVAS,
         **at(".canvas", "StampingVisitor _chain _chord maybe_subtask"),
-        **at(".results.result", "EagerResult allow_join_result"),
+        **at(".results.eager_result", "EagerResult"),
+        **at(".results.join_guard", "allow_join_result"),
         **at(".results.result_sets", "GroupResult"),
     },
     "celery.contrib": {},
@@ -177,7 +179,7 @@ MODULES: dict[str, Names] = {
     "celery.contrib.testing.worker": {
         **at(".app", "Celery"),
         **at(".signals", "Signal"),
-        **at(".results.result", "allow_join_result"),
+        **at(".results.join_guard", "allow_join_result"),
         **at(".celery_names.nodenames", "anon_nodename"),
         **at(
             ".testing.celery_worker",

@@ -14,7 +14,7 @@ from ..celery_names.refused_members import RefusedOfChains
 from ..current import current_app
 from ..exceptions import InvalidCall
 from ..message.nodes import ChainNode
-from ..results.result import EagerResult
+from ..results.eager_result import EagerResult
 from .abstract import CallableSignature
 from .group import group, is_empty, lots
 from .planner import Lineage, Place, Planned, Planner, listed, send, without

@@ -5,25 +5,22 @@ from __future__ import annotations
 import asyncio
 import datetime
 from collections.abc import Awaitable, Callable, Sequence
-from contextlib import suppress
 from typing import TypeVar
 
 from temporalio.api.enums.v1 import PendingActivityState
 from temporalio.client import Client, WorkflowExecution, WorkflowExecutionDescription
-from temporalio.common import RawValue
 from temporalio.service import RPCError, RPCStatusCode
 
 from .. import states
-from ..client.groups import tree_of
-from ..client.members import describe_tree, ends_so_far, is_bundle, nearest_tree, signal_of_members
-from ..client.tasks import BEFORE_FIRST_RUN, revoke, status_of
-from ..exceptions import InvalidTaskError
+from ..client.history import started_with, tree_of
+from ..client.members import describe_tree, ends_so_far, is_bundle, nearest_tree
+from ..client.task_actions import revoke, signal_members
+from ..client.task_status import BEFORE_FIRST_RUN, status_of
 from ..message import wire_names as wire
 from ..message.ids import workflow_of
 from ..message.message import Message
 from ..message.nodes import TaskNode
-from ..message.tree import Tree, is_tree
-from ..payload.converter import from_raw
+from ..message.tree import Tree
 
 S = TypeVar("S")
 T = TypeVar("T")
@@ -46,7 +43,7 @@ async def revoke_all(client: Client, ids: Sequence[str], terminate: bool) -> Non
         if len(members) == 1 or tree is None or await exists(client, members[0]):
             alone.extend(members)  # what had its id before it became part of a canvas has a workflow of its own
         else:
-            await signal_of_members(client, tree.id, wire.REVOKE, members)
+            await signal_members(client, tree.id, wire.REVOKE, members)
 
     await for_each(list(lots.values()), tell)
     await for_each(alone, lambda task_id: revoke(client, task_id, terminate))
@@ -96,7 +93,7 @@ async def revoke_waiting_members(client: Client, tree: WorkflowExecutionDescript
         ended = await ends_so_far(client, tree, ids)
         waiting += [member for member in ids if member not in ended]
     if waiting:
-        await signal_of_members(client, tree.id, wire.REVOKE, waiting)
+        await signal_members(client, tree.id, wire.REVOKE, waiting)
     return len(waiting)
 
 
@@ -122,24 +119,10 @@ async def end(client: Client, run: WorkflowExecution) -> bool:
 
 async def message_of(client: Client, run: WorkflowExecution) -> Message | None:
     """The message that a workflow was started with, if it is a task's, alone or with what is linked to it."""
-    handle = client.get_workflow_handle(run.id, run_id=run.run_id)
-    try:
-        first = await handle.fetch_history_events(page_size=1).__anext__()
-    except RPCError as error:
-        if error.status is RPCStatusCode.NOT_FOUND:
-            return None
-        raise
-    payloads = first.workflow_execution_started_event_attributes.input.payloads
-    codec = client.data_converter.payload_codec
-    clear = await codec.decode(payloads) if codec else payloads
-    found = [from_raw(RawValue(payload)) for payload in clear]
-    with suppress(InvalidTaskError):
-        if found and is_tree(found[0].data):
-            root = Tree.decode(found).root
-            return root.message if isinstance(root, TaskNode) else None
-        if len(found) == 2:
-            return Message.decode(found[0].data, found[1])
-    return None
+    unit = await started_with(client, run.id, run.run_id)
+    if isinstance(unit, Tree):
+        return unit.root.message if isinstance(unit.root, TaskNode) else None
+    return unit
 
 
 def waiting_in(queues: Sequence[str]) -> str:

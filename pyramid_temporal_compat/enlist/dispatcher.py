@@ -16,7 +16,7 @@ from temporalio.exceptions import WorkflowAlreadyStartedError
 from temporalio.service import RPCError
 
 from ..client.connection import Connection, is_transient
-from ..client.server_absence import Absence
+from ..client.server_absence import ServerAbsence
 from ..exceptions import OperationalError
 from ..exceptions import TimeoutError as CallTimeout
 from ..message import wire_names as wire
@@ -57,7 +57,7 @@ class Dispatcher:
         self._timeout = timeout
         self._wait = wait
         self._on_started = on_started
-        self.absence = Absence(connection)
+        self.absence = ServerAbsence(connection)
 
     def send(self, messages: Sequence[Unit]) -> None:
         """Start them now, outside any transaction. Raises `OperationalError` if the server can't take them."""
@@ -187,7 +187,7 @@ class Batch:
 
     async def _try_to_start(self, message: Unit) -> None:
         connection = self._connection
-        client = connection.client() if message.publish_retry is None else connection.client_that_tries_once()
+        client = connection.client() if message.publish_retry is None else connection.client_without_retries()
         await start(await client, message)
 
 

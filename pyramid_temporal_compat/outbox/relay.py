@@ -27,7 +27,7 @@ from temporalio.client import Client
 from temporalio.service import RPCError, RPCStatusCode
 
 from ..client.connection import ConnectFailed, Connection, is_transient
-from ..client.server_absence import NOT_THE_CALLS, is_absence, why_away
+from ..client.server_absence import REFUSES_ALL_CALLS, means_server_away, reason_if_away
 from ..enlist.dispatcher import start
 from ..enlist.publish_signals import after_publish
 from ..exceptions import ImproperlyConfigured, SecurityError
@@ -168,7 +168,7 @@ class Relay:
     # --- the server ------------------------------------------------------------------------------
 
     def _is_back(self) -> bool:
-        self._absent = self._connection.submit(lambda: why_away(self._connection, self._timeout)).result()
+        self._absent = self._connection.submit(lambda: reason_if_away(self._connection, self._timeout)).result()
         if self._absent is None:
             log.info("%s answers again: the relay goes on", self._connection)
         return self._absent is None
@@ -291,15 +291,15 @@ class Sending:
         errors = [end for end in ends if isinstance(end, Exception)]
         if errors:
             worst = max(errors, key=attempts_for)  # a row that has more to try is not set aside
-            if attempts_for(worst) > 1 and is_absence(worst) and await self._is_away(worst):
+            if attempts_for(worst) > 1 and means_server_away(worst) and await self._is_away(worst):
                 raise Away from worst
             raise worst
 
     async def _is_away(self, error: Exception) -> bool:
         """Whether it is the server, and not the row. Some refusals leave no doubt."""
-        if isinstance(error, RPCError) and error.status in NOT_THE_CALLS:
+        if isinstance(error, RPCError) and error.status in REFUSES_ALL_CALLS:
             return True
-        return await why_away(self._connection, self._timeout) is not None
+        return await reason_if_away(self._connection, self._timeout) is not None
 
     def _ahead(self, row: Row) -> datetime.timedelta:
         """By how much the sender's clock is ahead of ours: the database's shows how long the row has waited."""
@@ -324,7 +324,7 @@ def attempts_for(error: BaseException) -> float:
     """How often a row that is refused so is tried."""
     if isinstance(error, SecurityError):  # the key that it needs may be on its way here
         return ATTEMPTS_OF_ALL
-    if isinstance(error, RPCError) and not is_absence(error):
+    if isinstance(error, RPCError) and not means_server_away(error):
         return 1 if error.status in HOPELESS else ATTEMPTS_OF_ALL
     if isinstance(error, RPCError):
         return math.inf if error.status in BUSY else ATTEMPTS

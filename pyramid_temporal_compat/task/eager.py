@@ -22,7 +22,8 @@ from ..message.message import CARRIED_OPTIONS, Message
 from ..payload.annotations import rebuild_arguments
 from ..payload.serializers import deserialize
 from ..pyramid.request import Attempt, attempt
-from ..results.result import EagerResult, allow_join_result, denied_join_result
+from ..results.eager_result import EagerResult
+from ..results.join_guard import allow_join_result, denied_join_result
 from ..results.result_sets import GroupResult
 from .execution import Ending, Execution
 from .task import Task

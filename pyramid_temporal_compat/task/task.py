@@ -29,7 +29,7 @@ from ..exceptions import (
 )
 from ..message.backoff import exponential_pause
 from ..payload.types import ascii_size, dumps, loads
-from ..results.result import allow_join_result
+from ..results.join_guard import allow_join_result
 from ..typed_calls import P, R
 from .annotations import annotate, wrap_method
 from .call_options import brief
@@ -38,7 +38,8 @@ if TYPE_CHECKING:
     from ..canvas.planner import PlannedCall
     from ..canvas.signature import Signature
     from ..interfaces import AppLike
-    from ..results.result import AsyncResult, EagerResult
+    from ..results.eager_result import EagerResult
+    from ..results.result import AsyncResult
 
 
 class FromConfig:

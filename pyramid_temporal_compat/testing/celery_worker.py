@@ -14,7 +14,7 @@ from temporalio.client import Client
 from ..app import Celery
 from ..celery_names.nodenames import anon_nodename
 from ..client.connection import Loop
-from ..results.result import allow_join_result
+from ..results.join_guard import allow_join_result
 from ..signals import Signal
 from ..worker.celery_options import notices
 from ..worker.first_connection import connected

@@ -146,7 +146,7 @@ def test_a_server_that_refuses_to_be_asked_is_there(
 
     wire.cut()
     tasks = [cut_off.visit(order)]
-    monkeypatch.setattr(absence, "answers", refuses)
+    monkeypatch.setattr(absence, "check_server", refuses)
     wire.mend()
     wait_until(lambda: not cut_off.app.dispatcher.absence.lasts)
     tasks.append(cut_off.visit(order))

@@ -257,4 +257,4 @@ def test_what_came_first_is_raised_though_it_had_not_ended_when_it_was_asked(eag
     last = eager.AsyncResult("3", parent=then)
     then.parent = first
     with pytest.raises(ValueError, match=r"^first$"):
-        last.throw_of_parents()
+        last.raise_parent_error()

@@ -72,13 +72,13 @@ def test_who_asks_for_one_state_after_the_other_reads_a_long_history_once(
     gates["long history"].reached()
     readings: list[Any] = []
 
-    class Counted(members.History):
+    class Counted(members.MemberEnds):
         def __init__(self, *args: Any) -> None:
             readings.append(args)
             super().__init__(*args)
 
-    monkeypatch.setattr(members, "History", Counted)
-    monkeypatch.setattr(members, "SHORT", 0)
+    monkeypatch.setattr(members, "MemberEnds", Counted)
+    monkeypatch.setattr(members, "SHORT_HISTORY", 0)
     assert {shop.app.AsyncResult(result.id).state for result in results} == {"SUCCESS"}
     assert waits.state == "STARTED"
     gates["long history"].open()
@@ -97,7 +97,7 @@ def test_a_set_of_results_reads_the_history_of_a_bundle_once(shop: Shop, monkeyp
     assert delayed.get(PATIENCE) == 3
     with monkeypatch.context() as patched:
         patched.setattr(AsyncResult, "_wait", None)  # nobody is asked for by itself
-        patched.setattr(AsyncResult, "_asked", None)
+        patched.setattr(AsyncResult, "current_status", None)
         found = ResultSet([shop.app.AsyncResult(result.id) for result in results])
         assert found.get(timeout=PATIENCE) == [2 * number for number in range(MANY)]
         with pytest.raises(ValueError, match="on purpose"):  # though another still runs

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from pyramid_temporal_compat import shared_task
-from pyramid_temporal_compat.client import tasks as status
+from pyramid_temporal_compat.client import task_actions
 from pyramid_temporal_compat.enlist import dispatcher
 from pyramid_temporal_compat.exceptions import TaskRevokedError
 from pyramid_temporal_compat.exceptions import TimeoutError as NotInTime
@@ -192,14 +192,14 @@ def test_a_task_that_is_revoked_before_it_comes_does_not_run(shop: Shop, termina
 def test_a_task_that_comes_as_it_is_revoked_does_not_run_either(shop: Shop, monkeypatch: pytest.MonkeyPatch) -> None:
     later = datetime.datetime.now(datetime.timezone.utc) + datetime.timedelta(hours=1)
     message = make_message(shop.app, add.name, (1, 1), {}, {"queue": shop.queue}, add).copy(eta=later)
-    original = status.workflow_with
+    original = task_actions.workflow_with
 
     async def comes_now(client: Any, task_id: str) -> str | None:
         found = await original(client, task_id)
         await dispatcher.start(client, message)
         return found
 
-    monkeypatch.setattr(status, "workflow_with", comes_now)
+    monkeypatch.setattr(task_actions, "workflow_with", comes_now)
     add.AsyncResult(message.id).revoke()
     assert describe(shop, message.id).workflow_type == add.name
     with pytest.raises(TaskRevokedError):

@@ -13,10 +13,10 @@ from temporalio.client import Client, WorkflowExecutionDescription
 from pyramid_temporal_compat import chain, chord, group, maybe_signature, shared_task
 from pyramid_temporal_compat.cli.common import Common
 from pyramid_temporal_compat.cli.graph import command as graph_command
-from pyramid_temporal_compat.client.forgetting import delete
-from pyramid_temporal_compat.client.groups import group_in
 from pyramid_temporal_compat.client.members import describe_tree, status_in_tree
+from pyramid_temporal_compat.client.saved_groups import group_in
 from pyramid_temporal_compat.client.status import Status
+from pyramid_temporal_compat.client.task_actions import delete_workflow
 from pyramid_temporal_compat.exceptions import ChordError, Halted, Ignore, TaskRevokedError, TimeoutError
 from pyramid_temporal_compat.message import wire_names as wire
 from pyramid_temporal_compat.message.nodes import ChainNode, ChordNode, GroupNode
@@ -395,7 +395,7 @@ def test_members_that_have_not_ended_are_not_asked_for_one_by_one(shop: Shop, mo
     assert result.results[1].get(PATIENCE) == 2
     gates["counted"].reached(2)
     with monkeypatch.context() as patched:
-        patched.setattr(type(result.results[0]), "_asked", None)
+        patched.setattr(type(result.results[0]), "current_status", None)
         assert (result.completed_count(), result.successful(), result.failed()) == (1, False, False)
     gates["counted"].open()
     assert result.get(timeout=PATIENCE) == ["done", 2, "done"]
@@ -482,11 +482,11 @@ def test_a_canvas_that_is_deleted_while_it_is_asked_for_is_not_there(
 
     async def deleted_meanwhile(client: Client, found: WorkflowExecutionDescription, *args: Any) -> Status:
         asked.append(found.id)
-        await delete(client, found.id)
+        await delete_workflow(client, found.id)
         await asyncio.wait_for(gone(client, found.id), PATIENCE)
         return await status_in_tree(client, found, *args)
 
-    monkeypatch.setattr("pyramid_temporal_compat.client.tasks.status_in_tree", deleted_meanwhile)
+    monkeypatch.setattr("pyramid_temporal_compat.client.task_status.status_in_tree", deleted_meanwhile)
     assert shop.app.AsyncResult(result.results[0].id).state == "PENDING"
     assert asked == [result.id]
 
