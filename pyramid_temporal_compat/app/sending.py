@@ -10,7 +10,7 @@ from ..message.bundle import bundled, new_id
 from ..message.tree import Unit
 
 if TYPE_CHECKING:
-    from ..enlist.enlistment import Kept
+    from ..enlist.enlistment import OutboxRows
     from ..payload.codecs import Codec
     from . import Celery
 
@@ -45,7 +45,7 @@ class Sending:
     def codecs(self) -> Sequence[Codec]:
         return self._app.codecs()
 
-    def keep(self, transaction: Any) -> Kept | None:
+    def open_outbox(self, transaction: Any) -> OutboxRows | None:
         outbox = self._app.outbox
         return None if outbox is None else outbox.open(transaction)
 

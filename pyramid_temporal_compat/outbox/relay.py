@@ -53,7 +53,7 @@ LOOK_EVERY = 2.0
 """Seconds between two looks at the table, where nothing wakes the relay before."""
 FIRST_PAUSE, LONGEST_PAUSE = 0.5, 10.0
 """Seconds between two looks whether the server, or the database, is back."""
-AT_ONCE = 16
+CONCURRENT_STARTS = 16
 """Starts under way at a time, over all queues."""
 ATTEMPTS = 10
 """A row that a server which is well has refused so often, as if it were not, is set aside."""
@@ -84,7 +84,7 @@ LAST_WORDS = 10.0
 """Seconds that a worker that ends waits for its relay's last batch."""
 
 
-class Away(Exception):
+class ServerAway(Exception):
     """The server takes nothing: no row is to blame."""
 
 
@@ -103,7 +103,7 @@ class Relay:
         self._look_every = look_every
         self._sleep = Sleep(self.store.engine)
         self._stopped = threading.Event()
-        self._sending: Sending | None = None
+        self._sending: RelayBatch | None = None
         self._absent: BaseException | None = None
         self._pause = FIRST_PAUSE
         self._gauges = Gauges(self.store.namespace)
@@ -173,7 +173,7 @@ class Relay:
         return self._absent is None
 
     def _send(self, found: Sequence[Row]) -> None:
-        sending = self._sending = Sending(found, self._connection, self._codec, self._timeout)
+        sending = self._sending = RelayBatch(found, self._connection, self._codec, self._timeout)
         if self._stopped.is_set():
             sending.over = True
         future = self._connection.submit(sending.run)
@@ -185,7 +185,7 @@ class Relay:
             future.cancel()
             self._settle(found, sending)
 
-    def _settle(self, found: Sequence[Row], sending: Sending) -> None:
+    def _settle(self, found: Sequence[Row], sending: RelayBatch) -> None:
         store = self.store
         self._absent = sending.away
         store.delete(sending.started)
@@ -247,7 +247,7 @@ class Relay:
             log.info("no row waits in the outbox any more")
 
 
-class Sending:
+class RelayBatch:
     """A batch on its way. It belongs to the loop's thread until it has ended; `over` may be set from any."""
 
     def __init__(self, found: Sequence[Row], connection: Connection, codec: Codec, timeout: float) -> None:
@@ -255,7 +255,7 @@ class Sending:
         self._connection = connection
         self._codec = codec
         self._timeout = timeout
-        self._slots = asyncio.Semaphore(AT_ONCE)
+        self._slots = asyncio.Semaphore(CONCURRENT_STARTS)
         self._taken = datetime.datetime.now(datetime.timezone.utc)
         self.over = False
         self.away: BaseException | None = None
@@ -272,7 +272,7 @@ class Sending:
                 return
             try:
                 await self._send(row)
-            except Away as away:
+            except ServerAway as away:
                 self.away, self.over = away.__cause__, True
             except Exception as error:
                 self.refused.append((row, error))
@@ -285,13 +285,13 @@ class Sending:
         try:
             client = await self._connection.client()
         except ConnectFailed as error:
-            raise Away from error
+            raise ServerAway from error
         ends = await asyncio.gather(*(self._start(client, unit, ahead) for unit in units), return_exceptions=True)
         errors = [end for end in ends if isinstance(end, Exception)]
         if errors:
             worst = max(errors, key=attempts_for)  # a row that has more to try is not set aside
             if attempts_for(worst) > 1 and is_absence(worst) and await self._is_away(worst):
-                raise Away from worst
+                raise ServerAway from worst
             raise worst
 
     async def _is_away(self, error: Exception) -> bool:

@@ -197,7 +197,7 @@ class EagerDispatch:
     def codecs(self) -> Sequence[Codec]:
         return ()
 
-    def keep(self, transaction: Any) -> None:
+    def open_outbox(self, transaction: Any) -> None:
         return None  # an eager run is over when the process is
 
     def after_commit(self, calls: Sequence[Any]) -> None:

@@ -46,7 +46,7 @@ def test_requests_do_not_wait_again_for_a_server_that_is_known_to_be_away(
 ) -> None:
     caplog.set_level(logging.WARNING)
     wire.cut()
-    with mock.patch.object(dispatcher, "Batch", wraps=dispatcher.Batch) as asked:
+    with mock.patch.object(dispatcher, "DispatchBatch", wraps=dispatcher.DispatchBatch) as asked:
         tasks = [cut_off.visit(order) for _ in range(20)]
     assert asked.call_count == 1
     assert cut_off.app.dispatcher.absence.lasts
@@ -66,7 +66,7 @@ def test_requests_do_not_wait_again_for_a_server_that_is_known_to_be_away(
 def test_a_server_that_hangs_holds_up_one_request_and_takes_all_in_the_end(cut_off: OutboxSite, wire: Wire) -> None:
     tasks = [cut_off.visit(order)]
     wire.hang()
-    with mock.patch.object(dispatcher, "Batch", wraps=dispatcher.Batch) as asked:
+    with mock.patch.object(dispatcher, "DispatchBatch", wraps=dispatcher.DispatchBatch) as asked:
         tasks += [cut_off.visit(order) for _ in range(5)]
     assert asked.call_count == 1
     with running(Relay(cut_off.app)):
