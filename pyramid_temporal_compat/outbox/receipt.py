@@ -15,7 +15,7 @@ from typing import Any
 from sqlalchemy import and_, delete, insert, or_, select, update
 from sqlalchemy.exc import DBAPIError, IntegrityError
 
-from ..pyramid.transaction_conflict import waited_in_vain
+from ..database_errors import is_lock_timeout
 from .clock import in_seconds, now
 from .mysql_packet_limit import check_size
 from .tables import for_all, hiding_values, receipts
@@ -89,7 +89,7 @@ def leave(connection: Any, whose: Whose, result: bytes, instead_of: str | None =
     except IntegrityError as error:
         raise AlreadyLeft(f"{whose.task_id} has a receipt") from error
     except DBAPIError as error:
-        if waited_in_vain(error):
+        if is_lock_timeout(error):
             raise StillLeaving(f"{whose.task_id}: another run of it has not committed its receipt yet") from error
         raise
 

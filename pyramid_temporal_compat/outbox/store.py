@@ -29,8 +29,8 @@ from sqlalchemy import (
 from sqlalchemy.engine import Connection, Engine
 from sqlalchemy.exc import DBAPIError, OperationalError, ProgrammingError
 
+from ..database_errors import is_deadlock
 from ..exceptions import ImproperlyConfigured
-from ..pyramid.transaction_conflict import is_deadlock
 from . import rows
 from .clock import between, in_seconds, now
 from .mysql_packet_limit import check_size

@@ -13,8 +13,8 @@ from pyramid.registry import Registry
 from pyramid.request import Request, apply_request_extensions
 from pyramid.threadlocal import RequestContext
 
+from ..database_errors import conflicts_in_mysql
 from ..enlist.enlistment import has_begun
-from .transaction_conflict import met_another
 
 try:
     from pyramid_retry import IRetryableError, RetryableException
@@ -81,7 +81,7 @@ class Attempt:
     def may_retry(self, error: BaseException) -> bool:
         """Whether the data managers, or pyramid_retry, say that the same transaction may succeed next time."""
         managers_say_so = bool(self._manager.get().isRetryableError(error))
-        return managers_say_so or is_marked_retryable(error) or met_another(error)
+        return managers_say_so or is_marked_retryable(error) or conflicts_in_mysql(error)
 
     def _deactivate(self) -> None:
         for key in ("tm.active", "tm.manager"):

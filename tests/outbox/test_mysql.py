@@ -14,13 +14,12 @@ from sqlalchemy.engine import Engine
 from sqlalchemy.exc import DBAPIError
 
 from pyramid_temporal_compat import shared_task
+from pyramid_temporal_compat.database_errors import conflicts_in_mysql, database_is_away
 from pyramid_temporal_compat.exceptions import PayloadTooLarge
 from pyramid_temporal_compat.outbox import metadata, outbox
 from pyramid_temporal_compat.outbox import mysql_packet_limit as packets
-from pyramid_temporal_compat.outbox.database_errors import database_is_away
 from pyramid_temporal_compat.outbox.receipt import Whose, leave
 from pyramid_temporal_compat.outbox.store import Store, insert_row
-from pyramid_temporal_compat.pyramid.transaction_conflict import met_another
 from tests.outbox import desk as tasks
 from tests.outbox import killed, mariadb
 from tests.outbox.desk import Desk, value_of
@@ -134,11 +133,11 @@ def test_a_lock_that_was_waited_for_in_vain_is_worth_another_try(engine: Engine)
             connection.execute(text("SET innodb_lock_wait_timeout = 1"))
             with pytest.raises(DBAPIError) as caught:
                 connection.execute(change)
-    assert met_another(caught.value)
+    assert conflicts_in_mysql(caught.value)
     assert not database_is_away(caught.value)
     with engine.connect() as connection, pytest.raises(DBAPIError) as caught:
         connection.execute(text("SELECT nothing"))
-    assert not met_another(caught.value)
+    assert not conflicts_in_mysql(caught.value)
 
 
 def test_rows_are_deleted_after_a_deadlock(engine: Engine) -> None:
