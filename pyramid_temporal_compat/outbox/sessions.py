@@ -20,8 +20,8 @@ from zope.sqlalchemy.datamanager import (
 )
 
 from ..exceptions import ImproperlyConfigured
-from ..pyramid.request import attempt
 from ..settings.config_objects import import_object
+from ..task_request import attempt
 from .tables import outbox
 
 if TYPE_CHECKING:

@@ -19,9 +19,9 @@ from ..message.bundle import new_id
 from ..message.message import Message
 from ..payload.annotations import rebuild_arguments
 from ..payload.serializers import deserialize
-from ..pyramid.request import Attempt, attempt
 from ..results.result import EagerResult, allow_join_result, denied_join_result
 from ..results.result_sets import GroupResult
+from ..task_request import Attempt, attempt
 from .context import Context, current_frame
 from .execution import Ending, Execution
 from .task import Task

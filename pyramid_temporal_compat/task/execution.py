@@ -27,7 +27,7 @@ from .. import signals, states
 from ..celery_names.einfo import ExceptionInfo
 from ..database_errors import database_is_away
 from ..exceptions import Ignore, Reject, Replaced, Retry, TaskStopped, Terminated
-from ..pyramid.request import Attempt
+from ..task_request import Attempt
 from .context import Context, running
 from .task import Task
 from .trace import traced

@@ -31,9 +31,9 @@ from ..payload.codecs import chain, pack, unpack
 from ..payload.errors import to_wire
 from ..payload.serializers import deserialize
 from ..payload.types import Unreadable
-from ..pyramid.request import Attempt, attempt
 from ..task.context import Context
 from ..task.execution import Ending, NewAttempt, Undecided, in_the_application
+from ..task_request import Attempt, attempt
 from .outcome import Claimed, InDoubt, Job, Replaced, Succeeded, succeeded
 
 if TYPE_CHECKING:
