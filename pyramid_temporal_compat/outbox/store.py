@@ -31,9 +31,8 @@ from sqlalchemy.exc import DBAPIError, OperationalError, ProgrammingError
 
 from ..database_errors import is_deadlock
 from ..exceptions import ImproperlyConfigured
-from . import rows
-from .clock import between, in_seconds, now
-from .mysql_packet_limit import check_size
+from . import row_format
+from .dialects import between, check_size, in_seconds, now, reading_committed, skips_locked
 from .tables import for_all, hiding_values, metadata, outbox
 
 P = ParamSpec("P")
@@ -57,15 +56,12 @@ LOCK = 0x70746F62
 """The first half of the advisory lock under which relays choose, one after the other."""
 TRIES, PAUSE = 5, 0.05
 """How often, and how many seconds apart, a transaction is made that a deadlock has ended."""
-SKIP_LOCKED = {"mysql": (8, 0, 1), "mariadb": (10, 6)}
-"""The releases since which they have it."""
 LAPSED = "#"
 """In `claimed_by`, after the relay's name: how many claims of the row before this one have ended without a word."""
 LONGEST_TURN = 3.0
 """Seconds that a relay waits for another to choose, which takes some milliseconds. One whose host was frozen just then
 is not waited for: better out of order than not at all."""
 TURN_PAUSE = 0.01
-SHARES_ROWS = ("postgresql", "mysql", "mariadb")
 
 
 @dataclass(frozen=True)
@@ -119,7 +115,9 @@ class Summary:
     last_parked: Sequence[Parked]
 
 
-_INSERT = insert(outbox).values(created=now(), due=in_seconds(bindparam("wait")), version=rows.VERSION, attempts=0)
+_INSERT = insert(outbox).values(
+    created=now(), due=in_seconds(bindparam("wait")), version=row_format.VERSION, attempts=0
+)
 
 
 def insert_row(connection: Connection, *, namespace: str, queue: str, messages: int, units: bytes, wait: float) -> int:
@@ -164,19 +162,6 @@ def again_after_a_deadlock(method: Callable[P, T]) -> Callable[P, T]:
     return tried
 
 
-def skips_locked(dialect: Any) -> bool:
-    """Whether the database knows SKIP LOCKED. On one that does not, a relay waits where another would go on."""
-    if dialect.name not in ("mysql", "mariadb"):
-        return True
-    known = SKIP_LOCKED["mariadb" if dialect.is_mariadb else "mysql"]
-    return (dialect.server_version_info or known) >= known
-
-
-def reading_committed(engine: Engine) -> Engine:
-    """The engine, with transactions that see what others commit meanwhile, and lock no more than they change."""
-    return engine.execution_options(isolation_level="READ COMMITTED") if engine.dialect.name in SHARES_ROWS else engine
-
-
 class Store:
     """The rows of one namespace, on connections of its own. For every thread."""
 
@@ -202,7 +187,7 @@ class Store:
             self._waits,
             outbox.c.due <= now(),
             or_(outbox.c.claimed_until.is_(None), outbox.c.claimed_until <= now()),
-            outbox.c.version <= rows.VERSION,
+            outbox.c.version <= row_format.VERSION,
         )
 
     @property
@@ -383,7 +368,7 @@ class Store:
         due = select(outbox.c.version).where(self._waits, outbox.c.due <= now())
         first = due.order_by(outbox.c.due, outbox.c.id).limit(WINDOW).subquery()
         with self._begin() as connection:
-            return (connection.scalar(select(func.max(first.c.version))) or 0) > rows.VERSION
+            return (connection.scalar(select(func.max(first.c.version))) or 0) > row_format.VERSION
 
     # --- for people ------------------------------------------------------------------------------
 
@@ -406,7 +391,7 @@ class Store:
                 oldest=between(oldest[0], oldest[1]).total_seconds() if oldest[0] else 0.0,
                 waiting=counted(self._waits, outbox.c.due <= now()),
                 claimed=counted(self._waits, outbox.c.claimed_until > now(), outbox.c.claimed_by.is_not(None)),
-                newer=counted(self._waits, outbox.c.version > rows.VERSION),
+                newer=counted(self._waits, outbox.c.version > row_format.VERSION),
                 parked=counted(here, outbox.c.parked.is_not(None)),
                 queues=[(queue, n) for queue, n in connection.execute(fullest.order_by(count.desc()).limit(queues))],
                 last_parked=[Parked(*found) for found in connection.execute(aside.limit(parked))],

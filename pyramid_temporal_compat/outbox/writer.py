@@ -16,7 +16,7 @@ from zope.sqlalchemy.datamanager import ZopeTransactionEvents
 from ..message.tree import Unit
 from ..payload.codecs import chain
 from ..throttled_log import Seldom
-from . import rows
+from . import row_format
 from .sessions import connection_of, engine_of, join, session_of
 from .store import Store, insert_row
 from .sweeper import LAST_ROWS, Sweeper
@@ -113,7 +113,7 @@ class TransactionRows:
             namespace=self._outbox.namespace,
             queue=units[0].queue,
             messages=sum(len(unit.messages) for unit in units),
-            units=rows.write(units, self._outbox.codec),
+            units=row_format.encode_units(units, self._outbox.codec),
             wait=0 if absent else self._outbox.grace,
         )
         self._events.mark_changed(self._session)

@@ -10,7 +10,7 @@ from typing import Any
 from pyramid.paster import bootstrap
 
 from pyramid_temporal_compat.app import APP_KEY
-from pyramid_temporal_compat.outbox import rows
+from pyramid_temporal_compat.outbox import row_format
 from pyramid_temporal_compat.outbox.relay import Relay
 from tests.enlist.application import Member
 from tests.outbox.parts import running
@@ -57,7 +57,7 @@ def relays_for_a_second_at_a_time(request: Any) -> None:
 
 def relays_that_a_row_ends(request: Any) -> None:
     """One after the other, until nothing is left to send, each in a process of its own."""
-    read = rows.read
+    read = row_format.decode_units
 
     def reads(data: bytes, codec: Any) -> Any:
         return die() if b"poison" in data else read(data, codec)
@@ -65,8 +65,8 @@ def relays_that_a_row_ends(request: Any) -> None:
     while (pid := os.fork()) and os.waitpid(pid, 0)[1]:
         pass
     if pid == 0:
-        rows.read = reads
-        relay = Relay(request.registry[APP_KEY], lease=0.2, look_every=0.05)
+        row_format.decode_units = reads
+        relay = Relay(request.registry[APP_KEY], lease=0.2, poll_interval=0.05)
         with running(relay):
             wait_until(lambda: not relay.store.summary().rows)
 

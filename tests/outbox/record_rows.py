@@ -10,7 +10,7 @@ from pathlib import Path
 
 from pyramid_temporal_compat.message.message import Message
 from pyramid_temporal_compat.message.tree import Chain, Task, Tree, Unit
-from pyramid_temporal_compat.outbox import rows
+from pyramid_temporal_compat.outbox import row_format
 from pyramid_temporal_compat.payload import Payload
 from pyramid_temporal_compat.payload.codecs import Compression, Encryption, chain
 
@@ -35,7 +35,7 @@ def units() -> list[Unit]:
 
 if __name__ == "__main__":
     for name, codec in (("plain", chain(())), ("encrypted", CODEC)):
-        path = FOLDER / f"version_{rows.VERSION}_{name}.json"
+        path = FOLDER / f"version_{row_format.VERSION}_{name}.json"
         if path.exists():
-            raise SystemExit(f"{path} is there: raise rows.VERSION if rows are written otherwise now")
-        path.write_bytes(rows.write(units(), codec))
+            raise SystemExit(f"{path} is there: raise row_format.VERSION if rows are written otherwise now")
+        path.write_bytes(row_format.encode_units(units(), codec))

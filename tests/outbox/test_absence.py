@@ -111,7 +111,7 @@ def test_a_relay_that_finds_the_server_away_gives_its_rows_back_and_looks_before
 
 @pytest.mark.usefixtures("on_postgresql")
 def test_a_relay_is_woken_by_what_a_request_has_left(cut_off: OutboxSite, wire: Wire) -> None:
-    relay = Relay(cut_off.app, look_every=3600)
+    relay = Relay(cut_off.app, poll_interval=3600)
     with running(relay):
         wait_until(lambda: relay._sleep._connection is not None, message="the relay does not listen")
         wire.cut()

@@ -17,7 +17,7 @@ from temporalio.runtime import BUFFERED_METRIC_KIND_GAUGE, MetricBuffer, Runtime
 
 from pyramid_temporal_compat.cli import group
 from pyramid_temporal_compat.current import choose, chosen, set_current_app
-from pyramid_temporal_compat.outbox.metrics import Gauges
+from pyramid_temporal_compat.outbox.relay import Gauges
 from pyramid_temporal_compat.outbox.store import Backlog
 from pyramid_temporal_compat.outbox.tables import outbox
 from tests.cli.parts import environment, write_ini

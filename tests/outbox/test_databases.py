@@ -59,7 +59,7 @@ def test_relays_share_what_is_left_on_sqlite(lite: OutboxSite) -> None:
     assert lite.store.backlog().waiting == 0
     lite.hurry()
     assert lite.store.backlog().waiting == 30
-    with running(Relay(lite.app, look_every=0.05)), running(Relay(lite.app, look_every=0.05)):
+    with running(Relay(lite.app, poll_interval=0.05)), running(Relay(lite.app, poll_interval=0.05)):
         lite.is_empty()
     assert lite.has_started(*tasks)
 

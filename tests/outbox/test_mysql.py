@@ -16,9 +16,8 @@ from sqlalchemy.exc import DBAPIError
 from pyramid_temporal_compat import shared_task
 from pyramid_temporal_compat.database_errors import conflicts_in_mysql, database_is_away
 from pyramid_temporal_compat.exceptions import PayloadTooLarge
-from pyramid_temporal_compat.outbox import metadata, outbox
-from pyramid_temporal_compat.outbox import mysql_packet_limit as packets
-from pyramid_temporal_compat.outbox.receipt import Whose, leave
+from pyramid_temporal_compat.outbox import dialects, metadata, outbox
+from pyramid_temporal_compat.outbox.receipt_store import TaskRun, insert_receipt
 from pyramid_temporal_compat.outbox.store import Store, insert_row
 from tests.outbox import desk as tasks
 from tests.outbox import killed, mariadb
@@ -80,21 +79,21 @@ def put(engine: Engine, units: bytes, queue: str = "q") -> int:
 def test_what_a_statement_cannot_carry_is_refused_with_its_size(engine: Engine) -> None:
     with engine.connect() as connection:
         limit = int(connection.scalar(text("SELECT @@max_allowed_packet")))
-    largest = (limit - packets.BESIDE) // packets._as_sent(engine.dialect.driver, b"\xff")
+    largest = (limit - dialects.STATEMENT_OVERHEAD) // dialects.sent_size(engine.dialect.driver, b"\xff")
     put(engine, b"\xff" * largest)
     with pytest.raises(
         PayloadTooLarge, match=r"1 messages in one row .* max_allowed_packet is .*: raise that, or store"
     ):
-        put(engine, b"\xff" * (largest + packets.BESIDE))
+        put(engine, b"\xff" * (largest + dialects.STATEMENT_OVERHEAD))
     with engine.begin() as connection, pytest.raises(PayloadTooLarge, match="the receipt of a-task, with the task's"):
-        leave(connection, Whose("a-task", "default", "w", "r"), b"x" * limit)
+        insert_receipt(connection, TaskRun("a-task", "default", "w", "r"), b"x" * limit)
     (row,) = Store(engine, "default").claim("one", 30)
     assert row.units == b"\xff" * largest
 
 
 @pytest.mark.parametrize(("driver", "sent"), [("pymysql", 12), ("mysqldb", 9), ("mariadbconnector", 6)])
 def test_drivers_send_bytes_each_in_its_way(driver: str, sent: int) -> None:
-    assert packets._as_sent(driver, b"a'\\\"\xff%") == sent
+    assert dialects.sent_size(driver, b"a'\\\"\xff%") == sent
 
 
 # --- another's locks -----------------------------------------------------------------------------------

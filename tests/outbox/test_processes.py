@@ -122,7 +122,7 @@ def test_what_a_killed_relay_held_is_sent_by_another(shop: KeptShop, tmp_path: P
         with start("relays_for_a_second_at_a_time", ini) as relay:
             wait_until(lambda: shop.claimed() == 2)
             relay.kill()
-    with running(Relay(shop.app, look_every=0.1)):
+    with running(Relay(shop.app, poll_interval=0.1)):
         wait_until(lambda: shop.count() == 0)
     with WorkerThread(shop.app, shop.queue):
         wait_until(lambda: sorted(shop.lines()) == ["one", "two"])
@@ -133,7 +133,7 @@ def test_a_row_that_ends_each_relay_is_set_aside_and_the_others_are_sent(shop: K
     assert run("relays_that_a_row_ends", shop.ini(tmp_path / "app.ini")) == (0, [])
     (row,) = shop.rows()
     assert row.parked is not None
-    assert row.error.startswith(f"{LAPSES} relays that had this row, at last alone, ended")
+    assert row.error.startswith(f"{LAPSES} relays ended, or lost the database, while they had this row")
     assert shop.store.retry(None) == 1
     with WorkerThread(shop.app, shop.queue):  # whose relay it does not end
         wait_until(lambda: sorted(shop.lines()) == ["one", "poison", "two"])

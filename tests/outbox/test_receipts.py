@@ -16,7 +16,7 @@ from pyramid_temporal_compat import Task, shared_task, signals
 from pyramid_temporal_compat.exceptions import ImproperlyConfigured, WorkerLostError
 from pyramid_temporal_compat.message import wire_names as wire
 from pyramid_temporal_compat.outbox import metadata as our_tables
-from pyramid_temporal_compat.outbox import receipt, receipts
+from pyramid_temporal_compat.outbox import receipt_store, receipts
 from pyramid_temporal_compat.worker.outcome import Claimed, Failed, GivenBack, InDoubt, Replaced, Retried, Succeeded
 from pyramid_temporal_compat.worker.runner import Runner
 from tests.outbox import desk as tasks
@@ -116,8 +116,8 @@ def test_a_run_that_waits_for_anothers_commit_longer_than_for_a_lock_is_in_doubt
     desk.engine.dispose()
     job = desk.job(tasks.writes, "x", attempt=2)
     with desk.engine.connect() as other:
-        place = receipt.Whose("task-1", tasks.NAMESPACE, "task-1", "run-1")
-        receipt.leave(other, place, b"")
+        place = receipt_store.TaskRun("task-1", tasks.NAMESPACE, "task-1", "run-1")
+        receipt_store.insert_receipt(other, place, b"")
         assert isinstance(desk.run(job), InDoubt)
         other.rollback()
     assert isinstance(desk.run(job), Succeeded)

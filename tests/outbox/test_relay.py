@@ -18,8 +18,8 @@ from sqlalchemy import event, insert, text, update
 
 from pyramid_temporal_compat import Celery
 from pyramid_temporal_compat.message.message import Message
-from pyramid_temporal_compat.outbox import outbox, relay, rows, store
-from pyramid_temporal_compat.outbox.clock import between, in_seconds
+from pyramid_temporal_compat.outbox import outbox, relay, row_format, store
+from pyramid_temporal_compat.outbox.dialects import between, in_seconds
 from pyramid_temporal_compat.outbox.relay import Relay
 from pyramid_temporal_compat.outbox.store import Store, insert_row
 from pyramid_temporal_compat.payload import Payload
@@ -43,7 +43,7 @@ def put(site: OutboxSite, *units: Any, namespace: str = "default") -> int:
             namespace=namespace,
             queue=units[0].queue,
             messages=len(units),
-            units=rows.write(units, chain(())),
+            units=row_format.encode_units(units, chain(())),
             wait=0,
         )
 
@@ -95,7 +95,7 @@ def test_what_a_killed_relay_had_is_taken_over_when_its_lease_is_over(site: Outb
     unit = message(site)
     put(site, unit)
     assert site.store.claim("killed", 0.5)
-    with running(Relay(site.app, look_every=0.1)):
+    with running(Relay(site.app, poll_interval=0.1)):
         site.is_empty()
     assert site.has_started(unit.id)
 
@@ -231,10 +231,10 @@ def test_a_namespace_that_is_gone_parks_its_rows_after_a_few_tries(
     app = Celery("elsewhere", set_as_current=False)
     app.conf.update({"ptemporal.address": temporal_address, "ptemporal.namespace": "gone"})
     put(site, message(site), namespace="gone")
-    with app, running(Relay(app, site.engine, look_every=0.05)):
+    with app, running(Relay(app, site.engine, poll_interval=0.05)):
         wait_until(lambda: site.rows()[0].parked)
     (row,) = site.rows()
-    assert row.attempts == relay.ATTEMPTS_OF_ALL
+    assert row.attempts == relay.ATTEMPTS_IF_REFUSED
     assert "Namespace gone is not found" in row.error
 
 
@@ -253,10 +253,10 @@ def test_a_row_that_a_server_which_is_well_refuses_again_and_again_is_parked(
             raise relay.RPCError("no idea", relay.RPCStatusCode.UNKNOWN, b"")
         await original(client, unit, now)
 
-    with mock.patch.object(relay, "start", start), running(Relay(site.app, look_every=0.02)):
+    with mock.patch.object(relay, "start", start), running(Relay(site.app, poll_interval=0.02)):
         wait_until(lambda: site.rows()[0].parked)
     (row,) = site.rows()
-    assert (row.attempts, row.error) == (relay.ATTEMPTS, "RPCError: no idea")
+    assert (row.attempts, row.error) == (relay.ATTEMPTS_IF_TRANSIENT, "RPCError: no idea")
     assert site.has_started(good.id)
 
 
@@ -278,11 +278,11 @@ def test_no_row_is_parked_since_a_server_that_answers_can_take_nothing_for_a_whi
     original, tries = relay.start, itertools.count(1)
 
     async def start(client: Any, unit: Any, now: Any) -> None:
-        if next(tries) <= relay.ATTEMPTS + 1:
+        if next(tries) <= relay.ATTEMPTS_IF_TRANSIENT + 1:
             raise error
         await original(client, unit, now)
 
-    with mock.patch.object(relay, "start", start), running(Relay(site.app, look_every=0.02)):
+    with mock.patch.object(relay, "start", start), running(Relay(site.app, poll_interval=0.02)):
         site.is_empty()
     assert site.has_started(unit.id)
 
@@ -293,7 +293,7 @@ def test_a_parked_row_that_is_retried_is_sent(site: OutboxSite) -> None:
     row_id = put(site, unit)
     site.store.claim("one", 30)
     site.store.park("one", row_id, "told to")
-    with running(Relay(site.app, look_every=3600)) as found:
+    with running(Relay(site.app, poll_interval=3600)) as found:
         wait_until(lambda: found._sleep._connection is not None)
         assert site.store.retry([row_id + 1]) == 0
         assert site.store.retry([row_id]) == 1
@@ -306,7 +306,7 @@ def test_a_row_that_a_newer_release_wrote_waits_for_its_relay(
 ) -> None:
     newer = put(site, message(site))
     with site.engine.begin() as connection:
-        connection.execute(update(outbox).values(version=rows.VERSION + 1, units=b"?"))
+        connection.execute(update(outbox).values(version=row_format.VERSION + 1, units=b"?"))
     unit = message(site)
     put(site, unit)
     with running(Relay(site.app)):
@@ -320,12 +320,12 @@ def test_a_row_that_a_newer_release_wrote_waits_for_its_relay(
 def test_the_log_says_that_rows_wait_and_when_none_does_any_more(
     site: OutboxSite, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("pyramid_temporal_compat.outbox.relay.LOOK_AT_ALL_EVERY", 0.0)
+    monkeypatch.setattr("pyramid_temporal_compat.outbox.relay.REPORT_INTERVAL", 0.0)
     caplog.set_level("INFO")
     put(site, message(site))
     with site.engine.begin() as connection:
-        connection.execute(update(outbox).values(version=rows.VERSION + 1))
-    with running(Relay(site.app, look_every=0.05)):
+        connection.execute(update(outbox).values(version=row_format.VERSION + 1))
+    with running(Relay(site.app, poll_interval=0.05)):
         wait_until(lambda: "1 rows wait in the outbox" in caplog.text)
         assert "any more" not in caplog.text
         site.clear()
@@ -351,7 +351,7 @@ def test_a_batch_is_bounded_in_rows_and_in_bytes(site: OutboxSite) -> None:
 def test_a_relay_outlives_its_database(site: OutboxSite, caplog: pytest.LogCaptureFixture) -> None:
     unit = message(site)
     put(site, unit)
-    each = Relay(site.app, look_every=0.05)
+    each = Relay(site.app, poll_interval=0.05)
     claim = each.store.claim
     refusals = iter([store.OperationalError("SELECT", {}, Exception("the database system is shutting down"))] * 2)
 
@@ -413,7 +413,7 @@ def test_no_query_of_a_relay_reads_the_whole_backlog(site: OutboxSite) -> None:
 def test_a_relay_goes_by_the_clock_of_who_called(site: OutboxSite, hours: int) -> None:
     theirs = datetime.datetime.now(datetime.timezone.utc) + datetime.timedelta(hours=hours)
     unit = message(site, eta=theirs + datetime.timedelta(seconds=30))
-    written = json.loads(rows.write([unit], chain(())))
+    written = json.loads(row_format.encode_units([unit], chain(())))
     data = json.dumps({**written, "clock": theirs.isoformat()}).encode()
     with site.engine.begin() as connection:
         insert_row(connection, namespace="default", queue=unit.queue, messages=1, units=data, wait=0)
