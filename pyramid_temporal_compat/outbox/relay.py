@@ -42,7 +42,7 @@ from ..throttled_log import EVERY, Seldom
 from . import row_format
 from .dialects import between
 from .sessions import app_engine
-from .store import COUNTED, Backlog, Row, Store
+from .store import COUNT_LIMIT, Backlog, Row, Store
 from .wakeup import Sleep
 
 if TYPE_CHECKING:
@@ -233,7 +233,7 @@ class Relay:
         self._next_report = time.monotonic() + REPORT_INTERVAL
         backlog = self.store.backlog()
         self._gauges.set(backlog)
-        if self.store.newer():
+        if self.store.has_newer_rows():
             self._newer.say(
                 "the outbox holds rows that a newer release wrote; they wait for its relay (seen %d times since this "
                 "was said)"
@@ -243,7 +243,7 @@ class Relay:
             self._has_warned = True
             log.warning(
                 "%s%d rows wait in the outbox, the oldest for %d s: %s",
-                "at least " if backlog.waiting == COUNTED else "",
+                "at least " if backlog.waiting == COUNT_LIMIT else "",
                 backlog.waiting,
                 backlog.oldest,
                 "they are being sent" if self._absent is None else self._why_away(self._absent),

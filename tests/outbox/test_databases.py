@@ -196,7 +196,7 @@ def test_mysql_gets_no_statement_of_postgresql(sent: tuple[Store, list[str]]) ->
     store.park("one", 1, "too large")
     store.delete([1])
     store.backlog()
-    store.newer()
+    store.has_newer_rows()
     assert len(found) == 10
     for statement in found:
         assert not any(

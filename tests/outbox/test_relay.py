@@ -396,7 +396,7 @@ def test_no_query_of_a_relay_reads_the_whole_backlog(site: OutboxSite) -> None:
     site.store.renew("one", 30, ids)
     site.store.give_back("one", ids, None)
     site.store.backlog()
-    site.store.newer()
+    site.store.has_newer_rows()
     site.store.delete(ids)
     event.remove(site.engine, *watch)
     plans = []
