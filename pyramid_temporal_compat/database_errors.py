@@ -1,6 +1,6 @@
 """Tell from a database error what happened: the database is away, another transaction was in the way, or neither.
 
-The drivers of PostgreSQL name an error by its SQLSTATE, those of MySQL and MariaDB by a number, SQLite by a text.
+Drivers of PostgreSQL identify an error by its SQLSTATE, drivers of MySQL and MariaDB by a number, SQLite by a text.
 Nothing here imports SQLAlchemy: in a process that has not imported it, no error can be one of its errors.
 """
 

@@ -1,8 +1,8 @@
 """End a process of ours while threads of the client library still run.
 
 These threads call into Python. While the interpreter shuts down, such a call sometimes crashes it, after all work is
-done: "PyGILState_Release: thread state … must be current when releasing", exit code -6. A service manager takes that for
-a failure. So the functions here do everything that an interpreter does at its end, except its last step.
+done: "PyGILState_Release: thread state … must be current when releasing", exit code -6. A service manager takes the
+exit code for a failure. So the functions here do everything that an interpreter does at its end, except its last step.
 """
 
 from __future__ import annotations

@@ -120,7 +120,7 @@ def attempt(registry: Any | None) -> Iterator[Attempt]:
 
 
 def finish(request: Any) -> None:
-    """Run all finished callbacks of the request, even if one of them fails."""
+    """Run every finished callback of the request, even if another callback fails."""
     while request.finished_callbacks:
         callback = request.finished_callbacks.popleft()
         try:

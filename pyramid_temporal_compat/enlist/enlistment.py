@@ -113,7 +113,7 @@ class OutboxRows(Protocol):
         """Let go of the session: the transaction is over."""
 
     def dispatch(self, units: Sequence[Any]) -> None:
-        """Start the units of the committed transaction, and remove the rows of those that the server accepts."""
+        """Start the units of the committed transaction. Remove a row when the server has accepted all its units."""
 
 
 class Sender(Protocol):
@@ -257,7 +257,7 @@ class Enlistment:
 
     @property
     def units(self) -> Sequence[Any]:
-        """What is started for the messages, if the transaction commits now."""
+        """The workflows that start if the transaction commits now: single messages, canvases and bundles."""
         if self.state is State.ROW_WRITTEN:
             return self._written
         return self._sender.units(self.messages, self._handed_out)

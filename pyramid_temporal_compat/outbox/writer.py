@@ -45,7 +45,7 @@ class Outbox:
         self._waiting = Seldom(log, logging.WARNING)
 
     def open(self, transaction: Any) -> TransactionRows | None:
-        """Return the rows of this transaction, none of them written yet; None for a database in memory.
+        """Return an object that will write this transaction's rows; None for a database in memory.
 
         Raises `ImproperlyConfigured` if the session of `ptemporal.outbox` does not take part in this transaction.
         """
