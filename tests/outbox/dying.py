@@ -28,7 +28,7 @@ def die(*_: Any) -> None:
 
 
 def say(task_id: str) -> None:
-    os.write(1, f"{task_id}\n".encode())  # at once, and whole: several processes write
+    os.write(1, f"{task_id}\n".encode())  # in one write, because several processes write
 
 
 def call(request: Any, text: str) -> str:
@@ -56,7 +56,7 @@ def relays_for_a_second_at_a_time(request: Any) -> None:
 
 
 def relays_that_a_row_ends(request: Any) -> None:
-    """One after the other, until nothing is left to send, each in a process of its own."""
+    """Run relays one after the other, each in a process of its own, until no row is left to send."""
     read = row_format.decode_units
 
     def reads(data: bytes, codec: Any) -> Any:
@@ -72,7 +72,7 @@ def relays_that_a_row_ends(request: Any) -> None:
 
 
 def forks(request: Any) -> None:
-    """Its child uses no connection of its own, and its own rows go, too."""
+    """Fork: the child uses none of the parent's connections, and its own rows are deleted, too."""
     with request.tm:
         say(call(request, "parent"))
     pid = os.fork()

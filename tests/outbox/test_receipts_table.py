@@ -1,4 +1,4 @@
-"""The table of the receipts: what older releases have written, and how it is read when it is large."""
+"""The table of receipts: rows of older releases are read, and a large table is read by an index."""
 
 from __future__ import annotations
 
@@ -60,7 +60,7 @@ def test_receipts_of_older_releases_are_read(desk: Desk, kind: str) -> None:
     assert desk.texts() == []
 
 
-def test_one_of_a_newer_release_is_left_to_the_workers_of_that(desk: Desk) -> None:
+def test_a_receipt_of_a_newer_release_is_left_to_that_releases_workers(desk: Desk) -> None:
     put(desk, RECORDED["result"][0].replace(b"\x06result", b"\x06future"))
     outcome = desk.run(desk.job(tasks.writes, "x", attempt=2))
     assert isinstance(outcome, InDoubt)
@@ -70,7 +70,7 @@ def test_one_of_a_newer_release_is_left_to_the_workers_of_that(desk: Desk) -> No
 
 @contextmanager
 def planned(connection: Any) -> Iterator[list[str]]:
-    """The plans of the statements that are executed."""
+    """Collect the query plans of the statements in the block."""
     statements: list[tuple[str, Any]] = []
 
     def note(_connection: Any, _cursor: Any, statement: str, values: Any, *_: Any) -> None:
@@ -107,7 +107,7 @@ def test_the_oldest_of_many_are_found_and_removed_by_an_index(desk: Desk) -> Non
     assert [plan for plan in plans if "Seq Scan" in plan] == []
 
 
-def test_an_error_of_the_database_shows_nothing_of_the_result(desk: Desk) -> None:
+def test_a_database_error_shows_no_result(desk: Desk) -> None:
     whose = receipt_store.TaskRun("task-1", NAMESPACE, "task-1", "run-1")
     with desk.engine.begin() as connection:
         receipt_store.insert_receipt(connection, whose, b"secret")

@@ -1,4 +1,4 @@
-"""What a row carries: as on the wire, readable by later releases."""
+"""The content of a row is encoded as on the wire, and later releases can read it."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def test_a_row_of_every_version_is_read(path: Path) -> None:
     assert row_format.decode_units(path.read_bytes(), CODEC) == units()
 
 
-def test_rows_are_written_as_the_recorded_ones_of_their_version() -> None:
+def test_rows_are_written_like_the_recorded_rows_of_their_version() -> None:
     recorded = (FOLDER / f"version_{row_format.VERSION}_plain.json").read_bytes()
     assert json.loads(row_format.encode_units(units(), PLAIN))["units"] == json.loads(recorded)["units"]
 
@@ -36,7 +36,7 @@ def test_a_row_is_at_least_as_new_as_its_messages() -> None:
     assert row_format.VERSION >= message.VERSION
 
 
-def test_a_row_that_was_changed_is_not_read_as_something_else() -> None:
+def test_a_row_that_was_changed_is_refused() -> None:
     data = row_format.encode_units(units(), PLAIN)
     for changed in (
         data[:-1],
@@ -50,7 +50,7 @@ def test_a_row_that_was_changed_is_not_read_as_something_else() -> None:
         row_format.decode_units(sealed, chain([Encryption({"old": os.urandom(32)})]))
 
 
-def test_what_is_encrypted_on_the_wire_is_encrypted_in_the_table(outbox_database: str, temporal_address: str) -> None:
+def test_the_row_is_encrypted_if_payloads_are(outbox_database: str, temporal_address: str) -> None:
     key = base64.b64encode(os.urandom(32)).decode()
     site = OutboxSite(outbox_database, temporal_address, **{"ptemporal.encryption_keys": f"one:{key}"})
     site.clear()
