@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 from ..exceptions import CeleryError, DuplicateNodenameWarning
 
 if TYPE_CHECKING:
-    from ..app import Celery
+    from ..interfaces import AppLike
     from .channel import Channel
 
 Reply = dict[str, Any]
@@ -38,8 +38,7 @@ UNSUPPORTED: dict[str, str] = {
     "celery.app.control.Control.disable_events": NO_EVENTS,
     "celery.app.control.Control.heartbeat": "Workers send no heartbeat events: app.control.ping() says who answers.",
     "celery.app.control.Control.election": (
-        "Workers hold no elections: a task with a fixed task_id is started once, whoever asks, and a Schedule "
-        "runs once for all workers."
+        "Workers hold no elections: give the task a fixed task_id, and it is started once, however many ask for it."
     ),
     "celery.app.control.Control.pool_restart": (
         "Restart the worker: its tasks finish or run again elsewhere, and none is lost."
@@ -95,7 +94,7 @@ def matching(
 class Inspect:
     """Questions to workers. Each method gives `{node: answer}`, or None if no worker answered."""
 
-    app: Celery | None = None
+    app: AppLike | None = None
 
     def __init__(
         self,
@@ -103,7 +102,7 @@ class Inspect:
         timeout: float | None = TIMEOUT,
         callback: Callback | None = None,
         connection: Any = None,
-        app: Celery | None = None,
+        app: AppLike | None = None,
         limit: int | None = None,
         pattern: str | None = None,
         matcher: str | None = None,
@@ -207,7 +206,7 @@ class Inspect:
 class Control:
     """Orders to workers. A call leaves at once, whatever transaction is open, and is a few milliseconds' work."""
 
-    def __init__(self, app: Celery) -> None:
+    def __init__(self, app: AppLike) -> None:
         self.app = app
         self._lock = threading.Lock()
         self._used: tuple[Any, Channel] | None = None
@@ -444,7 +443,7 @@ def signal_name(signal: str | int | None) -> str:
         raise ValueError(f"signal={signal!r} is no signal here; it takes a name such as 'SIGKILL'") from None
 
 
-def queue_names(app: Celery) -> list[str]:
+def queue_names(app: AppLike) -> list[str]:
     """The queues that a worker serves which is given none."""
     declared = [str(getattr(entry, "name", entry)) for entry in app.conf.task_queues or ()]
     return declared or [app.conf.task_default_queue]

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..exceptions import CeleryError, WorkerShutdown
+from ..message.celery_view import inspected, stamps_of
 from ..message.message import Message
 from ..payload.serializers import deserialize
 from ..payload.types import dumps
@@ -23,12 +24,10 @@ from ..text_safety import one_line
 from . import state as remembered
 from .commands import Panel, State, control_command, inspect_command
 from .control import signal_name
-from .orders import stamps_of
 from .state import listed
 
 if TYPE_CHECKING:
-    from ..app import Celery
-    from ..worker.activity import Taken
+    from ..interfaces import AppLike, TakenLike
 
 __all__ = ["Panel", "State", "control_command", "inspect_command"]
 
@@ -365,7 +364,7 @@ def checked_size(size: int) -> int:
     return size
 
 
-def stop(found: Iterable[Taken], signal: str | int | None) -> list[str]:
+def stop(found: Iterable[TakenLike], signal: str | int | None) -> list[str]:
     """Stop these tasks; gives their ids."""
     name = signal_name(signal)
     stopped = []
@@ -376,7 +375,7 @@ def stop(found: Iterable[Taken], signal: str | int | None) -> list[str]:
     return stopped
 
 
-def taken_info(state: State, taken: Taken, safe: bool | None = False) -> dict[str, Any]:
+def taken_info(state: State, taken: TakenLike, safe: bool | None = False) -> dict[str, Any]:
     info = task_info(state, taken.job.message, safe)
     if taken.began:
         info |= {"time_start": taken.began.at, "acknowledged": True, "worker_pid": taken.began.pid}
@@ -384,27 +383,10 @@ def taken_info(state: State, taken: Taken, safe: bool | None = False) -> dict[st
 
 
 def task_info(state: State, message: Message, safe: bool | None = False) -> dict[str, Any]:
-    args, kwargs = arguments_of(state.app, message, safe)
-    return {
-        "id": message.id,
-        "name": message.task,
-        "args": args,
-        "kwargs": kwargs,
-        "type": message.task,
-        "hostname": state.hostname,
-        "time_start": None,
-        "acknowledged": False,
-        "delivery_info": {
-            "exchange": "",
-            "routing_key": message.queue,
-            "priority": message.priority or 0,
-            "redelivered": False,
-        },
-        "worker_pid": None,
-    }
+    return inspected(message, *arguments_of(state.app, message, safe), state.hostname)
 
 
-def arguments_of(app: Celery, message: Message, safe: bool | None) -> tuple[Any, Any]:
+def arguments_of(app: AppLike, message: Message, safe: bool | None) -> tuple[Any, Any]:
     if not safe:
         try:
             body = deserialize(message.body, app.conf.accept_content)
@@ -428,7 +410,7 @@ def with_attributes(name: str, task: Any, attributes: Sequence[str]) -> str:
     return f"{name} [{' '.join(shown)}]" if shown else name
 
 
-def queue_info(app: Celery, name: str) -> dict[str, Any]:
+def queue_info(app: AppLike, name: str) -> dict[str, Any]:
     """A queue as kombu writes one; what `task_queues` says of it, and what has no meaning here at its default."""
     declared = next((entry for entry in app.conf.task_queues or () if getattr(entry, "name", entry) == name), None)
     exchange = getattr(declared, "exchange", None)

@@ -20,6 +20,7 @@ from ..client.server_absence import Absence
 from ..exceptions import OperationalError
 from ..exceptions import TimeoutError as CallTimeout
 from ..message import wire_names as wire
+from ..message.backoff import exponential_pauses
 from ..message.priority import priority_of
 from ..message.tree import Unit, told_apart
 from ..payload.converter import to_raw
@@ -28,8 +29,6 @@ from .undelivered_log import name_and_text
 
 log = logging.getLogger(__name__)
 
-SUMMARY_LIMIT = 200
-"""Characters of a summary. The server takes at most 400 bytes, and a character may be several bytes."""
 FIRST_PAUSE, LONGEST_PAUSE = 0.05, 0.5
 """Seconds between two attempts while the server is away: the first pause, and the longest after doubling."""
 CONCURRENT_STARTS = 16
@@ -181,7 +180,8 @@ class DispatchBatch:
                 self._deadline = time.monotonic() + self._patience
 
     async def _start(self, message: Unit) -> None:
-        pauses = doubling() if message.tries is None else message.tries.pauses()
+        retry = message.publish_retry
+        pauses = exponential_pauses(FIRST_PAUSE, LONGEST_PAUSE) if retry is None else retry.pauses()
         while (left := self._deadline - time.monotonic()) > 0:
             try:
                 return await asyncio.wait_for(self._try_to_start(message), left)
@@ -199,16 +199,8 @@ class DispatchBatch:
 
     async def _try_to_start(self, message: Unit) -> None:
         connection = self._connection
-        client = connection.client() if message.tries is None else connection.client_that_tries_once()
+        client = connection.client() if message.publish_retry is None else connection.client_that_tries_once()
         await start(await client, message)
-
-
-def doubling() -> Iterator[float]:
-    """Yield the pause before each further attempt, in seconds."""
-    pause = FIRST_PAUSE
-    while True:
-        yield pause
-        pause = min(pause * 2, LONGEST_PAUSE)
 
 
 async def start(client: Client, message: Unit, now: datetime.datetime | None = None) -> None:
@@ -228,7 +220,7 @@ async def start(client: Client, message: Unit, now: datetime.datetime | None = N
             id_conflict_policy=WorkflowIDConflictPolicy.FAIL,
             start_delay=delay_of(message, now),
             priority=priority_of(message),
-            static_summary=message.summary[:SUMMARY_LIMIT],
+            static_summary=message.summary[: wire.SUMMARY_LIMIT],
             memo=wire.memo_of(message),
         )
     except WorkflowAlreadyStartedError:

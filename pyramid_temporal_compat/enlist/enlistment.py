@@ -23,7 +23,8 @@ from transaction.interfaces import NoTransaction as NotBegun
 from zope.interface import implementer
 
 from ..exceptions import InvalidCall, NoTransaction
-from ..message.bundle import Block, new_id
+from ..message.bundle import Block
+from ..message.ids import is_below, new_id
 from ..message.message import Message
 from ..message.tree import told_apart
 from ..payload.codecs import Codec
@@ -182,7 +183,7 @@ def is_enlisted(task_id: str, key: object) -> bool:
     """Return whether any transaction of this thread still holds the message with this id."""
     return any(
         task_id == unit.id
-        or task_id.startswith(f"{unit.id}/")  # a member of a canvas
+        or is_below(task_id, unit.id)  # a member of a canvas
         or any(message.id == task_id for message in unit.messages)
         for enlistment in list(_this_thread.enlistments)
         if enlistment.key is key and enlistment.is_open

@@ -30,11 +30,12 @@ from temporalio.common import MetricGauge, MetricGaugeFloat
 from temporalio.runtime import Runtime
 from temporalio.service import RPCError, RPCStatusCode
 
-from ..app.publish_signals import after_publish
 from ..client.connection import ConnectFailed, Connection, is_transient
 from ..client.server_absence import NOT_THE_CALLS, is_absence, why_away
 from ..enlist.dispatcher import start
+from ..enlist.publish_signals import after_publish
 from ..exceptions import ImproperlyConfigured, SecurityError
+from ..message.backoff import exponential_pause
 from ..message.tree import Unit
 from ..payload.codecs import Codec, chain
 from ..text_safety import one_line
@@ -46,7 +47,7 @@ from .store import COUNT_LIMIT, Backlog, Row, Store
 from .wakeup import Sleep
 
 if TYPE_CHECKING:
-    from ..app import Celery
+    from ..interfaces import AppLike
 
 log = logging.getLogger(__name__)
 
@@ -97,7 +98,7 @@ class Relay:
     """Sends outbox rows until told to stop. `run` needs a thread of its own; every thread may call `stop`."""
 
     def __init__(
-        self, app: Celery, engine: Engine | None = None, *, lease: float = LEASE, poll_interval: float = POLL_INTERVAL
+        self, app: AppLike, engine: Engine | None = None, *, lease: float = LEASE, poll_interval: float = POLL_INTERVAL
     ) -> None:
         self.name = f"{socket.gethostname()}:{os.getpid()}:{secrets.token_hex(3)}"
         self._connection = app.temporal
@@ -201,7 +202,7 @@ class Relay:
             if row.attempts >= attempts_for(error):
                 self._park(row, _as_line(error))
             else:
-                delay = min(FIRST_DELAY * 2 ** min(row.attempts - 1, 10), LONGEST_DELAY)
+                delay = exponential_pause(FIRST_DELAY, row.attempts - 1, LONGEST_DELAY)
                 store.put_off(self.name, row.id, delay, _as_line(error))
         ended = {*batch.started, *(row.id for row, _ in batch.failed)}
         rest = [row.id for row in found if row.id not in ended]
@@ -375,7 +376,7 @@ def _as_line(error: BaseException) -> str:
 
 
 @contextlib.asynccontextmanager
-async def relaying(app: Celery) -> AsyncIterator[None]:
+async def relaying(app: AppLike) -> AsyncIterator[None]:
     """Run a relay in a thread while the block runs."""
     relay = Relay(app)
     thread = threading.Thread(target=relay.run, name="ptemporal-relay", daemon=True)

@@ -25,7 +25,7 @@ from ..task_request import attempt
 from .tables import outbox
 
 if TYPE_CHECKING:
-    from ..app import Celery
+    from ..interfaces import AppLike
 
 
 WRITES = delete(outbox)
@@ -145,7 +145,7 @@ def engine_of(name: str, session: Session) -> Engine:
 
 
 @contextlib.contextmanager
-def _session_of_app(app: Celery, name: str) -> Iterator[Session]:
+def _session_of_app(app: AppLike, name: str) -> Iterator[Session]:
     if is_dotted(name):
         yield _as_session(name, import_object(name))
         return
@@ -153,7 +153,7 @@ def _session_of_app(app: Celery, name: str) -> Iterator[Session]:
         yield _as_session(name, _attribute(run.request, name))
 
 
-def app_engine(app: Celery) -> Engine:
+def app_engine(app: AppLike) -> Engine:
     """Return the engine of the database that holds the app's outbox. It needs no current request."""
     name = app.conf["ptemporal.outbox"]
     if name is None:
