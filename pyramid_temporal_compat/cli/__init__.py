@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from ..process_exit import leave_in_order
+from ..process_exit import exit_after_threads
 from .common import Common
 
 if TYPE_CHECKING:
@@ -54,7 +54,7 @@ def main() -> None:
         group()
     except SystemExit as leaving:
         if CLIENT_LIBRARY in sys.modules and isinstance(leaving.code, int):
-            leave_in_order(leaving.code)
+            exit_after_threads(leaving.code)
         raise
 
 

@@ -21,10 +21,10 @@ from ..message.ids import new_id
 from ..message.message import CARRIED_OPTIONS, Message
 from ..payload.annotations import rebuild_arguments
 from ..payload.serializers import deserialize
-from ..pyramid.request import Attempt, attempt
 from ..results.eager_result import EagerResult
 from ..results.join_guard import allow_join_result, denied_join_result
 from ..results.result_sets import GroupResult
+from ..task_request import Attempt, attempt
 from .execution import Ending, Execution
 from .task import Task
 
@@ -202,7 +202,7 @@ class EagerDispatch:
     def codecs(self) -> Sequence[Codec]:
         return ()
 
-    def keep(self, transaction: Any) -> None:
+    def open_outbox(self, transaction: Any) -> None:
         return None  # an eager run is over when the process is
 
     def after_commit(self, calls: Sequence[Any]) -> None:

@@ -26,9 +26,9 @@ from typing import Any, Protocol
 from .. import signals, states
 from ..celery_names.einfo import ExceptionInfo
 from ..context import Context, running
+from ..database_errors import database_is_away
 from ..exceptions import Ignore, Reject, Replaced, Retry, TaskStopped, Terminated
-from ..outbox.database_errors import database_is_away
-from ..pyramid.request import Attempt
+from ..task_request import Attempt
 from .task import Task
 from .trace import traced
 

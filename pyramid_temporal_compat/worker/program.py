@@ -30,7 +30,7 @@ from .. import signals
 from ..celery_names.nodenames import default_nodename, host_format, node_format
 from ..control.waiting_tasks import purge
 from ..log import mlevel
-from ..process_exit import leave
+from ..process_exit import exit_at_once
 from ..settings import connection
 from ..version import __version__
 from . import celery_options as known
@@ -123,7 +123,7 @@ class Program(Worker):
         self.pool.kill()
         signals.worker_shutdown.send(sender=self)
         release(self.pidfile)
-        leave(self.exitcode)
+        exit_at_once(self.exitcode)
 
     def _begin_restart(self) -> None:
         log.warning("SIGHUP: the worker starts anew when the %d running tasks have ended", len(self.tasks.running))

@@ -15,9 +15,9 @@ from typing import TYPE_CHECKING
 
 from temporalio.client import Client
 
-from ..outbox import receipt
+from ..outbox import receipt_store
+from ..outbox.dialects import reading_committed
 from ..outbox.sessions import app_engine
-from ..outbox.store import reading_committed
 
 if TYPE_CHECKING:
     from ..interfaces import AppLike
@@ -71,13 +71,13 @@ class Housekeeping:
                 found.add(execution.id)
         return found
 
-    def _aged(self, after: receipt.Aged | None) -> list[receipt.Aged]:
+    def _aged(self, after: receipt_store.OldReceipt | None) -> list[receipt_store.OldReceipt]:
         with app_engine(self._app).connect() as connection:
-            return receipt.aged(connection, self._client.namespace, self._age, after, BATCH)
+            return receipt_store.old_receipts(connection, self._client.namespace, self._age, after, BATCH)
 
     def _remove(self, task_ids: list[str]) -> int:
         with reading_committed(app_engine(self._app)).begin() as connection:
-            return receipt.remove(connection, self._client.namespace, task_ids, self._age)
+            return receipt_store.delete_receipts(connection, self._client.namespace, task_ids, self._age)
 
 
 def in_parts(names: list[str], size: int) -> list[list[str]]:

@@ -24,7 +24,7 @@ from ..context import Context
 from ..exceptions import ImproperlyConfigured
 from ..exceptions import Replaced as TaskReplaced
 from ..message import wire_names as wire
-from ..outbox import receipt as table
+from ..outbox import receipt_store as table
 from ..outbox import receipts
 from ..outbox.sessions import connection_of, join, session_of
 from ..payload import Payload
@@ -32,8 +32,8 @@ from ..payload.codecs import chain, pack, unpack
 from ..payload.errors import to_wire
 from ..payload.serializers import deserialize
 from ..payload.types import Unreadable
-from ..pyramid.request import Attempt, attempt
 from ..task.execution import Ending, NewAttempt, Undecided, in_the_application
+from ..task_request import Attempt, attempt
 from .outcome import Claimed, InDoubt, Job, Replaced, Succeeded, succeeded
 
 if TYPE_CHECKING:
@@ -126,9 +126,8 @@ class OneRun:
         self._job = job
         self._request = request
         message = job.message
-        self._whose = table.Whose(
-            table.key(message.id, message.replaced_task_nesting), job.namespace, job.workflow_id or "", job.run_id
-        )
+        key = table.receipt_key(message.id, message.replaced_task_nesting)
+        self._whose = table.TaskRun(key, job.namespace, job.workflow_id or "", job.run_id)
         self._follows = job.attempt > 1 or job.redelivered or job.retries > 0 or bool(job.known_runs)
         """Whether another run may have come before, or run still."""
         self._tries = 0
@@ -182,7 +181,7 @@ class OneRun:
         error, ended_outside = ending.error, self._job.failed is not None
         if error is None or isinstance(error, TaskReplaced):
             return ending
-        beaten = isinstance(error, (table.AlreadyLeft, table.StillLeaving))
+        beaten = isinstance(error, (table.ReceiptExists, table.ReceiptUndecided))
         in_doubt = beaten or self._left or self._asking
         # A conflict had it tried anew: perhaps with a run of this task, which may be at its commit yet.
         met_another = self._tries > 1
@@ -215,7 +214,7 @@ class OneRun:
     def _find(self, run: Attempt) -> table.Receipt | None:
         """The receipt of a run of this very task; None if there is none."""
         connection = self._receipts.open(run.begun)
-        found = table.find(connection, self._whose)
+        found = table.find_receipt(connection, self._whose)
         if found is None or found.run_id == self._whose.run_id:
             return found
         if found.run_id not in self._job.known_runs:
@@ -226,14 +225,14 @@ class OneRun:
         return None
 
     def _insert(self, connection: Connection, written: bytes) -> None:
-        table.leave(connection, self._whose, written, self._instead_of)
+        table.insert_receipt(connection, self._whose, written, self._instead_of)
 
     def _wait_for_commits(self, new_attempt: NewAttempt) -> None:
         """Return once no transaction that has inserted the receipt is still at its commit.
 
         A commit whose reply was lost may be under way yet: a SELECT would not see it, an INSERT waits for it.
         """
-        with new_attempt() as run, contextlib.suppress(table.AlreadyLeft):
+        with new_attempt() as run, contextlib.suppress(table.ReceiptExists):
             connection = self._receipts.open(run.begun)
             self._insert(connection, b"")  # rolled back as the block ends
 

@@ -32,10 +32,10 @@ from ..payload import Payload
 from ..payload.annotations import rebuild_arguments
 from ..payload.errors import to_wire
 from ..payload.serializers import SIGNED, deserialize, serialize
-from ..pyramid.request import attempt
 from ..task.call_options import make_message
 from ..task.execution import Ending, Execution, Undecided, in_the_application
 from ..task.task import RetryChanges, Task
+from ..task_request import attempt
 from ..text_safety import one_line
 from . import task_log as task_log
 from .outcome import (

@@ -17,7 +17,7 @@ from temporalio.service import RPCError, RPCStatusCode
 
 from pyramid_temporal_compat import Celery
 from pyramid_temporal_compat.client.connection import connect_failure, is_transient
-from pyramid_temporal_compat.enlist.dispatcher import AT_ONCE, GRACE, Batch
+from pyramid_temporal_compat.enlist.dispatcher import CONCURRENT_STARTS, GRACE, DispatchBatch
 from pyramid_temporal_compat.exceptions import ImproperlyConfigured, OperationalError
 from pyramid_temporal_compat.exceptions import TimeoutError as CallTimeout
 from pyramid_temporal_compat.server import EmbeddedServer
@@ -259,7 +259,7 @@ def test_a_transaction_of_500_messages_is_started_whole_although_it_takes_longer
 ):
     with client_app(temporal_address, dispatch_timeout=TIMEOUT) as app:
         ids = call_in_transaction(app, 500)
-        wait_until(lambda: lost_ids(caplog) or started(app, ids[-AT_ONCE:]) == set(ids[-AT_ONCE:]))
+        wait_until(lambda: lost_ids(caplog) or started(app, ids[-CONCURRENT_STARTS:]) == set(ids[-CONCURRENT_STARTS:]))
     assert lost_ids(caplog) == []
 
 
@@ -274,9 +274,9 @@ def test_a_batch_has_few_starts_under_way(app, monkeypatch):
         under_way -= 1
 
     monkeypatch.setattr("pyramid_temporal_compat.enlist.dispatcher.start", count)
-    batch = Batch(messages(app, 100), app.temporal, 10)
+    batch = DispatchBatch(messages(app, 100), app.temporal, 10)
     app.temporal.submit(batch.run).result(10)
-    assert (batch.lost(), most) == ([], AT_ONCE)
+    assert (batch.failed(), most) == ([], CONCURRENT_STARTS)
 
 
 def test_exactly_the_messages_of_a_batch_that_did_not_start_are_logged(app, caplog, monkeypatch):
@@ -308,10 +308,10 @@ def test_a_batch_gives_up_when_no_start_succeeds_and_keeps_the_reason_of_each_me
             raise RPCError("gone", RPCStatusCode.UNAVAILABLE, b"")
 
     monkeypatch.setattr("pyramid_temporal_compat.enlist.dispatcher.start", first_two_only)
-    batch = Batch(messages(app, 100), app.temporal, 0.3)
+    batch = DispatchBatch(messages(app, 100), app.temporal, 0.3)
     app.temporal.submit(batch.run).result(10)
-    assert len(batch.lost()) == 98
-    assert {str(reason) for _, reason in batch.lost()} == {"gone"}
+    assert len(batch.failed()) == 98
+    assert {str(reason) for _, reason in batch.failed()} == {"gone"}
 
 
 def test_a_message_that_was_started_before_counts_as_started(app, caplog):

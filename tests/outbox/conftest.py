@@ -14,7 +14,7 @@ from tests.parts import fresh_database
 
 @pytest.fixture(scope="session")
 def mysql() -> Iterator[str]:
-    """The SQLAlchemy URL of a database from which others are made."""
+    """The SQLAlchemy URL of a database, for making further databases on its server."""
     given = os.environ.get(mariadb.GIVEN)
     with contextlib.nullcontext(given) if given else mariadb.served() as url:
         yield url

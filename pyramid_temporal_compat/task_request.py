@@ -1,4 +1,4 @@
-"""A Pyramid request for a task, and the transaction around it."""
+"""Make a Pyramid request for a task, with a transaction around it."""
 
 from __future__ import annotations
 
@@ -13,20 +13,22 @@ from pyramid.registry import Registry
 from pyramid.request import Request, apply_request_extensions
 from pyramid.threadlocal import RequestContext
 
-from ..enlist.enlistment import has_begun
-from .transaction_conflict import met_another
+from .database_errors import conflicts_in_mysql
+from .enlist.enlistment import has_begun
 
 try:
     from pyramid_retry import IRetryableError, RetryableException
-except ImportError:  # an application without it marks no errors
+except ImportError:  # without pyramid_retry the application can't mark errors
 
     def is_marked_retryable(error: BaseException) -> bool:
+        """Return False: no error is marked."""
         return False
 
 else:
 
     def is_marked_retryable(error: BaseException) -> bool:
-        # Not pyramid_retry's own question: that one asks about a request's attempts, and a task has its own.
+        """Return whether pyramid_retry would retry a request that fails with this error."""
+        # pyramid_retry's `is_error_retryable` also counts the request's attempts, and a task has attempts of its own.
         return isinstance(error, RetryableException) or bool(IRetryableError.providedBy(error))
 
 
@@ -34,31 +36,34 @@ log = logging.getLogger(__name__)
 
 
 class Attempt:
-    """One transaction around one call, with the request that goes with it."""
+    """One transaction around one call of a task, with its request."""
 
     def __init__(self, request: Any, manager: Any) -> None:
         self.request = request
         self._manager = manager
         self._open = True
         self.begun = manager.get()
-        """The transaction that it began with."""
+        """The transaction at the beginning. The task may have ended it, and begun another."""
 
     @property
     def transaction(self) -> Any | None:
-        """The transaction that `commit` would commit; None if it is doomed, or if there is none and may be none."""
+        """Return the transaction that `commit` would commit; None if it is doomed.
+
+        Also None if an explicit manager has no transaction: `get` would raise there.
+        """
         if not has_begun(self._manager) and self._manager.explicit:
             return None
         current = self._manager.get()
         return None if current.isDoomed() else current
 
     def begin_anew(self) -> None:
-        """End the transaction, in which nothing was written, and begin another one."""
+        """Abort the transaction, in which nothing was written, and begin another."""
         self._manager.abort()
         self._manager.begin()
         self.begun = self._manager.get()
 
     def commit(self) -> None:
-        """Commit; a transaction that the task has doomed is aborted, as pyramid_tm does."""
+        """Commit the transaction. Abort it instead if the task has doomed it, as pyramid_tm does."""
         if self._manager.isDoomed():
             self.abort()
             return
@@ -67,21 +72,25 @@ class Attempt:
         self._open = False
 
     def commit_if_begun(self) -> None:
-        """Commit, unless the application's own code has already ended the transaction."""
+        """Commit the transaction, unless the application's own code has ended it already."""
         if has_begun(self._manager):
             self.commit()
         self._open = self._open and has_begun(self._manager)
 
     def abort(self) -> None:
+        """Abort the transaction, if it is not committed."""
         self._deactivate()
         if self._open:
             self._open = False
             self._manager.abort()
 
     def may_retry(self, error: BaseException) -> bool:
-        """Whether the data managers, or pyramid_retry, say that the same transaction may succeed next time."""
+        """Return whether the same transaction may succeed at the next attempt.
+
+        The data managers decide, or pyramid_retry's marks, or the error is a conflict in MySQL.
+        """
         managers_say_so = bool(self._manager.get().isRetryableError(error))
-        return managers_say_so or is_marked_retryable(error) or met_another(error)
+        return managers_say_so or is_marked_retryable(error) or conflicts_in_mysql(error)
 
     def _deactivate(self) -> None:
         for key in ("tm.active", "tm.manager"):
@@ -90,10 +99,10 @@ class Attempt:
 
 @contextmanager
 def attempt(registry: Any | None) -> Iterator[Attempt]:
-    """A fresh request of the application, current in this thread, with `request.tm` begun.
+    """Yield an attempt: a new request of the application, current in this thread, with `request.tm` begun.
 
-    What is not committed when the block ends is aborted. The request's finished callbacks run last; one that fails
-    is logged, since what it would undo is committed.
+    The end of the block aborts a transaction that is not committed. The request's finished callbacks run last. A
+    callback that fails is only logged, because the transaction is committed by then.
     """
     request = make_request(registry or _bare_registry())
     context = RequestContext(request)
@@ -111,7 +120,7 @@ def attempt(registry: Any | None) -> Iterator[Attempt]:
 
 
 def finish(request: Any) -> None:
-    """Run the request's finished callbacks, each of them whatever the others do."""
+    """Run every finished callback of the request, even if another callback fails."""
     while request.finished_callbacks:
         callback = request.finished_callbacks.popleft()
         try:
@@ -121,7 +130,7 @@ def finish(request: Any) -> None:
 
 
 def make_request(registry: Any) -> Any:
-    """A request as the application's own factory makes them, for no URL in particular."""
+    """Return a request from the application's own request factory, for the URL `/`."""
     factory = registry.queryUtility(IRequestFactory, default=Request)
     request = factory.blank("/")
     request.registry = registry
@@ -129,7 +138,10 @@ def make_request(registry: Any) -> Any:
 
 
 def begin(request: Any) -> Any:
-    """Begin the transaction that pyramid_tm would have begun; an application without it gets the thread's own."""
+    """Begin the transaction that pyramid_tm would have begun, and return its manager.
+
+    An application without pyramid_tm gets the thread-local `transaction.manager`.
+    """
     manager = getattr(request, "tm", None)
     if manager is None:
         manager = request.tm = transaction.manager
