@@ -25,7 +25,7 @@ from typing import Any, Protocol
 
 from .. import signals, states
 from ..celery_names.einfo import ExceptionInfo
-from ..exceptions import Ignore, Reject, Replaced, Retry, TaskStopped, Terminated
+from ..exceptions import Ignore, Reject, Retry, TaskReplaced, TaskStopped, Terminated
 from ..outbox.database_errors import database_is_away
 from ..pyramid.request import Attempt
 from .context import Context, running
@@ -145,7 +145,7 @@ class Execution:
                     self.task.before_start(str(self.request.id), self.args, self.kwargs)
                     try:
                         value = self._value()
-                    except Replaced as replaced:  # to the task it is a return
+                    except TaskReplaced as replaced:  # to the task it is a return
                         return self._commit(run, Ending(states.IGNORED, replaced))
                     written = self.write(value)
                     if self.request.retry_asked is not None:

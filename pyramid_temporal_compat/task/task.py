@@ -23,8 +23,8 @@ from ..exceptions import (
     OperationalError,
     PayloadTooLarge,
     Reject,
-    Replaced,
     Retry,
+    TaskReplaced,
 )
 from ..payload.types import ascii_size, dumps, loads
 from ..results.result import allow_join_result
@@ -466,7 +466,7 @@ class Task(RefusedOfTasks):
         if self.request.is_eager:
             with allow_join_result():
                 return sig.apply().get()
-        raise Replaced(replacement(self, sig))
+        raise TaskReplaced(replacement(self, sig))
 
     def add_to_chord(self, sig: Any, lazy: bool = False) -> Any:
         """Add `sig` to the header of the chord that this run is in; gives its result.

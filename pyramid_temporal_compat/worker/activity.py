@@ -36,11 +36,12 @@ from ..payload.errors import to_wire
 from ..text_safety import one_line
 from . import task_log as task_log
 from .celery_request import Request
+from .library_log import hide_errors
 from .outcome import (
     Asked,
-    Away,
     Began,
     Claimed,
+    DatabaseAway,
     Failed,
     GivenBack,
     InDoubt,
@@ -417,7 +418,7 @@ class TaskActivity:
             )
             text = str(outcome.error.get("text"))
             raise in_order(job.message, text, type=wire.IN_DOUBT, next_retry_delay=IN_DOUBT_PAUSE)
-        if isinstance(outcome, Away):
+        if isinstance(outcome, DatabaseAway):
             self._wait_for_database(job.message, str(outcome.error.get("text")))
         if isinstance(outcome, GivenBack):
             if outcome.requeue:
@@ -560,14 +561,8 @@ class Ended(ApplicationError):
     """The task's own traceback: what the web UI shows, by our failure converter."""
 
 
-class NotTwice(logging.Filter):
-    """Keeps from the log what the client library says of an attempt whose end we have logged."""
-
-    def filter(self, record: logging.LogRecord) -> bool:
-        return not (record.exc_info and isinstance(record.exc_info[1], Ended))
-
-
-logging.getLogger("temporalio.activity").addFilter(NotTwice())
+# The worker has logged how the attempt ended; the library would add a traceback.
+hide_errors("temporalio.activity", Ended)
 
 
 def run_anew(reason: str, delay: float, message: Message, changed_body: Payload | None) -> Ended:
@@ -618,8 +613,8 @@ def _earlier_retries(message: Message) -> int:
 
 
 def _orderly(message: Message) -> int:
-    """How many earlier attempts ended with the worker's word: at least the retries, which older releases count."""
-    return max(wire.count(_last_heartbeat().get(wire.ORDERLY)), _earlier_retries(message) - message.retries)
+    """How many earlier attempts ended with the worker's word."""
+    return wire.count(_last_heartbeat().get(wire.ORDERLY))
 
 
 def _lost_before(message: Message) -> int:

@@ -158,13 +158,13 @@ class InDoubt:
 
 
 @dataclass(frozen=True)
-class Away:
+class DatabaseAway:
     """The run was rolled back since its database went away."""
 
     error: Mapping[str, Any]
 
 
-Outcome = Replaced | Succeeded | Failed | Retried | GivenBack | Claimed | Asked | InDoubt | Away
+Outcome = Replaced | Succeeded | Failed | Retried | GivenBack | Claimed | Asked | InDoubt | DatabaseAway
 
 
 @dataclass(frozen=True)

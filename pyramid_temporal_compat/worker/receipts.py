@@ -20,8 +20,7 @@ from sqlalchemy.orm import Session
 from zope.sqlalchemy.datamanager import _SESSION_STATE, STATUS_CHANGED, SessionDataManager, TwoPhaseSessionDataManager
 
 from .. import states
-from ..exceptions import ImproperlyConfigured
-from ..exceptions import Replaced as TaskReplaced
+from ..exceptions import ImproperlyConfigured, TaskReplaced
 from ..message import wire_names as wire
 from ..outbox import receipt as table
 from ..outbox import receipts

@@ -22,8 +22,8 @@ from ..exceptions import (
     Reject,
     Retry,
     SecurityError,
+    TaskReplaced,
 )
-from ..exceptions import Replaced as TaskReplaced
 from ..message import wire_names as wire
 from ..message.message import Message, total_size
 from ..payload import Payload
@@ -39,8 +39,8 @@ from ..text_safety import one_line
 from . import task_log as task_log
 from .outcome import (
     Asked,
-    Away,
     Began,
+    DatabaseAway,
     Failed,
     GivenBack,
     InDoubt,
@@ -100,7 +100,7 @@ class Runner:
             write=lambda value: self._result(task, job.message, request, value),
             call=control.interruptible,
             once=None if self.receipts is None else self.receipts.once(job, request),
-            again=None if job.message.at_most_once else lambda error: Away(to_wire(in_the_application(error))),
+            again=None if job.message.at_most_once else lambda error: DatabaseAway(to_wire(in_the_application(error))),
         )
         began = time.monotonic()
         try:

@@ -26,6 +26,7 @@ from ..message.message import LONGEST_ID, is_name
 from ..settings import connection
 from .activity import TaskActivity
 from .first_connection import connected, connected_in_time
+from .library_log import hide_lines
 from .pools.autoscale import Autoscaler
 from .pools.child_setup import ChildProcesses
 from .pools.pool import Limits, Pool
@@ -34,7 +35,7 @@ from .pools.prefork import PreforkPool
 from .pools.solo import SoloPool
 from .pools.threads import ThreadPool
 from .runner import Runner
-from .slots import Slots
+from .slot_supplier import SharedSlots
 from .workflows.task_workflow import TaskWorkflow
 
 if TYPE_CHECKING:
@@ -107,7 +108,7 @@ class Worker:
         self._native = list(workflows), list(activities)
         # For native activities that are not `async def`; it starts no thread before one runs.
         self._threads = ThreadPoolExecutor(self.concurrency, "activity")
-        self.slots = Slots(self.concurrency)
+        self.slots = SharedSlots(self.concurrency)
         self._stop = asyncio.Event()
         self._client: Client | None = None
         self._serving: dict[str, TemporalWorker] = {}
@@ -403,14 +404,8 @@ class Worker:
         signals.worker_shutting_down.send(sender=self.hostname, sig=name, how=how, exitcode=exitcode)
 
 
-class NotOfTheLibrary(logging.Filter):
-    """Keeps from the log what the client library says as each of its workers ends: of 365 days, which is NO_LIMIT."""
-
-    def filter(self, record: logging.LogRecord) -> bool:
-        return not record.getMessage().startswith("Beginning worker shutdown")
-
-
-logging.getLogger("temporalio.worker._worker").addFilter(NotOfTheLibrary())
+# The library names the timeout as a worker begins to end: 365 days, which is NO_LIMIT and tells nobody anything.
+hide_lines("temporalio.worker._worker", "Beginning worker shutdown")
 
 STOPPED_BY = ("SIGTERM", "SIGINT", "SIGQUIT")
 

@@ -20,7 +20,7 @@ HISTORY_ROOM = 45 * 1024 * 1024
 """Bytes of history that a canvas's workflow fills; the server ends one at 50 MiB."""
 
 
-class Slots:
+class FairSemaphore:
     """So many tasks at a time. Who comes first goes first, also who wants several places."""
 
     def __init__(self, count: int) -> None:
@@ -60,7 +60,7 @@ class Slots:
             turn.set_result(None)
 
 
-class Answers:
+class CommandBudget:
     """Keeps what is asked of the server at one time below what it takes in one message."""
 
     def __init__(self) -> None:
@@ -84,7 +84,7 @@ def history_is_full(size: int) -> bool:
 
 
 @dataclass(frozen=True)
-class Large:
+class OmittedResults:
     """Results that were too large to be carried to whoever wants them."""
 
     count: int
@@ -97,7 +97,7 @@ def measured(value: Any) -> tuple[int, int, bool]:
     count = size = 0
     gone = False
     for part in _parts(value):
-        if isinstance(part, Large):
+        if isinstance(part, OmittedResults):
             count, size, gone = count + part.count, size + part.size, True
         elif isinstance(part, Payload):
             count, size = count + 1, size + total_size([part])

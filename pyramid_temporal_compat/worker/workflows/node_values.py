@@ -22,7 +22,7 @@ from ...message.tree import SMALL, Chain, Chord, Node, Task, Tree, leaves
 from ...payload import Payload
 from ...payload.errors import from_wire
 from ...payload.types import loads
-from .canvas_limits import Large, measured
+from .canvas_limits import OmittedResults, measured
 
 Value = Any
 """What came of a node: a `Payload`, or a list of such values."""
@@ -141,7 +141,7 @@ def _read_values(result: Payload) -> Value:
     if not found:
         return []
     if "large" in found:
-        return [Large(*found["large"])]
+        return [OmittedResults(*found["large"])]
     return unflattened(found["values"], wire.read_payloads(found["payloads"]))
 
 

@@ -29,7 +29,7 @@ LONGEST_RUN = timedelta(days=3650)
 SUMMARY_LIMIT = 200
 
 
-class Replaced(Exception):
+class ActivityReplaced(Exception):
     """A tree is to take the run's place."""
 
     def __init__(self, message: Message, payloads: list[Payload]) -> None:
@@ -45,7 +45,7 @@ async def run_message(
     activity_id: str | None = None,
     place: str = "",
 ) -> Payload:
-    """The task's result. Raises what ended it otherwise: `ApplicationError`, `CancelledError`, or `Replaced`.
+    """The task's result. Raises what ended it otherwise: `ApplicationError`, `CancelledError`, or `ActivityReplaced`.
 
     :param ahead: by how much the server's clock is ahead of the one that `expires` was read from.
     :param before: results that the message's arguments are joined with.
@@ -104,7 +104,7 @@ def next_run(error: ActivityError, message: Message) -> tuple[float, Message]:
         pause, envelope, body = cause.details
         return pause, Message.decode(json.dumps(envelope).encode(), wire.read_payload(body) if body else message.body)
     if isinstance(cause, ApplicationError) and cause.type == wire.REPLACED:
-        raise Replaced(message, wire.read_payloads(cause.details[0])) from None
+        raise ActivityReplaced(message, wire.read_payloads(cause.details[0])) from None
     if isinstance(cause, TimeoutError) and cause.type == TimeoutType.SCHEDULE_TO_START:
         raise expired(message) from None
     if isinstance(cause, TimeoutError):

@@ -4,8 +4,10 @@ Its type is the task's name, its id the task's id, and it runs one activity. It 
 does not know a task can still carry its workflow; and it passes arguments and results through as raw
 payloads, so it neither decodes nor runs anything of the application's.
 
-This code is replayed against recorded histories: `tests/histories` holds one of each kind, and a change
-that alters the commands needs `workflow.patched`.
+Temporal replays this code against the history of a running workflow. `tests/histories` holds a recorded history of
+each kind. Until the first release, a change that alters the commands records these anew
+(`python -m tests.histories.record`). After the first release, it needs `workflow.patched`, because workflows that
+are under way during an upgrade must go on.
 """
 
 from __future__ import annotations
@@ -25,8 +27,9 @@ from ...message.message import Message, NewerMessage, is_message
 from ...message.tree import Tree, is_tree
 from ...payload.converter import from_raw, to_raw
 from ...text_safety import one_line
+from ..library_log import hide_errors
 from .node_values import failed_beforehand, written
-from .task_run import Replaced, run_message
+from .task_run import ActivityReplaced, run_message
 from .tree_workflow import TreeRun
 
 log = logging.getLogger(__name__)
@@ -68,7 +71,7 @@ class TaskWorkflow:
         message = read_message(payloads)
         try:
             return to_raw(await run_message(message, ahead_of(message)))
-        except Replaced as replaced:
+        except ActivityReplaced as replaced:
             workflow.upsert_memo({wire.TREE: True})
             return await self._run_tree(Tree.decode(replaced.payloads), nested=True)
 
@@ -123,11 +126,5 @@ class UnknownWorkflow(InvalidTaskError):
     """A workflow that only another worker can run."""
 
 
-class NotTwice(logging.Filter):
-    """Keeps from the log what the client library says at each of its tries of a workflow that we have reported."""
-
-    def filter(self, record: logging.LogRecord) -> bool:
-        return not (record.exc_info and isinstance(record.exc_info[1], UnknownWorkflow))
-
-
-logging.getLogger("temporalio.worker._workflow_instance").addFilter(NotTwice())
+# The library would log it each time the server offers the workflow to this worker; `report_once` has said it.
+hide_errors("temporalio.worker._workflow_instance", UnknownWorkflow)

@@ -4,7 +4,7 @@ A member is an activity whose id is the member's id. What lies in another workfl
 workflow: the batches of a large group, and what had its id before the tree was made. Results pass through as they
 came; what reads a member's state is the history, and for an end that no activity tells, the workflow's memo.
 
-Like all workflow code this is replayed: a change that alters the commands needs `workflow.patched`.
+Like all workflow code this is replayed. `task_workflow` says what a change to its commands asks for.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ from ...message.message import Message, total_size
 from ...message.tree import Above, Chain, Chord, Group, Node, Task, Tree, id_of, leaves, takes, width, written_result
 from ...payload import Payload
 from ...payload.converter import from_raw, to_raw
-from .canvas_limits import HISTORY_ROOM, Answers, Slots, history_is_full, measured
+from .canvas_limits import HISTORY_ROOM, CommandBudget, FairSemaphore, history_is_full, measured
 from .node_values import (
     Error,
     Halted,
@@ -50,17 +50,12 @@ from .node_values import (
     revoked,
     unflattened,
 )
-from .task_run import SUMMARY_LIMIT, Replaced, run_message
+from .task_run import SUMMARY_LIMIT, ActivityReplaced, run_message
 
 ORPHANS = ""
 """Stands for a chord whose header is run here, and the chord itself by the workflow above."""
 BATCHES_AT_ONCE = 4
 """Child workflows of a large group that run at a time, each with its share of the tasks that may be under way."""
-SHARED_SLOTS = "shared-slots"
-NOTED_ALIKE = "noted-alike"
-WAITS_OUTSIDE = "waits-outside"
-ERRBACKS_SEE_ARGUMENTS = "errbacks-see-arguments"
-"""Patches: they stand in histories."""
 FEW = 20
 """So many members get a note each of how they have ended; of more, one note tells it."""
 
@@ -92,9 +87,9 @@ class TreeRun:
         self._later: dict[asyncio.Task[None], None] = {}  # in order: what waits for them must be deterministic
         self._added: dict[str, list[Node]] = {}
         self._children: dict[str, workflow.ChildWorkflowHandle[Any, Any]] = {}
-        self._slots = Slots(tree.at_once)
+        self._slots = FairSemaphore(tree.at_once)
         self._batches = asyncio.Semaphore(BATCHES_AT_ONCE)
-        self._answers = Answers()
+        self._answers = CommandBudget()
         self._largest = 0
         """Bytes of the largest result so far: those to come may be as large."""
 
@@ -264,16 +259,12 @@ class TreeRun:
         container = container_of(id_of(nodes[0]))
         group = Group(container, tuple(nodes))
         async with self._batches:
-            if not workflow.patched(SHARED_SLOTS):
-                old = Tree(group, self.tree.at_once, keeps=results is not None)
-                found: list[Value] = await self._as_child(old, container, before)
-                return found
             at_once = min(width(group), max(1, self.tree.at_once // BATCHES_AT_ONCE))
             async with self._slots.taken(at_once):
                 room = None if results is None else results.left
                 part = self._part(group, at_once=at_once, first=first, of=of, room=room)
                 part = replace(part, keeps=results is not None)
-                found = await self._as_child(part, container, before)
+                found: list[Value] = await self._as_child(part, container, before)
         if results is not None:
             results.left = max(0, results.left - measured(found)[1])
         return found
@@ -320,18 +311,15 @@ class TreeRun:
             if total_size(linked) <= SHOWN_LIMIT:
                 message = message.copy(linked=len(payloads))
                 payloads += linked
-        replacement: Replaced | None = None
-        waits_outside = self._pause_before(message) > 0 and workflow.patched(WAITS_OUTSIDE)
-        if waits_outside:  # before it has a place: others would wait with it, and their own time begin after its
-            await self._wait_for_its_time(message)
+        replacement: ActivityReplaced | None = None
+        # Before it has a place: others would wait with it, and their own time begin after its.
+        await self._wait_for_its_time(message)
         async with self._slots.taken():
             try:
-                if not waits_outside:
-                    await self._wait_for_its_time(message)
                 value = await self._activity(message, payloads, place)
             except MemberFailed:
                 raise
-            except Replaced as replaced:
+            except ActivityReplaced as replaced:
                 replacement = replaced
             except FailureError as reason:
                 if workflow.cancellation_reason() is not None:
@@ -435,7 +423,7 @@ class TreeRun:
                 # Its own workflow has to say so: who has its id asks there.
                 state, error = how_it_failed(failed.reason)
                 await self._start_failed(node, state, error)
-            elif len(ids) + len(nodes) > FEW and workflow.patched(NOTED_ALIKE):
+            elif len(ids) + len(nodes) > FEW:
                 alike |= dict.fromkeys(self._noted_as(member) for member in ids)
             else:
                 for member in ids:
@@ -469,8 +457,7 @@ class TreeRun:
         if state == states.REVOKED:
             return
         given = failed.given
-        too_large = total_size(given) > GIVEN_LIMIT or history_is_full(HISTORY_ROOM // 2)
-        if too_large or not workflow.patched(ERRBACKS_SEE_ARGUMENTS):
+        if total_size(given) > GIVEN_LIMIT or history_is_full(HISTORY_ROOM // 2):
             given = ()
         self._call_later(nodes, Error(failed.message, wire.plain(error), given), "errback ")
 

@@ -24,7 +24,7 @@ class QueuePermit(SlotPermit):
     used: bool = False
 
 
-class Slots(CustomSlotSupplier):
+class SharedSlots(CustomSlotSupplier):
     """Permits for all queues of one worker.
 
     A poll holds its permit while it waits, so strict sharing would let a poll of an empty queue keep the only
