@@ -24,8 +24,8 @@ if TYPE_CHECKING:
 
     from ..app import Celery
     from ..message.message import Message
-    from ..worker.activity import Taken
     from ..worker.pools.pool import Pool
+    from ..worker.taken_task import TakenTask
     from ..worker.worker import Worker
     from .orders import Orders
 
@@ -115,11 +115,11 @@ class State:
         return self.worker.tasks.orders
 
     @property
-    def taken(self) -> list[Taken]:
+    def taken(self) -> list[TakenTask]:
         """The tasks that this worker has taken, the oldest first."""
         return list(self.worker.tasks.running.values())
 
-    def find(self, task_id: str) -> Taken | None:
+    def find(self, task_id: str) -> TakenTask | None:
         return self.worker.tasks.running.get(task_id)
 
     async def delayed(self) -> list[Message]:

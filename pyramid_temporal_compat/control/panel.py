@@ -28,7 +28,7 @@ from .state import listed
 
 if TYPE_CHECKING:
     from ..app import Celery
-    from ..worker.activity import Taken
+    from ..worker.taken_task import TakenTask
 
 __all__ = ["Panel", "State", "control_command", "inspect_command"]
 
@@ -365,7 +365,7 @@ def checked_size(size: int) -> int:
     return size
 
 
-def stop(found: Iterable[Taken], signal: str | int | None) -> list[str]:
+def stop(found: Iterable[TakenTask], signal: str | int | None) -> list[str]:
     """Stop these tasks; gives their ids."""
     name = signal_name(signal)
     stopped = []
@@ -376,7 +376,7 @@ def stop(found: Iterable[Taken], signal: str | int | None) -> list[str]:
     return stopped
 
 
-def taken_info(state: State, taken: Taken, safe: bool | None = False) -> dict[str, Any]:
+def taken_info(state: State, taken: TakenTask, safe: bool | None = False) -> dict[str, Any]:
     info = task_info(state, taken.job.message, safe)
     if taken.began:
         info |= {"time_start": taken.began.at, "acknowledged": True, "worker_pid": taken.began.pid}

@@ -78,7 +78,7 @@ class Program(Worker):
         signals.worker_init.send(sender=self)
         self._own_logging = self.setup_logging()
         if ready := options.get("ready_callback"):
-            self.on_ready = lambda: ready(self.tasks.consumer)
+            self.on_ready = lambda: ready(self.tasks.parts.consumer)
 
     @property
     def pool_cls(self) -> type[Pool]:

@@ -177,7 +177,7 @@ class Worker:
             self._threads.shutdown(wait=False)
             await self.pool.stop()
             return
-        self.tasks.consumer = Consumer(State(self, self._client))
+        self.tasks.parts.consumer = Consumer(State(self, self._client))
         await self.on_connected(self._client)
         session = asyncio.ensure_future(self._session())
         stopping = asyncio.ensure_future(self._stop.wait())
@@ -231,7 +231,7 @@ class Worker:
             relay_of(self.app),
         ):
             self.on_ready()
-            signals.worker_ready.send(sender=self.tasks.consumer)
+            signals.worker_ready.send(sender=self.tasks.parts.consumer)
             log.info("%s ready.", self.hostname)
             await self._stop.wait()
             running = set(self.tasks.running)

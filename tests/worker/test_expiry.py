@@ -11,7 +11,7 @@ from pyramid_temporal_compat import shared_task
 from pyramid_temporal_compat.exceptions import TaskRevokedError
 from pyramid_temporal_compat.message.message import Message
 from pyramid_temporal_compat.payload import Payload
-from pyramid_temporal_compat.worker.activity import has_expired
+from pyramid_temporal_compat.worker.steps.admission import has_expired
 from tests.parts import wait_until
 from tests.worker.shop import Shop, WorkerThread, write
 

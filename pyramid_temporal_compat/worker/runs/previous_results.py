@@ -6,32 +6,32 @@ import json
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from ..canvas.errbacks import takes_error
-from ..exceptions import InvalidTaskError
-from ..message.message import Message
-from ..message.tree import check_places
-from ..payload import Payload
-from ..payload.errors import from_wire
-from ..payload.serializers import deserialize
-from ..payload.types import loads
-from ..task.context import Context
-from ..task.task import Task
-from .outcome import Job
+from ...canvas.errbacks import takes_error
+from ...exceptions import InvalidTaskError
+from ...message.message import Message
+from ...message.tree import check_places
+from ...payload import Payload
+from ...payload.errors import from_wire
+from ...payload.serializers import deserialize
+from ...payload.types import loads
+from ...task.context import Context
+from ...task.task import Task
+from ..job import Job
 
 if TYPE_CHECKING:
-    from ..app import Celery
+    from ...app import Celery
 
 
-def joined(app: Celery, task: Task, job: Job, args: Any, kwargs: Mapping[str, Any]) -> list[Any]:
+def previous_results(app: Celery, task: Task, job: Job, args: Any, kwargs: Mapping[str, Any]) -> list[Any]:
     """The arguments that go before the message's own: a result, a list of results, or what an errback is told."""
     joins = job.message.joins
     try:
-        check_places(joins, len(job.before))
+        check_places(joins, len(job.previous_results))
     except (LookupError, TypeError) as error:
         raise InvalidTaskError(f"task {task.name}[{job.message.id}]: {error}") from None
     if isinstance(joins, Mapping):
         return _error(app, task, job, args, kwargs)
-    return [_value(app, joins, job.before)]
+    return [_value(app, joins, job.previous_results)]
 
 
 def _value(app: Celery, written: Any, payloads: Sequence[Payload]) -> Any:
@@ -46,7 +46,7 @@ def _error(app: Celery, task: Task, job: Job, args: Any, kwargs: Mapping[str, An
     failed = Message.decode(json.dumps(joins["envelope"]).encode(), Payload({}, b""))
     if not takes_error(task.signature(tuple(args), dict(kwargs), app=app)):
         return [failed.id]
-    args, kwargs = _given(app, failed, [job.before[place] for place in joins.get("given", ())])
+    args, kwargs = _given(app, failed, [job.previous_results[place] for place in joins.get("given", ())])
     request = Context(
         args=args,
         kwargs=kwargs,

@@ -19,24 +19,26 @@ from sqlalchemy.exc import DBAPIError
 from sqlalchemy.orm import Session
 from zope.sqlalchemy.datamanager import _SESSION_STATE, STATUS_CHANGED, SessionDataManager, TwoPhaseSessionDataManager
 
-from .. import states
-from ..exceptions import ImproperlyConfigured, TaskReplaced
-from ..message import wire_names as wire
-from ..outbox import receipt as table
-from ..outbox import receipts
-from ..outbox.sessions import connection_of, join, session_of
-from ..payload import Payload
-from ..payload.codecs import chain, pack, unpack
-from ..payload.errors import to_wire
-from ..payload.serializers import deserialize
-from ..payload.types import Unreadable
-from ..pyramid.request import Attempt, attempt
-from ..task.context import Context
-from ..task.execution import Ending, NewAttempt, Undecided, in_the_application
-from .outcome import Claimed, InDoubt, Job, Replaced, Succeeded, succeeded
+from ... import states
+from ...exceptions import ImproperlyConfigured, TaskReplaced
+from ...message import wire_names as wire
+from ...outbox import receipt as table
+from ...outbox import receipts
+from ...outbox.sessions import connection_of, join, session_of
+from ...payload import Payload
+from ...payload.codecs import chain, pack, unpack
+from ...payload.errors import to_wire
+from ...payload.serializers import deserialize
+from ...payload.types import Unreadable
+from ...pyramid.request import Attempt, attempt
+from ...task.context import Context
+from ...task.execution import Ending, NewAttempt, Undecided, in_the_application
+from ..job import Job
+from ..outcome import InDoubt, ReceiptOfAnotherRun, Replaced, Succeeded
+from .result import succeeded
 
 if TYPE_CHECKING:
-    from ..app import Celery
+    from ...app import Celery
 
 log = logging.getLogger(__name__)
 
@@ -54,8 +56,8 @@ class Receipts:
         self._codec = chain(app.codecs())
         self._told: set[str] = set()
 
-    def once(self, job: Job, request: Context) -> OneRun:
-        return OneRun(self, job, request)
+    def of_run(self, job: Job, request: Context) -> RunReceipt:
+        return RunReceipt(self, job, request)
 
     def open(self, transaction: Any) -> Connection:
         """The connection that takes part in this transaction."""
@@ -117,7 +119,7 @@ class Receipts:
         return deserialize(result, accepted, "result_accept_content")
 
 
-class OneRun:
+class RunReceipt:
     """The receipt of one run: it looks for another's, and leaves its own."""
 
     def __init__(self, receipts: Receipts, job: Job, request: Context) -> None:
@@ -178,7 +180,7 @@ class OneRun:
             return self._find(run) is not None
 
     def settled(self, ending: Ending, new_attempt: NewAttempt) -> Ending:
-        error, ended_outside = ending.error, self._job.failed is not None
+        error, ended_outside = ending.error, self._job.failed_with is not None
         if error is None or isinstance(error, TaskReplaced):
             return ending
         beaten = isinstance(error, (table.AlreadyLeft, table.StillLeaving))
@@ -218,7 +220,7 @@ class OneRun:
         if found is None or found.run_id == self._whose.run_id:
             return found
         if found.run_id not in self._job.known_runs:
-            raise Undecided(Claimed(found.workflow_id, found.run_id))
+            raise Undecided(ReceiptOfAnotherRun(found.workflow_id, found.run_id))
         if self._job.known_runs[found.run_id]:
             return found
         self._instead_of = found.run_id
