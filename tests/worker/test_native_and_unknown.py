@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from pyramid_temporal_compat.exceptions import NotRegistered, TaskRevokedError
-from pyramid_temporal_compat.worker import activity
+from pyramid_temporal_compat.worker.steps import admission
 from pyramid_temporal_compat.worker.worker import Worker
 from tests.parts import wait_until
 from tests.worker.native import Greets, greeting, plain_greeting
@@ -27,7 +27,7 @@ def queue(shop: Shop) -> str:
 @pytest.fixture
 def hurried(monkeypatch: pytest.MonkeyPatch) -> None:
     """What a worker does not know is offered again soon."""
-    monkeypatch.setattr(activity, "UNKNOWN_PAUSE", timedelta(milliseconds=50))
+    monkeypatch.setattr(admission, "UNKNOWN_PAUSE", timedelta(milliseconds=50))
 
 
 def start(shop: Shop, workflow: str, argument: Any, queue: str) -> str:
