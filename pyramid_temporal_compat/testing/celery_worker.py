@@ -19,7 +19,7 @@ from ..signals import Signal
 from ..worker.celery_options import notices
 from ..worker.first_connection import connected
 from ..worker.pools.pool_choice import pool_name
-from ..worker.program import PASSED_ON, chosen_queues, listed
+from ..worker.program import PASSED_ON, chosen_queues, names_in
 from ..worker.worker import Worker
 from .tasks import ping
 
@@ -54,8 +54,8 @@ class TestWorkController(Worker):
     ) -> None:
         for _ in notices(options):  # it refuses what a worker does not know; what has no effect is no news in a test
             pass
-        app.amqp.queues.select(listed(queues))
-        app.amqp.queues.deselect(listed(exclude_queues))
+        app.amqp.queues.select(names_in(queues))
+        app.amqp.queues.deselect(names_in(exclude_queues))
         concurrency = concurrency or 1
         super().__init__(
             app,

@@ -1,4 +1,4 @@
-"""From an ini file or a module to the app whose tasks a worker runs."""
+"""Finds the app whose tasks a worker runs, and imports its tasks."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from ..exceptions import ImproperlyConfigured
 
 
 def app_of(wsgi_app: Any) -> Celery:
-    """The app of a bootstrapped Pyramid application."""
+    """Return the app of a bootstrapped Pyramid application."""
     registry = getattr(wsgi_app, "registry", None) or global_registries.last
     app = registry.get(APP_KEY) if registry is not None else None
     if not isinstance(app, Celery):
@@ -24,7 +24,7 @@ def app_of(wsgi_app: Any) -> Celery:
 
 
 def load_tasks(app: Celery) -> None:
-    """Import the modules of `ptemporal.include` and Celery's `include` and `imports`, and what was to be discovered."""
+    """Import the modules that `ptemporal.include` and Celery's `include` and `imports` name, and discovered modules."""
     for _receiver, answer in signals.import_modules.send(sender=app):
         if isinstance(answer, Exception):
             raise answer

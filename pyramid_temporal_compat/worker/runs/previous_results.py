@@ -1,4 +1,4 @@
-"""What came before a task in its canvas, put in front of its arguments."""
+"""Step: read the results of earlier tasks of the canvas, which stand in front of a task's own arguments."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 
 def previous_results(app: Celery, task: Task, job: Job, args: Any, kwargs: Mapping[str, Any]) -> list[Any]:
-    """The arguments that go before the message's own: a result, a list of results, or what an errback is told."""
+    """Return the arguments in front of the message's own: a result, a list of results, or an error callback's error."""
     joins = job.message.joins
     try:
         check_places(joins, len(job.previous_results))
@@ -43,7 +43,7 @@ def _value(app: Celery, written: Any, payloads: Sequence[Payload]) -> Any:
 
 def _error(app: Celery, task: Task, job: Job, args: Any, kwargs: Mapping[str, Any]) -> list[Any]:
     joins = job.message.joins
-    failed = Message.decode(json.dumps(joins["envelope"]).encode(), Payload({}, b""))
+    failed = Message.read(joins["envelope"], Payload({}, b""))
     if not takes_error(task.signature(tuple(args), dict(kwargs), app=app)):
         return [failed.id]
     args, kwargs = _given(app, failed, [job.previous_results[place] for place in joins.get("given", ())])
@@ -65,7 +65,7 @@ def _error(app: Celery, task: Task, job: Job, args: Any, kwargs: Mapping[str, An
 
 
 def _given(app: Celery, failed: Message, given: Sequence[Payload]) -> tuple[Any, Any]:
-    """The failed task's arguments; nothing, where they were not sent along."""
+    """Return the failed task's arguments; None if they were not sent along."""
     if not given:
         return None, None
     body, *before = given
@@ -73,5 +73,5 @@ def _given(app: Celery, failed: Message, given: Sequence[Payload]) -> tuple[Any,
         found = deserialize(body, app.conf["accept_content"])
         args, kwargs = list(found["args"]), dict(found["kwargs"])
         return (args if failed.joins is None else [_value(app, failed.joins, before), *args]), kwargs
-    except Exception:  # what can't be read may be what the task has failed of: its error is told all the same
+    except Exception:  # arguments that can't be read may be why the task failed: pass its error on without them
         return None, None

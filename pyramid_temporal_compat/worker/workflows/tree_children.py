@@ -29,7 +29,7 @@ class Background:
     """Work that goes on beside the tree: the workflow does not end before it has. Belongs to the workflow's loop."""
 
     def __init__(self) -> None:
-        # A dict and not a set, because its order is deterministic, and so is what waits for these tasks.
+        # A dict and not a set: the order in which the workflow waits for these tasks must be deterministic.
         self._tasks: dict[asyncio.Task[None], None] = {}
 
     def start(self, work: Coroutine[Any, Any, None]) -> None:
@@ -83,7 +83,10 @@ class Children:
         return read_values(result) if wire.VALUES in result.metadata else result
 
     async def fail(self, node: Node, reason: BaseException) -> None:
-        """Start the workflow of a node that never runs, for it to fail: who has its id asks that workflow."""
+        """Start the workflow of a node that never runs, and let it fail.
+
+        A client that has the node's id asks this workflow how the node ended.
+        """
         state, error = how_it_failed(reason)
         told = json.dumps({"state": state, "error": wire.plain(error)}).encode()
         tree = Tree(node, before={"failed": 0}, payloads=(Payload({"encoding": b"json/plain"}, told),))

@@ -40,9 +40,9 @@ class Members:
     ) -> None:
         """
         :param ahead: by how much the server's clock is ahead of the sender's.
-        :param refused: ids of revoked members, which must not start. The workflow adds to it.
-        :param places: how many tasks may run at a time.
-        :param something_ran: whether a task ran before the tree, so that a countdown begins now.
+        :param refused: ids of revoked members, which must not start; the workflow adds to this set.
+        :param places: limits how many tasks run at a time.
+        :param something_ran: a task ran before the tree, so a member's countdown begins when its turn comes.
         """
         self._tree = tree
         self._id = workflow.info().workflow_id
@@ -117,7 +117,7 @@ class Members:
             await asyncio.sleep(pause)
 
     async def _activity(self, message: Message, payloads: Sequence[Payload], place: str) -> Payload:
-        if workflow.cancellation_reason() is not None:  # what ran then has run to its end; what follows does not start
+        if workflow.cancellation_reason() is not None:  # a running task has run to its end; no other task starts
             raise CancelledError("revoked")
         if message.id in self._refused:
             raise revoked()
@@ -147,7 +147,7 @@ class Members:
 
 
 def failure_of(message: Message, reason: BaseException, payloads: Sequence[Payload]) -> MemberFailed:
-    """Return a member's failure. Note it, if its activity has no error that tells it."""
+    """Return a member's failure. Note it if the activity itself carries no error."""
     if not isinstance(reason, ApplicationError) or not reason.details or reason.type == wire.REVOKED:
         note(message.id, reason)
     failed = MemberFailed(message, reason)

@@ -1,6 +1,7 @@
-"""Notes in a workflow's memo: how members of a tree ended, if no activity tells it.
+"""Writes notes into the workflow's memo: how members of a tree ended.
 
-The client that asks for a member's state reads these notes. A note is needed for a member that never ran.
+A client that asks for a member's state reads the history, and then these notes. A member that never ran has no activity
+in the history, so only a note can tell how it ended.
 """
 
 from __future__ import annotations
@@ -19,8 +20,8 @@ from .canvas_limits import measured
 from .node_values import MemberFailed, Value
 
 NOTE_LIMIT, TEXT_LIMIT = 64 * 1024, 1000
-"""Bytes of the error in the note of a member that never ran, because all notes together may take 2 MiB; and characters
-of the error's text in a larger note. The member that did fail has the whole error."""
+"""Bytes of the error in a brief note, because all notes together may take 2 MiB. A larger error is cut to so many
+characters of text. The member that did fail has the whole error."""
 
 
 def note(member: str, reason: BaseException) -> None:

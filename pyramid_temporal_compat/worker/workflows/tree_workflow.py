@@ -6,7 +6,7 @@ How the work is divided:
 `tree_members`    a member that belongs to this workflow: one activity, whose id is the member's id
 `tree_children`   parts that belong to another workflow, as their ids say: the batches of a large group or chain, and
                   tasks that had their id before the tree was made
-`tree_notes`      how a member ended, for the client that asks, where no activity tells it
+`tree_notes`      notes in the workflow's memo about members that never ran
 `canvas_limits`   what keeps all this within the limits of the server
 `node_values`     the values, errors and failures of nodes, as they pass between workflows
 
@@ -55,7 +55,7 @@ ORPHANS = ""
 BATCHES_AT_ONCE = 4
 """Child workflows of a large group that run at a time, each with its share of the tasks that may be under way."""
 FEW = 20
-"""Up to so many members get a note each of how they ended. One note tells it of more members."""
+"""Up to so many members get a note each of how they ended. More members share one note."""
 GIVEN_LIMIT = 16 * 1024
 """Bytes of a failed task's arguments that each of its error callbacks is sent. Once the history is half full, error
 callbacks get no arguments, because they have to run even if hundreds of tasks fail at once."""
