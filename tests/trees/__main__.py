@@ -18,7 +18,7 @@ from .on_ours import on_ours
 from .specs import some_tree
 
 BATCHES = (250, 2)
-"""How many tasks of a group or chain one workflow of ours runs: half of the trees each."""
+"""Tasks of a group or chain in one of our workflows: each value is used for half of the trees."""
 
 
 def main() -> None:

@@ -1,4 +1,4 @@
-"""What counts as the same. Each difference that is passed over here is one of Celery's own, and says why."""
+"""Compares what both systems did with a tree. A comment explains each difference from Celery that is allowed."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ A_TASK = re.compile(r"#\d+|\b\d+\.\d+\b")
 
 
 def differences(spec: Spec, celery: Any, ours: Any) -> str:
-    """A diff of what is seen of one tree on both sides; empty if it is the same."""
+    """Return a diff of what both systems did with one tree; empty if there is no difference."""
     celery, ours = (_told(spec, side) for side in (celery, ours))
     if "refused" in celery or "refused" in ours:
         return "" if celery == ours else f"Celery: {celery}, ours: {ours}"
-    # A chord around one that has failed hears nothing of it in Celery; here it has failed too, and its errbacks run.
+    # In Celery, a chord around a failed chord never learns of the failure. Here it fails too, and its errbacks run.
     waiting = set(_pending(celery.get("results")))
     for n in _errbacks(spec) & ours.get("runs", {}).keys():
         known = celery["runs"].get(n, [])
@@ -43,8 +43,8 @@ def _told(spec: Spec, side: Any) -> Any:
             if run.get("parent") == n:
                 run["parent"] = None
             if n in errbacks:
-                # Celery sends those that get an id as a group, even one alone; and those of a task that never ran, such
-                # as a chord's body, begin a tree of their own.
+                # Celery sends errbacks that get an id as a group, even a single errback. The errbacks of a task that
+                # never ran, such as a chord's body, begin a tree of their own.
                 run.pop("in a group", None)
                 run.pop("root", None)
         runs.sort(key=lambda run: (run.get("retries", 0), json.dumps(run)))
@@ -75,9 +75,12 @@ def _errbacks(spec: Spec) -> set[str]:
 
 
 def out_of_order(spec: Spec, order: Sequence[str]) -> list[str]:
-    """Where a step, or a chord's body, began before what stands before it had ended; by the runs in their order."""
+    """Return a line for each step, or body of a chord, that began before the part in front of it had ended.
+
+    :param order: the numbers of the tasks, in the order of their runs.
+    """
     wrong = []
-    for part in parts(spec, linked=False):  # what is linked to several runs as often
+    for part in parts(spec, linked=False):  # a task that is linked to several tasks runs several times
         steps = part.get("chain") or ([{"group": part["chord"]}, part["body"]] if "chord" in part else [])
         for first, second in itertools.pairwise(steps):
             before, after = (positions(step, order) for step in (first, second))
@@ -87,13 +90,13 @@ def out_of_order(spec: Spec, order: Sequence[str]) -> list[str]:
 
 
 def positions(spec: Spec, order: Sequence[str]) -> list[int]:
-    """Those of its own runs, without what is linked to it."""
+    """Return where in `order` the tasks of this part stand, without linked tasks."""
     own = {leaf["n"] for leaf in parts(spec, linked=False) if "n" in leaf}
     return [position for position, n in enumerate(order) if n in own]
 
 
 def parts(spec: Spec, linked: bool = True) -> Iterator[Spec]:
-    """All that is in it, and itself."""
+    """Yield this part, and every part within it."""
     yield spec
     for key in ("chain", "group", "chord", *(("links", "errbacks") if linked else ())):
         for part in spec.get(key, ()):
@@ -104,7 +107,7 @@ def parts(spec: Spec, linked: bool = True) -> Iterator[Spec]:
 
 
 class _Adopting:
-    """Takes Celery's word where ours may differ."""
+    """Replaces our values by Celery's values wherever the two may differ."""
 
     def __init__(self, spec: Spec, overtaken: bool) -> None:
         """:param overtaken: in Celery, a RETRY stands where a result should."""
@@ -125,25 +128,28 @@ class _Adopting:
 
     def _adopted_parts(self, celery: Mapping[str, Any], ours: dict[str, Any]) -> Any:
         if str(celery.get("task")).startswith("#"):
-            ours = {**ours, "children": celery["children"]}  # of a task that never ran, Celery has those of another
+            ours = {
+                **ours,
+                "children": celery["children"],
+            }  # Celery gives a task that never ran the children of another task
         if celery.get("state") == "RETRY" and ours.get("state") == "SUCCESS":
-            # Celery writes the RETRY down after it has sent the message: on a busy machine, after that one's SUCCESS.
+            # Celery stores RETRY after it has sent the message: on a busy machine, after the next run's SUCCESS.
             ours = {**ours, "state": "RETRY", "value": None, "children": celery["children"]}
         if celery.get("state") == "PENDING" and ours.get("state") in ("FAILURE", "REVOKED"):
-            # Celery leaves what will never run PENDING, save the next steps of a chain. Here it has ended, as failed.
+            # In Celery, a task that will never run stays PENDING, except the steps of a chain. Here it has failed.
             ours = {**ours, "state": "PENDING", "value": None}
         return {key: self.adopted(celery[key], value, key) if key in celery else value for key, value in ours.items()}
 
     def _same(self, celery: str, ours: str, key: str) -> bool:
         if celery == "not there":
-            # As above: Celery waits for ever, and here there is an error.
+            # Celery waits for ever, as above, and here there is an error.
             return key == "gives" and (": " in ours or self._overtaken)
         if key not in ("gives", "value", "error", "id", "parent", "root"):
             return False
-        # What Celery says of a member that is a chain, if the header has chords in it too.
+        # Celery's text for a member that is a chain, if the header also has chords in it.
         ours = re.sub(r"Dependency \S+ raised", "Join error:", ours) if "Join error: " in celery else ours
-        # Of several members that fail, and of those that end before a chord's body, Celery names the one that came
-        # first, or last.
+        # If several members fail, Celery names the first failure or the last. The same holds for members that end
+        # before a chord's body.
         if A_TASK.sub("", celery) != A_TASK.sub("", ours):
             ends = [A_TASK.findall(text)[-1:] for text in (celery, ours)]
             return key == "gives" and ends[0] != ends[1] and all(map(self._beside, *ends))
@@ -152,6 +158,6 @@ class _Adopting:
     def _beside(self, one: str, other: str) -> bool:
         if one == other or (one.startswith("#") and other.startswith("#")):
             return True
-        if "#" in one + other:  # one that never ran
+        if "#" in one + other:  # a task that never ran
             return any(found in one + other for members in self._together for found in members)
         return any({one, other} <= members for members in self._together)

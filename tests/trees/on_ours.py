@@ -24,7 +24,7 @@ READY = "our worker is ready"
 
 
 SOON = 1.0
-"""Seconds after which a killed worker is missed; without kills, a busy machine must not be taken for one."""
+"""Seconds of silence after which a killed worker counts as lost. Tests without kills need more: a busy one is silent."""
 
 
 def make(address: str, queue: str, log: str, heartbeat_timeout: float = 30) -> Any:

@@ -1,4 +1,4 @@
-"""A system that runs trees, and what is seen of a tree that either has run."""
+"""Runs trees on one of the two systems, and describes what it did with each tree."""
 
 from __future__ import annotations
 
@@ -23,17 +23,17 @@ class Side:
     names: Any
     log: Path
     settle: Any
-    """Waits until nothing is left to run of these results."""
+    """Waits until no task of these results is left to run."""
     choose: Any
     """Makes its app the current one."""
     queue: str = "celery"
 
     def run(self, specs: Mapping[int, Spec]) -> dict[int, Any]:
-        """Ask for all the trees, wait until all has ended, and look."""
+        """Start all trees, wait until they have ended, and describe them."""
         return self.look(*self.ask(specs))
 
     def ask(self, specs: Mapping[int, Spec]) -> tuple[dict[int, Any], dict[int, Any]]:
-        """The results of the trees, and what was refused."""
+        """Start the trees. Return their results, and the trees that were refused."""
         self.choose()
         results: dict[int, Any] = {}
         refused: dict[int, Any] = {}
@@ -52,18 +52,18 @@ class Side:
         return refused | {seed: seen(result, lines[seed]) for seed, result in results.items()}
 
 
-# --- what is seen ------------------------------------------------------------------------------------
+# --- the description ------------------------------------------------------------------------------------
 
 AN_ID = re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}(?:/[\w-]+)*")
 
 
 class Names:
-    """What is said for each id: the number of the task that ran with it, or else a sign in the order of meeting."""
+    """Names for ids: the number of the task that ran under the id, else a number in the order of first use."""
 
     def __init__(self, lines: Sequence[Mapping[str, Any]]) -> None:
         self._names: dict[str, str] = {}
         for line in lines:
-            if "id" in line:  # of a task that was replaced, the first
+            if "id" in line:  # the first line of a task that was replaced
                 self._names.setdefault(line["id"], line["n"])
         self._count = 0
 
@@ -106,9 +106,9 @@ def run(line: Mapping[str, Any], names: Names) -> Any:
 
 
 def outcome(result: Any, names: Names, *, propagate: bool) -> Any:
-    """What `get` gives, or raises."""
+    """Return what `get` returns, or the error that it raises."""
     if hasattr(result, "results") and not result.ready():
-        return "not there"  # Celery may wait for ever, whatever the timeout
+        return "not there"  # Celery may ignore the timeout, and wait for ever
     try:
         value = result.get(timeout=0.2 if propagate else 0.05, propagate=propagate)
     except Exception as error:
@@ -125,7 +125,7 @@ def described(value: Any, names: Names) -> Any:
 
 
 def ids(result: Any) -> Iterator[Any]:
-    """Those of the result, and of all that is around it, in an order of their own."""
+    """Yield the ids of a result, its members and its parents, always in the same order."""
     while result is not None:
         yield result.id
         for member in getattr(result, "results", None) or ():
@@ -134,7 +134,7 @@ def ids(result: Any) -> Iterator[Any]:
 
 
 def structure(result: Any, names: Names) -> Any:
-    """What it is, its members, what comes before it, and what came of each."""
+    """Describe a result: its state and value, its members, and its parents."""
     if result is None:
         return None
     members = getattr(result, "results", None)
@@ -149,7 +149,7 @@ def structure(result: Any, names: Names) -> Any:
         "task": names.of(result.id),
         "state": state,
         "value": outcome(result, names, propagate=False) if ended else None,
-        # Of one that has not ended Celery gives them as they are stored, or not at all.
+        # Celery has no reliable children of a task that has not ended.
         "children": sorted(
             found for child in (result.children if ended else None) or () for found in shape(child, names)
         ),

@@ -1,4 +1,4 @@
-"""Descriptions of canvases, made at random: plain JSON that either system makes a signature of."""
+"""Makes random descriptions of canvases, as plain JSON, and turns a description into a signature of either system."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ Spec = dict[str, Any]
 
 
 def some_tree(seed: int) -> Spec:
-    """The same tree for the same seed. Its tasks are numbered, and every number begins with the seed's."""
+    """Return the tree of this seed. Its tasks are numbered, and every number begins with the seed."""
     dice = random.Random(seed)
     numbers = itertools.count(1)
 
@@ -58,8 +58,10 @@ def _several(dice: random.Random, depth: int, number: Callable[[], str], least: 
 
 
 def _steps(parts: list[Spec]) -> list[Spec]:
-    """Without what Celery goes wrong at: the rest of a chain, after a chord with a group for its body, is run by each
-    member of that group."""
+    """Return the steps without what Celery gets wrong.
+
+    After a chord whose body is a group, each member of that group runs the rest of Celery's chain.
+    """
     for part in parts[:-1]:
         while "group" in part.get("body", {}):
             part["body"] = part["body"]["group"][0]
@@ -75,7 +77,7 @@ KINDS: list[Callable[[random.Random, int, Callable[[], str]], Spec]] = [
 
 
 def build(spec: Spec, app: Any, names: Any) -> Any:
-    """The signature. `names` has `chain`, `group` and `chord`: Celery's or ours."""
+    """Return the signature. `names` has `chain`, `group` and `chord`: Celery's or ours."""
     made = _made(spec, app, names)
     for link in spec.get("links", ()):
         made.link(build(link, app, names))
@@ -107,7 +109,7 @@ def _made(spec: Spec, app: Any, names: Any) -> Any:
 
 
 def size(spec: Spec) -> int:
-    """How many tasks there are in it."""
+    """Return how many tasks the tree has."""
     parts = [part for key in ("chain", "group", "chord", "links", "errbacks") for part in spec.get(key, ())]
     parts += [spec[key] for key in ("body", "into") if key in spec]
     return ("n" in spec) + sum(map(size, parts))

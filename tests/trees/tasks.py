@@ -12,11 +12,11 @@ from .specs import build
 
 LONGEST = 120
 PAUSE = float(os.environ.get("TREES_PAUSE", 0))
-"""Seconds that a run takes, for who wants to disturb it."""
+"""Seconds that a run takes, so that a test can disturb it."""
 
 
 def text(value: Any) -> str:
-    """A value as a short text, the same for the same value."""
+    """Return a short text for a value, the same for equal values."""
     if isinstance(value, (list, tuple)):
         return short(f"[{','.join(map(text, value))}]")
     return short(str(value))

@@ -1,4 +1,4 @@
-"""Trees made at random do on Temporal what they do on Celery with Redis. By hand: `python -m tests.trees 0 300`."""
+"""Random trees do on Temporal what they do on Celery with Redis. By hand: `python -m tests.trees 0 300`."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ SEEDS = range(80)
 
 @pytest.fixture(scope="module")
 def compared(temporal_address: str) -> dict[int, str]:
-    """For each seed, where the two systems differ."""
+    """Return where the two systems differ, for each seed."""
     command = [sys.executable, "-m", "tests.trees", str(SEEDS.start), str(SEEDS.stop), "--address", temporal_address]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=110)
     assert done.returncode == 0, done.stderr
