@@ -133,7 +133,7 @@ class _Adopting:
                 "children": celery["children"],
             }  # Celery gives a task that never ran the children of another task
         if celery.get("state") == "RETRY" and ours.get("state") == "SUCCESS":
-            # Celery stores RETRY after it has sent the message: on a busy machine, after the next run's SUCCESS.
+            # Celery stores RETRY after it has sent the message. On a busy machine, SUCCESS may come first.
             ours = {**ours, "state": "RETRY", "value": None, "children": celery["children"]}
         if celery.get("state") == "PENDING" and ours.get("state") in ("FAILURE", "REVOKED"):
             # In Celery, a task that will never run stays PENDING, except the steps of a chain. Here it has failed.

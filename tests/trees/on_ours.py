@@ -24,7 +24,7 @@ READY = "our worker is ready"
 
 
 SOON = 1.0
-"""Seconds of silence after which a killed worker counts as lost. Tests without kills need more: a busy one is silent."""
+"""Seconds of silence after which a killed worker counts as lost. Tests without kills use more, for busy machines."""
 
 
 def make(address: str, queue: str, log: str, heartbeat_timeout: float = 30) -> Any:
