@@ -55,7 +55,7 @@ def many_delays(count: int) -> list[float]:
     import transaction
 
     from bench.application import noop
-    from pyramid_temporal_compat.results.result import ResultSet
+    from pyramid_temporal_compat.results import ResultSet
 
     commit = 0.0
 

@@ -11,7 +11,7 @@ from typing import Any
 
 from pyramid_temporal_compat import Celery, chain, group
 from pyramid_temporal_compat.exceptions import PayloadTooLarge
-from pyramid_temporal_compat.results.result import AsyncResult
+from pyramid_temporal_compat.results import AsyncResult
 
 from .application import makes, noop, total
 from .client import answer_lines

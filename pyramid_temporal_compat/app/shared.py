@@ -11,7 +11,7 @@ from ..task.annotations import has_annotations
 from ..task.task import Task, task_from_function
 
 if TYPE_CHECKING:
-    from .base import Celery
+    from ..interfaces import AppLike
 
 
 @dataclass(frozen=True)
@@ -22,11 +22,12 @@ class SharedTask:
     options: dict[str, Any]
     task: Task
 
-    def for_app(self, app: Celery) -> Task:
+    def for_app(self, app: AppLike) -> Task:
         """The task as this app has it: one of its own, if it has a base class or annotations of its own."""
         if app.Task is Task and not has_annotations(app, self.task):
             return self.task
-        return app.make_task(self.function, self.options)
+        task: Task = app.make_task(self.function, self.options)
+        return task
 
 
 _shared: dict[str, SharedTask] = {}

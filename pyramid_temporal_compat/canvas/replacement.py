@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from ..context import Context
 from ..exceptions import ImproperlyConfigured, PayloadTooLarge
 from ..message.message import total_size
 from ..message.tree import Tree
-from ..task.context import Context
 from .chain import _chain
 from .chord import chord
 from .group import group, is_empty
@@ -16,13 +16,12 @@ from .signature import maybe_signature
 from .tree_ids import Ids
 
 if TYPE_CHECKING:
-    from ..app import Celery
-    from ..task.task import Task
+    from ..interfaces import AppLike, TaskLike
 
 ACCUMULATE = "celery.accumulate"
 
 
-def substitute(task: Task, signature: Any) -> Any:
+def substitute(task: TaskLike, signature: Any) -> Any:
     """`signature`, ready to take the place of the run: frozen with its id, and marked as what replaced it."""
     request = task.request
     if "chord" in signature.options:
@@ -48,7 +47,7 @@ def substitute(task: Task, signature: Any) -> Any:
     return signature
 
 
-def with_one_result(signature: Any, app: Celery) -> Any:
+def with_one_result(signature: Any, app: AppLike) -> Any:
     """What takes the place of one task, so that one result comes of it: of a group, the list of its results."""
     if isinstance(signature, group):
         return signature | app.tasks[ACCUMULATE].s(index=0)
@@ -60,7 +59,7 @@ def with_one_result(signature: Any, app: Celery) -> Any:
     return signature
 
 
-def replacement(task: Task, signature: Any) -> Tree:
+def replacement(task: TaskLike, signature: Any) -> Tree:
     """The tree that takes the place of the run."""
     request = task.request
     lineage = Lineage(request.root_id, request.id, chord=request.chord)
@@ -83,7 +82,7 @@ def workflow_of(request: Context) -> str:
     return request.workflow_id or str(request.id).rpartition("/")[0] or str(request.id)
 
 
-def join_chord(task: Task, signature: Any, lazy: bool) -> Any:
+def join_chord(task: TaskLike, signature: Any, lazy: bool) -> Any:
     """Make `signature` a member of the header that the run is in."""
     request = task.request
     if not request.chord:

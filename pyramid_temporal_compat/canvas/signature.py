@@ -13,13 +13,12 @@ from ..current import current_app
 from ..exceptions import InvalidCall
 from ..message.bundle import new_id
 from .abstract import CallableSignature
-from .planner import Lineage, Place, Planned, Planner, listed
+from .planner import Lineage, Place, Planned, PlannedCall, Planner, listed
 from .stamps import StampingVisitor, merged_stamps
 from .tree_ids import Ids
 
 if TYPE_CHECKING:
-    from ..app import Celery
-    from ..task.task import Task
+    from ..interfaces import AppLike, TaskLike
 
 Options = Mapping[str, Any]
 
@@ -75,7 +74,7 @@ class Signature(dict[str, Any]):
         return register
 
     @classmethod
-    def from_dict(cls, d: Mapping[str, Any], app: Celery | None = None) -> Any:
+    def from_dict(cls, d: Mapping[str, Any], app: AppLike | None = None) -> Any:
         """The signature that a dict describes."""
         kind = d.get("subtask_type")
         if kind and (target := cls._kind(kind)) is not cls:
@@ -101,7 +100,7 @@ class Signature(dict[str, Any]):
         type: Any = None,
         subtask_type: str | None = None,
         immutable: bool = False,
-        app: Celery | None = None,
+        app: AppLike | None = None,
         **ex: Any,
     ) -> None:
         self._app = app
@@ -342,9 +341,9 @@ class Signature(dict[str, Any]):
         return self._app or current_app()
 
     @functools.cached_property
-    def type(self) -> Task:
+    def type(self) -> TaskLike:
         """The task. Raises `NotRegistered` for one that is not known here."""
-        found: Task = self._type or self.app.tasks[self["task"]]
+        found: TaskLike = self._type or self.app.tasks[self["task"]]
         return found
 
     @property
@@ -360,6 +359,17 @@ class Signature(dict[str, Any]):
             return self.type.apply_async
         except KeyError:
             return functools.partial(self.app.send_task, self["task"])
+
+    def _plan_call(self, call: PlannedCall, args: Any, kwargs: Any, options: dict[str, Any]) -> Any:
+        """Make the message of this call for a canvas. Return the call's result."""
+        try:
+            task = self.type
+        except KeyError:  # not registered here: the task is known by its name alone
+            name = self["task"]
+            message, *linked = self.app.message(name, args, kwargs, options, None)
+            call.take(message, *linked)
+            return self.app.AsyncResult(message.id, task_name=message.task)
+        return task.plan_call(call, args, kwargs, options)
 
     @property
     def name(self) -> Any:
@@ -394,7 +404,7 @@ def signature(varies: Any, *args: Any, **kwargs: Any) -> Any:
 subtask = signature
 
 
-def maybe_signature(d: Any, app: Celery | None = None, clone: bool = False) -> Any:
+def maybe_signature(d: Any, app: AppLike | None = None, clone: bool = False) -> Any:
     """A signature of a dict; a signature as it is (or a copy of it, with `clone`), and None as None."""
     if d is None:
         return None

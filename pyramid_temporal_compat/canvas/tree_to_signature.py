@@ -6,18 +6,18 @@ import functools
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
+from ..context import Context
 from ..message.message import Message
 from ..message.tree import Chain, Chord, Group, Node, Task, Tree
 from ..payload import Payload
 from ..payload.serializers import deserialize
-from ..task.context import Context
 from .chain import _chain
 from .chord import chord
 from .group import group
 from .stamps import STAMPED
 
 if TYPE_CHECKING:
-    from ..app import Celery
+    from ..interfaces import AppLike
 
 AS_WRITTEN = (
     "countdown",
@@ -38,7 +38,7 @@ AS_WRITTEN = (
 class Linked:
     """What is called when a task has succeeded, or failed. Read when it is asked for, which hardly any task does."""
 
-    def __init__(self, app: Celery, message: Message, payloads: Sequence[Payload]) -> None:
+    def __init__(self, app: AppLike, message: Message, payloads: Sequence[Payload]) -> None:
         """:param payloads: those that came with the message."""
         self._app = app
         self._tree = None if message.linked is None else payloads[message.linked :]
@@ -71,14 +71,14 @@ class LinkedContext(Context):
         return self.linked.errbacks
 
 
-def signatures_of(app: Celery, nodes: Sequence[Node]) -> list[Any] | None:
+def signatures_of(app: AppLike, nodes: Sequence[Node]) -> list[Any] | None:
     found: list[Node] = []
     for node in nodes:
         found += node.members if isinstance(node, Group) and node.of_links else [node]
     return [signature_of(app, node) for node in found] or None
 
 
-def signature_of(app: Celery, node: Node) -> Any:
+def signature_of(app: AppLike, node: Node) -> Any:
     """The signature that would be planned as this node."""
     if isinstance(node, Chain):
         return _chain([signature_of(app, step) for step in node.steps], app=app)
@@ -89,7 +89,7 @@ def signature_of(app: Celery, node: Node) -> Any:
     return _of_task(app, node)
 
 
-def _of_task(app: Celery, node: Task) -> Any:
+def _of_task(app: AppLike, node: Task) -> Any:
     message = node.message
     body = deserialize(message.body, app.conf["accept_content"])
     headers = message.read_headers()

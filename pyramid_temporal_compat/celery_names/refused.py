@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any, NoReturn
 
-from .. import control, settings
+from .. import settings
 from ..exceptions import CeleryError
 
 
@@ -175,15 +175,6 @@ MEMBERS: dict[str, str] = {
     },
 }
 """Members of classes that are there otherwise; `members.py` has what stands for them."""
-
-
-def unsupported() -> dict[str, str]:
-    """Each public Celery name that is refused here: why, and what to use instead.
-
-    A key is a dotted name; one that ends in `.*` means all that is below. Settings are called `conf.<setting>`.
-    """
-    modules = {f"{module}.*": sentence for module, sentence in MODULES.items()}
-    return {**NAMES, **MEMBERS, **modules, **control.UNSUPPORTED, **settings.unsupported()}
 
 
 def is_module(name: str) -> bool:

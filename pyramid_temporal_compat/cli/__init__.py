@@ -14,7 +14,7 @@ from ..process_exit import leave_in_order
 from .common import Common
 
 if TYPE_CHECKING:
-    from ..app import Celery
+    from ..interfaces import AppLike
 
 # command -> (module, attribute, one line of help); a module is imported only when its command runs.
 COMMANDS: dict[str, tuple[str, str, str]] = {
@@ -108,7 +108,7 @@ STANDS_FOR = {
 }
 
 
-def run(argv: Sequence[str], app: Celery) -> Any:
+def run(argv: Sequence[str], app: AppLike) -> Any:
     """Run a command line for this app, in this process; gives the exit code."""
     return group.main(
         list(argv), "ptemporal-compat", obj=Common(app), standalone_mode=False, auto_envvar_prefix="CELERY"

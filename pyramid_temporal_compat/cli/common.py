@@ -6,14 +6,14 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from ..app import Celery
+    from ..interfaces import AppLike
 
 
 @dataclass
 class Common:
     """Celery's global options."""
 
-    app: str | Celery | None = None
+    app: str | AppLike | None = None
     """`-A`, or the app whose `start()` this is."""
     name: str = ""
     """What `-A` said."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import click
 
-from ..worker.app_loading import load_tasks
+from ..worker.task_modules import load_tasks
 from .bootstrap import bootstrapped, failing_in_one_line
 
 

@@ -22,11 +22,8 @@ from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple, TypeVar
 if TYPE_CHECKING:
     from temporalio.client import Client
 
-    from ..app import Celery
+    from ..interfaces import AppLike, TakenLike, WorkerLike
     from ..message.message import Message
-    from ..worker.pools.pool import Pool
-    from ..worker.taken_task import TakenTask
-    from ..worker.worker import Worker
     from .orders import Orders
 
 C = TypeVar("C", bound=Callable[..., Any])
@@ -100,9 +97,9 @@ class State:
     tset = set
     """Celery's name for the sets that its commands make."""
 
-    def __init__(self, worker: Worker, client: Client) -> None:
+    def __init__(self, worker: WorkerLike, client: Client) -> None:
         self.worker = worker
-        self.app: Celery = worker.app
+        self.app: AppLike = worker.app
         self.hostname = worker.hostname
         self.client = client
         """The worker's own Temporal client, for commands that are `async def`."""
@@ -112,15 +109,17 @@ class State:
 
     @property
     def orders(self) -> Orders:
-        return self.worker.tasks.orders
+        orders: Orders = self.worker.tasks.orders
+        return orders
 
     @property
-    def taken(self) -> list[TakenTask]:
+    def taken(self) -> list[TakenLike]:
         """The tasks that this worker has taken, the oldest first."""
         return list(self.worker.tasks.running.values())
 
-    def find(self, task_id: str) -> TakenTask | None:
-        return self.worker.tasks.running.get(task_id)
+    def find(self, task_id: str) -> TakenLike | None:
+        found: TakenLike | None = self.worker.tasks.running.get(task_id)
+        return found
 
     async def delayed(self) -> list[Message]:
         """The tasks that the server holds until their eta, in this worker's queues."""
@@ -134,7 +133,7 @@ class State:
     @property
     def clock(self) -> int:
         """Grows with each request, and with each task that was taken."""
-        return 1 + self._requests + self.worker.tasks.count
+        return 1 + self._requests + int(self.worker.tasks.count)
 
 
 class Consumer:
@@ -148,7 +147,7 @@ class Consumer:
         self.qos = Prefetch(state)
 
     @property
-    def pool(self) -> Pool:
+    def pool(self) -> Any:
         return self._state.worker.pool
 
     def add_task_queue(self, queue: Any, *args: Any, **options: Any) -> None:
@@ -169,7 +168,7 @@ class Prefetch:
 
     @property
     def value(self) -> int:
-        return self._state.worker.slots.size
+        return int(self._state.worker.slots.size)
 
     def increment_eventually(self, n: int = 1) -> int:
         self._state.worker.slots.resize(self.value + n)

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 from ..exceptions import CeleryError, DuplicateNodenameWarning
 
 if TYPE_CHECKING:
-    from ..app import Celery
+    from ..interfaces import AppLike
     from .channel import Channel
 
 Reply = dict[str, Any]
@@ -95,7 +95,7 @@ def matching(
 class Inspect:
     """Questions to workers. Each method gives `{node: answer}`, or None if no worker answered."""
 
-    app: Celery | None = None
+    app: AppLike | None = None
 
     def __init__(
         self,
@@ -103,7 +103,7 @@ class Inspect:
         timeout: float | None = TIMEOUT,
         callback: Callback | None = None,
         connection: Any = None,
-        app: Celery | None = None,
+        app: AppLike | None = None,
         limit: int | None = None,
         pattern: str | None = None,
         matcher: str | None = None,
@@ -207,7 +207,7 @@ class Inspect:
 class Control:
     """Orders to workers. A call leaves at once, whatever transaction is open, and is a few milliseconds' work."""
 
-    def __init__(self, app: Celery) -> None:
+    def __init__(self, app: AppLike) -> None:
         self.app = app
         self._lock = threading.Lock()
         self._used: tuple[Any, Channel] | None = None
@@ -444,7 +444,7 @@ def signal_name(signal: str | int | None) -> str:
         raise ValueError(f"signal={signal!r} is no signal here; it takes a name such as 'SIGKILL'") from None
 
 
-def queue_names(app: Celery) -> list[str]:
+def queue_names(app: AppLike) -> list[str]:
     """The queues that a worker serves which is given none."""
     declared = [str(getattr(entry, "name", entry)) for entry in app.conf.task_queues or ()]
     return declared or [app.conf.task_default_queue]

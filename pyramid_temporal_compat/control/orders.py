@@ -7,20 +7,19 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from ..exceptions import ImproperlyConfigured
-from ..message.message import Message
-from ..worker.celery_request import stamped_headers
-from ..worker.pools.pool import Limits
+from ..message.message import Message, stamped_headers
+from ..message.time_limits import Limits
 from . import state
 from .rate_limits import Rate, interval_of
 
 if TYPE_CHECKING:
-    from ..app import Celery
+    from ..interfaces import AppLike
 
 
 class Orders:
     """Revoked tasks, rate limits and time limits. Belongs to the worker's event loop."""
 
-    def __init__(self, app: Celery) -> None:
+    def __init__(self, app: AppLike) -> None:
         self._app = app
         self._rates: dict[str, Rate] = {}
         self._limits: dict[str, Limits] = {}

@@ -27,8 +27,7 @@ from .orders import stamps_of
 from .state import listed
 
 if TYPE_CHECKING:
-    from ..app import Celery
-    from ..worker.taken_task import TakenTask
+    from ..interfaces import AppLike, TakenLike
 
 __all__ = ["Panel", "State", "control_command", "inspect_command"]
 
@@ -365,7 +364,7 @@ def checked_size(size: int) -> int:
     return size
 
 
-def stop(found: Iterable[TakenTask], signal: str | int | None) -> list[str]:
+def stop(found: Iterable[TakenLike], signal: str | int | None) -> list[str]:
     """Stop these tasks; gives their ids."""
     name = signal_name(signal)
     stopped = []
@@ -376,7 +375,7 @@ def stop(found: Iterable[TakenTask], signal: str | int | None) -> list[str]:
     return stopped
 
 
-def taken_info(state: State, taken: TakenTask, safe: bool | None = False) -> dict[str, Any]:
+def taken_info(state: State, taken: TakenLike, safe: bool | None = False) -> dict[str, Any]:
     info = task_info(state, taken.job.message, safe)
     if taken.began:
         info |= {"time_start": taken.began.at, "acknowledged": True, "worker_pid": taken.began.pid}
@@ -404,7 +403,7 @@ def task_info(state: State, message: Message, safe: bool | None = False) -> dict
     }
 
 
-def arguments_of(app: Celery, message: Message, safe: bool | None) -> tuple[Any, Any]:
+def arguments_of(app: AppLike, message: Message, safe: bool | None) -> tuple[Any, Any]:
     if not safe:
         try:
             body = deserialize(message.body, app.conf.accept_content)
@@ -428,7 +427,7 @@ def with_attributes(name: str, task: Any, attributes: Sequence[str]) -> str:
     return f"{name} [{' '.join(shown)}]" if shown else name
 
 
-def queue_info(app: Celery, name: str) -> dict[str, Any]:
+def queue_info(app: AppLike, name: str) -> dict[str, Any]:
     """A queue as kombu writes one; what `task_queues` says of it, and what has no meaning here at its default."""
     declared = next((entry for entry in app.conf.task_queues or () if getattr(entry, "name", entry) == name), None)
     exchange = getattr(declared, "exchange", None)

@@ -26,7 +26,7 @@ from .control import UNSUPPORTED, CommandRefused
 from .panel import Panel, State
 
 if TYPE_CHECKING:
-    from ..worker.worker import Worker
+    from ..interfaces import WorkerLike
 
 log = logging.getLogger(__name__)
 
@@ -58,7 +58,7 @@ class ControlWorkflow:
 class Receiver:
     """Answers the control requests to one worker. Belongs to its event loop, on which commands are called."""
 
-    def __init__(self, worker: Worker, client: Client) -> None:
+    def __init__(self, worker: WorkerLike, client: Client) -> None:
         self._client = client
         self._worker = worker
         self._address = Address.new(worker.hostname)

@@ -307,3 +307,9 @@ def total_size(payloads: Sequence[Payload]) -> int:
         for key, value in payload.metadata.items():
             size += len(key) + len(value)
     return size
+
+
+def stamped_headers(headers: Mapping[str, Any]) -> list[str]:
+    """The names of the stamps: of a list alone, since the application's own headers may have anything there."""
+    names = headers.get("stamped_headers")
+    return [name for name in names if isinstance(name, str)] if isinstance(names, (list, tuple)) else []

@@ -13,19 +13,18 @@ from contextvars import ContextVar
 from typing import TYPE_CHECKING, Any
 
 from .. import states
+from ..context import worker_frame
 from ..current import app_or_default
 from ..exceptions import IncompleteStream, StillEnlisted, TaskRevokedError, TimeoutError
 from ..payload.errors import from_wire
 from ..payload.serializers import deserialize
 from ..payload.types import loads
-from ..task.context import worker_frame
 from .graph import DependencyGraph, GraphFormatter, graph_of
 
 if TYPE_CHECKING:
-    from ..app import Celery
     from ..client.status import Status
     from ..client.task_history import Record
-    from ..task.execution import Ending
+    from ..interfaces import AppLike, EndingLike
 
 STILL_ENLISTED = (
     "task {name}[{id}] is enlisted in the transaction that is open here, and starts only when that commits: "
@@ -119,7 +118,7 @@ class AsyncResult(ResultBase):
         id: str,
         backend: Any = None,
         task_name: str | None = None,
-        app: Celery | None = None,
+        app: AppLike | None = None,
         parent: Any = None,
     ) -> None:
         if not isinstance(id, str) or not id:
@@ -502,7 +501,7 @@ class EagerResult(AsyncResult):
         state: str,
         traceback: str | None = None,
         name: str | None = None,
-        app: Celery | None = None,
+        app: AppLike | None = None,
     ) -> None:
         super().__init__(id, task_name=name, app=app)
         self._result = ret_value
@@ -510,7 +509,7 @@ class EagerResult(AsyncResult):
         self._traceback = traceback
 
     @classmethod
-    def of(cls, id: str, ending: Ending, app: Celery, name: str | None) -> EagerResult:
+    def of(cls, id: str, ending: EndingLike, app: AppLike, name: str | None) -> EagerResult:
         """The result of a run that ended so."""
         from ..celery_names.einfo import ExceptionInfo  # only eager runs, which have loaded it
 
@@ -642,7 +641,7 @@ def as_exception(error: BaseException) -> Exception:
     return told
 
 
-def result_from_tuple(written: Any, app: Celery | None = None) -> Any:
+def result_from_tuple(written: Any, app: AppLike | None = None) -> Any:
     """The result that `as_tuple` wrote down."""
     if isinstance(written, ResultBase):
         return written
@@ -653,11 +652,3 @@ def result_from_tuple(written: Any, app: Celery | None = None) -> Any:
     if nodes is None:
         return app.AsyncResult(id, parent=before)
     return app.GroupResult(id, [result_from_tuple(node, app) for node in nodes], parent=before)
-
-
-def __getattr__(name: str) -> Any:
-    if name in ("GroupResult", "ResultSet"):  # by Celery's place for them; their module imports this one
-        from . import result_sets
-
-        return getattr(result_sets, name)
-    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

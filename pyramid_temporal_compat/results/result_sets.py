@@ -14,7 +14,7 @@ from ..message.bundle import may_be_bundled
 from .result import AsyncResult, Callbacks, EagerResult, ResultBase, assert_will_not_block, forget, result_from_tuple
 
 if TYPE_CHECKING:
-    from ..app import Celery
+    from ..interfaces import AppLike
 
 
 class ResultSet(ResultBase):
@@ -23,7 +23,7 @@ class ResultSet(ResultBase):
     app: Any = None
     results: Any = None
 
-    def __init__(self, results: Iterable[Any], app: Celery | None = None, **kwargs: Any) -> None:
+    def __init__(self, results: Iterable[Any], app: AppLike | None = None, **kwargs: Any) -> None:
         self.results = list(results)
         self.app = app_or_default(app or self.app or (self.results[0].app if self.results else None))
         self._callbacks = Callbacks()
@@ -292,7 +292,7 @@ class GroupResult(ResultSet):
         id: str | None = None,
         results: Iterable[Any] = (),
         parent: Any = None,
-        app: Celery | None = None,
+        app: AppLike | None = None,
         **kwargs: Any,
     ) -> None:
         super().__init__(results, app=app)
@@ -320,7 +320,7 @@ class GroupResult(ResultSet):
         self._call(lambda client: forget_group(client, str(self.id)))
 
     @classmethod
-    def restore(cls, id: str, backend: Any = None, app: Celery | None = None) -> Any:
+    def restore(cls, id: str, backend: Any = None, app: AppLike | None = None) -> Any:
         """The group with this id: as it was saved, or as its canvas has it; None if the server knows neither."""
         from ..client.groups import find_group  # the client library, as above
 

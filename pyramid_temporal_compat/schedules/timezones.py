@@ -10,7 +10,7 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from ..app import Celery
+    from ..interfaces import AppLike
 
 UTC = zoneinfo.ZoneInfo("UTC")
 DAY = dt.timedelta(days=1)
@@ -81,7 +81,7 @@ class _Timezone:
 timezone = _Timezone()
 
 
-def zone_of(app: Celery) -> dt.tzinfo:
+def zone_of(app: AppLike) -> dt.tzinfo:
     """The zone of an app's schedules: its `timezone`; else UTC, or local time with `enable_utc = false`."""
     zone = app.conf.timezone
     if zone:

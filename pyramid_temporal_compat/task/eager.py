@@ -13,6 +13,7 @@ from ..canvas.chord import chord
 from ..canvas.errbacks import call_errbacks
 from ..canvas.group import group, is_empty
 from ..canvas.planner import listed
+from ..context import Context, current_frame
 from ..enlist.enlistment import ENLIST_REQUIRED, current_transaction, enlist, has_begun
 from ..exceptions import Retry
 from ..message.bundle import new_id
@@ -22,12 +23,11 @@ from ..payload.serializers import deserialize
 from ..pyramid.request import Attempt, attempt
 from ..results.result import EagerResult, allow_join_result, denied_join_result
 from ..results.result_sets import GroupResult
-from .context import Context, current_frame
 from .execution import Ending, Execution
 from .task import Task
 
 if TYPE_CHECKING:
-    from ..app import Celery
+    from ..interfaces import AppLike
     from ..payload.codecs import Codec
 
 
@@ -91,7 +91,7 @@ def apply_now(
     return outcome
 
 
-def _follow(app: Celery, request: Context, ending: Ending) -> None:
+def _follow(app: AppLike, request: Context, ending: Ending) -> None:
     """Run what is linked to a run that has ended."""
     if ending.state == states.SUCCESS:
         for callback in request.callbacks or ():
@@ -100,7 +100,7 @@ def _follow(app: Celery, request: Context, ending: Ending) -> None:
         call_errbacks(app, request, ending.error, ending.error.__traceback__)
 
 
-def _execute(app: Celery, task: Task, request: Context, args: Any, kwargs: Any) -> Ending:
+def _execute(app: AppLike, task: Task, request: Context, args: Any, kwargs: Any) -> Ending:
     args, kwargs = rebuild_arguments(task.called_as, args, kwargs)
     return Execution(
         task,
@@ -113,7 +113,7 @@ def _execute(app: Celery, task: Task, request: Context, args: Any, kwargs: Any) 
     ).run()
 
 
-def _joined_or_own(app: Celery) -> Callable[[], AbstractContextManager[Attempt]]:
+def _joined_or_own(app: AppLike) -> Callable[[], AbstractContextManager[Attempt]]:
     from pyramid.threadlocal import get_current_request  # this module is only loaded by who runs tasks
 
     request = get_current_request()
@@ -155,7 +155,7 @@ class Later:
 class EagerDispatch:
     """Stands for the server under `task_always_eager`: a call is run where and when it would have left."""
 
-    def __init__(self, app: Celery) -> None:
+    def __init__(self, app: AppLike) -> None:
         self._app = app
         self._results: dict[str, EagerResult] = {}
 

@@ -18,12 +18,13 @@ from ..control import state
 from ..control.orders import Orders
 from ..exceptions import TimeLimitExceeded, WorkerLostError
 from ..message.message import Message
+from ..message.time_limits import Limits
 from ..payload.errors import to_wire
 from . import task_log, task_signals
 from .attempt_end import AttemptEnd, failed, not_begun
 from .job import Job
 from .outcome import Failed, Outcome, ReceiptOfAnotherRun
-from .pools.pool import Limits, Pool
+from .pools.pool import Pool
 from .steps import (
     admission,
     earlier_receipt,
@@ -39,7 +40,7 @@ from .steps import (
 from .taken_task import NO_LIMITS, TakenTask, WorkerParts
 
 if TYPE_CHECKING:
-    from ..app import Celery
+    from ..interfaces import AppLike
 
 log = logging.getLogger(__name__)
 
@@ -47,7 +48,7 @@ log = logging.getLogger(__name__)
 class TaskActivity:
     """Runs tasks in a pool. Belongs to the worker's event loop."""
 
-    def __init__(self, app: Celery, pool: Pool, hostname: str, limits: Limits = NO_LIMITS) -> None:
+    def __init__(self, app: AppLike, pool: Pool, hostname: str, limits: Limits = NO_LIMITS) -> None:
         """
         :param limits: the worker's own time limits, for tasks that have none.
         """

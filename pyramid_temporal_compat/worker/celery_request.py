@@ -9,13 +9,12 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from ..canvas.tree_to_signature import Linked
-from ..message.message import Message, call_repr
+from ..message.message import Message, call_repr, stamped_headers
 from ..payload import Payload
 from ..payload.serializers import deserialize
 
 if TYPE_CHECKING:
-    from ..app import Celery
-    from ..task.task import Task
+    from ..interfaces import AppLike, TaskLike
 
 
 class Request:
@@ -36,7 +35,7 @@ class Request:
     worker_pid: int | None = None
 
     def __init__(
-        self, app: Celery, message: Message, retries: int, hostname: str, payloads: Sequence[Payload] = ()
+        self, app: AppLike, message: Message, retries: int, hostname: str, payloads: Sequence[Payload] = ()
     ) -> None:
         """:param payloads: the payloads that came with the message."""
         self.app = app
@@ -66,8 +65,9 @@ class Request:
         self.stamps = dict(stamps) if isinstance(stamps, Mapping) else {}
 
     @property
-    def task(self) -> Task:
-        return self.app.tasks[self.name]
+    def task(self) -> TaskLike:
+        task: TaskLike = self.app.tasks[self.name]
+        return task
 
     @functools.cached_property
     def _body(self) -> Mapping[str, Any]:
@@ -145,12 +145,6 @@ class Request:
 
     def __repr__(self) -> str:
         return f"<{type(self).__name__}: {self.humaninfo()} {call_repr(self.argsrepr, self.kwargsrepr)}>"
-
-
-def stamped_headers(headers: Mapping[str, Any]) -> list[str]:
-    """Return the names of the stamps. Only a list counts: the application's own headers may have anything there."""
-    names = headers.get("stamped_headers")
-    return [name for name in names if isinstance(name, str)] if isinstance(names, (list, tuple)) else []
 
 
 def _text(moment: datetime.datetime | None) -> str | None:

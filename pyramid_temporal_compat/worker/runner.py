@@ -9,10 +9,10 @@ import os
 import time
 from typing import TYPE_CHECKING, Any
 
+from ..context import Context
 from ..exceptions import ImproperlyConfigured
 from ..payload.errors import to_wire
 from ..pyramid.request import attempt
-from ..task.context import Context
 from ..task.execution import Execution, Undecided, in_the_application
 from ..task.task import Task
 from . import task_log
@@ -24,7 +24,7 @@ from .runs.result import write_result
 from .runs.task_request import make_request
 
 if TYPE_CHECKING:
-    from ..app import Celery
+    from ..interfaces import AppLike
     from .pools.pool import Control
     from .runs.receipts import Receipts
 
@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 class Runner:
     """The handler that a worker gives its pool."""
 
-    def __init__(self, app: Celery) -> None:
+    def __init__(self, app: AppLike) -> None:
         self._app = app
         self.receipts = receipts_of(app)
 
@@ -112,7 +112,7 @@ def database_away(error: BaseException) -> DatabaseAway:
     return DatabaseAway(to_wire(in_the_application(error)))
 
 
-def receipts_of(app: Celery) -> Receipts | None:
+def receipts_of(app: AppLike) -> Receipts | None:
     """Return the receipts of the app's tasks; None if `ptemporal.receipts` is off."""
     if not app.conf["ptemporal.receipts"]:
         return None

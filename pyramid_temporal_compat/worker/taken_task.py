@@ -7,11 +7,12 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from ..control.orders import Orders
+from ..message.time_limits import Limits
 from .job import Began, Job
-from .pools.pool import Limits, Pool
+from .pools.pool import Pool
 
 if TYPE_CHECKING:
-    from ..app import Celery
+    from ..interfaces import AppLike
 
 NO_LIMITS = Limits()
 
@@ -20,7 +21,7 @@ NO_LIMITS = Limits()
 class WorkerParts:
     """The parts of a worker that steps use. Belongs to the worker's event loop."""
 
-    app: Celery
+    app: AppLike
     pool: Pool
     hostname: str
     orders: Orders

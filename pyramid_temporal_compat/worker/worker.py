@@ -23,13 +23,14 @@ from ..control.receiver import Receiver
 from ..control.revoked_ids import Beforehand
 from ..exceptions import ImproperlyConfigured, OperationalError
 from ..message.message import LONGEST_ID, is_name
+from ..message.time_limits import Limits
 from ..settings import connection
 from .activity import TaskActivity
 from .first_connection import connected, connected_in_time
 from .library_log import hide_lines
 from .pools.autoscale import Autoscaler
 from .pools.child_setup import ChildProcesses
-from .pools.pool import Limits, Pool
+from .pools.pool import Pool
 from .pools.pool_choice import pool_name, pool_size
 from .pools.prefork import PreforkPool
 from .pools.solo import SoloPool
@@ -39,7 +40,7 @@ from .slot_supplier import SharedSlots
 from .workflows.task_workflow import TaskWorkflow
 
 if TYPE_CHECKING:
-    from ..app import Celery
+    from ..interfaces import AppLike
 
 log = logging.getLogger(__name__)
 
@@ -67,7 +68,7 @@ class Worker:
 
     def __init__(
         self,
-        app: Celery,
+        app: AppLike,
         *,
         queues: Sequence[str] | None = None,
         concurrency: int | str | None = None,
@@ -428,7 +429,7 @@ async def beside(what: Coroutine[Any, Any, None]) -> AsyncIterator[None]:
 
 
 @contextlib.asynccontextmanager
-async def relay_of(app: Celery) -> AsyncIterator[None]:
+async def relay_of(app: AppLike) -> AsyncIterator[None]:
     """Send the messages of the application's outbox, if it has one, until the end of the block."""
     if app.conf["ptemporal.outbox"] is None:
         yield

@@ -14,8 +14,7 @@ from pyramid_temporal_compat.exceptions import InvalidArguments, InvalidCall, No
 from pyramid_temporal_compat.message.message import Message
 from pyramid_temporal_compat.message.tree import Chain, Chord, Group, Tree, whole_result
 from pyramid_temporal_compat.message.tree import Task as Leaf
-from pyramid_temporal_compat.results.result import result_from_tuple
-from pyramid_temporal_compat.results.result_sets import GroupResult
+from pyramid_temporal_compat.results import GroupResult, result_from_tuple
 from pyramid_temporal_compat.testing.calls import recording
 from tests.parts import wait_until
 

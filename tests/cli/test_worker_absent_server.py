@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from pyramid_temporal_compat import Celery
-from pyramid_temporal_compat.server.embedded import EmbeddedServer
+from pyramid_temporal_compat.server import EmbeddedServer
 from pyramid_temporal_compat.worker.first_connection import tries_at_start
 from tests.cli.project_parts import PATIENCE, Project, children
 from tests.client.client_parts import closed_port, silent_server

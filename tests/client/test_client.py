@@ -19,7 +19,7 @@ from pyramid_temporal_compat.client.connection import connect_failure, is_transi
 from pyramid_temporal_compat.enlist.dispatcher import AT_ONCE, GRACE, Batch
 from pyramid_temporal_compat.exceptions import ImproperlyConfigured, OperationalError
 from pyramid_temporal_compat.exceptions import TimeoutError as CallTimeout
-from pyramid_temporal_compat.server.embedded import EmbeddedServer
+from pyramid_temporal_compat.server import EmbeddedServer
 from tests.client.client_parts import TIMEOUT, black_hole, client_app, closed_port, messages, silent_server, started
 from tests.parts import wait_until
 

@@ -7,7 +7,7 @@ import pytest
 
 from pyramid_temporal_compat import Celery
 from pyramid_temporal_compat.exceptions import ImproperlyConfigured, OperationalError
-from pyramid_temporal_compat.server.embedded import EmbeddedServer
+from pyramid_temporal_compat.server import EmbeddedServer
 from tests.client.client_parts import TIMEOUT, client_app, started
 from tests.client.tls_parts import Authority, TLSProxy
 

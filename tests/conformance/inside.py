@@ -10,7 +10,7 @@ from types import ModuleType
 from typing import Any
 
 from pyramid_temporal_compat import signals
-from pyramid_temporal_compat.celery_names.backend import Backend
+from pyramid_temporal_compat.as_celery.backend import Backend
 from pyramid_temporal_compat.control import state
 from pyramid_temporal_compat.worker.celery_request import Request
 

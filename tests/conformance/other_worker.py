@@ -9,7 +9,7 @@ from typing import Any
 from unittest import mock
 
 from pyramid_temporal_compat import Celery, shared_task, states
-from pyramid_temporal_compat.celery_names.backend import Backend
+from pyramid_temporal_compat.as_celery.backend import Backend
 from pyramid_temporal_compat.testing.celery_app import test_app
 from pyramid_temporal_compat.testing.celery_worker import start_worker
 from tests.parts import wait_until

@@ -120,7 +120,7 @@ def write_command(scratch: Path) -> None:
     command.write_text(f"#!{sys.executable}\nfrom pyramid_temporal_compat.cli import main\n\nmain()\n")
     command.chmod(0o755)
     (scratch / "sitecustomize.py").write_text(
-        "from pyramid_temporal_compat.celery_names import install_as_celery\n\ninstall_as_celery()\n"
+        "from pyramid_temporal_compat.as_celery import install_as_celery\n\ninstall_as_celery()\n"
     )
 
 

@@ -13,7 +13,7 @@ from pyramid_temporal_compat import Celery, signals
 from pyramid_temporal_compat.enlist import dispatcher
 from pyramid_temporal_compat.exceptions import InvalidCall, OperationalError
 from pyramid_temporal_compat.message.publish_retry import Tries, tries_of
-from pyramid_temporal_compat.server.embedded import EmbeddedServer
+from pyramid_temporal_compat.server import EmbeddedServer
 from tests.client.client_parts import client_app, closed_port, started
 
 

@@ -17,7 +17,7 @@ from pathlib import Path
 
 import pytest
 
-from pyramid_temporal_compat.server.embedded import EmbeddedServer
+from pyramid_temporal_compat.server import EmbeddedServer
 from tests.client import client_parts
 from tests.client.client_parts import client_app, closed_port, started
 from tests.parts import wait_until

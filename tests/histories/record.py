@@ -24,8 +24,8 @@ import transaction
 
 from pyramid_temporal_compat import Celery, chain, chord, group
 from pyramid_temporal_compat.message.bundle import bundle_of
-from pyramid_temporal_compat.results.result import AsyncResult
-from pyramid_temporal_compat.server.embedded import EmbeddedServer
+from pyramid_temporal_compat.results import AsyncResult
+from pyramid_temporal_compat.server import EmbeddedServer
 from tests.parts import wait_until
 from tests.worker.shop import WorkerThread, gates
 

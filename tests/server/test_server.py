@@ -24,8 +24,8 @@ from temporalio.service import RPCError
 from temporalio.worker import UnsandboxedWorkflowRunner, Worker
 
 from pyramid_temporal_compat.exceptions import ServerBinaryMissing, ServerFailed
+from pyramid_temporal_compat.server import EmbeddedServer
 from pyramid_temporal_compat.server import embedded as server
-from pyramid_temporal_compat.server.embedded import EmbeddedServer
 from tests.parts import pid_exists, wait_until
 
 REPOSITORY = Path(__file__).resolve().parents[2]

@@ -10,7 +10,7 @@ import pytest
 from pyramid_temporal_compat import Celery
 from pyramid_temporal_compat.task import trace
 
-WATCHED = Path(__file__).parents[1] / "celery_names" / "watched.py"
+WATCHED = Path(__file__).parents[1] / "as_celery" / "watched.py"
 
 
 @pytest.fixture

@@ -10,7 +10,7 @@ import json
 import tempfile
 from pathlib import Path
 
-from pyramid_temporal_compat.server.embedded import EmbeddedServer
+from pyramid_temporal_compat.server import EmbeddedServer
 
 from .comparing import differences, out_of_order
 from .on_celery import on_celery

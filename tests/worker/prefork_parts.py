@@ -19,7 +19,8 @@ from typing import Any
 
 import psutil
 
-from pyramid_temporal_compat.worker.pools.pool import Control, Limits
+from pyramid_temporal_compat.message.time_limits import Limits
+from pyramid_temporal_compat.worker.pools.pool import Control
 from pyramid_temporal_compat.worker.pools.prefork import PreforkPool
 
 NO_LIMITS = Limits()

@@ -11,7 +11,7 @@ import transaction
 from temporalio.client import Client
 
 from pyramid_temporal_compat import chain, shared_task
-from pyramid_temporal_compat.celery_names.abortable import AbortableTask
+from pyramid_temporal_compat.as_celery.abortable import AbortableTask
 from pyramid_temporal_compat.client import members
 from pyramid_temporal_compat.control import revoked_ids as beforehand
 from pyramid_temporal_compat.control import state
@@ -21,7 +21,7 @@ from pyramid_temporal_compat.exceptions import TimeoutError as PatienceOver
 from pyramid_temporal_compat.message.bundle import LARGEST, MOST, Block, bundle_of, bundled
 from pyramid_temporal_compat.message.message import Message
 from pyramid_temporal_compat.payload import Payload
-from pyramid_temporal_compat.results.result import AsyncResult, ResultSet
+from pyramid_temporal_compat.results import AsyncResult, ResultSet
 from tests.parts import wait_until
 from tests.worker.shop import Shop, WorkerThread, add, describe, event_names, events, gates, note, seen, waits_at
 from tests.worker.test_trees_run import becomes, fails, retried_with, succeeds_later, tells

@@ -20,7 +20,7 @@ from pyramid_temporal_compat.client.status import Status
 from pyramid_temporal_compat.exceptions import ChordError, Halted, Ignore, TaskRevokedError, TimeoutError
 from pyramid_temporal_compat.message import wire_names as wire
 from pyramid_temporal_compat.message.tree import Chain, Chord, Group
-from pyramid_temporal_compat.results.result import AsyncResult, ResultSet
+from pyramid_temporal_compat.results import AsyncResult, ResultSet
 from tests.parts import wait_until
 from tests.worker.shop import Shop, add, describe, event_names, events, gates, note, seen, waits_at
 

@@ -11,8 +11,9 @@ import asyncio
 from collections import deque
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 from typing import Any, Generic, Protocol, TypeVar
+
+from ...message.time_limits import Limits
 
 T = TypeVar("T")
 
@@ -41,16 +42,6 @@ class Control(Protocol):
 Handler = Callable[[Any, Control], Any]
 """Runs one job: `handler(job, control)` returns the job's outcome. It raises nothing of its own, but what
 a pool raised inside `control.interruptible` may pass through it."""
-
-
-@dataclass(frozen=True)
-class Limits:
-    """Seconds that a job may run, counted from the moment that its handler begins."""
-
-    soft: float | None = None
-    """`SoftTimeLimitExceeded` is raised inside the handler's interruptible part."""
-    hard: float | None = None
-    """The job is stopped, and `run` raises `TimeLimitExceeded`."""
 
 
 class Pool(Protocol):

@@ -16,8 +16,9 @@ from functools import partial
 from typing import Any
 
 from pyramid_temporal_compat.exceptions import NotSerializable, TimeLimitExceeded, WorkerLostError
+from pyramid_temporal_compat.message.time_limits import Limits
 from pyramid_temporal_compat.worker.pools import child as wire
-from pyramid_temporal_compat.worker.pools.pool import Crew, Handler, Limits, Note, checked_size
+from pyramid_temporal_compat.worker.pools.pool import Crew, Handler, Note, checked_size
 from pyramid_temporal_compat.worker.pools.zygote import ENDED, FORKED, Report, Zygote
 
 log = logging.getLogger(__name__)

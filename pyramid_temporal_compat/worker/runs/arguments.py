@@ -14,10 +14,10 @@ from ..job import Job
 from .previous_results import previous_results
 
 if TYPE_CHECKING:
-    from ...app import Celery
+    from ...interfaces import AppLike
 
 
-def read_arguments(app: Celery, task: Task, job: Job) -> tuple[tuple[Any, ...], dict[str, Any]]:
+def read_arguments(app: AppLike, task: Task, job: Job) -> tuple[tuple[Any, ...], dict[str, Any]]:
     """Return the arguments and keyword arguments that the function is called with."""
     message = job.message
     where = f"task {message.task}[{message.id}]"

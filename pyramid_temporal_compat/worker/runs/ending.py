@@ -6,11 +6,11 @@ import datetime
 from typing import TYPE_CHECKING
 
 from ... import states
+from ...context import Context
 from ...exceptions import PayloadTooLarge, Reject, Retry, TaskReplaced
 from ...message.message import Message, total_size
 from ...payload.errors import to_wire
 from ...task.call_options import make_message
-from ...task.context import Context
 from ...task.execution import Ending, in_the_application
 from ...task.task import RetryChanges, Task
 from ..job import Job, Progress
@@ -18,14 +18,14 @@ from ..outcome import EndedWithoutResult, Failed, Outcome, Replaced, Retried
 from .result import children_of, fitting, succeeded
 
 if TYPE_CHECKING:
-    from ...app import Celery
+    from ...interfaces import AppLike
 
 CHILDREN_OF_A_FAILURE = 256 * 1024
 """Bytes: the error beside them may take half a megabyte, and the server takes 2 MiB."""
 
 
 def outcome_of(
-    app: Celery, task: Task, job: Job, request: Context, ending: Ending, progress: Progress | None
+    app: AppLike, task: Task, job: Job, request: Context, ending: Ending, progress: Progress | None
 ) -> Outcome:
     """Return the outcome.
 
@@ -50,7 +50,7 @@ def outcome_of(
     return Failed(to_wire(error), isinstance(error, tuple(task.throws)), children)
 
 
-def retried(app: Celery, task: Task, job: Job, asked: Retry, request: Context) -> Retried:
+def retried(app: AppLike, task: Task, job: Job, asked: Retry, request: Context) -> Retried:
     delay = asked.when or 0
     if isinstance(delay, datetime.datetime):
         delay = (delay - datetime.datetime.now(datetime.timezone.utc)).total_seconds()
@@ -59,7 +59,7 @@ def retried(app: Celery, task: Task, job: Job, asked: Retry, request: Context) -
     return Retried(max(0.0, float(delay)), to_wire(asked), message)
 
 
-def changed_message(app: Celery, task: Task, job: Job, request: Context, changes: RetryChanges) -> Message:
+def changed_message(app: AppLike, task: Task, job: Job, request: Context, changes: RetryChanges) -> Message:
     """Return the message of a retry that changes arguments or options."""
     message = job.message
     changed = make_message(

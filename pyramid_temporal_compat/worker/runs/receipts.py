@@ -21,6 +21,7 @@ from sqlalchemy.orm import Session
 from zope.sqlalchemy.datamanager import _SESSION_STATE, STATUS_CHANGED, SessionDataManager, TwoPhaseSessionDataManager
 
 from ... import states
+from ...context import Context
 from ...exceptions import ImproperlyConfigured, TaskReplaced
 from ...message import wire_names as wire
 from ...outbox import receipt as table
@@ -32,14 +33,13 @@ from ...payload.errors import to_wire
 from ...payload.serializers import deserialize
 from ...payload.types import Unreadable
 from ...pyramid.request import Attempt, attempt
-from ...task.context import Context
 from ...task.execution import Ending, NewAttempt, Undecided, in_the_application
 from ..job import Job
 from ..outcome import InDoubt, ReceiptOfAnotherRun, Replaced, Succeeded
 from .result import succeeded
 
 if TYPE_CHECKING:
-    from ...app import Celery
+    from ...interfaces import AppLike
 
 log = logging.getLogger(__name__)
 
@@ -51,7 +51,7 @@ RESULT, TREE = b"result", b"tree"
 class Receipts:
     """The receipts of one app's tasks."""
 
-    def __init__(self, app: Celery) -> None:
+    def __init__(self, app: AppLike) -> None:
         self.app = app
         self.name: str = app.conf["ptemporal.outbox"]
         self._codec = chain(app.codecs())

@@ -6,23 +6,23 @@ import json
 import logging
 from typing import TYPE_CHECKING, Any
 
+from ...context import Context
 from ...exceptions import NotSerializable, PayloadTooLarge
 from ...message import wire_names as wire
 from ...message.message import Message, total_size
 from ...payload import Payload
 from ...payload.serializers import serialize
-from ...task.context import Context
 from ...task.task import Task
 from ..job import Job
 from ..outcome import Succeeded
 
 if TYPE_CHECKING:
-    from ...app import Celery
+    from ...interfaces import AppLike
 
 log = logging.getLogger(__name__)
 
 
-def write_result(app: Celery, task: Task, message: Message, request: Context, value: Any) -> Payload:
+def write_result(app: AppLike, task: Task, message: Message, request: Context, value: Any) -> Payload:
     """Return the result as a payload.
 
     Called before the commit, so that a result that can't travel fails the task and rolls back what it wrote.

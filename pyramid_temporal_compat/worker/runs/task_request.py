@@ -5,15 +5,15 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from ...canvas.tree_to_signature import Linked, LinkedContext
-from ...task.context import Context
+from ...context import Context
 from ...task.task import Task
 from ..job import Job
 
 if TYPE_CHECKING:
-    from ...app import Celery
+    from ...interfaces import AppLike
 
 
-def make_request(app: Celery, job: Job, task: Task, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Context:
+def make_request(app: AppLike, job: Job, task: Task, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Context:
     """Return the task's `self.request`, before its Pyramid request is made."""
     message = job.message
     headers = message.read_headers()

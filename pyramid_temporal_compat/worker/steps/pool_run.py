@@ -7,11 +7,11 @@ import contextlib
 from collections.abc import Callable
 from typing import Any
 
+from ...message.time_limits import Limits
 from ..attempt_end import AttemptEnd
 from ..heartbeat import beating
 from ..job import Began
 from ..outcome import Outcome
-from ..pools.pool import Limits
 from ..taken_task import TakenTask, WorkerParts
 
 WhyStop = Callable[[WorkerParts, TakenTask], AttemptEnd | None]

@@ -7,9 +7,9 @@ import logging
 from ...exceptions import TimeLimitExceeded
 from ...message import wire_names as wire
 from ...message.message import Message
+from ...message.time_limits import Limits
 from ..attempt_end import AT_ONCE, AttemptEnd
 from ..heartbeat import lost_before
-from ..pools.pool import Limits
 from ..taken_task import TakenTask, WorkerParts
 
 log = logging.getLogger(__name__)

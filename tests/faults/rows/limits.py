@@ -6,7 +6,7 @@ import re
 import resource
 import time
 
-from pyramid_temporal_compat.server.embedded import EmbeddedServer
+from pyramid_temporal_compat.server import EmbeddedServer
 from pyramid_temporal_compat.settings.table import SETTINGS
 from tests.parts import wait_until
 

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from pyramid_temporal_compat import Celery
-from pyramid_temporal_compat.celery_names import Unsupported
+from pyramid_temporal_compat.as_celery import Unsupported
 from pyramid_temporal_compat.exceptions import CeleryError, OperationalError
 from tests.client.client_parts import client_app, closed_port, silent_server
 from tests.parts import wait_until

@@ -8,7 +8,7 @@ from contextvars import ContextVar
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from .task import Task
+    from .interfaces import TaskLike
 
 
 class Context:
@@ -104,12 +104,12 @@ class Context:
         return f"<Context: {vars(self)!r}>"
 
 
-_Frame = tuple["Task", Context]
+_Frame = tuple[Any, Context]
 _stack: ContextVar[tuple[_Frame, ...]] = ContextVar("ptemporal_tasks", default=())
 
 
 @contextmanager
-def running(task: Task, request: Context) -> Iterator[Context]:
+def running(task: TaskLike, request: Context) -> Iterator[Context]:
     """While this lasts, `task` is the current task and `task.request` is `request`."""
     token = _stack.set((*_stack.get(), (task, request)))
     try:
@@ -118,7 +118,7 @@ def running(task: Task, request: Context) -> Iterator[Context]:
         _stack.reset(token)
 
 
-def push(task: Task, request: Context) -> None:
+def push(task: TaskLike, request: Context) -> None:
     """`running` for callers that can't use a `with`."""
     _stack.set((*_stack.get(), (task, request)))
 
@@ -132,7 +132,7 @@ def pop() -> Context | None:
 class RequestStack:
     """`task.request_stack`: the requests of one task, the innermost last."""
 
-    def __init__(self, task: Task) -> None:
+    def __init__(self, task: TaskLike) -> None:
         self._task = task
 
     @property
@@ -173,5 +173,5 @@ def worker_frame() -> _Frame | None:
     return None
 
 
-def request_of(task: Task) -> Context | None:
+def request_of(task: TaskLike) -> Context | None:
     return next((request for owner, request in reversed(_stack.get()) if owner is task), None)
