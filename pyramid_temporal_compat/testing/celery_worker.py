@@ -17,7 +17,7 @@ from ..client.connection import Loop
 from ..results.result import allow_join_result
 from ..signals import Signal
 from ..worker.celery_options import notices
-from ..worker.first_connection import connected
+from ..worker.first_connection import checked_client
 from ..worker.pools.pool_choice import pool_name
 from ..worker.program import PASSED_ON, chosen_queues, names_in
 from ..worker.worker import Worker
@@ -96,7 +96,7 @@ class TestWorkController(Worker):
 
     async def first_client(self) -> Client:
         """At once or not at all: a test does not wait for a server."""
-        return await connected(self.app, self.hostname)
+        return await checked_client(self.app, self.hostname)
 
     def on_consumer_ready(self, consumer: Any) -> None:
         """Called on the worker's thread when it takes tasks."""

@@ -1,7 +1,7 @@
 """How an attempt ends for Temporal, if not with a result: the errors that the activity raises.
 
-An attempt ends the task for good, or another attempt follows. If another one follows by the worker's own word, the
-attempt ended *in order*: the last heartbeat counts it, so that it is not taken for a lost worker.
+An attempt ends the task for good, or another attempt follows. If the worker itself asks for another attempt, this
+attempt ends *in order*. The last heartbeat counts such attempts, so that no one takes them for lost workers.
 """
 
 from __future__ import annotations

@@ -26,7 +26,7 @@ FIRST_PAUSE, LONGER_BY, LONGEST_PAUSE = 2, 2, 30
 NO_ANSWER = "no answer within {:g} s; is it a Temporal server, and not too busy? (ptemporal.connect_timeout)"
 
 
-async def connected_in_time(app: AppLike, identity: str, stop: asyncio.Event) -> Client | None:
+async def client_unless_stopped(app: AppLike, identity: str, stop: asyncio.Event) -> Client | None:
     """Return a client, after as many attempts as the settings allow. Return None if `stop` is set first."""
     stopping = asyncio.ensure_future(stop.wait())
     trying = asyncio.ensure_future(_try_until_connected(app, identity))
@@ -43,7 +43,7 @@ async def _try_until_connected(app: AppLike, identity: str) -> Client:
     tried, pause = 0, FIRST_PAUSE
     while True:
         try:
-            return await connected(app, identity)
+            return await checked_client(app, identity)
         except ConnectFailed as error:
             if not error.transient or (most is not None and tried >= most):
                 raise
@@ -63,7 +63,7 @@ def tries_at_start(app: AppLike) -> int | None:
     return conf.broker_connection_max_retries or None
 
 
-async def connected(app: AppLike, identity: str) -> Client:
+async def checked_client(app: AppLike, identity: str) -> Client:
     """Return a client whose server answers and whose namespace exists. Else raise an error with one line of text."""
     settings = connection(app.conf)
     where = f"Temporal at {settings.address}"

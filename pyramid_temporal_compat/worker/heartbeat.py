@@ -1,7 +1,7 @@
 """Heartbeats of one attempt: they tell the server that the task is alive, and the next attempt what came before.
 
-The server hands the details of the last heartbeat to the next attempt. So each heartbeat carries the counts by which
-an attempt that ended in order is told from an attempt that lost its worker.
+The server hands the details of the last heartbeat to the next attempt. So each heartbeat carries counts: how often the
+task was retried, and how many attempts ended in order. All other attempts lost their worker.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ BEATS_PER_TIMEOUT = 10
 """Heartbeats in one `heartbeat_timeout`: so many may be late before the worker counts as lost, and this often
 a running task learns that it was terminated."""
 SHORTEST_PAUSE = 0.02
-"""Seconds between two heartbeats at least, whatever timeout a message asks for."""
+"""Seconds between two heartbeats at least, even if a message asks for a very short timeout."""
 
 
 def pause_of(message: Message) -> float:
@@ -68,7 +68,7 @@ async def beating(job: Job) -> AsyncIterator[Heartbeat]:
 
 
 def counts(message: Message) -> dict[str, Any]:
-    """Return what each heartbeat says, since the next attempt is told the last one."""
+    """Return the counts for a heartbeat, and the changed message if a retry changed it."""
     changed = {name: value for name, value in last_heartbeat().items() if name == wire.CHANGED}
     return {wire.RETRIES: earlier_retries(message), wire.ORDERLY: _ended_in_order(), **changed}
 
@@ -91,5 +91,5 @@ def last_heartbeat() -> Mapping[str, Any]:
 
 
 def _ended_in_order() -> int:
-    """Return how many earlier attempts ended with the worker's word."""
+    """Return how many earlier attempts ended in order."""
     return wire.count(last_heartbeat().get(wire.ORDERLY))

@@ -1,4 +1,7 @@
-"""What the event loop hands to the pool: a job. And what the pool tells of it while it runs. Frozen and picklable."""
+"""The job that the event loop hands to the pool, and the notes that the pool sends while the job runs.
+
+Frozen and picklable.
+"""
 
 from __future__ import annotations
 

@@ -29,7 +29,7 @@ LONGEST_PAUSE = 3600.0
 PAUSES_PER_AGE = 10
 """Rounds in the time that a receipt is kept."""
 BATCH = 500
-"""Receipts that one transaction reads, or deletes."""
+"""Receipts that one transaction reads or deletes at most."""
 ASKED_AT_ONCE = 100
 """Workflow ids in one query to the server."""
 ANSWER_TIMEOUT = timedelta(seconds=20)

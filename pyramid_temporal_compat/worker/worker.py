@@ -26,7 +26,7 @@ from ..message.message import LONGEST_ID, is_name
 from ..message.time_limits import Limits
 from ..settings import connection
 from .activity import TaskActivity
-from .first_connection import connected, connected_in_time
+from .first_connection import checked_client, client_unless_stopped
 from .library_log import hide_lines
 from .pools.autoscale import Autoscaler
 from .pools.child_setup import ChildProcesses
@@ -45,7 +45,7 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 WORKFLOW_TASKS = 100
-"""Workflow tasks at a time. Each takes a few milliseconds on the event loop, whatever the pool's concurrency is."""
+"""Workflow tasks at a time, for any size of the pool: a workflow task takes a few milliseconds on the event loop."""
 NO_LIMIT = timedelta(days=365)
 PROGRESS_INTERVAL = timedelta(seconds=1)
 """How often progress leaves for the server. The client library's own default is half a minute."""
@@ -202,8 +202,8 @@ class Worker:
             self.abandoned = True
 
     async def first_client(self) -> Client | None:
-        """Return a client once the server answers; None if the worker is told to stop first."""
-        return await connected_in_time(self.app, self.hostname, self._stop)
+        """Return a client once the server answers; None if the worker stops first."""
+        return await client_unless_stopped(self.app, self.hostname, self._stop)
 
     async def _last_tasks(self, session: asyncio.Future[Any]) -> None:
         """Return when the session has ended. If the server is away, return soon after the last task has ended."""
@@ -221,7 +221,7 @@ class Worker:
         killed.cancel()
 
     async def _session(self) -> None:
-        """Take tasks until the worker is told to stop, and return when the running tasks have ended."""
+        """Take tasks until `stop` is called. Return when the running tasks have ended."""
         beforehand = Beforehand(self.client)
         await beforehand.learn()
         for queue in self.queues:
@@ -333,7 +333,7 @@ class Worker:
         worker comes. The workers that start here take workflow tasks alone, on a connection of their own.
         """
         with contextlib.suppress(OperationalError, RPCError, asyncio.TimeoutError):
-            client = await connected(self.app, self.hostname)
+            client = await checked_client(self.app, self.hostname)
             async with contextlib.AsyncExitStack() as stack:
                 for queue in queues:
                     last = TemporalWorker(client, task_queue=queue, workflows=[TaskWorkflow], identity=self.hostname)

@@ -66,8 +66,8 @@ async def is_same_task(client: Client, one: Execution, other: Execution) -> bool
 async def _origin(client: Client, execution: Execution) -> Execution | None:
     """Return the first run of the chain of runs that `execution` belongs to. Return None if the server has lost it.
 
-    For a child workflow, this is the first run of its root workflow: a reset of the root starts its children anew, so
-    only the root tells two children of the same id apart.
+    For a child workflow, return the first run of its root workflow. A reset of the root starts its children anew, so
+    only the root shows whether two children with the same id belong together.
     """
     workflow_id, run_id = execution
     try:

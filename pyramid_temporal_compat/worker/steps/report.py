@@ -30,8 +30,8 @@ log = logging.getLogger(__name__)
 FIRST_ABSENCE, LONGEST_ABSENCE = timedelta(seconds=1), timedelta(seconds=30)
 """How long a task waits for a database that is away: twice as long each time."""
 SMALL = 1536
-"""Bytes of a changed message that may travel in heartbeats: those of a thousand tasks of one workflow, and their
-failures, have 8 MiB on the server."""
+"""Size in bytes of a changed message that may travel in heartbeats. The server has 8 MiB for the heartbeats and
+failures of one workflow, which may run a thousand tasks."""
 SEEN_BY_SERVER = (
     *("task", "id", "queue", "priority", "fairness_key", "fairness_weight"),
     *("expires", "heartbeat_timeout", "at_most_once"),

@@ -64,9 +64,9 @@ class Members:
     async def run(self, node: Task, before: Value, place: str, children: Sequence[Any]) -> Payload:
         """Return the member's result. Raises `MemberFailed`, or `ActivityReplaced` if a tree is to take its place.
 
-        :param before: the value of the node before it.
-        :param place: where in the tree it stands, for the web UI.
-        :param children: the tasks that run with its result.
+        :param before: the value of the node before the member.
+        :param place: where in the tree the member stands, for the web UI.
+        :param children: the tasks that run with the member's result.
         """
         message, payloads = self._prepared(node, before, children)
         # Before it has a place: other tasks would wait with it, and their own time would begin after its time.

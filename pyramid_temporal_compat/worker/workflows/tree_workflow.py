@@ -229,7 +229,7 @@ class TreeRun:
         number, of = 0, len(nodes)
         if self.tree.above.of and place == "":  # a batch of a larger group
             number, of = self.tree.above.first, self.tree.above.of
-        results = Room(self.tree.limit if self.tree.above.room is None else self.tree.above.room)
+        results = ResultRoom(self.tree.limit if self.tree.above.room is None else self.tree.above.room)
         for batch in list(self._batched(nodes)):
             if self._is_below(batch[0]):
                 below = self._members_below(batch, before, number, of, results if chord is not None else None)
@@ -256,7 +256,7 @@ class TreeRun:
             raise
 
     async def _members_below(
-        self, nodes: Sequence[Node], before: Value, first: int, of: int, results: Room | None
+        self, nodes: Sequence[Node], before: Value, first: int, of: int, results: ResultRoom | None
     ) -> list[Value]:
         """Run a batch of a large group's members in a child workflow.
 
@@ -351,7 +351,7 @@ class TreeRun:
             await self._node(node, before, place)
 
 
-class Room:
+class ResultRoom:
     """How many bytes of results the workflow above can still use."""
 
     def __init__(self, left: int) -> None:
