@@ -1,4 +1,4 @@
-"""Compares what both systems did with a tree. A comment explains each difference from Celery that is allowed."""
+"""Compare both systems. Each ignored difference is a flaw or a random choice of Celery; a comment says why."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ A_TASK = re.compile(r"#\d+|\b\d+\.\d+\b")
 
 
 def differences(spec: Spec, celery: Any, ours: Any) -> str:
-    """Return a diff of what both systems did with one tree; empty if there is no difference."""
+    """Return a diff of one tree's outcome on both sides; empty if both are the same."""
     celery, ours = (_told(spec, side) for side in (celery, ours))
     if "refused" in celery or "refused" in ours:
         return "" if celery == ours else f"Celery: {celery}, ours: {ours}"
-    # In Celery, a chord around a failed chord never learns of the failure. Here it fails too, and its errbacks run.
+    # In Celery, a chord around a failed chord is never told. Here it fails, too, and its errbacks run.
     waiting = set(_pending(celery.get("results")))
     for n in _errbacks(spec) & ours.get("runs", {}).keys():
         known = celery["runs"].get(n, [])
@@ -39,12 +39,12 @@ def _told(spec: Spec, side: Any) -> Any:
     errbacks = _errbacks(spec)
     for n, runs in side.get("runs", {}).items():
         for run in runs:
-            # A retry in Celery is sent by the run that asks for it, which becomes its parent if there was none.
+            # In Celery, the run that asks for a retry becomes the retry's parent, if there was no parent.
             if run.get("parent") == n:
                 run["parent"] = None
             if n in errbacks:
-                # Celery sends errbacks that get an id as a group, even a single errback. The errbacks of a task that
-                # never ran, such as a chord's body, begin a tree of their own.
+                # Celery sends errbacks that take an id as a group, even a single one. The errbacks of a task that never
+                # ran, such as a chord's body, begin a new tree there.
                 run.pop("in a group", None)
                 run.pop("root", None)
         runs.sort(key=lambda run: (run.get("retries", 0), json.dumps(run)))
@@ -75,12 +75,9 @@ def _errbacks(spec: Spec) -> set[str]:
 
 
 def out_of_order(spec: Spec, order: Sequence[str]) -> list[str]:
-    """Return a line for each step, or body of a chord, that began before the part in front of it had ended.
-
-    :param order: the numbers of the tasks, in the order of their runs.
-    """
+    """Return each step or chord's body that began before the part in front of it had ended. `order` lists the runs."""
     wrong = []
-    for part in parts(spec, linked=False):  # a task that is linked to several tasks runs several times
+    for part in parts(spec, linked=False):  # links are left out: a link of several tasks runs several times
         steps = part.get("chain") or ([{"group": part["chord"]}, part["body"]] if "chord" in part else [])
         for first, second in itertools.pairwise(steps):
             before, after = (positions(step, order) for step in (first, second))
@@ -90,13 +87,13 @@ def out_of_order(spec: Spec, order: Sequence[str]) -> list[str]:
 
 
 def positions(spec: Spec, order: Sequence[str]) -> list[int]:
-    """Return where in `order` the tasks of this part stand, without linked tasks."""
+    """Return the positions of the spec's own runs, without its links."""
     own = {leaf["n"] for leaf in parts(spec, linked=False) if "n" in leaf}
     return [position for position, n in enumerate(order) if n in own]
 
 
 def parts(spec: Spec, linked: bool = True) -> Iterator[Spec]:
-    """Yield this part, and every part within it."""
+    """Yield the spec and all specs in it."""
     yield spec
     for key in ("chain", "group", "chord", *(("links", "errbacks") if linked else ())):
         for part in spec.get(key, ()):
@@ -107,10 +104,10 @@ def parts(spec: Spec, linked: bool = True) -> Iterator[Spec]:
 
 
 class _Adopting:
-    """Replaces our values by Celery's values wherever the two may differ."""
+    """Replace our value with Celery's where a difference is allowed."""
 
     def __init__(self, spec: Spec, overtaken: bool) -> None:
-        """:param overtaken: in Celery, a RETRY stands where a result should."""
+        """:param overtaken: whether Celery shows RETRY in place of a result."""
         self._overtaken = overtaken
         together = [part.get("group") or part.get("chord") or () for part in parts(spec)]
         self._together = [
@@ -128,28 +125,25 @@ class _Adopting:
 
     def _adopted_parts(self, celery: Mapping[str, Any], ours: dict[str, Any]) -> Any:
         if str(celery.get("task")).startswith("#"):
-            ours = {
-                **ours,
-                "children": celery["children"],
-            }  # Celery gives a task that never ran the children of another task
+            ours = {**ours, "children": celery["children"]}  # Celery: another task's children
         if celery.get("state") == "RETRY" and ours.get("state") == "SUCCESS":
-            # Celery stores RETRY after it has sent the message. On a busy machine, SUCCESS may come first.
+            # Celery writes RETRY after it has sent the retry: on a busy machine, after the retry's SUCCESS.
             ours = {**ours, "state": "RETRY", "value": None, "children": celery["children"]}
         if celery.get("state") == "PENDING" and ours.get("state") in ("FAILURE", "REVOKED"):
-            # In Celery, a task that will never run stays PENDING, except the steps of a chain. Here it has failed.
+            # Celery leaves tasks that will never run PENDING, except the next steps of a chain. Here they have failed.
             ours = {**ours, "state": "PENDING", "value": None}
         return {key: self.adopted(celery[key], value, key) if key in celery else value for key, value in ours.items()}
 
     def _same(self, celery: str, ours: str, key: str) -> bool:
         if celery == "not there":
-            # Celery waits for ever, as above, and here there is an error.
+            # As above: Celery waits for ever, and here the result is an error.
             return key == "gives" and (": " in ours or self._overtaken)
         if key not in ("gives", "value", "error", "id", "parent", "root"):
             return False
-        # Celery's text for a member that is a chain, if the header also has chords in it.
+        # Celery's words for a member that is a chain, if the header also contains chords.
         ours = re.sub(r"Dependency \S+ raised", "Join error:", ours) if "Join error: " in celery else ours
-        # If several members fail, Celery names the first failure or the last. The same holds for members that end
-        # before a chord's body.
+        # Of several members that fail, Celery names the first in time. Of the members before a chord's body, it names
+        # the last in time.
         if A_TASK.sub("", celery) != A_TASK.sub("", ours):
             ends = [A_TASK.findall(text)[-1:] for text in (celery, ours)]
             return key == "gives" and ends[0] != ends[1] and all(map(self._beside, *ends))

@@ -9,6 +9,7 @@ from typing import Any
 from temporalio import activity
 
 from ...message import wire_names as wire
+from ...message.backoff import exponential_pause
 from ...message.message import Message, total_size
 from ...payload.converter import to_raw
 from ..attempt_end import AT_ONCE, AttemptEnd, failed_after, in_doubt, in_order, run_anew
@@ -27,8 +28,8 @@ from ..outcome import (
 
 log = logging.getLogger(__name__)
 
-FIRST_ABSENCE, LONGEST_ABSENCE = timedelta(seconds=1), timedelta(seconds=30)
-"""How long a task waits for a database that is away: twice as long each time."""
+FIRST_ABSENCE, LONGEST_ABSENCE = 1.0, 30.0
+"""How many seconds a task waits for a database that is away: twice as long each time."""
 SMALL = 1536
 """Size in bytes of a changed message that may travel in heartbeats. The server has 8 MiB for the heartbeats and
 failures of one workflow, which may run a thousand tasks."""
@@ -67,15 +68,15 @@ def _end(job: Job, outcome: Outcome) -> AttemptEnd:
 
 
 def _wait_for_database(message: Message, text: str) -> AttemptEnd:
-    pause = min(FIRST_ABSENCE * 2 ** min(activity.info().attempt - 1, 10), LONGEST_ABSENCE)
+    pause = exponential_pause(FIRST_ABSENCE, activity.info().attempt - 1, LONGEST_ABSENCE)
     log.warning(
         "Task %s[%s]: its database is away, and it runs again in %d s: %s",
         message.task,
         message.id,
-        pause.total_seconds(),
+        pause,
         text,
     )
-    return in_order(message, text, type=wire.DATABASE_AWAY, next_retry_delay=pause)
+    return in_order(message, text, type=wire.DATABASE_AWAY, next_retry_delay=timedelta(seconds=pause))
 
 
 def _retry(job: Job, outcome: Retried) -> AttemptEnd:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
-from collections.abc import Coroutine, Iterable, Sequence
+from collections.abc import Coroutine, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -15,13 +15,14 @@ from temporalio.exceptions import ChildWorkflowError, FailureError
 
 from ...message import wire_names as wire
 from ...message.failures import how_it_failed
+from ...message.ids import select_below
 from ...message.message import total_size
-from ...message.tree import Node, Tree, id_of, takes
+from ...message.nodes import Node
+from ...message.tree import Tree
 from ...payload import Payload
 from ...payload.converter import from_raw, to_raw
 from .canvas_limits import CommandBudget
-from .node_values import MemberFailed, Value, dependency_of, flattened, message_of, read_values
-from .task_run import SUMMARY_LIMIT
+from .node_values import MemberFailed, Value, dependency_of, flattened, read_values
 from .tree_notes import refuse_too_large, too_large
 
 
@@ -60,15 +61,15 @@ class Children:
     async def run(self, tree: Tree, child_id: str, before: Value) -> Value:
         """Run a tree in a child workflow and return its value. Raises `MemberFailed`."""
         payloads: list[Payload] = []
-        if before is not None and takes(tree.root):
-            refuse_too_large(replace(message_of(tree.root), id=child_id), before, self._limit)
+        if before is not None and tree.root.takes:
+            refuse_too_large(replace(tree.root.result_message, id=child_id), before, self._limit)
             structure = flattened(before, payloads)
             tree = replace(tree, before=structure, payloads=tuple(payloads))
-        tree = replace(tree, above=replace(tree.above, revoked=tuple(under(child_id, sorted(self._refused)))))
+        tree = replace(tree, above=replace(tree.above, revoked=tuple(select_below(sorted(self._refused), child_id))))
         encoded = tree.encode()
         if (size := total_size(encoded)) > self._limit:
             raise too_large(
-                replace(message_of(tree.root), id=child_id),
+                replace(tree.root.result_message, id=child_id),
                 f"{size:,} bytes can't be handed to the workflow {child_id}",
             )
         await self._commands.room_for(size)
@@ -77,7 +78,7 @@ class Children:
         except ChildWorkflowError as error:
             if workflow.cancellation_reason() is not None:
                 raise
-            failed = MemberFailed(message_of(tree.root), error.cause or error)
+            failed = MemberFailed(tree.root.result_message, error.cause or error)
             failed.dependency = dependency_of(error.cause) or failed.dependency
             raise failed from error
         return read_values(result) if wire.VALUES in result.metadata else result
@@ -91,12 +92,12 @@ class Children:
         told = json.dumps({"state": state, "error": wire.plain(error)}).encode()
         tree = Tree(node, before={"failed": 0}, payloads=(Payload({"encoding": b"json/plain"}, told),))
         with contextlib.suppress(ChildWorkflowError):  # as it should
-            await self._start(tree, id_of(node), tree.encode())
+            await self._start(tree, node.id, tree.encode())
 
     def revoke(self, ids: Sequence[str]) -> None:
         """Tell the running children which of their members are revoked."""
         for child_id in self._handles:
-            self._tell(child_id, under(child_id, ids))
+            self._tell(child_id, select_below(ids, child_id))
 
     async def _start(self, tree: Tree, child_id: str, payloads: Sequence[Payload]) -> RawValue:
         handle = await workflow.start_child_workflow(
@@ -105,11 +106,13 @@ class Children:
             id=child_id,
             result_type=RawValue,
             memo=wire.memo_of(tree),
-            static_summary=tree.summary[:SUMMARY_LIMIT],
+            static_summary=tree.summary[: wire.SUMMARY_LIMIT],
         )
         self._handles[child_id] = handle
         try:
-            self._tell(child_id, [id for id in under(child_id, sorted(self._refused)) if id not in tree.above.revoked])
+            self._tell(
+                child_id, [id for id in select_below(sorted(self._refused), child_id) if id not in tree.above.revoked]
+            )
             found: RawValue = await handle
         finally:
             del self._handles[child_id]
@@ -124,11 +127,6 @@ class Children:
 
         if revoked:
             self._background.start(tell())
-
-
-def under(child_id: str, ids: Iterable[str]) -> list[str]:
-    """Return the ids that belong to the workflow `child_id`, or to a workflow under it."""
-    return [id for id in ids if id.startswith(f"{child_id}/") or id == child_id]
 
 
 async def together(tasks: Sequence[asyncio.Task[Any]], all_of: Sequence[asyncio.Task[Any]] | None = None) -> None:

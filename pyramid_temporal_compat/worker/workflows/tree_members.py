@@ -13,7 +13,8 @@ from temporalio.exceptions import ApplicationError, CancelledError, FailureError
 from ...exceptions import InvalidTaskError
 from ...message import wire_names as wire
 from ...message.message import Message, total_size
-from ...message.tree import Group, Task, Tree
+from ...message.nodes import GroupNode, TaskNode
+from ...message.tree import Tree
 from ...payload import Payload
 from .canvas_limits import CommandBudget, FairSemaphore, history_is_full
 from .node_values import MemberFailed, Value, ended_without_result, flattened, revoked
@@ -61,7 +62,7 @@ class Members:
             if (running := self._running.get(member)) is not None:
                 running.cancel()
 
-    async def run(self, node: Task, before: Value, place: str, children: Sequence[Any]) -> Payload:
+    async def run(self, node: TaskNode, before: Value, place: str, children: Sequence[Any]) -> Payload:
         """Return the member's result. Raises `MemberFailed`, or `ActivityReplaced` if a tree is to take its place.
 
         :param before: the value of the node before the member.
@@ -88,7 +89,7 @@ class Members:
             raise MemberFailed(message, ended_without_result(message, value))
         return value
 
-    def _prepared(self, node: Task, before: Value, children: Sequence[Any]) -> tuple[Message, list[Payload]]:
+    def _prepared(self, node: TaskNode, before: Value, children: Sequence[Any]) -> tuple[Message, list[Payload]]:
         """Return the member's message, and the payloads that its activity gets beside it."""
         message = node.message
         payloads: list[Payload] = []
@@ -100,7 +101,7 @@ class Members:
             refuse_too_large(message, before, self._tree.limit)
             message = message.copy(joins=flattened(before, payloads))
         if node.links or node.errbacks:
-            linked = Tree(Group(message.id, (), node.links, node.errbacks)).encode()
+            linked = Tree(GroupNode(message.id, (), node.links, node.errbacks)).encode()
             if total_size(linked) <= SHOWN_LIMIT:
                 message = message.copy(linked=len(payloads))
                 payloads += linked

@@ -28,10 +28,11 @@ from temporalio import workflow
 
 from ... import states
 from ...message import wire_names as wire
-from ...message.bundle import bundle_of
 from ...message.failures import how_it_failed
+from ...message.ids import bundle_of, is_below, prefix_of, workflow_of
 from ...message.message import total_size
-from ...message.tree import Above, Chain, Chord, Group, Node, Task, Tree, id_of, leaves, width, written_result
+from ...message.nodes import ChainNode, ChordNode, GroupNode, Node, TaskNode
+from ...message.tree import Above, Tree
 from .canvas_limits import HISTORY_ROOM, CommandBudget, FairSemaphore, history_is_full, measured
 from .node_values import (
     Error,
@@ -42,7 +43,6 @@ from .node_values import (
     as_workflow_failure,
     call_of,
     chord_failure,
-    container_of,
     unflattened,
 )
 from .task_run import ActivityReplaced
@@ -110,7 +110,7 @@ class TreeRun:
         return None if self.tree.before is None else unflattened(self.tree.before, self.tree.payloads)
 
     def _members_of_bundle(self) -> Sequence[Node]:
-        assert isinstance(self.tree.root, Group)
+        assert isinstance(self.tree.root, GroupNode)
         return self.tree.root.members
 
     # --- nodes -----------------------------------------------------------------------------------
@@ -122,16 +122,16 @@ class TreeRun:
     async def _node(self, node: Node, before: Value, place: str, follows: Sequence[Any] = ()) -> Value:
         """Run a node and return its value. Raises `MemberFailed`."""
         if not self._is_here(node):
-            return await self._children.run(self._part(node, follows), id_of(node), before)
-        if isinstance(node, Task):
+            return await self._children.run(self._part(node, follows), node.id, before)
+        if isinstance(node, TaskNode):
             return await self._task(node, before, place, follows)
-        if isinstance(node, Chain):
+        if isinstance(node, ChainNode):
             return await self._chain(node, before, place, follows)
-        if isinstance(node, Chord):
+        if isinstance(node, ChordNode):
             return await self._chord(node, before, place, follows)
         return await self._group(node, before, place)
 
-    async def _task(self, node: Task, before: Value, place: str, follows: Sequence[Any]) -> Value:
+    async def _task(self, node: TaskNode, before: Value, place: str, follows: Sequence[Any]) -> Value:
         try:
             value = await self._member(node, before, place, follows)
         except MemberFailed as failed:
@@ -140,9 +140,9 @@ class TreeRun:
         self._call_later(node.links, value)
         return value
 
-    async def _member(self, node: Task, before: Value, place: str, follows: Sequence[Any]) -> Value:
+    async def _member(self, node: TaskNode, before: Value, place: str, follows: Sequence[Any]) -> Value:
         """Return the result of a task, or of the tree that took its place."""
-        children = [*(written_result(link) for link in node.links), *follows]
+        children = [*(link.first_result() for link in node.links), *follows]
         try:
             value = await self._members.run(node, before, place, children)
         except ActivityReplaced as replaced:
@@ -158,13 +158,13 @@ class TreeRun:
             known = chord if chord in self._added else ORPHANS
             self._added.setdefault(str(known), []).append(tree.root)
 
-    async def _chain(self, node: Chain, before: Value, place: str, follows: Sequence[Any]) -> Value:
+    async def _chain(self, node: ChainNode, before: Value, place: str, follows: Sequence[Any]) -> Value:
         value = before
         number, of = self.tree.above.first, max(self.tree.above.of, len(node.steps))
         rest = node.steps
         for steps in self._batched(node.steps):
             rest = rest[len(steps) :]
-            after = [written_result(rest[0])] if rest else follows
+            after = [rest[0].first_result()] if rest else follows
             try:
                 if self._is_below(steps[0]):
                     value = await self._steps_below(steps, value, after, number, of)
@@ -180,13 +180,13 @@ class TreeRun:
         self, steps: Sequence[Node], before: Value, follows: Sequence[Any], first: int, of: int
     ) -> Value:
         """Run a batch of a long chain's steps in a child workflow."""
-        container = container_of(id_of(steps[0]))
-        at_once = min(max(map(width, steps)), max(1, self.tree.at_once // BATCHES_AT_ONCE))
+        container = workflow_of(steps[0].id)
+        at_once = min(max(step.width for step in steps), max(1, self.tree.at_once // BATCHES_AT_ONCE))
         async with self._places.taken(at_once):
-            tree = self._part(Chain(container, tuple(steps)), follows, at_once=at_once, first=first, of=of)
+            tree = self._part(ChainNode(container, tuple(steps)), follows, at_once=at_once, first=first, of=of)
             return await self._children.run(tree, container, before)
 
-    async def _group(self, node: Group, before: Value, place: str) -> list[Value]:
+    async def _group(self, node: GroupNode, before: Value, place: str) -> list[Value]:
         try:
             is_batch = node is self.tree.root and self.tree.keeps
             values = await self._side_by_side(node.members, before, place, chord=ORPHANS if is_batch else None)
@@ -196,18 +196,18 @@ class TreeRun:
         self._call_later(node.links, values)
         return values
 
-    async def _chord(self, node: Chord, before: Value, place: str, follows: Sequence[Any]) -> Value:
+    async def _chord(self, node: ChordNode, before: Value, place: str, follows: Sequence[Any]) -> Value:
         try:
             values = await self._side_by_side(node.header, before, place, chord=node.id)
         except MemberFailed as failed:
             raise await self._failed_chord(node, failed) from failed
         return await self._node(node.body, values, f"{place}body ", follows)
 
-    async def _failed_chord(self, node: Chord, failed: MemberFailed) -> MemberFailed:
+    async def _failed_chord(self, node: ChordNode, failed: MemberFailed) -> MemberFailed:
         """Fail the body, call the error callbacks, and return the chord's failure."""
         told = chord_failure(node, failed)
         # The members of a body that is a group fail with the error itself: Celery's rule.
-        reason = failed.reason if isinstance(node.body, Group) else told.reason
+        reason = failed.reason if isinstance(node.body, GroupNode) else told.reason
         await self._never_run([node.body], MemberFailed(told.message, reason))
         for errback, about in zip(node.errbacks, node.told or itertools.repeat(node.id), strict=False):
             if call_of(errback) not in failed.heard:
@@ -252,7 +252,7 @@ class TreeRun:
         try:
             return [await self._node(node, before, place)]
         except MemberFailed as failed:
-            failed.dependency = id_of(node)
+            failed.dependency = node.id
             raise
 
     async def _members_below(
@@ -262,10 +262,10 @@ class TreeRun:
 
         :param results: the room for their results; None if nobody needs the results here.
         """
-        container = container_of(id_of(nodes[0]))
-        group = Group(container, tuple(nodes))
+        container = workflow_of(nodes[0].id)
+        group = GroupNode(container, tuple(nodes))
         async with self._batches:
-            at_once = min(width(group), max(1, self.tree.at_once // BATCHES_AT_ONCE))
+            at_once = min(group.width, max(1, self.tree.at_once // BATCHES_AT_ONCE))
             async with self._places.taken(at_once):
                 room = None if results is None else results.left
                 part = self._part(group, at_once=at_once, first=first, of=of, room=room)
@@ -279,19 +279,19 @@ class TreeRun:
 
     def _is_here(self, node: Node) -> bool:
         """Return whether this workflow runs the node itself: its id says so."""
-        own = id_of(node)
-        return self.id in (own, container_of(own)) or (self.tree.bundle and self.id == bundle_of(own))
+        own = node.id
+        return self.id in (own, workflow_of(own)) or (self.tree.bundle and self.id == bundle_of(own))
 
     def _is_below(self, node: Node) -> bool:
         """Return whether the node belongs to a batch, which a child workflow runs."""
-        return container_of(id_of(node)).startswith(f"{self.id}/")
+        return is_below(workflow_of(node.id), self.id)
 
     def _batched(self, nodes: Sequence[Node]) -> Iterator[list[Node]]:
         """Yield the nodes of each batch together, and every other node by itself."""
         batch: list[Node] = []
         for node in nodes:
-            container = container_of(id_of(node))
-            if batch and container != container_of(id_of(batch[0])):
+            container = workflow_of(node.id)
+            if batch and container != workflow_of(batch[0].id):
                 yield batch
                 batch = []
             if self._is_below(node):
@@ -312,9 +312,9 @@ class TreeRun:
         """Have the nodes that would have run next fail with the same error."""
         alike: dict[str, None] = {}
         for node in nodes:
-            ids = dict.fromkeys([id_of(node), *(leaf.message.id for leaf in leaves(node))])
+            ids = dict.fromkeys([node.id, *(leaf.message.id for leaf in node.leaves())])
             if self._is_below(node):
-                alike[container_of(id_of(node)) + "/"] = None
+                alike[prefix_of(workflow_of(node.id))] = None
             elif not self._is_here(node):
                 await self._children.fail(node, failed.reason)
             elif len(ids) + len(nodes) > FEW:
@@ -327,8 +327,8 @@ class TreeRun:
 
     def _noted_as(self, member: str) -> str:
         """Return the member's id; for a member of a batch, the id of its child workflow and a slash."""
-        container = container_of(member)
-        return f"{container}/" if container.startswith(f"{self.id}/") else member
+        container = workflow_of(member)
+        return prefix_of(container) if is_below(container, self.id) else member
 
     def _call_later(self, nodes: Sequence[Node], before: Value, place: str = "link ") -> None:
         for node in nodes:
