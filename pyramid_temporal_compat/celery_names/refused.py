@@ -66,7 +66,10 @@ NO_SUN = (
 )
 NO_DJANGO = "This package is for Pyramid: a task that is called in a transaction starts when that commits, by itself."
 NO_DEBUGGER = "A debugger needs the task's process for itself: run the worker with `-P solo` and use breakpoint()."
-NOT_AN_INTERFACE = "This is an internal helper of Celery, which its documentation does not offer to applications. Use Python's library."
+NOT_AN_INTERFACE = (
+    "This is an internal helper of Celery, which its documentation does not offer to applications. "
+    "Use Python's library instead."
+)
 NO_BROADCAST = (
     "A task here runs once, on one worker, so a queue can't reach all workers. Write a command of your own with "
     "celery.worker.control.control_command, and call app.control.broadcast()."
