@@ -107,7 +107,7 @@ class Ignore(TaskPredicate):
     """The task's state and result are to be left as they are."""
 
 
-class Replaced(Ignore):
+class TaskReplaced(Ignore):
     """The task was replaced: a tree takes its place, and the tree's result is the task's result."""
 
     def __init__(self, tree: Any = None) -> None:

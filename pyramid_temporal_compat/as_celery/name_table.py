@@ -104,7 +104,7 @@ MODULES: dict[str, Names] = {
     "billiard": PROCESSES | PROCESS_ERRORS,
     "billiard.einfo": at(".celery_names.einfo", "ExceptionInfo"),
     "billiard.exceptions": PROCESS_ERRORS,
-    "billiard.pool": at(".task.trace", "Worker"),
+    "billiard.pool": at(".task.trace", "Worker=PoolProcess"),
     "billiard.process": at("multiprocessing", "Process active_children current_process"),
     "celery": {
         **at(".app", "Celery shared_task"),

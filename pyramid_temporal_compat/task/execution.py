@@ -27,7 +27,7 @@ from .. import signals, states
 from ..celery_names.einfo import ExceptionInfo
 from ..context import Context, running
 from ..database_errors import database_is_away
-from ..exceptions import Ignore, Reject, Replaced, Retry, TaskStopped, Terminated
+from ..exceptions import Ignore, Reject, Retry, TaskReplaced, TaskStopped, Terminated
 from ..task_request import Attempt
 from .task import Task
 from .trace import traced
@@ -145,7 +145,7 @@ class Execution:
                     self.task.before_start(str(self.request.id), self.args, self.kwargs)
                     try:
                         value = self._value()
-                    except Replaced as replaced:  # to the task it is a return
+                    except TaskReplaced as replaced:  # to the task it is a return
                         return self._commit(run, Ending(states.IGNORED, replaced))
                     written = self.write(value)
                     if self.request.retry_asked is not None:

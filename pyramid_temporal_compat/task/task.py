@@ -24,8 +24,8 @@ from ..exceptions import (
     OperationalError,
     PayloadTooLarge,
     Reject,
-    Replaced,
     Retry,
+    TaskReplaced,
 )
 from ..message.backoff import exponential_pause
 from ..payload.types import ascii_size, dumps, loads
@@ -500,7 +500,7 @@ class Task(RefusedOfTasks, Generic[P, R]):
         if self.request.is_eager:
             with allow_join_result():
                 return sig.apply().get()
-        raise Replaced(replacement(self, sig))
+        raise TaskReplaced(replacement(self, sig))
 
     def add_to_chord(self, sig: Any, lazy: bool = False) -> Any:
         """Add `sig` to the header of the chord that this run is in; gives its result.

@@ -17,9 +17,9 @@ from ..client.connection import Loop
 from ..results.join_guard import allow_join_result
 from ..signals import Signal
 from ..worker.celery_options import notices
-from ..worker.first_connection import connected
+from ..worker.first_connection import checked_client
 from ..worker.pools.pool_choice import pool_name
-from ..worker.program import PASSED_ON, chosen_queues, listed
+from ..worker.program import PASSED_ON, chosen_queues, names_in
 from ..worker.worker import Worker
 from .tasks import ping
 
@@ -54,8 +54,8 @@ class TestWorkController(Worker):
     ) -> None:
         for _ in notices(options):  # it refuses what a worker does not know; what has no effect is no news in a test
             pass
-        app.amqp.queues.select(listed(queues))
-        app.amqp.queues.deselect(listed(exclude_queues))
+        app.amqp.queues.select(names_in(queues))
+        app.amqp.queues.deselect(names_in(exclude_queues))
         concurrency = concurrency or 1
         super().__init__(
             app,
@@ -96,7 +96,7 @@ class TestWorkController(Worker):
 
     async def first_client(self) -> Client:
         """At once or not at all: a test does not wait for a server."""
-        return await connected(self.app, self.hostname)
+        return await checked_client(self.app, self.hostname)
 
     def on_consumer_ready(self, consumer: Any) -> None:
         """Called on the worker's thread when it takes tasks."""

@@ -76,7 +76,7 @@ def test_told_to_stop_it_takes_no_new_task_and_ends_when_the_running_one_has(
         running = waits_for_file.apply_async((str(started), str(go)), queue=queue)
         wait_until(lambda: began(started))
         worker.signal(number)
-        worker.says("no new tasks; ending when the 1 running have")
+        worker.says("no new tasks; ending when the 1 running tasks have")
         waiting = add.apply_async((1, 1), queue=queue)
         go.touch()
         assert worker.ends() == 0

@@ -33,7 +33,7 @@ def test_sighup_starts_it_anew_once_its_tasks_have_ended(project: Project, tmp_p
         result = project.tasks.waits_for.delay(str(go))
         wait_until(lambda: waits(project))
         worker.signal(signal.SIGHUP)
-        worker.says("the worker starts anew when the 1 running tasks have ended")
+        worker.says("the worker restarts when the 1 running tasks have ended")
         go.touch()
         assert result.get(timeout=PATIENCE) in before
         wait_until(lambda: worker.said.count("ready.") == 2)

@@ -21,7 +21,8 @@ from pyramid_temporal_compat.outbox import metadata as our_tables
 from pyramid_temporal_compat.outbox import receipts
 from pyramid_temporal_compat.payload.serializers import deserialize
 from pyramid_temporal_compat.task.call_options import make_message
-from pyramid_temporal_compat.worker.outcome import Job, Outcome, Succeeded
+from pyramid_temporal_compat.worker.job import Job
+from pyramid_temporal_compat.worker.outcome import Outcome, Succeeded
 from pyramid_temporal_compat.worker.runner import Runner
 from tests.worker.shop import gates, main, seen
 

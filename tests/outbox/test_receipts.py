@@ -17,7 +17,15 @@ from pyramid_temporal_compat.exceptions import ImproperlyConfigured, WorkerLostE
 from pyramid_temporal_compat.message import wire_names as wire
 from pyramid_temporal_compat.outbox import metadata as our_tables
 from pyramid_temporal_compat.outbox import receipt_store, receipts
-from pyramid_temporal_compat.worker.outcome import Claimed, Failed, GivenBack, InDoubt, Replaced, Retried, Succeeded
+from pyramid_temporal_compat.worker.outcome import (
+    EndedWithoutResult,
+    Failed,
+    InDoubt,
+    ReceiptOfAnotherRun,
+    Replaced,
+    Retried,
+    Succeeded,
+)
 from pyramid_temporal_compat.worker.runner import Runner
 from tests.outbox import desk as tasks
 from tests.outbox import mariadb
@@ -208,7 +216,13 @@ def looks_at_a_gate(self: Any) -> list[str]:
 
 @pytest.mark.parametrize(
     ("how", "kind"),
-    [("failure", Failed), ("too large", Failed), ("retry", Retried), ("ignore", GivenBack), ("doomed", Succeeded)],
+    [
+        ("failure", Failed),
+        ("too large", Failed),
+        ("retry", Retried),
+        ("ignore", EndedWithoutResult),
+        ("doomed", Succeeded),
+    ],
 )
 def test_a_run_that_is_rolled_back_leaves_no_receipt(desk: Desk, how: str, kind: type) -> None:
     job = desk.job(tasks.ends_as, how)
@@ -345,8 +359,8 @@ def test_a_task_whose_receipt_cannot_be_read_is_in_doubt(desk: Desk) -> None:
 def test_a_task_that_was_ended_from_outside_after_its_commit_has_succeeded(desk: Desk) -> None:
     job = desk.job(tasks.writes, "x")
     first = desk.run(job)
-    assert desk.run(replace(job, failed=WorkerLostError("killed"))) == first
-    other = desk.job(tasks.writes, "y", task_id="other", failed=WorkerLostError("killed"))
+    assert desk.run(replace(job, failed_with=WorkerLostError("killed"))) == first
+    other = desk.job(tasks.writes, "y", task_id="other", failed_with=WorkerLostError("killed"))
     assert isinstance(desk.run(other), Failed)
 
 
@@ -357,7 +371,7 @@ def test_a_receipt_of_another_run_of_the_workflow_is_for_the_server_to_judge(des
     job = desk.job(tasks.writes, "first")
     first = desk.run(job)
     later = desk.job(tasks.writes, "second", run_id="run-2")
-    assert desk.run(later) == Claimed("task-1", "run-1")
+    assert desk.run(later) == ReceiptOfAnotherRun("task-1", "run-1")
     assert desk.texts() == ["first"]
     assert desk.run(replace(later, known_runs={"run-1": True})) == first
 

@@ -330,12 +330,12 @@ def keys(shop: Shop) -> set[str]:
 
 
 def remove_older_than(shop: Shop, seconds: float) -> int:
-    from pyramid_temporal_compat.worker.receipt_cleanup import Housekeeping
+    from pyramid_temporal_compat.worker.receipt_cleanup import ReceiptCleanup
 
     shop.app.conf["ptemporal.receipts_expire"] = seconds
 
     async def work(client: Any) -> int:
-        return await Housekeeping(shop.app, client).remove_aged()
+        return await ReceiptCleanup(shop.app, client).remove_aged()
 
     try:
         return int(shop.app.temporal.call(work, 20))

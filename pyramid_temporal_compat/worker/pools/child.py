@@ -18,7 +18,7 @@ from types import FrameType
 from typing import Any, TypeVar
 
 from pyramid_temporal_compat.exceptions import NotSerializable, SoftTimeLimitExceeded, TaskStopped
-from pyramid_temporal_compat.task.trace import Worker
+from pyramid_temporal_compat.task.trace import PoolProcess
 from pyramid_temporal_compat.worker.pools.pool import Handler
 from pyramid_temporal_compat.worker.pools.zygote import flush
 
@@ -193,7 +193,7 @@ def serve(
         sock.sendall(packed(NOT_STARTED, traceback.format_exc().encode()))
         return 1
     signals.install()
-    code = Worker(lambda: _live(sock, handler, on_exit, signals)).workloop()
+    code = PoolProcess(lambda: _live(sock, handler, on_exit, signals)).workloop()
     signals.end_as_signalled()
     return code
 

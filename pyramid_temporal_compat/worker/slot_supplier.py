@@ -1,4 +1,4 @@
-"""How many tasks a worker takes from the server: one capacity, shared by the queues it serves."""
+"""Decides how many tasks a worker takes from the server. All queues of the worker share one capacity."""
 
 from __future__ import annotations
 
@@ -24,12 +24,12 @@ class QueuePermit(SlotPermit):
     used: bool = False
 
 
-class Slots(CustomSlotSupplier):
-    """Permits for all queues of one worker.
+class SharedSlots(CustomSlotSupplier):
+    """Hands out the permits for all queues of one worker.
 
-    A poll holds its permit while it waits, so strict sharing would let a poll of an empty queue keep the only
-    permit from a queue with work. Instead each queue may poll while a task could run; at the worst, one task
-    for each further queue is taken too early, and waits in the pool.
+    A poll holds its permit while it waits. With strict sharing, a poll of an empty queue could keep the only permit
+    from a queue with work. So each queue may poll while a task could run. At worst, one task of each further queue is
+    taken too early, and waits in the pool.
 
     Permits are asked for on the event loop and given back on any thread.
     """
@@ -46,6 +46,7 @@ class Slots(CustomSlotSupplier):
         self._wake()
 
     def take(self, queue: str) -> QueuePermit | None:
+        """Return a permit, or None if the queue must wait."""
         with self._lock:
             free = self.size - self._used
             if free <= 0 or (self._polling[queue] and self._polling.total() >= free):
@@ -54,10 +55,11 @@ class Slots(CustomSlotSupplier):
             return QueuePermit(queue)
 
     async def wait(self, queue: str) -> QueuePermit:
+        """Return a permit once there is one."""
         while (permit := self.take(queue)) is None:
             event = asyncio.Event()
             self._waiting.append((asyncio.get_running_loop(), event))
-            # Looked at once more: what came free between the look and the wait would wake nobody.
+            # Look again: a permit that came free since the first look has not woken this waiter.
             if (permit := self.take(queue)) is not None:
                 return permit
             await event.wait()
