@@ -11,7 +11,7 @@ from .. import signals
 from ..app import Celery
 from ..log import LOG_LEVELS, Logging, mlevel
 from ..settings.command_line import from_words
-from ..worker.pools.pool_choice import ALIASES, POOLS, REFUSED
+from ..worker.pools.pool_choice import POOLS, accepted_names
 from ..worker.program import Program
 from .bootstrap import application, failing_in_one_line, loading
 from .common import Common
@@ -90,7 +90,7 @@ def users_options(ctx: click.Context, kind: str) -> list[click.Parameter]:
 @click.option("-Q", "--queues", type=Names(), help="Queues to serve, with commas between; default: task_queues.")
 @click.option("-X", "--exclude-queues", type=Names(), help="Queues of task_queues that are not served.")
 @click.option("-c", "--concurrency", type=Size(), help="Tasks at a time, or auto; default: one for each CPU.")
-@click.option("-P", "--pool", type=click.Choice([*POOLS, *ALIASES, *REFUSED]), metavar="|".join(POOLS))
+@click.option("-P", "--pool", type=click.Choice(accepted_names()), metavar="|".join(POOLS))
 @click.option("--autoscale", type=Bounds(), help="Tasks at a time, at most and at least; in place of -c.")
 @click.option("--max-tasks-per-child", type=click.IntRange(min=1), help="A process is replaced after so many tasks.")
 @click.option("--max-memory-per-child", type=click.IntRange(min=1), help="A process is replaced above so many KiB.")

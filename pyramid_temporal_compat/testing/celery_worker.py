@@ -18,7 +18,7 @@ from ..results.result import allow_join_result
 from ..signals import Signal
 from ..worker.celery_options import notices
 from ..worker.first_connection import connected
-from ..worker.pools.pool_choice import pool_name
+from ..worker.pools.pool_choice import POOLS, pool_name
 from ..worker.program import PASSED_ON, chosen_queues, listed
 from ..worker.worker import Worker
 from .tasks import ping
@@ -191,6 +191,6 @@ def setup_app_for_worker(app: Celery, loglevel: str | int, logfile: str | None) 
 def in_this_process(pool: Any, concurrency: int) -> str:
     """The pool that a worker on a thread has: a process with threads can't be forked, so threads stand for prefork."""
     name = pool_name(pool)
-    if name != "prefork":
+    if not POOLS[name].forks:
         return name
     return "solo" if concurrency == 1 else "threads"

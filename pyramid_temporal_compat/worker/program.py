@@ -82,7 +82,7 @@ class Program(Worker):
 
     @property
     def pool_cls(self) -> type[Pool]:
-        return POOLS[self.pool_name]
+        return POOLS[self.pool_name].pool_class
 
     # --- running -------------------------------------------------------------------------------------
 

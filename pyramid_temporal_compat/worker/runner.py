@@ -58,7 +58,7 @@ from .previous_results import joined
 
 if TYPE_CHECKING:
     from ..app import Celery
-    from .pools.pool import Control
+    from .pools.pool import JobControl
     from .receipts import Receipts
 
 log = logging.getLogger(__name__)
@@ -71,7 +71,7 @@ class Runner:
         self._app = app
         self.receipts = receipts_of(app)
 
-    def __call__(self, job: Job, control: Control) -> Outcome:
+    def __call__(self, job: Job, control: JobControl) -> Outcome:
         if job.asks:
             return self._asked(job)
         control.note(Began(os.getpid(), time.time()))

@@ -27,12 +27,9 @@ from ..settings import connection
 from .activity import TaskActivity
 from .first_connection import connected, connected_in_time
 from .pools.autoscale import Autoscaler
-from .pools.child_setup import ChildProcesses
+from .pools.child_setup import ProcessHooks
 from .pools.pool import Limits, Pool
-from .pools.pool_choice import pool_name, pool_size
-from .pools.prefork import PreforkPool
-from .pools.solo import SoloPool
-from .pools.threads import ThreadPool
+from .pools.pool_choice import POOLS, PoolOptions, pool_name, pool_size
 from .runner import Runner
 from .slots import Slots
 from .workflows.task_workflow import TaskWorkflow
@@ -90,8 +87,6 @@ class Worker:
         self.hostname = default_nodename(host_format(hostname or ""))
         self.pool_name = pool_name(pool or conf.worker_pool)
         self.concurrency = pool_size(concurrency or conf.worker_concurrency, self.pool_name)
-        if self.pool_name == "solo":
-            self.concurrency = 1
         self.autoscale = sorted_bounds(autoscale) if autoscale else None
         if self.autoscale:
             self.concurrency = self.autoscale[1]
@@ -101,7 +96,7 @@ class Worker:
         self.exitcode = 0
         self.abandoned = False
         """Whether it ended without the server's knowledge, so that threads of the client library are still at work."""
-        self._children = ChildProcesses(app)
+        self._process_hooks = ProcessHooks(app)
         self._runner = Runner(app)
         self.pool = self._make_pool()
         self._native = list(workflows), list(activities)
@@ -121,20 +116,16 @@ class Worker:
         self.on_ready: Callable[[], None] = lambda: None
 
     def _make_pool(self) -> Pool:
-        if self.pool_name == "threads":
-            return ThreadPool(self._runner, self.concurrency)
-        if self.pool_name == "solo":
-            return SoloPool(self._runner)
-        return PreforkPool(
-            self._runner,
-            self.concurrency,
-            max_tasks_per_child=self.max_tasks_per_child,
-            max_memory_per_child=self.max_memory_per_child,
-            proc_alive_timeout=self.app.conf.worker_proc_alive_timeout,
-            before_fork=self._children.before_fork,
-            on_child_start=self._children.on_start,
-            on_child_exit=self._children.on_exit,
-            on_broken=self._pool_broke,
+        return POOLS[self.pool_name].make(
+            PoolOptions(
+                self._runner,
+                self.concurrency,
+                self._process_hooks,
+                on_broken=self._pool_broke,
+                max_tasks_per_child=self.max_tasks_per_child,
+                max_memory_per_child=self.max_memory_per_child,
+                proc_alive_timeout=self.app.conf.worker_proc_alive_timeout,
+            )
         )
 
     def _make_autoscaler(self) -> Autoscaler | None:
@@ -148,10 +139,8 @@ class Worker:
 
     def start_pool(self) -> None:
         """Before this process starts a thread or the Temporal runtime: what is forked later has neither."""
-        self._children.about_to_start()
+        self._process_hooks.before_pool_starts()
         self.pool.start()
-        if self.pool_name == "solo":
-            signals.worker_process_init.send(sender=None)  # as Celery does: there, this process is the pool's
 
     def run(self) -> None:
         """Run in this thread until SIGTERM or SIGINT; a second one ends it at once."""

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from pyramid_temporal_compat.worker.pools import pool_choice as concurrency
+from pyramid_temporal_compat.worker.pools import pool_choice
 from tests.cli.project_parts import PATIENCE, Project, children
 from tests.parts import wait_until
 
@@ -81,7 +81,7 @@ def test_concurrency_auto_is_what_the_container_may_use(
     file = tmp_path / "cpu.max"
     if quota:
         file.write_text(quota)
-    monkeypatch.setattr(concurrency, "CGROUP_QUOTA", file)
-    monkeypatch.setattr(concurrency, "_processors", lambda: 4)
-    assert concurrency.pool_size("auto", "prefork") == size
-    assert concurrency.pool_size(None, "prefork") == 4
+    monkeypatch.setattr(pool_choice, "PROCESSOR_QUOTA", file)
+    monkeypatch.setattr(pool_choice, "_processors", lambda: 4)
+    assert pool_choice.pool_size("auto", "prefork") == size
+    assert pool_choice.pool_size(None, "prefork") == 4

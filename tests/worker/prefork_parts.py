@@ -19,7 +19,7 @@ from typing import Any
 
 import psutil
 
-from pyramid_temporal_compat.worker.pools.pool import Control, Limits
+from pyramid_temporal_compat.worker.pools.pool import JobControl, Limits
 from pyramid_temporal_compat.worker.pools.prefork import PreforkPool
 
 NO_LIMITS = Limits()
@@ -32,7 +32,7 @@ DIRECTORY = os.path.join(tempfile.gettempdir(), f"prefork-{os.getpid()}")
 NUMBERS = itertools.count()
 
 
-def call(job: Any, control: Control) -> Any:
+def call(job: Any, control: JobControl) -> Any:
     function, *args = job
     return function(control, *args)
 
@@ -113,11 +113,11 @@ class Begun:
 # --- what jobs do; `control` is the handler's ---
 
 
-def pid(control: Control) -> int:
+def pid(control: JobControl) -> int:
     return os.getpid()
 
 
-def wait_for(control: Control, path: str) -> int:
+def wait_for(control: JobControl, path: str) -> int:
     """Run, deaf to nothing, until a file is there."""
     control.note(os.getpid())
     control.interruptible(functools.partial(spin_until, path))
@@ -152,11 +152,11 @@ async def until_full(pool: PreforkPool) -> None:
     await until(lambda: len(pool.info()["processes"]) == pool.size)
 
 
-def sys_exit(control: Control, code: int) -> None:
+def sys_exit(control: JobControl, code: int) -> None:
     sys.exit(code)
 
 
-def sleep_deaf(control: Control) -> None:
+def sleep_deaf(control: JobControl) -> None:
     signal.pthread_sigmask(signal.SIG_BLOCK, signal.valid_signals())
     control.note("deaf")
     time.sleep(60)

@@ -21,7 +21,7 @@ from pyramid_temporal_compat.exceptions import (
     TimeLimitExceeded,
     WorkerLostError,
 )
-from pyramid_temporal_compat.worker.pools.pool import Control, Limits
+from pyramid_temporal_compat.worker.pools.pool import JobControl, Limits
 from pyramid_temporal_compat.worker.pools.prefork import PreforkPool
 from tests.worker.prefork_parts import (
     LOGGED,
@@ -47,7 +47,7 @@ from tests.worker.prefork_parts import (
 # --- outcomes ---
 
 
-def main_thread_adds(control: Control, a: int, b: int) -> tuple[int, int, bool]:
+def main_thread_adds(control: JobControl, a: int, b: int) -> tuple[int, int, bool]:
     control.note({"at": 1})
     control.note({"at": 2})
     return a + b, os.getpid(), threading.current_thread() is threading.main_thread()
@@ -86,15 +86,15 @@ class TwoArguments(Exception):
         super().__init__(one)
 
 
-def fail(control: Control) -> None:
+def fail(control: JobControl) -> None:
     raise Boom("in the child", 3)
 
 
-def fail_so_that_it_cannot_travel(control: Control) -> None:
+def fail_so_that_it_cannot_travel(control: JobControl) -> None:
     raise TwoArguments("one", "two")
 
 
-def local_function(control: Control) -> Any:
+def local_function(control: JobControl) -> Any:
     return lambda: None
 
 
@@ -103,7 +103,7 @@ class Trap:
         return int, ("not a number",)
 
 
-def trap(control: Control) -> Any:
+def trap(control: JobControl) -> Any:
     return Trap()
 
 
@@ -129,7 +129,7 @@ async def test_errors_and_outcomes_that_cannot_travel_cost_their_job_only(pool: 
 SIZE = 32 << 20
 
 
-def echo(control: Control, data: bytes) -> bytes:
+def echo(control: JobControl, data: bytes) -> bytes:
     control.note("sending")
     return data
 
@@ -160,16 +160,16 @@ async def test_large_jobs_and_outcomes_leave_the_loop_running(pool: PreforkPool)
 # --- children that die ---
 
 
-def kill_self(control: Control, signum: int) -> None:
+def kill_self(control: JobControl, signum: int) -> None:
     os.kill(os.getpid(), signum)
     time.sleep(30)
 
 
-def segfault(control: Control) -> None:
+def segfault(control: JobControl) -> None:
     ctypes.string_at(0)
 
 
-def exit_now(control: Control, code: int) -> None:
+def exit_now(control: JobControl, code: int) -> None:
     os._exit(code)
 
 
@@ -204,7 +204,7 @@ async def test_job_given_to_a_child_that_has_just_died_runs_on_the_next(pool: Pr
     await pool.stop()
 
 
-def fork_and_die(control: Control, path: str) -> None:
+def fork_and_die(control: JobControl, path: str) -> None:
     if not os.fork():
         spin_until(path)
         os._exit(0)
@@ -242,7 +242,7 @@ async def test_hard_limit_lets_finally_blocks_run(pool: PreforkPool) -> None:
     await pool.stop()
 
 
-def tidy_up(control: Control) -> str:
+def tidy_up(control: JobControl) -> str:
     try:
         control.interruptible(spin)
     except SoftTimeLimitExceeded:
@@ -250,11 +250,11 @@ def tidy_up(control: Control) -> str:
     return "never"
 
 
-def only_spin(control: Control) -> None:
+def only_spin(control: JobControl) -> None:
     control.interruptible(spin)
 
 
-def note_for_ever(control: Control) -> str:
+def note_for_ever(control: JobControl) -> str:
     def function() -> None:
         while True:
             control.note(b"x" * 1_500_000)
@@ -279,7 +279,7 @@ async def test_soft_limit_is_raised_in_the_function(pool: PreforkPool) -> None:
     await pool.stop()
 
 
-def commit_past_the_limit(control: Control) -> str:
+def commit_past_the_limit(control: JobControl) -> str:
     control.interruptible(lambda: None)
     due = []
     previous = signal.getsignal(signal.SIGUSR1)
@@ -291,7 +291,7 @@ def commit_past_the_limit(control: Control) -> str:
     return "committed"
 
 
-def nothing_is_due(control: Control) -> str:
+def nothing_is_due(control: JobControl) -> str:
     return control.interruptible(lambda: "next")
 
 
@@ -302,7 +302,7 @@ async def test_soft_limit_that_passes_in_the_commit_leaves_it_and_the_next_job_a
     await pool.stop()
 
 
-def short_parts(control: Control) -> str:
+def short_parts(control: JobControl) -> str:
     work = functools.partial(sum, range(2000))
     ended = "committed"
     try:
@@ -328,7 +328,7 @@ async def test_soft_limits_at_every_moment_never_leave_the_function(pool: Prefor
     await pool.stop()
 
 
-def spin_and_tidy(control: Control, path: str) -> None:
+def spin_and_tidy(control: JobControl, path: str) -> None:
     def function() -> None:
         try:
             control.note(os.getpid())
@@ -366,7 +366,7 @@ async def test_child_that_ignores_its_signal_is_killed(pool: PreforkPool) -> Non
     await pool.stop()
 
 
-def commit_through_sigterm(control: Control) -> str:
+def commit_through_sigterm(control: JobControl) -> str:
     control.interruptible(lambda: None)
     control.note(os.getpid())
     ending = signal.getsignal(signal.SIGTERM)
@@ -390,7 +390,7 @@ async def test_commit_that_is_under_way_when_the_job_is_cancelled_comes_to_its_e
     await pool.stop()
 
 
-def swallow_the_end(control: Control) -> str:
+def swallow_the_end(control: JobControl) -> str:
     def function() -> None:
         control.note(os.getpid())
         with contextlib.suppress(SystemExit):
@@ -446,7 +446,7 @@ async def test_signal_to_the_whole_group_that_meets_a_job_on_its_way_leaves_the_
     assert LOGGED == []
 
 
-def length_of(control: Control, text: bytes) -> tuple[int, int]:
+def length_of(control: JobControl, text: bytes) -> tuple[int, int]:
     return os.getpid(), len(text)
 
 

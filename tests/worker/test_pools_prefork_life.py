@@ -28,7 +28,7 @@ from pyramid_temporal_compat.exceptions import (
     TimeLimitExceeded,
     WorkerLostError,
 )
-from pyramid_temporal_compat.worker.pools.pool import Control, Limits
+from pyramid_temporal_compat.worker.pools.pool import JobControl, Limits
 from pyramid_temporal_compat.worker.pools.prefork import PreforkPool
 from tests.worker.prefork_parts import (
     DIRECTORY,
@@ -62,7 +62,7 @@ async def test_child_is_replaced_after_max_tasks(pool: PreforkPool) -> None:
     assert not [message for message in LOGGED if "ended" in message]
 
 
-def grow_by(control: Control, size: int) -> int:
+def grow_by(control: JobControl, size: int) -> int:
     assert len(bytearray(os.urandom(1 << 10)) * (size >> 10)) == size
     return os.getpid()
 
@@ -126,7 +126,7 @@ async def test_kill_answers_every_job_at_once(pool: PreforkPool) -> None:
 BEGUN_JOBS = os.path.join(tempfile.mkdtemp(), "begun")
 
 
-def begin_and_echo(control: Control, number: int, data: bytes, seconds: float) -> tuple[int, bytes]:
+def begin_and_echo(control: JobControl, number: int, data: bytes, seconds: float) -> tuple[int, bytes]:
     with open(BEGUN_JOBS, "a") as file:
         file.write(f"{number}\n")
 
@@ -258,7 +258,7 @@ async def test_the_moments_of_a_child_are_told(pool: PreforkPool) -> None:
 # --- what a child inherits ---
 
 
-def surroundings(control: Control) -> dict[str, Any]:
+def surroundings(control: JobControl) -> dict[str, Any]:
     os.kill(os.getpid(), signal.SIGINT)  # Ctrl-C is the parent's
     sockets = [fd for fd in range(3, 64) if is_socket(fd)]
     time.sleep(0.02)
@@ -293,7 +293,7 @@ async def test_a_child_holds_its_own_socket_only_no_stdin_and_its_own_seed(pool:
 LOCK = threading.Lock()
 
 
-def take_the_lock(control: Control) -> tuple[bool, int]:
+def take_the_lock(control: JobControl) -> tuple[bool, int]:
     return LOCK.acquire(timeout=0), threading.active_count()
 
 

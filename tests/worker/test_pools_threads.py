@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 
 from pyramid_temporal_compat.exceptions import SoftTimeLimitExceeded, Terminated, TimeLimitExceeded, WorkerLostError
-from pyramid_temporal_compat.worker.pools.pool import Control, Limits
+from pyramid_temporal_compat.worker.pools.pool import JobControl, Limits
 from pyramid_temporal_compat.worker.pools.solo import SoloPool
 from pyramid_temporal_compat.worker.pools.threads import ThreadPool, _Run
 
@@ -31,7 +31,7 @@ def on_a_loop(test: Callable[..., Coroutine[Any, Any, None]]) -> Callable[..., N
     return run_test
 
 
-def call(job: Callable[[Control], Any], control: Control) -> Any:
+def call(job: Callable[[JobControl], Any], control: JobControl) -> Any:
     return job(control)
 
 
@@ -58,7 +58,7 @@ async def until(condition: Callable[[], Any]) -> None:
         await asyncio.sleep(0.002)
 
 
-async def run(pool: ThreadPool, job: Callable[[Control], Any], limits: Limits = NO_LIMITS) -> Any:
+async def run(pool: ThreadPool, job: Callable[[JobControl], Any], limits: Limits = NO_LIMITS) -> Any:
     return await pool.run(job, limits, ignore)
 
 
@@ -67,7 +67,7 @@ async def test_a_job_gives_its_outcome_and_its_notes_reach_the_loops_thread() ->
     notes: list[tuple[Any, bool]] = []
     pool = ThreadPool(call, 2, name="items")
 
-    def job(control: Control) -> str:
+    def job(control: JobControl) -> str:
         control.note({"done": 1})
         control.note({"done": 2})
         return threading.current_thread().name
@@ -85,8 +85,8 @@ async def test_at_most_size_jobs_run_at_a_time_in_the_order_in_which_they_came()
     pool = ThreadPool(call, 2)
     lock, running, most, order = threading.Lock(), 0, 0, []
 
-    def job(number: int) -> Callable[[Control], int]:
-        def body(control: Control) -> int:
+    def job(number: int) -> Callable[[JobControl], int]:
+        def body(control: JobControl) -> int:
             nonlocal running, most
             with lock:
                 order.append(number)
@@ -141,7 +141,7 @@ async def test_soft_limit_is_raised_in_the_function_which_may_catch_it() -> None
 async def test_soft_limit_that_passes_in_the_commit_leaves_the_commit_alone() -> None:
     pool = ThreadPool(call, 1)
 
-    def job(control: Control) -> str:
+    def job(control: JobControl) -> str:
         control.interruptible(lambda: None)
         deadline = time.monotonic() + 10 * SOON
         while time.monotonic() < deadline:
@@ -156,7 +156,7 @@ async def test_soft_limit_that_passes_in_the_commit_leaves_the_commit_alone() ->
 async def test_soft_limit_that_passed_before_the_function_is_raised_as_it_begins() -> None:
     pool = ThreadPool(call, 1)
 
-    def job(control: Control) -> str:
+    def job(control: JobControl) -> str:
         time.sleep(4 * SOON)
         try:
             control.interruptible(lambda: "ran")
@@ -178,7 +178,7 @@ async def test_hard_limit_stops_the_function_even_one_that_swallows_it() -> None
             spin()
         return "as if nothing had happened"
 
-    def job(control: Control) -> None:
+    def job(control: JobControl) -> None:
         control.interruptible(swallow)
         committed.append(True)
 
@@ -193,7 +193,7 @@ async def test_hard_limit_stops_the_function_even_one_that_swallows_it() -> None
 async def test_hard_limit_that_passes_in_the_commit_lets_it_finish() -> None:
     pool = ThreadPool(call, 1, grace=30)
 
-    def job(control: Control) -> str:
+    def job(control: JobControl) -> str:
         control.interruptible(lambda: None)
         time.sleep(4 * SOON)
         return "committed"
@@ -207,7 +207,7 @@ async def test_thread_that_is_blocked_past_its_hard_limit_is_replaced(caplog: py
     pool = ThreadPool(call, 1, grace=SOON)
     release, ends = threading.Event(), []
 
-    def blocked(control: Control) -> None:
+    def blocked(control: JobControl) -> None:
         try:
             control.interruptible(release.wait)
             ends.append("committed")
@@ -252,7 +252,7 @@ async def test_job_that_is_cancelled_in_its_commit_gives_its_outcome() -> None:
     pool = ThreadPool(call, 1, grace=30)
     committing, go_on = threading.Event(), threading.Event()
 
-    def job(control: Control) -> str:
+    def job(control: JobControl) -> str:
         control.interruptible(lambda: None)
         committing.set()
         go_on.wait(20)
@@ -293,7 +293,7 @@ async def test_exceptions_thrown_at_every_moment_never_leave_the_function() -> N
     def work() -> int:
         return sum(range(300))
 
-    def job(control: Control) -> str:
+    def job(control: JobControl) -> str:
         ended = "committed"
         try:
             for _ in range(40):
@@ -340,7 +340,7 @@ async def test_exception_that_comes_just_as_the_function_ends_lands_nowhere_else
 
     monkeypatch.setattr(_Run, "_disarm", disarm_late)
 
-    def job(control: Control) -> str:
+    def job(control: JobControl) -> str:
         value = control.interruptible(lambda: "committed")
         spin_briefly()
         return value
@@ -362,7 +362,7 @@ async def test_resize_while_running() -> None:
     release = threading.Event()
     running: list[str] = []
 
-    def job(control: Control) -> None:
+    def job(control: JobControl) -> None:
         running.append(threading.current_thread().name)
         release.wait(20)
 
@@ -402,7 +402,7 @@ async def test_kill_answers_every_job_at_once() -> None:
     pool = ThreadPool(call, 1, name="killed")
     began = threading.Event()
 
-    def job(control: Control) -> None:
+    def job(control: JobControl) -> None:
         began.set()
         control.interruptible(spin)
 
@@ -419,7 +419,7 @@ async def test_solo_runs_one_job_at_a_time_while_the_loop_goes_on() -> None:
     pool = SoloPool(call)
     release, running = threading.Event(), []
 
-    def job(control: Control) -> None:
+    def job(control: JobControl) -> None:
         running.append(1)
         release.wait(20)
 

@@ -40,7 +40,7 @@ def packed(kind: bytes, payload: bytes = b"") -> bytes:
 
 
 class _Job:
-    """The job that this child runs; the handler's `Control`."""
+    """The job that this child runs; the handler's `JobControl`."""
 
     def __init__(self, sock: socket.socket) -> None:
         self._sock = sock

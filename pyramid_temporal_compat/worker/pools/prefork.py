@@ -17,7 +17,7 @@ from typing import Any
 
 from pyramid_temporal_compat.exceptions import NotSerializable, TimeLimitExceeded, WorkerLostError
 from pyramid_temporal_compat.worker.pools import child as wire
-from pyramid_temporal_compat.worker.pools.pool import Crew, Handler, Limits, Note, checked_size
+from pyramid_temporal_compat.worker.pools.pool import Handler, IdleMembers, Limits, Note, checked_size
 from pyramid_temporal_compat.worker.pools.zygote import ENDED, FORKED, Report, Zygote
 
 log = logging.getLogger(__name__)
@@ -183,7 +183,7 @@ class PreforkPool:
         self._proc_alive_timeout = proc_alive_timeout
         self._grace = grace
         self._serve = partial(wire.serve, handler=handler, on_start=on_child_start, on_exit=on_child_exit)
-        self._crew: Crew[_Child] = Crew()
+        self._members: IdleMembers[_Child] = IdleMembers()
         self._children: dict[int, _Child] = {}
         self._child_numbers = itertools.count(1)
         self._run_numbers = itertools.count(1)
@@ -206,16 +206,16 @@ class PreforkPool:
     async def ready(self) -> None:
         self._attach()
         await asyncio.shield(self._first_ready)
-        if self._crew.refusal is not None:
-            raise self._crew.refusal
+        if self._members.refusal is not None:
+            raise self._members.refusal
 
     async def run(self, job: Any, limits: Limits, note: Note) -> Any:
-        with self._crew.job():
+        with self._members.job():
             self._attach()
             frame = wire.packed(wire.JOB, pickle.dumps(job, pickle.HIGHEST_PROTOCOL))
             number = next(self._run_numbers)
             while True:
-                child = await self._crew.borrow()
+                child = await self._members.borrow()
                 if child.ended:
                     continue
                 run = child.run = _Run(job, limits, note, number)
@@ -235,8 +235,8 @@ class PreforkPool:
     def resize(self, size: int) -> None:
         self.size = checked_size(size)
         if self._attached:
-            while self._crew.idle and self._staying() > self.size:
-                self._retire(self._crew.idle.pop())
+            while self._members.idle and self._staying() > self.size:
+                self._retire(self._members.idle.pop())
             self._replenish()
 
     def info(self) -> dict[str, Any]:
@@ -259,8 +259,8 @@ class PreforkPool:
         }
 
     async def stop(self) -> None:
-        self._crew.refuse(RuntimeError("the pool has been stopped and takes no more jobs"), also_waiting=False)
-        await self._crew.all_jobs_ended()
+        self._members.refuse(RuntimeError("the pool has been stopped and takes no more jobs"), also_waiting=False)
+        await self._members.all_jobs_ended()
         if not self._started:
             return
         self._attach()
@@ -317,7 +317,7 @@ class PreforkPool:
             self._retire(child)
             self._replenish()
         elif not child.leaving:
-            self._crew.offer(child)
+            self._members.offer(child)
 
     # --- children ---
 
@@ -426,7 +426,7 @@ class PreforkPool:
         if child.leaving or self._staying() > self.size:
             self._retire(child)
         else:
-            self._crew.offer(child)
+            self._members.offer(child)
             self._replenish()
 
     def _on_reports(self) -> None:
@@ -464,7 +464,7 @@ class PreforkPool:
             child.timer.cancel()
         del self._children[child.number]
         with contextlib.suppress(ValueError):
-            self._crew.idle.remove(child)
+            self._members.idle.remove(child)
         self._close_sockets(child)
         if child.run is not None:
             if not child.run.ended.done() and not child.run.stopped:
@@ -496,8 +496,8 @@ class PreforkPool:
 
     def _end_all(self, why: str) -> None:
         lost = WorkerLostError(f"Worker exited prematurely: {why}")
-        self._crew.refuse(lost, also_waiting=True)
-        self._crew.idle.clear()
+        self._members.refuse(lost, also_waiting=True)
+        self._members.idle.clear()
         children = list(self._children.values())
         self._children.clear()
         for child in children:

@@ -18,7 +18,7 @@ from pyramid_temporal_compat.exceptions import (
     TimeLimitExceeded,
     WorkerLostError,
 )
-from pyramid_temporal_compat.worker.pools.pool import Crew, Handler, Limits, Note, checked_size
+from pyramid_temporal_compat.worker.pools.pool import Handler, IdleMembers, Limits, Note, checked_size
 
 log = logging.getLogger(__name__)
 
@@ -33,7 +33,7 @@ _throw_into.restype = ctypes.c_int
 
 
 class _Run:
-    """One job on its thread; the handler's `Control`."""
+    """One job on its thread; the handler's `JobControl`."""
 
     def __init__(self, job: Any, note: Note, number: int) -> None:
         self.job = job
@@ -183,7 +183,7 @@ class ThreadPool:
         self._handler = handler
         self._name = name
         self._grace = grace
-        self._crew: Crew[_Thread] = Crew()
+        self._members: IdleMembers[_Thread] = IdleMembers()
         self._threads: set[_Thread] = set()
         self._names = itertools.count(1)
         self._numbers = itertools.count(1)
@@ -195,11 +195,11 @@ class ThreadPool:
         """At once: threads start with the first jobs."""
 
     async def run(self, job: Any, limits: Limits, note: Note) -> Any:
-        with self._crew.job():
+        with self._members.job():
             run = _Run(job, note, next(self._numbers))
-            if not self._crew.idle:
+            if not self._members.idle:
                 self._hire()
-            thread = await self._crew.borrow()
+            thread = await self._members.borrow()
             try:
                 thread.begin(run)
                 return await self._outcome(run, limits)
@@ -208,24 +208,24 @@ class ThreadPool:
 
     def resize(self, size: int) -> None:
         self.size = checked_size(size)
-        while self._crew.idle and len(self._threads) > self.size:
-            self._dismiss(self._crew.idle.pop())
-        for _ in range(self._crew.waiting):
+        while self._members.idle and len(self._threads) > self.size:
+            self._dismiss(self._members.idle.pop())
+        for _ in range(self._members.waiting_jobs):
             self._hire()
 
     def info(self) -> dict[str, Any]:
         return {"max-concurrency": self.size, "threads": len(self._threads)}
 
     async def stop(self) -> None:
-        self._crew.refuse(RuntimeError("the pool has been stopped and takes no more jobs"), also_waiting=False)
-        await self._crew.all_jobs_ended()
+        self._members.refuse(RuntimeError("the pool has been stopped and takes no more jobs"), also_waiting=False)
+        await self._members.all_jobs_ended()
         for thread in list(self._threads):
             self._dismiss(thread)
             thread.join()
 
     def kill(self) -> None:
         lost = WorkerLostError("Worker exited prematurely: the pool was ended at once.")
-        self._crew.refuse(lost, also_waiting=True)
+        self._members.refuse(lost, also_waiting=True)
         for thread in list(self._threads):
             self._dismiss(thread)
             if thread.current is not None:
@@ -271,13 +271,13 @@ class ThreadPool:
         if len(self._threads) > self.size:
             self._dismiss(thread)
         else:
-            self._crew.offer(thread)
+            self._members.offer(thread)
 
     def _hire(self) -> None:
         if len(self._threads) < self.size:
             thread = _Thread(self._handler, f"{self._name}-{next(self._names)}")
             self._threads.add(thread)
-            self._crew.offer(thread)
+            self._members.offer(thread)
 
     def _dismiss(self, thread: _Thread) -> None:
         self._threads.discard(thread)
