@@ -16,7 +16,7 @@ import pytest
 from pyramid_temporal_compat.exceptions import SoftTimeLimitExceeded, Terminated, TimeLimitExceeded, WorkerLostError
 from pyramid_temporal_compat.worker.pools.pool import JobControl, Limits
 from pyramid_temporal_compat.worker.pools.solo import SoloPool
-from pyramid_temporal_compat.worker.pools.threads import ThreadPool, _Run
+from pyramid_temporal_compat.worker.pools.threads import ThreadJob, ThreadPool
 
 NO_LIMITS = Limits()
 SOON = 0.05
@@ -331,14 +331,14 @@ async def test_exception_that_comes_just_as_the_function_ends_lands_nowhere_else
 ) -> None:
     pool = ThreadPool(call, 1)
     on_their_way: list[type[Exception]] = []
-    disarm = _Run._disarm
+    disarm = ThreadJob._end_interruptible
 
-    def disarm_late(run: _Run) -> None:
+    def disarm_late(run: ThreadJob) -> None:
         if on_their_way:
             run.throw(on_their_way.pop(0))
         disarm(run)
 
-    monkeypatch.setattr(_Run, "_disarm", disarm_late)
+    monkeypatch.setattr(ThreadJob, "_end_interruptible", disarm_late)
 
     def job(control: JobControl) -> str:
         value = control.interruptible(lambda: "committed")

@@ -162,9 +162,9 @@ class ChildHandle:
         self._buffer.add(data)
         return bool(data)
 
-    def messages(self) -> list[tuple[bytes, bytes]]:
+    def take_messages(self) -> list[tuple[bytes, bytes]]:
         """Return kind and payload of every complete message that was received."""
-        return self._buffer.messages()
+        return self._buffer.take_messages()
 
     def stop_timer(self) -> None:
         if self.timer is not None:

@@ -110,7 +110,8 @@ def pool_name(given: object) -> str:
 def pool_size(given: int | str | None, pool: str) -> int:
     """Return how many tasks the pool runs at a time.
 
-    :param given: a number; `auto`; or None for one task a processor.
+    :param given: a number, `auto`, or None. None means one task for each processor; `auto` also respects the
+        container's quota.
     """
     kind = POOLS[pool]
     if kind.only_size is not None:

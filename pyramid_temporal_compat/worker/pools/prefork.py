@@ -343,7 +343,7 @@ class PreforkPool:
         self._handle_messages(child)
 
     def _handle_messages(self, child: ChildHandle) -> None:
-        for kind, payload in child.messages():
+        for kind, payload in child.take_messages():
             job = child.job
             if kind == messages.READY:
                 child.pid = int(payload)  # this message may come before the zygote's report

@@ -52,7 +52,7 @@ class MessageBuffer:
     def add(self, data: bytes) -> None:
         self._received += data
 
-    def messages(self) -> list[tuple[bytes, bytes]]:
+    def take_messages(self) -> list[tuple[bytes, bytes]]:
         """Remove every complete message from the buffer; return kind and payload of each."""
         found = []
         start = 0

@@ -13,8 +13,8 @@ from pyramid_temporal_compat.worker.pools.threads import ThreadPool
 class SoloPool(ThreadPool):
     """Runs one job after the other in this process, on a thread beside the event loop.
 
-    Not on the event loop's own thread: a loop that stands still while a task runs sends no heartbeats, and the
-    server would give the task to another worker.
+    The event loop's own thread is no place for a job: while the loop stands still, it sends no heartbeats. The server
+    would give the task to another worker.
     """
 
     def __init__(self, handler: Handler, *, grace: float = 2.0, on_start: Callable[[], None] | None = None) -> None:

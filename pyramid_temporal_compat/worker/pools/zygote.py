@@ -50,8 +50,8 @@ class Zygote:
         others = [thread.name for thread in threading.enumerate() if thread is not threading.current_thread()]
         if others:
             log.warning(
-                "the pool forks while this process has other threads (%s): the threads do not exist in its children, and "
-                "a lock that a thread holds now stays locked there; start threads in worker_process_init instead",
+                "the pool forks while this process has other threads (%s): its children do not have these threads, "
+                "and a lock that a thread holds now stays locked there; start threads in worker_process_init instead",
                 ", ".join(others),
             )
         self.sock, zygotes_end = socket.socketpair()
