@@ -11,9 +11,10 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from ..current import current_app
 from ..exceptions import InvalidCall
+from ..lists import as_list
 from ..message.bundle import new_id
 from .abstract import CallableSignature
-from .planner import Lineage, Place, Planned, Planner, listed
+from .planner import Lineage, Place, Planned, Planner
 from .stamps import StampingVisitor, merged_stamps
 from .tree_ids import Ids
 
@@ -267,7 +268,7 @@ class Signature(dict[str, Any]):
 
     def extend_list_option(self, key: str, value: Any) -> None:
         """Add values to an option that holds several."""
-        self._with_list_option(key).extend(listed(value))
+        self._with_list_option(key).extend(as_list(value))
 
     def link(self, callback: Any) -> Any:
         """Run `callback` with the result, if it succeeds; gives the callback."""
@@ -284,7 +285,7 @@ class Signature(dict[str, Any]):
 
     def flatten_links(self) -> list[Any]:
         """This signature, those linked to it, those linked to these."""
-        return [self, *(found for link in listed(self.options.get("link")) for found in link.flatten_links())]
+        return [self, *(found for link in as_list(self.options.get("link")) for found in link.flatten_links())]
 
     # --- stamps --------------------------------------------------------------------------------------
 
@@ -298,7 +299,7 @@ class Signature(dict[str, Any]):
         """Put stamps on what is linked to it."""
         for option, event in (("link", "on_callback"), ("link_error", "on_errback")):
             stamps = deepcopy(headers)
-            for link in listed(self.options.get(option)):
+            for link in as_list(self.options.get(option)):
                 link = maybe_signature(link, app=self.app)
                 found = None if visitor is None else getattr(visitor, event)(link, **stamps) or {}
                 stamps = self._stamp_headers(found, append_stamps, self_headers=False, **stamps)

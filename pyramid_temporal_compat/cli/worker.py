@@ -9,6 +9,7 @@ import click
 
 from .. import signals
 from ..app import Celery
+from ..lists import split_names
 from ..log import LOG_LEVELS, Logging, mlevel
 from ..settings.command_line import from_words
 from ..worker.pools.pool_choice import POOLS, accepted_names
@@ -26,8 +27,7 @@ class Names(click.ParamType[list[str]]):
     name = "names"
 
     def convert(self, value: Any, param: Any, ctx: Any) -> list[str]:
-        names = value.split(",") if isinstance(value, str) else value
-        found = [stripped for name in names if (stripped := name.strip())]
+        found = split_names(value)
         if value and not found:
             self.fail(f"{value!r} holds no name", param, ctx)
         return found

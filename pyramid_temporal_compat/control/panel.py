@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..exceptions import CeleryError, WorkerShutdown
+from ..lists import as_list
 from ..message.message import Message
 from ..payload.serializers import deserialize
 from ..payload.types import dumps
@@ -24,7 +25,6 @@ from . import state as remembered
 from .commands import Panel, State, control_command, inspect_command
 from .control import signal_name
 from .orders import stamps_of
-from .state import listed
 
 if TYPE_CHECKING:
     from ..app import Celery
@@ -200,11 +200,11 @@ def registered(
 async def query_task(state: State, ids: Any, **kwargs: Any) -> dict[str, list[Any]]:
     """Query for task information by id."""
     found: dict[str, list[Any]] = {}
-    for task_id in listed(ids):
+    for task_id in as_list(ids):
         if taken := state.find(task_id):
             found[task_id] = ["active" if taken.began else "reserved", taken_info(state, taken)]
-    if len(found) < len(listed(ids)):
-        waiting = [message for message in await state.delayed() if message.id in listed(ids)]
+    if len(found) < len(as_list(ids)):
+        waiting = [message for message in await state.delayed() if message.id in as_list(ids)]
         found |= {message.id: ["scheduled", task_info(state, message)] for message in waiting}
     return found
 
@@ -220,7 +220,7 @@ def revoke(
     state: State, task_id: Any, terminate: bool = False, signal: str | int | None = None, **kwargs: Any
 ) -> dict[str, Any]:
     """Revoke task by task id (or list of ids)."""
-    ids = listed(task_id)
+    ids = as_list(task_id)
     remembered.revoked.update(ids)
     if not terminate:
         log.info("Tasks flagged as revoked: %s", one_line(", ".join(ids)))

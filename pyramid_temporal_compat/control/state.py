@@ -10,6 +10,8 @@ from collections import Counter
 from collections.abc import Hashable, Iterable, Iterator, Mapping
 from typing import Any
 
+from ..lists import as_list
+
 REVOKES_MAX = 50_000
 REVOKE_EXPIRES = 10_800.0
 """Seconds that a revoked id is remembered."""
@@ -64,15 +66,10 @@ total_count: Counter[str] = Counter()
 """How many tasks of each name this process has taken."""
 
 
-def listed(value: Any) -> list[Any]:
-    """A stamp may be one value or several."""
-    return list(value) if isinstance(value, (list, tuple, set, frozenset)) else [value]
-
-
 def revoke_stamps(headers: Mapping[str, Any]) -> None:
     """Remember the stamps, the last `REVOKES_MAX` of each header."""
     for header, stamps in headers.items():
-        known = {_key(stamp): stamp for stamp in [*revoked_stamps.get(header, ()), *listed(stamps)]}
+        known = {_key(stamp): stamp for stamp in [*revoked_stamps.get(header, ()), *as_list(stamps)]}
         revoked_stamps[header] = list(known.values())[-REVOKES_MAX:]
 
 
@@ -84,7 +81,7 @@ def _key(stamp: Any) -> Any:
 def matching_stamps(headers: Mapping[str, Any], stamps: Mapping[str, Any]) -> dict[str, list[Any]]:
     """The stamps of a task that are among `headers`."""
     found = {
-        header: [stamp for stamp in listed(stamps[header]) if stamp in listed(revoked)]
+        header: [stamp for stamp in as_list(stamps[header]) if stamp in as_list(revoked)]
         for header, revoked in headers.items()
         if header in stamps
     }

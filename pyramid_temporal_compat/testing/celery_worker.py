@@ -14,12 +14,13 @@ from temporalio.client import Client
 from ..app import Celery
 from ..celery_names.nodenames import anon_nodename
 from ..client.connection import Loop
+from ..lists import split_names
 from ..results.result import allow_join_result
 from ..signals import Signal
 from ..worker.celery_options import notices
 from ..worker.first_connection import connected
 from ..worker.pools.pool_choice import POOLS, pool_name
-from ..worker.program import PASSED_ON, chosen_queues, listed
+from ..worker.program import PASSED_ON, chosen_queues
 from ..worker.worker import Worker
 from .tasks import ping
 
@@ -54,8 +55,8 @@ class TestWorkController(Worker):
     ) -> None:
         for _ in notices(options):  # it refuses what a worker does not know; what has no effect is no news in a test
             pass
-        app.amqp.queues.select(listed(queues))
-        app.amqp.queues.deselect(listed(exclude_queues))
+        app.amqp.queues.select(split_names(queues))
+        app.amqp.queues.deselect(split_names(exclude_queues))
         concurrency = concurrency or 1
         super().__init__(
             app,

@@ -29,6 +29,7 @@ from temporalio.client import Client
 from .. import __version__, signals
 from ..celery_names.nodenames import default_nodename, host_format, node_format
 from ..control.waiting_tasks import purge
+from ..lists import split_names
 from ..log import mlevel
 from ..process_exit import leave
 from ..settings import connection
@@ -61,13 +62,13 @@ class Program(Worker):
         self.quiet = bool(options.get("quiet"))
         self._restart = False
         load_tasks(app)
-        for module in listed(options.get("include")):
+        for module in split_names(options.get("include")):
             app.loader.import_task_module(module)
         app.set_current()
         app.set_default()
         app.finalize()
-        app.amqp.queues.select(listed(options.get("queues")))
-        app.amqp.queues.deselect(listed(options.get("exclude_queues")))
+        app.amqp.queues.select(split_names(options.get("queues")))
+        app.amqp.queues.deselect(split_names(options.get("exclude_queues")))
         super().__init__(
             app,
             queues=chosen_queues(app, self.hostname),
@@ -204,12 +205,6 @@ PASSED_ON = (
     "time_limit",
     "workflows",
 )
-
-
-def listed(value: Any) -> list[str]:
-    """Names with commas between, or a list of them."""
-    names = value.split(",") if isinstance(value, str) else list(value or ())
-    return [stripped for name in names if (stripped := str(getattr(name, "name", name)).strip())]
 
 
 def chosen_queues(app: Celery, hostname: str) -> list[str]:

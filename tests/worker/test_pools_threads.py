@@ -326,19 +326,19 @@ async def test_exceptions_thrown_at_every_moment_never_leave_the_function() -> N
 
 
 @on_a_loop
-async def test_exception_that_comes_just_as_the_function_ends_lands_nowhere_else(
+async def test_exception_thrown_just_as_the_function_ends_is_raised_nowhere_else(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     pool = ThreadPool(call, 1)
     on_their_way: list[type[Exception]] = []
-    disarm = ThreadJob._end_interruptible
+    end_interruptible = ThreadJob._end_interruptible
 
-    def disarm_late(run: ThreadJob) -> None:
+    def throw_and_end(job: ThreadJob) -> None:
         if on_their_way:
-            run.throw(on_their_way.pop(0))
-        disarm(run)
+            job.throw(on_their_way.pop(0))
+        end_interruptible(job)
 
-    monkeypatch.setattr(ThreadJob, "_end_interruptible", disarm_late)
+    monkeypatch.setattr(ThreadJob, "_end_interruptible", throw_and_end)
 
     def job(control: JobControl) -> str:
         value = control.interruptible(lambda: "committed")
