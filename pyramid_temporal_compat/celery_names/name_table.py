@@ -234,9 +234,9 @@ MODULES: dict[str, Names] = {
     ),
     "celery.worker": {},
     "celery.worker.control": {
-        **at(".control.commands", "Panel control_command inspect_command"),
+        **at(".control.command_registry", "Panel control_command inspect_command"),
         **at(
-            ".control.panel",
+            ".control.worker_commands",
             """
             active active_queues add_consumer autoscale cancel_consumer clock conf hello memdump memsample ping
             pool_grow pool_shrink query_task rate_limit registered report reserved revoke revoke_by_stamped_headers

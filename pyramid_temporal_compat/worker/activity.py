@@ -25,7 +25,7 @@ from temporalio.exceptions import ApplicationError
 from temporalio.service import RPCError
 
 from .. import signals
-from ..control import state
+from ..control import process_state
 from ..control.orders import Orders
 from ..exceptions import InvalidTaskError, NotRegistered, Terminated, TimeLimitExceeded, WorkerLostError
 from ..message import wire_names as wire
@@ -143,7 +143,7 @@ class TaskActivity:
             signals.task_received.send(sender=self.consumer, request=self._request(message, job.before))
         taken = self.running[message.id] = Taken(job)
         self.idle.clear()
-        state.total_count[message.task] += 1
+        process_state.total_count[message.task] += 1
         self.count += 1
         self.on_taken()
         try:

@@ -18,9 +18,9 @@ from temporalio.worker import Worker as TemporalWorker
 
 from .. import signals
 from ..celery_names.nodenames import default_nodename, host_format
-from ..control.commands import Consumer, State
+from ..control.command_registry import Consumer, State
 from ..control.receiver import Receiver
-from ..control.revoked_ids import Beforehand
+from ..control.revoked_ids import RevokedIdsReader
 from ..exceptions import ImproperlyConfigured, OperationalError
 from ..message.message import LONGEST_ID, is_name
 from ..settings import connection
@@ -206,13 +206,13 @@ class Worker:
 
     async def _session(self) -> None:
         """Take tasks until told to stop, and then until the running ones have ended."""
-        beforehand = Beforehand(self.client)
-        await beforehand.learn()
+        revoked_ids = RevokedIdsReader(self.client)
+        await revoked_ids.read()
         for queue in self.queues:
             self._serve(queue)
         async with (
             self._control(),
-            beside(beforehand.forever()),
+            beside(revoked_ids.forever()),
             beside(self._beat()),
             beside(self._scale()),
             beside(self._keep_house()),

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from pyramid_temporal_compat.app import Celery
-from pyramid_temporal_compat.control import state
+from pyramid_temporal_compat.control import process_state
 from pyramid_temporal_compat.worker.worker import Worker
 from tests.parts import wait_until
 
@@ -93,7 +93,7 @@ def start(app: Celery) -> Iterator[Callable[..., RunningWorker]]:
 def forgetful() -> Iterator[None]:
     """What a worker remembers is of the process: each test begins with nothing."""
     yield
-    state.revoked.clear()
-    state.revoked_beforehand.clear()
-    state.revoked_stamps.clear()
-    state.total_count.clear()
+    process_state.revoked.clear()
+    process_state.revoked_on_server.clear()
+    process_state.revoked_stamps.clear()
+    process_state.total_count.clear()

@@ -21,7 +21,7 @@ import transaction
 from pyramid_temporal_compat.app import Celery
 from pyramid_temporal_compat.control import CommandRefused, flatten_reply
 from pyramid_temporal_compat.control.channel import has_standalone_activities
-from pyramid_temporal_compat.control.panel import Panel, State, control_command, inspect_command
+from pyramid_temporal_compat.control.worker_commands import Panel, State, control_command, inspect_command
 from pyramid_temporal_compat.exceptions import DuplicateNodenameWarning, OperationalError, WorkerTerminate
 from pyramid_temporal_compat.server.embedded import EmbeddedServer
 from tests.parts import wait_until
@@ -89,7 +89,7 @@ def test_a_pattern_chooses_workers(app: Celery, start: Start) -> None:
 
 
 def test_what_can_not_choose_workers_is_an_error(app: Celery) -> None:
-    with pytest.raises(ValueError, match="matcher='prefix' is not there; there are glob, pcre"):
+    with pytest.raises(ValueError, match="there is no matcher 'prefix'; there are glob, pcre"):
         app.control.ping(pattern="x", matcher="prefix")
     with pytest.raises(ValueError, match="destination=5; it takes a list of node names"):
         app.control.ping(destination=5)  # type: ignore[arg-type]
@@ -287,7 +287,7 @@ def test_a_command_may_end_its_worker_at_once(app: Celery, start: Start, own_com
     [
         ("enable_events", "Workers send no event messages"),
         ("disable_events", "Workers send no event messages"),
-        ("heartbeat", r"app\.control\.ping\(\) says who answers"),
+        ("heartbeat", r"app\.control\.ping\(\) returns the workers that answer"),
         ("election", "Workers hold no elections"),
         ("pool_restart", "Restart the worker"),
         ("Mailbox", r"use app\.control\.broadcast\(\)"),

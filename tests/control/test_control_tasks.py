@@ -13,7 +13,7 @@ import pytest
 
 from pyramid_temporal_compat import chain, signals, states
 from pyramid_temporal_compat.app import Celery
-from pyramid_temporal_compat.control import state
+from pyramid_temporal_compat.control import process_state
 from pyramid_temporal_compat.control import waiting_tasks as waiting
 from pyramid_temporal_compat.exceptions import ImproperlyConfigured, SoftTimeLimitExceeded, TaskRevokedError
 from tests.parts import wait_until
@@ -138,7 +138,7 @@ def test_the_terminate_command_stops_a_task_without_the_server(app: Celery, star
 
 
 def test_a_signal_that_is_none_is_an_error(app: Celery) -> None:
-    with pytest.raises(ValueError, match="signal='SIGNONE' is no signal here"):
+    with pytest.raises(ValueError, match="there is no signal 'SIGNONE' on this machine"):
         app.control.revoke("x", terminate=True, signal="SIGNONE")
 
 
@@ -149,10 +149,10 @@ def test_only_the_workers_of_the_destination_are_told(app: Celery, start: Start)
 
 
 def test_the_set_of_revoked_ids_is_bounded() -> None:
-    few = state.LimitedSet(maxlen=3)
+    few = process_state.LimitedSet(maxlen=3)
     few.update("abcad")
     assert list(few) == ["c", "a", "d"]
-    old = state.LimitedSet(expires=-1)
+    old = process_state.LimitedSet(expires=-1)
     old.add("a")
     assert list(old) == []
     few.discard("c")
@@ -228,14 +228,14 @@ def test_tasks_that_were_held_back_run_in_their_turn(app: Celery, start: Start) 
 
 def test_a_rate_that_is_none_is_told_as_the_worker_starts(app: Celery, start: Start) -> None:
     app.task(name="shop.limited", rate_limit="many/s")(len)
-    with pytest.raises(ImproperlyConfigured, match=r"task 'shop\.limited': rate_limit = 'many/s' is no rate limit"):
+    with pytest.raises(ImproperlyConfigured, match=r"task 'shop\.limited': rate_limit = 'many/s' is not a rate limit"):
         start()
 
 
 def test_a_rate_that_is_none_and_was_set_later_fails_the_task_once(app: Celery, start: Start, add: Any) -> None:
     start()
     add.rate_limit = "many/s"
-    with pytest.raises(ValueError, match="is no rate limit"):
+    with pytest.raises(ValueError, match="is not a rate limit"):
         add.delay(1, 2).get(timeout=10)
 
 
@@ -295,7 +295,7 @@ def test_a_limit_for_a_task_that_is_not_there_or_that_is_none(app: Celery, start
     (unknown,) = app.control.rate_limit("shop.none", "1/s", reply=True) or []
     (wrong,) = app.control.rate_limit("shop.add", "1/fortnight", reply=True) or []
     assert unknown == {worker.hostname: {"error": "unknown task"}}
-    assert wrong[worker.hostname]["error"].startswith("Invalid rate limit string: '1/fortnight' is no rate limit")
+    assert wrong[worker.hostname]["error"].startswith("Invalid rate limit string: '1/fortnight' is not a rate limit")
     assert app.control.time_limit("shop.none", soft=1, reply=True) == [{worker.hostname: {"error": "unknown task"}}]
 
 

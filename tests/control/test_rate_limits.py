@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from pyramid_temporal_compat.control.rate_limits import KEPT, LONGEST_WAIT, Rate, interval_of
+from pyramid_temporal_compat.control.rate_limits import LONGEST_WAIT, TURN_LASTS, Rate, interval_of
 
 
 @pytest.mark.parametrize(
@@ -28,7 +28,7 @@ def test_a_limit_is_written_as_celery_writes_it(rate: object, seconds: float) ->
 
 @pytest.mark.parametrize("rate", ["fast", "5/d", "-1/s", "nan", "inf/s", "/s"])
 def test_what_is_no_limit_is_an_error(rate: str) -> None:
-    with pytest.raises(ValueError, match="is no rate limit; it takes a number a second, or one like"):
+    with pytest.raises(ValueError, match="is not a rate limit; give a number a second, or a text like"):
         interval_of(rate)
 
 
@@ -73,7 +73,7 @@ def test_the_turn_of_a_task_that_another_worker_took_is_given_up() -> None:
     rate = Rate(10)
     rate.wait("a", 1000)
     rate.wait("gone", 1000)
-    assert rate.wait("b", 1010 + max(KEPT, 10)) == 0
+    assert rate.wait("b", 1010 + max(TURN_LASTS, 10)) == 0
 
 
 def test_a_task_with_a_late_turn_is_offered_again_before() -> None:
