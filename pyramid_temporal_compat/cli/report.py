@@ -1,4 +1,4 @@
-"""`ptemporal-compat report app.ini`: what is in force here, for a look or for a bug report."""
+"""`ptemporal-compat report app.ini`: prints versions and effective settings, for example for a bug report."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ PACKAGES = ("pyramid-temporal-compat", "temporalio", "pyramid", "pyramid_tm", "t
 
 @click.command(help="Print versions and the settings of the application in CONFIG (an ini file); secrets are masked.")
 @click.argument("config")
-@click.option("--all", "everything", is_flag=True, help="Also the settings that have their default.")
+@click.option("--all", "everything", is_flag=True, help="Print also settings that have their default.")
 def command(config: str, everything: bool) -> None:
     with failing_in_one_line():
         app = bootstrapped(config)
@@ -34,4 +34,4 @@ def _version(package: str) -> str:
     try:
         return version(package)
     except PackageNotFoundError:
-        return "is not installed"
+        return "not installed"

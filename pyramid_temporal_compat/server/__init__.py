@@ -1,1 +1,1 @@
-"""The embedded Temporal server."""
+"""The embedded Temporal server, for development, tests and small installs."""

@@ -142,7 +142,7 @@ def test_a_requested_port_that_is_taken_is_refused_with_the_way_out() -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
         line = refused("--memory", "--port", str(port))
-    assert line == f"Error: port {port} is in use; choose another (--port N), or any free one (--port 0)"
+    assert line == f"Error: port {port} is in use; choose another (--port N), or any free port (--port 0)"
 
 
 def test_sigterm_to_the_command_stops_the_server() -> None:
