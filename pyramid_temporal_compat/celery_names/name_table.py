@@ -172,8 +172,8 @@ MODULES: dict[str, Names] = {
         ".testing.celery_app", "DEFAULT_TEST_CONFIG TestApp Trap UnitLogging set_trap setup_default_app"
     ),
     "celery.contrib.testing.manager": at(".testing.manager", "Manager ManagerMixin Sentinel"),
-    "celery.contrib.testing.mocks": at(".testing.mocks", "ContextMock"),
-    "celery.contrib.testing.tasks": at(".testing.tasks", "ping"),
+    "celery.contrib.testing.mocks": at(".testing.celery_app", "ContextMock"),
+    "celery.contrib.testing.tasks": at(".testing.celery_app", "ping"),
     "celery.contrib.testing.worker": {
         **at(".app", "Celery"),
         **at(".signals", "Signal"),

@@ -1,4 +1,7 @@
-"""The options that every command shares: they come before the command's name."""
+"""The options that every command shares: they come before the command's name.
+
+A module of its own, because `cli/__init__.py` needs it, and `bootstrap.py` imports all of Pyramid.
+"""
 
 from __future__ import annotations
 
