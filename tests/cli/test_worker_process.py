@@ -1,4 +1,4 @@
-"""A worker as a process of its system: the signals that it takes, the user that it becomes, its size."""
+"""A worker as a process: its signals, its user and group, and its number of processors."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def waits(project: Project) -> list[str]:
     return [line for line in project.told if line.startswith("waits ")]
 
 
-def test_sighup_starts_it_anew_once_its_tasks_have_ended(project: Project, tmp_path: Path) -> None:
+def test_sighup_restarts_the_worker_once_its_tasks_have_ended(project: Project, tmp_path: Path) -> None:
     go = tmp_path / "go"
     with project.worker("-c", 1) as worker:
         before = children(worker)
@@ -43,7 +43,7 @@ def test_sighup_starts_it_anew_once_its_tasks_have_ended(project: Project, tmp_p
         assert worker.ends() == 0
 
 
-def test_remap_sigterm_makes_the_first_sigterm_the_end(project: Project, tmp_path: Path) -> None:
+def test_with_remap_sigterm_the_first_sigterm_ends_the_worker_at_once(project: Project, tmp_path: Path) -> None:
     go = tmp_path / "go"
     with project.worker("-c", 1, REMAP_SIGTERM="SIGQUIT") as worker:
         result = project.tasks.waits_for.delay(str(go))

@@ -1,4 +1,4 @@
-"""What the tests of the pool `prefork` share: each runs in a process of its own, and what its jobs do."""
+"""Helpers for the tests of the pool `prefork`: runs each test in its own process, and holds jobs for the tests."""
 
 from __future__ import annotations
 
@@ -38,7 +38,10 @@ def call(job: Any, control: JobControl) -> Any:
 
 
 def in_its_own_process(size: int = 1, **options: Any) -> Any:
-    """The test gets a pool that was started before the event loop, and must leave no process and no descriptor."""
+    """Run the test in its own process, with a pool that was started before the event loop.
+
+    The test must leave no process and no file descriptor behind.
+    """
 
     def decorate(test: Callable[[PreforkPool], Coroutine[Any, Any, None]]) -> Callable[[], None]:
         def scenario() -> None:
@@ -98,8 +101,8 @@ async def run(pool: PreforkPool, function: Callable[..., Any], *args: Any, limit
     return await pool.run((function, *args), limits, ignore)
 
 
-class Begun:
-    """A job that tells when it has begun."""
+class StartedJob:
+    """A job that a test has started, and that sends a note when it begins."""
 
     def __init__(self, pool: PreforkPool, function: Callable[..., Any], *args: Any, limits: Limits = NO_LIMITS) -> None:
         self.notes: list[Any] = []
@@ -118,7 +121,7 @@ def pid(control: JobControl) -> int:
 
 
 def wait_for(control: JobControl, path: str) -> int:
-    """Run, deaf to nothing, until a file is there."""
+    """Run until a file exists; the function can be interrupted."""
     control.note(os.getpid())
     control.interruptible(functools.partial(spin_until, path))
     return os.getpid()
@@ -135,7 +138,7 @@ def spin() -> None:
 
 
 def new_path() -> str:
-    """A path of this scenario's own; its children know the ones that were there when they were forked."""
+    """Return a new path in the directory of this scenario."""
     return os.path.join(DIRECTORY, f"go{next(NUMBERS)}")
 
 
@@ -163,7 +166,7 @@ def sleep_deaf(control: JobControl) -> None:
 
 
 def main(names: Mapping[str, Any]) -> None:
-    """Run the scenario that the command line names; `names` are those of its module."""
+    """Run the scenario that the command line names, from the registered ones or from the module's `names`."""
     os.mkdir(DIRECTORY)
     try:
         (SCENARIOS.get(sys.argv[1]) or names[sys.argv[1]])()

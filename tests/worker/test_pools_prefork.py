@@ -1,4 +1,4 @@
-"""The pool of child processes: what comes of its jobs, and of children that die or are stopped."""
+"""The pool `prefork`: outcomes and errors of jobs, children that die, limits and cancellation."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ from tests.worker.prefork_parts import (
     LOGGED,
     NO_LIMITS,
     SOON,
-    Begun,
+    StartedJob,
     exists,
     in_its_own_process,
     main,
@@ -108,7 +108,7 @@ def trap(control: JobControl) -> Any:
 
 
 @in_its_own_process()
-async def test_errors_and_outcomes_that_cannot_travel_cost_their_job_only(pool: PreforkPool) -> None:
+async def test_errors_and_outcomes_that_cannot_be_pickled_fail_their_job_only(pool: PreforkPool) -> None:
     first = await run(pool, pid)
     with pytest.raises(Boom) as raised:
         await run(pool, fail)
@@ -120,7 +120,7 @@ async def test_errors_and_outcomes_that_cannot_travel_cost_their_job_only(pool: 
         await run(pool, local_function)
     with pytest.raises(NotSerializable, match="can't be read in the worker"):
         await run(pool, trap)
-    with pytest.raises((AttributeError, TypeError)):  # pickle's own error, before any child is asked
+    with pytest.raises((AttributeError, TypeError)):  # pickle's own error, before the job is sent to a child
         await run(pool, lambda control: None)
     assert await run(pool, pid) == first
     await pool.stop()
@@ -174,9 +174,9 @@ def exit_now(control: JobControl, code: int) -> None:
 
 
 @in_its_own_process(size=2)
-async def test_child_that_dies_costs_its_job_only_and_is_replaced(pool: PreforkPool) -> None:
+async def test_child_that_dies_loses_its_job_only_and_is_replaced(pool: PreforkPool) -> None:
     path = new_path()
-    bystander = Begun(pool, wait_for, path)
+    bystander = StartedJob(pool, wait_for, path)
     survivor = await bystander.begun()
     for number, (death, *args, how) in enumerate(
         [
@@ -212,7 +212,7 @@ def fork_and_die(control: JobControl, path: str) -> None:
 
 
 @in_its_own_process()
-async def test_death_is_seen_though_a_grandchild_holds_the_childs_socket(pool: PreforkPool) -> None:
+async def test_death_of_a_child_is_seen_even_if_a_grandchild_holds_its_socket(pool: PreforkPool) -> None:
     path = new_path()
     with pytest.raises(WorkerLostError, match="SIGKILL"):
         await run(pool, fork_and_die, path)
@@ -225,7 +225,7 @@ async def test_death_is_seen_though_a_grandchild_holds_the_childs_socket(pool: P
 
 
 @in_its_own_process()
-async def test_hard_limit_kills_a_child_that_is_deaf_in_c(pool: PreforkPool) -> None:
+async def test_hard_limit_kills_a_child_that_blocks_every_signal(pool: PreforkPool) -> None:
     before = await run(pool, pid)
     with pytest.raises(TimeLimitExceeded, match=rf"\({SOON},\)"):
         await run(pool, sleep_deaf, limits=Limits(hard=SOON))
@@ -273,7 +273,7 @@ async def test_soft_limit_is_raised_in_the_function(pool: PreforkPool) -> None:
     assert await run(pool, tidy_up, limits=limits) == "tidied up"
     with pytest.raises(SoftTimeLimitExceeded):
         await run(pool, only_spin, limits=limits)
-    for _ in range(5):  # never in the midst of a note, though the child is nearly always sending one
+    for _ in range(5):  # the limit never cuts a note in two, although the child sends notes nearly all the time
         assert await pool.run((note_for_ever,), limits, lambda note: time.sleep(0.005)) == "tidied up"
     assert await run(pool, pid) == child
     await pool.stop()
@@ -343,7 +343,7 @@ def spin_and_tidy(control: JobControl, path: str) -> None:
 async def test_cancelling_ends_the_child_as_the_signal_does(pool: PreforkPool) -> None:
     for message, tidied in ((None, True), ("HUP", True), (signal.SIGQUIT, True), ("sigkill", False), (9, False)):
         path = new_path()
-        job = Begun(pool, spin_and_tidy, path)
+        job = StartedJob(pool, spin_and_tidy, path)
         child = await job.begun()
         job.task.cancel(message)
         with pytest.raises(asyncio.CancelledError):
@@ -357,7 +357,7 @@ async def test_cancelling_ends_the_child_as_the_signal_does(pool: PreforkPool) -
 @in_its_own_process(grace=0.1)
 async def test_child_that_ignores_its_signal_is_killed(pool: PreforkPool) -> None:
     for message in ("SIGTERM", "SIGINT"):
-        job = Begun(pool, sleep_deaf)
+        job = StartedJob(pool, sleep_deaf)
         await job.begun()
         job.task.cancel(message)
         with pytest.raises(asyncio.CancelledError):
@@ -380,8 +380,8 @@ def commit_through_sigterm(control: JobControl) -> str:
 
 
 @in_its_own_process()
-async def test_commit_that_is_under_way_when_the_job_is_cancelled_comes_to_its_end(pool: PreforkPool) -> None:
-    job = Begun(pool, commit_through_sigterm)
+async def test_commit_that_runs_when_the_job_is_cancelled_is_finished(pool: PreforkPool) -> None:
+    job = StartedJob(pool, commit_through_sigterm)
     await until(lambda: len(job.notes) == 2)
     job.task.cancel()
     assert await job.task == "committed"
@@ -404,8 +404,8 @@ def swallow_the_end(control: JobControl) -> str:
 
 
 @in_its_own_process()
-async def test_function_and_handler_that_swallow_the_end_do_not_undo_it(pool: PreforkPool) -> None:
-    job = Begun(pool, swallow_the_end)
+async def test_child_ends_even_if_function_and_handler_catch_the_exception(pool: PreforkPool) -> None:
+    job = StartedJob(pool, swallow_the_end)
     await job.begun()
     job.task.cancel()
     with pytest.raises(asyncio.CancelledError):
@@ -418,7 +418,7 @@ async def test_signals_to_the_whole_group_leave_running_and_idle_children_alone(
     path = new_path()
     await until_full(pool)
     children = set(pool.info()["processes"])
-    job = Begun(pool, wait_for, path)
+    job = StartedJob(pool, wait_for, path)
     await job.begun()
     for signum in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT):
         for process in psutil.Process().children(recursive=True):
@@ -431,7 +431,7 @@ async def test_signals_to_the_whole_group_leave_running_and_idle_children_alone(
 
 
 @in_its_own_process()
-async def test_signal_to_the_whole_group_that_meets_a_job_on_its_way_leaves_the_child_alone(pool: PreforkPool) -> None:
+async def test_signal_to_the_whole_group_while_a_job_is_sent_leaves_the_child_alone(pool: PreforkPool) -> None:
     await until_full(pool)
     [child] = pool.info()["processes"]
     for signum in (signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT):
@@ -453,7 +453,7 @@ def length_of(control: JobControl, text: bytes) -> tuple[int, int]:
 @in_its_own_process()
 async def test_job_that_is_cancelled_while_it_waits_for_its_turn_never_runs(pool: PreforkPool) -> None:
     path, never = new_path(), new_path()
-    first = Begun(pool, wait_for, path)
+    first = StartedJob(pool, wait_for, path)
     child = await first.begun()
     second = asyncio.create_task(run(pool, spin_and_tidy, never))
     third = asyncio.create_task(run(pool, pid))

@@ -101,13 +101,13 @@ async def test_at_most_size_jobs_run_at_a_time_in_the_order_in_which_they_came()
 
     assert await asyncio.gather(*(run(pool, job(n)) for n in range(40))) == list(range(40))
     assert most == 2
-    # One that was taken may be late to say so; those behind it are not begun before it was taken.
+    # A job that a thread has taken may begin late. The jobs behind it do not begin before a thread has taken it.
     assert all(sum(later < number for later in order[place:]) <= 1 for place, number in enumerate(order))
     await pool.stop()
 
 
 @on_a_loop
-async def test_what_the_handler_raises_is_that_jobs_error() -> None:
+async def test_an_exception_of_the_handler_is_the_error_of_its_job_only() -> None:
     pool = ThreadPool(call, 1)
     with pytest.raises(ZeroDivisionError):
         await run(pool, lambda control: 1 / 0)
@@ -169,7 +169,7 @@ async def test_soft_limit_that_passed_before_the_function_is_raised_as_it_begins
 
 
 @on_a_loop
-async def test_hard_limit_stops_the_function_even_one_that_swallows_it() -> None:
+async def test_hard_limit_stops_a_function_even_if_it_catches_the_exception() -> None:
     pool = ThreadPool(call, 1)
     committed = []
 
@@ -248,7 +248,7 @@ async def test_cancelling_stops_the_job_and_waits_for_it() -> None:
 
 
 @on_a_loop
-async def test_job_that_is_cancelled_in_its_commit_gives_its_outcome() -> None:
+async def test_job_that_is_cancelled_in_its_commit_returns_its_outcome() -> None:
     pool = ThreadPool(call, 1, grace=30)
     committing, go_on = threading.Event(), threading.Event()
 
@@ -286,7 +286,7 @@ async def test_job_that_is_cancelled_while_it_waits_for_its_turn_never_runs() ->
 
 @on_a_loop
 async def test_exceptions_thrown_at_every_moment_never_leave_the_function() -> None:
-    """Soft limits and cancellations land at random around the end of short functions."""
+    """Soft limits and cancellations come at random moments around the end of short functions."""
     pool = ThreadPool(call, 4)
     outside: list[str] = []
 
