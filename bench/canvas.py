@@ -1,6 +1,8 @@
-"""Many tasks at once, next to Celery with Redis for broker and results: until the call returns, until all is done.
+"""Many tasks at once, beside Celery with Redis: time until the call returns, and until all tasks are done.
 
-Worker: `prefork` with four processes on both sides.
+Celery uses Redis as broker and result backend.
+
+Both workers are `prefork` with four processes.
 """
 
 from __future__ import annotations
@@ -17,7 +19,7 @@ PEER = "Celery, Redis"
 POOL, CONCURRENCY = "prefork", 4
 MEASURED = ("until the call returns", "until all is done", "the commit alone, and Celery's publishes")
 AIMS = {("many_delays", 2): 0.1, ("a_group", 1): 1.0}
-"""By case and what is measured."""
+"""Aims, by case and measure."""
 
 CASES = (
     ("many_delays", 1000, ".delay() 1,000 times in a request"),

@@ -1,4 +1,4 @@
-"""A process that has Celery's worker run tasks and waits for them: `python -m bench.celery_client`."""
+"""A process that calls tasks of Celery's worker, and waits for them: `python -m bench.celery_client`."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def pipelined(count: int) -> float:
 
 def many_delays(count: int) -> list[float]:
     returned, done = asked(lambda: ResultSet([noop_with_result.delay(number) for number in range(count)]))
-    return [returned, done, returned]  # nothing is left for a commit
+    return [returned, done, returned]  # Celery has sent everything, so a commit takes no time
 
 
 def a_group(count: int) -> list[float]:

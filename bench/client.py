@@ -1,4 +1,4 @@
-"""A process that asks for tasks and waits for them: `python -m bench.client ADDRESS`."""
+"""A process that calls tasks, and waits for them: `python -m bench.client ADDRESS`."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def latency(count: int) -> list[float]:
 
 
 def pipelined(count: int) -> float:
-    """One transaction asks for all of them; its commit starts them."""
+    """Call all tasks in one transaction. Its commit starts them."""
     import transaction
 
     from bench.application import noop
@@ -42,7 +42,7 @@ def pipelined(count: int) -> float:
 
 
 def asked(ask: Callable[[], Any]) -> list[float]:
-    """Seconds until `ask` has returned, and until its result is there."""
+    """Return the seconds until `ask` returns, and until its result is there."""
     began = time.perf_counter()
     result = ask()
     returned = time.perf_counter() - began
@@ -51,11 +51,11 @@ def asked(ask: Callable[[], Any]) -> list[float]:
 
 
 def many_delays(count: int) -> list[float]:
-    """Until the commit has returned, until all are done, and the commit alone."""
+    """Return the seconds until the commit has returned, until all tasks are done, and for the commit alone."""
     import transaction
 
     from bench.application import noop
-    from pyramid_temporal_compat.results.result import ResultSet
+    from pyramid_temporal_compat.results import ResultSet
 
     commit = 0.0
 

@@ -1,9 +1,9 @@
-"""What `.delay()` costs inside a view before the commit, next to Celery's on Redis in the same kind of view.
+"""The cost of `.delay()` inside a view, before the commit, beside Celery's on Redis in the same kind of view.
 
-One process serves requests to a Pyramid application with pyramid_tm. Each request calls one view, which
-measures one `.delay()` and aborts: ours has then been checked, serialised and enlisted, Celery's has been sent.
-(That is the comparison that the user feels in the view. What our commit adds is a start on the server for each
-message; `.delay()` is out of it.)
+One process serves requests to a Pyramid application with pyramid_tm. Each request calls one view, which measures one
+`.delay()` and aborts. By then, our call has been checked, serialised and enlisted, and Celery's call has been sent.
+This is the difference that a user notices in the view. Our commit then starts each message on the server. That time is
+not part of `.delay()`.
 """
 
 from __future__ import annotations
@@ -23,10 +23,10 @@ TITLE = "`.delay()` in a view, before the commit"
 
 
 ROUND = 50
-"""Requests of one kind in a row: an application has the one or the other, and warm caches with it."""
+"""Requests of one kind in a row, because an application uses only one kind and has warm caches."""
 
 PEERS = {"celery": "Celery, Redis", "celery_results": "Celery, Redis, results kept"}
-"""Where results are kept, Celery subscribes to each; ours can always be read."""
+"""With a result backend, Celery subscribes to each result. Our results can always be read."""
 
 
 def run(quick: bool) -> list[Figure]:
@@ -100,7 +100,7 @@ def serve(address: str) -> None:
         for name in found:  # connections, first imports
             for number in range(20):
                 seconds(name, number)
-        for _ in range(count):  # in turns, so that noise hits all
+        for _ in range(count):  # in turns, so that noise affects all kinds
             for name, values in found.items():
                 values += [seconds(name, number) for number in range(ROUND)]
         return found

@@ -1,4 +1,4 @@
-"""How long the package takes to import, in fresh interpreters, next to Celery."""
+"""Time to import the package in fresh interpreters, beside Celery."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ def run(quick: bool) -> list[Figure]:
 
 
 def milliseconds(statements: str, cache: Path) -> float:
-    """What the statements take. `cache` keeps the compiled modules, as an installation does, and not this tree."""
+    """Return the milliseconds that the statements take. `cache` keeps compiled modules, as an installation does."""
     program = f"import time\nbegan = time.perf_counter()\n{statements}\nprint(time.perf_counter() - began)"
     compiled = {"PYTHONDONTWRITEBYTECODE": "", "PYTHONPYCACHEPREFIX": str(cache)}
     done = subprocess.run(

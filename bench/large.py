@@ -1,6 +1,6 @@
 """Large canvases: time, bytes and memory. `python -m bench.large [CASE ...]`; it takes some minutes.
 
-A worker `threads` of eight, a server whose state is in a file. Each case has a worker and a client of its own.
+The worker has eight `threads`, and the server's state is in a file. Each case has its own worker and client.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ def row(title: str, found: dict[str, Any], worker: float) -> str:
 
 
 def peak(pid: int) -> float:
-    """MB that the process and its children have taken at most, each by itself."""
+    """Return the peak memory in MB: the sum of the peaks of the process and its children."""
     processes = [psutil.Process(pid), *psutil.Process(pid).children(recursive=True)]
     return sum(_peak(process.pid) for process in processes)
 

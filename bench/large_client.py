@@ -1,4 +1,4 @@
-"""A process that asks for large canvases, and looks at what they leave: `python -m bench.large_client ADDRESS`."""
+"""A process that calls large canvases, and measures their workflows: `python -m bench.large_client ADDRESS`."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from typing import Any
 
 from pyramid_temporal_compat import Celery, chain, group
 from pyramid_temporal_compat.exceptions import PayloadTooLarge
-from pyramid_temporal_compat.results.result import AsyncResult
+from pyramid_temporal_compat.results import AsyncResult
 
 from .application import makes, noop, total
 from .client import answer_lines
@@ -31,12 +31,12 @@ def measured(ask: Callable[[], Any], wait: Callable[[Any], object]) -> dict[str,
 
 
 def peak() -> float:
-    """MB that this process has taken at most."""
+    """Return the peak memory of this process in MB."""
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
 
 
 def histories(result: Any) -> dict[str, Any]:
-    """Of the canvas's workflows: how many, the first one's input, the largest history."""
+    """Return the number of the canvas's workflows, the size of the first input, and the largest history."""
     nodes = [result, *parents(result)]
     members = [member for node in nodes for member in getattr(node, "results", None) or [node]]
     found = {str(member.id).partition("/")[0] for member in members}
@@ -103,7 +103,7 @@ def a_chain(count: int) -> Any:
 
 
 def refused_from(count: int) -> Any:
-    """The sentence for a group that is too large to leave."""
+    """Return the error message for a group that is too large."""
     try:
         group(noop.s(number) for number in range(count))()
     except PayloadTooLarge as error:

@@ -1,4 +1,4 @@
-"""The same function hand-written as workflow and activity, as temporalio's own guide writes them.
+"""The same function, written by hand as workflow and activity, in the way of temporalio's own guide.
 
 `python -m bench.native worker ADDRESS` and `python -m bench.native client ADDRESS`.
 """
@@ -29,7 +29,7 @@ class Noop:
 
 
 async def work(address: str) -> None:
-    from temporalio.client import Client  # not in the workflow's sandbox, which imports this module anew
+    from temporalio.client import Client  # not in the workflow's sandbox, which imports this module again
     from temporalio.worker import Worker
 
     client = await Client.connect(address)

@@ -1,6 +1,6 @@
-"""A task that does nothing, next to the same function hand-written with temporalio on the same server.
+"""A task that does nothing, beside the same function written by hand with temporalio, on the same server.
 
-Worker and client are processes of their own on both sides. The rounds take turns, so that noise hits both.
+On both sides, worker and client are separate processes. The rounds take turns, so that noise affects both.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ PEER = "temporalio by hand"
 LATENCY_AIM = 1 / 0.95
 THROUGHPUT_AIM = 0.95
 LONGEST = 80
-"""Seconds after which a slow machine begins no further round of many tasks."""
+"""Seconds after which no further round of many tasks begins, on a slow machine."""
 
 
 def run(quick: bool) -> list[Figure]:
@@ -38,7 +38,7 @@ def run(quick: bool) -> list[Figure]:
             client.ask("latency", 5)
             client.ask("pipelined", 20)
         for turn in range(rounds):
-            # Whoever goes second finds a server that has more to keep: so each goes second in every other round.
+            # The second side meets a server with more stored data, so the sides swap in every round.
             for name in sorted(clients, reverse=turn % 2 == 0):
                 alone[name] += [seconds * 1e3 for seconds in clients[name].ask("latency", singly)]
         began = time.monotonic()

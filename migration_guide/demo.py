@@ -29,7 +29,7 @@ from typing import Any
 from sqlalchemy import Engine, create_engine, text
 from temporalio.client import Client
 
-from pyramid_temporal_compat.server.embedded import EmbeddedServer
+from pyramid_temporal_compat.server import EmbeddedServer
 
 with warnings.catch_warnings():
     # It falls back by itself where a login session has no XDG_RUNTIME_DIR, as in a container.

@@ -5,6 +5,9 @@ from __future__ import annotations
 from typing import Any
 
 from .app import Celery, shared_task
+from .as_celery import install_as_celery, unsupported
+from .as_celery.bugreport import bugreport
+from .as_celery.local_proxies import current_app, current_task
 from .canvas import (
     Signature,
     chain,
@@ -17,15 +20,11 @@ from .canvas import (
     xmap,
     xstarmap,
 )
-from .celery_names import install_as_celery, unsupported
-from .celery_names.bugreport import bugreport
 from .celery_names.ids import uuid
-from .celery_names.local_proxies import current_app, current_task
+from .context import current_frame
 from .results.result import AsyncResult
-from .task.context import current_frame
 from .task.task import Task
-
-__version__ = "0.1.0"
+from .version import __version__
 
 task = shared_task
 

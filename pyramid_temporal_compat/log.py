@@ -16,12 +16,12 @@ from typing import TYPE_CHECKING, Any
 
 from . import signals
 from .celery_names.nodenames import node_format
+from .context import worker_frame
 from .exceptions import CDeprecationWarning, CPendingDeprecationWarning
-from .task.context import worker_frame
 from .text_safety import record_text
 
 if TYPE_CHECKING:
-    from .app import Celery
+    from .interfaces import AppLike
 
 _LEVELS: dict[str | int, Any] = {
     name: getattr(logging, name) for name in ("NOTSET", "DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL")
@@ -226,7 +226,7 @@ class Logging:
     already_setup = False
     """Whether it was set up, by any app of this process: it is done once."""
 
-    def __init__(self, app: Celery) -> None:
+    def __init__(self, app: AppLike) -> None:
         self.app = app
         self.loglevel = logging.WARNING
         self.format = app.conf.worker_log_format

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from pyramid_temporal_compat import Celery, log, signals
-from pyramid_temporal_compat.task.context import Context, running
+from pyramid_temporal_compat.context import Context, running
 
 
 @pytest.fixture

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
+from ..as_celery.name_table import MODULES
 from ..celery_names.importing import symbol_by_name
-from ..celery_names.name_table import MODULES
 from ..exceptions import ImproperlyConfigured
 from .loading import Loader
 

@@ -12,23 +12,25 @@ import uuid
 import warnings
 import zoneinfo
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar, Concatenate, Literal, overload
 
 from .. import canvas, signals
+from ..as_celery.backend import Backend
+from ..as_celery.bugreport import bugreport
+from ..as_celery.connections import Connections
 from ..canvas import builtin
-from ..canvas.planner import Lineage, Planner, as_unit, catch_for
+from ..canvas.planner import Lineage, Planner, as_unit
 from ..canvas.tree_ids import Ids
-from ..celery_names.backend import Backend
-from ..celery_names.bugreport import bugreport
-from ..celery_names.connections import Connections
 from ..celery_names.refused import NO_EVENTS, Unsupported
 from ..celery_names.refused_members import RefusedOfApps
+from ..context import current_frame, worker_frame
 from ..control import Control
-from ..current import APP_KEY, apps, set_current_app, set_default_app
+from ..current import APP_KEY, apps, set_app_class, set_current_app, set_default_app
+from ..enlist.publish_signals import after_publish, before_publish
 from ..exceptions import AlwaysEagerIgnored, ImproperlyConfigured
 from ..log import Logging
-from ..message.bundle import new_id
-from ..message.tree import Task as Leaf
+from ..message.ids import new_id
+from ..message.nodes import TaskNode
 from ..message.tree import Unit
 from ..payload.codecs import Encryption, parse_keys
 from ..results import result as results
@@ -38,14 +40,13 @@ from ..settings import Settings
 from ..settings.command_line import from_words
 from ..task.annotations import annotate, prepare_annotations
 from ..task.call_options import make_message
-from ..task.context import current_frame, worker_frame
 from ..task.routing import Amqp
 from ..task.task import Task as BaseTask
 from ..task.task import task_from_function
+from ..typed_calls import P, R
 from .app_classes import part
 from .commands import Commands
 from .loading import Loader, lazily
-from .publish_signals import after_publish, before_publish
 from .registry import TaskRegistry, warn_of_duplicate
 from .sending import Sending
 from .shared import SharedTask, decorate, shared_tasks, task_name
@@ -56,7 +57,7 @@ if TYPE_CHECKING:
     from ..message.message import Message
     from ..outbox.writer import Outbox
     from ..payload.codecs import Codec
-    from ..results.result import AsyncResult
+    from ..results.result import AsyncResult, EagerResult
     from ..task.eager import EagerDispatch
 
 __all__ = ["APP_KEY", "Celery"]
@@ -181,6 +182,14 @@ class Celery(Commands, Connections, RefusedOfApps):
             self.finalize(auto=True)
         return self._tasks
 
+    @overload
+    def task(self, function: Callable[P, R], /) -> BaseTask[P, R]: ...
+    @overload
+    def task(
+        self, *, bind: Literal[True], **options: Any
+    ) -> Callable[[Callable[Concatenate[Any, P], R]], BaseTask[P, R]]: ...
+    @overload
+    def task(self, *, bind: Literal[False] = ..., **options: Any) -> Callable[[Callable[P, R]], BaseTask[P, R]]: ...
     def task(self, *args: Any, **options: Any) -> Any:
         """Make a task of a function: `@app.task` or `@app.task(bind=True, …)`."""
         return decorate(args, options, self.make_task)
@@ -325,7 +334,7 @@ class Celery(Commands, Connections, RefusedOfApps):
     def call(self, task: BaseTask, args: Any, kwargs: Any, options: dict[str, Any]) -> AsyncResult:
         """What `task.apply_async` does, once the arguments are checked."""
         manager = options.pop("transaction_manager", None)
-        if self.conf["task_always_eager"] and catch_for(options.get("task_id")) is None:
+        if self.conf["task_always_eager"]:
             local: dict[str, Any] = {key: options.pop(key) for key in LOCAL if key in options}
             message = self._message(task.name, args, kwargs, options, task)
             return self._trailed(self.eager.call(message, local, manager), options)
@@ -334,6 +343,12 @@ class Celery(Commands, Connections, RefusedOfApps):
         result.ignored = bool(message.ignore_result)
         return self._trailed(result, options)
 
+    def apply(self, *call: Any) -> EagerResult:
+        """Do what `task.apply` does, once its arguments are checked: run the task here and now."""
+        from ..task.eager import apply_now  # Pyramid and SQLAlchemy: 0.5 s, and not for who only defines tasks
+
+        return apply_now(*call)
+
     def call_canvas_eagerly(self, signature: Any, args: Any, kwargs: Any, options: Mapping[str, Any]) -> Any:
         """What a canvas's `apply_async` is under `task_always_eager`."""
         return self.eager.call_canvas(signature, args, kwargs, dict(options))
@@ -341,21 +356,33 @@ class Celery(Commands, Connections, RefusedOfApps):
     def _request(
         self, name: str, args: Any, kwargs: Any, options: dict[str, Any], task: BaseTask | None, manager: Any
     ) -> Message:
-        """Enlist a single task, with what is linked to it; or hand it to the canvas that asks for its message."""
-        links, errbacks = options.pop("link", None), options.pop("link_error", None)
+        """Enlist a single task, with the callbacks that are linked to it."""
         id_for = functools.partial(self._sending.id_for, manager=manager)
-        message = self._message(name, args, kwargs, options, task, id_for)
-        catch = catch_for(message.id)
-        if catch is not None:
-            catch.take(message, links, errbacks)
-        elif not links and not errbacks:
+        message, links, errbacks = self.message(name, args, kwargs, options, task, id_for)
+        if not links and not errbacks:
             self.enlist(message, manager)
         else:
             planner, follows = Planner(self, Ids(message.id)), Lineage().after(message)
             planner.ids.claim()
-            node = Leaf(message, links=planner.callbacks(links, follows), errbacks=planner.linked(errbacks, follows))
+            node = TaskNode(
+                message, links=planner.callbacks(links, follows), errbacks=planner.linked(errbacks, follows)
+            )
             self.enlist(as_unit(node, self), manager)
         return message
+
+    def message(
+        self,
+        name: str,
+        args: Any,
+        kwargs: Any,
+        options: dict[str, Any],
+        task: BaseTask | None,
+        id_for: Callable[[str], str] = lambda queue: new_id(),
+    ) -> tuple[Message, Any, Any]:
+        """Make the message of one call. Return it with the callbacks and the error callbacks that the call names."""
+        links, errbacks = options.pop("link", None), options.pop("link_error", None)
+        options.pop("transaction_manager", None)
+        return self._message(name, args, kwargs, options, task, id_for), links, errbacks
 
     def _message(
         self,
@@ -380,7 +407,7 @@ class Celery(Commands, Connections, RefusedOfApps):
 
     def _trailed(self, result: AsyncResult, options: Mapping[str, Any]) -> AsyncResult:
         frame = worker_frame()
-        if frame is not None and options.get("add_to_parent", True) and catch_for(result.id) is None:
+        if frame is not None and options.get("add_to_parent", True):
             frame[0].add_trail(result)
         return result
 
@@ -632,6 +659,8 @@ class Celery(Commands, Connections, RefusedOfApps):
             "task_cls": self.task_cls,
         }
 
+
+set_app_class(Celery)
 
 LOCAL = ("link", "link_error", "throw")
 """Options that an eager run has of its own: no message carries them."""

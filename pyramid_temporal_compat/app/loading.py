@@ -14,13 +14,13 @@ from .. import signals
 from ..settings.config_objects import working_directory_importable
 
 if TYPE_CHECKING:
-    from .base import Celery
+    from ..interfaces import AppLike
 
 
 class Loader:
     """`app.loader`."""
 
-    def __init__(self, app: Celery) -> None:
+    def __init__(self, app: AppLike) -> None:
         self.app = app
         self.worker_initialized = False
 

@@ -6,19 +6,20 @@ import functools
 from collections.abc import Callable, Collection, Sequence
 from typing import TYPE_CHECKING, Any
 
-from ..message.bundle import bundled, new_id
+from ..message.bundle import bundled
+from ..message.ids import new_id
 from ..message.tree import Unit
 
 if TYPE_CHECKING:
     from ..enlist.enlistment import Kept
+    from ..interfaces import AppLike
     from ..payload.codecs import Codec
-    from . import Celery
 
 
 class Sending:
     """Sends an app's messages. For every thread."""
 
-    def __init__(self, app: Celery) -> None:
+    def __init__(self, app: AppLike) -> None:
         self._app = app
 
     def enlist(self, message: Unit, manager: Any = None) -> None:

@@ -4,14 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Concatenate, Literal, overload
 
 from .. import current
 from ..task.annotations import has_annotations
 from ..task.task import Task, task_from_function
+from ..typed_calls import P, R
 
 if TYPE_CHECKING:
-    from .base import Celery
+    from ..interfaces import AppLike
 
 
 @dataclass(frozen=True)
@@ -22,16 +23,23 @@ class SharedTask:
     options: dict[str, Any]
     task: Task
 
-    def for_app(self, app: Celery) -> Task:
+    def for_app(self, app: AppLike) -> Task:
         """The task as this app has it: one of its own, if it has a base class or annotations of its own."""
         if app.Task is Task and not has_annotations(app, self.task):
             return self.task
-        return app.make_task(self.function, self.options)
+        task: Task = app.make_task(self.function, self.options)
+        return task
 
 
 _shared: dict[str, SharedTask] = {}
 
 
+@overload
+def shared_task(function: Callable[P, R], /) -> Task[P, R]: ...
+@overload
+def shared_task(*, bind: Literal[True], **options: Any) -> Callable[[Callable[Concatenate[Any, P], R]], Task[P, R]]: ...
+@overload
+def shared_task(*, bind: Literal[False] = ..., **options: Any) -> Callable[[Callable[P, R]], Task[P, R]]: ...
 def shared_task(*args: Any, **options: Any) -> Any:
     """Make a task of a function, for whichever app is current when it is called."""
     return decorate(args, options, _make)

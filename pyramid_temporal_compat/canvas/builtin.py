@@ -13,18 +13,17 @@ from .maps import chunks
 from .signature import maybe_signature, signature
 
 if TYPE_CHECKING:
-    from ..app import Celery
-    from ..task.task import Task
+    from ..interfaces import AppLike, TaskLike
 
 
-def add_to(app: Celery, tasks: MutableMapping[str, Any]) -> None:
+def add_to(app: AppLike, tasks: MutableMapping[str, Any]) -> None:
     """Give the app the built-in tasks, save those whose names it has taken for its own."""
     for name, (function, bind) in BUILTIN.items():
         if name not in tasks:
             tasks[name] = app.make_builtin(function, name, bind)
 
 
-def _backend_cleanup(self: Task) -> None:
+def _backend_cleanup(self: TaskLike) -> None:
     self.app.backend.cleanup()
 
 
@@ -33,27 +32,29 @@ def _accumulate(*args: Any, **kwargs: Any) -> Any:
     return args if index is None else args[index]
 
 
-def _map(self: Task, task: Any, it: Any) -> list[Any]:
+def _map(self: TaskLike, task: Any, it: Any) -> list[Any]:
     called = signature(task, app=self.app).type
     return [called(value) for value in it]
 
 
-def _starmap(self: Task, task: Any, it: Any) -> list[Any]:
+def _starmap(self: TaskLike, task: Any, it: Any) -> list[Any]:
     called = signature(task, app=self.app).type
     return [called(*values) for values in it]
 
 
-def _chunks(self: Task, task: Any, it: Any, n: int) -> Any:
+def _chunks(self: TaskLike, task: Any, it: Any, n: int) -> Any:
     return chunks.apply_chunks(maybe_signature(task, app=self.app), it, n, app=self.app)
 
 
-def _group(self: Task, tasks: Any, result: Any, group_id: str, partial_args: Any, add_to_parent: bool = True) -> Any:
+def _group(
+    self: TaskLike, tasks: Any, result: Any, group_id: str, partial_args: Any, add_to_parent: bool = True
+) -> Any:
     members = [maybe_signature(task, app=self.app) for task in tasks]
     group(members, app=self.app).apply_async(partial_args, task_id=group_id, add_to_parent=add_to_parent)
     return result_from_tuple(result, self.app)
 
 
-def _chord(self: Task, header: Any, body: Any, partial_args: Any = (), **kwargs: Any) -> Any:
+def _chord(self: TaskLike, header: Any, body: Any, partial_args: Any = (), **kwargs: Any) -> Any:
     members = [maybe_signature(task, app=self.app) for task in (header.tasks if isinstance(header, group) else header)]
     return chord(members, app=self.app).apply_async(partial_args, {"body": maybe_signature(body, app=self.app)})
 

@@ -14,7 +14,7 @@ from ..celery_names.refused_members import RefusedOfChains
 from ..current import current_app
 from ..exceptions import InvalidCall
 from ..lists import as_list
-from ..message.tree import Chain as ChainNode
+from ..message.nodes import ChainNode
 from ..results.result import EagerResult
 from .abstract import CallableSignature
 from .group import group, is_empty, lots
@@ -24,7 +24,7 @@ from .stamps import StampingVisitor
 from .tree_ids import Ids
 
 if TYPE_CHECKING:
-    from ..app import Celery
+    from ..interfaces import AppLike
 
 OWN_OPTIONS = frozenset({"chord", "group_id", "group_index", "link", "link_error", "parent_id", "root_id", "task_id"})
 """Options of a chain that are about the chain; the others go to its first task."""
@@ -35,7 +35,7 @@ class _chain(RefusedOfChains, Signature):
     tasks: Any = Item("kwargs.tasks", "The steps.")
 
     @classmethod
-    def from_dict(cls, d: Mapping[str, Any], app: Celery | None = None) -> Any:
+    def from_dict(cls, d: Mapping[str, Any], app: AppLike | None = None) -> Any:
         tasks = [maybe_signature(task, app=app) for task in d["kwargs"]["tasks"] or ()]
         return cls(tasks, app=app, **d["options"])
 
@@ -252,7 +252,7 @@ def _joined(steps: list[Any], other: Any, is_last: bool) -> Any:
 # --- steps -------------------------------------------------------------------------------------------
 
 
-def arranged(tasks: Sequence[Any], app: Celery, clone: bool = True) -> list[Any]:
+def arranged(tasks: Sequence[Any], app: AppLike, clone: bool = True) -> list[Any]:
     """The steps in order, chains in chains spread out, groups of one as that one, empty groups left out."""
     steps: list[Any] = []
     empty = None
@@ -270,7 +270,7 @@ def arranged(tasks: Sequence[Any], app: Celery, clone: bool = True) -> list[Any]
     return steps or ([empty] if empty is not None else [])
 
 
-def upgraded(steps: Sequence[Any], app: Celery) -> list[Any]:
+def upgraded(steps: Sequence[Any], app: AppLike) -> list[Any]:
     """A group that something follows, as a chord with that for its body."""
     made: list[Any] = []
     for step in reversed(steps):
@@ -278,7 +278,7 @@ def upgraded(steps: Sequence[Any], app: Celery) -> list[Any]:
     return made[::-1]
 
 
-def freeze_steps(steps: Sequence[Any], ids: Ids, place: Place, app: Celery) -> list[Any]:
+def freeze_steps(steps: Sequence[Any], ids: Ids, place: Place, app: AppLike) -> list[Any]:
     """Freeze each step, the last one first, and make each result the parent of the next.
 
     Of a long chain, each lot of steps is a workflow.
@@ -307,7 +307,7 @@ def begins_with_task(body: Any) -> bool:
     return isinstance(body, _chain) and bool(body.tasks) and not isinstance(body.tasks[0], group)
 
 
-def as_signature(found: Any, app: Celery) -> Any:
+def as_signature(found: Any, app: AppLike) -> Any:
     return found if isinstance(found, CallableSignature) else Signature.from_dict(found, app=app)
 
 

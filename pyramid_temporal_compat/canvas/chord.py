@@ -9,8 +9,7 @@ from typing import TYPE_CHECKING, Any
 from ..current import current_app
 from ..exceptions import InvalidCall
 from ..lists import as_list
-from ..message.tree import Chord as ChordNode
-from ..message.tree import Group as GroupNode
+from ..message.nodes import ChordNode, GroupNode
 from .abstract import CallableSignature
 from .chain import OWN_OPTIONS, _chain
 from .group import group
@@ -20,7 +19,7 @@ from .stamps import StampingVisitor
 from .tree_ids import Ids
 
 if TYPE_CHECKING:
-    from ..app import Celery
+    from ..interfaces import AppLike
 
 POLLING = ("interval", "max_retries", "eager", "result_cls", "producer", "publisher", "connection", "router")
 """Options of Celery's about how a chord finds out that its header is done: the workflow knows."""
@@ -32,7 +31,7 @@ class _chord(Signature):
     body: Any = Item("kwargs.body", "What gets the results of the header, as a list.")
 
     @classmethod
-    def from_dict(cls, d: Mapping[str, Any], app: Celery | None = None) -> Any:
+    def from_dict(cls, d: Mapping[str, Any], app: AppLike | None = None) -> Any:
         options = dict(d)
         kwargs = dict(options.pop("kwargs"))
         return cls(kwargs.pop("header", None), kwargs.pop("body", None), kwargs=kwargs, app=app, **options)
@@ -44,7 +43,7 @@ class _chord(Signature):
         task: str = "celery.chord",
         args: Any = None,
         kwargs: Any = None,
-        app: Celery | None = None,
+        app: AppLike | None = None,
         **options: Any,
     ) -> None:
         inner = {**(kwargs or {"kwargs": {}}), "header": members_of(header, app), "body": maybe_signature(body, app)}
@@ -88,7 +87,7 @@ class _chord(Signature):
         header: Any,
         body: Any,
         partial_args: Any = (),
-        app: Celery | None = None,
+        app: AppLike | None = None,
         eager: bool = False,
         **options: Any,
     ) -> Any:
@@ -263,7 +262,7 @@ class _chord(Signature):
 chord = _chord
 
 
-def members_of(header: Any, app: Celery | None) -> Any:
+def members_of(header: Any, app: AppLike | None) -> Any:
     """What a chord is given for its header, as a list of signatures."""
     if isinstance(header, dict):
         header = signature(header, app=app)

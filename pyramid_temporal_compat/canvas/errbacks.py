@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Any
 from .group import group
 
 if TYPE_CHECKING:
-    from ..app import Celery
-    from ..task.context import Context
+    from ..context import Context
+    from ..interfaces import AppLike
 
 log = logging.getLogger(__name__)
 
@@ -43,7 +43,7 @@ def _takes_more_than_one(function: Any) -> bool:
     return sum(parameter.kind in by_position for parameter in parameters) > 1
 
 
-def call_errbacks(app: Celery, request: Context, error: BaseException, traceback: Any) -> None:
+def call_errbacks(app: AppLike, request: Context, error: BaseException, traceback: Any) -> None:
     """Call the errbacks of a run that failed in this process."""
     with_id = []
     for found in request.errbacks or ():

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from ..current import current_app
 from ..lists import as_list
-from ..message.tree import Group as GroupNode
+from ..message.nodes import GroupNode
 from ..results.result_sets import GroupResult
 from .abstract import CallableSignature
 from .planner import Lineage, Place, Planned, Planner, send, without
@@ -18,7 +18,7 @@ from .stamps import StampingVisitor
 from .tree_ids import Ids
 
 if TYPE_CHECKING:
-    from ..app import Celery
+    from ..interfaces import AppLike
 
 NO_LINK = "Cannot add link to group: use a chord"
 NO_ERRBACK = "Cannot add link to group: do that on individual tasks"
@@ -31,7 +31,7 @@ class group(Signature):
     tasks: Any = Item("kwargs.tasks", "The members.")
 
     @classmethod
-    def from_dict(cls, d: Mapping[str, Any], app: Celery | None = None) -> Any:
+    def from_dict(cls, d: Mapping[str, Any], app: AppLike | None = None) -> Any:
         kind = tuple if isinstance(d["kwargs"]["tasks"], tuple) else list
         # In place: freezing finds the members where they were put.
         members = d["kwargs"]["tasks"] = kind(maybe_signature(task, app=app) for task in d["kwargs"]["tasks"])
@@ -210,14 +210,14 @@ def is_empty(found: Any) -> bool:
 Batch = tuple[list[tuple[int, Any]], AbstractContextManager[None]]
 
 
-def batches(members: list[tuple[int, Any]], ids: Ids, app: Celery) -> list[Batch]:
+def batches(members: list[tuple[int, Any]], ids: Ids, app: AppLike) -> list[Batch]:
     """The members, in lots of at most `ptemporal.canvas_batch` tasks: each lot is a workflow, if there are several."""
     places = iter(members)
     cut = [[next(places) for _ in lot] for lot in lots([member for _, member in members], app)]
     return [(cut[0], nullcontext())] if len(cut) == 1 else [(lot, ids.batch()) for lot in cut]
 
 
-def lots(signatures: Sequence[Any], app: Celery) -> list[list[Any]]:
+def lots(signatures: Sequence[Any], app: AppLike) -> list[list[Any]]:
     """The signatures, in lots of at most `ptemporal.canvas_batch` tasks."""
     limit = app.conf["ptemporal.canvas_batch"]
     cut: list[list[Any]] = [[]]

@@ -13,7 +13,7 @@ from .planner import Lineage, Planned, Planner
 from .signature import Options, Signature
 
 if TYPE_CHECKING:
-    from ..app import Celery
+    from ..interfaces import AppLike
 
 _brief = reprlib.Repr()
 _brief.maxlist = _brief.maxtuple = 20
@@ -25,7 +25,7 @@ class _basemap(Signature):
     _form = ""
 
     @classmethod
-    def from_dict(cls, d: Mapping[str, Any], app: Celery | None = None) -> Any:
+    def from_dict(cls, d: Mapping[str, Any], app: AppLike | None = None) -> Any:
         return cls(d["kwargs"]["task"], d["kwargs"]["it"], app=app, **d["options"])
 
     def __init__(self, task: Any, it: Iterable[Any], **options: Any) -> None:
@@ -68,7 +68,7 @@ class chunks(Signature):
     """`task.chunks(it, n)`: a group of `starmap`s over `n` of the arguments each."""
 
     @classmethod
-    def from_dict(cls, d: Mapping[str, Any], app: Celery | None = None) -> Any:
+    def from_dict(cls, d: Mapping[str, Any], app: AppLike | None = None) -> Any:
         kwargs = d["kwargs"]
         return cls(kwargs["task"], kwargs["it"], kwargs["n"], app=app, **d["options"])
 
@@ -91,7 +91,7 @@ class chunks(Signature):
         return group([xstarmap(self.kwargs["task"], part, app=self._app) for part in parts], app=self._app)
 
     @classmethod
-    def apply_chunks(cls, task: Any, it: Iterable[Any], n: int, app: Celery | None = None) -> Any:
+    def apply_chunks(cls, task: Any, it: Iterable[Any], n: int, app: AppLike | None = None) -> Any:
         """Make the chunks, and ask for them."""
         return cls(task, it, n, app=app)()
 

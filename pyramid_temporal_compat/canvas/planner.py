@@ -6,23 +6,21 @@ of the tree, and the ids of all that follows are known before anything has run.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
-from contextlib import contextmanager
-from contextvars import ContextVar
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
+from ..context import worker_frame
 from ..exceptions import InvalidCall, PayloadTooLarge
 from ..lists import as_list
 from ..message.message import Message
-from ..message.tree import MOST, Group, Node, Tree, Unit
-from ..message.tree import Task as Leaf
+from ..message.nodes import GroupNode, Node, TaskNode
+from ..message.tree import MOST, Tree, Unit
 from ..payload.compression import INFLATED_LIMIT
-from ..task.context import worker_frame
 from .tree_ids import Ids
 
 if TYPE_CHECKING:
-    from ..app import Celery
+    from ..interfaces import AppLike
 
 
 @dataclass(frozen=True)
@@ -74,70 +72,53 @@ class Planned:
     """What the task that asks for it counts among its children: what comes first."""
 
 
-class Catch:
-    """Takes what the call of one task would send."""
+class PlannedCall:
+    """The call of one task of a canvas. It makes the task's message, and gives it to the planner instead of sending it.
 
-    def __init__(self, task_id: str, lineage: Lineage) -> None:
-        self.task_id = task_id
+    A task class with an `apply_async` of its own gets this object as the option `planned`, and passes it on.
+    """
+
+    def __init__(self, lineage: Lineage) -> None:
         self.lineage = lineage
-        self.leaf: Leaf | None = None
+        self.leaf: TaskNode | None = None
         self.links: list[Any] = []
         self.errbacks: list[Any] = []
 
     def take(self, message: Message, links: Any, errbacks: Any) -> None:
-        """`links` and `errbacks` are those that the call has added to the signature's."""
-        self.leaf = Leaf(message.copy(chord=self.lineage.chord) if self.lineage.chord else message)
+        """Keep the message of the call, and the `links` and `errbacks` that the call adds to the signature's."""
+        self.leaf = TaskNode(message.copy(chord=self.lineage.chord) if self.lineage.chord else message)
         self.links, self.errbacks = as_list(links), as_list(errbacks)
-
-
-_catching: ContextVar[Catch | None] = ContextVar("ptemporal_catching", default=None)
-
-
-def catch_for(task_id: Any) -> Catch | None:
-    """The plan that waits for the message with this id: it is not to be sent."""
-    catch = _catching.get()
-    return catch if catch is not None and catch.task_id == task_id else None
-
-
-@contextmanager
-def _catch(task_id: str, lineage: Lineage) -> Iterator[Catch]:
-    catch = Catch(task_id, lineage)
-    token = _catching.set(catch)
-    try:
-        yield catch
-    finally:
-        _catching.reset(token)
 
 
 class Planner:
     """Plans one tree."""
 
-    def __init__(self, app: Celery, ids: Ids) -> None:
+    def __init__(self, app: AppLike, ids: Ids) -> None:
         self.app = app
         self.ids = ids
 
     def leaf(self, signature: Any, args: Any, kwargs: Any, options: Mapping[str, Any], lineage: Lineage) -> Planned:
-        """A single task. Its own `apply_async` is called, since a subclass may have one, and its message caught."""
+        """Plan a single task: do what its `apply_async` does, up to the message."""
         own = {key: value for key, value in options.items() if key not in NOT_SENT}
-        task_id = own["task_id"] = self.ids.claim(options.get("task_id"))
+        own["task_id"] = task_id = self.ids.claim(options.get("task_id"))
         if lineage.follows or lineage.root_id is not None:
             own.update(root_id=lineage.root_id, parent_id=lineage.parent_id)
         if lineage.priority is not None and self.app.conf["task_inherit_parent_priority"]:
             own["priority"] = lineage.priority
-        with _catch(task_id, lineage) as catch:
-            result = signature._apply_async(args, kwargs, **own)
-        if catch.leaf is None:
+        call = PlannedCall(lineage)
+        result = signature._plan_call(call, args, kwargs, own)
+        if call.leaf is None or call.leaf.message.id != task_id:
             raise InvalidCall(
                 f"task {signature.task!r} is part of a canvas, and its apply_async() did not call the one that it "
                 "overrides with the task_id that it was given: pass **options on"
             )
-        message = catch.leaf.message
+        message = call.leaf.message
         takes = lineage.takes and not signature.immutable
         node = replace(
-            catch.leaf,
+            call.leaf,
             takes=takes,
-            links=self.callbacks(as_list(options.get("link")) + catch.links, lineage.after(message)),
-            errbacks=self.linked(as_list(options.get("link_error")) + catch.errbacks, lineage.after(message)),
+            links=self.callbacks(as_list(options.get("link")) + call.links, lineage.after(message)),
+            errbacks=self.linked(as_list(options.get("link_error")) + call.errbacks, lineage.after(message)),
         )
         return Planned(result, node, lineage.after(message), result)
 
@@ -150,7 +131,7 @@ class Planner:
             return self.linked(made, lineage)
         groups = [found for found in made if isinstance(found, group)]
         *nodes, last = self.linked([*groups, group(single, app=self.app)], lineage)
-        assert isinstance(last, Group)
+        assert isinstance(last, GroupNode)
         return (*nodes, replace(last, of_links=True))
 
     def linked(self, signatures: Any, lineage: Lineage) -> tuple[Node, ...]:
@@ -167,7 +148,7 @@ NOT_SENT = frozenset(
 
 def send(signature: Any, args: Any, kwargs: Any, options: Mapping[str, Any]) -> Any:
     """Plan a canvas and enlist it; gives its result."""
-    app: Celery = signature.app
+    app: AppLike = signature.app
     options = dict(options)
     manager = options.pop("transaction_manager", None)
     add_to_parent = options.pop("add_to_parent", True)
@@ -187,9 +168,9 @@ def plan(
     return planned
 
 
-def as_unit(node: Node, app: Celery) -> Unit:
+def as_unit(node: Node, app: AppLike) -> Unit:
     """What is enlisted for a node: a single task that nothing follows is a message."""
-    if isinstance(node, Leaf) and not node.links and not node.errbacks:
+    if isinstance(node, TaskNode) and not node.links and not node.errbacks:
         return node.message
     tree = Tree(node, at_once=app.conf["ptemporal.canvas_at_once"], limit=app.conf["ptemporal.payload_limit"])
     if (count := len(tree.messages)) > MOST:

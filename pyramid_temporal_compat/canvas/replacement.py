@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from ..context import Context
 from ..exceptions import ImproperlyConfigured, PayloadTooLarge
 from ..lists import as_list
+from ..message.ids import workflow_of
 from ..message.message import total_size
 from ..message.tree import Tree
-from ..task.context import Context
 from .chain import _chain
 from .chord import chord
 from .group import group, is_empty
@@ -17,13 +18,12 @@ from .signature import maybe_signature
 from .tree_ids import Ids
 
 if TYPE_CHECKING:
-    from ..app import Celery
-    from ..task.task import Task
+    from ..interfaces import AppLike, TaskLike
 
 ACCUMULATE = "celery.accumulate"
 
 
-def substitute(task: Task, signature: Any) -> Any:
+def substitute(task: TaskLike, signature: Any) -> Any:
     """`signature`, ready to take the place of the run: frozen with its id, and marked as what replaced it."""
     request = task.request
     if "chord" in signature.options:
@@ -49,7 +49,7 @@ def substitute(task: Task, signature: Any) -> Any:
     return signature
 
 
-def with_one_result(signature: Any, app: Celery) -> Any:
+def with_one_result(signature: Any, app: AppLike) -> Any:
     """What takes the place of one task, so that one result comes of it: of a group, the list of its results."""
     if isinstance(signature, group):
         return signature | app.tasks[ACCUMULATE].s(index=0)
@@ -61,7 +61,7 @@ def with_one_result(signature: Any, app: Celery) -> Any:
     return signature
 
 
-def replacement(task: Task, signature: Any) -> Tree:
+def replacement(task: TaskLike, signature: Any) -> Tree:
     """The tree that takes the place of the run."""
     request = task.request
     lineage = Lineage(request.root_id, request.id, chord=request.chord)
@@ -76,20 +76,20 @@ def replacement(task: Task, signature: Any) -> Tree:
 
 
 def ids_of_replacement(request: Context) -> Ids:
-    return Ids(str(request.id), workflow=workflow_of(request))
+    return Ids(str(request.id), workflow=workflow_running(request))
 
 
-def workflow_of(request: Context) -> str:
-    """The workflow that the run is an activity of."""
-    return request.workflow_id or str(request.id).rpartition("/")[0] or str(request.id)
+def workflow_running(request: Context) -> str:
+    """Return the id of the workflow that the run is an activity of."""
+    return request.workflow_id or workflow_of(str(request.id)) or str(request.id)
 
 
-def join_chord(task: Task, signature: Any, lazy: bool) -> Any:
+def join_chord(task: TaskLike, signature: Any, lazy: bool) -> Any:
     """Make `signature` a member of the header that the run is in."""
     request = task.request
     if not request.chord:
         raise ValueError("Current task is not member of any chord")
-    ids = Ids(workflow=workflow_of(request))
+    ids = Ids(workflow=workflow_running(request))
     signature.set(group_id=request.group, group_index=request.group_index, root_id=request.root_id)
     result = signature._place(ids, Place())
     lineage = Lineage(request.root_id, request.id, chord=request.chord)

@@ -7,20 +7,21 @@ import re
 import types
 from collections.abc import Callable, Iterator, Mapping, MutableSequence, Sequence
 from copy import deepcopy
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar, Generic
 
 from ..current import current_app
 from ..exceptions import InvalidCall
 from ..lists import as_list
-from ..message.bundle import new_id
+from ..message.ids import new_id
+from ..typed_calls import R
 from .abstract import CallableSignature
-from .planner import Lineage, Place, Planned, Planner
+from .planner import Lineage, Place, Planned, PlannedCall, Planner
 from .stamps import StampingVisitor, merged_stamps
 from .tree_ids import Ids
 
 if TYPE_CHECKING:
-    from ..app import Celery
-    from ..task.task import Task
+    from ..interfaces import AppLike, TaskLike
+    from ..results.result import AsyncResult
 
 Options = Mapping[str, Any]
 
@@ -43,7 +44,7 @@ class Item:
 
 
 @CallableSignature.register
-class Signature(dict[str, Any]):
+class Signature(dict[str, Any], Generic[R]):
     """A task, arguments for it, and options of its `apply_async`; the kinds of canvas are subclasses.
 
     The keys are Celery's: task, args, kwargs, options, subtask_type, immutable.
@@ -76,7 +77,7 @@ class Signature(dict[str, Any]):
         return register
 
     @classmethod
-    def from_dict(cls, d: Mapping[str, Any], app: Celery | None = None) -> Any:
+    def from_dict(cls, d: Mapping[str, Any], app: AppLike | None = None) -> Any:
         """The signature that a dict describes."""
         kind = d.get("subtask_type")
         if kind and (target := cls._kind(kind)) is not cls:
@@ -102,7 +103,7 @@ class Signature(dict[str, Any]):
         type: Any = None,
         subtask_type: str | None = None,
         immutable: bool = False,
-        app: Celery | None = None,
+        app: AppLike | None = None,
         **ex: Any,
     ) -> None:
         self._app = app
@@ -127,7 +128,7 @@ class Signature(dict[str, Any]):
         args, kwargs, _ = self._merge(partial_args, partial_kwargs)
         return self.type(*args, **kwargs)
 
-    def delay(self, *partial_args: Any, **partial_kwargs: Any) -> Any:
+    def delay(self, *partial_args: Any, **partial_kwargs: Any) -> AsyncResult[R]:
         """`apply_async` with the arguments alone."""
         return self.apply_async(partial_args, partial_kwargs)
 
@@ -136,10 +137,11 @@ class Signature(dict[str, Any]):
         args, kwargs, options = self._merge(args, kwargs, _given(options))
         return self.type.apply(args, kwargs, **options)
 
-    def apply_async(self, args: Any = None, kwargs: Any = None, **options: Any) -> Any:
+    def apply_async(self, args: Any = None, kwargs: Any = None, **options: Any) -> AsyncResult[R]:
         """Ask for it to be run. The arguments go before its own, the options over its own."""
         args, kwargs, options = self._merge(args, kwargs, _given(options))
-        return self._apply_async(args, kwargs, **options)
+        result: AsyncResult[R] = self._apply_async(args, kwargs, **options)
+        return result
 
     def _merge(
         self, args: Any = None, kwargs: Any = None, options: Options | None = None, force: bool = False
@@ -316,6 +318,10 @@ class Signature(dict[str, Any]):
 
     # --- putting together ----------------------------------------------------------------------------
 
+    if TYPE_CHECKING:  # a type checker takes the dict's otherwise
+
+        def __ror__(self, other: Any) -> Any: ...
+
     def __or__(self, other: Any) -> Any:
         """This, and then `other` with its result."""
         if not isinstance(other, Signature):
@@ -343,9 +349,9 @@ class Signature(dict[str, Any]):
         return self._app or current_app()
 
     @functools.cached_property
-    def type(self) -> Task:
+    def type(self) -> TaskLike:
         """The task. Raises `NotRegistered` for one that is not known here."""
-        found: Task = self._type or self.app.tasks[self["task"]]
+        found: TaskLike = self._type or self.app.tasks[self["task"]]
         return found
 
     @property
@@ -361,6 +367,17 @@ class Signature(dict[str, Any]):
             return self.type.apply_async
         except KeyError:
             return functools.partial(self.app.send_task, self["task"])
+
+    def _plan_call(self, call: PlannedCall, args: Any, kwargs: Any, options: dict[str, Any]) -> Any:
+        """Make the message of this call for a canvas. Return the call's result."""
+        try:
+            task = self.type
+        except KeyError:  # not registered here: the task is known by its name alone
+            name = self["task"]
+            message, *linked = self.app.message(name, args, kwargs, options, None)
+            call.take(message, *linked)
+            return self.app.AsyncResult(message.id, task_name=message.task)
+        return task.plan_call(call, args, kwargs, options)
 
     @property
     def name(self) -> Any:
@@ -395,7 +412,7 @@ def signature(varies: Any, *args: Any, **kwargs: Any) -> Any:
 subtask = signature
 
 
-def maybe_signature(d: Any, app: Celery | None = None, clone: bool = False) -> Any:
+def maybe_signature(d: Any, app: AppLike | None = None, clone: bool = False) -> Any:
     """A signature of a dict; a signature as it is (or a copy of it, with `clone`), and None as None."""
     if d is None:
         return None

@@ -1,6 +1,4 @@
-"""Celery's names: `install_as_celery()`, and `unsupported()` for those that are refused."""
+"""Plain names of Celery and kombu: values, helper functions, and stand-ins for the names that are refused.
 
-from .finder import CeleryImportedFirst, install_as_celery, uninstall
-from .refused import Unsupported, unsupported
-
-__all__ = ["CeleryImportedFirst", "Unsupported", "install_as_celery", "uninstall", "unsupported"]
+The modules here know no app and no server. `as_celery/` makes `import celery` find them.
+"""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib
 import os
 import sys
+import warnings
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -14,7 +15,7 @@ from ..process_exit import leave_in_order
 from .common import Common
 
 if TYPE_CHECKING:
-    from ..app import Celery
+    from ..interfaces import AppLike
 
 # command -> (module, attribute, one line of help)
 COMMANDS: dict[str, tuple[str, str, str]] = {
@@ -48,12 +49,24 @@ class LazyGroup(click.Group):
 
 def main() -> None:
     """Run the command line of this process. The console script calls this."""
+    hide_pkg_resources_warning()
     try:
         group()
     except SystemExit as exiting:
         if CLIENT_LIBRARY in sys.modules and isinstance(exiting.code, int):
             leave_in_order(exiting.code)
         raise
+
+
+def hide_pkg_resources_warning() -> None:
+    """Hide the warning that Pyramid causes when it imports `pkg_resources` from setuptools 80.9 or 81.
+
+    Every Pyramid up to 2.1 imports `pkg_resources`, so neither we nor the user can avoid the warning by an upgrade.
+    The same warning is shown where it names the application's own modules. The filter goes to the end of the list,
+    so `-W` and `PYTHONWARNINGS` decide first.
+    """
+    message = "pkg_resources is deprecated as an API"
+    warnings.filterwarnings("ignore", message, UserWarning, module=r"pyramid\.", append=True)
 
 
 @click.group(cls=LazyGroup, context_settings={"help_option_names": ["-h", "--help"]})
@@ -108,7 +121,7 @@ NO_EFFECT = {
 }
 
 
-def run(argv: Sequence[str], app: Celery) -> Any:
+def run(argv: Sequence[str], app: AppLike) -> Any:
     """Run a command line for this app, in this process. Return the exit code."""
     return group.main(
         list(argv), "ptemporal-compat", obj=Common(app), standalone_mode=False, auto_envvar_prefix="CELERY"

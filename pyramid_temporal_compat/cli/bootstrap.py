@@ -15,14 +15,15 @@ from types import ModuleType
 from typing import Any
 
 import click
+from pyramid.config import global_registries
 from pyramid.scripts.common import get_config_loader
 
 import pyramid_temporal_compat
 
-from ..app import Celery, current_app
+from ..app import APP_KEY, Celery, current_app
 from ..exceptions import CeleryError, ImproperlyConfigured, OperationalError
+from ..interfaces import AppLike
 from ..log import Logging
-from ..worker.app_loading import app_of
 from .common import Common
 
 EXIT_FAILED = 1
@@ -44,13 +45,25 @@ def bootstrapped(config: str) -> Celery:
     return app_of(loader.get_wsgi_app())
 
 
+def app_of(wsgi_app: Any) -> Celery:
+    """Return the app of a bootstrapped Pyramid application."""
+    registry = getattr(wsgi_app, "registry", None) or global_registries.last
+    app = registry.get(APP_KEY) if registry is not None else None
+    if not isinstance(app, Celery):
+        raise ImproperlyConfigured(
+            "the application does not include pyramid_temporal_compat; add it to pyramid.includes in the ini, "
+            'or call config.include("pyramid_temporal_compat")'
+        )
+    return app
+
+
 def import_from_here() -> None:
     """Make modules of the current directory importable, as Celery's commands do."""
     if os.getcwd() not in sys.path:
         sys.path.insert(0, os.getcwd())
 
 
-def application(common: Common, config: str | None) -> Celery:
+def application(common: Common, config: str | None) -> AppLike:
     """Return the app that the command line names: by an ini, by `-A`, or by both.
 
     With both, the app of `-A` gets its requests from the Pyramid application of the ini. An app without an ini has an

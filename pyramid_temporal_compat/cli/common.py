@@ -9,14 +9,14 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from ..app import Celery
+    from ..interfaces import AppLike
 
 
 @dataclass
 class Common:
     """The values of Celery's global options."""
 
-    app: str | Celery | None = None
+    app: str | AppLike | None = None
     """The value of `-A`, or the app whose `start()` runs this command line."""
     name: str = ""
     """The value of `-A`."""

@@ -22,11 +22,8 @@ from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple, TypeVar
 if TYPE_CHECKING:
     from temporalio.client import Client
 
-    from ..app import Celery
+    from ..interfaces import AppLike, TakenLike, WorkerLike
     from ..message.message import Message
-    from ..worker.activity import Taken
-    from ..worker.pools.pool import Pool
-    from ..worker.worker import Worker
     from .orders import Orders
 
 C = TypeVar("C", bound=Callable[..., Any])
@@ -100,9 +97,9 @@ class State:
     tset = set
     """The type of sets in replies, by Celery's name."""
 
-    def __init__(self, worker: Worker, client: Client) -> None:
+    def __init__(self, worker: WorkerLike, client: Client) -> None:
         self.worker = worker
-        self.app: Celery = worker.app
+        self.app: AppLike = worker.app
         self.hostname = worker.hostname
         self.client = client
         """The worker's own Temporal client, for commands that are `async def`."""
@@ -113,22 +110,23 @@ class State:
     @property
     def orders(self) -> Orders:
         """What control calls have changed for the worker's tasks."""
-        return self.worker.tasks.orders
+        orders: Orders = self.worker.tasks.orders
+        return orders
 
     @property
-    def taken(self) -> list[Taken]:
+    def taken(self) -> list[TakenLike]:
         """The tasks that this worker has taken, the oldest first."""
         return list(self.worker.tasks.running.values())
 
-    def find(self, task_id: str) -> Taken | None:
+    def find(self, task_id: str) -> TakenLike | None:
         """Return the task with this id, if the worker has taken it."""
-        return self.worker.tasks.running.get(task_id)
+        found: TakenLike | None = self.worker.tasks.running.get(task_id)
+        return found
 
     async def delayed(self) -> list[Message]:
         """Return the tasks that the server holds until their eta, in this worker's queues."""
-        from .waiting_tasks import (
-            delayed,
-        )  # imports the client library, which an application that only registers commands does not need
+        # Imported here, because an application that only registers commands does not need the client library.
+        from .waiting_tasks import delayed
 
         return await delayed(self.client, self.worker.queues)
 
@@ -139,7 +137,7 @@ class State:
     @property
     def clock(self) -> int:
         """A number that grows with each request, and with each task that the worker takes."""
-        return 1 + self._requests + self.worker.tasks.count
+        return 1 + self._requests + int(self.worker.tasks.count)
 
 
 class Consumer:
@@ -153,7 +151,7 @@ class Consumer:
         self.qos = Prefetch(state)
 
     @property
-    def pool(self) -> Pool:
+    def pool(self) -> Any:
         return self._state.worker.pool
 
     def add_task_queue(self, queue: Any, *args: Any, **options: Any) -> None:
@@ -174,7 +172,7 @@ class Prefetch:
 
     @property
     def value(self) -> int:
-        return self._state.worker.slots.size
+        return int(self._state.worker.slots.size)
 
     def increment_eventually(self, n: int = 1) -> int:
         self._state.worker.slots.resize(self.value + n)

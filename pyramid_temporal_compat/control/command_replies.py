@@ -8,14 +8,14 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from ..message.celery_view import inspected
 from ..message.message import Message
 from ..payload.serializers import deserialize
 from ..payload.types import dumps
 from .command_registry import State
 
 if TYPE_CHECKING:
-    from ..app import Celery
-    from ..worker.activity import Taken
+    from ..interfaces import AppLike, TakenLike
 
 log = logging.getLogger(__name__)
 
@@ -30,7 +30,7 @@ def nok(value: Any) -> dict[str, Any]:
     return {"error": value}
 
 
-def taken_info(state: State, taken: Taken, safe: bool | None = False) -> dict[str, Any]:
+def taken_info(state: State, taken: TakenLike, safe: bool | None = False) -> dict[str, Any]:
     """Return a task that this worker has taken, in Celery's shape."""
     info = task_info(state, taken.job.message, safe)
     if taken.began:
@@ -40,27 +40,10 @@ def taken_info(state: State, taken: Taken, safe: bool | None = False) -> dict[st
 
 def task_info(state: State, message: Message, safe: bool | None = False) -> dict[str, Any]:
     """Return a task that has not begun, in Celery's shape. With `safe`, its arguments are text and not decoded."""
-    args, kwargs = arguments_of(state.app, message, safe)
-    return {
-        "id": message.id,
-        "name": message.task,
-        "args": args,
-        "kwargs": kwargs,
-        "type": message.task,
-        "hostname": state.hostname,
-        "time_start": None,
-        "acknowledged": False,
-        "delivery_info": {
-            "exchange": "",
-            "routing_key": message.queue,
-            "priority": message.priority or 0,
-            "redelivered": False,
-        },
-        "worker_pid": None,
-    }
+    return inspected(message, *arguments_of(state.app, message, safe), state.hostname)
 
 
-def arguments_of(app: Celery, message: Message, safe: bool | None) -> tuple[Any, Any]:
+def arguments_of(app: AppLike, message: Message, safe: bool | None) -> tuple[Any, Any]:
     """Return args and kwargs: decoded if that is allowed and possible, else as the text that the sender made."""
     if not safe:
         try:
@@ -86,7 +69,7 @@ def with_attributes(name: str, task: Any, attributes: Sequence[str]) -> str:
     return f"{name} [{' '.join(shown)}]" if shown else name
 
 
-def queue_info(app: Celery, name: str) -> dict[str, Any]:
+def queue_info(app: AppLike, name: str) -> dict[str, Any]:
     """Return a queue in kombu's shape: from `task_queues`, with kombu's defaults for fields that have no effect."""
     declared = next((entry for entry in app.conf.task_queues or () if getattr(entry, "name", entry) == name), None)
     exchange = getattr(declared, "exchange", None)

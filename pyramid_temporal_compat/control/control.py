@@ -11,14 +11,14 @@ from .inspect_calls import Callback, Inspect, Reply
 from .refused_calls import refuse
 
 if TYPE_CHECKING:
-    from ..app import Celery
+    from ..interfaces import AppLike
     from .channel import Channel
 
 
 class Control:
     """Gives orders to workers. A call leaves at once, even inside a transaction, and takes a few milliseconds."""
 
-    def __init__(self, app: Celery) -> None:
+    def __init__(self, app: AppLike) -> None:
         self.app = app
         self._lock = threading.Lock()
         self._last_channel: tuple[Any, Channel] | None = None
@@ -233,7 +233,7 @@ class Control:
         refuse("Control.Mailbox")
 
 
-def queue_names(app: Celery) -> list[str]:
+def queue_names(app: AppLike) -> list[str]:
     """Return the queues that a worker serves if it is given none."""
     declared = [str(getattr(entry, "name", entry)) for entry in app.conf.task_queues or ()]
     return declared or [app.conf.task_default_queue]

@@ -9,7 +9,7 @@ from .call_arguments import TIMEOUT, flatten_reply
 from .refused_calls import refuse
 
 if TYPE_CHECKING:
-    from ..app import Celery
+    from ..interfaces import AppLike
 
 Reply = dict[str, Any]
 Callback = Callable[[Reply], object]
@@ -21,7 +21,7 @@ class Inspect:
     If `destination` is one name, a method returns the answer of that worker alone.
     """
 
-    app: Celery | None = None
+    app: AppLike | None = None
 
     def __init__(
         self,
@@ -29,7 +29,7 @@ class Inspect:
         timeout: float | None = TIMEOUT,
         callback: Callback | None = None,
         connection: Any = None,
-        app: Celery | None = None,
+        app: AppLike | None = None,
         limit: int | None = None,
         pattern: str | None = None,
         matcher: str | None = None,

@@ -3,24 +3,23 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from ..exceptions import ImproperlyConfigured
+from ..message.celery_view import stamps_of
 from ..message.message import Message
-from ..worker.celery_request import stamped_headers
-from ..worker.pools.pool import Limits
+from ..message.time_limits import Limits
 from . import process_state
 from .rate_limits import Rate, interval_of
 
 if TYPE_CHECKING:
-    from ..app import Celery
+    from ..interfaces import AppLike
 
 
 class Orders:
     """Says whether, when and for how long a task may run. Belongs to the worker's event loop."""
 
-    def __init__(self, app: Celery) -> None:
+    def __init__(self, app: AppLike) -> None:
         self._app = app
         self._rates: dict[str, Rate] = {}
         self._limits: dict[str, Limits] = {}
@@ -71,11 +70,3 @@ class Orders:
     def limit_time(self, task: str, soft: float | None, hard: float | None) -> None:
         """Set a task's time limits in this worker."""
         self._limits[task] = Limits(soft, hard)
-
-
-def stamps_of(message: Message) -> Mapping[str, Any]:
-    """Return the stamps that a task has in its headers, in either of the two ways in which Celery writes them."""
-    stamps = message.headers.get("stamps")
-    if isinstance(stamps, Mapping):
-        return stamps
-    return {name: message.headers.get(name) for name in stamped_headers(message.headers)}

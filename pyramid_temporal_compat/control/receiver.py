@@ -26,7 +26,7 @@ from .refused_calls import UNSUPPORTED, CommandRefused
 from .worker_commands import Panel, State
 
 if TYPE_CHECKING:
-    from ..worker.worker import Worker
+    from ..interfaces import WorkerLike
 
 log = logging.getLogger(__name__)
 
@@ -59,7 +59,7 @@ class ControlWorkflow:
 class Receiver:
     """Answers the control requests to one worker. Belongs to the worker's event loop, where it calls commands."""
 
-    def __init__(self, worker: Worker, client: Client) -> None:
+    def __init__(self, worker: WorkerLike, client: Client) -> None:
         self._client = client
         self._worker = worker
         self._address = Address.new(worker.hostname)

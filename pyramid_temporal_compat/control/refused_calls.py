@@ -17,8 +17,7 @@ UNSUPPORTED: dict[str, str] = {
         "Workers send no heartbeat events: app.control.ping() returns the workers that answer."
     ),
     "celery.app.control.Control.election": (
-        "Workers hold no elections: a task with a fixed task_id starts once, however many ask for it, and a Schedule "
-        "runs once for all workers."
+        "Workers hold no elections: give the task a fixed task_id, and it is started once, however many ask for it."
     ),
     "celery.app.control.Control.pool_restart": (
         "Restart the worker: its tasks finish or run again elsewhere, and none is lost."

@@ -18,16 +18,16 @@ from typing import TYPE_CHECKING, Any
 
 from ..exceptions import CeleryError, WorkerShutdown
 from ..lists import as_list
+from ..message.celery_view import stamps_of
 from ..settings import connection
 from ..text_safety import one_line
 from . import process_state
 from .call_arguments import signal_name
 from .command_registry import Panel, State, control_command, inspect_command
 from .command_replies import nok, ok, queue_info, resident_memory, sendable, taken_info, task_info, with_attributes
-from .orders import stamps_of
 
 if TYPE_CHECKING:
-    from ..worker.activity import Taken
+    from ..interfaces import TakenLike
 
 __all__ = ["Panel", "State", "control_command", "inspect_command"]
 
@@ -357,7 +357,7 @@ def checked_size(size: int) -> int:
     return size
 
 
-def stop(found: Iterable[Taken], signal: str | int | None) -> list[str]:
+def stop(found: Iterable[TakenLike], signal: str | int | None) -> list[str]:
     """Stop these tasks. Return their ids."""
     name = signal_name(signal)
     stopped = []

@@ -26,11 +26,12 @@ from sqlalchemy.exc import SQLAlchemyError
 from temporalio.client import Client
 from temporalio.service import RPCError, RPCStatusCode
 
-from ..app.publish_signals import after_publish
 from ..client.connection import ConnectFailed, Connection, is_transient
 from ..client.server_absence import NOT_THE_CALLS, is_absence, why_away
 from ..enlist.dispatcher import start
+from ..enlist.publish_signals import after_publish
 from ..exceptions import ImproperlyConfigured, SecurityError
+from ..message.backoff import exponential_pause
 from ..message.tree import Unit
 from ..payload.codecs import Codec, chain
 from ..text_safety import one_line
@@ -43,7 +44,7 @@ from .store import COUNTED, Row, Store
 from .wakeup import Sleep
 
 if TYPE_CHECKING:
-    from ..app import Celery
+    from ..interfaces import AppLike
 
 log = logging.getLogger(__name__)
 
@@ -92,7 +93,7 @@ class Relay:
     """`run` in a thread of its own; `stop` from any."""
 
     def __init__(
-        self, app: Celery, engine: Engine | None = None, *, lease: float = LEASE, look_every: float = LOOK_EVERY
+        self, app: AppLike, engine: Engine | None = None, *, lease: float = LEASE, look_every: float = LOOK_EVERY
     ) -> None:
         self.name = f"{socket.gethostname()}:{os.getpid()}:{secrets.token_hex(3)}"
         self._connection = app.temporal
@@ -195,7 +196,7 @@ class Relay:
             if row.attempts >= attempts_for(error):
                 self._park(row, _said(error))
             else:
-                delay = min(FIRST_DELAY * 2 ** min(row.attempts - 1, 10), LONGEST_DELAY)
+                delay = exponential_pause(FIRST_DELAY, row.attempts - 1, LONGEST_DELAY)
                 store.put_off(self.name, row.id, delay, _said(error))
         ended = {*sending.started, *(row.id for row, _ in sending.refused)}
         rest = [row.id for row in found if row.id not in ended]
@@ -335,7 +336,7 @@ def _said(error: BaseException) -> str:
 
 
 @contextlib.asynccontextmanager
-async def relaying(app: Celery) -> AsyncIterator[None]:
+async def relaying(app: AppLike) -> AsyncIterator[None]:
     """Have a relay run beside the block."""
     relay = Relay(app)
     thread = threading.Thread(target=relay.run, name="ptemporal-relay", daemon=True)

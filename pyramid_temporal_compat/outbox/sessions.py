@@ -25,7 +25,7 @@ from ..settings.config_objects import import_object
 from .tables import outbox
 
 if TYPE_CHECKING:
-    from ..app import Celery
+    from ..interfaces import AppLike
 
 
 WRITES = delete(outbox)
@@ -140,7 +140,7 @@ def engine_of(name: str, session: Session) -> Engine:
 
 
 @contextlib.contextmanager
-def _session_of_app(app: Celery, name: str) -> Iterator[Session]:
+def _session_of_app(app: AppLike, name: str) -> Iterator[Session]:
     if is_dotted(name):
         yield _as_session(name, import_object(name))
         return
@@ -148,7 +148,7 @@ def _session_of_app(app: Celery, name: str) -> Iterator[Session]:
         yield _as_session(name, _attribute(run.request, name))
 
 
-def app_engine(app: Celery) -> Engine:
+def app_engine(app: AppLike) -> Engine:
     """The engine of the database that holds the app's outbox, for a process that has no request."""
     name = app.conf["ptemporal.outbox"]
     if name is None:

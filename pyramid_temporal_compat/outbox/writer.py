@@ -22,7 +22,7 @@ from .store import Store, insert_row
 from .sweeper import LAST_ROWS, Sweeper
 
 if TYPE_CHECKING:
-    from ..app import Celery
+    from ..interfaces import AppLike
 
 log = logging.getLogger(__name__)
 
@@ -33,7 +33,7 @@ IN_MEMORY = (StaticPool, SingletonThreadPool)
 class Outbox:
     """One for each app and process. For every thread."""
 
-    def __init__(self, app: Celery) -> None:
+    def __init__(self, app: AppLike) -> None:
         self.app = app
         self.name: str = app.conf["ptemporal.outbox"]
         self.namespace = app.temporal.settings.namespace

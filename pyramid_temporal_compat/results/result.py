@@ -10,22 +10,22 @@ from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Generic
 
 from .. import states
+from ..context import worker_frame
 from ..current import app_or_default
 from ..exceptions import IncompleteStream, StillEnlisted, TaskRevokedError, TimeoutError
 from ..payload.errors import from_wire
 from ..payload.serializers import deserialize
 from ..payload.types import loads
-from ..task.context import worker_frame
+from ..typed_calls import R
 from .graph import DependencyGraph, GraphFormatter, graph_of
 
 if TYPE_CHECKING:
-    from ..app import Celery
     from ..client.status import Status
     from ..client.task_history import Record
-    from ..task.execution import Ending
+    from ..interfaces import AppLike, EndingLike
 
 STILL_ENLISTED = (
     "task {name}[{id}] is enlisted in the transaction that is open here, and starts only when that commits: "
@@ -105,7 +105,7 @@ class Callbacks:
                 on_error(error)
 
 
-class AsyncResult(ResultBase):
+class AsyncResult(ResultBase, Generic[R]):
     """A task that was asked for, by its id. Every question but the id goes to the server, until the task has ended."""
 
     TimeoutError = TimeoutError
@@ -119,7 +119,7 @@ class AsyncResult(ResultBase):
         id: str,
         backend: Any = None,
         task_name: str | None = None,
-        app: Celery | None = None,
+        app: AppLike | None = None,
         parent: Any = None,
     ) -> None:
         if not isinstance(id, str) or not id:
@@ -244,10 +244,10 @@ class AsyncResult(ResultBase):
         disable_sync_subtasks: bool = True,
         EXCEPTION_STATES: Any = states.EXCEPTION_STATES,
         PROPAGATE_STATES: Any = states.PROPAGATE_STATES,
-    ) -> Any:
+    ) -> R:
         """Wait for the task's end, `timeout` seconds at most, and return its result or raise its error."""
         if self.ignored:
-            return None
+            return None  # type: ignore[return-value]  # whatever the task returns: nobody keeps it
         if disable_sync_subtasks:
             assert_will_not_block()
         if follow_parents and propagate:
@@ -258,7 +258,8 @@ class AsyncResult(ResultBase):
             self._end(status)
             if follow_parents and propagate and status.state in states.PROPAGATE_STATES:
                 self.throw_of_parents()  # what it failed of, such as a member of a chord's header
-        return self.maybe_throw(propagate, callback)
+        result: R = self.maybe_throw(propagate, callback)
+        return result
 
     wait = get
 
@@ -492,7 +493,7 @@ class AsyncResult(ResultBase):
         return type(self)(self.id, None, self._name, self.app, self.parent)
 
 
-class EagerResult(AsyncResult):
+class EagerResult(AsyncResult[R]):
     """The result of a task that ran here, or is about to when the transaction commits."""
 
     def __init__(
@@ -502,7 +503,7 @@ class EagerResult(AsyncResult):
         state: str,
         traceback: str | None = None,
         name: str | None = None,
-        app: Celery | None = None,
+        app: AppLike | None = None,
     ) -> None:
         super().__init__(id, task_name=name, app=app)
         self._result = ret_value
@@ -510,7 +511,7 @@ class EagerResult(AsyncResult):
         self._traceback = traceback
 
     @classmethod
-    def of(cls, id: str, ending: Ending, app: Celery, name: str | None) -> EagerResult:
+    def of(cls, id: str, ending: EndingLike, app: AppLike, name: str | None) -> EagerResult:
         """The result of a run that ended so."""
         from ..celery_names.einfo import ExceptionInfo  # only eager runs, which have loaded it
 
@@ -642,7 +643,7 @@ def as_exception(error: BaseException) -> Exception:
     return told
 
 
-def result_from_tuple(written: Any, app: Celery | None = None) -> Any:
+def result_from_tuple(written: Any, app: AppLike | None = None) -> Any:
     """The result that `as_tuple` wrote down."""
     if isinstance(written, ResultBase):
         return written
@@ -653,11 +654,3 @@ def result_from_tuple(written: Any, app: Celery | None = None) -> Any:
     if nodes is None:
         return app.AsyncResult(id, parent=before)
     return app.GroupResult(id, [result_from_tuple(node, app) for node in nodes], parent=before)
-
-
-def __getattr__(name: str) -> Any:
-    if name in ("GroupResult", "ResultSet"):  # by Celery's place for them; their module imports this one
-        from . import result_sets
-
-        return getattr(result_sets, name)
-    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -10,11 +10,11 @@ from typing import TYPE_CHECKING, Any
 from .. import states
 from ..current import app_or_default
 from ..exceptions import ImproperlyConfigured, TimeoutError
-from ..message.bundle import may_be_bundled
+from ..message.ids import possible_bundles, workflow_of
 from .result import AsyncResult, Callbacks, EagerResult, ResultBase, assert_will_not_block, forget, result_from_tuple
 
 if TYPE_CHECKING:
-    from ..app import Celery
+    from ..interfaces import AppLike
 
 
 class ResultSet(ResultBase):
@@ -23,7 +23,7 @@ class ResultSet(ResultBase):
     app: Any = None
     results: Any = None
 
-    def __init__(self, results: Iterable[Any], app: Celery | None = None, **kwargs: Any) -> None:
+    def __init__(self, results: Iterable[Any], app: AppLike | None = None, **kwargs: Any) -> None:
         self.results = list(results)
         self.app = app_or_default(app or self.app or (self.results[0].app if self.results else None))
         self._callbacks = Callbacks()
@@ -134,8 +134,8 @@ class ResultSet(ResultBase):
         for result in self.results:
             remote = isinstance(result, AsyncResult) and not isinstance(result, EagerResult)
             if remote and not result.ended and not result.ignored:
-                workflows.setdefault(str(result.id).rpartition("/")[0], []).append(result.id)
-        alike = may_be_bundled(workflows.pop("", ()))
+                workflows.setdefault(workflow_of(str(result.id)), []).append(result.id)
+        alike = possible_bundles(workflows.pop("", ()))
         return (workflows if any(len(members) > 1 for members in workflows.values()) else {}), alike
 
     def _take(self, found: Mapping[str, Any]) -> None:
@@ -292,7 +292,7 @@ class GroupResult(ResultSet):
         id: str | None = None,
         results: Iterable[Any] = (),
         parent: Any = None,
-        app: Celery | None = None,
+        app: AppLike | None = None,
         **kwargs: Any,
     ) -> None:
         super().__init__(results, app=app)
@@ -320,7 +320,7 @@ class GroupResult(ResultSet):
         self._call(lambda client: forget_group(client, str(self.id)))
 
     @classmethod
-    def restore(cls, id: str, backend: Any = None, app: Celery | None = None) -> Any:
+    def restore(cls, id: str, backend: Any = None, app: AppLike | None = None) -> Any:
         """The group with this id: as it was saved, or as its canvas has it; None if the server knows neither."""
         from ..client.groups import find_group  # the client library, as above
 

@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from ..app import current_app
+from ..current import current_app
 from ..settings import CrontabFields
 from .timezones import (
     UTC,
@@ -25,7 +25,7 @@ from .timezones import (
 )
 
 if TYPE_CHECKING:
-    from ..app import Celery
+    from ..interfaces import AppLike
 
 Cronspec = int | str | Iterable[int]
 
@@ -51,16 +51,16 @@ class SchedulingError(Exception):
 class BaseSchedule:
     """When something is due, by `remaining_estimate` and `is_due`."""
 
-    def __init__(self, nowfun: Callable[[], dt.datetime] | None = None, app: Celery | None = None) -> None:
+    def __init__(self, nowfun: Callable[[], dt.datetime] | None = None, app: AppLike | None = None) -> None:
         self.nowfun = nowfun
         self._app = app
 
     @property
-    def app(self) -> Celery:
+    def app(self) -> AppLike:
         return self._app or current_app()
 
     @app.setter
-    def app(self, app: Celery | None) -> None:
+    def app(self, app: AppLike | None) -> None:
         self._app = app
 
     @cached_property
@@ -103,7 +103,7 @@ class schedule(BaseSchedule):
         run_every: float | dt.timedelta | None = None,
         relative: bool = False,
         nowfun: Callable[[], dt.datetime] | None = None,
-        app: Celery | None = None,
+        app: AppLike | None = None,
     ) -> None:
         self.run_every: dt.timedelta = maybe_timedelta(run_every)
         self.relative = relative
@@ -330,7 +330,7 @@ class crontab(BaseSchedule):
         return f"<crontab: {time} {day} (m/h/dM/MY/d)>"
 
 
-def maybe_schedule(s: Any, relative: bool = False, app: Celery | None = None) -> Any:
+def maybe_schedule(s: Any, relative: bool = False, app: AppLike | None = None) -> Any:
     """The schedule that `s` means: seconds, a timedelta, an ini file's crontab, or a schedule, which gets the app."""
     if s is None:
         return None

@@ -9,8 +9,10 @@ import zoneinfo
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
+from ..message.backoff import exponential_pause
+
 if TYPE_CHECKING:
-    from ..app import Celery
+    from ..interfaces import AppLike
 
 UTC = zoneinfo.ZoneInfo("UTC")
 DAY = dt.timedelta(days=1)
@@ -81,7 +83,7 @@ class _Timezone:
 timezone = _Timezone()
 
 
-def zone_of(app: Celery) -> dt.tzinfo:
+def zone_of(app: AppLike) -> dt.tzinfo:
     """The zone of an app's schedules: its `timezone`; else UTC, or local time with `enable_utc = false`."""
     zone = app.conf.timezone
     if zone:
@@ -321,5 +323,5 @@ def rate(r: str | float | None) -> float:
 
 def get_exponential_backoff_interval(factor: int, retries: int, maximum: int, full_jitter: bool = False) -> int:
     """The seconds to wait before retry number `retries`, as `retry_backoff` counts them."""
-    countdown = min(maximum, factor * (2**retries))
+    countdown = int(exponential_pause(factor, retries, maximum))
     return max(0, random.randrange(countdown + 1) if full_jitter else countdown)

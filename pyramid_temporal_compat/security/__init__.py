@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from ..exceptions import ImproperlyConfigured
 
 if TYPE_CHECKING:
-    from ..app import Celery
+    from ..interfaces import AppLike
 
 NOT_CHOSEN = (
     "setup_security() needs task_serializer = 'auth' and accept_content = ['auth']: signing is of no use where "
@@ -22,7 +22,7 @@ NOT_SET = "setup_security() needs {missing}: set them, or pass them as key=, cer
 
 
 def setup_security(
-    app: Celery,
+    app: AppLike,
     allowed_serializers: Any = None,
     key: str | None = None,
     key_password: bytes | None = None,

@@ -8,15 +8,14 @@ from typing import TYPE_CHECKING, Any
 from ..settings.config_objects import import_object
 
 if TYPE_CHECKING:
-    from ..app.base import Celery
-    from .task import Task
+    from ..interfaces import AppLike, TaskLike
 
 
-def has_annotations(app: Celery, task: Task) -> bool:
+def has_annotations(app: AppLike, task: TaskLike) -> bool:
     return any(True for _ in annotations_for(app, task))
 
 
-def annotate(app: Celery, task: Task) -> None:
+def annotate(app: AppLike, task: TaskLike) -> None:
     """Set what the app's configuration says of this task; `@name` wraps the method of that name."""
     for values in annotations_for(app, task):
         for name, value in values.items():
@@ -26,7 +25,7 @@ def annotate(app: Celery, task: Task) -> None:
                 setattr(task, name, value)
 
 
-def wrap_method(cls: type[Task], name: str, around: Callable[[Any], Any]) -> None:
+def wrap_method(cls: type[TaskLike], name: str, around: Callable[[Any], Any]) -> None:
     """Put `around` about a method of a task class, in place of what was put about it before."""
     method = getattr(cls, name)
     inner = getattr(method, "__wrapped__", method)
@@ -35,7 +34,7 @@ def wrap_method(cls: type[Task], name: str, around: Callable[[Any], Any]) -> Non
     setattr(cls, name, wrapped)
 
 
-def annotations_for(app: Celery, task: Task) -> Iterator[Mapping[str, Any]]:
+def annotations_for(app: AppLike, task: TaskLike) -> Iterator[Mapping[str, Any]]:
     for annotation in app.annotations:
         if isinstance(annotation, Mapping):
             found = annotation.get(task.name) or annotation.get("*")

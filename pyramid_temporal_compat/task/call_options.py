@@ -17,19 +17,18 @@ import socket
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
+from ..context import worker_frame
 from ..exceptions import InvalidCall, NotSerializable, PayloadTooLarge
-from ..message.bundle import new_id
+from ..message.backoff import publish_retry_of
+from ..message.ids import new_id
 from ..message.message import LONGEST_FAIRNESS_KEY, LONGEST_ID, RESERVED_QUEUES, Message, is_name, total_size
-from ..message.publish_retry import tries_of
 from ..payload import Payload, types
 from ..payload.serializers import SIGNED, serialize
-from .context import worker_frame
 from .routing import queue_name
 
 if TYPE_CHECKING:
-    from ..app import Celery
+    from ..interfaces import AppLike, TaskLike
     from ..settings import Settings
-    from .task import Task
 
 OPTIONS = {
     "add_to_parent": "whether the result is among self.request.children of the task that calls",
@@ -103,12 +102,12 @@ UTC = datetime.timezone.utc
 
 
 def make_message(
-    app: Celery,
+    app: AppLike,
     name: str,
     args: Sequence[Any],
     kwargs: Mapping[str, Any],
     options: dict[str, Any],
-    task: Task | None,
+    task: TaskLike | None,
     id_for: Callable[[str], str] = lambda queue: new_id(),
 ) -> Message:
     """The message of `apply_async(args, kwargs, **options)`. `options` are the caller's over the task's own.
@@ -165,7 +164,7 @@ def make_message(
         compression=compression,
         headers=_headers(name, options.get("headers")),
         properties={key: str(options[key]) for key in PROPERTIES if options.get(key) is not None},
-        tries=tries_of(name, options, conf),
+        publish_retry=publish_retry_of(name, options, conf),
     )
     if not _is_surely_small(message, conf["ptemporal_payload_limit"], options):
         _check_size(message, args, kwargs, task, conf["ptemporal_payload_limit"])
@@ -187,7 +186,7 @@ def _body(
     kwargs: Mapping[str, Any],
     serializer: str,
     compression: str | None,
-    task: Task | None,
+    task: TaskLike | None,
 ) -> Payload:
     body: dict[str, Any] = {"args": list(args), "kwargs": dict(kwargs)}
     if serializer == SIGNED:  # what it was signed for: no other task takes these arguments
@@ -203,7 +202,7 @@ def _body(
         raise NotSerializable(f"task {name!r}: {error}") from error
 
 
-def _by_parameter(args: Sequence[Any], kwargs: Mapping[str, Any], task: Task | None) -> list[tuple[str, Any]]:
+def _by_parameter(args: Sequence[Any], kwargs: Mapping[str, Any], task: TaskLike | None) -> list[tuple[str, Any]]:
     """Each argument, and what it is called: the parameter's name where the function is known."""
     names = task.positional_names(len(args)) if task is not None else []
     names += [f"args[{index}]" for index in range(len(names), len(args))]
@@ -214,7 +213,7 @@ def _optional_name(task: str, what: str, options: Mapping[str, Any]) -> str | No
     return _name(task, what, options[what]) if options.get(what) else None
 
 
-def _queue(app: Celery, task: str, args: Any, kwargs: Any, options: dict[str, Any], task_type: Task | None) -> str:
+def _queue(app: AppLike, task: str, args: Any, kwargs: Any, options: dict[str, Any], task_type: TaskLike | None) -> str:
     """The queue that the call names, or that the routes have for it, or the default one."""
     amqp = app.amqp
     asked = options.get("queue")
@@ -228,7 +227,8 @@ def _queue(app: Celery, task: str, args: Any, kwargs: Any, options: dict[str, An
     name = _name(task, "queue", queue_name(_first(asked, app.conf["task_default_queue"])))
     if name.startswith(RESERVED_QUEUES):
         raise InvalidCall(f"task {task!r}: queue={name!r} can't be used; {RESERVED_QUEUES} is the server's own")
-    return amqp.queues.check(name)
+    checked: str = amqp.queues.check(name)
+    return checked
 
 
 def _inherited(conf: Settings, frame: Any) -> int | None:
@@ -290,7 +290,7 @@ def _name(task: str, what: str, value: Any) -> str:
     return value
 
 
-def _limit(name: str, key: str, options: Mapping[str, Any], task: Task | None, conf: Settings) -> float | None:
+def _limit(name: str, key: str, options: Mapping[str, Any], task: TaskLike | None, conf: Settings) -> float | None:
     # 0 is no limit: Celery's rule.
     return _seconds(name, key, _first(options.get(key), getattr(task, key, None), conf[f"task_{key}"])) or None
 
@@ -310,7 +310,7 @@ def _seconds(task: str, what: str, value: Any) -> float | None:
     return float(value) if isinstance(value, float) else int(value)
 
 
-def _moment(app: Celery, task: str, what: str, value: Any, now: datetime.datetime) -> datetime.datetime:
+def _moment(app: AppLike, task: str, what: str, value: Any, now: datetime.datetime) -> datetime.datetime:
     if isinstance(value, str):
         try:
             value = datetime.datetime.fromisoformat(value.replace("Z", "+00:00"))
@@ -334,7 +334,7 @@ def _moment(app: Celery, task: str, what: str, value: Any, now: datetime.datetim
     return moment
 
 
-def _start(app: Celery, task: str, options: Mapping[str, Any], now: datetime.datetime) -> datetime.datetime | None:
+def _start(app: AppLike, task: str, options: Mapping[str, Any], now: datetime.datetime) -> datetime.datetime | None:
     countdown, eta = options.get("countdown"), options.get("eta")
     if countdown is not None and eta is not None:
         raise InvalidCall(f"task {task!r}: countdown={countdown!r} and eta={eta!r} both say when to start; give one")
@@ -344,7 +344,7 @@ def _start(app: Celery, task: str, options: Mapping[str, Any], now: datetime.dat
     return now + datetime.timedelta(seconds=seconds) if seconds else None
 
 
-def _expires(app: Celery, task: str, value: Any, now: datetime.datetime) -> datetime.datetime | None:
+def _expires(app: AppLike, task: str, value: Any, now: datetime.datetime) -> datetime.datetime | None:
     if value is None:
         return None
     if isinstance(value, (datetime.datetime, str)):
@@ -405,14 +405,14 @@ def _headers(task: str, value: Any) -> dict[str, Any]:
     return written
 
 
-def _ignore_result(options: Mapping[str, Any], task: Task | None, conf: Settings) -> bool | None:
+def _ignore_result(options: Mapping[str, Any], task: TaskLike | None, conf: Settings) -> bool | None:
     if task is None:  # not known here: the worker asks its own
         own: bool | None = options.get("ignore_result")
         return own
     return bool(_first(options.get("ignore_result"), task.own("ignore_result"), conf["task_ignore_result"]))
 
 
-def _at_most_once(app: Celery, task: Task | None) -> bool:
+def _at_most_once(app: AppLike, task: TaskLike | None) -> bool:
     # Only an explicit `acks_late=False` asks for Celery's at-most-once; silence means durable.
     choice = None if task is None else task.own("acks_late")
     if choice is None and app.conf.value_set_for("task_acks_late"):
@@ -448,7 +448,7 @@ def _is_surely_small(message: Message, limit: int, options: Mapping[str, Any]) -
 
 
 def _check_size(
-    message: Message, args: Sequence[Any], kwargs: Mapping[str, Any], task: Task | None, limit: int
+    message: Message, args: Sequence[Any], kwargs: Mapping[str, Any], task: TaskLike | None, limit: int
 ) -> None:
     size = total_size(message.encode())
     if size <= limit:

@@ -12,22 +12,23 @@ from .. import states
 from ..canvas.chord import chord
 from ..canvas.errbacks import call_errbacks
 from ..canvas.group import group, is_empty
+from ..context import Context, current_frame
 from ..enlist.enlistment import ENLIST_REQUIRED, current_transaction, enlist, has_begun
 from ..exceptions import Retry
 from ..lists import as_list
-from ..message.bundle import new_id
-from ..message.message import Message
+from ..message.celery_view import options_of
+from ..message.ids import new_id
+from ..message.message import CARRIED_OPTIONS, Message
 from ..payload.annotations import rebuild_arguments
 from ..payload.serializers import deserialize
 from ..pyramid.request import Attempt, attempt
 from ..results.result import EagerResult, allow_join_result, denied_join_result
 from ..results.result_sets import GroupResult
-from .context import Context, current_frame
 from .execution import Ending, Execution
 from .task import Task
 
 if TYPE_CHECKING:
-    from ..app import Celery
+    from ..interfaces import AppLike
     from ..payload.codecs import Codec
 
 
@@ -46,7 +47,9 @@ def apply_now(
     task_id = task_id or new_id()
     frame = current_frame()
     parent = frame[1] if frame else None
+    carried = {part: options.get(option) for option, part in CARRIED_OPTIONS.items() if option not in TIMES}
     request = Context(
+        {part: value for part, value in carried.items() if value is not None},
         called_directly=False,
         args=args,
         kwargs=kwargs,
@@ -58,15 +61,12 @@ def apply_now(
             "routing_key": options.get("routing_key"),
             "priority": options.get("priority"),
         },
-        group=options.get("group_id"),
-        group_index=options.get("group_index"),
         headers=dict(headers) if headers else None,
         hostname=socket.gethostname(),
         id=task_id,
         ignore_result=bool(options.get("ignore_result", task.ignore_result)),
         is_eager=True,
         parent_id=parent.id if parent else options.get("parent_id"),
-        replaced_task_nesting=options.get("replaced_task_nesting") or 0,
         retries=retries,
         stamped_headers=(names := as_list(options.get("stamped_headers"))) or None,
         stamps={name: as_list(options.get(name)) for name in names} or None,
@@ -91,7 +91,11 @@ def apply_now(
     return outcome
 
 
-def _follow(app: Celery, request: Context, ending: Ending) -> None:
+TIMES = ("expires", "soft_time_limit", "time_limit")
+"""Options that do not act here: the run begins at once, and the caller's own process can't be stopped."""
+
+
+def _follow(app: AppLike, request: Context, ending: Ending) -> None:
     """Run what is linked to a run that has ended."""
     if ending.state == states.SUCCESS:
         for callback in request.callbacks or ():
@@ -100,7 +104,7 @@ def _follow(app: Celery, request: Context, ending: Ending) -> None:
         call_errbacks(app, request, ending.error, ending.error.__traceback__)
 
 
-def _execute(app: Celery, task: Task, request: Context, args: Any, kwargs: Any) -> Ending:
+def _execute(app: AppLike, task: Task, request: Context, args: Any, kwargs: Any) -> Ending:
     args, kwargs = rebuild_arguments(task.called_as, args, kwargs)
     return Execution(
         task,
@@ -113,7 +117,7 @@ def _execute(app: Celery, task: Task, request: Context, args: Any, kwargs: Any) 
     ).run()
 
 
-def _joined_or_own(app: Celery) -> Callable[[], AbstractContextManager[Attempt]]:
+def _joined_or_own(app: AppLike) -> Callable[[], AbstractContextManager[Attempt]]:
     from pyramid.threadlocal import get_current_request  # this module is only loaded by who runs tasks
 
     request = get_current_request()
@@ -155,7 +159,7 @@ class Later:
 class EagerDispatch:
     """Stands for the server under `task_always_eager`: a call is run where and when it would have left."""
 
-    def __init__(self, app: Celery) -> None:
+    def __init__(self, app: AppLike) -> None:
         self._app = app
         self._results: dict[str, EagerResult] = {}
 
@@ -243,13 +247,8 @@ class EagerDispatch:
         body = deserialize(message.body, [message.serializer, "json"])
         stamps = message.read_headers()
         options = {
-            "group_id": message.group,
-            "group_index": message.group_index,
-            "ignore_result": message.ignore_result,
-            "parent_id": message.parent_id,
+            **options_of(message),
             "priority": message.priority,
-            "replaced_task_nesting": message.replaced_task_nesting,
-            "root_id": message.root_id,
             "routing_key": message.queue,
             "stamped_headers": stamps.pop("stamped_headers", None),
             **(stamps.pop("stamps", None) or {}),

@@ -25,10 +25,10 @@ from typing import Any, Protocol
 
 from .. import signals, states
 from ..celery_names.einfo import ExceptionInfo
+from ..context import Context, running
 from ..exceptions import Ignore, Reject, Replaced, Retry, TaskStopped, Terminated
 from ..outbox.database_errors import database_is_away
 from ..pyramid.request import Attempt
-from .context import Context, running
 from .task import Task
 from .trace import traced
 

@@ -11,8 +11,7 @@ from ..exceptions import ImproperlyConfigured, QueueNotFound
 from ..settings.config_objects import import_object
 
 if TYPE_CHECKING:
-    from ..app import Celery
-    from .task import Task
+    from ..interfaces import AppLike, TaskLike
 
 
 class Queues(dict[str, Any]):
@@ -77,12 +76,17 @@ def _declared_queues(declared: Any) -> Iterator[Any]:
 class Router:
     """Asks the routes, in their order; the first answer counts."""
 
-    def __init__(self, app: Celery) -> None:
+    def __init__(self, app: AppLike) -> None:
         self._app = app
         self.routes = [_prepare(route) for route in _as_routes(app.conf["task_routes"])]
 
     def route(
-        self, name: str, args: Sequence[Any], kwargs: Mapping[str, Any], options: Mapping[str, Any], task: Task | None
+        self,
+        name: str,
+        args: Sequence[Any],
+        kwargs: Mapping[str, Any],
+        options: Mapping[str, Any],
+        task: TaskLike | None,
     ) -> dict[str, Any]:
         """What the routes say of this call; empty if none does."""
         for route in self.routes:
@@ -136,7 +140,7 @@ class MapRoute:
 class Amqp:
     """`app.amqp`: what of it is not the broker's."""
 
-    def __init__(self, app: Celery) -> None:
+    def __init__(self, app: AppLike) -> None:
         conf = app.conf
         self.app = app
         self.queues = Queues(conf["task_queues"], conf["task_default_queue"], conf["task_create_missing_queues"])

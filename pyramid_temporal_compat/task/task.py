@@ -8,12 +8,13 @@ import inspect
 import random
 import sys
 from collections.abc import Callable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any, ClassVar, NoReturn
+from typing import TYPE_CHECKING, Any, ClassVar, Generic, NoReturn
 
 from ..canvas import chunks, signature, xmap, xstarmap
-from ..canvas.planner import catch_for
 from ..canvas.replacement import join_chord, replacement, substitute
 from ..celery_names.refused_members import RefusedOfTasks
+from ..context import Context, RequestStack, current_frame, pop, push, request_of, running
+from ..current import current_app
 from ..exceptions import (
     Ignore,
     InvalidArguments,
@@ -26,13 +27,17 @@ from ..exceptions import (
     Replaced,
     Retry,
 )
+from ..message.backoff import exponential_pause
 from ..payload.types import ascii_size, dumps, loads
 from ..results.result import allow_join_result
+from ..typed_calls import P, R
+from .annotations import annotate, wrap_method
 from .call_options import brief
-from .context import Context, RequestStack, current_frame, pop, push, request_of, running
 
 if TYPE_CHECKING:
-    from ..app import Celery
+    from ..canvas.planner import PlannedCall
+    from ..canvas.signature import Signature
+    from ..interfaces import AppLike
     from ..results.result import AsyncResult, EagerResult
 
 
@@ -53,7 +58,7 @@ class NameOfClass:
         return cls.__name__
 
 
-class Task(RefusedOfTasks):
+class Task(RefusedOfTasks, Generic[P, R]):
     """What `@task` makes of a function. Subclass it for behaviour that several tasks share.
 
     One instance stands for the task in each process: attributes set on it last as long as the process.
@@ -101,7 +106,7 @@ class Task(RefusedOfTasks):
     from_config: ClassVar[tuple[tuple[str, str], ...]]
     __name__ = NameOfClass()
     __wrapped__: Callable[..., Any] | None = None
-    _app: Celery | None = None
+    _app: AppLike | None = None
     _signature: inspect.Signature | None = None
     _idle_request: Context | None = None
 
@@ -131,20 +136,22 @@ class Task(RefusedOfTasks):
         return None
 
     @classmethod
-    def on_bound(cls, app: Celery) -> None:
+    def on_bound(cls, app: AppLike) -> None:
         """Called when the task has become one of `app`'s."""
 
     # --- calling it here -------------------------------------------------------------------------
 
-    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+    def __call__(self, *args: P.args, **kwargs: P.kwargs) -> R:
         """A plain call: runs here and now, in the caller's transaction."""
         frame = current_frame()
         if frame is not None and frame[0] is self and frame[1].called_directly is False and not frame[1].entered:
             frame[1].entered = True  # a worker's run, by way of a subclass's own __call__: it has its request
-            return self.run(*args, **kwargs)
+            result: R = self.run(*args, **kwargs)
+            return result
         with running(self, Context(args=args, kwargs=kwargs)):
             try:
-                return self.run(*args, **kwargs)
+                result = self.run(*args, **kwargs)
+                return result
             except (Retry, Ignore, Reject):
                 raise
             except Exception as error:
@@ -164,17 +171,18 @@ class Task(RefusedOfTasks):
         link: Any = None,
         link_error: Any = None,
         **options: Any,
-    ) -> EagerResult:
+    ) -> EagerResult[R]:
         """Run here and now, with all that a worker does around a run; gives a result that is ready."""
-        from .eager import apply_now  # Pyramid and SQLAlchemy: 0.5 s, and not for who only defines tasks
-
         args, kwargs = self._plain_arguments(args, kwargs)
         options.update((key, value) for key, value in (("link", link), ("link_error", link_error)) if value)
-        return apply_now(self._in_app(), args, kwargs, task_id, retries or 0, throw, headers, options)
+        result: EagerResult[R] = self.app.apply(
+            self._in_app(), args, kwargs, task_id, retries or 0, throw, headers, options
+        )
+        return result
 
     # --- asking for a run --------------------------------------------------------------------------
 
-    def delay(self, /, *args: Any, **kwargs: Any) -> AsyncResult:
+    def delay(self, /, *args: P.args, **kwargs: P.kwargs) -> AsyncResult[R]:
         """`apply_async` with the arguments alone."""
         _check_instance(self, "delay")
         return self.apply_async(args, kwargs)
@@ -189,7 +197,7 @@ class Task(RefusedOfTasks):
         link_error: Any = None,
         shadow: str | None = None,
         **options: Any,
-    ) -> AsyncResult:
+    ) -> AsyncResult[R]:
         """Ask for a run: with the current transaction's commit if one has begun, else now.
 
         The options, each with a line on what it does, are `pyramid_temporal_compat.task.call_options.OPTIONS`.
@@ -197,35 +205,60 @@ class Task(RefusedOfTasks):
         _check_instance(self, "apply_async")
         if not self.name:
             raise InvalidCall(f"{type(self).__qualname__} has no task name; app.register_task() gives it one")
-        app = self.app
-        if self._app is None and (task := app.tasks.get(self.name, self)) is not self:
-            # a shared task, and its current app has one of its own
-            return task.apply_async(args, kwargs, task_id, producer, link, link_error, shadow, **options)
-        args, kwargs = self._plain_arguments(args, kwargs)
-        if self.typing is not False:
-            catch = catch_for(task_id)
-            if catch is None or not catch.lineage.follows:  # else what comes before is to be put in front of them
-                self.check_arguments(args, kwargs)
-        named = {"task_id": task_id, "link": link, "link_error": link_error, "producer": producer}
+        task = self._in_app()
+        if task is not self:  # a shared task, and its current app has one of its own
+            asked: AsyncResult[R] = task.apply_async(
+                args, kwargs, task_id, producer, link, link_error, shadow, **options
+            )
+            return asked
+        named = {"task_id": task_id, "link": link, "link_error": link_error, "producer": producer, "shadow": shadow}
         options.update((key, value) for key, value in named.items() if value is not None)
-        shadow = shadow or self.shadow_name(args, kwargs, options)
+        return self._ask(args, kwargs, options, options.pop("planned", None))
+
+    def plan_call(self, call: PlannedCall, args: Any, kwargs: Any, options: dict[str, Any]) -> AsyncResult[R]:
+        """Make the message of a call that is part of a canvas, and give it to `call`.
+
+        An `apply_async` that a subclass or a monitoring tool has put in the place of ours is called: it may change
+        the arguments or the options.
+        """
+        task = self._in_app()
+        if getattr(task.apply_async, "__func__", None) is not OWN_APPLY_ASYNC:
+            return task.apply_async(args, kwargs, planned=call, **options)
+        return task._ask(args, kwargs, options, call)
+
+    def _ask(self, args: Any, kwargs: Any, options: dict[str, Any], planned: PlannedCall | None) -> AsyncResult[R]:
+        """Check a call's arguments. Then send its message, or give it to the canvas that plans the call."""
+        args, kwargs = self._plain_arguments(args, kwargs)
+        # A task that follows another one gets that one's result as well: its arguments are not complete yet.
+        if self.typing is not False and (planned is None or not planned.lineage.follows):
+            self.check_arguments(args, kwargs)
+        shadow = options.pop("shadow", None) or self.shadow_name(args, kwargs, options)
         if shadow is not None:
             options["shadow"] = shadow
-        return app.call(self, args, kwargs, options)
+        result: AsyncResult[R]
+        if planned is None:
+            result = self.app.call(self, args, kwargs, options)
+        else:
+            message, *linked = self.app.message(self.name, args, kwargs, options, self)
+            planned.take(message, *linked)
+            result = self.AsyncResult(message.id)
+            result.ignored = bool(message.ignore_result)
+        return result
 
-    def signature(self, args: Any = None, *starargs: Any, **starkwargs: Any) -> Any:
+    def signature(self, args: Any = None, *starargs: Any, **starkwargs: Any) -> Signature[R]:
         """This task with arguments and options, as a value: `signature((1, 2), countdown=10)`."""
         if self._app is not None:
             starkwargs.setdefault("app", self._app)
-        return signature(self, args, *starargs, **starkwargs)
+        made: Signature[R] = signature(self, args, *starargs, **starkwargs)
+        return made
 
     subtask = signature
 
-    def s(self, *args: Any, **kwargs: Any) -> Any:
+    def s(self, *args: Any, **kwargs: Any) -> Signature[R]:
         """`signature` with the arguments alone."""
         return self.signature(args, kwargs)
 
-    def si(self, *args: Any, **kwargs: Any) -> Any:
+    def si(self, *args: P.args, **kwargs: P.kwargs) -> Signature[R]:
         """A signature that takes no arguments but these."""
         return self.signature(args, kwargs, immutable=True)
 
@@ -241,9 +274,9 @@ class Task(RefusedOfTasks):
         """One run that calls the task for each list of arguments in `it`."""
         return xstarmap(self.s(), it, app=self._app)
 
-    def AsyncResult(self, task_id: str, **kwargs: Any) -> AsyncResult:
+    def AsyncResult(self, task_id: str, **kwargs: Any) -> AsyncResult[R]:
         """The result of this task's run with this id."""
-        result: AsyncResult = self.app.AsyncResult(task_id, task_name=self.name, **kwargs)
+        result: AsyncResult[R] = self.app.AsyncResult(task_id, task_name=self.name, **kwargs)
         return result
 
     def own_options(self) -> dict[str, Any]:
@@ -312,11 +345,11 @@ class Task(RefusedOfTasks):
     # --- from within a run -------------------------------------------------------------------------
 
     @property
-    def app(self) -> Celery:
-        return self._app or _current_app()
+    def app(self) -> AppLike:
+        return self._app or current_app()
 
     @app.setter
-    def app(self, app: Celery) -> None:
+    def app(self, app: AppLike) -> None:
         self._app = app
 
     @property
@@ -479,7 +512,7 @@ class Task(RefusedOfTasks):
         """Seconds until the retry after `retries` earlier ones, for `autoretry_for`."""
         if not self.retry_backoff:
             return float(self.retry_kwargs.get("countdown", self.default_retry_delay))
-        seconds = min(float(self.retry_backoff) * 2**retries, self.retry_backoff_max)
+        seconds = exponential_pause(float(self.retry_backoff), retries, self.retry_backoff_max)
         return random.uniform(0, seconds) if self.retry_jitter else seconds
 
     def add_trail(self, result: Any) -> Any:
@@ -499,7 +532,7 @@ class Task(RefusedOfTasks):
     # --- the object ----------------------------------------------------------------------------------
 
     @classmethod
-    def bind(cls, app: Celery) -> Celery:
+    def bind(cls, app: AppLike) -> AppLike:
         """Make this a task of `app`."""
         cls._app = app
         cls.on_bound(app)
@@ -508,23 +541,20 @@ class Task(RefusedOfTasks):
     @classmethod
     def annotate(cls) -> None:
         """Set the attributes that the app's `task_annotations` have for this task."""
-        from .annotations import annotate  # the app imports tasks
-
         task = cls()
         annotate(task.app, task)
 
     @classmethod
     def add_around(cls, attr: str, around: Callable[[Any], Any]) -> None:
         """Put `around` about the method `attr`."""
-        from .annotations import wrap_method  # the app imports tasks
-
         wrap_method(cls, attr, around)
 
     def _in_app(self) -> Task:
         """This task as the current app has it."""
         if self._app is not None:
             return self
-        return self.app.tasks.get(self.name, self)
+        found: Task = self.app.tasks.get(self.name, self)
+        return found
 
     def __repr__(self) -> str:
         return f"<@task: {self.name}>"
@@ -536,6 +566,8 @@ class Task(RefusedOfTasks):
 
 Task.from_config = tuple((name, value.setting) for name, value in vars(Task).items() if isinstance(value, FromConfig))
 
+OWN_APPLY_ASYNC = Task.apply_async
+"""Ours. Monitoring tools replace the method on the class."""
 BY_POSITION = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
 OWN_OPTIONS = ("queue", "priority", "serializer", "compression", "expires")
 
@@ -560,7 +592,9 @@ def _check_instance(task: Any, method: str) -> None:
         )
 
 
-def task_from_function(function: Callable[..., Any], name: str, app: Celery | None, options: Mapping[str, Any]) -> Task:
+def task_from_function(
+    function: Callable[..., Any], name: str, app: AppLike | None, options: Mapping[str, Any]
+) -> Task:
     """A task whose body is `function`."""
     options = dict(options)
     bind = options.pop("bind", False)
@@ -620,17 +654,6 @@ def _raise_cause(error: BaseException) -> NoReturn:
     raise error from handled
 
 
-def _current_app() -> Celery:
-    return _ask_current_app()()
-
-
-@functools.cache  # an import statement, even of what is there, is a twentieth of `.delay()`
-def _ask_current_app() -> Callable[[], Celery]:
-    from ..app import current_app  # app imports task: a task without an app of its own asks when it is used
-
-    return current_app
-
-
 def _current_pyramid_request() -> Any:
     from pyramid.threadlocal import get_current_request  # 0.2 s: not before a task wants a request
 
@@ -641,4 +664,5 @@ def by_name(name: str, module: str | None = None) -> Task:
     """The current app's task of this name: what a pickled task becomes."""
     if module is not None:
         __import__(module)
-    return _current_app().tasks[name]
+    task: Task = current_app().tasks[name]
+    return task

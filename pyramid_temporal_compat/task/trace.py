@@ -10,14 +10,31 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 from contextvars import ContextVar
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, TypeVar
 
 from ..celery_names.einfo import ExceptionInfo
+from .task import Task
 
 if TYPE_CHECKING:
-    from .execution import Ending, Execution
+    from ..interfaces import EndingLike
 
 Tracer = Callable[..., Any]
+
+
+class Execution(Protocol):
+    """The run that is traced."""
+
+    @property
+    def task(self) -> Any: ...
+    @property
+    def request(self) -> Any: ...
+    @property
+    def args(self) -> Any: ...
+    @property
+    def kwargs(self) -> Any: ...
+
+
+E = TypeVar("E", bound="EndingLike")
 
 
 class trace_ok_t(NamedTuple):
@@ -32,9 +49,9 @@ class trace_ok_t(NamedTuple):
 class _Run:
     """One run on its way through a tracer."""
 
-    def __init__(self, make: Callable[[], Ending]) -> None:
+    def __init__(self, make: Callable[[], Any]) -> None:
         self.make = make
-        self.ending: Ending | None = None
+        self.ending: Any = None
 
 
 _runs: ContextVar[tuple[_Run, ...]] = ContextVar("ptemporal_traced", default=())
@@ -42,8 +59,6 @@ _runs: ContextVar[tuple[_Run, ...]] = ContextVar("ptemporal_traced", default=())
 
 def task_has_custom(task: Any, attr: str) -> bool:
     """Whether the task's class, or one between it and `Task`, defines `attr` itself."""
-    from .task import Task  # which imports what imports this module
-
     return any(attr in vars(cls) for cls in type(task).__mro__ if cls not in (Task, object) and issubclass(cls, Task))
 
 
@@ -67,7 +82,7 @@ def build_tracer(name: str, task: Any, loader: Any = None, hostname: str | None 
 _OURS = build_tracer
 
 
-def traced(execution: Execution, make: Callable[[], Ending]) -> Ending:
+def traced(execution: Execution, make: Callable[[], E]) -> E:
     """`make()`, by way of the tracer that stands in for ours, if one does."""
     if build_tracer is _OURS:
         return make()
@@ -86,7 +101,8 @@ def traced(execution: Execution, make: Callable[[], Ending]) -> Ending:
             f"celery.app.trace.build_tracer, did not run task {task.name!r}: "
             "its tracer has to call the one that it wraps"
         )
-    return run.ending
+    ended: E = run.ending
+    return ended
 
 
 class Worker:

@@ -29,7 +29,7 @@ DEFAULT_TEST_CONFIG: dict[str, Any] = {
 ADDRESS_SETTINGS = frozenset({"ptemporal.address", "ptemporal_address"})
 
 
-@shared_task(name="celery.ping")  # type: ignore[untyped-decorator]  # it returns the task class of the app
+@shared_task(name="celery.ping")
 def ping() -> str:
     """Return "pong". Every test app has this task, so that a test can check that its worker works."""
     return "pong"

@@ -17,7 +17,7 @@ from ..payload.converter import data_converter
 from ..settings import connection
 
 if TYPE_CHECKING:
-    from ..app import Celery
+    from ..interfaces import AppLike
 
 log = logging.getLogger(__name__)
 
@@ -26,7 +26,7 @@ FIRST_PAUSE, LONGER_BY, LONGEST_PAUSE = 2, 2, 30
 NO_ANSWER = "no answer within {:g} s; is it a Temporal server, and not too busy? (ptemporal.connect_timeout)"
 
 
-async def connected_in_time(app: Celery, identity: str, stop: asyncio.Event) -> Client | None:
+async def connected_in_time(app: AppLike, identity: str, stop: asyncio.Event) -> Client | None:
     """`connected`, tried as often as the settings say while the server is away; None if `stop` came first."""
     stopping = asyncio.ensure_future(stop.wait())
     trying = asyncio.ensure_future(_try_until_connected(app, identity))
@@ -38,7 +38,7 @@ async def connected_in_time(app: Celery, identity: str, stop: asyncio.Event) -> 
         trying.cancel()
 
 
-async def _try_until_connected(app: Celery, identity: str) -> Client:
+async def _try_until_connected(app: AppLike, identity: str) -> Client:
     most = tries_at_start(app)
     tried, pause = 0, FIRST_PAUSE
     while True:
@@ -54,7 +54,7 @@ async def _try_until_connected(app: Celery, identity: str) -> Client:
         pause = min(pause + LONGER_BY, LONGEST_PAUSE)
 
 
-def tries_at_start(app: Celery) -> int | None:
+def tries_at_start(app: AppLike) -> int | None:
     """How often a worker that starts tries again; None: for ever."""
     conf = app.conf
     on_startup = conf.broker_connection_retry_on_startup
@@ -63,7 +63,7 @@ def tries_at_start(app: Celery) -> int | None:
     return conf.broker_connection_max_retries or None
 
 
-async def connected(app: Celery, identity: str) -> Client:
+async def connected(app: AppLike, identity: str) -> Client:
     """A client whose server answers and whose namespace exists; else an error of one line."""
     settings = connection(app.conf)
     where = f"Temporal at {settings.address}"

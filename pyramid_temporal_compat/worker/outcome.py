@@ -8,10 +8,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from ..context import Context
 from ..message import wire_names as wire
 from ..message.message import Message, total_size
 from ..payload import Payload
-from ..task.context import Context
 
 log = logging.getLogger(__name__)
 

@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from ..canvas.errbacks import takes_error
+from ..context import Context
 from ..exceptions import InvalidTaskError
 from ..message.message import Message
 from ..message.tree import check_places
@@ -14,15 +15,14 @@ from ..payload import Payload
 from ..payload.errors import from_wire
 from ..payload.serializers import deserialize
 from ..payload.types import loads
-from ..task.context import Context
 from ..task.task import Task
 from .outcome import Job
 
 if TYPE_CHECKING:
-    from ..app import Celery
+    from ..interfaces import AppLike
 
 
-def joined(app: Celery, task: Task, job: Job, args: Any, kwargs: Mapping[str, Any]) -> list[Any]:
+def joined(app: AppLike, task: Task, job: Job, args: Any, kwargs: Mapping[str, Any]) -> list[Any]:
     """The arguments that go before the message's own: a result, a list of results, or what an errback is told."""
     joins = job.message.joins
     try:
@@ -34,14 +34,14 @@ def joined(app: Celery, task: Task, job: Job, args: Any, kwargs: Mapping[str, An
     return [_value(app, joins, job.before)]
 
 
-def _value(app: Celery, written: Any, payloads: Sequence[Payload]) -> Any:
+def _value(app: AppLike, written: Any, payloads: Sequence[Payload]) -> Any:
     if isinstance(written, list):
         return [_value(app, each, payloads) for each in written]
     accepted = app.conf["result_accept_content"] or app.conf["accept_content"]
     return deserialize(payloads[written], accepted, "result_accept_content")
 
 
-def _error(app: Celery, task: Task, job: Job, args: Any, kwargs: Mapping[str, Any]) -> list[Any]:
+def _error(app: AppLike, task: Task, job: Job, args: Any, kwargs: Mapping[str, Any]) -> list[Any]:
     joins = job.message.joins
     failed = Message.decode(json.dumps(joins["envelope"]).encode(), Payload({}, b""))
     if not takes_error(task.signature(tuple(args), dict(kwargs), app=app)):
@@ -64,7 +64,7 @@ def _error(app: Celery, task: Task, job: Job, args: Any, kwargs: Mapping[str, An
     return [request, error, joins["error"].get("traceback") or ""]
 
 
-def _given(app: Celery, failed: Message, given: Sequence[Payload]) -> tuple[Any, Any]:
+def _given(app: AppLike, failed: Message, given: Sequence[Payload]) -> tuple[Any, Any]:
     """The failed task's arguments; nothing, where they were not sent along."""
     if not given:
         return None, None

@@ -26,21 +26,22 @@ from typing import TYPE_CHECKING, Any
 
 from temporalio.client import Client
 
-from .. import __version__, signals
+from .. import signals
 from ..celery_names.nodenames import default_nodename, host_format, node_format
 from ..control.waiting_tasks import purge
 from ..lists import split_names
 from ..log import mlevel
 from ..process_exit import leave
 from ..settings import connection
+from ..version import __version__
 from . import celery_options as known
-from .app_loading import load_tasks
 from .daemon import become, pidfile, refuse_pickles_as_root, release, set_umask
 from .pools.pool_choice import POOLS
+from .task_modules import load_tasks
 from .worker import Worker
 
 if TYPE_CHECKING:
-    from ..app import Celery
+    from ..interfaces import AppLike
     from .pools.pool import Pool
 
 log = logging.getLogger(__name__)
@@ -49,7 +50,7 @@ log = logging.getLogger(__name__)
 class Program(Worker):
     """`app.Worker(**options)`; `start()` runs it in this thread until it is told to stop."""
 
-    def __init__(self, app: Celery, hostname: str | None = None, **options: Any) -> None:
+    def __init__(self, app: AppLike, hostname: str | None = None, **options: Any) -> None:
         self.app = app
         self.hostname = default_nodename(host_format(hostname or ""))
         self.options = options
@@ -207,7 +208,7 @@ PASSED_ON = (
 )
 
 
-def chosen_queues(app: Celery, hostname: str) -> list[str]:
+def chosen_queues(app: AppLike, hostname: str) -> list[str]:
     queues = list(app.amqp.queues.consume_from)
     if app.conf.worker_direct:
         queues.append(f"{hostname}.dq2")  # Celery's name for a worker's own queue

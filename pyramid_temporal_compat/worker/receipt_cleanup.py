@@ -20,7 +20,7 @@ from ..outbox.sessions import app_engine
 from ..outbox.store import reading_committed
 
 if TYPE_CHECKING:
-    from ..app import Celery
+    from ..interfaces import AppLike
 
 log = logging.getLogger(__name__)
 
@@ -37,7 +37,7 @@ ANSWER_TIMEOUT = timedelta(seconds=20)
 class Housekeeping:
     """The removal of one namespace's receipts. Belongs to the worker's event loop; its SQL runs on threads."""
 
-    def __init__(self, app: Celery, client: Client) -> None:
+    def __init__(self, app: AppLike, client: Client) -> None:
         self._app = app
         self._client = client
         self._age: float = app.conf["ptemporal.receipts_expire"]

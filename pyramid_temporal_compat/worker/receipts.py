@@ -20,6 +20,7 @@ from sqlalchemy.orm import Session
 from zope.sqlalchemy.datamanager import _SESSION_STATE, STATUS_CHANGED, SessionDataManager, TwoPhaseSessionDataManager
 
 from .. import states
+from ..context import Context
 from ..exceptions import ImproperlyConfigured
 from ..exceptions import Replaced as TaskReplaced
 from ..message import wire_names as wire
@@ -32,12 +33,11 @@ from ..payload.errors import to_wire
 from ..payload.serializers import deserialize
 from ..payload.types import Unreadable
 from ..pyramid.request import Attempt, attempt
-from ..task.context import Context
 from ..task.execution import Ending, NewAttempt, Undecided, in_the_application
 from .outcome import Claimed, InDoubt, Job, Replaced, Succeeded, succeeded
 
 if TYPE_CHECKING:
-    from ..app import Celery
+    from ..interfaces import AppLike
 
 log = logging.getLogger(__name__)
 
@@ -49,7 +49,7 @@ RESULT, TREE = b"result", b"tree"
 class Receipts:
     """Those of one app's tasks."""
 
-    def __init__(self, app: Celery) -> None:
+    def __init__(self, app: AppLike) -> None:
         self.app = app
         self.name: str = app.conf["ptemporal.outbox"]
         self._codec = chain(app.codecs())

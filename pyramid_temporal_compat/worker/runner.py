@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from .. import states
 from ..canvas.tree_to_signature import Linked, LinkedContext
+from ..context import Context
 from ..exceptions import (
     ImproperlyConfigured,
     InvalidTaskError,
@@ -25,6 +26,7 @@ from ..exceptions import (
 )
 from ..exceptions import Replaced as TaskReplaced
 from ..message import wire_names as wire
+from ..message.celery_view import request_values
 from ..message.message import Message, total_size
 from ..payload import Payload
 from ..payload.annotations import rebuild_arguments
@@ -32,7 +34,6 @@ from ..payload.errors import to_wire
 from ..payload.serializers import SIGNED, deserialize, serialize
 from ..pyramid.request import attempt
 from ..task.call_options import make_message
-from ..task.context import Context
 from ..task.execution import Ending, Execution, Undecided, in_the_application
 from ..task.task import RetryChanges, Task
 from ..text_safety import one_line
@@ -57,7 +58,7 @@ from .outcome import (
 from .previous_results import joined
 
 if TYPE_CHECKING:
-    from ..app import Celery
+    from ..interfaces import AppLike
     from .pools.pool import JobControl
     from .receipts import Receipts
 
@@ -67,7 +68,7 @@ log = logging.getLogger(__name__)
 class Runner:
     """The handler that a worker gives its pool."""
 
-    def __init__(self, app: Celery) -> None:
+    def __init__(self, app: AppLike) -> None:
         self._app = app
         self.receipts = receipts_of(app)
 
@@ -222,7 +223,7 @@ CHILDREN_OF_A_FAILURE = 256 * 1024
 """Bytes: the error beside them may take half a megabyte, and the server takes 2 MiB."""
 
 
-def receipts_of(app: Celery) -> Receipts | None:
+def receipts_of(app: AppLike) -> Receipts | None:
     """What has tasks leave receipts; None where they leave none."""
     if not app.conf["ptemporal.receipts"]:
         return None
@@ -237,50 +238,17 @@ def receipts_of(app: Celery) -> Receipts | None:
     return Receipts(app)
 
 
-def task_request(app: Celery, job: Job, task: Task, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Context:
+def task_request(app: AppLike, job: Job, task: Task, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Context:
     """What the task sees as `self.request`."""
     message = job.message
-    headers = message.read_headers()
+    values = request_values(message, job.retries, job.hostname, job.redelivered)
     linked = {} if message.linked is None else {"linked": Linked(app, message, job.before)}
-    return (LinkedContext if linked else Context)(
+    values |= {
         **linked,
-        args=args,
-        argsrepr=message.argsrepr,
-        called_directly=False,
-        correlation_id=message.id,
-        delivery_info={
-            "exchange": "",
-            "routing_key": message.queue,
-            "priority": message.priority,
-            "redelivered": job.redelivered,
-        },
-        eta=message.eta.isoformat() if message.eta else None,
-        expires=message.expires.isoformat() if message.expires else None,
-        chord=message.chord,
-        group=message.group,
-        group_index=message.group_index,
-        headers=headers or None,
-        hostname=job.hostname,
-        id=message.id,
-        ignore_result=bool(task.ignore_result if message.ignore_result is None else message.ignore_result),
-        kwargs=kwargs,
-        kwargsrepr=message.kwargsrepr,
-        origin=message.origin,
-        parent_id=message.parent_id,
-        properties={
-            "correlation_id": message.id,
-            "delivery_mode": 2,  # what Celery's tasks find there: every message is stored
-            "priority": message.priority,
-            "reply_to": "",
-            **message.properties,
-        },
-        replaced_task_nesting=message.replaced_task_nesting,
-        retries=job.retries,
-        root_id=message.root_id,
-        shadow=message.shadow,
-        stamped_headers=headers.get("stamped_headers"),
-        stamps=headers.get("stamps"),
-        task=message.task,
-        timelimit=(message.time_limit, message.soft_time_limit),
-        workflow_id=job.workflow_id,
-    )
+        "args": args,
+        "called_directly": False,
+        "ignore_result": bool(task.ignore_result if message.ignore_result is None else message.ignore_result),
+        "kwargs": kwargs,
+        "workflow_id": job.workflow_id,
+    }
+    return (LinkedContext if linked else Context)(values)

@@ -23,19 +23,20 @@ from ..control.receiver import Receiver
 from ..control.revoked_ids import RevokedIdsReader
 from ..exceptions import ImproperlyConfigured, OperationalError
 from ..message.message import LONGEST_ID, is_name
+from ..message.time_limits import Limits
 from ..settings import connection
 from .activity import TaskActivity
 from .first_connection import connected, connected_in_time
 from .pools.autoscale import Autoscaler
 from .pools.child_setup import ProcessHooks
-from .pools.pool import Limits, Pool
+from .pools.pool import Pool
 from .pools.pool_choice import POOLS, PoolOptions, pool_name, pool_size
 from .runner import Runner
 from .slots import Slots
 from .workflows.task_workflow import TaskWorkflow
 
 if TYPE_CHECKING:
-    from ..app import Celery
+    from ..interfaces import AppLike
 
 log = logging.getLogger(__name__)
 
@@ -62,7 +63,7 @@ class Worker:
 
     def __init__(
         self,
-        app: Celery,
+        app: AppLike,
         *,
         queues: Sequence[str] | None = None,
         concurrency: int | str | None = None,
@@ -419,7 +420,7 @@ async def beside(what: Coroutine[Any, Any, None]) -> AsyncIterator[None]:
 
 
 @contextlib.asynccontextmanager
-async def relay_of(app: Celery) -> AsyncIterator[None]:
+async def relay_of(app: AppLike) -> AsyncIterator[None]:
     """Send what the application's outbox holds, if it has one, until the end of the block."""
     if app.conf["ptemporal.outbox"] is None:
         yield

@@ -11,16 +11,16 @@ from pyramid.config import Configurator
 from pyramid_temporal_compat import Celery, Task
 from pyramid_temporal_compat.app import APP_KEY, current_app
 from pyramid_temporal_compat.app.loading import Loader
-from pyramid_temporal_compat.celery_names import Unsupported, unsupported
-from pyramid_temporal_compat.celery_names.backend import Backend
+from pyramid_temporal_compat.as_celery import Unsupported, unsupported
+from pyramid_temporal_compat.as_celery.backend import Backend
 from pyramid_temporal_compat.celery_names.refused import MEMBERS
+from pyramid_temporal_compat.context import Context
 from pyramid_temporal_compat.control import Control
 from pyramid_temporal_compat.exceptions import ImproperlyConfigured
 from pyramid_temporal_compat.log import Logging
 from pyramid_temporal_compat.task.call_options import make_message
-from pyramid_temporal_compat.task.context import Context
 from pyramid_temporal_compat.task.routing import Amqp
-from pyramid_temporal_compat.worker.app_loading import load_tasks
+from pyramid_temporal_compat.worker.task_modules import load_tasks
 from pyramid_temporal_compat.worker.worker import Worker
 
 

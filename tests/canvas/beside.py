@@ -14,7 +14,7 @@ import celery.result
 
 import pyramid_temporal_compat as ours
 import pyramid_temporal_compat.canvas as our_canvas
-from pyramid_temporal_compat.results.result_sets import GroupResult
+from pyramid_temporal_compat.results import GroupResult
 
 
 @dataclass(frozen=True)

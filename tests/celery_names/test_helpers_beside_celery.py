@@ -20,8 +20,8 @@ import kombu.utils.json as their_json
 import kombu.utils.url as their_urls
 import pytest
 
+from pyramid_temporal_compat.as_celery import Unsupported
 from pyramid_temporal_compat.celery_names import (
-    Unsupported,
     functional,
     importing,
     json_names,

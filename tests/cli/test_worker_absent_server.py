@@ -8,13 +8,14 @@ from pathlib import Path
 import pytest
 
 from pyramid_temporal_compat import Celery
-from pyramid_temporal_compat.server.embedded import EmbeddedServer
+from pyramid_temporal_compat.server import EmbeddedServer
 from pyramid_temporal_compat.worker.first_connection import tries_at_start
 from tests.cli.project_parts import PATIENCE, Project, children
 from tests.client.client_parts import closed_port, silent_server
 from tests.parts import pid_exists, wait_until
 
 
+@pytest.mark.integration
 def test_a_worker_retries_until_the_server_comes(tmp_path: Path) -> None:
     port = closed_port()
     project = Project(f"127.0.0.1:{port}", tmp_path)

@@ -13,7 +13,7 @@ import pytest
 
 from pyramid_temporal_compat import __version__
 from pyramid_temporal_compat.exceptions import WorkerLostError
-from pyramid_temporal_compat.server.embedded import EmbeddedServer
+from pyramid_temporal_compat.server import EmbeddedServer
 from tests.cli.parts import WorkerProcess, write_ini
 from tests.parts import wait_until
 from tests.worker.shop import (

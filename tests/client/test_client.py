@@ -19,7 +19,7 @@ from pyramid_temporal_compat.client.connection import connect_failure, is_transi
 from pyramid_temporal_compat.enlist.dispatcher import AT_ONCE, GRACE, Batch
 from pyramid_temporal_compat.exceptions import ImproperlyConfigured, OperationalError
 from pyramid_temporal_compat.exceptions import TimeoutError as CallTimeout
-from pyramid_temporal_compat.server.embedded import EmbeddedServer
+from pyramid_temporal_compat.server import EmbeddedServer
 from tests.client.client_parts import TIMEOUT, black_hole, client_app, closed_port, messages, silent_server, started
 from tests.parts import wait_until
 
@@ -165,6 +165,7 @@ def test_in_the_background_the_hook_returns_while_the_server_is_silent(caplog):
         wait_until(lambda: lost_ids(caplog) == ids)
 
 
+@pytest.mark.integration
 def test_the_server_comes_later(tmp_path):
     server = EmbeddedServer(port=closed_port(), headless=True)
     with client_app(f"127.0.0.1:{server.port}", dispatch_timeout=TIMEOUT) as app:
@@ -175,6 +176,7 @@ def test_the_server_comes_later(tmp_path):
             assert started(app, ids) == set(ids)
 
 
+@pytest.mark.integration
 def test_the_server_is_killed_and_comes_back_between_calls_and_under_one(tmp_path):
     server = EmbeddedServer(headless=True, database=tmp_path / "state.db")
     with server, client_app(server.address, dispatch_timeout=20.0) as app:
@@ -190,6 +192,7 @@ def test_the_server_is_killed_and_comes_back_between_calls_and_under_one(tmp_pat
         assert started(app, ids) == set(ids)
 
 
+@pytest.mark.integration
 def test_a_server_that_stood_still_is_used_again_when_it_moves(caplog):
     with EmbeddedServer(headless=True) as server, client_app(server.address, dispatch_timeout=TIMEOUT) as app:
         app.send_task("buy", (0,))

@@ -13,7 +13,7 @@ from tests.client.client_parts import TIMEOUT, client_app, silent_server, starte
 def run(case, address, **more):
     return subprocess.run(
         [sys.executable, "-X", "faulthandler", forking.__file__, case],
-        # Older Pyramid warns of an import of its own; what a test compares is what we and the interpreter say.
+        # Pyramid's import of pkg_resources warns; what a test compares is what we and the interpreter say.
         env={**os.environ, "TEMPORAL_ADDRESS": address, "PYTHONWARNINGS": "ignore:pkg_resources is deprecated", **more},
         capture_output=True,
         text=True,

@@ -7,7 +7,7 @@ import pytest
 
 from pyramid_temporal_compat import Celery
 from pyramid_temporal_compat.exceptions import ImproperlyConfigured, OperationalError
-from pyramid_temporal_compat.server.embedded import EmbeddedServer
+from pyramid_temporal_compat.server import EmbeddedServer
 from tests.client.client_parts import TIMEOUT, client_app, started
 from tests.client.tls_parts import Authority, TLSProxy
 
@@ -178,6 +178,7 @@ def _first_event(task_id):
     return ask
 
 
+@pytest.mark.integration
 def test_two_apps_in_two_namespaces_do_not_see_each_others_tasks():
     with (
         EmbeddedServer(headless=True, namespaces=["shop", "office"]) as server,

@@ -1,6 +1,6 @@
-"""What the suite reads of Celery's inside to look into its worker, told by what this package's workers tell.
+"""Celery-internal names that the suite reads to look into its worker, filled with data of this package's workers.
 
-It is refused to applications; the suite reads it to know when to look at something else.
+Applications may not use these names. The suite reads them to know when to look at something else.
 """
 
 from __future__ import annotations
@@ -10,13 +10,13 @@ from types import ModuleType
 from typing import Any
 
 from pyramid_temporal_compat import signals
-from pyramid_temporal_compat.celery_names.backend import Backend
+from pyramid_temporal_compat.as_celery.backend import Backend
 from pyramid_temporal_compat.control import process_state
 from pyramid_temporal_compat.worker.celery_request import Request
 
 
 class Revoked:
-    """The ids that the worker remembers as revoked, and when it was told."""
+    """The ids that the worker remembers as revoked, each with the time of the order."""
 
     def as_dict(self) -> dict[str, float]:
         return dict(process_state.revoked._added)
@@ -40,12 +40,12 @@ def install() -> None:
     # A request's private attribute: the three parts of the message's body.
     Request._Request__payload = Request._payload  # type: ignore[attr-defined]
 
-    # The suite runs some tests for Celery's key-value backends alone: for the one that asks again and again. They
-    # say what waiting without time to wait is, which is true of this package as well.
+    # The suite runs some tests only for Celery's key-value backends, which poll for results. These tests define what
+    # waiting with a timeout of 0 means, which holds for this package as well.
     import celery.backends.base
 
     celery.backends.base.BaseKeyValueStoreBackend = Backend  # type: ignore[attr-defined]
-    Backend._cache = {}  # type: ignore[attr-defined]  # it has none; a test empties it
+    Backend._cache = {}  # type: ignore[attr-defined]  # our backend has no cache; a test empties it
 
     import celery.worker
 

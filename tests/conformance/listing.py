@@ -1,4 +1,4 @@
-"""The tests of the suite that fail here, always or on a slow machine, each with its reason: `listed.toml`."""
+"""Read `listed.toml`: the tests of the suite that fail here, always or on a slow machine, each with its reason."""
 
 from __future__ import annotations
 
@@ -15,18 +15,18 @@ else:
 
 
 SLOW = "on a slow machine"
-"""The table, in that of a file, of those tests that may pass as well."""
+"""Name of the table, inside a file's table, for tests that may pass or fail."""
 
 
 @functools.cache
 def listed() -> Mapping[str, str]:
-    """The reasons of those that fail, by the tests' ids."""
+    """Return the reason for each test that always fails, by the test's id."""
     return {id: reason for id, reason in _entries() if isinstance(reason, str)}
 
 
 @functools.cache
 def hurried() -> Mapping[str, str]:
-    """Those of tests that fail on a slow machine."""
+    """Return the reason for each test that fails on a slow machine, by its id."""
     prefix = f"::{SLOW}"
     return {
         f"{table.removesuffix(prefix)}::{test}": reason

@@ -1,4 +1,4 @@
-"""Where the suite plays another worker, by writing states into Celery's result backend: another worker."""
+"""A second worker, for tests of the suite that play one by writing states into Celery's result backend."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Any
 from unittest import mock
 
 from pyramid_temporal_compat import Celery, shared_task, states
-from pyramid_temporal_compat.celery_names.backend import Backend
+from pyramid_temporal_compat.as_celery.backend import Backend
 from pyramid_temporal_compat.testing.celery_app import test_app
 from pyramid_temporal_compat.testing.celery_worker import start_worker
 from tests.parts import wait_until
@@ -27,12 +27,12 @@ def shows(self: Any, state: str, meta: Any) -> None:
 
 @contextmanager
 def other_worker(server: Any) -> Iterator[None]:
-    """While this lasts, `store_result` for a task that does not run has one run that shows the state."""
+    """Inside the block, `store_result` for a task that does not run starts a task that shows this state."""
     with ExitStack() as stack:
         before: list[Celery] = []
 
         def app() -> Celery:
-            # Begun by who needs it: most tests count the workers, or wait until none has anything to do.
+            # Start the worker only when a test needs it: most tests count the workers, or wait until all are idle.
             if not before:
                 _may_end.clear()
                 settings = {"task_default_queue": QUEUE, "worker_enable_remote_control": False}

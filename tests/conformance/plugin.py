@@ -1,4 +1,4 @@
-"""Loaded by the suite's pytest before anything of the suite: what the suite takes for Celery is this package."""
+"""A pytest plugin, loaded before the suite: it makes the suite use this package as Celery."""
 
 from __future__ import annotations
 
@@ -19,17 +19,17 @@ from tests.parts import wait_until
 
 install_as_celery()
 
-from tests.conformance import inside  # noqa: E402  # it puts names into what is Celery only now
+from tests.conformance import inside  # noqa: E402  # it needs the `celery` that exists only now
 
 inside.install()
 
 LONGEST = 300
-"""Seconds for one test, as the suite has it: some wait ten seconds, and twenty times, for what must not come."""
+"""Seconds for one test, as in the suite. Some tests wait ten seconds, twenty times, for an event that must not come."""
 LONGEST_LISTED = 12
-"""Seconds for one that is known to fail here, and for each subtest of it: the longest fails after nine."""
+"""Seconds for a test that is known to fail here, and for each of its subtests. The longest fails after nine."""
 LONGEST_FILE = "test_canvas.py"
 AFTERMATH = 2
-"""Seconds in which the tasks that such a test has left behind are done, so that the next one does not see them."""
+"""Seconds after such a test in which its remaining tasks end, so that the next test does not see them."""
 
 _reports = Path(os.environ["CONFORMANCE_REPORTS"])
 _taken = Path(os.environ["CONFORMANCE_TAKEN"])
@@ -37,7 +37,7 @@ _hurried_done = _taken / "hurried"
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    # No reruns: a test that passes the second time does not pass.
+    # No reruns: a test that passes only at the second attempt has failed.
     config.addinivalue_line("markers", "flaky(**options): the suite's, for pytest-rerunfailures; here without effect")
 
 
@@ -52,7 +52,7 @@ def pytest_runtest_call(item: pytest.Item) -> Iterator[None]:
     if item.nodeid not in listed():
         return (yield)
     before = signal.signal(signal.SIGALRM, give_up)
-    # Again and again: a subtest keeps its failure to itself, and the test goes on to the next one.
+    # The alarm repeats, because a subtest catches its failure, and the test goes on with the next subtest.
     signal.setitimer(signal.ITIMER_REAL, LONGEST_LISTED, LONGEST_LISTED)
     try:
         return (yield)
@@ -68,12 +68,12 @@ def give_up(*signal_and_frame: Any) -> None:
 def pytest_runtestloop(session: pytest.Session) -> bool | None:
     """Run the tests that no other part of the run has taken."""
     if session.testsfailed or session.config.option.collectonly:
-        return None  # as pytest has it
+        return None  # as pytest does it
     hurried = [item for item in sorted(session.items, key=kind_of) if kind_of(item) <= Kind.RACING]
     free = free_of(session.items)
     item = next(free, None)
     while item is not None:
-        following = next(free, None)  # already now: it decides which fixtures stay
+        following = next(free, None)  # known in advance: pytest decides by it which fixtures stay
         if hurried and item not in hurried:
             wait_until(_hurried_done.exists, timeout=600)
         item.config.hook.pytest_runtest_protocol(item=item, nextitem=following)
@@ -88,7 +88,7 @@ def pytest_runtestloop(session: pytest.Session) -> bool | None:
 
 
 def free_of(items: Sequence[pytest.Item]) -> Iterator[pytest.Item]:
-    """The tests one by one, each unit taken as it is asked for. All parts have collected the same ones."""
+    """Yield the tests one by one, taking the next unit when it is needed. All parts have collected the same tests."""
     units: dict[str, list[pytest.Item]] = {}
     for item in sorted(items, key=kind_of):
         units.setdefault(unit_of(item), []).append(item)
@@ -101,7 +101,7 @@ def free_of(items: Sequence[pytest.Item]) -> Iterator[pytest.Item]:
 
 
 def unit_of(item: pytest.Item) -> str:
-    """What goes to one part: a file, for the order of its tests matters; of the longest file, each test."""
+    """Return the unit to run in one part: a file, because its tests' order matters, or a test of the longest file."""
     kind = kind_of(item)
     if kind <= Kind.BUSY:
         return "busy" if kind is Kind.BUSY else "hurried"
@@ -109,16 +109,16 @@ def unit_of(item: pytest.Item) -> str:
 
 
 class Kind(enum.IntEnum):
-    """In the order in which they have their turns."""
+    """Kinds of tests, in the order in which they run."""
 
     HURRIED = 0
-    """Gives the worker a second or less, as a machine has it that does nothing else: no other part runs meanwhile."""
+    """Tests that give the worker a second or less, as on an idle machine. No other part runs meanwhile."""
     RACING = 1
-    """Looks ten times a second, and must never see the task run; in the same part, once the worker is warm."""
+    """Tests that look ten times a second, and must never see the task run. They need a warm worker."""
     BUSY = 2
-    """Keeps the cores busy with hundreds of tasks: one after the other."""
+    """Tests that keep the cores busy with hundreds of tasks. They run one after the other."""
     WAITING = 3
-    """Waits ten seconds, many times, for what must not come: begun early, for these take longest."""
+    """Tests that wait ten seconds, many times, for an event that must not come. They start early, being longest."""
     OTHER = 4
 
 
@@ -128,7 +128,7 @@ WORDS = {
     "_fail_multiple": Kind.BUSY,
     "_allow_error_cb_on_chord_header": Kind.WAITING,
 }
-"""What is in the names of a kind's tests."""
+"""Parts of test names, for each kind."""
 RACES = ("test_retry", "test_retry_with_unpickleable_exception")
 
 
@@ -143,7 +143,7 @@ def pytest_runtest_makereport(item: pytest.Item) -> Iterator[None]:
     report: Any = yield
     outcome = report.outcome
     if report.skipped and item.get_closest_marker("skip") is None:
-        outcome = "failed"  # an expected failure, or something that the suite does not find here
+        outcome = "failed"  # an expected failure, or a test whose requirements are missing here
     with _reports.open("a") as file:
         file.write(json.dumps({"id": item.nodeid, "outcome": outcome}) + "\n")
     return report
@@ -151,7 +151,7 @@ def pytest_runtest_makereport(item: pytest.Item) -> Iterator[None]:
 
 @pytest.fixture(scope="session")
 def ptemporal_server() -> Any:
-    """The server that `run.py` has started, also for the processes that the suite starts."""
+    """Use the server that `run.py` has started, also in the processes that the suite starts."""
 
     class Server:
         address = os.environ["TEMPORAL_ADDRESS"]
@@ -161,7 +161,7 @@ def ptemporal_server() -> Any:
 
 @pytest.fixture(autouse=True)
 def another_worker(request: pytest.FixtureRequest, ptemporal_server: Any) -> Iterator[None]:
-    from tests.conformance.other_worker import other_worker  # it imports what is patched
+    from tests.conformance.other_worker import other_worker  # it imports the function that is patched
 
     with other_worker(ptemporal_server):
         yield

@@ -1,10 +1,10 @@
 """Run Celery's integration suite against this package, and hold the outcome against `listed.toml`.
 
-    python -m tests.conformance.run [canvas | FILE …] [what pytest takes: -k retry, -x, …]
+    python -m tests.conformance.run [canvas | FILE …] [options of pytest: -k retry, -x, …]
 
-Every test passes, or is listed with the reason why it is not about what a user of tasks sees. A test that fails and
-is not listed, one that is listed and passes, and one that is listed and not there, fail the run. What is listed as
-failing on a slow machine may do either.
+Every test passes, or is listed with the reason why it does not concern a user of tasks. The run fails if a test fails
+and is not listed, if a listed test passes, or if a listed test does not exist. A test that is listed as failing on a
+slow machine may pass or fail.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ from tests.conformance.suite import CANVAS, FILES, ROOT, unpacked
 
 HERE = Path(__file__).resolve().parent
 PARTS = 3
-"""Most tests wait most of the time, so there are more parts than cores."""
+"""Number of parts: more than cores, because most tests wait most of the time."""
 COLUMNS = ("passed", "failed", "listed", "skipped")
 
 
@@ -51,7 +51,7 @@ def main(arguments: list[str]) -> int:
 def begin(
     scratch: Path, number: int, directory: Path, arguments: Sequence[str], servers: ExitStack
 ) -> subprocess.Popen[bytes]:
-    """A part: a pytest with servers of its own, which runs what no other part has taken."""
+    """A part: one pytest process with its own servers. It runs the tests that no other part has taken."""
     environment = servers.enter_context(surroundings(scratch))
     (scratch / "taken").mkdir(exist_ok=True)
     command = [sys.executable, "-m", "pytest", "-c", str(HERE / "pytest.ini"), "--rootdir", str(directory)]
@@ -64,19 +64,19 @@ def begin(
             env={
                 **environment,
                 "PYTHONPATH": f"{scratch}:{directory}:{ROOT}",
-                # Without places in lines, a traceback is written without parsing them: in Python 3.11 a worker's thread
-                # that does so while pytest does too ends the run with a SystemError, now and then.
+                # Without column positions, a traceback is written without parsing source lines. In Python 3.11, a
+                # worker's thread that parses while pytest parses sometimes ends the run with a SystemError.
                 "PYTHONNODEBUGRANGES": "1",
                 "CONFORMANCE_TAKEN": str(scratch / "taken"),
                 "CONFORMANCE_REPORTS": str(scratch / f"reports-{number}.jsonl"),
             },
         )
-    servers.callback(part.kill)  # of one that has ended, nothing
+    servers.callback(part.kill)  # does nothing if the part has ended
     return part
 
 
 def ended(scratch: Path, number: int, part: subprocess.Popen[bytes]) -> int:
-    """How a part ended, once it has; what it printed is shown then, so that the parts do not mix."""
+    """Wait for a part, and return its exit code. Print its output at the end, so that the parts' outputs do not mix."""
     code = part.wait()
     print(output(scratch, number).read_text(errors="replace"), flush=True)
     return code
@@ -88,15 +88,15 @@ def output(scratch: Path, number: int) -> Path:
 
 @contextmanager
 def surroundings(scratch: Path) -> Iterator[Mapping[str, str]]:
-    """The servers that the suite finds, and a `celery` command that is this package's."""
+    """Start the servers that the suite looks for, and provide a `celery` command that runs this package."""
     write_command(scratch)
     with EmbeddedServer(headless=True) as server, redis_server() as port:
         yield {
             **os.environ,
             "PATH": f"{scratch}:{os.environ['PATH']}",
             "TEMPORAL_ADDRESS": server.address,
-            "WORKER_LOGLEVEL": "INFO",  # as the suite's own tox.ini has it
-            # The suite asks these two for their kind, and writes to Redis itself; no task goes there.
+            "WORKER_LOGLEVEL": "INFO",  # as in the suite's own tox.ini
+            # The suite reads the kind of these two, and writes to Redis itself. No task goes to Redis.
             "TEST_BROKER": "redis://127.0.0.1:1",
             "TEST_BACKEND": f"redis://127.0.0.1:{port}",
             "REDIS_HOST": "127.0.0.1",
@@ -115,17 +115,17 @@ def redis_server() -> Iterator[int]:
 
 
 def write_command(scratch: Path) -> None:
-    """`celery …` and `python -m celery …`, in every process that the suite starts."""
+    """Make `celery …` and `python -m celery …` run this package, in every process that the suite starts."""
     command = scratch / "celery"
     command.write_text(f"#!{sys.executable}\nfrom pyramid_temporal_compat.cli import main\n\nmain()\n")
     command.chmod(0o755)
     (scratch / "sitecustomize.py").write_text(
-        "from pyramid_temporal_compat.celery_names import install_as_celery\n\ninstall_as_celery()\n"
+        "from pyramid_temporal_compat.as_celery import install_as_celery\n\ninstall_as_celery()\n"
     )
 
 
 def read(scratch: Path) -> dict[str, str]:
-    """How each test ended: failed if any of its phases did."""
+    """Return how each test ended. A test has failed if any of its phases has."""
     outcomes: dict[str, str] = {}
     for line in "".join(file.read_text() for file in scratch.glob("reports-*.jsonl")).splitlines():
         report = json.loads(line)

@@ -1,4 +1,4 @@
-"""Celery's source distribution: fetched by pip into `.cache/`, and of it only the integration suite unpacked."""
+"""Fetch Celery's source distribution with pip into `.cache/`, and unpack its integration suite."""
 
 from __future__ import annotations
 
@@ -24,14 +24,14 @@ FILES = (
     "test_security.py",
     *CANVAS,
 )
-"""Those that are about tasks, workers and canvases."""
+"""The files of the suite that are about tasks, workers and canvases."""
 
 PARTS = ("__init__.py", "canvas_helpers.py", "integration/")
-"""What is unpacked of `t`."""
+"""The parts of `t` that are unpacked."""
 
 
 def unpacked() -> Path:
-    """The directory that holds Celery's `t` package."""
+    """Return the directory that holds Celery's `t` package."""
     directory = CACHE / f"celery-{VERSION}"
     if not (directory / "t" / "canvas_helpers.py").is_file():
         shutil.rmtree(directory, ignore_errors=True)

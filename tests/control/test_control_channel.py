@@ -23,7 +23,7 @@ from pyramid_temporal_compat.control import CommandRefused, flatten_reply
 from pyramid_temporal_compat.control.channel import has_standalone_activities
 from pyramid_temporal_compat.control.worker_commands import Panel, State, control_command, inspect_command
 from pyramid_temporal_compat.exceptions import DuplicateNodenameWarning, OperationalError, WorkerTerminate
-from pyramid_temporal_compat.server.embedded import EmbeddedServer
+from pyramid_temporal_compat.server import EmbeddedServer
 from tests.parts import wait_until
 
 Start = Callable[..., Any]

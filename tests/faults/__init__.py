@@ -1,1 +1,1 @@
-"""The fault suite: real processes, broken at seeded moments under load, and the counts that must hold."""
+"""The fault suite: break real processes under load at moments that a seed draws, and count what was lost or doubled."""

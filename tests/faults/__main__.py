@@ -1,4 +1,4 @@
-"""`python -m tests.faults [FAULT ...] [--short] [--seed N]`: break it, count, and print the table.
+"""`python -m tests.faults [FAULT ...] [--short] [--seed N]`: break the processes, count, and print the table.
 
 The exit code is 1 if a count is off by one.
 """
@@ -25,9 +25,9 @@ from .table import Row, as_markdown, as_text
 
 HOLDS = "holds"
 SHOWN = 3
-"""So many ids of what was lost are printed."""
+"""Ids of lost tasks that are printed, at most."""
 AT_ONCE = 3
-"""Faults side by side: each waits most of the time, for a process to start or a timeout to end."""
+"""Faults that run at the same time. Each fault mostly waits for a process to start or a timeout to end."""
 
 
 def main() -> int:
@@ -62,7 +62,7 @@ def parse() -> argparse.Namespace:
     parser.add_argument("--list", action="store_true", help="say what each fault breaks, and what must hold")
     arguments = parser.parse_args()
     if arguments.list:
-        print("| fault | what is broken | what must hold, beside the counts |\n| --- | --- | --- |")
+        print("| fault | how it breaks | required, besides the counts |\n| --- | --- | --- |")
         for fault in FAULTS:
             print(f"| {fault.name} | {fault.does} | {fault.holds} |")
         sys.exit()
@@ -72,7 +72,7 @@ def parse() -> argparse.Namespace:
 
 
 class Run:
-    """Runs faults, several at a time, each on a thread. A thread ends with its faults, or with the process."""
+    """Run faults, several at a time, each on a thread. A thread ends when no fault is left, or with the process."""
 
     def __init__(self, stand: Stand, chosen: Sequence[type[Fault]], arguments: argparse.Namespace) -> None:
         self._stand = stand
@@ -81,7 +81,7 @@ class Run:
         self._found: dict[str, Row] = {}
         self._scenes: list[Scene] = []
         self._left: queue.SimpleQueue[tuple[Fault, int]] = queue.SimpleQueue()
-        # The longest first, so that none is left to run by itself in the end.
+        # The longest fault starts first, so that it does not run alone at the end.
         for fault in sorted(chosen, key=lambda fault: fault.name != "storm"):
             rounds = arguments.rounds or (fault.short_rounds if arguments.short else fault.rounds)
             if rounds:
@@ -97,10 +97,10 @@ class Run:
             thread.start()
         for thread in threads:
             while thread.is_alive():
-                thread.join(0.2)  # in short steps: a signal is handled between two of them
+                thread.join(0.2)  # in short steps, because a signal is handled between two steps
 
     def end(self) -> None:
-        """End what runs still."""
+        """End all scenes, and the processes in them."""
         processes.over.set()
         for scene in self._scenes:
             with contextlib.suppress(Exception):
@@ -163,7 +163,7 @@ def verdict(count: Count, problems: Sequence[str]) -> str:
 
 
 def ids(count: Count) -> str:
-    """What to look for in the logs."""
+    """Return the ids to look for in the logs."""
     found = ""
     for what in ("not_started", "without_effect", "doubled", "strange"):
         if which := getattr(count, what):

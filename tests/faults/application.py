@@ -1,10 +1,10 @@
 """The application that the fault suite breaks: orders in a database, a task for each, and what each task did.
 
 `promised` is written by the request's own transaction, so it holds exactly the tasks that were committed. `effects` is
-written by the tasks; it has no unique constraint, so that a task which took effect twice shows.
+written by the tasks. `effects` has no unique constraint, so that a task which took effect twice can be seen.
 
-A request or a task may be told to die at a point. What dies is its process, by SIGKILL, from within a hook that any
-application could have: a data manager of its own, an after-commit hook, a receiver of a signal.
+A test may order a request or a task to die at a point. Its process then dies by SIGKILL. The kill comes from a hook
+that any application could have: a data manager of its own, an after-commit hook, or a receiver of a signal.
 """
 
 from __future__ import annotations
@@ -44,18 +44,18 @@ class Order(Base):
     id: Mapped[int] = mapped_column(primary_key=True)
     kind: Mapped[str]
     at: Mapped[datetime.datetime] = mapped_column(DateTime(timezone=True), server_default=func.now())
-    """By the database's clock, as in `effects`."""
+    """Time by the database's clock, as in `effects`."""
 
 
 class Promise(Base):
-    """A task that is to run, since the transaction that wrote this row has called it."""
+    """A task that has to run, because the transaction that wrote this row has called it."""
 
     __tablename__ = "promised"
     task_id: Mapped[str] = mapped_column(primary_key=True)
     workflow_id: Mapped[str]
     order_id: Mapped[int]
     effects: Mapped[int]
-    """How many effects it is to have: 1, or 0 for one that expires."""
+    """How many effects the task must have: 1, or 0 if it expires."""
 
 
 class Effect(Base):
@@ -69,14 +69,14 @@ class Effect(Base):
 
 
 class Death(Base):
-    """A point at which a task has died: it dies there once."""
+    """A task that has died at its point. A task dies only once."""
 
     __tablename__ = "deaths"
     task_id: Mapped[str] = mapped_column(primary_key=True)
 
 
 class Tally(Base):
-    """Rows that tasks get in each other's way at."""
+    """Rows at which tasks conflict."""
 
     __tablename__ = "tallies"
     id: Mapped[int] = mapped_column(primary_key=True)
@@ -94,13 +94,13 @@ def die() -> None:
 
 
 def die_with_the_worker() -> None:
-    """The pool's children are in the worker's process group, which is its own."""
+    """Kill the worker too: the pool's children are in the worker's process group, and nothing else is."""
     os.killpg(os.getpgid(0), signal.SIGKILL)
 
 
 @implementer(IDataManager)
 class DiesInCommit:
-    """Takes part in the commit, and dies there: before the session commits, or right after it."""
+    """A data manager that kills the process in the commit: before the session commits, or right after."""
 
     def __init__(self, manager: Any, sort_key: str, fall: Any) -> None:
         self.transaction_manager = manager
@@ -121,7 +121,7 @@ class DiesInCommit:
 
 
 BEFORE_THE_SESSION, AFTER_THE_SESSION = "~a", "~z"
-"""zope.sqlalchemy's key begins with ~sqlalchemy, and its session commits in its vote."""
+"""Sort keys. zope.sqlalchemy's key begins with ~sqlalchemy, and its session commits in its vote."""
 
 BEFORE_COMMIT, AFTER_COMMIT, MID_DISPATCH, AFTER_DISPATCH = (
     "before-commit",
@@ -133,13 +133,13 @@ WEB_POINTS = (BEFORE_COMMIT, AFTER_COMMIT, MID_DISPATCH, AFTER_DISPATCH)
 
 
 def plan_death(request: Any, point: str, after: float) -> None:
-    """Have this web process die at a point of this request's commit; `after` is seconds into the dispatch."""
+    """Make this web process die at a point of this request's commit. `after` is seconds into the dispatch."""
     current = request.tm.get()
     if point in (BEFORE_COMMIT, AFTER_COMMIT):
         key = BEFORE_THE_SESSION if point == BEFORE_COMMIT else AFTER_THE_SESSION
         current.join(DiesInCommit(request.tm, key, die))
     elif point == MID_DISPATCH:
-        # Hooks run in the order in which they were added: this one before the dispatch begins.
+        # Hooks run in the order in which they were added, so this hook runs before the dispatch begins.
         current.addAfterCommitHook(lambda committed: threading.Timer(after, die).start())
     else:
         signals.after_task_publish.connect(lambda **details: die(), weak=False)
@@ -211,7 +211,7 @@ def spawn(self: Any, order_id: int) -> None:
 
 @shared_task(name="faults.contend", bind=True)
 def contend(self: Any, order_id: int, first: int, second: int) -> None:
-    """Takes two rows, as others do in the other order, at the isolation level that the ini names."""
+    """Change two rows at the isolation level that the ini names. Other runs change them in the opposite order."""
     session = self.pyramid_request.dbsession
     take_effect(self, order_id)
     for tally in (first, second):
@@ -250,7 +250,7 @@ def fall_after_the_run(task_id: str, **details: Any) -> None:
 
 
 def falls_once(task: Any, how: Any) -> None:
-    """Die, unless this task has died before; that is known from a transaction of its own."""
+    """Die, unless this task has died before. A separate transaction records the death."""
     try:
         with task.pyramid_request.registry["engine"].begin() as connection:
             connection.execute(text("INSERT INTO deaths VALUES (:id)"), {"id": task.request.id})
@@ -263,7 +263,7 @@ def falls_once(task: Any, how: Any) -> None:
 
 
 def order(request: Any) -> dict[str, Any]:
-    """Insert an order and call its tasks, in the way that `kind` names."""
+    """Insert an order, and call its tasks in the way that `kind` names."""
     options = request.params
     if options.get("die"):
         plan_death(request, options["die"], float(options.get("after", 0)))
@@ -293,7 +293,7 @@ def five(request: Any, order_id: int) -> None:
 
 
 def many(request: Any, order_id: int) -> None:
-    """As many as leave as one workflow."""
+    """Call enough tasks to leave as one workflow (a bundle)."""
     promise(request.dbsession, order_id, *(effect.delay(order_id).id for _ in range(12)))
 
 
@@ -336,7 +336,7 @@ def doomed(request: Any, order_id: int) -> None:
 
 
 def refused(request: Any, order_id: int) -> None:
-    """Another part of the transaction refuses its commit."""
+    """A data manager that makes the commit fail."""
 
     def refuse() -> None:
         raise ValueError("refused in the vote")
@@ -381,7 +381,7 @@ def of_the_new_release(request: Any, order_id: int) -> None:
 
 
 def late(request: Any, order_id: int) -> None:
-    """A time that has passed, by a clock that may be wrong."""
+    """Call a task whose eta has passed, by a clock that may be wrong."""
     eta = datetime.datetime.now(datetime.timezone.utc) - datetime.timedelta(seconds=float(request.params["by"]))
     promise(request.dbsession, order_id, effect.apply_async((order_id,), eta=eta).id)
 
@@ -391,7 +391,7 @@ def soon(request: Any, order_id: int) -> None:
 
 
 def expiring(request: Any, order_id: int) -> None:
-    """It may expire on its way; `effects` says whether it is to."""
+    """Call a task that may expire before it starts. `effects` says whether it has to."""
     called = effect.apply_async((order_id,), expires=float(request.params["in"]))
     promise(request.dbsession, order_id, called.id, effects=int(request.params["effects"]))
 
@@ -433,7 +433,7 @@ def models(config: Any) -> None:
     engine = create_engine(
         settings["sqlalchemy.url"],
         pool_size=20,
-        pool_pre_ping=True,  # as an application has it that is to outlive a restart of its database
+        pool_pre_ping=True,  # as in an application that must survive a restart of its database
         **({"isolation_level": isolation} if isolation else {}),
     )
     new_session = sessionmaker(bind=engine)
@@ -448,7 +448,7 @@ def models(config: Any) -> None:
 
 
 def main(global_config: Any, **settings: Any) -> Any:
-    """The application, as the ini names it."""
+    """Return the application; the ini names this function."""
     if ahead := os.environ.get("FAULTS_CLOCK"):
         clock.shift(float(ahead))
         signal.signal(signal.SIGUSR1, lambda *_: clock.shift(3600))

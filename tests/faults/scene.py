@@ -1,4 +1,4 @@
-"""The stand, which all faults share, and the scene of each: a server, a database and processes of its own."""
+"""The stand, which all faults share, and the scene of one fault: its own server, database and processes."""
 
 from __future__ import annotations
 
@@ -65,7 +65,7 @@ class Stand:
 
 
 class Scene:
-    """What one fault has to break. It starts processes; all end with the `with` block."""
+    """The server, database and processes that one fault breaks. All end with the `with` block."""
 
     def __init__(
         self,
@@ -77,16 +77,16 @@ class Scene:
         own_postgres: bool = False,
     ) -> None:
         """
-        :param own_postgres: a PostgreSQL of its own, which it may break: others use the stand's meanwhile.
+        :param own_postgres: start a PostgreSQL for this scene alone, because other faults use the stand's.
         """
         self.name = name.replace("-", "_")
         self.dice = dice
         self.rounds = rounds
         self.queue = f"faults-{name}"
         self.problems: list[str] = []
-        """What did not hold, beside the counts."""
+        """Failures that the counts do not show."""
         self.settings: dict[str, object] = {}
-        """Over those of the ini, for the processes that are made after this."""
+        """Settings that override the ini, for processes that are made after the change."""
         self.directory = stand.directory / name
         self.directory.mkdir()
         self.webs: list[Process] = []
@@ -96,7 +96,7 @@ class Scene:
         self._undo = contextlib.ExitStack()
         self.server_said: list[str] = []
         state = self.directory / "server" / "server.db"
-        # One for each scene: three at work on one server would wait for each other.
+        # One server for each scene: three scenes on one server would wait for each other.
         self.server = EmbeddedServer(headless=True, database=state, on_log=self.server_said.append)
         self.postgres = Postgres(self.directory / "postgres") if own_postgres else stand.postgres
 
@@ -145,7 +145,7 @@ class Scene:
         time.sleep(self.dice.uniform(least, most))
 
     def using(self, context: contextlib.AbstractContextManager[Any]) -> Any:
-        """Enter it; it ends with the scene."""
+        """Enter a context that ends with the scene."""
         return self._undo.enter_context(context)
 
     # --- processes -------------------------------------------------------------------------------
@@ -171,7 +171,7 @@ class Scene:
         return process
 
     def web(self, environment: Mapping[str, str] | None = None, **settings: object) -> Process:
-        """A web process, which is started again when it has died."""
+        """Start a web process, which is started again when it has died."""
         name = f"web{len(self.webs)}"
         (port,) = free_ports("127.0.0.1", 1)
         command = python("-m", "tests.faults.web", self.ini(name, dotted(settings)), port)
@@ -223,7 +223,7 @@ class Scene:
         return Load(self.web_ports, self.dice, requests, **options)
 
     def ask(self, web: Process, **parameters: object) -> tuple[int, str]:
-        """One request, and what is answered."""
+        """Send one request. Return the status and the text of the response."""
         port = self.web_ports[self.webs.index(web)]
         body = urllib.parse.urlencode(parameters)
         connection = http.client.HTTPConnection("127.0.0.1", port, timeout=60)
@@ -236,7 +236,7 @@ class Scene:
         return self.counting.settled(within)
 
     def answered_as_expected(self, load: Load) -> None:
-        """No request ended in an error that is not of its kind."""
+        """Require that every request had the status that its kind should have."""
         unexpected = load.answers.unexpected
         self.expect(not unexpected, f"{len(unexpected)} requests failed, such as {unexpected[:1]}")
 
@@ -246,7 +246,7 @@ class Scene:
 
 
 def dotted(settings: Mapping[str, object]) -> dict[str, object]:
-    """ptemporal__dispatch_timeout=1 -> ptemporal.dispatch_timeout."""
+    """Turn ptemporal__dispatch_timeout=1 into ptemporal.dispatch_timeout."""
     return {key.replace("__", "."): value for key, value in settings.items()}
 
 

@@ -1,4 +1,4 @@
-"""The table that is printed."""
+"""The table of results, as text and as Markdown."""
 
 from __future__ import annotations
 

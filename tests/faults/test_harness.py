@@ -1,4 +1,4 @@
-"""The harness of the fault suite: what it counts, and what it breaks."""
+"""The harness of the fault suite counts right, and breaks what it should."""
 
 from __future__ import annotations
 
@@ -93,7 +93,7 @@ def test_a_seed_repeats_the_requests() -> None:
 
 @pytest.fixture
 def echo() -> Iterator[int]:
-    """A server that sends back what it gets."""
+    """A server that echoes."""
 
     def serve(connection: socket.socket) -> None:
         with connection, contextlib.suppress(OSError):
@@ -209,7 +209,7 @@ assert datetime.datetime(2026, 1, 1) == datetime.datetime.fromisoformat("2026-01
 
 
 def test_the_page_of_the_guide_lists_the_faults_that_there_are() -> None:
-    # In a process of its own: the application's tasks would be every other test's, too.
+    # In a separate process: the application's tasks would be registered for every other test, too.
     command = [sys.executable, "-m", "tests.faults", "--list"]
     listed = subprocess.run(command, cwd=ROOT, check=True, timeout=30, capture_output=True, text=True)
     assert listed.stdout.strip() in (ROOT / "migration_guide" / "faults.md").read_text()

@@ -1,7 +1,7 @@
-"""Records the histories that the tests replay: `python -m tests.histories.record`.
+"""Record the histories that the tests replay: `python -m tests.histories.record`.
 
-Once recorded, a history stays: it stands for the workflows that run while an application is upgraded. Record only
-kinds that are not here yet (name them), and give a changed workflow `workflow.patched` rather than new files.
+A recorded history stays, because it stands for workflows that are running while an application is upgraded. Record only
+new kinds, by their names. If a workflow changes, use `workflow.patched` instead of recording its history again.
 """
 
 from __future__ import annotations
@@ -21,9 +21,9 @@ from typing import Any
 import transaction
 
 from pyramid_temporal_compat import Celery, chain, chord, group
-from pyramid_temporal_compat.message.bundle import bundle_of
-from pyramid_temporal_compat.results.result import AsyncResult
-from pyramid_temporal_compat.server.embedded import EmbeddedServer
+from pyramid_temporal_compat.message.ids import bundle_of
+from pyramid_temporal_compat.results import AsyncResult
+from pyramid_temporal_compat.server import EmbeddedServer
 from tests.parts import wait_until
 from tests.worker.shop import WorkerThread, gates
 
@@ -84,7 +84,7 @@ def ended(result: AsyncResult) -> str:
 
 
 def served(app: Celery, start: Callable[[str], AsyncResult]) -> str:
-    """Start on a queue of its own, that a worker here serves until the task has ended."""
+    """Start a task on its own queue. A worker in this process serves the queue until the task has ended."""
     queue = f"items-{uuid.uuid4().hex[:6]}"
     with WorkerThread(app, queue, hostname="worker"):
         return ended(start(queue))
@@ -116,7 +116,7 @@ def revoked_while_running(app: Celery) -> str:
 
 
 def expired_in_the_queue(app: Celery) -> str:
-    """Nobody serves the queue of the second run, so that is what expires."""
+    """Record an expiry: no worker serves the queue of the second run, so this run expires."""
     return served(app, lambda queue: app.tasks["shop.elsewhere"].apply_async(queue=queue, expires=2))
 
 
@@ -129,7 +129,7 @@ def lost(app: Celery) -> str:
 
 
 def canvas(make: Callable[[dict[str, Any]], Any], batch: int = 250) -> Callable[[Celery], str]:
-    """A canvas, made of the app's tasks as signatures; waits until its workflow, with what is linked, has ended."""
+    """Run a canvas of the app's tasks. Wait until its workflow has ended, including linked tasks."""
 
     def record(app: Celery) -> str:
         app.conf.ptemporal_canvas_batch = batch
@@ -250,7 +250,7 @@ def history(app: Celery, task_id: str) -> dict[str, Any]:
 
 
 def without_this_machine(value: Any) -> Any:
-    """The same with no path and no host name of this machine, in payloads too."""
+    """Return the history without paths and host names of this machine, also inside payloads."""
     if isinstance(value, dict):
         if set(value) == {"metadata", "data"}:
             data = base64.b64decode(value["data"]).decode()

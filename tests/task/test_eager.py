@@ -10,7 +10,7 @@ import transaction
 
 from pyramid_temporal_compat import Celery, Task, chain, group
 from pyramid_temporal_compat.exceptions import Ignore, NotSerializable, StillEnlisted
-from pyramid_temporal_compat.results.result import EagerResult
+from pyramid_temporal_compat.results import EagerResult
 
 
 @pytest.fixture

@@ -1,6 +1,6 @@
-"""By hand: `python -m tests.trees FIRST LAST` runs the trees of these seeds on both systems, and says what differs.
+"""`python -m tests.trees FIRST LAST`: run the trees of these seeds on both systems, and print the differences.
 
-A process of its own: Celery has one current app in each process, and tests of other things choose it.
+It needs its own process: Celery has one current app per process, and other tests change it.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ import json
 import tempfile
 from pathlib import Path
 
-from pyramid_temporal_compat.server.embedded import EmbeddedServer
+from pyramid_temporal_compat.server import EmbeddedServer
 
 from .comparing import differences, out_of_order
 from .on_celery import on_celery
@@ -18,7 +18,7 @@ from .on_ours import on_ours
 from .specs import some_tree
 
 BATCHES = (250, 2)
-"""How many tasks of a group or chain one workflow of ours runs: half of the trees each."""
+"""`canvas_batch`: tasks of a group or chain in one workflow. Half of the trees run with each number."""
 
 
 def main() -> None:
@@ -36,7 +36,7 @@ def main() -> None:
 
 
 def compare(seeds: range, address: str) -> None:
-    """Print a line of JSON for each seed: where the two systems differ, if they do."""
+    """Print a line of JSON for each seed, with the differences between the two systems, if any."""
     specs = {seed: some_tree(seed) for seed in seeds}
     with tempfile.TemporaryDirectory() as path:
         with on_celery(Path(path)) as celery:

@@ -1,4 +1,4 @@
-"""What `celery -A` names: the tasks as Celery's."""
+"""The application for `celery -A`: the tasks, as Celery's."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ READY = "the trees' worker is ready"
 
 def make(broker: str, log: str) -> Any:
     app = celery.Celery("trees", broker=broker, backend=broker, set_as_current=False)
-    # Acknowledged late, so that Redis says when nothing is left to run.
+    # Late acknowledgement, so that Redis shows when nothing is left to run.
     app.conf.update(task_acks_late=True, broker_connection_retry_on_startup=True, worker_prefetch_multiplier=1)
     return define(app, celery, log)
 

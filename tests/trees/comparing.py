@@ -1,4 +1,4 @@
-"""What counts as the same. Each difference that is passed over here is one of Celery's own, and says why."""
+"""Compare both systems. Each ignored difference is a flaw or a random choice of Celery; a comment says why."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ A_TASK = re.compile(r"#\d+|\b\d+\.\d+\b")
 
 
 def differences(spec: Spec, celery: Any, ours: Any) -> str:
-    """A diff of what is seen of one tree on both sides; empty if it is the same."""
+    """Return a diff of one tree's outcome on both sides; empty if both are the same."""
     celery, ours = (_told(spec, side) for side in (celery, ours))
     if "refused" in celery or "refused" in ours:
         return "" if celery == ours else f"Celery: {celery}, ours: {ours}"
-    # A chord around one that has failed hears nothing of it in Celery; here it has failed too, and its errbacks run.
+    # In Celery, a chord around a failed chord is never told. Here it fails, too, and its errbacks run.
     waiting = set(_pending(celery.get("results")))
     for n in _errbacks(spec) & ours.get("runs", {}).keys():
         known = celery["runs"].get(n, [])
@@ -39,12 +39,12 @@ def _told(spec: Spec, side: Any) -> Any:
     errbacks = _errbacks(spec)
     for n, runs in side.get("runs", {}).items():
         for run in runs:
-            # A retry in Celery is sent by the run that asks for it, which becomes its parent if there was none.
+            # In Celery, the run that asks for a retry becomes the retry's parent, if there was no parent.
             if run.get("parent") == n:
                 run["parent"] = None
             if n in errbacks:
-                # Celery sends those that get an id as a group, even one alone; and those of a task that never ran, such
-                # as a chord's body, begin a tree of their own.
+                # Celery sends errbacks that take an id as a group, even a single one. The errbacks of a task that never
+                # ran, such as a chord's body, begin a new tree there.
                 run.pop("in a group", None)
                 run.pop("root", None)
         runs.sort(key=lambda run: (run.get("retries", 0), json.dumps(run)))
@@ -75,9 +75,9 @@ def _errbacks(spec: Spec) -> set[str]:
 
 
 def out_of_order(spec: Spec, order: Sequence[str]) -> list[str]:
-    """Where a step, or a chord's body, began before what stands before it had ended; by the runs in their order."""
+    """Return each step or chord's body that began before the part in front of it had ended. `order` lists the runs."""
     wrong = []
-    for part in parts(spec, linked=False):  # what is linked to several runs as often
+    for part in parts(spec, linked=False):  # links are left out: a link of several tasks runs several times
         steps = part.get("chain") or ([{"group": part["chord"]}, part["body"]] if "chord" in part else [])
         for first, second in itertools.pairwise(steps):
             before, after = (positions(step, order) for step in (first, second))
@@ -87,13 +87,13 @@ def out_of_order(spec: Spec, order: Sequence[str]) -> list[str]:
 
 
 def positions(spec: Spec, order: Sequence[str]) -> list[int]:
-    """Those of its own runs, without what is linked to it."""
+    """Return the positions of the spec's own runs, without its links."""
     own = {leaf["n"] for leaf in parts(spec, linked=False) if "n" in leaf}
     return [position for position, n in enumerate(order) if n in own]
 
 
 def parts(spec: Spec, linked: bool = True) -> Iterator[Spec]:
-    """All that is in it, and itself."""
+    """Yield the spec and all specs in it."""
     yield spec
     for key in ("chain", "group", "chord", *(("links", "errbacks") if linked else ())):
         for part in spec.get(key, ()):
@@ -104,10 +104,10 @@ def parts(spec: Spec, linked: bool = True) -> Iterator[Spec]:
 
 
 class _Adopting:
-    """Takes Celery's word where ours may differ."""
+    """Replace our value with Celery's where a difference is allowed."""
 
     def __init__(self, spec: Spec, overtaken: bool) -> None:
-        """:param overtaken: in Celery, a RETRY stands where a result should."""
+        """:param overtaken: whether Celery shows RETRY in place of a result."""
         self._overtaken = overtaken
         together = [part.get("group") or part.get("chord") or () for part in parts(spec)]
         self._together = [
@@ -125,25 +125,25 @@ class _Adopting:
 
     def _adopted_parts(self, celery: Mapping[str, Any], ours: dict[str, Any]) -> Any:
         if str(celery.get("task")).startswith("#"):
-            ours = {**ours, "children": celery["children"]}  # of a task that never ran, Celery has those of another
+            ours = {**ours, "children": celery["children"]}  # Celery: another task's children
         if celery.get("state") == "RETRY" and ours.get("state") == "SUCCESS":
-            # Celery writes the RETRY down after it has sent the message: on a busy machine, after that one's SUCCESS.
+            # Celery writes RETRY after it has sent the retry: on a busy machine, after the retry's SUCCESS.
             ours = {**ours, "state": "RETRY", "value": None, "children": celery["children"]}
         if celery.get("state") == "PENDING" and ours.get("state") in ("FAILURE", "REVOKED"):
-            # Celery leaves what will never run PENDING, save the next steps of a chain. Here it has ended, as failed.
+            # Celery leaves tasks that will never run PENDING, except the next steps of a chain. Here they have failed.
             ours = {**ours, "state": "PENDING", "value": None}
         return {key: self.adopted(celery[key], value, key) if key in celery else value for key, value in ours.items()}
 
     def _same(self, celery: str, ours: str, key: str) -> bool:
         if celery == "not there":
-            # As above: Celery waits for ever, and here there is an error.
+            # As above: Celery waits for ever, and here the result is an error.
             return key == "gives" and (": " in ours or self._overtaken)
         if key not in ("gives", "value", "error", "id", "parent", "root"):
             return False
-        # What Celery says of a member that is a chain, if the header has chords in it too.
+        # Celery's words for a member that is a chain, if the header also contains chords.
         ours = re.sub(r"Dependency \S+ raised", "Join error:", ours) if "Join error: " in celery else ours
-        # Of several members that fail, and of those that end before a chord's body, Celery names the one that came
-        # first, or last.
+        # Of several members that fail, Celery names the first in time. Of the members before a chord's body, it names
+        # the last in time.
         if A_TASK.sub("", celery) != A_TASK.sub("", ours):
             ends = [A_TASK.findall(text)[-1:] for text in (celery, ours)]
             return key == "gives" and ends[0] != ends[1] and all(map(self._beside, *ends))
@@ -152,6 +152,6 @@ class _Adopting:
     def _beside(self, one: str, other: str) -> bool:
         if one == other or (one.startswith("#") and other.startswith("#")):
             return True
-        if "#" in one + other:  # one that never ran
+        if "#" in one + other:  # a task that never ran
             return any(found in one + other for members in self._together for found in members)
         return any({one, other} <= members for members in self._together)

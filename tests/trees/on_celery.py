@@ -18,8 +18,8 @@ from . import celery_application
 from .sides import PATIENCE, Side
 
 QUIET = 1.5
-"""Seconds for which Celery's queue has to be empty until all counts as done: a worker that takes a message off the list
-notes it as taken a moment later, and on a busy machine that can be long."""
+"""Seconds for which Celery's queue has to be empty until all tasks count as done. A worker takes a message off the
+list, and notes it as taken a moment later. On a busy machine that moment can be long."""
 
 
 @contextlib.contextmanager

@@ -1,4 +1,4 @@
-"""This package, with a worker on a thread of this process or in a process of its own."""
+"""This package's side, with a worker on a thread of this process or in a separate process."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ READY = "our worker is ready"
 
 
 SOON = 1.0
-"""Seconds after which a killed worker is missed; without kills, a busy machine must not be taken for one."""
+"""Heartbeat timeout for tests that kill workers. Otherwise it is longer: a busy worker must not be taken for dead."""
 
 
 def make(address: str, queue: str, log: str, heartbeat_timeout: float = 30) -> Any:
@@ -68,7 +68,7 @@ def without_worker(directory: Path, address: str, heartbeat_timeout: float = SOO
 
 
 def worker_of(side: Side, address: str, *options: str) -> contextlib.AbstractContextManager[parts.Process]:
-    """`ptemporal-compat worker`, for the tasks of this side."""
+    """Run `ptemporal-compat worker` for the tasks of this side."""
     command = "from pyramid_temporal_compat.cli import main; main()"
     known = {"TREES_ADDRESS": address, "TREES_QUEUE": side.queue, "TREES_OURS": str(side.log)}
     return parts.python("-c", command, "worker", "-A", f"{__name__}:app", *options, **known, PYTHONUNBUFFERED="1")

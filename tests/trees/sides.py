@@ -1,4 +1,4 @@
-"""A system that runs trees, and what is seen of a tree that either has run."""
+"""A side: one of the two systems that run trees. Describe the outcome of a tree in the same terms for both."""
 
 from __future__ import annotations
 
@@ -23,17 +23,17 @@ class Side:
     names: Any
     log: Path
     settle: Any
-    """Waits until nothing is left to run of these results."""
+    """Called with results; waits until all their tasks have ended."""
     choose: Any
-    """Makes its app the current one."""
+    """Make the side's app the current app."""
     queue: str = "celery"
 
     def run(self, specs: Mapping[int, Spec]) -> dict[int, Any]:
-        """Ask for all the trees, wait until all has ended, and look."""
+        """Call all the trees, wait until all have ended, and describe their outcomes."""
         return self.look(*self.ask(specs))
 
     def ask(self, specs: Mapping[int, Spec]) -> tuple[dict[int, Any], dict[int, Any]]:
-        """The results of the trees, and what was refused."""
+        """Call the trees. Return their results, and the errors of trees that were refused."""
         self.choose()
         results: dict[int, Any] = {}
         refused: dict[int, Any] = {}
@@ -52,18 +52,18 @@ class Side:
         return refused | {seed: seen(result, lines[seed]) for seed, result in results.items()}
 
 
-# --- what is seen ------------------------------------------------------------------------------------
+# --- the outcome ------------------------------------------------------------------------------------
 
 AN_ID = re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}(?:/[\w-]+)*")
 
 
 class Names:
-    """What is said for each id: the number of the task that ran with it, or else a sign in the order of meeting."""
+    """Names for ids: the number of the task that ran with the id, or a sign such as `#1` for an id without a run."""
 
     def __init__(self, lines: Sequence[Mapping[str, Any]]) -> None:
         self._names: dict[str, str] = {}
         for line in lines:
-            if "id" in line:  # of a task that was replaced, the first
+            if "id" in line:  # for a replaced task, the number of the original
                 self._names.setdefault(line["id"], line["n"])
         self._count = 0
 
@@ -106,9 +106,9 @@ def run(line: Mapping[str, Any], names: Names) -> Any:
 
 
 def outcome(result: Any, names: Names, *, propagate: bool) -> Any:
-    """What `get` gives, or raises."""
+    """Describe what `get` returns or raises."""
     if hasattr(result, "results") and not result.ready():
-        return "not there"  # Celery may wait for ever, whatever the timeout
+        return "not there"  # Celery may wait for ever in spite of the timeout
     try:
         value = result.get(timeout=0.2 if propagate else 0.05, propagate=propagate)
     except Exception as error:
@@ -125,7 +125,7 @@ def described(value: Any, names: Names) -> Any:
 
 
 def ids(result: Any) -> Iterator[Any]:
-    """Those of the result, and of all that is around it, in an order of their own."""
+    """Yield the ids of the result, its members and its parents, always in the same order."""
     while result is not None:
         yield result.id
         for member in getattr(result, "results", None) or ():
@@ -134,7 +134,7 @@ def ids(result: Any) -> Iterator[Any]:
 
 
 def structure(result: Any, names: Names) -> Any:
-    """What it is, its members, what comes before it, and what came of each."""
+    """Describe the result: its members, its parents, and the state and value of each."""
     if result is None:
         return None
     members = getattr(result, "results", None)
@@ -149,7 +149,7 @@ def structure(result: Any, names: Names) -> Any:
         "task": names.of(result.id),
         "state": state,
         "value": outcome(result, names, propagate=False) if ended else None,
-        # Of one that has not ended Celery gives them as they are stored, or not at all.
+        # For a task that has not ended, Celery shows its children as they are stored, or not at all.
         "children": sorted(
             found for child in (result.children if ended else None) or () for found in shape(child, names)
         ),

@@ -1,4 +1,4 @@
-"""Descriptions of canvases, made at random: plain JSON that either system makes a signature of."""
+"""Random descriptions of canvases: plain JSON, from which both systems build their signatures."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ Spec = dict[str, Any]
 
 
 def some_tree(seed: int) -> Spec:
-    """The same tree for the same seed. Its tasks are numbered, and every number begins with the seed's."""
+    """Return the tree of this seed, always the same. Its tasks have numbers that begin with the seed."""
     dice = random.Random(seed)
     numbers = itertools.count(1)
 
@@ -58,8 +58,8 @@ def _several(dice: random.Random, depth: int, number: Callable[[], str], least: 
 
 
 def _steps(parts: list[Spec]) -> list[Spec]:
-    """Without what Celery goes wrong at: the rest of a chain, after a chord with a group for its body, is run by each
-    member of that group."""
+    """Remove a case that Celery gets wrong: after a chord whose body is a group, each member of the group runs the rest
+    of the chain."""
     for part in parts[:-1]:
         while "group" in part.get("body", {}):
             part["body"] = part["body"]["group"][0]
@@ -75,7 +75,7 @@ KINDS: list[Callable[[random.Random, int, Callable[[], str]], Spec]] = [
 
 
 def build(spec: Spec, app: Any, names: Any) -> Any:
-    """The signature. `names` has `chain`, `group` and `chord`: Celery's or ours."""
+    """Build the signature. `names` has `chain`, `group` and `chord`: Celery's or ours."""
     made = _made(spec, app, names)
     for link in spec.get("links", ()):
         made.link(build(link, app, names))
@@ -107,7 +107,7 @@ def _made(spec: Spec, app: Any, names: Any) -> Any:
 
 
 def size(spec: Spec) -> int:
-    """How many tasks there are in it."""
+    """Return the number of tasks in the spec."""
     parts = [part for key in ("chain", "group", "chord", "links", "errbacks") for part in spec.get(key, ())]
     parts += [spec[key] for key in ("body", "into") if key in spec]
     return ("n" in spec) + sum(map(size, parts))

@@ -1,4 +1,4 @@
-"""The tasks that both systems run. Each run writes down a line: which task, with what, and where it stands."""
+"""The tasks that both systems run. Each run writes a line: the task, its arguments, and its place in the tree."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ from .specs import build
 
 LONGEST = 120
 PAUSE = float(os.environ.get("TREES_PAUSE", 0))
-"""Seconds that a run takes, for who wants to disturb it."""
+"""Seconds that a run takes, for tests that disturb it."""
 
 
 def text(value: Any) -> str:
-    """A value as a short text, the same for the same value."""
+    """Return a short text for a value: the same text for the same value."""
     if isinstance(value, (list, tuple)):
         return short(f"[{','.join(map(text, value))}]")
     return short(str(value))
@@ -29,7 +29,7 @@ def short(written: str) -> str:
 
 
 def define(app: Any, names: Any, log: str) -> Any:
-    """Give the app the tasks. They append to the file `log`."""
+    """Register the tasks with the app. They append lines to the file `log`."""
 
     def write(n: str, heard: Any, request: Any = None) -> None:
         line: dict[str, Any] = {"n": n, "with": heard}

@@ -1,4 +1,4 @@
-"""Workers are killed while trees run, at moments that chance chooses: every tree ends as it does undisturbed."""
+"""Workers are killed at random moments while trees run. Every tree ends as it does without kills."""
 
 from __future__ import annotations
 
@@ -18,9 +18,9 @@ from .specs import some_tree
 
 SPECS = {seed: some_tree(seed) for seed in range(25)}
 KILLS = int(os.environ.get("TREES_KILLS", 2))
-"""Of each pool; more by hand."""
+"""Trees for each pool; run more by hand."""
 BATCH = 3
-"""So many tasks of a group or a chain run in one workflow: many trees are several."""
+"""Tasks of a group or chain in one workflow: so few that many trees are several workflows."""
 
 
 @pytest.fixture(scope="module")
@@ -53,7 +53,7 @@ def test_every_tree_ends_right_though_workers_are_killed(
 
 
 def wait_for_lines(ours: Any, results: dict[int, Any], more: int) -> None:
-    """Until so many more runs have begun, or nothing is left to disturb."""
+    """Wait until so many more runs have begun, or nothing is left to disturb."""
     enough = len(ours.log.read_text().splitlines()) + more
     wait_until(lambda: len(ours.log.read_text().splitlines()) >= enough or over(results))
 
@@ -63,7 +63,7 @@ def over(results: dict[int, Any]) -> bool:
 
 
 def steady(seen: Any) -> Any:
-    """What does not hang on which of several members came first."""
+    """Return the outcome without the parts that depend on which of several members came first."""
     found = json.loads(json.dumps(seen))
     for key in ("order", "runs", "gives"):
         found.pop(key, None)
@@ -71,5 +71,5 @@ def steady(seen: Any) -> Any:
 
 
 def told(runs: Any) -> set[str]:
-    """What the task was given: a run that was lost is made again with the same."""
+    """Return the arguments of a run: a lost run is repeated with the same arguments."""
     return {json.dumps(run, sort_keys=True) for run in runs}

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from pyramid_temporal_compat import shared_task
-from pyramid_temporal_compat.celery_names.abortable import AbortableAsyncResult, AbortableTask
+from pyramid_temporal_compat.as_celery.abortable import AbortableAsyncResult, AbortableTask
 from tests.parts import wait_until
 from tests.worker.shop import Shop, gates
 

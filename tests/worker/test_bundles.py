@@ -11,16 +11,17 @@ import transaction
 from temporalio.client import Client
 
 from pyramid_temporal_compat import chain, shared_task
-from pyramid_temporal_compat.celery_names.abortable import AbortableTask
+from pyramid_temporal_compat.as_celery.abortable import AbortableTask
 from pyramid_temporal_compat.client import members
 from pyramid_temporal_compat.control import process_state, revoked_ids
 from pyramid_temporal_compat.control.waiting_tasks import purge
 from pyramid_temporal_compat.exceptions import StillEnlisted, TaskRevokedError
 from pyramid_temporal_compat.exceptions import TimeoutError as PatienceOver
-from pyramid_temporal_compat.message.bundle import LARGEST, MOST, Block, bundle_of, bundled
+from pyramid_temporal_compat.message.bundle import LARGEST, MOST, Block, bundled
+from pyramid_temporal_compat.message.ids import bundle_of
 from pyramid_temporal_compat.message.message import Message
 from pyramid_temporal_compat.payload import Payload
-from pyramid_temporal_compat.results.result import AsyncResult, ResultSet
+from pyramid_temporal_compat.results import AsyncResult, ResultSet
 from tests.parts import wait_until
 from tests.worker.shop import Shop, WorkerThread, add, describe, event_names, events, gates, note, seen, waits_at
 from tests.worker.test_trees_run import becomes, fails, retried_with, succeeds_later, tells

@@ -9,7 +9,7 @@ import pytest
 
 from pyramid_temporal_compat import chain, chord, chunks, group, shared_task, signature, xmap, xstarmap
 from pyramid_temporal_compat.exceptions import ChordError
-from pyramid_temporal_compat.results.result import result_from_tuple
+from pyramid_temporal_compat.results import result_from_tuple
 from tests.parts import wait_until
 from tests.worker.shop import Shop, add, events, seen
 

@@ -331,7 +331,7 @@ def test_waiting_for_a_result_in_a_task_is_refused_unless_allowed(shop: Shop) ->
 @shared_task
 def waits_for_another(allowed: bool) -> int:
     from pyramid_temporal_compat.enlist.enlistment import ENLIST_NEVER
-    from pyramid_temporal_compat.results.result import allow_join_result
+    from pyramid_temporal_compat.results import allow_join_result
 
     app = add.app
     app.conf["ptemporal.enlist"] = ENLIST_NEVER

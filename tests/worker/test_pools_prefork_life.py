@@ -28,7 +28,8 @@ from pyramid_temporal_compat.exceptions import (
     TimeLimitExceeded,
     WorkerLostError,
 )
-from pyramid_temporal_compat.worker.pools.pool import JobControl, Limits
+from pyramid_temporal_compat.message.time_limits import Limits
+from pyramid_temporal_compat.worker.pools.pool import JobControl
 from pyramid_temporal_compat.worker.pools.prefork import PreforkPool
 from tests.worker.prefork_parts import (
     DIRECTORY,

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from pyramid_temporal_compat.exceptions import WorkerLostError
-from pyramid_temporal_compat.server.embedded import EmbeddedServer
+from pyramid_temporal_compat.server import EmbeddedServer
 from pyramid_temporal_compat.worker.pools.child_setup import leave_connections, sqlalchemy_engines
 from tests.cli.project_parts import PATIENCE, Project, children
 from tests.parts import pid_exists, wait_until
@@ -104,6 +104,7 @@ def test_a_worker_that_stops_under_load_loses_no_task_and_runs_no_task_twice(
     assert Counter(marks.read_text().split()) == Counter(str(n) for n in range(40))
 
 
+@pytest.mark.integration
 @pytest.mark.parametrize("pool", ["prefork", "threads"])
 def test_a_worker_whose_server_is_away_ends_when_told(tmp_path: Path, pool: str) -> None:
     with EmbeddedServer(headless=True) as server:

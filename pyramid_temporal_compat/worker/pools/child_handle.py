@@ -11,8 +11,9 @@ import socket
 from typing import Any
 
 from pyramid_temporal_compat.exceptions import TimeLimitExceeded, WorkerLostError
+from pyramid_temporal_compat.message.time_limits import Limits
 from pyramid_temporal_compat.worker.pools import prefork_messages as messages
-from pyramid_temporal_compat.worker.pools.pool import Limits, Note
+from pyramid_temporal_compat.worker.pools.pool import Note
 
 _CHUNK = 1 << 18
 _SIGTERM_TO_SIGKILL = 0.1

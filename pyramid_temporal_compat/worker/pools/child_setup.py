@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from ... import signals
 
 if TYPE_CHECKING:
-    from ...app import Celery
+    from ...interfaces import AppLike
 
 log = logging.getLogger(__name__)
 
@@ -20,7 +20,7 @@ log = logging.getLogger(__name__)
 class ProcessHooks:
     """The functions that a worker gives its pool, to be called as processes start and end."""
 
-    def __init__(self, app: Celery) -> None:
+    def __init__(self, app: AppLike) -> None:
         self._app = app
         self._number = 0
         self._engines: list[weakref.ReferenceType[Any]] = []

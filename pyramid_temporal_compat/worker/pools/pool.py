@@ -10,8 +10,9 @@ import asyncio
 from collections import deque
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 from typing import Any, Generic, Protocol, TypeVar
+
+from ...message.time_limits import Limits
 
 T = TypeVar("T")
 
@@ -42,16 +43,6 @@ class JobControl(Protocol):
 Handler = Callable[[Any, JobControl], Any]
 """Runs one job: `handler(job, control)` returns the job's outcome. A handler raises no exception of its own, but lets
 an exception through that the pool raised inside `control.interruptible`."""
-
-
-@dataclass(frozen=True)
-class Limits:
-    """How many seconds a job may run, counted from the moment that its handler begins."""
-
-    soft: float | None = None
-    """When it passes, the pool raises `SoftTimeLimitExceeded` inside the handler's interruptible part."""
-    hard: float | None = None
-    """When it passes, the pool stops the job, and `Pool.run` raises `TimeLimitExceeded`."""
 
 
 class Pool(Protocol):

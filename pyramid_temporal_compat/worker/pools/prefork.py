@@ -56,10 +56,12 @@ from functools import partial
 from typing import Any
 
 from pyramid_temporal_compat.exceptions import NotSerializable, TimeLimitExceeded, WorkerLostError
+from pyramid_temporal_compat.message.backoff import exponential_pause
+from pyramid_temporal_compat.message.time_limits import Limits
 from pyramid_temporal_compat.worker.pools import child_process
 from pyramid_temporal_compat.worker.pools import prefork_messages as messages
 from pyramid_temporal_compat.worker.pools.child_handle import ChildDied, ChildHandle, ChildJob, ChildState, JobState
-from pyramid_temporal_compat.worker.pools.pool import Handler, IdleMembers, Limits, Note, checked_size
+from pyramid_temporal_compat.worker.pools.pool import Handler, IdleMembers, Note, checked_size
 from pyramid_temporal_compat.worker.pools.zygote import Zygote
 
 log = logging.getLogger(__name__)
@@ -298,7 +300,7 @@ class PreforkPool:
         while self._staying() < self.size and not self._failed_starts:
             self._fork()
         if self._staying() < self.size:
-            delay = min(FIRST_RETRY * 2**self._failed_starts, LONGEST_RETRY)
+            delay = exponential_pause(FIRST_RETRY, self._failed_starts, LONGEST_RETRY)
             log.error("the next attempt to start a child process is in %g s", delay)
             self._next_start = self._loop.call_later(delay, self._start_again)
 

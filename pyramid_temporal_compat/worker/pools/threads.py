@@ -18,7 +18,8 @@ from pyramid_temporal_compat.exceptions import (
     TimeLimitExceeded,
     WorkerLostError,
 )
-from pyramid_temporal_compat.worker.pools.pool import Handler, IdleMembers, Limits, Note, checked_size
+from pyramid_temporal_compat.message.time_limits import Limits
+from pyramid_temporal_compat.worker.pools.pool import Handler, IdleMembers, Note, checked_size
 
 log = logging.getLogger(__name__)
 

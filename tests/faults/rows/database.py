@@ -15,7 +15,7 @@ RATE = 25.0
 
 class DatabaseRestarts(Fault):
     name = "database-restarts"
-    does = "PostgreSQL restarts under web and workers, now in order (fast), now as after a crash (immediate)"
+    does = "PostgreSQL restarts under web processes and workers, in order (fast) or as after a crash (immediate)"
     holds = "no effect lost or doubled"
     rounds, short_rounds = 6, 2
     own_postgres = True
@@ -55,12 +55,12 @@ class ConnectionsCut(Fault):
 
 class CutInCommit(Fault):
     name = "cut-in-commit"
-    does = "the connection is cut while the answer to a COMMIT is on its way: nobody knows whether it was one"
+    does = "the connection is cut before the answer to a COMMIT arrives: the caller can't know whether it committed"
     holds = "no effect lost or doubled"
     rounds, short_rounds = 60, 8
 
     def run(self, scene: Scene) -> None:
-        dice, odds = random.Random(scene.dice.random()), 0.08  # the proxy's thread has dice of its own
+        dice, odds = random.Random(scene.dice.random()), 0.08  # the proxy's thread needs its own dice
 
         def cut(data: bytes) -> bool:
             return commits(data) and dice.random() < odds and proxy.cuts < scene.rounds
@@ -79,14 +79,14 @@ class CutInCommit(Fault):
 
 class Serialisation(Fault):
     name = "serialisation"
-    does = "tasks at SERIALIZABLE get in each other's way: one of them fails, and is tried again"
-    holds = "transient errors are retried"
+    does = "tasks at SERIALIZABLE conflict; one fails with a serialisation error"
+    holds = "the failed transaction is tried again, and succeeds"
     rounds, short_rounds = 10, 2
     isolation: str | None = "SERIALIZABLE"
 
     def run(self, scene: Scene) -> None:
         scene.web()
-        # A transaction is tried three times by default: enough where such errors are rare, and here they are not.
+        # The default is three attempts. That is enough where such errors are rare, but here they are frequent.
         settings = {"faults__isolation": self.isolation, "ptemporal__transaction_attempts": 50}
         scene.worker(pool="prefork", concurrency=3, **settings)
         scene.worker(pool="threads", concurrency=3, **settings)
@@ -98,7 +98,7 @@ class Serialisation(Fault):
 
 class Deadlocks(Serialisation):
     name = "deadlocks"
-    does = "tasks take two rows in either order, and deadlock"
+    does = "tasks lock two rows in opposite orders, and deadlock"
     isolation = None
 
 

@@ -1,4 +1,4 @@
-"""What a fault is."""
+"""The base class of faults."""
 
 from __future__ import annotations
 
@@ -9,22 +9,22 @@ from ..scene import Scene
 
 
 class Fault(ABC):
-    """One row of the table. Its moments are drawn from `scene.dice`, which the seed makes."""
+    """One row of the table. `scene.dice`, made from the seed, draws its moments."""
 
     name: str
     does: str
-    """What is broken."""
+    """How the fault breaks the processes, for the table."""
     holds: str
-    """What must hold, beside committed = started = effects."""
+    """The required result, besides committed = started = effects."""
     rounds: int = 20
     short_rounds: int = 4
     own_postgres: bool = False
-    """Whether it breaks the database's server, and so needs one that no other fault uses meanwhile."""
+    """Whether the fault breaks the database server, and so needs a server that no other fault uses."""
 
     @abstractmethod
     def run(self, scene: Scene) -> None:
-        """Build what is needed, and break it under load. What the counts can't say goes to `scene.problems`."""
+        """Start processes, and break them under load. Failures that the counts do not show go to `scene.problems`."""
 
     def count(self, scene: Scene) -> Count:
-        """The count at the end."""
+        """Return the count at the end."""
         return scene.settled()

@@ -1,4 +1,4 @@
-"""Limits: of the size of what travels, and of the disk that the server's state is on."""
+"""Limits: the size of payloads, and a full disk under the server's state."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import re
 import resource
 import time
 
-from pyramid_temporal_compat.server.embedded import EmbeddedServer
+from pyramid_temporal_compat.server import EmbeddedServer
 from pyramid_temporal_compat.settings.table import SETTINGS
 from tests.parts import wait_until
 
@@ -15,15 +15,15 @@ from .fault import Fault
 
 TOO_LARGE = 413
 NO_ROOM = "can't write the state file"
-"""What the server has to say of a full disk."""
+"""The words that the server has to log for a full disk."""
 SIX_DIGITS = "ALTER SEQUENCE orders_id_seq RESTART 100000"
-"""So that the numbers of orders, which are arguments, are all of one length."""
+"""Give all orders numbers of the same length, because the numbers are arguments and count for the size."""
 
 
 class Limits(Fault):
     name = "limits"
     does = "arguments and results just under, at and just over ptemporal.payload_limit; many large ones at once"
-    holds = "what is over is refused in the view or fails the task, and leaves nothing behind"
+    holds = "a value over the limit is refused in the view or fails the task, and leaves nothing behind"
     rounds, short_rounds = 5, 1
 
     def run(self, scene: Scene) -> None:
@@ -58,8 +58,8 @@ class Limits(Fault):
 
 class DiskFull(Fault):
     name = "disk-full"
-    does = "the disk that the server's state is on is full; the server is moved to another"
-    holds = "requests go on; the server says what is wrong; all start on the other disk"
+    does = "the disk with the server's state is full; the server is moved to another disk"
+    holds = "requests succeed, the server logs that its disk is full, and all tasks start on the other disk"
     rounds, short_rounds = 3, 1
 
     def run(self, scene: Scene) -> None:
@@ -85,9 +85,10 @@ class DiskFull(Fault):
         scene.expect(any(NO_ROOM in line for line in said), f"the server did not say what is wrong: {said[:1]}")
 
     def fill_disk(self, server: EmbeddedServer) -> None:
-        """No file of the server's takes a write any more. A limit of its process: not everybody may mount a disk.
+        """Make every write of the server fail, with a limit of its process, because not everybody may mount a disk.
 
-        Not the size that they have now: a write-ahead log begins anew at its start, and takes long to come that far.
+        The limit is 1 byte, not the current size of the files: a write-ahead log starts again from its beginning, and
+        takes long to reach its old size.
         """
         assert server.pid is not None
         resource.prlimit(server.pid, resource.RLIMIT_FSIZE, (1, resource.RLIM_INFINITY))

@@ -1,4 +1,4 @@
-"""The relay is what starts the tasks, and it dies, has rivals, or races the hook."""
+"""Relays start the tasks, and are killed, compete with each other, or race the after-commit hook."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from .fault import Fault
 
 RATE = 25.0
 UNTIL_TOLD = 10_000
-"""Requests; so many that there are always some to come."""
+"""Number of requests: so many that the load does not end by itself."""
 
 SHORT_LEASE = """
 CREATE FUNCTION shorten() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN
@@ -24,8 +24,8 @@ CREATE FUNCTION shorten() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN
 END $$;
 CREATE TRIGGER shorten BEFORE UPDATE ON ptemporal_outbox FOR EACH ROW EXECUTE FUNCTION shorten();
 """
-"""What a killed relay has claimed is another's after two seconds, not thirty; and so it is where the first one lives,
-and is still sending."""
+"""Shorten claims from thirty seconds to two, so that another relay takes over the rows of a killed relay. It also takes
+over the rows of a relay that lives and is still sending."""
 
 SLOW_CLAIM = """
 CREATE FUNCTION slowly() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN
@@ -33,7 +33,7 @@ CREATE FUNCTION slowly() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN
 END $$;
 CREATE TRIGGER slowly BEFORE UPDATE OF claimed_by ON ptemporal_outbox FOR EACH STATEMENT EXECUTE FUNCTION slowly();
 """
-"""A relay is caught where it holds the lock under which they choose, and the rows that it has chosen."""
+"""Slow down claims, so that a relay can be caught while it holds the lock for choosing and the rows that it chose."""
 
 NO_GRACE = """
 CREATE FUNCTION hurry() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN
@@ -41,13 +41,13 @@ CREATE FUNCTION hurry() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN
 END $$;
 CREATE TRIGGER hurry BEFORE INSERT ON ptemporal_outbox FOR EACH ROW EXECUTE FUNCTION hurry();
 """
-"""A row is the relays' from its commit on, and they are woken by that: at the moment in which the hook begins."""
+"""Make each row due at its commit, and wake the relays at that moment, in which the hook begins, too."""
 
 
 class RelayKilled(Fault):
     name = "relay-killed"
-    does = "the web process can't reach the server; the one relay is killed -9 at any moment"
-    holds = "started exactly once"
+    does = "the web process can't reach the server; the only relay is killed -9 at any moment"
+    holds = "each task starts exactly once"
     rounds, short_rounds = 20, 2
     relays = 1
 
@@ -57,7 +57,7 @@ class RelayKilled(Fault):
         unreachable = scene.using(Proxy(1))
         unreachable.refuse()
         scene.web(ptemporal__address=unreachable.address, ptemporal__dispatch_timeout=0.5)
-        # Without an outbox, the worker has no relay of its own; and so no receipts.
+        # Without an outbox the worker has no relay of its own. Receipts need the outbox, so they are off, too.
         scene.worker(ptemporal__outbox=None, ptemporal__receipts=None)
         relays = [scene.relay() for _ in range(self.relays)]
         scene.ready()
@@ -72,14 +72,14 @@ class RelayKilled(Fault):
 class ThreeRelays(RelayKilled):
     name = "three-relays"
     short_rounds = 1
-    does = "the same with three relays"
+    does = "as relay-killed, with three relays"
     relays = 3
 
 
 class RelayFrozen(Fault):
     name = "relay-frozen"
     does = "one of three relays is stopped (SIGSTOP) while it chooses rows, and goes on later"
-    holds = "the others go on meanwhile; started exactly once"
+    holds = "the other relays go on meanwhile; each task starts exactly once"
     rounds, short_rounds = 6, 1
 
     def run(self, scene: Scene) -> None:
@@ -116,15 +116,15 @@ def one_that_chooses(scene: Scene, relays: Sequence[Process]) -> Process | None:
 
 
 def rows(scene: Scene) -> set[int]:
-    """Those that no claim holds."""
+    """Return the ids of the rows that no open claim locks."""
     with scene.connect() as connection:
         return {row_id for (row_id,) in connection.execute("SELECT id FROM ptemporal_outbox FOR SHARE SKIP LOCKED")}
 
 
 class RelayRacesHook(Fault):
     name = "relay-races-hook"
-    does = "three relays go for a row in the moment of its commit, in which the hook does"
-    holds = "started exactly once"
+    does = "three relays and the after-commit hook take a row at the moment of its commit"
+    holds = "each task starts exactly once"
     rounds, short_rounds = 20, 2
 
     def run(self, scene: Scene) -> None:

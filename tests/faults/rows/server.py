@@ -12,13 +12,13 @@ from .fault import Fault
 
 RATE = 20.0
 SLACK = 2.0
-"""Seconds that a request may take beside its wait: two cores run all the processes of a scene."""
+"""Seconds that a request may take besides its wait, because two cores run all processes of a scene."""
 
 
 class ServerKilled(Fault):
     name = "server-killed"
-    does = "the server is killed -9, and back after a second"
-    holds = "requests go on, and wait no longer than dispatch_timeout; all start once it is back"
+    does = "the server is killed -9, and is back after a second"
+    holds = "requests succeed, and wait no longer than dispatch_timeout; all tasks start once the server is back"
     rounds, short_rounds = 5, 1
     away = 1.0
 
@@ -40,14 +40,14 @@ class ServerKilled(Fault):
 
 class ServerAway(ServerKilled):
     name = "server-away"
-    does = "the server is killed -9, and back after half a minute"
+    does = "the server is killed -9, and is back after half a minute"
     rounds, short_rounds = 1, 0
     away = 30.0
 
 
 class ServerFrozen(ServerKilled):
     name = "server-frozen"
-    does = "the server is stopped (SIGSTOP) for some seconds, for web and workers alike, and goes on"
+    does = "the server is stopped (SIGSTOP) for some seconds, for web processes and workers, and then goes on"
     rounds, short_rounds = 4, 1
 
     def run(self, scene: Scene) -> None:
@@ -68,7 +68,7 @@ class ServerFrozen(ServerKilled):
 
 class ConnectionsRefused(Fault):
     name = "refused"
-    does = "the server refuses the web process' connections"
+    does = "the server refuses connections of the web process"
     holds = ServerKilled.holds
     rounds, short_rounds = 10, 1
 
@@ -93,7 +93,7 @@ class ConnectionsRefused(Fault):
 
 class ConnectionHangs(ConnectionsRefused):
     name = "hangs"
-    does = "the connection hangs: nothing is forwarded, and no end is closed"
+    does = "the connection hangs: no data passes, and neither end is closed"
     rounds, short_rounds = 5, 1
 
     def break_it(self, scene: Scene, proxy: Proxy) -> None:

@@ -12,8 +12,8 @@ RATE = 12.0
 
 class SigtermThreads(Fault):
     name = "sigterm-threads"
-    does = "workers with long tasks get SIGTERM under load, and another starts in their place"
-    holds = "no task lost, none run twice: receipts are off"
+    does = "workers with long tasks get SIGTERM under load, and new workers replace them"
+    holds = "no task is lost, and no task runs twice, although receipts are off"
     rounds, short_rounds = 10, 1
     pool, concurrency = "threads", 4
     options: tuple[object, ...] = ()
@@ -51,8 +51,8 @@ class SigtermSolo(SigtermThreads):
 class SigtermImpatient(SigtermThreads):
     name = "sigterm-impatient"
     short_rounds = 0
-    does = "the same, with less time (--graceful-timeout) than a task takes: it is rolled back, and runs again"
-    holds = "no task lost, no effect twice"
+    does = "as sigterm-prefork, with a --graceful-timeout shorter than a task: it is rolled back, and runs again"
+    holds = "no task is lost, and no effect happens twice"
     pool = "prefork"
     options = ("--graceful-timeout", 0.2)
     exit_codes = (0, 1)
@@ -60,8 +60,8 @@ class SigtermImpatient(SigtermThreads):
 
 class RollingDeploy(Fault):
     name = "rolling-deploy"
-    does = "old and new workers side by side, and a task that only the new ones know"
-    holds = "nothing fails that would succeed on the new"
+    does = "old and new workers run side by side; only the new workers know one of the tasks"
+    holds = "no task fails that would succeed on a new worker"
     rounds, short_rounds = 4, 1
     requests = 40
 

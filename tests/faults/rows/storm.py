@@ -1,4 +1,4 @@
-"""The storm: everything at once, at random."""
+"""The storm: faults of all kinds at random moments."""
 
 from __future__ import annotations
 
@@ -20,13 +20,13 @@ T = TypeVar("T")
 
 RATE = 40.0
 TASKS_A_REQUEST = 1.6
-"""About: so many tasks does a request of the mixture commit."""
+"""Tasks that a request of the mixture commits, on average."""
 CUT_EVERY = 150
 """One commit in so many loses its answer."""
 CALM = 0.3, 2.0
 """Seconds between two faults."""
 FULL = 300
-"""So many tasks wait: no more are called until half of them have run, so that the storm is over all of their way."""
+"""If so many tasks wait, no more are called until half of them have run. So faults hit tasks at every stage."""
 
 
 class Storm(Fault):
@@ -34,7 +34,7 @@ class Storm(Fault):
     does = "random faults of all these kinds, one after the other"
     holds = "committed = started = effects"
     rounds, short_rounds = 10_000, 800
-    """Here: tasks."""
+    """The number of tasks, for this fault."""
     own_postgres = True
 
     def run(self, scene: Scene) -> None:
@@ -56,11 +56,11 @@ class Storm(Fault):
 
 
 class Weather:
-    """The processes of the storm, and what may happen to them."""
+    """The processes of the storm, and the faults that may hit them."""
 
     def __init__(self, scene: Scene) -> None:
         self.scene = scene
-        dice = random.Random(scene.dice.random())  # the proxy's thread has dice of its own
+        dice = random.Random(scene.dice.random())  # the proxy's thread needs its own dice
 
         def cut(data: bytes) -> bool:
             return commits(data) and dice.random() < 1 / CUT_EVERY

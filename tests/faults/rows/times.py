@@ -1,4 +1,4 @@
-"""Clocks that are wrong, times that have passed."""
+"""Wrong clocks, and times that have passed."""
 
 from __future__ import annotations
 
@@ -17,10 +17,8 @@ SOON = 1.0
 
 class Clock(Fault):
     name = "clock"
-    does = (
-        "the web processes' clocks are two hours ahead and two behind, and jump an hour; the server is away for a while"
-    )
-    holds = "countdowns count from the call, an expiry too; an eta that has passed starts at once"
+    does = "the clocks of the web processes are two hours ahead or behind, and jump; the server is away at times"
+    holds = "countdown and expires count from the call; a task whose eta has passed starts at once"
     rounds, short_rounds = 6, 2
 
     def run(self, scene: Scene) -> None:
@@ -57,8 +55,8 @@ class Clock(Fault):
 
 class Expiring(Fault):
     name = "expires"
-    does = "tasks expire in flight: no worker is there until they have"
-    holds = "those that have expired never run; the others do"
+    does = "tasks expire before a worker is there"
+    holds = "expired tasks never run; the other tasks run"
     rounds, short_rounds = 4, 1
     requests = 12
 

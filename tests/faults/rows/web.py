@@ -1,4 +1,4 @@
-"""The web process dies."""
+"""The web process is killed or frozen."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from .fault import Fault
 REQUESTS_A_ROUND = 16
 RATE = 30.0
 GRACE = 1.0
-"""Seconds after which a row is the relays' too: twice dispatch_timeout."""
+"""Seconds after which relays may take a row, too: twice dispatch_timeout."""
 
 
 class NoFault(Fault):
@@ -37,7 +37,7 @@ class NoFault(Fault):
 class WebKilled(NoFault):
     name = "web-killed"
     does = "the web process is killed -9 at any moment"
-    holds = "every committed message starts; no uncommitted one does"
+    holds = "all committed tasks start; no uncommitted task starts"
     rounds, short_rounds = 30, 3
 
     def run(self, scene: Scene) -> None:
@@ -53,8 +53,8 @@ class WebKilled(NoFault):
 
 class WebKilledAtPoints(NoFault):
     name = "web-killed-at"
-    does = "the web process is killed -9 before the commit, after it, in the dispatch, after the dispatch"
-    holds = "every committed message starts; no uncommitted one does"
+    does = "the web process is killed -9 before the commit, after the commit, while it sends, or after it has sent"
+    holds = "all committed tasks start; no uncommitted task starts"
     rounds, short_rounds = 40, 4
 
     def run(self, scene: Scene) -> None:
@@ -74,8 +74,8 @@ class WebKilledAtPoints(NoFault):
 
 class WebFrozen(NoFault):
     name = "web-frozen"
-    does = "the web process is stopped (SIGSTOP) for so long that relays send what it was about to, and goes on"
-    holds = "started exactly once"
+    does = "the web process is stopped (SIGSTOP) until relays have sent its tasks, and then goes on"
+    holds = "each task starts exactly once"
     rounds, short_rounds = 6, 1
 
     def run(self, scene: Scene) -> None:

@@ -1,4 +1,4 @@
-"""The worker dies."""
+"""A worker, or a part of it, is killed or frozen."""
 
 from __future__ import annotations
 
@@ -17,8 +17,8 @@ ORPHANS_END_WITHIN = 5.0
 
 class WorkerKilled(Fault):
     name = "worker-killed"
-    does = "a worker is killed -9 at any moment, with its processes"
-    holds = "it runs again; effects exactly once"
+    does = "a worker and its child processes are killed -9 at any moment"
+    holds = "the task runs again; its effects happen exactly once"
     rounds, short_rounds = 12, 1
     pool = "prefork"
 
@@ -42,8 +42,8 @@ class WorkerKilledThreads(WorkerKilled):
 
 class WorkerKilledAtPoints(Fault):
     name = "worker-killed-at"
-    does = "a worker is killed -9 before the task, in it, before its commit, after that, and before the reply"
-    holds = "it runs again; effects exactly once"
+    does = "a worker is killed -9 before the task, in it, before its commit, after its commit, or before the reply"
+    holds = "the task runs again; its effects happen exactly once"
     rounds, short_rounds = 20, 5
     pool = "prefork"
     whole = "1"
@@ -77,8 +77,8 @@ class ChildKilledAtPoints(WorkerKilledAtPoints):
 
 class MainKilled(Fault):
     name = "main-killed"
-    does = "the worker's main process alone is killed -9; its children are left behind"
-    holds = "the children end by themselves; effects exactly once"
+    does = "only the worker's main process is killed -9; its child processes are left behind"
+    holds = "the child processes end by themselves; effects happen exactly once"
     rounds, short_rounds = 12, 1
 
     def run(self, scene: Scene) -> None:
@@ -97,8 +97,8 @@ class MainKilled(Fault):
 
 class WorkerFrozen(Fault):
     name = "worker-frozen"
-    does = "a worker is stopped (SIGSTOP) for longer than heartbeat_timeout, so that it is taken for dead, and goes on"
-    holds = "its tasks run elsewhere meanwhile; effects exactly once"
+    does = "a worker is stopped (SIGSTOP) for longer than heartbeat_timeout, is taken for dead, and then goes on"
+    holds = "its tasks run elsewhere meanwhile; effects happen exactly once"
     rounds, short_rounds = 8, 1
 
     def run(self, scene: Scene) -> None:

@@ -16,7 +16,7 @@ from pyramid.paster import get_appsettings
 from sqlalchemy.exc import IntegrityError
 from webtest import TestApp
 
-from pyramid_temporal_compat.server.embedded import EmbeddedServer
+from pyramid_temporal_compat.server import EmbeddedServer
 
 HERE = Path(__file__).parent.parent
 

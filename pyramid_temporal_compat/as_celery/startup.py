@@ -6,8 +6,8 @@ import sys
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
+from ..celery_names.refused import Unsupported
 from .local_proxies import Proxy, current_app
-from .refused import Unsupported
 
 GREEN = ("gevent", "eventlet")
 NO_GREEN = "temporalio's runtime has threads of its own, which gevent and eventlet don't know: use `-P threads`"

@@ -5,11 +5,11 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from .. import states
+from ..context import current_frame
 from ..exceptions import BackendStoreError
-from ..task.context import current_frame
 
 if TYPE_CHECKING:
-    from ..app import Celery
+    from ..interfaces import AppLike
     from ..results.result import AsyncResult
 
 STORES_NOTHING = (
@@ -28,7 +28,7 @@ class Backend:
     supports_autoexpire = True
     persistent = True
 
-    def __init__(self, app: Celery) -> None:
+    def __init__(self, app: AppLike) -> None:
         self.app = app
 
     # --- reading -----------------------------------------------------------------------------------

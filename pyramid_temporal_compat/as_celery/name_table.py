@@ -72,7 +72,7 @@ NODENAMES = at(
     ".celery_names.nodenames", "anon_nodename default_nodename gethostname host_format node_format nodename nodesplit"
 ) | at(".celery_names.kombu_queues", "worker_direct")
 CANVAS = at(".canvas", "Signature chain chord chunks group maybe_signature signature subtask xmap xstarmap")
-CURRENT = at(".celery_names.local_proxies", "current_app current_task")
+CURRENT = at(".as_celery.local_proxies", "current_app current_task")
 UUID = at(".celery_names.ids", "uuid")
 SERIALIZERS = at(
     ".celery_names.serialization",
@@ -113,13 +113,13 @@ MODULES: dict[str, Names] = {
         **UUID,
         **VERSION,
         **at(".celery_names.version", "SERIES VERSION_BANNER"),
-        **at(".celery_names.startup", "maybe_patch_concurrency"),
-        **at(".celery_names.bugreport", "bugreport"),
+        **at(".as_celery.startup", "maybe_patch_concurrency"),
+        **at(".as_celery.bugreport", "bugreport"),
     },
     "celery._state": {
         **CURRENT,
         **at(
-            ".celery_names.local_proxies",
+            ".as_celery.local_proxies",
             """
             app_or_default get_current_app get_current_task get_current_worker_task pop_current_task push_current_task
             """,
@@ -128,10 +128,10 @@ MODULES: dict[str, Names] = {
     },
     "celery.app": {
         **at(".app", "Celery shared_task"),
-        **at(".celery_names.local_proxies", "app_or_default default_app pop_current_task push_current_task"),
-        **at(".celery_names.bugreport", "bugreport"),
+        **at(".as_celery.local_proxies", "app_or_default default_app pop_current_task push_current_task"),
+        **at(".as_celery.bugreport", "bugreport"),
     },
-    "celery.app.backends": at(".celery_names.startup", "BACKEND_ALIASES"),
+    "celery.app.backends": at(".as_celery.startup", "BACKEND_ALIASES"),
     "celery.app.amqp": at(".task.routing", "AMQP=Amqp Queues"),
     "celery.app.base": at(".app", "Celery"),
     "celery.app.control": at(".control", "Control Inspect flatten_reply"),
@@ -146,10 +146,10 @@ MODULES: dict[str, Names] = {
             "LOG_FAILURE LOG_IGNORED LOG_RECEIVED LOG_REJECTED LOG_RETRY LOG_SUCCESS logger=ended_log",
         ),
     },
-    "celery.app.task": at(".task.task", "Task") | at(".task.context", "Context"),
+    "celery.app.task": at(".task.task", "Task") | at(".context", "Context"),
     "celery.app.utils": {
         **at(".settings", "Settings"),
-        **at(".celery_names.bugreport", "bugreport"),
+        **at(".as_celery.bugreport", "bugreport"),
     },
     "celery.beat": at(".schedules.celery_schedules", "SchedulingError"),
     "celery.canvas": {
@@ -159,7 +159,7 @@ MODULES: dict[str, Names] = {
         **at(".results.result_sets", "GroupResult"),
     },
     "celery.contrib": {},
-    "celery.contrib.abortable": at(".celery_names.abortable", "AbortableAsyncResult AbortableTask"),
+    "celery.contrib.abortable": at(".as_celery.abortable", "AbortableAsyncResult AbortableTask"),
     "celery.contrib.pytest": at(
         ".testing.celery_fixtures",
         """
@@ -188,13 +188,13 @@ MODULES: dict[str, Names] = {
         ),
     },
     "celery.exceptions": EXCEPTIONS,
-    "celery.execute": at(".celery_names.startup", "send_task"),
+    "celery.execute": at(".as_celery.startup", "send_task"),
     "celery.loaders.app": at(".app.loading", "AppLoader=Loader"),
     "celery.loaders.base": at(".app.loading", "BaseLoader=Loader"),
-    "celery.local": at(".celery_names.local_proxies", "PromiseProxy Proxy maybe_evaluate try_import"),
-    "celery.log": at(".celery_names.startup", "get_default_logger redirect_stdouts_to_logger setup_logging_subsystem"),
+    "celery.local": at(".as_celery.local_proxies", "PromiseProxy Proxy maybe_evaluate try_import"),
+    "celery.log": at(".as_celery.startup", "get_default_logger redirect_stdouts_to_logger setup_logging_subsystem"),
     "celery.messaging": {},
-    "celery.registry": at(".celery_names.startup", "tasks"),
+    "celery.registry": at(".as_celery.startup", "tasks"),
     "celery.result": RESULTS | WAITING,
     "celery.schedules": at(
         ".schedules.celery_schedules",

@@ -18,13 +18,17 @@ class Hidden:
 sys.meta_path.insert(0, Hidden())
 """
 INSTALL = "import pyramid_temporal_compat; pyramid_temporal_compat.install_as_celery()\n"
+NOT_OURS = [
+    *("-W", "ignore:'cgi' is deprecated"),  # WebOb imports cgi
+    *("-W", "ignore:pkg_resources is deprecated"),  # Pyramid imports pkg_resources
+    *("-W", "ignore:Deprecated call to `pkg_resources.declare_namespace"),  # of PasteDeploy, when Pyramid does so
+]
 
 
 def python(code: str, *arguments: str, cwd: Path | None = None) -> str:
     """Run this in a fresh interpreter, where a warning is an error; gives what it printed."""
     done = subprocess.run(
-        # WebOb's import of cgi is not ours to mend
-        [sys.executable, "-W", "error", "-W", "ignore:'cgi' is deprecated", "-c", textwrap.dedent(code), *arguments],
+        [sys.executable, "-W", "error", *NOT_OURS, "-c", textwrap.dedent(code), *arguments],
         capture_output=True,
         text=True,
         cwd=cwd,
@@ -134,7 +138,7 @@ def test_pickles_written_under_celerys_names_are_read(prelude: str) -> None:
 def test_a_second_call_does_nothing_and_uninstall_undoes_both() -> None:
     code = """
     import sys, pyramid_temporal_compat as ours
-    from pyramid_temporal_compat.celery_names import uninstall
+    from pyramid_temporal_compat.as_celery import uninstall
     before = list(sys.meta_path)
     ours.install_as_celery(); ours.install_as_celery()
     assert len(sys.meta_path) == len(before) + 1
@@ -164,7 +168,7 @@ def test_too_late_a_call_names_the_module_that_imported_the_real_celery(tmp_path
     (tmp_path / "shop.py").write_text("import shop_tasks\nimport celery\n")
     code = """
     import sys, shop, pyramid_temporal_compat
-    from pyramid_temporal_compat.celery_names import CeleryImportedFirst
+    from pyramid_temporal_compat.as_celery import CeleryImportedFirst
     try:
         pyramid_temporal_compat.install_as_celery()
     except CeleryImportedFirst as error:

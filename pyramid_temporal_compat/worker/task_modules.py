@@ -1,29 +1,17 @@
-"""From an ini file or a module to the app whose tasks a worker runs."""
+"""Import the modules that hold an application's tasks."""
 
 from __future__ import annotations
 
-from typing import Any
-
-from pyramid.config import global_registries
+from typing import TYPE_CHECKING
 
 from .. import signals
-from ..app import APP_KEY, Celery
 from ..exceptions import ImproperlyConfigured
 
-
-def app_of(wsgi_app: Any) -> Celery:
-    """The app of a bootstrapped Pyramid application."""
-    registry = getattr(wsgi_app, "registry", None) or global_registries.last
-    app = registry.get(APP_KEY) if registry is not None else None
-    if not isinstance(app, Celery):
-        raise ImproperlyConfigured(
-            "the application does not include pyramid_temporal_compat; add it to pyramid.includes in the ini, "
-            'or call config.include("pyramid_temporal_compat")'
-        )
-    return app
+if TYPE_CHECKING:
+    from ..interfaces import AppLike
 
 
-def load_tasks(app: Celery) -> None:
+def load_tasks(app: AppLike) -> None:
     """Import the modules of `ptemporal.include` and Celery's `include` and `imports`, and what was to be discovered."""
     for _receiver, answer in signals.import_modules.send(sender=app):
         if isinstance(answer, Exception):

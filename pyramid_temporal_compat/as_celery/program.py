@@ -20,9 +20,9 @@ from collections.abc import Mapping, Sequence
 from importlib.metadata import entry_points
 from typing import Any
 
-from .celery_names import install_as_celery
-from .celery_names.importing import symbol_by_name
-from .exceptions import ImproperlyConfigured
+from ..celery_names.importing import symbol_by_name
+from ..exceptions import ImproperlyConfigured
+from .finder import install_as_celery
 
 APP_KEY = "as_celery.app"
 
@@ -65,7 +65,3 @@ def _console_script(name: str) -> Any:
     if not found:
         sys.exit(f"as_celery: no installed package has a command {name!r}, and there is no such file")
     return found[0].load()
-
-
-if __name__ == "__main__":
-    main(sys.argv[1:])

@@ -14,9 +14,9 @@ from typing import Any
 import pytest
 
 import pyramid_temporal_compat
-from pyramid_temporal_compat import celery_names, settings
+from pyramid_temporal_compat import as_celery, settings
+from pyramid_temporal_compat.as_celery.name_table import MODULES
 from pyramid_temporal_compat.celery_names import refused
-from pyramid_temporal_compat.celery_names.name_table import MODULES
 from pyramid_temporal_compat.exceptions import CeleryError
 
 PUBLIC = [
@@ -69,7 +69,7 @@ def installed(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
         monkeypatch.delitem(sys.modules, name)
     pyramid_temporal_compat.install_as_celery()
     yield
-    celery_names.uninstall()
+    as_celery.uninstall()
 
 
 @pytest.fixture(scope="module")
@@ -153,7 +153,7 @@ def test_a_refused_name_can_be_imported_and_raises_its_sentence_when_used(dotted
     assert sentence
 
     for use in (lambda: value("amqp://"), lambda: value.attribute, lambda: value[0], lambda: list(value)):
-        with pytest.raises(celery_names.Unsupported) as caught:
+        with pytest.raises(as_celery.Unsupported) as caught:
             use()
         assert str(caught.value) == f"{dotted} is refused here. {sentence}"
     with pytest.raises(CeleryError, match="is refused here"), value:
@@ -187,11 +187,9 @@ def test_a_class_that_derives_from_a_refused_one_is_refused_when_it_is_used() ->
 
     celery.app.backends.BACKEND_ALIASES["own"] = f"{__name__}:OwnBackend"
     assert OwnStep.requires == ("celery.worker.components:Pool",)
-    with pytest.raises(
-        celery_names.Unsupported, match=r"OwnBackend derives from celery\.backends\.redis\.RedisBackend"
-    ):
+    with pytest.raises(as_celery.Unsupported, match=r"OwnBackend derives from celery\.backends\.redis\.RedisBackend"):
         OwnBackend(app=None)
-    with pytest.raises(celery_names.Unsupported, match=r"OwnStep derives from celery\.bootsteps\.StartStopStep"):
+    with pytest.raises(as_celery.Unsupported, match=r"OwnStep derives from celery\.bootsteps\.StartStopStep"):
         OwnStep()
 
 

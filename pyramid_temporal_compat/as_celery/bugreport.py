@@ -6,17 +6,17 @@ import platform
 from importlib.metadata import PackageNotFoundError, version
 from typing import TYPE_CHECKING
 
+from ..celery_names.version import __version__
 from ..settings import connection
 from .local_proxies import app_or_default
-from .version import __version__
 
 if TYPE_CHECKING:
-    from ..app import Celery
+    from ..interfaces import AppLike
 
 PACKAGES = ("pyramid-temporal-compat", "temporalio", "pyramid", "pyramid_tm", "transaction", "sqlalchemy")
 
 
-def bugreport(app: Celery | None = None) -> str:
+def bugreport(app: AppLike | None = None) -> str:
     """Versions, platform and settings; secrets are masked."""
     found = app_or_default(app)
     where = connection(found.conf)

@@ -8,12 +8,11 @@ from collections.abc import Callable, Mapping, Sequence
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
+from ..context import Context, current_frame, pop, push, request_of, worker_frame
 from ..current import current_app as _app_now
-from ..task.context import Context, current_frame, pop, push, request_of, worker_frame
 
 if TYPE_CHECKING:
-    from ..app import Celery
-    from ..task.task import Task
+    from ..interfaces import AppLike, TaskLike
 
 
 class Proxy:
@@ -135,33 +134,33 @@ def try_import(module: str, default: Any = None) -> ModuleType | Any:
         return default
 
 
-def get_current_app() -> Celery:
+def get_current_app() -> AppLike:
     return _app_now()
 
 
-def app_or_default(app: Celery | None = None) -> Celery:
+def app_or_default(app: AppLike | None = None) -> AppLike:
     """`app`, or the current one if it is None."""
     return app if app is not None else _app_now()
 
 
-def get_current_task() -> Task | None:
+def get_current_task() -> TaskLike | None:
     """The task that runs here, also one that was called directly."""
     frame = current_frame()
     return frame[0] if frame else None
 
 
-def get_current_worker_task() -> Task | None:
+def get_current_worker_task() -> TaskLike | None:
     """The task that the worker runs here, past those that it calls directly."""
     frame = worker_frame()
     return frame[0] if frame else None
 
 
-def push_current_task(task: Task) -> None:
+def push_current_task(task: TaskLike) -> None:
     """Have this task be the current one, until `pop_current_task()`."""
     push(task, request_of(task) or Context())
 
 
-def pop_current_task() -> Task | None:
+def pop_current_task() -> TaskLike | None:
     """End what `push_current_task` began; gives the task."""
     task = get_current_task()
     pop()

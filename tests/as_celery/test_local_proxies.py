@@ -9,8 +9,8 @@ import pytest
 
 from pyramid_temporal_compat import Celery, Task
 from pyramid_temporal_compat.app import latest_app
-from pyramid_temporal_compat.celery_names import local_proxies as local
-from pyramid_temporal_compat.celery_names.local_proxies import Proxy, current_app, current_task
+from pyramid_temporal_compat.as_celery import local_proxies as local
+from pyramid_temporal_compat.as_celery.local_proxies import Proxy, current_app, current_task
 
 
 @pytest.fixture

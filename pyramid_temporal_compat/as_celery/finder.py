@@ -10,8 +10,8 @@ from collections.abc import Iterable, Sequence
 from types import FunctionType, ModuleType
 from typing import Any
 
+from ..celery_names import refused, version
 from ..exceptions import CeleryError
-from . import refused, version
 from .name_table import MODULES, SEAMS
 
 PACKAGE = __name__.partition(".")[0]

@@ -7,8 +7,10 @@ from contextlib import contextmanager
 from contextvars import ContextVar
 from typing import TYPE_CHECKING, Any
 
+from .message.message import CARRIED_OPTIONS
+
 if TYPE_CHECKING:
-    from .task import Task
+    from .interfaces import TaskLike
 
 
 class Context:
@@ -85,18 +87,8 @@ class Context:
         """The options with which this very run could be asked for again."""
         return {
             "task_id": self.id,
-            "root_id": self.root_id,
-            "parent_id": self.parent_id,
-            "group_id": self.group,
-            "group_index": self.group_index,
-            "shadow": self.shadow,
-            "expires": self.expires,
-            "soft_time_limit": self.soft_time_limit,
-            "time_limit": self.time_limit,
+            **{option: getattr(self, part) for option, part in CARRIED_OPTIONS.items()},
             "headers": dict(self.headers or {}),
-            "retries": self.retries,
-            "ignore_result": self.ignore_result,
-            "replaced_task_nesting": self.replaced_task_nesting,
             **({"stamped_headers": self.stamped_headers, **(self.stamps or {})} if self.stamped_headers else {}),
         }
 
@@ -104,12 +96,16 @@ class Context:
         return f"<Context: {vars(self)!r}>"
 
 
-_Frame = tuple["Task", Context]
+for _part in CARRIED_OPTIONS.values():
+    if not hasattr(Context, _part):  # an option of ours, which Celery's request does not have
+        setattr(Context, _part, None)
+
+_Frame = tuple[Any, Context]
 _stack: ContextVar[tuple[_Frame, ...]] = ContextVar("ptemporal_tasks", default=())
 
 
 @contextmanager
-def running(task: Task, request: Context) -> Iterator[Context]:
+def running(task: TaskLike, request: Context) -> Iterator[Context]:
     """While this lasts, `task` is the current task and `task.request` is `request`."""
     token = _stack.set((*_stack.get(), (task, request)))
     try:
@@ -118,7 +114,7 @@ def running(task: Task, request: Context) -> Iterator[Context]:
         _stack.reset(token)
 
 
-def push(task: Task, request: Context) -> None:
+def push(task: TaskLike, request: Context) -> None:
     """`running` for callers that can't use a `with`."""
     _stack.set((*_stack.get(), (task, request)))
 
@@ -132,7 +128,7 @@ def pop() -> Context | None:
 class RequestStack:
     """`task.request_stack`: the requests of one task, the innermost last."""
 
-    def __init__(self, task: Task) -> None:
+    def __init__(self, task: TaskLike) -> None:
         self._task = task
 
     @property
@@ -173,5 +169,5 @@ def worker_frame() -> _Frame | None:
     return None
 
 
-def request_of(task: Task) -> Context | None:
+def request_of(task: TaskLike) -> Context | None:
     return next((request for owner, request in reversed(_stack.get()) if owner is task), None)

@@ -11,13 +11,13 @@ import time
 from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Any, TypeVar
 
+from ..celery_names.refused import NO_BROKER, Unsupported
 from ..exceptions import CeleryError, OperationalError
 from ..exceptions import TimeoutError as NotInTime
-from .refused import NO_BROKER, Unsupported
 
 if TYPE_CHECKING:
-    from ..app.base import Celery
     from ..client.queues import QueueState
+    from ..interfaces import AppLike
 
 T = TypeVar("T")
 
@@ -40,7 +40,7 @@ class Connection(BrokersName):
     userid = password = None
     heartbeat = 0
 
-    def __init__(self, app: Celery) -> None:
+    def __init__(self, app: AppLike) -> None:
         settings = app.temporal.settings
         self._app = app
         self.hostname, _, port = settings.address.rpartition(":")
@@ -134,7 +134,7 @@ class Connection(BrokersName):
 class Channel(BrokersName):
     """What a channel is asked about queues."""
 
-    def __init__(self, app: Celery) -> None:
+    def __init__(self, app: AppLike) -> None:
         self._app = app
 
     def queue_declare(self, queue: str = "", passive: bool = False, **options: Any) -> QueueState:
@@ -166,7 +166,7 @@ class Channel(BrokersName):
 class Producer(BrokersName):
     """What a call takes as `producer=`. It has nothing of its own: all calls of a process share one connection."""
 
-    def __init__(self, app: Celery) -> None:
+    def __init__(self, app: AppLike) -> None:
         self.connection = Connection(app)
         self.channel = self.connection.default_channel
 
@@ -185,7 +185,7 @@ class Producer(BrokersName):
 class Pool(BrokersName):
     """`app.pool` and `app.producer_pool`: as many as are asked for, since each is the same connection."""
 
-    def __init__(self, app: Celery, make: Callable[[Celery], Any]) -> None:
+    def __init__(self, app: AppLike, make: Callable[[AppLike], Any]) -> None:
         self._app = app
         self._make = make
         self.limit: int | None = None

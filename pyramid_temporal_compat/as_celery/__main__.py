@@ -1,0 +1,8 @@
+"""`python -m pyramid_temporal_compat.as_celery PROGRAM …`: see `program.py`."""
+
+import sys
+
+from .program import main
+
+if __name__ == "__main__":
+    main(sys.argv[1:])
