@@ -11,10 +11,10 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import click
-from pyramid_temporal_compat.celery_names.table import MODULES
 
 import pyramid_temporal_compat
 from pyramid_temporal_compat import unsupported
+from pyramid_temporal_compat.as_celery.name_table import MODULES
 from pyramid_temporal_compat.cli import group as program
 
 HERE = Path(__file__).parent

@@ -11,9 +11,9 @@ from typing import Any
 
 import click
 import pytest
-from pyramid_temporal_compat.celery_names.table import MODULES
 
 import pyramid_temporal_compat
+from pyramid_temporal_compat.as_celery.name_table import MODULES
 from pyramid_temporal_compat.cli import group
 
 ROOT = Path(__file__).parent.parent
