@@ -128,7 +128,7 @@ class Celery(Commands, Connections, RefusedOfApps):
         self.on_after_configure = signals.Signal({"source"}, name="app.on_after_configure")
         self.on_after_finalize = signals.Signal(name="app.on_after_finalize")
         self.on_after_fork = signals.Signal(name="app.on_after_fork")
-        given = {"broker_url": broker, "result_backend": backend, "include": _listed(include), **settings}
+        given = {"broker_url": broker, "result_backend": backend, "include": _module_names(include), **settings}
         self.conf = Settings(
             changes,
             given={key: value for key, value in given.items() if value is not None},
@@ -678,7 +678,7 @@ def _class(cls: type[BaseTask] | str) -> type[BaseTask]:
     return found
 
 
-def _listed(include: Iterable[str] | str | None) -> list[str] | None:
+def _module_names(include: Iterable[str] | str | None) -> list[str] | None:
     if include is None:
         return None
     return [include] if isinstance(include, str) else list(include)

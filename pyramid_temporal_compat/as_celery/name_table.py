@@ -174,8 +174,8 @@ MODULES: dict[str, Names] = {
         ".testing.celery_app", "DEFAULT_TEST_CONFIG TestApp Trap UnitLogging set_trap setup_default_app"
     ),
     "celery.contrib.testing.manager": at(".testing.manager", "Manager ManagerMixin Sentinel"),
-    "celery.contrib.testing.mocks": at(".testing.mocks", "ContextMock"),
-    "celery.contrib.testing.tasks": at(".testing.tasks", "ping"),
+    "celery.contrib.testing.mocks": at(".testing.celery_app", "ContextMock"),
+    "celery.contrib.testing.tasks": at(".testing.celery_app", "ping"),
     "celery.contrib.testing.worker": {
         **at(".app", "Celery"),
         **at(".signals", "Signal"),
@@ -236,9 +236,9 @@ MODULES: dict[str, Names] = {
     ),
     "celery.worker": {},
     "celery.worker.control": {
-        **at(".control.commands", "Panel control_command inspect_command"),
+        **at(".control.command_registry", "Panel control_command inspect_command"),
         **at(
-            ".control.panel",
+            ".control.worker_commands",
             """
             active active_queues add_consumer autoscale cancel_consumer clock conf hello memdump memsample ping
             pool_grow pool_shrink query_task rate_limit registered report reserved revoke revoke_by_stamped_headers

@@ -8,6 +8,7 @@ from contextlib import AbstractContextManager, nullcontext
 from typing import TYPE_CHECKING, Any
 
 from ..current import current_app
+from ..lists import as_list
 from ..message.nodes import GroupNode
 from ..results.result_sets import GroupResult
 from .abstract import CallableSignature
@@ -238,10 +239,5 @@ def leaves(found: Any) -> int:
         return sum(map(leaves, found["kwargs"]["tasks"]))
     if kind == "chord":
         body = found["kwargs"]["body"]
-        return sum(map(leaves, listed_header(found))) + (leaves(body) if body else 0)
+        return sum(map(leaves, as_list(found["kwargs"]["header"]))) + (leaves(body) if body else 0)
     return 1
-
-
-def listed_header(found: Any) -> Any:
-    header = found["kwargs"]["header"]
-    return [header] if isinstance(header, dict) else header

@@ -18,7 +18,7 @@ class Queues(dict[str, Any]):
     """The queues that the configuration names, and, unless it forbids that, those that calls name."""
 
     def __init__(self, declared: Any, default: str, create_missing: bool) -> None:
-        super().__init__((queue_name(queue), queue) for queue in _listed(declared))
+        super().__init__((queue_name(queue), queue) for queue in _declared_queues(declared))
         self.default = default
         self.create_missing = create_missing
         if not self:
@@ -64,7 +64,7 @@ def queue_name(queue: Any) -> Any:
     return getattr(queue, "name", queue)
 
 
-def _listed(declared: Any) -> Iterator[Any]:
+def _declared_queues(declared: Any) -> Iterator[Any]:
     """`task_queues` is a list of queues and names, or a mapping from names to options."""
     if isinstance(declared, Mapping):
         for name, options in declared.items():

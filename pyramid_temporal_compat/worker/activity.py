@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 from temporalio import activity
 from temporalio.common import RawValue
 
-from ..control import state
+from ..control import process_state
 from ..control.orders import Orders
 from ..exceptions import TimeLimitExceeded, WorkerLostError
 from ..message.message import Message
@@ -109,7 +109,7 @@ class TaskActivity:
         task = job.message
         taken = self.running[task.id] = TakenTask(job)
         self.idle.clear()
-        state.total_count[task.task] += 1
+        process_state.total_count[task.task] += 1
         self.count += 1
         self.on_taken()
         try:

@@ -31,6 +31,7 @@ from temporalio.client import Client
 from .. import signals
 from ..celery_names.nodenames import default_nodename, host_format, node_format
 from ..control.waiting_tasks import purge
+from ..lists import split_names
 from ..log import mlevel
 from ..process_exit import exit_at_once
 from ..settings import connection
@@ -66,13 +67,13 @@ class Program(Worker):
         self.quiet = bool(options.get("quiet"))
         self._restart = False
         load_tasks(app)
-        for module in names_in(options.get("include")):
+        for module in split_names(options.get("include")):
             app.loader.import_task_module(module)
         app.set_current()
         app.set_default()
         app.finalize()
-        app.amqp.queues.select(names_in(options.get("queues")))
-        app.amqp.queues.deselect(names_in(options.get("exclude_queues")))
+        app.amqp.queues.select(split_names(options.get("queues")))
+        app.amqp.queues.deselect(split_names(options.get("exclude_queues")))
         super().__init__(
             app,
             queues=chosen_queues(app, self.hostname),
@@ -87,7 +88,7 @@ class Program(Worker):
 
     @property
     def pool_cls(self) -> type[Pool]:
-        return POOLS[self.pool_name]
+        return POOLS[self.pool_name].pool_class
 
     # --- running -------------------------------------------------------------------------------------
 
@@ -209,12 +210,6 @@ PASSED_ON = (
     "time_limit",
     "workflows",
 )
-
-
-def names_in(value: Any) -> list[str]:
-    """Return the names in a text with commas between them, or in a list."""
-    names = value.split(",") if isinstance(value, str) else list(value or ())
-    return [stripped for name in names if (stripped := str(getattr(name, "name", name)).strip())]
 
 
 def chosen_queues(app: AppLike, hostname: str) -> list[str]:

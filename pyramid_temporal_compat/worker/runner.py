@@ -25,7 +25,7 @@ from .runs.task_request import make_request
 
 if TYPE_CHECKING:
     from ..interfaces import AppLike
-    from .pools.pool import Control
+    from .pools.pool import JobControl
     from .runs.receipts import Receipts
 
 
@@ -36,7 +36,7 @@ class Runner:
         self._app = app
         self.receipts = receipts_of(app)
 
-    def __call__(self, job: Job, control: Control) -> Outcome:
+    def __call__(self, job: Job, control: JobControl) -> Outcome:
         """Run the job and return its outcome."""
         if job.only_asks_for_receipt:
             return self._receipt_answer(job)
@@ -67,7 +67,7 @@ class Runner:
         task_log.ended(task, message, ending, time.monotonic() - began, job.hostname)
         return outcome_of(app, task, job, request, ending, progress.last)
 
-    def _execution(self, task: Task, job: Job, request: Context, control: Control) -> Execution:
+    def _execution(self, task: Task, job: Job, request: Context, control: JobControl) -> Execution:
         app, message = self._app, job.message
         return Execution(
             task,
@@ -98,7 +98,7 @@ class Runner:
 class ProgressReports:
     """Passes the states that `update_state` sets on to the worker, and keeps the last one."""
 
-    def __init__(self, request: Context, control: Control) -> None:
+    def __init__(self, request: Context, control: JobControl) -> None:
         self._control = control
         self.last: Progress | None = None
         request.report = self._report

@@ -18,9 +18,9 @@ from temporalio.worker import Worker as TemporalWorker
 
 from .. import signals
 from ..celery_names.nodenames import default_nodename, host_format
-from ..control.commands import Consumer, State
+from ..control.command_registry import Consumer, State
 from ..control.receiver import Receiver
-from ..control.revoked_ids import Beforehand
+from ..control.revoked_ids import RevokedIdsReader
 from ..exceptions import ImproperlyConfigured, OperationalError
 from ..message.message import LONGEST_ID, is_name
 from ..message.time_limits import Limits
@@ -29,12 +29,9 @@ from .activity import TaskActivity
 from .first_connection import checked_client, client_unless_stopped
 from .library_log import hide_lines
 from .pools.autoscale import Autoscaler
-from .pools.child_setup import ChildProcesses
+from .pools.child_setup import ProcessHooks
 from .pools.pool import Pool
-from .pools.pool_choice import pool_name, pool_size
-from .pools.prefork import PreforkPool
-from .pools.solo import SoloPool
-from .pools.threads import ThreadPool
+from .pools.pool_choice import POOLS, PoolOptions, pool_name, pool_size
 from .runner import Runner
 from .slot_supplier import SharedSlots
 from .workflows.task_workflow import TaskWorkflow
@@ -95,8 +92,6 @@ class Worker:
         self.hostname = default_nodename(host_format(hostname or ""))
         self.pool_name = pool_name(pool or conf.worker_pool)
         self.concurrency = pool_size(concurrency or conf.worker_concurrency, self.pool_name)
-        if self.pool_name == "solo":
-            self.concurrency = 1
         self.autoscale = sorted_bounds(autoscale) if autoscale else None
         if self.autoscale:
             self.concurrency = self.autoscale[1]
@@ -106,7 +101,7 @@ class Worker:
         self.exitcode = 0
         self.abandoned = False
         """Whether the worker ended without the server's knowledge, so that the client library's threads still run."""
-        self._children = ChildProcesses(app)
+        self._process_hooks = ProcessHooks(app)
         self._runner = Runner(app)
         self.pool = self._make_pool()
         self._native = list(workflows), list(activities)
@@ -126,20 +121,16 @@ class Worker:
         self.on_ready: Callable[[], None] = lambda: None
 
     def _make_pool(self) -> Pool:
-        if self.pool_name == "threads":
-            return ThreadPool(self._runner, self.concurrency)
-        if self.pool_name == "solo":
-            return SoloPool(self._runner)
-        return PreforkPool(
-            self._runner,
-            self.concurrency,
-            max_tasks_per_child=self.max_tasks_per_child,
-            max_memory_per_child=self.max_memory_per_child,
-            proc_alive_timeout=self.app.conf.worker_proc_alive_timeout,
-            before_fork=self._children.before_fork,
-            on_child_start=self._children.on_start,
-            on_child_exit=self._children.on_exit,
-            on_broken=self._pool_broke,
+        return POOLS[self.pool_name].make(
+            PoolOptions(
+                self._runner,
+                self.concurrency,
+                self._process_hooks,
+                on_broken=self._pool_broke,
+                max_tasks_per_child=self.max_tasks_per_child,
+                max_memory_per_child=self.max_memory_per_child,
+                proc_alive_timeout=self.app.conf.worker_proc_alive_timeout,
+            )
         )
 
     def _make_autoscaler(self) -> Autoscaler | None:
@@ -153,10 +144,8 @@ class Worker:
 
     def start_pool(self) -> None:
         """Start the pool, before the first thread and the Temporal runtime: forked children must have neither."""
-        self._children.about_to_start()
+        self._process_hooks.before_pool_starts()
         self.pool.start()
-        if self.pool_name == "solo":
-            signals.worker_process_init.send(sender=None)  # as Celery does: this process is the pool
 
     def run(self) -> None:
         """Run in this thread until SIGTERM or SIGINT. A second signal ends the worker at once."""
@@ -222,13 +211,13 @@ class Worker:
 
     async def _session(self) -> None:
         """Take tasks until `stop` is called. Return when the running tasks have ended."""
-        beforehand = Beforehand(self.client)
-        await beforehand.learn()
+        revoked_ids = RevokedIdsReader(self.client)
+        await revoked_ids.read()
         for queue in self.queues:
             self._serve(queue)
         async with (
             self._control(),
-            beside(beforehand.forever()),
+            beside(revoked_ids.forever()),
             beside(self._beat()),
             beside(self._scale()),
             beside(self._clean_up_receipts()),

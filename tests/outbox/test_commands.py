@@ -52,9 +52,9 @@ def test_init_makes_the_tables_once(postgres: str, temporal_address: str, tmp_pa
         settings = {"sqlalchemy.url": url, "ptemporal.address": temporal_address, "ptemporal.outbox": "dbsession"}
         ini = write_ini(tmp_path / "new.ini", settings)
         missing = run("status", ini, status=2)
-        assert "has no table ptemporal_outbox; create it with `ptemporal-compat outbox init app.ini`" in missing
-        assert run("init", ini).endswith("made ptemporal_outbox, ptemporal_receipts\n")
-        assert run("init", ini).endswith("all tables are there\n")
+        assert "has no table ptemporal_outbox; make it with `ptemporal-compat outbox init app.ini`" in missing
+        assert run("init", ini).endswith("created ptemporal_outbox, ptemporal_receipts\n")
+        assert run("init", ini).endswith("all tables exist\n")
         engine = create_engine(url)
         indexes = {index["name"] for index in inspect(engine).get_indexes("ptemporal_outbox")}
         engine.dispose()
@@ -104,7 +104,7 @@ def test_retry_takes_ids_or_all(site: OutboxSite, ini: Path) -> None:
     assert [row.parked is None for row in site.rows()] == [True, False, False]
     assert run("retry", ini, "--all") == "2 rows will be tried again\n"
     assert site.rows()[2].attempts == 0
-    assert run("retry", ini, "--all") == "there are no such parked rows\n"
+    assert run("retry", ini, "--all") == "no parked row matches\n"
 
 
 def test_purge_asks(site: OutboxSite, ini: Path) -> None:
@@ -119,7 +119,7 @@ def test_purge_asks(site: OutboxSite, ini: Path) -> None:
     assert run("purge", ini, "--parked", answer="y\n").endswith("1 rows deleted\n")
     assert [row.id for row in site.rows()] == [waits]
     assert run("purge", ini, waits, "--yes") == "1 rows deleted\n"
-    assert run("purge", ini, "--all") == "there are no such rows\n"
+    assert run("purge", ini, "--all") == "no row matches\n"
 
 
 def test_the_command_says_that_an_application_has_no_outbox(ini: Path) -> None:

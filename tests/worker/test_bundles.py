@@ -13,8 +13,7 @@ from temporalio.client import Client
 from pyramid_temporal_compat import chain, shared_task
 from pyramid_temporal_compat.as_celery.abortable import AbortableTask
 from pyramid_temporal_compat.client import members
-from pyramid_temporal_compat.control import revoked_ids as beforehand
-from pyramid_temporal_compat.control import state
+from pyramid_temporal_compat.control import process_state, revoked_ids
 from pyramid_temporal_compat.control.waiting_tasks import purge
 from pyramid_temporal_compat.exceptions import StillEnlisted, TaskRevokedError
 from pyramid_temporal_compat.exceptions import TimeoutError as PatienceOver
@@ -306,8 +305,8 @@ def is_listed(shop: Shop, task_id: str) -> bool:
 
 def nobody_remembers() -> None:
     """Forget the revoked tasks, as if every worker that was told of them had ended."""
-    state.revoked.clear()
-    state.revoked_beforehand.clear()
+    process_state.revoked.clear()
+    process_state.revoked_on_server.clear()
 
 
 @pytest.fixture
@@ -337,22 +336,22 @@ def test_a_task_revoked_before_its_commit_does_not_run_even_if_no_worker_was_the
 
 @pytest.mark.usefixtures("forgetful")
 def test_a_worker_that_missed_the_revoke_learns_of_it(shop: Shop, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(beforehand, "EVERY", 0.05)
+    monkeypatch.setattr(revoked_ids, "READ_EVERY", 0.05)
     with WorkerThread(shop.app, f"{shop.queue}-untold"):
         task_id = Block().new_id()
         shop.app.control.revoke(task_id)
-        wait_until(lambda: task_id in state.revoked_beforehand)
+        wait_until(lambda: task_id in process_state.revoked_on_server)
 
 
 def test_a_worker_starts_even_if_the_server_does_not_list_revoked_tasks(
     shop: Shop, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    monkeypatch.setattr(beforehand, "PATIENCE", 0.0)
+    monkeypatch.setattr(revoked_ids, "READ_TIMEOUT", 0.0)
 
     async def look_twice(client: Client) -> None:
-        looks = beforehand.Beforehand(client)
+        looks = revoked_ids.RevokedIdsReader(client)
         await looks.learn()
         await looks.learn()
 
     shop.app.temporal.call(look_twice, 20)
-    assert caplog.text.count("can't be learnt from the server for now") == 1
+    assert caplog.text.count("can't read from the server, for now, which tasks") == 1

@@ -36,7 +36,7 @@ def test_a_workers_life_in_signals(project: Project) -> None:
         "after_setup_logger(colorize,format,logfile,logger,loglevel) NoneType",
         "after_setup_task_logger(colorize,format,logfile,logger,loglevel) NoneType",
         "celeryd_after_setup(conf,instance) str",
-        "worker_before_create_process() ChildProcesses",
+        "worker_before_create_process() ProcessHooks",
         "worker_process_init() NoneType",
         "worker_ready() Consumer",
         f"task_received(request) Consumer tests.cli.project.celery.add [1, 2] {project.queue}",

@@ -1,6 +1,9 @@
-"""The commands that every worker answers; Celery's `celery.worker.control`.
+"""The commands that every worker answers to control calls; Celery's `celery.worker.control`.
 
-They are plain functions of a worker's `State`, so a command of an application's own may call them.
+Commands are plain functions that take the worker's `State`. An application's own commands may call them.
+
+In order: commands about the worker, about tasks, about the pool and the queues. `command_replies` holds the shapes of
+their replies.
 """
 
 from __future__ import annotations
@@ -11,34 +14,31 @@ import os
 import resource
 import time
 from collections.abc import Iterable, Mapping, Sequence
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..exceptions import CeleryError, WorkerShutdown
-from ..message.celery_view import inspected, stamps_of
-from ..message.message import Message
-from ..payload.serializers import deserialize
-from ..payload.types import dumps
+from ..lists import as_list
+from ..message.celery_view import stamps_of
 from ..settings import connection
 from ..text_safety import one_line
-from . import state as remembered
-from .commands import Panel, State, control_command, inspect_command
-from .control import signal_name
-from .state import listed
+from . import process_state
+from .call_arguments import signal_name
+from .command_registry import Panel, State, control_command, inspect_command
+from .command_replies import nok, ok, queue_info, resident_memory, sendable, taken_info, task_info, with_attributes
 
 if TYPE_CHECKING:
-    from ..interfaces import AppLike, TakenLike
+    from ..interfaces import TakenLike
 
 __all__ = ["Panel", "State", "control_command", "inspect_command"]
 
 log = logging.getLogger(__name__)
 
 TASK_INFO = ("exchange", "routing_key", "rate_limit")
-"""The attributes that `registered` shows where none are asked for."""
+"""The attributes that `registered` shows if the caller names none."""
 SCHEDULED_PRIORITY = 6
-"""What Celery's timer gives every delayed task."""
+"""The priority that Celery's timer gives every delayed task."""
 LARGEST_POOL = 1000
-"""Places of a pool that an order may ask for: each may be a process, and a slip of the finger is a machine."""
+"""The largest pool that an order may ask for. A place may be a process: a mistyped number could fill a machine."""
 ALWAYS_SHOWN = (
     "accept_content",
     "broker_heartbeat",
@@ -50,17 +50,9 @@ ALWAYS_SHOWN = (
     "worker_hijack_root_logger",
     "worker_log_color",
 )
-"""The settings that `conf` shows even where they have their default."""
+"""The settings that `conf` always shows, even if they have their default."""
 
 _samples: list[str] = []
-
-
-def ok(value: Any) -> dict[str, Any]:
-    return {"ok": value}
-
-
-def nok(value: Any) -> dict[str, Any]:
-    return {"error": value}
 
 
 # --- the worker --------------------------------------------------------------------------------------
@@ -74,20 +66,20 @@ def ping(state: State, **kwargs: Any) -> dict[str, str]:
 
 @inspect_command()
 def clock(state: State, **kwargs: Any) -> dict[str, int]:
-    """A number that grows with all that the worker does."""
+    """A number that grows with each task and each control call."""
     return {"clock": state.clock}
 
 
 @inspect_command(visible=False)
 def hello(state: State, from_node: str, revoked: Sequence[str] | None = None, **kwargs: Any) -> dict[str, Any] | None:
-    """Exchange what was revoked with a worker that starts."""
+    """Exchange revoked ids with a worker that starts."""
     if from_node == state.hostname:
         return None
-    remembered.revoked.update(revoked or ())
-    remembered.revoked.purge()
+    process_state.revoked.update(revoked or ())
+    process_state.revoked.purge()
     return {
-        "revoked": list(remembered.revoked),
-        "revoked_stamps": remembered.revoked_stamps,
+        "revoked": list(process_state.revoked),
+        "revoked_stamps": process_state.revoked_stamps,
         "clock": state.clock,
     }
 
@@ -112,7 +104,7 @@ def stats(state: State, **kwargs: Any) -> dict[str, Any]:
         "pool": {"implementation": state.worker.pool_name, **state.worker.pool.info()},
         "prefetch_count": state.worker.slots.size,
         "rusage": {name[3:]: getattr(usage, name) for name in dir(usage) if name.startswith("ru_")},
-        "total": dict(remembered.total_count),
+        "total": dict(process_state.total_count),
         "uptime": time.monotonic() - state.began,
     }
 
@@ -167,7 +159,7 @@ def active(state: State, safe: bool | None = False, **kwargs: Any) -> list[dict[
 
 @inspect_command(alias="dump_reserved")
 def reserved(state: State, safe: bool | None = False, **kwargs: Any) -> list[dict[str, Any]]:
-    """List of tasks that were taken and wait for their turn in the pool."""
+    """List of tasks that were taken and wait for a place in the pool."""
     return [taken_info(state, taken, safe) for taken in state.taken if not taken.began]
 
 
@@ -199,11 +191,11 @@ def registered(
 async def query_task(state: State, ids: Any, **kwargs: Any) -> dict[str, list[Any]]:
     """Query for task information by id."""
     found: dict[str, list[Any]] = {}
-    for task_id in listed(ids):
+    for task_id in as_list(ids):
         if taken := state.find(task_id):
             found[task_id] = ["active" if taken.began else "reserved", taken_info(state, taken)]
-    if len(found) < len(listed(ids)):
-        waiting = [message for message in await state.delayed() if message.id in listed(ids)]
+    if len(found) < len(as_list(ids)):
+        waiting = [message for message in await state.delayed() if message.id in as_list(ids)]
         found |= {message.id: ["scheduled", task_info(state, message)] for message in waiting}
     return found
 
@@ -211,7 +203,7 @@ async def query_task(state: State, ids: Any, **kwargs: Any) -> dict[str, list[An
 @inspect_command(alias="dump_revoked")
 def revoked(state: State, **kwargs: Any) -> list[str]:
     """List of revoked task-ids."""
-    return list(remembered.revoked)
+    return list(process_state.revoked)
 
 
 @control_command(variadic="task_id", signature="[id1 [id2 [... [idN]]]]")
@@ -219,8 +211,8 @@ def revoke(
     state: State, task_id: Any, terminate: bool = False, signal: str | int | None = None, **kwargs: Any
 ) -> dict[str, Any]:
     """Revoke task by task id (or list of ids)."""
-    ids = listed(task_id)
-    remembered.revoked.update(ids)
+    ids = as_list(task_id)
+    process_state.revoked.update(ids)
     if not terminate:
         log.info("Tasks flagged as revoked: %s", one_line(", ".join(ids)))
         return ok(f"tasks {set(ids)} flagged as revoked")
@@ -241,13 +233,13 @@ def revoke_by_stamped_headers(
     """Revoke tasks by the stamps in their headers."""
     if not isinstance(headers, Mapping):
         headers = dict(entry.split("=", 1) for entry in headers)
-    remembered.revoke_stamps(headers)
+    process_state.revoke_stamps(headers)
     if not terminate:
         return ok(f"headers {dict(headers)} flagged as revoked, but not terminated")
     found = [
         (taken, stamps)
         for taken in state.taken
-        if (stamps := remembered.matching_stamps(headers, stamps_of(taken.job.message)))
+        if (stamps := process_state.matching_stamps(headers, stamps_of(taken.job.message)))
     ]
     if not found:
         return ok(f"headers {dict(headers)} were not terminated")
@@ -317,7 +309,7 @@ def autoscale(state: State, max: int | None = None, min: int | None = None, **kw
     """Modify autoscale settings."""
     scaler = state.worker.autoscaler
     if scaler is None:
-        raise CeleryError("this worker does not scale its pool by itself; use pool_grow and pool_shrink")
+        raise CeleryError("this worker was not started with --autoscale; use pool_grow and pool_shrink")
     for bound in (max, min):
         checked_size(bound or 0)
     largest, smallest = scaler.update(max, min)
@@ -347,25 +339,26 @@ def active_queues(state: State, **kwargs: Any) -> list[dict[str, Any]]:
     return [queue_info(state.app, queue) for queue in state.worker.queues]
 
 
-# --- what the answers are made of --------------------------------------------------------------------
+# --- helpers of the commands -----------------------------------------------------------------------------
 
 
 def new_size(state: State, more: int) -> int:
-    """What the pool comes to with so many more; raises for a size that no one can mean."""
+    """Return the pool's size with `more` places; raise `CeleryError` if it is too large to be meant."""
     return checked_size(state.worker.concurrency + more)
 
 
 def checked_size(size: int) -> int:
+    """Return the size; raise `CeleryError` if it is too large to be meant."""
     if size > LARGEST_POOL:
         raise CeleryError(
             f"the pool would have {size:,} places, and an order may ask for {LARGEST_POOL:,}; "
-            "start the worker with a larger --concurrency, if that is meant"
+            "for a larger pool, start the worker with --concurrency"
         )
     return size
 
 
 def stop(found: Iterable[TakenLike], signal: str | int | None) -> list[str]:
-    """Stop these tasks; gives their ids."""
+    """Stop these tasks. Return their ids."""
     name = signal_name(signal)
     stopped = []
     for taken in found:
@@ -373,83 +366,3 @@ def stop(found: Iterable[TakenLike], signal: str | int | None) -> list[str]:
         taken.terminate(name)
         stopped.append(taken.job.message.id)
     return stopped
-
-
-def taken_info(state: State, taken: TakenLike, safe: bool | None = False) -> dict[str, Any]:
-    info = task_info(state, taken.job.message, safe)
-    if taken.began:
-        info |= {"time_start": taken.began.at, "acknowledged": True, "worker_pid": taken.began.pid}
-    return info
-
-
-def task_info(state: State, message: Message, safe: bool | None = False) -> dict[str, Any]:
-    return inspected(message, *arguments_of(state.app, message, safe), state.hostname)
-
-
-def arguments_of(app: AppLike, message: Message, safe: bool | None) -> tuple[Any, Any]:
-    if not safe:
-        try:
-            body = deserialize(message.body, app.conf.accept_content)
-            return sendable(body["args"]), sendable(body["kwargs"])
-        except Exception as error:
-            log.debug("the arguments of %s[%s] can't be shown: %r", message.task, message.id, error)
-    return message.argsrepr, message.kwargsrepr
-
-
-def sendable(value: Any) -> Any:
-    """The value if it can travel, else its repr."""
-    try:
-        dumps(value)
-    except (TypeError, ValueError):
-        return repr(value)
-    return value
-
-
-def with_attributes(name: str, task: Any, attributes: Sequence[str]) -> str:
-    shown = [f"{item}={value}" for item in attributes if (value := getattr(task, item, None)) is not None]
-    return f"{name} [{' '.join(shown)}]" if shown else name
-
-
-def queue_info(app: AppLike, name: str) -> dict[str, Any]:
-    """A queue as kombu writes one; what `task_queues` says of it, and what has no meaning here at its default."""
-    declared = next((entry for entry in app.conf.task_queues or () if getattr(entry, "name", entry) == name), None)
-    exchange = getattr(declared, "exchange", None)
-    return {
-        "name": name,
-        "exchange": {
-            "name": getattr(exchange, "name", None) or name,
-            "type": getattr(exchange, "type", None) or "direct",
-            "arguments": None,
-            "durable": True,
-            "passive": False,
-            "auto_delete": False,
-            "delivery_mode": None,
-            "no_declare": False,
-        },
-        "routing_key": getattr(declared, "routing_key", None) or name,
-        "queue_arguments": None,
-        "binding_arguments": None,
-        "consumer_arguments": None,
-        "durable": True,
-        "exclusive": False,
-        "auto_delete": False,
-        "no_ack": False,
-        "alias": None,
-        "bindings": [],
-        "no_declare": None,
-        "expires": None,
-        "message_ttl": None,
-        "max_length": None,
-        "max_length_bytes": None,
-        "max_priority": None,
-    }
-
-
-def resident_memory() -> str:
-    """This process's resident memory, as text; the most it ever had where the system does not tell that of now."""
-    try:
-        pages = int(Path("/proc/self/statm").read_text().split()[1])
-        used = pages * resource.getpagesize()
-    except OSError:
-        used = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
-    return f"{used / 2**20:.2f}MB"

@@ -1,6 +1,7 @@
-"""What a worker process remembers of revoked tasks, and counts: Celery's `celery.worker.state`.
+"""What a worker process knows about revoked tasks, and its counts of tasks: Celery's `celery.worker.state`.
 
-Of the process, as Celery has it, so that what was revoked in one worker of a process is so in all of them.
+The whole process shares this state, as in Celery: a task that is revoked in one worker is revoked in every worker of
+the process.
 """
 
 from __future__ import annotations
@@ -10,13 +11,16 @@ from collections import Counter
 from collections.abc import Hashable, Iterable, Iterator, Mapping
 from typing import Any
 
+from ..lists import as_list
+
 REVOKES_MAX = 50_000
+"""How many revoked ids a process remembers."""
 REVOKE_EXPIRES = 10_800.0
-"""Seconds that a revoked id is remembered."""
+"""Seconds for which a process remembers a revoked id."""
 
 
 class LimitedSet:
-    """Ids, the oldest first; those that are too many or too old are forgotten."""
+    """A set of ids, the oldest first. It forgets ids that are too old, and the oldest if there are too many."""
 
     def __init__(self, maxlen: int = REVOKES_MAX, expires: float = REVOKE_EXPIRES) -> None:
         self.maxlen = maxlen
@@ -36,6 +40,7 @@ class LimitedSet:
         self._added.pop(item, None)
 
     def purge(self) -> None:
+        """Forget the ids that are too old or too many."""
         oldest = time.monotonic() - self.expires
         while self._added:
             item = next(iter(self._added))
@@ -57,34 +62,31 @@ class LimitedSet:
 
 
 revoked = LimitedSet()
-revoked_beforehand = LimitedSet()
-"""What the server remembers: not this worker's to tell others of."""
+"""Ids that control calls have revoked. A starting worker gets them from the other workers."""
+revoked_on_server = LimitedSet()
+"""Ids whose revocation the server remembers. Other workers read them from the server too, so none passes them on."""
 revoked_stamps: dict[str, list[Any]] = {}
+"""Revoked stamps, by header."""
 total_count: Counter[str] = Counter()
-"""How many tasks of each name this process has taken."""
-
-
-def listed(value: Any) -> list[Any]:
-    """A stamp may be one value or several."""
-    return list(value) if isinstance(value, (list, tuple, set, frozenset)) else [value]
+"""Number of tasks that this process has taken, by task name."""
 
 
 def revoke_stamps(headers: Mapping[str, Any]) -> None:
-    """Remember the stamps, the last `REVOKES_MAX` of each header."""
+    """Remember revoked stamps: the newest `REVOKES_MAX` of each header."""
     for header, stamps in headers.items():
-        known = {_key(stamp): stamp for stamp in [*revoked_stamps.get(header, ()), *listed(stamps)]}
+        known = {_key(stamp): stamp for stamp in [*revoked_stamps.get(header, ()), *as_list(stamps)]}
         revoked_stamps[header] = list(known.values())[-REVOKES_MAX:]
 
 
 def _key(stamp: Any) -> Any:
-    """What a stamp is told from others by, in a dict: with many, a search through a list takes minutes."""
+    """Return a hashable key for a stamp, because searching a list of many stamps takes minutes."""
     return (type(stamp), stamp) if isinstance(stamp, Hashable) else repr(stamp)
 
 
 def matching_stamps(headers: Mapping[str, Any], stamps: Mapping[str, Any]) -> dict[str, list[Any]]:
-    """The stamps of a task that are among `headers`."""
+    """Return the stamps of a task that are among the revoked stamps in `headers`."""
     found = {
-        header: [stamp for stamp in listed(stamps[header]) if stamp in listed(revoked)]
+        header: [stamp for stamp in as_list(stamps[header]) if stamp in as_list(revoked)]
         for header, revoked in headers.items()
         if header in stamps
     }

@@ -1,4 +1,4 @@
-"""The registry of the commands that workers answer, and what a command is given.
+"""The registry of the commands that workers answer to control calls, and the `State` that each command gets.
 
     @control_command(args=[("n", int)])
     def cool_down(state, n=1):
@@ -7,8 +7,8 @@
 
     app.control.broadcast("cool_down", {"n": 3}, reply=True)
 
-A command is called on the worker's event loop, with the worker's `State` and the arguments of the call. One that
-waits for something is an `async def`; one that computes for long should hand that to a thread.
+The worker calls a command on its event loop, with its `State` and the arguments of the call. A command that waits for
+something is an `async def`. A command that computes for long should do so in a thread.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ C = TypeVar("C", bound=Callable[..., Any])
 
 
 class CommandInfo(NamedTuple):
-    """What the command line shows of a command, under Celery's names."""
+    """Describes a command for the command line, under Celery's names."""
 
     alias: str | None
     type: str
@@ -43,14 +43,14 @@ class CommandInfo(NamedTuple):
 
 
 class Panel(UserDict[str, Callable[..., Any]]):
-    """The commands by name. A command that is not to be answered here is removed: `del Panel.data["shutdown"]`."""
+    """The commands by name. To keep workers from answering a command, remove it: `del Panel.data["shutdown"]`."""
 
-    data: ClassVar[dict[str, Callable[..., Any]]] = {}  # type: ignore[misc]  # of the process, as Celery has it
+    data: ClassVar[dict[str, Callable[..., Any]]] = {}  # type: ignore[misc]  # one for the process, as in Celery
     meta: ClassVar[dict[str, CommandInfo]] = {}
 
     @classmethod
     def register(cls, *args: Any, **options: Any) -> Any:
-        """`@Panel.register`, or with options: `@Panel.register(name="mine", type="inspect")`."""
+        """Add a command: `@Panel.register`, or with options `@Panel.register(name="mine", type="inspect")`."""
         add = cls._register(**options)
         return add(*args) if args else add
 
@@ -92,10 +92,10 @@ def inspect_command(**options: Any) -> Callable[[C], C]:
 
 
 class State:
-    """What a command knows of its worker."""
+    """The worker, as a command sees it."""
 
     tset = set
-    """Celery's name for the sets that its commands make."""
+    """The type of sets in replies, by Celery's name."""
 
     def __init__(self, worker: WorkerLike, client: Client) -> None:
         self.worker = worker
@@ -109,6 +109,7 @@ class State:
 
     @property
     def orders(self) -> Orders:
+        """What control calls have changed for the worker's tasks."""
         orders: Orders = self.worker.tasks.orders
         return orders
 
@@ -118,26 +119,29 @@ class State:
         return list(self.worker.tasks.running.values())
 
     def find(self, task_id: str) -> TakenLike | None:
+        """Return the task with this id, if the worker has taken it."""
         found: TakenLike | None = self.worker.tasks.running.get(task_id)
         return found
 
     async def delayed(self) -> list[Message]:
-        """The tasks that the server holds until their eta, in this worker's queues."""
-        from .waiting_tasks import delayed  # the client library, which applications that register commands do without
+        """Return the tasks that the server holds until their eta, in this worker's queues."""
+        # Imported here, because an application that only registers commands does not need the client library.
+        from .waiting_tasks import delayed
 
         return await delayed(self.client, self.worker.queues)
 
     def tick(self) -> None:
+        """Count one request."""
         self._requests += 1
 
     @property
     def clock(self) -> int:
-        """Grows with each request, and with each task that was taken."""
+        """A number that grows with each request, and with each task that the worker takes."""
         return 1 + self._requests + int(self.worker.tasks.count)
 
 
 class Consumer:
-    """The parts of Celery's consumer that its users' own commands reach for."""
+    """The parts of Celery's consumer that applications' own commands use."""
 
     def __init__(self, state: State) -> None:
         self._state = state
@@ -161,7 +165,7 @@ class Consumer:
 
 
 class Prefetch:
-    """How many tasks the worker takes from the server: those that run, and those beyond that it takes in advance."""
+    """How many tasks the worker takes from the server: running tasks, and tasks that wait for a place in the pool."""
 
     def __init__(self, state: State) -> None:
         self._state = state
