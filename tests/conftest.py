@@ -21,15 +21,23 @@ SERVER_FIXTURES = frozenset({"temporal_server", "postgres", "mysql", "outbox_dat
 
 
 LONGEST_FILES = (
-    "trees/test_trees_beside_celery.py",
+    "outbox/test_processes.py",
+    "cli/test_worker_command_errors.py",
+    "test_example.py",
+    "worker/test_prefork_worker.py",
+    "dispatch/test_web_servers.py",
+    "dispatch/test_client_fork.py",
+    "cli/test_worker_options.py",
     "cli/test_worker_command.py",
     "outbox/test_receipts_killed.py",
+    "control/test_control_channel.py",
+    "outbox/test_relay.py",
+    "worker/test_poison.py",
+    "dispatch/test_client.py",
+    "trees/test_trees_beside_celery.py",
+    "worker/test_worker_signals.py",
     "trees/test_killed_workers.py",
-    "test_example.py",
-    "dispatch/test_web_servers.py",
-    "outbox/test_processes.py",
-    "test_server.py",
-    "cli/test_worker_command_errors.py",
+    "worker/test_large_canvases.py",
 )
 """Files that take long, the longest first. `make test` begins with them, so that none is left alone at the end: the
 order of xdist itself goes by the number of tests, and these have few. `--durations=0` finds them."""
