@@ -369,7 +369,6 @@ WORKER = """
 """
 
 
-@pytest.mark.timeout(60)
 @pytest.mark.parametrize("other_server", [[]], indirect=True)  # other tests would wait for the dead worker too
 def test_a_worker_that_died_is_waited_for_once(other_server: str, app: Celery, start: Start, queue: str) -> None:
     app.conf.ptemporal_address = other_server
