@@ -1,4 +1,4 @@
-"""An application whose tasks leave receipts, and a way to run one of them as a worker's pool does, without a server."""
+"""An application whose tasks leave receipts, and a way to run a task as a worker's pool does, without a server."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ from tests.worker.shop import gates, main, seen
 
 NAMESPACE = "default"
 DBSession = scoped_session(sessionmaker(twophase=True))
-"""A session of the older kind: one a thread, found by its name, here with two-phase commits."""
+"""A scoped session, one for each thread, which is found by its name. Here with two-phase commits."""
 zope.sqlalchemy.register(DBSession)
 metadata = MetaData()
 effects = Table(
@@ -40,7 +40,7 @@ effects = Table(
 
 
 def threads_own(request: Any) -> Any:
-    """For an application whose sessions take part in the thread's own transactions."""
+    """Settings for an application whose sessions take part in the thread's own transactions."""
     return transaction.manager
 
 
@@ -71,7 +71,7 @@ class Desk:
         return Runner(self.app)(job, Control())
 
     def begin(self, job: Job) -> Future[Outcome]:
-        """Run it on a thread."""
+        """Run the task on a thread."""
         future: Future[Outcome] = Future()
 
         def work() -> None:
@@ -103,7 +103,7 @@ class Desk:
 
 
 class Control:
-    """What a pool gives a run that nothing interrupts."""
+    """The control object that a pool gives to a run, here without interruptions."""
 
     def note(self, value: Any) -> None:
         pass
@@ -118,7 +118,7 @@ def value_of(outcome: Outcome) -> Any:
 
 
 def commit_that_reports_an_error(session: Session, error: Exception) -> None:
-    """Have the session's commit fail once it is done: as when the connection is cut before the reply."""
+    """Make the session's commit raise after it is done, as if the connection were cut before the reply."""
 
     @event.listens_for(session, "after_commit")
     def after_commit(session: Session) -> None:

@@ -1,4 +1,4 @@
-"""A process that is killed at a bad moment, or forks at one: `python -m tests.outbox.dying CASE app.ini`."""
+"""A process that is killed, or forks, at a bad moment: `python -m tests.outbox.dying CASE app.ini`."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def die(*_: Any) -> None:
 
 
 def say(task_id: str) -> None:
-    os.write(1, f"{task_id}\n".encode())  # at once, and whole: several processes write
+    os.write(1, f"{task_id}\n".encode())  # in one write, because several processes write
 
 
 def call(request: Any, text: str) -> str:
@@ -39,7 +39,7 @@ def call(request: Any, text: str) -> str:
 
 def after_the_commit(request: Any) -> None:
     with request.tm:
-        request.tm.get().addAfterCommitHook(die)  # before ours
+        request.tm.get().addAfterCommitHook(die)  # before our own hook
         say(call(request, "kept"))
 
 
@@ -56,7 +56,7 @@ def relays_for_a_second_at_a_time(request: Any) -> None:
 
 
 def relays_that_a_row_ends(request: Any) -> None:
-    """One after the other, until nothing is left to send, each in a process of its own."""
+    """Run relays one after the other, each in a separate process, until nothing is left to send."""
     read = rows.read
 
     def reads(data: bytes, codec: Any) -> Any:
@@ -72,7 +72,7 @@ def relays_that_a_row_ends(request: Any) -> None:
 
 
 def forks(request: Any) -> None:
-    """Its child uses no connection of its own, and its own rows go, too."""
+    """Fork. The child must not use a connection of its parent. Rows of the child are deleted, too."""
     with request.tm:
         say(call(request, "parent"))
     pid = os.fork()

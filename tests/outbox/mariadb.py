@@ -1,4 +1,4 @@
-"""A MariaDB for the tests: one that is given, or one that is started if the machine has it."""
+"""A MariaDB for the tests: the server that a variable names, or a new one if the machine has MariaDB."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from sqlalchemy.pool import NullPool
 from tests.parts import wait_until
 
 GIVEN = "PTEMPORAL_TEST_MYSQL"
-"""Names the SQLAlchemy URL of a MySQL or MariaDB, as somebody who may create databases."""
+"""The variable with the SQLAlchemy URL of a MySQL or MariaDB server. Its user may create databases."""
 WHERE = os.pathsep.join((os.environ.get("PATH", os.defpath), "/usr/sbin", "/usr/libexec"))
 INSTALL, SERVE = "mariadb-install-db", "mariadbd"
 MISSING = f"no {SERVE} and pymysql on this machine, and {GIVEN} does not name a server"
@@ -33,14 +33,14 @@ def is_there() -> bool:
 
 @contextlib.contextmanager
 def served(*options: str) -> Iterator[str]:
-    """The URL of a server that lives in a temporary directory."""
-    directory = Path(tempfile.mkdtemp(prefix="my"))  # not pytest's: a socket's path has to be short
+    """Start a server in a temporary directory, and yield its URL."""
+    directory = Path(tempfile.mkdtemp(prefix="my"))  # not pytest's directory, because a socket's path has to be short
     common = ["--no-defaults", f"--user={getpass.getuser()}", f"--datadir={directory / 'data'}"]
     try:
         with (directory / "log").open("w") as log:
             install = [_path(INSTALL), *common, "--auth-root-authentication-method=normal", "--skip-test-db"]
             subprocess.run(install, stdout=log, stderr=log, check=True)
-            # The server's own defaults otherwise: latin1 and REPEATABLE READ are what the tests are about.
+            # Otherwise the server's defaults, because the tests are about latin1 and REPEATABLE READ.
             serve = [_path(SERVE), *common, f"--socket={directory / 's'}", "--skip-networking"]
             process = subprocess.Popen(
                 [*serve, "--innodb-flush-log-at-trx-commit=0", f"--pid-file={directory / 'pid'}", *options],
@@ -50,7 +50,7 @@ def served(*options: str) -> Iterator[str]:
         url = f"mysql+pymysql://root@localhost/mysql?unix_socket={directory / 's'}"
         log_of = (directory / "log").read_text
         try:
-            # Not by knocking: the driver leaves the sockets open of connections that it does not get.
+            # Not by connecting: the driver leaves the sockets of failed connections open.
             wait_until(lambda: process.poll() is not None or "ready for connections" in log_of(), 30)
             assert process.poll() is None, log_of()
             yield url
@@ -63,7 +63,7 @@ def served(*options: str) -> Iterator[str]:
 
 @contextlib.contextmanager
 def fresh_mysql_database(server_url: str) -> Iterator[str]:
-    """The URL of a new, empty database, dropped afterwards."""
+    """Make an empty database, yield its URL, and drop it afterwards."""
     name = f"test_{uuid.uuid4().hex[:12]}"
     _execute(server_url, f"CREATE DATABASE {name}")
     try:

@@ -1,6 +1,6 @@
-"""Writes a row as this release does, for later ones to read: `python -m tests.outbox.record_rows`.
+"""Record a row as this release writes it, for later releases to read: `python -m tests.outbox.record_rows`.
 
-One file for each version, written once and kept for ever.
+There is one file for each version. It is written once and kept for ever.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""While the server is away requests go on, and what they send waits in the outbox."""
+"""While the server is away, requests go on, and their tasks wait in the outbox."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def wire(temporal_address: str) -> Iterator[Wire]:
 
 @pytest.fixture
 def cut_off(outbox_database: str, wire: Wire) -> Iterator[OutboxSite]:
-    """An application whose way to the server can be cut."""
+    """Yield an application whose way to the server can be cut."""
     site = OutboxSite(outbox_database, wire.address, **{"ptemporal.dispatch_timeout": "1"})
     site.clear()
     yield site
@@ -63,7 +63,9 @@ def test_requests_do_not_wait_again_for_a_server_that_is_known_to_be_away(
     assert cut_off.has_started(*tasks)
 
 
-def test_a_server_that_hangs_holds_up_one_request_and_takes_all_in_the_end(cut_off: OutboxSite, wire: Wire) -> None:
+def test_a_server_that_hangs_holds_up_one_request_and_gets_all_messages_in_the_end(
+    cut_off: OutboxSite, wire: Wire
+) -> None:
     tasks = [cut_off.visit(order)]
     wire.hang()
     with mock.patch.object(dispatcher, "Batch", wraps=dispatcher.Batch) as asked:
@@ -110,7 +112,7 @@ def test_a_relay_that_finds_the_server_away_gives_its_rows_back_and_looks_before
 
 
 @pytest.mark.usefixtures("on_postgresql")
-def test_a_relay_is_woken_by_what_a_request_has_left(cut_off: OutboxSite, wire: Wire) -> None:
+def test_a_relay_is_woken_by_a_row_that_a_request_has_left(cut_off: OutboxSite, wire: Wire) -> None:
     relay = Relay(cut_off.app, look_every=3600)
     with running(relay):
         wait_until(lambda: relay._sleep._connection is not None, message="the relay does not listen")
@@ -121,7 +123,7 @@ def test_a_relay_is_woken_by_what_a_request_has_left(cut_off: OutboxSite, wire: 
     assert cut_off.has_started(task)
 
 
-def test_what_has_no_row_is_still_logged_whole(
+def test_a_message_without_a_row_is_still_logged_whole(
     cut_off: OutboxSite, wire: Wire, caplog: pytest.LogCaptureFixture
 ) -> None:
     called = []
@@ -138,7 +140,7 @@ def test_what_has_no_row_is_still_logged_whole(
     assert cut_off.count() == 1
 
 
-def test_a_server_that_refuses_to_be_asked_is_there(
+def test_a_server_that_refuses_the_health_question_counts_as_present(
     cut_off: OutboxSite, wire: Wire, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     async def refuses(*_: Any) -> None:

@@ -1,4 +1,4 @@
-"""`ptemporal-compat outbox` and `ptemporal-compat relay`, and what is to be seen of the outbox from outside."""
+"""`ptemporal-compat outbox` and `ptemporal-compat relay`, and the outbox's metrics."""
 
 from __future__ import annotations
 
@@ -61,7 +61,7 @@ def test_init_makes_the_tables_once(postgres: str, temporal_address: str, tmp_pa
         assert indexes == {f"ix_ptemporal_outbox_{name}" for name in ("due", "claimed", "parked")}
 
 
-def test_status_shows_what_waits_and_what_is_parked(site: OutboxSite, ini: Path) -> None:
+def test_status_shows_waiting_and_parked_rows(site: OutboxSite, ini: Path) -> None:
     assert "in the table 0 rows, 0 messages\n" in run("status", ini)
     with without_dispatch():
         site.visit(lambda request: [site.app.tasks["tests.enlist.application.analyse"].delay() for _ in range(3)])
@@ -82,7 +82,7 @@ def test_status_shows_what_waits_and_what_is_parked(site: OutboxSite, ini: Path)
     assert found["last_parked"][0]["id"] == parked
 
 
-def test_what_a_row_is_made_to_say_is_shown_on_one_line(site: OutboxSite, ini: Path) -> None:
+def test_status_shows_hostile_text_of_a_row_on_one_line(site: OutboxSite, ini: Path) -> None:
     with site.engine.begin() as connection:
         connection.execute(outbox.update().where(outbox.c.id == put(site, message(site))).values(queue="a\nb"))
     parked = put(site, message(site))
@@ -107,7 +107,7 @@ def test_retry_takes_ids_or_all(site: OutboxSite, ini: Path) -> None:
     assert run("retry", ini, "--all") == "there are no such parked rows\n"
 
 
-def test_purge_asks(site: OutboxSite, ini: Path) -> None:
+def test_purge_asks_before_it_deletes(site: OutboxSite, ini: Path) -> None:
     waits, parked = put(site, message(site), message(site)), put(site, message(site))
     site.store.claim("one", 30)
     site.store.park("one", parked, "told to")
@@ -164,7 +164,7 @@ def test_a_database_that_is_away_is_told_in_one_line(ini: Path) -> None:
         assert "secret" not in ended.stderr
 
 
-def test_what_waits_is_a_metric(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_waiting_rows_are_a_metric(monkeypatch: pytest.MonkeyPatch) -> None:
     buffer = MetricBuffer(100)
     monkeypatch.setattr(Runtime, "default", lambda: Runtime(telemetry=TelemetryConfig(metrics=buffer)))
     Gauges("default").set(Backlog(waiting=3, oldest=61.5, parked=1))

@@ -1,4 +1,4 @@
-"""What is MySQL's and MariaDB's own: their tables, their errors, and of relays that do not take turns."""
+"""MySQL and MariaDB: their tables, their errors, and relays that do not take turns."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ def engine(mysql_database: str) -> Iterator[Engine]:
     engine.dispose()
 
 
-def test_the_tables_say_what_the_database_may_not(mysql_database: str) -> None:
+def test_the_tables_set_engine_and_charset_although_the_server_has_other_defaults(mysql_database: str) -> None:
     with_its_own = create_engine(mysql_database)
     event.listen(with_its_own, "connect", lambda raw, _: raw.cursor().execute("SET default_storage_engine = MyISAM"))
     Store(with_its_own, "default").create()
@@ -78,7 +78,7 @@ def put(engine: Engine, units: bytes, queue: str = "q") -> int:
         return insert_row(connection, namespace="default", queue=queue, messages=1, units=units, wait=0)
 
 
-def test_what_a_statement_cannot_carry_is_refused_with_its_size(engine: Engine) -> None:
+def test_a_row_above_max_allowed_packet_is_refused_with_its_size(engine: Engine) -> None:
     with engine.connect() as connection:
         limit = int(connection.scalar(text("SELECT @@max_allowed_packet")))
     largest = (limit - packets.BESIDE) // packets._as_sent(engine.dialect.driver, b"\xff")
@@ -94,18 +94,18 @@ def test_what_a_statement_cannot_carry_is_refused_with_its_size(engine: Engine) 
 
 
 @pytest.mark.parametrize(("driver", "sent"), [("pymysql", 12), ("mysqldb", 9), ("mariadbconnector", 6)])
-def test_drivers_send_bytes_each_in_its_way(driver: str, sent: int) -> None:
+def test_the_size_of_bytes_in_a_statement_depends_on_the_driver(driver: str, sent: int) -> None:
     assert packets._as_sent(driver, b"a'\\\"\xff%") == sent
 
 
 # --- another's locks -----------------------------------------------------------------------------------
 
 
-def test_a_queue_is_not_shared_by_relays_that_choose_at_once(engine: Engine) -> None:
+def test_two_relays_that_choose_at_once_do_not_share_a_queue(engine: Engine) -> None:
     store = Store(engine, "default")
     first, second, third = (put(engine, units, "a") for units in (b"1", b"2", b"3"))
     other = put(engine, b"4", "b")
-    with engine.connect() as quicker:  # it has chosen the first, and not committed yet
+    with engine.connect() as quicker:  # the relay has chosen the first row, and has not committed yet
         quicker.execute(text(f"UPDATE ptemporal_outbox SET claimed_by = 'quicker' WHERE id = {first}"))
         assert [row.id for row in store.claim("slower", 30)] == [other]
         quicker.rollback()
@@ -125,7 +125,7 @@ def test_a_request_is_not_held_up_by_a_relay(engine: Engine) -> None:
     assert store.backlog().waiting == 21
 
 
-def test_a_lock_that_was_waited_for_in_vain_is_worth_another_try(engine: Engine) -> None:
+def test_a_lock_timeout_is_an_error_to_try_again(engine: Engine) -> None:
     row_id = put(engine, b"x")
     change = outbox.update().where(outbox.c.id == row_id).values(attempts=1)
     with engine.begin() as other:
@@ -151,7 +151,7 @@ def test_rows_are_deleted_after_a_deadlock(engine: Engine) -> None:
 
     deletes = threading.Thread(target=Store(engine, "default").delete, args=[ids])
     with engine.begin() as other:
-        for row_id in ids[1:]:  # each by its key, and more than the other has to undo
+        for row_id in ids[1:]:  # each row by its key, and more than the other transaction has to undo
             other.execute(outbox.update().where(outbox.c.id == row_id).values(attempts=1))
         deletes.start()
         wait_until(has_the_first)
@@ -170,7 +170,7 @@ def waits_for_a_lock(self: Any) -> int:
     return len(seen["called"])
 
 
-def test_a_task_whose_transaction_waited_for_anothers_in_vain_is_tried_again(mysql_database: str) -> None:
+def test_a_task_with_a_lock_timeout_is_tried_again(mysql_database: str) -> None:
     desk = Desk(mysql_database)
     with desk.engine.begin() as connection:
         connection.execute(tasks.effects.insert().values(text="before"))

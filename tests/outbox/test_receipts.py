@@ -1,4 +1,4 @@
-"""A task's effects happen once, however often it runs: what is inserted, what is found, and what becomes of the run."""
+"""A task's effects happen once, however often it runs: receipts are inserted, found, and decide how a run ends."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ def desk(database: str) -> Iterator[Desk]:
 # --- another attempt -----------------------------------------------------------------------------------
 
 
-def test_an_attempt_after_one_that_has_committed_returns_its_result_and_calls_nothing(desk: Desk) -> None:
+def test_an_attempt_after_a_committed_one_returns_its_result_and_does_not_call_the_function(desk: Desk) -> None:
     job = desk.job(tasks.writes, "once")
     first = desk.run(job)
     assert desk.receipts() == ["task-1"]
@@ -57,7 +57,7 @@ def test_an_attempt_after_one_that_has_committed_returns_its_result_and_calls_no
     assert (seen["called"], desk.texts()) == (["once"], ["once"])
 
 
-def test_an_attempt_that_the_worker_was_given_back_finds_it_too(desk: Desk) -> None:
+def test_a_redelivered_attempt_finds_the_receipt_too(desk: Desk) -> None:
     job = desk.job(tasks.writes_as_coroutine, "once")
     first = desk.run(job)
     assert desk.run(replace(job, redelivered=True)) == first
@@ -131,7 +131,7 @@ def test_attempts_that_the_database_takes_for_a_conflict_have_one_effect_too(pos
             name = connection.scalar(text("select current_database()"))
             connection.execute(text(f"alter database {name} set default_transaction_isolation = serializable"))
             connection.commit()
-        desk.engine.dispose()  # for connections that have it
+        desk.engine.dispose()  # for connections with this isolation
         seen["barrier"].append(threading.Barrier(4))
         runs = [desk.begin(desk.job(reads_and_meets, number, attempt=number + 1)) for number in range(4)]
         results = {value_of(run.result(20)) for run in runs}
@@ -142,7 +142,7 @@ def test_attempts_that_the_database_takes_for_a_conflict_have_one_effect_too(pos
 @shared_task(bind=True)
 def reads_and_meets(self: Any, number: int) -> int:
     list(self.pyramid_request.dbsession.execute(select(tasks.effects)))
-    if number not in seen["met"]:  # for the first time, and not after a conflict
+    if number not in seen["met"]:  # at the first attempt, and not after a conflict
         seen["met"].append(number)
         seen["barrier"][0].wait(20)
     tasks.write(self, str(number))
@@ -156,7 +156,7 @@ def meets(self: Any, number: int) -> int:
     return number
 
 
-def test_a_run_that_fails_since_another_has_succeeded_meanwhile_has_succeeded(desk: Desk) -> None:
+def test_a_run_that_fails_because_another_run_has_succeeded_counts_as_success(desk: Desk) -> None:
     second = desk.begin(desk.job(tasks.fails_at_a_gate, "once", "second", attempt=2))
     gates["second"].reached()
     gates["first"].open()
@@ -205,7 +205,7 @@ def looks_at_a_gate(self: Any) -> list[str]:
     ("how", "kind"),
     [("failure", Failed), ("too large", Failed), ("retry", Retried), ("ignore", GivenBack), ("doomed", Succeeded)],
 )
-def test_a_run_that_is_rolled_back_leaves_none(desk: Desk, how: str, kind: type) -> None:
+def test_a_run_that_is_rolled_back_leaves_no_receipt(desk: Desk, how: str, kind: type) -> None:
     job = desk.job(tasks.ends_as, how)
     for attempt in (1, 2):
         assert isinstance(desk.run(replace(job, attempt=attempt)), kind)
@@ -213,19 +213,19 @@ def test_a_run_that_is_rolled_back_leaves_none(desk: Desk, how: str, kind: type)
 
 
 @pytest.mark.parametrize("task", [tasks.reads, tasks.touches_nothing])
-def test_a_task_that_writes_nothing_leaves_none(desk: Desk, task: Any) -> None:
+def test_a_task_that_writes_nothing_leaves_no_receipt(desk: Desk, task: Any) -> None:
     assert isinstance(desk.run(desk.job(task)), Succeeded)
     assert desk.receipts() == []
 
 
-def test_a_task_that_commits_itself_leaves_one_with_its_last_transaction(desk: Desk) -> None:
+def test_a_task_that_commits_itself_leaves_a_receipt_with_its_last_transaction(desk: Desk) -> None:
     job = desk.job(tasks.commits_itself, "mine")
     first = desk.run(job)
     assert desk.run(replace(job, attempt=2)) == first
     assert (seen["called"], desk.texts()) == (["mine"], ["mine"])
 
 
-def test_a_task_that_writes_in_a_tenants_schema_has_its_receipt_where_it_is_looked_for(postgres: str) -> None:
+def test_a_task_that_writes_in_a_tenants_schema_has_its_receipt_in_the_common_table(postgres: str) -> None:
     with fresh_database(postgres) as url:
         desk = Desk(url)
         tenants = desk.engine.execution_options(schema_translate_map={None: "tenant"})
@@ -240,7 +240,9 @@ def test_a_task_that_writes_in_a_tenants_schema_has_its_receipt_where_it_is_look
         desk.close()
 
 
-def test_a_task_whose_sessions_commit_apart_leaves_none(postgres: str, caplog: pytest.LogCaptureFixture) -> None:
+def test_a_task_whose_sessions_commit_separately_leaves_no_receipt(
+    postgres: str, caplog: pytest.LogCaptureFixture
+) -> None:
     with fresh_database(postgres) as url:
         desk = Desk(url)
         runner = Runner(desk.app)
@@ -252,7 +254,9 @@ def test_a_task_whose_sessions_commit_apart_leaves_none(postgres: str, caplog: p
         desk.close()
 
 
-def test_a_task_whose_session_uses_two_databases_leaves_none(desk: Desk, caplog: pytest.LogCaptureFixture) -> None:
+def test_a_task_whose_session_uses_two_databases_leaves_no_receipt(
+    desk: Desk, caplog: pytest.LogCaptureFixture
+) -> None:
     desk.run(desk.job(tasks.writes_in_two_databases, "x"))
     assert (desk.texts(), desk.receipts()) == (["x"], [])
     assert "does not commit together" in caplog.text
@@ -266,7 +270,7 @@ def test_a_run_that_was_replaced_is_replaced_by_the_same_tree_again(desk: Desk) 
     assert (seen["called"], desk.texts()) == (["first"], ["first"])
 
 
-def test_what_takes_a_tasks_place_has_its_id_and_runs_all_the_same(desk: Desk) -> None:
+def test_a_replacement_has_the_tasks_id_and_still_runs(desk: Desk) -> None:
     desk.run(desk.job(tasks.is_replaced, "first"))
     instead = desk.job(tasks.writes, "second", options={"replaced_task_nesting": 1}, attempt=2)
     first = desk.run(instead)
@@ -275,7 +279,7 @@ def test_what_takes_a_tasks_place_has_its_id_and_runs_all_the_same(desk: Desk) -
     assert desk.receipts() == ["task-1", "task-1#1"]
 
 
-def test_a_result_that_is_not_kept_is_not_in_the_receipt_either(desk: Desk) -> None:
+def test_an_ignored_result_is_not_in_the_receipt_either(desk: Desk) -> None:
     job = desk.job(tasks.forgets, "x")
     first = desk.run(job)
     assert isinstance(first, Succeeded)
@@ -283,7 +287,7 @@ def test_a_result_that_is_not_kept_is_not_in_the_receipt_either(desk: Desk) -> N
     assert desk.run(replace(job, attempt=2)) == first
 
 
-def test_what_is_encrypted_on_the_wire_is_encrypted_in_the_receipt(database: str) -> None:
+def test_results_are_encrypted_in_the_receipt(database: str) -> None:
     desk = Desk(database, **{"ptemporal.encryption_keys": f"k1:{base64.b64encode(bytes(32)).decode()}"})
     job = desk.job(tasks.writes, "secret")
     first = desk.run(job)
@@ -295,7 +299,7 @@ def test_what_is_encrypted_on_the_wire_is_encrypted_in_the_receipt(database: str
     desk.close()
 
 
-def test_the_children_of_the_first_run_are_those_of_the_answer(desk: Desk) -> None:
+def test_an_answer_from_a_receipt_has_the_children_of_the_first_run(desk: Desk) -> None:
     job = desk.job(has_children)
     first = desk.run(job)
     second = desk.run(replace(job, attempt=2))
@@ -315,7 +319,7 @@ def has_children(self: Any) -> None:
 
 
 @pytest.mark.parametrize("error", ["retryable", "cut"])
-def test_a_commit_that_fails_though_it_was_made_has_succeeded(desk: Desk, error: str) -> None:
+def test_a_commit_whose_reply_was_lost_counts_as_success(desk: Desk, error: str) -> None:
     job = desk.job(tasks.commit_reply_is_lost, "once", error)
     assert value_of(desk.run(job)) == "once"
     assert (seen["called"], desk.texts()) == (["once"], ["once"])
@@ -386,7 +390,7 @@ def tells(self: Any) -> str:
     return "well"
 
 
-def test_success_is_told_again_as_the_first_worker_may_have_died_before_that(desk: Desk) -> None:
+def test_success_hooks_run_again_because_the_first_worker_may_have_died_before_them(desk: Desk) -> None:
     def note(name: str) -> Any:
         return lambda sender, **details: seen["told"].append(name)
 
@@ -423,7 +427,7 @@ def test_a_missing_table_is_an_error_at_the_start(desk: Desk) -> None:
         runner.receipts.check()
 
 
-def test_off_nothing_of_it_is_loaded(desk: Desk) -> None:
+def test_with_receipts_off_a_run_leaves_none(desk: Desk) -> None:
     desk.app.conf["ptemporal.receipts"] = False
     assert Runner(desk.app).receipts is None
     desk.run(desk.job(tasks.writes, "x"))

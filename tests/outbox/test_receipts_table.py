@@ -1,4 +1,4 @@
-"""The table of the receipts: what older releases have written, and how it is read when it is large."""
+"""The table of receipts: rows of older releases, and queries on a large table."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ RECORDED: dict[str, tuple[bytes, Outcome]] = {
         Replaced((Payload({"encoding": b"json/plain"}, b'{"tree": 1}'),)),
     ),
 }
-"""As the first release with receipts wrote them. What is here is never changed, only added to."""
+"""Receipts as each release wrote them. Never change an entry, only add new ones."""
 
 
 @pytest.fixture
@@ -60,7 +60,7 @@ def test_receipts_of_older_releases_are_read(desk: Desk, kind: str) -> None:
     assert desk.texts() == []
 
 
-def test_one_of_a_newer_release_is_left_to_the_workers_of_that(desk: Desk) -> None:
+def test_a_receipt_of_a_newer_release_is_left_to_newer_workers(desk: Desk) -> None:
     put(desk, RECORDED["result"][0].replace(b"\x06result", b"\x06future"))
     outcome = desk.run(desk.job(tasks.writes, "x", attempt=2))
     assert isinstance(outcome, InDoubt)
@@ -70,7 +70,7 @@ def test_one_of_a_newer_release_is_left_to_the_workers_of_that(desk: Desk) -> No
 
 @contextmanager
 def planned(connection: Any) -> Iterator[list[str]]:
-    """The plans of the statements that are executed."""
+    """Yield a list of the plans of all statements inside the block."""
     statements: list[tuple[str, Any]] = []
 
     def note(_connection: Any, _cursor: Any, statement: str, values: Any, *_: Any) -> None:
@@ -138,7 +138,7 @@ def test_receipts_of_one_moment_are_all_seen(desk: Desk) -> None:
     assert seen == [f"task-{n}" for n in range(7)]
 
 
-def test_a_receipt_that_came_anew_meanwhile_is_not_removed(desk: Desk) -> None:
+def test_a_receipt_that_was_written_again_meanwhile_is_not_removed(desk: Desk) -> None:
     job = desk.job(tasks.writes, "x")
     desk.run(job)
     with desk.engine.begin() as connection:

@@ -1,4 +1,4 @@
-"""Relays send what the fast path has left: once, in order, together, and whatever becomes of one of them."""
+"""Relays send the rows that the fast path has left: once, in order, and also if a relay is killed."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def message(site: OutboxSite, queue: str = UNSERVED, **changes: Any) -> Message:
 
 
 def put(site: OutboxSite, *units: Any, namespace: str = "default") -> int:
-    """A row that is due."""
+    """Insert a row that is due."""
     with site.engine.begin() as connection:
         return insert_row(
             connection,
@@ -50,7 +50,7 @@ def put(site: OutboxSite, *units: Any, namespace: str = "default") -> int:
 
 @contextlib.contextmanager
 def starts() -> Iterator[list[Any]]:
-    """What relays ask the server to start meanwhile, in order."""
+    """Yield a list of the starts that relays ask for inside the block, in order."""
     found: list[Any] = []
     original = relay.start
 
@@ -81,7 +81,7 @@ def test_relays_share_the_work_and_keep_the_order_of_each_queue(site: OutboxSite
     assert site.has_started(*(unit.id for unit in messages))
 
 
-def test_a_queue_is_one_relays_at_a_time_and_the_others_go_on(site: OutboxSite) -> None:
+def test_one_relay_at_a_time_sends_a_queue_and_the_others_go_on(site: OutboxSite) -> None:
     first, second = put(site, message(site, "a")), put(site, message(site, "a"))
     other = put(site, message(site, "b"))
     assert [row.id for row in site.store.claim("one", 30, 1)] == [first]
@@ -91,7 +91,7 @@ def test_a_queue_is_one_relays_at_a_time_and_the_others_go_on(site: OutboxSite) 
     assert [row.id for row in site.store.claim("three", 30)] == [second]
 
 
-def test_what_a_killed_relay_had_is_taken_over_when_its_lease_is_over(site: OutboxSite) -> None:
+def test_the_rows_of_a_killed_relay_are_taken_over_when_its_lease_is_over(site: OutboxSite) -> None:
     unit = message(site)
     put(site, unit)
     assert site.store.claim("killed", 0.5)
@@ -111,7 +111,7 @@ def test_rows_whose_relay_was_killed_are_taken_one_at_a_time(site: OutboxSite) -
     assert taken == [[(row_id, 1, 1)] for row_id in had] + [[(fresh, 0, 1)]]
 
 
-def test_a_relay_has_a_row_that_it_has_taken_alone(site: OutboxSite) -> None:
+def test_a_relay_renews_and_gives_back_a_row_that_it_has_taken_alone(site: OutboxSite) -> None:
     row_id = put(site, message(site))
     site.store.claim("killed", 0)
     site.store.claim("killed too", 0)
@@ -121,12 +121,12 @@ def test_a_relay_has_a_row_that_it_has_taken_alone(site: OutboxSite) -> None:
     site.store.renew("one", 60, [row_id])
     assert site.rows()[0].claimed_until > before
     put(site, message(site))
-    assert site.store.claim("two", 30) == []  # of a queue that another is at work on
+    assert site.store.claim("two", 30) == []  # of a queue that another relay is sending
     site.store.give_back("one", [row_id], "the server is away")
     assert [(row.id == row_id, row.lapses) for row in site.store.claim("two", 30)] == [(True, 0), (False, 0)]
 
 
-def test_a_row_that_was_refused_before_its_relay_was_killed_is_tried_as_often_as_any(site: OutboxSite) -> None:
+def test_a_row_that_was_refused_before_its_relay_was_killed_gets_all_its_attempts(site: OutboxSite) -> None:
     row_id = put(site, message(site))
     for number in range(1, 7):
         (row,) = site.store.claim("one", 30)
@@ -137,7 +137,7 @@ def test_a_row_that_was_refused_before_its_relay_was_killed_is_tried_as_often_as
     assert (row.attempts, row.lapses) == (7, 1)
 
 
-def test_a_relay_whose_host_froze_as_it_chose_holds_up_no_other(site: OutboxSite) -> None:
+def test_a_relay_whose_host_froze_while_it_chose_holds_up_no_other(site: OutboxSite) -> None:
     unit, others = message(site), [message(site) for _ in range(2)]
     put(site, unit)
     frozen = Store(site.engine, "default")
@@ -238,7 +238,7 @@ def test_a_namespace_that_is_gone_parks_its_rows_after_a_few_tries(
     assert "Namespace gone is not found" in row.error
 
 
-def test_a_row_that_a_server_which_is_well_refuses_again_and_again_is_parked(
+def test_a_row_that_a_healthy_server_keeps_refusing_is_parked(
     site: OutboxSite, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(relay, "FIRST_DELAY", 0.01)
@@ -268,7 +268,7 @@ def test_a_row_that_a_server_which_is_well_refuses_again_and_again_is_parked(
         asyncio.TimeoutError(),
     ],
 )
-def test_no_row_is_parked_since_a_server_that_answers_can_take_nothing_for_a_while(
+def test_no_row_is_parked_because_a_server_answers_but_can_take_nothing_for_a_while(
     site: OutboxSite, monkeypatch: pytest.MonkeyPatch, error: Exception
 ) -> None:
     monkeypatch.setattr(relay, "FIRST_DELAY", 0.01)
@@ -378,7 +378,7 @@ def test_a_relay_leaves_queues_to_others(site: OutboxSite) -> None:
 
 @pytest.mark.usefixtures("on_postgresql")
 def test_no_query_of_a_relay_reads_the_whole_backlog(site: OutboxSite) -> None:
-    """The plans that PostgreSQL makes with many rows; those of the guide are of a hundred thousand."""
+    """PostgreSQL's plans with many rows. The plans in the guide are for a hundred thousand rows."""
     with site.engine.begin() as connection:
         connection.execute(
             text(
@@ -410,7 +410,7 @@ def test_no_query_of_a_relay_reads_the_whole_backlog(site: OutboxSite) -> None:
 
 
 @pytest.mark.parametrize("hours", [-2, 2])
-def test_a_relay_goes_by_the_clock_of_who_called(site: OutboxSite, hours: int) -> None:
+def test_a_relay_uses_the_clock_of_the_caller(site: OutboxSite, hours: int) -> None:
     theirs = datetime.datetime.now(datetime.timezone.utc) + datetime.timedelta(hours=hours)
     unit = message(site, eta=theirs + datetime.timedelta(seconds=30))
     written = json.loads(rows.write([unit], chain(())))
@@ -430,7 +430,7 @@ def test_a_relay_goes_by_the_clock_of_who_called(site: OutboxSite, hours: int) -
 
 
 @pytest.mark.usefixtures("on_postgresql")
-def test_a_row_has_waited_as_long_as_it_has_where_summer_time_ends_meanwhile(site: OutboxSite) -> None:
+def test_the_end_of_summer_time_does_not_change_how_long_a_row_has_waited(site: OutboxSite) -> None:
     with site.engine.begin() as connection:
         connection.execute(text("SET LOCAL timezone TO 'Europe/Berlin'"))
         moments = text("SELECT timestamptz '2026-10-25 00:30+00', timestamptz '2026-10-25 01:45+00'")

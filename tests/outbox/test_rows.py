@@ -1,4 +1,4 @@
-"""What a row carries: as on the wire, readable by later releases."""
+"""The content of a row: as it is sent to the server, and readable by later releases."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def test_a_row_of_every_version_is_read(path: Path) -> None:
     assert rows.read(path.read_bytes(), CODEC) == units()
 
 
-def test_rows_are_written_as_the_recorded_ones_of_their_version() -> None:
+def test_rows_are_written_like_the_recorded_rows_of_their_version() -> None:
     recorded = (FOLDER / f"version_{rows.VERSION}_plain.json").read_bytes()
     assert json.loads(rows.write(units(), PLAIN))["units"] == json.loads(recorded)["units"]
 
@@ -50,7 +50,7 @@ def test_a_row_that_was_changed_is_not_read_as_something_else() -> None:
         rows.read(sealed, chain([Encryption({"old": os.urandom(32)})]))
 
 
-def test_what_is_encrypted_on_the_wire_is_encrypted_in_the_table(outbox_database: str, temporal_address: str) -> None:
+def test_messages_are_encrypted_in_the_table(outbox_database: str, temporal_address: str) -> None:
     key = base64.b64encode(os.urandom(32)).decode()
     site = OutboxSite(outbox_database, temporal_address, **{"ptemporal.encryption_keys": f"one:{key}"})
     site.clear()
