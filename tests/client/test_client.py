@@ -1,4 +1,4 @@
-"""The client side in one process: threads, a server that is away or hangs, batches, closing."""
+"""The client in one process: threads, a server that is away or hangs, batches, closing."""
 
 import asyncio
 import concurrent.futures
@@ -64,7 +64,7 @@ print("temporalio.client" in sys.modules, len(os.listdir("/proc/self/task")))
 
 
 def test_a_certificate_that_cannot_be_read_stops_the_start_and_not_the_first_request():
-    Celery("shop")  # the one that the application made last, which is adopted; not another test's
+    Celery("shop")  # the application's newest app is adopted; it must not be another test's
     with pytest.raises(ImproperlyConfigured, match=r"tls_ca_file = '/nowhere\.pem' can't be read"):
         Configurator(
             settings={
@@ -138,7 +138,7 @@ def test_a_direct_call_fails_when_the_dispatch_timeout_is_over(away):
         begun = time.monotonic()
         with pytest.raises(OperationalError, match=rf"Temporal at {away}: (connection refused|no answer within 1 s)"):
             app.send_task("buy", (1,))
-        # No measure of speed: a hang would last the connect timeout of 10 s.
+        # This does not measure speed: a hang would last the connect timeout of 10 s.
         assert time.monotonic() - begun < 6
 
 
@@ -161,7 +161,7 @@ def test_a_question_fails_when_the_dispatch_timeout_is_over(away):
 def test_in_the_background_the_hook_returns_while_the_server_is_silent(caplog):
     with silent_server() as address, client_app(address, dispatch="background", dispatch_timeout=TIMEOUT) as app:
         ids = call_in_transaction(app, 3)
-        assert not lost_ids(caplog)  # nothing is known yet, and the hook has returned
+        assert not lost_ids(caplog)  # the hook has returned, and no result is known yet
         wait_until(lambda: lost_ids(caplog) == ids)
 
 
@@ -190,7 +190,7 @@ def test_the_server_is_killed_and_comes_back_between_calls_and_under_one(tmp_pat
         assert started(app, ids) == set(ids)
 
 
-def test_a_server_that_stood_still_is_used_again_when_it_moves(caplog):
+def test_a_frozen_server_is_used_again_when_it_goes_on(caplog):
     with EmbeddedServer(headless=True) as server, client_app(server.address, dispatch_timeout=TIMEOUT) as app:
         app.send_task("buy", (0,))
         subprocess.run(["kill", "-STOP", str(server.pid)], check=True)
@@ -200,7 +200,7 @@ def test_a_server_that_stood_still_is_used_again_when_it_moves(caplog):
         finally:
             subprocess.run(["kill", "-CONT", str(server.pid)], check=True)
         app.conf["ptemporal.dispatch_timeout"] = 20.0
-        app._dispatcher = None  # which has read the timeout
+        app._dispatcher = None  # the thread has read the timeout
         moving = app.send_task("buy", (2,)).id
         assert started(app, [moving]) == {moving}
 
@@ -217,7 +217,7 @@ def test_a_namespace_that_does_not_exist_is_an_error_at_once(temporal_address, c
         assert "does the namespace exist?" in caplog.text
 
 
-def test_what_no_other_try_can_change_is_not_tried_again():
+def test_an_error_that_a_retry_cannot_change_is_not_retried():
     codes = RPCStatusCode
     permanent = (codes.PERMISSION_DENIED, codes.UNAUTHENTICATED, codes.NOT_FOUND, codes.INVALID_ARGUMENT)
     assert not any(is_transient(RPCError("", code, b"")) for code in permanent)
@@ -287,7 +287,7 @@ def test_of_a_batch_exactly_the_messages_that_did_not_start_are_logged(app, capl
     assert started(app, [message.id for message in sent]) == {m.id for m in sent} - set(refused)
 
 
-def test_a_batch_gives_up_when_nothing_moves_and_says_why_of_each(app, monkeypatch):
+def test_a_batch_gives_up_when_no_message_starts_and_logs_a_reason_for_each(app, monkeypatch):
     calls = 0
 
     async def first_two_only(client, message):
@@ -321,7 +321,7 @@ def test_ctrl_c_in_the_hooks_wait_goes_on_and_the_dispatch_goes_on_behind_it(app
 
     async def interrupted(client, message):
         if not may_start.is_set():
-            signal.pthread_kill(main_thread, signal.SIGINT)  # which waits in the hook
+            signal.pthread_kill(main_thread, signal.SIGINT)  # the thread that waits in the hook
         await asyncio.to_thread(may_start.wait)
         await start(client, message)
 
@@ -335,7 +335,7 @@ def test_ctrl_c_in_the_hooks_wait_goes_on_and_the_dispatch_goes_on_behind_it(app
     assert started(app, [sent[0].id]) == {sent[0].id}
 
 
-def test_closing_waits_for_what_is_under_way_in_the_background(temporal_address, caplog):
+def test_closing_waits_for_messages_that_are_sent_in_the_background(temporal_address, caplog):
     with client_app(temporal_address, dispatch="background") as app:
         ids = call_in_transaction(app, 50)
     assert lost_ids(caplog) == []
@@ -343,7 +343,7 @@ def test_closing_waits_for_what_is_under_way_in_the_background(temporal_address,
         assert started(app, ids) == set(ids)
 
 
-def test_closing_logs_what_could_not_be_sent(caplog):
+def test_closing_logs_messages_that_could_not_be_sent(caplog):
     with silent_server() as address, client_app(address, dispatch="background", dispatch_timeout=TIMEOUT) as app:
         ids = call_in_transaction(app, 20)
         assert lost_ids(caplog) == []
@@ -360,7 +360,7 @@ def test_closing_cuts_off_a_batch_that_would_take_longer_and_logs_the_rest(app, 
     monkeypatch.setattr(dispatcher, "start", only_the_first)
     sent = messages(app, 3)
     slow = dispatcher.Dispatcher(app.temporal, timeout=60, wait=False)
-    monkeypatch.setattr(dispatcher, "GRACE", -59.5)  # which the connection waits for, with the timeout
+    monkeypatch.setattr(dispatcher, "GRACE", -59.5)  # the connection waits for this batch, with the timeout
     slow.after_commit(sent)
     app.close()
     assert lost_ids(caplog) == [sent[1].id, sent[2].id]

@@ -16,7 +16,7 @@ NAME = "temporal.internal"
 
 @pytest.fixture(scope="module")
 def files(tmp_path_factory):
-    """Certificates and keys as files: of the server, of a client, and of a stranger's authority."""
+    """Make certificates and keys as files: for the server, for a client, and of an unknown authority."""
     directory = tmp_path_factory.mktemp("tls")
     for authority, names in {"ours": {"server": NAME, "client": "web"}, "theirs": {"stranger": "web"}}.items():
         issuer = Authority(authority)
@@ -34,7 +34,7 @@ def proxy(temporal_address, files):
 
 @pytest.fixture(scope="module")
 def strict_proxy(temporal_address, files):
-    """One that asks for a client certificate."""
+    """Yield a TLS server that asks for a client certificate."""
     certificate = str(files / "server.pem"), str(files / "server.key")
     with TLSProxy(temporal_address, certificate, client_ca=files / "ours.pem") as proxy:
         yield proxy
@@ -106,11 +106,11 @@ def test_a_file_that_holds_no_certificate(proxy, files, tmp_path):
 
 HUFFMAN = {letter: f"{code:05b}" for code, letter in enumerate("012aceiost")}
 HUFFMAN |= {"B": "1011101", "r": "101100", " ": "010100"}
-"""HPACK's codes (RFC 7541, appendix B) of the letters that the tests' header values are made of."""
+"""HPACK's codes (RFC 7541, appendix B) for the letters in the tests' header values."""
 
 
 def as_header(value):
-    """The bytes of a header's value in an HTTP/2 frame."""
+    """Return the bytes of a header's value in an HTTP/2 frame."""
     bits = "".join(HUFFMAN[letter] for letter in value)
     bits += "1" * (-len(bits) % 8)
     return int(bits, 2).to_bytes(len(bits) // 8, "big")

@@ -1,6 +1,6 @@
-"""A task that is called inside a transaction starts when that commits, and only then.
+"""A task that is called inside a transaction starts when the transaction commits, and only then.
 
-"Started" is what the server says; no worker serves the tests' queue, so what is started stays.
+The server says which tasks have started. No worker serves the tests' queue, so started tasks stay there.
 """
 
 from __future__ import annotations
@@ -62,7 +62,7 @@ def test_an_aborted_request_starts_nothing(site: Site) -> None:
         result = analyse.delay("x")
         request.tm.abort()
         if site.explicit:
-            request.tm.begin()  # pyramid_tm wants one to commit
+            request.tm.begin()  # pyramid_tm expects a transaction to commit
         return result
 
     assert not site.has_started(site.visit(view))
@@ -234,7 +234,7 @@ def test_a_manager_that_has_no_transaction_is_refused(site: Site) -> None:
         analyse.apply_async(("x",), transaction_manager=transaction.TransactionManager(explicit=True))
 
 
-def test_something_that_is_no_manager_is_refused(site: Site) -> None:
+def test_a_transaction_manager_of_the_wrong_type_is_refused(site: Site) -> None:
     with pytest.raises(InvalidCall, match="transaction_manager='tm' is str"):
         analyse.apply_async(("x",), transaction_manager="tm")
 

@@ -1,4 +1,4 @@
-"""Tasks called from the commit's own hooks, from other tasks, and asked for too early; errors after a commit."""
+"""Tasks that are called in hooks of the commit or in other tasks, results read too early, and errors after a commit."""
 
 from __future__ import annotations
 
@@ -180,7 +180,7 @@ def test_a_commit_stands_when_its_tasks_can_t_be_started(
         request.dbsession.add(Item(name=name))
         return analyse.delay(name), analyse.delay(f"second {name}")
 
-    # The app of a request is its registry's, whichever was made last.
+    # A request uses the app of its registry, even if another app was made later.
     cut_off = Site(
         site_database,
         **{

@@ -1,6 +1,6 @@
-"""A savepoint that is rolled back takes with it the tasks that were called after it, and no others.
+"""Rolling back a savepoint drops the tasks that were called after it, and no others.
 
-Savepoints are `transaction`'s, which every session follows, or one session's own (`begin_nested`).
+Savepoints belong to `transaction`, which every session follows, or to one session (`begin_nested`).
 """
 
 from __future__ import annotations
@@ -22,13 +22,13 @@ def unique() -> str:
 
 
 def join(session: Any) -> None:
-    """Have the session join the transaction, as its first use does."""
+    """Make the session join the transaction, as its first use does."""
     session.add(Item(name=unique()))
     session.flush()
 
 
 def starts(site: Site, view: Any) -> list[bool]:
-    """Which of the tasks that the view called have started once it has committed."""
+    """Return the tasks of the view that have started after its commit."""
     called = site.visit(view)
     return site.which_started(called)
 
@@ -370,7 +370,7 @@ def test_a_nested_transaction_of_a_session_that_belongs_to_no_transaction_manage
 
 
 def test_a_rolled_back_session_of_one_request_does_not_touch_the_next(site: Site) -> None:
-    """A scoped session lives on: nothing of ours may go on listening to it."""
+    """A scoped session outlives the request, so we must not leave a listener on it."""
     with site.script() as session:
         for _ in range(2):
             transaction.begin()

@@ -1,4 +1,4 @@
-"""`retry` and `retry_policy`: how often a message is tried while the server is away."""
+"""`retry` and `retry_policy`: how often a message is sent while the server is away."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def app(temporal_address: str) -> Any:
 
 @pytest.fixture
 def tried(monkeypatch: pytest.MonkeyPatch) -> list[str]:
-    """The server is away; each try is noted."""
+    """Yield a list of attempts to send, while the server is away."""
     ids: list[str] = []
 
     async def refuse(client: Any, message: Any) -> None:
@@ -96,7 +96,7 @@ def test_a_server_that_is_not_there_is_tried_once() -> None:
         app.send_task("buy", (1,), retry=False)
 
 
-def test_the_pauses_are_celerys() -> None:
+def test_pauses_between_attempts_are_those_of_celery() -> None:
     policy = {"max_retries": 5, "interval_start": 0.1, "interval_step": 0.2, "interval_max": 0.4}
     app = Celery("shop", set_as_current=False)
     tries = tries_of("buy", {"retry_policy": policy}, app.conf)
@@ -107,7 +107,7 @@ def test_the_pauses_are_celerys() -> None:
     assert tries_of("buy", {"retry_policy": {"max_retries": None}}, app.conf) == Tries(None)
 
 
-def test_before_task_publish_is_told_the_policy(app: Celery, tried: list[str]) -> None:
+def test_before_task_publish_gets_the_policy(app: Celery, tried: list[str]) -> None:
     told = []
 
     def receiver(retry_policy: Any, **named: Any) -> None:
@@ -128,6 +128,6 @@ def test_before_task_publish_is_told_the_policy(app: Celery, tried: list[str]) -
         ([1], "it takes a dict"),
     ],
 )
-def test_a_policy_that_cannot_be_is_refused_where_it_was_written(app: Celery, policy: Any, why: str) -> None:
+def test_an_impossible_retry_policy_is_refused_at_the_call(app: Celery, policy: Any, why: str) -> None:
     with pytest.raises(InvalidCall, match=why):
         app.send_task("buy", (1,), retry_policy=policy)
