@@ -1,4 +1,4 @@
-"""What the tests of the pool `prefork` share: each runs in a process of its own, and what its jobs do."""
+"""Shared parts for tests of the pool `prefork`: each test runs in a separate process. Also the jobs of the tests."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ LOGGED: list[str] = []
 SCENARIOS: dict[str, Callable[[], None]] = {}
 ROOT = Path(__file__).resolve().parents[2]
 DIRECTORY = os.path.join(tempfile.gettempdir(), f"prefork-{os.getpid()}")
-"""What a scenario and its children write to; it is there while the scenario runs."""
+"""The file that a scenario and its children write to. It exists while the scenario runs."""
 NUMBERS = itertools.count()
 
 
@@ -39,7 +39,7 @@ def call(job: Any, control: Control) -> Any:
 
 
 def in_its_own_process(size: int = 1, **options: Any) -> Any:
-    """The test gets a pool that was started before the event loop, and must leave no process and no descriptor."""
+    """Give the test a pool that was started before the event loop. The test must leave no process and no descriptor."""
 
     def decorate(test: Callable[[PreforkPool], Coroutine[Any, Any, None]]) -> Callable[[], None]:
         def scenario() -> None:
@@ -100,7 +100,7 @@ async def run(pool: PreforkPool, function: Callable[..., Any], *args: Any, limit
 
 
 class Begun:
-    """A job that tells when it has begun."""
+    """A job that reports when it has begun."""
 
     def __init__(self, pool: PreforkPool, function: Callable[..., Any], *args: Any, limits: Limits = NO_LIMITS) -> None:
         self.notes: list[Any] = []
@@ -111,7 +111,7 @@ class Begun:
         return self.notes[0]
 
 
-# --- what jobs do; `control` is the handler's ---
+# --- the jobs; `control` is the handler's ---
 
 
 def pid(control: Control) -> int:
@@ -119,7 +119,7 @@ def pid(control: Control) -> int:
 
 
 def wait_for(control: Control, path: str) -> int:
-    """Run, deaf to nothing, until a file is there."""
+    """Run until a file exists, and react to every signal."""
     control.note(os.getpid())
     control.interruptible(functools.partial(spin_until, path))
     return os.getpid()
@@ -136,7 +136,7 @@ def spin() -> None:
 
 
 def new_path() -> str:
-    """A path of this scenario's own; its children know the ones that were there when they were forked."""
+    """Return a path for this scenario. Its children know the paths that existed when they were forked."""
     return os.path.join(DIRECTORY, f"go{next(NUMBERS)}")
 
 
@@ -164,7 +164,7 @@ def sleep_deaf(control: Control) -> None:
 
 
 def main(names: Mapping[str, Any]) -> None:
-    """Run the scenario that the command line names; `names` are those of its module."""
+    """Run the scenario that the command line names. `names` is the namespace of its module."""
     os.mkdir(DIRECTORY)
     try:
         (SCENARIOS.get(sys.argv[1]) or names[sys.argv[1]])()

@@ -1,4 +1,4 @@
-"""Tasks that look whether they were asked to stop."""
+"""Tasks that check whether they were asked to stop."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Many tasks of one transaction: one start, and to each of them all that a task of its own has."""
+"""Many tasks of one transaction leave in one start, and each keeps everything that a single task has."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ from tests.worker.test_trees_run import becomes, fails, retried_with, succeeds_l
 
 PATIENCE = 30
 MANY = 20
-"""More than `ptemporal.bundle` has by default."""
+"""More tasks than the default of `ptemporal.bundle`."""
 
 
 @shared_task(base=AbortableTask, bind=True)
@@ -61,9 +61,7 @@ def test_many_tasks_of_a_transaction_are_one_workflow(shop: Shop) -> None:
     assert [result.get(PATIENCE) for result in results] == [2 * number for number in range(MANY)]
 
 
-def test_who_asks_for_one_state_after_the_other_reads_a_long_history_once(
-    shop: Shop, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_reading_many_states_one_by_one_reads_a_long_history_once(shop: Shop, monkeypatch: pytest.MonkeyPatch) -> None:
     with transaction.manager:
         results = [add.delay(number, number) for number in range(MANY)]
         waits = waits_at.delay("long history")
@@ -95,22 +93,22 @@ def test_a_set_of_results_reads_the_history_of_a_bundle_once(shop: Shop, monkeyp
     gates["of a set"].reached()
     assert delayed.get(PATIENCE) == 3
     with monkeypatch.context() as patched:
-        patched.setattr(AsyncResult, "_wait", None)  # nobody is asked for by itself
+        patched.setattr(AsyncResult, "_wait", None)  # no task is asked for separately
         patched.setattr(AsyncResult, "_asked", None)
         found = ResultSet([shop.app.AsyncResult(result.id) for result in results])
         assert found.get(timeout=PATIENCE) == [2 * number for number in range(MANY)]
-        with pytest.raises(ValueError, match="on purpose"):  # though another still runs
+        with pytest.raises(ValueError, match="on purpose"):  # although another task still runs
             ResultSet([shop.app.AsyncResult(result.id) for result in (*results, waits, failed)]).get(timeout=PATIENCE)
     found = ResultSet([shop.app.AsyncResult(result.id) for result in (*results, waits, failed)])
     assert (found.ready(), found.failed(), found.completed_count()) == (False, True, MANY)
-    # One that has a workflow of its own, though its id is as those of the bundle.
+    # Make a task with its own workflow, although its id looks like an id of the bundle.
     found = ResultSet([shop.app.AsyncResult(result.id) for result in (*results, delayed)])
     assert (found.completed_count(), found.get(timeout=PATIENCE)[-1]) == (MANY + 1, 3)
     gates["of a set"].open()
     assert ResultSet([waits, *results]).get(timeout=PATIENCE)[0] == "done"
 
 
-def test_a_set_of_results_that_left_one_by_one_is_asked_so(shop: Shop) -> None:
+def test_a_set_of_results_without_a_bundle_is_asked_for_one_by_one(shop: Shop) -> None:
     with transaction.manager:
         results = [add.apply_async((number, 1), countdown=0.1) for number in range(MANY)]
         found = ResultSet(results)
@@ -168,7 +166,7 @@ def test_its_tasks_can_be_revoked_and_aborted_one_by_one(shop: Shop) -> None:
     assert waits[-1].state == "REVOKED"
 
 
-def test_what_is_enlisted_under_a_rolled_back_savepoint_is_not_in_it(shop: Shop) -> None:
+def test_a_task_enlisted_under_a_rolled_back_savepoint_is_not_in_the_bundle(shop: Shop) -> None:
     with transaction.manager:
         kept = [note.delay(f"kept {number}") for number in range(MANY)]
         point = transaction.savepoint()
@@ -183,7 +181,7 @@ def test_what_is_enlisted_under_a_rolled_back_savepoint_is_not_in_it(shop: Shop)
     assert len(shop.lines()) == MANY + 1
 
 
-def test_what_it_would_cost_something_leaves_by_itself(shop: Shop) -> None:
+def test_tasks_that_would_lose_something_in_a_bundle_leave_by_themselves(shop: Shop) -> None:
     with transaction.manager:
         bundled_ones = [add.delay(number, 1) for number in range(MANY)]
         delayed = add.apply_async((1, 2), countdown=0.1)
@@ -233,7 +231,7 @@ def test_a_forgotten_result_is_not_found_any_more(shop: Shop) -> None:
     assert shop.app.AsyncResult(results[5].id).get(PATIENCE) == 10
 
 
-def test_purge_ends_what_waits_in_a_bundle(shop: Shop) -> None:
+def test_purge_ends_waiting_tasks_of_a_bundle(shop: Shop) -> None:
     with transaction.manager:
         results = [waits_at.delay("purged") for _ in range(40)]  # the worker runs 24 at a time
     gates["purged"].reached(20)
@@ -297,7 +295,7 @@ def test_tasks_whose_bundle_would_be_too_large_to_start_leave_one_by_one() -> No
 
 
 def is_listed(shop: Shop, task_id: str) -> bool:
-    """Whether the server's list has it, which lags behind."""
+    """Return whether the server's list, which lags behind, has the workflow."""
 
     async def ask(client: Client) -> bool:
         return any([run.id == task_id async for run in client.list_workflows(f"WorkflowId = '{task_id}'")])
@@ -306,7 +304,7 @@ def is_listed(shop: Shop, task_id: str) -> bool:
 
 
 def nobody_remembers() -> None:
-    """As if every worker that was told had ended since."""
+    """Forget all revoked ids, as if every worker that was told had ended since."""
     state.revoked.clear()
     state.revoked_beforehand.clear()
 
@@ -318,7 +316,7 @@ def forgetful() -> Iterator[None]:
 
 
 @pytest.mark.usefixtures("forgetful")
-def test_what_is_revoked_before_its_commit_does_not_run_though_no_worker_was_there(shop: Shop) -> None:
+def test_a_task_revoked_before_its_commit_does_not_run_even_if_no_worker_was_there(shop: Shop) -> None:
     queue = f"{shop.queue}-later"
     with transaction.manager:
         results = [note.apply_async([f"bundled {number}"], queue=queue) for number in range(MANY)]
@@ -337,7 +335,9 @@ def test_what_is_revoked_before_its_commit_does_not_run_though_no_worker_was_the
 
 
 @pytest.mark.usefixtures("forgetful")
-def test_a_worker_that_nobody_tells_learns_what_was_revoked(shop: Shop, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_worker_that_missed_the_order_learns_revoked_ids_from_the_server(
+    shop: Shop, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(beforehand, "EVERY", 0.05)
     with WorkerThread(shop.app, f"{shop.queue}-untold"):
         task_id = Block().new_id()
@@ -345,7 +345,7 @@ def test_a_worker_that_nobody_tells_learns_what_was_revoked(shop: Shop, monkeypa
         wait_until(lambda: task_id in state.revoked_beforehand)
 
 
-def test_a_worker_starts_though_the_server_does_not_tell_what_was_revoked(
+def test_a_worker_starts_even_if_the_server_does_not_list_revoked_ids(
     shop: Shop, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     monkeypatch.setattr(beforehand, "PATIENCE", 0.0)

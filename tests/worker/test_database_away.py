@@ -1,4 +1,4 @@
-"""A task whose database goes away: it is rolled back, and runs again once there may be one."""
+"""A task whose database goes away is rolled back, and runs again once the database may be back."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def test_a_run_whose_connection_is_lost_is_rolled_back_and_made_again_at_once(sh
     assert shop.lines() == ["done"]
 
 
-def test_a_database_that_stays_away_has_the_task_wait_and_that_is_no_retry_of_its_own(shop: Shop) -> None:
+def test_while_the_database_stays_away_the_task_waits_without_using_a_retry(shop: Shop) -> None:
     attempts = shop.app.conf.ptemporal_transaction_attempts
     assert loses_its_connection.delay(attempts).get(timeout=PATIENCE) == attempts + 1
     assert set(seen["runs"]) == {0}
@@ -51,7 +51,7 @@ def loses_its_connection_at_most_once() -> None:
     get_current_request().dbsession.execute(KILL)
 
 
-def test_a_task_that_runs_at_most_once_fails_of_it(shop: Shop) -> None:
+def test_an_at_most_once_task_fails_when_its_database_goes_away(shop: Shop) -> None:
     with pytest.raises(Exception, match="terminating connection"):
         loses_its_connection_at_most_once.delay().get(timeout=PATIENCE)
     assert seen["runs"] == [0]
@@ -63,7 +63,7 @@ def asks_what_is_wrong() -> None:
     get_current_request().dbsession.execute(text("SELECT 1 / 0"))
 
 
-def test_what_the_database_answers_is_an_ordinary_failure(shop: Shop) -> None:
+def test_an_error_that_the_database_returns_is_an_ordinary_failure(shop: Shop) -> None:
     with pytest.raises(Exception, match="division by zero"):
         asks_what_is_wrong.delay().get(timeout=PATIENCE)
     assert seen["runs"] == [0]
@@ -108,7 +108,7 @@ def test_a_full_disk_of_the_database_means_away() -> None:
 def test_as_many_connections_to_a_mysql_as_a_user_may_have_mean_away() -> None:
     errors = pytest.importorskip("pymysql.err")
     refused = errors.OperationalError(1203, "User site already has more than 'max_user_connections' active connections")
-    refused.sqlstate = "42000"  # later releases of the driver have it: that of an access that is denied
+    refused.sqlstate = "42000"  # later releases of the driver use the number of a denied access
     assert database_is_away(OperationalError("SELECT 1", {}, refused))
 
 
@@ -120,5 +120,5 @@ def test_as_many_connections_to_a_mysql_as_a_user_may_have_mean_away() -> None:
         lambda: ConnectionRefusedError("another service's"),
     ],
 )
-def test_other_errors_do_not(error: Callable[[], Exception]) -> None:
+def test_other_errors_do_not_mean_away(error: Callable[[], Exception]) -> None:
     assert not database_is_away(error())

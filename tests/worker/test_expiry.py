@@ -1,4 +1,4 @@
-"""Which clock says whether a task has expired."""
+"""Expiry: which clock decides whether a task has expired."""
 
 from __future__ import annotations
 
@@ -20,11 +20,11 @@ MINUTE = datetime.timedelta(minutes=1)
 
 
 @pytest.mark.parametrize("skew", [-HOURS, datetime.timedelta(0), HOURS])
-def test_a_senders_clock_that_is_wrong_neither_shortens_nor_lengthens_what_a_task_is_given(
+def test_a_wrong_clock_of_the_sender_does_not_change_how_long_a_task_may_wait(
     skew: datetime.timedelta,
 ) -> None:
     called = datetime.datetime.now(datetime.timezone.utc)
-    expires = called + skew + MINUTE  # as the sender's clock has it
+    expires = called + skew + MINUTE  # by the sender's clock
     message = Message("t", "1", Payload({}, b""), "q", expires=expires, ahead=-skew.total_seconds())
     assert not has_expired(message, expires, called + MINUTE / 2)
     assert has_expired(message, expires, called + MINUTE * 2)

@@ -1,4 +1,4 @@
-"""What a task class and signals hear of a run: when, with what, and in which transaction."""
+"""Hooks of a task class, and signals: when they are called, with which arguments, and in which transaction."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ PATIENCE = 30
 
 
 class Telling(Task):
-    """Writes down each hook, in the database as well: what stays there tells in which transaction it ran."""
+    """A base class that records each hook, also in the database. A row that stays shows the hook's transaction."""
 
     def before_start(self, task_id: str, args: Any, kwargs: Any) -> None:
         self.tell("before_start", task_id, args, kwargs)
@@ -57,7 +57,7 @@ def does(self: Any, what: str, by: str = "test") -> str:
 
 
 def hooks_of(result: Any, last: str) -> list[Any]:
-    """The hooks of a run, once the last of them was called: they may follow the result."""
+    """Wait for the last hook, and return all hooks of a run. Hooks may follow the result."""
     wait_until(lambda: seen[result.id] and seen[result.id][-1][0] == last, message=f"{last} was not called")
     return seen[result.id]
 
@@ -86,7 +86,7 @@ def test_failure_is_told_in_a_transaction_that_stays(shop: Shop) -> None:
     wait_until(lambda: shop.lines() == ["on_failure", "after_return"], message="what the task wrote is rolled back")
 
 
-def test_a_retry_is_no_return(shop: Shop) -> None:
+def test_after_return_is_not_called_after_a_retry(shop: Shop) -> None:
     result = does.delay("retry")
     assert result.get(timeout=PATIENCE) == "did retry"
     names = [hook[0] for hook in hooks_of(result, "after_return")]
@@ -94,7 +94,7 @@ def test_a_retry_is_no_return(shop: Shop) -> None:
     assert seen[result.id][1][-1] == "KeyError('again')"
 
 
-def test_an_ignored_task_has_only_begun(shop: Shop) -> None:
+def test_an_ignored_task_calls_before_start_and_no_other_hook(shop: Shop) -> None:
     result = does.delay("ignore")
     wait_until(result.ready)
     assert [hook[0] for hook in seen[result.id]] == ["before_start"]
@@ -171,7 +171,7 @@ NAMES = ("task_prerun", "task_postrun", "task_success", "task_retry", "task_fail
 
 @pytest.fixture
 def heard(shop: Shop) -> Iterator[list[tuple[str, dict[str, Any]]]]:
-    """The signals of runs, with what was sent."""
+    """Yield a list of the signals of runs, with their arguments."""
     sent: list[tuple[str, dict[str, Any]]] = []
 
     def receiver(name: str) -> Any:
@@ -346,7 +346,7 @@ def waits_for_another(allowed: bool) -> int:
 
 
 class OwnRequest(Task):
-    """A base class as applications that grew with Celery have it: it makes the request itself, and hands it over."""
+    """A base class as in older Celery applications: it makes the request itself, and passes it to the function."""
 
     def __new__(cls, *args: Any, **kwargs: Any) -> Any:
         task = super().__new__(cls, *args, **kwargs)

@@ -1,4 +1,4 @@
-"""Hand-written workflows beside tasks; and tasks and workflows that a worker does not know."""
+"""Hand-written workflows beside tasks, and tasks and workflows that a worker does not know."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def queue(shop: Shop) -> str:
 
 @pytest.fixture
 def hurried(monkeypatch: pytest.MonkeyPatch) -> None:
-    """What a worker does not know is offered again soon."""
+    """Offer an unknown task again soon."""
     monkeypatch.setattr(activity, "UNKNOWN_PAUSE", timedelta(milliseconds=50))
 
 
@@ -69,7 +69,8 @@ def test_a_task_that_no_worker_knows_waits_and_is_logged_once(
     waiting = shop.app.send_task(name, [2, 3], queue=queue)
     with WorkerThread(shop.app, queue):
         wait_until(lambda: any(it.attempt > 3 for it in describe(shop, waiting.id).raw_description.pending_activities))
-        wait_until(lambda: waiting.state == "PENDING")  # while a worker looks whether it knows it, it is STARTED
+        # the state is STARTED while a worker checks whether it knows the task
+        wait_until(lambda: waiting.state == "PENDING")
         assert waiting.retries == 0
     with caplog.at_level(logging.INFO):
         told = [record for record in caplog.records if name in record.getMessage() and record.levelno >= logging.ERROR]
@@ -103,7 +104,7 @@ def test_a_task_that_no_worker_knows_expires_all_the_same(shop: Shop, queue: str
 
 
 def test_an_activity_of_another_worker_on_the_same_queue_is_left_to_it(shop: Shop, queue: str) -> None:
-    """A worker without the native activity may get it first; it goes to the other one in the end."""
+    """A worker without the native activity may get it first. In the end it reaches the other worker."""
     with (
         WorkerThread(shop.app, queue, workflows=[Greets], activities=[greeting, plain_greeting]),
         WorkerThread(shop.app, queue, workflows=[Greets]),

@@ -1,4 +1,4 @@
-"""A task that loses its worker each time is given up at last; one that is given back in good order is not."""
+"""A task that loses its worker each time is given up. A task that workers give back properly is not."""
 
 from __future__ import annotations
 

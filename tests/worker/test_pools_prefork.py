@@ -1,4 +1,4 @@
-"""The pool of child processes: what comes of its jobs, and of children that die or are stopped."""
+"""The pool of child processes: outcomes of jobs, and children that die or are stopped."""
 
 from __future__ import annotations
 
@@ -274,7 +274,7 @@ async def test_soft_limit_is_raised_in_the_function(pool: PreforkPool) -> None:
     assert await run(pool, tidy_up, limits=limits) == "tidied up"
     with pytest.raises(SoftTimeLimitExceeded):
         await run(pool, only_spin, limits=limits)
-    for _ in range(5):  # never in the midst of a note, though the child is nearly always sending one
+    for _ in range(5):  # never in the middle of a note, although the child is nearly always sending one
         assert await pool.run((note_for_ever,), limits, lambda note: time.sleep(0.005)) == "tidied up"
     assert await run(pool, pid) == child
     await pool.stop()
@@ -405,7 +405,7 @@ def swallow_the_end(control: Control) -> str:
 
 
 @in_its_own_process()
-async def test_function_and_handler_that_swallow_the_end_do_not_undo_it(pool: PreforkPool) -> None:
+async def test_a_function_and_handler_that_swallow_the_stop_can_not_prevent_it(pool: PreforkPool) -> None:
     job = Begun(pool, swallow_the_end)
     await job.begun()
     job.task.cancel()

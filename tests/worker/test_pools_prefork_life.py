@@ -1,4 +1,4 @@
-"""The pool of child processes: its size and its start, what a child inherits, and the worker's own death."""
+"""The pool of child processes: its size, its start, the state that a child inherits, and the worker's death."""
 
 from __future__ import annotations
 
@@ -174,7 +174,7 @@ async def test_in_a_storm_of_kills_every_job_is_answered_and_none_begins_twice(p
     over = True
     await chaos
     await pool.stop()
-    assert "done" in ends  # what else there is depends on the machine's speed
+    assert "done" in ends  # the other outcomes depend on the machine's speed
     begun = lines(BEGUN_JOBS)
     assert len(begun) == len(set(begun))
     assert {number for number, end in enumerate(ends) if end == "done"} <= {int(number) for number in begun}
@@ -247,7 +247,7 @@ def count_the_exit(where: int, code: int) -> None:
 
 
 @in_its_own_process(max_tasks_per_child=1, before_fork=count_the_fork, on_child_exit=count_the_exit)
-async def test_the_moments_of_a_child_are_told(pool: PreforkPool) -> None:
+async def test_signals_are_sent_when_a_child_starts_and_ends(pool: PreforkPool) -> None:
     await run(pool, pid)
     with pytest.raises(WorkerLostError):
         await run(pool, sys_exit, 5)
@@ -260,7 +260,7 @@ async def test_the_moments_of_a_child_are_told(pool: PreforkPool) -> None:
 
 
 def surroundings(control: Control) -> dict[str, Any]:
-    os.kill(os.getpid(), signal.SIGINT)  # Ctrl-C is the parent's
+    os.kill(os.getpid(), signal.SIGINT)  # only the parent reacts to Ctrl-C
     sockets = [fd for fd in range(3, 64) if is_socket(fd)]
     time.sleep(0.02)
     return {
@@ -286,7 +286,7 @@ async def test_a_child_holds_its_own_socket_only_no_stdin_and_its_own_seed(pool:
     assert [one["stdin"] for one in seen] == [b""] * 3
     assert len({one["random"] for one in seen}) == 3
     assert [one["alarm"] for one in seen] == [signal.SIG_DFL] * 3
-    # One of its own; the event loop's pair is the test's, not the child's: the pool was started before it.
+    # One socket of its own. The event loop's pair is missing, because the pool was started before the loop.
     assert [one["sockets"] for one in seen] == [1] * 3
     await pool.stop()
 
@@ -339,7 +339,7 @@ def warn_of_threads() -> None:
 def gone(pids: list[int]) -> bool:
     for one in pids:
         with contextlib.suppress(psutil.NoSuchProcess):
-            if psutil.Process(one).status() != psutil.STATUS_ZOMBIE:  # nobody may be there to reap it
+            if psutil.Process(one).status() != psutil.STATUS_ZOMBIE:  # perhaps no process reaps it
                 return False
     return True
 
@@ -367,13 +367,13 @@ def test_worker_that_is_killed_leaves_no_process(victim: str) -> None:
     pids = json.loads(host.stdout.readline())
     assert len(pids) == 4
     if victim != "worker":
-        os.kill(pids[0], signal.SIGSTOP)  # it can do nothing about its children, but the kernel can
+        os.kill(pids[0], signal.SIGSTOP)  # stopped, it can't end its children, but the kernel can
         if sys.platform != "linux":
             os.kill(pids[0], signal.SIGCONT)
     host.kill()
     host.wait()
     host.stdout.close()
-    shutil.rmtree(f"{DIRECTORY.rpartition('-')[0]}-{host.pid}")  # it could not do so itself
+    shutil.rmtree(f"{DIRECTORY.rpartition('-')[0]}-{host.pid}")  # the killed process could not remove it
     asyncio.run(until(lambda: gone(pids)))
 
 
@@ -381,7 +381,7 @@ BROKEN: list[bool] = []
 
 
 @in_its_own_process(size=2, on_broken=lambda: BROKEN.append(True))
-async def test_without_the_process_that_forks_every_job_is_lost_and_the_worker_is_told(pool: PreforkPool) -> None:
+async def test_when_the_forking_process_dies_every_job_is_lost_and_the_worker_gets_an_error(pool: PreforkPool) -> None:
     jobs = [Begun(pool, sleep_deaf), Begun(pool, sleep_deaf), Begun(pool, sleep_deaf)]
     await jobs[0].begun()
     await jobs[1].begun()

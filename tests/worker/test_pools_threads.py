@@ -102,13 +102,13 @@ async def test_at_most_size_jobs_run_at_a_time_in_the_order_in_which_they_came()
 
     assert await asyncio.gather(*(run(pool, job(n)) for n in range(40))) == list(range(40))
     assert most == 2
-    # One that was taken may be late to say so; those behind it are not begun before it was taken.
+    # A job may report late that it has begun. Later jobs do not begin before it was taken.
     assert all(sum(later < number for later in order[place:]) <= 1 for place, number in enumerate(order))
     await pool.stop()
 
 
 @on_a_loop
-async def test_what_the_handler_raises_is_that_jobs_error() -> None:
+async def test_an_error_of_the_handler_is_the_jobs_error() -> None:
     pool = ThreadPool(call, 1)
     with pytest.raises(ZeroDivisionError):
         await run(pool, lambda control: 1 / 0)

@@ -1,4 +1,4 @@
-"""A worker with processes: what a dead child costs, what a stop costs, and what children share with nobody."""
+"""A prefork worker: the cost of a dead child, the cost of a stop, and connections that children must not share."""
 
 from __future__ import annotations
 
@@ -129,7 +129,7 @@ def test_a_child_leaves_the_connections_that_it_inherited(database_url: str) -> 
     with engine.connect() as connection:
         backend = connection.scalar(text("select pg_backend_pid()"))
         leave_connections(engine)
-        assert connection.scalar(text("select pg_backend_pid()")) == backend  # it is not closed
+        assert connection.scalar(text("select pg_backend_pid()")) == backend  # the connection is not closed
         with engine.connect() as another:
             assert another.scalar(text("select pg_backend_pid()")) != backend
     with in_memory.connect() as connection:

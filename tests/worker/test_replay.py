@@ -1,4 +1,4 @@
-"""Workflows that older releases began go on under this one."""
+"""Workflows that older releases started continue under this release."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the server says of a task while it waits, runs and has ended; and stopping one."""
+"""States of a task while it waits, runs and has ended, and revoking a task."""
 
 from __future__ import annotations
 
@@ -172,7 +172,7 @@ def stopped_in(gate: str) -> None:
         seen["stopped"].append(True)
 
 
-def test_revoking_what_has_ended_does_nothing(shop: Shop) -> None:
+def test_revoking_an_ended_task_does_nothing(shop: Shop) -> None:
     result = add.delay(1, 1)
     assert result.get(timeout=PATIENCE) == 2
     result.revoke()
@@ -216,7 +216,7 @@ def test_a_task_that_is_revoked_while_it_runs_is_still_seen_to_run(shop: Shop) -
     assert result.get(timeout=PATIENCE) == "done"
 
 
-def test_the_backend_shows_what_is_kept_of_a_result(shop: Shop) -> None:
+def test_the_backend_shows_the_stored_result(shop: Shop) -> None:
     kept, ignored = add.delay(1, 2), add.apply_async((1, 2), ignore_result=True)
     assert kept.get(timeout=PATIENCE) == 3
     wait_until(lambda: add.AsyncResult(ignored.id).ready())

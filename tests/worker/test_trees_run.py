@@ -141,7 +141,7 @@ def test_a_chord_gets_the_results_of_its_header(shop: Shop) -> None:
     assert result.parent.get(timeout=PATIENCE) == [0, 2, 4, 6, 8]
 
 
-def test_what_is_nested_is_run_as_it_is_nested(shop: Shop) -> None:
+def test_nested_canvases_run_as_they_are_nested(shop: Shop) -> None:
     canvas = chain(
         add.s(1, 1),
         group(add.s(1), chain(add.s(2), add.s(3)), group(add.s(4), add.s(5))),
@@ -164,7 +164,7 @@ def test_links_run_with_the_result_and_errbacks_do_not(shop: Shop) -> None:
     assert result.get(PATIENCE) == 3
     wait_until(lambda: sorted(seen["linked"]) == [3, 13], message="the links did not run")
     assert describe(shop, result.id).workflow_type == add.name
-    (linked,) = result.children  # several callbacks are a group
+    (linked,) = result.children  # several callbacks run as a group
     assert [child.id.rpartition("/")[0] for child in linked] == [result.id, result.id]
 
 
@@ -190,7 +190,7 @@ def test_a_task_that_nothing_is_linked_to_sees_none(shop: Shop) -> None:
     assert chain(add.s(1, 1), sees_links.s(False))().get(PATIENCE) == [2, None, None]
 
 
-def test_errbacks_hear_of_the_failure_and_links_do_not_run(shop: Shop) -> None:
+def test_errbacks_get_the_failure_and_links_do_not_run(shop: Shop) -> None:
     result = fails.apply_async((1,), link=tells.s("never"), link_error=[hears_id.s(), hears.s("new style")])
     with pytest.raises(ValueError, match="on purpose"):
         result.get(PATIENCE)
@@ -217,7 +217,7 @@ def test_an_errback_sees_what_the_task_was_called_with(shop: Shop) -> None:
     assert seen["large"] == [(None, None)]
 
 
-def test_what_follows_a_task_that_is_ignored_is_halted(shop: Shop) -> None:
+def test_steps_after_an_ignored_task_are_halted(shop: Shop) -> None:
     canvas = chain(add.s(1, 1), gives_up.s(), add.s(1))
     canvas.link_error(hears_id.si("never"))
     result = canvas()
@@ -227,7 +227,7 @@ def test_what_follows_a_task_that_is_ignored_is_halted(shop: Shop) -> None:
     assert (result.parent.state, seen["old style"]) == ("IGNORED", [])
 
 
-def test_what_a_task_returns_is_passed_on_though_its_result_is_not_kept(shop: Shop) -> None:
+def test_an_ignored_result_is_still_passed_to_the_next_step(shop: Shop) -> None:
     alone = group(keeps_nothing.s(1), add.s(1, 1))()
     step = chain(keeps_nothing.s(1), add.s(10))()
     header = chord([keeps_nothing.s(1), chain(add.s(1, 1), keeps_nothing.s())], xsum.s())()
@@ -257,7 +257,7 @@ def test_a_member_that_fails_leaves_the_others_of_its_group_alone(shop: Shop) ->
 
 def test_a_chord_whose_header_fails_fails_with_a_chord_error(shop: Shop) -> None:
     result = chord([add.s(1, 1), fails.s()], xsum.s().on_error(hears.s("chord")))()
-    with pytest.raises(ValueError, match="on purpose"):  # the first of those before it that has failed
+    with pytest.raises(ValueError, match="on purpose"):  # the first failed member
         result.get(PATIENCE)
     with pytest.raises(ChordError, match=r"Dependency \S+ raised ValueError\('on purpose'\)"):
         result.get(PATIENCE, follow_parents=False)
@@ -267,7 +267,7 @@ def test_a_chord_whose_header_fails_fails_with_a_chord_error(shop: Shop) -> None
 
 
 @pytest.mark.parametrize("beside", [0, 2])
-def test_a_group_raises_what_its_member_failed_of_and_join_what_that_failed_of(shop: Shop, beside: int) -> None:
+def test_get_of_a_group_raises_its_members_error_and_join_the_error_of_the_nested_task(shop: Shop, beside: int) -> None:
     result = group(chord([add.s(1, 1), fails.s()], xsum.s()), *[add.s(1, 1)] * beside)()
     for _ in range(2):
         with pytest.raises(ChordError):
@@ -327,7 +327,7 @@ def test_a_member_may_put_a_canvas_in_its_place(shop: Shop) -> None:
         lambda several: chord([add.si(1, 2)], chain(xsum.s(), several)),
     ],
 )
-def test_what_ends_with_a_group_gives_its_results_in_the_place_of_a_task(shop: Shop, canvas: Any) -> None:
+def test_a_replacement_that_ends_with_a_group_gives_the_groups_results(shop: Shop, canvas: Any) -> None:
     replaced = becomes.si(canvas(group(tells.s("first"), tells.s("second"))))
     result = group(add.s(1, 1), replaced)()
     assert result.get(timeout=PATIENCE)[1] in ([3, 3], [[3], [3]])
@@ -339,7 +339,7 @@ def test_the_last_step_of_a_member_that_is_a_chain_may_add_to_the_chord(shop: Sh
     assert result.get(PATIENCE) == 2 + 2 + 102
 
 
-def test_what_is_linked_added_or_replaced_knows_how_it_was_called(shop: Shop) -> None:
+def test_linked_added_and_replacing_tasks_know_how_they_were_called(shop: Shop) -> None:
     linked = add.apply_async((1, 2), link=add.s(3))
     linked.get(PATIENCE)
     (link,) = linked.children
@@ -374,7 +374,7 @@ def test_a_large_group_is_cut_into_workflows(shop: Shop) -> None:
         del shop.app.conf["ptemporal.canvas_batch"]
 
 
-def test_what_had_its_id_before_keeps_it(shop: Shop) -> None:
+def test_a_frozen_signature_keeps_its_id(shop: Shop) -> None:
     frozen = add.s(1, 2)
     before = frozen.freeze()
     result = chain(frozen, add.s(3))()
@@ -382,7 +382,7 @@ def test_what_had_its_id_before_keeps_it(shop: Shop) -> None:
 
 
 def test_ids_of_one_s_own_that_are_alike_are_told_apart(shop: Shop) -> None:
-    alike = str(uuid.uuid4())[:-4]  # the last one is as that of a bundle would be
+    alike = str(uuid.uuid4())[:-4]  # the last id looks like an id of a bundle
     frozen = add.s(1, 2).set(task_id=f"{alike}0001")
     before = frozen.freeze()
     result = chain(frozen, add.s(3).set(task_id=f"{alike}0000"))()
@@ -461,7 +461,7 @@ def test_a_forgotten_canvas_goes_with_all_its_workflows(shop: Shop) -> None:
         del shop.app.conf["ptemporal.canvas_batch"]
     assert [result.get(timeout=PATIENCE) for result in results] == [[1, 2, 3, 4, 5, 6], 3]
     members = [*results[0].results, results[1], results[1].parent]
-    assert {member.id.count("/") for member in results[0]} == {2}  # in workflows under that of the group
+    assert {member.id.count("/") for member in results[0]} == {2}  # in child workflows of the group's workflow
     for result in results:
         wait_until(lambda: event_names(shop, result.id)[-1] == "WORKFLOW_EXECUTION_COMPLETED")  # noqa: B023
         result.forget()
@@ -505,7 +505,7 @@ def test_a_canvas_leaves_with_its_transaction(shop: Shop) -> None:
     )
 
 
-def test_what_runs_shows_in_the_states_of_the_members(shop: Shop) -> None:
+def test_the_states_of_members_show_which_ones_run(shop: Shop) -> None:
     result = chain(waits_at.si("shown"), add.si(1, 1))()
     gates["shown"].reached()
     assert (result.parent.state, result.state) == ("STARTED", "PENDING")
@@ -522,14 +522,14 @@ def test_a_canvas_can_be_drawn_from_any_of_its_ids(shop: Shop) -> None:
         rows = [line.split() for line in drawn.output.splitlines()]
         assert [row[0] for row in rows[1:4]] == [f"{add.name}(1,", "chord", "header:"]
         states = [word for row in rows for word in row if word in ("SUCCESS", "FAILURE", "REVOKED")]
-        # The errback of the body did not run, that of the chord did.
+        # The body's errback did not run. The chord's errback did.
         assert states == ["SUCCESS", "SUCCESS", "FAILURE", "FAILURE", "REVOKED", "SUCCESS"]
     dot = CliRunner().invoke(graph_command, [result.id, "--dot"], obj=Common(app=shop.app), catch_exceptions=False)
     assert dot.output.startswith("digraph canvas {")
     assert dot.output.count("->") == 7
 
 
-def test_what_came_into_a_canvas_while_it_ran_is_drawn(shop: Shop) -> None:
+def test_tasks_added_to_a_running_canvas_are_drawn(shop: Shop) -> None:
     replaced = becomes.si(chain(add.s(1, 1), becomes.si(add.s(2, 2))))
     result = chord([joins_chord.s(1), replaced], xsum.s())()
     assert result.get(PATIENCE) == 1 + 4 + 101
@@ -551,7 +551,7 @@ def test_what_came_into_a_canvas_while_it_ran_is_drawn(shop: Shop) -> None:
     assert dot.output.count("->") == 8
 
 
-def test_what_took_the_place_of_a_task_alone_is_drawn(shop: Shop) -> None:
+def test_the_replacement_of_a_single_task_is_drawn(shop: Shop) -> None:
     result = becomes.delay(group(add.s(1, 1), add.s(2, 2)))
     assert result.get(PATIENCE) == [2, 4]
     drawn = CliRunner().invoke(graph_command, [result.id], obj=Common(app=shop.app), catch_exceptions=False)
@@ -573,7 +573,7 @@ def test_an_id_that_the_server_does_not_know_is_an_error(shop: Shop) -> None:
     assert "knows no task with the id 'nobody'" in drawn.output
 
 
-def test_a_group_is_revoked_with_what_the_call_says(shop: Shop, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_revoke_of_a_group_passes_its_options_on_in_one_order(shop: Shop, monkeypatch: pytest.MonkeyPatch) -> None:
     told = []
     monkeypatch.setattr(shop.app.control, "revoke", lambda task_id, **options: told.append((task_id, options)))
     result = shop.app.GroupResult("a-group", [shop.app.AsyncResult("one"), shop.app.AsyncResult("two")])
