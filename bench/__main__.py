@@ -41,7 +41,7 @@ def main() -> None:
     shown = as_markdown(figures) if arguments.markdown else as_text(figures)
     print(f"\n{machine()}\n\n{shown}")
     if arguments.write:
-        arguments.write.write_text(f"{machine()}\n\n{as_markdown(figures)}\n")
+        arguments.write.write_text(f"# The last run\n\n{machine()}\n\n{as_markdown(figures)}\n")
 
 
 def parse() -> argparse.Namespace:

@@ -7,6 +7,8 @@ from contextlib import contextmanager
 from contextvars import ContextVar
 from typing import TYPE_CHECKING, Any
 
+from .message.message import CARRIED_OPTIONS
+
 if TYPE_CHECKING:
     from .interfaces import TaskLike
 
@@ -85,24 +87,18 @@ class Context:
         """The options with which this very run could be asked for again."""
         return {
             "task_id": self.id,
-            "root_id": self.root_id,
-            "parent_id": self.parent_id,
-            "group_id": self.group,
-            "group_index": self.group_index,
-            "shadow": self.shadow,
-            "expires": self.expires,
-            "soft_time_limit": self.soft_time_limit,
-            "time_limit": self.time_limit,
+            **{option: getattr(self, part) for option, part in CARRIED_OPTIONS.items()},
             "headers": dict(self.headers or {}),
-            "retries": self.retries,
-            "ignore_result": self.ignore_result,
-            "replaced_task_nesting": self.replaced_task_nesting,
             **({"stamped_headers": self.stamped_headers, **(self.stamps or {})} if self.stamped_headers else {}),
         }
 
     def __repr__(self) -> str:
         return f"<Context: {vars(self)!r}>"
 
+
+for _part in CARRIED_OPTIONS.values():
+    if not hasattr(Context, _part):  # an option of ours, which Celery's request does not have
+        setattr(Context, _part, None)
 
 _Frame = tuple[Any, Context]
 _stack: ContextVar[tuple[_Frame, ...]] = ContextVar("ptemporal_tasks", default=())

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import shutil
 import tempfile
 from collections.abc import Generator, Iterator
@@ -12,7 +13,44 @@ from typing import Any
 import pytest
 
 from pyramid_temporal_compat.server import EmbeddedServer
+from tests.no_servers import sitecustomize as no_servers
 from tests.parts import fresh_database
+
+SERVER_FIXTURES = frozenset({"temporal_server", "postgres", "mysql", "outbox_database", "processes_database"})
+"""The fixtures that start a server. Those that ask for one of these are found by pytest."""
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    config.addinivalue_line(
+        "markers",
+        "integration: needs a server, of Temporal or of a database; `make unit` leaves it out. "
+        "A test that uses a server's fixture gets this mark by itself.",
+    )
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Mark each test that uses a server, through whatever fixture, so that `-m "not integration"` leaves it out.
+
+    A test that starts a server itself carries the mark in its file. `no_server_in_a_unit_test` finds the ones that
+    have no mark.
+    """
+    for item in items:
+        if isinstance(item, pytest.Function) and not SERVER_FIXTURES.isdisjoint(item.fixturenames):
+            item.add_marker(pytest.mark.integration)
+
+
+@pytest.fixture(autouse=True)
+def no_server_in_a_unit_test(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """Fail each test without the mark `integration` that starts a server, in this process or in a child."""
+    if request.node.get_closest_marker("integration"):
+        yield
+        return
+    path = os.pathsep.join(filter(None, [str(Path(no_servers.__file__).parent), os.environ.get("PYTHONPATH")]))
+    monkeypatch.setenv("PYTHONPATH", path)
+    monkeypatch.setattr(no_servers, "refusing", True)
+    monkeypatch.setattr(no_servers, "refused", [])
+    yield
+    assert not no_servers.refused, f"a unit test has started {no_servers.refused}"
 
 
 @pytest.fixture(scope="session")

@@ -53,6 +53,7 @@ def test_the_tasks_of_the_first_page_are_listed(tmp_path: Path) -> None:
     command = [BIN / "ptemporal-compat", "list", "tasks", "shop.ini"]
     listed = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=True)
     assert listed.stdout == "shop.pack\n"
+    assert listed.stderr == ""
 
 
 def test_no_comment_of_the_guides_would_be_read_as_part_of_a_value() -> None:

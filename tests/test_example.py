@@ -28,10 +28,11 @@ def run(*arguments, cwd=ROOT, path=()):
 
 
 def environment(path=()):
-    return {**os.environ, "PYTHONPATH": os.pathsep.join(map(str, [*path, ROOT]))}
+    return {**os.environ, "PYTHONPATH": os.pathsep.join(map(str, [*path, ROOT, os.environ.get("PYTHONPATH", "")]))}
 
 
 @pytest.mark.timeout(240)
+@pytest.mark.integration
 @pytest.mark.parametrize("application", ["celery", "temporal"])
 def test_application_passes_its_own_tests(application):
     home = GUIDE / "example" / application
@@ -44,6 +45,7 @@ def test_page_shows_the_differences_as_they_are():
     assert done.returncode == 0, done.stdout + done.stderr
 
 
+@pytest.mark.integration
 @pytest.mark.timeout(180)
 def test_demo_shows_what_it_promises_and_ends():
     done = run(GUIDE / "demo.py")
@@ -52,6 +54,7 @@ def test_demo_shows_what_it_promises_and_ends():
     assert done.stdout.count("[ok]") >= 8
 
 
+@pytest.mark.integration
 @pytest.mark.timeout(180)
 def test_kept_demo_serves_until_interrupted_and_leaves_nothing_behind():
     with subprocess.Popen(

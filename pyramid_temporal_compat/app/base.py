@@ -12,7 +12,7 @@ import uuid
 import warnings
 import zoneinfo
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar, Concatenate, Literal, overload
 
 from .. import canvas, signals
 from ..as_celery.backend import Backend
@@ -29,8 +29,8 @@ from ..current import APP_KEY, apps, set_app_class, set_current_app, set_default
 from ..enlist.publish_signals import after_publish, before_publish
 from ..exceptions import AlwaysEagerIgnored, ImproperlyConfigured
 from ..log import Logging
-from ..message.bundle import new_id
-from ..message.tree import Task as Leaf
+from ..message.ids import new_id
+from ..message.nodes import TaskNode
 from ..message.tree import Unit
 from ..payload.codecs import Encryption, parse_keys
 from ..results import result as results
@@ -43,6 +43,7 @@ from ..task.call_options import make_message
 from ..task.routing import Amqp
 from ..task.task import Task as BaseTask
 from ..task.task import task_from_function
+from ..typed_calls import P, R
 from .app_classes import part
 from .commands import Commands
 from .loading import Loader, lazily
@@ -181,6 +182,14 @@ class Celery(Commands, Connections, RefusedOfApps):
             self.finalize(auto=True)
         return self._tasks
 
+    @overload
+    def task(self, function: Callable[P, R], /) -> BaseTask[P, R]: ...
+    @overload
+    def task(
+        self, *, bind: Literal[True], **options: Any
+    ) -> Callable[[Callable[Concatenate[Any, P], R]], BaseTask[P, R]]: ...
+    @overload
+    def task(self, *, bind: Literal[False] = ..., **options: Any) -> Callable[[Callable[P, R]], BaseTask[P, R]]: ...
     def task(self, *args: Any, **options: Any) -> Any:
         """Make a task of a function: `@app.task` or `@app.task(bind=True, …)`."""
         return decorate(args, options, self.make_task)
@@ -355,7 +364,9 @@ class Celery(Commands, Connections, RefusedOfApps):
         else:
             planner, follows = Planner(self, Ids(message.id)), Lineage().after(message)
             planner.ids.claim()
-            node = Leaf(message, links=planner.callbacks(links, follows), errbacks=planner.linked(errbacks, follows))
+            node = TaskNode(
+                message, links=planner.callbacks(links, follows), errbacks=planner.linked(errbacks, follows)
+            )
             self.enlist(as_unit(node, self), manager)
         return message
 

@@ -6,7 +6,8 @@ import functools
 from collections.abc import Callable, Collection, Sequence
 from typing import TYPE_CHECKING, Any
 
-from ..message.bundle import bundled, new_id
+from ..message.bundle import bundled
+from ..message.ids import new_id
 from ..message.tree import Unit
 
 if TYPE_CHECKING:

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Concatenate, Literal, overload
 
 from .. import current
 from ..task.annotations import has_annotations
 from ..task.task import Task, task_from_function
+from ..typed_calls import P, R
 
 if TYPE_CHECKING:
     from ..interfaces import AppLike
@@ -33,6 +34,12 @@ class SharedTask:
 _shared: dict[str, SharedTask] = {}
 
 
+@overload
+def shared_task(function: Callable[P, R], /) -> Task[P, R]: ...
+@overload
+def shared_task(*, bind: Literal[True], **options: Any) -> Callable[[Callable[Concatenate[Any, P], R]], Task[P, R]]: ...
+@overload
+def shared_task(*, bind: Literal[False] = ..., **options: Any) -> Callable[[Callable[P, R]], Task[P, R]]: ...
 def shared_task(*args: Any, **options: Any) -> Any:
     """Make a task of a function, for whichever app is current when it is called."""
     return decorate(args, options, _make)

@@ -13,7 +13,7 @@ from .. import states
 from ..celery_names.refused_members import RefusedOfChains
 from ..current import current_app
 from ..exceptions import InvalidCall
-from ..message.tree import Chain as ChainNode
+from ..message.nodes import ChainNode
 from ..results.result import EagerResult
 from .abstract import CallableSignature
 from .group import group, is_empty, lots

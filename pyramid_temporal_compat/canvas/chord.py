@@ -8,8 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from ..current import current_app
 from ..exceptions import InvalidCall
-from ..message.tree import Chord as ChordNode
-from ..message.tree import Group as GroupNode
+from ..message.nodes import ChordNode, GroupNode
 from .abstract import CallableSignature
 from .chain import OWN_OPTIONS, _chain
 from .group import group

@@ -8,7 +8,7 @@ from contextlib import AbstractContextManager, nullcontext
 from typing import TYPE_CHECKING, Any
 
 from ..current import current_app
-from ..message.tree import Group as GroupNode
+from ..message.nodes import GroupNode
 from ..results.result_sets import GroupResult
 from .abstract import CallableSignature
 from .planner import Lineage, Place, Planned, Planner, send, without

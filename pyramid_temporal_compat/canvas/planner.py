@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING, Any
 from ..context import worker_frame
 from ..exceptions import InvalidCall, PayloadTooLarge
 from ..message.message import Message
-from ..message.tree import MOST, Group, Node, Tree, Unit
-from ..message.tree import Task as Leaf
+from ..message.nodes import GroupNode, Node, TaskNode
+from ..message.tree import MOST, Tree, Unit
 from ..payload.compression import INFLATED_LIMIT
 from .tree_ids import Ids
 
@@ -79,13 +79,13 @@ class PlannedCall:
 
     def __init__(self, lineage: Lineage) -> None:
         self.lineage = lineage
-        self.leaf: Leaf | None = None
+        self.leaf: TaskNode | None = None
         self.links: list[Any] = []
         self.errbacks: list[Any] = []
 
     def take(self, message: Message, links: Any, errbacks: Any) -> None:
         """Keep the message of the call, and the `links` and `errbacks` that the call adds to the signature's."""
-        self.leaf = Leaf(message.copy(chord=self.lineage.chord) if self.lineage.chord else message)
+        self.leaf = TaskNode(message.copy(chord=self.lineage.chord) if self.lineage.chord else message)
         self.links, self.errbacks = listed(links), listed(errbacks)
 
 
@@ -130,7 +130,7 @@ class Planner:
             return self.linked(made, lineage)
         groups = [found for found in made if isinstance(found, group)]
         *nodes, last = self.linked([*groups, group(single, app=self.app)], lineage)
-        assert isinstance(last, Group)
+        assert isinstance(last, GroupNode)
         return (*nodes, replace(last, of_links=True))
 
     def linked(self, signatures: Any, lineage: Lineage) -> tuple[Node, ...]:
@@ -169,7 +169,7 @@ def plan(
 
 def as_unit(node: Node, app: AppLike) -> Unit:
     """What is enlisted for a node: a single task that nothing follows is a message."""
-    if isinstance(node, Leaf) and not node.links and not node.errbacks:
+    if isinstance(node, TaskNode) and not node.links and not node.errbacks:
         return node.message
     tree = Tree(node, at_once=app.conf["ptemporal.canvas_at_once"], limit=app.conf["ptemporal.payload_limit"])
     if (count := len(tree.messages)) > MOST:

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from ..context import Context
 from ..exceptions import ImproperlyConfigured, PayloadTooLarge
+from ..message.ids import workflow_of
 from ..message.message import total_size
 from ..message.tree import Tree
 from .chain import _chain
@@ -74,12 +75,12 @@ def replacement(task: TaskLike, signature: Any) -> Tree:
 
 
 def ids_of_replacement(request: Context) -> Ids:
-    return Ids(str(request.id), workflow=workflow_of(request))
+    return Ids(str(request.id), workflow=workflow_running(request))
 
 
-def workflow_of(request: Context) -> str:
-    """The workflow that the run is an activity of."""
-    return request.workflow_id or str(request.id).rpartition("/")[0] or str(request.id)
+def workflow_running(request: Context) -> str:
+    """Return the id of the workflow that the run is an activity of."""
+    return request.workflow_id or workflow_of(str(request.id)) or str(request.id)
 
 
 def join_chord(task: TaskLike, signature: Any, lazy: bool) -> Any:
@@ -87,7 +88,7 @@ def join_chord(task: TaskLike, signature: Any, lazy: bool) -> Any:
     request = task.request
     if not request.chord:
         raise ValueError("Current task is not member of any chord")
-    ids = Ids(workflow=workflow_of(request))
+    ids = Ids(workflow=workflow_running(request))
     signature.set(group_id=request.group, group_index=request.group_index, root_id=request.root_id)
     result = signature._place(ids, Place())
     lineage = Lineage(request.root_id, request.id, chord=request.chord)

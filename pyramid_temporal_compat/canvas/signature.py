@@ -7,11 +7,12 @@ import re
 import types
 from collections.abc import Callable, Iterator, Mapping, MutableSequence, Sequence
 from copy import deepcopy
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar, Generic
 
 from ..current import current_app
 from ..exceptions import InvalidCall
-from ..message.bundle import new_id
+from ..message.ids import new_id
+from ..typed_calls import R
 from .abstract import CallableSignature
 from .planner import Lineage, Place, Planned, PlannedCall, Planner, listed
 from .stamps import StampingVisitor, merged_stamps
@@ -19,6 +20,7 @@ from .tree_ids import Ids
 
 if TYPE_CHECKING:
     from ..interfaces import AppLike, TaskLike
+    from ..results.result import AsyncResult
 
 Options = Mapping[str, Any]
 
@@ -41,7 +43,7 @@ class Item:
 
 
 @CallableSignature.register
-class Signature(dict[str, Any]):
+class Signature(dict[str, Any], Generic[R]):
     """A task, arguments for it, and options of its `apply_async`; the kinds of canvas are subclasses.
 
     The keys are Celery's: task, args, kwargs, options, subtask_type, immutable.
@@ -125,7 +127,7 @@ class Signature(dict[str, Any]):
         args, kwargs, _ = self._merge(partial_args, partial_kwargs)
         return self.type(*args, **kwargs)
 
-    def delay(self, *partial_args: Any, **partial_kwargs: Any) -> Any:
+    def delay(self, *partial_args: Any, **partial_kwargs: Any) -> AsyncResult[R]:
         """`apply_async` with the arguments alone."""
         return self.apply_async(partial_args, partial_kwargs)
 
@@ -134,10 +136,11 @@ class Signature(dict[str, Any]):
         args, kwargs, options = self._merge(args, kwargs, _given(options))
         return self.type.apply(args, kwargs, **options)
 
-    def apply_async(self, args: Any = None, kwargs: Any = None, **options: Any) -> Any:
+    def apply_async(self, args: Any = None, kwargs: Any = None, **options: Any) -> AsyncResult[R]:
         """Ask for it to be run. The arguments go before its own, the options over its own."""
         args, kwargs, options = self._merge(args, kwargs, _given(options))
-        return self._apply_async(args, kwargs, **options)
+        result: AsyncResult[R] = self._apply_async(args, kwargs, **options)
+        return result
 
     def _merge(
         self, args: Any = None, kwargs: Any = None, options: Options | None = None, force: bool = False
@@ -313,6 +316,10 @@ class Signature(dict[str, Any]):
         return merged_stamps(headers, visitor_headers, self.options if self_headers else None, append_stamps)
 
     # --- putting together ----------------------------------------------------------------------------
+
+    if TYPE_CHECKING:  # a type checker takes the dict's otherwise
+
+        def __ror__(self, other: Any) -> Any: ...
 
     def __or__(self, other: Any) -> Any:
         """This, and then `other` with its result."""

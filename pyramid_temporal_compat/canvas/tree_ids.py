@@ -6,11 +6,10 @@ So an id says which workflow holds its task: all that stands before the last sla
 from __future__ import annotations
 
 import itertools
-import secrets
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 
-from ..message.bundle import new_id
+from ..message.ids import batch_id, is_batch_below, member_id, new_id, new_token, workflow_of
 
 
 class Ids:
@@ -24,7 +23,7 @@ class Ids:
         self._first = first
         self._container = self._root = workflow
         self._forced = workflow is not None
-        self._prefix = _token() if self._forced else ""
+        self._prefix = new_token() if self._forced else ""
         self._numbers = itertools.count(1)
         self._batches = itertools.count(1)
 
@@ -32,7 +31,7 @@ class Ids:
         """Fix which workflow it is: by the id that the tree's own result has already, or the one that is wanted."""
         if self._container is None:
             if own is not None:  # frozen before: ids under it may be taken
-                self._prefix = _token()
+                self._prefix = new_token()
             self._container = self._root = self._first = own or wanted or self._first or new_id()
 
     def claim(self, own: str | None = None, wanted: str | None = None) -> str:
@@ -45,11 +44,11 @@ class Ids:
 
     def beside(self) -> str:
         """An id under the workflow's, though that one may not have been claimed yet."""
-        return f"{self._container}/{self._prefix}{next(self._numbers)}"
+        return member_id(str(self._container), next(self._numbers), self._prefix)
 
     def new_batch(self) -> str:
         """A workflow under this one."""
-        return f"{self._container}/b{self._prefix}{next(self._batches)}"
+        return batch_id(str(self._container), next(self._batches), self._prefix)
 
     def batch(self) -> AbstractContextManager[None]:
         """What is claimed in here lies in a workflow of its own, under this one."""
@@ -57,8 +56,8 @@ class Ids:
 
     def beside_it(self, own: str | None) -> AbstractContextManager[None]:
         """What is claimed in here lies in the same workflow as what has this id, if that is one of this tree's."""
-        container = (own or "").rpartition("/")[0]
-        ours = container == self._root or container.startswith(f"{self._root}/b")
+        container = workflow_of(own or "")
+        ours = container == self._root or is_batch_below(container, str(self._root))
         return self.within(container) if ours else nullcontext()
 
     @contextmanager
@@ -68,7 +67,3 @@ class Ids:
             yield
         finally:
             self._container = outer
-
-
-def _token() -> str:
-    return secrets.token_hex(3) + "-"

@@ -7,8 +7,9 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from ..context import Context
-from ..message.message import Message
-from ..message.tree import Chain, Chord, Group, Node, Task, Tree
+from ..message.message import OWN_OPTIONS, Message
+from ..message.nodes import ChainNode, ChordNode, GroupNode, Node, TaskNode
+from ..message.tree import Tree
 from ..payload import Payload
 from ..payload.serializers import deserialize
 from .chain import _chain
@@ -18,21 +19,6 @@ from .stamps import STAMPED
 
 if TYPE_CHECKING:
     from ..interfaces import AppLike
-
-AS_WRITTEN = (
-    "countdown",
-    "eta",
-    "expires",
-    "fairness_key",
-    "fairness_weight",
-    "ignore_result",
-    "priority",
-    "queue",
-    "shadow",
-    "soft_time_limit",
-    "time_limit",
-)
-"""Options that stand in a message under their own names. Ids are not among them: a signature sent again is another."""
 
 
 class Linked:
@@ -46,7 +32,7 @@ class Linked:
     @functools.cached_property
     def _nodes(self) -> tuple[Sequence[Node], Sequence[Node]]:
         root = Tree.decode(self._tree).root if self._tree else None
-        return (root.links, root.errbacks) if isinstance(root, Group) else ((), ())
+        return (root.links, root.errbacks) if isinstance(root, GroupNode) else ((), ())
 
     @functools.cached_property
     def callbacks(self) -> list[Any] | None:
@@ -74,27 +60,27 @@ class LinkedContext(Context):
 def signatures_of(app: AppLike, nodes: Sequence[Node]) -> list[Any] | None:
     found: list[Node] = []
     for node in nodes:
-        found += node.members if isinstance(node, Group) and node.of_links else [node]
+        found += node.members if isinstance(node, GroupNode) and node.of_links else [node]
     return [signature_of(app, node) for node in found] or None
 
 
 def signature_of(app: AppLike, node: Node) -> Any:
     """The signature that would be planned as this node."""
-    if isinstance(node, Chain):
+    if isinstance(node, ChainNode):
         return _chain([signature_of(app, step) for step in node.steps], app=app)
-    if isinstance(node, Group):
+    if isinstance(node, GroupNode):
         return group([signature_of(app, member) for member in node.members], app=app)
-    if isinstance(node, Chord):
+    if isinstance(node, ChordNode):
         return chord([signature_of(app, member) for member in node.header], signature_of(app, node.body), app=app)
     return _of_task(app, node)
 
 
-def _of_task(app: AppLike, node: Task) -> Any:
+def _of_task(app: AppLike, node: TaskNode) -> Any:
     message = node.message
     body = deserialize(message.body, app.conf["accept_content"])
     headers = message.read_headers()
     stamps = headers.pop("stamps", None) or {}
-    options = {key: value for key in AS_WRITTEN if (value := getattr(message, key)) is not None}
+    options = {option: value for option, part in OWN_OPTIONS.items() if (value := getattr(message, part)) is not None}
     if stamped := headers.pop(STAMPED, None):
         options |= {STAMPED: stamped, **stamps}
     if headers:

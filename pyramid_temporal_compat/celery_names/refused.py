@@ -19,25 +19,25 @@ class Unsupported(CeleryError, AttributeError):
 
 
 NO_BROKER = (
-    "There is no broker to talk to: the Temporal server takes the tasks. Send with task.apply_async() or "
-    "app.send_task(); to see whether a worker answers, use app.control.ping(). An application that has messages of its "
-    "own on a broker keeps the real kombu for them: install_as_celery(kombu=False)."
+    "There is no broker: the Temporal server takes the tasks. Send with task.apply_async() or app.send_task(). To see "
+    "whether a worker answers, use app.control.ping(). If the application sends messages of its own through a broker, "
+    "keep the real kombu for them: install_as_celery(kombu=False)."
 )
 NO_TRANSPORT = (
-    "Tasks travel through the Temporal server alone: set ptemporal.address; there is no transport to add or to choose. "
-    "Messages of an application's own go by the real kombu: install_as_celery(kombu=False)."
+    "Tasks travel through the Temporal server only: set ptemporal.address. There is no transport to add or to choose. "
+    "If the application sends messages of its own, keep the real kombu for them: install_as_celery(kombu=False)."
 )
 NO_BACKEND = (
     "Temporal keeps the results, in each task's workflow: read them with AsyncResult; there is no store to choose."
 )
 NO_CONSUMER = (
-    "A worker here is a Temporal worker, without Celery's blueprint of boot steps: use the worker_* signals for what "
-    "is to start and stop with it, and the task signals or a Task base class for what is to go around each task."
+    "A worker here is a Temporal worker, without Celery's boot steps. Use the worker_* signals to run code when a "
+    "worker starts and stops, and the task signals or a Task base class to run code around each task."
 )
 NO_POOL_CLASSES = "The pools are prefork, threads and solo, by these names (`worker -P`): there is no class to replace."
 NO_SCHEDULER = (
-    "No beat process runs here: `ptemporal-compat beat` writes beat_schedule to the server's Schedules and ends. "
-    "Put entries into beat_schedule, or create Schedules with request.temporal."
+    "This release starts no periodic tasks, so there is no scheduler: have cron or a systemd timer run a script that "
+    "calls the task."
 )
 NO_DEFAULTS = "pyramid_temporal_compat.settings.SETTINGS declares each setting once, with type, default and old names."
 NO_EVENTS = (
@@ -45,14 +45,14 @@ NO_EVENTS = (
 )
 NO_LOADER = "There is no loader: the app reads its settings itself, from config_from_object() or the ini."
 NO_TRACE = "Tasks are not run by Celery's tracer: use the task signals, or a Task class's hooks, such as on_failure()."
-NO_APP_TRACE = "Which app is used is not traced: give one to what needs it; app_or_default(app) then returns that."
-NO_PICKLER = "An app is pickled as itself: what a subclass of Celery adds to it goes into its __reduce_keys__()."
+NO_APP_TRACE = "The use of the default app is not traced. Pass an app explicitly: app_or_default(app) then returns it."
+NO_PICKLER = "An app pickles itself. A subclass of Celery adds its own attributes in __reduce_keys__()."
 NO_REQUEST_CLASS = (
-    "No Request object is made of a message: what on_timeout and on_failure of one did goes into the Task class's "
+    "No Request object is made from a message. Move the code of its on_timeout and on_failure into the Task class's "
     "on_failure(), or into a receiver of task_failure."
 )
 NO_WORKER_STATE = (
-    "What a worker has in hand is its own: ask with app.control.inspect().active(), reserved() or stats()."
+    "The state of a worker can't be read from outside. Ask with app.control.inspect().active(), reserved() or stats()."
 )
 NO_ROUTER = "Routes are read from task_routes when a task is called: write a route function, a glob or a name there."
 NO_PLATFORM = "Leave daemons, pid files and users to what runs the process: systemd, supervisor, a container."
@@ -62,17 +62,17 @@ NO_COMMAND_CLASSES = (
 )
 NO_SIGNING_CLASSES = "Call app.setup_security() to sign messages, or set ptemporal.encryption_keys to encrypt them."
 NO_SUN = (
-    "A Temporal Schedule holds calendar times and intervals, not the sun's: schedule a crontab that comes often "
-    "enough, and let the task see whether its hour has come."
+    "No sunrises and sunsets are computed here: call the task often enough, and let it check whether its hour has come."
 )
 NO_DJANGO = "This package is for Pyramid: a task that is called in a transaction starts when that commits, by itself."
 NO_DEBUGGER = "A debugger needs the task's process for itself: run the worker with `-P solo` and use breakpoint()."
 NOT_AN_INTERFACE = (
-    "It is a helper inside Celery that its documentation does not offer to applications; Python's library has its like."
+    "This is an internal helper of Celery, which its documentation does not offer to applications. "
+    "Use Python's library instead."
 )
 NO_BROADCAST = (
-    "A task here runs once, on one worker, so a queue can't reach all of them: call app.control.broadcast() with a "
-    "command of your own (celery.worker.control.control_command)."
+    "A task here runs once, on one worker, so a queue can't reach all workers. Write a command of your own with "
+    "celery.worker.control.control_command, and call app.control.broadcast()."
 )
 
 NAMES: dict[str, str] = {
@@ -147,10 +147,12 @@ MODULES: dict[str, str] = {
 
 
 NO_STEPS = (
-    "Celery's worker sends a chain step by step, and so prepares the steps; here a chain leaves whole: freeze() gives "
-    "the ids of its results, and unchain_tasks() its steps."
+    "Celery's worker sends a chain step by step, so it prepares the steps. Here a chain is sent as one. freeze() "
+    "returns the ids of its results, and unchain_tasks() its steps."
 )
-NO_CHECKER = "A call is held against the task function's own signature; typing=False in the decorator turns that off."
+NO_CHECKER = (
+    "A call is checked against the task function's own signature. typing=False in the decorator turns this off."
+)
 NO_EVENT_OF_A_TASK = (
     "No events are sent: tell how far a task is with self.update_state(), which AsyncResult.state and .info show."
 )

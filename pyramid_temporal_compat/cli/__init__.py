@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib
 import os
 import sys
+import warnings
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -48,12 +49,24 @@ class LazyGroup(click.Group):
 
 def main() -> None:
     """What the console script calls."""
+    hide_pkg_resources_warning()
     try:
         group()
     except SystemExit as leaving:
         if CLIENT_LIBRARY in sys.modules and isinstance(leaving.code, int):
             leave_in_order(leaving.code)
         raise
+
+
+def hide_pkg_resources_warning() -> None:
+    """Hide the warning that Pyramid causes when it imports `pkg_resources` from setuptools 80.9 or 81.
+
+    Every Pyramid up to 2.1 imports `pkg_resources`, so neither we nor the user can avoid the warning by an upgrade.
+    The same warning is shown where it names the application's own modules. The filter goes to the end of the list,
+    so `-W` and `PYTHONWARNINGS` decide first.
+    """
+    message = "pkg_resources is deprecated as an API"
+    warnings.filterwarnings("ignore", message, UserWarning, module=r"pyramid\.", append=True)
 
 
 @click.group(cls=LazyGroup, context_settings={"help_option_names": ["-h", "--help"]})

@@ -13,7 +13,7 @@ def group() -> None:
     pass
 
 
-@group.command("tasks", help="The tasks that a worker of the application in CONFIG (an ini file) would know.")
+@group.command("tasks", help="List the tasks that a worker of the application in CONFIG (an ini file) would know.")
 @click.argument("config")
 def tasks(config: str) -> None:
     with failing_in_one_line():

@@ -51,7 +51,7 @@ def group() -> None:
     pass
 
 
-@group.command("init", help="Make the tables that are not there. Alembic can do this, too: see the guide.")
+@group.command("init", help="Create the missing tables. Alembic can do this too: see the guide.")
 @CONFIG
 @click.pass_obj
 def init(common: Common, config: str) -> None:
@@ -61,9 +61,9 @@ def init(common: Common, config: str) -> None:
         click.echo(f"{url}: made {', '.join(made)}" if made else f"{url}: all tables are there")
 
 
-@group.command("status", help="Show what waits, since when, and what was set aside with which error.")
+@group.command("status", help="Show how many rows wait, for how long, and which rows were parked with which error.")
 @CONFIG
-@click.option("--json", "as_json", is_flag=True, help="For programs.")
+@click.option("--json", "as_json", is_flag=True, help="Print JSON, for programs.")
 @click.pass_obj
 def status(common: Common, config: str, as_json: bool) -> None:
     with store_of(common, config) as store:
@@ -98,7 +98,7 @@ def _in_utc(moment: datetime.datetime) -> str:
     return f"{moment:%Y-%m-%d %H:%M:%S} UTC"
 
 
-@group.command("retry", help="Have relays try parked rows again: those with these ids, or all.")
+@group.command("retry", help="Have relays try parked rows again: the rows with these ids, or all of them.")
 @CONFIG
 @IDS
 @click.option("--all", "all_of_them", is_flag=True, help="All parked rows.")
@@ -111,14 +111,12 @@ def retry(common: Common, config: str, ids: tuple[int, ...], all_of_them: bool) 
         click.echo(f"{found} rows will be tried again" if found else "there are no such parked rows")
 
 
-@group.command(
-    "purge", help="Delete rows that were not sent: what has not started by then never will. Parked ones, or --all."
-)
+@group.command("purge", help="Delete parked rows, or all rows, before they are sent. Their tasks will never start.")
 @CONFIG
 @IDS
 @click.option("--parked", is_flag=True, help="All parked rows.")
-@click.option("--all", "all_of_them", is_flag=True, help="All rows, also those that wait for a relay.")
-@click.option("--yes", is_flag=True, help="Do not ask.")
+@click.option("--all", "all_of_them", is_flag=True, help="All rows, also the rows that wait for a relay.")
+@click.option("--yes", is_flag=True, help="Do not ask for confirmation.")
 @click.pass_obj
 def purge(common: Common, config: str, ids: tuple[int, ...], parked: bool, all_of_them: bool, yes: bool) -> None:
     if [bool(ids), parked, all_of_them].count(True) != 1:

@@ -13,9 +13,9 @@ from .bootstrap import bootstrapped, failing_in_one_line
 PACKAGES = ("pyramid-temporal-compat", "temporalio", "pyramid", "pyramid_tm", "transaction", "sqlalchemy")
 
 
-@click.command(help="Print versions and the settings of the application in CONFIG (an ini file); secrets are masked.")
+@click.command(help="Print versions, and the settings of the application in CONFIG (an ini file). Secrets are masked.")
 @click.argument("config")
-@click.option("--all", "everything", is_flag=True, help="Also the settings that have their default.")
+@click.option("--all", "everything", is_flag=True, help="Also print settings that have their default value.")
 def command(config: str, everything: bool) -> None:
     with failing_in_one_line():
         app = bootstrapped(config)

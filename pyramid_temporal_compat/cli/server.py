@@ -23,7 +23,9 @@ DEFAULT_DATABASE = Path(".ptemporal", "server.db")
     "--db", type=click.Path(path_type=Path), help=f"File that keeps the state.  [default: {DEFAULT_DATABASE}]"
 )
 @click.option("--memory", is_flag=True, help="Keep the state in memory: it is gone when the server ends.")
-@click.option("--namespace", "namespaces", multiple=True, help="A namespace to have beside `default`; may be repeated.")
+@click.option(
+    "--namespace", "namespaces", multiple=True, help="Also create this namespace, beside `default`. May be repeated."
+)
 @click.option("--ip", default="127.0.0.1", show_default=True, help="Address to listen on; 0.0.0.0 for all.")
 @click.option("--temporal", "binary", metavar="PATH", help="The `temporal` binary to run.")
 @click.option(
@@ -31,7 +33,7 @@ DEFAULT_DATABASE = Path(".ptemporal", "server.db")
     type=click.Choice(["debug", "info", "warn", "error", "never"]),
     default="error",
     show_default=True,
-    help="What of the server's own log goes to stderr.",
+    help="Print lines of the server's own log from this level on.",
 )
 def server(
     port: int,

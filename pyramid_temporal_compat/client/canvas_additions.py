@@ -19,7 +19,8 @@ from temporalio.service import RPCError, RPCStatusCode
 from ..exceptions import InvalidTaskError
 from ..message import wire_names as wire
 from ..message.message import Message
-from ..message.tree import Node, Task, Tree, is_tree
+from ..message.nodes import Node, TaskNode
+from ..message.tree import Tree, is_tree
 from ..payload.converter import from_raw
 from ..worker.workflows.node_values import added_with
 from .members import READERS
@@ -32,7 +33,7 @@ class Growth:
         self._client = client
         self._replacing: dict[str, list[Node]] = defaultdict(list)
         self.added: dict[str, list[Node]] = {}
-        self.alone: dict[str, Task] = {}
+        self.alone: dict[str, TaskNode] = {}
         """Tasks that were sent by themselves."""
         self._read: set[str] = set()
 
@@ -67,7 +68,7 @@ class Growth:
                 if len(written) == 2 and not is_tree(written[0].payload.data):
                     with suppress(InvalidTaskError):
                         envelope, body = map(from_raw, written)
-                        self.alone[workflow_id] = Task(Message.decode(envelope.data, body))
+                        self.alone[workflow_id] = TaskNode(Message.decode(envelope.data, body))
             elif event.HasField("activity_task_scheduled_event_attributes"):
                 activity_id = event.activity_task_scheduled_event_attributes.activity_id
                 # The client library numbers the activities of a task by itself.

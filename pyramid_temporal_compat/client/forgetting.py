@@ -11,8 +11,8 @@ from temporalio.client import Client
 from temporalio.service import RPCError
 
 from ..message import wire_names as wire
-from ..message.bundle import bundle_of
-from .members import READERS, describe_bundle, describe_tree, is_absent, nearest_tree, workflow_of
+from ..message.ids import bundle_of, is_below, workflow_of
+from .members import READERS, describe_bundle, describe_tree, is_absent, nearest_tree
 from .tasks import is_forgotten, take_id
 
 
@@ -37,7 +37,7 @@ async def forget_all(client: Client, tasks: Sequence[str], groups: Sequence[str]
         if task_id not in deleted:
             shared.setdefault(workflow_of(task_id) or bundle_of(task_id), []).append(task_id)
     for workflow_id, members in shared.items():
-        if any(workflow_id.startswith(f"{above}/") for above in deleted):  # a lot of what is gone
+        if any(is_below(workflow_id, above) for above in deleted):  # a lot of what is gone
             await delete(client, workflow_id)
         elif workflow_id not in deleted and await is_shared(client, members[0]):
             await each(members, lambda task_id: take_id(client, task_id, wire.FORGOTTEN, "forgotten"))

@@ -13,7 +13,9 @@ from temporalio.common import RawValue, WorkflowIDConflictPolicy, WorkflowIDReus
 from temporalio.service import RPCError, RPCStatusCode
 
 from ..exceptions import InvalidTaskError
-from ..message.tree import Chain, Chord, Group, Node, Task, Tree, header_result, is_tree, whole_result
+from ..message.ids import saved_group_id, workflow_of
+from ..message.nodes import ChordNode, GroupNode, Node
+from ..message.tree import Tree, is_tree
 from ..payload.converter import from_raw
 from .forgetting import delete
 
@@ -27,7 +29,7 @@ async def save_group(client: Client, group_id: str, written: Any, queue: str) ->
     """Keep what `GroupResult.as_tuple` has written."""
     handle = await client.start_workflow(
         SAVED,
-        id=_saved(group_id),
+        id=saved_group_id(group_id),
         task_queue=queue,
         memo={SAVED: written},
         start_delay=NEVER,
@@ -40,13 +42,13 @@ async def save_group(client: Client, group_id: str, written: Any, queue: str) ->
 async def find_group(client: Client, group_id: str) -> Any:
     """What was saved of the group, or what its canvas says of it; None if neither is there."""
     try:
-        described = await client.get_workflow_handle(_saved(group_id)).describe()
+        described = await client.get_workflow_handle(saved_group_id(group_id)).describe()
     except RPCError as error:
         if error.status is not RPCStatusCode.NOT_FOUND:
             raise
     else:
         return (await described.memo())[SAVED]
-    for workflow_id in (group_id.rpartition("/")[0], group_id):
+    for workflow_id in (workflow_of(group_id), group_id):
         tree = await tree_of(client, workflow_id) if workflow_id else None
         if tree is not None and (found := group_in(tree.root, group_id)) is not None:
             return found
@@ -55,7 +57,7 @@ async def find_group(client: Client, group_id: str) -> Any:
 
 async def forget_group(client: Client, group_id: str) -> None:
     """Delete what was saved of it; its tasks' results stay."""
-    await delete(client, _saved(group_id))
+    await delete(client, saved_group_id(group_id))
 
 
 async def tree_of(client: Client, workflow_id: str) -> Tree | None:
@@ -77,25 +79,11 @@ async def tree_of(client: Client, workflow_id: str) -> Tree | None:
 
 def group_in(node: Node, group_id: str) -> Any:
     """The group of this id in a canvas, as `GroupResult.as_tuple` writes it."""
-    if isinstance(node, Group) and node.id == group_id:
-        return whole_result(node)
-    if isinstance(node, Chord) and node.group_id == group_id:
-        return header_result(node)
-    for part in _parts(node):
+    if isinstance(node, GroupNode) and node.id == group_id:
+        return node.result()
+    if isinstance(node, ChordNode) and node.group_id == group_id:
+        return node.header_result()
+    for _, part in node.parts():
         if (found := group_in(part, group_id)) is not None:
             return found
     return None
-
-
-def _parts(node: Node) -> tuple[Node, ...]:
-    if isinstance(node, Task):
-        return (*node.links, *node.errbacks)
-    if isinstance(node, Chain):
-        return node.steps
-    if isinstance(node, Group):
-        return (*node.members, *node.links, *node.errbacks)
-    return (*node.header, node.body, *node.errbacks)
-
-
-def _saved(group_id: str) -> str:
-    return f"{group_id}/saved"

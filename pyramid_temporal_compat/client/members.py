@@ -20,8 +20,8 @@ from temporalio.service import RPCError, RPCStatusCode
 from .. import states
 from ..exceptions import TaskRevokedError, WorkerLostError
 from ..message import wire_names as wire
-from ..message.bundle import bundle_of
 from ..message.failures import error_of, how_it_failed
+from ..message.ids import bundle_of, is_prefix, workflow_of
 from ..payload import Payload
 from ..payload.converter import from_raw
 from .connection import is_transient
@@ -30,11 +30,6 @@ from .status import Status, of_result
 
 NOT_ENDS = (wire.RETRY_ANEW, wire.REPLACED)
 """How an activity fails whose task goes on."""
-
-
-def workflow_of(task_id: str) -> str:
-    """The workflow that a member's id names; nothing for an id that names none."""
-    return task_id.rpartition("/")[0]
 
 
 def is_bundle(found: WorkflowExecutionDescription) -> bool:
@@ -90,7 +85,7 @@ class History:
                     (noted,) = await self._client.data_converter.decode([payload])
                     if (told := _noted(noted, event)) is not None:
                         for member in map(str, noted.get("of") or ()):
-                            (self._under if member.endswith("/") else self.ended)[member] = told
+                            (self._under if is_prefix(member) else self.ended)[member] = told
         else:
             self._rest = await self._of_the_rest(event) or self._rest
 

@@ -27,6 +27,7 @@ from .. import states
 from ..exceptions import TaskRevokedError
 from ..message import wire_names as wire
 from ..message.failures import error_of, how_it_failed
+from ..message.ids import workflow_of
 from ..payload.converter import from_raw
 from .connection import is_transient
 from .members import (
@@ -40,7 +41,6 @@ from .members import (
     status_in_tree,
     statuses_in_tree,
     wait_for_members,
-    workflow_of,
     workflow_with,
 )
 from .status import Status, of_result

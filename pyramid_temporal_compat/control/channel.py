@@ -24,6 +24,7 @@ from temporalio.service import RPCError, RPCStatusCode
 
 from ..client.connection import Connection
 from ..exceptions import OperationalError
+from ..message import wire_names as wire
 from ..message.message import is_name
 from ..payload import Payload
 from ..payload.converter import from_raw, to_raw
@@ -39,7 +40,6 @@ UNREAD_LASTS = 10.0
 NOT_FOR_US = frozenset({RPCStatusCode.PERMISSION_DENIED, RPCStatusCode.UNIMPLEMENTED})
 """This key may use the namespace, but not look at it; or the server has no such call."""
 ONCE = RetryPolicy(maximum_attempts=1)
-SUMMARY_LIMIT = 200
 
 Reply = dict[str, Any]
 Wanted = Callable[[str], bool]
@@ -158,7 +158,7 @@ class Post:
         self, client: Client, worker: Address, request: Request
     ) -> ActivityHandle[RawValue] | WorkflowHandle[Any, RawValue]:
         request_id = f"control-{request.command}-{uuid.uuid4()}"
-        summary = f"{request.command} to {worker.node}"[:SUMMARY_LIMIT]
+        summary = f"{request.command} to {worker.node}"[: wire.SUMMARY_LIMIT]
         timeout = timedelta(seconds=request.timeout)
         if not self._standalone:
             return await client.start_workflow(

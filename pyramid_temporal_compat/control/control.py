@@ -38,8 +38,7 @@ UNSUPPORTED: dict[str, str] = {
     "celery.app.control.Control.disable_events": NO_EVENTS,
     "celery.app.control.Control.heartbeat": "Workers send no heartbeat events: app.control.ping() says who answers.",
     "celery.app.control.Control.election": (
-        "Workers hold no elections: a task with a fixed task_id is started once, whoever asks, and a Schedule "
-        "runs once for all workers."
+        "Workers hold no elections: give the task a fixed task_id, and it is started once, however many ask for it."
     ),
     "celery.app.control.Control.pool_restart": (
         "Restart the worker: its tasks finish or run again elsewhere, and none is lost."

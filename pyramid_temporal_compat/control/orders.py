@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from ..exceptions import ImproperlyConfigured
-from ..message.message import Message, stamped_headers
+from ..message.celery_view import stamps_of
+from ..message.message import Message
 from ..message.time_limits import Limits
 from . import state
 from .rate_limits import Rate, interval_of
@@ -65,11 +65,3 @@ class Orders:
 
     def limit_time(self, task: str, soft: float | None, hard: float | None) -> None:
         self._limits[task] = Limits(soft, hard)
-
-
-def stamps_of(message: Message) -> Mapping[str, Any]:
-    """The stamps that a task carries, as Celery writes them into its headers."""
-    stamps = message.headers.get("stamps")
-    if isinstance(stamps, Mapping):
-        return stamps
-    return {name: message.headers.get(name) for name in stamped_headers(message.headers)}

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..exceptions import CeleryError, WorkerShutdown
+from ..message.celery_view import inspected, stamps_of
 from ..message.message import Message
 from ..payload.serializers import deserialize
 from ..payload.types import dumps
@@ -23,7 +24,6 @@ from ..text_safety import one_line
 from . import state as remembered
 from .commands import Panel, State, control_command, inspect_command
 from .control import signal_name
-from .orders import stamps_of
 from .state import listed
 
 if TYPE_CHECKING:
@@ -383,24 +383,7 @@ def taken_info(state: State, taken: TakenLike, safe: bool | None = False) -> dic
 
 
 def task_info(state: State, message: Message, safe: bool | None = False) -> dict[str, Any]:
-    args, kwargs = arguments_of(state.app, message, safe)
-    return {
-        "id": message.id,
-        "name": message.task,
-        "args": args,
-        "kwargs": kwargs,
-        "type": message.task,
-        "hostname": state.hostname,
-        "time_start": None,
-        "acknowledged": False,
-        "delivery_info": {
-            "exchange": "",
-            "routing_key": message.queue,
-            "priority": message.priority or 0,
-            "redelivered": False,
-        },
-        "worker_pid": None,
-    }
+    return inspected(message, *arguments_of(state.app, message, safe), state.hostname)
 
 
 def arguments_of(app: AppLike, message: Message, safe: bool | None) -> tuple[Any, Any]:

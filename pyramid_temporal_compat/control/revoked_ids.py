@@ -12,9 +12,8 @@ import logging
 
 from temporalio.client import Client
 
-from ..client.members import workflow_of
 from ..message import wire_names as wire
-from ..message.bundle import bundle_of
+from ..message.ids import bundle_of, workflow_of
 from . import state
 
 log = logging.getLogger(__name__)

@@ -15,12 +15,14 @@ from temporalio.service import RPCError, RPCStatusCode
 
 from .. import states
 from ..client.groups import tree_of
-from ..client.members import describe_tree, ends_so_far, is_bundle, nearest_tree, signal_of_members, workflow_of
+from ..client.members import describe_tree, ends_so_far, is_bundle, nearest_tree, signal_of_members
 from ..client.tasks import BEFORE_FIRST_RUN, revoke, status_of
 from ..exceptions import InvalidTaskError
 from ..message import wire_names as wire
+from ..message.ids import workflow_of
 from ..message.message import Message
-from ..message.tree import Task, Tree, is_tree
+from ..message.nodes import TaskNode
+from ..message.tree import Tree, is_tree
 from ..payload.converter import from_raw
 
 S = TypeVar("S")
@@ -134,7 +136,7 @@ async def message_of(client: Client, run: WorkflowExecution) -> Message | None:
     with suppress(InvalidTaskError):
         if found and is_tree(found[0].data):
             root = Tree.decode(found).root
-            return root.message if isinstance(root, Task) else None
+            return root.message if isinstance(root, TaskNode) else None
         if len(found) == 2:
             return Message.decode(found[0].data, found[1])
     return None

@@ -20,6 +20,7 @@ from ..client.server_absence import Absence
 from ..exceptions import OperationalError
 from ..exceptions import TimeoutError as CallTimeout
 from ..message import wire_names as wire
+from ..message.backoff import exponential_pauses
 from ..message.priority import priority_of
 from ..message.tree import Unit, told_apart
 from ..payload.converter import to_raw
@@ -28,8 +29,6 @@ from .undelivered_log import told_of
 
 log = logging.getLogger(__name__)
 
-SUMMARY_LIMIT = 200
-"""The server takes at most 400 bytes of summary; a character may be several."""
 FIRST_PAUSE, LONGEST_PAUSE = 0.05, 0.5
 """Seconds between two tries while the server is away."""
 AT_ONCE = 16
@@ -169,7 +168,8 @@ class Batch:
                 self._deadline = time.monotonic() + self._patience
 
     async def _start(self, message: Unit) -> None:
-        pauses = doubling() if message.tries is None else message.tries.pauses()
+        retry = message.publish_retry
+        pauses = exponential_pauses(FIRST_PAUSE, LONGEST_PAUSE) if retry is None else retry.pauses()
         while (left := self._deadline - time.monotonic()) > 0:
             try:
                 return await asyncio.wait_for(self._try_to_start(message), left)
@@ -187,15 +187,8 @@ class Batch:
 
     async def _try_to_start(self, message: Unit) -> None:
         connection = self._connection
-        client = connection.client() if message.tries is None else connection.client_that_tries_once()
+        client = connection.client() if message.publish_retry is None else connection.client_that_tries_once()
         await start(await client, message)
-
-
-def doubling() -> Iterator[float]:
-    pause = FIRST_PAUSE
-    while True:
-        yield pause
-        pause = min(pause * 2, LONGEST_PAUSE)
 
 
 async def start(client: Client, message: Unit, now: datetime.datetime | None = None) -> None:
@@ -215,7 +208,7 @@ async def start(client: Client, message: Unit, now: datetime.datetime | None = N
             id_conflict_policy=WorkflowIDConflictPolicy.FAIL,
             start_delay=delay_of(message, now),
             priority=priority_of(message),
-            static_summary=message.summary[:SUMMARY_LIMIT],
+            static_summary=message.summary[: wire.SUMMARY_LIMIT],
             memo=wire.memo_of(message),
         )
     except WorkflowAlreadyStartedError:

@@ -22,7 +22,8 @@ from transaction.interfaces import NoTransaction as NotBegun
 from zope.interface import implementer
 
 from ..exceptions import InvalidCall, NoTransaction
-from ..message.bundle import Block, new_id
+from ..message.bundle import Block
+from ..message.ids import is_below, new_id
 from ..message.message import Message
 from ..message.tree import told_apart
 from ..payload.codecs import Codec
@@ -171,7 +172,7 @@ def is_enlisted(task_id: str, key: object) -> bool:
     """Whether a transaction of this thread, the current or another, still holds the message with this id."""
     return any(
         task_id == unit.id
-        or task_id.startswith(f"{unit.id}/")  # a member of a canvas
+        or is_below(task_id, unit.id)  # a member of a canvas
         or any(message.id == task_id for message in unit.messages)
         for enlistment in list(_here.enlistments)
         if enlistment.key is key and enlistment.state == Enlistment.ENLISTING

@@ -2,32 +2,30 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import Any
 
 from .. import signals
 from ..exceptions import InvalidCall
+from ..message.backoff import DEFAULTS
+from ..message.celery_view import STAMPED_HEADERS, STAMPS, protocol_headers
 from ..message.message import Message
-from ..message.publish_retry import DEFAULTS
 from ..message.tree import Unit
-
-STAMPS = ("stamped_headers", "stamps")
-"""What Celery has among a message's standard headers, and a message here among the application's own."""
 
 
 def before_publish(message: Message, args: Any, kwargs: Any) -> Message:
     """Send `before_task_publish`. What receivers add to the headers, and change of their own, goes with the message."""
-    standard = standard_headers(message)
+    standard = protocol_headers(message)
     headers = {**standard, **message.headers}
     _send(signals.before_task_publish, message, headers, args, kwargs, declare=[], retry_policy=policy_of(message))
-    own = {key: value for key, value in headers.items() if key not in standard or (key in STAMPS and value)}
+    stamps = {key: headers[key] for key in (STAMPED_HEADERS, STAMPS) if headers.get(key)}
+    own = {key: value for key, value in headers.items() if key not in standard} | stamps
     if not all(isinstance(key, str) for key in own):
         raise InvalidCall(f"task {message.task!r}: a receiver of before_task_publish set headers that are no texts")
     return message.copy(headers=own)
 
 
 def policy_of(message: Message) -> dict[str, Any]:
-    return dict(DEFAULTS) if message.tries is None else message.tries.policy()
+    return dict(DEFAULTS) if message.publish_retry is None else message.publish_retry.policy()
 
 
 def after_publish(unit: Unit) -> None:
@@ -35,7 +33,7 @@ def after_publish(unit: Unit) -> None:
     if not signals.after_task_publish.receivers and not signals.task_sent.receivers:
         return
     for message in unit.messages:
-        _send(signals.after_task_publish, message, {**standard_headers(message), **message.headers}, (), {})
+        _send(signals.after_task_publish, message, {**protocol_headers(message), **message.headers}, (), {})
         details: dict[str, Any] = {
             "task_id": message.id,
             "task": message.task,
@@ -59,28 +57,3 @@ def _send(
         properties={"correlation_id": message.id, "reply_to": "", "priority": message.priority},
         **more,
     )
-
-
-def standard_headers(message: Message) -> Mapping[str, Any]:
-    """The headers of Celery's message protocol 2."""
-    return {
-        "lang": "py",
-        "task": message.task,
-        "id": message.id,
-        "shadow": message.shadow,
-        "eta": message.eta.isoformat() if message.eta else None,
-        "expires": message.expires.isoformat() if message.expires else None,
-        "group": message.group,
-        "group_index": message.group_index,
-        "retries": message.retries,
-        "timelimit": [message.time_limit, message.soft_time_limit],
-        "root_id": message.root_id,
-        "parent_id": message.parent_id,
-        "argsrepr": message.argsrepr,
-        "kwargsrepr": message.kwargsrepr,
-        "origin": message.origin,
-        "ignore_result": message.ignore_result,
-        "replaced_task_nesting": message.replaced_task_nesting,
-        "stamped_headers": None,
-        "stamps": {},
-    }

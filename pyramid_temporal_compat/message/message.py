@@ -19,7 +19,7 @@ from ..exceptions import InvalidTaskError
 from ..payload import Payload
 from ..payload.types import loads
 from ..text_safety import one_line
-from .publish_retry import Tries
+from .backoff import PublishRetry
 
 if TYPE_CHECKING:
     from ..payload.codecs import Codec
@@ -36,68 +36,150 @@ RESERVED_QUEUES = "/_sys/"
 _MARK = "ptemporal"
 _TIMES = ("eta", "expires", "sent")
 
+LONGEST = 11 * 365 * 86400
+"""Seconds; a call takes less for a mistake in units."""
+
+HEAVIEST = 1e38
+"""What the wire's float takes."""
+
+
+def is_name(value: object) -> bool:
+    """Whether the server and a line of a log take this as a name or an id."""
+    return isinstance(value, str) and value.isprintable() and bool(value.strip()) and len(value.encode()) <= LONGEST_ID
+
+
+def _is_queue(value: object) -> bool:
+    # Empty, it is the workflow's own.
+    return value == "" or (is_name(value) and not str(value).startswith(RESERVED_QUEUES))
+
+
+def _is_moment(value: datetime.datetime) -> bool:
+    """Years that can be added to others without leaving the calendar."""
+    return value.tzinfo is not None and 1970 <= value.year < 3000
+
+
+def _is_pause(value: object) -> bool:
+    return isinstance(value, (int, float)) and not isinstance(value, bool) and 0 <= value <= LONGEST
+
+
+def _is_count(value: object) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool) and value >= 0
+
+
+def _is_fairness_key(value: object) -> bool:
+    return isinstance(value, str) and value.isprintable() and len(value.encode()) <= LONGEST_FAIRNESS_KEY
+
+
+def _is_text(value: object) -> bool:
+    return isinstance(value, str)
+
+
+def _is_dict(value: object) -> bool:
+    return isinstance(value, dict)
+
+
+def _is_list(value: object) -> bool:
+    return isinstance(value, list)
+
+
+def _is_timeout(value: object) -> bool:
+    return value != 0 and _is_pause(value)
+
+
+def _is_weight(value: object) -> bool:
+    return isinstance(value, (int, float)) and 0 < value < HEAVIEST
+
+
+def _or_none(check: Callable[[Any], bool]) -> Callable[[Any], bool]:
+    return lambda value: value is None or check(value)
+
+
+def _about(
+    check: Callable[[Any], bool] | None = None, option: str = "", *, carried: bool = False, place: bool = False
+) -> dict[str, Any]:
+    """Return what is to be known of one part of a message.
+
+    :param check: what a received value must fulfil, because anyone may have written it.
+    :param option: the option of `apply_async` whose value this part holds.
+    :param carried: a retry sends the option again, and `self.request` shows it.
+    :param place: the option says where in a canvas the task is. A copy of the task's signature leaves it out.
+    """
+    return {"check": check, "option": option, "carried": carried, "place": place}
+
 
 @dataclass(frozen=True)
 class Message:
     """What to run, under which id, with what, when and where."""
 
-    task: str
-    id: str
+    task: str = field(metadata=_about(is_name))
+    id: str = field(metadata=_about(is_name))
     body: Payload
-    queue: str
-    eta: datetime.datetime | None = None
+    queue: str = field(metadata=_about(_is_queue, "queue"))
+    eta: datetime.datetime | None = field(default=None, metadata=_about(_or_none(_is_moment), "eta"))
     """Not before this moment (aware)."""
-    expires: datetime.datetime | None = None
+    expires: datetime.datetime | None = field(
+        default=None, metadata=_about(_or_none(_is_moment), "expires", carried=True)
+    )
     """Not after this moment (aware): the task then ends REVOKED."""
-    sent: datetime.datetime | None = None
+    sent: datetime.datetime | None = field(default=None, metadata=_about(_or_none(_is_moment)))
     """When it left, by the sender's clock, for one that expires: its clock need not be the server's."""
     ahead: float = 0.0
     """By how many seconds the server's clock is ahead of the sender's, for one that expires: the workflow tells it."""
-    priority: int | None = None
-    fairness_key: str | None = None
-    fairness_weight: float | None = None
-    retries: int = 0
-    root_id: str | None = None
-    parent_id: str | None = None
-    group: str | None = None
+    priority: int | None = field(default=None, metadata=_about(_or_none(_is_count), "priority"))
+    fairness_key: str | None = field(
+        default=None, metadata=_about(_or_none(_is_fairness_key), "fairness_key", carried=True)
+    )
+    fairness_weight: float | None = field(
+        default=None, metadata=_about(_or_none(_is_weight), "fairness_weight", carried=True)
+    )
+    retries: int = field(default=0, metadata=_about(_is_count, "retries", carried=True, place=True))
+    root_id: str | None = field(default=None, metadata=_about(_or_none(is_name), "root_id", carried=True, place=True))
+    parent_id: str | None = field(
+        default=None, metadata=_about(_or_none(is_name), "parent_id", carried=True, place=True)
+    )
+    group: str | None = field(default=None, metadata=_about(_or_none(is_name), "group_id", carried=True, place=True))
     """The group that it is a member of."""
-    group_index: int | None = None
-    chord: str | None = None
+    group_index: int | None = field(default=None, metadata=_about(None, "group_index", carried=True, place=True))
+    chord: str | None = field(default=None, metadata=_about(_or_none(is_name)))
     """The result of the chord whose header it is in."""
-    replaced_task_nesting: int = 0
+    replaced_task_nesting: int = field(
+        default=0, metadata=_about(None, "replaced_task_nesting", carried=True, place=True)
+    )
     """How many tasks stood in this place before, each replaced by the next."""
-    countdown: float | None = None
+    countdown: float | None = field(default=None, metadata=_about(_or_none(_is_pause), "countdown"))
     """Seconds that it waits once its turn has come: of use to a member of a tree that something comes before."""
-    expires_in: float | None = None
+    expires_in: float | None = field(default=None, metadata=_about(_or_none(_is_pause)))
     """Seconds until it expires, counted from when its turn has come: the same."""
     joins: Any = None
     """How what came before is put in front of the arguments: a place in the payloads that follow the body, a list of
     such, or an error."""
-    follows: Any = None
+    follows: Any = field(default=None, metadata=_about(_or_none(_is_list)))
     """The tasks that are run with its result, each as `AsyncResult.as_tuple` writes it."""
-    linked: int | None = None
+    linked: int | None = field(default=None, metadata=_about(_or_none(_is_count)))
     """Where in the payloads that follow the body the tree of what is linked to it begins, for the task to see."""
-    time_limit: float | None = None
-    soft_time_limit: float | None = None
-    heartbeat_timeout: float = 30.0
+    time_limit: float | None = field(default=None, metadata=_about(_or_none(_is_pause), "time_limit", carried=True))
+    soft_time_limit: float | None = field(
+        default=None, metadata=_about(_or_none(_is_pause), "soft_time_limit", carried=True)
+    )
+    heartbeat_timeout: float = field(default=30.0, metadata=_about(_is_timeout))
     """Seconds after which a worker that has gone silent counts as lost."""
     at_most_once: bool = False
     """`acks_late=False`: a lost worker fails the task rather than running it again."""
-    ignore_result: bool | None = None
+    ignore_result: bool | None = field(default=None, metadata=_about(None, "ignore_result", carried=True))
     """None: as the task itself says, where it runs."""
-    shadow: str | None = None
+    shadow: str | None = field(default=None, metadata=_about(_or_none(is_name), "shadow", carried=True))
     """The name for logs and the web UI, where it is not the task's."""
-    argsrepr: str = ""
-    kwargsrepr: str = ""
+    argsrepr: str = field(default="", metadata=_about(_is_text))
+    kwargsrepr: str = field(default="", metadata=_about(_is_text))
     origin: str | None = None
     serializer: str = "json"
     compression: str | None = None
-    headers: Mapping[str, Any] = field(default_factory=dict)
+    headers: Mapping[str, Any] = field(default_factory=dict, metadata=_about(_is_dict))
     """The application's own headers, as plain JSON: only the side that runs the task makes values of it."""
 
-    properties: Mapping[str, Any] = field(default_factory=dict)
+    properties: Mapping[str, Any] = field(default_factory=dict, metadata=_about(_is_dict))
     """Those of a message's own properties that mean something to applications alone."""
-    tries: Tries | None = None
+    publish_retry: PublishRetry | None = None
     """How often it is tried while the server is away. It stays with the sender: it bounds the way out."""
 
     @property
@@ -179,8 +261,8 @@ class Message:
         except (ValueError, TypeError):
             raise _not_a_message(found) from None
         values = vars(message)
-        for name, is_sound in _SOUND.items():
-            if not is_sound(values[name]):
+        for name, is_valid in _CHECKS.items():
+            if not is_valid(values[name]):
                 raise _not_a_message(found, f"{name} is {values[name]!r:.80}: ")
         return message
 
@@ -214,80 +296,34 @@ def _not_a_message(found: Any, why: str = "") -> InvalidTaskError:
     return InvalidTaskError(f"not a task message: {why}{shown!r}")
 
 
-def is_name(value: object) -> bool:
-    """Whether the server and a line of a log take this as a name or an id."""
-    return isinstance(value, str) and value.isprintable() and bool(value.strip()) and len(value.encode()) <= LONGEST_ID
-
-
-def _is_queue(value: object) -> bool:
-    # Empty, it is the workflow's own.
-    return value == "" or (is_name(value) and not str(value).startswith(RESERVED_QUEUES))
-
-
-def _is_moment(value: datetime.datetime) -> bool:
-    """Years that can be added to others without leaving the calendar."""
-    return value.tzinfo is not None and 1970 <= value.year < 3000
-
-
-def _is_pause(value: object) -> bool:
-    return isinstance(value, (int, float)) and not isinstance(value, bool) and 0 <= value <= LONGEST
-
-
-def _is_count(value: object) -> bool:
-    return isinstance(value, int) and not isinstance(value, bool) and value >= 0
-
-
-def _is_fairness_key(value: object) -> bool:
-    return isinstance(value, str) and value.isprintable() and len(value.encode()) <= LONGEST_FAIRNESS_KEY
-
-
-def _is_text(value: object) -> bool:
-    return isinstance(value, str)
-
-
-def _is_dict(value: object) -> bool:
-    return isinstance(value, dict)
-
-
-def _or_none(check: Callable[[Any], bool]) -> Callable[[Any], bool]:
-    return lambda value: value is None or check(value)
-
-
-LONGEST = 11 * 365 * 86400
-"""Seconds; a call takes less for a mistake in units."""
-
-HEAVIEST = 1e38
-"""What the wire's float takes."""
-
-_SOUND: dict[str, Callable[[Any], bool]] = {
-    "task": is_name,
-    "id": is_name,
-    "queue": _is_queue,
-    **dict.fromkeys(("root_id", "parent_id", "group", "chord", "shadow"), _or_none(is_name)),
-    **dict.fromkeys(_TIMES, _or_none(_is_moment)),
-    **dict.fromkeys(("countdown", "expires_in", "time_limit", "soft_time_limit"), _or_none(_is_pause)),
-    "linked": _or_none(_is_count),
-    "heartbeat_timeout": lambda value: value != 0 and _is_pause(value),
-    "retries": _is_count,
-    "priority": _or_none(_is_count),
-    "fairness_key": _or_none(_is_fairness_key),
-    "fairness_weight": _or_none(lambda value: isinstance(value, (int, float)) and 0 < value < HEAVIEST),
-    "argsrepr": _is_text,
-    "kwargsrepr": _is_text,
-    "headers": _is_dict,
-    "properties": _is_dict,
-    "follows": _or_none(lambda value: isinstance(value, list)),
-}
-"""What the parts must be that a worker counts with, names things by, or iterates over."""
-
 _as_json = json.JSONEncoder(separators=(",", ":"), default=dict).encode
 
 _ENVELOPE: dict[str, Any] = {
     entry.name: {} if entry.name in ("headers", "properties") else entry.default
     for entry in dataclasses.fields(Message)
-    if entry.name not in ("body", "tries")
+    if entry.name not in ("body", "publish_retry")
 }
 """Every part of a message that the envelope carries, and the value that need not be written."""
+
+_CHECKS: dict[str, Callable[[Any], bool]] = {
+    entry.name: entry.metadata["check"] for entry in dataclasses.fields(Message) if entry.metadata.get("check")
+}
+"""What the parts must be that a worker counts with, names things by, or iterates over."""
+
+
+def _options(**flags: bool) -> dict[str, str]:
+    return {
+        entry.metadata["option"]: entry.name
+        for entry in dataclasses.fields(Message)
+        if entry.metadata.get("option") and all(entry.metadata.get(flag, False) is flags[flag] for flag in flags)
+    }
+
+
+CARRIED_OPTIONS = _options(carried=True)
+"""The options of `apply_async` that a retry sends again, and the part of the message that holds each."""
+
+OWN_OPTIONS = _options(place=False)
+"""The options that a copy of a task's signature has, too: all but those that say where in a canvas the task is."""
 
 
 def call_repr(argsrepr: str, kwargsrepr: str) -> str:
@@ -307,9 +343,3 @@ def total_size(payloads: Sequence[Payload]) -> int:
         for key, value in payload.metadata.items():
             size += len(key) + len(value)
     return size
-
-
-def stamped_headers(headers: Mapping[str, Any]) -> list[str]:
-    """The names of the stamps: of a list alone, since the application's own headers may have anything there."""
-    names = headers.get("stamped_headers")
-    return [name for name in names if isinstance(name, str)] if isinstance(names, (list, tuple)) else []

@@ -5,7 +5,7 @@ from __future__ import annotations
 import datetime
 import functools
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
@@ -13,6 +13,7 @@ from ..exceptions import InvalidTaskError
 from ..payload import Payload
 from ..text_safety import one_line
 from .message import Message, NewerMessage, is_name, readable, total_size
+from .nodes import ChainNode, ChordNode, GroupNode, Node, TaskNode
 from .payload_archive import packed, unpacked
 
 if TYPE_CHECKING:
@@ -34,135 +35,9 @@ ENVELOPE = 600
 """Bytes that a task takes in a tree besides its arguments, about."""
 
 
-@dataclass(frozen=True)
-class Task:
-    """A single task."""
-
-    message: Message
-    takes: bool = True
-    """Whether what came before is put in front of its arguments."""
-    links: tuple[Node, ...] = ()
-    errbacks: tuple[Node, ...] = ()
-
-
-@dataclass(frozen=True)
-class Chain:
-    """One after the other. The id is that of the last step's result."""
-
-    id: str
-    steps: tuple[Node, ...]
-
-
-@dataclass(frozen=True)
-class Group:
-    """Beside each other."""
-
-    id: str
-    members: tuple[Node, ...]
-    links: tuple[Node, ...] = ()
-    errbacks: tuple[Node, ...] = ()
-    of_links: bool = False
-    """Whether its members were linked one by one, and are a group only as they are run."""
-
-
-@dataclass(frozen=True)
-class Chord:
-    """A group, and what gets its results. The id is that of the body's result."""
-
-    id: str
-    group_id: str
-    header: tuple[Node, ...]
-    body: Node
-    errbacks: tuple[Node, ...] = ()
-    """Run when the header fails, with the body's id."""
-    told: tuple[str, ...] = ()
-    """For a body that is a group: the member's id that each of these is told instead."""
-
-
-Node = Task | Chain | Group | Chord
-
-
-def id_of(node: Node) -> str:
-    return node.message.id if isinstance(node, Task) else node.id
-
-
 def is_tree(data: bytes) -> bool:
     """Whether this is the first payload of a tree."""
     return data.startswith(b'{"' + MARK.encode())
-
-
-def written_result(node: Node) -> Any:
-    """What the task before a node counts among its children, as `as_tuple` writes it: what comes first of it."""
-    if isinstance(node, Chain):
-        return written_result(node.steps[0])
-    if isinstance(node, Chord):
-        return header_result(node)
-    return whole_result(node)
-
-
-def whole_result(node: Node, parent: Any = None) -> Any:
-    """The result of a node, with those before it, as `as_tuple` writes it."""
-    if isinstance(node, Task):
-        return (node.message.id, parent), None
-    if isinstance(node, Chain):
-        for step in node.steps:
-            parent = whole_result(step, parent)
-        return parent
-    if isinstance(node, Group):
-        return (node.id, parent), [whole_result(member) for member in node.members]
-    return whole_result(node.body, header_result(node, parent))
-
-
-def header_result(node: Chord, parent: Any = None) -> Any:
-    """The group of a chord's header."""
-    return (node.group_id, parent), [whole_result(member) for member in node.header]
-
-
-def leaves(node: Node) -> Iterator[Task]:
-    """The single tasks, in the order in which they were written, without what is linked to them."""
-    if isinstance(node, Task):
-        yield node
-        return
-    parts = {Chain: "steps", Group: "members", Chord: "header"}[type(node)]
-    for part in getattr(node, parts):
-        yield from leaves(part)
-    if isinstance(node, Chord):
-        yield from leaves(node.body)
-
-
-def _all_messages(node: Node) -> Iterator[Message]:
-    """Those of all tasks, also of what is linked to them."""
-    if isinstance(node, Task):
-        yield node.message
-        parts: tuple[Node, ...] = (*node.links, *node.errbacks)
-    elif isinstance(node, Chain):
-        parts = node.steps
-    elif isinstance(node, Group):
-        parts = (*node.members, *node.links, *node.errbacks)
-    else:
-        parts = (*node.header, node.body, *node.errbacks)
-    for part in parts:
-        yield from _all_messages(part)
-
-
-def takes(node: Node) -> bool:
-    """Whether any of its tasks is given what came before it."""
-    if isinstance(node, Task):
-        return node.takes
-    if isinstance(node, Chain):
-        return takes(node.steps[0])
-    return any(map(takes, node.members if isinstance(node, Group) else node.header))
-
-
-def width(node: Node) -> int:
-    """How many of its tasks can be under way at a time."""
-    if isinstance(node, Task):
-        return 1
-    if isinstance(node, Chain):
-        return max(map(width, node.steps), default=0)
-    if isinstance(node, Group):
-        return sum(map(width, node.members))
-    return max(sum(map(width, node.header)), width(node.body))
 
 
 @dataclass(frozen=True)
@@ -170,7 +45,7 @@ class Above:
     """What a part of a canvas that is a workflow of its own is told by the one above it."""
 
     follows: tuple[Any, ...] = ()
-    """What is run there with its result, as `written_result` writes it."""
+    """What is run there with its result, as `first_result` writes it."""
     later: bool = False
     """Whether anything has run before it."""
     revoked: tuple[str, ...] = ()
@@ -223,18 +98,18 @@ class Tree:
 
     @property
     def id(self) -> str:
-        return id_of(self.root)
+        return self.root.id
 
     @property
     def task(self) -> str:
         """The workflow's type."""
         if self.bundle:
             return "bundle"
-        return self.root.message.task if isinstance(self.root, Task) else type(self.root).__name__.lower()
+        return self.root.kind
 
     @property
     def first(self) -> Message | None:
-        return next((leaf.message for leaf in leaves(self.root)), None)
+        return next((leaf.message for leaf in self.root.leaves()), None)
 
     @property
     def queue(self) -> str:
@@ -246,7 +121,7 @@ class Tree:
 
     @property
     def summary(self) -> str:
-        if isinstance(self.root, Task):
+        if isinstance(self.root, TaskNode):
             return self.root.message.summary
         found = self.messages
         return f"{self.task} of {len(found)}: {', '.join(message.summary for message in found[:3])}"
@@ -254,7 +129,7 @@ class Tree:
     @property
     def messages(self) -> tuple[Message, ...]:
         """The single tasks in it."""
-        return tuple(leaf.message for leaf in leaves(self.root))
+        return tuple(leaf.message for leaf in self.root.leaves())
 
     @property
     def expires(self) -> datetime.datetime | None:
@@ -265,9 +140,9 @@ class Tree:
         return self.first.priority if self.first else None
 
     @property
-    def tries(self) -> Any:
+    def publish_retry(self) -> Any:
         """How often its start is tried."""
-        return self.first.tries if self.first else None
+        return self.first.publish_retry if self.first else None
 
     @property
     def fairness_key(self) -> str | None:
@@ -279,7 +154,7 @@ class Tree:
 
     @property
     def _single(self) -> Message | None:
-        return self.root.message if isinstance(self.root, Task) else None
+        return self.root.message if isinstance(self.root, TaskNode) else None
 
     def leaving(self, now: datetime.datetime) -> Tree:
         """The tree as it is at the moment in which it is sent."""
@@ -294,7 +169,7 @@ class Tree:
     def inflated(self) -> int:
         """Bytes that it has before it is compressed, about, and no fewer."""
         size = 0
-        for message in _all_messages(self.root):
+        for message in self.root.all_messages():
             size += len(message.body.data) + len(message.argsrepr) + len(message.kwargsrepr)
             size += len(repr(message.headers)) + ENVELOPE
         return size
@@ -368,49 +243,27 @@ def _plan(data: bytes) -> dict[str, Any]:
 
 
 def _leaving(node: Node, now: datetime.datetime) -> Node:
-    def several(nodes: Sequence[Node]) -> tuple[Node, ...]:
-        return tuple(_leaving(part, now) for part in nodes)
-
-    if isinstance(node, Task):
-        return Task(node.message.leaving(now), node.takes, several(node.links), several(node.errbacks))
-    if isinstance(node, Chain):
-        return Chain(node.id, several(node.steps))
-    if isinstance(node, Group):
-        return replace(node, members=several(node.members), links=several(node.links), errbacks=several(node.errbacks))
-    return replace(node, header=several(node.header), body=_leaving(node.body, now), errbacks=several(node.errbacks))
+    changed = node.with_parts(lambda part: _leaving(part, now))
+    return replace(changed, message=changed.message.leaving(now)) if isinstance(changed, TaskNode) else changed
 
 
 def _written(node: Node, bodies: list[Payload]) -> dict[str, Any]:
-    def several(nodes: Sequence[Node]) -> list[Any]:
-        return [_written(part, bodies) for part in nodes]
-
-    if isinstance(node, Task):
+    if isinstance(node, TaskNode):
         bodies.append(node.message.body)
-        return {
-            "task": node.message.envelope(),
-            "body": len(bodies) - 1,
-            "takes": node.takes,
-            "links": several(node.links),
-            "errbacks": several(node.errbacks),
-        }
-    if isinstance(node, Chain):
-        return {"chain": node.id, "steps": several(node.steps)}
-    if isinstance(node, Group):
-        return {
-            "group": node.id,
-            "members": several(node.members),
-            "links": several(node.links),
-            "errbacks": several(node.errbacks),
-            **({"of_links": True} if node.of_links else {}),
-        }
-    return {
-        "chord": node.id,
-        "group_id": node.group_id,
-        "header": several(node.header),
-        "body": _written(node.body, bodies),
-        "errbacks": several(node.errbacks),
-        **({"told": node.told} if node.told else {}),
-    }
+        written = {"task": node.message.envelope(), "body": len(bodies) - 1, "takes": node.takes}
+    else:
+        written = {node.kind: node.id}
+    if isinstance(node, ChordNode):
+        written["group_id"] = node.group_id
+        if node.told:
+            written["told"] = node.told
+    if isinstance(node, GroupNode) and node.of_links:
+        written["of_links"] = True
+    for role in node.ROLES:
+        held = getattr(node, role)
+        many = isinstance(held, tuple)
+        written[role] = [_written(part, bodies) for part in held] if many else _written(held, bodies)
+    return written
 
 
 def check_places(written: Any, count: int) -> None:
@@ -458,13 +311,13 @@ def _read(found: dict[str, Any], bodies: dict[int, Payload]) -> Node:
 
     if "task" in found:
         message = Message.read(found["task"], bodies.pop(found["body"]))
-        return Task(message, bool(found["takes"]), several("links"), several("errbacks"))
+        return TaskNode(message, bool(found["takes"]), several("links"), several("errbacks"))
     if "chain" in found:
-        return Chain(_id(found["chain"]), _some(several("steps")))
+        return ChainNode(_id(found["chain"]), _some(several("steps")))
     if "group" in found:
         of_links = bool(found.get("of_links", False))
-        return Group(_id(found["group"]), several("members"), several("links"), several("errbacks"), of_links)
-    return Chord(
+        return GroupNode(_id(found["group"]), several("members"), several("links"), several("errbacks"), of_links)
+    return ChordNode(
         _id(found["chord"]),
         _id(found["group_id"]),
         several("header"),

@@ -81,6 +81,10 @@ META = "meta"
 """The keys of the heartbeat's one detail, a dict."""
 
 
+SUMMARY_LIMIT = 200
+"""Characters of a summary in the web UI. The server takes 400 bytes, and a character may be several bytes."""
+
+
 def count(value: Any, otherwise: int = 0) -> int:
     """A count that came over the wire; `otherwise` for what is none. Anyone may have written it."""
     if isinstance(value, bytes):

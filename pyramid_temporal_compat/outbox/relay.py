@@ -31,6 +31,7 @@ from ..client.server_absence import NOT_THE_CALLS, is_absence, why_away
 from ..enlist.dispatcher import start
 from ..enlist.publish_signals import after_publish
 from ..exceptions import ImproperlyConfigured, SecurityError
+from ..message.backoff import exponential_pause
 from ..message.tree import Unit
 from ..payload.codecs import Codec, chain
 from ..text_safety import one_line
@@ -195,7 +196,7 @@ class Relay:
             if row.attempts >= attempts_for(error):
                 self._park(row, _said(error))
             else:
-                delay = min(FIRST_DELAY * 2 ** min(row.attempts - 1, 10), LONGEST_DELAY)
+                delay = exponential_pause(FIRST_DELAY, row.attempts - 1, LONGEST_DELAY)
                 store.put_off(self.name, row.id, delay, _said(error))
         ended = {*sending.started, *(row.id for row, _ in sending.refused)}
         rest = [row.id for row in found if row.id not in ended]

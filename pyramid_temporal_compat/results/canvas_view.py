@@ -11,10 +11,11 @@ from temporalio.client import Client, WorkflowExecutionDescription
 
 from ..client.canvas_additions import Growth
 from ..client.groups import tree_of
-from ..client.members import READERS, nearest_tree, workflow_of
+from ..client.members import READERS, nearest_tree
 from ..client.status import Status
 from ..client.tasks import status_of, statuses_in
-from ..message.tree import Chain, Chord, Group, Node, Task, id_of
+from ..message.ids import prefix_of, root_of, workflow_of
+from ..message.nodes import Node, TaskNode
 from .graph import COLOURS
 
 
@@ -31,7 +32,7 @@ class Line:
 
 async def outline(client: Client, task_id: str) -> list[Line]:
     """The canvas that a task is in, from its root; of a task alone, the one line; none for one that is not known."""
-    root_id = task_id.partition("/")[0]
+    root_id = root_of(task_id)
     tree = await tree_of(client, root_id)
     growth = Growth(client)
     if tree is None:
@@ -61,7 +62,7 @@ async def _states(client: Client, tasks: Sequence[str]) -> dict[str, str]:
 
     async def find(workflow_id: str, ids: Sequence[str]) -> None:
         async with turn:
-            found = await nearest_tree(client, f"{workflow_id}/")
+            found = await nearest_tree(client, prefix_of(workflow_id))
         if found is None:
             alone.extend(ids)
         else:
@@ -85,32 +86,30 @@ def _drawn(
     node: Node, depth: int, place: str, growth: Growth, replacing: Mapping[str, deque[Node]]
 ) -> Iterator[tuple[int, str, str, bool]]:
     """:param replacing: what is still to be drawn of what took the place of tasks; it has their ids."""
-    if isinstance(node, Task):
-        own = id_of(node)
-        replaced = bool(replacing.get(own))
-        name = f"replaced {len(replacing[own])} {own}" if replaced else own
+    parts = [(LABELS[role], part) for role, part in node.parts()]
+    if isinstance(node, TaskNode):
+        replaced = bool(replacing.get(node.id))
+        name = f"replaced {len(replacing[node.id])} {node.id}" if replaced else node.id
         yield depth, name, f"{place}{node.message.summary}", not replaced
-        parts: list[tuple[str, Node]] = []
         if replaced:
-            parts = [("replaced by: ", replacing[own].popleft())]
+            parts.insert(0, ("replaced by: ", replacing[node.id].popleft()))
         else:
-            parts = [("added: ", added) for added in growth.added.get(own, ())]
-        parts += [("link: ", link) for link in node.links]
-        parts += [("on error: ", errback) for errback in node.errbacks]
-        for kind, part in parts:
-            yield from _drawn(part, depth + 1, kind, growth, replacing)
-        return
-    yield depth, f"{type(node).__name__.lower()} {id_of(node)}", f"{place}{type(node).__name__.lower()}", False
-    if isinstance(node, Chain):
-        parts = [("", step) for step in node.steps]
-    elif isinstance(node, Group):
-        parts = [("", member) for member in node.members]
+            parts = [*(("added: ", added) for added in growth.added.get(node.id, ())), *parts]
     else:
-        assert isinstance(node, Chord)
-        parts = [*(("header: ", member) for member in node.header), ("body: ", node.body)]
-        parts += [("on error: ", errback) for errback in node.errbacks]
-    for name, part in parts:
-        yield from _drawn(part, depth + 1, name, growth, replacing)
+        yield depth, f"{node.kind} {node.id}", f"{place}{node.kind}", False
+    for label, part in parts:
+        yield from _drawn(part, depth + 1, label, growth, replacing)
+
+
+LABELS = {
+    "steps": "",
+    "members": "",
+    "header": "header: ",
+    "body": "body: ",
+    "links": "link: ",
+    "errbacks": "on error: ",
+}
+"""What stands before a part in the outline, by the field of the node that holds it."""
 
 
 def as_text(lines: list[Line]) -> str:

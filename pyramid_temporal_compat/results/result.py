@@ -10,7 +10,7 @@ from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Generic
 
 from .. import states
 from ..context import worker_frame
@@ -19,6 +19,7 @@ from ..exceptions import IncompleteStream, StillEnlisted, TaskRevokedError, Time
 from ..payload.errors import from_wire
 from ..payload.serializers import deserialize
 from ..payload.types import loads
+from ..typed_calls import R
 from .graph import DependencyGraph, GraphFormatter, graph_of
 
 if TYPE_CHECKING:
@@ -104,7 +105,7 @@ class Callbacks:
                 on_error(error)
 
 
-class AsyncResult(ResultBase):
+class AsyncResult(ResultBase, Generic[R]):
     """A task that was asked for, by its id. Every question but the id goes to the server, until the task has ended."""
 
     TimeoutError = TimeoutError
@@ -243,10 +244,10 @@ class AsyncResult(ResultBase):
         disable_sync_subtasks: bool = True,
         EXCEPTION_STATES: Any = states.EXCEPTION_STATES,
         PROPAGATE_STATES: Any = states.PROPAGATE_STATES,
-    ) -> Any:
+    ) -> R:
         """Wait for the task's end, `timeout` seconds at most, and return its result or raise its error."""
         if self.ignored:
-            return None
+            return None  # type: ignore[return-value]  # whatever the task returns: nobody keeps it
         if disable_sync_subtasks:
             assert_will_not_block()
         if follow_parents and propagate:
@@ -257,7 +258,8 @@ class AsyncResult(ResultBase):
             self._end(status)
             if follow_parents and propagate and status.state in states.PROPAGATE_STATES:
                 self.throw_of_parents()  # what it failed of, such as a member of a chord's header
-        return self.maybe_throw(propagate, callback)
+        result: R = self.maybe_throw(propagate, callback)
+        return result
 
     wait = get
 
@@ -491,7 +493,7 @@ class AsyncResult(ResultBase):
         return type(self)(self.id, None, self._name, self.app, self.parent)
 
 
-class EagerResult(AsyncResult):
+class EagerResult(AsyncResult[R]):
     """The result of a task that ran here, or is about to when the transaction commits."""
 
     def __init__(

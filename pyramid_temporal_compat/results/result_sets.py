@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from .. import states
 from ..current import app_or_default
 from ..exceptions import ImproperlyConfigured, TimeoutError
-from ..message.bundle import may_be_bundled
+from ..message.ids import possible_bundles, workflow_of
 from .result import AsyncResult, Callbacks, EagerResult, ResultBase, assert_will_not_block, forget, result_from_tuple
 
 if TYPE_CHECKING:
@@ -134,8 +134,8 @@ class ResultSet(ResultBase):
         for result in self.results:
             remote = isinstance(result, AsyncResult) and not isinstance(result, EagerResult)
             if remote and not result.ended and not result.ignored:
-                workflows.setdefault(str(result.id).rpartition("/")[0], []).append(result.id)
-        alike = may_be_bundled(workflows.pop("", ()))
+                workflows.setdefault(workflow_of(str(result.id)), []).append(result.id)
+        alike = possible_bundles(workflows.pop("", ()))
         return (workflows if any(len(members) > 1 for members in workflows.values()) else {}), alike
 
     def _take(self, found: Mapping[str, Any]) -> None:

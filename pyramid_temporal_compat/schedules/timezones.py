@@ -9,6 +9,8 @@ import zoneinfo
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
+from ..message.backoff import exponential_pause
+
 if TYPE_CHECKING:
     from ..interfaces import AppLike
 
@@ -321,5 +323,5 @@ def rate(r: str | float | None) -> float:
 
 def get_exponential_backoff_interval(factor: int, retries: int, maximum: int, full_jitter: bool = False) -> int:
     """The seconds to wait before retry number `retries`, as `retry_backoff` counts them."""
-    countdown = min(maximum, factor * (2**retries))
+    countdown = int(exponential_pause(factor, retries, maximum))
     return max(0, random.randrange(countdown + 1) if full_jitter else countdown)

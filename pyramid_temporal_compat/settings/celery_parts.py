@@ -1,4 +1,4 @@
-"""Celery's settings of brokers, events and result stores: Temporal stands for all of these."""
+"""Celery's settings of brokers, events and result stores. Temporal replaces all of these."""
 
 from __future__ import annotations
 
@@ -8,18 +8,18 @@ from .declare import Setting, acts, equivalent, refused
 from .values import anything, boolean, integer, mapping, number, seconds, text, words
 
 BROKER = "Temporal is the broker: set ptemporal.address (and ptemporal.namespace, ptemporal.api_key, ptemporal.tls)."
-RECONNECTS = "The Temporal client connects when it is first used and reconnects by itself; ptemporal.connect_timeout bounds one attempt."
-ONE_CONNECTION = "A process has one connection, which carries all its calls at once; there is no pool to bound."
-CONTROL = "Control and inspect calls go over Temporal, which needs no queues of their own for them."
-EVENTS = (
-    "No event messages are sent: the server keeps every task's events; see its web UI, or `ptemporal-compat status`."
-)
+RECONNECTS = "The Temporal client connects at its first use and reconnects by itself. ptemporal.connect_timeout limits one attempt."
+ONE_CONNECTION = "A process has one connection, which carries all its calls at once, so there is no pool to limit."
+CONTROL = "Control and inspect calls go through Temporal, which needs no extra queues for them."
+EVENTS = "No event messages are sent. The server keeps every task's events: see its web UI."
+
+STORE = "Temporal keeps the results, in each task's workflow, so no result store is used: set ptemporal.address."
 
 # One row a setting reads as a table; broken over lines it does not.
 # fmt: off
 # ruff: noqa: E501
 BROKERS: tuple[Setting, ...] = (
-    refused("broker_url", text, None, "Where Celery's broker is.", BROKER + " host:port, or temporal://host:port, is taken for that address."),
+    refused("broker_url", text, None, "Where Celery's broker is.", BROKER + " A broker_url of the form host:port or temporal://host:port is used as that address."),
     refused("broker_read_url", text, None, "The broker to consume from.", BROKER),
     refused("broker_write_url", text, None, "The broker to publish to.", BROKER),
     refused("broker_host", text, None, "The broker's host.", BROKER),
@@ -29,46 +29,45 @@ BROKERS: tuple[Setting, ...] = (
     refused("broker_vhost", text, None, "The broker's virtual host.", BROKER),
     refused("broker_login_method", text, None, "How to log in to the broker.", BROKER),
     refused("broker_transport", text, None, "The broker's transport.", BROKER),
-    refused("broker_transport_options", mapping, {}, "The transport's options.", BROKER + " For visibility_timeout there is ptemporal.heartbeat_timeout."),
+    refused("broker_transport_options", mapping, {}, "The transport's options.", BROKER + " Use ptemporal.heartbeat_timeout instead of visibility_timeout."),
     refused("broker_failover_strategy", text, None, "How to choose among brokers.", BROKER),
-    refused("broker_native_delayed_delivery_queue_type", text, "quorum", "The queues for delayed messages.", "The server holds delayed tasks; there are no queues for them."),
+    refused("broker_native_delayed_delivery_queue_type", text, "quorum", "The queues for delayed messages.", "The server holds delayed tasks, so they need no queues."),
     refused("broker_use_ssl", anything, False, "Use TLS to the broker.", "Set ptemporal.tls and ptemporal.tls_ca_file, tls_cert_file and tls_key_file."),
     equivalent("broker_connection_timeout", seconds, 4, "How long a connection may take.", RECONNECTS),
-    equivalent("broker_connection_retry", boolean, True, "Reconnect when the connection is lost.", "A connection that is lost is always made again; at a worker's start this counts where broker_connection_retry_on_startup has no value."),
-    acts("broker_connection_retry_on_startup", boolean, None, "Whether a worker that starts while the server is away tries again; without a value: broker_connection_retry."),
-    acts("broker_connection_max_retries", integer, 100, "How often a worker that starts tries again, 2 to 30 seconds apart; 0: for ever."),
+    equivalent("broker_connection_retry", boolean, True, "Reconnect when the connection is lost.", "A lost connection is always made again. At a worker's start, this value counts if broker_connection_retry_on_startup has none."),
+    acts("broker_connection_retry_on_startup", boolean, None, "Whether a worker that starts while the server is unreachable tries again. Without a value: broker_connection_retry."),
+    acts("broker_connection_max_retries", integer, 100, "How often a starting worker tries to connect again, 2 to 30 seconds apart. 0 means without limit."),
     equivalent("broker_channel_error_retry", boolean, False, "Reconnect on a channel's error.", RECONNECTS),
     equivalent("broker_heartbeat", integer, 120, "How often the connection is probed.", RECONNECTS),
     equivalent("broker_heartbeat_checkrate", number, 3.0, "How often the probes are checked.", RECONNECTS),
-    equivalent("broker_pool_limit", integer, 10, "How many connections.", ONE_CONNECTION),
-    equivalent("broker_pool_acquire_timeout", seconds, None, "How long to wait for one of them.", ONE_CONNECTION),
+    equivalent("broker_pool_limit", integer, 10, "The size of the connection pool.", ONE_CONNECTION),
+    equivalent("broker_pool_acquire_timeout", seconds, None, "How long to wait for a connection of the pool.", ONE_CONNECTION),
     refused("control_exchange", text, "celery", "The exchange of control calls.", CONTROL),
-    refused("control_queue_durable", boolean, False, "Whether their queues are durable.", CONTROL),
-    refused("control_queue_exclusive", boolean, True, "Whether their queues are exclusive.", CONTROL),
-    refused("control_queue_expires", seconds, 10.0, "When their queues end.", CONTROL),
-    refused("control_queue_ttl", seconds, 300.0, "When their messages end.", CONTROL),
+    refused("control_queue_durable", boolean, False, "Whether these queues are durable.", CONTROL),
+    refused("control_queue_exclusive", boolean, True, "Whether these queues are exclusive.", CONTROL),
+    refused("control_queue_expires", seconds, 10.0, "When these queues are deleted.", CONTROL),
+    refused("control_queue_ttl", seconds, 300.0, "When the messages in these queues expire.", CONTROL),
     refused("event_exchange", text, "celeryev", "The exchange of events.", EVENTS),
-    refused("event_queue_durable", boolean, False, "Whether their queues are durable.", EVENTS),
-    refused("event_queue_exclusive", boolean, True, "Whether their queues are exclusive.", EVENTS),
-    refused("event_queue_expires", seconds, 60.0, "When their queues end.", EVENTS),
-    refused("event_queue_prefix", text, "celeryev", "How their queues are called.", EVENTS),
-    refused("event_queue_ttl", seconds, 5.0, "When they end.", EVENTS),
-    refused("event_serializer", text, "json", "How they are serialised.", EVENTS),
+    refused("event_queue_durable", boolean, False, "Whether these queues are durable.", EVENTS),
+    refused("event_queue_exclusive", boolean, True, "Whether these queues are exclusive.", EVENTS),
+    refused("event_queue_expires", seconds, 60.0, "When these queues are deleted.", EVENTS),
+    refused("event_queue_prefix", text, "celeryev", "The prefix of the queues' names.", EVENTS),
+    refused("event_queue_ttl", seconds, 5.0, "When the messages expire.", EVENTS),
+    refused("event_serializer", text, "json", "How events are serialised.", EVENTS),
 )
 
 # fmt: on
 
 
 def _store(title: str, prefix: str, *rows: tuple[Any, ...]) -> tuple[Setting, ...]:
-    """The settings of one result store: they differ in name and default, and one sentence is true of all."""
-    sentence = f"Temporal keeps the results, in each task's workflow; {title} is not used, and ptemporal.address is the one to set."
+    """Declare the settings of one result store. They differ in name and default; one reason holds for all."""
     return tuple(
         refused(
             f"{prefix}_{name}",
             kind,
             default,
             f"{title}: {name.replace('_', ' ')}.",
-            sentence,
+            STORE,
             *old,
             secret="password" in name,
         )

@@ -19,9 +19,9 @@ from typing import TYPE_CHECKING, Any
 
 from ..context import worker_frame
 from ..exceptions import InvalidCall, NotSerializable, PayloadTooLarge
-from ..message.bundle import new_id
+from ..message.backoff import publish_retry_of
+from ..message.ids import new_id
 from ..message.message import LONGEST_FAIRNESS_KEY, LONGEST_ID, RESERVED_QUEUES, Message, is_name, total_size
-from ..message.publish_retry import tries_of
 from ..payload import Payload, types
 from ..payload.serializers import SIGNED, serialize
 from .routing import queue_name
@@ -164,7 +164,7 @@ def make_message(
         compression=compression,
         headers=_headers(name, options.get("headers")),
         properties={key: str(options[key]) for key in PROPERTIES if options.get(key) is not None},
-        tries=tries_of(name, options, conf),
+        publish_retry=publish_retry_of(name, options, conf),
     )
     if not _is_surely_small(message, conf["ptemporal_payload_limit"], options):
         _check_size(message, args, kwargs, task, conf["ptemporal_payload_limit"])

@@ -16,8 +16,9 @@ from ..canvas.planner import listed
 from ..context import Context, current_frame
 from ..enlist.enlistment import ENLIST_REQUIRED, current_transaction, enlist, has_begun
 from ..exceptions import Retry
-from ..message.bundle import new_id
-from ..message.message import Message
+from ..message.celery_view import options_of
+from ..message.ids import new_id
+from ..message.message import CARRIED_OPTIONS, Message
 from ..payload.annotations import rebuild_arguments
 from ..payload.serializers import deserialize
 from ..pyramid.request import Attempt, attempt
@@ -46,7 +47,9 @@ def apply_now(
     task_id = task_id or new_id()
     frame = current_frame()
     parent = frame[1] if frame else None
+    carried = {part: options.get(option) for option, part in CARRIED_OPTIONS.items() if option not in TIMES}
     request = Context(
+        {part: value for part, value in carried.items() if value is not None},
         called_directly=False,
         args=args,
         kwargs=kwargs,
@@ -58,15 +61,12 @@ def apply_now(
             "routing_key": options.get("routing_key"),
             "priority": options.get("priority"),
         },
-        group=options.get("group_id"),
-        group_index=options.get("group_index"),
         headers=dict(headers) if headers else None,
         hostname=socket.gethostname(),
         id=task_id,
         ignore_result=bool(options.get("ignore_result", task.ignore_result)),
         is_eager=True,
         parent_id=parent.id if parent else options.get("parent_id"),
-        replaced_task_nesting=options.get("replaced_task_nesting") or 0,
         retries=retries,
         stamped_headers=(names := listed(options.get("stamped_headers"))) or None,
         stamps={name: listed(options.get(name)) for name in names} or None,
@@ -89,6 +89,10 @@ def apply_now(
     if throw and ending.state == states.FAILURE and asked is not None:
         raise asked
     return outcome
+
+
+TIMES = ("expires", "soft_time_limit", "time_limit")
+"""Options that do not act here: the run begins at once, and the caller's own process can't be stopped."""
 
 
 def _follow(app: AppLike, request: Context, ending: Ending) -> None:
@@ -243,13 +247,8 @@ class EagerDispatch:
         body = deserialize(message.body, [message.serializer, "json"])
         stamps = message.read_headers()
         options = {
-            "group_id": message.group,
-            "group_index": message.group_index,
-            "ignore_result": message.ignore_result,
-            "parent_id": message.parent_id,
+            **options_of(message),
             "priority": message.priority,
-            "replaced_task_nesting": message.replaced_task_nesting,
-            "root_id": message.root_id,
             "routing_key": message.queue,
             "stamped_headers": stamps.pop("stamped_headers", None),
             **(stamps.pop("stamps", None) or {}),

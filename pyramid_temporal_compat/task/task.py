@@ -8,7 +8,7 @@ import inspect
 import random
 import sys
 from collections.abc import Callable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any, ClassVar, NoReturn
+from typing import TYPE_CHECKING, Any, ClassVar, Generic, NoReturn
 
 from ..canvas import chunks, signature, xmap, xstarmap
 from ..canvas.replacement import join_chord, replacement, substitute
@@ -27,13 +27,16 @@ from ..exceptions import (
     Replaced,
     Retry,
 )
+from ..message.backoff import exponential_pause
 from ..payload.types import ascii_size, dumps, loads
 from ..results.result import allow_join_result
+from ..typed_calls import P, R
 from .annotations import annotate, wrap_method
 from .call_options import brief
 
 if TYPE_CHECKING:
     from ..canvas.planner import PlannedCall
+    from ..canvas.signature import Signature
     from ..interfaces import AppLike
     from ..results.result import AsyncResult, EagerResult
 
@@ -55,7 +58,7 @@ class NameOfClass:
         return cls.__name__
 
 
-class Task(RefusedOfTasks):
+class Task(RefusedOfTasks, Generic[P, R]):
     """What `@task` makes of a function. Subclass it for behaviour that several tasks share.
 
     One instance stands for the task in each process: attributes set on it last as long as the process.
@@ -138,15 +141,17 @@ class Task(RefusedOfTasks):
 
     # --- calling it here -------------------------------------------------------------------------
 
-    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+    def __call__(self, *args: P.args, **kwargs: P.kwargs) -> R:
         """A plain call: runs here and now, in the caller's transaction."""
         frame = current_frame()
         if frame is not None and frame[0] is self and frame[1].called_directly is False and not frame[1].entered:
             frame[1].entered = True  # a worker's run, by way of a subclass's own __call__: it has its request
-            return self.run(*args, **kwargs)
+            result: R = self.run(*args, **kwargs)
+            return result
         with running(self, Context(args=args, kwargs=kwargs)):
             try:
-                return self.run(*args, **kwargs)
+                result = self.run(*args, **kwargs)
+                return result
             except (Retry, Ignore, Reject):
                 raise
             except Exception as error:
@@ -166,18 +171,18 @@ class Task(RefusedOfTasks):
         link: Any = None,
         link_error: Any = None,
         **options: Any,
-    ) -> EagerResult:
+    ) -> EagerResult[R]:
         """Run here and now, with all that a worker does around a run; gives a result that is ready."""
         args, kwargs = self._plain_arguments(args, kwargs)
         options.update((key, value) for key, value in (("link", link), ("link_error", link_error)) if value)
-        result: EagerResult = self.app.apply(
+        result: EagerResult[R] = self.app.apply(
             self._in_app(), args, kwargs, task_id, retries or 0, throw, headers, options
         )
         return result
 
     # --- asking for a run --------------------------------------------------------------------------
 
-    def delay(self, /, *args: Any, **kwargs: Any) -> AsyncResult:
+    def delay(self, /, *args: P.args, **kwargs: P.kwargs) -> AsyncResult[R]:
         """`apply_async` with the arguments alone."""
         _check_instance(self, "delay")
         return self.apply_async(args, kwargs)
@@ -192,7 +197,7 @@ class Task(RefusedOfTasks):
         link_error: Any = None,
         shadow: str | None = None,
         **options: Any,
-    ) -> AsyncResult:
+    ) -> AsyncResult[R]:
         """Ask for a run: with the current transaction's commit if one has begun, else now.
 
         The options, each with a line on what it does, are `pyramid_temporal_compat.task.call_options.OPTIONS`.
@@ -202,13 +207,15 @@ class Task(RefusedOfTasks):
             raise InvalidCall(f"{type(self).__qualname__} has no task name; app.register_task() gives it one")
         task = self._in_app()
         if task is not self:  # a shared task, and its current app has one of its own
-            asked: AsyncResult = task.apply_async(args, kwargs, task_id, producer, link, link_error, shadow, **options)
+            asked: AsyncResult[R] = task.apply_async(
+                args, kwargs, task_id, producer, link, link_error, shadow, **options
+            )
             return asked
         named = {"task_id": task_id, "link": link, "link_error": link_error, "producer": producer, "shadow": shadow}
         options.update((key, value) for key, value in named.items() if value is not None)
         return self._ask(args, kwargs, options, options.pop("planned", None))
 
-    def plan_call(self, call: PlannedCall, args: Any, kwargs: Any, options: dict[str, Any]) -> AsyncResult:
+    def plan_call(self, call: PlannedCall, args: Any, kwargs: Any, options: dict[str, Any]) -> AsyncResult[R]:
         """Make the message of a call that is part of a canvas, and give it to `call`.
 
         An `apply_async` that a subclass or a monitoring tool has put in the place of ours is called: it may change
@@ -219,7 +226,7 @@ class Task(RefusedOfTasks):
             return task.apply_async(args, kwargs, planned=call, **options)
         return task._ask(args, kwargs, options, call)
 
-    def _ask(self, args: Any, kwargs: Any, options: dict[str, Any], planned: PlannedCall | None) -> AsyncResult:
+    def _ask(self, args: Any, kwargs: Any, options: dict[str, Any], planned: PlannedCall | None) -> AsyncResult[R]:
         """Check a call's arguments. Then send its message, or give it to the canvas that plans the call."""
         args, kwargs = self._plain_arguments(args, kwargs)
         # A task that follows another one gets that one's result as well: its arguments are not complete yet.
@@ -228,7 +235,7 @@ class Task(RefusedOfTasks):
         shadow = options.pop("shadow", None) or self.shadow_name(args, kwargs, options)
         if shadow is not None:
             options["shadow"] = shadow
-        result: AsyncResult
+        result: AsyncResult[R]
         if planned is None:
             result = self.app.call(self, args, kwargs, options)
         else:
@@ -238,19 +245,20 @@ class Task(RefusedOfTasks):
             result.ignored = bool(message.ignore_result)
         return result
 
-    def signature(self, args: Any = None, *starargs: Any, **starkwargs: Any) -> Any:
+    def signature(self, args: Any = None, *starargs: Any, **starkwargs: Any) -> Signature[R]:
         """This task with arguments and options, as a value: `signature((1, 2), countdown=10)`."""
         if self._app is not None:
             starkwargs.setdefault("app", self._app)
-        return signature(self, args, *starargs, **starkwargs)
+        made: Signature[R] = signature(self, args, *starargs, **starkwargs)
+        return made
 
     subtask = signature
 
-    def s(self, *args: Any, **kwargs: Any) -> Any:
+    def s(self, *args: Any, **kwargs: Any) -> Signature[R]:
         """`signature` with the arguments alone."""
         return self.signature(args, kwargs)
 
-    def si(self, *args: Any, **kwargs: Any) -> Any:
+    def si(self, *args: P.args, **kwargs: P.kwargs) -> Signature[R]:
         """A signature that takes no arguments but these."""
         return self.signature(args, kwargs, immutable=True)
 
@@ -266,9 +274,9 @@ class Task(RefusedOfTasks):
         """One run that calls the task for each list of arguments in `it`."""
         return xstarmap(self.s(), it, app=self._app)
 
-    def AsyncResult(self, task_id: str, **kwargs: Any) -> AsyncResult:
+    def AsyncResult(self, task_id: str, **kwargs: Any) -> AsyncResult[R]:
         """The result of this task's run with this id."""
-        result: AsyncResult = self.app.AsyncResult(task_id, task_name=self.name, **kwargs)
+        result: AsyncResult[R] = self.app.AsyncResult(task_id, task_name=self.name, **kwargs)
         return result
 
     def own_options(self) -> dict[str, Any]:
@@ -504,7 +512,7 @@ class Task(RefusedOfTasks):
         """Seconds until the retry after `retries` earlier ones, for `autoretry_for`."""
         if not self.retry_backoff:
             return float(self.retry_kwargs.get("countdown", self.default_retry_delay))
-        seconds = min(float(self.retry_backoff) * 2**retries, self.retry_backoff_max)
+        seconds = exponential_pause(float(self.retry_backoff), retries, self.retry_backoff_max)
         return random.uniform(0, seconds) if self.retry_jitter else seconds
 
     def add_trail(self, result: Any) -> Any:

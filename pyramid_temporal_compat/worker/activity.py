@@ -29,6 +29,7 @@ from ..control import state
 from ..control.orders import Orders
 from ..exceptions import InvalidTaskError, NotRegistered, Terminated, TimeLimitExceeded, WorkerLostError
 from ..message import wire_names as wire
+from ..message.backoff import exponential_pause
 from ..message.message import Message, NewerMessage, is_message, total_size
 from ..message.time_limits import Limits
 from ..payload import Payload
@@ -71,7 +72,7 @@ MOST_REPORTED = 1000
 """Names of unknown tasks that are remembered: who makes them up must not fill the worker's memory."""
 UNKNOWN_PAUSE = timedelta(seconds=5)
 """How long a task that this worker does not know waits before it is offered again."""
-FIRST_ABSENCE, LONGEST_ABSENCE = timedelta(seconds=1), timedelta(seconds=30)
+FIRST_ABSENCE, LONGEST_ABSENCE = 1.0, 30.0
 """How long a task waits for a database that is away: twice as long each time."""
 IN_DOUBT_PAUSE = timedelta(seconds=5)
 """How long a task waits of which the database does not say whether it is done."""
@@ -433,15 +434,15 @@ class TaskActivity:
         raise task_failure(error)
 
     def _wait_for_database(self, message: Message, text: str) -> NoReturn:
-        pause = min(FIRST_ABSENCE * 2 ** min(activity.info().attempt - 1, 10), LONGEST_ABSENCE)
+        pause = exponential_pause(FIRST_ABSENCE, activity.info().attempt - 1, LONGEST_ABSENCE)
         log.warning(
             "Task %s[%s]: its database is away, and it runs again in %d s: %s",
             message.task,
             message.id,
-            pause.total_seconds(),
+            pause,
             text,
         )
-        raise in_order(message, text, type=wire.DATABASE_AWAY, next_retry_delay=pause)
+        raise in_order(message, text, type=wire.DATABASE_AWAY, next_retry_delay=timedelta(seconds=pause))
 
     def _retry(self, job: Job, outcome: Retried) -> NoReturn:
         message, retries = outcome.message, job.retries + 1

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from ..exceptions import ImproperlyConfigured
-from ..settings.celery_names import SCHEDULES, SLOTS
+from ..settings.celery_names import NO_SCHEDULES, SLOTS
 
 ACTS = frozenset(
     {
@@ -50,8 +50,8 @@ EQUIVALENT: dict[str, str] = {
     "optimization": "a task goes to a process that is free: -O fair is how it always is",
     "pool_start_method": "children are forked from a process that has no threads, which is what spawn is asked for",
     "prefetch_multiplier": SLOTS,
-    "schedule_filename": SCHEDULES,
-    "scheduler": SCHEDULES,
+    "schedule_filename": NO_SCHEDULES,
+    "scheduler": NO_SCHEDULES,
     "statedb": "the server remembers what was revoked; no worker has a file",
     "task_events": "the server keeps every task's events; see them in its web UI",
     "use_eventloop": "the worker has one",
@@ -63,7 +63,7 @@ EQUIVALENT: dict[str, str] = {
 """What is taken and needs nothing done."""
 
 REFUSED: dict[str, str] = {
-    "beat": "schedules live on the server and need no process: `ptemporal-compat beat` writes them there and ends",
+    "beat": NO_SCHEDULES,
     "detach": (
         "a worker does not put itself into the background: have systemd, supervisor or a container run it, "
         "which start it again too"

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import datetime
 import functools
 import os
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from ..canvas.tree_to_signature import Linked
-from ..message.message import Message, call_repr, stamped_headers
+from ..message.celery_view import delivery_info, inspected, protocol_headers, stamp_names, stamps_of
+from ..message.message import Message, call_repr
 from ..payload import Payload
 from ..payload.serializers import deserialize
 
@@ -21,10 +21,6 @@ class Request:
     """Celery's attributes, read from the message."""
 
     reply_to: str | None = None
-    group: str | None = None
-    group_index: int | None = None
-    chord: Any = None
-    replaced_task_nesting = 0
     utc = True
     acknowledged = False
     """Not before it has ended: the server keeps it until then."""
@@ -51,18 +47,15 @@ class Request:
         self.expires = message.expires
         self.root_id = message.root_id
         self.parent_id = message.parent_id
+        self.group = message.group
+        self.group_index = message.group_index
+        self.chord: Any = None
+        self.replaced_task_nesting = message.replaced_task_nesting
         self.ignore_result = message.ignore_result
         self.time_limits = (message.time_limit, message.soft_time_limit)
-        self.delivery_info: dict[str, Any] = {
-            "exchange": "",
-            "routing_key": message.queue,
-            "priority": message.priority,
-            "redelivered": False,
-        }
-        headers = message.headers
-        self.stamped_headers = stamped_headers(headers)
-        stamps = headers.get("stamps")
-        self.stamps = dict(stamps) if isinstance(stamps, Mapping) else {}
+        self.delivery_info = delivery_info(message)
+        self.stamped_headers = stamp_names(message)
+        self.stamps = dict(stamps_of(message))
 
     @property
     def task(self) -> TaskLike:
@@ -98,20 +91,8 @@ class Request:
         """What Celery has in the message's headers."""
         return {
             **self.message.headers,
-            "lang": "py",
-            "task": self.name,
-            "id": self.id,
-            "shadow": self.message.shadow,
-            "eta": _text(self.eta),
-            "expires": _text(self.expires),
+            **protocol_headers(self.message),
             "retries": self.retries,
-            "timelimit": list(self.time_limits),
-            "root_id": self.root_id,
-            "parent_id": self.parent_id,
-            "argsrepr": self.argsrepr,
-            "kwargsrepr": self.kwargsrepr,
-            "origin": self.message.origin,
-            "ignore_result": self.ignore_result,
             "delivery_info": self.delivery_info,
             "hostname": self.hostname,
         }
@@ -121,13 +102,9 @@ class Request:
 
     def info(self, safe: bool = False) -> dict[str, Any]:
         """What `inspect active` shows of it."""
+        args, kwargs = (self.argsrepr, self.kwargsrepr) if safe else (self.args, self.kwargs)
         return {
-            "id": self.id,
-            "name": self.name,
-            "args": self.argsrepr if safe else self.args,
-            "kwargs": self.kwargsrepr if safe else self.kwargs,
-            "type": self.type,
-            "hostname": self.hostname,
+            **inspected(self.message, args, kwargs, self.hostname),
             "time_start": self.time_start,
             "acknowledged": self.acknowledged,
             "delivery_info": self.delivery_info,
@@ -145,7 +122,3 @@ class Request:
 
     def __repr__(self) -> str:
         return f"<{type(self).__name__}: {self.humaninfo()} {call_repr(self.argsrepr, self.kwargsrepr)}>"
-
-
-def _text(moment: datetime.datetime | None) -> str | None:
-    return moment.isoformat() if moment else None

@@ -102,7 +102,7 @@ def test_messages_of_an_applications_own_are_refused_with_the_reason(app: Celery
         lambda: connection.default_channel.basic_publish("x"),
         lambda: app.producer_pool.acquire().publish({}),
     ):
-        with pytest.raises(Unsupported, match=r"There is no broker to talk to.*kombu=False"):
+        with pytest.raises(Unsupported, match=r"There is no broker.*kombu=False"):
             use()
     with pytest.raises(CeleryError, match=r"connection\('amqp://other//'\) names a broker"):
         app.connection("amqp://other//")

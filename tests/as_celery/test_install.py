@@ -18,13 +18,17 @@ class Hidden:
 sys.meta_path.insert(0, Hidden())
 """
 INSTALL = "import pyramid_temporal_compat; pyramid_temporal_compat.install_as_celery()\n"
+NOT_OURS = [
+    *("-W", "ignore:'cgi' is deprecated"),  # WebOb imports cgi
+    *("-W", "ignore:pkg_resources is deprecated"),  # Pyramid imports pkg_resources
+    *("-W", "ignore:Deprecated call to `pkg_resources.declare_namespace"),  # of PasteDeploy, when Pyramid does so
+]
 
 
 def python(code: str, *arguments: str, cwd: Path | None = None) -> str:
     """Run this in a fresh interpreter, where a warning is an error; gives what it printed."""
     done = subprocess.run(
-        # WebOb's import of cgi is not ours to mend
-        [sys.executable, "-W", "error", "-W", "ignore:'cgi' is deprecated", "-c", textwrap.dedent(code), *arguments],
+        [sys.executable, "-W", "error", *NOT_OURS, "-c", textwrap.dedent(code), *arguments],
         capture_output=True,
         text=True,
         cwd=cwd,

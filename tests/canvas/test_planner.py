@@ -12,8 +12,8 @@ from temporalio.client import WorkflowExecutionStatus
 from pyramid_temporal_compat import Celery, Task, chain, chord, group, signature
 from pyramid_temporal_compat.exceptions import InvalidArguments, InvalidCall, NotRegistered, StillEnlisted
 from pyramid_temporal_compat.message.message import Message
-from pyramid_temporal_compat.message.tree import Chain, Chord, Group, Tree, whole_result
-from pyramid_temporal_compat.message.tree import Task as Leaf
+from pyramid_temporal_compat.message.nodes import ChainNode, ChordNode, GroupNode, TaskNode
+from pyramid_temporal_compat.message.tree import Tree
 from pyramid_temporal_compat.results import GroupResult, result_from_tuple
 from pyramid_temporal_compat.testing.calls import recording
 from tests.parts import wait_until
@@ -60,7 +60,7 @@ def test_a_tree_is_one_unit_that_is_read_back_as_it_was(app: Celery, sent: Sent)
     add, total = app.tasks["add"], app.tasks["total"]
     (add.s(1, 1) | group(add.s(i) for i in range(3)) | total.s() | add.s(5)).apply_async()
     tree = sent.one
-    assert isinstance(tree.root, Chain)
+    assert isinstance(tree.root, ChainNode)
     assert Tree.decode(tree.encode()) == tree
     assert [message.task for message in tree.messages] == ["add", "add", "add", "add", "total", "add"]
 
@@ -122,7 +122,7 @@ def test_links_of_a_single_task_go_with_it(app: Celery, sent: Sent) -> None:
     add, note = app.tasks["add"], app.tasks["note"]
     add.apply_async((1,), link=note.s("done"), link_error=[note.s("bad"), note.si("worse")])
     leaf = sent.one.root
-    assert isinstance(leaf, Leaf)
+    assert isinstance(leaf, TaskNode)
     assert [found.message.argsrepr for found in leaf.links] == ["('done',)"]
     assert [(found.message.argsrepr, found.takes) for found in leaf.errbacks] == [
         ("('bad',)", True),
@@ -134,7 +134,7 @@ def test_links_of_a_single_task_go_with_it(app: Celery, sent: Sent) -> None:
 def test_a_group_that_something_follows_is_a_chord(app: Celery, sent: Sent) -> None:
     result = (group(s(app, "add", 1), s(app, "add", 2)) | s(app, "total")).apply_async()
     root = sent.one.root
-    assert isinstance(root, Chord)
+    assert isinstance(root, ChordNode)
     assert (root.id, root.group_id) == (result.id, result.parent.id)
     assert {leaf.message.chord for leaf in root.header} == {result.id}
     assert {leaf.message.group for leaf in root.header} == {root.group_id}
@@ -157,7 +157,7 @@ def test_errbacks_of_the_body_are_run_for_the_header_too(app: Celery, sent: Sent
 def test_what_the_results_say_is_what_the_tree_says(app: Celery, sent: Sent) -> None:
     canvas = chain(s(app, "add", 1), group(s(app, "add"), s(app, "add") | s(app, "add", 2)), s(app, "total"))
     result = canvas.apply_async()
-    assert whole_result(sent.one.root) == result.as_tuple()
+    assert sent.one.root.result() == result.as_tuple()
     assert result_from_tuple(result.as_tuple(), app).as_tuple() == result.as_tuple()
 
 
@@ -236,7 +236,7 @@ def test_a_canvas_leaves_with_its_transaction_or_not_at_all(app: Celery, sent: S
             result[0].get()
         with pytest.raises(StillEnlisted):
             result.get()
-    assert isinstance(sent.one.root, Group)
+    assert isinstance(sent.one.root, GroupNode)
     transaction.begin()
     group(s(app, "add", 1), s(app, "add", 2)).apply_async()
     transaction.abort()

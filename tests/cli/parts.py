@@ -29,7 +29,8 @@ def write_ini(path: Path, settings: Mapping[str, str], more: str = "") -> Path:
 
 
 def environment() -> dict[str, str]:
-    return {**os.environ, "PYTHONPATH": str(ROOT), "PYTHONUNBUFFERED": "1"}
+    path = os.pathsep.join(filter(None, [str(ROOT), os.environ.get("PYTHONPATH")]))
+    return {**os.environ, "PYTHONPATH": path, "PYTHONUNBUFFERED": "1"}
 
 
 def run_worker(*arguments: object, cwd: Path | None = None, timeout: float = 30) -> subprocess.CompletedProcess[str]:

@@ -15,6 +15,7 @@ from tests.client.client_parts import closed_port, silent_server
 from tests.parts import pid_exists, wait_until
 
 
+@pytest.mark.integration
 def test_it_tries_again_until_the_server_comes(tmp_path: Path) -> None:
     port = closed_port()
     project = Project(f"127.0.0.1:{port}", tmp_path)

@@ -165,6 +165,7 @@ def test_in_the_background_the_hook_returns_while_the_server_is_silent(caplog):
         wait_until(lambda: lost_ids(caplog) == ids)
 
 
+@pytest.mark.integration
 def test_the_server_comes_later(tmp_path):
     server = EmbeddedServer(port=closed_port(), headless=True)
     with client_app(f"127.0.0.1:{server.port}", dispatch_timeout=TIMEOUT) as app:
@@ -175,6 +176,7 @@ def test_the_server_comes_later(tmp_path):
             assert started(app, ids) == set(ids)
 
 
+@pytest.mark.integration
 def test_the_server_is_killed_and_comes_back_between_calls_and_under_one(tmp_path):
     server = EmbeddedServer(headless=True, database=tmp_path / "state.db")
     with server, client_app(server.address, dispatch_timeout=20.0) as app:
@@ -190,6 +192,7 @@ def test_the_server_is_killed_and_comes_back_between_calls_and_under_one(tmp_pat
         assert started(app, ids) == set(ids)
 
 
+@pytest.mark.integration
 def test_a_frozen_server_is_used_again_when_it_goes_on(caplog):
     with EmbeddedServer(headless=True) as server, client_app(server.address, dispatch_timeout=TIMEOUT) as app:
         app.send_task("buy", (0,))

@@ -13,7 +13,7 @@ from tests.client.client_parts import TIMEOUT, client_app, silent_server, starte
 def run(case, address, **more):
     return subprocess.run(
         [sys.executable, "-X", "faulthandler", forking.__file__, case],
-        # Older Pyramid warns of one of its own imports. The tests compare only our output and the interpreter's.
+        # Pyramid's import of pkg_resources warns. The tests compare only our output and the interpreter's.
         env={**os.environ, "TEMPORAL_ADDRESS": address, "PYTHONWARNINGS": "ignore:pkg_resources is deprecated", **more},
         capture_output=True,
         text=True,

@@ -178,6 +178,7 @@ def _first_event(task_id):
     return ask
 
 
+@pytest.mark.integration
 def test_two_apps_in_two_namespaces_do_not_see_each_others_tasks():
     with (
         EmbeddedServer(headless=True, namespaces=["shop", "office"]) as server,

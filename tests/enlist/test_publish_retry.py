@@ -12,7 +12,7 @@ from temporalio.service import RPCError, RPCStatusCode
 from pyramid_temporal_compat import Celery, signals
 from pyramid_temporal_compat.enlist import dispatcher
 from pyramid_temporal_compat.exceptions import InvalidCall, OperationalError
-from pyramid_temporal_compat.message.publish_retry import Tries, tries_of
+from pyramid_temporal_compat.message.backoff import PublishRetry, publish_retry_of
 from pyramid_temporal_compat.server import EmbeddedServer
 from tests.client.client_parts import client_app, closed_port, started
 
@@ -81,6 +81,7 @@ def test_one_message_of_a_transaction_does_not_bound_the_others(app: Celery, tri
     assert tried.count(patient.id) > 2
 
 
+@pytest.mark.integration
 def test_a_server_that_goes_away_is_not_tried_again_by_the_client_library(monkeypatch: pytest.MonkeyPatch) -> None:
     with EmbeddedServer(headless=True) as server, client_app(server.address, dispatch_timeout=60) as app:
         result = app.send_task("buy", (1,), retry=False)
@@ -99,12 +100,12 @@ def test_a_server_that_is_not_there_is_tried_once() -> None:
 def test_pauses_between_attempts_are_those_of_celery() -> None:
     policy = {"max_retries": 5, "interval_start": 0.1, "interval_step": 0.2, "interval_max": 0.4}
     app = Celery("shop", set_as_current=False)
-    tries = tries_of("buy", {"retry_policy": policy}, app.conf)
+    tries = publish_retry_of("buy", {"retry_policy": policy}, app.conf)
     assert tries is not None
     assert [round(pause, 3) for pause in tries.pauses()] == [0.1, 0.3, 0.5, 0.5, 0.5]
     assert tries.policy() == policy
-    assert tries_of("buy", {}, app.conf) is None
-    assert tries_of("buy", {"retry_policy": {"max_retries": None}}, app.conf) == Tries(None)
+    assert publish_retry_of("buy", {}, app.conf) is None
+    assert publish_retry_of("buy", {"retry_policy": {"max_retries": None}}, app.conf) == PublishRetry(None)
 
 
 def test_before_task_publish_gets_the_policy(app: Celery, tried: list[str]) -> None:

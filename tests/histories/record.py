@@ -21,7 +21,7 @@ from typing import Any
 import transaction
 
 from pyramid_temporal_compat import Celery, chain, chord, group
-from pyramid_temporal_compat.message.bundle import bundle_of
+from pyramid_temporal_compat.message.ids import bundle_of
 from pyramid_temporal_compat.results import AsyncResult
 from pyramid_temporal_compat.server import EmbeddedServer
 from tests.parts import wait_until

@@ -9,7 +9,8 @@ import datetime
 from pathlib import Path
 
 from pyramid_temporal_compat.message.message import Message
-from pyramid_temporal_compat.message.tree import Chain, Task, Tree, Unit
+from pyramid_temporal_compat.message.nodes import ChainNode, TaskNode
+from pyramid_temporal_compat.message.tree import Tree, Unit
 from pyramid_temporal_compat.outbox import rows
 from pyramid_temporal_compat.payload import Payload
 from pyramid_temporal_compat.payload.codecs import Compression, Encryption, chain
@@ -29,7 +30,7 @@ def units() -> list[Unit]:
         priority=3,
         headers={"tenant": "acme"},
     )
-    tree = Tree(Chain("three", (Task(first.copy(id="three/1")), Task(second.copy(id="three/2", eta=None)))))
+    tree = Tree(ChainNode("three", (TaskNode(first.copy(id="three/1")), TaskNode(second.copy(id="three/2", eta=None)))))
     return [first, second, tree]
 
 

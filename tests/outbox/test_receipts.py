@@ -25,8 +25,13 @@ from tests.outbox.desk import Desk, value_of
 from tests.parts import fresh_database
 from tests.worker.shop import gates, seen
 
+SERVED = [
+    pytest.param(name, marks=pytest.mark.integration)
+    for name in ("postgresql", *(["mysql"] if mariadb.is_there() else []))
+]
 
-@pytest.fixture(params=["postgresql", "sqlite", *(["mysql"] if mariadb.is_there() else [])])
+
+@pytest.fixture(params=[*SERVED, "sqlite"])
 def database(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str]:
     if request.param == "sqlite":
         yield f"sqlite:///{tmp_path / 'desk.sqlite'}"

@@ -104,6 +104,7 @@ def test_a_server_runs_workflows_as_soon_as_it_has_started(temporal_address: str
     assert asyncio.run(run()) == 42
 
 
+@pytest.mark.integration
 def test_state_file_and_ports_are_kept_across_kill_and_restart(tmp_path: Path) -> None:
     async def start(address: str) -> None:
         await (await Client.connect(address)).start_workflow("Any", id="kept", task_queue="nobody")
@@ -128,6 +129,7 @@ def test_state_file_and_ports_are_kept_across_kill_and_restart(tmp_path: Path) -
     assert {path.name for path in tmp_path.iterdir()} == {"state.db", "state.db.lock"}
 
 
+@pytest.mark.integration
 def test_a_port_taken_between_the_look_and_the_bind_is_replaced(monkeypatch: pytest.MonkeyPatch) -> None:
     free_ports = server.free_ports
     with socket.create_server(("127.0.0.1", 0)) as taken:
@@ -145,6 +147,7 @@ def test_a_requested_port_that_is_taken_is_refused_with_the_way_out() -> None:
     assert line == f"Error: port {port} is in use; choose another (--port N), or any free one (--port 0)"
 
 
+@pytest.mark.integration
 def test_sigterm_to_the_command_stops_the_server() -> None:
     with command_running("--memory", "--port", "0", "--namespace", "shop") as process:
         rows = announced(process)
@@ -160,6 +163,7 @@ def test_sigterm_to_the_command_stops_the_server() -> None:
         assert process.stderr.read() == ""
 
 
+@pytest.mark.integration
 def test_kill_9_of_the_command_leaves_no_process_behind() -> None:
     with command_running("--memory", "--port", "0", "--headless") as process:
         announced(process)
@@ -168,6 +172,7 @@ def test_kill_9_of_the_command_leaves_no_process_behind() -> None:
         wait_until(lambda: not any(pid_exists(child.pid) for child in children), message="the end of its children")
 
 
+@pytest.mark.integration
 def test_a_server_that_ends_by_itself_ends_the_command_with_one_line() -> None:
     with command_running("--memory", "--port", "0", "--headless") as process:
         announced(process)
@@ -178,6 +183,7 @@ def test_a_server_that_ends_by_itself_ends_the_command_with_one_line() -> None:
         assert line.startswith("Error: the Temporal server ended by itself, exit code 137")
 
 
+@pytest.mark.integration
 def test_kill_9_of_the_guard_ends_server_and_command() -> None:
     with command_running("--memory", "--port", "0", "--headless") as process:
         announced(process)
@@ -229,6 +235,7 @@ def test_bad_options_are_refused_with_one_line(options: list[str], says: str) ->
     assert says in refused(*options)
 
 
+@pytest.mark.integration
 def test_a_server_that_is_not_ready_in_time_is_stopped() -> None:
     embedded = EmbeddedServer(headless=True)
     with pytest.raises(ServerFailed, match="not ready in time"):
@@ -236,6 +243,7 @@ def test_a_server_that_is_not_ready_in_time_is_stopped() -> None:
     assert not embedded.running
 
 
+@pytest.mark.integration
 def test_a_test_run_that_is_interrupted_leaves_no_process_behind(tmp_path: Path) -> None:
     (tmp_path / "test_interrupted.py").write_text(
         "import os, pathlib, signal, psutil\n"
@@ -258,6 +266,7 @@ def test_a_test_run_that_is_interrupted_leaves_no_process_behind(tmp_path: Path)
     wait_until(lambda: not any(pid_exists(pid) for pid in pids), message="the end of the fixtures' processes")
 
 
+@pytest.mark.integration
 @pytest.mark.skipif(not hasattr(resource, "prlimit"), reason="a limit of another process is Linux's")
 def test_a_state_file_that_can_not_be_written_is_told_in_words_and_the_server_goes_on_once_it_can(
     tmp_path: Path,

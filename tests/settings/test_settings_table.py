@@ -150,3 +150,10 @@ def test_reading_settings_does_not_import_temporalio():
 
 def test_settings_of_the_table_can_be_pickled():
     assert pickle.loads(pickle.dumps(Settings().finalize())) == Settings()
+
+
+def test_the_periodic_tasks_of_an_application_are_named_as_not_started():
+    conf = Settings()
+    conf.beat_schedule["nightly"] = {"task": "t", "schedule": 1}
+    assert ["starts no periodic tasks" in notice.sentence for notice in conf.notices] == [True]
+    assert "conf.beat_schedule" in unsupported()

@@ -18,7 +18,8 @@ from pyramid_temporal_compat.control import state
 from pyramid_temporal_compat.control.waiting_tasks import purge
 from pyramid_temporal_compat.exceptions import StillEnlisted, TaskRevokedError
 from pyramid_temporal_compat.exceptions import TimeoutError as PatienceOver
-from pyramid_temporal_compat.message.bundle import LARGEST, MOST, Block, bundle_of, bundled
+from pyramid_temporal_compat.message.bundle import LARGEST, MOST, Block, bundled
+from pyramid_temporal_compat.message.ids import bundle_of
 from pyramid_temporal_compat.message.message import Message
 from pyramid_temporal_compat.payload import Payload
 from pyramid_temporal_compat.results import AsyncResult, ResultSet

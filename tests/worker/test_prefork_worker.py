@@ -104,6 +104,7 @@ def test_told_to_stop_under_load_it_loses_no_task_and_runs_none_twice(
     assert Counter(marks.read_text().split()) == Counter(str(n) for n in range(40))
 
 
+@pytest.mark.integration
 @pytest.mark.parametrize("pool", ["prefork", "threads"])
 def test_a_worker_whose_server_is_away_ends_when_told(tmp_path: Path, pool: str) -> None:
     with EmbeddedServer(headless=True) as server:

@@ -19,7 +19,7 @@ from pyramid_temporal_compat.client.members import describe_tree, status_in_tree
 from pyramid_temporal_compat.client.status import Status
 from pyramid_temporal_compat.exceptions import ChordError, Halted, Ignore, TaskRevokedError, TimeoutError
 from pyramid_temporal_compat.message import wire_names as wire
-from pyramid_temporal_compat.message.tree import Chain, Chord, Group
+from pyramid_temporal_compat.message.nodes import ChainNode, ChordNode, GroupNode
 from pyramid_temporal_compat.results import AsyncResult, ResultSet
 from tests.parts import wait_until
 from tests.worker.shop import Shop, add, describe, event_names, events, gates, note, seen, waits_at
@@ -419,10 +419,10 @@ def test_a_canvas_is_drawn_while_it_runs(shop: Shop) -> None:
 
 @pytest.mark.parametrize("place", ["links", "errbacks"])
 def test_a_group_that_is_linked_to_a_group_is_found_by_its_id(place: str) -> None:
-    linked = Group("root/2", ())
-    assert group_in(Group("root", (), **{place: (linked,)}), "root/2") == (("root/2", None), [])
-    body = Chain("root", (linked,))
-    assert group_in(Chord("root", "root/1", (), body, errbacks=(Group("root/3", ()),)), "root/3") is not None
+    linked = GroupNode("root/2", ())
+    assert group_in(GroupNode("root", (), **{place: (linked,)}), "root/2") == (("root/2", None), [])
+    body = ChainNode("root", (linked,))
+    assert group_in(ChordNode("root", "root/1", (), body, errbacks=(GroupNode("root/3", ()),)), "root/3") is not None
 
 
 def test_a_member_that_has_not_started_can_be_revoked(shop: Shop) -> None:

@@ -16,6 +16,7 @@ from functools import partial
 from typing import Any
 
 from pyramid_temporal_compat.exceptions import NotSerializable, TimeLimitExceeded, WorkerLostError
+from pyramid_temporal_compat.message.backoff import exponential_pause
 from pyramid_temporal_compat.message.time_limits import Limits
 from pyramid_temporal_compat.worker.pools import child as wire
 from pyramid_temporal_compat.worker.pools.pool import Crew, Handler, Note, checked_size
@@ -344,7 +345,7 @@ class PreforkPool:
         while self._staying() < self.size and not self._failed_starts:
             self._fork()
         if self._staying() < self.size:
-            delay = min(0.25 * 2**self._failed_starts, 30.0)
+            delay = exponential_pause(0.25, self._failed_starts, 30.0)
             log.error("the next attempt to start a child process is in %g s", delay)
             self._next_start = self._loop.call_later(delay, self._start_again)
 

@@ -17,8 +17,9 @@ from ...exceptions import ChordError, InvalidTaskError
 from ...message import wire_names as wire
 from ...message.failures import error_of, how_it_failed
 from ...message.message import Message
+from ...message.nodes import ChordNode, Node
 from ...message.payload_archive import packed, unpacked
-from ...message.tree import SMALL, Chain, Chord, Node, Task, Tree, leaves
+from ...message.tree import SMALL, Tree
 from ...payload import Payload
 from ...payload.errors import from_wire
 from ...payload.types import loads
@@ -66,14 +67,14 @@ def ended_without_result(message: Message, value: Payload) -> Halted:
     return Halted(f"{message.task}[{message.id}] ended {state}", type=wire.HALTED, non_retryable=True)
 
 
-def chord_failure(node: Chord, failed: MemberFailed) -> MemberFailed:
+def chord_failure(node: ChordNode, failed: MemberFailed) -> MemberFailed:
     """What the failure of a member of its header is for a chord, in Celery's words."""
     _, error = how_it_failed(failed.reason)
     raised = from_wire(loads(json.dumps(error).encode()))
     told = error_of(ChordError(f"Dependency {failed.dependency} raised {raised!r}"))
     told["traceback"] = error.get("traceback")
     reason = ApplicationError(str(told["text"]), wire.plain(told), type="ChordError", non_retryable=True)
-    body = message_of(node.body)
+    body = node.body.result_message
     failure = MemberFailed(replace(body, id=node.id), reason)
     failure.given = (body.body,)
     return failure
@@ -161,25 +162,8 @@ def failed_beforehand(tree: Tree) -> ApplicationError | None:
 
 def call_of(node: Node) -> tuple[str, bytes]:
     """What a callback calls, and with what."""
-    message = message_of(node)
+    message = node.result_message
     return message.task, message.body.data
-
-
-def container_of(member: str) -> str:
-    """The workflow that a member's id names."""
-    return member.rpartition("/")[0]
-
-
-def message_of(node: Node) -> Message:
-    """The message that says most about a node: that of its result."""
-    if isinstance(node, Task):
-        return node.message
-    if isinstance(node, Chain):
-        return message_of(node.steps[-1])
-    if isinstance(node, Chord):
-        return message_of(node.body)
-    found = next((leaf.message for leaf in leaves(node)), None)
-    return found if found is not None else Message("celery.group", node.id, Payload({}, b""), "")
 
 
 def flattened(value: Value, payloads: list[Payload]) -> Any:

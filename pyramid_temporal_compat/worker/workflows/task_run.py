@@ -26,7 +26,6 @@ from ...payload.converter import from_raw, to_raw
 
 LONGEST_RUN = timedelta(days=3650)
 """The server wants a limit; ours are the pool's (`time_limit`) and the heartbeat's."""
-SUMMARY_LIMIT = 200
 
 
 class Replaced(Exception):
@@ -89,7 +88,7 @@ async def run_activity(
         ),
         # A task that runs when it is revoked runs to its end: revoking only keeps tasks from starting.
         cancellation_type=workflow.ActivityCancellationType.WAIT_CANCELLATION_COMPLETED,
-        summary=f"{place}{message.summary}"[:SUMMARY_LIMIT],
+        summary=f"{place}{message.summary}"[: wire.SUMMARY_LIMIT],
         priority=priority_of(message),
     )
     return result

@@ -13,7 +13,7 @@ import asyncio
 import contextlib
 import itertools
 import json
-from collections.abc import Coroutine, Iterable, Iterator, Sequence
+from collections.abc import Coroutine, Iterator, Sequence
 from dataclasses import replace
 from datetime import timedelta
 from typing import Any
@@ -25,10 +25,11 @@ from temporalio.exceptions import ApplicationError, CancelledError, ChildWorkflo
 from ... import states
 from ...exceptions import InvalidTaskError, PayloadTooLarge
 from ...message import wire_names as wire
-from ...message.bundle import bundle_of
 from ...message.failures import error_of, how_it_failed
+from ...message.ids import bundle_of, is_below, prefix_of, select_below, workflow_of
 from ...message.message import Message, total_size
-from ...message.tree import Above, Chain, Chord, Group, Node, Task, Tree, id_of, leaves, takes, width, written_result
+from ...message.nodes import ChainNode, ChordNode, GroupNode, Node, TaskNode
+from ...message.tree import Above, Tree
 from ...payload import Payload
 from ...payload.converter import from_raw, to_raw
 from .canvas_limits import HISTORY_ROOM, Answers, Slots, history_is_full, measured
@@ -41,16 +42,14 @@ from .node_values import (
     as_workflow_failure,
     call_of,
     chord_failure,
-    container_of,
     dependency_of,
     ended_without_result,
     flattened,
-    message_of,
     read_values,
     revoked,
     unflattened,
 )
-from .task_run import SUMMARY_LIMIT, Replaced, run_message
+from .task_run import Replaced, run_message
 
 ORPHANS = ""
 """Stands for a chord whose header is run here, and the chord itself by the workflow above."""
@@ -123,7 +122,7 @@ class TreeRun:
             if (running := self._running.get(member)) is not None:
                 running.cancel()
         for child_id in self._children:
-            self._tell(child_id, under(child_id, ids))
+            self._tell(child_id, select_below(ids, child_id))
 
     def _tell(self, child_id: str, revoked: Sequence[str]) -> None:
         async def tell() -> None:
@@ -137,7 +136,7 @@ class TreeRun:
         return None if self.tree.before is None else unflattened(self.tree.before, self.tree.payloads)
 
     def _members_of_bundle(self) -> Sequence[Node]:
-        assert isinstance(self.tree.root, Group)
+        assert isinstance(self.tree.root, GroupNode)
         return self.tree.root.members
 
     # --- nodes -----------------------------------------------------------------------------------
@@ -145,16 +144,16 @@ class TreeRun:
     async def _node(self, node: Node, before: Value, place: str, follows: Sequence[Any] = ()) -> Value:
         """:param follows: what is run with its result, as the result of the task that ends it counts its children."""
         if not self._is_here(node):
-            return await self._as_child(self._part(node, follows), id_of(node), before)
-        if isinstance(node, Task):
+            return await self._as_child(self._part(node, follows), node.id, before)
+        if isinstance(node, TaskNode):
             return await self._task(node, before, place, follows)
-        if isinstance(node, Chain):
+        if isinstance(node, ChainNode):
             return await self._chain(node, before, place, follows)
-        if isinstance(node, Chord):
+        if isinstance(node, ChordNode):
             return await self._chord(node, before, place, follows)
         return await self._group(node, before, place)
 
-    async def _task(self, node: Task, before: Value, place: str, follows: Sequence[Any]) -> Value:
+    async def _task(self, node: TaskNode, before: Value, place: str, follows: Sequence[Any]) -> Value:
         try:
             value = await self._member(node, before, place, follows)
         except MemberFailed as failed:
@@ -163,13 +162,13 @@ class TreeRun:
         self._call_later(node.links, value)
         return value
 
-    async def _chain(self, node: Chain, before: Value, place: str, follows: Sequence[Any]) -> Value:
+    async def _chain(self, node: ChainNode, before: Value, place: str, follows: Sequence[Any]) -> Value:
         value = before
         number, of = self.tree.above.first, max(self.tree.above.of, len(node.steps))
         rest = node.steps
         for steps in self._cut(node.steps):
             rest = rest[len(steps) :]
-            after = [written_result(rest[0])] if rest else follows
+            after = [rest[0].first_result()] if rest else follows
             try:
                 if self._is_below(steps[0]):
                     value = await self._steps_below(steps, value, after, number, of)
@@ -185,10 +184,10 @@ class TreeRun:
         self, steps: Sequence[Node], before: Value, follows: Sequence[Any], first: int, of: int
     ) -> Value:
         """A lot of a long chain's steps, which are a workflow."""
-        container = container_of(id_of(steps[0]))
-        at_once = min(max(map(width, steps)), max(1, self.tree.at_once // BATCHES_AT_ONCE))
+        container = workflow_of(steps[0].id)
+        at_once = min(max(step.width for step in steps), max(1, self.tree.at_once // BATCHES_AT_ONCE))
         async with self._slots.taken(at_once):
-            tree = self._part(Chain(container, tuple(steps)), follows, at_once=at_once, first=first, of=of)
+            tree = self._part(ChainNode(container, tuple(steps)), follows, at_once=at_once, first=first, of=of)
             return await self._as_child(tree, container, before)
 
     def _part(self, node: Node, follows: Sequence[Any] = (), at_once: int = 0, **above: Any) -> Tree:
@@ -196,7 +195,7 @@ class TreeRun:
         told = Above(tuple(follows), later=self._follows, **above)
         return Tree(node, at_once or self.tree.at_once, keeps=True, above=told, limit=self.tree.limit)
 
-    async def _group(self, node: Group, before: Value, place: str) -> list[Value]:
+    async def _group(self, node: GroupNode, before: Value, place: str) -> list[Value]:
         try:
             is_batch = node is self.tree.root and self.tree.keeps
             values = await self._members(node.members, before, place, chord=ORPHANS if is_batch else None)
@@ -206,13 +205,13 @@ class TreeRun:
         self._call_later(node.links, values)
         return values
 
-    async def _chord(self, node: Chord, before: Value, place: str, follows: Sequence[Any]) -> Value:
+    async def _chord(self, node: ChordNode, before: Value, place: str, follows: Sequence[Any]) -> Value:
         try:
             values = await self._members(node.header, before, place, chord=node.id)
         except MemberFailed as failed:
             told = chord_failure(node, failed)
             # The members of a body that is a group fail of the error itself: Celery's rule.
-            reason = failed.reason if isinstance(node.body, Group) else told.reason
+            reason = failed.reason if isinstance(node.body, GroupNode) else told.reason
             await self._never_run([node.body], MemberFailed(told.message, reason))
             for errback, about in zip(node.errbacks, node.told or itertools.repeat(node.id), strict=False):
                 if call_of(errback) not in failed.heard:
@@ -254,21 +253,21 @@ class TreeRun:
         try:
             return [await self._node(node, before, place)]
         except MemberFailed as failed:
-            failed.dependency = id_of(node)
+            failed.dependency = node.id
             raise
 
     async def _lot(
         self, nodes: Sequence[Node], before: Value, first: int, of: int, results: Room | None
     ) -> list[Value]:
         """A lot of a large group's members, which are a workflow. Without `results`, theirs are of no use here."""
-        container = container_of(id_of(nodes[0]))
-        group = Group(container, tuple(nodes))
+        container = workflow_of(nodes[0].id)
+        group = GroupNode(container, tuple(nodes))
         async with self._batches:
             if not workflow.patched(SHARED_SLOTS):
                 old = Tree(group, self.tree.at_once, keeps=results is not None)
                 found: list[Value] = await self._as_child(old, container, before)
                 return found
-            at_once = min(width(group), max(1, self.tree.at_once // BATCHES_AT_ONCE))
+            at_once = min(group.width, max(1, self.tree.at_once // BATCHES_AT_ONCE))
             async with self._slots.taken(at_once):
                 room = None if results is None else results.left
                 part = self._part(group, at_once=at_once, first=first, of=of, room=room)
@@ -282,8 +281,8 @@ class TreeRun:
         """The nodes one by one, save that those of a batch stay together."""
         batch: list[Node] = []
         for node in nodes:
-            container = container_of(id_of(node))
-            if batch and container != container_of(id_of(batch[0])):
+            container = workflow_of(node.id)
+            if batch and container != workflow_of(batch[0].id):
                 yield batch
                 batch = []
             if self._is_below(node):
@@ -295,19 +294,19 @@ class TreeRun:
 
     def _is_here(self, node: Node) -> bool:
         """Whether this workflow runs it itself: its id says so."""
-        own = id_of(node)
-        return self.id in (own, container_of(own)) or (self.tree.bundle and self.id == bundle_of(own))
+        own = node.id
+        return self.id in (own, workflow_of(own)) or (self.tree.bundle and self.id == bundle_of(own))
 
     def _is_below(self, node: Node) -> bool:
         """Whether it is in a workflow under this one, of a lot of members or steps."""
-        return container_of(id_of(node)).startswith(f"{self.id}/")
+        return is_below(workflow_of(node.id), self.id)
 
     # --- members ---------------------------------------------------------------------------------
 
-    async def _member(self, node: Task, before: Value, place: str, follows: Sequence[Any]) -> Value:
+    async def _member(self, node: TaskNode, before: Value, place: str, follows: Sequence[Any]) -> Value:
         message = node.message
         payloads: list[Payload] = []
-        children = [*(written_result(link) for link in node.links), *follows]
+        children = [*(link.first_result() for link in node.links), *follows]
         if children:
             message = message.copy(follows=children)
         if self._follows and message.expires_in is not None:  # Celery publishes it now
@@ -316,7 +315,7 @@ class TreeRun:
             self._refuse_too_large(message, before)
             message = message.copy(joins=flattened(before, payloads))
         if node.links or node.errbacks:
-            linked = Tree(Group(message.id, (), node.links, node.errbacks)).encode()
+            linked = Tree(GroupNode(message.id, (), node.links, node.errbacks)).encode()
             if total_size(linked) <= SHOWN_LIMIT:
                 message = message.copy(linked=len(payloads))
                 payloads += linked
@@ -428,9 +427,9 @@ class TreeRun:
         """What would have come next fails of the same."""
         alike: dict[str, None] = {}
         for node in nodes:
-            ids = dict.fromkeys([id_of(node), *(leaf.message.id for leaf in leaves(node))])
+            ids = dict.fromkeys([node.id, *(leaf.message.id for leaf in node.leaves())])
             if self._is_below(node):
-                alike[container_of(id_of(node)) + "/"] = None
+                alike[prefix_of(workflow_of(node.id))] = None
             elif not self._is_here(node):
                 # Its own workflow has to say so: who has its id asks there.
                 state, error = how_it_failed(failed.reason)
@@ -447,8 +446,8 @@ class TreeRun:
 
     def _noted_as(self, member: str) -> str:
         """The member, or all those of the workflow under this one that it is in."""
-        container = container_of(member)
-        return f"{container}/" if container.startswith(f"{self.id}/") else member
+        container = workflow_of(member)
+        return prefix_of(container) if is_below(container, self.id) else member
 
     # --- what follows ----------------------------------------------------------------------------
 
@@ -483,15 +482,15 @@ class TreeRun:
 
     async def _as_child(self, tree: Tree, child_id: str, before: Value) -> Value:
         payloads: list[Payload] = []
-        if before is not None and takes(tree.root):
-            self._refuse_too_large(replace(message_of(tree.root), id=child_id), before)
+        if before is not None and tree.root.takes:
+            self._refuse_too_large(replace(tree.root.result_message, id=child_id), before)
             structure = flattened(before, payloads)
             tree = replace(tree, before=structure, payloads=tuple(payloads))
-        tree = replace(tree, above=replace(tree.above, revoked=tuple(under(child_id, sorted(self.revoked)))))
+        tree = replace(tree, above=replace(tree.above, revoked=tuple(select_below(sorted(self.revoked), child_id))))
         encoded = tree.encode()
         if (size := total_size(encoded)) > self.tree.limit:
             raise self._too_large(
-                replace(message_of(tree.root), id=child_id),
+                replace(tree.root.result_message, id=child_id),
                 f"{size:,} bytes can't be handed to the workflow {child_id}",
             )
         await self._answers.room_for(size)
@@ -500,7 +499,7 @@ class TreeRun:
         except ChildWorkflowError as error:
             if workflow.cancellation_reason() is not None:
                 raise
-            failed = MemberFailed(message_of(tree.root), error.cause or error)
+            failed = MemberFailed(tree.root.result_message, error.cause or error)
             failed.dependency = dependency_of(error.cause) or failed.dependency
             raise failed from error
         if wire.VALUES not in result.metadata:
@@ -513,7 +512,7 @@ class TreeRun:
         )
         plan = Tree(node, before={"failed": 0}, payloads=(payload,))
         with contextlib.suppress(ChildWorkflowError):  # as it should
-            await self._child(plan, id_of(node), plan.encode())
+            await self._child(plan, node.id, plan.encode())
 
     async def _child(self, tree: Tree, child_id: str, payloads: Sequence[Payload]) -> RawValue:
         handle = await workflow.start_child_workflow(
@@ -522,11 +521,13 @@ class TreeRun:
             id=child_id,
             result_type=RawValue,
             memo=wire.memo_of(tree),
-            static_summary=tree.summary[:SUMMARY_LIMIT],
+            static_summary=tree.summary[: wire.SUMMARY_LIMIT],
         )
         self._children[child_id] = handle
         try:
-            self._tell(child_id, [id for id in under(child_id, sorted(self.revoked)) if id not in tree.above.revoked])
+            self._tell(
+                child_id, [id for id in select_below(sorted(self.revoked), child_id) if id not in tree.above.revoked]
+            )
             found: RawValue = await handle
         finally:
             del self._children[child_id]
@@ -538,11 +539,6 @@ class Room:
 
     def __init__(self, left: int) -> None:
         self.left = left
-
-
-def under(child_id: str, ids: Iterable[str]) -> list[str]:
-    """Those that lie in the workflow `child_id`, or under it."""
-    return [id for id in ids if id.startswith(f"{child_id}/") or id == child_id]
 
 
 async def together(tasks: Sequence[asyncio.Task[Any]], all_of: Sequence[asyncio.Task[Any]] | None = None) -> None:

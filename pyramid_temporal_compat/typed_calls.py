@@ -1,0 +1,19 @@
+"""The type variables of typed calls: a `Task[P, R]` takes the parameters `P`, and its result is an `R`."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from typing_extensions import ParamSpec, TypeVar
+
+    # The defaults let code write `Task` for a task of any parameters and any result.
+    P = ParamSpec("P", default=...)
+    R = TypeVar("R", default=Any)
+else:  # the typing module takes `default` from Python 3.13 on, and nothing needs it at run time
+    from typing import ParamSpec, TypeVar
+
+    P = ParamSpec("P")
+    R = TypeVar("R")
+
+__all__ = ["P", "R"]
