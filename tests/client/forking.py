@@ -117,7 +117,7 @@ def in_an_event_loop() -> None:
         if pid == 0:
             call()
             app.close()
-            os._exit(0)  # the parent's event loop is not the child's to end
+            os._exit(0)  # the child must not end the parent's event loop
         call()
         return pid
 

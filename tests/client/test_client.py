@@ -139,7 +139,7 @@ def test_a_direct_call_fails_when_the_dispatch_timeout_is_over(away):
         begun = time.monotonic()
         with pytest.raises(OperationalError, match=rf"Temporal at {away}: (connection refused|no answer within 1 s)"):
             app.send_task("buy", (1,))
-        # No measure of speed: a hang would last the connect timeout of 10 s.
+        # This does not measure speed: a hang would last the connect timeout of 10 s.
         assert time.monotonic() - begun < 6
 
 

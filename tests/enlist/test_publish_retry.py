@@ -99,7 +99,7 @@ def test_an_unreachable_server_is_attempted_once() -> None:
         app.send_task("buy", (1,), retry=False)
 
 
-def test_the_pauses_are_celerys() -> None:
+def test_pauses_between_attempts_are_those_of_celery() -> None:
     policy = {"max_retries": 5, "interval_start": 0.1, "interval_step": 0.2, "interval_max": 0.4}
     app = Celery("shop", set_as_current=False)
     tries = publish_retry_of("buy", {"retry_policy": policy}, app.conf)

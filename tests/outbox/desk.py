@@ -28,7 +28,7 @@ from tests.worker.shop import gates, main, seen
 
 NAMESPACE = "default"
 DBSession = scoped_session(sessionmaker(twophase=True))
-"""A session of the older kind: one a thread, found by its name, here with two-phase commits."""
+"""A scoped session, one for each thread, which is found by its name. Here with two-phase commits."""
 zope.sqlalchemy.register(DBSession)
 metadata = MetaData()
 effects = Table(

@@ -1,4 +1,4 @@
-"""A process that is killed at a bad moment, or forks at one: `python -m tests.outbox.dying CASE app.ini`."""
+"""A process that is killed, or forks, at a bad moment: `python -m tests.outbox.dying CASE app.ini`."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def call(request: Any, text: str) -> str:
 
 def after_the_commit(request: Any) -> None:
     with request.tm:
-        request.tm.get().addAfterCommitHook(die)  # before ours
+        request.tm.get().addAfterCommitHook(die)  # before our own hook
         say(call(request, "kept"))
 
 

@@ -78,7 +78,7 @@ def takes_and_dies(self: Any, before: int, directory: str) -> int:
 def calls_and_dies(self: Any, directory: str) -> str:
     called(directory)
     write("parent")
-    # Registered first, so that it comes before the messages leave.
+    # Registered first, so that it runs before the messages leave.
     dies_after_commit(self, directory)
     return str(note.delay("child").id)
 

@@ -19,7 +19,7 @@ from sqlalchemy.pool import NullPool
 from tests.parts import wait_until
 
 GIVEN = "PTEMPORAL_TEST_MYSQL"
-"""Names the SQLAlchemy URL of a MySQL or MariaDB, as somebody who may create databases."""
+"""The variable with the SQLAlchemy URL of a MySQL or MariaDB server. Its user may create databases."""
 WHERE = os.pathsep.join((os.environ.get("PATH", os.defpath), "/usr/sbin", "/usr/libexec"))
 INSTALL, SERVE = "mariadb-install-db", "mariadbd"
 MISSING = f"no {SERVE} and pymysql on this machine, and {GIVEN} does not name a server"
@@ -63,7 +63,7 @@ def served(*options: str) -> Iterator[str]:
 
 @contextlib.contextmanager
 def fresh_mysql_database(server_url: str) -> Iterator[str]:
-    """The URL of a new, empty database, dropped afterwards."""
+    """Make an empty database, yield its URL, and drop it afterwards."""
     name = f"test_{uuid.uuid4().hex[:12]}"
     _execute(server_url, f"CREATE DATABASE {name}")
     try:

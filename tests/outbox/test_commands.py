@@ -107,7 +107,7 @@ def test_retry_takes_ids_or_all(site: OutboxSite, ini: Path) -> None:
     assert run("retry", ini, "--all") == "no parked row matches\n"
 
 
-def test_purge_asks(site: OutboxSite, ini: Path) -> None:
+def test_purge_asks_before_it_deletes(site: OutboxSite, ini: Path) -> None:
     waits, parked = put(site, message(site), message(site)), put(site, message(site))
     site.store.claim("one", 30)
     site.store.park("one", parked, "told to")

@@ -76,7 +76,7 @@ def test_a_lease_ends_on_sqlite(lite: OutboxSite) -> None:
     assert lite.store.summary().last_parked[0].error == "told to"
 
 
-def test_a_database_in_memory_keeps_nothing(temporal_address: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_database_in_memory_gets_no_rows(temporal_address: str, monkeypatch: pytest.MonkeyPatch) -> None:
     def make(url: str, **options: Any) -> Any:
         return create_engine(url, poolclass=StaticPool, connect_args={"check_same_thread": False})
 

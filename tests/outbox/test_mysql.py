@@ -99,7 +99,7 @@ def test_each_driver_encodes_bytes_differently(driver: str, sent: int) -> None:
 # --- another's locks -----------------------------------------------------------------------------------
 
 
-def test_a_queue_is_not_shared_by_relays_that_choose_at_once(engine: Engine) -> None:
+def test_two_relays_that_choose_at_once_do_not_share_a_queue(engine: Engine) -> None:
     store = Store(engine, "default")
     first, second, third = (put(engine, units, "a") for units in (b"1", b"2", b"3"))
     other = put(engine, b"4", "b")

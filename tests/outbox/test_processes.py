@@ -1,4 +1,4 @@
-"""The outbox with real processes: web processes and relays that are killed, workers, forks."""
+"""The outbox with real processes: killed web processes, killed relays, workers and forks."""
 
 from __future__ import annotations
 

@@ -407,7 +407,7 @@ def tells(self: Any) -> str:
     return "well"
 
 
-def test_success_is_told_again_as_the_first_worker_may_have_died_before_that(desk: Desk) -> None:
+def test_success_hooks_run_again_because_the_first_worker_may_have_died_before_them(desk: Desk) -> None:
     def note(name: str) -> Any:
         return lambda sender, **details: seen["told"].append(name)
 

@@ -28,7 +28,7 @@ PATIENCE = 40
 
 
 class Site:
-    """The shop with receipts, and workers for it in processes of their own."""
+    """The shop with receipts, and its workers in separate processes."""
 
     def __init__(self, shop: Shop, tmp_path: Path) -> None:
         self.shop = shop
@@ -70,7 +70,7 @@ def shop(temporal_address: str, postgres: str) -> Iterator[Shop]:
     with fresh_database(postgres) as url:
         settings = {
             "ptemporal.heartbeat_timeout": "2",
-            "ptemporal.dispatch_timeout": "1",  # the relay takes over after twice that
+            "ptemporal.dispatch_timeout": "1",  # the relay takes over after twice this time
             "ptemporal.outbox": "dbsession",
             "ptemporal.receipts": "true",
         }
@@ -154,7 +154,7 @@ def stopped(*processes: psutil.Process) -> Iterator[None]:
             process.send_signal(signal.SIGCONT)
 
 
-def test_a_run_that_commits_too_late_is_rolled_back_and_has_failed_nothing(site: Site) -> None:
+def test_a_run_that_commits_too_late_is_rolled_back_and_does_not_fail_the_task(site: Site) -> None:
     with site.worker("-c", 1) as first, site.worker("-c", 1) as second:
         result = killed.waits_for_its_file.delay(site.directory)
         zombie = wait_until(lambda: site.pids)[0]
@@ -306,7 +306,9 @@ def is_known(shop: Shop, task_id: str) -> bool:
 # --- removal -------------------------------------------------------------------------------------------
 
 
-def test_receipts_go_when_they_are_old_and_their_workflow_is_closed(here: Shop, site: Site, tmp_path: Path) -> None:
+def test_receipts_are_removed_when_they_are_old_and_their_workflow_is_closed(
+    here: Shop, site: Site, tmp_path: Path
+) -> None:
     ended = [killed.counts.delay(str(tmp_path)) for _ in range(3)]
     odd = killed.counts.apply_async((str(tmp_path),), task_id=f'it\'s \\ "odd" {uuid.uuid4().hex}')
     for result in (*ended, odd):
@@ -353,7 +355,7 @@ def test_a_worker_deletes_old_receipts_by_itself(site: Site, tmp_path: Path) -> 
         site.shop.app.conf["ptemporal.receipts_expire"] = 3600
 
 
-def test_without_its_table_a_worker_does_not_start(temporal_address: str, database_url: str) -> None:
+def test_a_worker_does_not_start_without_the_table_of_receipts(temporal_address: str, database_url: str) -> None:
     settings = {"ptemporal.outbox": "dbsession", "ptemporal.receipts": "true"}
     shop = Shop(temporal_address, database_url, **settings)
     with pytest.raises(Exception, match="no table ptemporal_receipts"), WorkerThread(shop.app, shop.queue):

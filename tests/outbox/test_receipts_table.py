@@ -36,7 +36,7 @@ RECORDED: dict[str, tuple[bytes, Outcome]] = {
         Replaced((Payload({"encoding": b"json/plain"}, b'{"tree": 1}'),)),
     ),
 }
-"""As the first release with receipts wrote them. What is here is never changed, only added to."""
+"""Receipts as each release wrote them. Never change an entry, only add new ones."""
 
 
 @pytest.fixture
@@ -138,7 +138,7 @@ def test_receipts_of_one_moment_are_all_seen(desk: Desk) -> None:
     assert seen == [f"task-{n}" for n in range(7)]
 
 
-def test_a_receipt_that_came_anew_meanwhile_is_not_removed(desk: Desk) -> None:
+def test_a_receipt_that_was_written_again_meanwhile_is_not_removed(desk: Desk) -> None:
     job = desk.job(tasks.writes, "x")
     desk.run(job)
     with desk.engine.begin() as connection:

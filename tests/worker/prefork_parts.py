@@ -29,7 +29,7 @@ LOGGED: list[str] = []
 SCENARIOS: dict[str, Callable[[], None]] = {}
 ROOT = Path(__file__).resolve().parents[2]
 DIRECTORY = os.path.join(tempfile.gettempdir(), f"prefork-{os.getpid()}")
-"""What a scenario and its children write to; it is there while the scenario runs."""
+"""The file that a scenario and its children write to. It exists while the scenario runs."""
 NUMBERS = itertools.count()
 
 
@@ -114,7 +114,7 @@ class StartedJob:
         return self.notes[0]
 
 
-# --- what jobs do; `control` is the handler's ---
+# --- the jobs; `control` is the handler's ---
 
 
 def pid(control: JobControl) -> int:

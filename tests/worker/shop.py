@@ -31,7 +31,7 @@ class Line(Base):
     """A row that a task wrote."""
 
     __tablename__ = "lines"
-    # Checked at commit only, so that a test can have a commit fail.
+    # Checked only at the commit, so that a test can make a commit fail.
     __table_args__ = (UniqueConstraint("once", deferrable=True, initially="DEFERRED").ddl_if(dialect="postgresql"),)
 
     id: Mapped[int] = mapped_column(primary_key=True)
@@ -113,7 +113,7 @@ class Shop:
 
 
 class WorkerThread:
-    """A worker in this process, so that a test and a task can hand each other events."""
+    """A worker in this process, so that a test and a task can share events."""
 
     def __init__(self, app: Celery, queue: str, *more: str, **options: Any) -> None:
         self.worker = Worker(app, queues=[queue, *more], **{"concurrency": 8, "pool": "threads", **options})
@@ -175,7 +175,7 @@ class Gate:
 
     def pass_through(self) -> None:
         self._reached.release()
-        while not self._open.wait(0.01):  # in short steps: a stop is raised between two of them
+        while not self._open.wait(0.01):  # in short steps, because a stop is raised between two steps
             pass
 
 

@@ -28,7 +28,7 @@ from tests.worker.test_trees_run import becomes, fails, retried_with, succeeds_l
 
 PATIENCE = 30
 MANY = 20
-"""More than `ptemporal.bundle` has by default."""
+"""More tasks than the default of `ptemporal.bundle`."""
 
 
 @shared_task(base=AbortableTask, bind=True)

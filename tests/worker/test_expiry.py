@@ -24,7 +24,7 @@ def test_a_wrong_clock_of_the_sender_does_not_change_how_long_a_task_may_wait(
     skew: datetime.timedelta,
 ) -> None:
     called = datetime.datetime.now(datetime.timezone.utc)
-    expires = called + skew + MINUTE  # as the sender's clock has it
+    expires = called + skew + MINUTE  # by the sender's clock
     message = Message("t", "1", Payload({}, b""), "q", expires=expires, ahead=-skew.total_seconds())
     assert not has_expired(message, expires, called + MINUTE / 2)
     assert has_expired(message, expires, called + MINUTE * 2)

@@ -20,7 +20,7 @@ PATIENCE = 60
 
 @pytest.fixture
 def conf(shop: Shop) -> Iterator[Callable[..., None]]:
-    """Changes the app's settings for one test."""
+    """Change the app's settings for one test."""
     changed: list[str] = []
 
     def change(**settings: Any) -> None:
@@ -224,21 +224,19 @@ def test_a_large_result_goes_to_many_members(shop: Shop) -> None:
     assert result.get(timeout=PATIENCE) == [1_000_000] * 9
 
 
-def test_a_canvas_that_is_too_large_to_start_is_refused_where_it_is_called(shop: Shop, conf: Any) -> None:
+def test_a_canvas_too_large_to_start_is_refused_at_the_call(shop: Shop, conf: Any) -> None:
     conf(payload_limit=20_000)
     with pytest.raises(PayloadTooLarge, match=r"the canvas group of 4000: .* takes \d\d,\d{3} bytes, compressed"):
         group(add.s(number, number) for number in range(4000))()
 
 
-def test_a_canvas_of_too_many_tasks_is_refused_where_it_is_called(shop: Shop, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_canvas_of_too_many_tasks_is_refused_at_the_call(shop: Shop, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("pyramid_temporal_compat.canvas.planner.MOST", 20)
     with pytest.raises(PayloadTooLarge, match="has 21 tasks, and one canvas has at most 20: make several of it"):
         group(add.s(number, number) for number in range(21))()
 
 
-def test_a_canvas_that_no_worker_would_unpack_is_refused_where_it_is_called(
-    shop: Shop, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_canvas_too_large_to_unpack_is_refused_at_the_call(shop: Shop, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("pyramid_temporal_compat.canvas.planner.INFLATED_LIMIT", 100_000)
     with pytest.raises(PayloadTooLarge, match="bytes before it is compressed, and the limit for that is 100,000"):
         group(length.s("x" * 1000) for _ in range(100))()

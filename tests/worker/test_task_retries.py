@@ -73,7 +73,7 @@ def test_arguments_and_queue_change_and_retries_count_over_all_kinds(shop: Shop)
             [3, 3, other],
         ]
     names = event_names(shop, result.id)
-    assert names.count("ACTIVITY_TASK_SCHEDULED") == 2  # the queue is the server's to change
+    assert names.count("ACTIVITY_TASK_SCHEDULED") == 2  # only the server can change the queue
     assert describe(shop, result.id).workflow_type == changes_what_it_runs.name
 
 
@@ -210,7 +210,7 @@ def reports_then_retries(self: Any, runs: int) -> int:
 
 
 def test_retries_in_quick_succession_are_all_counted(shop: Shop) -> None:
-    """Heartbeats are throttled to one a second; the count travels in them all the same."""
+    """Heartbeats are limited to one a second, but still carry every count."""
     assert reports_then_retries.delay(8).get(timeout=PATIENCE) == 8
 
 
@@ -286,7 +286,7 @@ def retries_otherwise(self: Any, first: Any, second: Any, third: Any = None, *, 
 def test_arguments_of_a_retry_replace_arguments_given_by_position_or_by_name(
     shop: Shop, args: Any, kwargs: dict[str, Any], again: dict[str, Any], runs_with: list[Any]
 ) -> None:
-    if "kwargs" in again:  # `again` itself is a keyword argument, which retry(kwargs=...) is to keep
+    if "kwargs" in again:  # `again` itself is a keyword argument, which retry(kwargs=...) has to keep
         again = {"kwargs": {**again["kwargs"], "again": {}}}
     assert retries_otherwise.apply_async(args, {**kwargs, "again": again}).get(timeout=PATIENCE) == runs_with
 

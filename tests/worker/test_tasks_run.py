@@ -65,11 +65,11 @@ def test_history_has_no_more_events_than_a_workflow_with_one_activity_needs(shop
 @shared_task(bind=True, ignore_result=True)
 def forgets_its_result(self: Any) -> object:
     write("ran")
-    return object()  # can't be serialised: it need not be
+    return object()  # can't be serialised, and need not be
 
 
 def test_ignored_result_is_none_and_need_not_be_serialisable(shop: Shop) -> None:
-    assert result_of(forgets_its_result.delay()) is None  # at once: nothing is waited for
+    assert result_of(forgets_its_result.delay()) is None  # at once, because there is nothing to wait for
     wait_until(lambda: shop.lines() == ["ran"])
 
 
@@ -296,7 +296,7 @@ def test_sessions_are_closed_and_connections_go_back(shop: Shop) -> None:
 
 @shared_task(bind=True)
 def moves_money(self: Any, gate: str, conflicts: int) -> int:
-    """Reads one account and writes the other, as another transaction does the other way round: a write skew."""
+    """Read one account and write the other, while another transaction does the opposite: a write skew."""
     session = self.pyramid_request.dbsession
     session.connection(execution_options={"isolation_level": "SERIALIZABLE"})
     seen[gate].append(self.pyramid_request)

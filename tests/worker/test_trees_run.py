@@ -164,7 +164,7 @@ def test_links_run_with_the_result_and_errbacks_do_not(shop: Shop) -> None:
     assert result.get(PATIENCE) == 3
     wait_until(lambda: sorted(seen["linked"]) == [3, 13], message="the links did not run")
     assert describe(shop, result.id).workflow_type == add.name
-    (linked,) = result.children  # several callbacks are a group
+    (linked,) = result.children  # several callbacks run as a group
     assert [child.id.rpartition("/")[0] for child in linked] == [result.id, result.id]
 
 
