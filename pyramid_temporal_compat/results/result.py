@@ -14,6 +14,7 @@ from ..current import app_or_default
 from ..exceptions import IncompleteStream, StillEnlisted, TimeoutError
 from ..payload.errors import from_plain
 from ..payload.serializers import deserialize
+from ..security.signed_results import value_for
 from ..typed_calls import R
 from .graph import DependencyGraph, GraphFormatter, graph_of
 from .join_guard import assert_will_not_block
@@ -432,10 +433,7 @@ class AsyncResult(ResultBase, Generic[R]):
         if status.error is not None:
             return as_exception(from_plain(status.error))
         if status.result is not None:
-            conf = self.app.conf
-            return deserialize(
-                status.result, conf["result_accept_content"] or conf["accept_content"], "result_accept_content"
-            )
+            return value_for(self.app, self.id, status.result)
         return status.meta
 
     def refuse_if_enlisted(self) -> None:
