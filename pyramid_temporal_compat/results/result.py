@@ -10,8 +10,9 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Generic
 
 from .. import states
+from ..context import worker_frame
 from ..current import app_or_default
-from ..exceptions import IncompleteStream, StillEnlisted, TimeoutError
+from ..exceptions import IncompleteStream, StillEnlisted, TaskPredicate, TimeoutError
 from ..payload.errors import from_plain
 from ..payload.serializers import deserialize
 from ..security.signed_results import value_for
@@ -238,7 +239,8 @@ class AsyncResult(ResultBase, Generic[R]):
         status = self._status()
         value = self.value_of(status)
         if propagate and status.state in states.PROPAGATE_STATES:
-            raise value
+            in_task = worker_frame() is not None
+            raise renamed(value) if in_task and isinstance(value, TaskPredicate) else value
         if callback is not None:
             callback(self.id, value)
         return value
@@ -493,13 +495,18 @@ def _all_of(result: Any) -> Iterator[Any]:
 def as_exception(error: BaseException) -> Exception:
     """Return the error as an `Exception`, which can be raised here.
 
-    A task can end with an error such as `SystemExit`, which would end this process. It becomes an `Exception` with
-    the same class name, arguments and cause.
+    A task can end with an error such as `SystemExit`, which would end this process.
     """
-    if isinstance(error, Exception):
-        return error
-    renamed = type(type(error).__name__, (Exception,), {"__module__": type(error).__module__})
-    exception: Exception = renamed(*error.args)
+    return error if isinstance(error, Exception) else renamed(error)
+
+
+def renamed(error: BaseException) -> Exception:
+    """Return an `Exception` with the error's class name, arguments and cause, which has no other effect.
+
+    For example, a `Reject` that `get()` raises within a task would have this task give its own message back.
+    """
+    made = type(type(error).__name__, (Exception,), {"__module__": type(error).__module__})
+    exception: Exception = made(*error.args)
     exception.__cause__ = error.__cause__
     return exception
 
