@@ -271,17 +271,22 @@ class AsyncResult(ResultBase, Generic[R]):
         return value
 
     def iterdeps(self, intermediate: bool = False) -> Iterator[tuple[Any, Any]]:
-        """Yield pairs of parent and result, breadth first.
+        """Yield pairs of parent and result, breadth first. Asks for the children of each result once.
 
-        Raises `IncompleteStream` at a result that is not ready, unless `intermediate`.
+        So the pairs end even if a result names itself, or a result above it, among its children. Raises
+        `IncompleteStream` at a result that is not ready, unless `intermediate`.
         """
-        waiting = deque([(None, self)])
+        waiting: deque[tuple[Any, Any]] = deque([(None, self)])
+        known: dict[tuple[bool, Any], Any] = {}
         while waiting:
-            parent, node = waiting.popleft()
+            parent, found = waiting.popleft()
+            key = (isinstance(found, AsyncResult), found.id)
+            is_new = key not in known
+            node = known.setdefault(key, found)
             yield parent, node
-            if node.ready():
-                waiting.extend((node, child) for child in node.children or ())  # type: ignore[misc]
-            elif not intermediate:
+            if is_new and node.ready():
+                waiting.extend((node, child) for child in node.children or ())
+            elif is_new and not intermediate:
                 raise IncompleteStream(f"{node!r} is not ready")
 
     def build_graph(self, intermediate: bool = False, formatter: GraphFormatter | None = None) -> DependencyGraph:
