@@ -42,12 +42,12 @@ def set_default_app(app: AppLike | None) -> None:
     _process.app = app
 
 
-def chosen() -> tuple[AppLike | None, AppLike | None]:
-    """What this thread and this process have chosen, for `choose` to restore."""
+def save_current() -> tuple[AppLike | None, AppLike | None]:
+    """What this thread and this process have chosen, for `restore_current` to restore."""
     return _thread.app, _process.app
 
 
-def choose(before: tuple[AppLike | None, AppLike | None]) -> None:
+def restore_current(before: tuple[AppLike | None, AppLike | None]) -> None:
     _thread.app, _process.app = before
 
 

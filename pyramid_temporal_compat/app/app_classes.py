@@ -24,7 +24,7 @@ NOT_CALLED = {
 """What a loader of Celery's may define and nothing calls here, and what does its work."""
 
 
-def part(name: str, given: Any, base: type) -> Any:
+def class_for(name: str, given: Any, base: type) -> Any:
     """The class for the app's part `name`: a class, or the dotted name of one, Celery's own names included."""
     found = _by_name(given) if isinstance(given, str) else given
     if not isinstance(found, type) or not issubclass(found, base):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import datetime
 import functools
 import os
 import platform
@@ -10,14 +9,13 @@ import sys
 import threading
 import uuid
 import warnings
-import zoneinfo
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, ClassVar, Concatenate, Literal, overload
 
 from .. import canvas, signals
 from ..as_celery.backend import Backend
 from ..as_celery.bugreport import bugreport
-from ..as_celery.connections import Connections
+from ..as_celery.connections import ConnectionMethods
 from ..canvas import builtin
 from ..canvas.planner import Lineage, Planner, as_unit
 from ..canvas.tree_ids import Ids
@@ -27,7 +25,7 @@ from ..context import current_frame, worker_frame
 from ..control import Control
 from ..current import APP_KEY, apps, set_app_class, set_current_app, set_default_app
 from ..enlist.publish_signals import after_publish, before_publish
-from ..exceptions import AlwaysEagerIgnored, ImproperlyConfigured
+from ..exceptions import AlwaysEagerIgnored
 from ..log import Logging
 from ..message.ids import new_id
 from ..message.nodes import TaskNode
@@ -37,18 +35,18 @@ from ..results import result as results
 from ..results import result_sets
 from ..security import setup_security
 from ..settings import Settings
-from ..settings.command_line import from_words
-from ..task.annotations import annotate, prepare_annotations
 from ..task.call_options import make_message
 from ..task.routing import Amqp
 from ..task.task import Task as BaseTask
-from ..task.task import task_from_function
+from ..task.task_annotations import annotate, prepare_annotations
+from ..task.task_from_function import task_from_function
 from ..typed_calls import P, R
-from .app_classes import part
+from .app_classes import class_for
 from .commands import Commands
-from .loading import Loader, lazily
+from .configuration import Configuration
+from .loading import Loader, resolve_packages
+from .message_sender import MessageSender
 from .registry import TaskRegistry, warn_of_duplicate
-from .sending import Sending
 from .shared import SharedTask, decorate, shared_tasks, task_name
 
 if TYPE_CHECKING:
@@ -63,7 +61,7 @@ if TYPE_CHECKING:
 __all__ = ["APP_KEY", "Celery"]
 
 
-class Celery(Commands, Connections, RefusedOfApps):
+class Celery(Commands, Configuration, ConnectionMethods, RefusedOfApps):
     """An application: its tasks, its configuration, and its way to the Temporal server."""
 
     IS_macOS = sys.platform == "darwin"
@@ -105,11 +103,11 @@ class Celery(Commands, Connections, RefusedOfApps):
     ) -> None:
         if events is not None and events != "celery.app.events:Events":
             raise Unsupported(f"Celery(events={events!r}) is refused here. {NO_EVENTS}")
-        self.loader_cls = part("loader_cls", loader or self.loader_cls, Loader)
-        self.amqp_cls = part("amqp_cls", amqp or self.amqp_cls, Amqp)
-        self.log_cls = part("log_cls", log or self.log_cls, Logging)
-        self.control_cls = part("control_cls", control or self.control_cls, Control)
-        self.backend_cls = part("backend_cls", self.backend_cls, Backend)
+        self.loader_cls = class_for("loader_cls", loader or self.loader_cls, Loader)
+        self.amqp_cls = class_for("amqp_cls", amqp or self.amqp_cls, Amqp)
+        self.log_cls = class_for("log_cls", log or self.log_cls, Logging)
+        self.control_cls = class_for("control_cls", control or self.control_cls, Control)
+        self.backend_cls = class_for("backend_cls", self.backend_cls, Backend)
         self.main = main
         self.set_as_current = set_as_current
         self.autofinalize = autofinalize
@@ -121,7 +119,7 @@ class Celery(Commands, Connections, RefusedOfApps):
         self.registry: Any = None
         """The Pyramid registry that tasks get their requests from."""
         if task_cls is not None:
-            self.task_cls = _class(task_cls)
+            self.task_cls = _task_class(task_cls)
         if self.on_configure is None:
             self.on_configure = signals.Signal(name="app.on_configure")
         self.on_after_configure = signals.Signal({"source"}, name="app.on_after_configure")
@@ -143,9 +141,9 @@ class Celery(Commands, Connections, RefusedOfApps):
         self._lock = threading.RLock()
         self._connection: Connection | None = None
         self._dispatcher: Dispatcher | None = None
-        self._sending = Sending(self)
+        self._sender = MessageSender(self)
         self._outbox: Outbox | None = None
-        self._rest = (config_source, config_source_silent, namespace)
+        self._config_arguments = (config_source, config_source_silent, namespace)
         apps.add(self)
         if set_as_current:
             self.set_current()
@@ -172,7 +170,7 @@ class Celery(Commands, Connections, RefusedOfApps):
         return self.create_task_cls()
 
     def create_task_cls(self) -> type[BaseTask]:
-        cls = _class(self.task_cls)
+        cls = _task_class(self.task_cls)
         return cls if cls is BaseTask else type("Task", (cls,), {"_app": self, "abstract": True})
 
     @property
@@ -265,10 +263,10 @@ class Celery(Commands, Connections, RefusedOfApps):
     ) -> Any:
         """Import the module `related_name` of each package: now with `force`, else when a worker loads its tasks."""
         if force:
-            return self.loader.autodiscover_tasks(lazily(packages), related_name)
+            return self.loader.autodiscover_tasks(resolve_packages(packages), related_name)
 
         def discover(**kwargs: Any) -> Any:
-            return self.loader.autodiscover_tasks(lazily(packages), related_name)
+            return self.loader.autodiscover_tasks(resolve_packages(packages), related_name)
 
         signals.import_modules.connect(discover, sender=self, weak=False)
         return None
@@ -327,21 +325,23 @@ class Celery(Commands, Connections, RefusedOfApps):
         task = task_type or self._tasks.get(str(name))
         if self.conf["task_always_eager"]:
             warnings.warn(AlwaysEagerIgnored("task_always_eager has no effect on send_task"), stacklevel=2)
-        message = self._request(str(name), tuple(args or ()), dict(kwargs or {}), options, task, transaction_manager)
+        message = self._enlist_call(
+            str(name), tuple(args or ()), dict(kwargs or {}), options, task, transaction_manager
+        )
         result = (result_cls or self.AsyncResult)(message.id, task_name=message.task)
-        return self._trailed(result, options)
+        return self._add_to_trail(result, options)
 
     def call(self, task: BaseTask, args: Any, kwargs: Any, options: dict[str, Any]) -> AsyncResult:
         """What `task.apply_async` does, once the arguments are checked."""
         manager = options.pop("transaction_manager", None)
         if self.conf["task_always_eager"]:
-            local: dict[str, Any] = {key: options.pop(key) for key in LOCAL if key in options}
-            message = self._message(task.name, args, kwargs, options, task)
-            return self._trailed(self.eager.call(message, local, manager), options)
-        message = self._request(task.name, args, kwargs, options, task, manager)
+            local: dict[str, Any] = {key: options.pop(key) for key in EAGER_OPTIONS if key in options}
+            message = self._make_message(task.name, args, kwargs, options, task)
+            return self._add_to_trail(self.eager.call(message, local, manager), options)
+        message = self._enlist_call(task.name, args, kwargs, options, task, manager)
         result = task.AsyncResult(message.id)
         result.ignored = bool(message.ignore_result)
-        return self._trailed(result, options)
+        return self._add_to_trail(result, options)
 
     def apply(self, *call: Any) -> EagerResult:
         """Do what `task.apply` does, once its arguments are checked: run the task here and now."""
@@ -353,11 +353,11 @@ class Celery(Commands, Connections, RefusedOfApps):
         """What a canvas's `apply_async` is under `task_always_eager`."""
         return self.eager.call_canvas(signature, args, kwargs, dict(options))
 
-    def _request(
+    def _enlist_call(
         self, name: str, args: Any, kwargs: Any, options: dict[str, Any], task: BaseTask | None, manager: Any
     ) -> Message:
         """Enlist a single task, with the callbacks that are linked to it."""
-        id_for = functools.partial(self._sending.id_for, manager=manager)
+        id_for = functools.partial(self._sender.id_for, manager=manager)
         message, links, errbacks = self.message(name, args, kwargs, options, task, id_for)
         if not links and not errbacks:
             self.enlist(message, manager)
@@ -382,9 +382,9 @@ class Celery(Commands, Connections, RefusedOfApps):
         """Make the message of one call. Return it with the callbacks and the error callbacks that the call names."""
         links, errbacks = options.pop("link", None), options.pop("link_error", None)
         options.pop("transaction_manager", None)
-        return self._message(name, args, kwargs, options, task, id_for), links, errbacks
+        return self._make_message(name, args, kwargs, options, task, id_for), links, errbacks
 
-    def _message(
+    def _make_message(
         self,
         name: str,
         args: Any,
@@ -405,7 +405,7 @@ class Celery(Commands, Connections, RefusedOfApps):
 
         return EagerDispatch(self)
 
-    def _trailed(self, result: AsyncResult, options: Mapping[str, Any]) -> AsyncResult:
+    def _add_to_trail(self, result: AsyncResult, options: Mapping[str, Any]) -> AsyncResult:
         frame = worker_frame()
         if frame is not None and options.get("add_to_parent", True):
             frame[0].add_trail(result)
@@ -446,76 +446,6 @@ class Celery(Commands, Connections, RefusedOfApps):
     def GroupResult(self) -> Any:
         return self.subclass_with_self(result_sets.GroupResult)
 
-    # --- configuration -------------------------------------------------------------------------------
-
-    @property
-    def configured(self) -> bool:
-        return self.conf.configured
-
-    @property
-    def namespace(self) -> str | None:
-        return self.conf.namespace or None
-
-    def _about_to_configure(self) -> None:
-        if isinstance(self.on_configure, signals.Signal):
-            self.on_configure.send(sender=self)
-        else:
-            self.on_configure()
-
-    def _has_configured(self) -> None:
-        for key, entry in self._periodic:
-            self.conf["beat_schedule"][key] = entry
-        self._periodic.clear()
-        self.on_after_configure.send(sender=self, source=self.conf)
-
-    def config_from_object(
-        self, obj: Any, silent: bool = False, force: bool = False, namespace: str | None = None
-    ) -> None:
-        """Take the configuration from a module, an object, a dict, or the dotted name of one."""
-        self.conf.config_from_object(obj, silent=silent, force=force, namespace=namespace)
-
-    def config_from_envvar(self, variable_name: str, silent: bool = False, force: bool = False) -> bool:
-        """Take it from the module that an environment variable names."""
-        return self.conf.config_from_envvar(variable_name, silent=silent, force=force)
-
-    def config_from_cmdline(self, argv: Sequence[str], namespace: str = "celery") -> None:
-        """Take settings as Celery's commands do: `worker.concurrency=2`; `.x=1` is a setting of the namespace."""
-        self.conf.update(from_words(argv, namespace))
-
-    def prepare_config(self, c: Mapping[str, Any]) -> Mapping[str, Any]:
-        """For subclasses: given what the configuration object holds, gives what is taken of it."""
-        return c
-
-    def add_defaults(self, fun: Any) -> None:
-        """Add defaults: a mapping, or a function that gives one when settings are first read."""
-        self.conf.add_defaults(fun)
-
-    def either(self, default_key: str, *defaults: Any) -> Any:
-        """The first of `defaults` that is not None, else the setting."""
-        return next((value for value in defaults if value is not None), self.conf.get(default_key))
-
-    @property
-    def timezone(self) -> datetime.tzinfo:
-        """The application's time zone."""
-        return self.naive_zone or datetime.timezone.utc
-
-    @property
-    def naive_zone(self) -> datetime.tzinfo | None:
-        """What a time without a zone means: `timezone`, if the application sets it."""
-        name = self.conf["timezone"]
-        if name is None or isinstance(name, datetime.tzinfo):
-            return name
-        try:
-            return zoneinfo.ZoneInfo(name)
-        except (zoneinfo.ZoneInfoNotFoundError, ValueError, OSError):
-            raise ImproperlyConfigured(f"timezone = {name!r} is no time zone; write one like Europe/Paris") from None
-
-    def uses_utc_timezone(self) -> bool:
-        return self.timezone.utcoffset(None) == datetime.timedelta(0) or str(self.timezone) == "UTC"
-
-    def now(self) -> datetime.datetime:
-        return datetime.datetime.now(self.timezone)
-
     # --- schedules -----------------------------------------------------------------------------------
 
     def add_periodic_task(
@@ -540,7 +470,7 @@ class Celery(Commands, Connections, RefusedOfApps):
 
     def enlist(self, message: Unit, transaction_manager: Any = None) -> None:
         """Send a message or a canvas with the current transaction's commit, or now if there is none."""
-        self._sending.enlist(message, transaction_manager)
+        self._sender.enlist(message, transaction_manager)
 
     @property
     def outbox(self) -> Outbox | None:
@@ -649,7 +579,7 @@ class Celery(Commands, Connections, RefusedOfApps):
 
     def __reduce_keys__(self) -> dict[str, Any]:
         """The arguments that make this app again."""
-        source, silent, namespace = self._rest
+        source, silent, namespace = self._config_arguments
         return {
             "main": self.main,
             "changes": dict(self.conf.changes),
@@ -662,7 +592,7 @@ class Celery(Commands, Connections, RefusedOfApps):
 
 set_app_class(Celery)
 
-LOCAL = ("link", "link_error", "throw")
+EAGER_OPTIONS = ("link", "link_error", "throw")
 """Options that an eager run has of its own: no message carries them."""
 
 
@@ -670,7 +600,7 @@ def _unpickle(cls: type[Celery], arguments: dict[str, Any]) -> Celery:
     return cls(**{**arguments, "set_as_current": False})
 
 
-def _class(cls: type[BaseTask] | str) -> type[BaseTask]:
+def _task_class(cls: type[BaseTask] | str) -> type[BaseTask]:
     from ..settings.config_objects import import_object  # only for a class that is named by a text
 
     found: type[BaseTask] = import_object(cls) if isinstance(cls, str) else cls

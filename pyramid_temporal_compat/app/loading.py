@@ -27,7 +27,9 @@ class Loader:
     @property
     def default_modules(self) -> list[str]:
         conf = self.app.conf
-        return list(dict.fromkeys([*conf["ptemporal.include"], *_texts(conf["imports"]), *_texts(conf["include"])]))
+        return list(
+            dict.fromkeys([*conf["ptemporal.include"], *_names_in(conf["imports"]), *_names_in(conf["include"])])
+        )
 
     def import_default_modules(self) -> list[ModuleType]:
         """Import what the settings name, and what `autodiscover_tasks` was asked to look for."""
@@ -66,7 +68,7 @@ class Loader:
         return os.getcwd()
 
 
-def _texts(setting: Any) -> Iterable[str]:
+def _names_in(setting: Any) -> Iterable[str]:
     return (setting,) if isinstance(setting, str) else (setting or ())
 
 
@@ -95,6 +97,6 @@ def _is_attribute(module: str, name: str) -> bool:
         return False
 
 
-def lazily(packages: Iterable[str] | Callable[[], Iterable[str]] | None) -> Iterable[str]:
+def resolve_packages(packages: Iterable[str] | Callable[[], Iterable[str]] | None) -> Iterable[str]:
     """`autodiscover_tasks` takes a list, or a function that gives it when it is wanted."""
     return (packages() if callable(packages) else packages) or ()

@@ -43,16 +43,16 @@ class TaskRegistry(dict[str, Task]):
 def warn_of_duplicate(known: Task, other: Any, stacklevel: int) -> None:
     """Two functions under one name: the first one stays, as in Celery, and that is rarely meant."""
     origin = known.__wrapped__
-    if origin is other or _place(origin) == _place(other):
+    if origin is other or _full_name(origin) == _full_name(other):
         return  # the same function once more: a module that was loaded twice
     warnings.warn(
         DuplicateTaskNameWarning(
-            f"the task name {known.name!r} is taken by {_place(origin or type(known))}, which stays; "
-            f"{_place(other)} is not registered: give it another name"
+            f"the task name {known.name!r} is taken by {_full_name(origin or type(known))}, which stays; "
+            f"{_full_name(other)} is not registered: give it another name"
         ),
         stacklevel=stacklevel,
     )
 
 
-def _place(function: Any) -> str:
+def _full_name(function: Any) -> str:
     return f"{getattr(function, '__module__', '?')}.{getattr(function, '__qualname__', function)}"

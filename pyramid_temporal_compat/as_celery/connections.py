@@ -22,16 +22,17 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 
-class BrokersName:
+class KombuObject:
     """Refuses, with the reason, every name of kombu's that it does not have."""
 
     def __getattr__(self, name: str) -> Any:
         if name.startswith("__"):
             raise AttributeError(name)
-        raise Unsupported(f"{type(self).__name__}.{name} is refused here. {NO_BROKER}")
+        kombu_class = type(self).__name__.removeprefix("Kombu")
+        raise Unsupported(f"{kombu_class}.{name} is refused here. {NO_BROKER}")
 
 
-class Connection(BrokersName):
+class KombuConnection(KombuObject):
     """The way to the Temporal server. It is the process's own, and stays open when this lets go of it."""
 
     connection_errors = recoverable_connection_errors = (OperationalError,)
@@ -50,7 +51,7 @@ class Connection(BrokersName):
         self.connected = False
         """Whether the server has answered here."""
 
-    def connect(self) -> Connection:
+    def connect(self) -> KombuConnection:
         """Ask the server once. Raises `OperationalError` if it does not answer."""
         from ..client.queues import answers  # the client library: 0.4 s
 
@@ -73,7 +74,7 @@ class Connection(BrokersName):
         callback: Callable[[], Any] | None = None,
         reraise_as_library_errors: bool = True,
         timeout: float | None = None,
-    ) -> Connection:
+    ) -> KombuConnection:
         """Ask until the server answers: `max_retries` more times (None or 0: for ever), `timeout` seconds at most."""
         until = None if timeout is None else time.monotonic() + timeout
         tried, pause = 0, interval_start
@@ -94,14 +95,14 @@ class Connection(BrokersName):
     ensure = ensure_connection
 
     @property
-    def connection(self) -> Connection:
+    def connection(self) -> KombuConnection:
         return self
 
-    def channel(self) -> Channel:
-        return Channel(self._app)
+    def channel(self) -> KombuChannel:
+        return KombuChannel(self._app)
 
     @property
-    def default_channel(self) -> Channel:
+    def default_channel(self) -> KombuChannel:
         return self.channel()
 
     def info(self) -> dict[str, Any]:
@@ -112,8 +113,8 @@ class Connection(BrokersName):
         uri: str = self._app.backend.as_uri()
         return uri
 
-    def clone(self, **kwargs: Any) -> Connection:
-        return Connection(self._app)
+    def clone(self, **kwargs: Any) -> KombuConnection:
+        return KombuConnection(self._app)
 
     def release(self) -> None:
         """Let go of it: the next `connect` asks again."""
@@ -121,7 +122,7 @@ class Connection(BrokersName):
 
     close = collect = release
 
-    def __enter__(self) -> Connection:
+    def __enter__(self) -> KombuConnection:
         return self
 
     def __exit__(self, *error: object) -> None:
@@ -131,7 +132,7 @@ class Connection(BrokersName):
         return f"<Connection: {self.as_uri()}>"
 
 
-class Channel(BrokersName):
+class KombuChannel(KombuObject):
     """What a channel is asked about queues."""
 
     def __init__(self, app: AppLike) -> None:
@@ -156,18 +157,18 @@ class Channel(BrokersName):
     def close(self) -> None:
         """Nothing is held."""
 
-    def __enter__(self) -> Channel:
+    def __enter__(self) -> KombuChannel:
         return self
 
     def __exit__(self, *error: object) -> None:
         self.close()
 
 
-class Producer(BrokersName):
+class KombuProducer(KombuObject):
     """What a call takes as `producer=`. It has nothing of its own: all calls of a process share one connection."""
 
     def __init__(self, app: AppLike) -> None:
-        self.connection = Connection(app)
+        self.connection = KombuConnection(app)
         self.channel = self.connection.default_channel
 
     def release(self) -> None:
@@ -175,14 +176,14 @@ class Producer(BrokersName):
 
     close = release
 
-    def __enter__(self) -> Producer:
+    def __enter__(self) -> KombuProducer:
         return self
 
     def __exit__(self, *error: object) -> None:
         self.release()
 
 
-class Pool(BrokersName):
+class KombuPool(KombuObject):
     """`app.pool` and `app.producer_pool`: as many as are asked for, since each is the same connection."""
 
     def __init__(self, app: AppLike, make: Callable[[AppLike], Any]) -> None:
@@ -205,19 +206,19 @@ class Pool(BrokersName):
         self._app.close()
 
 
-class Connections:
+class ConnectionMethods:
     """The names that an app has for these."""
 
-    def connection(self: Any, hostname: str | None = None, *args: Any, **options: Any) -> Connection:
+    def connection(self: Any, hostname: str | None = None, *args: Any, **options: Any) -> KombuConnection:
         """The way to the server, with kombu's names: `with app.connection() as c: c.ensure_connection()`."""
         if hostname:
             raise CeleryError(f"connection({hostname!r}) names a broker. {NO_BROKER}")
-        return Connection(self)
+        return KombuConnection(self)
 
-    def connection_for_read(self, url: str | None = None, **options: Any) -> Connection:
+    def connection_for_read(self, url: str | None = None, **options: Any) -> KombuConnection:
         return self.connection(url)
 
-    def connection_for_write(self, url: str | None = None, **options: Any) -> Connection:
+    def connection_for_write(self, url: str | None = None, **options: Any) -> KombuConnection:
         return self.connection(url)
 
     broker_connection = connection
@@ -232,14 +233,14 @@ class Connections:
 
     @contextlib.contextmanager
     def producer_or_acquire(self: Any, producer: Any = None) -> Iterator[Any]:
-        yield producer if producer is not None else Producer(self)
+        yield producer if producer is not None else KombuProducer(self)
 
     default_producer = producer_or_acquire
 
     @property
-    def pool(self: Any) -> Pool:
-        return Pool(self, Connection)
+    def pool(self: Any) -> KombuPool:
+        return KombuPool(self, KombuConnection)
 
     @property
-    def producer_pool(self: Any) -> Pool:
-        return Pool(self, Producer)
+    def producer_pool(self: Any) -> KombuPool:
+        return KombuPool(self, KombuProducer)

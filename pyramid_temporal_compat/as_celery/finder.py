@@ -12,7 +12,7 @@ from typing import Any
 
 from ..celery_names import refused, version
 from ..exceptions import CeleryError
-from .name_table import MODULES, SEAMS
+from .name_table import MODULES, REPLACEABLE_MODULES
 
 PACKAGE = __name__.partition(".")[0]
 ROOTS = ("celery", "kombu", "billiard")
@@ -46,7 +46,7 @@ class CeleryModule(ModuleType):
 
     def __setattr__(self, name: str, value: Any) -> None:
         super().__setattr__(name, value)
-        if self.__name__ in SEAMS and (target := MODULES[self.__name__].get(name)):
+        if self.__name__ in REPLACEABLE_MODULES and (target := MODULES[self.__name__].get(name)):
             module, _, attribute = target.partition(":")
             setattr(importlib.import_module(module, PACKAGE), attribute, value)
 

@@ -289,5 +289,5 @@ MODULES: dict[str, Names] = {
     "kombu.utils.uuid": UUID,
 }
 
-SEAMS = frozenset({"billiard.pool", "celery.app.trace", "celery.worker.strategy"})
+REPLACEABLE_MODULES = frozenset({"billiard.pool", "celery.app.trace", "celery.worker.strategy"})
 """Modules whose names are there to be replaced: what is set on one of these is set where it is used."""

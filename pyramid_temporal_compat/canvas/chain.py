@@ -16,9 +16,9 @@ from ..exceptions import InvalidCall
 from ..message.nodes import ChainNode
 from ..results.result import EagerResult
 from .abstract import CallableSignature
-from .group import group, is_empty, lots
+from .group import group, is_empty, split_into_batches
 from .planner import Lineage, Place, Planned, Planner, listed, send, without
-from .signature import Item, Signature, maybe_signature, shortened, unrolled
+from .signature import Item, Signature, maybe_signature, unwrapped, without_module
 from .stamps import StampingVisitor
 from .tree_ids import Ids
 
@@ -40,7 +40,7 @@ class _chain(RefusedOfChains, Signature):
 
     def __init__(self, *tasks: Any, **options: Any) -> None:
         options.pop("use_link", None)  # Celery's own way of sending chains, of which there is one here
-        steps = tasks[0] if len(tasks) == 1 and is_several(tasks[0]) else tasks
+        steps = tasks[0] if len(tasks) == 1 and is_iterable_of_steps(tasks[0]) else tasks
         super().__init__("celery.chain", (), {"tasks": list(steps)}, **options)
         self.subtask_type = "chain"
 
@@ -50,7 +50,7 @@ class _chain(RefusedOfChains, Signature):
     def __or__(self, other: Any) -> Any:
         if is_empty(other):
             return self
-        other = unrolled(other)
+        other = unwrapped(other)
         if isinstance(other, group):
             return self._before_group(other)
         if isinstance(other, _chain):
@@ -111,7 +111,7 @@ class _chain(RefusedOfChains, Signature):
     def _plan(self, planner: Planner, args: Any, kwargs: Any, options: Mapping[str, Any], lineage: Lineage) -> Planned:
         merged = {**self.options, **options}
         first_args = (*args, *self.args) if args and not self.immutable else self.args
-        steps = upgraded(arranged(self.tasks, planner.app), planner.app)
+        steps = groups_to_chords(flat_steps(self.tasks, planner.app), planner.app)
         if not steps:
             raise InvalidCall("a chain without tasks can't be a part of another canvas: nothing would give its result")
         steps[0] = steps[0].clone(first_args, kwargs)
@@ -127,11 +127,11 @@ class _chain(RefusedOfChains, Signature):
         # In a chord's header it is the last step that the chord waits for, and that may add to it.
         chords = [None] * (len(steps) - 1) + [lineage.chord]
         beginning = lineage.given(not self.immutable).within(chords[0])
-        with planner.ids.beside_it(steps[0]._result_id()):
+        with planner.ids.in_workflow_of(steps[0]._result_id()):
             first: Planned = steps[0]._plan(planner, (), {}, without(merged, OWN_OPTIONS), beginning)
         planned = [first]
         for step, chord in zip(steps[1:], chords[1:], strict=True):
-            with planner.ids.beside_it(step._result_id()):
+            with planner.ids.in_workflow_of(step._result_id()):
                 planned.append(step._plan(planner, (), {}, {}, planned[-1].last.within(chord)))
         if len(planned) == 1:
             return first
@@ -160,12 +160,12 @@ class _chain(RefusedOfChains, Signature):
 
     # --- freezing and stamping ---------------------------------------------------------------------
 
-    def _place(self, ids: Ids, place: Place) -> Any:
-        steps = arranged(self.tasks, self.app, clone=False)
+    def _freeze_at(self, ids: Ids, place: Place) -> Any:
+        steps = flat_steps(self.tasks, self.app, clone=False)
         if not steps:
             raise IndexError("a chain without tasks has no result: it can't be frozen")
         steps[0].args = (*self.args, *steps[0].args)
-        results = freeze_steps(upgraded(steps, self.app), ids, place, self.app)
+        results = freeze_steps(groups_to_chords(steps, self.app), ids, place, self.app)
         self.id = results[-1].id
         return results[-1]
 
@@ -191,37 +191,37 @@ class _chain(RefusedOfChains, Signature):
     def __repr__(self) -> str:
         if not self.tasks:
             return f"<{type(self).__name__}@{id(self):#x}: empty>"
-        return shortened(self.tasks[0]["task"], " | ".join(map(repr, self.tasks)))
+        return without_module(self.tasks[0]["task"], " | ".join(map(repr, self.tasks)))
 
 
 class chain(_chain):
     """`chain(a, b, c)` is `a | b | c`; one argument may be an iterable of the steps."""
 
     def __new__(cls, *tasks: Any, **kwargs: Any) -> Any:
-        if not kwargs and tasks and (len(tasks) > 1 or is_several(tasks[0])):
-            made = folded(tasks[0] if len(tasks) == 1 else tasks)
+        if not kwargs and tasks and (len(tasks) > 1 or is_iterable_of_steps(tasks[0])):
+            made = chain_of(tasks[0] if len(tasks) == 1 else tasks)
             if cls is chain or not isinstance(made, _chain) or isinstance(made, cls):
                 return made
         return super().__new__(cls)
 
 
-def folded(tasks: Iterable[Any]) -> Any:
+def chain_of(tasks: Iterable[Any]) -> Any:
     """What `|` between all of them makes, without copying each of them for each that follows."""
     tasks = list(tasks)
     steps: list[Any] = []
     for position, task in enumerate(tasks):
-        made = _joined(steps, task, is_last=position == len(tasks) - 1)
+        made = _append_step(steps, task, is_last=position == len(tasks) - 1)
         if made is not steps:
             return functools.reduce(operator.or_, tasks[position + 1 :], made)
     # What unchain_tasks() gave several steps in common (an errback), each step gets a copy of.
     return _chain([*(step.clone() for step in steps[:-1]), *steps[-1:]])
 
 
-def _joined(steps: list[Any], other: Any, is_last: bool) -> Any:
+def _append_step(steps: list[Any], other: Any, is_last: bool) -> Any:
     """`steps` with `other` after them, by the rules of `|`; or something else than steps, if these say so."""
     if is_empty(other):
         return steps
-    other = unrolled(other)
+    other = unwrapped(other)
     if isinstance(other, group):
         if not steps:
             return other
@@ -233,7 +233,7 @@ def _joined(steps: list[Any], other: Any, is_last: bool) -> Any:
     if isinstance(other, _chain):
         inner = other.unchain_tasks()
         for position, task in enumerate(inner):
-            made = _joined(steps, task, is_last and position == len(inner) - 1)
+            made = _append_step(steps, task, is_last and position == len(inner) - 1)
             if made is not steps:
                 return functools.reduce(operator.or_, inner[position + 1 :], made)
         return steps
@@ -251,25 +251,25 @@ def _joined(steps: list[Any], other: Any, is_last: bool) -> Any:
 # --- steps -------------------------------------------------------------------------------------------
 
 
-def arranged(tasks: Sequence[Any], app: AppLike, clone: bool = True) -> list[Any]:
+def flat_steps(tasks: Sequence[Any], app: AppLike, clone: bool = True) -> list[Any]:
     """The steps in order, chains in chains spread out, groups of one as that one, empty groups left out."""
     steps: list[Any] = []
     empty = None
     pending = deque(tasks)
     while pending:
-        step = unrolled(as_signature(pending.popleft(), app))
+        step = unwrapped(as_signature(pending.popleft(), app))
         if isinstance(step, _chain):
             pending.extendleft(reversed(step.clone().tasks if clone else step.tasks))
         elif is_empty(step):
             empty = step
         elif clone and is_chord(step) and begins_with_task(step.body):
-            pending.extendleft(reversed(step.unrolled_body()))
+            pending.extendleft(reversed(step.split_body()))
         else:
             steps.append(step.clone() if clone else step)
     return steps or ([empty] if empty is not None else [])
 
 
-def upgraded(steps: Sequence[Any], app: AppLike) -> list[Any]:
+def groups_to_chords(steps: Sequence[Any], app: AppLike) -> list[Any]:
     """A group that something follows, as a chord with that for its body."""
     made: list[Any] = []
     for step in reversed(steps):
@@ -284,14 +284,14 @@ def freeze_steps(steps: Sequence[Any], ids: Ids, place: Place, app: AppLike) -> 
     """
     results: list[Any] = []
     begins: Any = None
-    ids.settle(steps[-1]._result_id(), place.id)
+    ids.fix_workflow(steps[-1]._result_id(), place.id)
     # The last one's result is the chain's; the first one may be the body of a chord. Both stand where the chain does.
-    parts = lots(steps[1:-1], app)
+    parts = split_into_batches(steps[1:-1], app)
     homes = [home for part in parts for home in [ids.new_batch() if len(parts) > 1 else None] * len(part)]
     homes = [None, *homes, None][-len(steps) :]
     for step, home in zip(reversed(steps), reversed(homes), strict=True):
-        with nullcontext() if home is None else ids.within(home):
-            result = step._place(ids, Place(root_id=place.root_id) if results else place)
+        with nullcontext() if home is None else ids.in_workflow(home):
+            result = step._freeze_at(ids, Place(root_id=place.root_id) if results else place)
         if begins is not None and begins.parent is None:
             begins.parent = result
         begins = result
@@ -318,6 +318,6 @@ def _chord() -> Any:
     return Signature.TYPES["chord"]  # its module imports this one
 
 
-def is_several(value: Any) -> bool:
+def is_iterable_of_steps(value: Any) -> bool:
     """Whether it is an iterable of signatures, and not one."""
     return isinstance(value, Iterable) and not isinstance(value, (Mapping, str))

@@ -13,7 +13,7 @@ from .abstract import CallableSignature
 from .chain import OWN_OPTIONS, _chain
 from .group import group
 from .planner import Lineage, Place, Planned, Planner, listed, send, without
-from .signature import Item, Signature, maybe_signature, shortened, signature, unrolled
+from .signature import Item, Signature, maybe_signature, signature, unwrapped, without_module
 from .stamps import StampingVisitor
 from .tree_ids import Ids
 
@@ -45,7 +45,11 @@ class _chord(Signature):
         app: AppLike | None = None,
         **options: Any,
     ) -> None:
-        inner = {**(kwargs or {"kwargs": {}}), "header": members_of(header, app), "body": maybe_signature(body, app)}
+        inner = {
+            **(kwargs or {"kwargs": {}}),
+            "header": header_signatures(header, app),
+            "body": maybe_signature(body, app),
+        }
         super().__init__(task, args, inner, app=app, **options)
         self.subtask_type = "chord"
 
@@ -55,7 +59,7 @@ class _chord(Signature):
     def __or__(self, other: Any) -> Any:
         if not isinstance(other, Signature):
             return NotImplemented
-        other = unrolled(other)
+        other = unwrapped(other)
         if isinstance(other, (group, _chain)):
             return super().__or__(other)
         made = self.clone()
@@ -105,10 +109,10 @@ class _chord(Signature):
         for_body = without(merged, ("parent_id", "link", "link_error", "chain", "chord"))
         body = with_callbacks(body.clone(), merged.pop("link", None), merged.pop("link_error", None))
         body.options.update(for_body)
-        ids.settle(body._result_id(), wanted)
+        ids.fix_workflow(body._result_id(), wanted)
         header = self.tasks.clone() if isinstance(self.tasks, group) else group(list(self.tasks), app=app)
-        gid = header.options["task_id"] = header.options.get("task_id") or ids.beside()
-        body_result = body._place(ids, Place(wanted, gid, None, body.options.get("root_id")))
+        gid = header.options["task_id"] = header.options.get("task_id") or ids.new_member_id()
+        body_result = body._freeze_at(ids, Place(wanted, gid, None, body.options.get("root_id")))
         header.freeze_members(ids, Place(None, gid, None, body.options.get("root_id")))
         sent = {**without(merged, ("chain", "chord")), **{key: at for key, at in delay.items() if at is not None}}
         before = lineage.given(not self.immutable).within(str(body_result.id))
@@ -154,12 +158,12 @@ class _chord(Signature):
 
     # --- freezing and stamping ---------------------------------------------------------------------
 
-    def _place(self, ids: Ids, place: Place) -> Any:
+    def _freeze_at(self, ids: Ids, place: Place) -> Any:
         header = self.header_group()
         if self.body is None:
             raise InvalidCall(f"{self!r}: a chord without a body has no result: it can't be frozen")
-        result = self.body._place(ids, Place(place.id, place.group_id, place.group_index, place.root_id))
-        header_result = header._place(ids, Place(root_id=place.root_id, parent_id=place.parent_id))
+        result = self.body._freeze_at(ids, Place(place.id, place.group_id, place.group_index, place.root_id))
+        header_result = header._freeze_at(ids, Place(root_id=place.root_id, parent_id=place.parent_id))
         self.id = header.id
         node, seen = result, set()
         while node.parent is not None:
@@ -174,7 +178,7 @@ class _chord(Signature):
         found: str | None = self.body._result_id() if self.body is not None else None
         return found
 
-    def unrolled_body(self) -> list[Any]:
+    def split_body(self) -> list[Any]:
         """For a body that is a chain: this chord with the first of its steps, and the other steps."""
         made = self.clone()
         first, *others = made.body.unchain_tasks()
@@ -254,14 +258,14 @@ class _chord(Signature):
         if isinstance(self.body, _chain):
             first, *others = self.body.tasks
             rest = _chain(others, app=self._app)
-            return shortened(first["task"], f"%({first.reprcall(self.tasks)} | {rest!r})")
-        return "%" + shortened(self.body["task"], self.body.reprcall(self.tasks))
+            return without_module(first["task"], f"%({first.reprcall(self.tasks)} | {rest!r})")
+        return "%" + without_module(self.body["task"], self.body.reprcall(self.tasks))
 
 
 chord = _chord
 
 
-def members_of(header: Any, app: AppLike | None) -> Any:
+def header_signatures(header: Any, app: AppLike | None) -> Any:
     """What a chord is given for its header, as a list of signatures."""
     if isinstance(header, dict):
         header = signature(header, app=app)

@@ -12,7 +12,7 @@ from ..message.nodes import GroupNode
 from ..results.result_sets import GroupResult
 from .abstract import CallableSignature
 from .planner import Lineage, Place, Planned, Planner, send, without
-from .signature import Item, Signature, maybe_signature, shortened
+from .signature import Item, Signature, maybe_signature, without_module
 from .stamps import StampingVisitor
 from .tree_ids import Ids
 
@@ -84,8 +84,8 @@ class group(Signature):
         for batch, inside in batches(list(self._members()), planner.ids, planner.app):
             with inside:
                 for index, task in batch:
-                    results.append(task._place(planner.ids, Place(None, gid, index, merged.get("root_id"))))
-                    with planner.ids.beside_it(task._result_id()):
+                    results.append(task._freeze_at(planner.ids, Place(None, gid, index, merged.get("root_id"))))
+                    with planner.ids.in_workflow_of(task._result_id()):
                         planned.append(task._plan(planner, args, kwargs, merged, lineage))
         result = planner.app.GroupResult(gid, results)
         if len(results) == 1 and isinstance(results[0], GroupResult):  # group(a | group(b, c))
@@ -120,7 +120,7 @@ class group(Signature):
 
     # --- freezing ------------------------------------------------------------------------------------
 
-    def _place(self, ids: Ids, place: Place) -> Any:
+    def _freeze_at(self, ids: Ids, place: Place) -> Any:
         options = self.options
         options["task_id"] = ids.claim(options.get("task_id"), place.id)
         for key in ("group_id", "group_index", "root_id", "parent_id"):
@@ -143,7 +143,9 @@ class group(Signature):
         for batch, inside in batches(list(enumerate(members)), ids, self.app):
             with inside:
                 for index, task in batch:
-                    results.append(task._place(ids, Place(None, place.group_id, index, place.root_id, place.parent_id)))
+                    results.append(
+                        task._freeze_at(ids, Place(None, place.group_id, index, place.root_id, place.parent_id))
+                    )
         if isinstance(self.tasks, MutableSequence):
             self.tasks[:] = members
         else:
@@ -191,7 +193,7 @@ class group(Signature):
     def __repr__(self) -> str:
         if not self.tasks:
             return "group(<empty>)"
-        return shortened(self.tasks[0]["task"], f"group({self.tasks!r})")
+        return without_module(self.tasks[0]["task"], f"group({self.tasks!r})")
 
 
 def refuse_links(options: Mapping[str, Any]) -> None:
@@ -212,17 +214,17 @@ Batch = tuple[list[tuple[int, Any]], AbstractContextManager[None]]
 def batches(members: list[tuple[int, Any]], ids: Ids, app: AppLike) -> list[Batch]:
     """The members, in lots of at most `ptemporal.canvas_batch` tasks: each lot is a workflow, if there are several."""
     places = iter(members)
-    cut = [[next(places) for _ in lot] for lot in lots([member for _, member in members], app)]
+    cut = [[next(places) for _ in lot] for lot in split_into_batches([member for _, member in members], app)]
     return [(cut[0], nullcontext())] if len(cut) == 1 else [(lot, ids.batch()) for lot in cut]
 
 
-def lots(signatures: Sequence[Any], app: AppLike) -> list[list[Any]]:
+def split_into_batches(signatures: Sequence[Any], app: AppLike) -> list[list[Any]]:
     """The signatures, in lots of at most `ptemporal.canvas_batch` tasks."""
     limit = app.conf["ptemporal.canvas_batch"]
     cut: list[list[Any]] = [[]]
     count = 0
     for signature in signatures:
-        size = leaves(signature)
+        size = count_tasks(signature)
         if count + size > limit and cut[-1]:
             cut.append([])
             count = 0
@@ -231,14 +233,14 @@ def lots(signatures: Sequence[Any], app: AppLike) -> list[list[Any]]:
     return cut
 
 
-def leaves(found: Any) -> int:
+def count_tasks(found: Any) -> int:
     """How many tasks there are in it."""
     kind = found.get("subtask_type")
     if kind in ("chain", "group"):
-        return sum(map(leaves, found["kwargs"]["tasks"]))
+        return sum(map(count_tasks, found["kwargs"]["tasks"]))
     if kind == "chord":
         body = found["kwargs"]["body"]
-        return sum(map(leaves, listed_header(found))) + (leaves(body) if body else 0)
+        return sum(map(count_tasks, listed_header(found))) + (count_tasks(body) if body else 0)
     return 1
 
 

@@ -29,7 +29,7 @@ class _basemap(Signature):
         return cls(d["kwargs"]["task"], d["kwargs"]["it"], app=app, **d["options"])
 
     def __init__(self, task: Any, it: Iterable[Any], **options: Any) -> None:
-        super().__init__(self._task_name, (), {"task": task, "it": as_list(it)}, immutable=True, **options)
+        super().__init__(self._task_name, (), {"task": task, "it": to_sequence(it)}, immutable=True, **options)
 
     def apply_async(self, args: Any = None, kwargs: Any = None, **opts: Any) -> Any:
         """Ask for one run that calls the task for each of the arguments; its result is the list of results."""
@@ -73,7 +73,7 @@ class chunks(Signature):
         return cls(kwargs["task"], kwargs["it"], kwargs["n"], app=app, **d["options"])
 
     def __init__(self, task: Any, it: Iterable[Any], n: int, **options: Any) -> None:
-        super().__init__("celery.chunks", (), {"task": task, "it": as_list(it), "n": n}, immutable=True, **options)
+        super().__init__("celery.chunks", (), {"task": task, "it": to_sequence(it), "n": n}, immutable=True, **options)
 
     def __call__(self, **options: Any) -> Any:
         return self.apply_async(**options)
@@ -87,7 +87,7 @@ class chunks(Signature):
         n = self.kwargs["n"]
         if not isinstance(n, int) or n < 1:
             raise InvalidCall(f"chunks: n={n!r}; it takes the number of arguments in a chunk, from 1 on")
-        parts = in_lots(self.kwargs["it"], n)
+        parts = split_every(self.kwargs["it"], n)
         return group([xstarmap(self.kwargs["task"], part, app=self._app) for part in parts], app=self._app)
 
     @classmethod
@@ -96,13 +96,13 @@ class chunks(Signature):
         return cls(task, it, n, app=app)()
 
 
-def in_lots(values: Iterable[Any], size: int) -> Iterator[list[Any]]:
+def split_every(values: Iterable[Any], size: int) -> Iterator[list[Any]]:
     iterator = iter(values)
     while lot := list(itertools.islice(iterator, size)):
         yield lot
 
 
-def as_list(it: Iterable[Any]) -> Any:
+def to_sequence(it: Iterable[Any]) -> Any:
     return it if isinstance(it, (list, tuple)) else list(it)
 
 

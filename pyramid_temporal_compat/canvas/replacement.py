@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 ACCUMULATE = "celery.accumulate"
 
 
-def substitute(task: TaskLike, signature: Any) -> Any:
+def prepare_replacement(task: TaskLike, signature: Any) -> Any:
     """`signature`, ready to take the place of the run: frozen with its id, and marked as what replaced it."""
     request = task.request
     if "chord" in signature.options:
@@ -35,7 +35,7 @@ def substitute(task: TaskLike, signature: Any) -> Any:
             signature.link(callback)
         for errback in listed(request.errbacks):
             signature.link_error(errback)
-    signature._place(ids_of_replacement(request), Place())
+    signature._freeze_at(ids_of_replacement(request), Place())
     marks = {
         "group_id": request.group,
         "group_index": request.group_index,
@@ -60,7 +60,7 @@ def with_one_result(signature: Any, app: AppLike) -> Any:
     return signature
 
 
-def replacement(task: TaskLike, signature: Any) -> Tree:
+def replacement_tree(task: TaskLike, signature: Any) -> Tree:
     """The tree that takes the place of the run."""
     request = task.request
     lineage = Lineage(request.root_id, request.id, chord=request.chord)
@@ -83,14 +83,14 @@ def workflow_running(request: Context) -> str:
     return request.workflow_id or workflow_of(str(request.id)) or str(request.id)
 
 
-def join_chord(task: TaskLike, signature: Any, lazy: bool) -> Any:
+def add_member_to_chord(task: TaskLike, signature: Any, lazy: bool) -> Any:
     """Make `signature` a member of the header that the run is in."""
     request = task.request
     if not request.chord:
         raise ValueError("Current task is not member of any chord")
     ids = Ids(workflow=workflow_running(request))
     signature.set(group_id=request.group, group_index=request.group_index, root_id=request.root_id)
-    result = signature._place(ids, Place())
+    result = signature._freeze_at(ids, Place())
     lineage = Lineage(request.root_id, request.id, chord=request.chord)
     planned = plan(signature, (), {}, {}, ids, lineage)
 

@@ -133,12 +133,12 @@ class Signature(dict[str, Any], Generic[R]):
 
     def apply(self, args: Any = None, kwargs: Any = None, **options: Any) -> Any:
         """Run here and now; gives a result that is ready."""
-        args, kwargs, options = self._merge(args, kwargs, _given(options))
+        args, kwargs, options = self._merge(args, kwargs, _without_none(options))
         return self.type.apply(args, kwargs, **options)
 
     def apply_async(self, args: Any = None, kwargs: Any = None, **options: Any) -> AsyncResult[R]:
         """Ask for it to be run. The arguments go before its own, the options over its own."""
-        args, kwargs, options = self._merge(args, kwargs, _given(options))
+        args, kwargs, options = self._merge(args, kwargs, _without_none(options))
         result: AsyncResult[R] = self._apply_async(args, kwargs, **options)
         return result
 
@@ -162,7 +162,7 @@ class Signature(dict[str, Any], Generic[R]):
         )
 
     def _plan(self, planner: Planner, args: Any, kwargs: Any, options: Options, lineage: Lineage) -> Planned:
-        args, kwargs, merged = self._merge(args, kwargs, _given(options))
+        args, kwargs, merged = self._merge(args, kwargs, _without_none(options))
         return planner.leaf(self, args, kwargs, merged, lineage)
 
     # --- copies ------------------------------------------------------------------------------------
@@ -231,9 +231,9 @@ class Signature(dict[str, Any], Generic[R]):
         place = Place(_id, group_id, group_index, root_id, parent_id)
         if chord:
             self.options["chord"] = chord
-        return self._place(Ids(), place)
+        return self._freeze_at(Ids(), place)
 
-    def _place(self, ids: Ids, place: Place) -> Any:
+    def _freeze_at(self, ids: Ids, place: Place) -> Any:
         options = self.options
         options["task_id"] = ids.claim(options.get("task_id"), place.id)
         if place.root_id:
@@ -328,7 +328,7 @@ class Signature(dict[str, Any], Generic[R]):
         chain: Any = Signature.TYPES["chain"]
         if isinstance(other, chain):
             return chain(self, *other.unchain_tasks(), app=self._app)
-        return chain(self, unrolled(other), app=self._app)
+        return chain(self, unwrapped(other), app=self._app)
 
     def __ior__(self, other: Any) -> Any:  # a dict's own takes items over
         return self.__or__(other)
@@ -428,7 +428,7 @@ def maybe_signature(d: Any, app: AppLike | None = None, clone: bool = False) -> 
 maybe_subtask = maybe_signature
 
 
-def unrolled(found: Any) -> Any:
+def unwrapped(found: Any) -> Any:
     """A group of one as that one; else what it is."""
     if isinstance(found, Signature.TYPES["group"]):
         tasks = found.tasks  # type: ignore[attr-defined]
@@ -436,7 +436,7 @@ def unrolled(found: Any) -> Any:
     return found
 
 
-def shortened(first: str, text: str) -> str:
+def without_module(first: str, text: str) -> str:
     """`text` without the module of the task `first` wherever a name begins with it, save where it comes first."""
     module = str(first).rpartition(".")[0]
     begins, found, rest = text.partition(f"{module}.")
@@ -452,5 +452,5 @@ def _safe_repr(value: Any) -> str:
         return f"<{type(value).__name__} whose repr() raises {type(error).__name__}>"
 
 
-def _given(options: Options) -> dict[str, Any]:
+def _without_none(options: Options) -> dict[str, Any]:
     return {key: value for key, value in options.items() if value is not None}

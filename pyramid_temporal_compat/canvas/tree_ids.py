@@ -27,7 +27,7 @@ class Ids:
         self._numbers = itertools.count(1)
         self._batches = itertools.count(1)
 
-    def settle(self, own: str | None, wanted: str | None = None) -> None:
+    def fix_workflow(self, own: str | None, wanted: str | None = None) -> None:
         """Fix which workflow it is: by the id that the tree's own result has already, or the one that is wanted."""
         if self._container is None:
             if own is not None:  # frozen before: ids under it may be taken
@@ -36,13 +36,13 @@ class Ids:
 
     def claim(self, own: str | None = None, wanted: str | None = None) -> str:
         """The id of what is frozen next: the one that it has, or the one that is wanted, or a new one."""
-        self.settle(own, wanted)
+        self.fix_workflow(own, wanted)
         first, self._first = self._first, None
         if first is not None and (self._forced or own is None):
             return first
-        return own or wanted or self.beside()
+        return own or wanted or self.new_member_id()
 
-    def beside(self) -> str:
+    def new_member_id(self) -> str:
         """An id under the workflow's, though that one may not have been claimed yet."""
         return member_id(str(self._container), next(self._numbers), self._prefix)
 
@@ -52,16 +52,16 @@ class Ids:
 
     def batch(self) -> AbstractContextManager[None]:
         """What is claimed in here lies in a workflow of its own, under this one."""
-        return self.within(self.new_batch())
+        return self.in_workflow(self.new_batch())
 
-    def beside_it(self, own: str | None) -> AbstractContextManager[None]:
+    def in_workflow_of(self, own: str | None) -> AbstractContextManager[None]:
         """What is claimed in here lies in the same workflow as what has this id, if that is one of this tree's."""
         container = workflow_of(own or "")
         ours = container == self._root or is_batch_below(container, str(self._root))
-        return self.within(container) if ours else nullcontext()
+        return self.in_workflow(container) if ours else nullcontext()
 
     @contextmanager
-    def within(self, container: str) -> Iterator[None]:
+    def in_workflow(self, container: str) -> Iterator[None]:
         outer, self._container = self._container, container
         try:
             yield

@@ -197,7 +197,7 @@ def _covering(dotted: str) -> str | None:
 # --- what stands for a refused name ----------------------------------------------------------------
 
 
-class Refused(type):
+class RefusedName(type):
     """The class of what stands for a refused name: it is a class, so that annotations and isinstance() take it."""
 
     __refused__: str
@@ -231,19 +231,19 @@ WATCHED = {"celery.beat.Scheduler": ("apply_entry",), "kombu.Producer": ("publis
 """Methods that tools put their own around as they start. They may: nothing calls them here."""
 
 
-def placeholder(dotted: str, sentence: str) -> Refused:
+def placeholder(dotted: str, sentence: str) -> RefusedName:
     """What `dotted` is bound to: usable as a name, and nothing more."""
     module, _, name = dotted.rpartition(".")
     about: dict[str, Any] = {"__module__": module, "__refused__": dotted, "__sentence__": sentence, "__doc__": sentence}
     about |= dict.fromkeys(WATCHED.get(dotted, ()), _refused_method)
-    return Refused(name, (), about)
+    return RefusedName(name, (), about)
 
 
-def _refused_method(self: Refused, *args: Any, **kwargs: Any) -> NoReturn:
-    _refuse(self if isinstance(self, Refused) else type(self))
+def _refused_method(self: RefusedName, *args: Any, **kwargs: Any) -> NoReturn:
+    _refuse(self if isinstance(self, RefusedName) else type(self))
 
 
-def _refuse(cls: Refused) -> NoReturn:
+def _refuse(cls: RefusedName) -> NoReturn:
     name = f"{cls.__module__}.{cls.__qualname__}"
     told = name if name == cls.__refused__ else f"{name} derives from {cls.__refused__}, which"
     raise Unsupported(f"{told} is refused here. {cls.__sentence__}")

@@ -7,7 +7,7 @@ from typing import Any
 from .refused import MEMBERS, Unsupported
 
 
-class Refused:
+class RefusedMember:
     """Stands for a member; `MEMBERS` has its sentence."""
 
     def __init__(self, dotted: str) -> None:
@@ -25,7 +25,11 @@ class RefusesMembers:
         for base in cls.__mro__[1:]:
             for name, member in vars(base).items():
                 own = vars(cls).get(name)
-                if isinstance(member, Refused) and not isinstance(own, (Refused, type(None))) and not is_celerys(own):
+                if (
+                    isinstance(member, RefusedMember)
+                    and not isinstance(own, (RefusedMember, type(None)))
+                    and not is_celerys(own)
+                ):
                     raise Unsupported(
                         f"{cls.__module__}.{cls.__qualname__} defines {name}; {member.dotted} is refused here. "
                         f"{MEMBERS[member.dotted]}"
@@ -40,23 +44,23 @@ def is_celerys(value: Any) -> bool:
 class RefusedOfApps(RefusesMembers):
     """What Celery's app has and ours does not."""
 
-    Beat = Refused("celery.Celery.Beat")
-    Pickler = Refused("celery.Celery.Pickler")
-    events = Refused("celery.Celery.events")
-    events_cls = Refused("celery.Celery.events_cls")
-    type_checker = Refused("celery.Celery.type_checker")
+    Beat = RefusedMember("celery.Celery.Beat")
+    Pickler = RefusedMember("celery.Celery.Pickler")
+    events = RefusedMember("celery.Celery.events")
+    events_cls = RefusedMember("celery.Celery.events_cls")
+    type_checker = RefusedMember("celery.Celery.type_checker")
 
 
 class RefusedOfTasks(RefusesMembers):
     """What Celery's tasks have and ours do not."""
 
-    Request = Refused("celery.Task.Request")
-    Strategy = Refused("celery.Task.Strategy")
-    send_event = Refused("celery.Task.send_event")
-    start_strategy = Refused("celery.Task.start_strategy")
+    Request = RefusedMember("celery.Task.Request")
+    Strategy = RefusedMember("celery.Task.Strategy")
+    send_event = RefusedMember("celery.Task.send_event")
+    start_strategy = RefusedMember("celery.Task.start_strategy")
 
 
 class RefusedOfChains:
     """What Celery's chains have and ours do not."""
 
-    prepare_steps = Refused("celery.canvas.chain.prepare_steps")
+    prepare_steps = RefusedMember("celery.canvas.chain.prepare_steps")

@@ -70,7 +70,7 @@ PROPERTIES = {
 }
 """Options of Celery's that only travel: a task sees them in `self.request.properties`."""
 
-EQUIVALENT = {
+ACCEPTED_WITHOUT_EFFECT = {
     "connection": "there is one connection for each process, to the server that ptemporal.address names",
     "delivery_mode": "every message is stored",
     "immediate": "a message waits for a worker",
@@ -82,10 +82,10 @@ EQUIVALENT = {
 }
 """Options of Celery's that are taken and need nothing done: what they ask for is so in any case."""
 
-LATEST = datetime.timedelta(days=3650)
+FARTHEST = datetime.timedelta(days=3650)
 """Farther in the future is taken for a mistake in units."""
 
-LEVELS = 3
+REPR_LEVELS = 3
 """How deep arguments are shown, where no setting says so."""
 
 
@@ -132,9 +132,9 @@ def make_message(
     levels = conf["task_repr_maxlevels"]
     queue = _queue(app, name, args, kwargs, options, task)
     chosen = options.get("task_id")
-    task_id = id_for(queue) if chosen is None else _name(name, "task_id", chosen)
+    task_id = id_for(queue) if chosen is None else _checked_name(name, "task_id", chosen)
     message = Message(
-        task=_name(name, "name", name),
+        task=_checked_name(name, "name", name),
         id=task_id,
         body=_body(name, task_id, args, kwargs, serializer, compression, task),
         queue=queue,
@@ -157,8 +157,8 @@ def make_message(
         time_limit=hard,
         soft_time_limit=soft,
         shadow=_optional_name(name, "shadow", options),
-        argsrepr=str(options.get("argsrepr") or (brief(tuple(args), levels) if args else "()")),
-        kwargsrepr=str(options.get("kwargsrepr") or (brief(dict(kwargs), levels) if kwargs else "{}")),
+        argsrepr=str(options.get("argsrepr") or (short_repr(tuple(args), levels) if args else "()")),
+        kwargsrepr=str(options.get("kwargsrepr") or (short_repr(dict(kwargs), levels) if kwargs else "{}")),
         origin=f"{os.getpid()}@{_HOSTNAME}",
         serializer=serializer,
         compression=compression,
@@ -171,7 +171,7 @@ def make_message(
     return message
 
 
-def brief(value: Any, levels: int = LEVELS) -> str:
+def short_repr(value: Any, levels: int = REPR_LEVELS) -> str:
     """`value` for people, not longer than a few lines."""
     try:
         return _shortener(levels).repr(value)
@@ -210,7 +210,7 @@ def _by_parameter(args: Sequence[Any], kwargs: Mapping[str, Any], task: TaskLike
 
 
 def _optional_name(task: str, what: str, options: Mapping[str, Any]) -> str | None:
-    return _name(task, what, options[what]) if options.get(what) else None
+    return _checked_name(task, what, options[what]) if options.get(what) else None
 
 
 def _queue(app: AppLike, task: str, args: Any, kwargs: Any, options: dict[str, Any], task_type: TaskLike | None) -> str:
@@ -224,7 +224,7 @@ def _queue(app: AppLike, task: str, args: Any, kwargs: Any, options: dict[str, A
             options.setdefault(key, value)
     if asked is None and ("exchange" in options or "routing_key" in options):
         asked = amqp.queues.bound(options.get("exchange"), options.get("routing_key"))
-    name = _name(task, "queue", queue_name(_first(asked, app.conf["task_default_queue"])))
+    name = _checked_name(task, "queue", queue_name(_first_not_none(asked, app.conf["task_default_queue"])))
     if name.startswith(RESERVED_QUEUES):
         raise InvalidCall(f"task {task!r}: queue={name!r} can't be used; {RESERVED_QUEUES} is the server's own")
     checked: str = amqp.queues.check(name)
@@ -257,7 +257,16 @@ def _take_stamps(task: str, options: dict[str, Any]) -> None:
 _HOSTNAME = socket.gethostname()
 
 
-_KNOWN = {*OPTIONS, *PROPERTIES, *EQUIVALENT, "argsrepr", "kwargsrepr", "exchange", "routing_key", "route_name"}
+_KNOWN = {
+    *OPTIONS,
+    *PROPERTIES,
+    *ACCEPTED_WITHOUT_EFFECT,
+    "argsrepr",
+    "kwargsrepr",
+    "exchange",
+    "routing_key",
+    "route_name",
+}
 
 
 def _refuse_unknown(name: str, options: Mapping[str, Any]) -> None:
@@ -271,14 +280,14 @@ def _refuse_unknown(name: str, options: Mapping[str, Any]) -> None:
     )
 
 
-def _first(*values: Any) -> Any:
+def _first_not_none(*values: Any) -> Any:
     for value in values:
         if value is not None:
             return value
     return None
 
 
-def _name(task: str, what: str, value: Any) -> str:
+def _checked_name(task: str, what: str, value: Any) -> str:
     if not isinstance(value, str):
         raise InvalidCall(f"task {task[:80]!r}: {what}={value!r} is {type(value).__name__}, it must be a string")
     size = len(value.encode("utf-8", "surrogatepass"))
@@ -292,7 +301,7 @@ def _name(task: str, what: str, value: Any) -> str:
 
 def _limit(name: str, key: str, options: Mapping[str, Any], task: TaskLike | None, conf: Settings) -> float | None:
     # 0 is no limit: Celery's rule.
-    return _seconds(name, key, _first(options.get(key), getattr(task, key, None), conf[f"task_{key}"])) or None
+    return _seconds(name, key, _first_not_none(options.get(key), getattr(task, key, None), conf[f"task_{key}"])) or None
 
 
 def _seconds(task: str, what: str, value: Any) -> float | None:
@@ -302,10 +311,11 @@ def _seconds(task: str, what: str, value: Any) -> float | None:
         value = value.total_seconds()
     number = isinstance(value, (int, float)) and not isinstance(value, bool)
     if not number or not value >= 0 or value == math.inf:
-        raise InvalidCall(f"task {task!r}: {what}={brief(value)}; it takes a number of seconds, not below 0")
-    if value > LATEST.total_seconds():
+        raise InvalidCall(f"task {task!r}: {what}={short_repr(value)}; it takes a number of seconds, not below 0")
+    if value > FARTHEST.total_seconds():
         raise InvalidCall(
-            f"task {task!r}: {what}={brief(value)} seconds is more than {LATEST.days} days; are these milliseconds?"
+            f"task {task!r}: {what}={short_repr(value)} seconds is more than {FARTHEST.days} days; "
+            "are these milliseconds?"
         )
     return float(value) if isinstance(value, float) else int(value)
 
@@ -326,10 +336,10 @@ def _moment(app: AppLike, task: str, what: str, value: Any, now: datetime.dateti
                 "or set celery.timezone, which says what naive times mean"
             )
         value = value.replace(tzinfo=zone)
-    if value - now > LATEST:
-        raise InvalidCall(f"task {task!r}: {what}={value.isoformat()} is more than {LATEST.days} days from now")
-    if now - value > LATEST:  # long past is past; and the year 1 has no UTC in zones ahead of it
-        return now - LATEST
+    if value - now > FARTHEST:
+        raise InvalidCall(f"task {task!r}: {what}={value.isoformat()} is more than {FARTHEST.days} days from now")
+    if now - value > FARTHEST:  # long past is past; and the year 1 has no UTC in zones ahead of it
+        return now - FARTHEST
     moment: datetime.datetime = value.astimezone(UTC)
     return moment
 
@@ -357,7 +367,7 @@ def _expires_in(task: str, value: Any) -> float | None:
 
 
 def _priority(task: str, *choices: Any) -> int | None:
-    value = _first(*choices)
+    value = _first_not_none(*choices)
     if value is None:
         return None
     if isinstance(value, bool) or not isinstance(value, int) or not 0 <= value <= 255:
@@ -369,7 +379,7 @@ def _retries(task: str, value: Any) -> int:
     if value is None:
         return 0
     if isinstance(value, bool) or not isinstance(value, int) or value < 0:
-        raise InvalidCall(f"task {task!r}: retries={brief(value)}; it takes the number of earlier retries")
+        raise InvalidCall(f"task {task!r}: retries={short_repr(value)}; it takes the number of earlier retries")
     return int(value)
 
 
@@ -378,7 +388,7 @@ def _fairness_key(task: str, value: Any) -> str | None:
         return None
     if not isinstance(value, str) or not value.isprintable() or len(value.encode()) > LONGEST_FAIRNESS_KEY:
         raise InvalidCall(
-            f"task {task!r}: fairness_key={brief(value)}; "
+            f"task {task!r}: fairness_key={short_repr(value)}; "
             f"it takes at most {LONGEST_FAIRNESS_KEY} bytes of printable text"
         )
     return value
@@ -388,7 +398,7 @@ def _fairness_weight(task: str, value: Any) -> float | None:
     if value is None:
         return None
     if isinstance(value, bool) or not isinstance(value, (int, float)) or not 0 < value < math.inf:
-        raise InvalidCall(f"task {task!r}: fairness_weight={brief(value)}; it takes a number above 0, such as 2.5")
+        raise InvalidCall(f"task {task!r}: fairness_weight={short_repr(value)}; it takes a number above 0, such as 2.5")
     return float(value)
 
 
@@ -397,7 +407,7 @@ def _headers(task: str, value: Any) -> dict[str, Any]:
     if value is None:
         return {}
     if not isinstance(value, Mapping) or not all(isinstance(key, str) for key in value):
-        raise InvalidCall(f"task {task!r}: headers={brief(value)}; it takes a dict with string keys")
+        raise InvalidCall(f"task {task!r}: headers={short_repr(value)}; it takes a dict with string keys")
     try:
         written: dict[str, Any] = json.loads(types.dumps(dict(value), "headers"))
     except NotSerializable as error:
@@ -409,7 +419,7 @@ def _ignore_result(options: Mapping[str, Any], task: TaskLike | None, conf: Sett
     if task is None:  # not known here: the worker asks its own
         own: bool | None = options.get("ignore_result")
         return own
-    return bool(_first(options.get("ignore_result"), task.own("ignore_result"), conf["task_ignore_result"]))
+    return bool(_first_not_none(options.get("ignore_result"), task.own("ignore_result"), conf["task_ignore_result"]))
 
 
 def _at_most_once(app: AppLike, task: TaskLike | None) -> bool:
@@ -420,7 +430,7 @@ def _at_most_once(app: AppLike, task: TaskLike | None) -> bool:
     return choice is False
 
 
-_OF_ANY_SIZE = frozenset(
+_UNBOUNDED_OPTIONS = frozenset(
     (
         "argsrepr",
         "fairness_key",
@@ -444,7 +454,7 @@ _LONGEST_ESCAPE = len(r"\ud83d\ude00")
 def _is_surely_small(message: Message, limit: int, options: Mapping[str, Any]) -> bool:
     # Most messages are nowhere near the limit, and to encode one takes longer than all the other checks.
     reprs = (len(message.argsrepr) + len(message.kwargsrepr)) * _LONGEST_ESCAPE
-    return options.keys().isdisjoint(_OF_ANY_SIZE) and len(message.body.data) + reprs + _ENVELOPE_ROOM < limit
+    return options.keys().isdisjoint(_UNBOUNDED_OPTIONS) and len(message.body.data) + reprs + _ENVELOPE_ROOM < limit
 
 
 def _check_size(

@@ -47,7 +47,7 @@ def apply_now(
     task_id = task_id or new_id()
     frame = current_frame()
     parent = frame[1] if frame else None
-    carried = {part: options.get(option) for option, part in CARRIED_OPTIONS.items() if option not in TIMES}
+    carried = {part: options.get(option) for option, part in CARRIED_OPTIONS.items() if option not in IGNORED_TIMES}
     request = Context(
         {part: value for part, value in carried.items() if value is not None},
         called_directly=False,
@@ -85,17 +85,17 @@ def apply_now(
         throw = app.conf["task_eager_propagates"]
     outcome = EagerResult.of(task_id, ending, app, task.name)
     app.eager.settle(outcome)
-    _follow(app, request, ending)
+    _run_callbacks(app, request, ending)
     if throw and ending.state == states.FAILURE and asked is not None:
         raise asked
     return outcome
 
 
-TIMES = ("expires", "soft_time_limit", "time_limit")
+IGNORED_TIMES = ("expires", "soft_time_limit", "time_limit")
 """Options that do not act here: the run begins at once, and the caller's own process can't be stopped."""
 
 
-def _follow(app: AppLike, request: Context, ending: Ending) -> None:
+def _run_callbacks(app: AppLike, request: Context, ending: Ending) -> None:
     """Run what is linked to a run that has ended."""
     if ending.state == states.SUCCESS:
         for callback in request.callbacks or ():
@@ -112,22 +112,22 @@ def _execute(app: AppLike, task: Task, request: Context, args: Any, kwargs: Any)
         args,
         kwargs,
         attempts=1,
-        new_attempt=_joined_or_own(app),
+        new_attempt=_attempt_opener(app),
         write=lambda value: value,
     ).run()
 
 
-def _joined_or_own(app: AppLike) -> Callable[[], AbstractContextManager[Attempt]]:
+def _attempt_opener(app: AppLike) -> Callable[[], AbstractContextManager[Attempt]]:
     from pyramid.threadlocal import get_current_request  # this module is only loaded by who runs tasks
 
     request = get_current_request()
     manager = getattr(request, "tm", None)
     if request is None or manager is None or not has_begun(manager):
         return lambda: attempt(app.registry)
-    return lambda: nullcontext(Joined(request, manager))
+    return lambda: nullcontext(CallersTransaction(request, manager))
 
 
-class Joined(Attempt):
+class CallersTransaction(Attempt):
     """A run inside the caller's transaction, which the caller ends."""
 
     def commit(self) -> None:
@@ -140,7 +140,7 @@ class Joined(Attempt):
 
 
 @dataclass(frozen=True)
-class Later:
+class EagerCall:
     """A call that waits for its transaction's commit."""
 
     id: str
@@ -166,11 +166,11 @@ class EagerDispatch:
     def call(self, message: Message, local: Mapping[str, Any], manager: Any) -> EagerResult:
         """Run a task; in a transaction its result is PENDING until that has ended."""
         result: EagerResult = self._pending(self._app.AsyncResult(message.id, task_name=message.task))
-        later = Later(
+        later = EagerCall(
             message.id, message.task, message.summary, lambda: self._run(message, local), (message.id,), (message,)
         )
         if not self._enlist(later, manager):
-            self._end(later)
+            self._run_and_settle(later)
         return result
 
     def call_canvas(self, signature: Any, args: Any, kwargs: Any, options: dict[str, Any]) -> Any:
@@ -188,7 +188,7 @@ class EagerDispatch:
             call.tasks = call.members()
         result = self._pending(call.freeze(options.pop("task_id", None)))
         ids = tuple(ids_in(result))
-        later = Later(str(result.id), call.task, repr(call), lambda: self._apply(call, args, kwargs, options), ids)
+        later = EagerCall(str(result.id), call.task, repr(call), lambda: self._apply(call, args, kwargs, options), ids)
         if self._enlist(later, manager):
             return result
         for id in ids:
@@ -206,7 +206,7 @@ class EagerDispatch:
 
     def after_commit(self, calls: Sequence[Any]) -> None:
         for later in calls:
-            self._end(later)
+            self._run_and_settle(later)
 
     def settle(self, outcome: EagerResult) -> None:
         """A run has ended: the result that was given out for it is that of the run from now on."""
@@ -214,10 +214,10 @@ class EagerDispatch:
         if result is not None:
             result.become(outcome)
 
-    def _enlist(self, later: Later, manager: Any) -> bool:
+    def _enlist(self, later: EagerCall, manager: Any) -> bool:
         return enlist(later, self, self, self._app.conf["ptemporal.enlist"], manager)
 
-    def _end(self, later: Later) -> None:
+    def _run_and_settle(self, later: EagerCall) -> None:
         try:
             later.run()
         except Exception as error:

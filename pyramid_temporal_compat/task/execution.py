@@ -70,7 +70,7 @@ class Undecided(Exception):
         self.outcome = outcome
 
 
-class Once(Protocol):
+class ReceiptLike(Protocol):
     """Has a task's effects happen once, however often it runs: the receipt of one run."""
 
     def earlier(self, run: Attempt) -> Ending | None:
@@ -96,7 +96,7 @@ class Execution:
     write: Callable[[Any], Any]
     """Turns the result into what leaves. It raises for one that can't, and then the run has failed."""
     call: Call = lambda function: function()
-    once: Once | None = None
+    once: ReceiptLike | None = None
     again: Callable[[BaseException], Any] | None = None
     """What comes of a run whose database went away; without it, such a run fails."""
 
@@ -110,7 +110,7 @@ class Execution:
                 ending = self.once.settled(ending, self.new_attempt)
             if self.again is not None and ending.error is not None and database_is_away(ending.error):
                 raise Undecided(self.again(ending.error))
-            self._afterwards(ending, self._tell)
+            self._in_own_transaction(ending, self._call_hooks)
         return ending
 
     def _transact(self) -> Ending:
@@ -176,7 +176,7 @@ class Execution:
         function = task if around else task.run
         self.request.entered = not around
         try:
-            return self.call(lambda: to_value(function(*self.args, **self.kwargs)))
+            return self.call(lambda: run_if_coroutine(function(*self.args, **self.kwargs)))
         except (Retry, Ignore, Reject, Terminated):
             raise
         except Exception as error:
@@ -194,17 +194,17 @@ class Execution:
         with running(self.task, self.request):
             if self.once is not None:
                 ending = self.once.settled(ending, self.new_attempt)
-            self._afterwards(ending, self._tell_failure if ending.outcome is None else self._tell)
+            self._in_own_transaction(ending, self._call_failure_hooks if ending.outcome is None else self._call_hooks)
         return ending
 
-    def _tell_failure(self, ending: Ending) -> None:
+    def _call_failure_hooks(self, ending: Ending) -> None:
         error = ending.value
         einfo = ExceptionInfo(error)
         self.task.on_failure(error, str(self.request.id), self.args, self.kwargs, einfo)
         self._send(signals.task_failure, exception=error, traceback=error.__traceback__, einfo=einfo)
 
-    def _afterwards(self, ending: Ending, tell: Callable[[Ending], None]) -> None:
-        if not self._someone_listens():
+    def _in_own_transaction(self, ending: Ending, tell: Callable[[Ending], None]) -> None:
+        if not self._has_listeners():
             return
         try:
             with self.new_attempt() as run:
@@ -216,13 +216,13 @@ class Execution:
             details = {"request": self.request, "exception": error, "traceback": error.__traceback__}
             self._send(signals.task_internal_error, einfo=ExceptionInfo(error, internal=True), **details)
 
-    def _someone_listens(self) -> bool:
+    def _has_listeners(self) -> bool:
         cls = type(self.task)
         return any(getattr(cls, hook) is not getattr(Task, hook) for hook in HOOKS) or any(
             signal.receivers for signal in SIGNALS
         )
 
-    def _tell(self, ending: Ending) -> None:
+    def _call_hooks(self, ending: Ending) -> None:
         task, request, error = self.task, self.request, ending.error
         about = (str(request.id), self.args, self.kwargs)
         einfo = None if error is None else ExceptionInfo(error)
@@ -250,7 +250,7 @@ HOOKS = ("on_success", "on_retry", "on_failure", "after_return")
 SIGNALS = (signals.task_success, signals.task_retry, signals.task_failure, signals.task_postrun)
 
 
-def to_value(value: Any) -> Any:
+def run_if_coroutine(value: Any) -> Any:
     """An `async def` task gets an event loop of its own, so that its request and transaction stay its own too."""
     return asyncio.run(value) if inspect.iscoroutine(value) else value
 

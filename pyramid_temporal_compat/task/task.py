@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import datetime
-import functools
 import inspect
 import random
 import sys
@@ -11,7 +10,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, ClassVar, Generic, NoReturn
 
 from ..canvas import chunks, signature, xmap, xstarmap
-from ..canvas.replacement import join_chord, replacement, substitute
+from ..canvas.replacement import add_member_to_chord, prepare_replacement, replacement_tree
 from ..celery_names.refused_members import RefusedOfTasks
 from ..context import Context, RequestStack, current_frame, pop, push, request_of, running
 from ..current import current_app
@@ -31,8 +30,8 @@ from ..message.backoff import exponential_pause
 from ..payload.types import ascii_size, dumps, loads
 from ..results.result import allow_join_result
 from ..typed_calls import P, R
-from .annotations import annotate, wrap_method
-from .call_options import brief
+from .call_options import short_repr
+from .task_annotations import annotate, wrap_method
 
 if TYPE_CHECKING:
     from ..canvas.planner import PlannedCall
@@ -213,7 +212,7 @@ class Task(RefusedOfTasks, Generic[P, R]):
             return asked
         named = {"task_id": task_id, "link": link, "link_error": link_error, "producer": producer, "shadow": shadow}
         options.update((key, value) for key, value in named.items() if value is not None)
-        return self._ask(args, kwargs, options, options.pop("planned", None))
+        return self._send_or_plan(args, kwargs, options, options.pop("planned", None))
 
     def plan_call(self, call: PlannedCall, args: Any, kwargs: Any, options: dict[str, Any]) -> AsyncResult[R]:
         """Make the message of a call that is part of a canvas, and give it to `call`.
@@ -224,9 +223,11 @@ class Task(RefusedOfTasks, Generic[P, R]):
         task = self._in_app()
         if getattr(task.apply_async, "__func__", None) is not OWN_APPLY_ASYNC:
             return task.apply_async(args, kwargs, planned=call, **options)
-        return task._ask(args, kwargs, options, call)
+        return task._send_or_plan(args, kwargs, options, call)
 
-    def _ask(self, args: Any, kwargs: Any, options: dict[str, Any], planned: PlannedCall | None) -> AsyncResult[R]:
+    def _send_or_plan(
+        self, args: Any, kwargs: Any, options: dict[str, Any], planned: PlannedCall | None
+    ) -> AsyncResult[R]:
         """Check a call's arguments. Then send its message, or give it to the canvas that plans the call."""
         args, kwargs = self._plain_arguments(args, kwargs)
         # A task that follows another one gets that one's result as well: its arguments are not complete yet.
@@ -295,8 +296,8 @@ class Task(RefusedOfTasks, Generic[P, R]):
             signature.bind(*args, **kwargs)
         except TypeError as error:
             raise InvalidArguments(
-                f"{self.name}{signature} can't be called with args={brief(tuple(args))}, "
-                f"kwargs={brief(dict(kwargs))}: {error}"
+                f"{self.name}{signature} can't be called with args={short_repr(tuple(args))}, "
+                f"kwargs={short_repr(dict(kwargs))}: {error}"
             ) from None
 
     def positional_names(self, count: int) -> list[str]:
@@ -329,7 +330,8 @@ class Task(RefusedOfTasks, Generic[P, R]):
     def _plain_arguments(self, args: Any, kwargs: Any) -> tuple[tuple[Any, ...], dict[str, Any]]:
         if isinstance(args, (Mapping, set, frozenset)):
             raise InvalidArguments(
-                f"task {self.name!r}: args={brief(args)} is a {type(args).__name__}; args takes a list, kwargs a dict"
+                f"task {self.name!r}: args={short_repr(args)} is a {type(args).__name__}; "
+                "args takes a list, kwargs a dict"
             )
         if isinstance(args, (str, bytes)):
             raise InvalidArguments(
@@ -492,21 +494,21 @@ class Task(RefusedOfTasks, Generic[P, R]):
 
     def replace(self, sig: Any) -> Any:
         """Have `sig` take this run's place, with its id: `return self.replace(sig)`. The run ends here."""
-        return self.on_replace(substitute(self, sig))
+        return self.on_replace(prepare_replacement(self, sig))
 
     def on_replace(self, sig: Any) -> Any:
         """Called with the signature that takes the run's place. A subclass calls this one at its end."""
         if self.request.is_eager:
             with allow_join_result():
                 return sig.apply().get()
-        raise Replaced(replacement(self, sig))
+        raise Replaced(replacement_tree(self, sig))
 
     def add_to_chord(self, sig: Any, lazy: bool = False) -> Any:
         """Add `sig` to the header of the chord that this run is in; gives its result.
 
         It is sent as this run commits; with `lazy` only when `sig.delay()` says so, which gives the result then.
         """
-        return join_chord(self, sig, lazy)
+        return add_member_to_chord(self, sig, lazy)
 
     def backoff(self, retries: int) -> float:
         """Seconds until the retry after `retries` earlier ones, for `autoretry_for`."""
@@ -587,63 +589,9 @@ class RetryChanges:
 def _check_instance(task: Any, method: str) -> None:
     if not isinstance(task, Task):
         raise InvalidCall(
-            f"{method}() was called on a task's class, with {brief(task)} in place of the task; "
+            f"{method}() was called on a task's class, with {short_repr(task)} in place of the task; "
             f"task = app.register_task(TheClass()) makes the task, whose {method}() it is"
         )
-
-
-def task_from_function(
-    function: Callable[..., Any], name: str, app: AppLike | None, options: Mapping[str, Any]
-) -> Task:
-    """A task whose body is `function`."""
-    options = dict(options)
-    bind = options.pop("bind", False)
-    base = options.pop("base", None) or (app.Task if app else Task)
-    options.pop("name", None)
-    signature = _signature(function, bind)
-    attributes = {
-        "_app": app,
-        "name": name,
-        "abstract": False,
-        "run": function if bind else staticmethod(function),
-        "__annotations__": getattr(function, "__annotations__", {}),
-        "__doc__": function.__doc__,
-        "__module__": function.__module__,
-        "__wrapped__": staticmethod(function),
-        "_signature": signature,
-        "__header__": staticmethod(_header(function, signature)),
-        **options,
-    }
-    made: Task = type(function.__name__, (base,), attributes)()
-    vars(made)["__qualname__"] = getattr(function, "__qualname__", function.__name__)
-    return made
-
-
-def _signature(function: Callable[..., Any], bound: bool) -> inspect.Signature:
-    signature = inspect.signature(function).replace(return_annotation=inspect.Signature.empty)
-    if not bound:
-        return signature
-    parameters = list(signature.parameters.values())
-    if not parameters or parameters[0].kind not in (
-        inspect.Parameter.POSITIONAL_ONLY,
-        inspect.Parameter.POSITIONAL_OR_KEYWORD,
-        inspect.Parameter.VAR_POSITIONAL,
-    ):
-        raise TypeError(f"{function.__qualname__}{signature}: bind=True passes the task as first argument; add `self`")
-    if parameters[0].kind is inspect.Parameter.VAR_POSITIONAL:
-        return signature
-    return signature.replace(parameters=parameters[1:])
-
-
-def _header(function: Callable[..., Any], signature: inspect.Signature) -> Callable[..., None]:
-    """Celery's check of a call's arguments: raises TypeError for what the function can't be called with."""
-
-    @functools.wraps(function)
-    def header(*args: Any, **kwargs: Any) -> None:
-        signature.bind(*args, **kwargs)
-
-    header.__signature__ = signature  # type: ignore[attr-defined]
-    return header
 
 
 def _raise_cause(error: BaseException) -> NoReturn:

@@ -79,12 +79,12 @@ def build_tracer(name: str, task: Any, loader: Any = None, hostname: str | None 
     return trace_task
 
 
-_OURS = build_tracer
+_OWN_BUILD_TRACER = build_tracer
 
 
 def traced(execution: Execution, make: Callable[[], E]) -> E:
     """`make()`, by way of the tracer that stands in for ours, if one does."""
-    if build_tracer is _OURS:
+    if build_tracer is _OWN_BUILD_TRACER:
         return make()
     task, request = execution.task, execution.request
     run = _Run(make)

@@ -24,11 +24,11 @@ THEIRS, OURS = theirs(), mine()
 @pytest.fixture(autouse=True)
 def current_apps(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """Signatures that were dicts belong to the current app."""
-    before = current.chosen()
+    before = current.save_current()
     monkeypatch.setattr(celery._state._tls, "current_app", THEIRS.app)
     current.set_current_app(OURS.app)
     yield
-    current.choose(before)
+    current.restore_current(before)
 
 
 def same(make: Callable[[Side], Any], seen: Callable[[Side, Any], Any]) -> None:

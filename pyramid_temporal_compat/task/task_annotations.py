@@ -39,12 +39,12 @@ def annotations_for(app: AppLike, task: TaskLike) -> Iterator[Mapping[str, Any]]
         if isinstance(annotation, Mapping):
             found = annotation.get(task.name) or annotation.get("*")
         else:
-            found = _ask(annotation, "annotate", task) or _ask(annotation, "annotate_any")
+            found = _call_if_defined(annotation, "annotate", task) or _call_if_defined(annotation, "annotate_any")
         if found:
             yield found
 
 
-def _ask(annotation: Any, method: str, *args: Any) -> Any:
+def _call_if_defined(annotation: Any, method: str, *args: Any) -> Any:
     return getattr(annotation, method)(*args) if hasattr(annotation, method) else None
 
 

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from ..payload.codecs import Codec
 
 
-class Sending:
+class MessageSender:
     """Sends an app's messages. For every thread."""
 
     def __init__(self, app: AppLike) -> None:
