@@ -1,4 +1,4 @@
-"""The app: `Celery("shop")`."""
+"""The app, `Celery("shop")`: it makes tasks, calls them, and holds the connection to the server."""
 
 from __future__ import annotations
 
@@ -62,7 +62,7 @@ __all__ = ["APP_KEY", "Celery"]
 
 
 class Celery(Commands, Configuration, ConnectionMethods, RefusedOfApps):
-    """An application: its tasks, its configuration, and its way to the Temporal server."""
+    """An application: its tasks, its configuration, and its connection to the Temporal server."""
 
     IS_macOS = sys.platform == "darwin"
     IS_WINDOWS = sys.platform == "win32"
@@ -117,7 +117,7 @@ class Celery(Commands, Configuration, ConnectionMethods, RefusedOfApps):
         self.steps: dict[str, set[Any]] = {"worker": set(), "consumer": set()}
         self.fixups = set(fixups or ())
         self.registry: Any = None
-        """The Pyramid registry that tasks get their requests from."""
+        """The Pyramid registry. The request of each task is made from it."""
         if task_cls is not None:
             self.task_cls = _task_class(task_cls)
         if self.on_configure is None:
@@ -150,7 +150,7 @@ class Celery(Commands, Configuration, ConnectionMethods, RefusedOfApps):
         self.on_init()
 
     def on_init(self) -> None:
-        """For subclasses: called when the app has been made."""
+        """Do nothing. A subclass may override this: the app calls it at the end of `__init__`."""
 
     # --- being current -------------------------------------------------------------------------------
 
@@ -159,23 +159,24 @@ class Celery(Commands, Configuration, ConnectionMethods, RefusedOfApps):
         set_current_app(self)
 
     def set_default(self) -> None:
-        """Make this the current app of threads that chose none."""
+        """Make this the current app of every thread that has not set its own."""
         set_default_app(self)
 
     # --- tasks ---------------------------------------------------------------------------------------
 
     @functools.cached_property
     def Task(self) -> type[BaseTask]:
-        """The base class of this app's tasks."""
+        """Return the base class of this app's tasks."""
         return self.create_task_cls()
 
     def create_task_cls(self) -> type[BaseTask]:
+        """Make the base class of this app's tasks: `task_cls`, bound to this app."""
         cls = _task_class(self.task_cls)
         return cls if cls is BaseTask else type("Task", (cls,), {"_app": self, "abstract": True})
 
     @property
     def tasks(self) -> TaskRegistry:
-        """This app's tasks by name. Asking for it finalizes the app."""
+        """Return this app's tasks by name. The first use finalizes the app."""
         if not self.finalized:
             self.finalize(auto=True)
         return self._tasks
@@ -193,7 +194,7 @@ class Celery(Commands, Configuration, ConnectionMethods, RefusedOfApps):
         return decorate(args, options, self.make_task)
 
     def make_task(self, function: Callable[..., Any], options: Mapping[str, Any]) -> BaseTask:
-        """A task of this app. A name that is taken keeps the task that it has."""
+        """Make a task of this app. If the name is taken, warn, and return the task that has the name."""
         name = options.get("name") or self.gen_task_name(function.__name__, function.__module__)
         if name in self._tasks:
             warn_of_duplicate(self._tasks[name], function, stacklevel=4)
@@ -205,11 +206,11 @@ class Celery(Commands, Configuration, ConnectionMethods, RefusedOfApps):
         return task
 
     def make_builtin(self, function: Callable[..., Any], name: str, bind: bool) -> BaseTask:
-        """A task that every app has."""
+        """Make one of the tasks that every app has, such as `celery.chunks`."""
         return task_from_function(function, name, self, {"bind": bind, "typing": False, "ignore_result": False})
 
     def register_task(self, task: BaseTask | type[BaseTask], **options: Any) -> BaseTask:
-        """Add a task that is a class."""
+        """Add a task that is written as a class, and return it."""
         made: BaseTask = task() if isinstance(task, type) else task
         if not made.name:
             made.name = self.gen_task_name(type(made).__name__, type(made).__module__)
@@ -222,10 +223,11 @@ class Celery(Commands, Configuration, ConnectionMethods, RefusedOfApps):
         return made
 
     def gen_task_name(self, name: str, module: str) -> str:
+        """Return the name of a task that is given none."""
         return task_name(self.main, name, module)
 
     def adopt(self, shared: SharedTask) -> None:
-        """Make a shared task one of this app's, unless the app has one of that name."""
+        """Add a shared task to this app, unless the app has a task of that name."""
         name = str(shared.task.name)
         if name not in self._tasks:
             task = shared.for_app(self)
@@ -233,12 +235,14 @@ class Celery(Commands, Configuration, ConnectionMethods, RefusedOfApps):
             self._bind(task)
 
     def finalize(self, auto: bool = False) -> None:
-        """Take in the shared tasks, and what the configuration says of each task."""
+        """Add the built-in and the shared tasks, and apply `task_annotations` to every task. Done once."""
         with self._lock:
             if self.finalized:
                 return
             if auto and not self.autofinalize:
-                raise RuntimeError(f"{self!r} was made with autofinalize=False: call finalize() before it is used")
+                raise RuntimeError(
+                    f"{self!r} was made with autofinalize=False; call its finalize() before using its tasks"
+                )
             self.finalized = True
             builtin.add_to(self, self._tasks)
             for task in list(self._tasks.values()):
@@ -253,6 +257,7 @@ class Celery(Commands, Configuration, ConnectionMethods, RefusedOfApps):
 
     @functools.cached_property
     def annotations(self) -> tuple[Any, ...]:
+        """Return the setting `task_annotations` as a tuple of mappings and objects."""
         return prepare_annotations(self.conf["task_annotations"])
 
     def autodiscover_tasks(
@@ -261,7 +266,7 @@ class Celery(Commands, Configuration, ConnectionMethods, RefusedOfApps):
         related_name: str | None = "tasks",
         force: bool = False,
     ) -> Any:
-        """Import the module `related_name` of each package: now with `force`, else when a worker loads its tasks."""
+        """Import the module `related_name` of each package when a worker loads its tasks; with `force`, now."""
         if force:
             return self.loader.autodiscover_tasks(resolve_packages(packages), related_name)
 
@@ -273,39 +278,41 @@ class Celery(Commands, Configuration, ConnectionMethods, RefusedOfApps):
 
     @functools.cached_property
     def backend(self) -> Backend:
-        """What the server knows of tasks, by the names of Celery's result backends."""
+        """Return an object with the methods of Celery's result backends. It reads task states from the server."""
         backend: Backend = self.backend_cls(self)
         return backend
 
     @functools.cached_property
     def control(self) -> Control:
-        """Orders and questions to running workers: `app.control.revoke(…)`, `app.control.inspect().active()`."""
+        """Return what commands and inspects running workers: `app.control.revoke(…)`, `app.control.inspect()`."""
         control: Control = self.control_cls(self)
         return control
 
     @functools.cached_property
     def log(self) -> Logging:
-        """Logging, as Celery sets it up."""
+        """Return what sets up logging as Celery does."""
         log: Logging = self.log_cls(self)
         return log
 
     def bugreport(self) -> str:
-        """What a bug report needs: versions, and the settings that are not the default, secrets masked."""
+        """Return the text for a bug report: versions, and every setting that is not the default. Secrets are masked."""
         return bugreport(self)
 
     @functools.cached_property
     def loader(self) -> Loader:
+        """Return the object that imports the modules with tasks."""
         loader: Loader = self.loader_cls(self)
         return loader
 
     @property
     def current_task(self) -> BaseTask | None:
+        """Return the task that runs here, even if it was called directly."""
         frame = current_frame()
         return frame[0] if frame else None
 
     @property
     def current_worker_task(self) -> BaseTask | None:
-        """The task that a worker runs here, past those that it called itself."""
+        """Return the task that the worker started here, even while that task calls another one directly."""
         frame = worker_frame()
         return frame[0] if frame else None
 
@@ -321,7 +328,7 @@ class Celery(Commands, Configuration, ConnectionMethods, RefusedOfApps):
         result_cls: Any = None,
         **options: Any,
     ) -> AsyncResult:
-        """Ask for a run of the task of this name, which need not be known here."""
+        """Send a call of the task of this name. The task need not be registered in this process."""
         task = task_type or self._tasks.get(str(name))
         if self.conf["task_always_eager"]:
             warnings.warn(AlwaysEagerIgnored("task_always_eager has no effect on send_task"), stacklevel=2)
@@ -332,7 +339,7 @@ class Celery(Commands, Configuration, ConnectionMethods, RefusedOfApps):
         return self._add_to_trail(result, options)
 
     def call(self, task: BaseTask, args: Any, kwargs: Any, options: dict[str, Any]) -> AsyncResult:
-        """What `task.apply_async` does, once the arguments are checked."""
+        """Send a call whose arguments `task.apply_async` has checked. With `task_always_eager`, run it."""
         manager = options.pop("transaction_manager", None)
         if self.conf["task_always_eager"]:
             local: dict[str, Any] = {key: options.pop(key) for key in EAGER_OPTIONS if key in options}
@@ -344,19 +351,19 @@ class Celery(Commands, Configuration, ConnectionMethods, RefusedOfApps):
         return self._add_to_trail(result, options)
 
     def apply(self, *call: Any) -> EagerResult:
-        """Do what `task.apply` does, once its arguments are checked: run the task here and now."""
-        from ..task.eager import apply_now  # Pyramid and SQLAlchemy: 0.5 s, and not for who only defines tasks
+        """Run a task here and now, for `task.apply`, which has checked the arguments."""
+        from ..task.eager import apply_now  # imports Pyramid and SQLAlchemy: 0.5 s
 
         return apply_now(*call)
 
     def call_canvas_eagerly(self, signature: Any, args: Any, kwargs: Any, options: Mapping[str, Any]) -> Any:
-        """What a canvas's `apply_async` is under `task_always_eager`."""
+        """Run a canvas in this process: its `apply_async` calls this under `task_always_eager`."""
         return self.eager.call_canvas(signature, args, kwargs, dict(options))
 
     def _enlist_call(
         self, name: str, args: Any, kwargs: Any, options: dict[str, Any], task: BaseTask | None, manager: Any
     ) -> Message:
-        """Enlist a single task, with the callbacks that are linked to it."""
+        """Enlist the message of a single task, together with its callbacks and error callbacks."""
         id_for = functools.partial(self._sender.id_for, manager=manager)
         message, links, errbacks = self.message(name, args, kwargs, options, task, id_for)
         if not links and not errbacks:
@@ -400,8 +407,8 @@ class Celery(Commands, Configuration, ConnectionMethods, RefusedOfApps):
 
     @functools.cached_property
     def eager(self) -> EagerDispatch:
-        """What stands for the server under `task_always_eager`."""
-        from ..task.eager import EagerDispatch  # Pyramid and SQLAlchemy: 0.5 s, and only for tests
+        """Return the stand-in for the server under `task_always_eager`."""
+        from ..task.eager import EagerDispatch  # imports Pyramid and SQLAlchemy: 0.5 s, for tests only
 
         return EagerDispatch(self)
 
@@ -412,7 +419,7 @@ class Celery(Commands, Configuration, ConnectionMethods, RefusedOfApps):
         return result
 
     def signature(self, *args: Any, **kwargs: Any) -> Any:
-        """A signature for this app."""
+        """Return a signature that belongs to this app."""
         kwargs["app"] = self
         return canvas.signature(*args, **kwargs)
 
@@ -420,30 +427,32 @@ class Celery(Commands, Configuration, ConnectionMethods, RefusedOfApps):
 
     @property
     def canvas(self) -> Any:
-        """The module of the canvas."""
+        """Return the module with `chain`, `group` and `chord`."""
         return canvas
 
     @functools.cached_property
     def amqp(self) -> Amqp:
-        """Queues and routes."""
+        """Return the queues and the routes that the settings declare."""
         amqp: Amqp = self.amqp_cls(self)
         return amqp
 
     def select_queues(self, queues: Any = None) -> None:
-        """Have a worker of this app serve these queues only."""
+        """Let a worker of this app serve only these queues."""
         self.amqp.queues.select(queues)
 
     @functools.cached_property
     def AsyncResult(self) -> Any:
-        """`AsyncResult` for this app's tasks."""
+        """Return `AsyncResult`, bound to this app."""
         return self.subclass_with_self(results.AsyncResult)
 
     @functools.cached_property
     def ResultSet(self) -> Any:
+        """Return `ResultSet`, bound to this app."""
         return self.subclass_with_self(result_sets.ResultSet)
 
     @functools.cached_property
     def GroupResult(self) -> Any:
+        """Return `GroupResult`, bound to this app."""
         return self.subclass_with_self(result_sets.GroupResult)
 
     # --- schedules -----------------------------------------------------------------------------------
@@ -451,7 +460,7 @@ class Celery(Commands, Configuration, ConnectionMethods, RefusedOfApps):
     def add_periodic_task(
         self, schedule: Any, sig: Any, args: Any = (), kwargs: Any = (), name: str | None = None, **opts: Any
     ) -> str:
-        """Add a task that runs on a schedule; gives its key in `beat_schedule`."""
+        """Add an entry to `beat_schedule`, and return its key."""
         entry = {
             "schedule": schedule,
             "task": sig.name,
@@ -466,30 +475,30 @@ class Celery(Commands, Configuration, ConnectionMethods, RefusedOfApps):
             self._periodic.append((key, entry))
         return key
 
-    # --- the way to the server -----------------------------------------------------------------------
+    # --- the connection to the server ----------------------------------------------------------------
 
     def enlist(self, message: Unit, transaction_manager: Any = None) -> None:
-        """Send a message or a canvas with the current transaction's commit, or now if there is none."""
+        """Send a message or a canvas when the current transaction commits; without a transaction, now."""
         self._sender.enlist(message, transaction_manager)
 
     @property
     def outbox(self) -> Outbox | None:
-        """What keeps messages between commit and dispatch, if `ptemporal.outbox` asks for it."""
+        """Return the writer of outbox rows; None if the setting `ptemporal.outbox` is not set."""
         if self.conf["ptemporal.outbox"] is None:
             return None
         with self._lock:
             if self._outbox is None:
-                from ..outbox.writer import Outbox  # SQLAlchemy: only for applications that have an outbox
+                from ..outbox.writer import Outbox  # imports SQLAlchemy, for applications with an outbox only
 
                 self._outbox = Outbox(self)
             return self._outbox
 
     @property
     def temporal(self) -> Connection:
-        """This process's connection to the Temporal server; it connects when it is first used."""
+        """Return this process's connection to the Temporal server. It connects on first use."""
         with self._lock:
             if self._connection is None:
-                from ..client.connection import Connection  # the client library: 0.4 s, for who sends or asks
+                from ..client.connection import Connection  # imports the client library: 0.4 s
                 from ..payload.converter import data_converter
                 from ..settings import connection
 
@@ -498,6 +507,7 @@ class Celery(Commands, Configuration, ConnectionMethods, RefusedOfApps):
 
     @property
     def dispatcher(self) -> Dispatcher:
+        """Return what starts the workflows of messages on the server."""
         connection = self.temporal
         with self._lock:
             if self._dispatcher is None:
@@ -512,7 +522,7 @@ class Celery(Commands, Configuration, ConnectionMethods, RefusedOfApps):
             return self._dispatcher
 
     def codecs(self) -> Sequence[Codec]:
-        """What payloads pass through on their way: encryption, if keys are set."""
+        """Return the codecs of payloads: encryption, if keys are set."""
         keys, required = self.conf["ptemporal.encryption_keys"], self.conf["ptemporal.encryption_required"]
         if not keys and not required:
             return []
@@ -528,11 +538,11 @@ class Celery(Commands, Configuration, ConnectionMethods, RefusedOfApps):
         digest: str | None = None,
         serializer: str = "json",
     ) -> None:
-        """Sign messages, and read only signed ones: the serialiser `auth`."""
+        """Sign messages, and read signed messages only, with the serialiser `auth`."""
         setup_security(self, allowed_serializers, key, key_password, cert, store, digest, serializer)
 
     def close(self) -> None:
-        """Let go of the server. The next call connects again, with the settings of then."""
+        """Close the connection and the outbox. The next call connects again, with the settings at that time."""
         with self._lock:
             connection, self._connection, self._dispatcher = self._connection, None, None
             outbox, self._outbox = self._outbox, None
@@ -551,12 +561,12 @@ class Celery(Commands, Configuration, ConnectionMethods, RefusedOfApps):
 
     @functools.cached_property
     def oid(self) -> str:
-        """This app in this process."""
+        """Return an id of this app in this process."""
         return str(uuid.uuid5(uuid.NAMESPACE_OID, f"{uuid.getnode():x}-{os.getpid()}-{id(self):x}"))
 
     @property
     def thread_oid(self) -> str:
-        """This app in this thread."""
+        """Return an id of this app in this thread."""
         return str(uuid.uuid5(uuid.UUID(self.oid), str(threading.get_ident())))
 
     def subclass_with_self(
@@ -568,7 +578,7 @@ class Celery(Commands, Configuration, ConnectionMethods, RefusedOfApps):
         keep_reduce: bool = False,
         **kw: Any,
     ) -> Any:
-        """A subclass of `Class` whose attribute `attribute` is this app."""
+        """Return a subclass of `Class` whose attribute `attribute` is this app."""
         return type(name or Class.__name__, (Class,), {attribute: self, "__module__": Class.__module__, **kw})
 
     def __repr__(self) -> str:
@@ -578,7 +588,7 @@ class Celery(Commands, Configuration, ConnectionMethods, RefusedOfApps):
         return _unpickle, (type(self), self.__reduce_keys__())
 
     def __reduce_keys__(self) -> dict[str, Any]:
-        """The arguments that make this app again."""
+        """Return the arguments that make this app again when it is unpickled."""
         source, silent, namespace = self._config_arguments
         return {
             "main": self.main,
@@ -593,7 +603,7 @@ class Celery(Commands, Configuration, ConnectionMethods, RefusedOfApps):
 set_app_class(Celery)
 
 EAGER_OPTIONS = ("link", "link_error", "throw")
-"""Options that an eager run has of its own: no message carries them."""
+"""Options that an eager run takes directly, because no message carries them."""
 
 
 def _unpickle(cls: type[Celery], arguments: dict[str, Any]) -> Celery:
@@ -601,7 +611,7 @@ def _unpickle(cls: type[Celery], arguments: dict[str, Any]) -> Celery:
 
 
 def _task_class(cls: type[BaseTask] | str) -> type[BaseTask]:
-    from ..settings.config_objects import import_object  # only for a class that is named by a text
+    from ..settings.config_objects import import_object  # only for a class that is given by its dotted name
 
     found: type[BaseTask] = import_object(cls) if isinstance(cls, str) else cls
     return found

@@ -1,4 +1,4 @@
-"""The methods by which an application configures its app: `app.config_from_object(…)`, `app.timezone`, …"""
+"""The methods of an app that read and change its configuration: `app.config_from_object(…)`, `app.timezone`."""
 
 from __future__ import annotations
 
@@ -25,10 +25,12 @@ class Configuration:
 
     @property
     def configured(self) -> bool:
+        """Return whether the settings have been read."""
         return self.conf.configured
 
     @property
     def namespace(self) -> str | None:
+        """Return the prefix of the settings in the configuration object; None without a prefix."""
         return self.conf.namespace or None
 
     def _about_to_configure(self) -> None:
@@ -50,43 +52,47 @@ class Configuration:
         self.conf.config_from_object(obj, silent=silent, force=force, namespace=namespace)
 
     def config_from_envvar(self, variable_name: str, silent: bool = False, force: bool = False) -> bool:
-        """Take it from the module that an environment variable names."""
+        """Take the configuration from the module that an environment variable names."""
         return self.conf.config_from_envvar(variable_name, silent=silent, force=force)
 
     def config_from_cmdline(self, argv: Sequence[str], namespace: str = "celery") -> None:
-        """Take settings as Celery's commands do: `worker.concurrency=2`; `.x=1` is a setting of the namespace."""
+        """Take settings from words such as `worker.concurrency=2`. A word `.x=1` sets `x` of the namespace."""
         self.conf.update(from_words(argv, namespace))
 
     def prepare_config(self, c: Mapping[str, Any]) -> Mapping[str, Any]:
-        """For subclasses: given what the configuration object holds, gives what is taken of it."""
+        """Return `c`, the content of the configuration object. A subclass may override this, to change settings."""
         return c
 
     def add_defaults(self, fun: Any) -> None:
-        """Add defaults: a mapping, or a function that gives one when settings are first read."""
+        """Add defaults: a mapping, or a function that returns one when settings are first read."""
         self.conf.add_defaults(fun)
 
     def either(self, default_key: str, *defaults: Any) -> Any:
-        """The first of `defaults` that is not None, else the setting."""
+        """Return the first of `defaults` that is not None; without one, the setting."""
         return next((value for value in defaults if value is not None), self.conf.get(default_key))
 
     @property
     def timezone(self) -> datetime.tzinfo:
-        """The application's time zone."""
+        """Return the application's time zone. The default is UTC."""
         return self.naive_zone or datetime.timezone.utc
 
     @property
     def naive_zone(self) -> datetime.tzinfo | None:
-        """What a time without a zone means: `timezone`, if the application sets it."""
+        """Return the time zone of a datetime that names none; None if the application sets no `timezone`."""
         name = self.conf["timezone"]
         if name is None or isinstance(name, datetime.tzinfo):
             return name
         try:
             return zoneinfo.ZoneInfo(name)
         except (zoneinfo.ZoneInfoNotFoundError, ValueError, OSError):
-            raise ImproperlyConfigured(f"timezone = {name!r} is no time zone; write one like Europe/Paris") from None
+            raise ImproperlyConfigured(
+                f"timezone = {name!r} is not a time zone; write a name such as Europe/Paris"
+            ) from None
 
     def uses_utc_timezone(self) -> bool:
+        """Return whether the application's time zone is UTC."""
         return self.timezone.utcoffset(None) == datetime.timedelta(0) or str(self.timezone) == "UTC"
 
     def now(self) -> datetime.datetime:
+        """Return the time now, in the application's time zone."""
         return datetime.datetime.now(self.timezone)
