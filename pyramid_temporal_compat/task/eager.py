@@ -1,4 +1,4 @@
-"""Eager runs: `task.apply()`, and what `task_always_eager` makes of a call."""
+"""Runs tasks in the caller's process: `task.apply()`, and calls under `task_always_eager`."""
 
 from __future__ import annotations
 
@@ -42,7 +42,11 @@ def apply_now(
     headers: Mapping[str, Any] | None,
     options: Mapping[str, Any],
 ) -> EagerResult:
-    """Run a task here. Inside a Pyramid request whose transaction has begun it joins that; else it gets its own."""
+    """Run a task here and now, and return its result.
+
+    Inside a Pyramid request with a begun transaction, the run joins that transaction. Otherwise it gets a request and a
+    transaction of its own.
+    """
     app = task.app
     task_id = task_id or new_id()
     frame = current_frame()
@@ -92,11 +96,11 @@ def apply_now(
 
 
 IGNORED_TIMES = ("expires", "soft_time_limit", "time_limit")
-"""Options that do not act here: the run begins at once, and the caller's own process can't be stopped."""
+"""Options without effect here: the run begins at once, and the caller's own process can't be stopped."""
 
 
 def _run_callbacks(app: AppLike, request: Context, ending: Ending) -> None:
-    """Run what is linked to a run that has ended."""
+    """Run the callbacks of a run that has succeeded, or the error callbacks of a run that has failed."""
     if ending.state == states.SUCCESS:
         for callback in request.callbacks or ():
             app.signature(callback).apply_async((ending.value,), parent_id=request.id, root_id=request.root_id)
@@ -118,7 +122,7 @@ def _execute(app: AppLike, task: Task, request: Context, args: Any, kwargs: Any)
 
 
 def _attempt_opener(app: AppLike) -> Callable[[], AbstractContextManager[Attempt]]:
-    from pyramid.threadlocal import get_current_request  # this module is only loaded by who runs tasks
+    from pyramid.threadlocal import get_current_request  # this module is loaded only to run tasks
 
     request = get_current_request()
     manager = getattr(request, "tm", None)
@@ -128,7 +132,7 @@ def _attempt_opener(app: AppLike) -> Callable[[], AbstractContextManager[Attempt
 
 
 class CallersTransaction(Attempt):
-    """A run inside the caller's transaction, which the caller ends."""
+    """A run inside the caller's transaction: the caller commits or aborts."""
 
     def commit(self) -> None:
         pass
@@ -141,30 +145,31 @@ class CallersTransaction(Attempt):
 
 @dataclass(frozen=True)
 class EagerCall:
-    """A call that waits for its transaction's commit."""
+    """A call that runs in this process when its transaction has committed."""
 
     id: str
     task: str
     summary: str
     run: Callable[[], Any]
     settles: tuple[str, ...]
-    """The ids of the results that were given out for it."""
+    """The ids of the pending results that the caller has got for the call."""
     messages: tuple[Message, ...] = ()
-    """Its message, if it is a single task."""
+    """The message of a single task; empty for a canvas."""
 
     def for_log(self, codec: Codec | None = None) -> str:
+        """Return a text of the call for the log."""
         return self.summary
 
 
 class EagerDispatch:
-    """Stands for the server under `task_always_eager`: a call is run where and when it would have left."""
+    """Stands for the server under `task_always_eager`: runs a call where and when it would have been sent."""
 
     def __init__(self, app: AppLike) -> None:
         self._app = app
         self._results: dict[str, EagerResult] = {}
 
     def call(self, message: Message, local: Mapping[str, Any], manager: Any) -> EagerResult:
-        """Run a task; in a transaction its result is PENDING until that has ended."""
+        """Run a task. In a transaction, the task runs after the commit, and its result is PENDING until then."""
         result: EagerResult = self._pending(self._app.AsyncResult(message.id, task_name=message.task))
         later = EagerCall(
             message.id, message.task, message.summary, lambda: self._run(message, local), (message.id,), (message,)
@@ -174,7 +179,7 @@ class EagerDispatch:
         return result
 
     def call_canvas(self, signature: Any, args: Any, kwargs: Any, options: dict[str, Any]) -> Any:
-        """Run a canvas; in a transaction its results are PENDING until that has ended."""
+        """Run a canvas. In a transaction, it runs after the commit, and its results are PENDING until then."""
         manager = options.pop("transaction_manager", None)
         options.pop("add_to_parent", None)
         call = signature.clone()
@@ -182,9 +187,9 @@ class EagerDispatch:
             return call.apply(args, kwargs)
         if self._app.conf["ptemporal.enlist"] != ENLIST_REQUIRED and current_transaction(manager) is None:
             return self._apply(call, args, kwargs, options)
-        if isinstance(call, chord):  # whose body may be given only now
+        if isinstance(call, chord):  # its body may be given only now
             call.body, kwargs = call.body_and_kwargs(kwargs)
-        if isinstance(call, group):  # in the order in which it runs, which freezing alone does not keep
+        if isinstance(call, group):  # in the order in which the members run, because freezing alone changes the order
             call.tasks = call.members()
         result = self._pending(call.freeze(options.pop("task_id", None)))
         ids = tuple(ids_in(result))
@@ -196,20 +201,23 @@ class EagerDispatch:
         return later.run()
 
     def units(self, messages: Sequence[Any], blocks: Collection[str]) -> Sequence[Any]:
+        """Return the calls unchanged: eager calls form no bundles."""
         return messages
 
     def codecs(self) -> Sequence[Codec]:
+        """Return no codecs: payloads stay in this process."""
         return ()
 
     def keep(self, transaction: Any) -> None:
         return None  # an eager run is over when the process is
 
     def after_commit(self, calls: Sequence[Any]) -> None:
+        """Run the calls of a transaction that has committed."""
         for later in calls:
             self._run_and_settle(later)
 
     def settle(self, outcome: EagerResult) -> None:
-        """A run has ended: the result that was given out for it is that of the run from now on."""
+        """Give the outcome of a run to the pending result with its id."""
         result = self._results.pop(outcome.id, None)
         if result is not None:
             result.become(outcome)
@@ -221,7 +229,7 @@ class EagerDispatch:
         try:
             later.run()
         except Exception as error:
-            for id in later.settles:  # what the error has kept from running
+            for id in later.settles:  # tasks that did not run because of the error
                 self.settle(EagerResult(id, error, states.FAILURE, app=self._app))
             raise
 
@@ -243,7 +251,7 @@ class EagerDispatch:
             return call.apply(args, kwargs, **options)
 
     def _run(self, message: Message, local: Mapping[str, Any]) -> None:
-        # Through bytes and back, as on its way to a worker: what would not travel does not pass a test either.
+        # The arguments go through bytes and back, as on the way to a worker, so that a test sees what does not travel.
         body = deserialize(message.body, [message.serializer, "json"])
         stamps = message.read_headers()
         options = {
@@ -268,7 +276,7 @@ class EagerDispatch:
 
 
 def ids_in(result: Any) -> Iterator[str]:
-    """The ids of the tasks in a result and before it."""
+    """Yield the ids of the tasks in a result and in its parents."""
     if isinstance(result, GroupResult):
         for member in result:
             yield from ids_in(member)

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 def task_from_function(
     function: Callable[..., Any], name: str, app: AppLike | None, options: Mapping[str, Any]
 ) -> Task:
-    """A task whose body is `function`."""
+    """Make a task that calls `function`. The options become attributes of the task's class."""
     options = dict(options)
     bind = options.pop("bind", False)
     base = options.pop("base", None) or (app.Task if app else Task)
@@ -57,7 +57,7 @@ def _signature(function: Callable[..., Any], bound: bool) -> inspect.Signature:
 
 
 def _header(function: Callable[..., Any], signature: inspect.Signature) -> Callable[..., None]:
-    """Celery's check of a call's arguments: raises TypeError for what the function can't be called with."""
+    """Return the task's `__header__`, as in Celery: it raises TypeError for arguments that `function` can't take."""
 
     @functools.wraps(function)
     def header(*args: Any, **kwargs: Any) -> None:
