@@ -55,6 +55,6 @@ def call_errbacks(app: AppLike, request: Context, error: BaseException, tracebac
         try:
             errback(request, error, traceback)
         except Exception:
-            log.exception("errback %r raised an exception", errback.name)
+            log.exception("Errback %r raised an exception", errback.name)
     if with_id:
         group(with_id, app=app).apply((request.id,), parent_id=request.id, root_id=request.root_id or request.id)

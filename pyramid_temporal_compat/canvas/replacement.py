@@ -68,7 +68,7 @@ def replacement_tree(task: TaskLike, signature: Any) -> Tree:
     tree, limit = Tree(node), task.app.conf["ptemporal.payload_limit"] * 3 // 4
     if (size := total_size(tree.encode())) > limit:  # it travels in the run's outcome, as base64
         raise PayloadTooLarge(
-            f"the replacement of task {task.name!r}, {tree.summary}, takes {size:,} bytes, compressed, and the limit is "
+            f"the replacement of task {task.name!r}, {tree.summary}, takes {size:,} bytes, compressed; the limit is "
             f"{limit:,} (three quarters of ptemporal.payload_limit); store its data elsewhere, and pass the address"
         )
     return tree
