@@ -1,7 +1,7 @@
-"""`app.connection_for_write()` and its like: kombu's names for the one way to the server.
+"""`app.connection_for_write()` and similar methods: kombu's objects, on top of this process's one connection.
 
-Applications hold such a connection to see whether the broker is there, to ask how long a queue is, and to pass one
-producer to many calls. All of that works; what sends or receives messages of an application's own does not.
+Applications use such a connection to check that the broker answers, to read the length of a queue, and to pass one
+producer to many calls. All of this works. Sending or receiving messages of the application's own is refused.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ T = TypeVar("T")
 
 
 class KombuObject:
-    """Refuses, with the reason, every name of kombu's that it does not have."""
+    """A kombu object. Any attribute that it lacks raises `Unsupported` with the reason."""
 
     def __getattr__(self, name: str) -> Any:
         if name.startswith("__"):
@@ -33,7 +33,7 @@ class KombuObject:
 
 
 class KombuConnection(KombuObject):
-    """The way to the Temporal server. It is the process's own, and stays open when this lets go of it."""
+    """kombu's connection object for the Temporal server. It uses the process's connection, which `close` keeps open."""
 
     connection_errors = recoverable_connection_errors = (OperationalError,)
     channel_errors = recoverable_channel_errors = ()
@@ -49,7 +49,7 @@ class KombuConnection(KombuObject):
         self.virtual_host = settings.namespace
         self.connect_timeout = settings.connect_timeout
         self.connected = False
-        """Whether the server has answered here."""
+        """Whether the server has answered `connect`."""
 
     def connect(self) -> KombuConnection:
         """Ask the server once. Raises `OperationalError` if it does not answer."""
@@ -75,7 +75,10 @@ class KombuConnection(KombuObject):
         reraise_as_library_errors: bool = True,
         timeout: float | None = None,
     ) -> KombuConnection:
-        """Ask until the server answers: `max_retries` more times (None or 0: for ever), `timeout` seconds at most."""
+        """Ask the server until it answers, with `max_retries` retries and for at most `timeout` seconds.
+
+        A `max_retries` of None or 0 means no limit.
+        """
         until = None if timeout is None else time.monotonic() + timeout
         tried, pause = 0, interval_start
         while True:
@@ -96,28 +99,34 @@ class KombuConnection(KombuObject):
 
     @property
     def connection(self) -> KombuConnection:
+        """Return this connection."""
         return self
 
     def channel(self) -> KombuChannel:
+        """Return an object that answers questions about queues."""
         return KombuChannel(self._app)
 
     @property
     def default_channel(self) -> KombuChannel:
+        """Return a channel."""
         return self.channel()
 
     def info(self) -> dict[str, Any]:
+        """Return the parts of the server's address as kombu names them."""
         names = ("hostname", "port", "virtual_host", "userid", "transport_cls", "connect_timeout", "heartbeat")
         return {name.replace("_cls", ""): getattr(self, name) for name in names}
 
     def as_uri(self, include_password: bool = False, mask: str = "**", getfields: Any = None) -> str:
+        """Return the address and the namespace of the server as a URI."""
         uri: str = self._app.backend.as_uri()
         return uri
 
     def clone(self, **kwargs: Any) -> KombuConnection:
+        """Return another object for the same connection."""
         return KombuConnection(self._app)
 
     def release(self) -> None:
-        """Let go of it: the next `connect` asks again."""
+        """Forget that the server has answered: the next `connect` asks again."""
         self.connected = False
 
     close = collect = release
@@ -133,13 +142,13 @@ class KombuConnection(KombuObject):
 
 
 class KombuChannel(KombuObject):
-    """What a channel is asked about queues."""
+    """kombu's channel object: reads the length of a queue, and purges it."""
 
     def __init__(self, app: AppLike) -> None:
         self._app = app
 
     def queue_declare(self, queue: str = "", passive: bool = False, **options: Any) -> QueueState:
-        """How many tasks wait in a queue, and how many workers serve it. It needs no declaration to be there."""
+        """Return how many tasks wait in a queue, and how many workers serve it. No declaration is needed."""
         from ..client.queues import queue_state  # the client library: 0.4 s
 
         state: QueueState = self._app.temporal.call(
@@ -148,14 +157,14 @@ class KombuChannel(KombuObject):
         return state
 
     def queue_purge(self, queue: str = "", **options: Any) -> int:
-        """End the tasks that wait in a queue; gives their number."""
+        """End the tasks that wait in a queue. Return their number."""
         from ..control.waiting_tasks import purge  # the client library, as above
 
         count: int = self._app.temporal.call(lambda client: purge(client, [queue]))
         return count
 
     def close(self) -> None:
-        """Nothing is held."""
+        """Do nothing: a channel holds nothing open."""
 
     def __enter__(self) -> KombuChannel:
         return self
@@ -165,7 +174,7 @@ class KombuChannel(KombuObject):
 
 
 class KombuProducer(KombuObject):
-    """What a call takes as `producer=`. It has nothing of its own: all calls of a process share one connection."""
+    """kombu's producer object, for `apply_async(producer=…)`. All calls of a process share one connection."""
 
     def __init__(self, app: AppLike) -> None:
         self.connection = KombuConnection(app)
@@ -184,7 +193,7 @@ class KombuProducer(KombuObject):
 
 
 class KombuPool(KombuObject):
-    """`app.pool` and `app.producer_pool`: as many as are asked for, since each is the same connection."""
+    """`app.pool` and `app.producer_pool`. It gives out any number of objects, because they share one connection."""
 
     def __init__(self, app: AppLike, make: Callable[[AppLike], Any]) -> None:
         self._app = app
@@ -198,19 +207,19 @@ class KombuPool(KombuObject):
         resource.release()
 
     def resize(self, limit: int | None, **options: Any) -> None:
-        """There is one connection whatever the limit."""
+        """Store the limit. It does nothing, because there is one connection."""
         self.limit = limit
 
     def force_close_all(self, close_pool: bool = True) -> None:
-        """Let go of the server. The next call connects again."""
+        """Close the process's connection. The next call connects again."""
         self._app.close()
 
 
 class ConnectionMethods:
-    """The names that an app has for these."""
+    """The methods of an app that return connections, producers and pools."""
 
     def connection(self: Any, hostname: str | None = None, *args: Any, **options: Any) -> KombuConnection:
-        """The way to the server, with kombu's names: `with app.connection() as c: c.ensure_connection()`."""
+        """Return a kombu connection object: `with app.connection() as c: c.ensure_connection()`."""
         if hostname:
             raise CeleryError(f"connection({hostname!r}) names a broker. {NO_BROKER}")
         return KombuConnection(self)

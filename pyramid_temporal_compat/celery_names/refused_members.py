@@ -1,4 +1,7 @@
-"""Members of Celery's classes that are refused: looking one up, or defining it in a subclass, raises its sentence."""
+"""Refused members of Celery's classes. Using such a member, or defining it in a subclass, raises an error.
+
+The error says why the member is refused, and what to use instead.
+"""
 
 from __future__ import annotations
 
@@ -8,7 +11,7 @@ from .refused import MEMBERS, Unsupported
 
 
 class RefusedMember:
-    """Stands for a member; `MEMBERS` has its sentence."""
+    """Stands for a refused member. Reading it raises `Unsupported` with the sentence in `MEMBERS`."""
 
     def __init__(self, dotted: str) -> None:
         self.dotted = dotted
@@ -18,7 +21,7 @@ class RefusedMember:
 
 
 class RefusesMembers:
-    """A base of classes with such members: a subclass that defines one means it to act."""
+    """A base class that refuses a subclass with a refused member, because the member would never be used."""
 
     def __init_subclass__(cls, **options: Any) -> None:
         super().__init_subclass__(**options)
@@ -37,12 +40,12 @@ class RefusesMembers:
 
 
 def is_celerys(value: Any) -> bool:
-    """Whether it is the dotted name of a class of Celery's, as Celery's own classes have there."""
+    """Return whether a value is the dotted name of a Celery class, as Celery's own subclasses have it."""
     return isinstance(value, str) and value.startswith("celery.")
 
 
 class RefusedOfApps(RefusesMembers):
-    """What Celery's app has and ours does not."""
+    """The members of Celery's app that are refused here."""
 
     Beat = RefusedMember("celery.Celery.Beat")
     Pickler = RefusedMember("celery.Celery.Pickler")
@@ -52,7 +55,7 @@ class RefusedOfApps(RefusesMembers):
 
 
 class RefusedOfTasks(RefusesMembers):
-    """What Celery's tasks have and ours do not."""
+    """The members of Celery's tasks that are refused here."""
 
     Request = RefusedMember("celery.Task.Request")
     Strategy = RefusedMember("celery.Task.Strategy")
@@ -61,6 +64,6 @@ class RefusedOfTasks(RefusesMembers):
 
 
 class RefusedOfChains:
-    """What Celery's chains have and ours do not."""
+    """The members of Celery's chains that are refused here."""
 
     prepare_steps = RefusedMember("celery.canvas.chain.prepare_steps")

@@ -185,7 +185,7 @@ def test_node_names_are_celerys(name: str) -> None:
 
 
 def test_a_letter_that_stands_for_nothing_is_named() -> None:
-    with pytest.raises(ValueError, match=r"%q in 'log-%q' stands for nothing; there are %I, %d"):
+    with pytest.raises(ValueError, match=r"%q in 'log-%q' is unknown; use one of %I, %d"):
         nodenames.host_format("log-%q")
 
 
