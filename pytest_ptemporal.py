@@ -1,8 +1,9 @@
-"""The pytest plugin: the fixtures that Celery's own plugin has, on an embedded Temporal server, and a few more.
+"""The pytest plugin: the fixtures of Celery's own plugin, on an embedded Temporal server, and a few more.
 
-A module of its own, outside the package: pytest imports it whenever it starts in an environment that has the
-package installed, and that must cost nothing to the projects that use none of this. So everything but the
-fixtures' names is imported by the fixtures.
+This module is outside the package for a reason. Pytest imports the plugin at every start in an environment that has
+the package installed, also for projects that do not use it. Importing a module of the package would import the whole
+package first. So the plugin imports only pytest, and each fixture imports what it needs from
+`pyramid_temporal_compat.testing`.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ import pytest
 
 if TYPE_CHECKING:
     from pyramid_temporal_compat import Celery
-    from pyramid_temporal_compat.testing.calls import Dispatched, Enlisted
+    from pyramid_temporal_compat.testing.calls import DispatchedCalls, EnlistedCalls
     from pyramid_temporal_compat.testing.celery_worker import TestWorkController
 
 NO_WORKER = os.environ.get("NO_WORKER")
@@ -30,28 +31,30 @@ def pytest_configure(config: pytest.Config) -> None:
 
 @pytest.fixture(scope="session")
 def ptemporal_server() -> Iterator[Any]:
-    """A Temporal server for the session, in memory and on free ports. Override it to use one that is there already:
-    whatever has an `address` will do."""
+    """A Temporal server for the session, in memory and on free ports.
+
+    Override this fixture to use a server that already runs: return any object with an `address`.
+    """
     from pyramid_temporal_compat.server.embedded import EmbeddedServer
 
     with EmbeddedServer(headless=True) as server:
         yield server
 
 
-# --- what a test's calls became ------------------------------------------------------------------------
+# --- the task calls of a test --------------------------------------------------------------------------
 
 
 @pytest.fixture
-def ptemporal_enlisted() -> Enlisted:
-    """`ptemporal_enlisted()`: the calls that wait for the commit of the current transaction, the oldest first."""
-    from pyramid_temporal_compat.testing.calls import Enlisted
+def ptemporal_enlisted() -> EnlistedCalls:
+    """A function: `ptemporal_enlisted()` returns the calls that wait for the current transaction's commit, in order."""
+    from pyramid_temporal_compat.testing.calls import EnlistedCalls
 
-    return Enlisted()
+    return EnlistedCalls()
 
 
 @pytest.fixture
-def ptemporal_dispatched() -> Iterator[Dispatched]:
-    """The calls that left for the server, in a list; during the test none of them gets there."""
+def ptemporal_dispatched() -> Iterator[DispatchedCalls]:
+    """A list of the calls that were dispatched. During the test, none of them reaches the server."""
     from pyramid_temporal_compat.testing.calls import recording
 
     with recording() as dispatched:
@@ -63,7 +66,7 @@ def ptemporal_dispatched() -> Iterator[Dispatched]:
 
 @pytest.fixture(scope="session")
 def use_celery_app_trap() -> bool:
-    """Whether code that asks for the current app fails. Override it."""
+    """Whether code that asks for the current app gets an error. Override it."""
     return False
 
 
@@ -118,7 +121,7 @@ def celery_app(
     celery_enable_logging: bool,
     use_celery_app_trap: bool,
 ) -> Iterator[Celery]:
-    """An app for this test."""
+    """An app for one test."""
     from pyramid_temporal_compat.testing.celery_app import test_app
 
     settings = {**celery_config, **_marked(request)}
@@ -137,7 +140,7 @@ def celery_session_app(
     celery_enable_logging: bool,
     use_celery_app_trap: bool,
 ) -> Iterator[Celery]:
-    """An app for the session; the current one, unless there is a trap."""
+    """An app for the session. It is the current app, unless `use_celery_app_trap` is true."""
     from pyramid_temporal_compat.testing.celery_app import test_app
 
     settings = {**celery_config, **_marked(request)}
@@ -157,7 +160,7 @@ def celery_worker(
     celery_worker_pool: str,
     celery_worker_parameters: Mapping[str, Any],
 ) -> Iterator[TestWorkController | None]:
-    """A worker for this test, on a thread of this process."""
+    """A worker for one test, on a thread of this process."""
     yield from _worker(celery_app, celery_includes, (), celery_worker_pool, celery_worker_parameters)
 
 

@@ -74,7 +74,8 @@ def runner(engine: Any, receipts: bool) -> Callable[[str], Any]:
 
     from pyramid_temporal_compat import Celery
     from pyramid_temporal_compat.task.call_options import make_message
-    from pyramid_temporal_compat.worker.outcome import Job, Succeeded
+    from pyramid_temporal_compat.worker.job import Job
+    from pyramid_temporal_compat.worker.outcome import Succeeded
     from pyramid_temporal_compat.worker.runner import Runner
 
     app = Celery(f"bench-{receipts}", set_as_current=False)

@@ -1,4 +1,4 @@
-"""What can go wrong, and what to do about it.
+"""The errors and warnings. Each docstring says what happened and what to do.
 
 The names up to the line below are Celery's, with Celery's base classes, so that an application's
 `except` clauses keep their meaning. Behind them stand our own: each says what happened to the user.
@@ -107,8 +107,8 @@ class Ignore(TaskPredicate):
     """The task's state and result are to be left as they are."""
 
 
-class Replaced(Ignore):
-    """The task was replaced: the tree takes its place, and the result of that is its result."""
+class TaskReplaced(Ignore):
+    """The task was replaced: a tree takes its place, and the tree's result is the task's result."""
 
     def __init__(self, tree: Any = None) -> None:
         self.tree = tree
@@ -116,7 +116,7 @@ class Replaced(Ignore):
 
 
 class Reject(TaskPredicate):
-    """The task gives its message back: with `requeue` it runs again, without it ends without a result."""
+    """The task gives its message back. With `requeue` it runs again. Without, it ends without a result."""
 
     def __init__(self, reason: object = None, requeue: bool = False) -> None:
         self.reason = reason
@@ -154,7 +154,7 @@ class AlreadyRegistered(TaskError):
 
 
 class TimeoutError(TaskError):
-    """The operation did not end in the time it was given."""
+    """The operation did not end within its timeout."""
 
 
 class MaxRetriesExceededError(TaskError):
@@ -179,7 +179,7 @@ class ChordError(TaskError):
 
 
 class Halted(TaskError):
-    """A task of the canvas ended with `Ignore`, without a result: what would have been given that did not run."""
+    """A task of the canvas ended with `Ignore`, without a result, so the tasks that need the result did not run."""
 
 
 class BackendError(Exception):
@@ -204,11 +204,11 @@ class BackendStoreError(BackendError):
 
 
 class KombuError(Exception):
-    """Base of what kombu's `except` clauses name: the way to the server, and what travels on it."""
+    """Base of the errors of connections and of serialisation, as in kombu."""
 
 
 class SerializationError(KombuError):
-    """A value could not be written, or not be read."""
+    """A value could not be written or read."""
 
 
 class EncodeError(SerializationError):
@@ -220,7 +220,7 @@ class DecodeError(SerializationError):
 
 
 class SerializerNotInstalled(KombuError, CeleryError):
-    """A serialiser is asked for by a name that none has, or one whose library is not installed."""
+    """No serialiser has this name, or its library is not installed."""
 
 
 class OperationalError(KombuError):
@@ -250,7 +250,7 @@ class Terminated(Exception):
 
 
 class TaskStopped(SystemExit):
-    """The worker ends the process in which this task runs; `except Exception` does not hold it up."""
+    """The worker ends the process in which this task runs. `except Exception` does not catch it."""
 
 
 class WorkerShutdown(SystemExit):
@@ -273,7 +273,7 @@ class CeleryCommandException(click.ClickException):
 
 
 class InvalidCall(TaskError, ValueError):
-    """A task was called with an option that can't be: the message names the option and the value."""
+    """A task was called with an invalid option. The message names the option and the value."""
 
 
 class InvalidArguments(TaskError, TypeError):
@@ -289,7 +289,7 @@ class ContentDisallowed(SerializerNotInstalled, SecurityError):
 
 
 class PayloadTooLarge(TaskError, ValueError):
-    """Arguments or a result exceed what the server takes; the message names the size and the limit."""
+    """Arguments or a result exceed the server's limit. The message names the size and the limit."""
 
 
 class StillEnlisted(TaskError, RuntimeError):
@@ -308,7 +308,7 @@ class NoPyramidRequest(RuntimeError, AttributeError):
 
 
 class UnpickleableExceptionWrapper(Exception):
-    """What a task's error also is where its class could not be called with its arguments, to build it again here."""
+    """Second base class of a rebuilt error whose own class could not be called with its arguments."""
 
     @property
     def exc_module(self) -> str:

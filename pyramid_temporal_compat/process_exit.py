@@ -1,7 +1,8 @@
-"""The end of a process that is ours, with the threads of the client library still at work.
+"""End a process of ours while threads of the client library still run.
 
-They call into Python. While an interpreter ends they crash it now and then, after all is done: "PyGILState_Release:
-thread state … must be current when releasing", exit code -6, which a service manager takes for a failure.
+These threads call into Python. While the interpreter shuts down, such a call sometimes crashes it, after all work is
+done: "PyGILState_Release: thread state … must be current when releasing", exit code -6. A service manager takes the
+exit code for a failure. So the functions here do everything that an interpreter does at its end, except its last step.
 """
 
 from __future__ import annotations
@@ -14,15 +15,15 @@ from contextlib import suppress
 from typing import NoReturn
 
 
-def leave_in_order(code: int) -> NoReturn:
-    """End as an interpreter does, but for its last step: it is not taken apart."""
-    threading._shutdown()  # type: ignore[attr-defined]  # waits for the threads that are no daemons
-    leave(code)
+def exit_after_threads(code: int) -> NoReturn:
+    """End the process with this exit code, after its non-daemon threads have ended."""
+    threading._shutdown()  # type: ignore[attr-defined]  # waits for non-daemon threads
+    exit_at_once(code)
 
 
-def leave(code: int) -> NoReturn:
-    """The same, waiting for no thread."""
-    atexit._run_exitfuncs()  # the application's too: what it has gathered leaves with it
+def exit_at_once(code: int) -> NoReturn:
+    """End the process with this exit code, without waiting for any thread. Run the `atexit` functions first."""
+    atexit._run_exitfuncs()  # also the application's own, which may still have data to send
     for stream in (sys.stdout, sys.stderr, sys.__stdout__, sys.__stderr__):
         with suppress(Exception):
             stream.flush()  # type: ignore[union-attr]

@@ -25,7 +25,7 @@ LONGEST_RETRY_PAUSE = 10.0
 
 
 class Signal:
-    """One moment that receivers can be connected to."""
+    """A moment at which the connected receivers are called."""
 
     def __init__(self, providing_args: Iterable[str] | None = None, use_caching: bool = False, name: str = "") -> None:
         self.name = name
@@ -69,7 +69,7 @@ class Signal:
         weak: bool | None = None,
         dispatch_uid: Hashable | None = None,
     ) -> bool:
-        """Take a receiver off; gives whether it was connected."""
+        """Disconnect a receiver. Return whether it was connected."""
         if weak is not None:
             warnings.warn(CDeprecationWarning("disconnect() needs no `weak`"), stacklevel=2)
         key = _key(receiver, sender, dispatch_uid)
@@ -83,7 +83,7 @@ class Signal:
         return bool(self._live(sender))
 
     def send(self, sender: Any, **named: Any) -> list[tuple[Receiver, Any]]:
-        """Call the receivers; gives each with what it returned, or the exception that it raised."""
+        """Call the receivers. Return each receiver with its result, or with the exception that it raised."""
         if not self.receivers:
             return []
         responses: list[tuple[Receiver, Any]] = []
@@ -107,7 +107,7 @@ class Signal:
 
 
 class _Retrying:
-    """Calls a receiver until it does not raise."""
+    """Calls a receiver again until it raises no exception."""
 
     def __init__(self, receiver: Receiver) -> None:
         self._receiver = receiver
@@ -133,7 +133,7 @@ def _key(receiver: Any, sender: Any, dispatch_uid: Hashable | None) -> Hashable:
 
 
 def _identity(target: Any) -> Hashable:
-    """What stands for a receiver or a sender. Texts, which senders of publish signals are, stand for themselves."""
+    """Return the key of a receiver or a sender. The senders of publish signals are texts, and a text is its own key."""
     if isinstance(target, (str, bytes)):
         return target
     if inspect.ismethod(target):

@@ -1,9 +1,9 @@
-"""The states of a task, and which of two tells more."""
+"""The states of a task, and their order: how final each state is."""
 
 from __future__ import annotations
 
 PENDING = "PENDING"
-"""Unknown, delayed, or waiting for a worker."""
+"""The task is unknown, delayed, or waits for a worker."""
 RECEIVED = "RECEIVED"
 STARTED = "STARTED"
 SUCCESS = "SUCCESS"
@@ -30,7 +30,7 @@ _PRECEDENCE = {
 
 
 def precedence(state: str) -> int:
-    """The lower the number, the more final the state."""
+    """Return the state's place in the order: the lower the number, the more final the state."""
     return _PRECEDENCE.get(state, _PRECEDENCE[_CUSTOM])
 
 

@@ -1,10 +1,10 @@
-"""Text of others' in lines of ours: what a task is called, given and told must not look like a line of its own."""
+"""Escape untrusted text so that it can't fake a log line: task names, arguments and error messages."""
 
 from __future__ import annotations
 
 
 def one_line(value: object) -> str:
-    """`value` as text in which every control character, line end and lone surrogate is written as `repr` has it."""
+    """Return `value` as one line. Control characters, line ends and lone surrogates are escaped as in `repr`."""
     text = str(value)
     if text.isprintable():
         return text
@@ -12,7 +12,7 @@ def one_line(value: object) -> str:
 
 
 def record_text(text: str) -> str:
-    """A record's text for a log of lines: whatever is in it, only its first line begins where records begin."""
+    """Return a record's text with all lines but the first indented, so that no line looks like a new record."""
     first, *more = text.split("\n")
     return "\n".join([_tabbed(first), *(f"  {_tabbed(line)}" if line else line for line in more)])
 

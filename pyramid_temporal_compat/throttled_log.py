@@ -1,4 +1,4 @@
-"""A line of the log that comes once a minute at most, however often there is a reason for it."""
+"""A log line that is written at most once a minute, however often its reason occurs."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ import time
 EVERY = 60.0
 
 
-class Seldom:
-    """For every thread. What happens between two lines is counted in the next one."""
+class ThrottledLog:
+    """Writes one kind of line. Counts what happens between two lines. Any thread may use it."""
 
     def __init__(self, log: logging.Logger, level: int) -> None:
         self._log = log
@@ -20,7 +20,7 @@ class Seldom:
         self._count = 0
 
     def say(self, text: str, *values: object, count: int = 1) -> None:
-        """`text` takes the count since the last line, and then the values."""
+        """Log the line, or only count. `text` gets the count since the last line, then the values."""
         with self._lock:
             self._count += count
             if time.monotonic() < self._next:

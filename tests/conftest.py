@@ -20,6 +20,29 @@ SERVER_FIXTURES = frozenset({"temporal_server", "postgres", "mysql", "outbox_dat
 """The fixtures that start a server. Those that ask for one of these are found by pytest."""
 
 
+LONGEST_FILES = (
+    "outbox/test_processes.py",
+    "cli/test_worker_command_errors.py",
+    "test_example.py",
+    "worker/test_prefork_worker.py",
+    "enlist/test_web_servers.py",
+    "client/test_client_fork.py",
+    "cli/test_worker_options.py",
+    "cli/test_worker_command.py",
+    "outbox/test_receipts_killed.py",
+    "control/test_control_channel.py",
+    "outbox/test_relay.py",
+    "worker/test_poison.py",
+    "client/test_client.py",
+    "trees/test_trees_beside_celery.py",
+    "worker/test_worker_signals.py",
+    "trees/test_killed_workers.py",
+    "worker/test_large_canvases.py",
+)
+"""Files that take long, the longest first. `make test` begins with them, so that none is left alone at the end: the
+order of xdist itself goes by the number of tests, and these have few. `--durations=0` finds them."""
+
+
 def pytest_configure(config: pytest.Config) -> None:
     config.addinivalue_line(
         "markers",
@@ -28,7 +51,7 @@ def pytest_configure(config: pytest.Config) -> None:
     )
 
 
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     """Mark each test that uses a server, through whatever fixture, so that `-m "not integration"` leaves it out.
 
     A test that starts a server itself carries the mark in its file. `no_server_in_a_unit_test` finds the ones that
@@ -37,6 +60,9 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
         if isinstance(item, pytest.Function) and not SERVER_FIXTURES.isdisjoint(item.fixturenames):
             item.add_marker(pytest.mark.integration)
+    if hasattr(config, "workerinput"):  # one of the processes of `make test`, each of which gets whole files
+        places = {Path(__file__).parent / name: place for place, name in enumerate(LONGEST_FILES)}
+        items.sort(key=lambda item: places.get(item.path, len(places)))
 
 
 @pytest.fixture(autouse=True)

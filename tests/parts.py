@@ -18,7 +18,7 @@ T = TypeVar("T")
 ROOT = Path(__file__).parent.parent
 
 
-def wait_until(predicate: Callable[[], T], timeout: float = 20, message: str = "") -> T:
+def wait_until(predicate: Callable[[], T], timeout: float = 60, message: str = "") -> T:
     """Call `predicate` until its result is true; return that, or fail with `message` and the last result."""
     deadline = time.monotonic() + timeout
     while not (result := predicate()):

@@ -31,7 +31,6 @@ def environment(path=()):
     return {**os.environ, "PYTHONPATH": os.pathsep.join(map(str, [*path, ROOT, os.environ.get("PYTHONPATH", "")]))}
 
 
-@pytest.mark.timeout(240)
 @pytest.mark.integration
 @pytest.mark.parametrize("application", ["celery", "temporal"])
 def test_application_passes_its_own_tests(application):
@@ -46,7 +45,6 @@ def test_page_shows_the_differences_as_they_are():
 
 
 @pytest.mark.integration
-@pytest.mark.timeout(180)
 def test_demo_shows_what_it_promises_and_ends():
     done = run(GUIDE / "demo.py")
     assert done.returncode == 0, done.stdout + done.stderr
@@ -55,7 +53,6 @@ def test_demo_shows_what_it_promises_and_ends():
 
 
 @pytest.mark.integration
-@pytest.mark.timeout(180)
 def test_kept_demo_serves_until_interrupted_and_leaves_nothing_behind():
     with subprocess.Popen(
         [sys.executable, GUIDE / "demo.py", "--keep"],

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from .conftest import LONGEST_FILES
 from .no_servers import sitecustomize as no_servers
 
 
@@ -39,3 +40,7 @@ def test_an_integration_test_may_start_a_server(tmp_path: Path) -> None:
     assert subprocess.run([server], capture_output=True, text=True).stdout == "started\n"
     code = f"import subprocess; subprocess.run([{str(server)!r}], check=True)"
     assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True).stdout == "started\n"
+
+
+def test_the_files_that_begin_first_are_there() -> None:
+    assert [name for name in LONGEST_FILES if not (Path(__file__).parent / name).exists()] == []

@@ -55,7 +55,8 @@ if TYPE_CHECKING:
     from ..message.message import Message
     from ..outbox.writer import Outbox
     from ..payload.codecs import Codec
-    from ..results.result import AsyncResult, EagerResult
+    from ..results.eager_result import EagerResult
+    from ..results.result import AsyncResult
     from ..task.eager import EagerDispatch
 
 __all__ = ["APP_KEY", "Celery"]
@@ -125,7 +126,7 @@ class Celery(Commands, Configuration, ConnectionMethods, RefusedOfApps):
         self.on_after_configure = signals.Signal({"source"}, name="app.on_after_configure")
         self.on_after_finalize = signals.Signal(name="app.on_after_finalize")
         self.on_after_fork = signals.Signal(name="app.on_after_fork")
-        given = {"broker_url": broker, "result_backend": backend, "include": _listed(include), **settings}
+        given = {"broker_url": broker, "result_backend": backend, "include": _module_names(include), **settings}
         self.conf = Settings(
             changes,
             given={key: value for key, value in given.items() if value is not None},
@@ -617,7 +618,7 @@ def _task_class(cls: type[BaseTask] | str) -> type[BaseTask]:
     return found
 
 
-def _listed(include: Iterable[str] | str | None) -> list[str] | None:
+def _module_names(include: Iterable[str] | str | None) -> list[str] | None:
     if include is None:
         return None
     return [include] if isinstance(include, str) else list(include)

@@ -11,7 +11,7 @@ from ..message.ids import new_id
 from ..message.tree import Unit
 
 if TYPE_CHECKING:
-    from ..enlist.enlistment import Kept
+    from ..enlist.enlistment import OutboxRows
     from ..interfaces import AppLike
     from ..payload.codecs import Codec
 
@@ -47,7 +47,7 @@ class MessageSender:
         """Return the codecs of payloads."""
         return self._app.codecs()
 
-    def keep(self, transaction: Any) -> Kept | None:
+    def open_outbox(self, transaction: Any) -> OutboxRows | None:
         outbox = self._app.outbox
         return None if outbox is None else outbox.open(transaction)
 

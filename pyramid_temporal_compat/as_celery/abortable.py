@@ -19,10 +19,10 @@ class AbortableAsyncResult(AsyncResult):
 
     def abort(self) -> None:
         """Ask the task to stop. It stops when it checks; a task that never checks runs to its end."""
-        from ..client.tasks import abort  # the client library: 0.4 s
+        from ..client.task_actions import abort  # the client library: 0.4 s
 
         self.refuse_if_enlisted()
-        self.app.temporal.call(lambda client: abort(client, self.id), self._patience)
+        self.app.temporal.call(lambda client: abort(client, self.id), self._call_timeout)
 
 
 class AbortableTask(Task):

@@ -48,7 +48,7 @@ class Backend:
             "result": result.value_of(status),
             "traceback": status.error.get("traceback") if status.error else None,
             "children": status.children,
-            "date_done": status.ended,
+            "date_done": status.ended_at,
         }
 
     def get_state(self, task_id: str) -> str:

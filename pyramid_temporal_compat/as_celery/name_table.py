@@ -45,10 +45,11 @@ STATES = at(
     """,
 )
 RESULTS = {
-    **at(".results.result", "AsyncResult EagerResult ResultBase result_from_tuple"),
+    **at(".results.result", "AsyncResult ResultBase result_from_tuple"),
+    **at(".results.eager_result", "EagerResult"),
     **at(".results.result_sets", "GroupResult ResultSet"),
 }
-WAITING = at(".results.result", "allow_join_result assert_will_not_block denied_join_result")
+WAITING = at(".results.join_guard", "allow_join_result assert_will_not_block denied_join_result")
 LOGGERS = at(
     ".log",
     """
@@ -104,7 +105,7 @@ MODULES: dict[str, Names] = {
     "billiard": PROCESSES | PROCESS_ERRORS,
     "billiard.einfo": at(".celery_names.einfo", "ExceptionInfo"),
     "billiard.exceptions": PROCESS_ERRORS,
-    "billiard.pool": at(".task.trace", "Worker"),
+    "billiard.pool": at(".task.trace", "Worker=PoolProcess"),
     "billiard.process": at("multiprocessing", "Process active_children current_process"),
     "celery": {
         **at(".app", "Celery shared_task"),
@@ -125,7 +126,7 @@ MODULES: dict[str, Names] = {
             app_or_default get_current_app get_current_task get_current_worker_task pop_current_task push_current_task
             """,
         ),
-        **at(".results.result", "task_join_will_block"),
+        **at(".results.join_guard", "task_join_will_block"),
     },
     "celery.app": {
         **at(".app", "Celery shared_task"),
@@ -156,7 +157,8 @@ MODULES: dict[str, Names] = {
     "celery.canvas": {
         **CANVAS,
         **at(".canvas", "StampingVisitor _chain _chord maybe_subtask"),
-        **at(".results.result", "EagerResult allow_join_result"),
+        **at(".results.eager_result", "EagerResult"),
+        **at(".results.join_guard", "allow_join_result"),
         **at(".results.result_sets", "GroupResult"),
     },
     "celery.contrib": {},
@@ -173,12 +175,12 @@ MODULES: dict[str, Names] = {
         ".testing.celery_app", "DEFAULT_TEST_CONFIG TestApp Trap UnitLogging set_trap setup_default_app"
     ),
     "celery.contrib.testing.manager": at(".testing.manager", "Manager ManagerMixin Sentinel"),
-    "celery.contrib.testing.mocks": at(".testing.mocks", "ContextMock"),
-    "celery.contrib.testing.tasks": at(".testing.tasks", "ping"),
+    "celery.contrib.testing.mocks": at(".testing.celery_app", "ContextMock"),
+    "celery.contrib.testing.tasks": at(".testing.celery_app", "ping"),
     "celery.contrib.testing.worker": {
         **at(".app", "Celery"),
         **at(".signals", "Signal"),
-        **at(".results.result", "allow_join_result"),
+        **at(".results.join_guard", "allow_join_result"),
         **at(".celery_names.nodenames", "anon_nodename"),
         **at(
             ".testing.celery_worker",
@@ -235,9 +237,9 @@ MODULES: dict[str, Names] = {
     ),
     "celery.worker": {},
     "celery.worker.control": {
-        **at(".control.commands", "Panel control_command inspect_command"),
+        **at(".control.command_registry", "Panel control_command inspect_command"),
         **at(
-            ".control.panel",
+            ".control.worker_commands",
             """
             active active_queues add_consumer autoscale cancel_consumer clock conf hello memdump memsample ping
             pool_grow pool_shrink query_task rate_limit registered report reserved revoke revoke_by_stamped_headers

@@ -1,10 +1,10 @@
-"""Run a program with `install_as_celery()` done before it imports anything.
+"""Runs a program after `install_as_celery()`, so that it needs no edit:
 
     python -m pyramid_temporal_compat.as_celery pserve app.ini
     python -m pyramid_temporal_compat.as_celery -m myapp.cli
     python -m pyramid_temporal_compat.as_celery script.py
 
-An ini file can do the same for whatever loads it:
+An ini file can do the same, for every program that loads the ini:
 
     [app:main]
     paste.app_factory = pyramid_temporal_compat.as_celery:app_factory
@@ -28,17 +28,17 @@ APP_KEY = "as_celery.app"
 
 
 def app_factory(global_config: Mapping[str, Any], **settings: Any) -> Any:
-    """The WSGI application that the ini names as `as_celery.app`, which finds this package under Celery's name."""
+    """Return the WSGI application that the ini names as `as_celery.app`. Its `import celery` finds this package."""
     name = settings.pop(APP_KEY, None)
     if not name:
         raise ImproperlyConfigured(
-            f"{APP_KEY} is not set: write the application's own factory there, such as {APP_KEY} = myapp:main"
+            f"{APP_KEY} is not set; name the application's own factory, such as {APP_KEY} = myapp:main"
         )
     install_as_celery()
     try:
         factory = symbol_by_name(name)
     except AttributeError as error:
-        raise ImproperlyConfigured(f"{APP_KEY} = {name!r} names nothing: {error}") from error
+        raise ImproperlyConfigured(f"{APP_KEY} = {name!r} can't be found: {error}") from error
     return factory(global_config, **settings)
 
 

@@ -13,11 +13,12 @@ from .. import states
 from ..celery_names.refused_members import RefusedOfChains
 from ..current import current_app
 from ..exceptions import InvalidCall
+from ..lists import as_list
 from ..message.nodes import ChainNode
-from ..results.result import EagerResult
+from ..results.eager_result import EagerResult
 from .abstract import CallableSignature
 from .group import group, is_empty, split_into_batches
-from .planner import Lineage, Place, Planned, Planner, listed, send, without
+from .planner import Lineage, Place, Planned, Planner, send, without
 from .signature import Item, Signature, maybe_signature, unwrapped, without_module
 from .stamps import StampingVisitor
 from .tree_ids import Ids
@@ -93,9 +94,9 @@ class _chain(RefusedOfChains, Signature):
     def unchain_tasks(self) -> list[Any]:
         """Return copies of the steps, with the chain's callbacks on the last step and its errbacks on every step."""
         steps = [step.clone() for step in self.tasks]
-        for callback in listed(self.options.get("link")):
+        for callback in as_list(self.options.get("link")):
             steps[-1].link(callback)
-        for errback in listed(self.options.get("link_error")):
+        for errback in as_list(self.options.get("link_error")):
             for step in steps:
                 step.link_error(errback)
         return steps
@@ -119,7 +120,7 @@ class _chain(RefusedOfChains, Signature):
         steps[0] = steps[0].clone(first_args, kwargs)
         place = Place(*(merged.get(key) for key in ("task_id", "group_id", "group_index", "root_id", "parent_id")))
         results = freeze_steps(steps, planner.ids, place, planner.app)
-        for errback in listed(merged.get("link_error")):
+        for errback in as_list(merged.get("link_error")):
             for step in steps:
                 step.link_error(errback)
                 if is_chord(step) and step.body:

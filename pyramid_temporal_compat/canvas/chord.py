@@ -8,11 +8,12 @@ from typing import TYPE_CHECKING, Any
 
 from ..current import current_app
 from ..exceptions import InvalidCall
+from ..lists import as_list
 from ..message.nodes import ChordNode, GroupNode
 from .abstract import CallableSignature
 from .chain import OWN_OPTIONS, _chain
 from .group import group
-from .planner import Lineage, Place, Planned, Planner, listed, send, without
+from .planner import Lineage, Place, Planned, Planner, send, without
 from .signature import Item, Signature, maybe_signature, signature, unwrapped, without_module
 from .stamps import StampingVisitor
 from .tree_ids import Ids
@@ -214,7 +215,7 @@ class _chord(Signature):
         With `task_allow_error_cb_on_chord_header`, also link it to each member of the header.
         """
         errback = maybe_signature(errback)
-        members = listed(self.tasks) if not isinstance(self.tasks, group) else self.tasks.tasks
+        members = as_list(self.tasks) if not isinstance(self.tasks, group) else self.tasks.tasks
         if self.app.conf["task_allow_error_cb_on_chord_header"]:
             for task in members:
                 task.link_error(errback.clone(immutable=True))
@@ -283,7 +284,7 @@ def header_signatures(header: Any, app: AppLike | None) -> Any:
 
 def with_callbacks(body: Any, link: Any, link_error: Any) -> Any:
     """Return the body with the chord's own links added. The body is copied if there are links."""
-    callbacks, errbacks = listed(link), listed(link_error)
+    callbacks, errbacks = as_list(link), as_list(link_error)
     if callbacks or errbacks:
         body = _with_members_cloned(body)
     for callback in callbacks:
@@ -329,7 +330,7 @@ def errbacks_of(body: Any) -> list[tuple[Any, str]]:
     These are the errbacks of the body. If the body is a group, each member has its own errbacks and the group's, each
     once.
     """
-    own = listed(body.options.get("link_error"))
+    own = as_list(body.options.get("link_error"))
     if not isinstance(body, group):
         return [(errback, body._result_id()) for errback in own]
     found = []
@@ -344,7 +345,7 @@ def errbacks_of(body: Any) -> list[tuple[Any, str]]:
 
 def _errbacks_of_member(task: Any) -> list[Any]:
     # A chord's result is the result of its body, so the body's errbacks count too.
-    found = listed(task.options.get("link_error"))
+    found = as_list(task.options.get("link_error"))
     if isinstance(task, _chord):
         return found + _errbacks_of_member(task.body)
     if isinstance(task, group):

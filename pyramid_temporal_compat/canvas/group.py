@@ -8,6 +8,7 @@ from contextlib import AbstractContextManager, nullcontext
 from typing import TYPE_CHECKING, Any
 
 from ..current import current_app
+from ..lists import as_list
 from ..message.nodes import GroupNode
 from ..results.result_sets import GroupResult
 from .abstract import CallableSignature
@@ -244,10 +245,5 @@ def count_tasks(found: Any) -> int:
         return sum(map(count_tasks, found["kwargs"]["tasks"]))
     if kind == "chord":
         body = found["kwargs"]["body"]
-        return sum(map(count_tasks, listed_header(found))) + (count_tasks(body) if body else 0)
+        return sum(map(count_tasks, as_list(found["kwargs"]["header"]))) + (count_tasks(body) if body else 0)
     return 1
-
-
-def listed_header(found: Any) -> Any:
-    header = found["kwargs"]["header"]
-    return [header] if isinstance(header, dict) else header

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from ..context import worker_frame
 from ..exceptions import InvalidCall, PayloadTooLarge
+from ..lists import as_list
 from ..message.message import Message
 from ..message.nodes import GroupNode, Node, TaskNode
 from ..message.tree import MOST, Tree, Unit
@@ -88,7 +89,7 @@ class PlannedCall:
     def take(self, message: Message, links: Any, errbacks: Any) -> None:
         """Keep the message of the call, and the `links` and `errbacks` that the call adds to the signature's."""
         self.leaf = TaskNode(message.copy(chord=self.lineage.chord) if self.lineage.chord else message)
-        self.links, self.errbacks = listed(links), listed(errbacks)
+        self.links, self.errbacks = as_list(links), as_list(errbacks)
 
 
 class Planner:
@@ -118,14 +119,14 @@ class Planner:
         node = replace(
             call.leaf,
             takes=takes,
-            links=self.callbacks(listed(options.get("link")) + call.links, lineage.after(message)),
-            errbacks=self.linked(listed(options.get("link_error")) + call.errbacks, lineage.after(message)),
+            links=self.callbacks(as_list(options.get("link")) + call.links, lineage.after(message)),
+            errbacks=self.linked(as_list(options.get("link_error")) + call.errbacks, lineage.after(message)),
         )
         return Planned(result, node, lineage.after(message), result)
 
     def callbacks(self, signatures: Any, lineage: Lineage) -> tuple[Node, ...]:
         """Return the nodes of callbacks. Several single tasks become one group; each group stays a group."""
-        made = [self.app.signature(found) for found in listed(signatures)]
+        made = [self.app.signature(found) for found in as_list(signatures)]
         group: Any = type(self.app.signature("celery.group")).TYPES["group"]
         single = [found for found in made if not isinstance(found, group)]
         if len(made) == 1 or not single:
@@ -137,7 +138,7 @@ class Planner:
 
     def linked(self, signatures: Any, lineage: Lineage) -> tuple[Node, ...]:
         """Return the nodes of callbacks or error callbacks."""
-        made = (self.app.signature(found) for found in listed(signatures))
+        made = (self.app.signature(found) for found in as_list(signatures))
         return tuple(signature._plan(self, (), {}, {}, lineage).node for signature in made)
 
 
@@ -191,13 +192,6 @@ def as_unit(node: Node, app: AppLike) -> Unit:
             "data of the tasks' arguments and pass its address"
         )
     return tree
-
-
-def listed(value: Any) -> list[Any]:
-    """One or several, as a list."""
-    if value is None:
-        return []
-    return list(value) if isinstance(value, (list, tuple)) else [value]
 
 
 def without(options: Mapping[str, Any], keys: Iterable[str]) -> dict[str, Any]:

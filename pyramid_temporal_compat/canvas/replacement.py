@@ -6,13 +6,14 @@ from typing import TYPE_CHECKING, Any
 
 from ..context import Context
 from ..exceptions import ImproperlyConfigured, PayloadTooLarge
+from ..lists import as_list
 from ..message.ids import workflow_of
 from ..message.message import total_size
 from ..message.tree import Tree
 from .chain import _chain
 from .chord import chord
 from .group import group, is_empty
-from .planner import Lineage, Place, listed, plan
+from .planner import Lineage, Place, plan
 from .signature import maybe_signature
 from .tree_ids import Ids
 
@@ -31,9 +32,9 @@ def prepare_replacement(task: TaskLike, signature: Any) -> Any:
         raise ImproperlyConfigured("Cannot replace with an empty chain")
     signature = with_one_result(signature, task.app)
     if request.is_eager:
-        for callback in listed(request.callbacks):
+        for callback in as_list(request.callbacks):
             signature.link(callback)
-        for errback in listed(request.errbacks):
+        for errback in as_list(request.errbacks):
             signature.link_error(errback)
     signature._freeze_at(ids_of_replacement(request), Place())
     marks = {

@@ -11,10 +11,11 @@ from typing import TYPE_CHECKING, Any, ClassVar, Generic
 
 from ..current import current_app
 from ..exceptions import InvalidCall
+from ..lists import as_list
 from ..message.ids import new_id
 from ..typed_calls import R
 from .abstract import CallableSignature
-from .planner import Lineage, Place, Planned, PlannedCall, Planner, listed
+from .planner import Lineage, Place, Planned, PlannedCall, Planner
 from .stamps import StampingVisitor, merged_stamps
 from .tree_ids import Ids
 
@@ -273,7 +274,7 @@ class Signature(dict[str, Any], Generic[R]):
 
     def extend_list_option(self, key: str, value: Any) -> None:
         """Add values to an option that holds a list."""
-        self._with_list_option(key).extend(listed(value))
+        self._with_list_option(key).extend(as_list(value))
 
     def link(self, callback: Any) -> Any:
         """Run `callback` with the result if the task succeeds. Return the callback."""
@@ -290,7 +291,7 @@ class Signature(dict[str, Any], Generic[R]):
 
     def flatten_links(self) -> list[Any]:
         """Return this signature, its callbacks, and the callbacks of these."""
-        return [self, *(found for link in listed(self.options.get("link")) for found in link.flatten_links())]
+        return [self, *(found for link in as_list(self.options.get("link")) for found in link.flatten_links())]
 
     # --- stamps --------------------------------------------------------------------------------------
 
@@ -304,7 +305,7 @@ class Signature(dict[str, Any], Generic[R]):
         """Put stamps on the callbacks and errbacks of this signature."""
         for option, event in (("link", "on_callback"), ("link_error", "on_errback")):
             stamps = deepcopy(headers)
-            for link in listed(self.options.get(option)):
+            for link in as_list(self.options.get(option)):
                 link = maybe_signature(link, app=self.app)
                 found = None if visitor is None else getattr(visitor, event)(link, **stamps) or {}
                 stamps = self._stamp_headers(found, append_stamps, self_headers=False, **stamps)

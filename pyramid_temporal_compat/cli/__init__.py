@@ -1,4 +1,4 @@
-"""`ptemporal-compat`: one file a command, loaded when it is called."""
+"""The command line, `ptemporal-compat`: one file for each command, which is imported when the command runs."""
 
 from __future__ import annotations
 
@@ -11,13 +11,13 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from ..process_exit import leave_in_order
+from ..process_exit import exit_after_threads
 from .common import Common
 
 if TYPE_CHECKING:
     from ..interfaces import AppLike
 
-# command -> (module, attribute, one line of help); a module is imported only when its command runs.
+# command -> (module, attribute, one line of help)
 COMMANDS: dict[str, tuple[str, str, str]] = {
     "graph": ("pyramid_temporal_compat.cli.graph", "command", "Draw the state of a canvas."),
     "list": ("pyramid_temporal_compat.cli.list_", "group", "List what an application has."),
@@ -30,11 +30,11 @@ COMMANDS: dict[str, tuple[str, str, str]] = {
 
 
 CLIENT_LIBRARY = "temporalio.bridge"
-"""There once it is imported: then it may have threads."""
+"""A module that is imported together with the client library, which may then have threads."""
 
 
 class LazyGroup(click.Group):
-    """A group that lists its commands without importing them: the client library takes 0.4 s to import."""
+    """Lists the commands without importing them, because the client library takes 0.4 s to import."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:
         return sorted({*super().list_commands(ctx), *COMMANDS})
@@ -48,13 +48,13 @@ class LazyGroup(click.Group):
 
 
 def main() -> None:
-    """What the console script calls."""
+    """Run the command line of this process. The console script calls this."""
     hide_pkg_resources_warning()
     try:
         group()
-    except SystemExit as leaving:
-        if CLIENT_LIBRARY in sys.modules and isinstance(leaving.code, int):
-            leave_in_order(leaving.code)
+    except SystemExit as exiting:
+        if CLIENT_LIBRARY in sys.modules and isinstance(exiting.code, int):
+            exit_after_threads(exiting.code)
         raise
 
 
@@ -97,10 +97,10 @@ def group(
 ) -> None:
     """Celery's commands on Temporal, for Pyramid applications."""
     if loader:
-        raise click.UsageError(f"--loader {loader}: a loader class has no place here; use --config or an ini file")
+        raise click.UsageError(f"--loader {loader}: loader classes are not supported; use --config or an ini file")
     for name, value in (("result-backend", result_backend), ("skip-checks", skip_checks)):
         if value:
-            click.echo(f"--{name}: {STANDS_FOR[name]}", err=True)
+            click.echo(f"--{name}: {NO_EFFECT[name]}", err=True)
     if workdir:
         os.chdir(workdir)
     if broker:
@@ -115,14 +115,14 @@ def group(
     common.no_color = no_color or common.no_color
 
 
-STANDS_FOR = {
-    "result-backend": "Temporal keeps the results, in each task's workflow",
-    "skip-checks": "the checks are Django's",
+NO_EFFECT = {
+    "result-backend": "has no effect; Temporal keeps the results, in each task's workflow",
+    "skip-checks": "has no effect; the checks are Django's",
 }
 
 
 def run(argv: Sequence[str], app: AppLike) -> Any:
-    """Run a command line for this app, in this process; gives the exit code."""
+    """Run a command line for this app, in this process. Return the exit code."""
     return group.main(
         list(argv), "ptemporal-compat", obj=Common(app), standalone_mode=False, auto_envvar_prefix="CELERY"
     )

@@ -1,4 +1,4 @@
-"""From a command's arguments to an application, and from an application's error to one line."""
+"""Loads the application that a command names, and prints its errors in one line."""
 
 from __future__ import annotations
 
@@ -27,17 +27,17 @@ from ..log import Logging
 from .common import Common
 
 EXIT_FAILED = 1
-"""The surroundings are not as they should be: no server, no namespace."""
+"""Exit code if something outside is missing: no server, no namespace, no database."""
 EXIT_USAGE = 2
-"""What the user wrote can't be used: the command line, the ini, a setting."""
+"""Exit code if the user wrote something invalid: on the command line, in the ini, in a setting."""
 
 
 def bootstrapped(config: str) -> Celery:
-    """Load the application as pserve does: its ini, the logging of the ini, its `main()`."""
+    """Load the application of an ini file as pserve does, with the ini's logging, and return its app."""
     path = config.partition("#")[0]
     if "://" not in path and not path.startswith("egg:") and not Path(path).is_file():
         raise click.UsageError(f"there is no file {path!r}; name the application's ini file")
-    work_here()
+    import_from_here()
     loader = get_config_loader(config)
     if "loggers" in loader.get_sections():
         loader.setup_logging()
@@ -46,7 +46,7 @@ def bootstrapped(config: str) -> Celery:
 
 
 def app_of(wsgi_app: Any) -> Celery:
-    """The app of a bootstrapped Pyramid application."""
+    """Return the app of a bootstrapped Pyramid application."""
     registry = getattr(wsgi_app, "registry", None) or global_registries.last
     app = registry.get(APP_KEY) if registry is not None else None
     if not isinstance(app, Celery):
@@ -57,27 +57,28 @@ def app_of(wsgi_app: Any) -> Celery:
     return app
 
 
-def work_here() -> None:
-    """As Celery's commands do: an application need not be installed to be run."""
+def import_from_here() -> None:
+    """Make modules of the current directory importable, as Celery's commands do."""
     if os.getcwd() not in sys.path:
         sys.path.insert(0, os.getcwd())
 
 
 def application(common: Common, config: str | None) -> AppLike:
-    """The app that the command line names: by an ini, by `-A`, or by both, where the ini gives `-A`'s app its requests.
+    """Return the app that the command line names: by an ini, by `-A`, or by both.
 
-    An app without an ini has an empty Pyramid registry.
+    With both, the app of `-A` gets its requests from the Pyramid application of the ini. An app without an ini has an
+    empty Pyramid registry.
     """
     config = config or common.config
     app = named_app(common.app) if isinstance(common.app, str) else common.app
     if config is None:
         if app is None and os.environ.get("CELERY_CONFIG_MODULE"):
-            app = current_app()  # as in Celery: the configuration names the modules of tasks
+            app = current_app()  # as in Celery: the configuration names the task modules
         if app is None:
             raise click.UsageError("name the application: an ini file, or -A module:app")
         return app
     if app is not None:
-        app.set_current()  # the one that the application's own include adopts
+        app.set_current()  # the application's `config.include` uses the current app
     found = bootstrapped(config)
     if app is not None and found is not app:
         raise ImproperlyConfigured(f"{config} has an app of its own, {found!r}, and -A names {app!r}; leave -A out")
@@ -85,8 +86,8 @@ def application(common: Common, config: str | None) -> AppLike:
 
 
 def named_app(name: str) -> Celery:
-    """What `-A` names: a module, a package with a module `celery` or `app`, or `module:attribute`."""
-    work_here()
+    """Return the app that `-A` names: a module, a package with a module `celery`, or `module:attribute`."""
+    import_from_here()
     install = getattr(pyramid_temporal_compat, "install_as_celery", None)
     if install is not None:
         install()  # an application that was written for Celery runs with no edit
@@ -101,7 +102,7 @@ def named_app(name: str) -> Celery:
 
 
 def find_app(name: str) -> Any:
-    """By Celery's rules: `app`, then `celery`, then the module `celery` of a package, then any app there is."""
+    """Find an app by Celery's rules: `app`, then `celery`, then the package's module `celery`, then any app."""
     module_name, colon, attribute = name.partition(":")
     try:
         module: Any = importlib.import_module(module_name)
@@ -137,13 +138,13 @@ def _app_in(module: ModuleType, name: str) -> Any:
 
 def _no_such_module(name: str, error: ModuleNotFoundError) -> ImproperlyConfigured:
     if error.name and (name == error.name or name.startswith((f"{error.name}.", f"{error.name}:"))):
-        return ImproperlyConfigured(f"-A {name}: there is no module {error.name!r} (looked from {os.getcwd()} too)")
+        return ImproperlyConfigured(f"-A {name}: there is no module {error.name!r} (also looked in {os.getcwd()})")
     return ImproperlyConfigured(f"-A {name} can't be imported: {error}")
 
 
 @contextlib.contextmanager
 def failing_in_one_line() -> Iterator[None]:
-    """What a user can mend is told in one line, and the exit code says whose turn it is."""
+    """Print an error that the user can fix in one line, and exit with the code for its kind."""
     try:
         yield
     except OperationalError as error:
@@ -154,7 +155,7 @@ def failing_in_one_line() -> Iterator[None]:
 
 @contextlib.contextmanager
 def loading(config: str, *, debug: bool) -> Iterator[None]:
-    """While the application's own code runs: whatever it raises is the user's to mend."""
+    """Turn every exception of the application's own code into `ImproperlyConfigured`, with the place of the error."""
     try:
         yield
     except (click.ClickException, CeleryError):
@@ -165,15 +166,15 @@ def loading(config: str, *, debug: bool) -> Iterator[None]:
         text = " ".join(f"{type(error).__name__}: {error}".split())
         where = traceback.extract_tb(error.__traceback__)[-1]
         raise ImproperlyConfigured(
-            f"{config} can't be loaded: {text} ({where.filename}:{where.lineno}; -l debug shows the way there)"
+            f"{config} can't be loaded: {text} ({where.filename}:{where.lineno}; -l debug prints the traceback)"
         ) from None
 
 
 def _fail(message: str, code: int) -> None:
     click.echo(f"ptemporal-compat: {message}", err=True)
     if code == EXIT_FAILED:
-        # A connection that was given up still has a thread of the client library's at work; it panics, or hangs
-        # for ever, when it comes back to an interpreter that is ending (seen with a server that does not answer).
+        # After a failed connection, a thread of the client library still runs. If it returns to an interpreter that is
+        # ending, it panics or hangs for ever. This was seen with a server that does not answer.
         logging.shutdown()
         sys.stdout.flush()
         sys.stderr.flush()

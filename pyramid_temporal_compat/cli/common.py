@@ -1,4 +1,7 @@
-"""What every command is given by the options before its name."""
+"""The options that every command shares: they come before the command's name.
+
+A module of its own, because `cli/__init__.py` needs it, and `bootstrap.py` imports all of Pyramid.
+"""
 
 from __future__ import annotations
 
@@ -11,13 +14,13 @@ if TYPE_CHECKING:
 
 @dataclass
 class Common:
-    """Celery's global options."""
+    """The values of Celery's global options."""
 
     app: str | AppLike | None = None
-    """`-A`, or the app whose `start()` this is."""
+    """The value of `-A`, or the app whose `start()` runs this command line."""
     name: str = ""
-    """What `-A` said."""
+    """The value of `-A`."""
     config: str | None = None
-    """An ini file."""
+    """The path of an ini file."""
     quiet: bool = False
     no_color: bool | None = None

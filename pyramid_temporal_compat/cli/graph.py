@@ -1,4 +1,4 @@
-"""`ptemporal-compat graph ID`: the state of a canvas, step by step."""
+"""`ptemporal-compat graph ID`: draws a canvas with the state of each task."""
 
 from __future__ import annotations
 
@@ -7,12 +7,12 @@ import click
 from .bootstrap import application, failing_in_one_line
 from .common import Common
 
-PATIENCE = 60.0
-"""Seconds: a canvas of 10,000 tasks has 41 histories to read."""
+TIMEOUT = 60.0
+"""Seconds for reading a canvas. A canvas of 10,000 tasks has 41 histories to read."""
 
 
 @click.command(
-    help="Draw the canvas that the task ID is in: each task, where it stands, and its state. CONFIG is the "
+    help="Draw the canvas that holds the task ID: every task, its place and its state. CONFIG is the "
     "application's ini file; -A before the command names an app instead.",
 )
 @click.argument("task_id", metavar="ID")
@@ -22,11 +22,15 @@ PATIENCE = 60.0
 )
 @click.pass_obj
 def command(common: Common, task_id: str, config: str | None, dot: bool) -> None:
-    from ..results.canvas_view import as_dot, as_text, outline  # the client library: not for `--help`
+    from ..results.canvas_view import (  # imports the client library, which `--help` does not need
+        as_dot,
+        as_text,
+        outline,
+    )
 
     with failing_in_one_line():
         app = application(common, config)
-        lines = app.temporal.call(lambda client: outline(client, task_id), PATIENCE)
+        lines = app.temporal.call(lambda client: outline(client, task_id), TIMEOUT)
         app.close()
         if not lines:
             raise click.ClickException(

@@ -1,4 +1,4 @@
-"""`ptemporal-compat list tasks app.ini`."""
+"""`ptemporal-compat list tasks app.ini`: lists the tasks of an application."""
 
 from __future__ import annotations
 

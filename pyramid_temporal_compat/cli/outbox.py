@@ -1,4 +1,4 @@
-"""`ptemporal-compat outbox init|status|retry|purge app.ini`."""
+"""`ptemporal-compat outbox init|status|retry|purge app.ini`: manages the outbox of an application."""
 
 from __future__ import annotations
 
@@ -21,13 +21,13 @@ if TYPE_CHECKING:
 
 IDS = click.argument("ids", metavar="[ID]...", nargs=-1, type=click.IntRange(min=1))
 CONFIG = click.argument("config")
-WIDTH = 160
-"""Characters of an error that are shown; `--json` has all of it."""
+ERROR_WIDTH = 160
+"""How many characters of an error `status` shows. `--json` shows all."""
 
 
 @contextlib.contextmanager
 def store_of(common: Common, config: str) -> Iterator[Store]:
-    from sqlalchemy.exc import SQLAlchemyError  # not for `--help`
+    from sqlalchemy.exc import SQLAlchemyError  # `--help` does not need it
 
     from ..outbox.sessions import app_engine
     from ..outbox.store import Store
@@ -56,9 +56,9 @@ def group() -> None:
 @click.pass_obj
 def init(common: Common, config: str) -> None:
     with store_of(common, config) as store:
-        made = store.create()
+        created = store.create()
         url = store.engine.url.render_as_string(hide_password=True)
-        click.echo(f"{url}: made {', '.join(made)}" if made else f"{url}: all tables are there")
+        click.echo(f"{url}: created {', '.join(created)}" if created else f"{url}: all tables exist")
 
 
 @group.command("status", help="Show how many rows wait, for how long, and which rows were parked with which error.")
@@ -75,6 +75,7 @@ def status(common: Common, config: str, as_json: bool) -> None:
 
 
 def lines(summary: Summary, namespace: str) -> Iterator[str]:
+    """Yield the lines that `status` prints."""
     yield f"namespace    {namespace}"
     yield f"in the table {summary.rows} rows, {summary.messages} messages" + (
         f", the oldest for {summary.oldest:.0f} s" if summary.rows else ""
@@ -82,18 +83,18 @@ def lines(summary: Summary, namespace: str) -> Iterator[str]:
     yield f"waiting      {summary.waiting} rows for a relay; the others are on the fast path"
     yield f"taken        {summary.claimed} rows by relays, now"
     if summary.newer:
-        yield f"newer        {summary.newer} rows that a newer release wrote: they wait for its relay"
+        yield f"newer        {summary.newer} rows that a newer release wrote: they wait for a relay of that release"
     for queue, count in summary.queues:
         yield f"  {one_line(queue)}: {count}"
     yield f"parked       {summary.parked} rows"
     for row in summary.last_parked:
-        error = row.error if len(row.error) <= WIDTH else f"{row.error[:WIDTH]}…"
+        error = row.error if len(row.error) <= ERROR_WIDTH else f"{row.error[:ERROR_WIDTH]}…"
         carries = f"queue {one_line(row.queue)}, {row.messages} messages"
         yield f"  {row.id}: {carries}, since {_in_utc(row.since)}: {one_line(error)}"
 
 
 def _in_utc(moment: datetime.datetime) -> str:
-    if moment.tzinfo is not None:  # those of SQLite and MySQL have none, and are UTC
+    if moment.tzinfo is not None:  # moments from SQLite and MySQL have no time zone, and are UTC
         moment = moment.astimezone(datetime.timezone.utc)
     return f"{moment:%Y-%m-%d %H:%M:%S} UTC"
 
@@ -108,7 +109,7 @@ def retry(common: Common, config: str, ids: tuple[int, ...], all_of_them: bool) 
         raise click.UsageError("name the parked rows by their ids (outbox status shows them), or give --all")
     with store_of(common, config) as store:
         found = store.retry(ids or None)
-        click.echo(f"{found} rows will be tried again" if found else "there are no such parked rows")
+        click.echo(f"{found} rows will be tried again" if found else "no parked row matches")
 
 
 @group.command("purge", help="Delete parked rows, or all rows, before they are sent. Their tasks will never start.")
@@ -124,7 +125,7 @@ def purge(common: Common, config: str, ids: tuple[int, ...], parked: bool, all_o
     with store_of(common, config) as store:
         rows, messages = store.count(ids or None, parked_only=parked)
         if not rows:
-            click.echo("there are no such rows")
+            click.echo("no row matches")
             return
         if not yes:
             click.confirm(f"Delete {rows} rows with {messages} messages? Their tasks will never run", abort=True)

@@ -1,4 +1,4 @@
-"""`ptemporal-compat relay app.ini`: what the relay in every worker does, as a process of its own."""
+"""`ptemporal-compat relay app.ini`: sends the messages in the outbox, as the relay in every worker does."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ LEVELS = [name for name in LOG_LEVELS if isinstance(name, str)]
 @click.option("-l", "--loglevel", type=click.Choice(LEVELS, case_sensitive=False), help="Default: INFO, or the ini's.")
 @click.pass_obj
 def command(common: Common, config: str | None, loglevel: str | None) -> None:
-    from sqlalchemy.exc import SQLAlchemyError  # it and the client library: not for `--help`
+    from sqlalchemy.exc import SQLAlchemyError  # `--help` needs neither SQLAlchemy nor the client library
 
     from ..outbox.relay import Relay
 
@@ -37,12 +37,12 @@ def command(common: Common, config: str | None, loglevel: str | None) -> None:
         relay = Relay(app)
         engine = relay.store.engine.url.render_as_string(hide_password=True)
         try:
-            relay.store.backlog()  # a table that is missing is told now, and not once a minute
+            relay.store.backlog()  # so that a missing table is reported now, and not once a minute
         except SQLAlchemyError as error:
             raise OperationalError(f"the outbox at {engine}: {' '.join(str(error).split())}") from error
 
         def stop(signum: int, frame: object) -> None:
-            signal.signal(signum, signal.SIG_DFL)  # a database that does not answer would hold it: told twice, it ends
+            signal.signal(signum, signal.SIG_DFL)  # a second signal ends the relay even if the database does not answer
             relay.stop()
 
         for signum in (signal.SIGTERM, signal.SIGINT):

@@ -1,4 +1,4 @@
-"""`ptemporal-compat report app.ini`: what is in force here, for a look or for a bug report."""
+"""`ptemporal-compat report app.ini`: prints versions and effective settings, for example for a bug report."""
 
 from __future__ import annotations
 
@@ -34,4 +34,4 @@ def _version(package: str) -> str:
     try:
         return version(package)
     except PackageNotFoundError:
-        return "is not installed"
+        return "not installed"

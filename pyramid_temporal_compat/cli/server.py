@@ -1,4 +1,4 @@
-"""`ptemporal-compat server`: an embedded Temporal with its web UI, until Ctrl-C or SIGTERM."""
+"""`ptemporal-compat server`: runs an embedded Temporal server with its web UI, until Ctrl-C or SIGTERM."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ DEFAULT_DATABASE = Path(".ptemporal", "server.db")
 
 
 @click.command()
-@click.option("--port", default=7233, show_default=True, help="Port of the server; 0 takes any free one.")
-@click.option("--ui-port", type=int, help="Port of the web UI; 0 takes any free one.  [default: port + 1000 if free]")
+@click.option("--port", default=7233, show_default=True, help="Port of the server; 0 takes any free port.")
+@click.option("--ui-port", type=int, help="Port of the web UI; 0 takes any free port.  [default: port + 1000 if free]")
 @click.option("--headless", is_flag=True, help="No web UI.")
 @click.option(
     "--db", type=click.Path(path_type=Path), help=f"File that keeps the state.  [default: {DEFAULT_DATABASE}]"
@@ -75,12 +75,12 @@ def server(
 
 
 def _end(*_: object) -> NoReturn:
-    # The context manager around the server stops it on the way out.
+    # The `with` block around the server stops it.
     raise SystemExit(0)
 
 
 def _default_database() -> Path:
-    """The default state file, in a directory that keeps itself out of version control."""
+    """Return the path of the default state file. Create its directory, with a .gitignore that excludes everything."""
     directory = DEFAULT_DATABASE.parent
     try:
         directory.mkdir(exist_ok=True)
@@ -99,10 +99,10 @@ def _announce(embedded: EmbeddedServer) -> None:
         ("address", embedded.address),
         ("web UI", embedded.ui_address or "none (--headless)"),
         ("namespaces", ", ".join(embedded.namespaces)),
-        ("state", str(embedded.database or "in memory, gone when the server ends")),
+        ("state", str(embedded.database or "in memory, until the server ends")),
     ]
     click.echo("Temporal is ready; Ctrl-C stops it")
     for name, value in rows:
         click.echo(f"  {name:<11} {value}")
-    # A script that waits for these lines on a pipe must see them now.
+    # A script may wait for these lines on a pipe.
     sys.stdout.flush()

@@ -1,4 +1,4 @@
-"""`ptemporal-compat worker app.ini`, with Celery's options by their names."""
+"""`ptemporal-compat worker app.ini`: runs a worker, with Celery's options under their names."""
 
 from __future__ import annotations
 
@@ -9,9 +9,10 @@ import click
 
 from .. import signals
 from ..app import Celery
+from ..lists import split_names
 from ..log import LOG_LEVELS, Logging, mlevel
 from ..settings.command_line import from_words
-from ..worker.pools.pool_choice import ALIASES, POOLS, REFUSED
+from ..worker.pools.pool_choice import POOLS, accepted_names
 from ..worker.program import Program
 from .bootstrap import application, failing_in_one_line, loading
 from .common import Common
@@ -21,13 +22,12 @@ OUR_LOG = "pyramid_temporal_compat"
 
 
 class Names(click.ParamType[list[str]]):
-    """Names with commas between."""
+    """One or more names, separated by commas."""
 
     name = "names"
 
     def convert(self, value: Any, param: Any, ctx: Any) -> list[str]:
-        names = value.split(",") if isinstance(value, str) else value
-        found = [stripped for name in names if (stripped := name.strip())]
+        found = split_names(value)
         if value and not found:
             self.fail(f"{value!r} holds no name", param, ctx)
         return found
@@ -57,18 +57,19 @@ class Bounds(click.ParamType["tuple[int, int]"]):
         except ValueError:
             numbers = []
         if not 1 <= len(numbers) <= 2 or max(numbers) < 1 or min(numbers) < 0:
-            self.fail(f"{value!r} is not two numbers with a comma between, such as 10,3", param, ctx)
+            self.fail(f"{value!r} is not two numbers separated by a comma, such as 10,3", param, ctx)
         return max(numbers), min(numbers) if len(numbers) == 2 else 1
 
 
 class WorkerCommand(click.Command):
-    """Takes the options too that the app has in `app.user_options`."""
+    """The worker command, with the options that the app adds in `app.user_options`."""
 
     def get_params(self, ctx: click.Context) -> list[click.Parameter]:
-        return [*super().get_params(ctx), *users_options(ctx, "worker"), *users_options(ctx, "preload")]
+        return [*super().get_params(ctx), *app_options(ctx, "worker"), *app_options(ctx, "preload")]
 
 
-def users_options(ctx: click.Context, kind: str) -> list[click.Parameter]:
+def app_options(ctx: click.Context, kind: str) -> list[click.Parameter]:
+    """Return the options of one kind that the app adds."""
     common = ctx.find_object(Common)
     if common is not None and isinstance(common.app, str):
         with failing_in_one_line(), loading(f"-A {common.app}", debug=False):
@@ -87,17 +88,17 @@ def users_options(ctx: click.Context, kind: str) -> list[click.Parameter]:
 @click.option("-A", "--app", help="The app, as module or module:name.")
 @click.option("--ini", metavar="INI", help="The same as CONFIG.")
 @click.option("-n", "--hostname", help="The worker's name; %h is the host's name. Default: celery@%h.")
-@click.option("-Q", "--queues", type=Names(), help="Queues to serve, with commas between; default: task_queues.")
-@click.option("-X", "--exclude-queues", type=Names(), help="Queues of task_queues that are not served.")
+@click.option("-Q", "--queues", type=Names(), help="Queues to serve, separated by commas; default: task_queues.")
+@click.option("-X", "--exclude-queues", type=Names(), help="Queues of task_queues not to serve.")
 @click.option("-c", "--concurrency", type=Size(), help="Tasks at a time, or auto; default: one for each CPU.")
-@click.option("-P", "--pool", type=click.Choice([*POOLS, *ALIASES, *REFUSED]), metavar="|".join(POOLS))
+@click.option("-P", "--pool", type=click.Choice(accepted_names()), metavar="|".join(POOLS))
 @click.option("--autoscale", type=Bounds(), help="Tasks at a time, at most and at least; in place of -c.")
-@click.option("--max-tasks-per-child", type=click.IntRange(min=1), help="A process is replaced after so many tasks.")
-@click.option("--max-memory-per-child", type=click.IntRange(min=1), help="A process is replaced above so many KiB.")
-@click.option("--time-limit", type=click.FloatRange(min=0), help="Seconds until a task is stopped, if it sets none.")
+@click.option("--max-tasks-per-child", type=click.IntRange(min=1), help="Replace a process after this number of tasks.")
+@click.option("--max-memory-per-child", type=click.IntRange(min=1), help="Replace a process that uses more KiB.")
+@click.option("--time-limit", type=click.FloatRange(min=0), help="Seconds until a task that sets no limit is stopped.")
 @click.option("--soft-time-limit", type=click.FloatRange(min=0), help="Seconds until SoftTimeLimitExceeded.")
 @click.option("--graceful-timeout", type=click.FloatRange(min=0), help="Seconds that running tasks get on SIGTERM.")
-@click.option("-I", "--include", type=Names(), help="More modules of tasks, with commas between.")
+@click.option("-I", "--include", type=Names(), help="More task modules, separated by commas.")
 @click.option(
     "-l", "--loglevel", type=click.Choice(LEVELS, case_sensitive=False), help="Default: WARNING, or the ini's."
 )
@@ -106,7 +107,7 @@ def users_options(ctx: click.Context, kind: str) -> list[click.Parameter]:
 @click.option("--uid", help="The user to run as.")
 @click.option("--gid", help="The group to run as.")
 @click.option("--umask", help="The mask of new files, in octal digits.")
-@click.option("--purge", "--discard", is_flag=True, help="End every task that waits in these queues first.")
+@click.option("--purge", "--discard", is_flag=True, help="First end every task that waits in these queues.")
 @click.option("-C", "--no-color", is_flag=True, default=None, help="No colours.")
 @click.option("-q", "--quiet", is_flag=True, help="No banner.")
 @click.option("-D", "--detach", is_flag=True, help="Refused: use a service manager.")
@@ -158,6 +159,6 @@ def command(
 
 
 def set_level(name: str) -> None:
-    """Over what the ini says."""
+    """Set the log level, in place of the level in the ini."""
     for logger in (logging.getLogger(), logging.getLogger(OUR_LOG), logging.getLogger("celery")):
         logger.setLevel(mlevel(name))

@@ -1,7 +1,7 @@
-"""The connection to the Temporal server, for code that is not asynchronous and may fork.
+"""The connection to the Temporal server, for code that uses threads and may fork.
 
-temporalio speaks asyncio; Pyramid speaks threads, and its servers fork. So each process has one thread
-with an event loop and one client on it, made when first needed and made anew after a fork.
+temporalio needs asyncio, but Pyramid uses threads, and its servers fork. So each process has one thread with an event
+loop and one client on the loop. Both are made at the first call, and made again after a fork.
 """
 
 from __future__ import annotations
@@ -47,20 +47,21 @@ TRANSIENT = frozenset(
         RPCStatusCode.RESOURCE_EXHAUSTED,
     }
 )
-"""What may go away by itself. The rest (permission, namespace, argument) is the same the next time."""
+"""Statuses of errors that may go away by themselves. The others (permission, namespace, argument) come again."""
 
 TOO_LARGE = "larger than max"
-"""What gRPC says of a call that is above its limit, with the status of a server that is busy."""
+"""Part of gRPC's message for a call above its size limit. The call has the same status as for a busy server."""
 
-ONE_TRY = RetryConfig(max_retries=1)
-"""The library counts the first one, and takes 0 for no bound."""
+ONE_ATTEMPT = RetryConfig(max_retries=1)
+"""One attempt: temporalio counts the first attempt as a retry, and reads 0 as no limit."""
 
-STOP_WITHIN = 2.0
-"""Seconds that the loop's thread is given to end."""
-QUIET_WITHIN = 0.25
-"""Seconds that a fork waits for calls that are under way. What takes longer waits for the server, and holds no lock."""
-HANDED_OVER = 0.002
-"""Seconds in which the client library's threads have come to rest after the last call."""
+STOP_TIMEOUT = 2.0
+"""Seconds that `close` waits for the end of the loop's thread."""
+QUIET_TIMEOUT = 0.25
+"""Seconds that a fork waits for calls that are under way. A call that takes longer waits for the server, and holds no
+lock."""
+SETTLING_TIME = 0.002
+"""Seconds after the last call until temporalio's threads hold no lock."""
 
 
 async def connect(
@@ -72,7 +73,7 @@ async def connect(
     identity: str | None = None,
     retries: RetryConfig | None = None,
 ) -> Client:
-    """A client for the server that the settings name. Lazy: connects at the first call."""
+    """Return a client for the server that the settings name. With `lazy`, it connects at its first call."""
     tls = settings.tls and TLSConfig(
         server_root_ca_cert=settings.tls_ca,
         domain=settings.tls_server_name,
@@ -95,7 +96,7 @@ async def connect(
 
 
 class ConnectFailed(OperationalError):
-    """No connection could be made; `transient` says whether another try may succeed."""
+    """No connection could be made. `transient` tells whether another attempt may succeed."""
 
     def __init__(self, message: str, *, transient: bool) -> None:
         super().__init__(message)
@@ -103,15 +104,19 @@ class ConnectFailed(OperationalError):
 
 
 class Loop(asyncio.SelectorEventLoop):
-    """Our threads' event loop. Not the application's choice of loop: what we know of the way it ends holds for this."""
+    """The event loop of this package's threads.
+
+    It is not the loop that the application has chosen, because the end of the process is tested with this loop only.
+    """
 
     def time(self, clock: Callable[[], float] = time.monotonic) -> float:
-        # Bound here, once: a test that freezes `time.monotonic` must not stop our timers and heartbeats.
+        # The default argument keeps the real clock: a test that freezes `time.monotonic` must not stop our timers and
+        # heartbeats.
         return clock()
 
 
 class Connection:
-    """One process's way to the server. Every thread may use it, save the loop's own."""
+    """One process's connection to the server. Every thread but the loop's own may use it."""
 
     def __init__(self, settings: ConnectionSettings, converter: Callable[[], DataConverter]) -> None:
         self.settings = settings
@@ -124,20 +129,20 @@ class Connection:
         self._loop: asyncio.AbstractEventLoop | None = None
         self._thread: threading.Thread | None = None
         self._client: Client | None = None
-        self._client_once: Client | None = None
+        self._client_without_retries: Client | None = None
         self._connecting: dict[asyncio.AbstractEventLoop, asyncio.Lock] = {}
         self._under_way: set[concurrent.futures.Future[Any]] = set()
         self._lingering: dict[concurrent.futures.Future[Any], float] = {}
 
     def codecs(self) -> Sequence[Codec]:
-        """What payloads pass through on their way."""
+        """Return the codecs that payloads pass through."""
         adapter = self._converter().payload_codec
         return [adapter.codec] if isinstance(adapter, CodecAdapter) else []
 
     def call(self, make: Callable[[Client], Awaitable[T]], timeout: float | None = None) -> T:
-        """Run `make(client)` on the loop and give its result.
+        """Run `make(client)` on the loop and return its result.
 
-        `TimeoutError` when `timeout` seconds are over; `OperationalError` when the server can't be reached, or refuses.
+        Raises `TimeoutError` after `timeout` seconds, and `OperationalError` if the server can't be reached or refuses.
         """
 
         async def work() -> T:
@@ -154,13 +159,13 @@ class Connection:
         except RPCError as error:
             raise self.explain(error) from error
         finally:
-            future.cancel()  # also after Ctrl-C: nobody waits for it any more
+            future.cancel()  # also after Ctrl-C: no caller waits for it any more
 
     def submit(
         self, work: Callable[[], Coroutine[Any, Any, T]], *, linger: float | None = None
     ) -> concurrent.futures.Future[T]:
-        """Begin `work()` on the loop. With `linger`, closing the connection waits that many seconds for its end."""
-        # Under the lock, so that what was submitted before a close() is seen by it.
+        """Start `work()` on the loop. With `linger`, `close` waits up to this many seconds for its end."""
+        # Under the lock, so that close() sees all work that was submitted before it.
         with self._lock:
             future = asyncio.run_coroutine_threadsafe(work(), self._running_loop())
             self._under_way.add(future)
@@ -172,25 +177,28 @@ class Connection:
         return future
 
     async def client(self) -> Client:
-        """The client, connected; belongs to the loop's thread. Raises `ConnectFailed`."""
+        """Return the connected client. It belongs to the loop's thread. Raises `ConnectFailed`."""
         if self._client is None:
             async with self._connecting.setdefault(asyncio.get_running_loop(), asyncio.Lock()):
                 if self._client is None:
                     self._client = await self._connect()
         return self._client
 
-    async def client_that_tries_once(self) -> Client:
-        """The same for messages that say how often they are tried: the library tries by itself otherwise."""
-        if self._client_once is None:
+    async def client_without_retries(self) -> Client:
+        """Return a client that makes one attempt per call, for messages with a retry policy of their own.
+
+        The other client retries by itself. Raises `ConnectFailed`.
+        """
+        if self._client_without_retries is None:
             async with self._connecting.setdefault(asyncio.get_running_loop(), asyncio.Lock()):
-                if self._client_once is None:
-                    self._client_once = await self._connect(ONE_TRY)
-        return self._client_once
+                if self._client_without_retries is None:
+                    self._client_without_retries = await self._connect(ONE_ATTEMPT)
+        return self._client_without_retries
 
     async def _connect(self, retries: RetryConfig | None = None) -> Client:
         try:
             return await connect(self.settings, self._converter(), runtime=_process.runtime(), retries=retries)
-        except RuntimeError as error:  # which is what temporalio makes of every way to fail
+        except RuntimeError as error:  # temporalio raises RuntimeError for every failure to connect
             reason, transient = connect_failure(str(error))
             raise ConnectFailed(f"{self}: {reason}", transient=transient) from error
 
@@ -198,6 +206,7 @@ class Connection:
         return threading.current_thread() is self._thread
 
     def refuse_own_thread(self) -> None:
+        """Raise `RuntimeError` on the loop's own thread, where a wait for the loop would never end."""
         if self.in_own_thread():
             raise RuntimeError(
                 f"a call that waits for {self} was made on the connection's own thread, where it would wait for "
@@ -214,7 +223,7 @@ class Connection:
         return self._loop
 
     def close(self) -> None:
-        """Wait for what was submitted to linger, and stop the loop's thread. The next call starts another."""
+        """Wait for work that was submitted with `linger`, and stop the loop's thread. The next call starts another."""
         with self._lock:
             loop, thread, lingering = self._loop, self._thread, self._lingering
             self._lingering = {}
@@ -230,13 +239,14 @@ class Connection:
                 future.cancel()
             loop.call_soon_threadsafe(loop.stop)
         if thread is not threading.current_thread():
-            thread.join(STOP_WITHIN)
+            thread.join(STOP_TIMEOUT)
         with self._lock:
             self._connecting.pop(loop, None)
             if self._loop is None:
-                self._client = self._client_once = None
+                self._client = self._client_without_retries = None
 
     def explain(self, error: RPCError) -> OperationalError:
+        """Return the server's error with the address, the namespace and a hint at the setting to check."""
         hint = {
             RPCStatusCode.UNAVAILABLE: "is it running? (ptemporal-compat server)",
             RPCStatusCode.NOT_FOUND: "does the namespace exist? (ptemporal.namespace)",
@@ -252,20 +262,22 @@ class Connection:
         return f"Temporal at {self.settings.address}"
 
     def hold(self, until: float) -> bool:
-        """Let nothing new begin, and wait for what is under way. False if that could not be had in time."""
+        """Let no new call begin, and wait for the calls under way. Return False if the lock was not free in time."""
         if not self._lock.acquire(timeout=max(0.0, until - time.monotonic())):
             return False
         if not self.in_own_thread():
             concurrent.futures.wait(set(self._under_way), max(0.0, until - time.monotonic()))
         return True
 
-    def let_go(self) -> None:
+    def release(self) -> None:
         self._lock.release()
 
     def _forked(self) -> None:
-        # What the parent started does not run here, and its threads are gone: to drop it would hang or crash this
-        # process when it exits (measured), so it is kept for ever.
-        _keep(self._client, self._client_once, self._loop, self._connecting, self._under_way, self._lingering)
+        # The parent's client and loop do not run here, and their threads are gone. To drop these objects would hang or
+        # crash this process at its exit (measured), so they are kept for ever.
+        _keep(
+            self._client, self._client_without_retries, self._loop, self._connecting, self._under_way, self._lingering
+        )
         self._reset()
 
 
@@ -282,10 +294,10 @@ def _run(loop: asyncio.AbstractEventLoop) -> None:
 
 
 class _Process:
-    """What this process has one of: its threads of the client library, and the connections whose loop runs."""
+    """The state of this process: temporalio's runtime with its threads, and the connections whose loop runs."""
 
     def __init__(self) -> None:
-        self.open: set[Connection] = set()  # held, so that an app that is let go of still sends what it has taken
+        self.open: set[Connection] = set()  # strong references, so that a dropped app still sends its messages
         self.known: weakref.WeakSet[Connection] = weakref.WeakSet()
         self._held: list[Callable[[], None]] = []
         self._lock = threading.Lock()
@@ -294,34 +306,34 @@ class _Process:
 
     def opened(self, connection: Connection) -> None:
         self.open.add(connection)
-        # A process that multiprocessing forked runs its functions at the end, and not those of atexit.
+        # A process that multiprocessing has forked runs the finalizers of multiprocessing at its end, not atexit's.
         util = sys.modules.get("multiprocessing.util")
         if util is not None and not self._closes_with_multiprocessing:
             self._closes_with_multiprocessing = True
             util.Finalize(None, self.close_all, exitpriority=0)
 
     def runtime(self) -> Runtime:
-        # Not temporalio's default one, which is not ours to renew after a fork.
+        # temporalio's default runtime can't be replaced after a fork.
         with self._lock:
             if self._runtime is None:
                 self._runtime = Runtime(telemetry=TelemetryConfig())
-                # To drop it is to wait for its threads, which may be waiting for the interpreter's lock that we hold.
+                # To drop a runtime waits for its threads, and they may wait for the interpreter's lock that we hold.
                 _keep(self._runtime)
             return self._runtime
 
     def before_fork(self) -> None:
-        """Make the client library quiet: a lock that one of its threads holds now is held for ever in the child.
+        """Wait until temporalio's threads hold no lock, because the child would inherit a lock that is never released.
 
         The child's own client then hangs at its first call (seen in 2 of 100 forks while four threads called).
         """
-        until = time.monotonic() + QUIET_WITHIN
+        until = time.monotonic() + QUIET_TIMEOUT
         for connection in list(self.known):
             if connection.hold(until):
-                self._held.append(connection.let_go)
+                self._held.append(connection.release)
         if self._lock.acquire(timeout=max(0.0, until - time.monotonic())):
             self._held.append(self._lock.release)
         if self._runtime is not None:
-            time.sleep(HANDED_OVER)
+            time.sleep(SETTLING_TIME)
 
     def after_fork(self) -> None:
         while self._held:
@@ -331,7 +343,7 @@ class _Process:
         connections = list(self.known)
         for connection in connections:
             connection._forked()
-        self.__init__()  # type: ignore[misc]  # this is a new process
+        self.__init__()  # type: ignore[misc]  # the child is a new process
         self.known.update(connections)
 
     def close_all(self) -> None:
@@ -346,19 +358,20 @@ def _keep(*objects: object) -> None:
 
 
 def _wait_for_the_runtimes_threads() -> None:
-    """Wait until none of the runtime's threads is handing a result to a loop.
+    """Wait until no thread of the runtime is handing a result to a loop.
 
-    The interpreter ends a thread that it catches in its code while it ends itself, and that aborts the process,
-    status 134 (seen under load, where the process ended right after a call).
+    While the interpreter exits, it ends every thread that calls into it. For a thread of the runtime this aborts the
+    process with status 134 (seen under load, when the process ended right after a call).
     """
-    deadline = time.monotonic() + STOP_WITHIN
+    deadline = time.monotonic() + STOP_TIMEOUT
     while time.monotonic() < deadline:
-        time.sleep(0.001)  # also lets go of the interpreter's lock, for those that are about to
+        time.sleep(0.001)  # also releases the interpreter's lock, so that a thread about to hand over is seen
         if not any(map(_hands_over, sys._current_frames().values())):
             return
 
 
 def _hands_over(frame: FrameType) -> bool:
+    """Tell whether a thread, seen by its innermost frame, is handing a result to a loop."""
     while frame.f_back is not None:
         frame = frame.f_back
     return frame.f_code is asyncio.BaseEventLoop.call_soon_threadsafe.__code__
@@ -375,13 +388,13 @@ atexit.register(_process.close_all)
 
 
 def connect_failure(reason: str) -> tuple[str, bool]:
-    """What a failure to connect means, in words, and whether another try may succeed."""
-    for sign, words in REFUSALS.items():
+    """Return what temporalio's reason means in plain words, and whether another attempt may succeed."""
+    for sign, meaning in FINAL_FAILURES.items():
         if sign in reason:
-            return words, False
-    for sign, words in ABSENCES.items():
+            return meaning, False
+    for sign, meaning in PASSING_FAILURES.items():
         if sign in reason:
-            return words, True
+            return meaning, True
     return " ".join(reason.split()), True
 
 
@@ -389,7 +402,7 @@ CLOSED = (
     "it closed the connection at once; does it speak TLS (ptemporal.tls), "
     "or ask for a client certificate (ptemporal.tls_cert_file)?"
 )
-REFUSALS = {
+FINAL_FAILURES = {
     "UnknownIssuer": "its certificate is signed by an authority that is not trusted here; "
     "name the file with the authority's certificate (ptemporal.tls_ca_file)",
     "NotValidForName": "its certificate carries another name than the one asked for; "
@@ -403,19 +416,19 @@ REFUSALS = {
     "code: PermissionDenied": "it refuses this client; may this key or certificate use it? (ptemporal.api_key)",
     "code: Unauthenticated": "it does not know this client; is the key or certificate right? (ptemporal.api_key)",
 }
-"""How the client library's reason reads where another try fails the same way."""
-ABSENCES = {
+"""Part of temporalio's reason, and its meaning, where another attempt fails in the same way."""
+PASSING_FAILURES = {
     "ConnectionRefused": "connection refused; is it running? (ptemporal-compat server)",
     "dns error": "no address is known for this name; is it spelled right? (ptemporal.address)",
-    "code: Unimplemented": "what answers there is not a Temporal server; is it the right address? (ptemporal.address)",
+    "code: Unimplemented": "what answers is not a Temporal server; is it the right address? (ptemporal.address)",
     "transport error": CLOSED,
     "operation was canceled": CLOSED,
 }
-"""The same, where the server may come, or come back."""
+"""The same, where another attempt may succeed because the server may come back."""
 
 
 def is_transient(error: BaseException) -> bool:
-    """Whether the same call may succeed later."""
+    """Tell whether the same call may succeed later."""
     if isinstance(error, RPCError):
         return error.status in TRANSIENT and TOO_LARGE not in error.message
     if isinstance(error, ConnectFailed):

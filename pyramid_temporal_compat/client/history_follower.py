@@ -1,4 +1,7 @@
-"""One reader of a workflow's history for all who wait for its members: each by itself would read all of it again."""
+"""Share one reader of a workflow's history among all callers that wait for its members.
+
+Without it, each caller would read the whole history again.
+"""
 
 from __future__ import annotations
 
@@ -7,48 +10,52 @@ import weakref
 from collections.abc import Callable
 from typing import Any, Protocol, TypeVar
 
-from temporalio.api.history.v1 import HistoryEvent
 from temporalio.client import Client
 from temporalio.service import RPCError
 
+from .history import Event, read_history
+
 LINGER = 5.0
-"""Seconds that a reader stays when nobody waits: who asks for one result after the other is soon back."""
+"""Seconds that a follower stays when nobody waits. A caller that asks for one result after the other is soon back."""
 OUTDATED = "branch tokens"
-"""What the server says where the place that it has remembered in a history has changed since: it is read anew."""
+"""Part of the server's error when the history has changed before the position that the reader has reached. The
+history is then read from its start."""
 
 
-class Account(Protocol):
-    """What is made of a history."""
+class Collector(Protocol):
+    """Collects from the events of a history what its callers wait for."""
 
-    async def take(self, event: HistoryEvent) -> None: ...
+    async def add(self, event: Event) -> None: ...
 
 
-A = TypeVar("A", bound=Account)
+C = TypeVar("C", bound=Collector)
 
 Run = tuple[str, str | None]
-"""A workflow's id and its run's; without that, the run that is the last when it is asked for."""
+"""The ids of a workflow and of its run. Without a run id, the newest run."""
 
-_following: weakref.WeakKeyDictionary[Client, dict[Run, Follower]] = weakref.WeakKeyDictionary()
-"""Each client belongs to one event loop, and so do its followers."""
+_followers: weakref.WeakKeyDictionary[Client, dict[Run, Follower]] = weakref.WeakKeyDictionary()
+"""Each client belongs to one event loop, and its followers belong to the same loop."""
 
 
-async def follow(client: Client, run: Run, begin: Callable[[], A], enough: Callable[[A], bool]) -> A:
-    """The account of a workflow's history as soon as it is `enough`, or whole."""
-    followers = _following.setdefault(client, {})
+async def follow(client: Client, run: Run, new_collector: Callable[[], C], enough: Callable[[C], bool]) -> C:
+    """Return the collector of a workflow's history as soon as it is `enough`, or when the workflow has ended."""
+    followers = _followers.setdefault(client, {})
     follower = followers.get(run)
     if follower is None:
-        follower = Follower(client, run, begin, lambda: followers.pop(run, None))
+        follower = Follower(client, run, new_collector, lambda: followers.pop(run, None))
         followers[run] = follower
-    account: A = await follower.until(enough)
-    return account
+    collector: C = await follower.until(enough)
+    return collector
 
 
 class Follower:
-    """Reads a history event by event, up to the workflow's end."""
+    """Reads a history event by event, until the workflow ends. Belongs to the client's event loop."""
 
-    def __init__(self, client: Client, run: Run, begin: Callable[[], Account], on_left: Callable[[], object]) -> None:
-        self._begin = begin
-        self._account = begin()
+    def __init__(
+        self, client: Client, run: Run, new_collector: Callable[[], Collector], on_left: Callable[[], object]
+    ) -> None:
+        self._new_collector = new_collector
+        self._collector = new_collector()
         self._client = client
         self._run = run
         self._on_left = on_left
@@ -58,11 +65,12 @@ class Follower:
         self._reading.add_done_callback(self._ended)
 
     async def until(self, enough: Callable[[Any], bool]) -> Any:
+        """Wait until the collector is `enough` or the history has ended, and return the collector."""
         if self._leaving is not None:
             self._leaving.cancel()
             self._leaving = None
         try:
-            while not enough(self._account) and not self._reading.done():
+            while not enough(self._collector) and not self._reading.done():
                 changed: asyncio.Future[None] = asyncio.get_running_loop().create_future()
                 self._waiting.add(changed)
                 try:
@@ -70,8 +78,8 @@ class Follower:
                 finally:
                     self._waiting.discard(changed)
             if self._reading.done():
-                self._reading.result()  # raises what kept it from reading on
-            return self._account
+                self._reading.result()  # raises the error that ended the reading
+            return self._collector
         finally:
             if not self._waiting:
                 failed = self._reading.done() and (self._reading.cancelled() or self._reading.exception() is not None)
@@ -79,21 +87,20 @@ class Follower:
 
     async def _read(self) -> None:
         workflow_id, run_id = self._run
-        handle = self._client.get_workflow_handle(workflow_id, run_id=run_id)
         while True:
             try:
-                async for event in handle.fetch_history_events(wait_new_event=True):
-                    await self._account.take(event)
+                async for event in read_history(self._client, workflow_id, run_id, follow=True):
+                    await self._collector.add(event)
                     self._wake()
                 return
             except RPCError as error:
                 if OUTDATED not in error.message:
                     raise
-                self._account = self._begin()
+                self._collector = self._new_collector()
 
     def _ended(self, reading: asyncio.Task[None]) -> None:
         if not reading.cancelled():
-            reading.exception()  # asyncio would log it as lost, where it comes while nobody waits
+            reading.exception()  # without this call, asyncio logs an error that came while nobody waited
         self._wake()
 
     def _wake(self) -> None:

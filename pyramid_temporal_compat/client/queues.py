@@ -1,13 +1,12 @@
-"""What the server says of itself and of a queue."""
+"""Ask the server about a queue."""
 
 from __future__ import annotations
 
-from datetime import timedelta
 from typing import NamedTuple
 
 from temporalio.api.enums.v1 import TaskQueueType
 from temporalio.api.taskqueue.v1 import TaskQueue
-from temporalio.api.workflowservice.v1 import DescribeNamespaceRequest, DescribeTaskQueueRequest
+from temporalio.api.workflowservice.v1 import DescribeTaskQueueRequest
 from temporalio.client import Client
 
 
@@ -16,18 +15,13 @@ class QueueState(NamedTuple):
 
     queue: str
     message_count: int
-    """Tasks that wait for a worker, about; those with an eta wait elsewhere."""
+    """Approximate number of tasks that wait for a worker. Tasks with an eta are not counted."""
     consumer_count: int
-    """Workers that serve it, as seen in the last minutes."""
-
-
-async def answers(client: Client, timeout: float) -> None:
-    """Return if the server answers, and has the namespace."""
-    request = DescribeNamespaceRequest(namespace=client.namespace)
-    await client.workflow_service.describe_namespace(request, timeout=timedelta(seconds=timeout))
+    """Number of workers that have asked for the queue's tasks in the last minutes."""
 
 
 async def queue_state(client: Client, queue: str) -> QueueState:
+    """Return how many tasks and workers the server counts for a queue."""
     waiting, workers = 0, set()
     for kind in (TaskQueueType.TASK_QUEUE_TYPE_WORKFLOW, TaskQueueType.TASK_QUEUE_TYPE_ACTIVITY):
         found = await client.workflow_service.describe_task_queue(

@@ -1,63 +1,42 @@
-"""What is known of a task: its state, and what goes with it."""
+"""A task's status: its state, and the values that belong to the state."""
 
 from __future__ import annotations
 
 import datetime
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
 from .. import states
-from ..message import wire_names as wire
 from ..payload import Payload
 
 
 @dataclass(frozen=True)
 class Status:
-    """A task's state, and what goes with it."""
+    """What the server knows of a task at one moment."""
 
     state: str = states.PENDING
     result: Payload | None = None
     error: Mapping[str, Any] | None = None
-    """How it failed, as `payload.errors` writes it."""
+    """The task's error, as `payload.errors` writes it."""
     meta: Any = None
-    """What the task gave `update_state`."""
+    """The second argument of the task's last `update_state`."""
     name: str | None = None
     queue: str | None = None
     retries: int = 0
     worker: str | None = None
-    over: bool = False
-    ended: datetime.datetime | None = None
+    ended: bool = False
+    """Whether the task has ended, in any state: `update_state` can also set a state with another name."""
+    ended_at: datetime.datetime | None = None
+    """When the task ended."""
     known: bool = True
     """Whether the server has the task."""
     kept: bool = True
-    """Whether there is a result: not for a task that ended well and was called with `ignore_result`, though another
-    may have been given it."""
+    """Whether the server keeps the result. False for a task that succeeded and was called with `ignore_result`.
+    The next task of a canvas gets such a result all the same."""
     children: Any = None
+    """The results of the tasks that the run sent, as `AsyncResult.as_tuple` writes them."""
 
     @property
     def ready(self) -> bool:
-        return self.over or self.state in states.READY_STATES
-
-
-def of_result(payload: Payload) -> Status:
-    """The status of a task that has ended with this result."""
-    state = payload.metadata.get(wire.ENDED_AS, b"").decode(errors="replace") or states.SUCCESS
-    kept = wire.NOT_KEPT not in payload.metadata
-    return Status(
-        state,
-        result=payload if kept else None,
-        retries=wire.count(payload.metadata.get(wire.RETRIED)),
-        over=True,
-        kept=kept,
-        children=_children(payload.metadata.get(wire.CHILDREN)),
-    )
-
-
-def _children(written: bytes | None) -> Any:
-    try:
-        found = json.loads(written) if written else None
-    except (ValueError, RecursionError):  # no worker wrote that; the result can be read all the same
-        return None
-    return found if isinstance(found, list) else None
+        return self.ended or self.state in states.READY_STATES

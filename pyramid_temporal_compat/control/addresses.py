@@ -1,8 +1,8 @@
-"""Where workers are found, and where each of them is reached.
+"""The addresses of workers: the directory that lists them, and the mailbox of each.
 
-Temporal has no broadcast. So every worker polls one task queue that all share, the directory, on which nothing is
-ever sent: the server lists who polls it. And every worker polls a queue of its own, its mailbox, on which requests
-arrive as activities.
+Temporal has no broadcast. So all workers poll one shared task queue, the directory. Nothing is ever sent to the
+directory, but the server lists the pollers of a queue, and so it lists the workers. Each worker also polls a queue of
+its own, its mailbox. A request to the worker arrives there, as an activity.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 DIRECTORY = "ptemporal-workers"
 COMMAND = "ptemporal.control"
-"""The type of the activity that answers a request, and of the workflow that carries it on older servers."""
+"""The type of the activity that answers a request. On older servers, also the type of the workflow around it."""
 
 
 @dataclass(frozen=True)
@@ -22,14 +22,16 @@ class Address:
     node: str
     """Celery's node name, such as `w1@host`."""
     instance: str
-    """Which of the processes that ever had this name: a request never reaches its successor."""
+    """Random part. A later worker of the same name has another, so it never gets this worker's requests."""
 
     @classmethod
     def new(cls, node: str) -> Address:
+        """Return an address for a worker process that starts."""
         return cls(node, uuid.uuid4().hex[:12])
 
     @classmethod
     def read(cls, identity: str) -> Address:
+        """Return the address of a poller, from the identity with which it polls the directory."""
         node, _, instance = identity.rpartition("#")
         return cls(node, instance)
 
@@ -38,4 +40,5 @@ class Address:
 
     @property
     def mailbox(self) -> str:
+        """Name of the task queue on which requests to this worker arrive."""
         return f"ptemporal-control.{self}"

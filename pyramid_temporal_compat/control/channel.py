@@ -1,4 +1,4 @@
-"""The sender's side of the channel: who is there, and one request to each of them."""
+"""The sender's side of control calls: finds the workers, and sends a request to each."""
 
 from __future__ import annotations
 
@@ -32,13 +32,14 @@ from ..payload.types import Unreadable, dumps, loads
 from .addresses import COMMAND, DIRECTORY, Address
 
 POLL_LASTS = 75.0
-"""A worker polls the directory anew at least this often; one that did so no more, while another did, is gone."""
-SOON = 0.1
-"""Seconds that a worker gets which has not answered the last time, nor polled since: it has probably died."""
-UNREAD_LASTS = 10.0
-"""Seconds after which a request that nobody waits for is not carried out any more."""
-NOT_FOR_US = frozenset({RPCStatusCode.PERMISSION_DENIED, RPCStatusCode.UNIMPLEMENTED})
-"""This key may use the namespace, but not look at it; or the server has no such call."""
+"""Seconds in which a worker polls the directory again. A worker whose last poll is this much older than the newest
+poll of all workers is dead."""
+DOUBTFUL_TIMEOUT = 0.1
+"""Seconds to wait for a worker that has neither answered the last request nor polled since: it is probably dead."""
+NO_REPLY_TIMEOUT = 10.0
+"""Seconds in which a worker must begin a request whose sender waits for no reply. Later the server drops it."""
+NOT_AVAILABLE = frozenset({RPCStatusCode.PERMISSION_DENIED, RPCStatusCode.UNIMPLEMENTED})
+"""The API key may use the namespace but not describe it, or the server does not have the call."""
 ONCE = RetryPolicy(maximum_attempts=1)
 
 Reply = dict[str, Any]
@@ -46,7 +47,7 @@ Wanted = Callable[[str], bool]
 
 
 class Channel:
-    """A way to all workers for code that is not asynchronous. One for each app and process; for every thread."""
+    """Reaches all workers from synchronous code. Each app has one in each process, and any thread may use it."""
 
     def __init__(self, connection: Connection, patience: float) -> None:
         self._connection = connection
@@ -56,7 +57,7 @@ class Channel:
     def ask(
         self, command: str, arguments: dict[str, Any], wanted: Wanted, timeout: float, limit: int | None
     ) -> Iterator[Reply]:
-        """Send a request to every wanted worker; gives `{node: reply}` as they come, until all have, or time is up."""
+        """Send a request to every wanted worker. Yield `{node: reply}` as replies come in time."""
         inbox: queue.SimpleQueue[Reply | None] = queue.SimpleQueue()
         sent = Request(command, arguments, timeout)
 
@@ -85,13 +86,13 @@ class Channel:
             future.cancel()
 
     def tell(self, command: str, arguments: dict[str, Any], wanted: Wanted) -> None:
-        """Send a request to every wanted worker, and wait for none of them."""
-        sent = Request(command, arguments, UNREAD_LASTS)
+        """Send a request to every wanted worker, and wait for no reply."""
+        sent = Request(command, arguments, NO_REPLY_TIMEOUT)
         self._connection.call(lambda client: self._post.tell(client, sent, wanted), self._patience)
 
 
 class Request:
-    """One call, as every worker gets it."""
+    """One control call, as every worker gets it."""
 
     def __init__(self, command: str, arguments: dict[str, Any], timeout: float) -> None:
         self.command = command
@@ -101,16 +102,16 @@ class Request:
 
 
 class Post:
-    """Finds workers, and brings requests to their mailboxes. Belongs to one event loop."""
+    """Finds workers, and sends requests to their mailboxes. Belongs to one event loop."""
 
     def __init__(self, patience: float) -> None:
         self._patience = patience
         self._standalone: bool | None = None
         self._silent: dict[Address, float] = {}
-        """The workers that did not answer the last time, and when they had polled the directory by then."""
+        """The workers that did not answer the last request, each with the time of its last poll before that request."""
 
     async def ask(self, client: Client, request: Request, wanted: Wanted, deliver: Callable[[Reply], None]) -> None:
-        """Send a request to every wanted worker, and deliver the replies that come in time."""
+        """Send a request to every wanted worker, and call `deliver` with each reply that comes in time."""
         workers = await asyncio.wait_for(self._workers(client, wanted), self._patience)
         doubtful = {worker for worker, seen in workers.items() if self._silent.get(worker) == seen}
         pending = {asyncio.ensure_future(self._ask_one(client, worker, request)): worker for worker in workers}
@@ -118,7 +119,9 @@ class Post:
         began = loop.time()
         try:
             while pending:
-                patience = request.timeout if set(pending.values()) - doubtful else min(request.timeout, SOON)
+                patience = (
+                    request.timeout if set(pending.values()) - doubtful else min(request.timeout, DOUBTFUL_TIMEOUT)
+                )
                 done, _ = await asyncio.wait(
                     pending, timeout=began + patience - loop.time(), return_when=asyncio.FIRST_COMPLETED
                 )
@@ -150,7 +153,7 @@ class Post:
 
     async def _ask_one(self, client: Client, worker: Address, request: Request) -> Payload | None:
         handle = await self._send(client, worker, request)
-        with suppress(ActivityFailureError, WorkflowFailureError):  # it was not answered in time
+        with suppress(ActivityFailureError, WorkflowFailureError):  # the worker did not answer in time
             return from_raw(await handle.result())
         return None
 
@@ -183,7 +186,7 @@ class Post:
 
 
 def read_reply(reply: Payload) -> Any:
-    """What a worker answered. Whoever polls as a worker does is asked, and may answer anything."""
+    """Return what a worker answered. Any process may poll like a worker, so a reply may hold anything."""
     try:
         return loads(reply.data)
     except Unreadable as error:
@@ -191,27 +194,28 @@ def read_reply(reply: Payload) -> Any:
 
 
 async def directory(client: Client) -> dict[Address, float]:
-    """Every worker that the server lists, and when (by the server's clock) it began its last poll."""
-    # Of each partition apart: asked for a whole queue, the server tells of its first partition, to which not every
-    # poll comes, or, in its other mode, what it knew five seconds ago.
-    found = await asyncio.gather(*(polling(client, partition) for partition in await partitions(client)))
+    """Return every worker that the server lists, and when it began its last poll, by the server's clock."""
+    # Each partition is asked for separately. Asked for a whole queue, the server describes only its first partition,
+    # which does not get every poll. In its other mode it returns what it knew five seconds ago.
+    found = await asyncio.gather(*(pollers_of(client, partition) for partition in await partitions(client)))
     return {worker: seen for part in found for worker, seen in part.items()}
 
 
 async def partitions(client: Client) -> list[str]:
-    """The names of the directory's parts; servers have several for the sake of busy queues."""
+    """Return the names of the directory's partitions. Servers split queues, so that busy queues are fast."""
     try:
         answer = await client.workflow_service.list_task_queue_partitions(
             ListTaskQueuePartitionsRequest(namespace=client.namespace, task_queue=TaskQueue(name=DIRECTORY))
         )
     except RPCError as error:
-        if error.status in NOT_FOR_US:
+        if error.status in NOT_AVAILABLE:
             return [DIRECTORY]
         raise
     return [partition.key for partition in answer.activity_task_queue_partitions] or [DIRECTORY]
 
 
-async def polling(client: Client, partition: str) -> dict[Address, float]:
+async def pollers_of(client: Client, partition: str) -> dict[Address, float]:
+    """Return the workers that poll this partition of the directory, each with the time of its last poll."""
     answer = await client.workflow_service.describe_task_queue(
         DescribeTaskQueueRequest(
             namespace=client.namespace,
@@ -219,7 +223,7 @@ async def polling(client: Client, partition: str) -> dict[Address, float]:
             task_queue_type=TaskQueueType.TASK_QUEUE_TYPE_ACTIVITY,
         )
     )
-    # Anyone may poll here, under any name: one that no mailbox can have would fail the call to all the others.
+    # Any process may poll here, under any name. A name that no mailbox can have would fail the call to all workers.
     return {
         address: poller.last_access_time.ToNanoseconds() / 1e9
         for poller in answer.pollers
@@ -228,11 +232,11 @@ async def polling(client: Client, partition: str) -> dict[Address, float]:
 
 
 async def has_standalone_activities(client: Client) -> bool:
-    """Whether the server runs activities that no workflow asked for; an older one is sent a workflow instead."""
+    """Return whether the server runs standalone activities, which need no workflow. Older servers do not."""
     try:
         found = await client.workflow_service.describe_namespace(DescribeNamespaceRequest(namespace=client.namespace))
     except RPCError as error:
-        if error.status in NOT_FOR_US:
+        if error.status in NOT_AVAILABLE:
             return False
         raise
     return found.namespace_info.capabilities.standalone_activities

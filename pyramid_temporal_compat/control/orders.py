@@ -1,4 +1,4 @@
-"""What control calls have changed about the tasks of this worker, asked before each run."""
+"""What control calls have changed for the tasks of this worker: the worker asks before each run."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from ..exceptions import ImproperlyConfigured
 from ..message.celery_view import stamps_of
 from ..message.message import Message
 from ..message.time_limits import Limits
-from . import state
+from . import process_state
 from .rate_limits import Rate, interval_of
 
 if TYPE_CHECKING:
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 
 class Orders:
-    """Revoked tasks, rate limits and time limits. Belongs to the worker's event loop."""
+    """Says whether, when and for how long a task may run. Belongs to the worker's event loop."""
 
     def __init__(self, app: AppLike) -> None:
         self._app = app
@@ -25,15 +25,17 @@ class Orders:
         self._limits: dict[str, Limits] = {}
 
     def refusal(self, message: Message) -> str | None:
-        """Why the task is not to run, if it was revoked."""
-        if message.id in state.revoked or message.id in state.revoked_beforehand:
+        """Return why the task must not run, or None if it was not revoked."""
+        if message.id in process_state.revoked or message.id in process_state.revoked_on_server:
             return "revoked"
-        if state.revoked_stamps and (found := state.matching_stamps(state.revoked_stamps, stamps_of(message))):
+        if process_state.revoked_stamps and (
+            found := process_state.matching_stamps(process_state.revoked_stamps, stamps_of(message))
+        ):
             return f"revoked by its stamps {found}"
         return None
 
     def wait(self, message: Message) -> float:
-        """Seconds that the task's rate limit has it wait before it asks again; 0: it starts now."""
+        """Return the seconds that the task must wait for its rate limit before it asks again; 0 if it may start now."""
         rate = self._rate(message.task)
         return rate.wait(message.id, time.monotonic()) if rate.interval else 0.0
 
@@ -50,7 +52,7 @@ class Orders:
         return self._app.conf.task_default_rate_limit if declared is None else declared
 
     def check_rates(self) -> None:
-        """Raise for a task whose rate limit is none: better now than at each of its runs."""
+        """Raise `ImproperlyConfigured` for an invalid rate limit. Called at start, so that no task fails later."""
         for name in list(self._app.tasks):
             try:
                 interval_of(self._declared_rate(name))
@@ -58,10 +60,13 @@ class Orders:
                 raise ImproperlyConfigured(f"task {name!r}: rate_limit = {error}") from None
 
     def limit_rate(self, task: str, rate: Any) -> None:
+        """Set a task's rate limit in this worker."""
         self._rates[task] = Rate(interval_of(rate))
 
     def limits(self, message: Message) -> Limits:
+        """Return the time limits of a task's next run."""
         return self._limits.get(message.task) or Limits(message.soft_time_limit, message.time_limit)
 
     def limit_time(self, task: str, soft: float | None, hard: float | None) -> None:
+        """Set a task's time limits in this worker."""
         self._limits[task] = Limits(soft, hard)

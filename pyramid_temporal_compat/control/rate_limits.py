@@ -1,22 +1,22 @@
-"""Rate limits: how many tasks of one name this worker starts in a while, as Celery's workers do it."""
+"""Rate limits: how often this worker starts tasks of one name. As in Celery, each worker counts its own starts."""
 
 from __future__ import annotations
 
 from typing import Any
 
 UNITS = {"s": 1, "m": 60, "h": 3600}
-KEPT = 5.0
-"""Seconds that a turn is kept for a task that was given back; then another worker has taken it."""
+TURN_LASTS = 5.0
+"""Seconds for which a task keeps its turn after it was given back to the server. Later, another worker has taken it."""
 LONGEST_WAIT = 60.0
-"""Seconds after which a task is offered again, though its turn is later: the limit may have been raised."""
+"""Seconds after which the server offers a task again, even if its turn is later: the limit may have been raised."""
 OFFERS = 10
-"""Waiting tasks that are offered again in one second, at most."""
+"""How many waiting tasks the server offers again in one second, at most."""
 
 
 def interval_of(rate: Any) -> float:
-    """Seconds between two starts for a limit written as Celery writes it: `"10/s"`, `"5/m"`, a number a second.
+    """Return the seconds between two starts, for a limit in Celery's notation: `"10/s"`, `"5/m"`, a number a second.
 
-    0 where there is no limit.
+    Return 0 if there is no limit.
     """
     if rate is None or rate == "":
         return 0.0
@@ -27,23 +27,23 @@ def interval_of(rate: Any) -> float:
             raise ValueError
     except (KeyError, ValueError):
         raise ValueError(
-            f"{rate!r} is no rate limit; it takes a number a second, or one like '10/s', '5/m', '100/h'"
+            f"{rate!r} is not a rate limit; give a number a second, or a text like '10/s', '5/m', '100/h'"
         ) from None
     return seconds / starts if starts else 0.0
 
 
 class Rate:
-    """One task's limit: a start each `interval` seconds, in the order in which the tasks came."""
+    """The rate limit of one task name: one start each `interval` seconds, in the order in which the tasks came."""
 
     def __init__(self, interval: float) -> None:
         self.interval = interval
         self._next = 0.0
         """When the next start is due."""
         self._turns: dict[str, float] = {}
-        """When the tasks that were told to wait may start; the nearest first."""
+        """When each waiting task may start, by task id; the nearest first."""
 
     def wait(self, task_id: str, now: float) -> float:
-        """Seconds that this task is to wait before it asks again; 0: it starts now."""
+        """Return the seconds that this task must wait before it asks again; 0 if it may start now."""
         self._forget(now)
         turn = self._turns.get(task_id)
         if turn is None and (self._turns or now < self._next):
@@ -58,8 +58,9 @@ class Rate:
         return 0.0
 
     def _forget(self, now: float) -> None:
+        """Drop the turns of tasks that did not come back in time."""
         while self._turns:
             task_id, turn = next(iter(self._turns.items()))
-            if turn + max(KEPT, self.interval) > now:
+            if turn + max(TURN_LASTS, self.interval) > now:
                 return
             del self._turns[task_id]

@@ -1,4 +1,4 @@
-"""The worker's side of the channel: a mailbox, and commands called by what arrives in it."""
+"""The worker's side of control calls: polls the worker's mailbox, and answers each request with a command."""
 
 from __future__ import annotations
 
@@ -19,11 +19,11 @@ from ..exceptions import CeleryError, WorkerShutdown, WorkerTerminate
 from ..payload import Payload
 from ..payload.converter import from_raw, to_raw
 from ..payload.types import dumps, loads
-from . import state
+from . import process_state
 from .addresses import COMMAND, DIRECTORY, Address
 from .channel import Post, Request, directory, has_standalone_activities
-from .control import UNSUPPORTED, CommandRefused
-from .panel import Panel, State
+from .refused_calls import UNSUPPORTED, CommandRefused
+from .worker_commands import Panel, State
 
 if TYPE_CHECKING:
     from ..interfaces import WorkerLike
@@ -31,18 +31,19 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 REQUESTS = 20
-"""Requests that are answered at a time: a slow one holds up no other."""
+"""How many requests are answered at the same time, so that a slow request delays no other."""
 LISTED_WITHIN = 5.0
-"""Seconds that the server gets to list this worker before it counts as ready all the same."""
+"""Seconds to wait for the server to list this worker. After that the worker counts as ready all the same."""
 LOOK_EVERY = 0.02
-GREETING_LASTS = 5.0
+GREETING_TIMEOUT = 5.0
+"""Seconds that the other workers have to answer `hello`."""
 LAST_ANSWERS = timedelta(seconds=2)
-"""What a command under way gets to end once the worker has."""
+"""How long a running command may take to end after the worker has ended."""
 
 
 @workflow.defn(name=COMMAND, sandboxed=False)
 class ControlWorkflow:
-    """Carries a request where the server runs no activity that no workflow asked for."""
+    """Runs the activity that answers a request, on servers without standalone activities."""
 
     @workflow.run
     async def run(self, payload: RawValue) -> Any:
@@ -56,7 +57,7 @@ class ControlWorkflow:
 
 
 class Receiver:
-    """Answers the control requests to one worker. Belongs to its event loop, on which commands are called."""
+    """Answers the control requests to one worker. Belongs to the worker's event loop, where it calls commands."""
 
     def __init__(self, worker: WorkerLike, client: Client) -> None:
         self._client = client
@@ -66,12 +67,13 @@ class Receiver:
 
     @activity.defn(name=COMMAND)
     async def answer(self, request: RawValue) -> RawValue:
+        """Answer one request: the activity that the mailbox brings."""
         asked = loads(from_raw(request).data)
         reply = await self.reply(str(asked["command"]), asked["arguments"])
         return to_raw(Payload({"encoding": b"json/plain"}, reply))
 
     async def reply(self, command: str, arguments: dict[str, Any]) -> bytes:
-        """What a command gives, or `{"error": …}`, as JSON. Never raises: a command that fails harms no worker."""
+        """Return the command's reply, or `{"error": …}`, as JSON. Never raises: a failing command harms no worker."""
         self._state.tick()
         log.debug("control: %r(%s)", command, arguments)
         try:
@@ -99,12 +101,12 @@ class Receiver:
 
     @contextlib.asynccontextmanager
     async def open(self) -> AsyncIterator[None]:
-        """Be listed in the directory, and answer what comes into the mailbox, until the end of the block."""
+        """Poll the directory and the mailbox, and answer requests, until the end of the block."""
         standalone = await has_standalone_activities(self._client)
         mailbox = self._polling(self._address.mailbox, self._worker.hostname, [] if standalone else [ControlWorkflow])
         entry = self._polling(DIRECTORY, str(self._address))
         async with mailbox, entry:
-            await self._listed()
+            await self._until_listed()
             greeting = asyncio.ensure_future(self._greet())
             try:
                 yield
@@ -123,7 +125,8 @@ class Receiver:
             graceful_shutdown_timeout=LAST_ANSWERS,
         )
 
-    async def _listed(self) -> None:
+    async def _until_listed(self) -> None:
+        """Wait until the server lists this worker, so that a ready worker can be found."""
         deadline = asyncio.get_running_loop().time() + LISTED_WITHIN
         while asyncio.get_running_loop().time() < deadline:
             if self._address in await directory(self._client):
@@ -131,17 +134,17 @@ class Receiver:
             await asyncio.sleep(LOOK_EVERY)
 
     async def _greet(self) -> None:
-        """Learn from the other workers what was revoked before this one began."""
+        """Learn from the other workers what was revoked before this worker began."""
         this = self._worker.hostname
 
         def learn(reply: Mapping[str, Any]) -> None:
             for answer in reply.values():
                 if isinstance(answer, Mapping) and "revoked" in answer:
-                    state.revoked.update(answer["revoked"])
-                    state.revoke_stamps(answer.get("revoked_stamps", {}))
+                    process_state.revoked.update(answer["revoked"])
+                    process_state.revoke_stamps(answer.get("revoked_stamps", {}))
 
-        hello = Request("hello", {"from_node": this, "revoked": list(state.revoked)}, GREETING_LASTS)
+        hello = Request("hello", {"from_node": this, "revoked": list(process_state.revoked)}, GREETING_TIMEOUT)
         try:
-            await Post(GREETING_LASTS).ask(self._client, hello, lambda node: node != this, learn)
+            await Post(GREETING_TIMEOUT).ask(self._client, hello, lambda node: node != this, learn)
         except Exception as error:
-            log.warning("control: what other workers have revoked could not be learnt: %r", error)
+            log.warning("control: this worker could not learn from other workers which tasks were revoked: %r", error)

@@ -1,7 +1,8 @@
-"""What was revoked before it came. The server remembers it; workers learn it from there, as Celery's from `--statedb`.
+"""Reads from the server which tasks were revoked before they were sent, as Celery's workers read their `--statedb`.
 
-The id of such a task is taken: a workflow that has ended before it began. That keeps a single task from being started,
-and not one that comes in a bundle or a canvas, whose workflow has an id of its own: the worker refuses that one.
+Revoking such a task starts a workflow under the task's id that ends at once. The id is then taken, so a single task
+can't be started. A member of a bundle or a canvas could still run, because its workflow has another id. So the worker
+reads the revoked ids, and refuses such a member.
 """
 
 from __future__ import annotations
@@ -14,50 +15,54 @@ from temporalio.client import Client
 
 from ..message import wire_names as wire
 from ..message.ids import bundle_of, workflow_of
-from . import state
+from . import process_state
 
 log = logging.getLogger(__name__)
 
-EVERY = 20.0
-"""Seconds between two looks. Who revokes tells the workers, too, but one that starts just then may not be there yet."""
+READ_EVERY = 20.0
+"""Seconds between two reads. Revoking also reaches the running workers directly, but may miss a worker that starts."""
 LAG = datetime.timedelta(minutes=10)
-"""By how much the server's list may be late, and its clock behind this one."""
-PATIENCE = 5.0
-"""Seconds for one look: the first one holds up the worker's start."""
+"""By how much the server's list may be late, and its clock behind this machine's."""
+READ_TIMEOUT = 5.0
+"""Seconds for one read. It is short, because the first read delays the worker's start."""
 
 
-class Beforehand:
-    """One worker's knowledge of it. Belongs to the worker's event loop."""
+class RevokedIdsReader:
+    """Reads revoked ids for one worker. Belongs to the worker's event loop."""
 
     def __init__(self, client: Client) -> None:
         self._client = client
-        self._since = _now() - datetime.timedelta(seconds=state.REVOKE_EXPIRES)
-        self._told = False
+        self._since = _now() - datetime.timedelta(seconds=process_state.REVOKE_EXPIRES)
+        self._warned = False
 
-    async def learn(self) -> None:
-        """Remember what was revoked since the last look. Never raises."""
-        asked = _now()
+    async def read(self) -> None:
+        """Add the ids that were revoked since the last read to `process_state.revoked_on_server`. Never raises."""
+        began = _now()
         try:
-            ids = await asyncio.wait_for(self._revoked(), PATIENCE)
+            ids = await asyncio.wait_for(self._revoked(), READ_TIMEOUT)
         except Exception as error:
-            if not self._told:
-                log.warning("what was revoked before it was sent can't be learnt from the server for now: %r", error)
-            self._told = True
+            if not self._warned:
+                log.warning(
+                    "can't read from the server, for now, which tasks were revoked before they were sent: %r",
+                    error,
+                )
+            self._warned = True
             return
-        self._told = False
-        self._since = asked - LAG
-        state.revoked_beforehand.update(ids)
+        self._warned = False
+        self._since = began - LAG
+        process_state.revoked_on_server.update(ids)
 
     async def forever(self) -> None:
+        """Read again and again."""
         while True:
-            await asyncio.sleep(EVERY)
-            await self.learn()
+            await asyncio.sleep(READ_EVERY)
+            await self.read()
 
     async def _revoked(self) -> list[str]:
-        """The members among them, the oldest first. Any other task can't be started under its id."""
+        """Return the revoked ids of members, the oldest first. The server itself refuses the ids of single tasks."""
         query = f"WorkflowType = '{wire.REVOKED_BEFOREHAND}' AND StartTime > '{self._since.isoformat()}'"
-        listed = self._client.list_workflows(query, limit=state.REVOKES_MAX)
-        return [run.id async for run in listed if workflow_of(run.id) or bundle_of(run.id)][::-1]
+        runs = self._client.list_workflows(query, limit=process_state.REVOKES_MAX)
+        return [run.id async for run in runs if workflow_of(run.id) or bundle_of(run.id)][::-1]
 
 
 def _now() -> datetime.datetime:

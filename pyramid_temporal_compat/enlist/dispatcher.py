@@ -1,4 +1,4 @@
-"""Dispatch: start the workflow of each message on the server."""
+"""Start the workflow of each message on the server: the dispatch."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from temporalio.exceptions import WorkflowAlreadyStartedError
 from temporalio.service import RPCError
 
 from ..client.connection import Connection, is_transient
-from ..client.server_absence import Absence
+from ..client.server_absence import ServerAbsence
 from ..exceptions import OperationalError
 from ..exceptions import TimeoutError as CallTimeout
 from ..message import wire_names as wire
@@ -25,101 +25,110 @@ from ..message.priority import priority_of
 from ..message.tree import Unit, told_apart
 from ..payload.converter import to_raw
 from ..text_safety import one_line
-from .undelivered_log import told_of
+from .undelivered_log import name_and_text
 
 log = logging.getLogger(__name__)
 
 FIRST_PAUSE, LONGEST_PAUSE = 0.05, 0.5
-"""Seconds between two tries while the server is away."""
-AT_ONCE = 16
-"""Starts under way at a time. The server takes no more a second from 500 at a time than from 8 (measured)."""
+"""Seconds between two attempts while the server is away: the first pause, and the longest after doubling."""
+CONCURRENT_STARTS = 16
+"""Starts under way at a time. With 500 at a time the server accepts no more a second than with 8 (measured)."""
 GRACE = 0.5
-"""Seconds that a batch is given, when its time is over, to say what became of it."""
+"""Seconds that a batch gets after its timeout to report its results."""
+
+Failures = Sequence[tuple[Unit, BaseException]]
+"""Units that could not be started, each with the reason."""
 
 
-class Keeper(Protocol):
-    """What keeps messages, beyond this process, until the server has them."""
+class DispatchRecorder(Protocol):
+    """Records how a dispatch ended. The outbox rows of a transaction are the one implementation."""
 
-    def settle(
-        self, started: Sequence[Unit], lost: Sequence[tuple[Unit, BaseException]]
-    ) -> Sequence[tuple[Unit, BaseException]]:
-        """Take note of how a dispatch has ended, and give those of the lost that it does not keep."""
+    def record_dispatch(self, started: Sequence[Unit], failed: Failures) -> Failures:
+        """Record the result of a dispatch. Return the messages that failed and that no outbox row keeps."""
 
 
 class Dispatcher:
-    """Sends messages. One for each app and process; may be used from every thread."""
+    """Starts the workflows of messages. An app has one in each process; every thread may use it."""
 
     def __init__(
         self, connection: Connection, *, timeout: float, wait: bool, on_started: Callable[[Unit], None] | None = None
     ) -> None:
-        """`on_started` is called for each message that the server has, and may not raise."""
+        """`on_started` is called for each message that the server has accepted, and must not raise."""
         self._connection = connection
         self._timeout = timeout
         self._wait = wait
         self._on_started = on_started
-        self.absence = Absence(connection)
+        self.absence = ServerAbsence(connection)
 
     def send(self, messages: Sequence[Unit]) -> None:
-        """Start them now, outside any transaction. Raises `OperationalError` if the server can't take them."""
+        """Start messages now, outside any transaction.
+
+        Raises `OperationalError` if the server can't accept them.
+        """
         self._connection.refuse_own_thread()
-        batch = Batch(messages, self._connection, self._timeout)
+        batch = DispatchBatch(messages, self._connection, self._timeout)
         future = self._connection.submit(batch.run)
         try:
             future.result(self._timeout + GRACE)
         except (concurrent.futures.TimeoutError, concurrent.futures.CancelledError):
-            pass  # the batch knows what is left of it
+            pass  # the batch knows which messages are not started
         finally:
             future.cancel()
-        self._tell(batch)
-        for _, reason in batch.lost():
+        self._notify_started(batch)
+        for _, reason in batch.failed():
             raise self._as_operational(reason) from reason
 
-    def after_commit(self, messages: Sequence[Unit], kept: Keeper | None = None) -> None:
-        """Start what a transaction has committed. Never raises: what could not be started is logged, whole.
+    def after_commit(self, messages: Sequence[Unit], recorder: DispatchRecorder | None = None) -> None:
+        """Start the messages of a committed transaction. Never raises: it logs each message that could not be started.
 
-        What is kept elsewhere is no loss, and not waited for while the server is known to be away.
+        With an outbox, `recorder` gets the result, and messages that an outbox row keeps are not logged. While the
+        server is known to be away they are not attempted at all: the relay sends them later.
 
-        With `wait`, returns when the server has them all, and after the timeout at most. A batch that is moving
-        then goes on behind: it ends when it is done, or when nothing has moved for as long as the timeout.
+        With `wait`, this returns when the server has accepted all messages, and after the timeout at the latest. A
+        batch that makes progress then goes on in the background. It ends when it is done, or when it has made no
+        progress for as long as the timeout.
         """
-        if kept is not None and self.absence.lasts:
+        if recorder is not None and self.absence.lasts:
             reason = self._as_operational(self.absence.reason or OperationalError(f"{self._connection} is away"))
-            messages = [message for message, _ in kept.settle((), [(message, reason) for message in messages])]
+            unkept = recorder.record_dispatch((), [(message, reason) for message in messages])
+            messages = [message for message, _ in unkept]
             if not messages:
                 return
-        batch = Batch(messages, self._connection, self._timeout)
+        batch = DispatchBatch(messages, self._connection, self._timeout)
         future = self._connection.submit(batch.run, linger=self._timeout + GRACE)
         try:
             if self._wait and not self._connection.in_own_thread():
                 concurrent.futures.wait([future], self._timeout + GRACE)
-        finally:  # and so after Ctrl-C in the wait, too
+        finally:  # Ctrl-C during the wait must not lose the report
             if future.done():
-                self._report(batch, future, kept)
+                self._report(batch, future, recorder)
             else:
-                future.add_done_callback(lambda done: self._report(batch, done, kept))
+                future.add_done_callback(lambda done: self._report(batch, done, recorder))
 
-    def _report(self, batch: Batch, ended: concurrent.futures.Future[None], kept: Keeper | None) -> None:
+    def _report(
+        self, batch: DispatchBatch, ended: concurrent.futures.Future[None], recorder: DispatchRecorder | None
+    ) -> None:
         if ended.cancelled():
             batch.obstacle = OperationalError(f"the connection to {self._connection} was closed before its turn came")
         elif (error := ended.exception()) is not None:
             batch.obstacle = error
-        self._tell(batch)
-        lost = [(message, self._as_operational(reason)) for message, reason in batch.lost()]
-        for unit, reason in lost if kept is None else self._settle(batch, lost, kept):
+        self._notify_started(batch)
+        failed: Failures = [(message, self._as_operational(reason)) for message, reason in batch.failed()]
+        if recorder is not None:
+            failed = self._record(batch, failed, recorder)
+        for unit, reason in failed:
             for message in told_apart(unit):
-                name, text = told_of(message, self._connection.codecs)
+                name, text = name_and_text(message, self._connection.codecs)
                 why = one_line(reason)
                 log.error("committed, but not started: %s[%s]: %s; the message: %s", name, message.id, why, text)
 
-    def _settle(
-        self, batch: Batch, lost: Sequence[tuple[Unit, BaseException]], kept: Keeper
-    ) -> Sequence[tuple[Unit, BaseException]]:
-        away = next((reason for _, reason in batch.lost() if is_transient(reason)), None)
+    def _record(self, batch: DispatchBatch, failed: Failures, recorder: DispatchRecorder) -> Failures:
+        away = next((reason for _, reason in batch.failed() if is_transient(reason)), None)
         if away is not None and not batch.started():
             self.absence.notice(away)
-        return kept.settle(batch.started(), lost)
+        return recorder.record_dispatch(batch.started(), failed)
 
-    def _tell(self, batch: Batch) -> None:
+    def _notify_started(self, batch: DispatchBatch) -> None:
         if self._on_started is not None:
             for message in batch.started():
                 self._on_started(message)
@@ -132,8 +141,11 @@ class Dispatcher:
         return OperationalError(f"{self._connection}: {reason}")
 
 
-class Batch:
-    """Messages on their way together. It belongs to the loop's thread, save `lost`, for when it is over."""
+class DispatchBatch:
+    """Messages that are started together.
+
+    It belongs to the event loop's thread. When the batch has ended, other threads may call `started` and `failed`.
+    """
 
     def __init__(self, messages: Sequence[Unit], connection: Connection, patience: float) -> None:
         self._messages = messages
@@ -142,19 +154,19 @@ class Batch:
         self._deadline = time.monotonic() + patience
         self._unstarted: dict[int, BaseException | None] = dict.fromkeys(range(len(messages)))
         self.obstacle: BaseException = CallTimeout(f"no answer within {patience:g} s")
-        """Why nothing moves: also the reason of those whose turn did not come."""
+        """Why the batch makes no progress. Messages whose turn did not come have failed for this reason, too."""
 
     async def run(self) -> None:
-        """Try to start every message. Gives up when for `patience` seconds none could be."""
+        """Try to start every message. Give up when no message could be started for `patience` seconds."""
         turns = iter(range(len(self._messages)))
-        await asyncio.gather(*(self._take_turns(turns) for _ in range(min(AT_ONCE, len(self._messages)))))
+        await asyncio.gather(*(self._take_turns(turns) for _ in range(min(CONCURRENT_STARTS, len(self._messages)))))
 
-    def lost(self) -> list[tuple[Unit, BaseException]]:
-        """The messages of which the server did not say that it has them, each with the reason."""
+    def failed(self) -> list[tuple[Unit, BaseException]]:
+        """Return the messages that the server has not confirmed, each with the reason."""
         return [(self._messages[turn], reason or self.obstacle) for turn, reason in self._unstarted.items()]
 
     def started(self) -> list[Unit]:
-        """The messages that the server has."""
+        """Return the messages that the server has accepted."""
         return [message for turn, message in enumerate(self._messages) if turn not in self._unstarted]
 
     async def _take_turns(self, turns: Iterator[int]) -> None:
@@ -187,14 +199,14 @@ class Batch:
 
     async def _try_to_start(self, message: Unit) -> None:
         connection = self._connection
-        client = connection.client() if message.publish_retry is None else connection.client_that_tries_once()
+        client = connection.client() if message.publish_retry is None else connection.client_without_retries()
         await start(await client, message)
 
 
 async def start(client: Client, message: Unit, now: datetime.datetime | None = None) -> None:
-    """Start one message. A message that was started before, by whoever, is left as it is.
+    """Start the workflow of one message. Do nothing if the server already has a workflow with the message's id.
 
-    :param now: by the clock that the message's times were read from, where that is not this process' own.
+    :param now: the time on the clock that the message's `eta` and `expires` were read from, if it is not this process'.
     """
     now = now or datetime.datetime.now(datetime.timezone.utc)
     message = message.leaving(now)
@@ -216,6 +228,7 @@ async def start(client: Client, message: Unit, now: datetime.datetime | None = N
 
 
 def delay_of(message: Unit, now: datetime.datetime) -> datetime.timedelta | None:
+    """Return how long the server has to wait before it starts the message; None if the message is due."""
     if message.eta is None:
         return None
     delay = message.eta - now

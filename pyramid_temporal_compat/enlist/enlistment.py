@@ -1,12 +1,13 @@
-"""Enlisting: messages join the current transaction and leave with its commit, or not at all.
+"""Enlist messages in the current transaction: they leave when it commits, or not at all.
 
-The `Enlistment` is a data manager like zope.sqlalchemy's: a small visible state machine. It takes part in
-the two-phase commit only to follow savepoints and aborts. The dispatch itself happens in the transaction's
-after-commit hook, when nothing that we do can make the commit fail.
+An `Enlistment` is a data manager, like zope.sqlalchemy's: a small state machine, see `State`. It takes part in the
+two-phase commit to follow savepoints and aborts, and to write the outbox row. The dispatch itself happens in the
+transaction's after-commit hook, because nothing that we do there can make the commit fail.
 """
 
 from __future__ import annotations
 
+import enum
 import itertools
 import logging
 import threading
@@ -28,7 +29,7 @@ from ..message.message import Message
 from ..message.tree import told_apart
 from ..payload.codecs import Codec
 from .nested_sessions import NestedSessions
-from .undelivered_log import told_of
+from .undelivered_log import name_and_text
 
 log = logging.getLogger(__name__)
 
@@ -36,16 +37,19 @@ ENLIST_AUTO, ENLIST_REQUIRED, ENLIST_NEVER = "auto", "required", "never"
 
 
 def has_begun(manager: Any) -> bool:
-    """Whether a transaction has begun on this manager. `get()` would begin one, so it can't be asked."""
-    inner = getattr(manager, "manager", manager)  # ThreadTransactionManager keeps a manager a thread
+    """Return whether a transaction has begun on this manager. `manager.get()` can't tell: it would begin one."""
+    inner = getattr(manager, "manager", manager)  # a ThreadTransactionManager wraps one manager for each thread
     return getattr(inner, "_txn", None) is not None
 
 
 def current_transaction(manager: Any = None) -> Any | None:
-    """The transaction that a message enlisted now belongs to, or None.
+    """Return the transaction that a message enlisted now belongs to, or None.
 
-    In order: the one of the manager given; of the current Pyramid request's `tm`, if begun; of the
-    thread-local `transaction.manager`, if begun.
+    The first of these decides:
+
+    1. the given manager, which must have a transaction;
+    2. `tm` of the current Pyramid request, if its transaction has begun;
+    3. the thread-local `transaction.manager`, if its transaction has begun.
     """
     if manager is not None:
         return _transaction_of(manager)
@@ -70,15 +74,18 @@ def _transaction_of(manager: Any) -> Any:
 
 
 def _request_managers() -> Iterator[Any]:
-    """The managers of the current request and of those around it: a subrequest runs inside its caller's transaction."""
+    """Yield the transaction managers of the current request and of its callers, the innermost first.
+
+    A subrequest runs inside its caller's transaction.
+    """
     for entry in reversed(pyramid.threadlocal.manager.stack):
         manager = getattr(entry["request"], "tm", None)
         if manager is not None:
             yield manager
 
 
-class Enlisted(Protocol):
-    """What waits for a commit, by what is said of it where it is not sent."""
+class Enlistable(Protocol):
+    """A message or canvas that can wait for a commit, as far as the enlistment looks at it."""
 
     @property
     def task(self) -> str: ...
@@ -91,45 +98,45 @@ class Enlisted(Protocol):
     def for_log(self, codec: Codec | None = None) -> str: ...
 
 
-class Kept(Protocol):
-    """Where the messages of one transaction are kept until they are started: a row of the outbox."""
+class OutboxRows(Protocol):
+    """The outbox rows of one transaction. `outbox.writer.TransactionRows` is the one implementation."""
 
-    def join(self) -> None:
-        """Take part in the transaction, which has not begun to commit."""
+    def join_session(self) -> None:
+        """Make the outbox's session take part in the transaction, which has not begun to commit."""
 
-    def keep(self, units: Sequence[Any]) -> None:
-        """Keep these, in the transaction, which commits."""
+    def write(self, units: Sequence[Any]) -> None:
+        """Insert a row with these units, while the transaction commits."""
 
-    def keep_late(self, unit: Any) -> None:
-        """Keep one more, if the transaction has not gone too far."""
+    def write_late(self, unit: Any) -> None:
+        """Insert a row for one more unit, if the session can still write."""
 
-    def forget(self) -> None:
-        """The transaction is over."""
+    def release_session(self) -> None:
+        """Let go of the session: the transaction is over."""
 
     def dispatch(self, units: Sequence[Any]) -> None:
-        """It has committed: start them, and keep them no longer than that."""
+        """Start the units of the committed transaction. Remove a row when the server has accepted all its units."""
 
 
 class Sender(Protocol):
-    """Who sends what a transaction has committed."""
+    """The app's side of an enlistment: it sends what a transaction has committed."""
 
     def units(self, messages: Sequence[Any], blocks: Collection[str]) -> Sequence[Any]:
-        """What is started for these messages: what a block has handed out the ids of may leave as one."""
+        """Return what is started for these messages. Messages with ids of one block may leave as one bundle."""
 
-    def keep(self, transaction: Any) -> Kept | None:
-        """What keeps the messages of this transaction until they are started, if anything does."""
+    def open_outbox(self, transaction: Any) -> OutboxRows | None:
+        """Return the outbox rows for this transaction; None if the app has no outbox."""
 
     def after_commit(self, units: Sequence[Any]) -> None:
-        """Send them."""
+        """Start the units of a committed transaction that has no outbox."""
 
     def codecs(self) -> Sequence[Codec]:
-        """What payloads pass through before anyone else sees them."""
+        """Return the codecs that payloads pass through before they leave the process."""
 
 
-def enlist(message: Enlisted, key: object, sender: Sender, mode: str = ENLIST_AUTO, manager: Any = None) -> bool:
-    """Put `message` into the current transaction; False if there is none, and it should leave at once.
+def enlist(message: Enlistable, key: object, sender: Sender, mode: str = ENLIST_AUTO, manager: Any = None) -> bool:
+    """Put `message` into the current transaction. Return False if there is none: the message then leaves at once.
 
-    `key` stands for the sender: one transaction keeps one enlistment for each.
+    `key` identifies the sender: a transaction has one enlistment for each key.
     """
     if mode == ENLIST_NEVER and manager is None:
         return False
@@ -141,19 +148,22 @@ def enlist(message: Enlisted, key: object, sender: Sender, mode: str = ENLIST_AU
                 "begin one (request.tm.begin()), pass transaction_manager=, or set ptemporal.enlist = auto"
             )
         return False
-    if transaction.status == Status.COMMITTED:  # called from an after-commit hook: nothing is left to wait for
+    if transaction.status == Status.COMMITTED:  # an after-commit hook calls the task: no commit is left to wait for
         return False
-    if transaction.status == Status.COMMITFAILED:  # what joins it would be dropped in silence
+    if transaction.status == Status.COMMITFAILED:  # `transaction` would drop a new member without a word
         raise TransactionFailedError(
             f"task {message.task!r} was called in a transaction that has failed and can only be aborted; "
-            "abort it first: what is called after that does not belong to it"
+            "abort it first: a call after the abort does not belong to the failed transaction"
         )
     (find_enlistment(transaction, key) or Enlistment(transaction, key, sender)).add(message)
     return True
 
 
 def id_within(queue: str, key: object, sender: Sender, mode: str = ENLIST_AUTO, manager: Any = None) -> str:
-    """The id of a message that is about to be enlisted with the same arguments: it may leave in a bundle."""
+    """Return an id for a message that `enlist` is about to get with the same arguments.
+
+    Messages of one transaction and queue get related ids, so that they can leave as one bundle.
+    """
     transaction = None if mode == ENLIST_NEVER and manager is None else current_transaction(manager)
     if transaction is None or transaction.status in (Status.COMMITTED, Status.COMMITFAILED):
         return new_id()
@@ -161,166 +171,191 @@ def id_within(queue: str, key: object, sender: Sender, mode: str = ENLIST_AUTO, 
 
 
 def find_enlistment(transaction: Any, key: object) -> Enlistment | None:
+    """Return the transaction's enlistment for this key, if messages can still join it."""
     try:
         found: Enlistment = transaction.data(key)
     except KeyError:
         return None
-    return found if found.state == Enlistment.ENLISTING else None
+    return found if found.is_open else None
 
 
 def is_enlisted(task_id: str, key: object) -> bool:
-    """Whether a transaction of this thread, the current or another, still holds the message with this id."""
+    """Return whether any transaction of this thread still holds the message with this id."""
     return any(
         task_id == unit.id
         or is_below(task_id, unit.id)  # a member of a canvas
         or any(message.id == task_id for message in unit.messages)
-        for enlistment in list(_here.enlistments)
-        if enlistment.key is key and enlistment.state == Enlistment.ENLISTING
+        for enlistment in list(_this_thread.enlistments)
+        if enlistment.key is key and enlistment.is_open
         for unit in enlistment.messages
     )
 
 
-class _Here(threading.local):
+class _ThreadEnlistments(threading.local):
     def __init__(self) -> None:
         self.enlistments: weakref.WeakSet[Enlistment] = weakref.WeakSet()
 
 
-_here = _Here()
-"""This thread's enlistments."""
+_this_thread = _ThreadEnlistments()
+
+
+class State(enum.Enum):
+    """How far an enlistment has come. Without an outbox it goes from GATHERING to COMMITTED or DROPPED directly."""
+
+    GATHERING = "gathering"
+    """Messages join. A rolled-back savepoint drops the messages that joined under it."""
+    COMMIT_BEGINS = "commit begins"
+    """The before-commit hooks run. The outbox's session takes part; a further message makes sure of that."""
+    ROW_WRITTEN = "row written"
+    """The outbox row holds the messages. Each further message gets a row of its own."""
+    COMMITTED = "committed"
+    """The messages leave."""
+    DROPPED = "dropped"
+    """The transaction was aborted: no message leaves."""
 
 
 @implementer(ISavepointDataManager)
 class Enlistment:
     """The messages of one transaction. It belongs to the transaction's thread."""
 
-    ENLISTING, COMMITTED, DROPPED = "enlisting", "committed", "dropped"
-
     def __init__(self, transaction: Any, key: object, sender: Sender) -> None:
-        self._kept = sender.keep(transaction)
-        self._final: list[Any] | None = None
-        """Once they are kept: the units that leave. What is called after that leaves beside them."""
-        self._hooks_run = False
+        self._rows = sender.open_outbox(transaction)
+        """None without an outbox."""
         self.transaction_manager = transaction._manager
         self.key = key
-        self.state = self.ENLISTING
-        self._messages: dict[int, Enlisted] = {}
+        self.state = State.GATHERING
+        self._messages: dict[int, Enlistable] = {}
+        self._written: list[Any] = []
+        """The units in outbox rows."""
         self._numbers = itertools.count()
+        """Numbers both messages and savepoints, in the order in which they are made."""
         self._sender = sender
         self._blocks: dict[str, Block] = {}
-        """By queue, the one that hands out ids now."""
+        """The block of ids from which each queue's messages get theirs now."""
         self._handed_out: set[str] = set()
+        """The bundles of all blocks, also of the full ones."""
         self._nested = NestedSessions(self.drop_from)
         self._transaction = transaction
-        # A transaction that is already committing (a session's flush events) takes no new members, and has
-        # no savepoints left that we would have to follow: the hook alone is enough then.
+        # A transaction that is already committing takes no new members: a flush event of a session calls a task then.
+        # It has no savepoints left that we would have to follow, so the after-commit hook is enough.
         if transaction.status in (Status.ACTIVE, Status.DOOMED):
             transaction.join(self)
-            if self._kept is not None:
+            if self._rows is not None:
                 transaction.addBeforeCommitHook(self._before_commit)
-        elif self._kept is not None:
-            self._final = []
+        elif self._rows is not None:
+            self.state = State.ROW_WRITTEN
         transaction.set_data(key, self)
         transaction.addAfterCommitHook(self._after_commit)
-        _here.enlistments.add(self)
+        _this_thread.enlistments.add(self)
 
     @property
-    def messages(self) -> tuple[Enlisted, ...]:
-        return (*(self._final or ()), *self._messages.values())
+    def is_open(self) -> bool:
+        return self.state not in (State.COMMITTED, State.DROPPED)
+
+    @property
+    def messages(self) -> tuple[Enlistable, ...]:
+        return (*self._written, *self._messages.values())
 
     @property
     def units(self) -> Sequence[Any]:
-        """What is started for the messages."""
-        if self._final is not None:
-            return self._final
+        """The workflows that start if the transaction commits now: single messages, canvases and bundles."""
+        if self.state is State.ROW_WRITTEN:
+            return self._written
         return self._sender.units(self.messages, self._handed_out)
 
     def new_id(self, queue: str) -> str:
+        """Return the next id of the queue's block."""
         block = self._blocks.get(queue)
         if block is None or block.full:
             block = self._blocks[queue] = Block()
             self._handed_out.add(block.bundle)
         return block.new_id()
 
-    def add(self, message: Enlisted) -> None:
+    def add(self, message: Enlistable) -> None:
+        """Let `message` leave with the commit."""
         if isinstance(message, Message) and (block := self._blocks.get(message.queue)) is not None:
             block.count(message)
         number = next(self._numbers)
         if self._transaction.status != Status.COMMITTING:
             self._nested.watch(self._transaction, number)
-            if self._kept is not None and self._hooks_run:
-                self._kept.join()
-        if self._kept is not None and self._final is not None:
-            self._kept.keep_late(message)
-            self._final.append(message)
+            if self._rows is not None and self.state is State.COMMIT_BEGINS:
+                self._rows.join_session()
+        if self._rows is not None and self.state is State.ROW_WRITTEN:
+            self._rows.write_late(message)
+            self._written.append(message)
         else:
             self._messages[number] = message
 
     def drop_from(self, number: int) -> None:
-        """A savepoint was rolled back: what was enlisted under it is dropped.
+        """Drop the messages that were enlisted under a savepoint, which is rolled back.
 
-        Numbers, not lengths: savepoints of several sessions need not end in the order in which they began.
+        Messages are compared by number. Counting them from the end would drop others, because savepoints of several
+        sessions need not end in the order in which they began.
         """
         for later in [key for key in self._messages if key >= number]:
             del self._messages[later]
 
-    def _drop(self) -> None:
-        self._clear()
-        self.state = self.DROPPED
-
-    def _clear(self) -> None:
-        self._messages.clear()
-        self._final = None
-        self._nested.forget()
-        if self._kept is not None:
-            self._kept.forget()
-
     def _before_commit(self) -> None:
-        # Not before: a request that aborts, or drops what it has called, needs nothing of its session.
-        self._hooks_run = True
-        if self._kept is not None and self._messages:
-            self._kept.join()
+        if not self.is_open:  # an earlier hook has aborted the transaction
+            return
+        # The session joins only here: a request that aborts, or whose messages are dropped, needs nothing of it.
+        self.state = State.COMMIT_BEGINS
+        if self._rows is not None and self._messages:
+            self._rows.join_session()
+
+    def _write_rows(self, rows: OutboxRows) -> None:
+        self._written = list(self.units)
+        self.state = State.ROW_WRITTEN
+        rows.write(self._written)
+        self._messages.clear()
+
+    def _end(self, state: State) -> None:
+        self.state = state
+        self._messages.clear()
+        self._written = []
+        self._nested.forget()
+        if self._rows is not None:
+            self._rows.release_session()
 
     def _after_commit(self, committed: bool) -> None:
-        if self.state == self.DROPPED:
+        if self.state is State.DROPPED:
             return
-        messages, final = self.messages, self._final
-        self._clear()
-        self.state = self.COMMITTED if committed else self.DROPPED
+        messages: tuple[Any, ...] = self.messages
+        are_units = self.state is State.ROW_WRITTEN
+        self._end(State.COMMITTED if committed else State.DROPPED)
         if not committed or not messages:
             return
         try:
-            units = self._sender.units(messages, self._handed_out) if final is None else final
-            (self._sender.after_commit if self._kept is None else self._kept.dispatch)(units)
+            units = messages if are_units else self._sender.units(messages, self._handed_out)
+            (self._sender.after_commit if self._rows is None else self._rows.dispatch)(units)
         except Exception:
-            # The commit stands whatever happens here; `transaction` would log the error without the messages.
-            for message in itertools.chain.from_iterable(map(told_apart, final or messages)):
-                name, text = told_of(message, self._sender.codecs)
+            # The transaction stays committed. `transaction` would log the error without the messages.
+            for message in itertools.chain.from_iterable(map(told_apart, messages)):
+                name, text = name_and_text(message, self._sender.codecs)
                 log.exception("committed, but not started: %s[%s]; the message: %s", name, message.id, text)
 
     # --- the data manager ------------------------------------------------------------------------
 
     def sortKey(self) -> str:
-        # We vote first, on nothing: zope.sqlalchemy's one-phase commit happens in its vote, last of all.
+        # We sort first, and our vote does nothing. zope.sqlalchemy sorts last: its one-phase commit is in its vote.
         return f" ptemporal:{id(self)}"
 
     def savepoint(self) -> EnlistmentSavepoint:
         return EnlistmentSavepoint(self)
 
     def abort(self, transaction: Any) -> None:
-        # `transaction` also aborts every member after the after-commit hooks have run.
-        if self.state == self.ENLISTING:
-            self._drop()
+        # `transaction` also calls this after the after-commit hooks have run.
+        if self.is_open:
+            self._end(State.DROPPED)
 
     def tpc_begin(self, transaction: Any) -> None:
-        # The sessions commit, or close, with their savepoints open: that is no rollback.
+        # The sessions now commit, or close, with their savepoints open: that end is no rollback.
         self._nested.forget()
 
     def commit(self, transaction: Any) -> None:
-        # All sessions have flushed by now, and none has committed or been closed: we sort first.
-        if self._kept is not None:
-            self._final = list(self.units)
-            self._kept.keep(self._final)
-            self._messages.clear()
+        # We sort first: all sessions have flushed by now, and no session has committed or closed.
+        if self._rows is not None:
+            self._write_rows(self._rows)
 
     def tpc_vote(self, transaction: Any) -> None:
         pass
@@ -329,12 +364,12 @@ class Enlistment:
         pass
 
     def tpc_abort(self, transaction: Any) -> None:
-        self._drop()
+        self._end(State.DROPPED)
 
 
 @implementer(IDataManagerSavepoint)
 class EnlistmentSavepoint:
-    """A point to go back to: the number that the next message would have had."""
+    """A point to roll back to: it takes a number of its own, and later messages have higher ones."""
 
     def __init__(self, enlistment: Enlistment) -> None:
         self._enlistment = enlistment

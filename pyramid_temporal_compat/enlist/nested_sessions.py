@@ -1,7 +1,7 @@
-"""SQLAlchemy's own savepoints: a message enlisted inside `session.begin_nested()` goes when that rolls back.
+"""Follow SQLAlchemy's own savepoints: a rollback of `session.begin_nested()` drops the messages enlisted inside it.
 
-`transaction` does not see these savepoints, so the enlistment looks at the sessions that have joined, and at
-those that will: `begin_nested()` alone makes a session join nothing yet.
+`transaction` does not see these savepoints, so the enlistment watches sessions. It watches the sessions that have
+joined the transaction, and also the sessions that will join it, because `begin_nested()` alone joins nothing yet.
 """
 
 from __future__ import annotations
@@ -17,9 +17,10 @@ from zope.sqlalchemy.datamanager import ZopeTransactionEvents
 
 
 class NestedSessions:
-    """Remembers, for each open nested transaction, the number of the first message that was enlisted inside it.
+    """Remember, for each open nested transaction, the number of the first message that was enlisted inside it.
 
-    What is enlisted while it is open is enlisted inside it, so a rollback drops that message and all later ones.
+    Every message that is enlisted while the nested transaction is open is inside it. So its rollback drops the first
+    message and all later ones.
     """
 
     def __init__(self, drop_from: Callable[[int], None]) -> None:
@@ -28,10 +29,10 @@ class NestedSessions:
         self._sessions: list[Session] = []
 
     def watch(self, transaction: Any, number: int) -> None:
-        """The message with this number is about to be enlisted in `transaction`."""
+        """Note which nested transactions are open as the message with this number is enlisted in `transaction`."""
         joined = [getattr(member, "session", None) for member in transaction._resources]
-        if _here.sessions:  # most threads never begin one, and to go through a WeakSet takes a while
-            joined += [session for session in list(_here.sessions) if _will_join(session, transaction._manager)]
+        if _this_thread.sessions:  # most threads never begin one, and listing a WeakSet is slow
+            joined += [session for session in list(_this_thread.sessions) if _will_join(session, transaction._manager)]
         for session in joined:
             nested = session.get_nested_transaction() if isinstance(session, Session) else None
             while nested is not None and nested.nested:
@@ -40,7 +41,7 @@ class NestedSessions:
                 nested = nested.parent
 
     def forget(self) -> None:
-        """Stop looking: what ends from now on ends with the whole transaction."""
+        """Stop watching: a nested transaction that ends from now on ends together with the whole transaction."""
         for session in self._sessions:
             event.remove(session, "after_commit", self._committed)
             event.remove(session, "after_transaction_end", self._ended)
@@ -59,31 +60,32 @@ class NestedSessions:
             self._first.pop(nested, None)
 
     def _ended(self, session: Session, ended: SessionTransaction) -> None:
-        # Not committed before it ended. No event says "rolled back" of one whose flush has failed.
+        # A nested transaction that is still remembered here has ended without a commit. SQLAlchemy has no event that
+        # says "rolled back" for a nested transaction whose flush has failed.
         number = self._first.pop(ended, None)
         if number is not None:
             self._drop_from(number)
 
 
-class _Here(threading.local):
+class _ThreadSessions(threading.local):
     def __init__(self) -> None:
         self.sessions: weakref.WeakSet[Session] = weakref.WeakSet()
 
 
-_here = _Here()
+_this_thread = _ThreadSessions()
 """The sessions that have begun a nested transaction on this thread."""
 
 
 def _created(session: Session, transaction: SessionTransaction) -> None:
     if transaction.nested:
-        _here.sessions.add(session)
+        _this_thread.sessions.add(session)
 
 
 event.listen(Session, "after_transaction_create", _created)
 
 
 def _will_join(session: Session, manager: Any) -> bool:
-    """Whether zope.sqlalchemy will have this session join this manager's transaction, once it is used."""
+    """Return whether zope.sqlalchemy will join this session to this manager's transaction at its next use."""
     if not session.in_nested_transaction():
         return False
     owners = (getattr(listener, "__self__", None) for listener in session.dispatch.after_begin)

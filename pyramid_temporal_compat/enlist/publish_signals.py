@@ -1,4 +1,4 @@
-"""The signals around sending, with Celery's view of a message."""
+"""Send the signals `before_task_publish`, `after_task_publish` and `task_sent`, with Celery's view of a message."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from ..message.tree import Unit
 
 
 def before_publish(message: Message, args: Any, kwargs: Any) -> Message:
-    """Send `before_task_publish`. What receivers add to the headers, and change of their own, goes with the message."""
+    """Send `before_task_publish`. Return the message with the headers that receivers have added or changed."""
     standard = protocol_headers(message)
     headers = {**standard, **message.headers}
     _send(signals.before_task_publish, message, headers, args, kwargs, declare=[], retry_policy=policy_of(message))
@@ -25,11 +25,15 @@ def before_publish(message: Message, args: Any, kwargs: Any) -> Message:
 
 
 def policy_of(message: Message) -> dict[str, Any]:
+    """Return the message's `retry_policy`, as Celery writes it."""
     return dict(DEFAULTS) if message.publish_retry is None else message.publish_retry.policy()
 
 
 def after_publish(unit: Unit) -> None:
-    """Send `after_task_publish`: the server has the message. The arguments are bytes by now, and are not shown."""
+    """Send `after_task_publish` and `task_sent`: the server has accepted the unit.
+
+    Receivers get no arguments, because the arguments are serialised by now.
+    """
     if not signals.after_task_publish.receivers and not signals.task_sent.receivers:
         return
     for message in unit.messages:

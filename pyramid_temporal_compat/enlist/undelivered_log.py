@@ -1,7 +1,7 @@
-"""What a log is told of a message that could not be started: enough to send it again, and no more than is allowed.
+"""Describe a message that could not be started, for the log: enough to send it again, but nothing secret.
 
-With encryption the log gets what the server would have got: a log is read, copied and kept by more people than are
-meant to see what tasks are given.
+With encryption the log gets what the server would have got. A log is read, copied and kept by more people than may see
+the arguments of tasks.
 """
 
 from __future__ import annotations
@@ -14,7 +14,9 @@ from ..payload.codecs import Codec, chain
 from ..text_safety import one_line
 
 
-class Told(Protocol):
+class Loggable(Protocol):
+    """A message or canvas, as far as the log describes it."""
+
     @property
     def task(self) -> str: ...
     @property
@@ -22,11 +24,14 @@ class Told(Protocol):
     def for_log(self, codec: Codec | None = None) -> str: ...
 
 
-def told_of(message: Told, codecs: Callable[[], Sequence[Codec]]) -> tuple[str, str]:
-    """What the message is called, and the whole of it."""
+def name_and_text(message: Loggable, codecs: Callable[[], Sequence[Codec]]) -> tuple[str, str]:
+    """Return a name for the message, and its whole content as text.
+
+    The name is the task's summary, which may show arguments; with codecs it is the bare name of the task.
+    """
     try:
         found = codecs()
-    except ImproperlyConfigured as error:  # whoever asked for encryption did not ask for this
+    except ImproperlyConfigured as error:  # the application asked for encryption: plain text would betray it
         return message.task, f"(not shown, since it can't be encrypted: {one_line(error)})"
     if not found:
         return message.summary, message.for_log()

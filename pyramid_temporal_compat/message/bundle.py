@@ -1,4 +1,4 @@
-"""Bundles: many single tasks of one transaction leave as one workflow, in one start.
+"""Bundles: many single tasks of one transaction are sent as one workflow, with one start request.
 
 `message.ids` says how the id of a task tells which bundle it may be in.
 """
@@ -14,18 +14,20 @@ from .nodes import GroupNode, TaskNode
 from .tree import LIMIT, Tree
 
 MOST = 1000
-"""Tasks of one bundle: some 6,000 events of a history, which may have 51,200."""
+"""The limit on the tasks of a bundle. They make some 6,000 events of a history, which may have 51,200."""
 LARGEST = 448 * 1024
-"""Bytes that the messages of a bundle take together, about; from 512 KiB on the client library warns of each start."""
+"""Bytes that the messages of a bundle may take together, roughly. From 512 KiB on the client library logs a warning."""
 LARGE = 64 * 1024
-"""A message that takes more bytes leaves by itself."""
+"""A message of more bytes is sent by itself."""
 ENVELOPE = 600
-"""Bytes that the rest of a message takes, about."""
+"""Bytes that a message takes besides its arguments, roughly."""
 
 
 class Block:
-    """Ids that may become a bundle. Belongs to one transaction, and to one queue: what waits for one queue's workers
-    must not hold up another's."""
+    """Hands out ids whose tasks may become one bundle. Belongs to one transaction and one queue.
+
+    Each queue has its own bundle, so that tasks which wait for the workers of one queue don't hold up another queue.
+    """
 
     def __init__(self) -> None:
         self.bundle = bundle_of(new_id())
@@ -45,8 +47,10 @@ class Block:
 
 
 def can_be_bundled(unit: Any) -> bool:
-    """Whether it loses nothing by it: the server itself holds back what has an `eta`, and a call with a retry policy
-    of its own is tried as often as that says."""
+    """Return whether the unit is a small message that needs no start request of its own.
+
+    The server itself holds back a message with an `eta`, and a retry policy counts the attempts of one message.
+    """
     return isinstance(unit, Message) and unit.eta is None and unit.publish_retry is None and _size(unit) <= LARGE
 
 
@@ -56,9 +60,9 @@ def _size(message: Message) -> int:
 
 
 def bundled(units: Sequence[Any], blocks: Collection[str], least: int, at_once: int, limit: int = LIMIT) -> list[Any]:
-    """What is started for these: a bundle wherever a block has `least` messages, in the place of the first of them.
+    """Return what is started for the units. If a block has `least` messages, a bundle takes the first one's place.
 
-    :param limit: bytes that a start may have. Those whose bundle would have more leave one by one.
+    :param limit: bytes that a start request may have. If a bundle would be larger, its messages are sent one by one.
     """
     found: dict[str, list[Message]] = {}
     for unit in units:

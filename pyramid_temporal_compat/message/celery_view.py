@@ -41,7 +41,7 @@ def protocol_headers(message: Message) -> dict[str, Any]:
 
 
 def request_values(message: Message, retries: int, hostname: str, redelivered: bool = False) -> dict[str, Any]:
-    """Return what the message tells of `self.request`, by Celery's names. Arguments and results are not among it."""
+    """Return the values of `self.request` that come from the message, by Celery's names. Arguments are left out."""
     headers = message.read_headers()
     values = {part: getattr(message, part) for part in CARRIED_OPTIONS.values()} | protocol_headers(message)
     del values["lang"]

@@ -1,4 +1,4 @@
-"""How a task failed, from what Temporal says of its workflow or activity."""
+"""How a task failed: Celery's state and error, read from the failure of a workflow or activity."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from . import wire_names as wire
 
 
 def how_it_failed(cause: BaseException | None) -> tuple[str, Mapping[str, Any]]:
-    """The state, and the error as `payload.errors` writes it, of a workflow that did not complete."""
+    """Return the state and the error, as `payload.errors` writes it, of a workflow or activity that failed."""
     if isinstance(cause, (CancelledError, TerminatedError)):
         reason = "revoked" if isinstance(cause, CancelledError) else "terminated"
         return states.REVOKED, error_of(TaskRevokedError(str(cause.message) or reason))
@@ -29,4 +29,5 @@ def how_it_failed(cause: BaseException | None) -> tuple[str, Mapping[str, Any]]:
 
 
 def error_of(error: Exception) -> dict[str, Any]:
-    return {**to_wire(error), "traceback": None}  # there is none: the server ended it, or our own worker
+    """Return the error as `payload.errors` writes it, without a traceback."""
+    return {**to_wire(error), "traceback": None}  # there is none: the server or our own worker ended the task

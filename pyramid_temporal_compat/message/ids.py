@@ -9,11 +9,11 @@
 | member that joined a running canvas | `<workflow id>/<token>-<number>`, or `b<token>-<number>` | `5f0c…/a1b2c3-1` |
 | saved group | `<group id>/saved` | `5f0c…/saved` |
 
-The result of a whole canvas has the id of its workflow. A replacement task keeps the id of the task it replaces, and
-the other tasks of the replacement get a random token, so that their ids differ from those in the original plan.
+The result of a whole canvas has the id of its workflow. A replacement task keeps the id of the task
+it replaces. The other tasks of the replacement get a random token, because the original plan may use their ids.
 
 A transaction does not know how many tasks it will have when it hands out the first id. So the ids of one transaction
-and queue differ in their last four digits only, and whoever has one of them can compute the id of the bundle.
+and queue differ in their last four digits only. The id of the bundle can be computed from each of them.
 """
 
 from __future__ import annotations
@@ -100,7 +100,7 @@ def is_below(task_id: str, workflow_id: str) -> bool:
 
 
 def select_below(task_ids: Iterable[str], workflow_id: str) -> list[str]:
-    """Return the ids that are the workflow's own, its members' or those of its child workflows' members."""
+    """Return the workflow's own id, if it is listed, and the ids of members below it."""
     return [task_id for task_id in task_ids if task_id == workflow_id or is_below(task_id, workflow_id)]
 
 

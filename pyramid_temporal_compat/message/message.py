@@ -1,8 +1,11 @@
 """The message: one request to run a task. A frozen value, and the one thing that travels.
 
 On the wire a message is two payloads. The *envelope* is JSON that every part may read: which task, which
-id, when, where. The *body* holds the arguments in the task's own serialiser; only the side that runs the
-task opens it, so the workflow that carries it neither decodes nor can be harmed by what is inside.
+id, when, where. The *body* holds the arguments in the task's own serialiser. Only the process that runs the
+task opens the body, so the workflow that carries it does not decode the arguments and can't be harmed by them.
+
+A new option of `apply_async` touches three files: `task/call_options.py` declares and checks it, `Message` gets a
+field, and one file acts on it. The field's `_about` says whether a retry and a copied signature carry the option.
 """
 
 from __future__ import annotations
@@ -10,6 +13,7 @@ from __future__ import annotations
 import base64
 import dataclasses
 import datetime
+import functools
 import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -25,7 +29,7 @@ if TYPE_CHECKING:
     from ..payload.codecs import Codec
 
 VERSION = 1
-"""Raised when an older reader would misread a newer message; unknown keys alone do not raise it."""
+"""Increase it when an older reader would misread a newer message. New keys alone do not need that."""
 
 LONGEST_ID = 1000
 """The server's limit on ids and names, in bytes."""
@@ -37,24 +41,24 @@ _MARK = "ptemporal"
 _TIMES = ("eta", "expires", "sent")
 
 LONGEST = 11 * 365 * 86400
-"""Seconds; a call takes less for a mistake in units."""
+"""The longest pause in seconds that a received message may have. A call is refused earlier, as a mistake in units."""
 
 HEAVIEST = 1e38
-"""What the wire's float takes."""
+"""The largest fairness weight: Temporal sends it as a 32-bit float."""
 
 
 def is_name(value: object) -> bool:
-    """Whether the server and a line of a log take this as a name or an id."""
+    """Return whether the value can be a name or an id: the server takes it, and it stays on one line of a log."""
     return isinstance(value, str) and value.isprintable() and bool(value.strip()) and len(value.encode()) <= LONGEST_ID
 
 
 def _is_queue(value: object) -> bool:
-    # Empty, it is the workflow's own.
+    # An empty queue stands for the workflow's own queue.
     return value == "" or (is_name(value) and not str(value).startswith(RESERVED_QUEUES))
 
 
 def _is_moment(value: datetime.datetime) -> bool:
-    """Years that can be added to others without leaving the calendar."""
+    """Return whether the year is so near that adding a pause can't leave the calendar."""
     return value.tzinfo is not None and 1970 <= value.year < 3000
 
 
@@ -116,15 +120,15 @@ class Message:
     body: Payload
     queue: str = field(metadata=_about(_is_queue, "queue"))
     eta: datetime.datetime | None = field(default=None, metadata=_about(_or_none(_is_moment), "eta"))
-    """Not before this moment (aware)."""
+    """The task does not start before this moment (aware)."""
     expires: datetime.datetime | None = field(
         default=None, metadata=_about(_or_none(_is_moment), "expires", carried=True)
     )
-    """Not after this moment (aware): the task then ends REVOKED."""
+    """The task does not start after this moment (aware): it ends REVOKED."""
     sent: datetime.datetime | None = field(default=None, metadata=_about(_or_none(_is_moment)))
-    """When it left, by the sender's clock, for one that expires: its clock need not be the server's."""
+    """When the message was sent, by the sender's clock, which may differ from the server's. Only set if it expires."""
     ahead: float = 0.0
-    """By how many seconds the server's clock is ahead of the sender's, for one that expires: the workflow tells it."""
+    """By how many seconds the server's clock is ahead of the sender's. The workflow sets it if the message expires."""
     priority: int | None = field(default=None, metadata=_about(_or_none(_is_count), "priority"))
     fairness_key: str | None = field(
         default=None, metadata=_about(_or_none(_is_fairness_key), "fairness_key", carried=True)
@@ -138,83 +142,91 @@ class Message:
         default=None, metadata=_about(_or_none(is_name), "parent_id", carried=True, place=True)
     )
     group: str | None = field(default=None, metadata=_about(_or_none(is_name), "group_id", carried=True, place=True))
-    """The group that it is a member of."""
+    """The id of the group that the task is a member of."""
     group_index: int | None = field(default=None, metadata=_about(None, "group_index", carried=True, place=True))
     chord: str | None = field(default=None, metadata=_about(_or_none(is_name)))
-    """The result of the chord whose header it is in."""
+    """The id of the chord whose header the task is in."""
     replaced_task_nesting: int = field(
         default=0, metadata=_about(None, "replaced_task_nesting", carried=True, place=True)
     )
-    """How many tasks stood in this place before, each replaced by the next."""
+    """How many tasks had this place in the canvas before: each was replaced by the next."""
     countdown: float | None = field(default=None, metadata=_about(_or_none(_is_pause), "countdown"))
-    """Seconds that it waits once its turn has come: of use to a member of a tree that something comes before."""
+    """Seconds to wait after the previous task of the canvas has ended. `eta` counts from the call instead."""
     expires_in: float | None = field(default=None, metadata=_about(_or_none(_is_pause)))
-    """Seconds until it expires, counted from when its turn has come: the same."""
+    """Seconds until the task expires, counted from the end of the previous task of the canvas."""
     joins: Any = None
-    """How what came before is put in front of the arguments: a place in the payloads that follow the body, a list of
-    such, or an error."""
+    """What to put in front of the arguments: the index of a payload that follows the body, a list of such indexes, or
+    an error."""
     follows: Any = field(default=None, metadata=_about(_or_none(_is_list)))
-    """The tasks that are run with its result, each as `AsyncResult.as_tuple` writes it."""
+    """The tasks that run with this task's result, each as `AsyncResult.as_tuple` writes it."""
     linked: int | None = field(default=None, metadata=_about(_or_none(_is_count)))
-    """Where in the payloads that follow the body the tree of what is linked to it begins, for the task to see."""
+    """The index, among the payloads that follow the body, at which the tree of callbacks begins. Tasks can read it."""
     time_limit: float | None = field(default=None, metadata=_about(_or_none(_is_pause), "time_limit", carried=True))
     soft_time_limit: float | None = field(
         default=None, metadata=_about(_or_none(_is_pause), "soft_time_limit", carried=True)
     )
     heartbeat_timeout: float = field(default=30.0, metadata=_about(_is_timeout))
-    """Seconds after which a worker that has gone silent counts as lost."""
+    """Seconds without a heartbeat after which the worker counts as lost."""
     at_most_once: bool = False
     """`acks_late=False`: a lost worker fails the task rather than running it again."""
     ignore_result: bool | None = field(default=None, metadata=_about(None, "ignore_result", carried=True))
-    """None: as the task itself says, where it runs."""
+    """None: the task's own setting decides, in the worker."""
     shadow: str | None = field(default=None, metadata=_about(_or_none(is_name), "shadow", carried=True))
-    """The name for logs and the web UI, where it is not the task's."""
+    """A name for logs and the web UI that replaces the task's."""
     argsrepr: str = field(default="", metadata=_about(_is_text))
     kwargsrepr: str = field(default="", metadata=_about(_is_text))
     origin: str | None = None
     serializer: str = "json"
     compression: str | None = None
     headers: Mapping[str, Any] = field(default_factory=dict, metadata=_about(_is_dict))
-    """The application's own headers, as plain JSON: only the side that runs the task makes values of it."""
+    """The application's own headers as plain JSON. Only the worker turns them back into values such as dates."""
 
     properties: Mapping[str, Any] = field(default_factory=dict, metadata=_about(_is_dict))
-    """Those of a message's own properties that mean something to applications alone."""
+    """Message properties that only applications use, such as `app_id`."""
     publish_retry: PublishRetry | None = None
-    """How often it is tried while the server is away. It stays with the sender: it bounds the way out."""
+    """How often the message is sent again while the server is away. The sender alone uses it, so it does not travel."""
 
     @property
     def is_passed_on(self) -> bool:
-        """Whether another task gets its result: then it travels, though it may not be one to be kept."""
+        """Whether another task gets the result. Then the result travels even if it is not to be kept."""
         return bool(self.follows) or self.chord is not None
 
     @property
     def summary(self) -> str:
-        """One line for people: the call as it was written."""
+        """The call in one line, for people."""
         return one_line(f"{self.shadow or self.task}{call_repr(self.argsrepr, self.kwargsrepr)}")
 
     @property
     def messages(self) -> tuple[Message, ...]:
-        """The single tasks in it: this one."""
+        """The message itself, as a tuple, because a tree has the same property."""
         return (self,)
 
     def read_headers(self) -> dict[str, Any]:
-        """The application's own headers, with the values that were given."""
+        """Return the application's own headers with the values that the caller gave."""
         found: dict[str, Any] = loads(json.dumps(self.headers, default=dict).encode())
         return found
 
     def leaving(self, now: datetime.datetime) -> Message:
-        """The message as it is at the moment in which it is sent."""
+        """Return the message with the time of sending, which only a message that expires needs."""
         return self if self.expires is None else self.copy(sent=now)
 
     def copy(self, **changes: Any) -> Message:
         return dataclasses.replace(self, **changes)
 
     def encode(self) -> tuple[Payload, Payload]:
-        """The envelope and the body."""
-        return Payload({"encoding": b"json/plain"}, _as_json(self.envelope()).encode()), self.body
+        """Return the envelope and the body. A message that was read returns the very envelope that it was read from."""
+        return self._envelope, self.body
+
+    @functools.cached_property
+    def _envelope(self) -> Payload:
+        return _envelope_payload(_as_json(self.envelope()).encode())
+
+    def __getstate__(self) -> dict[str, Any]:
+        # Only the parts: the process that gets the message can write the envelope again.
+        return {name: value for name, value in vars(self).items() if name != "_envelope"}
 
     def envelope(self) -> dict[str, Any]:
-        """All but the body, as JSON has it."""
+        """Return all parts but the body, as plain JSON. Parts that have their default are left out."""
         envelope: dict[str, Any] = {_MARK: VERSION}
         values = vars(self)
         for name, default in _ENVELOPE.items():
@@ -224,25 +236,27 @@ class Message:
         return envelope
 
     def for_log(self, codec: Codec | None = None) -> str:
-        """The whole message as one line of JSON, for the log that is all that is left of it; as `codec` has it."""
+        """Return the message as one line of JSON, encoded by `codec`. It is logged when the message is lost."""
         envelope, body = self.encode()
         return json.dumps({"envelope": readable(envelope, codec), "body": readable(body, codec)})
 
     @classmethod
     def decode(cls, envelope: bytes, body: Payload) -> Message:
-        """Read a message that this release or an older one wrote. What a newer one added is passed over.
+        """Read a message that this release or an older one wrote. Keys that a newer release added are ignored.
 
-        What it says may be anyone's word: a message that is read has in each part only what a call could put there.
+        Anyone may have written it. So each part is checked: it holds only what a call could have put there.
         """
         try:
             found = json.loads(envelope)
         except (ValueError, RecursionError):
             raise _not_a_message(envelope) from None
-        return cls.read(found, body)
+        message = cls.read(found, body)
+        vars(message)["_envelope"] = _envelope_payload(envelope)  # so that the message is sent on as it came
+        return message
 
     @classmethod
     def read(cls, found: Any, body: Payload) -> Message:
-        """The same, of what `envelope` gave."""
+        """Read a message from its body and the plain JSON that `envelope` returned."""
         try:
             version, task_id = int(found[_MARK]), found["id"]
         except (ValueError, AttributeError, KeyError, TypeError, ArithmeticError, RecursionError):
@@ -268,16 +282,20 @@ class Message:
 
 
 class NewerMessage(InvalidTaskError):
-    """A newer release wrote the message: a worker of that release can run it."""
+    """A newer release wrote the message. A worker of that release can run it."""
+
+
+def _envelope_payload(data: bytes) -> Payload:
+    return Payload({"encoding": b"json/plain"}, data)
 
 
 def is_message(data: bytes) -> bool:
-    """Whether this is the first payload of a message, of whatever version."""
+    """Return whether this is the first payload of a message, of any version."""
     return data.startswith(b'{"' + _MARK.encode() + b'":')
 
 
 def readable(payload: Payload, codec: Codec | None = None) -> object:
-    """A payload inside a line of JSON: its value, if it is JSON, else what `Payload` is made of."""
+    """Return a payload as a part of a line of JSON: the value of a JSON payload, else its metadata and its bytes."""
     if codec is not None:
         payload = codec.encode(payload)
     try:
@@ -303,12 +321,12 @@ _ENVELOPE: dict[str, Any] = {
     for entry in dataclasses.fields(Message)
     if entry.name not in ("body", "publish_retry")
 }
-"""Every part of a message that the envelope carries, and the value that need not be written."""
+"""Each part that the envelope carries, and its default, which is not written."""
 
 _CHECKS: dict[str, Callable[[Any], bool]] = {
     entry.name: entry.metadata["check"] for entry in dataclasses.fields(Message) if entry.metadata.get("check")
 }
-"""What the parts must be that a worker counts with, names things by, or iterates over."""
+"""The check for each part that a worker counts with, uses as a name, or iterates over."""
 
 
 def _options(**flags: bool) -> dict[str, str]:
@@ -323,11 +341,11 @@ CARRIED_OPTIONS = _options(carried=True)
 """The options of `apply_async` that a retry sends again, and the part of the message that holds each."""
 
 OWN_OPTIONS = _options(place=False)
-"""The options that a copy of a task's signature has, too: all but those that say where in a canvas the task is."""
+"""The options that a copy of a task's signature keeps. The task's place in a canvas is left out."""
 
 
 def call_repr(argsrepr: str, kwargsrepr: str) -> str:
-    """`(1, 2)` and `{'to': 'x'}` as `(1, 2, to='x')`, near enough to read."""
+    """Return the call as people write it: `(1, 2)` and `{'to': 'x'}` become `(1, 2, **{'to': 'x'})`."""
     args = argsrepr.strip().removeprefix("(").removesuffix(")").removesuffix(",")
     kwargs = kwargsrepr.strip()
     if kwargs in ("", "{}"):
@@ -336,7 +354,7 @@ def call_repr(argsrepr: str, kwargsrepr: str) -> str:
 
 
 def total_size(payloads: Sequence[Payload]) -> int:
-    """Bytes that these payloads take on the wire, metadata included."""
+    """Return the size of the payloads in bytes, metadata included."""
     size = 0
     for payload in payloads:
         size += len(payload.data)

@@ -1,7 +1,8 @@
 """The nodes of a canvas: a task, a chain, a group or a chord, each with its parts. Frozen values, as the message is.
 
-What several modules ask of a canvas is a method here: its single tasks, its results as Celery writes them, and how
-many of its tasks can run at a time. A walk over all nodes uses `parts()`, so it needs no switch over the four kinds.
+The methods answer questions that several modules ask of a canvas: its single tasks, its results as Celery writes
+them, and how many of its tasks can run at a time. A walk over all nodes uses `parts()`, so it needs no switch over the
+four kinds.
 """
 
 from __future__ import annotations
@@ -104,7 +105,7 @@ class TaskNode(_WithParts):
 
 @dataclass(frozen=True)
 class ChainNode(_WithParts):
-    """Steps that run one after the other. The id is that of the last step's result."""
+    """Steps that run one after the other. It has the id of the last step's result."""
 
     kind: ClassVar[str] = "chain"
     ROLES = ("steps",)
@@ -170,7 +171,7 @@ class GroupNode(_WithParts):
 
 @dataclass(frozen=True)
 class ChordNode(_WithParts):
-    """A group, the header, and the body that gets its results. The id is that of the body's result."""
+    """A group, the header, and the body that gets its results. It has the id of the body's result."""
 
     kind: ClassVar[str] = "chord"
     ROLES = ("header", "body", "errbacks")

@@ -1,4 +1,4 @@
-"""Many payloads as one, compressed: those of a canvas are much alike, and a large one has to fit one start."""
+"""Many payloads as one, compressed. The tasks of a canvas are much alike, and a large canvas has to fit one request."""
 
 from __future__ import annotations
 
@@ -10,10 +10,11 @@ from ..payload import Payload
 from ..payload.compression import decompress
 
 LEVEL = 3
-"""Of zlib: a canvas of 10,000 tasks takes half as long as with its default, and a tenth more bytes."""
+"""zlib's level. A canvas of 10,000 tasks takes half as long as with the default level, and a tenth more bytes."""
 
 
 def packed(payloads: Sequence[Payload]) -> bytes:
+    """Return the payloads as one compressed text of bytes."""
     head = [
         [len(payload.data), {key: value.decode("latin-1") for key, value in payload.metadata.items()}]
         for payload in payloads
@@ -23,12 +24,13 @@ def packed(payloads: Sequence[Payload]) -> bytes:
 
 
 def unpacked(data: bytes) -> list[Payload]:
-    """What `packed` made. Raises `ValueError` for what it can't have made."""
+    """Return the payloads that `packed` was given. Raise `ValueError` if `packed` can't have made the data."""
     whole = decompress(data, "zlib")
     begin = whole.index(b"\n") + 1
     payloads = []
     for size, metadata in json.loads(whole[:begin]):
-        if type(size) is not int or not 0 <= size <= len(whole) - begin:  # else a few bytes could be taken many times
+        # Without this check an attacker could have a few bytes read many times.
+        if type(size) is not int or not 0 <= size <= len(whole) - begin:
             raise ValueError(f"a payload of {size!r:.80} bytes, where {len(whole) - begin} are left")
         named = {key: value.encode("latin-1") for key, value in metadata.items()}
         payloads.append(Payload(named, whole[begin : begin + size]))

@@ -1,4 +1,4 @@
-"""Celery's priorities as the server has them."""
+"""Celery's priorities, turned into the server's priority keys."""
 
 from __future__ import annotations
 
@@ -10,10 +10,11 @@ from .tree import Tree
 PRIORITY_KEYS = 5
 """The server's default number of priority keys; 1 goes first."""
 CELERY_PRIORITIES = 10
-"""0 to 9, 9 goes first; what is above counts as 9."""
+"""0 to 9, 9 goes first. A higher priority counts as 9."""
 
 
 def priority_of(message: Message | Tree) -> Priority:
+    """Return the server's priority and fairness settings for a message or a tree."""
     key = None
     if message.priority is not None:
         celery = min(max(message.priority, 0), CELERY_PRIORITIES - 1)

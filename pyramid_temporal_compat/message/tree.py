@@ -1,4 +1,4 @@
-"""The tree: what one canvas asks for. Frozen values, as the message is, that the workflow of the canvas runs."""
+"""The tree: a whole canvas with its nodes, as it travels to the workflow that runs it. A frozen value."""
 
 from __future__ import annotations
 
@@ -22,39 +22,39 @@ if TYPE_CHECKING:
 MARK = "ptemporal-tree"
 VERSION = 1
 MOST_AT_ONCE = 2000
-"""The server takes no more activities of one workflow at a time."""
+"""The server's limit on the pending activities of one workflow."""
 PACKED = "packed"
-"""In the first payload: the second one holds the tree, this one among it, compressed."""
+"""A key of the first payload. It says that the second payload holds all the payloads of the tree, compressed."""
 SMALL = 32 * 1024
-"""Bytes up to which a tree leaves as it is, for people to read in the web UI."""
+"""Bytes up to which a tree is sent uncompressed, so that people can read it in the web UI."""
 MOST = 50_000
-"""Tasks of one canvas. A worker reads the whole of it at once, within the two seconds that Temporal gives that."""
+"""The limit on the tasks of a canvas. A worker reads them all at once, and Temporal gives it two seconds for that."""
 LIMIT = 2 * 1024 * 1024 - 4096
-"""Bytes that the input of a workflow or a task may have: the default of `ptemporal.payload_limit`."""
+"""Bytes that the input of a workflow or an activity may have: the default of `ptemporal.payload_limit`."""
 ENVELOPE = 600
-"""Bytes that a task takes in a tree besides its arguments, about."""
+"""Bytes that a task takes in a tree besides its arguments, roughly."""
 
 
 def is_tree(data: bytes) -> bool:
-    """Whether this is the first payload of a tree."""
+    """Return whether this is the first payload of a tree."""
     return data.startswith(b'{"' + MARK.encode())
 
 
 @dataclass(frozen=True)
 class Above:
-    """What a part of a canvas that is a workflow of its own is told by the one above it."""
+    """What a child workflow, which runs a part of a canvas, learns from its parent workflow."""
 
     follows: tuple[Any, ...] = ()
-    """What is run there with its result, as `first_result` writes it."""
+    """The tasks that the parent runs with the child's result, each as `first_result` writes it."""
     later: bool = False
-    """Whether anything has run before it."""
+    """Whether a task of the canvas has run before this part."""
     revoked: tuple[str, ...] = ()
-    """Those of its members that must not start."""
+    """The ids of the members that must not start, because they were revoked."""
     first: int = 0
     of: int = 0
-    """The place of its first member among how many, for people; 0 of those it has itself."""
+    """For people: the number of the part's first member, and of how many members. `of` 0: the part counts its own."""
     room: int | None = None
-    """Bytes of results that there is use for: of more than that, it tells the size alone."""
+    """Bytes of results that the parent can use. If the results are larger, the child returns their size only."""
 
     def written(self) -> dict[str, Any]:
         return {
@@ -71,7 +71,7 @@ class Above:
             or not all(map(is_name, above.revoked))
             or not all(type(number) is int for number in numbers)
         ):
-            raise ValueError(f"what is above it is {written!r:.80}")
+            raise ValueError(f"the parent workflow's part is {written!r:.80}")
         return above
 
 
@@ -80,21 +80,21 @@ NOTHING_ABOVE = Above()
 
 @dataclass(frozen=True)
 class Tree:
-    """A canvas as it leaves, with what a message has for whoever sends and logs."""
+    """A canvas as it is sent. For senders and logs it has the properties that a message has."""
 
     root: Node
     at_once: int = 500
-    """How many of its tasks may be under way at a time."""
+    """How many tasks may run at a time."""
     before: Any = None
-    """What came before, as `Message.joins` writes it; its payloads follow those of the tree."""
+    """The results that come before the root, as `Message.joins` writes them. Their payloads follow the tree's own."""
     payloads: tuple[Payload, ...] = ()
     keeps: bool = False
-    """Whether a group's workflow gives all the results as its own: another workflow wants them."""
+    """Whether the workflow of a group returns the list of results, because its parent workflow needs them."""
     bundle: bool = False
-    """Whether the root is no canvas: its members have nothing to do with each other, and only leave together."""
+    """Whether the members are unrelated tasks that are only sent together, as one workflow."""
     above: Above = NOTHING_ABOVE
     limit: int = LIMIT
-    """Bytes that the arguments of one task may have, with what came before it."""
+    """Bytes that the arguments of one task may have, including the previous results."""
 
     @property
     def id(self) -> str:
@@ -128,7 +128,7 @@ class Tree:
 
     @property
     def messages(self) -> tuple[Message, ...]:
-        """The single tasks in it."""
+        """The messages of the single tasks, without the callbacks."""
         return tuple(leaf.message for leaf in self.root.leaves())
 
     @property
@@ -141,7 +141,7 @@ class Tree:
 
     @property
     def publish_retry(self) -> Any:
-        """How often its start is tried."""
+        """How often the start is tried again while the server is away."""
         return self.first.publish_retry if self.first else None
 
     @property
@@ -157,17 +157,22 @@ class Tree:
         return self.root.message if isinstance(self.root, TaskNode) else None
 
     def leaving(self, now: datetime.datetime) -> Tree:
-        """The tree as it is at the moment in which it is sent."""
+        """Return the tree as it is at the moment in which it is sent."""
+        if all(message.expires is None for message in self.root.all_messages()):
+            return self  # with its bytes, if they have been made already
         return replace(self, root=_leaving(self.root, now))
 
     @property
     def size(self) -> int:
-        """Bytes that it takes to start it. Of one that is surely small, those that it has before it is compressed."""
+        """Size of the start request in bytes.
+
+        Small trees report their uncompressed size, because encoding them just to measure is slow.
+        """
         return self.inflated if self.inflated < self.limit else total_size(self.encode())
 
     @functools.cached_property
     def inflated(self) -> int:
-        """Bytes that it has before it is compressed, about, and no fewer."""
+        """Size in bytes before compression: an estimate that is never too small."""
         size = 0
         for message in self.root.all_messages():
             size += len(message.body.data) + len(message.argsrepr) + len(message.kwargsrepr)
@@ -175,6 +180,10 @@ class Tree:
         return size
 
     def encode(self) -> list[Payload]:
+        return list(self._encoded)
+
+    @functools.cached_property
+    def _encoded(self) -> Sequence[Payload]:
         payloads = self._payloads()
         if total_size(payloads) <= SMALL:
             return payloads
@@ -202,7 +211,10 @@ class Tree:
 
     @classmethod
     def decode(cls, payloads: Sequence[Payload]) -> Tree:
-        """Read a tree that this release or an older one wrote: each payload for one place, each id one that can be."""
+        """Read a tree that this release or an older one wrote.
+
+        Anyone may have written it. So each payload is used at most once, and each id is checked.
+        """
         try:
             plan = _plan(payloads[0].data)
             if PACKED in plan:
@@ -267,9 +279,9 @@ def _written(node: Node, bodies: list[Payload]) -> dict[str, Any]:
 
 
 def check_places(written: Any, count: int) -> None:
-    """Raise unless what stands for results names each of `count` payloads at most once.
+    """Raise if the indexes in `written` are not all below `count`, or if one payload is named twice.
 
-    A place costs a writer two bytes, and the one who runs it a payload.
+    Without this check an attacker could have the worker read one large payload many times, for two bytes each.
     """
     places: list[int] = []
 
@@ -281,19 +293,19 @@ def check_places(written: Any, count: int) -> None:
             places.append(part["failed"])
         elif isinstance(part, dict):
             if not isinstance(part["error"], dict) or not isinstance(part["envelope"], dict):
-                raise TypeError("an error that came before is none")
+                raise TypeError("the error of a previous task is not an error")
             walk(part.get("given", []))
         else:
             places.append(part)
 
     walk(written)
     if not all(type(place) is int and 0 <= place < count for place in places) or len(set(places)) < len(places):
-        raise IndexError(f"results that came before are not {count} payloads, each in its place")
+        raise IndexError(f"the previous results are not {count} payloads, each used at most once")
 
 
 def _count(value: Any) -> int:
     if type(value) is not int or value < 1:
-        raise ValueError(f"{value!r:.80} is no number of tasks or bytes")
+        raise ValueError(f"{value!r:.80} is not a number of tasks or bytes")
     return value
 
 
@@ -304,7 +316,10 @@ def _id(value: Any) -> str:
 
 
 def _read(found: dict[str, Any], bodies: dict[int, Payload]) -> Node:
-    """`bodies` are those that no task has had yet: a body that many tasks share would be sent once for each."""
+    """Read one node.
+
+    :param bodies: the bodies that no task has taken yet. A body that many tasks shared would be sent once for each.
+    """
 
     def several(key: str) -> tuple[Node, ...]:
         return tuple(_read(part, bodies) for part in found[key])
@@ -334,9 +349,9 @@ def _some(steps: tuple[Node, ...]) -> tuple[Node, ...]:
 
 
 Unit = Message | Tree
-"""What is enlisted and started: a single task, or a canvas."""
+"""A message or the tree of a canvas: the value that is enlisted and started."""
 
 
 def told_apart(unit: Unit) -> tuple[Unit, ...]:
-    """What is said of a unit that is lost: of a bundle, of each of its messages by itself."""
+    """Return what the log names when a unit is lost: each message of a bundle, or else the unit itself."""
     return unit.messages if isinstance(unit, Tree) and unit.bundle else (unit,)

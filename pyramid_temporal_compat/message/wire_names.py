@@ -1,6 +1,6 @@
-"""The names by which the activity, the workflow and the client know how a task ended.
+"""The names that activity, workflow and client use between them: error types, signals, memo and metadata keys.
 
-They stand in histories: a name here is never changed, only added to.
+Histories contain these names. So a name is never changed; new names are added.
 """
 
 from __future__ import annotations
@@ -10,75 +10,76 @@ import json
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from ..exceptions import InvalidTaskError
 from ..payload import Payload
 from ..payload.types import dumps
 from .message import Message
 from .tree import Tree
 
 RETRY = "Retry"
-"""The activity's own retry: same arguments, the server waits."""
+"""Error type. The activity is retried with the same arguments, and the server waits until then."""
 RETRY_ANEW = "RetryAnew"
-"""The workflow is to run the activity anew: details are `[seconds, envelope, body or None]`."""
+"""Error type. The workflow runs a new activity: the details are `[seconds, envelope, body or None]`."""
 NOT_REGISTERED = "NotRegistered"
 REVOKED = "TaskRevokedError"
 REVOKED_BEFOREHAND = "ptemporal.revoked"
-"""The type, and the queue, of what stands for a task that was revoked before it came."""
+"""Workflow type and queue of the placeholder for a task that was revoked before its message came."""
 FORGOTTEN = "ptemporal.forgotten"
-"""The type, and the queue, of what stands for a bundled task whose result was forgotten."""
+"""Workflow type and queue of the placeholder for a member whose result was forgotten."""
 WORKER_LOST = "WorkerLostError"
 WORKER_SHUTDOWN = "WorkerShutdown"
 REJECTED = "Reject"
 IN_DOUBT = "InDoubt"
-"""The task's receipt could not be asked for."""
+"""Error type. The worker could not look for the task's receipt."""
 DATABASE_AWAY = "DatabaseAway"
-"""The task was rolled back, since its database went away."""
+"""Error type. The task was rolled back because its database went away."""
 RATE_LIMITED = "RateLimited"
-"""The task's turn is later: the server holds it until then."""
+"""Error type. The rate limit is reached, and the server holds the task until its turn comes."""
 
 ABORT = "ptemporal.abort"
 """The signal that asks an abortable task to stop."""
 ABORTED = "ptemporal.aborted"
-"""In the workflow's memo: it was. A member of a tree, with its id behind a colon."""
+"""Memo key: the task was asked to stop. For a member of a tree, a colon and the member's id follow."""
 
 REPLACED = "Replaced"
-"""A tree takes the run's place: details are `[the tree's payloads]`."""
+"""Error type. A tree replaces the task: the details are `[the tree's payloads]`."""
 HALTED = "Halted"
-"""A member of a tree ended without a result, by `Ignore` or `Reject`."""
+"""Error type. A member of a tree ended without a result, by `Ignore` or `Reject`."""
 REVOKE = "ptemporal.revoke"
-"""The signal that keeps members of a tree from starting: their ids."""
+"""The signal that keeps members of a tree from starting. It carries their ids."""
 TREE = "ptemporal.tree"
-"""In the workflow's memo: it runs a tree."""
+"""Memo key: the workflow runs a tree."""
 BUNDLE = "ptemporal.bundle"
-"""In the workflow's memo: it runs tasks that have nothing to do with each other."""
+"""Memo key: the workflow runs a bundle."""
 ENDED = "ptemporal.ended:"
-"""In the workflow's memo, before a member's id: how that one ended, where no activity tells."""
+"""Memo key, followed by a member's id: how the member ended, if no activity tells it."""
 ENDED_ALIKE = "ptemporal.ended-alike:"
-"""The same for several at once: their ids, with a slash at the end for all those under it."""
+"""Memo key: how several members ended. The value names them by id, or by `ids.prefix_of` for a whole workflow."""
 ADDED = "ptemporal-added"
-"""In a result's metadata: the trees that the run has added to the header of its chord, as JSON."""
+"""Metadata key of a result: the trees that the task added to the header of its chord, as JSON."""
 VALUES = "ptemporal-values"
-"""In the metadata of a child workflow's result: it is a list of results."""
+"""Metadata key of a child workflow's result: the result is a list of results."""
 
 ENDED_AS = "ptemporal-state"
-"""In a result's metadata: the task ended in this state, and not with a result."""
+"""Metadata key of a result: the task ended in this state, without a result."""
 
 NOT_KEPT = "ptemporal-not-kept"
-"""In a result's metadata: the call asked for no result."""
+"""Metadata key of a result: the caller asked for the result not to be kept."""
 
 CHILDREN = "ptemporal-children"
-"""In a result's metadata: the tasks that the run asked for, as JSON."""
+"""Metadata key of a result: the tasks that the task called, as JSON."""
 
 RETRIED = "ptemporal-retries"
-"""In a result's metadata: how often the task was retried, if it was. A failure's error has it as `RETRIES`."""
+"""Metadata key of a result: the number of retries, if not 0. An error has it under `RETRIES`."""
 
 RETRIES = "retries"
 CHANGED = "changed"
-"""The message that this attempt is to run in place of the activity's own: `[envelope, body]`."""
+"""Heartbeat key: the message that the next attempt runs instead of the activity's input, as `[envelope, body]`."""
 ORDERLY = "orderly"
-"""How many attempts ended with the worker's word; the others lost their worker."""
+"""Heartbeat key: how many attempts ended with an answer of the worker. The other attempts lost their worker."""
 STATE = "state"
 META = "meta"
-"""The keys of the heartbeat's one detail, a dict."""
+"""Heartbeat keys: the state that the task has set, and its data. The heartbeat's only detail is a dict."""
 
 
 SUMMARY_LIMIT = 200
@@ -86,21 +87,21 @@ SUMMARY_LIMIT = 200
 
 
 def count(value: Any, otherwise: int = 0) -> int:
-    """A count that came over the wire; `otherwise` for what is none. Anyone may have written it."""
+    """Return a count that came over the wire, or `otherwise` if it is not one. Anyone may have written it."""
     if isinstance(value, bytes):
         value = int(value) if value.isdigit() and len(value) < 10 else None
     return value if type(value) is int and 0 <= value < 2**31 else otherwise
 
 
 def memo_of(unit: Message | Tree) -> dict[str, Any] | None:
-    """What the workflow of a canvas, or of a bundle, is told from that of a single task by."""
+    """Return the memo that marks the workflow of a canvas or of a bundle. A single task has none."""
     if not isinstance(unit, Tree):
         return None
     return {TREE: True, BUNDLE: True} if unit.bundle else {TREE: True}
 
 
 def write_payload(payload: Payload) -> dict[str, Any]:
-    """A payload inside JSON."""
+    """Return a payload as plain JSON."""
     return {
         "metadata": {key: base64.b64encode(value).decode() for key, value in payload.metadata.items()},
         "data": base64.b64encode(payload.data).decode(),
@@ -108,29 +109,32 @@ def write_payload(payload: Payload) -> dict[str, Any]:
 
 
 def read_payload(written: Mapping[str, Any]) -> Payload:
+    """Return the payload that `write_payload` was given."""
     metadata = {key: base64.b64decode(value) for key, value in written["metadata"].items()}
     return Payload(metadata, base64.b64decode(written["data"]))
 
 
 def plain(value: Any) -> Any:
-    """A value of ours as plain JSON, which Temporal's own converter writes and reads as it is."""
+    """Return a value as plain JSON, which Temporal's own converter writes and reads unchanged."""
     return json.loads(dumps(value))
 
 
 def with_children(result: Payload, children: Sequence[Any]) -> Payload:
+    """Return the result with the tasks that the task called in its metadata."""
     if not children:
         return result
     return Payload({**result.metadata, CHILDREN: json.dumps(children).encode()}, result.data)
 
 
 def with_retries(result: Payload, retries: int) -> Payload:
+    """Return the result with the number of retries in its metadata."""
     if not retries:
         return result
     return Payload({**result.metadata, RETRIED: str(retries).encode()}, result.data)
 
 
 def ended_as(state: str, meta: Any = None) -> Payload:
-    """The result of a task that ended without one."""
+    """Return the placeholder for the result of a task that ended without one, such as IGNORED."""
     return Payload({"encoding": b"json/plain", ENDED_AS: state.encode()}, json.dumps(meta).encode())
 
 
@@ -143,7 +147,16 @@ def read_payloads(written: Sequence[Any]) -> list[Payload]:
 
 
 def with_added(result: Payload, added: Sequence[Sequence[Payload]]) -> Payload:
+    """Return the result with the trees that the task added to its chord in its metadata."""
     if not added:
         return result
     text = json.dumps([write_payloads(tree) for tree in added])
     return Payload({**result.metadata, ADDED: text.encode()}, result.data)
+
+
+def added_trees(result: Payload) -> list[Tree]:
+    """Return the trees that a run has added to the header of its chord. The run's result names them."""
+    try:
+        return [Tree.decode(read_payloads(tree)) for tree in json.loads(result.metadata.get(ADDED, b"[]"))]
+    except (ValueError, LookupError, TypeError, AttributeError):
+        raise InvalidTaskError("what a task adds to its chord can't be read") from None

@@ -1,4 +1,4 @@
-"""The outbox: messages between commit and dispatch, in the application's own database; and the receipts beside it."""
+"""The outbox: a table in the application's own database with messages between commit and dispatch. Receipts, too."""
 
 from .tables import metadata, outbox, receipts
 

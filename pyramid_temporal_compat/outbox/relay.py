@@ -1,8 +1,10 @@
-"""The relay: sends what the fast path has left in the outbox.
+"""The relay: send the outbox rows that the web processes have not sent themselves.
 
-Every worker has one, and `ptemporal-compat relay` is nothing else. Several share the work: each takes a batch of rows
-for a while, and another takes over what a killed one had. The rows of a queue keep their order; a queue is sent by one
-relay at a time, and one row after the other (the server starts no more in a second if it is asked for many at once).
+Every worker runs a relay; `ptemporal-compat relay` runs a relay alone. Several relays share the work. Each relay claims
+a batch of rows for a limited time, and another relay takes over the rows of a killed one.
+
+The rows of a queue keep their order. Only one relay at a time sends a queue, and it sends one row after the other.
+Sending many at once would not help: the server starts no more workflows in a second.
 """
 
 from __future__ import annotations
@@ -24,10 +26,12 @@ from typing import TYPE_CHECKING
 from sqlalchemy.engine import Engine
 from sqlalchemy.exc import SQLAlchemyError
 from temporalio.client import Client
+from temporalio.common import MetricGauge, MetricGaugeFloat
+from temporalio.runtime import Runtime
 from temporalio.service import RPCError, RPCStatusCode
 
 from ..client.connection import ConnectFailed, Connection, is_transient
-from ..client.server_absence import NOT_THE_CALLS, is_absence, why_away
+from ..client.server_absence import REFUSES_ALL_CALLS, means_server_away, reason_if_away
 from ..enlist.dispatcher import start
 from ..enlist.publish_signals import after_publish
 from ..exceptions import ImproperlyConfigured, SecurityError
@@ -35,12 +39,11 @@ from ..message.backoff import exponential_pause
 from ..message.tree import Unit
 from ..payload.codecs import Codec, chain
 from ..text_safety import one_line
-from ..throttled_log import EVERY, Seldom
-from . import rows
-from .clock import between
-from .metrics import Gauges
+from ..throttled_log import EVERY, ThrottledLog
+from . import row_format
+from .dialects import between
 from .sessions import app_engine
-from .store import COUNTED, Row, Store
+from .store import COUNT_LIMIT, Backlog, Row, Store
 from .wakeup import Sleep
 
 if TYPE_CHECKING:
@@ -49,51 +52,53 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 LEASE = 30.0
-"""Seconds after which another relay takes over the rows of one that was killed. One that lives renews them."""
-LOOK_EVERY = 2.0
-"""Seconds between two looks at the table, where nothing wakes the relay before."""
+"""Seconds after which another relay takes over the rows of a killed relay. A living relay renews its claims."""
+POLL_INTERVAL = 2.0
+"""Seconds between two looks at the table, if nothing wakes the relay earlier."""
 FIRST_PAUSE, LONGEST_PAUSE = 0.5, 10.0
-"""Seconds between two looks whether the server, or the database, is back."""
-AT_ONCE = 16
+"""Seconds between two attempts to reach a server, or a database, that is away: the first pause, and the longest."""
+CONCURRENT_STARTS = 16
 """Starts under way at a time, over all queues."""
-ATTEMPTS = 10
-"""A row that a server which is well has refused so often, as if it were not, is set aside."""
+ATTEMPTS_IF_TRANSIENT = 10
+"""Attempts until a row is parked whose start fails with a transient error, though the server is healthy."""
 BUSY = (
     RPCStatusCode.UNAVAILABLE,
     RPCStatusCode.RESOURCE_EXHAUSTED,
     RPCStatusCode.DEADLINE_EXCEEDED,
     RPCStatusCode.CANCELLED,
 )
-"""What a server says that answers, and can take nothing for now: its disk is full, or it has too much to do. No row is
-set aside for that, however long it lasts."""
-ATTEMPTS_OF_ALL = 5
-"""The same where the server says no: one that has just started may not know its namespaces yet."""
+"""Errors of a server that answers and can accept nothing for now: its disk is full, or it is overloaded. No row is
+parked for these errors, however long they last."""
+ATTEMPTS_IF_REFUSED = 5
+"""Attempts until a row is parked that the server refuses. More than one, because a server that has just started may not
+know its namespaces yet."""
+NEVER_RETRIED = (RPCStatusCode.INVALID_ARGUMENT, RPCStatusCode.RESOURCE_EXHAUSTED)
+"""Refusals that are final. RESOURCE_EXHAUSTED is one if the call was above gRPC's size limit; from a busy server it is
+transient, see `BUSY`."""
 LAPSES = 5
-"""A row that so many relays had which ended before they could say what became of it, all but the first of them
-nothing else, is set aside: it may be what ends them."""
-ENDS_RELAYS = (
-    "{} relays that had this row, at last alone, ended, or lost the database, before they could say what became of it: "
-    "see what ended them; it may be this row, by a codec that crashes or by its size"
+"""Lapsed claims after which a row is parked, because the row itself may end the relays that claim it. After the first
+lapse each relay claims the row alone."""
+PARKED_AFTER_LAPSES = (
+    "{} relays ended, or lost the database, while they had this row, the later ones with no other row beside it: "
+    "see what ended them; the row may be the cause, by a codec that crashes or by its size"
 )
-HOPELESS = (RPCStatusCode.INVALID_ARGUMENT, RPCStatusCode.RESOURCE_EXHAUSTED)
-"""What is not tried again: the second is that of a call above gRPC's limit, if not of a server that is busy."""
 FIRST_DELAY, LONGEST_DELAY = 1.0, 60.0
-"""Seconds until such a row is tried again."""
-LOOK_AT_ALL_EVERY = 30.0
-"""Seconds between two looks at how much waits."""
-LAST_WORDS = 10.0
-"""Seconds that a worker that ends waits for its relay's last batch."""
+"""Seconds until a failed row is tried again: after the first attempt, and the longest after doubling."""
+REPORT_INTERVAL = 30.0
+"""Seconds between two counts of the rows that wait."""
+STOP_TIMEOUT = 10.0
+"""Seconds that a worker at its end waits for the last batch of its relay."""
 
 
-class Away(Exception):
-    """The server takes nothing: no row is to blame."""
+class ServerAway(Exception):
+    """The server accepts nothing at all: the fault is not the row's."""
 
 
 class Relay:
-    """`run` in a thread of its own; `stop` from any."""
+    """Sends outbox rows until told to stop. `run` needs a thread of its own; every thread may call `stop`."""
 
     def __init__(
-        self, app: AppLike, engine: Engine | None = None, *, lease: float = LEASE, look_every: float = LOOK_EVERY
+        self, app: AppLike, engine: Engine | None = None, *, lease: float = LEASE, poll_interval: float = POLL_INTERVAL
     ) -> None:
         self.name = f"{socket.gethostname()}:{os.getpid()}:{secrets.token_hex(3)}"
         self._connection = app.temporal
@@ -101,30 +106,30 @@ class Relay:
         self._codec = chain(app.codecs())
         self.store = Store(engine or app_engine(app), self._connection.settings.namespace)
         self._lease = lease
-        self._look_every = look_every
+        self._poll_interval = poll_interval
         self._sleep = Sleep(self.store.engine)
         self._stopped = threading.Event()
-        self._sending: Sending | None = None
+        self._batch: RelayBatch | None = None
         self._absent: BaseException | None = None
         self._pause = FIRST_PAUSE
         self._gauges = Gauges(self.store.namespace)
-        self._look_at = 0.0
-        self._tell_at = 0.0
-        self._has_told = False
-        self._database = Seldom(log, logging.ERROR)
-        self._parked = Seldom(log, logging.ERROR)
-        self._newer = Seldom(log, logging.WARNING)
+        self._next_report = 0.0
+        self._next_warning = 0.0
+        self._has_warned = False
+        self._database = ThrottledLog(log, logging.ERROR)
+        self._parked = ThrottledLog(log, logging.ERROR)
+        self._newer = ThrottledLog(log, logging.WARNING)
 
     def stop(self) -> None:
-        """Send no more; `run` returns soon. Also from a signal handler."""
+        """Start no further row; `run` returns soon. A signal handler may call this."""
         self._stopped.set()
-        sending = self._sending
-        if sending is not None:
-            sending.over = True
+        batch = self._batch
+        if batch is not None:
+            batch.stopped = True
         self._sleep.wake()
 
     def run(self) -> None:
-        """Send what is due, until told to stop."""
+        """Send the rows that are due, until `stop` is called."""
         log.debug("relay %s begins", self.name)
         try:
             while not self._stopped.is_set():
@@ -138,28 +143,28 @@ class Relay:
             self._sleep.close()
 
     def _turn(self) -> float:
-        """Send a batch, if there is one and the server is there. Gives how long to wait before the next turn."""
+        """Send a batch, if rows are due and the server answers. Return the seconds to wait before the next turn."""
         try:
             if self._absent is not None and not self._is_back():
-                self._look()
+                self._report()
                 return self._longer_pause()
             found = self.store.claim(self.name, self._lease)
             if found and found[0].lapses >= LAPSES:
-                self._park(found[0], ENDS_RELAYS.format(found[0].lapses))
+                self._park(found[0], PARKED_AFTER_LAPSES.format(found[0].lapses))
             elif found:
                 self._send(found)
-            self._look()
+            self._report()
         except (SQLAlchemyError, ImproperlyConfigured) as error:
             said = one_line(" ".join(str(error).split()))
             self._database.say("the relay can't read the outbox (%d times since this was said): %s", said)
             return self._longer_pause()
         except Exception:
-            log.exception("the relay met an error that it does not know")
+            log.exception("the relay met an unexpected error; it goes on after a pause")
             return self._longer_pause()
         if self._absent is not None:
             return self._longer_pause()
         self._pause = FIRST_PAUSE
-        return 0.0 if found else self._look_every
+        return 0.0 if found else self._poll_interval
 
     def _longer_pause(self) -> float:
         pause, self._pause = self._pause, min(self._pause * 2, LONGEST_PAUSE)
@@ -168,39 +173,40 @@ class Relay:
     # --- the server ------------------------------------------------------------------------------
 
     def _is_back(self) -> bool:
-        self._absent = self._connection.submit(lambda: why_away(self._connection, self._timeout)).result()
+        self._absent = self._connection.submit(lambda: reason_if_away(self._connection, self._timeout)).result()
         if self._absent is None:
             log.info("%s answers again: the relay goes on", self._connection)
         return self._absent is None
 
     def _send(self, found: Sequence[Row]) -> None:
-        sending = self._sending = Sending(found, self._connection, self._codec, self._timeout)
+        batch = self._batch = RelayBatch(found, self._connection, self._codec, self._timeout)
         if self._stopped.is_set():
-            sending.over = True
-        future = self._connection.submit(sending.run)
+            batch.stopped = True
+        future = self._connection.submit(batch.run)
         try:
             while not concurrent.futures.wait([future], self._lease / 3).done:
                 self.store.renew(self.name, self._lease, [row.id for row in found])
             future.result()
         finally:
             future.cancel()
-            self._settle(found, sending)
+            self._record(found, batch)
 
-    def _settle(self, found: Sequence[Row], sending: Sending) -> None:
+    def _record(self, found: Sequence[Row], batch: RelayBatch) -> None:
+        """Write down what became of each row: deleted, parked, to be tried later, or given back untried."""
         store = self.store
-        self._absent = sending.away
-        store.delete(sending.started)
-        for unit in sending.sent:
+        self._absent = batch.away
+        store.delete(batch.started)
+        for unit in batch.sent:
             after_publish(unit)
-        for row, error in sending.refused:
+        for row, error in batch.failed:
             if row.attempts >= attempts_for(error):
-                self._park(row, _said(error))
+                self._park(row, _as_line(error))
             else:
                 delay = exponential_pause(FIRST_DELAY, row.attempts - 1, LONGEST_DELAY)
-                store.put_off(self.name, row.id, delay, _said(error))
-        ended = {*sending.started, *(row.id for row, _ in sending.refused)}
+                store.put_off(self.name, row.id, delay, _as_line(error))
+        ended = {*batch.started, *(row.id for row, _ in batch.failed)}
         rest = [row.id for row in found if row.id not in ended]
-        store.give_back(self.name, rest, None if sending.away is None else self._why_away(sending.away))
+        store.give_back(self.name, rest, None if batch.away is None else self._why_away(batch.away))
 
     def _park(self, row: Row, error: str) -> None:
         self.store.park(self.name, row.id, error)
@@ -217,93 +223,126 @@ class Relay:
             return f"{self._connection}: no answer within {self._timeout:g} s"
         if isinstance(error, RPCError):
             return one_line(self._connection.explain(error))
-        return _said(error)
+        return _as_line(error)
 
-    # --- what it says ----------------------------------------------------------------------------
+    # --- its reports -----------------------------------------------------------------------------
 
-    def _look(self) -> None:
-        """Tell how much waits: a gauge now and then, a line of the log once a minute, while there is a reason."""
-        if time.monotonic() < self._look_at:
+    def _report(self) -> None:
+        """Count the rows that wait, every `REPORT_INTERVAL`: set the gauges, and warn once a minute if rows wait."""
+        if time.monotonic() < self._next_report:
             return
-        self._look_at = time.monotonic() + LOOK_AT_ALL_EVERY
+        self._next_report = time.monotonic() + REPORT_INTERVAL
         backlog = self.store.backlog()
         self._gauges.set(backlog)
-        if self.store.newer():
+        if self.store.has_newer_rows():
             self._newer.say(
                 "the outbox holds rows that a newer release wrote; they wait for its relay (seen %d times since this "
                 "was said)"
             )
-        if backlog.waiting and time.monotonic() >= self._tell_at:
-            self._tell_at = time.monotonic() + EVERY
-            self._has_told = True
+        if backlog.waiting and time.monotonic() >= self._next_warning:
+            self._next_warning = time.monotonic() + EVERY
+            self._has_warned = True
             log.warning(
                 "%s%d rows wait in the outbox, the oldest for %d s: %s",
-                "at least " if backlog.waiting == COUNTED else "",
+                "at least " if backlog.waiting == COUNT_LIMIT else "",
                 backlog.waiting,
                 backlog.oldest,
                 "they are being sent" if self._absent is None else self._why_away(self._absent),
             )
-        if not backlog.waiting and self._has_told:
-            self._has_told = False
+        if not backlog.waiting and self._has_warned:
+            self._has_warned = False
             log.info("no row waits in the outbox any more")
 
 
-class Sending:
-    """A batch on its way. It belongs to the loop's thread until it has ended; `over` may be set from any."""
+class Gauges:
+    """The metrics `ptemporal_outbox_waiting`, `_parked` and `_oldest_seconds` of one namespace.
+
+    They leave with the client library's own metrics (`Runtime.set_default`).
+    """
+
+    def __init__(self, namespace: str) -> None:
+        meter = Runtime.default().metric_meter.with_additional_attributes({"namespace": namespace})
+        self._waiting: MetricGauge = meter.create_gauge(
+            "ptemporal_outbox_waiting", "Rows of the outbox that wait for a relay.", "row"
+        )
+        self._parked: MetricGauge = meter.create_gauge(
+            "ptemporal_outbox_parked", "Rows of the outbox that are set aside.", "row"
+        )
+        self._oldest: MetricGaugeFloat = meter.create_gauge_float(
+            "ptemporal_outbox_oldest_seconds", "Age of the oldest row of the outbox that waits for a relay.", "s"
+        )
+
+    def set(self, backlog: Backlog) -> None:
+        self._waiting.set(backlog.waiting)
+        self._parked.set(backlog.parked)
+        self._oldest.set(max(0.0, backlog.oldest))
+
+
+class RelayBatch:
+    """Rows that are sent together.
+
+    It belongs to the event loop's thread until it has ended. Every thread may set `stopped`.
+    """
 
     def __init__(self, found: Sequence[Row], connection: Connection, codec: Codec, timeout: float) -> None:
         self._rows = found
         self._connection = connection
         self._codec = codec
         self._timeout = timeout
-        self._slots = asyncio.Semaphore(AT_ONCE)
+        self._slots = asyncio.Semaphore(CONCURRENT_STARTS)
         self._taken = datetime.datetime.now(datetime.timezone.utc)
-        self.over = False
+        self.stopped = False
+        """No further row is started."""
         self.away: BaseException | None = None
+        """Why the server accepts nothing, if so."""
         self.started: list[int] = []
+        """The ids of rows whose units have all started."""
         self.sent: list[Unit] = []
-        self.refused: list[tuple[Row, BaseException]] = []
+        self.failed: list[tuple[Row, BaseException]] = []
 
     async def run(self) -> None:
         await asyncio.gather(*(self._send_queue(of_queue) for of_queue in by_queue(self._rows).values()))
 
     async def _send_queue(self, of_queue: Sequence[Row]) -> None:
         for row in of_queue:
-            if self.over:
+            if self.stopped:
                 return
             try:
                 await self._send(row)
-            except Away as away:
-                self.away, self.over = away.__cause__, True
+            except ServerAway as away:
+                self.away, self.stopped = away.__cause__, True
             except Exception as error:
-                self.refused.append((row, error))
+                self.failed.append((row, error))
             else:
                 self.started.append(row.id)
 
     async def _send(self, row: Row) -> None:
-        units = rows.read(row.units, self._codec)
-        ahead = self._ahead(row)
+        units = row_format.decode_units(row.units, self._codec)
+        ahead = self._clock_ahead(row)
         try:
             client = await self._connection.client()
         except ConnectFailed as error:
-            raise Away from error
+            raise ServerAway from error
         ends = await asyncio.gather(*(self._start(client, unit, ahead) for unit in units), return_exceptions=True)
         errors = [end for end in ends if isinstance(end, Exception)]
         if errors:
-            worst = max(errors, key=attempts_for)  # a row that has more to try is not set aside
-            if attempts_for(worst) > 1 and is_absence(worst) and await self._is_away(worst):
-                raise Away from worst
+            worst = max(errors, key=attempts_for)  # the row is parked only when no unit of it has attempts left
+            if attempts_for(worst) > 1 and means_server_away(worst) and await self._is_away(worst):
+                raise ServerAway from worst
             raise worst
 
     async def _is_away(self, error: Exception) -> bool:
-        """Whether it is the server, and not the row. Some refusals leave no doubt."""
-        if isinstance(error, RPCError) and error.status in NOT_THE_CALLS:
+        """Return whether the server is away for every row. For some errors this is certain without asking it."""
+        if isinstance(error, RPCError) and error.status in REFUSES_ALL_CALLS:
             return True
-        return await why_away(self._connection, self._timeout) is not None
+        return await reason_if_away(self._connection, self._timeout) is not None
 
-    def _ahead(self, row: Row) -> datetime.timedelta:
-        """By how much the sender's clock is ahead of ours: the database's shows how long the row has waited."""
-        then = rows.clock(row.units)
+    def _clock_ahead(self, row: Row) -> datetime.timedelta:
+        """Return by how much the sender's clock is ahead of ours.
+
+        The row holds the sender's time when it was written. The database's clock tells how long ago that was.
+        """
+        then = row_format.sender_clock(row.units)
         return datetime.timedelta(0) if then is None else then + between(row.created, row.taken) - self._taken
 
     async def _start(self, client: Client, unit: Unit, ahead: datetime.timedelta) -> None:
@@ -314,6 +353,7 @@ class Sending:
 
 
 def by_queue(found: Sequence[Row]) -> Mapping[str, Sequence[Row]]:
+    """Return the rows of each queue, in their order."""
     queues: dict[str, list[Row]] = {}
     for row in found:
         queues.setdefault(row.queue, []).append(row)
@@ -321,23 +361,23 @@ def by_queue(found: Sequence[Row]) -> Mapping[str, Sequence[Row]]:
 
 
 def attempts_for(error: BaseException) -> float:
-    """How often a row that is refused so is tried."""
-    if isinstance(error, SecurityError):  # the key that it needs may be on its way here
-        return ATTEMPTS_OF_ALL
-    if isinstance(error, RPCError) and not is_absence(error):
-        return 1 if error.status in HOPELESS else ATTEMPTS_OF_ALL
+    """Return after how many attempts a row is parked that fails with this error."""
+    if isinstance(error, SecurityError):  # the key that the row needs may reach this host later
+        return ATTEMPTS_IF_REFUSED
+    if isinstance(error, RPCError) and not means_server_away(error):
+        return 1 if error.status in NEVER_RETRIED else ATTEMPTS_IF_REFUSED
     if isinstance(error, RPCError):
-        return math.inf if error.status in BUSY else ATTEMPTS
+        return math.inf if error.status in BUSY else ATTEMPTS_IF_TRANSIENT
     return math.inf if is_transient(error) else 1
 
 
-def _said(error: BaseException) -> str:
+def _as_line(error: BaseException) -> str:
     return one_line(" ".join(f"{type(error).__name__}: {error}".split())[:1000])
 
 
 @contextlib.asynccontextmanager
 async def relaying(app: AppLike) -> AsyncIterator[None]:
-    """Have a relay run beside the block."""
+    """Run a relay in a thread while the block runs."""
     relay = Relay(app)
     thread = threading.Thread(target=relay.run, name="ptemporal-relay", daemon=True)
     thread.start()
@@ -345,4 +385,4 @@ async def relaying(app: AppLike) -> AsyncIterator[None]:
         yield
     finally:
         relay.stop()
-        await asyncio.to_thread(thread.join, LAST_WORDS)
+        await asyncio.to_thread(thread.join, STOP_TIMEOUT)

@@ -1,4 +1,4 @@
-"""Which session a transaction's row is written in: the one that `ptemporal.outbox` names."""
+"""Find the SQLAlchemy session that `ptemporal.outbox` names: the outbox row is written in this session."""
 
 from __future__ import annotations
 
@@ -20,8 +20,8 @@ from zope.sqlalchemy.datamanager import (
 )
 
 from ..exceptions import ImproperlyConfigured
-from ..pyramid.request import attempt
 from ..settings.config_objects import import_object
+from ..task_request import attempt
 from .tables import outbox
 
 if TYPE_CHECKING:
@@ -29,16 +29,19 @@ if TYPE_CHECKING:
 
 
 WRITES = delete(outbox)
-"""What a session is asked with for its database: one that sends reads to a replica has to see that we write."""
+"""A statement to ask a session for its database with: a session may send reads to a replica, and we write."""
 
 
 def is_dotted(name: str) -> bool:
-    """Whether the setting names a session by where it is; else it names an attribute of requests."""
+    """Return whether `ptemporal.outbox` is a dotted name of a session. If not, it names a request attribute."""
     return "." in name or ":" in name
 
 
 def session_of(name: str, transaction: Any) -> tuple[Session, ZopeTransactionEvents]:
-    """The session that takes part in this transaction, and its way to have it take part."""
+    """Return the session, and the zope.sqlalchemy events that join it to this transaction.
+
+    Raises `ImproperlyConfigured` if the session is not registered with the transaction's manager, or is read-only.
+    """
     manager = transaction._manager
     found = import_object(name) if is_dotted(name) else _of_a_request(name, manager)
     session = _as_session(name, found)
@@ -46,14 +49,14 @@ def session_of(name: str, transaction: Any) -> tuple[Session, ZopeTransactionEve
     if not events:
         raise ImproperlyConfigured(
             f"ptemporal.outbox = {name}: this session takes part in no transaction; "
-            "zope.sqlalchemy.register(session, transaction_manager=request.tm) has it do so"
+            "register it: zope.sqlalchemy.register(session, transaction_manager=request.tm)"
         )
     for event in events:
         if _inner(event.transaction_manager) is manager:
             if event.initial_state == STATUS_READONLY:
                 raise ImproperlyConfigured(
                     f"ptemporal.outbox = {name}: this session is registered as read-only, and the outbox writes; "
-                    "name one that may write"
+                    "name a session that may write"
                 )
             engine_of(name, session)
             return session, event
@@ -85,14 +88,14 @@ def _attribute(request: Any, name: str) -> Any:
         return getattr(request, name)
     except AttributeError as error:
         raise ImproperlyConfigured(
-            f"ptemporal.outbox = {name}, and requests have no attribute {name!r} ({error}); name the one that holds "
-            "the SQLAlchemy session (config.add_request_method(..., 'dbsession', reify=True))"
+            f"ptemporal.outbox = {name}, and requests have no attribute {name!r} ({error}); name the attribute that "
+            "holds the SQLAlchemy session (config.add_request_method(..., 'dbsession', reify=True))"
         ) from error
 
 
 def _as_session(name: str, found: Any) -> Session:
     if not isinstance(found, Session) and callable(found):
-        found = found()  # a scoped session, a session factory, or a function of the application's own
+        found = found()  # a scoped session, a session factory, or a function of the application
     if not isinstance(found, Session):
         raise ImproperlyConfigured(
             f"ptemporal.outbox = {name} gives {found!r}, which is {type(found).__name__} and no SQLAlchemy session"
@@ -106,10 +109,11 @@ def _events(session: Session) -> list[ZopeTransactionEvents]:
 
 
 def join(session: Session, events: ZopeTransactionEvents, transaction: Any) -> None:
-    """Have the session commit with the transaction.
+    """Make the session commit with the transaction.
 
-    One that the application has closed, or rolled back, before it wrote anything has begun anew; its data manager
-    would still commit what it had begun at first. One that had written is not helped: its commit has to fail.
+    The application may have closed the session, or rolled it back, before it wrote anything. The session has then begun
+    a new SQLAlchemy transaction, but its data manager would still commit the first one. This corrects the data manager.
+    A session that had written before is left alone: its commit must fail.
     """
     events.join_transaction(session)
     if _SESSION_STATE.get(session) is STATUS_CHANGED:
@@ -120,15 +124,16 @@ def join(session: Session, events: ZopeTransactionEvents, transaction: Any) -> N
 
 
 def connection_of(session: Session) -> Connection:
-    """The connection that the row is written on."""
+    """Return the connection to write the row on."""
     return session.connection(bind_arguments={"clause": WRITES})
 
 
 def _inner(manager: Any) -> Any:
-    return getattr(manager, "manager", manager)  # ThreadTransactionManager keeps a manager a thread
+    return getattr(manager, "manager", manager)  # a ThreadTransactionManager wraps one manager for each thread
 
 
 def engine_of(name: str, session: Session) -> Engine:
+    """Return the engine of the session's database for the outbox table; `name` is the setting, for the error."""
     try:
         bind = session.get_bind(clause=WRITES)
     except UnboundExecutionError:
@@ -149,7 +154,7 @@ def _session_of_app(app: AppLike, name: str) -> Iterator[Session]:
 
 
 def app_engine(app: AppLike) -> Engine:
-    """The engine of the database that holds the app's outbox, for a process that has no request."""
+    """Return the engine of the database that holds the app's outbox. It needs no current request."""
     name = app.conf["ptemporal.outbox"]
     if name is None:
         raise ImproperlyConfigured(

@@ -1,4 +1,7 @@
-"""The outbox's SQL: PostgreSQL, MySQL and MariaDB, SQLite. Each call is a transaction of its own, save `insert`."""
+"""The SQL of outbox rows, for PostgreSQL, MySQL, MariaDB and SQLite.
+
+`insert_row` runs in the application's transaction. Every method of `Store` is a transaction of its own.
+"""
 
 from __future__ import annotations
 
@@ -29,48 +32,45 @@ from sqlalchemy import (
 from sqlalchemy.engine import Connection, Engine
 from sqlalchemy.exc import DBAPIError, OperationalError, ProgrammingError
 
+from ..database_errors import is_deadlock
 from ..exceptions import ImproperlyConfigured
-from ..pyramid.transaction_conflict import is_deadlock
-from . import rows
-from .clock import between, in_seconds, now
-from .mysql_packet_limit import check_size
+from . import row_format
+from .dialects import between, check_size, in_seconds, now, reading_committed, skips_locked
 from .tables import for_all, hiding_values, metadata, outbox
 
 P = ParamSpec("P")
 T = TypeVar("T")
 
 WINDOW = 1000
-"""Rows among which a relay chooses: a backlog of any size is read in steps of so many."""
+"""Rows among which a relay chooses. A larger backlog is read in steps of this size."""
 BATCH = 100
-"""Rows that a relay takes at a time."""
+"""Rows that a relay claims at a time, at most."""
 BATCH_BYTES = 8 * 1024 * 1024
-"""Bytes that these carry together, at most, unless the first alone carries more."""
+"""Bytes of a relay's rows together, at most; a single larger row is claimed alone."""
 BATCH_QUEUES = 4
-"""Queues that they are of, at most: the others are left to other relays."""
+"""Queues in one claim, at most: the other queues are left to other relays."""
 CHUNK = 500
-"""Rows that one statement names by their ids."""
-COUNTED = 100_000
-"""More rows than these are not counted where nobody asked: to count is to read."""
+"""Ids in one statement, at most."""
+COUNT_LIMIT = 100_000
+"""The relay's own reports count no further, because counting rows reads them."""
 CHANNEL = "ptemporal_outbox"
-"""What PostgreSQL's NOTIFY is sent to."""
-LOCK = 0x70746F62
-"""The first half of the advisory lock under which relays choose, one after the other."""
-TRIES, PAUSE = 5, 0.05
-"""How often, and how many seconds apart, a transaction is made that a deadlock has ended."""
-SKIP_LOCKED = {"mysql": (8, 0, 1), "mariadb": (10, 6)}
-"""The releases since which they have it."""
-LAPSED = "#"
-"""In `claimed_by`, after the relay's name: how many claims of the row before this one have ended without a word."""
+"""The channel of PostgreSQL's NOTIFY."""
+ADVISORY_LOCK = 0x70746F62
+"""The first half of the advisory lock's key. PostgreSQL's relays choose rows one after the other, under this lock."""
+DEADLOCK_ATTEMPTS, DEADLOCK_PAUSE = 5, 0.05
+"""Attempts of a transaction that deadlocks end, and the longest pause between two of them in seconds."""
+LAPSE_MARK = "#"
+"""In `claimed_by` it separates the relay's name from the number of lapsed claims. A claim lapses if its relay ends, or
+loses the database, before it can record what became of the row."""
 LONGEST_TURN = 3.0
-"""Seconds that a relay waits for another to choose, which takes some milliseconds. One whose host was frozen just then
-is not waited for: better out of order than not at all."""
+"""Seconds that a relay waits for another relay to choose rows, which takes some milliseconds. If the host of the other
+relay froze just then, waiting on would be worse than sending rows out of order."""
 TURN_PAUSE = 0.01
-SHARES_ROWS = ("postgresql", "mysql", "mariadb")
 
 
 @dataclass(frozen=True)
 class Row:
-    """A row that a relay has taken."""
+    """A row that a relay has claimed."""
 
     id: int
     queue: str
@@ -79,21 +79,23 @@ class Row:
     created: datetime.datetime
     taken: datetime.datetime
     lapses: int
-    """How many relays have had it and ended, or lost the database, before they could say what became of it."""
+    """How many claims of the row have lapsed, see `LAPSE_MARK`."""
 
 
 @dataclass(frozen=True)
 class Backlog:
-    """What waits for a relay. `waiting` is not counted beyond `COUNTED` rows unless it was asked for."""
+    """How many rows wait for a relay, and how many are parked. Neither is counted beyond `COUNT_LIMIT`."""
 
     waiting: int
     oldest: float
-    """Seconds since the oldest of them was written; 0 where none waits."""
+    """Age of the oldest waiting row in seconds; 0 if no row waits."""
     parked: int
 
 
 @dataclass(frozen=True)
 class Parked:
+    """A row that was set aside, because it can't be sent as it is."""
+
     id: int
     queue: str
     messages: int
@@ -103,93 +105,82 @@ class Parked:
 
 @dataclass(frozen=True)
 class Summary:
-    """What `ptemporal-compat outbox status` shows."""
+    """The figures that `ptemporal-compat outbox status` shows."""
 
     rows: int
     messages: int
     oldest: float
     waiting: int
-    """Rows that are due: the fast path did not send them."""
+    """Rows that are due: the web process did not send them in time."""
     claimed: int
     newer: int
     """Rows that a newer release wrote."""
     parked: int
     queues: Sequence[tuple[str, int]]
-    """The fullest queues, with their rows."""
+    """The queues with the most rows, each with its number of rows."""
     last_parked: Sequence[Parked]
 
 
-_INSERT = insert(outbox).values(created=now(), due=in_seconds(bindparam("wait")), version=rows.VERSION, attempts=0)
+_INSERT = insert(outbox).values(
+    created=now(), due=in_seconds(bindparam("wait")), version=row_format.VERSION, attempts=0
+)
 
 
 def insert_row(connection: Connection, *, namespace: str, queue: str, messages: int, units: bytes, wait: float) -> int:
-    """Insert a row in the connection's transaction; gives its id. A relay may take it in `wait` seconds."""
+    """Insert a row in the connection's transaction. Return its id. A relay may claim it after `wait` seconds."""
     check_size(connection, units, f"what the transaction sends, {messages} messages in one row of {outbox.name},")
     values = {"namespace": namespace, "queue": queue, "messages": messages, "units": units, "wait": wait}
-    with telling_of_no_table(), hiding_values():
+    with explaining_missing_table(), hiding_values():
         key: Any = connection.execute(_INSERT, values, execution_options=for_all(connection)).inserted_primary_key
     return int(key[0])
 
 
 @contextlib.contextmanager
-def telling_of_no_table() -> Iterator[None]:
-    """Where the table is missing, say what makes it."""
+def explaining_missing_table() -> Iterator[None]:
+    """Raise `ImproperlyConfigured` if the block finds no outbox table: the error names the command that creates it."""
     try:
         yield
     except (ProgrammingError, OperationalError) as error:
         said = str(error.orig).lower()
         if outbox.name in said and any(words in said for words in ("does not exist", "no such table", "doesn't exist")):
             raise ImproperlyConfigured(
-                f"ptemporal.outbox is set, and the database has no table {outbox.name}; make it with "
+                f"ptemporal.outbox is set, and the database has no table {outbox.name}; create it with "
                 "`ptemporal-compat outbox init app.ini`, or with a migration of the metadata "
                 "pyramid_temporal_compat.outbox.metadata"
             ) from error
         raise
 
 
-def again_after_a_deadlock(method: Callable[P, T]) -> Callable[P, T]:
-    """What one transaction did not do another one does: each is whole, and finds done what was done."""
+def retried_after_deadlock(method: Callable[P, T]) -> Callable[P, T]:
+    """Try the method again if a deadlock ended its transaction. Each attempt continues where the last one stopped."""
 
     @functools.wraps(method)
-    def tried(*args: P.args, **kwargs: P.kwargs) -> T:
-        for _ in range(TRIES - 1):
+    def with_attempts(*args: P.args, **kwargs: P.kwargs) -> T:
+        for _ in range(DEADLOCK_ATTEMPTS - 1):
             try:
                 return method(*args, **kwargs)
             except DBAPIError as error:
                 if not is_deadlock(error):
                     raise
-                time.sleep(random.uniform(0, PAUSE))
+                time.sleep(random.uniform(0, DEADLOCK_PAUSE))
         return method(*args, **kwargs)
 
-    return tried
-
-
-def skips_locked(dialect: Any) -> bool:
-    """Whether the database knows SKIP LOCKED. On one that does not, a relay waits where another would go on."""
-    if dialect.name not in ("mysql", "mariadb"):
-        return True
-    known = SKIP_LOCKED["mariadb" if dialect.is_mariadb else "mysql"]
-    return (dialect.server_version_info or known) >= known
-
-
-def reading_committed(engine: Engine) -> Engine:
-    """The engine, with transactions that see what others commit meanwhile, and lock no more than they change."""
-    return engine.execution_options(isolation_level="READ COMMITTED") if engine.dialect.name in SHARES_ROWS else engine
+    return with_attempts
 
 
 class Store:
-    """The rows of one namespace, on connections of its own. For every thread."""
+    """The rows of one namespace, on connections of its own. Every thread may use it."""
 
     def __init__(self, engine: Engine, namespace: str) -> None:
         self.engine = engine
         self.namespace = namespace
         self._engine = reading_committed(engine)
         self._held_since: float | None = None
-        """Since when each claim has met rows that another relay holds."""
+        """When this store first met rows that another relay has locked; None if its last claim met none."""
 
     @contextlib.contextmanager
     def _begin(self) -> Iterator[Connection]:
-        with telling_of_no_table(), self._engine.begin() as connection:
+        with explaining_missing_table(), self._engine.begin() as connection:
             yield connection
 
     @property
@@ -202,21 +193,21 @@ class Store:
             self._waits,
             outbox.c.due <= now(),
             or_(outbox.c.claimed_until.is_(None), outbox.c.claimed_until <= now()),
-            outbox.c.version <= rows.VERSION,
+            outbox.c.version <= row_format.VERSION,
         )
 
     @property
     def _is_still_free(self) -> ColumnElement[bool]:
-        # Said so that only the primary key serves to find rows: MySQL would lock all that it meets in another index, in
-        # another order than those who delete do.
+        # A CASE keeps the database from using an index of these columns, so that it finds rows by primary key alone.
+        # MySQL would lock every row that it meets in another index, in another order than deletes lock rows.
         return case((self._may_be_taken, 1), else_=0) == 1
 
     def create(self) -> list[str]:
-        """Make the tables and indexes that are not there; gives the names of these tables, or of what they lacked."""
+        """Create the tables and indexes that are missing. Return the names of what was created."""
         there = set(inspect(self.engine).get_table_names())
         metadata.create_all(self.engine)
         made = [name for name in metadata.tables if name not in there]
-        # MySQL commits a table before its indexes: one that was made halfway is there, and lacks them.
+        # MySQL commits a table before its indexes, so an interrupted run leaves a table without its indexes.
         for table in metadata.tables.values():
             have = {index["name"] for index in inspect(self.engine).get_indexes(table.name)}
             for index in table.indexes:
@@ -225,18 +216,18 @@ class Store:
                     made.append(str(index.name))
         return made
 
-    # --- after the fast path ---------------------------------------------------------------------
+    # --- for web processes -----------------------------------------------------------------------
 
-    @again_after_a_deadlock
+    @retried_after_deadlock
     def delete(self, ids: Sequence[int]) -> None:
-        """The server has what these rows carry."""
+        """Delete rows whose messages the server has accepted."""
         for chunk in _chunks(ids):
             with self._begin() as connection:
                 connection.execute(delete(outbox).where(outbox.c.id.in_(chunk)))
 
-    @again_after_a_deadlock
+    @retried_after_deadlock
     def release(self, ids: Sequence[int], error: str) -> None:
-        """What these rows carry was not sent: a relay may take them now."""
+        """Let relays claim rows at once whose messages were not sent."""
         for chunk in _chunks(ids):
             with self._begin() as connection:
                 connection.execute(update(outbox).where(outbox.c.id.in_(chunk)).values(due=now(), error=error))
@@ -248,20 +239,20 @@ class Store:
 
     # --- for relays ------------------------------------------------------------------------------
 
-    @again_after_a_deadlock
+    @retried_after_deadlock
     def claim(self, relay: str, lease: float, batch: int = BATCH) -> list[Row]:
-        """Take rows for `lease` seconds, the oldest first, of queues that no other relay is at work on.
+        """Claim rows for `lease` seconds, the oldest first, from queues that no other relay is sending.
 
-        One that a relay had which has not been heard of since is taken alone: it may be what ended that one.
+        A row whose last claim has lapsed is claimed alone, because it may be what ended the relay.
         """
         with self._begin() as connection:
             self._take_turns(connection)
             ids, lapses = self._lock(connection, relay, batch)
             if not ids:
                 return []
-            holder = f"{relay}{LAPSED}{lapses}" if lapses else relay
+            holder = f"{relay}{LAPSE_MARK}{lapses}" if lapses else relay
             taken = {"claimed_by": holder, "claimed_until": in_seconds(lease)}
-            if not lapses:  # the claim that has lapsed was counted, and tried nothing
+            if not lapses:  # the lapsed claim was counted as an attempt, and made none
                 taken["attempts"] = outbox.c.attempts + 1
             connection.execute(update(outbox).where(outbox.c.id.in_(ids), self._is_still_free).values(taken))
             columns = (outbox.c.id, outbox.c.queue, outbox.c.units, outbox.c.attempts, outbox.c.created, now())
@@ -273,18 +264,18 @@ class Store:
         return self.engine.dialect.name == "postgresql"
 
     def _take_turns(self, connection: Connection) -> None:
-        # Two that choose at once would both take rows of one queue, and send them in any order.
+        # Two relays that choose at once could both claim rows of one queue, and send them out of order.
         if not self._takes_turns:
             return
-        turn = select(func.pg_try_advisory_xact_lock(LOCK, func.hashtext(self.namespace)))
+        turn = select(func.pg_try_advisory_xact_lock(ADVISORY_LOCK, func.hashtext(self.namespace)))
         until = time.monotonic() + LONGEST_TURN
         while not connection.scalar(turn) and time.monotonic() < until:
             time.sleep(TURN_PAUSE)
 
     def _lock(self, connection: Connection, relay: str, batch: int) -> tuple[list[int], int]:
-        """Lock rows to take; gives their ids, and how many claims of them have lapsed.
+        """Lock the rows to claim. Return their ids, and how many claims of them have lapsed.
 
-        Whoever holds some now, a purge or a relay that is frozen, is not waited for.
+        This does not wait for rows that another transaction has locked: a purge, for example, or a frozen relay.
         """
         held = frozenset[int]()
         size = func.length(outbox.c.units).label("size")
@@ -296,15 +287,16 @@ class Store:
             locked = free.with_for_update(skip_locked=skips_locked(connection.dialect))
             sizes = {found.id: found.size for found in connection.execute(locked)}
             if self._yields(len(sizes) < len(chosen)):
-                return a_batch(chosen, sizes), lapses
+                return batch_of(chosen, sizes), lapses
             if sizes:
-                return a_batch({row_id: queue for row_id, queue in chosen.items() if row_id in sizes}, sizes), lapses
+                return batch_of({row_id: queue for row_id, queue in chosen.items() if row_id in sizes}, sizes), lapses
             held = held.union(chosen)
 
     def _yields(self, some_are_held: bool) -> bool:
-        """Whether what is held belongs to a relay that chooses now, so that the rows after it wait for that one's.
+        """Return whether to leave the rows behind locked ones alone, to keep the order of their queues.
 
-        Not where relays take turns; and one that holds some for longer is frozen.
+        Locked rows usually belong to another relay that is choosing now. If rows stay locked for longer than
+        `LONGEST_TURN`, that relay is frozen. With the advisory lock no two relays choose at once.
         """
         if self._takes_turns:
             return False
@@ -318,14 +310,14 @@ class Store:
     def _choose(
         self, connection: Connection, relay: str, batch: int, held: frozenset[int]
     ) -> tuple[dict[int, str], int]:
-        """The rows to take, in order, with their queues; and how many claims of them have lapsed."""
+        """Return the rows to claim, in order, with their queues, and how many claims of them have lapsed."""
         claimed = and_(self._waits, outbox.c.claimed_until > now(), not_(_held_by(relay)))
         at_work = select(outbox.c.queue).where(claimed).distinct()
         others = set(connection.scalars(at_work))
-        # Without their sizes: for one, MySQL reads the whole row.
+        # The query omits the sizes of rows, because MySQL reads the whole row to tell its size.
         due = select(outbox.c.id, outbox.c.queue, outbox.c.claimed_by).where(self._may_be_taken)
         window = connection.execute(due.order_by(outbox.c.due, outbox.c.id).limit(WINDOW)).all()
-        if not self._takes_turns:  # and of what was claimed meanwhile, this shows the queue, or it is in the window
+        if not self._takes_turns:  # rows claimed between the two queries: this finds their queues
             others.update(connection.scalars(at_work))
         chosen: dict[int, str] = {}
         queues: set[str] = set()
@@ -334,31 +326,31 @@ class Store:
                 continue
             if chosen and (len(chosen) >= batch or last_holder is not None):
                 break
-            if last_holder is not None:  # whoever has a row's outcome leaves none
+            if last_holder is not None:  # a relay that records a row's outcome clears `claimed_by`: this claim lapsed
                 return {row_id: queue}, _lapses(last_holder) + 1
             chosen[row_id] = queue
             queues.add(queue)
         return chosen, 0
 
     def renew(self, relay: str, lease: float, ids: Sequence[int]) -> None:
-        """Keep rows that are still being sent."""
+        """Extend the claim of rows that are still being sent."""
         self._change(relay, ids, claimed_until=in_seconds(lease))
 
     def give_back(self, relay: str, ids: Sequence[int], error: str | None) -> None:
-        """Leave rows to whichever relay comes: they were not tried, or the server was away."""
+        """Give up the claim of rows that were not tried, or whose server was away. No attempt is counted."""
         changes: dict[str, Any] = {} if error is None else {"error": error}
         attempts = outbox.c.attempts - 1
         self._change(relay, ids, claimed_by=None, claimed_until=None, attempts=attempts, **changes)
 
     def put_off(self, relay: str, row_id: int, seconds: float, error: str) -> None:
-        """Try a row again, but not before so many seconds."""
+        """Let the row be claimed again after so many seconds."""
         self._change(relay, [row_id], claimed_by=None, claimed_until=in_seconds(seconds), error=error)
 
     def park(self, relay: str, row_id: int, error: str) -> None:
-        """Set a row aside: no relay takes it until it is told to."""
+        """Park the row: no relay claims it until `retry`."""
         self._change(relay, [row_id], parked=now(), claimed_by=None, claimed_until=None, error=error)
 
-    @again_after_a_deadlock
+    @retried_after_deadlock
     def _change(self, relay: str, ids: Sequence[int], **changes: Any) -> None:
         for chunk in _chunks(ids):
             with self._begin() as connection:
@@ -366,28 +358,29 @@ class Store:
                 connection.execute(update(outbox).where(mine).values(changes))
 
     def backlog(self) -> Backlog:
-        """What waits, at the cost of a glance."""
+        """Return what waits. This is cheap: it counts at most `COUNT_LIMIT` rows."""
         late = and_(self._waits, outbox.c.due <= now())
         with self._begin() as connection:
-            some = select(outbox.c.id).where(late).limit(COUNTED).subquery()
+            some = select(outbox.c.id).where(late).limit(COUNT_LIMIT).subquery()
             waiting = connection.scalar(select(func.count()).select_from(some)) or 0
             first = select(outbox.c.created, now()).where(late).order_by(outbox.c.due, outbox.c.id).limit(1)
             oldest = connection.execute(first).first()
             set_aside = and_(outbox.c.namespace == self.namespace, outbox.c.parked.is_not(None))
-            some = select(outbox.c.id).where(set_aside).limit(COUNTED).subquery()
+            some = select(outbox.c.id).where(set_aside).limit(COUNT_LIMIT).subquery()
             parked = connection.scalar(select(func.count()).select_from(some)) or 0
         return Backlog(waiting, between(oldest[0], oldest[1]).total_seconds() if oldest else 0.0, parked)
 
-    def newer(self) -> bool:
-        """Whether there are rows that only a newer release can read."""
+    def has_newer_rows(self) -> bool:
+        """Return whether the first rows that are due include one that only a newer release can read."""
         due = select(outbox.c.version).where(self._waits, outbox.c.due <= now())
         first = due.order_by(outbox.c.due, outbox.c.id).limit(WINDOW).subquery()
         with self._begin() as connection:
-            return (connection.scalar(select(func.max(first.c.version))) or 0) > rows.VERSION
+            return (connection.scalar(select(func.max(first.c.version))) or 0) > row_format.VERSION
 
     # --- for people ------------------------------------------------------------------------------
 
     def summary(self, queues: int = 10, parked: int = 20) -> Summary:
+        """Count everything, and list the fullest `queues` and the first `parked` rows."""
         here = outbox.c.namespace == self.namespace
         count = func.count()
         with self._begin() as connection:
@@ -406,15 +399,15 @@ class Store:
                 oldest=between(oldest[0], oldest[1]).total_seconds() if oldest[0] else 0.0,
                 waiting=counted(self._waits, outbox.c.due <= now()),
                 claimed=counted(self._waits, outbox.c.claimed_until > now(), outbox.c.claimed_by.is_not(None)),
-                newer=counted(self._waits, outbox.c.version > rows.VERSION),
+                newer=counted(self._waits, outbox.c.version > row_format.VERSION),
                 parked=counted(here, outbox.c.parked.is_not(None)),
                 queues=[(queue, n) for queue, n in connection.execute(fullest.order_by(count.desc()).limit(queues))],
                 last_parked=[Parked(*found) for found in connection.execute(aside.limit(parked))],
             )
 
-    @again_after_a_deadlock
+    @retried_after_deadlock
     def retry(self, ids: Sequence[int] | None) -> int:
-        """Have relays try parked rows again, all of them without `ids`; gives how many."""
+        """Let relays try parked rows again: the rows with these ids, or all. Return how many rows that is."""
         aside = and_(outbox.c.namespace == self.namespace, outbox.c.parked.is_not(None))
         changes = {"parked": None, "attempts": 0, "due": now(), "claimed_by": None, "claimed_until": None}
         with self._begin() as connection:
@@ -424,15 +417,15 @@ class Store:
         return found
 
     def count(self, ids: Sequence[int] | None, *, parked_only: bool) -> tuple[int, int]:
-        """How many rows `purge` would delete, and how many messages they carry."""
+        """Return how many rows `purge` would delete, and how many messages they hold."""
         total = select(func.count(), func.coalesce(func.sum(outbox.c.messages), 0))
         with self._begin() as connection:
             rows_, messages = connection.execute(total.where(self._named(ids, parked_only))).one()
         return int(rows_), int(messages)
 
-    @again_after_a_deadlock
+    @retried_after_deadlock
     def purge(self, ids: Sequence[int] | None, *, parked_only: bool) -> int:
-        """Delete rows that were not sent; gives how many."""
+        """Delete rows that were not sent. Return how many."""
         with self._begin() as connection:
             return connection.execute(delete(outbox).where(self._named(ids, parked_only))).rowcount
 
@@ -443,10 +436,10 @@ class Store:
         return which if ids is None else and_(which, outbox.c.id.in_(ids))
 
 
-def a_batch(chosen: Mapping[int, str], sizes: Mapping[int, int]) -> list[int]:
-    """The chosen rows that are taken, of those whose sizes are known: the others another relay was quicker to take.
+def batch_of(chosen: Mapping[int, str], sizes: Mapping[int, int]) -> list[int]:
+    """Return the ids of the chosen rows to claim, up to `BATCH_BYTES`.
 
-    The later ones of such a queue are left, too.
+    A row without a known size was claimed by a quicker relay. The later rows of its queue are left out with it.
     """
     ids: list[int] = []
     broken: set[str] = set()
@@ -463,13 +456,13 @@ def a_batch(chosen: Mapping[int, str], sizes: Mapping[int, int]) -> list[int]:
 
 
 def _held_by(relay: str) -> ColumnElement[bool]:
-    return or_(outbox.c.claimed_by == relay, outbox.c.claimed_by.startswith(f"{relay}{LAPSED}", autoescape=True))
+    return or_(outbox.c.claimed_by == relay, outbox.c.claimed_by.startswith(f"{relay}{LAPSE_MARK}", autoescape=True))
 
 
 def _lapses(holder: str) -> int:
-    """How many there were before the claim of this holder."""
-    count = holder.rpartition(LAPSED)[2]
-    return int(count) if LAPSED in holder and count.isdigit() else 0
+    """Return how many claims had lapsed before the claim with this `claimed_by`."""
+    count = holder.rpartition(LAPSE_MARK)[2]
+    return int(count) if LAPSE_MARK in holder and count.isdigit() else 0
 
 
 def _chunks(ids: Sequence[int]) -> Iterator[Sequence[int]]:

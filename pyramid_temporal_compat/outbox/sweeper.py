@@ -1,4 +1,4 @@
-"""What a web process does to rows once their transactions have committed, off the requests' threads."""
+"""Delete or release outbox rows after their transactions have committed, off the requests' threads."""
 
 from __future__ import annotations
 
@@ -13,30 +13,30 @@ import weakref
 from sqlalchemy.exc import SQLAlchemyError
 
 from ..exceptions import ImproperlyConfigured
+from ..inherited_connections import leave_connections
 from ..text_safety import one_line
-from ..throttled_log import Seldom
-from ..worker.pools.child_setup import leave_connections
+from ..throttled_log import ThrottledLog
 from .store import Store
 
 log = logging.getLogger(__name__)
 
 LAST_ROWS = 2.0
-"""Seconds that a process that ends takes to delete the last rows. What it does not, a relay does."""
-AT_ONCE = 500
+"""Seconds that an ending process takes to delete its last rows. A relay deletes the others."""
+JOBS_PER_ROUND = 500
 IDLE = 60.0
-"""Seconds after which the thread ends if there is nothing to do."""
+"""Seconds without a job after which the thread ends."""
 
 
 class Sweeper:
-    """Deletes rows whose messages the server has, several in one statement, and leaves the others to a relay.
+    """Deletes rows whose messages the server has accepted, many in one statement. Releases other rows to a relay.
 
-    One thread, started when it is first needed, and anew in a forked process. What fails here is no loss: the row is
-    due soon by itself, and a relay that finds its messages started deletes it.
+    It has one thread, which starts at the first job, and again in a forked process. A failure here loses nothing. The
+    row becomes due soon by itself, and a relay that finds its messages started already deletes it.
     """
 
     def __init__(self, store: Store) -> None:
         self._store = store
-        self._failed = Seldom(log, logging.WARNING)
+        self._failed = ThrottledLog(log, logging.WARNING)
         self._start_anew()
         _known.add(self)
 
@@ -49,13 +49,15 @@ class Sweeper:
         self._idle = threading.Condition()
 
     def delete(self, ids: list[int]) -> None:
+        """Delete these rows soon."""
         self._put([(row_id, None) for row_id in ids])
 
     def release(self, ids: list[int], reason: str) -> None:
+        """Let a relay claim these rows soon; `reason` says why they were not sent."""
         self._put([(row_id, reason) for row_id in ids])
 
     def flush(self, timeout: float) -> bool:
-        """Wait until all has been done; False if it was not in time."""
+        """Wait until all jobs are done. Return False if the timeout ends first."""
         with self._idle:
             return self._idle.wait_for(lambda: self._pending == 0, timeout)
 
@@ -80,15 +82,15 @@ class Sweeper:
                         self._thread = None
                         return
                 continue
-            while len(jobs) < AT_ONCE and not self._jobs.empty():
+            while len(jobs) < JOBS_PER_ROUND and not self._jobs.empty():
                 jobs.append(self._jobs.get())
             try:
                 self._do(jobs)
             except (SQLAlchemyError, ImproperlyConfigured) as error:
                 said = one_line(" ".join(str(error).split()))
-                self._failed.say("%d rows of the outbox are left as they are for a relay: %s", said, count=len(jobs))
+                self._failed.say("%d rows of the outbox are left to a relay: %s", said, count=len(jobs))
             except Exception:
-                log.exception("rows of the outbox are left as they are for a relay")
+                log.exception("rows of the outbox are left to a relay, because of an unexpected error")
             finally:
                 with self._idle:
                     self._pending -= len(jobs)
@@ -104,7 +106,7 @@ class Sweeper:
             self._store.release(sorted(ids), reason)
 
     def forked(self) -> None:
-        """In a new process: the thread does not exist here, and its connection is the parent's."""
+        """Start afresh in a forked process: the thread is missing there, and the connection belongs to the parent."""
         if self._has_connected:
             leave_connections(self._store.engine)
         self._start_anew()
@@ -119,7 +121,7 @@ def _forked() -> None:
 
 
 def flush_all() -> None:
-    """Before this process ends."""
+    """Wait up to `LAST_ROWS` seconds for all sweepers, before this process ends."""
     until = time.monotonic() + LAST_ROWS
     for sweeper in list(_known):
         sweeper.flush(max(0.0, until - time.monotonic()))

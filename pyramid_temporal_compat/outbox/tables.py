@@ -1,7 +1,8 @@
-"""The tables, in the application's own database: what waits to be dispatched, and what is proved to be done.
+"""The tables in the application's own database: the outbox, with messages that wait for dispatch, and the receipts.
 
-They are SQLAlchemy metadata of their own, which Alembic sees beside the application's:
-`target_metadata = [Base.metadata, pyramid_temporal_compat.outbox.metadata]`. Moments are the database's, see `clock`.
+The tables have SQLAlchemy metadata of their own. Alembic takes it beside the application's metadata:
+`target_metadata = [Base.metadata, pyramid_temporal_compat.outbox.metadata]`. All times are the database's, see
+`dialects`.
 """
 
 from __future__ import annotations
@@ -30,7 +31,7 @@ from sqlalchemy.types import TypeEngine
 
 
 def _exact(length: int) -> mysql.VARCHAR:
-    # MySQL's usual collations take `a` for `A`, and no key may be longer than 768 of its characters.
+    # MySQL's default collations treat `a` and `A` as equal. A key in MySQL may have at most 768 characters.
     return mysql.VARCHAR(length, charset="utf8mb4", collation="utf8mb4_bin")
 
 
@@ -39,12 +40,13 @@ def _moment() -> TypeEngine[Any]:
 
 
 def _bytes() -> TypeEngine[Any]:
-    return LargeBinary().with_variant(mysql.LONGBLOB(), "mysql", "mariadb")  # its BLOB ends at 64 KiB
+    return LargeBinary().with_variant(mysql.LONGBLOB(), "mysql", "mariadb")  # MySQL's BLOB ends at 64 KiB
 
 
 IN_MYSQL = {"engine": "InnoDB", "row_format": "DYNAMIC", "charset": "utf8mb4", "collate": "utf8mb4_bin"}
-"""Whatever the database's own are: MyISAM commits nothing, shorter rows have shorter keys, and latin1 few letters."""
-HOW: dict[str, Any] = {
+"""Options of our tables, because the database's defaults may not do: MyISAM has no transactions, other row formats have
+shorter keys, and latin1 has few letters."""
+TABLE_OPTIONS: dict[str, Any] = {
     f"{dialect}_{name}": value for dialect in ("mysql", "mariadb") for name, value in IN_MYSQL.items()
 }
 
@@ -53,7 +55,7 @@ metadata = MetaData()
 outbox = Table(
     "ptemporal_outbox",
     metadata,
-    # SQLite counts by itself only in a column that is INTEGER by name.
+    # SQLite numbers rows by itself only if the column's type is spelled INTEGER.
     Column("id", BigInteger().with_variant(Integer(), "sqlite"), primary_key=True, autoincrement=True),
     Column(
         "namespace",
@@ -61,22 +63,24 @@ outbox = Table(
         nullable=False,
         comment="The Temporal namespace that the messages are for.",
     ),
-    Column("queue", Text, nullable=False, comment="The queue of the first message; rows of one keep their order."),
-    Column("version", SmallInteger, nullable=False, comment="How `units` is written."),
+    Column(
+        "queue", Text, nullable=False, comment="The queue of the first message; the rows of a queue keep their order."
+    ),
+    Column("version", SmallInteger, nullable=False, comment="The format of `units`."),
     Column("messages", Integer, nullable=False, comment="How many messages the row carries."),
-    Column("units", _bytes(), nullable=False, comment="What the transaction sends, encoded as on the wire."),
+    Column("units", _bytes(), nullable=False, comment="The transaction's messages, encoded as on the wire."),
     Column("created", _moment(), nullable=False),
-    Column("due", _moment(), nullable=False, comment="Not before this moment does a relay take it."),
-    Column("attempts", Integer, nullable=False, default=0, comment="How often a relay has taken it."),
-    Column("parked", _moment(), comment="Since when it is set aside: it can't be sent as it is."),
+    Column("due", _moment(), nullable=False, comment="No relay takes the row before this moment."),
+    Column("attempts", Integer, nullable=False, default=0, comment="How often a relay has taken the row."),
+    Column("parked", _moment(), comment="Since when the row is parked: it can't be sent as it is."),
     Column("error", Text, comment="Why the last attempt failed."),
-    Column("claimed_by", Text, comment="The relay that has it, or had it last."),
-    Column("claimed_until", _moment(), comment="Until then no other relay takes it."),
-    # It would give the id of a row that is gone to the next one, and who was late to delete the first deletes by id.
+    Column("claimed_by", Text, comment="The relay that has the row, or had it last."),
+    Column("claimed_until", _moment(), comment="Until then no other relay takes the row."),
+    # Without this, SQLite reuses the id of a deleted row. A late second delete of the old row would delete the new one.
     sqlite_autoincrement=True,
-    **HOW,
+    **TABLE_OPTIONS,
 )
-"""One row a transaction, from its commit until the server has what it sends."""
+"""One row for each transaction, from its commit until the server has accepted its messages."""
 
 Index(
     "ix_ptemporal_outbox_due",
@@ -86,7 +90,7 @@ Index(
     postgresql_where=outbox.c.parked.is_(None),
     sqlite_where=outbox.c.parked.is_(None),
 )
-# These two hold nothing in good days: a request's own INSERT does not pay for them.
+# These two indexes are partial, and empty while all goes well: they cost a request's INSERT nothing.
 Index(
     "ix_ptemporal_outbox_claimed",
     outbox.c.namespace,
@@ -105,7 +109,7 @@ Index(
 receipts = Table(
     "ptemporal_receipts",
     metadata,
-    # Together no longer than a key of MySQL's may be.
+    # The two key columns together stay within the longest key that MySQL allows.
     Column("task_id", Text().with_variant(_exact(512), "mysql", "mariadb"), primary_key=True),
     Column(
         "namespace",
@@ -115,27 +119,27 @@ receipts = Table(
     ),
     Column("workflow_id", Text, nullable=False, comment="The workflow that holds the task."),
     Column("run_id", Text, nullable=False, comment="The run of that workflow."),
-    Column("result", _bytes(), nullable=False, comment="What came of the task, encoded as on the wire."),
+    Column("result", _bytes(), nullable=False, comment="The task's outcome, encoded as on the wire."),
     Column("created", _moment(), nullable=False),
-    **HOW,
+    **TABLE_OPTIONS,
 )
-"""One row a task that has ended well and has written something, inserted in its own transaction."""
+"""One row for each task that succeeded and wrote something, inserted in the task's own transaction."""
 
 Index("ix_ptemporal_receipts_created", receipts.c.namespace, receipts.c.created)
 
 
 def for_all(connection: Connection) -> dict[str, Any]:
-    """How a statement is executed on an application's connection so that it means the tables that relays look into.
+    """Return execution options under which a statement finds our tables in the engine's own schema.
 
-    A session may have moved the tables of its transaction to the schema of a tenant. Ours stay where its engine sees
-    them: a row elsewhere would be sent by no relay, and have the id of another tenant's.
+    A session may map the tables of its transaction to the schema of a tenant. Our tables are not mapped: no relay would
+    send a row in a tenant's schema, and two tenants' rows could have the same id.
     """
     return {"schema_translate_map": connection.engine.get_execution_options().get("schema_translate_map")}
 
 
 @contextlib.contextmanager
 def hiding_values() -> Iterator[None]:
-    """An error in the block does not show what was about to be written: arguments, or a result."""
+    """Keep the values of a statement, such as a task's arguments or result, out of the error that the block raises."""
     try:
         yield
     except StatementError as error:

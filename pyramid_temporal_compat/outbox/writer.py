@@ -1,4 +1,4 @@
-"""An app's outbox: keeps what a transaction sends in its own database until the server has it."""
+"""An app's outbox: write a transaction's messages as rows in its own database, until the server has accepted them."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ from zope.sqlalchemy.datamanager import ZopeTransactionEvents
 
 from ..message.tree import Unit
 from ..payload.codecs import chain
-from ..throttled_log import Seldom
-from . import rows
+from ..throttled_log import ThrottledLog
+from . import row_format
 from .sessions import connection_of, engine_of, join, session_of
 from .store import Store, insert_row
 from .sweeper import LAST_ROWS, Sweeper
@@ -27,11 +27,11 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 IN_MEMORY = (StaticPool, SingletonThreadPool)
-"""The pools of databases that live in the process."""
+"""The connection pools of databases in the process' memory."""
 
 
 class Outbox:
-    """One for each app and process. For every thread."""
+    """Opens the outbox rows of each transaction. An app has one in each process; every thread may use it."""
 
     def __init__(self, app: AppLike) -> None:
         self.app = app
@@ -39,32 +39,37 @@ class Outbox:
         self.namespace = app.temporal.settings.namespace
         self.codec = chain(app.codecs())
         self.grace = 2 * app.conf["ptemporal.dispatch_timeout"]
-        """Seconds in which a row is the fast path's: a relay sees only what that has left."""
+        """Seconds in which only the web process sends a new row. Later a relay may take it."""
         self._sweepers: dict[Engine, Sweeper] = {}
         self._lock = threading.Lock()
-        self._left = Seldom(log, logging.WARNING)
+        self._waiting = ThrottledLog(log, logging.WARNING)
 
-    def open(self, transaction: Any) -> Kept | None:
-        """A place for what this transaction sends. Raises `ImproperlyConfigured` where it has no session."""
+    def open(self, transaction: Any) -> TransactionRows | None:
+        """Return an object that will write this transaction's rows; None for a database in memory.
+
+        Raises `ImproperlyConfigured` if the session of `ptemporal.outbox` does not take part in this transaction.
+        """
         session, events = session_of(self.name, transaction)
         engine = engine_of(self.name, session)
         if isinstance(engine.pool, IN_MEMORY):
-            return None  # it would be gone with the process, and is one connection, which is the request's
-        return Kept(self, transaction, session, events, engine)
+            # Its rows would not outlive the process, and its one connection is busy with the request.
+            return None
+        return TransactionRows(self, transaction, session, events, engine)
 
     def sweeper(self, engine: Engine) -> Sweeper:
+        """Return the sweeper of this database, started when first asked for."""
         with self._lock:
             if engine not in self._sweepers:
                 self._sweepers[engine] = Sweeper(Store(engine, self.namespace))
             return self._sweepers[engine]
 
     def close(self) -> None:
-        """Wait a moment for what is still done to rows."""
+        """Wait up to `LAST_ROWS` seconds for each sweeper to finish its jobs."""
         for sweeper in list(self._sweepers.values()):
             sweeper.flush(LAST_ROWS)
 
-    def tell_left(self, count: int, reason: BaseException) -> None:
-        self._left.say(
+    def warn_of_waiting(self, count: int, reason: BaseException) -> None:
+        self._waiting.say(
             "%d messages were committed and not started yet, and wait in the outbox: %s; a relay sends them "
             "(each worker has one; ptemporal-compat outbox status shows what waits)",
             reason,
@@ -72,8 +77,11 @@ class Outbox:
         )
 
 
-class Kept:
-    """What one transaction keeps in the outbox. Belongs to the transaction's thread, and then to its dispatch."""
+class TransactionRows:
+    """The outbox rows of one transaction: usually one row, and one for each message that comes late.
+
+    It belongs to the transaction's thread, and after the commit to the dispatch.
+    """
 
     def __init__(
         self, outbox: Outbox, transaction: Any, session: Session, events: ZopeTransactionEvents, engine: Engine
@@ -86,18 +94,18 @@ class Kept:
         self._rows: dict[int, frozenset[str]] = {}
         """The ids of the units in each row."""
         self._due: set[int] = set()
-        """Rows that a relay may take at once: the server was known to be away as they were written."""
+        """Rows that a relay may take at once, because the server was known to be away when they were written."""
 
-    def join(self) -> None:
-        """Have the session take part in the transaction: once that commits, it takes no new members."""
+    def join_session(self) -> None:
+        """Make the session take part in the transaction. A transaction that commits takes no new members."""
         if self._session is not None:
             join(self._session, self._events, self._transaction)
 
-    def keep(self, units: Sequence[Unit]) -> None:
-        """Write a row with these units, in the transaction."""
+    def write(self, units: Sequence[Unit]) -> None:
+        """Insert one row with these units, in the transaction."""
         if not units or self._session is None:
             return
-        self.join()  # again: it may have been closed since
+        self.join_session()  # again: the application may have closed the session since
         connection = connection_of(self._session)
         absent = self._outbox.app.dispatcher.absence.lasts
         row_id = insert_row(
@@ -105,7 +113,7 @@ class Kept:
             namespace=self._outbox.namespace,
             queue=units[0].queue,
             messages=sum(len(unit.messages) for unit in units),
-            units=rows.write(units, self._outbox.codec),
+            units=row_format.encode_units(units, self._outbox.codec),
             wait=0 if absent else self._outbox.grace,
         )
         self._events.mark_changed(self._session)
@@ -113,36 +121,43 @@ class Kept:
         if absent:
             self._due.add(row_id)
 
-    def keep_late(self, unit: Unit) -> None:
-        """The same for what is called while the transaction commits, if its session has not done so yet."""
+    def write_late(self, unit: Unit) -> None:
+        """Insert a row for a message that is enlisted while the transaction commits.
+
+        A session that has committed already can't write. Then no row keeps the message: only the dispatch sends it.
+        """
         if self._session is None or not self._session.in_transaction():
             return
         try:
-            self.keep([unit])
-        except InvalidRequestError:  # it is prepared, or closed: this one leaves with the hook alone
+            self.write([unit])
+        except InvalidRequestError:  # the session is prepared or closed
             log.debug("not kept in the outbox: %s[%s]", unit.task, unit.id, exc_info=True)
 
-    def forget(self) -> None:
-        """The transaction is over."""
+    def release_session(self) -> None:
+        """Let go of the session and the transaction, which is over."""
         self._session = self._transaction = None
 
     def dispatch(self, units: Sequence[Unit]) -> None:
+        """Start the units; `record_dispatch` gets the result."""
         self._outbox.app.dispatcher.after_commit(units, self)
 
-    def settle(
-        self, started: Sequence[Unit], lost: Sequence[tuple[Unit, BaseException]]
+    def record_dispatch(
+        self, started: Sequence[Unit], failed: Sequence[tuple[Unit, BaseException]]
     ) -> list[tuple[Unit, BaseException]]:
-        """The dispatch has ended so. Gives what is lost indeed: what no row holds."""
-        have = {unit.id for unit in started}
-        done = [row_id for row_id, ids in self._rows.items() if ids <= have]
-        left = [row_id for row_id in self._rows if row_id not in done]
+        """Record the result of a dispatch. Return the messages that failed and that no outbox row keeps.
+
+        The sweeper deletes the rows whose units have all started, and releases the other rows to a relay.
+        """
+        started_ids = {unit.id for unit in started}
+        done = [row_id for row_id, ids in self._rows.items() if ids <= started_ids]
+        remaining = [row_id for row_id in self._rows if row_id not in done]
         sweeper = self._outbox.sweeper(self._engine)
         if done:
             sweeper.delete(done)
-        held = frozenset[str]().union(*(self._rows[row_id] for row_id in left))
-        waiting = [(unit, reason) for unit, reason in lost if unit.id in held]
+        kept_ids = frozenset[str]().union(*(self._rows[row_id] for row_id in remaining))
+        waiting = [(unit, reason) for unit, reason in failed if unit.id in kept_ids]
         if waiting:
             reason = waiting[0][1]
-            sweeper.release([row_id for row_id in left if row_id not in self._due], str(reason))
-            self._outbox.tell_left(sum(len(unit.messages) for unit, _ in waiting), reason)
-        return [(unit, reason) for unit, reason in lost if unit.id not in held]
+            sweeper.release([row_id for row_id in remaining if row_id not in self._due], str(reason))
+            self._outbox.warn_of_waiting(sum(len(unit.messages) for unit, _ in waiting), reason)
+        return [(unit, reason) for unit, reason in failed if unit.id not in kept_ids]

@@ -1,4 +1,4 @@
-"""What travels, as bytes: types, serialisers, codecs, and errors on the wire."""
+"""Values as bytes: types, serialisers, codecs, and errors on the wire."""
 
 # No `from __future__ import annotations`: it would hide the submodule of that name.
 from collections.abc import Mapping
@@ -9,7 +9,7 @@ from dataclasses import dataclass
 class Payload:
     """One value on the wire: Temporal's payload, without the import of Temporal.
 
-    `metadata["encoding"]` says how `data` is to be read, as Temporal's own payloads do.
+    As in Temporal's own payloads, `metadata["encoding"]` says how to read `data`.
     """
 
     metadata: Mapping[str, bytes]
@@ -17,4 +17,5 @@ class Payload:
 
     @property
     def encoding(self) -> str:
+        """How to read `data`, such as `json/plain`. Empty if the metadata do not say it."""
         return self.metadata.get("encoding", b"").decode(errors="replace")

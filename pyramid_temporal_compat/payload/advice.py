@@ -1,4 +1,4 @@
-"""What to send instead of a value that can't travel."""
+"""Advice on what to send instead of a value that can't travel."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ ANYTHING = (
 
 
 def advice(value: Any) -> str:
-    """A sentence for the one who passed `value`."""
+    """Return the advice for a caller who passed `value`."""
     for says in _ADVISERS:
         sentence = says(value)
         if sentence:

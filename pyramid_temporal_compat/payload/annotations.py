@@ -1,8 +1,8 @@
-"""What came as plain JSON, back as the types that a function's annotations name.
+"""Turn values that came as plain JSON into the types that a function's annotations name.
 
 For each annotation a converter is made once. A function whose annotations ask for nothing has no plan, and costs
-nothing. Annotations are promises of the application, not of ours, so a value that does not fit one is left as it is;
-only where a dataclass or a pydantic model is annotated is the misfit an error, since the task would fail on it later.
+nothing. Annotations are the application's promises, not ours. So a value that does not fit its annotation stays as it
+is. Only a value for a dataclass or a pydantic model must fit, because the task would fail on it later.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from .rebuild import Converter, Misfit, converter_for, once_each
 
 
 def rebuild_value(annotation: Any, value: Any) -> Any:
-    """`value` as `annotation` says. Raises `InvalidArguments` where a dataclass or model can't be made from it."""
+    """Return `value` as the type `annotation`. Raise `InvalidArguments` if it does not fit a dataclass or model."""
     converter = converter_for(annotation)
     if converter is None:
         return value
@@ -37,7 +37,7 @@ def rebuild_value(annotation: Any, value: Any) -> Any:
 
 @dataclass(frozen=True)
 class Plan:
-    """What is to be converted in the arguments of one function."""
+    """The converters for the arguments of one function."""
 
     name: str
     positional: tuple[tuple[str, Converter | None], ...]
@@ -75,7 +75,7 @@ class Plan:
 def rebuild_arguments(
     function: Callable[..., Any] | inspect.Signature, args: Sequence[Any], kwargs: Mapping[str, Any]
 ) -> tuple[tuple[Any, ...], dict[str, Any]]:
-    """`args` and `kwargs` as the types that `function` is annotated with.
+    """Return `args` and `kwargs` converted to the types of the annotations of `function`.
 
     A bound method's `self` is not among the arguments. Raises `InvalidArguments`, which names the argument, where a
     dataclass or pydantic model can't be made from what came.
@@ -85,7 +85,7 @@ def rebuild_arguments(
 
 
 def plan_for(function: Callable[..., Any] | inspect.Signature) -> Plan | None:
-    """How to rebuild this function's arguments; None where there is nothing to do. Made once for each function."""
+    """Return a function's plan, which is made once, or None if no argument needs a conversion."""
     if isinstance(function, inspect.Signature):
         return _make_plan("the task", function, {})
     bound = inspect.ismethod(function)
@@ -139,7 +139,7 @@ def _make_plan(name: str, signature: inspect.Signature, hints: Mapping[str, Any]
 
 
 def _annotated(function: Any) -> Any:
-    """Where the annotations stand: beneath partials, wrappers and methods, or on the class's `__call__`."""
+    """Return the function that has the annotations: inside partials, wrappers and methods, or a class's `__call__`."""
     while True:
         if isinstance(function, functools.partial):
             function = function.func

@@ -1,7 +1,7 @@
-"""What is done to a payload's bytes before they leave: compression, then encryption.
+"""Codecs change a payload's bytes before they are sent: compression, then encryption.
 
-A codec keeps the whole payload, metadata included, inside the one it makes, in the form that Temporal's own sample
-codecs use (a protobuf `Payload`), so that a codec server for the web UI can be any of those.
+A codec puts the whole payload, metadata included, into a new payload. The form is a protobuf `Payload`, as in
+Temporal's own sample codecs, so any of their codec servers works for the web UI.
 """
 
 from __future__ import annotations
@@ -26,8 +26,8 @@ NEW_KEY = 'python -c "import base64, os; print(base64.b64encode(os.urandom(32)).
 class Codec(Protocol):
     """Changes payloads on their way out, and back on their way in.
 
-    Both ways leave alone what is already as they would make it: a payload may pass through twice, as when it
-    goes through the outbox first. Neither blocks.
+    A payload may pass through a codec twice, for example if it goes through the outbox first. So `encode` leaves an
+    encoded payload alone, and `decode` a decoded one. Neither blocks.
     """
 
     def encode(self, payload: Payload) -> Payload: ...
@@ -36,10 +36,10 @@ class Codec(Protocol):
 
 
 class Encryption:
-    """AES-GCM. The first key encrypts, all of them decrypt; a payload says which one it needs.
+    """Encrypts with AES-GCM. The first key encrypts, and all keys decrypt. A payload names the key that it needs.
 
-    With `required`, a payload that came in the clear is refused: set it once everything that was sent before
-    encryption was turned on has gone.
+    With `required`, an unencrypted payload is refused. Set it when no payload is left that was sent before encryption
+    was turned on.
     """
 
     def __init__(self, keys: Mapping[str, bytes], required: bool = False) -> None:
@@ -74,7 +74,7 @@ class Encryption:
         if cipher is None:
             raise SecurityError(
                 f"a payload is encrypted with the key {key_id!r}, and only {', '.join(map(repr, self._ciphers))} "
-                "are known here; a key must stay in ptemporal.encryption_keys until nothing that it encrypted is left"
+                "are known here; keep a key in ptemporal.encryption_keys until no payload is left that it encrypted"
             )
         try:
             opened = cipher.decrypt(payload.data[:12], payload.data[12:], None)
@@ -87,7 +87,7 @@ class Encryption:
 
 
 class Compression:
-    """zlib, for payloads of at least `minimum` bytes that it makes smaller."""
+    """Compresses payloads of at least `minimum` bytes with zlib, if that makes them smaller."""
 
     def __init__(self, minimum: int = 1024, limit: int = compressions.INFLATED_LIMIT) -> None:
         self.minimum = minimum
@@ -122,12 +122,15 @@ class _Chain:
 
 
 def chain(codecs: Sequence[Codec]) -> Codec:
-    """One codec of several: encodes in this order, decodes in the other. Compress first: ciphertext does not shrink."""
+    """Return one codec that encodes with `codecs` in this order and decodes in reverse.
+
+    Compression must come first, because encrypted data can't be compressed.
+    """
     return _Chain(tuple(codecs))
 
 
 def parse_keys(setting: str) -> dict[str, bytes]:
-    """`id:base64, id2:base64`, in order. An error never shows what might be a key."""
+    """Return the keys of `id:base64, id2:base64`, in this order. Error messages never show what might be a key."""
     keys: dict[str, bytes] = {}
     for number, entry in enumerate(filter(None, map(str.strip, setting.replace("\n", ",").split(","))), 1):
         key_id, colon, encoded = (part.strip() for part in entry.partition(":"))
@@ -165,15 +168,15 @@ def _cryptography() -> tuple[Any, type[Exception]]:
 
 
 # --- a payload as one string of bytes --------------------------------------------------------------
-# Temporal's protobuf `Payload { map<string, bytes> metadata = 1; bytes data = 2; }`, by hand, since the generated
-# class costs the import of temporalio.
+# Temporal's protobuf `Payload { map<string, bytes> metadata = 1; bytes data = 2; }`, written by hand, because the
+# generated class needs the import of temporalio.
 
 _METADATA, _DATA = 0x0A, 0x12
 _ENTRY_KEY, _ENTRY_VALUE = 0x0A, 0x12
 
 
 def pack(payload: Payload) -> bytes:
-    """A payload as protobuf."""
+    """Return a payload as protobuf bytes."""
     made = bytearray()
     for key, value in payload.metadata.items():
         entry = bytearray()
@@ -186,7 +189,7 @@ def pack(payload: Payload) -> bytes:
 
 
 def unpack(packed: bytes) -> Payload:
-    """What `pack` made. Raises `Unreadable`."""
+    """Return the payload that `pack` was given. Raise `Unreadable` if the bytes are no payload."""
     metadata: dict[str, bytes] = {}
     data = b""
     for tag, field in _fields(packed):

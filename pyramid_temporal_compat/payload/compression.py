@@ -1,4 +1,4 @@
-"""Compression by kombu's names, which never inflates more than it is told to."""
+"""Compression under kombu's names, with a limit on the size after decompression."""
 
 from __future__ import annotations
 
@@ -14,14 +14,16 @@ from typing import Any, Protocol
 from ..exceptions import ImproperlyConfigured, PayloadTooLarge
 from .types import Unreadable
 
-#: What a payload may inflate to. The server takes 2 MiB a payload, so an honest one is far below this.
+#: Bytes that a payload may have after decompression. Honest ones stay far below: the server takes 2 MiB a payload.
 INFLATED_LIMIT = 64 * 1024 * 1024
-#: What inflating may take beside that: the header of such a payload names a size, of up to 4 GiB.
+#: Bytes of memory that the decompressor may use besides. The header of an LZMA payload can ask for up to 4 GiB.
 LZMA_MEMORY = 128 * 1024 * 1024
 
 
 @dataclass(frozen=True)
 class Method:
+    """One way to compress. `decompress` gets the data and the limit in bytes."""
+
     content_type: str
     compress: Callable[[bytes], bytes]
     decompress: Callable[[bytes, int], bytes]
@@ -47,7 +49,7 @@ def register(
     content_type: str,
     aliases: Iterable[str] = (),
 ) -> None:
-    """A method of your own. Its decoder is trusted: how much it inflates is seen only after it has."""
+    """Register a method of the application. Its decoder is trusted: the size is checked only after decompression."""
 
     def decompress(data: bytes, limit: int) -> bytes:
         return _within(decoder(data), limit)
@@ -56,17 +58,18 @@ def register(
 
 
 def compress(data: bytes, name: str) -> tuple[bytes, str]:
-    """`data` compressed by the method of this name or content type, and the method's content type."""
+    """Compress `data` with the method of this name or content type. Return the result and the method's content type."""
     method = find(name)
     return method.compress(data), method.content_type
 
 
 def decompress(data: bytes, name: str, limit: int = INFLATED_LIMIT) -> bytes:
-    """What was compressed. Raises `PayloadTooLarge` before more than `limit` bytes are made."""
+    """Return the decompressed data. Raise `PayloadTooLarge` before more than `limit` bytes are made."""
     return find(name).decompress(data, limit)
 
 
 def find(name: str) -> Method:
+    """Return the method of this name or content type."""
     method = _methods.get(_names.get(name, name))
     if method is None:
         hint = "; pip install backports.zstd brings zstd" if name in ("zstd", "zstandard", "application/zstd") else ""
@@ -107,7 +110,7 @@ def _inflating(start: Callable[[], _Decompressor]) -> Callable[[bytes, int], byt
 
 
 def _zstd() -> Any:
-    # Optional: part of Python from 3.14 on, a package before.
+    # Optional: a part of Python from 3.14 on, and a package for older versions.
     try:
         return importlib.import_module("compression.zstd" if sys.version_info >= (3, 14) else "backports.zstd")
     except ImportError:

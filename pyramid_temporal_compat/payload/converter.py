@@ -1,4 +1,4 @@
-"""Our payloads and codecs as Temporal's SDK wants them. The only module here that imports temporalio."""
+"""Our payloads and codecs in the form that Temporal's SDK needs. The only module here that imports temporalio."""
 
 from __future__ import annotations
 
@@ -21,9 +21,11 @@ from .codecs import Codec, Encryption, chain
 
 
 def data_converter(codecs: Sequence[Codec] = ()) -> DataConverter:
-    """Temporal's own converter, which also passes our payloads through untouched, and applies `codecs` in this order.
+    """Return a converter that passes our payloads through unchanged and applies `codecs` in this order.
 
-    With an `Encryption` among them, the messages and stack traces of failures are encrypted too.
+    All other values are converted as Temporal's own converter does.
+
+    If one of the codecs is an `Encryption`, the messages and stack traces of failures are encrypted too.
     """
     private = any(isinstance(codec, Encryption) for codec in codecs)
     return DataConverter(
@@ -34,17 +36,17 @@ def data_converter(codecs: Sequence[Codec] = ()) -> DataConverter:
 
 
 def to_raw(payload: Payload) -> RawValue:
-    """Our payload as a value that Temporal sends as it is."""
+    """Return our payload as a value that Temporal sends unchanged."""
     return RawValue(_to_proto(payload))
 
 
 def from_raw(raw: RawValue) -> Payload:
-    """A value that Temporal handed over as it came, as our payload."""
+    """Return our payload for a raw value that Temporal received."""
     return _from_proto(raw.payload)
 
 
 class PassingPayloadConverter(DefaultPayloadConverter):
-    """Temporal's default for all values but payloads, ours or raw ones, which pass as they are."""
+    """Converts values as Temporal does by default. Payloads, ours or raw ones, pass unchanged."""
 
     def to_payloads(self, values: Sequence[Any]) -> list[ProtoPayload]:
         return super().to_payloads([to_raw(value) if isinstance(value, Payload) else value for value in values])
@@ -64,7 +66,7 @@ class PassingPayloadConverter(DefaultPayloadConverter):
 
 
 class CodecAdapter(PayloadCodec):
-    """A codec of ours as one of Temporal's. The work is of microseconds, so it is done on the event loop."""
+    """Makes a codec of ours one of Temporal's. Encoding takes microseconds, so it runs on the event loop."""
 
     def __init__(self, codec: Codec) -> None:
         self.codec = codec
@@ -77,7 +79,7 @@ class CodecAdapter(PayloadCodec):
 
 
 class TracebackFailureConverter(DefaultFailureConverter):
-    """An exception that carries a `remote_traceback` shows it as the failure's stack trace, instead of our frames."""
+    """Shows an exception's `remote_traceback`, if it has one, as the failure's stack trace, instead of our frames."""
 
     def to_failure(self, exception: BaseException, payload_converter: PayloadConverter, failure: Failure) -> None:
         super().to_failure(exception, payload_converter, failure)
@@ -87,7 +89,7 @@ class TracebackFailureConverter(DefaultFailureConverter):
 
 
 class PrivateFailureConverter(TracebackFailureConverter):
-    """Moves message and stack trace to where codecs encrypt them, as Temporal's own converter for that does."""
+    """Moves message and stack trace to the part of a failure that codecs encrypt, as Temporal's own converter does."""
 
     def to_failure(self, exception: BaseException, payload_converter: PayloadConverter, failure: Failure) -> None:
         super().to_failure(exception, payload_converter, failure)

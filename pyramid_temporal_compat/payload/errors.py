@@ -1,7 +1,7 @@
-"""Exceptions on the wire: written as plain data, and built anew as their own class where that can be done safely.
+"""Exceptions on the wire: written as plain data, and rebuilt as their own class where that is safe.
 
-What is read may have been written by anyone who can write to the server. So only a class that derives from
-BaseException is ever called, and nothing is imported.
+Anyone who can write to the server may have written the data. So only classes that derive from BaseException are
+called, and nothing is imported.
 """
 
 from __future__ import annotations
@@ -9,6 +9,7 @@ from __future__ import annotations
 import builtins
 import contextlib
 import functools
+import json
 import reprlib
 import sys
 import traceback
@@ -26,7 +27,7 @@ TRACEBACK_LIMIT = 50_000
 VALUE_LIMIT = 20_000
 CHAIN_LIMIT = 5
 ERROR_LIMIT = 500_000
-"""Bounds that keep an error far below what the server takes, whatever it was raised with."""
+"""Limits that keep an error far below the server's limit, even if the exception holds large values."""
 
 Wire = dict[str, Any]
 
@@ -34,7 +35,7 @@ _group = getattr(builtins, "BaseExceptionGroup", None)  # from Python 3.11 on
 
 
 class RemoteTraceback(Exception):
-    """Stands as the cause of an error that was raised elsewhere, so that printing it shows where."""
+    """The cause of a rebuilt error. Printing the error then shows the traceback of the process that raised it."""
 
     def __init__(self, text: str) -> None:
         super().__init__(text)
@@ -48,7 +49,7 @@ class RemoteTraceback(Exception):
 
 
 def to_wire(error: BaseException) -> Wire:
-    """`error` as data that `types.dumps` takes, whatever state it is in: never raises."""
+    """Return the error as data that `types.dumps` can write. Never raise, even if the error's own methods raise."""
     wire = _describe(error, CHAIN_LIMIT)
     if len(dumps(wire)) > ERROR_LIMIT:
         wire = {name: wire[name] for name in ("module", "type", "text")}
@@ -101,7 +102,7 @@ def _describe_chain(error: BaseException, wire: Wire, depth: int) -> None:
 
 
 def _made_by(error: BaseException) -> tuple[tuple[Any, ...], Mapping[str, Any], Mapping[str, Any]] | None:
-    """How the class itself says that it is made, if that is by calling it: arguments, keywords, attributes."""
+    """Return the arguments, keywords and attributes by which pickle would rebuild the error, if it calls the class."""
     reduced = error.__reduce_ex__(2)
     if not isinstance(reduced, tuple) or len(reduced) < 2:
         return None
@@ -120,7 +121,7 @@ def _values(values: Sequence[Any], depth: int) -> list[Wire]:
 
 
 def _value(value: Any, depth: int) -> Wire:
-    """`{"value": ...}`, `{"tuple": [...]}` or `{"error": ...}`; `{"repr": ...}` of what can't travel."""
+    """Return `{"value": ...}`, `{"tuple": [...]}` or `{"error": ...}`, or `{"repr": ...}` if it can't travel."""
     if type(value) is tuple and depth:
         return {"tuple": _values(value, depth - 1)}
     if isinstance(value, BaseException):
@@ -137,14 +138,14 @@ def _repr(value: Any) -> Wire:
 
 
 def formatted(error: BaseException) -> str:
-    """The error and its traceback, as Python writes them."""
+    """Return the error and its traceback as Python writes them."""
 
     def written() -> str:
         return "".join(traceback.format_exception(type(error), error, error.__traceback__))
 
     try:
         return written()
-    except SystemError:  # Python 3.11, now and then, of two threads that do this at the same moment
+    except SystemError:  # Python 3.11 raises it now and then, if two threads format tracebacks at the same moment
         return written()
 
 
@@ -156,7 +157,7 @@ def _safely(make: Callable[[], Any], otherwise: Any) -> Any:
 
 
 def _clean(text: str) -> str:
-    """Without lone surrogates, which file names bring into messages and UTF-8 does not have."""
+    """Escape lone surrogates, which UTF-8 can't express. File names bring them into messages."""
     return text.encode("utf-8", "backslashreplace").decode()
 
 
@@ -171,10 +172,10 @@ def _shorten(text: str, limit: int) -> str:
 
 
 def from_wire(wire: Mapping[str, Any]) -> BaseException:
-    """The error that was written: of its own class, if that is here and can be rebuilt, else of one of the same name.
+    """Rebuild an error: of its own class if that is loaded and can be rebuilt, else of a new class of the same name.
 
-    It has the text, arguments, attributes, notes, cause and context that it had, and `remote_traceback`. Where the
-    name leads to something that is no exception class, the error that comes back is a `SecurityError`.
+    The error gets its text, arguments, attributes, notes, cause, context, and a `remote_traceback`. If the name leads
+    to something that is no exception class, the function returns a `SecurityError`.
     """
     text = wire.get("traceback")
     error = _rebuild(wire, CHAIN_LIMIT)
@@ -187,8 +188,13 @@ def from_wire(wire: Mapping[str, Any]) -> BaseException:
     return error
 
 
+def from_plain(written: Mapping[str, Any]) -> BaseException:
+    """Rebuild an error from plain JSON: the details of a Temporal failure, or a part of a message."""
+    return from_wire(loads(json.dumps(written).encode()))
+
+
 def remote_traceback(error: BaseException) -> str | None:
-    """Where a rebuilt error was raised, as text; None for one that was raised here."""
+    """Return the traceback of a rebuilt error as text, or None for an error that was raised in this process."""
     found = getattr(error, "remote_traceback", None)
     return found if isinstance(found, str) else None
 
@@ -226,10 +232,10 @@ def _rebuild(wire: Mapping[str, Any], depth: int) -> BaseException:
 
 
 def _find(module: str, name: str) -> Any:
-    """What the name leads to in a module that is loaded, with no hook of it or its classes run; None if nothing.
+    """Return what the name stands for in a loaded module, or None. No hook of the module or its classes runs.
 
-    Who wants to catch a class has imported it. An import of a name that came with an error would be at the sender's
-    choice: of a script that acts when it is imported, say.
+    Nothing is imported: an application that wants to catch a class has imported it already. Otherwise the sender
+    could choose what is imported, for example a script that acts on import.
     """
     found: Any = sys.modules.get(module) if module and name else None
     for part in name.split("."):
@@ -246,7 +252,7 @@ def _make(
     kwargs: Mapping[str, Any],
     state: Mapping[str, Any],
 ) -> BaseException | None:
-    """By calling the class, if that gives the arguments back; else without its `__init__`, which wants other ones."""
+    """Make the error by calling its class if that yields the same `args`, else without `__init__`, which differs."""
     called = _safely(lambda: cls(*call, **kwargs), None)
     bare = cls if called is not None else _unconstructed(typing.cast("typing.Hashable", cls))
     for error in (called, _safely(lambda: _without_init(bare, args), None)):
@@ -270,7 +276,7 @@ def _without_init(cls: type[BaseException], args: tuple[Any, ...]) -> BaseExcept
 
 @functools.lru_cache(maxsize=1024)
 def _unconstructed(cls: Any) -> Any:
-    """The class, and also what Celery gives in its place: an application may catch either."""
+    """Return a class that is both `cls` and Celery's stand-in for it, because an application may catch either."""
     if issubclass(cls, OSError) or cls.__module__ == "builtins":
         return cls
     try:
@@ -279,7 +285,7 @@ def _unconstructed(cls: Any) -> Any:
             (cls, UnpickleableExceptionWrapper),
             {"__module__": cls.__module__, "__qualname__": cls.__qualname__},
         )
-    except TypeError:  # two layouts that do not go together, or a class that takes no subclasses
+    except TypeError:  # the two classes' layouts conflict, or the class allows no subclasses
         return cls
 
 
@@ -292,20 +298,20 @@ def _restore(error: BaseException, name: str, value: Any) -> None:
 
 
 def _set(error: BaseException, name: str, value: Any) -> None:
-    """Also where the class guards its attributes, as a frozen dataclass does."""
+    """Set an attribute even if the class guards its attributes, as a frozen dataclass does."""
     object.__setattr__(error, name, value)
 
 
 @functools.lru_cache(maxsize=1024)
 def _stand_in(module: str, name: str) -> type[Exception]:
-    """A class of the name, for a class that is not here. One for each name, so that `type(a) is type(b)` holds."""
+    """Return a class for a name that is not loaded here: one for each name, so that `type(a) is type(b)` holds."""
     last = name.rpartition(".")[2]
     made = type(last if last.isidentifier() else "RemoteError", (Exception,), {"__module__": module or __name__})
     return made
 
 
 class _Speaks:
-    """Says what the error said where it was raised: its own `__str__` needs what could not be sent."""
+    """Keeps the original text of an error whose own `__str__` needs values that could not be sent."""
 
     __slots__ = ()
     remote_text: str
@@ -324,7 +330,7 @@ def _speaking(error: BaseException, text: str) -> BaseException:
     try:
         _set(error, "__class__", _speaking_class(cls))
     except TypeError:
-        return error  # a class of C's layout, or a final one: it keeps its own words
+        return error  # a class with a C layout, or a final class: it keeps its own text
     error.__dict__["remote_text"] = text
     return error
 

@@ -1,4 +1,4 @@
-"""Annotations, evaluated, as far as they can be."""
+"""Evaluate annotations, as many as possible."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ from typing import Any
 
 
 def hints_of(thing: Any) -> dict[str, Any]:
-    """The annotations of a function or class, evaluated; those that name what is not there are left out."""
+    """Return the evaluated annotations of a function or class. An annotation with an unknown name is left out."""
     try:
         return typing.get_type_hints(thing, include_extras=False)
     except Exception:
-        pass  # one name, imported for type checkers only, hides the others: take them one by one
+        pass  # one unknown name, imported for type checkers only, made all fail: evaluate them one by one
     hints: dict[str, Any] = {}
     for owner in reversed(thing.__mro__) if isinstance(thing, type) else [thing]:
         names = getattr(owner, "__globals__", None) or vars(sys.modules.get(owner.__module__, types))

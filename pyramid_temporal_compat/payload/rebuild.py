@@ -1,4 +1,4 @@
-"""Converters: from JSON's plain values to what one annotation says.
+"""Converters from JSON's plain values to the type of one annotation.
 
 An annotation that plain values already satisfy has none.
 """
@@ -24,15 +24,15 @@ from .hints import hints_of
 from .types import dumps, hashable, is_pydantic_model, read_datetime
 
 Converter = Callable[[Any], Any]
-"""Gives the converted value, or raises `Misfit`."""
+"""A function that returns the converted value or raises `Misfit`."""
 
 
 WHY_LIMIT = 2000
-"""Characters: of nested unions each level would tell twice what the one below it says."""
+"""Characters of an error's reason. In nested unions each level would repeat the level below it twice."""
 
 
 class Misfit(Exception):
-    """The value is not what the annotation says. `serious` if that is worth an error."""
+    """The value does not fit the annotation. `serious`: the caller raises an error."""
 
     def __init__(self, why: str = "", serious: bool = False) -> None:
         self.why = why if len(why) <= WHY_LIMIT else f"{why[:WHY_LIMIT]}..."
@@ -40,7 +40,7 @@ class Misfit(Exception):
 
 
 def converter_for(annotation: Any) -> Converter | None:
-    """The converter that an annotation asks for; None where JSON's own value already is what it says."""
+    """Return the converter for an annotation, or None if JSON's own value already fits."""
     annotation = _bare(annotation)
     origin = get_origin(annotation)
     if origin is Union or origin is types.UnionType:
@@ -64,7 +64,7 @@ def converter_for(annotation: Any) -> Converter | None:
 
 
 def _bare(annotation: Any) -> Any:
-    """Without Annotated, NewType and `type X = ...`."""
+    """Return the annotation without Annotated, NewType and `type X = ...`."""
     while True:
         if hasattr(annotation, "__metadata__"):
             annotation = annotation.__origin__
@@ -81,7 +81,7 @@ def _is_alias(annotation: Any) -> bool:
 
 
 def _recurs(annotation: Any, above: tuple[Any, ...]) -> bool:
-    """Whether an alias such as `type Json = list[Json] | str` holds itself, or can't be evaluated."""
+    """Return whether an alias such as `type Json = list[Json] | str` contains itself or can't be evaluated."""
     if _is_alias(annotation):
         if annotation in above:
             return True
@@ -96,7 +96,7 @@ _PLAIN = (str, int, float, bool, type(None))
 
 
 def _union(members: tuple[Any, ...]) -> Converter | None:
-    """A plain member that the value already is comes first: text stays text beside str, though it reads as a UUID."""
+    """Return the converter of a union. A member that the value already is wins: in `str | UUID`, text stays text."""
     plain = tuple(member for member in map(_bare, members) if member in _PLAIN)
     loose = [member for member in map(_bare, members) if member not in _PLAIN]
     converters = [converter for converter in map(converter_for, loose) if converter is not None]
@@ -140,7 +140,7 @@ twenty levels of that take days."""
 
 @contextmanager
 def once_each() -> Iterator[None]:
-    """Within this, no union tries a value twice."""
+    """Make sure that no union converts the same value twice within this context."""
     token = _misfits.set({})
     try:
         yield
@@ -167,7 +167,7 @@ def _each(converter: Converter | None, values: Sequence[Any]) -> list[Any]:
 
 @functools.lru_cache(maxsize=1024)
 def _fields(cls: Any) -> tuple[dict[str, tuple[bool, Converter | None]], list[str]]:
-    """Each field: whether __init__ takes it, and its converter. And the fields that must be there."""
+    """Return for each field whether `__init__` takes it, and its converter, and the set of required fields."""
     hints = hints_of(cls)
     fields = {field.name: (field.init, converter_for(hints.get(field.name))) for field in dataclasses.fields(cls)}
     required = [
@@ -356,7 +356,7 @@ def _to_dict(keys: Converter | None, members: Converter | None, value: Any) -> A
 
 
 def _number_key(cls: type[Any], key: Any) -> Any:
-    """JSON's keys are strings; only the spelling that we write is a number's."""
+    """Read a number from a key, because JSON's keys are strings. Accept only the spelling that we write."""
     try:
         number = cls(key) if isinstance(key, str) else key
     except ValueError as error:

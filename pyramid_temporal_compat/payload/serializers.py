@@ -1,4 +1,4 @@
-"""Serialisers by name and content type, and the gate that decides which content is read at all."""
+"""Serialisers by name and content type, and the check that decides which content types are read at all."""
 
 from __future__ import annotations
 
@@ -22,11 +22,11 @@ from .types import Unreadable
 JSON_TYPE = "application/json"
 RAW_TYPE = "application/data"
 SIGNED = "auth"
-#: Bytes and text that no decoder touches: accepted always, as kombu does, save where only what is signed is.
+#: Plain bytes and text, which need no decoder. As in kombu they are always accepted, unless only signed content is.
 TRUSTED = frozenset({RAW_TYPE, "application/text"})
 
 MOST_VALUES = 10_000_000
-"""What a YAML document may come to with its aliases written out."""
+"""Values that a YAML document may have, with its aliases written out."""
 
 Encoder = Callable[[Any], Any]
 Decoder = Callable[[bytes], Any]
@@ -34,6 +34,8 @@ Decoder = Callable[[bytes], Any]
 
 @dataclass(frozen=True)
 class Serializer:
+    """One way to write values. Without an encoder or a decoder it works in one direction only."""
+
     name: str
     content_type: str
     content_encoding: str
@@ -53,7 +55,7 @@ def register(
     content_type: str,
     content_encoding: str = "utf-8",
 ) -> None:
-    """Add a serialiser, or replace the one of this name. The encoder gives str or bytes, the decoder is given bytes."""
+    """Add or replace the serialiser of this name. The encoder returns str or bytes, and the decoder gets bytes."""
     if name in _RESERVED:
         raise ImproperlyConfigured(f"a serializer can't be called {name!r}: codecs mark payloads with that name")
     _by_name[name] = _by_type[content_type] = Serializer(name, content_type, content_encoding, encoder, decoder)
@@ -65,13 +67,13 @@ def unregister(name: str) -> None:
     del _by_name[name]
     if _by_type.get(serializer.content_type) is serializer:
         del _by_type[serializer.content_type]
-        for other in _by_name.values():  # that it stood before
+        for other in _by_name.values():  # an older serialiser of the same content type takes its place again
             if other.content_type == serializer.content_type:
                 _by_type[other.content_type] = other
 
 
 def find(name: str) -> Serializer:
-    """The serialiser of this name or content type."""
+    """Return the serialiser of this name or content type."""
     serializer = _by_name.get(name) or _by_type.get(name)
     if serializer is None:
         raise SerializerNotInstalled(
@@ -82,17 +84,17 @@ def find(name: str) -> Serializer:
 
 
 def names() -> list[str]:
-    """The names of the serialisers that are registered."""
+    """Return the names of the registered serialisers."""
     return sorted(_by_name)
 
 
 def content_types(accept: Collection[str]) -> frozenset[str]:
-    """The content types that `accept` (names, content types, or both) stands for."""
+    """Return the content types for `accept`, which holds names or content types."""
     return frozenset(entry if "/" in entry else find(entry).content_type for entry in accept)
 
 
 def serialize(value: Any, serializer: str = "json", compression: str | None = None, name: str = "") -> Payload:
-    """`value` as a payload. `name` is what an error calls the value. Raises `NotSerializable`."""
+    """Return `value` as a payload. Raise `NotSerializable`, which calls the value `name`, if it can't be written."""
     chosen = find(serializer)
     data, content_encoding = _encode(chosen, value, name)
     if compression:
@@ -106,7 +108,7 @@ def serialize(value: Any, serializer: str = "json", compression: str | None = No
 
 
 def largest(args: Sequence[Any], kwargs: Mapping[str, Any], serializer: str = "json") -> tuple[str, int]:
-    """Which argument takes the most bytes, and how many: for an error that says what is too large."""
+    """Return the name of the largest argument and its size in bytes, for an error message."""
     named = [(f"args[{index}]", value) for index, value in enumerate(args)]
     named += [(f"kwargs[{name!r}]", value) for name, value in kwargs.items()]
     sizes = ((name, len(serialize(value, serializer, name=name).data)) for name, value in named)
@@ -119,9 +121,10 @@ def deserialize(
     setting: str = "accept_content",
     limit: int = compressions.INFLATED_LIMIT,
 ) -> Any:
-    """The payload's value, if `accept` holds its content type; `setting` is where the user can change that.
+    """Return the payload's value if `accept` holds its content type.
 
-    Raises `ContentDisallowed` before any decoder, even a decompressor, has seen the data.
+    Raise `ContentDisallowed` before any decoder, even a decompressor, reads the data. The error names `setting`, where
+    the user can accept the content type.
     """
     signed_only = set(accept) == {SIGNED}
     if payload.encoding == "binary/null" and not signed_only:
@@ -217,7 +220,7 @@ def _text(data: bytes, content_encoding: str) -> str:
         raise Unreadable(f"{len(data)} bytes can't be read as {content_encoding} text: {error}") from error
 
 
-# --- those that are always there -------------------------------------------------------------------
+# --- serialisers that are always registered -------------------------------------------------------------------
 
 
 def _yaml() -> Any:
@@ -237,7 +240,7 @@ def _load_yaml(data: bytes) -> Any:
 @functools.cache
 def _yaml_loader(yaml: Any) -> Callable[[bytes], Any]:
     class Loader(yaml.SafeLoader):  # type: ignore[misc]
-        """Without merge keys, which no dumper writes: a few lines of them are billions of pairs."""
+        """Refuses merge keys. No dumper writes them, and a few lines of them stand for billions of pairs."""
 
         def flatten_mapping(self, node: Any) -> None:
             if any(key.tag == "tag:yaml.org,2002:merge" for key, _ in node.value):
@@ -247,7 +250,7 @@ def _yaml_loader(yaml: Any) -> Callable[[bytes], Any]:
 
 
 def _refuse_bomb(value: Any, sizes: dict[int, int]) -> int:
-    """How many values it is when each is counted wherever it is referred to. Raises for one that no memory holds."""
+    """Return the number of values, with each alias written out. Raise if no memory could hold them."""
     if not isinstance(value, (list, dict, set, tuple)):
         return 1
     known = sizes.get(id(value))

@@ -1,4 +1,4 @@
-"""JSON for what tasks are given and return: kombu's wire form, with more types and errors that name the place.
+"""JSON for arguments and results: kombu's wire form, with more types, and errors that name the place.
 
 A type that JSON lacks travels as `{"__type__": marker, "__value__": ...}`, so what Celery wrote can be read here.
 `dumps` has two ways to the same bytes. The first is `json`'s C encoder. Where that stumbles, `_Walk` goes through
@@ -28,7 +28,7 @@ T = TypeVar("T")
 
 TYPE, VALUE = "__type__", "__value__"
 DEEPEST = 400
-"""How far the walk goes down, whatever the interpreter's own limit is: it keeps a path for each level."""
+"""The deepest level that the walk enters. The interpreter's limit does not matter: the walk keeps a path a level."""
 
 
 class Unreadable(DecodeError, CeleryError, ValueError):
@@ -36,12 +36,12 @@ class Unreadable(DecodeError, CeleryError, ValueError):
 
 
 # The fast way writes this in place of TYPE and renames it at the end. So a TYPE that is in the text before that
-# came from the caller's own data: a dict that only looks like an envelope, which must come back as the dict it is.
+# comes from the caller's own data. It is a dict that only looks like an envelope, and must come back as a dict.
 _OURS = f"{TYPE}{secrets.token_hex(8)}"
 
 
 def dumps(value: Any, name: str = "") -> bytes:
-    """`value` as compact JSON in UTF-8. `name` is what an error calls it, such as `result`.
+    """Return `value` as compact JSON in UTF-8. Errors call the value `name`, such as `result`.
 
     Raises `NotSerializable`, which says where in the value the trouble is, what it is and what to send instead.
     """
@@ -55,7 +55,7 @@ def dumps(value: Any, name: str = "") -> bytes:
 
 
 def ascii_size(written: bytes) -> int:
-    """How many bytes what `dumps` wrote has once all but ASCII is escaped, as Temporal's own JSON is."""
+    """Return the size that the output of `dumps` has when all but ASCII is escaped, as in Temporal's own JSON."""
     if written.isascii() and b"\x7f" not in written:
         return len(written)
     text = written.decode()
@@ -63,7 +63,7 @@ def ascii_size(written: bytes) -> int:
 
 
 def loads(data: bytes) -> Any:
-    """The value that `dumps`, or kombu's JSON, wrote. Raises `Unreadable`."""
+    """Return the value that `dumps` or kombu's JSON wrote. Raise `Unreadable` if it can't be read."""
     try:
         text = str(data, "utf-8")
         return json.loads(text, object_hook=revive) if f'"{TYPE}"' in text else json.loads(text)
@@ -78,7 +78,7 @@ def loads(data: bytes) -> Any:
 def register_type(
     cls: type[T], marker: str | None, encoder: Callable[[T], Any], decoder: Callable[[Any], T] = lambda value: value
 ) -> None:
-    """Let `cls` and its subclasses travel: `encoder` makes a value that JSON has, `decoder` turns it back.
+    """Let `cls` and its subclasses travel: `encoder` returns a value that JSON has, and `decoder` turns it back.
 
     With the marker None the encoder's value is written without an envelope, and is what the receiver gets.
     Subclasses of str, int, float, list, tuple and dict are JSON already, so an encoder for them is never asked.
@@ -89,7 +89,7 @@ def register_type(
 
 
 def unregister_type(cls: type[Any]) -> None:
-    """Take back what `register_type` did for `cls`; a type that we carry ourselves is carried as before."""
+    """Undo `register_type` for `cls`. A type that this module supports by itself is written as before."""
     marker, _ = _registered.pop(cls, (None, None))
     if marker is not None and all(marker != other for other, _ in _registered.values()):
         _registered_decoders.pop(marker, None)
@@ -106,12 +106,12 @@ def _bytes_envelope(value: bytes) -> dict[str, Any]:
 
 
 def hashable(value: Any) -> Any:
-    """A list, which was a tuple before it was JSON, as one again."""
+    """Return a list as a tuple, at each level. JSON has no tuples, and a set can't hold lists."""
     return tuple(map(hashable, value)) if isinstance(value, list) else value
 
 
 def _elements(make: Callable[[Iterable[Any]], Any], values: list[Any]) -> Any:
-    """Members that were tuples arrive as lists; those that were dataclasses arrive as dicts, which no set can hold."""
+    """Return the set with its lists as tuples again. Dicts, as which dataclasses arrive, fit in no set."""
     try:
         return make(map(hashable, values))
     except TypeError:
@@ -119,7 +119,7 @@ def _elements(make: Callable[[Iterable[Any]], Any], values: list[Any]) -> Any:
 
 
 def read_datetime(text: str) -> datetime:
-    """ISO 8601, with the Z that Python 3.10 does not know."""
+    """Read ISO 8601. Python 3.10 does not know the suffix Z."""
     return datetime.fromisoformat(text[:-1] + "+00:00" if text.endswith(("Z", "z")) else text)
 
 
@@ -159,7 +159,7 @@ _registered_decoders: dict[str, Callable[[Any], Any]] = {}
 
 
 def revive(found: dict[str, Any]) -> Any:
-    """What a dict of JSON stands for: the value, if it is an envelope of ours or kombu's, else the dict itself."""
+    """Return the value of a dict that is an envelope, ours or kombu's. Return any other dict unchanged."""
     if len(found) != 2 or TYPE not in found or VALUE not in found:
         return found
     marker, value = found[TYPE], found[VALUE]
@@ -181,11 +181,11 @@ def revive(found: dict[str, Any]) -> Any:
 
 
 class _Refused(TypeError):
-    """This value has no form in JSON; the text says why, where there is more to say than its type."""
+    """The value has no form in JSON. The text gives the reason, unless the type is reason enough."""
 
 
 def _reduce(value: Any) -> Any:
-    """`value`, which JSON does not have, in terms that are nearer to JSON. Raises `_Refused`."""
+    """Take one step from `value`, which JSON does not have, towards JSON. Raise `_Refused` if there is none."""
     cls = type(value)
     try:
         if not isinstance(value, type):
@@ -228,7 +228,7 @@ def _call_json_method(value: Any) -> Any:
 
 
 def is_pydantic_model(cls: Any) -> bool:
-    """Whether `cls` is a pydantic model, without importing pydantic: who has a model has imported it."""
+    """Return whether `cls` is a pydantic model, without importing pydantic: an application with models imports it."""
     base = getattr(sys.modules.get("pydantic"), "BaseModel", None)  # not there while another thread imports it
     return base is not None and isinstance(cls, type) and issubclass(cls, base)
 
@@ -248,13 +248,13 @@ def _dumps_by_walking(value: Any, name: str) -> bytes:
 
 
 class _Walk:
-    """One pass over a value, which knows where it is."""
+    """Walks through a value and keeps the path to the current part."""
 
     def __init__(self) -> None:
         self.above: dict[int, str] = {}
 
     def plain(self, value: Any, path: str, envelope: bool = False) -> Any:
-        """`value` in JSON's own types alone. `envelope` says that a dict of TYPE and VALUE is meant as one."""
+        """Return `value` in JSON's own types only. With `envelope`, a dict of TYPE and VALUE is an envelope."""
         if value is None or isinstance(value, bool):
             return value
         if isinstance(value, str):

@@ -1,4 +1,4 @@
-"""`config.include("pyramid_temporal_compat")`: the app, its settings, and the request's way to it."""
+"""Connect a Pyramid application with its app: `config.include("pyramid_temporal_compat")`."""
 
 from __future__ import annotations
 
@@ -11,7 +11,10 @@ from ..settings.config_objects import import_object
 
 
 def named_app(name: str | None) -> Celery | None:
-    """The app that `ptemporal.app` names: for an application that makes several, or none before this."""
+    """Return the app that `ptemporal.app` names, and make it the current app; None if the setting is absent.
+
+    An application needs the setting if it makes several apps, or makes its app only when imported by this name.
+    """
     if name is None:
         return None
     found = import_object(name)
@@ -24,16 +27,17 @@ def named_app(name: str | None) -> Celery | None:
 def includeme(config: Any) -> None:
     """Bind an app to this application's registry and settings.
 
-    `ptemporal.app` names it; else the application's own `Celery(...)`, if it made one, is adopted; else one is
-    made. Nothing connects: the web process starts, and serves, with no Temporal in sight.
+    The app is the first that exists of these: the app that `ptemporal.app` names, the latest `Celery(...)` that the
+    application has made, or a new app. Nothing connects here: the web process starts and serves even while no Temporal
+    server can be reached.
     """
-    # Loaded now, by every web process and before it forks, so that no first request pays for it (0.6 s).
+    # Every web process imports this now, before it forks. Else its first request would pay for it (0.6 s).
     from ..enlist import dispatcher, enlistment  # noqa: F401
 
     values = from_pyramid(config.registry.settings)
     app = named_app(values.get("ptemporal.app")) or latest_app() or Celery(config.root_package.__name__)
     app.conf.add_ini(values)
-    # A profile or a certificate that can't be read is found now, and not in the hook of the first commit.
+    # Fail now if a profile or a certificate can't be read, and not in the after-commit hook of the first transaction.
     connection(app.conf)
     app.registry = config.registry
     config.registry[APP_KEY] = app

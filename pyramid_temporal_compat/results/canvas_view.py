@@ -1,4 +1,4 @@
-"""The outline of a canvas: each of its tasks with its place and its state, as text or for Graphviz."""
+"""Show a canvas: each of its tasks with its place and its state, as text or for Graphviz."""
 
 from __future__ import annotations
 
@@ -9,53 +9,56 @@ from dataclasses import dataclass
 
 from temporalio.client import Client, WorkflowExecutionDescription
 
-from ..client.canvas_additions import Growth
-from ..client.groups import tree_of
-from ..client.members import READERS, nearest_tree
+from ..client.canvas_additions import CanvasAdditions
+from ..client.history import tree_of
+from ..client.members import READERS, nearest_tree, statuses_in_tree
 from ..client.status import Status
-from ..client.tasks import status_of, statuses_in
+from ..client.task_status import status_of
 from ..message.ids import prefix_of, root_of, workflow_of
 from ..message.nodes import Node, TaskNode
-from .graph import COLOURS
+from .graph import STATE_COLOURS
 
 
 @dataclass(frozen=True)
 class Line:
-    """One task, or one node that holds others."""
+    """One line of the outline: a task, or a node that has other nodes in it."""
 
     depth: int
     id: str
     text: str
     state: str
-    of_task: bool
+    is_task: bool
 
 
 async def outline(client: Client, task_id: str) -> list[Line]:
-    """The canvas that a task is in, from its root; of a task alone, the one line; none for one that is not known."""
+    """Return the lines of the canvas that a task is in, from its root on.
+
+    A single task has one line. A task that the server does not know has none.
+    """
     root_id = root_of(task_id)
     tree = await tree_of(client, root_id)
-    growth = Growth(client)
+    additions = CanvasAdditions(client)
     if tree is None:
         status = await status_of(client, task_id)
         if not status.known:
             return []
-        await growth.read([task_id])
-        if task_id not in growth.alone or task_id not in growth.replacing():
+        await additions.read([task_id])
+        if task_id not in additions.single_tasks or task_id not in additions.replacements():
             return [Line(0, task_id, status.name or "", status.state, True)]
-    root = growth.alone[task_id] if tree is None else tree.root
-    drawn = list(_drawn(root, 0, "", growth, growth.replacing()))
-    while await growth.read(workflow_of(id) or id for _, id, _, of_task in drawn if of_task):
-        drawn = list(_drawn(root, 0, "", growth, growth.replacing()))
-    states = await _states(client, [id for _, id, _, of_task in drawn if of_task])
-    return [Line(depth, id, text, states.get(id, ""), of_task) for depth, id, text, of_task in drawn]
+    root = additions.single_tasks[task_id] if tree is None else tree.root
+    drawn = list(_drawn(root, 0, "", additions, additions.replacements()))
+    while await additions.read(workflow_of(id) or id for _, id, _, is_task in drawn if is_task):
+        drawn = list(_drawn(root, 0, "", additions, additions.replacements()))
+    states = await _states(client, [id for _, id, _, is_task in drawn if is_task])
+    return [Line(depth, id, text, states.get(id, ""), is_task) for depth, id, text, is_task in drawn]
 
 
 async def _states(client: Client, tasks: Sequence[str]) -> dict[str, str]:
-    """The state of each; every workflow that has some of them is asked once, and its history read once."""
+    """Return the state of each task. Describes each workflow once, and reads its history once."""
     turn = asyncio.Semaphore(READERS)
     trees: dict[str, WorkflowExecutionDescription] = {}
     members: dict[str, list[str]] = {}
-    alone: list[str] = []
+    single: list[str] = []
     of_workflow: dict[str, list[str]] = {}
     for id in tasks:
         of_workflow.setdefault(workflow_of(id) or id, []).append(id)
@@ -64,28 +67,31 @@ async def _states(client: Client, tasks: Sequence[str]) -> dict[str, str]:
         async with turn:
             found = await nearest_tree(client, prefix_of(workflow_id))
         if found is None:
-            alone.extend(ids)
+            single.extend(ids)
         else:
             trees[found.id] = found
             members.setdefault(found.id, []).extend(ids)
 
     async def look(tree: WorkflowExecutionDescription) -> Mapping[str, Status]:
         async with turn:
-            return await statuses_in(client, tree, members[tree.id])
+            return await statuses_in_tree(client, tree, members[tree.id])
 
-    async def look_alone(id: str) -> Mapping[str, Status]:
+    async def look_at_single(id: str) -> Mapping[str, Status]:
         async with turn:
             return {id: await status_of(client, id)}
 
     await asyncio.gather(*(find(workflow_id, ids) for workflow_id, ids in of_workflow.items()))
-    asked = await asyncio.gather(*map(look, trees.values()), *map(look_alone, alone))
+    asked = await asyncio.gather(*map(look, trees.values()), *map(look_at_single, single))
     return {id: status.state for statuses in asked for id, status in statuses.items()}
 
 
 def _drawn(
-    node: Node, depth: int, place: str, growth: Growth, replacing: Mapping[str, deque[Node]]
+    node: Node, depth: int, place: str, additions: CanvasAdditions, replacing: Mapping[str, deque[Node]]
 ) -> Iterator[tuple[int, str, str, bool]]:
-    """:param replacing: what is still to be drawn of what took the place of tasks; it has their ids."""
+    """Yield depth, id, text and whether it is a task, for a node and all nodes in it.
+
+    :param replacing: for each task id the replacements that are still to be drawn. A replacement keeps the task's id.
+    """
     parts = [(LABELS[role], part) for role, part in node.parts()]
     if isinstance(node, TaskNode):
         replaced = bool(replacing.get(node.id))
@@ -94,11 +100,11 @@ def _drawn(
         if replaced:
             parts.insert(0, ("replaced by: ", replacing[node.id].popleft()))
         else:
-            parts = [*(("added: ", added) for added in growth.added.get(node.id, ())), *parts]
+            parts = [*(("added: ", added) for added in additions.added.get(node.id, ())), *parts]
     else:
         yield depth, f"{node.kind} {node.id}", f"{place}{node.kind}", False
     for label, part in parts:
-        yield from _drawn(part, depth + 1, label, growth, replacing)
+        yield from _drawn(part, depth + 1, label, additions, replacing)
 
 
 LABELS = {
@@ -109,22 +115,23 @@ LABELS = {
     "links": "link: ",
     "errbacks": "on error: ",
 }
-"""What stands before a part in the outline, by the field of the node that holds it."""
+"""The text before a part in the outline, by the field of the node that holds the part."""
 
 
 def as_text(lines: list[Line]) -> str:
-    rows = [("  " * line.depth + line.text, line.state, line.id if line.of_task else "") for line in lines]
+    """Return the outline as text: place, state and id of each line in columns."""
+    rows = [("  " * line.depth + line.text, line.state, line.id if line.is_task else "") for line in lines]
     widths = [max(len(row[column]) for row in rows) for column in (0, 1)]
     return "\n".join(f"{text:<{widths[0]}}  {state:<{widths[1]}}  {id}".rstrip() for text, state, id in rows)
 
 
 def as_dot(lines: list[Line]) -> str:
-    """For Graphviz: an arrow from each node to those in it, or linked to it."""
+    """Return the outline in Graphviz's language, with an arrow from each node to its parts and links."""
     written = ["digraph canvas {", '    node [shape="box", style="filled", fontname="Helvetica"]']
     above: list[Line] = []
     for line in lines:
-        label = f"{line.text}\n{line.state}" if line.of_task else line.text
-        colour = COLOURS.get(line.state, "white")
+        label = f"{line.text}\n{line.state}" if line.is_task else line.text
+        colour = STATE_COLOURS.get(line.state, "white")
         written.append(f"    {_quoted(line.id)} [label={_quoted(label)}, fillcolor={_quoted(colour)}]")
         del above[line.depth :]
         if above:

@@ -1,4 +1,4 @@
-"""Graphs of results: which task asked for which, and how each of them is; as text, and for Graphviz."""
+"""Graphs of results: which task sent which other task, and their states. As text, and for Graphviz."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ from .. import states
 
 
 class CycleError(Exception):
-    """What depends on itself has no order."""
+    """The graph has a cycle, so its nodes can't be put in order."""
 
 
-COLOURS: Mapping[str, str] = {
+STATE_COLOURS: Mapping[str, str] = {
     states.SUCCESS: "palegreen",
     states.FAILURE: "salmon",
     states.REVOKED: "lightgray",
@@ -23,7 +23,10 @@ COLOURS: Mapping[str, str] = {
 
 
 class GraphFormatter:
-    """How a graph is drawn for Graphviz. Subclass it to draw it otherwise; `label` is what names a node."""
+    """Writes the lines of a graph for Graphviz. Subclass it to change them.
+
+    `label` returns the text that names a node.
+    """
 
     scheme: Mapping[str, Any] = {"shape": "box", "style": "filled", "fontname": "Helvetica"}
     edge_scheme: Mapping[str, Any] = {"arrowhead": "vee"}
@@ -39,29 +42,29 @@ class GraphFormatter:
         return obj
 
     def head(self) -> str:
-        """The first line."""
+        """Return the first line."""
         return f"{self.type} {self.id} {{{self._attributes({**self.graph_scheme}, line='graph')}"
 
     def tail(self) -> str:
-        """The last line."""
+        """Return the last line."""
         return "}"
 
     def node(self, obj: Any) -> str:
-        """The line of a node that others come from."""
+        """Return the line of a node."""
         return f"    {_quoted(self.label(obj))}{self._attributes({**self.scheme, **self.of(obj)})}"
 
     terminal_node = node
 
     def of(self, obj: Any) -> Mapping[str, Any]:
-        """What a node's drawing tells of it: a result's task and state."""
+        """Return the attributes of a node that is a result: its label and the colour of its state."""
         state = getattr(obj, "state", None)
         if state is None:
             return {}
         name = getattr(obj, "name", None) or type(obj).__name__
-        return {"label": f"{name}\n{obj}\n{state}", "fillcolor": COLOURS.get(state, "white")}
+        return {"label": f"{name}\n{obj}\n{state}", "fillcolor": STATE_COLOURS.get(state, "white")}
 
     def edge(self, a: Any, b: Any) -> str:
-        """The line of an edge."""
+        """Return the line of an edge."""
         arrow = "->" if self.type == "digraph" else "--"
         ends = f"{_quoted(self.label(a))} {arrow} {_quoted(self.label(b))}"
         return f"    {ends}{self._attributes(self.edge_scheme)}"
@@ -77,7 +80,7 @@ class GraphFormatter:
 
 
 class DependencyGraph:
-    """Objects, and for each of them those that come from it."""
+    """A directed graph: each object with the objects that its edges lead to."""
 
     def __init__(
         self, it: Iterable[tuple[Any, Iterable[Any]]] | None = None, formatter: GraphFormatter | None = None
@@ -88,19 +91,19 @@ class DependencyGraph:
             self.update(it)
 
     def add_arc(self, obj: Any) -> None:
-        """Add an object."""
+        """Add an object without edges."""
         self.adjacent.setdefault(obj, [])
 
     def add_edge(self, a: Any, b: Any) -> None:
-        """Say that `b`, or what becomes of it, comes from `a`, which is in the graph."""
+        """Add an edge from `a`, which is in the graph, to `b`."""
         self.adjacent[a].append(b)
 
     def connect(self, graph: DependencyGraph) -> None:
-        """Add the nodes of another graph."""
+        """Add the objects and edges of another graph."""
         self.adjacent.update(graph.adjacent)
 
     def update(self, it: Iterable[tuple[Any, Iterable[Any]]]) -> None:
-        """Add objects, each with those that come from it."""
+        """Add objects, each with the objects that its edges lead to."""
         found = [(obj, list(others)) for obj, others in it]
         for obj, _ in found:
             self.add_arc(obj)
@@ -108,19 +111,21 @@ class DependencyGraph:
             self.adjacent[obj] += others
 
     def topsort(self) -> list[Any]:
-        """The objects in an order in which each stands after those that it leads to."""
+        """Return the objects in an order in which each object comes after the objects that its edges lead to."""
         try:
             return list(graphlib.TopologicalSorter(self.adjacent).static_order())
         except graphlib.CycleError as error:
-            raise CycleError(f"{error.args[1]!r} lead back to the first of them") from None
+            raise CycleError(
+                f"the graph has a cycle: the edges of {error.args[1]!r} lead back to the first object"
+            ) from None
 
     def valency_of(self, obj: Any) -> int:
-        """How many edges lead on from it, and from what they lead to."""
+        """Return how many edges can be reached from the object."""
         others = self.adjacent.get(obj)
         return 0 if others is None else len(others) + sum(map(self.valency_of, others))
 
     def edges(self) -> Iterator[Any]:
-        """The objects that edges lead on from."""
+        """Return the objects that have edges."""
         return (obj for obj, others in self.items() if others)
 
     def items(self) -> Iterable[tuple[Any, list[Any]]]:
@@ -130,7 +135,7 @@ class DependencyGraph:
         return self.formatter(obj)
 
     def to_dot(self, fh: TextIO, formatter: GraphFormatter | None = None) -> None:
-        """Write it to a file in Graphviz's language."""
+        """Write the graph to a file in Graphviz's language."""
         draw = formatter or self.formatter
         drawn: set[Any] = set()
 
@@ -162,7 +167,7 @@ class DependencyGraph:
         return "\n".join(map(self.repr_node, self))
 
     def repr_node(self, obj: Any, level: int = 1, fmt: str = "{0}({1})") -> str:
-        """The object and what comes from it, a line each, further in with each step."""
+        """Return the object and all objects that can be reached from it, one line each, indented by depth."""
         lines = [fmt.format(obj, self.valency_of(obj))]
         for other in self.adjacent.get(obj, ()):
             inner = self.repr_node(other, level + 1, fmt).split("\n")
@@ -171,7 +176,7 @@ class DependencyGraph:
 
 
 def graph_of(result: Any, intermediate: bool = False, formatter: GraphFormatter | None = None) -> DependencyGraph:
-    """The graph of a result and of those that its task asked for; `intermediate`: though not all have ended."""
+    """Return the graph of a result and its children. With `intermediate`, also if not all of them have ended."""
     graph = DependencyGraph(formatter=formatter or GraphFormatter(root=result.id, shape="oval"))
     for parent, node in result.iterdeps(intermediate=intermediate):
         graph.add_arc(node)

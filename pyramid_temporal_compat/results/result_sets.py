@@ -1,4 +1,4 @@
-"""Results of several tasks."""
+"""`ResultSet` and `GroupResult`: the results of several tasks, read and waited for together."""
 
 from __future__ import annotations
 
@@ -11,14 +11,15 @@ from .. import states
 from ..current import app_or_default
 from ..exceptions import ImproperlyConfigured, TimeoutError
 from ..message.ids import possible_bundles, workflow_of
-from .result import AsyncResult, Callbacks, EagerResult, ResultBase, assert_will_not_block, forget, result_from_tuple
+from .join_guard import assert_will_not_block
+from .result import AsyncResult, Callbacks, ResultBase, forget, result_from_tuple
 
 if TYPE_CHECKING:
     from ..interfaces import AppLike
 
 
 class ResultSet(ResultBase):
-    """Several results, asked as one."""
+    """Several results, used as one."""
 
     app: Any = None
     results: Any = None
@@ -59,89 +60,101 @@ class ResultSet(ResultBase):
     # --- the state -------------------------------------------------------------------------------
 
     def successful(self) -> bool:
-        ended = self._those_that_may_have_ended()
+        ended = self._maybe_ended()
         return len(ended) == len(self.results) and all(result.successful() for result in ended)
 
     def failed(self) -> bool:
-        """Whether one of them has failed."""
-        return any(result.failed() for result in self._those_that_may_have_ended())
+        """Tell whether at least one member has failed."""
+        return any(result.failed() for result in self._maybe_ended())
 
     def waiting(self) -> bool:
         return not self.ready()
 
     def ready(self) -> bool:
-        looked = self.look()
+        looked = self.look_at_members()
         done = all(result.ended if result.id in looked else result.ready() for result in self.results)
         if done:
             self._callbacks.fire(self)
         return done
 
     def completed_count(self) -> int:
-        """How many have ended well."""
-        return sum(result.successful() for result in self._those_that_may_have_ended())
+        """Return how many members have succeeded."""
+        return sum(result.successful() for result in self._maybe_ended())
 
-    def _those_that_may_have_ended(self) -> list[Any]:
-        """Without those that a look at them all has shown not to have: each would be asked for once more."""
-        looked = self.look()
+    def _maybe_ended(self) -> list[Any]:
+        """Return the results that may have ended.
+
+        One look at all members shows most that have not ended. To ask for each of them would cost one more call.
+        """
+        looked = self.look_at_members()
         return [result for result in self.results if result.id not in looked or result.ended]
 
-    def look(self) -> set[str]:
-        """Read what the histories of the members' workflows say, each history once; gives the ids that were asked."""
-        workflows, alike = self._shared()
-        if not workflows and not alike:
+    def look_at_members(self) -> set[str]:
+        """Read the histories of the members' workflows, each history once. Return the ids that were looked at."""
+        workflows, bundles = self._shared()
+        if not workflows and not bundles:
             return set()
-        from ..client.result_sets import look  # the client library: 0.4 s
+        from ..client.members import look_at_results  # the client library: 0.4 s
 
         patience = self.app.conf["ptemporal.dispatch_timeout"]
-        asked, ended = self.app.temporal.call(lambda client: look(client, workflows, alike), patience)
-        self._take(ended)
+        asked, ended = self.app.temporal.call(lambda client: look_at_results(client, workflows, bundles), patience)
+        self._remember(ended)
         return set(asked)
 
     def _wait_for_members(self, left: float | None, propagate: bool) -> None:
-        workflows, alike = self._shared()
-        if not workflows and not alike:
+        workflows, bundles = self._shared()
+        if not workflows and not bundles:
             return
         for result in self.results:
             if isinstance(result, AsyncResult):
                 result.refuse_if_enlisted()
-        from ..client.result_sets import wait  # the client library: 0.4 s
+        from ..client.members import wait_for_results  # the client library: 0.4 s
 
         if left is None or left > 0:
             with contextlib.suppress(TimeoutError):
-                self._take(
-                    self.app.temporal.call(lambda client: wait(client, workflows, alike, all_of=not propagate), left)
+                self._remember(
+                    self.app.temporal.call(
+                        lambda client: wait_for_results(client, workflows, bundles, all_of=not propagate), left
+                    )
                 )
                 return
-        self.look()  # who then waits for the members one by one says which has not ended
+        # The caller then waits for each member, and its error names the member that has not ended.
+        self.look_at_members()
 
-    def _throw_of_the_ended(self, of_parents: bool) -> None:
+    def _raise_known_failure(self, of_parents: bool) -> None:
+        """Raise the error of a member that is known to have failed.
+
+        :param of_parents: raise the error of a failed member's own parent first, because it is the cause.
+        """
         ended = [result for result in self.results if isinstance(result, AsyncResult) and result.ended]
         if any(result.state in states.PROPAGATE_STATES for result in ended):
             parents: list[Any] = []
             while (node := (parents[-1] if parents else self).parent) is not None:
                 parents.append(node)
             for node in reversed(parents):
-                node.maybe_throw()  # what they failed of
+                node.maybe_throw()  # the failure of the set's parent is the cause of its members' failures
         for result in ended:
             if result.state in states.PROPAGATE_STATES and of_parents:
-                result.throw_of_parents()
+                result.raise_parent_error()
             result.maybe_throw()
 
     def _shared(self) -> tuple[dict[str, list[str]], dict[str, list[str]]]:
-        """Those that are not known to have ended and are known by their ids to be part of a canvas, by workflow; and
-        those that may be of a bundle, by that."""
+        """Return the ids of members that share a history and are not known to have ended.
+
+        First the members of canvases by their workflow, then the tasks that may be bundled by their possible bundle.
+        """
         workflows: dict[str, list[str]] = {}
         for result in self.results:
-            remote = isinstance(result, AsyncResult) and not isinstance(result, EagerResult)
+            remote = isinstance(result, AsyncResult) and result.on_server
             if remote and not result.ended and not result.ignored:
                 workflows.setdefault(workflow_of(str(result.id)), []).append(result.id)
-        alike = possible_bundles(workflows.pop("", ()))
-        return (workflows if any(len(members) > 1 for members in workflows.values()) else {}), alike
+        bundles = possible_bundles(workflows.pop("", ()))
+        return (workflows if any(len(members) > 1 for members in workflows.values()) else {}), bundles
 
-    def _take(self, found: Mapping[str, Any]) -> None:
+    def _remember(self, found: Mapping[str, Any]) -> None:
         for result in self.results:
             if result.id in found and found[result.id].known:
-                result.take(found[result.id])
+                result.remember(found[result.id])
 
     @property
     def supports_native_join(self) -> bool:
@@ -163,9 +176,9 @@ class ResultSet(ResultBase):
         disable_sync_subtasks: bool = True,
         on_interval: Any = None,
     ) -> list[Any]:
-        """The values of all, in order; with a `callback`, each is given to that instead.
+        """Return the values of all members in order, or call `callback(id, value)` for each.
 
-        Of what failed it raises what that failed of, such as the member of a chord's header.
+        If a member fails, raise the cause of its failure, such as the error of a member of a chord's header.
         """
         return self._join(timeout, propagate, interval, callback, on_message, disable_sync_subtasks, of_parents=True)
 
@@ -180,7 +193,7 @@ class ResultSet(ResultBase):
         on_interval: Any = None,
         disable_sync_subtasks: bool = True,
     ) -> list[Any]:
-        """The same, but of what failed its own error, such as a `ChordError`. As `get` does."""
+        """Do the same as `join`, but raise a failed member's own error, such as `ChordError`. `get` does this too."""
         return self._join(timeout, propagate, interval, callback, on_message, disable_sync_subtasks, of_parents=False)
 
     def _join(
@@ -197,12 +210,14 @@ class ResultSet(ResultBase):
         if disable_sync_subtasks:
             assert_will_not_block()
         if on_message is not None:
-            raise ImproperlyConfigured("on_message has no meaning here: no messages are received while waiting")
+            raise ImproperlyConfigured(
+                "on_message is not supported: a wait for results receives no messages; use callback"
+            )
         deadline = None if timeout is None else time.monotonic() + timeout
         values = []
         self._wait_for_members(timeout, propagate)
         if propagate:
-            self._throw_of_the_ended(of_parents)
+            self._raise_known_failure(of_parents)
         for result in self.results:
             left = None if deadline is None else max(deadline - time.monotonic(), 0.0)
             value = result.get(
@@ -220,13 +235,13 @@ class ResultSet(ResultBase):
         return values
 
     def iter_native(self, timeout: float | None = None, interval: float = 0.5, **kwargs: Any) -> Iterator[Any]:
-        """Pairs of id and `{"status", "result"}`, in order, each as soon as it is there."""
+        """Yield pairs of id and `{"task_id", "status", "result"}`, in order, each member when it is ready."""
         for result in self.results:
             value = result.get(timeout=timeout, propagate=False, interval=interval, disable_sync_subtasks=False)
             yield result.id, {"task_id": result.id, "status": result.state, "result": value}
 
     def maybe_throw(self, callback: Any = None, propagate: bool = True) -> None:
-        looked = self.look()
+        looked = self.look_at_members()
         for result in self.results:
             if result.id in looked and not result.ended:
                 continue
@@ -250,7 +265,7 @@ class ResultSet(ResultBase):
     ) -> None:
         remote = []
         for result in self.results:
-            if isinstance(result, AsyncResult) and not isinstance(result, EagerResult):
+            if isinstance(result, AsyncResult) and result.on_server:
                 result.refuse_if_enlisted()
                 remote.append(result.id)
             else:
@@ -260,7 +275,7 @@ class ResultSet(ResultBase):
             self.app.control.revoke(remote, terminate=terminate, signal=signal, reply=wait, **more)
 
     def forget(self) -> None:
-        """Forget the results of all, and those before them."""
+        """Have the server delete the results of all members, and of their parents."""
         forget(self)
 
     def __iter__(self) -> Iterator[Any]:
@@ -283,7 +298,7 @@ class ResultSet(ResultBase):
 
 
 class GroupResult(ResultSet):
-    """Several results with an id of their own."""
+    """A set of results with an id, such as the results of a group or of a chord's header."""
 
     id: Any = None
 
@@ -307,22 +322,22 @@ class GroupResult(ResultSet):
     # --- by its id -------------------------------------------------------------------------------
 
     def save(self, backend: Any = None) -> None:
-        """Keep it on the server, for `restore`, as long as results are kept there."""
-        from ..client.groups import save_group  # the client library: 0.4 s
+        """Save the group on the server, for `restore`. The server keeps it for as long as it keeps results."""
+        from ..client.saved_groups import save_group  # the client library: 0.4 s
 
         queue = self.app.conf["task_default_queue"]
         self._call(lambda client: save_group(client, str(self.id), self.as_tuple(), queue))
 
     def delete(self, backend: Any = None) -> None:
-        """Delete what `save` has kept. The results themselves stay; `forget` deletes those."""
-        from ..client.groups import forget_group  # the client library, as above
+        """Delete the saved group. The results themselves stay; `forget` deletes them."""
+        from ..client.saved_groups import forget_group  # the client library, as above
 
         self._call(lambda client: forget_group(client, str(self.id)))
 
     @classmethod
     def restore(cls, id: str, backend: Any = None, app: AppLike | None = None) -> Any:
-        """The group with this id: as it was saved, or as its canvas has it; None if the server knows neither."""
-        from ..client.groups import find_group  # the client library, as above
+        """Return the group with this id: as it was saved, else as its canvas has it; None if the server has neither."""
+        from ..client.saved_groups import find_group  # the client library, as above
 
         found = app_or_default(app or cls.app)
         written = found.temporal.call(lambda client: find_group(client, id), found.conf["ptemporal.dispatch_timeout"])

@@ -1,4 +1,4 @@
-"""When periodic tasks are due: `schedule`, `crontab`, as `celery.schedules` has them."""
+"""Tell when periodic tasks are due: `schedule` and `crontab`, with the API of `celery.schedules`."""
 
 from __future__ import annotations
 
@@ -29,12 +29,13 @@ if TYPE_CHECKING:
 
 Cronspec = int | str | Iterable[int]
 
-# The 29th of February is on a given day of the week at least once in this many years, also about a year like 2100.
+# Within this many years the 29th of February falls on each day of the week at least once, even around 2100, which is no
+# leap year.
 LONGEST_SEARCH_YEARS = 41
 
 
 class schedstate(NamedTuple):
-    """What `is_due` says: whether to run now, and in how many seconds to ask again."""
+    """The answer of `is_due`: whether to run now, and in how many seconds to ask again."""
 
     is_due: bool
     next: float
@@ -49,7 +50,7 @@ class SchedulingError(Exception):
 
 
 class BaseSchedule:
-    """When something is due, by `remaining_estimate` and `is_due`."""
+    """The base class of schedules: a subclass defines `remaining_estimate` and `is_due`."""
 
     def __init__(self, nowfun: Callable[[], dt.datetime] | None = None, app: AppLike | None = None) -> None:
         self.nowfun = nowfun
@@ -65,7 +66,7 @@ class BaseSchedule:
 
     @cached_property
     def tz(self) -> dt.tzinfo:
-        """The zone in which the schedule is meant."""
+        """The time zone of the schedule."""
         return zone_of(self.app)
 
     @cached_property
@@ -76,11 +77,11 @@ class BaseSchedule:
         return self.nowfun() if self.nowfun else dt.datetime.now(UTC).astimezone(zone_of(self.app))
 
     def remaining_estimate(self, last_run_at: dt.datetime) -> dt.timedelta:
-        """How long it is until the next run after that of `last_run_at`; negative if that should have been."""
+        """Return the time until the run that follows `last_run_at`; negative if that run is overdue."""
         raise TypeError(f"a schedule defines remaining_estimate(); {type(self).__qualname__} does not")
 
     def is_due(self, last_run_at: dt.datetime) -> tuple[bool, float]:
-        """Whether to run now, and the seconds after which to ask again."""
+        """Return whether to run now, and the seconds after which to ask again."""
         raise TypeError(f"a schedule defines is_due(); {type(self).__qualname__} does not")
 
     def maybe_make_aware(self, dt: dt.datetime, naive_as_utc: bool = True) -> dt.datetime:
@@ -92,11 +93,14 @@ class BaseSchedule:
     def __eq__(self, other: object) -> bool:
         return other.nowfun == self.nowfun if isinstance(other, BaseSchedule) else NotImplemented
 
-    __hash__ = None  # type: ignore[assignment]  # equal schedules may come to differ: their app is set later
+    __hash__ = None  # type: ignore[assignment]  # schedules that are equal now may differ later: their app is set afterwards
 
 
 class schedule(BaseSchedule):
-    """Every so many seconds. With `relative`, at round times: whole minutes, hours or days, by the size of the step."""
+    """A run every so many seconds.
+
+    With `relative`, runs are at round times: whole minutes, hours or days, depending on the size of the interval.
+    """
 
     def __init__(
         self,
@@ -129,7 +133,7 @@ class schedule(BaseSchedule):
         if left > 0:
             return schedstate(False, left)
         if self.relative:
-            # The next round time may be nearer than a whole step: this run may be late.
+            # This run may be late, so the next round time may be nearer than a whole interval.
             now = self.maybe_make_aware(self.now()).astimezone(last.tzinfo)
             until_round = self.remaining_estimate(now).total_seconds()
             if until_round > 0:
@@ -149,9 +153,9 @@ class schedule(BaseSchedule):
 
 
 class crontab_parser:
-    """Reads one field of a crontab: `crontab_parser(60).parse("*/15")` is {0, 15, 30, 45}.
+    """Parses one field of a crontab: `crontab_parser(60).parse("*/15")` is {0, 15, 30, 45}.
 
-    The field's numbers go from `min_` up, and there are `max_` of them.
+    The field has `max_` numbers, from `min_` on.
     """
 
     ParseException = ParseException
@@ -161,13 +165,16 @@ class crontab_parser:
         self.min_ = min_
 
     def parse(self, spec: str) -> set[int]:
-        """The numbers that `spec` means: parts with commas between, each `*`, `5`, `mon`, `1-5`, `*/2` or `8-18/2`."""
+        """Return the numbers that `spec` means.
+
+        `spec` has parts, separated by commas. A part is written like `*`, `5`, `mon`, `1-5`, `*/2` or `8-18/2`.
+        """
         return {number for part in spec.split(",") for number in self._part(part)}
 
     def _part(self, part: str) -> Sequence[int]:
         if not part:
             raise self.ParseException("empty part")
-        # What follows a part that can be read is passed over, blanks for one, as Celery does.
+        # Like Celery, this ignores any text after the readable beginning of a part, such as blanks.
         if found := re.match(r"(\w+?)-(\w+)(/(\w+)?)?", part):
             return self._every(self._range(found[1], found[2]), found[3], found[4])
         if found := re.match(r"\*(/)(\w+)?|\*$", part):
@@ -185,7 +192,10 @@ class crontab_parser:
         begin, end = self._number(first), self._number(last)
         if begin <= end:
             return range(begin, end + 1)
-        return [*range(begin, self.min_ + self.max_), *range(self.min_, end + 1)]  # over the end, as in fri-mon
+        return [
+            *range(begin, self.min_ + self.max_),
+            *range(self.min_, end + 1),
+        ]  # the range goes past the end, like fri-mon
 
     def _number(self, text: str) -> int:
         if text.startswith("-"):
@@ -208,10 +218,10 @@ class crontab_parser:
 
 
 class crontab(BaseSchedule):
-    """At the times that all five fields allow, in the app's time zone: `crontab(minute=0, hour="8-18/2")`.
+    """A run at every time that all five fields allow, in the app's time zone: `crontab(minute=0, hour="8-18/2")`.
 
-    A field is a number, several of them, or an expression of `crontab_parser`. A day must fit day_of_month,
-    month_of_year and day_of_week alike.
+    A field is a number, several numbers, or an expression for `crontab_parser`. A day must match all of day_of_month,
+    month_of_year and day_of_week.
     """
 
     def __init__(
@@ -223,7 +233,7 @@ class crontab(BaseSchedule):
         month_of_year: Cronspec = "*",
         **kwargs: Any,
     ) -> None:
-        # By Celery's names for them: libraries that keep schedules in a database read these.
+        # These are Celery's attribute names: libraries that keep schedules in a database read them.
         self._orig_minute = minute
         self._orig_hour = hour
         self._orig_day_of_week = day_of_week
@@ -243,14 +253,14 @@ class crontab(BaseSchedule):
 
     @classmethod
     def from_string(cls, crontab: str) -> crontab:
-        """The schedule of a crontab's line: minute, hour, day of the month, month, day of the week."""
+        """Return the schedule for a line of a crontab: minute, hour, day of the month, month, day of the week."""
         minute, hour, day_of_month, month_of_year, day_of_week = crontab.split(" ")
         return cls(minute, hour, day_of_week, day_of_month, month_of_year)
 
     def remaining_delta(
         self, last_run_at: dt.datetime, tz: str | dt.tzinfo | None = None, ffwd: type[ffwd] = ffwd
     ) -> tuple[dt.datetime, Any, dt.datetime]:
-        """The last run, the step from it to the next, and the time now, in the schedule's zone."""
+        """Return the last run, the step from it to the next run, and the present time, in the schedule's time zone."""
         zone = timezone.get_timezone(tz or self.tz)
         last = self.maybe_make_aware(last_run_at).astimezone(zone)
         return last, ffwd(**self._step(last)), self.maybe_make_aware(self.now()).astimezone(zone)
@@ -266,7 +276,7 @@ class crontab(BaseSchedule):
         return schedstate(due, max(self.remaining_estimate(self.now()).total_seconds(), 0))
 
     def _is_within_deadline(self) -> bool:
-        """Whether the run that was missed last is recent enough to be caught up with."""
+        """Return whether the latest missed run is recent enough to be made up for."""
         deadline = self.app.conf.beat_cron_starting_deadline
         if deadline is None:
             return True
@@ -276,7 +286,7 @@ class crontab(BaseSchedule):
         return self.remaining_estimate(since.astimezone(now.tzinfo)).total_seconds() <= 0
 
     def _step(self, last: dt.datetime) -> dict[str, int]:
-        """The fields that the next run sets other than the last one had them."""
+        """Return the fields of the date and time in which the next run differs from the last run."""
         step = {"minute": min(self.minute), "second": 0, "microsecond": 0}
         if self._has(last):
             minutes = [minute for minute in self.minute if minute > last.minute]
@@ -298,7 +308,7 @@ class crontab(BaseSchedule):
         )
 
     def _days_after(self, last: dt.date) -> Iterator[dt.date]:
-        """The days that fit month and day of the month, after that of `last`."""
+        """Yield the days after `last` that match month_of_year and day_of_month."""
         days, months = sorted(self.day_of_month), sorted(self.month_of_year)
         for year in range(last.year, last.year + LONGEST_SEARCH_YEARS):
             for month in months:
@@ -331,7 +341,10 @@ class crontab(BaseSchedule):
 
 
 def maybe_schedule(s: Any, relative: bool = False, app: AppLike | None = None) -> Any:
-    """The schedule that `s` means: seconds, a timedelta, an ini file's crontab, or a schedule, which gets the app."""
+    """Return the schedule that `s` means: seconds, a timedelta, a crontab from an ini file, or a schedule.
+
+    The schedule gets the app.
+    """
     if s is None:
         return None
     if isinstance(s, CrontabFields):
@@ -344,7 +357,7 @@ def maybe_schedule(s: Any, relative: bool = False, app: AppLike | None = None) -
 
 
 def _numbers(spec: Cronspec, count: int, lowest: int = 0) -> set[int]:
-    """The numbers of one field, which has `count` of them from `lowest` on."""
+    """Return the numbers of one field. The field allows `count` numbers, from `lowest` on."""
     if isinstance(spec, int):
         numbers = {spec}
     elif isinstance(spec, str):
@@ -365,7 +378,7 @@ def _numbers(spec: Cronspec, count: int, lowest: int = 0) -> set[int]:
 
 
 def _longest(month: int) -> int:
-    """The days of a month, in a leap year."""
+    """Return the number of days of a month, in a leap year."""
     return calendar.monthrange(2000, month)[1]
 
 

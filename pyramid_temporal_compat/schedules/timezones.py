@@ -1,4 +1,4 @@
-"""Times and time zones as schedules need them: Celery's rules for naive times, and for clocks that are changed."""
+"""Times and time zones for schedules: Celery's rules for naive times, and for the change to and from summer time."""
 
 from __future__ import annotations
 
@@ -24,19 +24,19 @@ MONTHS = ("jan", "feb", "mar", "apr", "may", "jun", "jul", "aug", "sep", "oct", 
 
 
 class LocalTimezone(dt.tzinfo):
-    """The time zone of this machine, with its summer times, however the system names it."""
+    """The time zone of this machine, with summer time. It needs no name of the zone from the system."""
 
     def utcoffset(self, when: dt.datetime | None) -> dt.timedelta | None:
         return (when or dt.datetime.now()).replace(tzinfo=None).astimezone().utcoffset()
 
     def dst(self, when: dt.datetime | None) -> dt.timedelta | None:
-        return None  # the system does not say how much of the offset it is
+        return None  # the system does not tell how much of the offset is summer time
 
     def tzname(self, when: dt.datetime | None) -> str | None:
         return (when or dt.datetime.now()).replace(tzinfo=None).astimezone().tzname()
 
     def fromutc(self, when: dt.datetime) -> dt.datetime:
-        # Through a timestamp, for that gives the fold: which of the two times that a clock shows twice is meant.
+        # A conversion from a timestamp sets `fold`: it tells which moment is meant if the clock shows a time twice.
         return dt.datetime.fromtimestamp(when.replace(tzinfo=dt.timezone.utc).timestamp()).replace(tzinfo=self)
 
     def __eq__(self, other: object) -> bool:
@@ -53,7 +53,7 @@ class LocalTimezone(dt.tzinfo):
 
 
 class _Timezone:
-    """Celery's `timezone`: the two zones that have no name in the settings, and ways into them."""
+    """Celery's `timezone` object: UTC, the local time zone, and conversions between zones."""
 
     utc = UTC
 
@@ -84,7 +84,10 @@ timezone = _Timezone()
 
 
 def zone_of(app: AppLike) -> dt.tzinfo:
-    """The zone of an app's schedules: its `timezone`; else UTC, or local time with `enable_utc = false`."""
+    """Return the time zone of an app's schedules.
+
+    That is its `timezone` setting. Without it, the zone is UTC, or local time with `enable_utc = false`.
+    """
     zone = app.conf.timezone
     if zone:
         return timezone.get_timezone(zone)
@@ -99,7 +102,10 @@ def is_naive(when: dt.datetime) -> bool:
 
 
 def make_aware(when: dt.datetime, tz: dt.tzinfo) -> dt.datetime:
-    """`when` as a time of this zone: moved on if the clocks skip it, the earlier one if they show it twice."""
+    """Return the naive time `when` as a time of this zone.
+
+    If the clocks skip the time, it moves on past the gap. If the clocks show it twice, the earlier moment is meant.
+    """
     aware = when.replace(tzinfo=tz)
     if not _offset_depends_on_fold(aware):
         return aware
@@ -107,30 +113,33 @@ def make_aware(when: dt.datetime, tz: dt.tzinfo) -> dt.datetime:
 
 
 def localize(when: dt.datetime, tz: dt.tzinfo) -> dt.datetime:
-    """A UTC time in this zone. A time that is aware of another zone stays as it is, which is Celery's rule."""
+    """Convert a UTC time, or a naive time of this zone, to this zone. A time of any other zone stays, as in Celery."""
     aware = make_aware(when, tz) if is_naive(when) else when
     return aware.astimezone(tz) if aware.tzinfo == UTC else aware
 
 
 def to_utc(when: dt.datetime) -> dt.datetime:
-    """A naive time as one in UTC."""
+    """Return a naive time as a time in UTC."""
     return make_aware(when, UTC)
 
 
 def maybe_make_aware(when: dt.datetime, tz: str | dt.tzinfo | None = None, naive_as_utc: bool = True) -> dt.datetime:
-    """A naive time, which is UTC unless `naive_as_utc` is false, in this zone; an aware one as it is."""
+    """Return a naive time as an aware time of this zone; return an aware time unchanged.
+
+    The naive time is read as UTC, or as a time of this zone if `naive_as_utc` is false.
+    """
     if not is_naive(when):
         return when
     return localize(to_utc(when) if naive_as_utc else when, UTC if tz is None else timezone.get_timezone(tz))
 
 
 def maybe_iso8601(when: dt.datetime | str | None) -> dt.datetime | None:
-    """A time that may be written in ISO 8601."""
+    """Return a datetime; a text is read as ISO 8601."""
     if not when:
         return None
     if isinstance(when, dt.datetime):
         return when
-    # Python 3.10 does not know the Z
+    # Python 3.10 can't read a Z at the end.
     return dt.datetime.fromisoformat(when[:-1] + "+00:00" if when[-1] in "zZ" else when)
 
 
@@ -139,7 +148,7 @@ def _utc(when: dt.datetime) -> dt.datetime:
 
 
 def _offset_depends_on_fold(when: dt.datetime) -> bool:
-    """Whether the clocks are changed about this time: it is skipped, or shown twice."""
+    """Return whether a clock change skips this time, or shows it twice."""
     return when.replace(fold=0).utcoffset() != when.replace(fold=1).utcoffset()
 
 
@@ -158,23 +167,23 @@ def _past_the_gap(when: dt.datetime) -> dt.datetime:
 
 
 def maybe_timedelta(delta: Any) -> Any:
-    """A number of seconds as a timedelta; anything else as it is."""
+    """Return a number of seconds as a timedelta, and any other value unchanged."""
     return dt.timedelta(seconds=delta) if isinstance(delta, (int, float)) else delta
 
 
 def add_seconds_to_datetime(when: dt.datetime, seconds: float) -> dt.datetime:
-    """`when`, so many real seconds later, whatever the clocks do meanwhile."""
+    """Return the time that is so many real seconds after `when`, also across a clock change."""
     delta = dt.timedelta(seconds=seconds)
     return when + delta if is_naive(when) else (_utc(when) + delta).astimezone(when.tzinfo)
 
 
 def subtract_datetimes(end: dt.datetime, start: dt.datetime) -> dt.timedelta:
-    """The real time between two; a naive one is UTC."""
+    """Return the real time between two times. A naive time is read as UTC."""
     return _utc(maybe_make_aware(end)) - _utc(maybe_make_aware(start))
 
 
 def delta_resolution(when: dt.datetime, delta: dt.timedelta) -> dt.datetime:
-    """`when`, rounded down to whole days, hours or minutes: the largest of them that fits in `delta`."""
+    """Round `when` down to whole days, hours or minutes: the largest unit that fits in `delta`."""
     if delta >= DAY:
         return when.replace(hour=0, minute=0, second=0, microsecond=0)
     if delta >= HOUR:
@@ -185,7 +194,7 @@ def delta_resolution(when: dt.datetime, delta: dt.timedelta) -> dt.datetime:
 
 
 class ffwd:
-    """A step to a later time, added to one: fields to set, then a day of the week to go on to, then whole weeks."""
+    """A step that can be added to a time. It sets fields, then goes on to a day of the week, then adds whole weeks."""
 
     def __init__(
         self,
@@ -231,10 +240,10 @@ class ffwd:
 
 
 def remaining(start: dt.datetime, ends_in: Any, now: dt.datetime | None = None, relative: bool = False) -> dt.timedelta:
-    """How long it is from `now` until `start` plus `ends_in`, a timedelta or an `ffwd`; negative if that has passed.
+    """Return the time from `now` until `start` plus `ends_in`; negative if that end has passed.
 
-    With `relative` the end is a round time: a midnight for steps of days, a whole hour or minute for those of hours or
-    minutes. It is the last one up to the plain end, and later than the start.
+    `ends_in` is a timedelta or an `ffwd`. With `relative` the end is a round time: midnight for steps of days, a whole
+    hour or minute for shorter steps. It is the last round time before the plain end, but later than the start.
     """
     if relative:
         end = _end_in_days(start, ends_in) if ends_in >= DAY else _end_within_a_day(start, ends_in)
@@ -246,7 +255,7 @@ def remaining(start: dt.datetime, ends_in: Any, now: dt.datetime | None = None, 
 
 
 def _end_in_days(start: dt.datetime, delta: dt.timedelta) -> dt.datetime:
-    # By the calendar: 24 hours later may be the wrong day when the clocks are changed.
+    # Steps of days follow the calendar: on the day of a clock change, 24 hours later may be the wrong day.
     end = start + delta
     return min((time for time in _rounded(end, delta) if time > _utc(start)), default=_utc(end))
 
@@ -259,7 +268,7 @@ def _end_within_a_day(start: dt.datetime, delta: dt.timedelta) -> dt.datetime:
     best = _last_up_to(end, candidates, min(candidates))
     if best > begin or delta < MINUTE:
         return best
-    # The clocks went back over the round time: look at the next one, and at where the clock's hands would be.
+    # The clocks went back over the round time. Look also at the next round time, and at the time on the wall clock.
     step = HOUR if delta >= HOUR else MINUTE
     candidates += _rounded(local_end + step, delta) + _rounded(start + delta, delta)
     later = [time for time in candidates if time > begin]
@@ -271,13 +280,16 @@ def _last_up_to(end: dt.datetime, candidates: list[dt.datetime], otherwise: dt.d
 
 
 def _rounded(when: dt.datetime, delta: dt.timedelta) -> list[dt.datetime]:
-    """In UTC, the moments at which a clock shows `when`, rounded for steps of `delta`: it may show it twice."""
+    """Return the moments, in UTC, at which a clock shows `when` rounded down for steps of `delta`.
+
+    There are two moments, which differ if the clock shows the time twice.
+    """
     shown = delta_resolution(when, delta).replace(microsecond=0)
     moments = []
     for fold in (0, 1):
         time = shown.replace(fold=fold)
         if _is_skipped(time):
-            # A zone that knows no folds takes a time that is shown twice for a skipped one: that must not go back.
+            # In a zone without folds, a time that is shown twice looks like a skipped time. It must not move back.
             time = max(time, _past_the_gap(time))
         moments.append(_utc(time))
     return moments
@@ -287,12 +299,12 @@ def _rounded(when: dt.datetime, delta: dt.timedelta) -> list[dt.datetime]:
 
 
 def weekday(name: str) -> int:
-    """The number of a day of the week by its English name, or the first three letters of it; Sunday is 0."""
+    """Return the number of a day of the week, from the first three letters of its English name; Sunday is 0."""
     return _position(name, DAYS)
 
 
 def yearmonth(name: str) -> int:
-    """The number of a month by its English name, or the first three letters of it; January is 1."""
+    """Return the number of a month, from the first three letters of its English name; January is 1."""
     return _position(name, MONTHS) + 1
 
 
@@ -304,7 +316,7 @@ def _position(name: str, names: tuple[str, ...]) -> int:
 
 
 def humanize_seconds(secs: float, prefix: str = "", sep: str = "", now: str = "now", microseconds: bool = False) -> str:
-    """A number of seconds in the largest unit of which it has one: 90 is `1.50 minutes`."""
+    """Return a number of seconds as text, in the largest unit that fits: 90 gives `1.50 minutes`."""
     secs = round(float(secs), 2)
     for unit, size in (("day", 86400.0), ("hour", 3600.0), ("minute", 60.0), ("second", 1.0)):
         if secs >= size:
@@ -314,7 +326,7 @@ def humanize_seconds(secs: float, prefix: str = "", sep: str = "", now: str = "n
 
 
 def rate(r: str | float | None) -> float:
-    """Tasks a second, of a rate limit such as `100/m`, `2/h` or `0.5/s`."""
+    """Return the tasks per second of a rate limit such as `100/m`, `2/h` or `0.5/s`."""
     if not isinstance(r, str):
         return r or 0
     count, _, unit = r.partition("/")
@@ -322,6 +334,6 @@ def rate(r: str | float | None) -> float:
 
 
 def get_exponential_backoff_interval(factor: int, retries: int, maximum: int, full_jitter: bool = False) -> int:
-    """The seconds to wait before retry number `retries`, as `retry_backoff` counts them."""
+    """Return the seconds to wait before retry number `retries`, for the task option `retry_backoff`."""
     countdown = int(exponential_pause(factor, retries, maximum))
     return max(0, random.randrange(countdown + 1) if full_jitter else countdown)

@@ -1,7 +1,7 @@
-"""Signed messages: the serialiser `auth`, as Celery has it.
+"""Signed messages: the serialiser `auth`, as in Celery.
 
-A message is signed with the sender's key; a worker reads only what is signed with the key of a certificate in its
-store. The bytes are Celery's.
+The sender signs a message with its key. A worker reads only messages that were signed with the key of a certificate
+in its store. The bytes are the same as Celery's.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ def setup_security(
     digest: str | None = None,
     serializer: str = "json",
 ) -> None:
-    """Register the serialiser `auth` with the key, certificate and store of the settings."""
+    """Register the serialiser `auth`. Arguments win over the settings for key, certificate and store."""
     # They need the package cryptography, which only applications that sign have.
     from ..payload import serializers
     from .signing import Certificate, CertificateStore, PrivateKey, SignedSerializer

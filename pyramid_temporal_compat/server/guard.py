@@ -1,9 +1,10 @@
-"""Runs one server and ends it when the process that asked for it is gone, however that process ended.
+"""The guard process: runs one server, and ends it when the process that started it has ended in any way.
 
-Run as a script: `python -I -S server_guard.py PARENT_PID COMMAND…`. It is a process of its own because
-`kill -9` leaves the parent no chance to clean up. It compares its parent's pid twice a second rather than
-use what looks simpler: Linux's "signal on parent's death" fires when the *thread* that forked ends, and the
-end of a pipe is not seen while a forked child of the parent still holds the other end.
+Run it as a script: `python -I -S guard.py PARENT_PID COMMAND…`. The guard is a process of its own because `kill -9`
+leaves the parent no chance to clean up. Twice a second it compares its parent's pid with the expected one.
+
+Two simpler ways do not work. Linux's "signal on parent's death" fires when the *thread* that forked ends. The end of
+a pipe is not seen while a forked child of the parent still holds the other end.
 """
 
 from __future__ import annotations
@@ -17,12 +18,14 @@ import sys
 from collections.abc import Sequence
 
 PID_LINE = "server-guard: started "
-LOOK_EVERY = 0.5
+CHECK_EVERY = 0.5
+"""Seconds between two checks of the parent's pid."""
 GRACE = 10.0
+"""Seconds that the server has to end after SIGTERM, before the guard kills it."""
 
 
 def guard(parent: int, command: Sequence[str]) -> int:
-    """Run `command` until it ends, a signal comes, or `parent` is no longer our parent; return its exit code."""
+    """Run `command` until it ends, a signal comes, or the process `parent` ends. Return the command's exit code."""
     wake_read, wake_write = os.pipe()
     os.set_blocking(wake_write, False)
     signal.set_wakeup_fd(wake_write, warn_on_full_buffer=False)
@@ -37,11 +40,11 @@ def guard(parent: int, command: Sequence[str]) -> int:
         print(f"Error: can't run {command[0]}: {error.strerror}", flush=True)
         return 127
     try:
-        # The parent may be gone already; then nobody reads this, and the loop below ends at once.
+        # The parent may have ended already. Then nobody reads this line, and the loop below ends at once.
         with contextlib.suppress(BrokenPipeError):
             print(f"{PID_LINE}{server.pid}", flush=True)
         while server.poll() is None and not asked_to_stop and os.getppid() == parent:
-            if select.select([wake_read], [], [], LOOK_EVERY)[0]:
+            if select.select([wake_read], [], [], CHECK_EVERY)[0]:
                 os.read(wake_read, 4096)
         if server.poll() is None:
             server.terminate()
@@ -55,5 +58,5 @@ def guard(parent: int, command: Sequence[str]) -> int:
 
 if __name__ == "__main__":
     code = guard(int(sys.argv[1]), sys.argv[2:])
-    # Nothing is left to flush, and a closed stdout must not turn the exit into a traceback.
+    # Nothing is left to flush, and with a closed stdout a normal exit would print a traceback.
     os._exit(code)

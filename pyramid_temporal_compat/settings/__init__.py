@@ -1,4 +1,4 @@
-"""Every setting, once: what it is called, where it is read, and what it does here."""
+"""Every setting, declared once: its name, where it is read, and what it does here."""
 
 from .conf import SettingIgnored, Settings
 from .connection import ConnectionSettings, connection

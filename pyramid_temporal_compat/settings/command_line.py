@@ -11,12 +11,12 @@ from ..exceptions import ImproperlyConfigured
 from .table import SETTINGS
 
 CAST = re.compile(r"\((int|float|bool|str|string|list|tuple|dict|json|any)\)")
-"""Celery's way to say of which type a value is. Settings know their own, so it matters for lists and mappings only."""
+"""Celery's way to name a value's type. Settings know their own type, so it matters for lists and mappings only."""
 AS_JSON = frozenset({"list", "tuple", "dict", "json"})
 
 
 def from_words(words: Iterable[str], namespace: str) -> dict[str, Any]:
-    """The settings that `KEY=VALUE` words stand for; a key that is none is looked for in `namespace`."""
+    """Return the settings of `KEY=VALUE` words. A key that is no setting's name is looked up in `namespace`."""
     return dict(_read(word, namespace) for word in words)
 
 

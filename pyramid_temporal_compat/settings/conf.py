@@ -1,4 +1,4 @@
-"""`app.conf`: the settings in force, from all the places that they can be written in."""
+"""`app.conf`: the current settings, from all places where they can be written."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ Defaults = Mapping[str, Any] | Callable[[], Mapping[str, Any]]
 
 @dataclass(frozen=True)
 class SettingIgnored:
-    """A setting that the application gives a value to, and that does not act here."""
+    """A setting that the application sets and that has no effect here."""
 
     name: str
     effect: Effect
@@ -37,7 +37,7 @@ class SettingIgnored:
 
 
 class FoundOption(NamedTuple):
-    """What `find_option` says: the group, the name within it, and the setting."""
+    """The result of `find_option`: the group, the name within the group, and the setting."""
 
     namespace: str | None
     key: str
@@ -65,7 +65,7 @@ class Settings(MutableMapping[str, Any]):
         after_load: Callable[[], object] | None = None,
         prepare: Callable[[Mapping[str, Any]], Mapping[str, Any]] = lambda values: values,
     ) -> None:
-        """`given` are settings that the app's own arguments stand for: either spelling may stand beside them."""
+        """`given` are settings from the app's own arguments. They fit both spellings of other settings."""
         self._lock = threading.RLock()
         self._view: dict[str, Any] | None = None
         self._loading = False
@@ -91,7 +91,7 @@ class Settings(MutableMapping[str, Any]):
     def config_from_object(
         self, source: Any, silent: bool = False, force: bool = False, namespace: str | None = None
     ) -> None:
-        """Read `source`: a mapping, a module, a class, or the dotted name of one. It is read when first needed."""
+        """Use `source`: a mapping, a module, a class, or the dotted name of one. It is read when first needed."""
         with self._lock:
             self._source, self._silent = source, silent
             self._prefix = _prefix(namespace) if namespace is not None else self._prefix
@@ -100,7 +100,7 @@ class Settings(MutableMapping[str, Any]):
                 self._view = self._merge()
 
     def config_from_envvar(self, variable: str, silent: bool = False, force: bool = False) -> bool:
-        """Read the configuration whose dotted name is in the environment variable `variable`."""
+        """Use the configuration whose dotted name the environment variable `variable` holds."""
         name = os.environ.get(variable)
         if not name:
             if silent:
@@ -113,7 +113,7 @@ class Settings(MutableMapping[str, Any]):
         return True
 
     def add_ini(self, values: Mapping[str, Any]) -> None:
-        """Take what `read_ini` or `from_pyramid` returned."""
+        """Use the settings that `read_ini` or `from_pyramid` returned."""
         values = dict(values)
         if values.pop("use_celeryconfig", False) and self._source is None:
             self.config_from_object("celeryconfig")
@@ -143,7 +143,7 @@ class Settings(MutableMapping[str, Any]):
         self._before_load, self._after_load = before, after
 
     def finalize(self) -> Settings:
-        """Read the settings now, if they were not yet."""
+        """Read the settings now, unless they have been read."""
         self._loaded()
         return self
 
@@ -216,7 +216,7 @@ class Settings(MutableMapping[str, Any]):
             self._view = self._merge()
 
     def _normalised(self, values: Mapping[str, Any]) -> dict[str, Any]:
-        """`values` under the settings' own names; where one is given under several, the prefixed or new one wins."""
+        """Return `values` by the settings' own names. Of a setting's several names, the prefixed or new one wins."""
         found: dict[str, Any] = {}
         for key in sorted(values, key=self._rank):
             name = self._name(key)
@@ -227,7 +227,7 @@ class Settings(MutableMapping[str, Any]):
         return 2 if self._prefix and key.startswith(self._prefix) else int(key in SETTINGS)
 
     def _name(self, key: str) -> str:
-        """The name that `key` is kept under: a setting's own, or `key` itself for one of the application's."""
+        """Return the name under which `key` is stored: the setting's, or `key` itself if it is the application's."""
         prefix = self._prefix
         if prefix and key.startswith(prefix):
             rest = key[len(prefix) :]
@@ -296,14 +296,14 @@ class Settings(MutableMapping[str, Any]):
         return self[key]
 
     def clear(self) -> None:
-        """Forget what was set in code; files and defaults stay."""
+        """Forget the values that were set in code. Files and defaults stay."""
         with self._lock:
             self._changes.clear()
             self._spelled.clear()
             self._refresh()
 
     def first(self, *keys: str) -> Any:
-        """The first value among `keys` that is not None."""
+        """Return the first value among `keys` that is not None."""
         return next((value for key in keys if (value := self.get(key)) is not None), None)
 
     def __getattr__(self, name: str) -> Any:
@@ -373,12 +373,12 @@ class Settings(MutableMapping[str, Any]):
 
     @property
     def changes(self) -> dict[str, Any]:
-        """A copy of what was set in code."""
+        """A copy of the values that were set in code."""
         return dict(self._changes)
 
     @property
     def defaults(self) -> list[dict[str, Any]]:
-        """Copies of the layers below what was set in code, highest first."""
+        """Copies of the layers below the values set in code, highest first."""
         self._loaded()
         return [
             dict(self._ini),
@@ -388,7 +388,7 @@ class Settings(MutableMapping[str, Any]):
         ]
 
     def origin(self, key: str) -> str | None:
-        """Which layer the value of `key` is from: code, ini, add_defaults, config_from_object or default."""
+        """Return the layer of the value of `key`: code, ini, add_defaults, config_from_object or default."""
         self._loaded()
         name = self._name(key)
         layers = {
@@ -401,13 +401,13 @@ class Settings(MutableMapping[str, Any]):
         return next((layer for layer, values in layers.items() if name in values), None)
 
     def value_set_for(self, key: str) -> bool:
-        """Whether `key` has a value from anywhere but the defaults."""
+        """Return whether `key` has a value from anywhere but the defaults."""
         self._loaded()
         name = key if key in SETTINGS else self._name(key)  # every call of a task asks
         return name in self._changes or name in self._ini or name in self._added or name in self._object
 
     def without_defaults(self) -> Settings:
-        """The settings that were given a value."""
+        """Return the settings that were given a value."""
         return _Given(self._given())
 
     def _given(self) -> dict[str, Any]:
@@ -419,7 +419,7 @@ class Settings(MutableMapping[str, Any]):
 
     @property
     def notices(self) -> list[SettingIgnored]:
-        """What the application sets that does not act here, each with the sentence that says why."""
+        """Return the settings that the application sets and that have no effect here, each with the reason."""
         given = self._given()
         for name in ("broker_url", "broker_read_url", "broker_write_url", "result_backend"):
             if value := os.environ.get(f"CELERY_{name.upper()}"):
@@ -432,7 +432,7 @@ class Settings(MutableMapping[str, Any]):
         ]
 
     def table(self, with_defaults: bool = False, censored: bool = True) -> dict[str, Any]:
-        """The settings as a dict to be shown, with secrets hidden unless `censored` is false."""
+        """Return the settings as a dict to be shown. Secrets are hidden unless `censored` is false."""
         values = self._loaded() if with_defaults else self._given()
         return {
             key: value if not censored else SETTINGS[key].shown(value) if key in SETTINGS else masked(key, value)
@@ -441,13 +441,13 @@ class Settings(MutableMapping[str, Any]):
         }
 
     def humanize(self, with_defaults: bool = False, censored: bool = True) -> str:
-        """The settings as text, one a line."""
+        """Return the settings as text, one setting a line."""
         return "\n".join(f"{key}: {value!r}" for key, value in self.table(with_defaults, censored).items())
 
     # --- Celery's ways to find a setting
 
     def find_option(self, name: str, namespace: str = "celery") -> FoundOption:
-        """The setting `name`, which may leave its group out: `find_option("concurrency")` is worker_concurrency."""
+        """Return the setting `name`, with or without its group: `find_option("concurrency")` is worker_concurrency."""
         name, namespace = name.lower(), namespace.lower()
         for full in (f"{namespace}_{name}", name):
             if full in SETTINGS:
@@ -458,17 +458,17 @@ class Settings(MutableMapping[str, Any]):
         raise KeyError(name)
 
     def get_by_parts(self, *parts: str | None) -> Any:
-        """The value of the setting whose name is `parts`, joined."""
+        """Return the value of the setting whose name is `parts`, joined."""
         return self["_".join(part for part in parts if part)]
 
     def find_value_for_key(self, name: str, namespace: str = "celery") -> Any:
-        """The value of the setting that `find_option` finds."""
+        """Return the value of the setting that `find_option` finds."""
         return self.get_by_parts(*self.find_option(name, namespace)[:2])
 
     # --- copies
 
     def copy(self) -> Settings:
-        """Settings of their own, with the same values in every layer."""
+        """Return independent settings with the same values in every layer."""
         return _restore(self.finalize()._state())
 
     __copy__ = copy
@@ -518,7 +518,7 @@ def _prefix(namespace: str | None) -> str:
 
 
 def _read(name: str, key: str, value: Any) -> Any:
-    """Our own settings are read from text and checked wherever they stand; Celery's stay as they were given."""
+    """Check the values. Our own settings are read from text in every layer, and Celery's stay as given."""
     setting = SETTINGS.get(name)
     if setting is None or setting.celery == name:
         return value

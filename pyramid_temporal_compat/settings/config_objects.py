@@ -16,7 +16,7 @@ from .table import CELERY_NAMES, OLD_TO_NEW, SETTINGS
 
 @contextlib.contextmanager
 def working_directory_importable() -> Iterator[None]:
-    """Let a module beside the user be imported, as Celery does: console scripts don't have it on the path."""
+    """Let modules of the working directory be imported, as Celery does. Console scripts don't have it on the path."""
     here = os.getcwd()
     if here in sys.path or "" in sys.path:
         yield
@@ -30,7 +30,7 @@ def working_directory_importable() -> Iterator[None]:
 
 
 def import_object(name: str) -> Any:
-    """The module `name`, or the attribute that `package.module:attribute` or `package.module.attribute` names."""
+    """Return the module `name`, or the attribute of `package.module:attribute` or `package.module.attribute`."""
     if name.endswith(".py"):
         raise ImproperlyConfigured(f"{name!r} is a file; a configuration is named as a module: {name[:-3]!r}")
     with working_directory_importable():
@@ -52,7 +52,7 @@ def import_object(name: str) -> Any:
 
 
 def as_mapping(source: Any) -> dict[str, Any]:
-    """The settings that `source` holds: a mapping's items, or an object's public attributes."""
+    """Return the settings of `source`: a mapping's items, or an object's public attributes."""
     if isinstance(source, Mapping):
         return dict(source)
     found: dict[str, Any] = {}
@@ -68,7 +68,7 @@ def as_mapping(source: Any) -> dict[str, Any]:
 
 
 def refuse_mixed_names(keys: Iterable[str]) -> None:
-    """Celery's rule: one configuration uses the new names or the old ones, unless it gives both for a setting."""
+    """Raise if a configuration mixes new and old names, as Celery does. Both names for one setting are fine."""
     given = set(keys)
     new = {key for key in given if key in CELERY_NAMES}
     old = {key for key in given if key in OLD_TO_NEW}

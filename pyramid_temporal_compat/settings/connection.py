@@ -1,4 +1,4 @@
-"""Where the Temporal server is, and how to be let in: from the settings, the environment and a profile."""
+"""The server's address and the credentials, from the settings, the environment and a profile."""
 
 from __future__ import annotations
 
@@ -22,9 +22,9 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 BROKER_VARIABLE = "CELERY_BROKER_URL"
-"""In the environment: also what `-b` of a command was given. As in Celery it stands above all else."""
+"""The environment variable that a command's `-b` sets, too. As in Celery it wins over all other places."""
 
-# What a profile calls each of our settings, for those that a profile has.
+# The names that a profile has for our settings.
 TLS_FIELDS = {
     "ptemporal.tls_server_name": "server_name",
     "ptemporal.tls_ca_file": "server_root_ca_cert",
@@ -36,7 +36,7 @@ FIELDS = ("ptemporal.address", "ptemporal.namespace", "ptemporal.api_key", "ptem
 
 @dataclass(frozen=True)
 class ConnectionSettings:
-    """All that a Temporal client needs to connect; `sources` says for each setting where its value is from."""
+    """All values that a Temporal client needs to connect. `sources` tells where each setting's value comes from."""
 
     address: str
     namespace: str
@@ -53,11 +53,11 @@ class ConnectionSettings:
 
 
 def connection(settings: Settings, environ: Mapping[str, str] | None = None) -> ConnectionSettings:
-    """The connection that `settings`, the `TEMPORAL_*` environment and a profile ask for.
+    """Return the connection for `settings`, the `TEMPORAL_*` environment and a profile.
 
     Highest first: `-b`, code, environment, ini and configuration object, profile, defaults. The environment overrides
-    files because that is what it is for, and because temporalio and Pyramid have it so; code overrides it because
-    a test or a program that names a server means that one.
+    files, because that is its purpose, and as in temporalio and Pyramid. Code overrides the environment, because a
+    test or a program that names a server wants exactly this server.
     """
     environ = os.environ if environ is None else environ
     layers = [("code", _written(settings, "code")), *_profiles(settings, environ)]
@@ -102,7 +102,7 @@ def _written(settings: Settings, *origins: str) -> dict[str, Any]:
 
 
 def _of_broker(url: Any) -> dict[str, Any]:
-    """What Celery's broker says of the server, if it names one of ours."""
+    """Return the address from Celery's broker setting, if it names a Temporal server."""
     try:
         found = address_in(url)
     except ValueError:
@@ -120,11 +120,11 @@ def _file(settings: Settings, name: str) -> str:
 
 
 _told: set[str] = set()
-"""What was said of brokers that are not used: once is enough for a process."""
+"""The log lines about unused brokers that this process has written. It writes each line once."""
 
 
 def _tell_of_broker(settings: Settings, environ: Mapping[str, str], source: str) -> None:
-    """Say that a broker is not used. Where the application says itself what is, that is no news."""
+    """Log that a broker is not used: as a warning, unless the application itself names the Temporal server."""
     named = environ.get(BROKER_VARIABLE)
     url = named or settings["broker_url"]
     if not url or _of_broker(url):
@@ -137,7 +137,7 @@ def _tell_of_broker(settings: Settings, environ: Mapping[str, str], source: str)
 
 
 def _profiles(settings: Settings, environ: Mapping[str, str]) -> list[tuple[str, dict[str, Any]]]:
-    """What the environment says, and what the profile says."""
+    """Return two layers of values: from the environment and from the profile."""
     # temporalio costs a third of a second to import, and only a process that is about to connect needs it.
     from temporalio.envconfig import ClientConfigProfile
 
@@ -193,11 +193,11 @@ PEM_MARKS = {
     "ptemporal.tls_cert_file": b"-----BEGIN CERTIFICATE-----",
     "ptemporal.tls_key_file": b"PRIVATE KEY-----",
 }
-"""What each file must hold: of one that holds something else the client library makes an empty one, silently."""
+"""What each file must contain. The client library silently treats a file with other content as empty."""
 
 
 def _content(name: str, found: Mapping[str, Any]) -> bytes | None:
-    """A certificate or a key: from its file, or as a profile carries it."""
+    """Return a certificate or a key, from its file or from a profile's text."""
     value = found[name]
     if value is None:
         return None

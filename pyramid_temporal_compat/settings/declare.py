@@ -1,4 +1,4 @@
-"""How a setting is declared: what it is called, what it takes, and what it does here."""
+"""The declaration of a setting: its name, the values that it takes, and what it does here."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ MASK = "*" * 8
 SECRET_NAME = re.compile("API|TOKEN|KEY|SECRET|PASS|PROFANITIES_LIST|SIGNATURE|DATABASE|BEAT_DBURI", re.IGNORECASE)
 USER_AND_PASSWORD = re.compile(r"://([^:@/\s]*:)?.*@", re.DOTALL)
 NEXT_URL = re.compile(r"(?<=;)(?=[\w+.-]+://)")
-"""Where one of several URLs ends, as a list of servers has them."""
+"""The end of one URL in a list of servers."""
 SECRET_WORD = re.compile(r"((?:sig|accountkey|sharedaccesssignature|password|token|secret)=)[^&;#\s]+", re.IGNORECASE)
 
 # Where Celery 3's names were regular; the others are declared with the setting.
@@ -37,7 +37,7 @@ OLD_PREFIXES = {
 
 
 class Effect(enum.Enum):
-    """What giving a setting a value does here."""
+    """The effect that setting a value has here."""
 
     ACTS = "acts"
     EQUIVALENT = "equivalent"
@@ -46,7 +46,7 @@ class Effect(enum.Enum):
 
 @dataclass(frozen=True)
 class Setting:
-    """One setting. `sentence` says, where it does not act, what stands for it here or what to use instead."""
+    """One setting. If it has no effect, `sentence` says what does the same here or what to use instead."""
 
     name: str
     kind: Kind
@@ -59,14 +59,14 @@ class Setting:
     secret: bool = False
 
     def shown(self, value: Any) -> Any:
-        """`value` as it may be shown."""
+        """Return `value` as it may be shown, with secrets hidden."""
         if self.celery == self.name:
             return MASK if self.secret and value is not None else masked(self.name, value)
         # Ours say themselves whether they are secret: the path of a key file is not.
         return MASK if self.secret and value else masked("", value)
 
     def parse(self, value: Any, key: str | None = None) -> Any:
-        """Read `value`, which the user wrote under `key`; an error names both and says what is taken."""
+        """Read `value`, which the user wrote under `key`. An error names both and says what the setting takes."""
         try:
             return self.kind.parse(value)
         except (ValueError, OverflowError) as error:
@@ -78,7 +78,7 @@ class Setting:
 
 
 def old_names(name: str, declared: tuple[str, ...]) -> tuple[str, ...]:
-    """The uppercase names of `name`: those declared with it, else the regular one."""
+    """Return the uppercase names of `name`: those declared with it, else the regular name."""
     if declared:
         return declared
     for prefix, old in OLD_PREFIXES.items():
@@ -94,27 +94,27 @@ def _celery(
 
 
 def acts(name: str, kind: Kind, default: Any, help: str, *old: str) -> Setting:
-    """A Celery setting that does here what it does there."""
+    """Declare a Celery setting that does the same here as in Celery."""
     return _celery(Effect.ACTS, name, kind, default, help, "", old, False)
 
 
 def equivalent(name: str, kind: Kind, default: Any, help: str, sentence: str, *old: str) -> Setting:
-    """A Celery setting whose purpose is met here in another way."""
+    """Declare a Celery setting whose purpose is met here in another way."""
     return _celery(Effect.EQUIVALENT, name, kind, default, help, sentence, old, False)
 
 
 def refused(name: str, kind: Kind, default: Any, help: str, sentence: str, *old: str, secret: bool = False) -> Setting:
-    """A Celery setting that has no meaning here."""
+    """Declare a Celery setting that has no meaning here."""
     return _celery(Effect.REFUSED, name, kind, default, help, sentence, old, secret)
 
 
 def own(name: str, kind: Kind, default: Any, help: str, *, celery: str | None = None, secret: bool = False) -> Setting:
-    """A setting of ours; `celery` is the Celery setting nearest in meaning."""
+    """Declare a setting of ours. `celery` names the Celery setting that is nearest in meaning."""
     return Setting(f"ptemporal.{name}", kind, default, help, celery, secret=secret)
 
 
 def masked(key: str, value: Any) -> Any:
-    """`value` as it may be shown: passwords, keys and the secrets within URLs are hidden."""
+    """Return `value` as it may be shown: passwords, keys and the secrets within URLs are hidden."""
     if value is None or isinstance(value, bool):
         return value
     if isinstance(value, dict):
@@ -127,14 +127,14 @@ def masked(key: str, value: Any) -> Any:
 
 
 def masked_text(value: str) -> str:
-    """`value` with any password in it hidden, as in a URL or a connection string."""
+    """Return `value` with each password in it hidden, as in a URL or a connection string."""
     # A password may hold the very characters that should end it: all up to the last @ is hidden, host or not.
     urls = [USER_AND_PASSWORD.sub(rf"://\g<1>{MASK}@", url) for url in _urls(value)]
     return SECRET_WORD.sub(rf"\g<1>{MASK}", "".join(urls))
 
 
 def _urls(value: str) -> list[str]:
-    """The URLs in `value`. One that has no password ends nowhere: what looks like its end may be in a password."""
+    """Return the URLs in `value`. A URL without a password has no clear end: its end could be part of a password."""
     found = [""]
     for part in NEXT_URL.split(value):
         if "@" in found[-1]:

@@ -25,7 +25,7 @@ SECTION = re.compile(r"celery$|celery:|celerybeat:|celeryroutes?$|celeryroute:")
 
 @dataclass(frozen=True)
 class CrontabFields:
-    """The fields of a crontab as an ini file has them; `schedules.py` makes the schedule of them."""
+    """The fields of a crontab as an ini file has them. `schedules` makes the schedule from them."""
 
     minute: str | int = "*"
     hour: str | int = "*"
@@ -35,13 +35,13 @@ class CrontabFields:
 
 
 def read_ini(path: str | os.PathLike[str], app: str = "main") -> dict[str, Any]:
-    """The settings that the ini file at `path` holds, in `[app:NAME]` and in Celery's sections."""
+    """Return the settings of the ini file at `path`, from `[app:NAME]` and from Celery's sections."""
     sections = read_sections(path)
     return from_pyramid(sections.get(f"app:{app}") or sections.get(app) or {}, sections)
 
 
 def read_sections(path: str | os.PathLike[str]) -> dict[str, dict[str, str]]:
-    """The sections of an ini file that may hold settings, with `%(here)s` and `%(ENV_NAME)s` replaced."""
+    """Return the sections of an ini file that may hold settings, with `%(here)s` and `%(ENV_NAME)s` replaced."""
     file = Path(path)
     given = {"here": str(file.resolve().parent), "__file__": str(file.resolve())}
     given.update({f"ENV_{name}": value for name, value in os.environ.items()})
@@ -65,7 +65,7 @@ def read_sections(path: str | os.PathLike[str]) -> dict[str, dict[str, str]]:
 
 
 def from_pyramid(settings: Mapping[str, Any], sections: Sections | None = None) -> dict[str, Any]:
-    """The settings among a registry's `settings`, and in the `sections` of its ini file; the former win.
+    """Return the settings from a registry's `settings`, which win, and from the `sections` of its ini file.
 
     An empty value counts as none.
     """
@@ -85,7 +85,7 @@ def from_pyramid(settings: Mapping[str, Any], sections: Sections | None = None) 
 
 
 def read_value(name: str, key: str, value: Any) -> Any:
-    """The value of the setting `name`, which stands under `key` in a file."""
+    """Return the value of the setting `name`, which a file has under `key`."""
     # A program that makes the settings itself may give them any value that `app.conf` takes.
     if not isinstance(value, str) and not name.startswith("ptemporal."):
         return value
@@ -100,7 +100,7 @@ def _is_application(section: str) -> bool:
 
 
 def _options(parser: configparser.ConfigParser, section: str, given: Mapping[str, str]) -> dict[str, str]:
-    """A section's options. What [DEFAULT] gives to all sections is the application's, and no setting of Celery's."""
+    """Return a section's options. The options of [DEFAULT] are left out, because they are no Celery settings."""
     defaults = parser.defaults()
     return {
         key: parser.get(section, key)
@@ -110,7 +110,7 @@ def _options(parser: configparser.ConfigParser, section: str, given: Mapping[str
 
 
 def _take_section(found: dict[str, Any], section: str, values: Mapping[str, str]) -> None:
-    """Add to `found` what a section of Celery's says."""
+    """Add the settings of one of Celery's sections to `found`."""
     kind, _, name = section.partition(":")
     if section == "celery":
         _take_celery(found, values)
@@ -140,7 +140,7 @@ def _take_celery(found: dict[str, Any], values: Mapping[str, str]) -> None:
 
 
 def _take_options(found: dict[str, Any], section: str, name: str, values: Mapping[str, str]) -> None:
-    """`[celery:broker_transport_options]`: a section that is the value of a setting."""
+    """Read a section that is the value of a setting, such as `[celery:broker_transport_options]`."""
     setting = celery_name(name)
     if setting is None:
         raise unknown(f"[{section}]", (f"[celery:{known}]" for known in SETTINGS))
@@ -160,7 +160,7 @@ def _beat_fields(section: str, values: Mapping[str, str]) -> dict[str, Any]:
 
 
 def _beat_entry(where: str, entry: Any) -> dict[str, Any]:
-    """A periodic task from a file: its `schedule` becomes seconds, a timedelta, or the fields of a crontab."""
+    """Read a periodic task from a file. Its `schedule` becomes seconds, a timedelta, or the fields of a crontab."""
     if not isinstance(entry, dict) or not isinstance(entry.get("task"), str) or "schedule" not in entry:
         raise ImproperlyConfigured(f"{where} = {entry!r}: a periodic task needs a task and a schedule (and its type)")
     if more := sorted(set(entry) - BEAT_KEYS):

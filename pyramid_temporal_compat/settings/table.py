@@ -1,4 +1,4 @@
-"""Every setting, once, and the ways to find one by any of its names."""
+"""The table of all settings, and how to find a setting by any of its names."""
 
 from __future__ import annotations
 
@@ -31,9 +31,9 @@ NAMES: dict[str, str] = {
 
 
 def resolve(key: str) -> str | None:
-    """The name of the setting that `key` means; None for a key of the application's own.
+    """Return the name of the setting that `key` means, or None for the application's own keys.
 
-    A key under `ptemporal.` or `celery.` that means none is an error which names the nearest one.
+    An unknown key under `ptemporal.` or `celery.` is an error that names the nearest setting.
     """
     if name := NAMES.get(key):
         return name
@@ -49,7 +49,7 @@ def resolve(key: str) -> str | None:
 
 
 def celery_name(key: str) -> str | None:
-    """The Celery setting that `key` means in any case: ini parsers turn old names into lowercase."""
+    """Return the Celery setting that `key` means, in upper or lower case: ini parsers turn old names into lowercase."""
     name = NAMES.get(key) or NAMES.get(key.lower()) or NAMES.get(key.upper())
     return None if name is None or name.startswith("ptemporal.") else name
 
@@ -63,5 +63,5 @@ def unknown(key: str, known: Iterable[str]) -> UnknownSetting:
 
 
 def unsupported() -> dict[str, str]:
-    """The sentence of each Celery setting that has no meaning here, under the name `conf.<setting>`."""
+    """Return the reason for each Celery setting that has no meaning here, by the name `conf.<setting>`."""
     return {f"conf.{setting.name}": setting.sentence for setting in CELERY if setting.effect is Effect.REFUSED}

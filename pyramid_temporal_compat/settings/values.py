@@ -1,4 +1,4 @@
-"""What a setting's value can be, and how it is read from the text of an ini file."""
+"""The types of values that a setting can have, and how each is read from the text of an ini file."""
 
 from __future__ import annotations
 
@@ -152,7 +152,7 @@ SCHEME = "temporal://"
 
 
 def address_in(broker: Any) -> str | None:
-    """The server that a `broker_url` names: `host:port`, or `temporal://host:port`. Other brokers name none."""
+    """Return the server of a `broker_url` that is `host:port` or `temporal://host:port`, or None for other brokers."""
     if not isinstance(broker, str):
         return None
     url = broker.strip()
@@ -189,7 +189,7 @@ address = Kind("address", "host:port, as localhost:7233, without a scheme", _add
 
 
 def choice(*options: str) -> Kind:
-    """One word of a few."""
+    """Return the type of a value that is one of a few words."""
 
     def parse(value: Any) -> str:
         word = _text(value).lower()

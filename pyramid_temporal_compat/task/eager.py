@@ -12,18 +12,19 @@ from .. import states
 from ..canvas.chord import chord
 from ..canvas.errbacks import call_errbacks
 from ..canvas.group import group, is_empty
-from ..canvas.planner import listed
 from ..context import Context, current_frame
 from ..enlist.enlistment import ENLIST_REQUIRED, current_transaction, enlist, has_begun
 from ..exceptions import Retry
+from ..lists import as_list
 from ..message.celery_view import options_of
 from ..message.ids import new_id
 from ..message.message import CARRIED_OPTIONS, Message
 from ..payload.annotations import rebuild_arguments
 from ..payload.serializers import deserialize
-from ..pyramid.request import Attempt, attempt
-from ..results.result import EagerResult, allow_join_result, denied_join_result
+from ..results.eager_result import EagerResult
+from ..results.join_guard import allow_join_result, denied_join_result
 from ..results.result_sets import GroupResult
+from ..task_request import Attempt, attempt
 from .execution import Ending, Execution
 from .task import Task
 
@@ -57,8 +58,8 @@ def apply_now(
         called_directly=False,
         args=args,
         kwargs=kwargs,
-        callbacks=listed(options.get("link")) or None,
-        errbacks=listed(options.get("link_error")) or None,
+        callbacks=as_list(options.get("link")) or None,
+        errbacks=as_list(options.get("link_error")) or None,
         delivery_info={
             "is_eager": True,
             "exchange": options.get("exchange"),
@@ -72,8 +73,8 @@ def apply_now(
         is_eager=True,
         parent_id=parent.id if parent else options.get("parent_id"),
         retries=retries,
-        stamped_headers=(names := listed(options.get("stamped_headers"))) or None,
-        stamps={name: listed(options.get(name)) for name in names} or None,
+        stamped_headers=(names := as_list(options.get("stamped_headers"))) or None,
+        stamps={name: as_list(options.get(name)) for name in names} or None,
         root_id=(parent.root_id if parent else options.get("root_id")) or task_id,
         task=task.name,
         timelimit=(task.time_limit, task.soft_time_limit) if task.time_limit or task.soft_time_limit else None,
@@ -208,7 +209,7 @@ class EagerDispatch:
         """Return no codecs: payloads stay in this process."""
         return ()
 
-    def keep(self, transaction: Any) -> None:
+    def open_outbox(self, transaction: Any) -> None:
         return None  # an eager run is over when the process is
 
     def after_commit(self, calls: Sequence[Any]) -> None:

@@ -27,9 +27,9 @@ from typing import Any, Protocol
 from .. import signals, states
 from ..celery_names.einfo import ExceptionInfo
 from ..context import Context, running
-from ..exceptions import Ignore, Reject, Replaced, Retry, TaskStopped, Terminated
-from ..outbox.database_errors import database_is_away
-from ..pyramid.request import Attempt
+from ..database_errors import database_is_away
+from ..exceptions import Ignore, Reject, Retry, TaskReplaced, TaskStopped, Terminated
+from ..task_request import Attempt
 from .task import Task
 from .trace import traced
 
@@ -128,13 +128,13 @@ class Execution:
         except (TaskStopped, Terminated, Undecided):
             raise  # the pool stopped the run, and decides what happens to the task: no hook is called
         except (Exception, SystemExit) as error:
-            return Ending(states.FAILURE, in_the_application(error))
+            return Ending(states.FAILURE, without_our_frames(error))
         except BaseException as error:
             # A KeyboardInterrupt, a cancelled coroutine, an exception of a testing tool. In a worker, only the function
             # raises these: the process goes on, and another process would meet the same error again and again.
             if self.request.is_eager:
                 raise
-            return Ending(states.FAILURE, in_the_application(error))
+            return Ending(states.FAILURE, without_our_frames(error))
 
     def _attempts(self) -> Ending:
         for number in range(1, self.attempts + 1):
@@ -148,7 +148,7 @@ class Execution:
                     self.task.before_start(str(self.request.id), self.args, self.kwargs)
                     try:
                         value = self._value()
-                    except Replaced as replaced:  # to the task it is a return
+                    except TaskReplaced as replaced:  # to the task it is a return
                         return self._commit(run, Ending(states.IGNORED, replaced))
                     written = self.write(value)
                     if self.request.retry_asked is not None:
@@ -263,7 +263,7 @@ def run_if_coroutine(value: Any) -> Any:
     return asyncio.run(value) if inspect.iscoroutine(value) else value
 
 
-def in_the_application(error: BaseException) -> BaseException:
+def without_our_frames(error: BaseException) -> BaseException:
     """Return the error with a traceback that begins in the application's code. Our own frames are always the same."""
     steps = error.__traceback__
     while steps is not None and steps.tb_frame.f_code.co_filename.startswith(OUR_CODE):

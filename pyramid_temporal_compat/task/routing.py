@@ -18,7 +18,7 @@ class Queues(dict[str, Any]):
     """The queues of `task_queues`. Calls may name others, unless `task_create_missing_queues` is off."""
 
     def __init__(self, declared: Any, default: str, create_missing: bool) -> None:
-        super().__init__((queue_name(queue), queue) for queue in _listed(declared))
+        super().__init__((queue_name(queue), queue) for queue in _declared_queues(declared))
         self.default = default
         self.create_missing = create_missing
         if not self:
@@ -66,7 +66,7 @@ def queue_name(queue: Any) -> Any:
     return getattr(queue, "name", queue)
 
 
-def _listed(declared: Any) -> Iterator[Any]:
+def _declared_queues(declared: Any) -> Iterator[Any]:
     """Yield the queues of `task_queues`: a list of queues and names, or a mapping from names to options."""
     if isinstance(declared, Mapping):
         for name, options in declared.items():

@@ -23,12 +23,12 @@ from ..exceptions import (
     OperationalError,
     PayloadTooLarge,
     Reject,
-    Replaced,
     Retry,
+    TaskReplaced,
 )
 from ..message.backoff import exponential_pause
 from ..payload.types import ascii_size, dumps, loads
-from ..results.result import allow_join_result
+from ..results.join_guard import allow_join_result
 from ..typed_calls import P, R
 from .call_options import short_repr
 from .task_annotations import annotate, wrap_method
@@ -37,7 +37,8 @@ if TYPE_CHECKING:
     from ..canvas.planner import PlannedCall
     from ..canvas.signature import Signature
     from ..interfaces import AppLike
-    from ..results.result import AsyncResult, EagerResult
+    from ..results.eager_result import EagerResult
+    from ..results.result import AsyncResult
 
 
 class FromConfig:
@@ -506,7 +507,7 @@ class Task(RefusedOfTasks, Generic[P, R]):
         if self.request.is_eager:
             with allow_join_result():
                 return sig.apply().get()
-        raise Replaced(replacement_tree(self, sig))
+        raise TaskReplaced(replacement_tree(self, sig))
 
     def add_to_chord(self, sig: Any, lazy: bool = False) -> Any:
         """Add `sig` to the header of the chord that has this run, and return its result.

@@ -105,7 +105,7 @@ def traced(execution: Execution, make: Callable[[], E]) -> E:
     return ended
 
 
-class Worker:
+class PoolProcess:
     """A child process of the pool, by the name of billiard's class. `workloop` is its life, from start to end."""
 
     def __init__(self, live: Callable[[], int]) -> None:

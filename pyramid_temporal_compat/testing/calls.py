@@ -1,4 +1,4 @@
-"""What a test's calls became: enlisted in a transaction, or dispatched."""
+"""Records the task calls of a test: calls enlisted in a transaction, and calls dispatched to the server."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from ..payload.serializers import deserialize
 
 @dataclass(frozen=True)
 class Call:
-    """One call of a task, as it travels."""
+    """One call of a task, as it is sent."""
 
     task: str
     """The task's name."""
@@ -37,7 +37,7 @@ class Call:
 
     @property
     def eta(self) -> datetime.datetime | None:
-        """When it may start; `countdown` is told as this."""
+        """When the task may start. A `countdown` has become an eta, too."""
         return self.message.eta
 
     @property
@@ -54,80 +54,82 @@ class Call:
 
 
 def call_of(message: Message) -> Call:
+    """Return the call that a message holds."""
     body = deserialize(message.body, [message.serializer, "json"])
     return Call(message.task, tuple(body["args"]), dict(body["kwargs"]), message)
 
 
-class Enlisted:
-    """Called with a transaction manager, or none for the current one: its calls that wait for the commit."""
+class EnlistedCalls:
+    """The value of the fixture `ptemporal_enlisted`: a function that returns the calls that wait for a commit."""
 
     def __call__(self, transaction_manager: Any = None) -> list[Call]:
+        """Return the calls that wait for the commit of this manager's transaction; by default the current one's."""
         transaction = current_transaction(transaction_manager)
         if transaction is None:
             return []
-        # An app that runs its tasks eagerly enlists them under another key.
+        # An app that runs its tasks eagerly enlists them with another key.
         keys = [key for app in list(current.apps) for key in (app, vars(app).get("eager")) if key is not None]
         found = (find_enlistment(transaction, key) for key in keys)
         units = (unit for enlistment in found if enlistment is not None for unit in enlistment.messages)
         return [call_of(message) for unit in units for message in unit.messages]
 
     def names(self, transaction_manager: Any = None) -> list[str]:
-        """The names of the tasks alone."""
+        """Return the task names of the calls."""
         return [call.task for call in self(transaction_manager)]
 
 
-class Dispatched(list[Call]):
-    """The calls that were dispatched, the oldest first."""
+class DispatchedCalls(list[Call]):
+    """The value of the fixture `ptemporal_dispatched`: the calls that were dispatched, the oldest first."""
 
     def __init__(self) -> None:
         super().__init__()
-        self.sent_on = False
+        self.also_sent = False
 
     @property
     def names(self) -> list[str]:
-        """The names of the tasks alone."""
+        """Return the task names of the calls."""
         return [call.task for call in self]
 
     def of(self, task: Any) -> list[Call]:
-        """Those of one task, given by itself or by its name."""
+        """Return the calls of one task, given as the task or by its name."""
         name = task if isinstance(task, str) else task.name
         return [call for call in self if call.task == name]
 
     def send_on(self) -> None:
-        """From now on what is recorded is also sent to the server."""
-        self.sent_on = True
+        """From now on, also send the recorded calls to the server."""
+        self.also_sent = True
 
 
-_dispatcher_of: Callable[[Celery], Any] = Celery.dispatcher.fget  # type: ignore[attr-defined]  # a property
+_dispatcher_of: Callable[[Celery], Any] = Celery.dispatcher.fget  # type: ignore[attr-defined]  # the getter of a property
 
 
-class Recorder:
-    """Stands for an app's dispatcher."""
+class RecordingDispatcher:
+    """Stands in for an app's dispatcher, and records the messages that it gets."""
 
-    def __init__(self, app: Celery, dispatched: Dispatched) -> None:
+    def __init__(self, app: Celery, dispatched: DispatchedCalls) -> None:
         self._app = app
         self._dispatched = dispatched
 
     def send(self, messages: Sequence[Unit]) -> None:
-        self._note(messages)
-        if self._dispatched.sent_on:
+        self._record(messages)
+        if self._dispatched.also_sent:
             _dispatcher_of(self._app).send(messages)
 
     def after_commit(self, messages: Sequence[Unit]) -> None:
-        self._note(messages)
-        if self._dispatched.sent_on:
+        self._record(messages)
+        if self._dispatched.also_sent:
             _dispatcher_of(self._app).after_commit(messages)
 
-    def _note(self, messages: Sequence[Unit]) -> None:
+    def _record(self, messages: Sequence[Unit]) -> None:
         self._dispatched.extend(call_of(message) for unit in messages for message in unit.messages)
 
 
 @contextmanager
-def recording() -> Iterator[Dispatched]:
-    """While this lasts, what any app dispatches is noted, and goes nowhere."""
-    dispatched = Dispatched()
+def recording() -> Iterator[DispatchedCalls]:
+    """While this lasts, record what any app dispatches, and send nothing."""
+    dispatched = DispatchedCalls()
     with (
-        mock.patch.object(Celery, "dispatcher", property(lambda app: Recorder(app, dispatched))),
-        mock.patch.object(Celery, "outbox", None),  # from which a relay would send it
+        mock.patch.object(Celery, "dispatcher", property(lambda app: RecordingDispatcher(app, dispatched))),
+        mock.patch.object(Celery, "outbox", None),  # a relay would send messages from it
     ):
         yield dispatched

@@ -1,4 +1,7 @@
-"""Apps for tests, and the trap for code that asks for the current app; Celery's `celery.contrib.testing.app`."""
+"""Makes apps for tests, with the task that every test app has, and a trap for code that asks for the current app.
+
+It stands for Celery's modules `app`, `tasks` and `mocks` of `celery.contrib.testing`.
+"""
 
 from __future__ import annotations
 
@@ -7,15 +10,13 @@ import functools
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, nullcontext
 from typing import Any, NoReturn
+from unittest import mock
 
 from .. import current
-from ..app import Celery
+from ..app import Celery, shared_task
 from ..log import Logging
-from . import tasks
 
 __all__ = ["DEFAULT_TEST_CONFIG", "TestApp", "Trap", "UnitLogging", "set_trap", "setup_default_app", "test_app"]
-
-assert tasks.ping  # every test app has it: with it a worker shows that it works
 
 DEFAULT_TEST_CONFIG: dict[str, Any] = {
     "worker_hijack_root_logger": False,
@@ -25,20 +26,34 @@ DEFAULT_TEST_CONFIG: dict[str, Any] = {
     "timezone": "UTC",
 }
 
-ADDRESS = frozenset({"ptemporal.address", "ptemporal_address"})
+ADDRESS_SETTINGS = frozenset({"ptemporal.address", "ptemporal_address"})
+
+
+@shared_task(name="celery.ping")
+def ping() -> str:
+    """Return "pong". Every test app has this task, so that a test can check that its worker works."""
+    return "pong"
+
+
+def ContextMock(*args: Any, **kwargs: Any) -> mock.MagicMock:
+    """Return a mock that is also a context manager, and returns itself on entry."""
+    made = mock.MagicMock(*args, **kwargs)
+    made.__enter__.return_value = made
+    made.__exit__.return_value = None
+    return made
 
 
 class Trap:
-    """Stands for the current app where a test allows none."""
+    """Stands in for the current app where a test allows none: every use raises an error."""
 
     def __getattr__(self, name: str) -> NoReturn:
-        if name.startswith("__") or name == "_is_coroutine":  # what mock and inspect ask of any object
+        if name.startswith("__") or name == "_is_coroutine":  # mock and inspect ask any object for these
             raise AttributeError(name)
         raise RuntimeError(f"the code under test asked for the current app (its {name}); pass the app to it")
 
 
 class UnitLogging(Logging):
-    """Leaves logging as the test run has it."""
+    """Leaves logging as the test run has configured it."""
 
     already_setup = True
 
@@ -53,7 +68,7 @@ def TestApp(
     broker: Any = None,
     **parameters: Any,
 ) -> Celery:
-    """An app with settings that suit tests."""
+    """Return an app with settings that suit tests."""
     cls: Any = Celery if enable_logging else type("Celery", (Celery,), {"log": functools.cached_property(log)})
     app: Celery = cls(
         name or "celery.tests", set_as_current=set_as_current, backend=backend, broker=broker, **parameters
@@ -62,12 +77,12 @@ def TestApp(
     return app
 
 
-TestApp.__test__ = False  # type: ignore[attr-defined]  # for pytest, which takes it for a test by its name
+TestApp.__test__ = False  # type: ignore[attr-defined]  # pytest would collect it, because of its name
 
 
 @contextmanager
 def set_trap(app: Any) -> Iterator[None]:
-    """While this lasts, whoever asks for the current app gets an error."""
+    """While this lasts, code that asks for the current app gets an error."""
     before = current.save_current()
     trap: Any = Trap()
     current.set_current_app(trap)
@@ -79,7 +94,7 @@ def set_trap(app: Any) -> Iterator[None]:
 
 @contextmanager
 def setup_default_app(app: Celery, use_trap: bool = False) -> Iterator[None]:
-    """While this lasts, `app` may be made the current one; it is closed at the end, and the one before is back."""
+    """While this lasts, a test may make `app` the current app. At the end, close it and restore the earlier app."""
     before = current.save_current()
     try:
         with set_trap(app) if use_trap else nullcontext():
@@ -94,10 +109,10 @@ def setup_default_app(app: Celery, use_trap: bool = False) -> Iterator[None]:
 def test_app(
     server: Any, settings: Mapping[str, Any], parameters: Mapping[str, Any], *, logging: bool, trap: bool
 ) -> Iterator[Celery]:
-    """The app of the fixtures, at `server` unless the settings name another."""
+    """Return the app of the fixtures. It uses `server`, unless the settings name another."""
     parameters = dict(parameters)
-    if ADDRESS.isdisjoint((*settings, *parameters)):
-        # As code, which stands above TEMPORAL_ADDRESS: a test must not reach the server of the developer's shell.
+    if ADDRESS_SETTINGS.isdisjoint((*settings, *parameters)):
+        # Settings in code outrank TEMPORAL_ADDRESS: a test must not reach the server of the developer's shell.
         parameters["changes"] = {**(parameters.get("changes") or {}), "ptemporal.address": server.address}
     app = TestApp(config=settings, enable_logging=logging, **parameters)
     with setup_default_app(app, use_trap=trap):

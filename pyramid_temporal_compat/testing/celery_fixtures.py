@@ -1,4 +1,4 @@
-"""`celery.contrib.pytest`: the plugin's fixtures that are Celery's."""
+"""Celery's `celery.contrib.pytest`: the plugin's fixtures that have names of Celery's."""
 
 from pytest_ptemporal import (
     celery_app,

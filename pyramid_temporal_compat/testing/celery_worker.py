@@ -1,4 +1,4 @@
-"""A worker on a thread of the test's process; Celery's `celery.contrib.testing.worker`."""
+"""Runs a worker on a thread of the test's process; Celery's `celery.contrib.testing.worker`."""
 
 from __future__ import annotations
 
@@ -14,14 +14,15 @@ from temporalio.client import Client
 from ..app import Celery
 from ..celery_names.nodenames import anon_nodename
 from ..client.connection import Loop
-from ..results.result import allow_join_result
+from ..lists import split_names
+from ..results.join_guard import allow_join_result
 from ..signals import Signal
 from ..worker.celery_options import notices
-from ..worker.first_connection import connected
-from ..worker.pools.pool_choice import pool_name
-from ..worker.program import PASSED_ON, chosen_queues, listed
+from ..worker.first_connection import checked_client
+from ..worker.pools.pool_choice import POOLS, pool_name
+from ..worker.program import PASSED_ON, chosen_queues
 from ..worker.worker import Worker
-from .tasks import ping
+from .celery_app import ping
 
 WORKER_LOGLEVEL: str | int = os.environ.get("WORKER_LOGLEVEL", "error")
 
@@ -29,14 +30,14 @@ test_worker_starting = Signal(name="test_worker_starting")
 test_worker_started = Signal({"worker", "consumer"}, name="test_worker_started")
 test_worker_stopped = Signal({"worker"}, name="test_worker_stopped")
 for _signal in (test_worker_starting, test_worker_started, test_worker_stopped):
-    _signal.__test__ = False  # type: ignore[attr-defined]  # for pytest, which takes them for tests by their names
+    _signal.__test__ = False  # type: ignore[attr-defined]  # pytest would collect them, because of their names
 
 STARTS_WITHIN = 30.0
-"""Seconds for a worker to find its server."""
+"""Seconds in which a worker must reach its server and be ready."""
 
 
 class TestWorkController(Worker):
-    """A worker that is started on a thread, and can be waited for."""
+    """A worker that runs on a thread, and whose start a test can wait for."""
 
     __test__ = False
 
@@ -52,10 +53,10 @@ class TestWorkController(Worker):
         logfile: Any = None,
         **options: Any,
     ) -> None:
-        for _ in notices(options):  # it refuses what a worker does not know; what has no effect is no news in a test
+        for _ in notices(options):  # raises for unknown options; a test needs no notice of options without effect
             pass
-        app.amqp.queues.select(listed(queues))
-        app.amqp.queues.deselect(listed(exclude_queues))
+        app.amqp.queues.select(split_names(queues))
+        app.amqp.queues.deselect(split_names(exclude_queues))
         concurrency = concurrency or 1
         super().__init__(
             app,
@@ -67,14 +68,14 @@ class TestWorkController(Worker):
         )
         self.loglevel, self.logfile = loglevel, logfile
         self.error: BaseException | None = None
-        """Why the worker's thread ended, if not because it was told to."""
+        """The exception that ended the worker's thread."""
         self._on_started = threading.Event()
         self._thread_loop: asyncio.AbstractEventLoop | None = None
         self.on_ready = lambda: self.on_consumer_ready(self)
 
     def start(self) -> None:
         """Run in this thread until `stop` is called."""
-        # The loop's clock is real even where a test has frozen the time: heartbeats must go on.
+        # This loop's clock is real even if a test has frozen the time, because heartbeats must go on.
         loop = self._thread_loop = Loop()
         asyncio.set_event_loop(loop)
         try:
@@ -95,30 +96,30 @@ class TestWorkController(Worker):
             self.pool.kill()
 
     async def first_client(self) -> Client:
-        """At once or not at all: a test does not wait for a server."""
-        return await connected(self.app, self.hostname)
+        """Connect at once, or raise: a test does not wait for a server."""
+        return await checked_client(self.app, self.hostname)
 
     def on_consumer_ready(self, consumer: Any) -> None:
-        """Called on the worker's thread when it takes tasks."""
+        """Note that the worker takes tasks. Called on the worker's thread."""
         self._on_started.set()
         test_worker_started.send(sender=self.app, worker=self, consumer=consumer)
 
     def ensure_started(self) -> None:
-        """Wait until it takes tasks; raises why it can't."""
+        """Wait until the worker takes tasks. Raises the error if it can't."""
         if not self._on_started.wait(STARTS_WITHIN):
             raise RuntimeError(f"the worker {self.hostname} was not ready within {STARTS_WITHIN:g} s")
         if self.error is not None:
             raise self.error
 
     def stop(self) -> None:
-        """Take no new tasks, and end when the running ones have. May be called from every thread."""
-        self._tell(super().stop)
+        """Take no new tasks, and end once the running tasks have ended. May be called on any thread."""
+        self._call_on_loop(super().stop)
 
     def terminate(self) -> None:
-        """End at once."""
-        self._tell(self.stop_now)
+        """End at once. May be called on any thread."""
+        self._call_on_loop(self.stop_now)
 
-    def _tell(self, function: Any) -> None:
+    def _call_on_loop(self, function: Any) -> None:
         loop = self._thread_loop
         if loop is not None and not loop.is_closed():
             loop.call_soon_threadsafe(function)
@@ -137,7 +138,7 @@ def start_worker(
     WorkController: Any = TestWorkController,
     **options: Any,
 ) -> Iterator[Any]:
-    """While this lasts, a worker runs the tasks of `app`, which is made the current app."""
+    """While this lasts, run a worker for `app`, and make `app` the current app."""
     test_worker_starting.send(sender=app)
     worker = None
     try:
@@ -181,7 +182,7 @@ def _end(worker: Any, thread: threading.Thread, timeout: float) -> None:
 
 
 def setup_app_for_worker(app: Celery, loglevel: str | int, logfile: str | None) -> None:
-    """What a worker needs of its app: finalized, current, and with its logging set up, unless the test has its own."""
+    """Prepare an app for a worker: finalize it, make it current and set up its logging."""
     app.finalize()
     app.set_current()
     app.set_default()
@@ -189,8 +190,8 @@ def setup_app_for_worker(app: Celery, loglevel: str | int, logfile: str | None) 
 
 
 def in_this_process(pool: Any, concurrency: int) -> str:
-    """The pool that a worker on a thread has: a process with threads can't be forked, so threads stand for prefork."""
+    """Return the pool for a worker on a thread. Threads replace prefork, because a process with threads can't fork."""
     name = pool_name(pool)
-    if name != "prefork":
+    if not POOLS[name].forks:
         return name
     return "solo" if concurrency == 1 else "threads"

@@ -1,4 +1,4 @@
-"""Waiting for what workers do; Celery's `celery.contrib.testing.manager`."""
+"""Helps tests to wait for workers; Celery's `celery.contrib.testing.manager`."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ Catch = type[BaseException] | tuple[type[BaseException], ...]
 
 
 class Sentinel(Exception):
-    """What was waited for has not happened yet."""
+    """The event that a test waits for has not happened yet."""
 
 
 class ManagerMixin:
@@ -60,16 +60,16 @@ class ManagerMixin:
         emit_warning: bool = False,
         **options: Any,
     ) -> Any:
-        """Call `fun` until it raises none of `catch`; the last error is raised after `max_retries` more tries."""
+        """Call `fun` until it raises none of `catch`. After `max_retries` retries, raise the last error."""
 
-        def told(error: BaseException, interval: float, retries: int) -> None:
+        def on_error(error: BaseException, interval: float, retries: int) -> None:
             if emit_warning:
                 self.warn(f"Still waiting for {desc}.  Trying again in {interval:g} seconds: {error!r}")
             if errback is not None:
                 errback(error, interval, retries)
 
         return self.retry_over_time(
-            fun, catch, args, kwargs, told, max_retries, interval_start, interval_step, interval_max
+            fun, catch, args, kwargs, on_error, max_retries, interval_start, interval_step, interval_max
         )
 
     def retry_over_time(
@@ -109,7 +109,7 @@ class ManagerMixin:
         emit_warning: bool = False,
         **options: Any,
     ) -> None:
-        """Fail if `fun` comes to raise none of `catch`."""
+        """Raise `AssertionError` if a call of `fun` raises none of `catch`."""
         try:
             self.wait_for(
                 fun,
@@ -126,7 +126,7 @@ class ManagerMixin:
         raise AssertionError(f"Should not have happened: {desc}")
 
     def join(self, r: Any, propagate: bool = False, max_retries: int | None = 10, **kwargs: Any) -> Any:
-        """The results of one call or several; asked for again, up to `max_retries` times, while they are not there."""
+        """Return the results of one or several calls. Ask up to `max_retries` times while some are missing."""
         if self.no_join:
             return None
         results = r if isinstance(r, ResultSet) else self.app.ResultSet([r])
@@ -145,7 +145,7 @@ class ManagerMixin:
         return [result.id for result in r if not result.ready()]
 
     def wait_until_idle(self) -> None:
-        """End what waits in the queues, and wait until no worker runs a task."""
+        """End the tasks that wait in the queues, and wait until no worker runs a task."""
         control = self.app.control
         while control.purge():
             pass

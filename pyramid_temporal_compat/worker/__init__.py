@@ -1,1 +1,26 @@
-"""In the worker: from a workflow on the server to the function, inside a transaction."""
+"""The worker: the way of one task from the server to its function, and back.
+
+`worker.py`      takes tasks from the server, one Temporal worker for each queue; `program.py` is it as a command
+`workflows/`     the workflow of a task or a canvas, which asks for one activity per task
+`activity.py`    one attempt of a task on the event loop; it lists the steps in `steps/` in their order:
+
+                 read_message     the message, and what the last attempt changed in it
+                 earlier_receipt  is the task done already?
+                 admission        has it expired, was it revoked, is it known here?
+                 rate_limit       its turn
+                 lost_worker      has it lost its worker too often?
+                 pool_run         the run in the pool, with heartbeats; `stopping`, `time_limit` and `lost_worker` say
+                                  what becomes of a run that does not end by itself
+                 failure_hooks    the hooks after such a run
+                 report           the result or failure, for Temporal
+
+`job.py`         what the event loop hands to the pool, and `outcome.py` what the pool hands back
+`pools/`         threads, child processes, or this thread
+`runner.py`      one run of a task in the pool; it lists the steps in `runs/` in their order:
+
+                 arguments        read from the message, with `previous_results` in front
+                 task_request     `self.request`
+                 receipts         leaves and finds receipts, at the moments that `task/execution.py` gives
+                 result           written as bytes before the commit
+                 ending           the outcome
+"""

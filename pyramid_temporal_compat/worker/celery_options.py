@@ -1,4 +1,4 @@
-"""Celery's options of a worker: which of them act, and what stands for those that don't."""
+"""Celery's options of a worker: options that act, options that need nothing done, and options that are refused."""
 
 from __future__ import annotations
 
@@ -41,38 +41,38 @@ ACTS = frozenset(
     }
 )
 
-NO_GOSSIP = "workers have nothing to tell each other: the server knows what each of them runs"
+NO_GOSSIP = "workers have nothing to tell each other: the server knows what each worker runs"
 
 EQUIVALENT: dict[str, str] = {
     "disable_prefetch": SLOTS,
     "executable": "the Python that runs this command runs the worker",
-    "heartbeat_interval": "workers beat for each task that runs; ptemporal.heartbeat_timeout: how soon one is missed",
-    "optimization": "a task goes to a process that is free: -O fair is how it always is",
-    "pool_start_method": "children are forked from a process that has no threads, which is what spawn is asked for",
+    "heartbeat_interval": "each running task has heartbeats; ptemporal.heartbeat_timeout: when its worker is lost",
+    "optimization": "a task goes to a process that is free: every worker behaves as with -O fair",
+    "pool_start_method": "children are forked from a process without threads, which is why people choose spawn",
     "prefetch_multiplier": SLOTS,
     "schedule_filename": NO_SCHEDULES,
     "scheduler": NO_SCHEDULES,
     "statedb": "the server remembers what was revoked; no worker has a file",
-    "task_events": "the server keeps every task's events; see them in its web UI",
+    "task_events": "the server keeps every task's events; its web UI shows them",
     "use_eventloop": "the worker has one",
     "without_gossip": NO_GOSSIP,
-    "without_heartbeat": "a worker is told from a dead one by its heartbeats; they are part of what runs a task",
+    "without_heartbeat": "each running task has heartbeats: without them the server can't see that a worker has died",
     "without_mingle": NO_GOSSIP,
     "workdir": "change the working directory before the worker is made",
 }
-"""What is taken and needs nothing done."""
+"""Options that are accepted and need nothing done, each with the reason."""
 
 REFUSED: dict[str, str] = {
     "beat": NO_SCHEDULES,
     "detach": (
         "a worker does not put itself into the background: have systemd, supervisor or a container run it, "
-        "which start it again too"
+        "which also start it again"
     ),
 }
 
 
 def notices(options: Mapping[str, Any]) -> Iterator[str]:
-    """A line for each option that was given and needs nothing done; raises for one that is refused or unknown."""
+    """Yield a line for each given option that needs nothing done. Raise for an option that is refused or unknown."""
     for name, value in options.items():
         if value is None or value is False or value == ():
             continue

@@ -1,4 +1,4 @@
-"""A task that a worker has taken, as the receivers of the worker's signals see it: Celery's `Request`."""
+"""Celery's `Request`: how the receivers of a worker's signals see a task that the worker has taken."""
 
 from __future__ import annotations
 
@@ -18,12 +18,12 @@ if TYPE_CHECKING:
 
 
 class Request:
-    """Celery's attributes, read from the message."""
+    """Has Celery's attributes, read from the message."""
 
     reply_to: str | None = None
     utc = True
     acknowledged = False
-    """Not before it has ended: the server keeps it until then."""
+    """True only after the end of the task: the server keeps the message until then."""
     store_errors = True
     connection_errors: tuple[type[BaseException], ...] = ()
     already_revoked = False
@@ -33,7 +33,7 @@ class Request:
     def __init__(
         self, app: AppLike, message: Message, retries: int, hostname: str, payloads: Sequence[Payload] = ()
     ) -> None:
-        """:param payloads: those that came with the message."""
+        """:param payloads: the payloads that came with the message."""
         self.app = app
         self.message = message
         self.hostname = hostname
@@ -77,18 +77,18 @@ class Request:
 
     @property
     def errbacks(self) -> Any:
-        """What is called if it fails."""
+        """The error callbacks."""
         return self._linked.errbacks
 
     @property
     def _payload(self) -> tuple[Any, Any, dict[str, Any]]:
-        """The message's body as Celery has it."""
+        """The message's body, in Celery's form."""
         embed = {"callbacks": self._linked.callbacks, "errbacks": self.errbacks, "chain": None, "chord": self.chord}
         return self.args, self.kwargs, embed
 
     @property
     def request_dict(self) -> dict[str, Any]:
-        """What Celery has in the message's headers."""
+        """The headers of Celery's message."""
         return {
             **self.message.headers,
             **protocol_headers(self.message),
@@ -101,7 +101,7 @@ class Request:
         return self.already_revoked
 
     def info(self, safe: bool = False) -> dict[str, Any]:
-        """What `inspect active` shows of it."""
+        """Return what `inspect active` shows."""
         args, kwargs = (self.argsrepr, self.kwargsrepr) if safe else (self.args, self.kwargs)
         return {
             **inspected(self.message, args, kwargs, self.hostname),
@@ -115,7 +115,7 @@ class Request:
         return f"{self.name}[{self.id}]"
 
     def __str__(self) -> str:
-        """The call, and what bounds it in time."""
+        """Return the call with its eta and expiry."""
         eta = f" ETA:[{self.eta}]" if self.eta else ""
         expires = f" expires:[{self.expires}]" if self.expires else ""
         return f"{self.humaninfo()}{eta}{expires}"

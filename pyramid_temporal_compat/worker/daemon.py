@@ -1,4 +1,4 @@
-"""What a worker's process is in its system: user, group, mask of new files, and the file that names it."""
+"""Sets the user, group, umask and pid file of a worker's process."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ PICKLE = "application/x-python-serialize"
 
 
 def set_umask(mask: int | str | None) -> None:
-    """A number, or a text of octal digits as the shell has it."""
+    """Set the umask, given as a number or as a text of octal digits."""
     if mask is None:
         return
     try:
@@ -27,7 +27,7 @@ def set_umask(mask: int | str | None) -> None:
 
 
 def become(user: str | int | None, group: str | int | None) -> None:
-    """Run as another user and group, for good."""
+    """Become another user and group for the rest of the process."""
     if user is None and group is None:
         return
     entry = _user(user) if user is not None else None
@@ -45,11 +45,11 @@ def become(user: str | int | None, group: str | int | None) -> None:
 
 
 def refuse_pickles_as_root(accept: Collection[str]) -> None:
-    """As Celery does: who can write to a queue that is read so owns the machine."""
+    """Raise for a worker that runs as root and reads pickles, as Celery does: a sender could run anything as root."""
     if os.geteuid() == 0 and PICKLE in content_types(accept) and not os.environ.get("C_FORCE_ROOT"):
         raise ImproperlyConfigured(
-            "accept_content has pickle, and this worker runs as root: who can write to its queues could run anything "
-            "as root. Run it as another user (--uid), accept json only, or set C_FORCE_ROOT=1 if that is meant"
+            "accept_content has pickle, and this worker runs as root: anyone who can write to its queues could run "
+            "anything as root. Run it as another user (--uid), accept json only, or set C_FORCE_ROOT=1 on purpose"
         )
 
 
@@ -69,14 +69,14 @@ def _group(group: str | int) -> int:
 
 @contextlib.contextmanager
 def pidfile(name: str | None) -> Iterator[None]:
-    """Hold the process's id in a file; a file that names a process which still runs is an error."""
+    """Keep the process's id in a file until the end of the block. Raise if the file names a process that still runs."""
     if not name:
         yield
         return
     path = Path(name)
     holder = _holder(path)
     if holder is not None:
-        raise ImproperlyConfigured(f"--pidfile {name}: process {holder} holds it and still runs; end that one first")
+        raise ImproperlyConfigured(f"--pidfile {name}: process {holder} holds it and still runs; end it first")
     try:
         path.write_text(f"{os.getpid()}\n")
     except OSError as error:
@@ -101,6 +101,6 @@ def _holder(path: Path) -> int | None:
         pid = int(path.read_text())
         os.kill(pid, 0)
     except (OSError, ValueError) as error:
-        # A process of another user's may not be signalled, and is there.
+        # A process that belongs to another user can't be signalled, but it runs.
         return pid if isinstance(error, OSError) and error.errno == errno.EPERM else None
     return pid if pid != os.getpid() else None

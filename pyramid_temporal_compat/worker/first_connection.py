@@ -1,4 +1,4 @@
-"""A worker's first connection: tried again, as Celery tries its broker, while the server is away."""
+"""Connects a worker to the server, and tries again while the server is away, as Celery does with its broker."""
 
 from __future__ import annotations
 
@@ -22,12 +22,12 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 FIRST_PAUSE, LONGER_BY, LONGEST_PAUSE = 2, 2, 30
-"""Seconds between two tries: Celery's."""
+"""Seconds before the second attempt, added seconds before each later attempt, and the maximum: Celery's."""
 NO_ANSWER = "no answer within {:g} s; is it a Temporal server, and not too busy? (ptemporal.connect_timeout)"
 
 
-async def connected_in_time(app: AppLike, identity: str, stop: asyncio.Event) -> Client | None:
-    """`connected`, tried as often as the settings say while the server is away; None if `stop` came first."""
+async def client_unless_stopped(app: AppLike, identity: str, stop: asyncio.Event) -> Client | None:
+    """Return a client, after as many attempts as the settings allow. Return None if `stop` is set first."""
     stopping = asyncio.ensure_future(stop.wait())
     trying = asyncio.ensure_future(_try_until_connected(app, identity))
     try:
@@ -43,7 +43,7 @@ async def _try_until_connected(app: AppLike, identity: str) -> Client:
     tried, pause = 0, FIRST_PAUSE
     while True:
         try:
-            return await connected(app, identity)
+            return await checked_client(app, identity)
         except ConnectFailed as error:
             if not error.transient or (most is not None and tried >= most):
                 raise
@@ -55,7 +55,7 @@ async def _try_until_connected(app: AppLike, identity: str) -> Client:
 
 
 def tries_at_start(app: AppLike) -> int | None:
-    """How often a worker that starts tries again; None: for ever."""
+    """Return how often a starting worker tries again; None means for ever."""
     conf = app.conf
     on_startup = conf.broker_connection_retry_on_startup
     if not (conf.broker_connection_retry if on_startup is None else on_startup):
@@ -63,8 +63,8 @@ def tries_at_start(app: AppLike) -> int | None:
     return conf.broker_connection_max_retries or None
 
 
-async def connected(app: AppLike, identity: str) -> Client:
-    """A client whose server answers and whose namespace exists; else an error of one line."""
+async def checked_client(app: AppLike, identity: str) -> Client:
+    """Return a client whose server answers and whose namespace exists. Else raise an error with one line of text."""
     settings = connection(app.conf)
     where = f"Temporal at {settings.address}"
     try:
@@ -94,7 +94,10 @@ async def connected(app: AppLike, identity: str) -> Client:
 
 
 def refuse_too_high_a_limit(ours: int, servers: int) -> None:
-    """A result between the two limits could not be sent, and its task would run again for ever."""
+    """Raise if our limit is above the server's.
+
+    A result between the two limits could not be sent, and its task would run again for ever.
+    """
     if servers and ours > servers:
         raise ImproperlyConfigured(
             f"ptemporal.payload_limit = {ours} is above what the server takes, {servers}; "

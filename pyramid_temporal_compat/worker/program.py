@@ -1,4 +1,6 @@
-"""A worker as a program: `app.Worker(...)`, with Celery's options, its signals in their order, its logging.
+"""A worker as a program: `app.Worker(...)`, with Celery's options, signals and logging.
+
+The signals in their order:
 
 celeryd_init            before the settings are read for this worker: a receiver may change them
 import_modules          the modules of tasks
@@ -29,11 +31,12 @@ from temporalio.client import Client
 from .. import signals
 from ..celery_names.nodenames import default_nodename, host_format, node_format
 from ..control.waiting_tasks import purge
+from ..lists import split_names
 from ..log import mlevel
-from ..process_exit import leave
+from ..process_exit import exit_at_once
 from ..settings import connection
 from ..version import __version__
-from . import celery_options as known
+from . import celery_options
 from .daemon import become, pidfile, refuse_pickles_as_root, release, set_umask
 from .pools.pool_choice import POOLS
 from .task_modules import load_tasks
@@ -47,7 +50,7 @@ log = logging.getLogger(__name__)
 
 
 class Program(Worker):
-    """`app.Worker(**options)`; `start()` runs it in this thread until it is told to stop."""
+    """The class of `app.Worker(**options)`. `start()` runs the worker in this thread until it ends."""
 
     def __init__(self, app: AppLike, hostname: str | None = None, **options: Any) -> None:
         self.app = app
@@ -56,19 +59,21 @@ class Program(Worker):
         signals.celeryd_init.send(sender=self.hostname, instance=self, conf=app.conf, options=options)
         own = app.user_options["worker"]
         users = {str(getattr(option, "name", "")) for option in own}
-        self.notices = list(known.notices({name: value for name, value in options.items() if name not in users}))
+        self.notices = list(
+            celery_options.notices({name: value for name, value in options.items() if name not in users})
+        )
         self.loglevel = mlevel(options.get("loglevel"))
         self.pidfile = node_format(options.get("pidfile") or "", self.hostname) or None
         self.quiet = bool(options.get("quiet"))
         self._restart = False
         load_tasks(app)
-        for module in listed(options.get("include")):
+        for module in split_names(options.get("include")):
             app.loader.import_task_module(module)
         app.set_current()
         app.set_default()
         app.finalize()
-        app.amqp.queues.select(listed(options.get("queues")))
-        app.amqp.queues.deselect(listed(options.get("exclude_queues")))
+        app.amqp.queues.select(split_names(options.get("queues")))
+        app.amqp.queues.deselect(split_names(options.get("exclude_queues")))
         super().__init__(
             app,
             queues=chosen_queues(app, self.hostname),
@@ -79,16 +84,16 @@ class Program(Worker):
         signals.worker_init.send(sender=self)
         self._own_logging = self.setup_logging()
         if ready := options.get("ready_callback"):
-            self.on_ready = lambda: ready(self.tasks.consumer)
+            self.on_ready = lambda: ready(self.tasks.parts.consumer)
 
     @property
     def pool_cls(self) -> type[Pool]:
-        return POOLS[self.pool_name]
+        return POOLS[self.pool_name].pool_class
 
     # --- running -------------------------------------------------------------------------------------
 
     def start(self) -> None:
-        """Run in this thread until SIGTERM, SIGINT or SIGQUIT; then `exitcode` says how it ended."""
+        """Run in this thread until SIGTERM, SIGINT or SIGQUIT. Afterwards `exitcode` says how the worker ended."""
         set_umask(self.options.get("umask"))
         become(self.options.get("uid"), self.options.get("gid"))
         refuse_pickles_as_root(self.app.conf.accept_content)
@@ -102,7 +107,7 @@ class Program(Worker):
                 self.on_connected = self._purge
             try:
                 self.start_pool()
-                faulthandler.register(signal.SIGUSR1, file=sys.__stderr__ or 2)  # what each thread does
+                faulthandler.register(signal.SIGUSR1, file=sys.__stderr__ or 2)  # prints the stack of each thread
                 asyncio.run(self._main())
             finally:
                 self.pool.kill()
@@ -112,21 +117,21 @@ class Program(Worker):
 
     async def _main(self) -> None:
         loop = asyncio.get_running_loop()
-        if not sys.stdout or not sys.stdout.isatty():  # a terminal that is closed ends what runs in it
+        if not sys.stdout or not sys.stdout.isatty():  # in a terminal, SIGHUP means that the terminal was closed
             loop.add_signal_handler(signal.SIGHUP, self._begin_restart)
         await self._run_with_signals()
         if self.abandoned or self.tasks.stop_now.is_set():
             self._leave()
 
     def _leave(self) -> None:
-        # Whose server does not answer, or whose tasks were cut short, has threads that would hold up its end.
+        # If the server does not answer, or tasks were cut short, threads are left that would hold up the end.
         self.pool.kill()
         signals.worker_shutdown.send(sender=self)
         release(self.pidfile)
-        leave(self.exitcode)
+        exit_at_once(self.exitcode)
 
     def _begin_restart(self) -> None:
-        log.warning("SIGHUP: the worker starts anew when the %d running tasks have ended", len(self.tasks.running))
+        log.warning("SIGHUP: the worker restarts when the %d running tasks have ended", len(self.tasks.running))
         self.tell_shutting_down("SIGHUP", "Warm", 0)
         self._restart = True
         self.stop()
@@ -135,7 +140,7 @@ class Program(Worker):
         return os.environ.get("REMAP_SIGTERM") or name if name == "SIGTERM" else name  # Celery's variable
 
     def terminate(self) -> None:
-        """Celery's name for ending at once."""
+        """End at once; Celery's name for it."""
         self.exitcode = 1
         self.stop_now()
 
@@ -144,10 +149,10 @@ class Program(Worker):
         if count:
             print(f"purge: Erased {count} {'message' if count == 1 else 'messages'} from the queue.", flush=True)
 
-    # --- what it says --------------------------------------------------------------------------------
+    # --- log and banner --------------------------------------------------------------------------------
 
     def setup_logging(self) -> Any:
-        """Set up logging as the options say; gives the receivers of `setup_logging` that did it instead."""
+        """Set up logging as the options say. Return the receivers of `setup_logging` that did it instead."""
         no_color = self.options.get("no_color")
         return self.app.log.setup(
             self.loglevel,
@@ -167,11 +172,11 @@ class Program(Worker):
     def _announce_when_ready(self) -> None:
         if self.quiet:
             return
-        also: Callable[[], None] = self.on_ready
+        then: Callable[[], None] = self.on_ready
 
         def announce() -> None:
             print(self.banner(), file=sys.__stdout__, flush=True)
-            also()
+            then()
 
         self.on_ready = announce
 
@@ -205,12 +210,6 @@ PASSED_ON = (
     "time_limit",
     "workflows",
 )
-
-
-def listed(value: Any) -> list[str]:
-    """Names with commas between, or a list of them."""
-    names = value.split(",") if isinstance(value, str) else list(value or ())
-    return [stripped for name in names if (stripped := str(getattr(name, "name", name)).strip())]
 
 
 def chosen_queues(app: AppLike, hostname: str) -> list[str]:

@@ -1,7 +1,7 @@
-"""Removes receipts that nothing can ask for any more.
+"""Removes old receipts that no run can need any more.
 
-Every worker does it now and then, at moments of its own; several at a time do no harm, since a receipt is deleted by
-its key. One whose workflow is still open stays, however old it is: the task may run again.
+Every worker does this now and then, at random moments. Several workers at a time do no harm, because a receipt is
+deleted by its key. A receipt stays as long as its workflow is open, however old it is, because the task may run again.
 """
 
 from __future__ import annotations
@@ -15,9 +15,9 @@ from typing import TYPE_CHECKING
 
 from temporalio.client import Client
 
-from ..outbox import receipt
+from ..outbox import receipt_store
+from ..outbox.dialects import reading_committed
 from ..outbox.sessions import app_engine
-from ..outbox.store import reading_committed
 
 if TYPE_CHECKING:
     from ..interfaces import AppLike
@@ -25,17 +25,18 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 LONGEST_PAUSE = 3600.0
-"""Seconds between two rounds."""
+"""Seconds between two rounds at most."""
 PAUSES_PER_AGE = 10
+"""Rounds in the time that a receipt is kept."""
 BATCH = 500
-"""Receipts that are read, and at most deleted, in one transaction."""
+"""Receipts that one transaction reads or deletes at most."""
 ASKED_AT_ONCE = 100
-"""Workflows that one question to the server names."""
+"""Workflow ids in one query to the server."""
 ANSWER_TIMEOUT = timedelta(seconds=20)
 
 
-class Housekeeping:
-    """The removal of one namespace's receipts. Belongs to the worker's event loop; its SQL runs on threads."""
+class ReceiptCleanup:
+    """Removes the receipts of one namespace. Belongs to the worker's event loop; its SQL runs on threads."""
 
     def __init__(self, app: AppLike, client: Client) -> None:
         self._app = app
@@ -48,10 +49,10 @@ class Housekeeping:
             try:
                 await self.remove_aged()
             except Exception as error:
-                log.warning("old receipts are not removed for now: %s", error)
+                log.warning("old receipts can't be removed now, and the worker tries again later: %s", error)
 
     async def remove_aged(self) -> int:
-        """One round; gives how many receipts went."""
+        """Make one round. Return how many receipts were removed."""
         removed, last = 0, None
         while batch := await asyncio.to_thread(self._aged, last):
             still_open = await self._still_open({found.workflow_id for found in batch})
@@ -71,13 +72,13 @@ class Housekeeping:
                 found.add(execution.id)
         return found
 
-    def _aged(self, after: receipt.Aged | None) -> list[receipt.Aged]:
+    def _aged(self, after: receipt_store.OldReceipt | None) -> list[receipt_store.OldReceipt]:
         with app_engine(self._app).connect() as connection:
-            return receipt.aged(connection, self._client.namespace, self._age, after, BATCH)
+            return receipt_store.old_receipts(connection, self._client.namespace, self._age, after, BATCH)
 
     def _remove(self, task_ids: list[str]) -> int:
         with reading_committed(app_engine(self._app)).begin() as connection:
-            return receipt.remove(connection, self._client.namespace, task_ids, self._age)
+            return receipt_store.delete_receipts(connection, self._client.namespace, task_ids, self._age)
 
 
 def in_parts(names: list[str], size: int) -> list[list[str]]:
@@ -85,6 +86,6 @@ def in_parts(names: list[str], size: int) -> list[list[str]]:
 
 
 def quoted(name: str) -> str:
-    """A text in a query of the server's."""
+    """Return a text as a string literal of the server's query language."""
     escaped = name.replace("\\", "\\\\").replace("'", "\\'")
     return f"'{escaped}'"

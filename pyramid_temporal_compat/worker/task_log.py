@@ -1,4 +1,4 @@
-"""What a worker says of each task: Celery's lines, from Celery's loggers, each with its `data`."""
+"""Logs what happens to each task: Celery's lines, from Celery's loggers, each with its `data`."""
 
 from __future__ import annotations
 
@@ -28,12 +28,13 @@ LOG_RETRY = "Task %(name)s[%(id)s] retry: %(exc)s"
 
 
 def received(message: Message) -> None:
+    """Log that the worker has taken a task."""
     data = {**about(message), "eta": message.eta}
     received_log.info(LOG_RECEIVED, data, extra={"data": data})
 
 
 def ended(task: Task, message: Message, ending: Ending, seconds: float, hostname: str) -> None:
-    """One line on how a run ended; logged where it ran."""
+    """Log how a run ended. Called where the run was made: in the pool."""
     error = ending.error
     if error is None:
         text = one_line(shortened(safe_repr(ending.value), task.resultrepr_maxsize))
@@ -51,13 +52,13 @@ def ended(task: Task, message: Message, ending: Ending, seconds: float, hostname
 
 
 def answered(message: Message) -> None:
-    """A run that found the receipt of another one."""
+    """Log that a run found the receipt of an earlier run, and did nothing."""
     data = about(message)
     ended_log.info(LOG_ANSWERED, data, extra={"data": data})
 
 
 def failed(message: Message, error: BaseException, hostname: str) -> None:
-    """A run that failed before its function was called."""
+    """Log that a run failed before its function was called."""
     _error(logging.ERROR, LOG_FAILURE, "raised unexpected", message, error, hostname)
 
 

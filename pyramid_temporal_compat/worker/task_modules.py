@@ -1,4 +1,4 @@
-"""Import the modules that hold an application's tasks."""
+"""Imports the modules that hold an application's tasks."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
 
 def load_tasks(app: AppLike) -> None:
-    """Import the modules of `ptemporal.include` and Celery's `include` and `imports`, and what was to be discovered."""
+    """Import the modules that `ptemporal.include` and Celery's `include` and `imports` name, and discovered modules."""
     for _receiver, answer in signals.import_modules.send(sender=app):
         if isinstance(answer, Exception):
             raise answer

@@ -18,24 +18,22 @@ from temporalio.worker import Worker as TemporalWorker
 
 from .. import signals
 from ..celery_names.nodenames import default_nodename, host_format
-from ..control.commands import Consumer, State
+from ..control.command_registry import Consumer, State
 from ..control.receiver import Receiver
-from ..control.revoked_ids import Beforehand
+from ..control.revoked_ids import RevokedIdsReader
 from ..exceptions import ImproperlyConfigured, OperationalError
 from ..message.message import LONGEST_ID, is_name
 from ..message.time_limits import Limits
 from ..settings import connection
 from .activity import TaskActivity
-from .first_connection import connected, connected_in_time
+from .first_connection import checked_client, client_unless_stopped
+from .library_log import hide_lines
 from .pools.autoscale import Autoscaler
-from .pools.child_setup import ChildProcesses
+from .pools.child_setup import ProcessHooks
 from .pools.pool import Pool
-from .pools.pool_choice import pool_name, pool_size
-from .pools.prefork import PreforkPool
-from .pools.solo import SoloPool
-from .pools.threads import ThreadPool
+from .pools.pool_choice import POOLS, PoolOptions, pool_name, pool_size
 from .runner import Runner
-from .slots import Slots
+from .slot_supplier import SharedSlots
 from .workflows.task_workflow import TaskWorkflow
 
 if TYPE_CHECKING:
@@ -44,25 +42,26 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 WORKFLOW_TASKS = 100
-"""Workflow tasks at a time: each is a few milliseconds on the event loop, whatever the concurrency of the pool."""
+"""Workflow tasks at a time, for any size of the pool: a workflow task takes a few milliseconds on the event loop."""
 NO_LIMIT = timedelta(days=365)
 PROGRESS_INTERVAL = timedelta(seconds=1)
-"""How often progress leaves for the server; the client library's own default is half a minute."""
+"""How often progress leaves for the server. The client library's own default is half a minute."""
 STICKY = timedelta(seconds=2)
-"""How long a workflow waits for the worker that has it in memory before another one may take it: a killed one
-would hold up the end of its tasks by ten seconds otherwise, and our workflows are short to read anew."""
+"""How long a workflow waits for the worker that has it in memory, before another worker may take it. With the library's
+default, a killed worker would hold up the end of its tasks by ten seconds. Our workflows are quick to replay."""
 LOOK_EVERY = 0.05
+"""Seconds between two looks at a workflow that is about to end."""
 LAST_WORDS = 2.0
-"""Seconds that a worker told to end at once takes to give its tasks back."""
+"""Seconds that a worker which ends at once may take to give its tasks back."""
 FAREWELL = 10.0
-"""Seconds that a worker takes to end once its tasks have. More are only needed if the server is away: the client
-library asks it for tasks, and tells it of them, until it answers."""
+"""Seconds that a worker may take to end after its last task. It needs more only if the server is away, because the
+client library repeats its calls until the server answers."""
 BEAT_EVERY = 2.0
-"""Seconds between two `heartbeat_sent`; Celery's interval."""
+"""Seconds between two `heartbeat_sent` signals; Celery's interval."""
 
 
 class Worker:
-    """Runs an app's tasks, and native workflows and activities beside them, until it is told to stop."""
+    """Runs an app's tasks, with native workflows and activities, until `stop` or a signal ends it."""
 
     def __init__(
         self,
@@ -82,8 +81,10 @@ class Worker:
         activities: Sequence[Callable[..., Any]] = (),
     ) -> None:
         """
-        :param pool: `prefork`, `threads` or `solo`; what is not given here is taken from the settings.
-        :param autoscale: how many tasks at a time, at most and at least; in place of `concurrency`.
+        The settings give every parameter that is None.
+
+        :param pool: `prefork`, `threads` or `solo`.
+        :param autoscale: how many tasks may run at a time, as maximum and minimum. It replaces `concurrency`.
         """
         conf = app.conf
         self.app = app
@@ -91,8 +92,6 @@ class Worker:
         self.hostname = default_nodename(host_format(hostname or ""))
         self.pool_name = pool_name(pool or conf.worker_pool)
         self.concurrency = pool_size(concurrency or conf.worker_concurrency, self.pool_name)
-        if self.pool_name == "solo":
-            self.concurrency = 1
         self.autoscale = sorted_bounds(autoscale) if autoscale else None
         if self.autoscale:
             self.concurrency = self.autoscale[1]
@@ -101,14 +100,14 @@ class Worker:
         self.max_memory_per_child = max_memory_per_child or conf.worker_max_memory_per_child
         self.exitcode = 0
         self.abandoned = False
-        """Whether it ended without the server's knowledge, so that threads of the client library are still at work."""
-        self._children = ChildProcesses(app)
+        """Whether the worker ended without the server's knowledge, so that the client library's threads still run."""
+        self._process_hooks = ProcessHooks(app)
         self._runner = Runner(app)
         self.pool = self._make_pool()
         self._native = list(workflows), list(activities)
-        # For native activities that are not `async def`; it starts no thread before one runs.
+        # For native activities that are not `async def`. It starts no thread before such an activity runs.
         self._threads = ThreadPoolExecutor(self.concurrency, "activity")
-        self.slots = Slots(self.concurrency)
+        self.slots = SharedSlots(self.concurrency)
         self._stop = asyncio.Event()
         self._client: Client | None = None
         self._serving: dict[str, TemporalWorker] = {}
@@ -122,20 +121,16 @@ class Worker:
         self.on_ready: Callable[[], None] = lambda: None
 
     def _make_pool(self) -> Pool:
-        if self.pool_name == "threads":
-            return ThreadPool(self._runner, self.concurrency)
-        if self.pool_name == "solo":
-            return SoloPool(self._runner)
-        return PreforkPool(
-            self._runner,
-            self.concurrency,
-            max_tasks_per_child=self.max_tasks_per_child,
-            max_memory_per_child=self.max_memory_per_child,
-            proc_alive_timeout=self.app.conf.worker_proc_alive_timeout,
-            before_fork=self._children.before_fork,
-            on_child_start=self._children.on_start,
-            on_child_exit=self._children.on_exit,
-            on_broken=self._pool_broke,
+        return POOLS[self.pool_name].make(
+            PoolOptions(
+                self._runner,
+                self.concurrency,
+                self._process_hooks,
+                on_broken=self._pool_broke,
+                max_tasks_per_child=self.max_tasks_per_child,
+                max_memory_per_child=self.max_memory_per_child,
+                proc_alive_timeout=self.app.conf.worker_proc_alive_timeout,
+            )
         )
 
     def _make_autoscaler(self) -> Autoscaler | None:
@@ -148,14 +143,12 @@ class Worker:
         return autoscaler
 
     def start_pool(self) -> None:
-        """Before this process starts a thread or the Temporal runtime: what is forked later has neither."""
-        self._children.about_to_start()
+        """Start the pool, before the first thread and the Temporal runtime: forked children must have neither."""
+        self._process_hooks.before_pool_starts()
         self.pool.start()
-        if self.pool_name == "solo":
-            signals.worker_process_init.send(sender=None)  # as Celery does: there, this process is the pool's
 
     def run(self) -> None:
-        """Run in this thread until SIGTERM or SIGINT; a second one ends it at once."""
+        """Run in this thread until SIGTERM or SIGINT. A second signal ends the worker at once."""
         self.start_pool()
         try:
             asyncio.run(self._run_with_signals())
@@ -167,17 +160,17 @@ class Worker:
             await self.serve()
 
     async def serve(self) -> None:
-        """Run on the current event loop until `stop` is called; the pool has been started."""
+        """Run on the current event loop until `stop` is called. The pool must have been started."""
         await self.pool.ready()
         if self._runner.receipts is not None:
             await asyncio.to_thread(self._runner.receipts.check)
         self._client = await self.first_client()
         if self._client is None:  # told to stop before the server came
-            self.abandoned = True  # the try that was under way
+            self.abandoned = True  # an attempt to connect may still be under way
             self._threads.shutdown(wait=False)
             await self.pool.stop()
             return
-        self.tasks.consumer = Consumer(State(self, self._client))
+        self.tasks.parts.consumer = Consumer(State(self, self._client))
         await self.on_connected(self._client)
         session = asyncio.ensure_future(self._session())
         stopping = asyncio.ensure_future(self._stop.wait())
@@ -191,18 +184,18 @@ class Worker:
         elif not self.tasks.stop_now.is_set():
             self.abandoned = True
             log.error(
-                "the server at %s does not answer; ending without it. What it was not told of runs again",
+                "the server at %s does not answer; ending without it. Tasks whose end it was not told run again",
                 connection(self.app.conf).address,
             )
         else:
             self.abandoned = True
 
     async def first_client(self) -> Client | None:
-        """A client for the server, once that answers; None if the worker is told to stop before."""
-        return await connected_in_time(self.app, self.hostname, self._stop)
+        """Return a client once the server answers; None if the worker stops first."""
+        return await client_unless_stopped(self.app, self.hostname, self._stop)
 
     async def _last_tasks(self, session: asyncio.Future[Any]) -> None:
-        """Return when all has ended; or soon after the tasks have, if the server is away."""
+        """Return when the session has ended. If the server is away, return soon after the last task has ended."""
         killed: asyncio.Future[Any] = asyncio.ensure_future(self.tasks.stop_now.wait())
         while not session.done():
             idle: asyncio.Future[Any] = asyncio.ensure_future(self.tasks.idle.wait())
@@ -217,30 +210,30 @@ class Worker:
         killed.cancel()
 
     async def _session(self) -> None:
-        """Take tasks until told to stop, and then until the running ones have ended."""
-        beforehand = Beforehand(self.client)
-        await beforehand.learn()
+        """Take tasks until `stop` is called. Return when the running tasks have ended."""
+        revoked_ids = RevokedIdsReader(self.client)
+        await revoked_ids.read()
         for queue in self.queues:
             self._serve(queue)
         async with (
             self._control(),
-            beside(beforehand.forever()),
+            beside(revoked_ids.forever()),
             beside(self._beat()),
             beside(self._scale()),
-            beside(self._keep_house()),
+            beside(self._clean_up_receipts()),
             relay_of(self.app),
         ):
             self.on_ready()
-            signals.worker_ready.send(sender=self.tasks.consumer)
+            signals.worker_ready.send(sender=self.tasks.parts.consumer)
             log.info("%s ready.", self.hostname)
             await self._stop.wait()
             running = set(self.tasks.running)
             await asyncio.gather(*(worker.shutdown() for worker in self._serving.values()), *self._runs)
             if running:
-                await self._conclude(running, self.queues)
+                await self._finish_workflows(running, self.queues)
 
     async def _beat(self) -> None:
-        """Send `heartbeat_sent` while the server answers: what applications tell by whether a worker is well."""
+        """Send `heartbeat_sent` while the server answers. Applications see from this signal that a worker is well."""
         while True:
             await asyncio.sleep(BEAT_EVERY)
             if signals.heartbeat_sent.receivers:
@@ -248,11 +241,11 @@ class Worker:
                     await self.client.service_client.check_health(timeout=timedelta(seconds=BEAT_EVERY))
                     signals.heartbeat_sent.send(sender=self)
 
-    async def _keep_house(self) -> None:
+    async def _clean_up_receipts(self) -> None:
         if self._runner.receipts is not None:
-            from .receipt_cleanup import Housekeeping  # SQLAlchemy, for those who turned receipts on
+            from .receipt_cleanup import ReceiptCleanup  # imports SQLAlchemy, which an application may lack
 
-            await Housekeeping(self.app, self.client).forever()
+            await ReceiptCleanup(self.app, self.client).forever()
 
     async def _scale(self) -> None:
         if self.autoscaler is not None:
@@ -269,7 +262,7 @@ class Worker:
 
     @contextlib.asynccontextmanager
     async def _control(self) -> AsyncIterator[None]:
-        """Answer control calls until the end of the block: the tasks that run on after `stop` can still be seen."""
+        """Answer control calls until the end of the block: `inspect` still shows tasks that run on after `stop`."""
         if not self.app.conf.worker_enable_remote_control:
             yield
             return
@@ -291,7 +284,7 @@ class Worker:
         log.info("Consuming from %s", queue)
 
     def drop_queue(self, queue: str) -> None:
-        """Take no more tasks from a queue; those that run go on running."""
+        """Take no more tasks from a queue. Running tasks go on running."""
         worker = self._serving.pop(queue, None)
         if worker is not None:
             self.queues.remove(queue)
@@ -302,10 +295,10 @@ class Worker:
         running = {taken.job.message.id for taken in self.tasks.running.values() if taken.job.message.queue == queue}
         await worker.shutdown()
         if running:
-            await self._conclude(running, [queue])
+            await self._finish_workflows(running, [queue])
 
     def resize(self, concurrency: int) -> None:
-        """Run so many tasks at a time from now on."""
+        """Run `concurrency` tasks at a time from now on."""
         if self.autoscaler is not None:
             self.autoscaler.resize(concurrency)
         else:
@@ -318,18 +311,18 @@ class Worker:
 
         def ended(run: asyncio.Future[None]) -> None:
             if self._serving.get(queue) is worker:
-                self.stop()  # not told to: the server refused it, say. `serve` raises what it raised.
+                self.stop()  # nobody asked for it: the server refused the queue, say. `serve` raises the error.
 
         run.add_done_callback(ended)
 
-    async def _conclude(self, task_ids: set[str], queues: Sequence[str]) -> None:
-        """Carry the workflows of the last tasks to their end: no other worker need be there to do it.
+    async def _finish_workflows(self, task_ids: set[str], queues: Sequence[str]) -> None:
+        """Carry the workflows of the last tasks to their end, as no other worker may be there to do it.
 
-        A stopping worker takes no workflow tasks, so what its last tasks returned would be seen by nobody until
-        another worker comes. This takes workflow tasks alone, on a connection of its own.
+        A stopping worker takes no workflow tasks, so nobody would see the results of its last tasks until another
+        worker comes. The workers that start here take workflow tasks alone, on a connection of their own.
         """
         with contextlib.suppress(OperationalError, RPCError, asyncio.TimeoutError):
-            client = await connected(self.app, self.hostname)
+            client = await checked_client(self.app, self.hostname)
             async with contextlib.AsyncExitStack() as stack:
                 for queue in queues:
                     last = TemporalWorker(client, task_queue=queue, workflows=[TaskWorkflow], identity=self.hostname)
@@ -338,11 +331,11 @@ class Worker:
                 await asyncio.wait_for(asyncio.gather(*waits), LAST_WORDS)
 
     def stop(self) -> None:
-        """Take no new tasks, and end when the running ones have."""
+        """Take no new tasks, and end when the running tasks have ended."""
         self._stop.set()
 
     def stop_now(self) -> None:
-        """End at once: the running tasks are given back, and run again elsewhere."""
+        """End at once. The running tasks are given back, and run again elsewhere."""
         self._stop.set()
         self.tasks.stop_now.set()
 
@@ -372,20 +365,20 @@ class Worker:
 
     @contextlib.contextmanager
     def _signals(self) -> Iterator[None]:
-        """What the process's signals do: SIGTERM and SIGINT stop it, and a second one, or SIGQUIT, at once."""
+        """Handle signals: SIGTERM and SIGINT stop the worker; a second signal, or SIGQUIT, ends it at once."""
         loop = asyncio.get_running_loop()
 
         def received(name: str) -> None:
             if name == "SIGQUIT" or self._stop.is_set():
                 self.tell_shutting_down(name, "Cold", 1)
                 again = " again" if self._stop.is_set() else ""
-                log.warning("%s%s: ending at once; what runs is given back and runs again elsewhere", name, again)
+                log.warning("%s%s: ending at once; running tasks are given back and run again elsewhere", name, again)
                 self.exitcode = 1
                 self.stop_now()
             else:
                 self.tell_shutting_down(name, "Warm", 0)
                 running = len(self.tasks.running)
-                log.warning("%s: no new tasks; ending when the %d running have (again: at once)", name, running)
+                log.warning("%s: no new tasks; ending when the %d running tasks have (again: at once)", name, running)
                 self.stop()
 
         for name in STOPPED_BY:
@@ -397,32 +390,26 @@ class Worker:
                 loop.remove_signal_handler(getattr(signal, name))
 
     def meaning_of(self, name: str) -> str:
-        """The signal that this one is to be taken for."""
+        """Return the name of the signal that `name` stands for."""
         return name
 
     def tell_shutting_down(self, name: str, how: str, exitcode: int) -> None:
         signals.worker_shutting_down.send(sender=self.hostname, sig=name, how=how, exitcode=exitcode)
 
 
-class NotOfTheLibrary(logging.Filter):
-    """Keeps from the log what the client library says as each of its workers ends: of 365 days, which is NO_LIMIT."""
-
-    def filter(self, record: logging.LogRecord) -> bool:
-        return not record.getMessage().startswith("Beginning worker shutdown")
-
-
-logging.getLogger("temporalio.worker._worker").addFilter(NotOfTheLibrary())
+# The library names the timeout as a worker begins to end: 365 days, which is NO_LIMIT and tells nobody anything.
+hide_lines("temporalio.worker._worker", "Beginning worker shutdown")
 
 STOPPED_BY = ("SIGTERM", "SIGINT", "SIGQUIT")
 
 
 async def nothing_more(client: Client) -> None:
-    """What is to be done before the first task is taken, if nothing is."""
+    """Do nothing before the first task is taken."""
 
 
 @contextlib.asynccontextmanager
 async def beside(what: Coroutine[Any, Any, None]) -> AsyncIterator[None]:
-    """Run `what` until the end of the block."""
+    """Run a coroutine until the end of the block."""
     running = asyncio.ensure_future(what)
     try:
         yield
@@ -432,7 +419,7 @@ async def beside(what: Coroutine[Any, Any, None]) -> AsyncIterator[None]:
 
 @contextlib.asynccontextmanager
 async def relay_of(app: AppLike) -> AsyncIterator[None]:
-    """Send what the application's outbox holds, if it has one, until the end of the block."""
+    """Send the messages of the application's outbox, if it has one, until the end of the block."""
     if app.conf["ptemporal.outbox"] is None:
         yield
         return
@@ -443,20 +430,20 @@ async def relay_of(app: AppLike) -> AsyncIterator[None]:
 
 
 def sorted_bounds(autoscale: tuple[int, int]) -> tuple[int, int]:
-    """The larger first, in whichever order they were given."""
+    """Return the larger number first, in whichever order they were given."""
     smallest, largest = sorted(autoscale)
     return largest, max(1, smallest)
 
 
 def checked_queue(name: str) -> str:
-    # The client library would ask for such a queue again and again, and never be answered.
+    # With a name that the server refuses, the client library would repeat its call for ever.
     if not is_name(name):
         raise ImproperlyConfigured(f"queue {name!r:.60} can't be served; a name is 1 to {LONGEST_ID} printable bytes")
     return name
 
 
 async def no_workflow_task(client: Client, task_id: str) -> None:
-    """Return when the workflow has nothing to do: it has ended, or waits for its activity or a timer."""
+    """Return when the workflow has nothing to do: it has ended, or it waits for its activity or a timer."""
     handle = client.get_workflow_handle(task_id)
     while (await handle.describe()).raw_description.HasField("pending_workflow_task"):  # noqa: ASYNC110  the server's state
         await asyncio.sleep(LOOK_EVERY)

@@ -1,4 +1,4 @@
-"""The shop of the worker's tests, as an ini."""
+"""The shop application of the worker's tests, with an ini file."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def one_shop(temporal_address: str, postgres: str) -> Iterator[Shop]:
 
 @pytest.fixture
 def shop(one_shop: Shop) -> Iterator[Shop]:
-    """The application, current, with no worker of its own."""
+    """The shop as the current app, without a worker."""
     one_shop.app.set_current()
     yield one_shop
     one_shop.clear()

@@ -1,4 +1,4 @@
-"""`ptemporal-compat worker` as a process of its own."""
+"""Runs `ptemporal-compat worker` in its own process."""
 
 from __future__ import annotations
 
@@ -33,8 +33,8 @@ def environment() -> dict[str, str]:
     return {**os.environ, "PYTHONPATH": path, "PYTHONUNBUFFERED": "1"}
 
 
-def run_worker(*arguments: object, cwd: Path | None = None, timeout: float = 30) -> subprocess.CompletedProcess[str]:
-    """A worker that is expected to end by itself."""
+def run_worker(*arguments: object, cwd: Path | None = None, timeout: float = 120) -> subprocess.CompletedProcess[str]:
+    """Run a worker that is expected to end by itself."""
     command = [*SCRIPT, "worker", *map(str, arguments)]
     try:
         return subprocess.run(command, cwd=cwd, env=environment(), capture_output=True, text=True, timeout=timeout)
@@ -44,7 +44,7 @@ def run_worker(*arguments: object, cwd: Path | None = None, timeout: float = 30)
 
 
 class WorkerProcess:
-    """A worker in a process of its own, killed at the end of the block if it still runs."""
+    """A worker in its own process. At the end of the block it is killed if it still runs."""
 
     def __init__(self, ini: object, *options: object, log: Path, environ: Mapping[str, str] | None = None) -> None:
         named = ["worker", str(ini)] if ini is not None else []

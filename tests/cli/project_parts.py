@@ -1,4 +1,4 @@
-"""The project's app in this process, and workers for it in processes of their own."""
+"""The project's app in this process, and workers for the app in other processes."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ PROJECT = ("-A", "tests.cli.project")
 
 
 class Project:
-    """The app, on a queue of its own."""
+    """The app, with a unique queue."""
 
     def __init__(self, address: str, tmp_path: Path) -> None:
         self.app: Any = importlib.import_module("tests.cli.project.celery").app
@@ -50,5 +50,5 @@ class Project:
 
 
 def children(worker: WorkerProcess) -> list[int]:
-    """The pool's children: grandchildren of the worker."""
+    """Return the pool's children, which are grandchildren of the worker."""
     return [child.pid for child in psutil.Process(worker.process.pid).children(recursive=True)]

@@ -16,7 +16,7 @@ from tests.parts import pid_exists, wait_until
 
 
 @pytest.mark.integration
-def test_it_tries_again_until_the_server_comes(tmp_path: Path) -> None:
+def test_a_worker_retries_until_the_server_comes(tmp_path: Path) -> None:
     port = closed_port()
     project = Project(f"127.0.0.1:{port}", tmp_path)
     with project.worker(ready="Trying again in 2 seconds... (1/100)") as worker:
@@ -30,7 +30,7 @@ def test_it_tries_again_until_the_server_comes(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("pool", ["prefork", "threads"])
-def test_it_can_be_ended_before_the_server_comes(tmp_path: Path, pool: str) -> None:
+def test_a_worker_can_be_ended_before_the_server_comes(tmp_path: Path, pool: str) -> None:
     project = Project(f"127.0.0.1:{closed_port()}", tmp_path)
     with project.worker("-P", pool, ready="Trying again") as worker:
         family = children(worker)
@@ -40,7 +40,7 @@ def test_it_can_be_ended_before_the_server_comes(tmp_path: Path, pool: str) -> N
         wait_until(lambda: not any(map(pid_exists, family)))
 
 
-def test_it_can_be_ended_while_a_server_keeps_it_waiting(tmp_path: Path) -> None:
+def test_a_worker_can_be_ended_while_a_server_does_not_answer(tmp_path: Path) -> None:
     with silent_server() as address:
         project = Project(address, tmp_path)
         with project.worker("-P", "threads", ready="") as worker:
@@ -55,7 +55,7 @@ def catches(pid: int, signum: int) -> bool:
     return bool(int(caught.split()[1], 16) & 1 << signum - 1)
 
 
-def test_it_gives_up_when_it_has_tried_as_often_as_it_may(tmp_path: Path) -> None:
+def test_a_worker_gives_up_after_its_last_retry(tmp_path: Path) -> None:
     project = Project(f"127.0.0.1:{closed_port()}", tmp_path)
     with project.worker("-P", "solo", "broker.connection_max_retries=1", ready="(1/1)") as worker:
         assert worker.ends() == 1
@@ -74,5 +74,5 @@ def test_it_gives_up_when_it_has_tried_as_often_as_it_may(tmp_path: Path) -> Non
         ({"broker_connection_retry_on_startup": False}, 0),
     ],
 )
-def test_how_often_it_tries_is_what_celerys_settings_say(settings: dict[str, object], tries: int | None) -> None:
+def test_celerys_settings_say_how_often_a_worker_retries(settings: dict[str, object], tries: int | None) -> None:
     assert tries_at_start(Celery("shop", set_as_current=False, changes=settings)) == tries

@@ -1,4 +1,4 @@
-"""`ptemporal-compat worker`: what it says, what it serves, and how it ends."""
+"""`ptemporal-compat worker`: its banner, its queues, its logging and its end."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ PATIENCE = 30
 
 @pytest.fixture
 def files(tmp_path: Path) -> tuple[Path, Path]:
-    """Where a task says that it began, and where it is told to end."""
+    """Return two paths: a task writes the first when it begins, and ends when the second exists."""
     return tmp_path / "started", tmp_path / "go"
 
 
@@ -38,7 +38,7 @@ def began(started: Path) -> int:
     return len(started.read_text()) if started.exists() else 0
 
 
-def test_banner_says_what_it_serves(shop: Shop, ini: Path, tmp_path: Path) -> None:
+def test_banner_shows_queues_and_tasks(shop: Shop, ini: Path, tmp_path: Path) -> None:
     queue = f"{shop.queue}-banner"
     with WorkerProcess(
         ini, "-Q", f"{queue},other", "-c", 1, "-n", "w1@%h", "-l", "info", log=tmp_path / "log"
@@ -67,7 +67,7 @@ def test_banner_says_what_it_serves(shop: Shop, ini: Path, tmp_path: Path) -> No
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
-def test_told_to_stop_it_takes_no_new_task_and_ends_when_the_running_one_has(
+def test_a_worker_that_is_told_to_stop_takes_no_new_task_and_ends_after_the_running_one(
     shop: Shop, ini: Path, tmp_path: Path, files: tuple[Path, Path], number: int
 ) -> None:
     started, go = files
@@ -76,7 +76,7 @@ def test_told_to_stop_it_takes_no_new_task_and_ends_when_the_running_one_has(
         running = waits_for_file.apply_async((str(started), str(go)), queue=queue)
         wait_until(lambda: began(started))
         worker.signal(number)
-        worker.says("no new tasks; ending when the 1 running have")
+        worker.says("no new tasks; ending when the 1 running tasks have")
         waiting = add.apply_async((1, 1), queue=queue)
         go.touch()
         assert worker.ends() == 0
@@ -88,7 +88,7 @@ def test_told_to_stop_it_takes_no_new_task_and_ends_when_the_running_one_has(
     waiting.revoke(terminate=True)
 
 
-def test_past_its_graceful_timeout_the_task_is_given_back_and_runs_elsewhere(
+def test_after_the_graceful_timeout_the_task_is_given_back_and_runs_elsewhere(
     shop: Shop, ini: Path, tmp_path: Path, files: tuple[Path, Path]
 ) -> None:
     started, go = files
@@ -109,7 +109,7 @@ def test_past_its_graceful_timeout_the_task_is_given_back_and_runs_elsewhere(
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
-def test_a_second_signal_ends_it_at_once_and_the_task_runs_again_soon(
+def test_a_second_signal_ends_the_worker_at_once_and_the_task_runs_again_soon(
     shop: Shop, tmp_path: Path, files: tuple[Path, Path], number: int
 ) -> None:
     started, go = files
@@ -123,7 +123,7 @@ def test_a_second_signal_ends_it_at_once_and_the_task_runs_again_soon(
         },
     )
     with WorkerProcess(ini, "-Q", queue, log=tmp_path / "log") as worker:
-        # A minute until a lost worker would be noticed: what runs again before that was given back.
+        # The server would notice a lost worker after a minute. A task that runs again earlier was given back.
         running = with_heartbeat_timeout(shop, 60, waits_for_file, (str(started), str(go)), queue)
         once = with_heartbeat_timeout(shop, 60, waits_for_file_at_most_once, (str(started), str(go)), queue)
         wait_until(lambda: began(started) == 2)
@@ -173,8 +173,8 @@ def test_tasks_of_a_killed_worker_run_again_and_at_most_once_ones_fail(
     assert shop.lines() == ["waited"]
 
 
-def test_worker_goes_on_when_the_server_was_away(shop: Shop, tmp_path: Path, files: tuple[Path, Path]) -> None:
-    # A server deletes nothing before its queues have said how far they are, every half a minute if not told otherwise.
+def test_a_worker_continues_after_the_server_was_away(shop: Shop, tmp_path: Path, files: tuple[Path, Path]) -> None:
+    # A server deletes nothing before its queues have saved their progress, by default every half a minute.
     often = [
         word
         for queue in ("transfer", "visibility")
@@ -194,7 +194,7 @@ def test_worker_goes_on_when_the_server_was_away(shop: Shop, tmp_path: Path, fil
             assert result.get(timeout=PATIENCE) == 4
             result.forget()
             wait_until(lambda: add.AsyncResult(result.id).state == "PENDING", message="the result to be forgotten")
-            result.forget()  # nothing is left to do
+            result.forget()  # no task is left
             assert worker.process.poll() is None
             worker.signal(signal.SIGTERM)
             assert worker.ends() == 0

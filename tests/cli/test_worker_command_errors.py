@@ -1,4 +1,4 @@
-"""What `ptemporal-compat worker` says when it can't start: one line, and whose turn it is."""
+"""The errors of `ptemporal-compat worker` when it can't start: one line, and an exit code for its kind."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ USER, SURROUNDINGS = 2, 1
 
 @dataclass(frozen=True)
 class Case:
-    """Settings and options that can't work, and what is said of them."""
+    """Settings and options that can't work, and the expected error."""
 
     name: str
     says: Sequence[str]
@@ -92,7 +92,7 @@ CASES = [
 
 @pytest.fixture(scope="module")
 def outcomes(temporal_address: str, tmp_path_factory: pytest.TempPathFactory) -> dict[str, tuple[int, str, str, Case]]:
-    """Every case, four at a time: each is a process that takes a second to import what it needs."""
+    """Run every case, four at a time, because each process takes a second to import its modules."""
     directory = tmp_path_factory.mktemp("errors")
     with socket.socket() as closed, socket.socket() as silent:
         closed.bind(("127.0.0.1", 0))
@@ -121,7 +121,7 @@ def outcomes(temporal_address: str, tmp_path_factory: pytest.TempPathFactory) ->
 
 
 @pytest.mark.parametrize("name", [case.name for case in CASES])
-def test_what_cant_work_is_told_in_one_line(outcomes: dict[str, tuple[int, str, str, Case]], name: str) -> None:
+def test_what_cant_work_is_an_error_of_one_line(outcomes: dict[str, tuple[int, str, str, Case]], name: str) -> None:
     code, stdout, stderr, case = outcomes[name]
     assert "Traceback" not in stdout + stderr
     for text in case.says:

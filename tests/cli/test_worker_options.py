@@ -1,4 +1,4 @@
-"""Celery's options of `worker`, by their names."""
+"""Celery's options of the command `worker`."""
 
 from __future__ import annotations
 
@@ -31,8 +31,8 @@ def test_an_app_is_found_by_celerys_rules(name: str) -> None:
         ("tests.cli.project.celery:log", "no app of this package"),
     ],
 )
-def test_an_app_that_is_not_there_is_told_in_one_line(name: str, why: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    # This process has the real Celery too, for other tests; which of the two is imported is nothing to this one.
+def test_an_unknown_app_is_an_error_of_one_line(name: str, why: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    # This process may have imported the real Celery for other tests. This test does not depend on it.
     monkeypatch.setattr("pyramid_temporal_compat.install_as_celery", lambda: None)
     with pytest.raises(ImproperlyConfigured, match=why):
         named_app(name)
@@ -47,7 +47,7 @@ def test_an_app_without_pyramid_runs_its_tasks_and_those_it_includes(project: Pr
         assert "Traceback" not in worker.said
 
 
-def test_options_without_meaning_say_what_stands_for_them(project: Project) -> None:
+def test_options_without_effect_say_what_to_use(project: Project) -> None:
     options = ("--without-gossip", "--without-mingle", "-E", "-O", "fair", "--prefetch-multiplier", 1, "-S", "x.db")
     with project.worker(*options, "--heartbeat-interval", 5, "--pool-start-method", "spawn") as worker:
         for name in (
@@ -75,7 +75,7 @@ def test_options_without_meaning_say_what_stands_for_them(project: Project) -> N
         (["nosuch=1"], "there is no setting worker_nosuch"),
     ],
 )
-def test_a_refused_option_is_told_in_one_line(options: list[str], why: str) -> None:
+def test_a_refused_option_is_an_error_of_one_line(options: list[str], why: str) -> None:
     done = run_worker("-A", "tests.cli.project", *options)
     assert done.returncode == 2
     assert why in done.stderr
@@ -118,7 +118,7 @@ def test_max_tasks_per_child_replaces_children(project: Project) -> None:
     assert len(pids) == 3
 
 
-def test_max_memory_per_child_replaces_the_child_that_grew(project: Project) -> None:
+def test_max_memory_per_child_replaces_a_child_that_grew(project: Project) -> None:
     with project.worker("-c", 1, "--max-memory-per-child", 300_000) as worker:
         grown = project.tasks.grows.delay(400).get(timeout=PATIENCE)
         worker.says("exceeds its memory limit")
@@ -146,7 +146,7 @@ def nodename(worker: WorkerProcess) -> str:
     return line.partition(" ")[0]
 
 
-def test_purge_ends_what_waits(project: Project) -> None:
+def test_purge_ends_waiting_tasks(project: Project) -> None:
     waiting = [project.tasks.add.delay(n, n) for n in range(3)]
 
     def listed() -> bool:

@@ -1,4 +1,4 @@
-"""A worker as a process of its system: the signals that it takes, the user that it becomes, its size."""
+"""A worker as a process: its signals, its user and group, and its number of processors."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from pyramid_temporal_compat.worker.pools import pool_choice as concurrency
+from pyramid_temporal_compat.worker.pools import pool_choice
 from tests.cli.project_parts import PATIENCE, Project, children
 from tests.parts import wait_until
 
@@ -26,14 +26,14 @@ def waits(project: Project) -> list[str]:
     return [line for line in project.told if line.startswith("waits ")]
 
 
-def test_sighup_starts_it_anew_once_its_tasks_have_ended(project: Project, tmp_path: Path) -> None:
+def test_sighup_restarts_the_worker_once_its_tasks_have_ended(project: Project, tmp_path: Path) -> None:
     go = tmp_path / "go"
     with project.worker("-c", 1) as worker:
         before = children(worker)
         result = project.tasks.waits_for.delay(str(go))
         wait_until(lambda: waits(project))
         worker.signal(signal.SIGHUP)
-        worker.says("the worker starts anew when the 1 running tasks have ended")
+        worker.says("the worker restarts when the 1 running tasks have ended")
         go.touch()
         assert result.get(timeout=PATIENCE) in before
         wait_until(lambda: worker.said.count("ready.") == 2)
@@ -43,7 +43,7 @@ def test_sighup_starts_it_anew_once_its_tasks_have_ended(project: Project, tmp_p
         assert worker.ends() == 0
 
 
-def test_remap_sigterm_makes_the_first_sigterm_the_end(project: Project, tmp_path: Path) -> None:
+def test_with_remap_sigterm_the_first_sigterm_ends_the_worker_at_once(project: Project, tmp_path: Path) -> None:
     go = tmp_path / "go"
     with project.worker("-c", 1, REMAP_SIGTERM="SIGQUIT") as worker:
         result = project.tasks.waits_for.delay(str(go))
@@ -81,7 +81,7 @@ def test_concurrency_auto_is_what_the_container_may_use(
     file = tmp_path / "cpu.max"
     if quota:
         file.write_text(quota)
-    monkeypatch.setattr(concurrency, "CGROUP_QUOTA", file)
-    monkeypatch.setattr(concurrency, "_processors", lambda: 4)
-    assert concurrency.pool_size("auto", "prefork") == size
-    assert concurrency.pool_size(None, "prefork") == 4
+    monkeypatch.setattr(pool_choice, "PROCESSOR_QUOTA", file)
+    monkeypatch.setattr(pool_choice, "_processors", lambda: 4)
+    assert pool_choice.pool_size("auto", "prefork") == size
+    assert pool_choice.pool_size(None, "prefork") == 4

@@ -1,4 +1,4 @@
-"""What tests of the client side share: an app for an address, what the server has, and servers that misbehave."""
+"""Helpers for tests of the client: an app for an address, a look at the server's tasks, servers that misbehave."""
 
 from __future__ import annotations
 
@@ -13,18 +13,18 @@ from pyramid_temporal_compat.message.message import Message
 from pyramid_temporal_compat.task.call_options import make_message
 
 TIMEOUT = 1.0
-"""Seconds: `ptemporal.dispatch_timeout` where a test means it to pass."""
+"""Seconds. `ptemporal.dispatch_timeout` of tests in which it runs out."""
 
 
 @contextlib.contextmanager
 def client_app(address: str, **settings: Any) -> Iterator[Celery]:
-    """An app with one task, `buy`; its queue is its own, and has no worker."""
+    """Yield an app with one task, `buy`. Its queue is used by no other app and has no worker."""
     app = Celery("shop", set_as_current=False)
     app.conf.update(
         {
             "ptemporal.address": address,
             "task_default_queue": f"client-{uuid.uuid4().hex}",
-            "ptemporal.bundle": 0,  # what is looked at is how several starts go together
+            "ptemporal.bundle": 0,  # these tests look at single starts
             **{f"ptemporal.{name}": value for name, value in settings.items()},
         }
     )
@@ -34,24 +34,25 @@ def client_app(address: str, **settings: Any) -> Iterator[Celery]:
 
 
 def messages(app: Celery, count: int) -> list[Message]:
+    """Return messages of `buy` that are not sent yet."""
     return [make_message(app, "buy", (number,), {}, {}, app.tasks["buy"]) for number in range(count)]
 
 
 def started(app: Celery, ids: Sequence[str]) -> set[str]:
-    """Those of the ids that the server has a workflow for."""
+    """Return the ids for which the server has a workflow of `buy`."""
     return {task_id for task_id in ids if app.AsyncResult(task_id).name == "buy"}
 
 
 @contextlib.contextmanager
 def silent_server() -> Iterator[str]:
-    """The address of a server that accepts connections and never says a word."""
+    """Yield the address of a server that accepts connections and never sends a byte."""
     with socket.create_server(("127.0.0.1", 0)) as listener:
         yield f"127.0.0.1:{listener.getsockname()[1]}"
 
 
 @contextlib.contextmanager
 def black_hole() -> Iterator[str]:
-    """An address whose packets are dropped: a listener with a full backlog looks the same from outside."""
+    """Yield an address that drops packets: a listener with a full backlog looks so from outside."""
     with contextlib.ExitStack() as held:
         listener = held.enter_context(socket.create_server(("127.0.0.1", 0), backlog=0))
         for _ in range(3):
@@ -62,7 +63,7 @@ def black_hole() -> Iterator[str]:
 
 
 def closed_port() -> int:
-    """A port that nothing listens on."""
+    """Return a port on which no server listens."""
     with socket.create_server(("127.0.0.1", 0)) as listener:
         port: int = listener.getsockname()[1]
     return port

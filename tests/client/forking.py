@@ -1,7 +1,7 @@
 """A program that forks after it has used its connection: `python forking.py CASE`, with TEMPORAL_ADDRESS set.
 
-It writes the id of each task that it has started, whichever process did it. It ends as a program ends: what the
-interpreter does last is part of what is tested.
+Each of its processes writes the ids of the tasks that it has started. The program exits normally, because the
+interpreter's exit is part of the test.
 """
 
 from __future__ import annotations
@@ -20,7 +20,9 @@ import transaction
 
 from pyramid_temporal_compat import Celery
 
-warnings.filterwarnings("ignore", message=".*fork", category=DeprecationWarning)  # Python 3.12 and later: it is meant
+warnings.filterwarnings(
+    "ignore", message=".*fork", category=DeprecationWarning
+)  # Python 3.12 and later warn; the fork is intended
 logging.basicConfig(format="%(levelname)s %(message)s")
 
 app = Celery("shop")
@@ -38,7 +40,7 @@ def call() -> None:
 
 
 def write(task_id: str) -> None:
-    os.write(1, f"{task_id}\n".encode())  # at once, and whole: several processes write
+    os.write(1, f"{task_id}\n".encode())  # one write for a line, because several processes write
 
 
 def child(work: Callable[[], None]) -> int:
@@ -115,7 +117,7 @@ def in_an_event_loop() -> None:
         if pid == 0:
             call()
             app.close()
-            os._exit(0)  # the parent's event loop is not the child's to end
+            os._exit(0)  # the child must not end the parent's event loop
         call()
         return pid
 

@@ -1,4 +1,4 @@
-"""The client side in one process: threads, a server that is away or hangs, batches, closing."""
+"""The client in one process: threads, a server that is away or hangs, batches, closing."""
 
 import asyncio
 import concurrent.futures
@@ -8,6 +8,7 @@ import subprocess
 import sys
 import threading
 import time
+from pathlib import Path
 
 import pytest
 import transaction
@@ -16,7 +17,7 @@ from temporalio.service import RPCError, RPCStatusCode
 
 from pyramid_temporal_compat import Celery
 from pyramid_temporal_compat.client.connection import connect_failure, is_transient
-from pyramid_temporal_compat.enlist.dispatcher import AT_ONCE, GRACE, Batch
+from pyramid_temporal_compat.enlist.dispatcher import CONCURRENT_STARTS, GRACE, DispatchBatch
 from pyramid_temporal_compat.exceptions import ImproperlyConfigured, OperationalError
 from pyramid_temporal_compat.exceptions import TimeoutError as CallTimeout
 from pyramid_temporal_compat.server import EmbeddedServer
@@ -41,7 +42,7 @@ def call_in_transaction(app, count=1):
         return [app.send_task("buy", (number,)).id for number in range(count)]
 
 
-# --- nothing before it is needed -----------------------------------------------------------------------
+# --- nothing is loaded early ---------------------------------------------------------------------------
 
 
 def test_importing_the_package_imports_none_of_the_heavy_libraries():
@@ -64,7 +65,7 @@ print("temporalio.client" in sys.modules, len(os.listdir("/proc/self/task")))
 
 
 def test_a_certificate_that_cannot_be_read_stops_the_start_and_not_the_first_request():
-    Celery("shop")  # the one that the application made last, which is adopted; not another test's
+    Celery("shop")  # the newest app is adopted; without this line, another test's app would be
     with pytest.raises(ImproperlyConfigured, match=r"tls_ca_file = '/nowhere\.pem' can't be read"):
         Configurator(
             settings={
@@ -138,7 +139,7 @@ def test_a_direct_call_fails_when_the_dispatch_timeout_is_over(away):
         begun = time.monotonic()
         with pytest.raises(OperationalError, match=rf"Temporal at {away}: (connection refused|no answer within 1 s)"):
             app.send_task("buy", (1,))
-        # No measure of speed: a hang would last the connect timeout of 10 s.
+        # This does not measure speed: a hang would last the connect timeout of 10 s.
         assert time.monotonic() - begun < 6
 
 
@@ -161,12 +162,12 @@ def test_a_question_fails_when_the_dispatch_timeout_is_over(away):
 def test_in_the_background_the_hook_returns_while_the_server_is_silent(caplog):
     with silent_server() as address, client_app(address, dispatch="background", dispatch_timeout=TIMEOUT) as app:
         ids = call_in_transaction(app, 3)
-        assert not lost_ids(caplog)  # nothing is known yet, and the hook has returned
+        assert not lost_ids(caplog)  # the hook has returned before the outcome is known
         wait_until(lambda: lost_ids(caplog) == ids)
 
 
 @pytest.mark.integration
-def test_the_server_comes_later(tmp_path):
+def test_a_server_that_starts_later_is_used(tmp_path):
     server = EmbeddedServer(port=closed_port(), headless=True)
     with client_app(f"127.0.0.1:{server.port}", dispatch_timeout=TIMEOUT) as app:
         with pytest.raises(OperationalError, match="is it running"):
@@ -193,19 +194,26 @@ def test_the_server_is_killed_and_comes_back_between_calls_and_under_one(tmp_pat
 
 
 @pytest.mark.integration
-def test_a_server_that_stood_still_is_used_again_when_it_moves(caplog):
+def test_a_server_that_was_suspended_is_used_again(caplog):
     with EmbeddedServer(headless=True) as server, client_app(server.address, dispatch_timeout=TIMEOUT) as app:
         app.send_task("buy", (0,))
         subprocess.run(["kill", "-STOP", str(server.pid)], check=True)
+        wait_until(lambda: is_suspended(server.pid))
         try:
             with pytest.raises(OperationalError, match="no answer within 1 s"):
                 app.send_task("buy", (1,))
         finally:
             subprocess.run(["kill", "-CONT", str(server.pid)], check=True)
         app.conf["ptemporal.dispatch_timeout"] = 20.0
-        app._dispatcher = None  # which has read the timeout
+        app._dispatcher = None  # the next dispatcher reads the new timeout
         moving = app.send_task("buy", (2,)).id
         assert started(app, [moving]) == {moving}
+
+
+def is_suspended(pid):
+    """Tell whether the signal has reached every thread of the process: on a busy machine, it takes a while."""
+    stats = [path.read_text() for path in Path(f"/proc/{pid}/task").glob("*/stat")]
+    return all(stat.rpartition(")")[2].split()[0] == "T" for stat in stats)
 
 
 # --- refusals ------------------------------------------------------------------------------------------
@@ -220,7 +228,7 @@ def test_a_namespace_that_does_not_exist_is_an_error_at_once(temporal_address, c
         assert "does the namespace exist?" in caplog.text
 
 
-def test_what_no_other_try_can_change_is_not_tried_again():
+def test_an_error_that_another_attempt_can_not_change_is_not_retried():
     codes = RPCStatusCode
     permanent = (codes.PERMISSION_DENIED, codes.UNAUTHENTICATED, codes.NOT_FOUND, codes.INVALID_ARGUMENT)
     assert not any(is_transient(RPCError("", code, b"")) for code in permanent)
@@ -251,7 +259,7 @@ def test_a_transaction_of_500_messages_is_started_whole_although_it_takes_longer
 ):
     with client_app(temporal_address, dispatch_timeout=TIMEOUT) as app:
         ids = call_in_transaction(app, 500)
-        wait_until(lambda: lost_ids(caplog) or started(app, ids[-AT_ONCE:]) == set(ids[-AT_ONCE:]))
+        wait_until(lambda: lost_ids(caplog) or started(app, ids[-CONCURRENT_STARTS:]) == set(ids[-CONCURRENT_STARTS:]))
     assert lost_ids(caplog) == []
 
 
@@ -266,12 +274,12 @@ def test_a_batch_has_few_starts_under_way(app, monkeypatch):
         under_way -= 1
 
     monkeypatch.setattr("pyramid_temporal_compat.enlist.dispatcher.start", count)
-    batch = Batch(messages(app, 100), app.temporal, 10)
+    batch = DispatchBatch(messages(app, 100), app.temporal, 10)
     app.temporal.submit(batch.run).result(10)
-    assert (batch.lost(), most) == ([], AT_ONCE)
+    assert (batch.failed(), most) == ([], CONCURRENT_STARTS)
 
 
-def test_of_a_batch_exactly_the_messages_that_did_not_start_are_logged(app, caplog, monkeypatch):
+def test_exactly_the_messages_of_a_batch_that_did_not_start_are_logged(app, caplog, monkeypatch):
     from pyramid_temporal_compat.enlist import dispatcher
 
     start = dispatcher.start
@@ -290,7 +298,7 @@ def test_of_a_batch_exactly_the_messages_that_did_not_start_are_logged(app, capl
     assert started(app, [message.id for message in sent]) == {m.id for m in sent} - set(refused)
 
 
-def test_a_batch_gives_up_when_nothing_moves_and_says_why_of_each(app, monkeypatch):
+def test_a_batch_gives_up_when_no_start_succeeds_and_keeps_the_reason_of_each_message(app, monkeypatch):
     calls = 0
 
     async def first_two_only(client, message):
@@ -300,10 +308,10 @@ def test_a_batch_gives_up_when_nothing_moves_and_says_why_of_each(app, monkeypat
             raise RPCError("gone", RPCStatusCode.UNAVAILABLE, b"")
 
     monkeypatch.setattr("pyramid_temporal_compat.enlist.dispatcher.start", first_two_only)
-    batch = Batch(messages(app, 100), app.temporal, 0.3)
+    batch = DispatchBatch(messages(app, 100), app.temporal, 0.3)
     app.temporal.submit(batch.run).result(10)
-    assert len(batch.lost()) == 98
-    assert {str(reason) for _, reason in batch.lost()} == {"gone"}
+    assert len(batch.failed()) == 98
+    assert {str(reason) for _, reason in batch.failed()} == {"gone"}
 
 
 def test_a_message_that_was_started_before_counts_as_started(app, caplog):
@@ -317,14 +325,14 @@ def test_a_message_that_was_started_before_counts_as_started(app, caplog):
 # --- interrupted, closed -------------------------------------------------------------------------------
 
 
-def test_ctrl_c_in_the_hooks_wait_goes_on_and_the_dispatch_goes_on_behind_it(app, caplog, monkeypatch):
+def test_ctrl_c_ends_the_hooks_wait_and_the_dispatch_continues(app, caplog, monkeypatch):
     from pyramid_temporal_compat.enlist import dispatcher
 
     start, may_start, main_thread = dispatcher.start, threading.Event(), threading.get_ident()
 
     async def interrupted(client, message):
         if not may_start.is_set():
-            signal.pthread_kill(main_thread, signal.SIGINT)  # which waits in the hook
+            signal.pthread_kill(main_thread, signal.SIGINT)  # the main thread waits in the hook
         await asyncio.to_thread(may_start.wait)
         await start(client, message)
 
@@ -333,12 +341,12 @@ def test_ctrl_c_in_the_hooks_wait_goes_on_and_the_dispatch_goes_on_behind_it(app
     with pytest.raises(KeyboardInterrupt):
         app.dispatcher.after_commit(sent)
     may_start.set()
-    app.close()  # waits for it
+    app.close()  # waits for the dispatch
     assert lost_ids(caplog) == []
     assert started(app, [sent[0].id]) == {sent[0].id}
 
 
-def test_closing_waits_for_what_is_under_way_in_the_background(temporal_address, caplog):
+def test_closing_waits_for_a_dispatch_in_the_background(temporal_address, caplog):
     with client_app(temporal_address, dispatch="background") as app:
         ids = call_in_transaction(app, 50)
     assert lost_ids(caplog) == []
@@ -346,7 +354,7 @@ def test_closing_waits_for_what_is_under_way_in_the_background(temporal_address,
         assert started(app, ids) == set(ids)
 
 
-def test_closing_logs_what_could_not_be_sent(caplog):
+def test_closing_logs_messages_that_could_not_be_sent(caplog):
     with silent_server() as address, client_app(address, dispatch="background", dispatch_timeout=TIMEOUT) as app:
         ids = call_in_transaction(app, 20)
         assert lost_ids(caplog) == []
@@ -363,7 +371,7 @@ def test_closing_cuts_off_a_batch_that_would_take_longer_and_logs_the_rest(app, 
     monkeypatch.setattr(dispatcher, "start", only_the_first)
     sent = messages(app, 3)
     slow = dispatcher.Dispatcher(app.temporal, timeout=60, wait=False)
-    monkeypatch.setattr(dispatcher, "GRACE", -59.5)  # which the connection waits for, with the timeout
+    monkeypatch.setattr(dispatcher, "GRACE", -59.5)  # closing waits for the timeout and the grace together
     slow.after_commit(sent)
     app.close()
     assert lost_ids(caplog) == [sent[1].id, sent[2].id]
@@ -402,7 +410,7 @@ def test_many_threads_may_close_and_call_at_once(app, caplog):
     assert started(app, ids) == set(ids)
 
 
-def test_the_wait_is_bounded_by_the_timeout_and_a_little():
+def test_the_wait_is_at_most_half_a_second_longer_than_the_timeout():
     assert GRACE <= 0.5
 
 

@@ -1,4 +1,4 @@
-"""The client side in processes that fork, and in processes that end."""
+"""The client in processes that fork, and in processes that end."""
 
 import os
 import subprocess
@@ -13,7 +13,7 @@ from tests.client.client_parts import TIMEOUT, client_app, silent_server, starte
 def run(case, address, **more):
     return subprocess.run(
         [sys.executable, "-X", "faulthandler", forking.__file__, case],
-        # Pyramid's import of pkg_resources warns; what a test compares is what we and the interpreter say.
+        # Pyramid's import of pkg_resources warns. The tests compare all other output of the process.
         env={**os.environ, "TEMPORAL_ADDRESS": address, "PYTHONWARNINGS": "ignore:pkg_resources is deprecated", **more},
         capture_output=True,
         text=True,
@@ -22,7 +22,7 @@ def run(case, address, **more):
 
 
 @pytest.mark.parametrize("case", forking.CASES)
-def test_every_process_starts_its_tasks_and_ends_well(temporal_address, case):
+def test_every_process_starts_its_tasks_and_exits_with_status_0(temporal_address, case):
     ended = run(case, temporal_address)
     assert (ended.returncode, ended.stderr) == (0, "")
     ids = ended.stdout.split()
@@ -32,7 +32,7 @@ def test_every_process_starts_its_tasks_and_ends_well(temporal_address, case):
 
 
 @pytest.mark.parametrize("case", ["background, then the end", "background in multiprocessing"])
-def test_a_process_that_ends_logs_what_it_could_not_send(case):
+def test_a_process_that_ends_logs_the_messages_it_could_not_send(case):
     with silent_server() as address:
         ended = run(case, address, DISPATCH_TIMEOUT=str(TIMEOUT))
     ids = ended.stdout.split()

@@ -16,7 +16,7 @@ NAME = "temporal.internal"
 
 @pytest.fixture(scope="module")
 def files(tmp_path_factory):
-    """Certificates and keys as files: of the server, of a client, and of a stranger's authority."""
+    """Files with certificates and keys of the server, of a client, and of an unknown authority."""
     directory = tmp_path_factory.mktemp("tls")
     for authority, names in {"ours": {"server": NAME, "client": "web"}, "theirs": {"stranger": "web"}}.items():
         issuer = Authority(authority)
@@ -34,7 +34,7 @@ def proxy(temporal_address, files):
 
 @pytest.fixture(scope="module")
 def strict_proxy(temporal_address, files):
-    """One that asks for a client certificate."""
+    """A proxy that asks for a client certificate."""
     certificate = str(files / "server.pem"), str(files / "server.key")
     with TLSProxy(temporal_address, certificate, client_ca=files / "ours.pem") as proxy:
         yield proxy
@@ -53,11 +53,11 @@ def call(address, **settings):
         return started(app, [task_id]) == {task_id}
 
 
-def test_an_authority_of_our_own(proxy, files):
+def test_a_certificate_of_a_private_authority_is_accepted(proxy, files):
     assert call(proxy.address, **tls(files))
 
 
-def test_a_client_certificate(strict_proxy, files):
+def test_a_client_certificate_is_sent(strict_proxy, files):
     assert call(strict_proxy.address, **tls(files, client="client"))
 
 
@@ -69,7 +69,7 @@ def test_a_client_certificate(strict_proxy, files):
         ({"name": None}, r"carries another name .* \(ptemporal\.tls_server_name\)"),
     ],
 )
-def test_a_server_that_is_not_the_one_meant_is_an_error_at_once(proxy, files, settings, says):
+def test_a_server_with_another_certificate_is_an_error_at_once(proxy, files, settings, says):
     with client_app(proxy.address, dispatch_timeout=60.0, **tls(files, **settings)) as app:
         with pytest.raises(OperationalError, match=says):
             app.send_task("buy", (1,))
@@ -78,25 +78,25 @@ def test_a_server_that_is_not_the_one_meant_is_an_error_at_once(proxy, files, se
 
 
 @pytest.mark.parametrize("client", [None, "stranger"])
-def test_a_client_certificate_that_is_missing_or_unknown(strict_proxy, files, client):
+def test_a_missing_or_unknown_client_certificate_is_refused(strict_proxy, files, client):
     with pytest.raises(OperationalError, match=r"closed the connection at once; .* \(ptemporal\.tls_cert_file\)\?"):
         call(strict_proxy.address, **tls(files, client=client), dispatch_timeout=TIMEOUT)
 
 
-def test_a_certificate_and_a_key_that_do_not_belong_together(proxy, files):
+def test_a_certificate_with_another_certificates_key_is_refused(proxy, files):
     settings = {**tls(files, client="client"), "tls_key_file": str(files / "stranger.key")}
     with pytest.raises(OperationalError, match="certificate and the private key do not belong together"):
         call(proxy.address, **settings)
 
 
-def test_tls_to_a_port_without_it_and_none_to_a_port_with_it(proxy, temporal_address):
+def test_tls_and_plain_ports_that_are_mixed_up_are_named_in_the_error(proxy, temporal_address):
     with pytest.raises(OperationalError, match=r"does not speak TLS; turn TLS off \(ptemporal\.tls = false\)"):
         call(temporal_address, tls=True)
     with pytest.raises(OperationalError, match=r"does it speak TLS \(ptemporal\.tls\)"):
         call(proxy.address, dispatch_timeout=TIMEOUT)
 
 
-def test_a_file_that_holds_no_certificate(proxy, files, tmp_path):
+def test_a_file_without_a_certificate_is_refused(proxy, files, tmp_path):
     (tmp_path / "empty.pem").touch()
     with pytest.raises(ImproperlyConfigured, match=r"tls_ca_file: '.*empty\.pem' is not in PEM form"):
         call(proxy.address, **{**tls(files), "tls_ca_file": str(tmp_path / "empty.pem")})
@@ -106,11 +106,11 @@ def test_a_file_that_holds_no_certificate(proxy, files, tmp_path):
 
 HUFFMAN = {letter: f"{code:05b}" for code, letter in enumerate("012aceiost")}
 HUFFMAN |= {"B": "1011101", "r": "101100", " ": "010100"}
-"""HPACK's codes (RFC 7541, appendix B) of the letters that the tests' header values are made of."""
+"""HPACK's codes (RFC 7541, appendix B) of the letters in the tests' header values."""
 
 
 def as_header(value):
-    """The bytes of a header's value in an HTTP/2 frame."""
+    """Return the bytes of a header's value in an HTTP/2 frame."""
     bits = "".join(HUFFMAN[letter] for letter in value)
     bits += "1" * (-len(bits) % 8)
     return int(bits, 2).to_bytes(len(bits) // 8, "big")
@@ -147,7 +147,7 @@ team = "attic0tasteasease"
         assert as_header(value) in proxy.received
 
 
-def test_everything_from_an_ini(strict_proxy, files):
+def test_all_connection_settings_can_come_from_an_ini(strict_proxy, files):
     ini = configparser.ConfigParser()
     ini.read_string(f"""
 [app:main]

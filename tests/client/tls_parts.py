@@ -28,7 +28,7 @@ class Authority:
         self.pem = self._certificate.public_bytes(serialization.Encoding.PEM)
 
     def issue(self, path: Path, host: str) -> tuple[str, str]:
-        """A certificate for `host`, as files: the certificate's and the key's path."""
+        """Write a certificate for `host` and its key to files, and return the paths of both."""
         key = ec.generate_private_key(ec.SECP256R1())
         certificate = (
             _builder(_named(host), self._name, key.public_key())
@@ -63,7 +63,7 @@ def _builder(subject: x509.Name, issuer: x509.Name, key: ec.EllipticCurvePublicK
 
 
 class TLSProxy:
-    """Terminates TLS in front of a server that speaks plain gRPC; `received` is what its clients sent."""
+    """Terminates TLS in front of a server that speaks plain gRPC. `received` has all bytes from its clients."""
 
     def __init__(self, upstream: str, certificate: tuple[str, str], client_ca: Path | None = None) -> None:
         host, port = upstream.split(":")
@@ -75,7 +75,7 @@ class TLSProxy:
             self._tls.verify_mode = ssl.CERT_REQUIRED
             self._tls.load_verify_locations(str(client_ca))
         self._loop = asyncio.new_event_loop()
-        self._loop.set_exception_handler(lambda loop, context: None)  # a refused handshake is what tests want
+        self._loop.set_exception_handler(lambda loop, context: None)  # tests cause refused handshakes
         self._thread = threading.Thread(target=self._run, name="tls-proxy", daemon=True)
         self._ready = threading.Event()
         self.received = bytearray()
@@ -109,7 +109,7 @@ class TLSProxy:
         for connection in connections:
             connection.cancel()
         await asyncio.gather(*connections, return_exceptions=True)
-        await asyncio.sleep(0.05)  # a transport has no word for "closed": it takes some turns of the loop
+        await asyncio.sleep(0.05)  # no event says that a transport is closed; closing takes some turns of the loop
 
     async def _connection(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         upstream_reader, upstream_writer = await asyncio.open_connection(*self._upstream)

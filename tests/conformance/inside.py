@@ -11,7 +11,7 @@ from typing import Any
 
 from pyramid_temporal_compat import signals
 from pyramid_temporal_compat.as_celery.backend import Backend
-from pyramid_temporal_compat.control import state
+from pyramid_temporal_compat.control import process_state
 from pyramid_temporal_compat.worker.celery_request import Request
 
 
@@ -19,10 +19,10 @@ class Revoked:
     """The ids that the worker remembers as revoked, each with the time of the order."""
 
     def as_dict(self) -> dict[str, float]:
-        return dict(state.revoked._added)
+        return dict(process_state.revoked._added)
 
     def discard(self, task_id: str) -> None:
-        state.revoked.discard(task_id)
+        process_state.revoked.discard(task_id)
 
 
 def install() -> None:
@@ -33,7 +33,8 @@ def install() -> None:
 
     signals.task_success.connect(succeeded, weak=False)
     module = ModuleType("celery.worker.state")
-    module.__dict__.update(revoked=Revoked(), revoked_stamps=state.revoked_stamps, successful_requests=successful)
+    stamps = process_state.revoked_stamps
+    module.__dict__.update(revoked=Revoked(), revoked_stamps=stamps, successful_requests=successful)
     sys.modules["celery.worker.state"] = module
 
     # A request's private attribute: the three parts of the message's body.

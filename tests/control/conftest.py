@@ -1,4 +1,4 @@
-"""Workers in this process, each on a thread of its own, and an app that asks them."""
+"""Workers in this process, each on its own thread, and an app that sends them control calls."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from pyramid_temporal_compat.app import Celery
-from pyramid_temporal_compat.control import state
+from pyramid_temporal_compat.control import process_state
 from pyramid_temporal_compat.worker.worker import Worker
 from tests.parts import wait_until
 
@@ -75,13 +75,13 @@ def app(temporal_address: str, queue: str) -> Iterator[Celery]:
 
 @pytest.fixture
 def start(app: Celery) -> Iterator[Callable[..., RunningWorker]]:
-    """Start a worker; its node name is its own, since all tests share one server."""
+    """Start a worker under a unique node name, because all tests share one server."""
     with ExitStack() as stack:
 
         def start(name: str = "w", **options: Any) -> RunningWorker:
             options.setdefault("hostname", f"{name}-{uuid.uuid4().hex[:6]}@test")
             options.setdefault("concurrency", 2)
-            options.setdefault("pool", "threads")  # prefork forks before a thread has begun: not in here
+            options.setdefault("pool", "threads")  # prefork would have to fork before this process starts a thread
             running = RunningWorker(app, **options)
             stack.callback(running.stop)
             return running
@@ -90,10 +90,10 @@ def start(app: Celery) -> Iterator[Callable[..., RunningWorker]]:
 
 
 @pytest.fixture(autouse=True)
-def forgetful() -> Iterator[None]:
-    """What a worker remembers is of the process: each test begins with nothing."""
+def clean_process_state() -> Iterator[None]:
+    """Clear what the process remembers about revoked tasks, so that no test sees another test's."""
     yield
-    state.revoked.clear()
-    state.revoked_beforehand.clear()
-    state.revoked_stamps.clear()
-    state.total_count.clear()
+    process_state.revoked.clear()
+    process_state.revoked_on_server.clear()
+    process_state.revoked_stamps.clear()
+    process_state.total_count.clear()

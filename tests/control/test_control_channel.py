@@ -1,4 +1,4 @@
-"""How a call finds workers, and what comes back."""
+"""How a control call finds workers, and the replies that it returns."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ import transaction
 from pyramid_temporal_compat.app import Celery
 from pyramid_temporal_compat.control import CommandRefused, flatten_reply
 from pyramid_temporal_compat.control.channel import has_standalone_activities
-from pyramid_temporal_compat.control.panel import Panel, State, control_command, inspect_command
+from pyramid_temporal_compat.control.worker_commands import Panel, State, control_command, inspect_command
 from pyramid_temporal_compat.exceptions import DuplicateNodenameWarning, OperationalError, WorkerTerminate
 from pyramid_temporal_compat.server import EmbeddedServer
 from tests.parts import wait_until
@@ -32,7 +32,7 @@ PONG = {"ok": "pong"}
 
 @pytest.fixture
 def own_command() -> Iterator[Callable[[str], str]]:
-    """Names for commands of a test's own; they are removed afterwards."""
+    """Names for commands that a test adds. They are removed after the test."""
     names = []
 
     def name(wanted: str) -> str:
@@ -56,7 +56,7 @@ def test_every_worker_answers(app: Celery, start: Start) -> None:
     assert app.control.inspect().ping() == {first.hostname: PONG, second.hostname: PONG}
 
 
-def test_no_worker_no_answer(app: Celery) -> None:
+def test_without_workers_there_is_no_answer(app: Celery) -> None:
     assert app.control.ping() == []
     assert app.control.inspect().ping() is None
     assert app.control.broadcast("ping") is None
@@ -88,8 +88,8 @@ def test_a_pattern_chooses_workers(app: Celery, start: Start) -> None:
     assert app.control.inspect(pattern="*@test", matcher="glob").ping() == {first.hostname: PONG, second.hostname: PONG}
 
 
-def test_what_can_not_choose_workers_is_an_error(app: Celery) -> None:
-    with pytest.raises(ValueError, match="matcher='prefix' is not there; there are glob, pcre"):
+def test_an_invalid_destination_or_matcher_is_an_error(app: Celery) -> None:
+    with pytest.raises(ValueError, match="there is no matcher 'prefix'; there are glob, pcre"):
         app.control.ping(pattern="x", matcher="prefix")
     with pytest.raises(ValueError, match="destination=5; it takes a list of node names"):
         app.control.ping(destination=5)  # type: ignore[arg-type]
@@ -116,13 +116,13 @@ def test_two_workers_of_one_name_both_answer_with_a_warning(app: Celery, start: 
         assert app.control.inspect().ping() == {first.hostname: PONG}
 
 
-def test_replies_are_flattened_without_a_warning_where_names_differ() -> None:
+def test_replies_of_workers_with_different_names_are_flattened_without_a_warning() -> None:
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         assert flatten_reply([{"a": 1}, {"b": 2}]) == {"a": 1, "b": 2}
 
 
-def test_a_call_leaves_at_once_though_a_transaction_is_open(app: Celery, start: Start) -> None:
+def test_a_call_is_sent_at_once_even_inside_a_transaction(app: Celery, start: Start) -> None:
     worker = start()
     with transaction.manager:
         assert app.control.ping() == [{worker.hostname: PONG}]
@@ -134,7 +134,7 @@ def test_a_server_that_is_away_is_an_error(app: Celery) -> None:
         app.control.ping()
 
 
-def test_arguments_that_can_not_travel_are_an_error_of_the_caller(app: Celery) -> None:
+def test_arguments_that_can_not_be_serialized_are_an_error_of_the_caller(app: Celery) -> None:
     with pytest.raises(TypeError, match="the arguments of the control command 'mine'"):
         app.control.broadcast("mine", {"handle": open})
 
@@ -230,14 +230,14 @@ def test_a_command_that_fails_answers_with_its_error_and_harms_nothing(
     assert add.delay(4, 4).get(timeout=10) == 8
 
 
-def test_a_command_that_is_not_there_is_told(app: Celery, start: Start) -> None:
+def test_an_unknown_command_is_answered_with_an_error(app: Celery, start: Start) -> None:
     worker = start()
     (reply,) = app.control.broadcast("pingg", reply=True) or []
 
     assert reply[worker.hostname]["error"].startswith("there is no control command 'pingg'; there are active, ")
 
 
-def test_a_slow_command_holds_up_no_other_and_is_left_out_in_time(
+def test_a_slow_command_delays_no_other_and_its_reply_is_left_out(
     app: Celery, start: Start, own_command: Callable[[str], str]
 ) -> None:
     name = own_command("slow")
@@ -279,7 +279,7 @@ def test_a_command_may_end_its_worker_at_once(app: Celery, start: Start, own_com
     assert not worker.thread.is_alive()
 
 
-# --- what has no meaning ----------------------------------------------------------------------------------
+# --- unsupported calls -------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
@@ -287,18 +287,18 @@ def test_a_command_may_end_its_worker_at_once(app: Celery, start: Start, own_com
     [
         ("enable_events", "Workers send no event messages"),
         ("disable_events", "Workers send no event messages"),
-        ("heartbeat", r"app\.control\.ping\(\) says who answers"),
+        ("heartbeat", r"app\.control\.ping\(\) returns the workers that answer"),
         ("election", "Workers hold no elections"),
         ("pool_restart", "Restart the worker"),
         ("Mailbox", r"use app\.control\.broadcast\(\)"),
     ],
 )
-def test_a_call_without_a_meaning_says_what_to_use(app: Celery, name: str, sentence: str) -> None:
+def test_an_unsupported_call_is_refused_and_says_what_to_use(app: Celery, name: str, sentence: str) -> None:
     with pytest.raises(CommandRefused, match=f"{name}: .*{sentence}"):
         getattr(app.control, name)()
 
 
-def test_a_broadcast_of_a_command_without_a_meaning_is_refused_too(app: Celery, start: Start) -> None:
+def test_a_broadcast_of_an_unsupported_command_is_refused_too(app: Celery, start: Start) -> None:
     worker = start()
     (reply,) = app.control.broadcast("enable_events", reply=True) or []
     assert reply[worker.hostname]["error"].startswith("enable_events: Workers send no event messages")
@@ -319,7 +319,7 @@ def test_remote_control_can_be_turned_off(app: Celery, start: Start) -> None:
 # --- other servers, other processes ------------------------------------------------------------------------
 
 
-def test_calls_are_encrypted_where_payloads_are(app: Celery, start: Start) -> None:
+def test_calls_are_encrypted_if_payloads_are_encrypted(app: Celery, start: Start) -> None:
     app.conf.ptemporal_encryption_keys = ["k1:" + base64.b64encode(bytes(32)).decode()]
     worker = start()
     assert app.control.ping() == [{worker.hostname: PONG}]
@@ -369,7 +369,6 @@ WORKER = """
 """
 
 
-@pytest.mark.timeout(60)
 @pytest.mark.parametrize("other_server", [[]], indirect=True)  # other tests would wait for the dead worker too
 def test_a_worker_that_died_is_waited_for_once(other_server: str, app: Celery, start: Start, queue: str) -> None:
     app.conf.ptemporal_address = other_server
@@ -385,7 +384,7 @@ def test_a_worker_that_died_is_waited_for_once(other_server: str, app: Celery, s
             os.kill(process.pid, signal.SIGKILL)
 
     assert app.control.ping(timeout=0.5) == [{alive.hostname: PONG}]
-    assert app.control.ping(timeout=1000) == [{alive.hostname: PONG}]  # returns well before the test's own limit
+    assert app.control.ping(timeout=1000) == [{alive.hostname: PONG}]  # returns well before the test's own timeout
 
 
 def test_a_worker_learns_what_others_have_revoked(app: Celery, start: Start, temporal_address: str, queue: str) -> None:

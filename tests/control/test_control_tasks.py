@@ -1,4 +1,4 @@
-"""Orders about tasks: revoked, limited in rate and time, purged."""
+"""Control calls about tasks: revoke, rate limit, time limit, purge."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ import pytest
 
 from pyramid_temporal_compat import chain, signals, states
 from pyramid_temporal_compat.app import Celery
-from pyramid_temporal_compat.control import state
+from pyramid_temporal_compat.control import process_state
 from pyramid_temporal_compat.control import waiting_tasks as waiting
 from pyramid_temporal_compat.exceptions import ImproperlyConfigured, SoftTimeLimitExceeded, TaskRevokedError
 from tests.parts import wait_until
@@ -33,7 +33,7 @@ def wait(app: Celery, gate: threading.Event) -> Any:
     @app.task(name="shop.wait")
     def wait(number: int = 0) -> int:
         while not gate.is_set():
-            time.sleep(0.005)  # short, so that a pool's exception can land between
+            time.sleep(0.005)  # short, so that an exception of the pool can be raised between two sleeps
         return number
 
     return wait
@@ -73,7 +73,7 @@ def revoked(result: Any) -> None:
 # --- revoke ----------------------------------------------------------------------------------------------
 
 
-def test_a_task_is_revoked_on_the_server_though_no_worker_is_there(app: Celery, add: Any) -> None:
+def test_a_task_is_revoked_on_the_server_even_without_a_worker(app: Celery, add: Any) -> None:
     first, second = add.apply_async((1, 1), countdown=3600), add.apply_async((1, 1), countdown=3600)
 
     assert app.control.revoke([first.id, second.id]) is None
@@ -82,7 +82,7 @@ def test_a_task_is_revoked_on_the_server_though_no_worker_is_there(app: Celery, 
     revoked(second)
 
 
-def test_workers_remember_what_was_revoked(app: Celery, start: Start, add: Any) -> None:
+def test_workers_remember_revoked_ids(app: Celery, start: Start, add: Any) -> None:
     worker = start()
     task_id = str(uuid.uuid4())
 
@@ -137,8 +137,8 @@ def test_the_terminate_command_stops_a_task_without_the_server(app: Celery, star
     revoked(result)
 
 
-def test_a_signal_that_is_none_is_an_error(app: Celery) -> None:
-    with pytest.raises(ValueError, match="signal='SIGNONE' is no signal here"):
+def test_an_unknown_signal_is_an_error(app: Celery) -> None:
+    with pytest.raises(ValueError, match="there is no signal 'SIGNONE' on this machine"):
         app.control.revoke("x", terminate=True, signal="SIGNONE")
 
 
@@ -149,10 +149,10 @@ def test_only_the_workers_of_the_destination_are_told(app: Celery, start: Start)
 
 
 def test_the_set_of_revoked_ids_is_bounded() -> None:
-    few = state.LimitedSet(maxlen=3)
+    few = process_state.LimitedSet(maxlen=3)
     few.update("abcad")
     assert list(few) == ["c", "a", "d"]
-    old = state.LimitedSet(expires=-1)
+    old = process_state.LimitedSet(expires=-1)
     old.add("a")
     assert list(old) == []
     few.discard("c")
@@ -212,7 +212,7 @@ def test_a_rate_limit_holds_tasks_back_and_lets_others_pass(app: Celery, start: 
     assert limited.delay(1).get(timeout=10) == 1
     waiting = [limited.delay(n) for n in range(4)]
 
-    assert add.delay(1, 2).get(timeout=10) == 3  # the two places of the pool are not taken by those that wait
+    assert add.delay(1, 2).get(timeout=10) == 3  # the waiting tasks do not occupy the two places of the pool
     assert {result.state for result in waiting} == {states.PENDING}
     assert "shop.limited [rate_limit=1/h]" in app.control.inspect().registered()[worker.hostname]
 
@@ -226,16 +226,16 @@ def test_tasks_that_were_held_back_run_in_their_turn(app: Celery, start: Start) 
     assert [result.get(timeout=20) for result in [limited.delay(n) for n in range(4)]] == [0, 1, 2, 3]
 
 
-def test_a_rate_that_is_none_is_told_as_the_worker_starts(app: Celery, start: Start) -> None:
+def test_an_invalid_rate_limit_is_an_error_when_the_worker_starts(app: Celery, start: Start) -> None:
     app.task(name="shop.limited", rate_limit="many/s")(len)
-    with pytest.raises(ImproperlyConfigured, match=r"task 'shop\.limited': rate_limit = 'many/s' is no rate limit"):
+    with pytest.raises(ImproperlyConfigured, match=r"task 'shop\.limited': rate_limit = 'many/s' is not a rate limit"):
         start()
 
 
-def test_a_rate_that_is_none_and_was_set_later_fails_the_task_once(app: Celery, start: Start, add: Any) -> None:
+def test_an_invalid_rate_limit_that_is_set_later_fails_the_task_once(app: Celery, start: Start, add: Any) -> None:
     start()
     add.rate_limit = "many/s"
-    with pytest.raises(ValueError, match="is no rate limit"):
+    with pytest.raises(ValueError, match="is not a rate limit"):
         add.delay(1, 2).get(timeout=10)
 
 
@@ -271,7 +271,7 @@ def test_a_task_that_waits_for_its_turn_can_be_revoked(app: Celery, start: Start
     app.control.rate_limit("shop.add", "1/h", reply=True)
     assert add.delay(1, 1).get(timeout=10) == 2
     waiting = add.delay(1, 1)
-    wait_until(lambda: waiting.state == states.PENDING)  # while the worker looks whose turn it is, it is STARTED
+    wait_until(lambda: waiting.state == states.PENDING)  # while the worker checks the rate limit, the task is STARTED
 
     app.control.revoke(waiting.id)
 
@@ -290,12 +290,12 @@ def test_rate_limits_can_be_disabled(app: Celery, start: Start) -> None:
         free.delay().get(timeout=10)
 
 
-def test_a_limit_for_a_task_that_is_not_there_or_that_is_none(app: Celery, start: Start, add: Any) -> None:
+def test_a_limit_for_an_unknown_task_and_an_invalid_limit_are_errors(app: Celery, start: Start, add: Any) -> None:
     worker = start()
     (unknown,) = app.control.rate_limit("shop.none", "1/s", reply=True) or []
     (wrong,) = app.control.rate_limit("shop.add", "1/fortnight", reply=True) or []
     assert unknown == {worker.hostname: {"error": "unknown task"}}
-    assert wrong[worker.hostname]["error"].startswith("Invalid rate limit string: '1/fortnight' is no rate limit")
+    assert wrong[worker.hostname]["error"].startswith("Invalid rate limit string: '1/fortnight' is not a rate limit")
     assert app.control.time_limit("shop.none", soft=1, reply=True) == [{worker.hostname: {"error": "unknown task"}}]
 
 
@@ -312,7 +312,7 @@ def test_a_time_limit_holds_for_the_runs_that_begin_after_it(app: Celery, start:
 # --- purge -------------------------------------------------------------------------------------------------
 
 
-def test_canvases_that_no_worker_has_had_yet_are_purged_and_listed(app: Celery, add: Any) -> None:
+def test_canvases_that_no_worker_has_run_yet_are_purged_and_listed(app: Celery, add: Any) -> None:
     delayed = add.apply_async((1, 1), countdown=3600, link=add.s(2))
     canvas = chain(add.s(1, 1), add.s(1))()
     queue = app.conf.task_default_queue
@@ -320,7 +320,7 @@ def test_canvases_that_no_worker_has_had_yet_are_purged_and_listed(app: Celery, 
     def listed() -> list[str]:
         return [message.id for message in app.temporal.call(lambda client: waiting.delayed(client, [queue]), 10)]
 
-    wait_until(lambda: listed() == [delayed.id])  # the server's list of workflows follows within moments
+    wait_until(lambda: listed() == [delayed.id])  # the server updates its list of workflows a moment later
     ended = 0
 
     def all_ended() -> bool:
@@ -334,7 +334,7 @@ def test_canvases_that_no_worker_has_had_yet_are_purged_and_listed(app: Celery, 
     assert app.control.purge() == 0
 
 
-def test_purge_ends_what_waits_and_spares_what_runs(
+def test_purge_ends_waiting_tasks_and_leaves_running_tasks_alone(
     app: Celery, start: Start, wait: Any, add: Any, gate: threading.Event
 ) -> None:
     start(concurrency=1)
@@ -347,7 +347,7 @@ def test_purge_ends_what_waits_and_spares_what_runs(
 
     def all_ended() -> bool:
         nonlocal ended
-        ended += app.control.purge()  # the server's list of workflows follows within moments
+        ended += app.control.purge()  # the server updates its list of workflows a moment later
         return ended >= len(waiting)
 
     wait_until(all_ended)

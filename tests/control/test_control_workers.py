@@ -1,4 +1,4 @@
-"""Orders about workers: their pool, their queues, their end."""
+"""Control calls about workers: their pool, their queues, their end."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ def test_a_pool_that_has_grown_runs_more_tasks_at_a_time(app: Celery, start: Sta
     assert all(result.get(timeout=20) for result in [meet.delay() for _ in range(3)])
 
 
-def test_autoscale_of_a_worker_that_does_not_scale_says_what_to_use(app: Celery, start: Start) -> None:
+def test_autoscale_of_a_worker_without_autoscale_says_what_to_use(app: Celery, start: Start) -> None:
     worker = start()
     (reply,) = app.control.autoscale(10, 1, reply=True) or []
     assert "use pool_grow and pool_shrink" in reply[worker.hostname]["error"]
@@ -73,7 +73,7 @@ def test_a_worker_serves_one_more_queue(app: Celery, start: Start, add: Any, que
     assert len(app.control.inspect().active_queues()[worker.hostname]) == 2
 
 
-def test_a_dropped_queue_is_served_no_more_but_what_runs_ends_well(app: Celery, start: Start, queue: str) -> None:
+def test_a_dropped_queue_is_served_no_more_and_its_running_tasks_succeed(app: Celery, start: Start, queue: str) -> None:
     gate = threading.Event()
 
     @app.task(name="shop.wait")
@@ -113,7 +113,7 @@ def test_shutdown_ends_the_workers_that_it_names(app: Celery, start: Start) -> N
     assert app.control.ping() == [{second.hostname: {"ok": "pong"}}]
 
 
-def test_a_worker_that_ends_lets_its_tasks_end_and_still_answers(app: Celery, start: Start) -> None:
+def test_a_worker_that_ends_waits_for_its_tasks_and_still_answers(app: Celery, start: Start) -> None:
     gate = threading.Event()
 
     @app.task(name="shop.wait")

@@ -1,4 +1,4 @@
-"""What workers tell of themselves and of their tasks."""
+"""The answers of workers to `inspect()`: their tasks, settings, statistics."""
 
 from __future__ import annotations
 
@@ -119,7 +119,7 @@ def test_registered_shows_tasks_and_the_attributes_asked_for(app: Celery, start:
     inspect = app.control.inspect()
 
     def of_the_shop(answer: dict[str, list[str]]) -> list[str]:
-        """Without the shared tasks, which are every app's: those of other tests are among them."""
+        """Return the shop's own tasks. Every app also has the shared tasks of other tests."""
         return [task for task in answer[worker.hostname] if task.startswith("shop.")]
 
     assert of_the_shop(inspect.registered()) == ["shop.add", "shop.wait [rate_limit=100/s]"]
@@ -227,7 +227,7 @@ def test_report_is_text_with_versions_and_settings(app: Celery, start: Start, qu
 
 def test_memory_is_sampled_and_dumped(app: Celery, start: Start) -> None:
     worker = start()
-    inspect = app.control.inspect([worker.hostname], timeout=20)  # a collection of garbage takes its time
+    inspect = app.control.inspect([worker.hostname], timeout=20)  # a garbage collection may be slow
     sample = inspect.memsample()[worker.hostname]
     dump = inspect.memdump()[worker.hostname]
     assert sample.endswith("MB")
@@ -247,7 +247,7 @@ def test_hello_exchanges_revoked_ids(app: Celery, start: Start) -> None:
     assert inspect.revoked() == {worker.hostname: ["a", "b"]}
 
 
-def test_arguments_that_can_not_be_rebuilt_are_shown_as_text(app: Celery, start: Start, wait: Any) -> None:
+def test_arguments_that_can_not_be_decoded_are_shown_as_text(app: Celery, start: Start, wait: Any) -> None:
     worker = start()
     wait.apply_async((5,), serializer="yaml", countdown=3600)  # yaml is not in accept_content
     inspect = app.control.inspect()

@@ -1,10 +1,10 @@
-"""How rate limits are written, and who starts when."""
+"""How rate limits are written, and when each task starts."""
 
 from __future__ import annotations
 
 import pytest
 
-from pyramid_temporal_compat.control.rate_limits import KEPT, LONGEST_WAIT, Rate, interval_of
+from pyramid_temporal_compat.control.rate_limits import LONGEST_WAIT, TURN_LASTS, Rate, interval_of
 
 
 @pytest.mark.parametrize(
@@ -27,8 +27,8 @@ def test_a_limit_is_written_as_celery_writes_it(rate: object, seconds: float) ->
 
 
 @pytest.mark.parametrize("rate", ["fast", "5/d", "-1/s", "nan", "inf/s", "/s"])
-def test_what_is_no_limit_is_an_error(rate: str) -> None:
-    with pytest.raises(ValueError, match="is no rate limit; it takes a number a second, or one like"):
+def test_an_invalid_limit_is_an_error(rate: str) -> None:
+    with pytest.raises(ValueError, match="is not a rate limit; give a number a second, or a text like"):
         interval_of(rate)
 
 
@@ -39,7 +39,7 @@ def test_tasks_start_one_interval_apart_in_the_order_in_which_they_came() -> Non
     assert rate.wait("c", 1001) == 19
     assert rate.wait("d", 1002) == 28
     assert rate.wait("b", 1010) == 0
-    assert rate.wait("e", 1010) == 30  # not before those that wait
+    assert rate.wait("e", 1010) == 30  # not before the waiting tasks
     assert rate.wait("c", 1020) == 0
     assert rate.wait("d", 1030) == 0
     assert rate.wait("e", 1040) == 0
@@ -69,14 +69,14 @@ def test_quiet_times_are_not_saved_up() -> None:
     assert rate.wait("c", 2000) == 10
 
 
-def test_the_turn_of_a_task_that_another_worker_took_is_given_up() -> None:
+def test_the_turn_of_a_task_that_another_worker_took_is_dropped() -> None:
     rate = Rate(10)
     rate.wait("a", 1000)
     rate.wait("gone", 1000)
-    assert rate.wait("b", 1010 + max(KEPT, 10)) == 0
+    assert rate.wait("b", 1010 + max(TURN_LASTS, 10)) == 0
 
 
-def test_a_task_with_a_late_turn_is_offered_again_before() -> None:
+def test_a_task_with_a_late_turn_is_offered_again_earlier() -> None:
     rate = Rate(3600)
     rate.wait("a", 1000)
     assert rate.wait("b", 1000) == LONGEST_WAIT

@@ -1,4 +1,4 @@
-"""A small Pyramid application for the tests of enlisting: each test brings the body of its view along."""
+"""A small Pyramid application for the tests of enlisting. Each test passes in the body of its view."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ class Base(DeclarativeBase):
 class Item(Base):
     __tablename__ = "items"
 
-    name: Mapped[str] = mapped_column(String(200), primary_key=True)  # MySQL's have a length
+    name: Mapped[str] = mapped_column(String(200), primary_key=True)  # MySQL needs a length
 
 
 @shared_task
@@ -44,7 +44,7 @@ def analyse(name: str = "") -> str:
 
 @shared_task(bind=True)
 def add_item(self: Any, name: str, follow_up: str, fail: bool = False) -> None:
-    """Writes, asks for another task, and fails if told to."""
+    """Write a row, call another task, and fail if `fail` is true."""
     self.pyramid_request.dbsession.add(Item(name=name))
     analyse.apply_async(task_id=follow_up, queue=UNSERVED)
     if fail:
@@ -52,11 +52,11 @@ def add_item(self: Any, name: str, follow_up: str, fail: bool = False) -> None:
 
 
 UNSERVED = f"unserved-{uuid.uuid4()}"
-"""No worker polls it, so what is started stays as it was started."""
+"""A queue that no worker polls: a started workflow stays as it was started."""
 
 
 class Site:
-    """The application, its database, and what the server knows of its tasks."""
+    """The application and its database, with questions to the server about its tasks."""
 
     def __init__(self, url: str, address: str, manager: str = "explicit", **settings: str) -> None:
         self.engine = create_engine(url, pool_size=30, connect_args={"connect_timeout": 10})
@@ -73,7 +73,7 @@ class Site:
         }
         if self.explicit:
             ini["tm.manager_hook"] = "pyramid_tm.explicit_manager"
-        # The including application's settings are read from the ini: see the settings' own tests.
+        # These are the settings of the ini file. Tests of the settings cover how they are read.
         with Configurator(settings=ini) as config:
             for package in ("pyramid_tm", "pyramid_retry", "pyramid_temporal_compat"):
                 config.include(package)
@@ -87,13 +87,13 @@ class Site:
         assert self.wsgi.registry[APP_KEY] is self.app
 
     def visit(self, view: View, *, status: int = 200, **environ: Any) -> Any:
-        """Make a request whose view is `view`; gives what that returned last."""
+        """Make a request whose view is `view`. Return the view's last return value."""
         box: list[Any] = []
         TestApp(self.wsgi).post("/", extra_environ={"test.view": view, "test.box": box, **environ}, status=status)
         return box[-1] if box else None
 
     def has_started(self, *tasks: Any) -> bool:
-        """Whether the server has all of these tasks; fails if it has only some."""
+        """Return whether the server has all of these tasks. Fail if it has only some of them."""
         found = self.which_started(tasks)
         assert len(set(found)) == 1, dict(zip(map(str, tasks), found, strict=True))
         return found[0]
@@ -116,7 +116,7 @@ class Site:
 
     @contextlib.contextmanager
     def script(self) -> Iterator[Any]:
-        """A session outside any request, on the thread-local transaction manager."""
+        """Yield a session outside any request, on the thread-local transaction manager."""
         session = sessionmaker(self.engine)()
         zope.sqlalchemy.register(session)
         try:
@@ -132,7 +132,7 @@ class Site:
 
 @contextlib.contextmanager
 def serving(app: Celery, queue: str) -> Iterator[None]:
-    """A worker of `app` for `queue` while the block lasts."""
+    """Run a worker of `app` for `queue` while the block runs."""
     loop = asyncio.new_event_loop()
     worker = Worker(app, queues=[queue], concurrency=2, pool="threads")
     worker.pool.start()
@@ -147,7 +147,7 @@ def serving(app: Celery, queue: str) -> Iterator[None]:
 
 
 class Apologised(Exception):
-    """An exception that has a view of its own, so that the client gets a page."""
+    """An exception that has an exception view, so that the client gets a page."""
 
 
 def run_view(request: Any) -> Response:
@@ -183,7 +183,7 @@ async def _is_known(client: Client, task_id: str) -> bool:
 
 
 class Member:
-    """A data manager of the application's own, which fails at one stage of the commit, or does nothing."""
+    """A data manager of the application, which fails at one stage of the commit, or does nothing."""
 
     def __init__(self, manager: Any, fails_at: str = "", sorts: str = "first") -> None:
         self.transaction_manager = manager

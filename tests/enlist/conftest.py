@@ -17,7 +17,7 @@ def site_database(postgres: str) -> Iterator[str]:
 
 @pytest.fixture(scope="module", params=["explicit", "thread-local"])
 def site(request: pytest.FixtureRequest, site_database: str, temporal_address: str) -> Iterator[Site]:
-    """The application, with pyramid_tm's explicit managers and with the thread's own."""
+    """The application, once with pyramid_tm's explicit managers, once with the thread-local manager."""
     before = latest_app()
     site = Site(site_database, temporal_address, request.param)
     try:

@@ -1,6 +1,6 @@
-"""A task that is called inside a transaction starts when that commits, and only then.
+"""A task that is called inside a transaction starts when the transaction commits, and only then.
 
-"Started" is what the server says; no worker serves the tests' queue, so what is started stays.
+The server tells which tasks have started. No worker serves the tests' queue, so started workflows stay open.
 """
 
 from __future__ import annotations
@@ -62,7 +62,7 @@ def test_an_aborted_request_starts_nothing(site: Site) -> None:
         result = analyse.delay("x")
         request.tm.abort()
         if site.explicit:
-            request.tm.begin()  # pyramid_tm wants one to commit
+            request.tm.begin()  # pyramid_tm commits a transaction, so one must have begun
         return result
 
     assert not site.has_started(site.visit(view))
@@ -191,7 +191,7 @@ def test_in_a_request_without_a_transaction_a_task_starts_at_once(site: Site) ->
     assert site.visit(lambda request: site.has_started(analyse.delay("x")), **{"test.no_transaction": "1"})
 
 
-def test_a_script_s_transaction_manager_block(site: Site) -> None:
+def test_a_task_called_in_a_script_starts_after_the_transaction_manager_block(site: Site) -> None:
     with transaction.manager:
         committed = analyse.delay("x")
         assert not site.has_started(committed)
@@ -214,7 +214,7 @@ def test_a_script_s_session_begins_the_transaction_that_a_task_joins(site: Site)
     assert site.has_item(name)
 
 
-def test_the_manager_given_comes_before_the_request_s(site: Site) -> None:
+def test_a_given_manager_wins_over_the_requests_manager(site: Site) -> None:
     own = transaction.TransactionManager(explicit=True)
 
     def view(request: Any) -> Any:
@@ -234,12 +234,12 @@ def test_a_manager_that_has_no_transaction_is_refused(site: Site) -> None:
         analyse.apply_async(("x",), transaction_manager=transaction.TransactionManager(explicit=True))
 
 
-def test_something_that_is_no_manager_is_refused(site: Site) -> None:
+def test_an_argument_that_is_no_manager_is_refused(site: Site) -> None:
     with pytest.raises(InvalidCall, match="transaction_manager='tm' is str"):
         analyse.apply_async(("x",), transaction_manager="tm")
 
 
-def test_the_request_s_manager_comes_before_the_thread_s(site: Site) -> None:
+def test_the_requests_manager_wins_over_the_threads_manager(site: Site) -> None:
     if not site.explicit:
         pytest.skip("they are the same")
 
@@ -252,7 +252,7 @@ def test_the_request_s_manager_comes_before_the_thread_s(site: Site) -> None:
     assert site.has_started(site.visit(view))
 
 
-def test_a_manager_that_replaces_the_request_s_is_the_request_s(site: Site) -> None:
+def test_a_manager_set_on_the_request_replaces_the_requests_manager(site: Site) -> None:
     own = transaction.TransactionManager(explicit=True)
 
     def view(request: Any) -> Any:
@@ -267,7 +267,7 @@ def test_a_manager_that_replaces_the_request_s_is_the_request_s(site: Site) -> N
     assert site.has_started(*tasks)
 
 
-def test_a_subrequest_without_tweens_is_part_of_the_request_s_transaction(site: Site) -> None:
+def test_a_subrequest_without_tweens_is_part_of_the_requests_transaction(site: Site) -> None:
     called: list[Any] = []
 
     def inner(request: Any) -> Any:
@@ -329,7 +329,7 @@ def settings(site: Site, **values: Any) -> Iterator[None]:
         yield
 
 
-def test_two_apps_in_one_transaction_send_their_own(site: Site) -> None:
+def test_two_apps_in_one_transaction_each_send_their_own_messages(site: Site) -> None:
     current = site.app
     other = Celery("other", set_as_current=False)
     other.conf.update({"ptemporal_address": current.conf.ptemporal_address, "task_default_queue": f"{UNSERVED}-2"})

@@ -1,4 +1,4 @@
-"""Tasks called from the commit's own hooks, from other tasks, and asked for too early; errors after a commit."""
+"""Tasks called from hooks of the commit and from other tasks, results asked for too early, errors after a commit."""
 
 from __future__ import annotations
 
@@ -67,7 +67,7 @@ def test_a_task_called_in_an_after_commit_hook_of_a_commit_that_failed_is_refuse
     assert "was called in a transaction that has failed" in caplog.text
 
 
-def test_a_task_called_in_an_after_abort_hook_goes_with_the_abort(site: Site) -> None:
+def test_a_task_called_in_an_after_abort_hook_does_not_start(site: Site) -> None:
     called = []
 
     def view(request: Any) -> Any:
@@ -103,7 +103,7 @@ def test_a_task_called_in_the_flush_of_a_commit_that_fails_does_not_start(site: 
 
 
 @pytest.mark.parametrize("commits", [True, False])
-def test_a_task_called_in_a_synchronizer(site: Site, commits: bool) -> None:
+def test_a_task_called_in_a_synchronizer_of_the_transaction(site: Site, commits: bool) -> None:
     called: dict[str, Any] = {}
 
     class Synchronizer:
@@ -145,7 +145,7 @@ def test_a_transaction_that_has_failed_refuses_tasks(site: Site) -> None:
     site.visit(view)
 
 
-def test_a_doomed_transaction_that_is_committed_all_the_same_starts_nothing(site: Site) -> None:
+def test_the_commit_of_a_doomed_transaction_starts_nothing(site: Site) -> None:
     with site.script():
         transaction.begin()
         transaction.doom()
@@ -161,7 +161,7 @@ def test_a_doomed_transaction_that_is_committed_all_the_same_starts_nothing(site
 @pytest.mark.parametrize(
     ("raising", "reason"), [(False, "127.0.0.1:1"), (True, "no dispatch")], ids=["server away", "dispatch raises"]
 )
-def test_a_commit_stands_when_its_tasks_can_t_be_started(
+def test_a_transaction_stays_committed_when_its_tasks_cant_be_started(
     site: Site,
     site_database: str,
     caplog: pytest.LogCaptureFixture,
@@ -180,7 +180,7 @@ def test_a_commit_stands_when_its_tasks_can_t_be_started(
         request.dbsession.add(Item(name=name))
         return analyse.delay(name), analyse.delay(f"second {name}")
 
-    # The app of a request is its registry's, whichever was made last.
+    # A request uses its registry's app, whichever app was made last.
     cut_off = Site(
         site_database,
         **{
@@ -207,7 +207,7 @@ def test_a_commit_stands_when_its_tasks_can_t_be_started(
         assert message["body"] == {"args": [argument], "kwargs": {}}
 
 
-def test_a_call_outside_a_transaction_raises_when_the_task_can_t_be_started(site: Site) -> None:
+def test_a_call_outside_a_transaction_raises_when_the_task_cant_be_started(site: Site) -> None:
     with Celery("cut-off", set_as_current=False) as app:
         app.conf.update({"ptemporal_address": "127.0.0.1:1", "ptemporal_dispatch_timeout": 0.3})
         with pytest.raises(OperationalError, match=r"127\.0\.0\.1:1"):
@@ -217,7 +217,7 @@ def test_a_call_outside_a_transaction_raises_when_the_task_can_t_be_started(site
 # --- tasks that call tasks ---------------------------------------------------------------------------
 
 
-def test_a_task_s_own_calls_leave_only_if_it_commits(site: Site) -> None:
+def test_calls_made_by_a_task_start_only_if_the_task_commits(site: Site) -> None:
     names, follow_ups = [unique(), unique()], [unique(), unique()]
     queue = f"served-{unique()}"
     with serving(site.app, queue):
@@ -237,7 +237,7 @@ def test_get_and_revoke_are_refused_while_the_transaction_is_open(site: Site) ->
     def view(request: Any) -> Any:
         result = analyse.delay("x")
         for ask in (result.get, result.revoke, site.app.AsyncResult(result.id).get):
-            with pytest.raises(StillEnlisted, match=f"{result.id}.*only when that commits"):
+            with pytest.raises(StillEnlisted, match=f"{result.id}.*only when the transaction commits"):
                 ask()
         return result
 

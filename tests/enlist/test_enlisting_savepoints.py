@@ -1,6 +1,6 @@
-"""A savepoint that is rolled back takes with it the tasks that were called after it, and no others.
+"""A rolled-back savepoint drops the tasks that were called after it, and no others.
 
-Savepoints are `transaction`'s, which every session follows, or one session's own (`begin_nested`).
+A savepoint belongs to `transaction`, and every session follows it, or to one session (`begin_nested`).
 """
 
 from __future__ import annotations
@@ -22,13 +22,13 @@ def unique() -> str:
 
 
 def join(session: Any) -> None:
-    """Have the session join the transaction, as its first use does."""
+    """Make the session join the transaction, as its first use does."""
     session.add(Item(name=unique()))
     session.flush()
 
 
 def starts(site: Site, view: Any) -> list[bool]:
-    """Which of the tasks that the view called have started once it has committed."""
+    """Return, for each task that the view called, whether it has started after the commit."""
     called = site.visit(view)
     return site.which_started(called)
 
@@ -36,7 +36,7 @@ def starts(site: Site, view: Any) -> list[bool]:
 # --- transaction.savepoint() -------------------------------------------------------------------------
 
 
-def test_the_first_task_called_after_a_savepoint_goes_with_it(site: Site) -> None:
+def test_the_first_task_called_after_a_savepoint_is_dropped_with_the_savepoint(site: Site) -> None:
     def view(request: Any) -> Any:
         savepoint = request.tm.savepoint()
         under = analyse.delay("under")
@@ -68,7 +68,7 @@ def test_a_savepoint_that_is_not_rolled_back_changes_nothing(site: Site) -> None
     assert starts(site, view) == [True, True]
 
 
-def test_a_savepoint_rolled_back_twice_drops_what_came_in_between(site: Site) -> None:
+def test_a_savepoint_rolled_back_twice_drops_the_tasks_called_in_between(site: Site) -> None:
     for begun in (False, True):
 
         def view(request: Any, begun: bool = begun) -> Any:
@@ -280,7 +280,7 @@ def test_nested_transactions_of_two_sessions_end_in_any_order(site: Site, rolls_
     assert starts(site, view) == [True, rolls_back == "other_session", False, True]
 
 
-def test_a_task_called_in_a_nested_transaction_goes_with_it_though_others_went_before(site: Site) -> None:
+def test_a_task_called_in_a_nested_transaction_is_dropped_with_it_after_others_were_dropped(site: Site) -> None:
     def view(request: Any) -> Any:
         first = request.dbsession.begin_nested()
         called = [analyse.delay("under the first")]
@@ -370,7 +370,7 @@ def test_a_nested_transaction_of_a_session_that_belongs_to_no_transaction_manage
 
 
 def test_a_rolled_back_session_of_one_request_does_not_touch_the_next(site: Site) -> None:
-    """A scoped session lives on: nothing of ours may go on listening to it."""
+    """A scoped session outlives the request, so none of our listeners may stay on it."""
     with site.script() as session:
         for _ in range(2):
             transaction.begin()

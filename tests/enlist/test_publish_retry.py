@@ -1,4 +1,4 @@
-"""`retry` and `retry_policy`: how often a message is tried while the server is away."""
+"""`retry` and `retry_policy` say how often a message is attempted while the server is away."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def app(temporal_address: str) -> Any:
 
 @pytest.fixture
 def tried(monkeypatch: pytest.MonkeyPatch) -> list[str]:
-    """The server is away; each try is noted."""
+    """The attempts to reach the server, which is away."""
     ids: list[str] = []
 
     async def refuse(client: Any, message: Any) -> None:
@@ -52,7 +52,7 @@ QUICK = {"interval_start": 0, "interval_step": 0, "interval_max": 0}
         ({}, {"retry": False, "retry_policy": {"max_retries": 9}}, 1),
     ],
 )
-def test_a_message_is_tried_as_often_as_asked(
+def test_a_message_is_attempted_as_often_as_its_retry_policy_says(
     app: Celery, tried: list[str], settings: dict[str, Any], options: dict[str, Any], times: int
 ) -> None:
     app.conf.update(settings)
@@ -61,7 +61,7 @@ def test_a_message_is_tried_as_often_as_asked(
     assert len(tried) == times
 
 
-def test_a_committed_message_is_tried_as_often_and_then_logged(
+def test_a_committed_message_is_attempted_as_often_as_its_retry_policy_says_and_then_logged(
     app: Celery, tried: list[str], caplog: pytest.LogCaptureFixture
 ) -> None:
     with transaction.manager:
@@ -72,7 +72,9 @@ def test_a_committed_message_is_tried_as_often_and_then_logged(
     assert result.id in line
 
 
-def test_one_message_of_a_transaction_does_not_bound_the_others(app: Celery, tried: list[str]) -> None:
+def test_the_retry_policy_of_one_message_does_not_limit_the_other_messages_of_its_transaction(
+    app: Celery, tried: list[str]
+) -> None:
     app.conf["ptemporal.dispatch_timeout"] = 0.5
     with transaction.manager:
         once = app.send_task("buy", (1,), retry=False)
@@ -91,13 +93,13 @@ def test_a_server_that_goes_away_is_not_tried_again_by_the_client_library(monkey
             app.send_task("buy", (1,), retry=False)
 
 
-def test_a_server_that_is_not_there_is_tried_once() -> None:
+def test_an_unreachable_server_is_attempted_once() -> None:
     away = client_app(f"127.0.0.1:{closed_port()}", dispatch_timeout=60)
     with away as app, pytest.raises(OperationalError, match="connection refused"):
         app.send_task("buy", (1,), retry=False)
 
 
-def test_the_pauses_are_celerys() -> None:
+def test_pauses_between_attempts_are_those_of_celery() -> None:
     policy = {"max_retries": 5, "interval_start": 0.1, "interval_step": 0.2, "interval_max": 0.4}
     app = Celery("shop", set_as_current=False)
     tries = publish_retry_of("buy", {"retry_policy": policy}, app.conf)
@@ -108,7 +110,7 @@ def test_the_pauses_are_celerys() -> None:
     assert publish_retry_of("buy", {"retry_policy": {"max_retries": None}}, app.conf) == PublishRetry(None)
 
 
-def test_before_task_publish_is_told_the_policy(app: Celery, tried: list[str]) -> None:
+def test_before_task_publish_gets_the_retry_policy(app: Celery, tried: list[str]) -> None:
     told = []
 
     def receiver(retry_policy: Any, **named: Any) -> None:
@@ -129,6 +131,6 @@ def test_before_task_publish_is_told_the_policy(app: Celery, tried: list[str]) -
         ([1], "it takes a dict"),
     ],
 )
-def test_a_policy_that_cannot_be_is_refused_where_it_was_written(app: Celery, policy: Any, why: str) -> None:
+def test_an_invalid_retry_policy_is_refused_by_the_call(app: Celery, policy: Any, why: str) -> None:
     with pytest.raises(InvalidCall, match=why):
         app.send_task("buy", (1,), retry_policy=policy)

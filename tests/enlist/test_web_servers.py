@@ -1,4 +1,4 @@
-"""The client side in real web servers: gunicorn's forked workers and waitress's threads."""
+"""The client in real web servers: gunicorn's forked workers and waitress's threads."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ MOST_DROPPED = 5
 
 
 class WebServer:
-    """A web server's process, its log, and requests to it."""
+    """The process of a web server, its log, and requests to it."""
 
     def __init__(self, command: list[str], environment: dict[str, str], serving: str) -> None:
         root = Path(client_parts.__file__).parents[2]
@@ -118,7 +118,7 @@ def test_gunicorn(temporal_address, environment, worker, preload):
         command.insert(1, "--preload")
     environment = {**environment, "TEMPORAL_ADDRESS": temporal_address, "IMPORT_CALL": "1"}
     with serving(command, environment, r"Listening at: http://127\.0\.0\.1:(\d+)") as server:
-        answers = server.order(30, drops=True)  # more than two workers may answer before they are replaced
+        answers = server.order(30, drops=True)  # workers are replaced, so more than two may answer
         server.process.send_signal(signal.SIGHUP)
         wait_until(lambda: "Hang up: " in server.log or "Handling signal: hup" in server.log)
         answers += server.order(10, drops=True)
@@ -128,7 +128,7 @@ def test_gunicorn(temporal_address, environment, worker, preload):
     assert len({answer["pid"] for answer in answers}) > 2
     if preload:
         assert made_at_import[0][1] not in {str(answer["pid"]) for answer in answers}  # the master's
-    # SIGTERM is the master's own: a hang-up reaches a worker that is being replaced at the end of its life.
+    # The master may log SIGTERM: the hang-up can meet a worker that has reached its end and is being replaced.
     assert not re.search(r"was sent SIG(?!TERM)|exited with code|WORKER TIMEOUT|Traceback|ERROR", log), log
     ids = {answer["task"] for answer in answers} | {task_id for task_id, _ in made_at_import}
     assert len(ids) == 40 + len(made_at_import)
@@ -153,7 +153,7 @@ def test_waitress(temporal_address, environment):
 
 
 @pytest.mark.integration
-def test_a_web_process_serves_with_no_temporal_in_sight_and_uses_one_that_comes_later(environment):
+def test_a_web_process_serves_without_a_temporal_server_and_uses_one_that_starts_later(environment):
     temporal = EmbeddedServer(port=closed_port(), headless=True)
     environment = {**environment, "TEMPORAL_ADDRESS": f"127.0.0.1:{temporal.port}", "DISPATCH_TIMEOUT": "1"}
     with waitress(environment) as server:

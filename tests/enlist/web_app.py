@@ -1,6 +1,6 @@
 """A small Pyramid application for real web servers: orders in a database, and a task for each.
 
-Configured by environment, as `module:application` has no ini: DATABASE, IMPORT_CALL, and Temporal's own variables.
+`module:application` has no ini, so the environment configures it: DATABASE, IMPORT_CALL, and Temporal's variables.
 """
 
 from __future__ import annotations

@@ -6,8 +6,8 @@ import datetime
 from typing import Any
 
 import pytest
-from pyramid_temporal_compat.task.context import Context
 
+from pyramid_temporal_compat.context import Context
 from pyramid_temporal_compat.message.celery_view import (
     inspected,
     options_of,

@@ -14,7 +14,7 @@ from tests.parts import fresh_database
 
 @pytest.fixture(scope="session")
 def mysql() -> Iterator[str]:
-    """The SQLAlchemy URL of a database from which others are made."""
+    """The SQLAlchemy URL of a database, for making further databases on its server."""
     given = os.environ.get(mariadb.GIVEN)
     with contextlib.nullcontext(given) if given else mariadb.served() as url:
         yield url
@@ -31,7 +31,7 @@ DATABASES = ["postgresql", "mysql"] if mariadb.is_there() else ["postgresql"]
 
 @contextlib.contextmanager
 def fresh(request: pytest.FixtureRequest) -> Iterator[str]:
-    """The URL of a new database of the kind that the fixture's parameter names."""
+    """Yield the URL of a new database, of the kind that the fixture's parameter names."""
     is_mysql = request.param == "mysql"
     make, server = (mariadb.fresh_mysql_database, "mysql") if is_mysql else (fresh_database, "postgres")
     with make(request.getfixturevalue(server)) as url:
@@ -69,7 +69,7 @@ def shared_site(outbox_database: str, temporal_address: str) -> Iterator[OutboxS
 
 @pytest.fixture
 def site(shared_site: OutboxSite) -> OutboxSite:
-    """An application with an outbox, whose table is empty, and no relay."""
+    """Yield an application with an outbox. Its table is empty, and no relay runs."""
     shared_site.app.set_current()
     shared_site.clear()
     return shared_site

@@ -1,4 +1,4 @@
-"""An application whose tasks leave receipts, and a way to run one of them as a worker's pool does, without a server."""
+"""An application whose tasks leave receipts, and a way to run a task as a worker's pool does, without a server."""
 
 from __future__ import annotations
 
@@ -21,13 +21,14 @@ from pyramid_temporal_compat.outbox import metadata as our_tables
 from pyramid_temporal_compat.outbox import receipts
 from pyramid_temporal_compat.payload.serializers import deserialize
 from pyramid_temporal_compat.task.call_options import make_message
-from pyramid_temporal_compat.worker.outcome import Job, Outcome, Succeeded
+from pyramid_temporal_compat.worker.job import Job
+from pyramid_temporal_compat.worker.outcome import Outcome, Succeeded
 from pyramid_temporal_compat.worker.runner import Runner
 from tests.worker.shop import gates, main, seen
 
 NAMESPACE = "default"
 DBSession = scoped_session(sessionmaker(twophase=True))
-"""A session of the older kind: one a thread, found by its name, here with two-phase commits."""
+"""A scoped session, one for each thread, which is found by its name. Here with two-phase commits."""
 zope.sqlalchemy.register(DBSession)
 metadata = MetaData()
 effects = Table(
@@ -40,7 +41,7 @@ effects = Table(
 
 
 def threads_own(request: Any) -> Any:
-    """For an application whose sessions take part in the thread's own transactions."""
+    """For an application whose sessions take part in thread-local transactions."""
     return transaction.manager
 
 
@@ -71,7 +72,7 @@ class Desk:
         return Runner(self.app)(job, Control())
 
     def begin(self, job: Job) -> Future[Outcome]:
-        """Run it on a thread."""
+        """Run the function on a thread."""
         future: Future[Outcome] = Future()
 
         def work() -> None:
@@ -103,7 +104,7 @@ class Desk:
 
 
 class Control:
-    """What a pool gives a run that nothing interrupts."""
+    """A pool's control object for a run that nothing interrupts."""
 
     def note(self, value: Any) -> None:
         pass
@@ -118,7 +119,7 @@ def value_of(outcome: Outcome) -> Any:
 
 
 def commit_that_reports_an_error(session: Session, error: Exception) -> None:
-    """Have the session's commit fail once it is done: as when the connection is cut before the reply."""
+    """Make the session's commit raise after it is done, as if the connection was cut before the reply."""
 
     @event.listens_for(session, "after_commit")
     def after_commit(session: Session) -> None:

@@ -1,4 +1,4 @@
-"""A process that is killed at a bad moment, or forks at one: `python -m tests.outbox.dying CASE app.ini`."""
+"""A process that is killed, or forks, at a bad moment: `python -m tests.outbox.dying CASE app.ini`."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import Any
 from pyramid.paster import bootstrap
 
 from pyramid_temporal_compat.app import APP_KEY
-from pyramid_temporal_compat.outbox import rows
+from pyramid_temporal_compat.outbox import row_format
 from pyramid_temporal_compat.outbox.relay import Relay
 from tests.enlist.application import Member
 from tests.outbox.parts import running
@@ -28,7 +28,7 @@ def die(*_: Any) -> None:
 
 
 def say(task_id: str) -> None:
-    os.write(1, f"{task_id}\n".encode())  # at once, and whole: several processes write
+    os.write(1, f"{task_id}\n".encode())  # in one write, because several processes write
 
 
 def call(request: Any, text: str) -> str:
@@ -39,7 +39,7 @@ def call(request: Any, text: str) -> str:
 
 def after_the_commit(request: Any) -> None:
     with request.tm:
-        request.tm.get().addAfterCommitHook(die)  # before ours
+        request.tm.get().addAfterCommitHook(die)  # before our own hook
         say(call(request, "kept"))
 
 
@@ -56,8 +56,8 @@ def relays_for_a_second_at_a_time(request: Any) -> None:
 
 
 def relays_that_a_row_ends(request: Any) -> None:
-    """One after the other, until nothing is left to send, each in a process of its own."""
-    read = rows.read
+    """Run relays one after the other, each in a process of its own, until no row is left to send."""
+    read = row_format.decode_units
 
     def reads(data: bytes, codec: Any) -> Any:
         return die() if b"poison" in data else read(data, codec)
@@ -65,14 +65,14 @@ def relays_that_a_row_ends(request: Any) -> None:
     while (pid := os.fork()) and os.waitpid(pid, 0)[1]:
         pass
     if pid == 0:
-        rows.read = reads
-        relay = Relay(request.registry[APP_KEY], lease=0.2, look_every=0.05)
+        row_format.decode_units = reads
+        relay = Relay(request.registry[APP_KEY], lease=0.2, poll_interval=0.05)
         with running(relay):
             wait_until(lambda: not relay.store.summary().rows)
 
 
 def forks(request: Any) -> None:
-    """Its child uses no connection of its own, and its own rows go, too."""
+    """Fork: the child uses none of the parent's connections, and its own rows are deleted, too."""
     with request.tm:
         say(call(request, "parent"))
     pid = os.fork()

@@ -1,4 +1,4 @@
-"""Tasks whose worker dies at a moment of their choice, for workers in processes of their own."""
+"""Tasks that end their worker at a chosen moment, for workers in processes of their own."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from tests.worker.shop import note, write
 
 
 def once(path: str) -> bool:
-    """Whether this is the first to ask."""
+    """Return whether this call is the first."""
     try:
         os.close(os.open(path, os.O_CREAT | os.O_EXCL))
     except FileExistsError:
@@ -23,14 +23,14 @@ def once(path: str) -> bool:
 
 
 def called(directory: str) -> int:
-    """Count the calls of a function, over all processes; gives how many there were with this one."""
+    """Count the calls of a function over all processes. Return the count, with this call."""
     with (Path(directory) / "calls").open("ab", buffering=0) as file:
         file.write(b"x")
-        return file.tell()  # and not the file's size: another may have written since
+        return file.tell()  # the file's size may have grown: another process writes, too
 
 
 def dies(directory: str, whom: str = "process") -> None:
-    """End this process, or the whole worker, as nothing that runs in it can prevent; once."""
+    """Kill this process, or the whole worker, but only once."""
     if once(f"{directory}/died"):
         if whom == "worker":
             os.killpg(os.getpgid(0), signal.SIGKILL)
@@ -78,7 +78,7 @@ def takes_and_dies(self: Any, before: int, directory: str) -> int:
 def calls_and_dies(self: Any, directory: str) -> str:
     called(directory)
     write("parent")
-    # Registered first, so that it comes before the messages leave.
+    # Registered first, so that it runs before the messages leave.
     dies_after_commit(self, directory)
     return str(note.delay("child").id)
 
@@ -99,7 +99,7 @@ def note_and_return(text: str) -> str:
 
 @shared_task
 def waits_for_its_file(directory: str) -> int:
-    """Say which process this is, wait until the test lets it go on, and write."""
+    """Write this process' id, wait until the test lets the task go on, and write a row."""
     with (Path(directory) / "pids").open("a") as file:
         file.write(f"{os.getpid()}\n")
     go = Path(directory) / f"go{os.getpid()}"

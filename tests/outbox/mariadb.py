@@ -1,4 +1,4 @@
-"""A MariaDB for the tests: one that is given, or one that is started if the machine has it."""
+"""A MariaDB for the tests: the server that is named, or a server that is started if the machine has MariaDB."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from sqlalchemy.pool import NullPool
 from tests.parts import wait_until
 
 GIVEN = "PTEMPORAL_TEST_MYSQL"
-"""Names the SQLAlchemy URL of a MySQL or MariaDB, as somebody who may create databases."""
+"""The variable with the SQLAlchemy URL of a MySQL or MariaDB server. Its user may create databases."""
 WHERE = os.pathsep.join((os.environ.get("PATH", os.defpath), "/usr/sbin", "/usr/libexec"))
 INSTALL, SERVE = "mariadb-install-db", "mariadbd"
 MISSING = f"no {SERVE} and pymysql on this machine, and {GIVEN} does not name a server"
@@ -34,13 +34,13 @@ def is_there() -> bool:
 @contextlib.contextmanager
 def served(*options: str) -> Iterator[str]:
     """The URL of a server that lives in a temporary directory."""
-    directory = Path(tempfile.mkdtemp(prefix="my"))  # not pytest's: a socket's path has to be short
+    directory = Path(tempfile.mkdtemp(prefix="my"))  # pytest's directory has too long a path for a socket
     common = ["--no-defaults", f"--user={getpass.getuser()}", f"--datadir={directory / 'data'}"]
     try:
         with (directory / "log").open("w") as log:
             install = [_path(INSTALL), *common, "--auth-root-authentication-method=normal", "--skip-test-db"]
             subprocess.run(install, stdout=log, stderr=log, check=True)
-            # The server's own defaults otherwise: latin1 and REPEATABLE READ are what the tests are about.
+            # All else keeps the server's defaults, because the tests are about latin1 and REPEATABLE READ.
             serve = [_path(SERVE), *common, f"--socket={directory / 's'}", "--skip-networking"]
             process = subprocess.Popen(
                 [*serve, "--innodb-flush-log-at-trx-commit=0", f"--pid-file={directory / 'pid'}", *options],
@@ -50,7 +50,7 @@ def served(*options: str) -> Iterator[str]:
         url = f"mysql+pymysql://root@localhost/mysql?unix_socket={directory / 's'}"
         log_of = (directory / "log").read_text
         try:
-            # Not by knocking: the driver leaves the sockets open of connections that it does not get.
+            # Don't poll by connecting: after a failed connection the driver leaves its socket open.
             wait_until(lambda: process.poll() is not None or "ready for connections" in log_of(), 30)
             assert process.poll() is None, log_of()
             yield url
@@ -63,12 +63,12 @@ def served(*options: str) -> Iterator[str]:
 
 @contextlib.contextmanager
 def fresh_mysql_database(server_url: str) -> Iterator[str]:
-    """The URL of a new, empty database, dropped afterwards."""
+    """Make an empty database, yield its URL, and drop it afterwards."""
     name = f"test_{uuid.uuid4().hex[:12]}"
     _execute(server_url, f"CREATE DATABASE {name}")
     try:
         url = make_url(server_url).set(database=name).render_as_string(hide_password=False)
-        yield url.replace("%2F", "/")  # an ini would take it for a name of its own
+        yield url.replace("%2F", "/")  # an ini file would read the % as an interpolation
     finally:
         _execute(server_url, f"DROP DATABASE {name}")
 

@@ -1,4 +1,4 @@
-"""What tests of the outbox share: an application that has one, relays on threads, and what the table holds."""
+"""Shared parts of the outbox tests: an application with an outbox, relays on threads, a look at the table."""
 
 from __future__ import annotations
 
@@ -49,13 +49,13 @@ class OutboxSite(Site):
             connection.execute(delete(outbox))
 
     def hurry(self) -> None:
-        """Have the rows be due now, as they are once the fast path's time is over."""
+        """Make all rows due now, as if the web process had not sent them in time."""
         self.store.release([row.id for row in self.rows()], "")
 
 
 @contextlib.contextmanager
 def without_dispatch() -> Iterator[None]:
-    """The process dies between the commit and the hook, as far as anybody can tell."""
+    """Skip the dispatch in the block, as if the process died between the commit and the hook."""
     with mock.patch.object(Dispatcher, "after_commit"):
         yield
 
@@ -74,7 +74,7 @@ def running(relay: Relay) -> Iterator[Relay]:
 
 @contextlib.contextmanager
 def statements(engine: Engine) -> Iterator[list[str]]:
-    """The SQL that is sent on this thread's and others' connections meanwhile."""
+    """Collect the SQL statements of all threads while the block runs."""
     found: list[str] = []
 
     def sent(_connection: Any, _cursor: Any, statement: str, *_: Any) -> None:
@@ -88,7 +88,7 @@ def statements(engine: Engine) -> Iterator[list[str]]:
 
 
 class Wire:
-    """The way to a server, which can be cut and mended: a TCP proxy on a thread."""
+    """A TCP proxy on a thread: the connection to a server, which the test can cut and mend."""
 
     def __init__(self, address: str) -> None:
         host, _, port = address.rpartition(":")
@@ -104,7 +104,7 @@ class Wire:
         self._is_whole = False
 
     def hang(self) -> None:
-        """Connections stay, or are taken, and nothing comes through."""
+        """Keep and accept connections, but pass no data."""
         self._hangs = True
 
     def mend(self) -> None:

@@ -1,6 +1,6 @@
-"""Writes a row as this release does, for later ones to read: `python -m tests.outbox.record_rows`.
+"""Record a row of this release, for the tests of later releases: `python -m tests.outbox.record_rows`.
 
-One file for each version, written once and kept for ever.
+There is one file for each version. It is written once and kept for ever.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from pathlib import Path
 from pyramid_temporal_compat.message.message import Message
 from pyramid_temporal_compat.message.nodes import ChainNode, TaskNode
 from pyramid_temporal_compat.message.tree import Tree, Unit
-from pyramid_temporal_compat.outbox import rows
+from pyramid_temporal_compat.outbox import row_format
 from pyramid_temporal_compat.payload import Payload
 from pyramid_temporal_compat.payload.codecs import Compression, Encryption, chain
 
@@ -36,7 +36,7 @@ def units() -> list[Unit]:
 
 if __name__ == "__main__":
     for name, codec in (("plain", chain(())), ("encrypted", CODEC)):
-        path = FOLDER / f"version_{rows.VERSION}_{name}.json"
+        path = FOLDER / f"version_{row_format.VERSION}_{name}.json"
         if path.exists():
-            raise SystemExit(f"{path} is there: raise rows.VERSION if rows are written otherwise now")
-        path.write_bytes(rows.write(units(), codec))
+            raise SystemExit(f"{path} is there: raise row_format.VERSION if rows are written otherwise now")
+        path.write_bytes(row_format.encode_units(units(), codec))

@@ -1,4 +1,4 @@
-"""Tasks for workers of the tests' shop that has an outbox."""
+"""Tasks of the test application `Shop` with an outbox."""
 
 from __future__ import annotations
 

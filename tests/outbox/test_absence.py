@@ -1,4 +1,4 @@
-"""While the server is away requests go on, and what they send waits in the outbox."""
+"""While the server is away requests go on, and their messages wait in the outbox."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def wire(temporal_address: str) -> Iterator[Wire]:
 
 @pytest.fixture
 def cut_off(outbox_database: str, wire: Wire) -> Iterator[OutboxSite]:
-    """An application whose way to the server can be cut."""
+    """An application whose connection to the server can be cut."""
     site = OutboxSite(outbox_database, wire.address, **{"ptemporal.dispatch_timeout": "1"})
     site.clear()
     yield site
@@ -46,7 +46,7 @@ def test_requests_do_not_wait_again_for_a_server_that_is_known_to_be_away(
 ) -> None:
     caplog.set_level(logging.WARNING)
     wire.cut()
-    with mock.patch.object(dispatcher, "Batch", wraps=dispatcher.Batch) as asked:
+    with mock.patch.object(dispatcher, "DispatchBatch", wraps=dispatcher.DispatchBatch) as asked:
         tasks = [cut_off.visit(order) for _ in range(20)]
     assert asked.call_count == 1
     assert cut_off.app.dispatcher.absence.lasts
@@ -63,10 +63,12 @@ def test_requests_do_not_wait_again_for_a_server_that_is_known_to_be_away(
     assert cut_off.has_started(*tasks)
 
 
-def test_a_server_that_hangs_holds_up_one_request_and_takes_all_in_the_end(cut_off: OutboxSite, wire: Wire) -> None:
+def test_a_server_that_hangs_delays_one_request_and_accepts_all_messages_in_the_end(
+    cut_off: OutboxSite, wire: Wire
+) -> None:
     tasks = [cut_off.visit(order)]
     wire.hang()
-    with mock.patch.object(dispatcher, "Batch", wraps=dispatcher.Batch) as asked:
+    with mock.patch.object(dispatcher, "DispatchBatch", wraps=dispatcher.DispatchBatch) as asked:
         tasks += [cut_off.visit(order) for _ in range(5)]
     assert asked.call_count == 1
     with running(Relay(cut_off.app)):
@@ -76,7 +78,7 @@ def test_a_server_that_hangs_holds_up_one_request_and_takes_all_in_the_end(cut_o
     assert cut_off.has_started(*tasks)
 
 
-def test_the_fast_path_is_taken_again_once_the_server_is_back(cut_off: OutboxSite, wire: Wire) -> None:
+def test_requests_dispatch_again_once_the_server_is_back(cut_off: OutboxSite, wire: Wire) -> None:
     wire.cut()
     left = cut_off.visit(order)
     absence = cut_off.app.dispatcher.absence
@@ -90,7 +92,7 @@ def test_the_fast_path_is_taken_again_once_the_server_is_back(cut_off: OutboxSit
 
 
 @pytest.mark.parametrize("how", ["cut", "hang"])
-def test_a_relay_that_finds_the_server_away_gives_its_rows_back_and_looks_before_it_takes_more(
+def test_a_relay_that_finds_the_server_away_gives_its_rows_back_and_claims_no_more_until_the_server_answers(
     cut_off: OutboxSite, wire: Wire, caplog: pytest.LogCaptureFixture, how: str
 ) -> None:
     assert cut_off.has_started(cut_off.visit(order))
@@ -110,8 +112,8 @@ def test_a_relay_that_finds_the_server_away_gives_its_rows_back_and_looks_before
 
 
 @pytest.mark.usefixtures("on_postgresql")
-def test_a_relay_is_woken_by_what_a_request_has_left(cut_off: OutboxSite, wire: Wire) -> None:
-    relay = Relay(cut_off.app, look_every=3600)
+def test_a_relay_is_woken_by_a_row_that_a_request_could_not_dispatch(cut_off: OutboxSite, wire: Wire) -> None:
+    relay = Relay(cut_off.app, poll_interval=3600)
     with running(relay):
         wait_until(lambda: relay._sleep._connection is not None, message="the relay does not listen")
         wire.cut()
@@ -121,7 +123,7 @@ def test_a_relay_is_woken_by_what_a_request_has_left(cut_off: OutboxSite, wire: 
     assert cut_off.has_started(task)
 
 
-def test_what_has_no_row_is_still_logged_whole(
+def test_a_failed_message_without_a_row_is_logged_with_its_whole_content(
     cut_off: OutboxSite, wire: Wire, caplog: pytest.LogCaptureFixture
 ) -> None:
     called = []
@@ -138,7 +140,7 @@ def test_what_has_no_row_is_still_logged_whole(
     assert cut_off.count() == 1
 
 
-def test_a_server_that_refuses_to_be_asked_is_there(
+def test_a_server_that_refuses_the_health_check_is_not_away(
     cut_off: OutboxSite, wire: Wire, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     async def refuses(*_: Any) -> None:
@@ -146,7 +148,7 @@ def test_a_server_that_refuses_to_be_asked_is_there(
 
     wire.cut()
     tasks = [cut_off.visit(order)]
-    monkeypatch.setattr(absence, "answers", refuses)
+    monkeypatch.setattr(absence, "check_server", refuses)
     wire.mend()
     wait_until(lambda: not cut_off.app.dispatcher.absence.lasts)
     tasks.append(cut_off.visit(order))

@@ -1,4 +1,4 @@
-"""`ptemporal-compat outbox` and `ptemporal-compat relay`, and what is to be seen of the outbox from outside."""
+"""`ptemporal-compat outbox` and `ptemporal-compat relay`, and the metrics of the outbox."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from temporalio.runtime import BUFFERED_METRIC_KIND_GAUGE, MetricBuffer, Runtime
 
 from pyramid_temporal_compat.cli import group
 from pyramid_temporal_compat.current import restore_current, save_current, set_current_app
-from pyramid_temporal_compat.outbox.metrics import Gauges
+from pyramid_temporal_compat.outbox.relay import Gauges
 from pyramid_temporal_compat.outbox.store import Backlog
 from pyramid_temporal_compat.outbox.tables import outbox
 from tests.cli.parts import environment, write_ini
@@ -52,16 +52,16 @@ def test_init_makes_the_tables_once(postgres: str, temporal_address: str, tmp_pa
         settings = {"sqlalchemy.url": url, "ptemporal.address": temporal_address, "ptemporal.outbox": "dbsession"}
         ini = write_ini(tmp_path / "new.ini", settings)
         missing = run("status", ini, status=2)
-        assert "has no table ptemporal_outbox; make it with `ptemporal-compat outbox init app.ini`" in missing
-        assert run("init", ini).endswith("made ptemporal_outbox, ptemporal_receipts\n")
-        assert run("init", ini).endswith("all tables are there\n")
+        assert "has no table ptemporal_outbox; create it with `ptemporal-compat outbox init app.ini`" in missing
+        assert run("init", ini).endswith("created ptemporal_outbox, ptemporal_receipts\n")
+        assert run("init", ini).endswith("all tables exist\n")
         engine = create_engine(url)
         indexes = {index["name"] for index in inspect(engine).get_indexes("ptemporal_outbox")}
         engine.dispose()
         assert indexes == {f"ix_ptemporal_outbox_{name}" for name in ("due", "claimed", "parked")}
 
 
-def test_status_shows_what_waits_and_what_is_parked(site: OutboxSite, ini: Path) -> None:
+def test_status_shows_waiting_and_parked_rows(site: OutboxSite, ini: Path) -> None:
     assert "in the table 0 rows, 0 messages\n" in run("status", ini)
     with without_dispatch():
         site.visit(lambda request: [site.app.tasks["tests.enlist.application.analyse"].delay() for _ in range(3)])
@@ -82,7 +82,7 @@ def test_status_shows_what_waits_and_what_is_parked(site: OutboxSite, ini: Path)
     assert found["last_parked"][0]["id"] == parked
 
 
-def test_what_a_row_is_made_to_say_is_shown_on_one_line(site: OutboxSite, ini: Path) -> None:
+def test_status_escapes_line_breaks_in_a_rows_text(site: OutboxSite, ini: Path) -> None:
     with site.engine.begin() as connection:
         connection.execute(outbox.update().where(outbox.c.id == put(site, message(site))).values(queue="a\nb"))
     parked = put(site, message(site))
@@ -104,10 +104,10 @@ def test_retry_takes_ids_or_all(site: OutboxSite, ini: Path) -> None:
     assert [row.parked is None for row in site.rows()] == [True, False, False]
     assert run("retry", ini, "--all") == "2 rows will be tried again\n"
     assert site.rows()[2].attempts == 0
-    assert run("retry", ini, "--all") == "there are no such parked rows\n"
+    assert run("retry", ini, "--all") == "no parked row matches\n"
 
 
-def test_purge_asks(site: OutboxSite, ini: Path) -> None:
+def test_purge_asks_before_it_deletes(site: OutboxSite, ini: Path) -> None:
     waits, parked = put(site, message(site), message(site)), put(site, message(site))
     site.store.claim("one", 30)
     site.store.park("one", parked, "told to")
@@ -119,10 +119,10 @@ def test_purge_asks(site: OutboxSite, ini: Path) -> None:
     assert run("purge", ini, "--parked", answer="y\n").endswith("1 rows deleted\n")
     assert [row.id for row in site.rows()] == [waits]
     assert run("purge", ini, waits, "--yes") == "1 rows deleted\n"
-    assert run("purge", ini, "--all") == "there are no such rows\n"
+    assert run("purge", ini, "--all") == "no row matches\n"
 
 
-def test_an_application_without_an_outbox_is_told_so(ini: Path) -> None:
+def test_the_command_says_that_an_application_has_no_outbox(ini: Path) -> None:
     ini.write_text(ini.read_text().replace("ptemporal.outbox = dbsession\n", ""))
     assert "this application has no outbox; ptemporal.outbox = dbsession names" in run("status", ini, status=2)
 
@@ -144,7 +144,7 @@ def test_relay_is_a_command_that_ends_when_told_to(site: OutboxSite, ini: Path, 
     assert "namespace default" in (tmp_path / "log").read_text()
 
 
-def test_a_database_that_is_away_is_told_in_one_line(ini: Path) -> None:
+def test_the_command_reports_an_unreachable_database_in_one_line(ini: Path) -> None:
     ini.write_text(
         re.sub(r"sqlalchemy.url = .*", "sqlalchemy.url = postgresql+psycopg://u:secret@127.0.0.1:1/d", ini.read_text())
     )
@@ -164,7 +164,7 @@ def test_a_database_that_is_away_is_told_in_one_line(ini: Path) -> None:
         assert "secret" not in ended.stderr
 
 
-def test_what_waits_is_a_metric(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_number_of_waiting_rows_is_a_metric(monkeypatch: pytest.MonkeyPatch) -> None:
     buffer = MetricBuffer(100)
     monkeypatch.setattr(Runtime, "default", lambda: Runtime(telemetry=TelemetryConfig(metrics=buffer)))
     Gauges("default").set(Backlog(waiting=3, oldest=61.5, parked=1))

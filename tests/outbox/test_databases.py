@@ -1,4 +1,4 @@
-"""The outbox on SQLite, with the other driver of PostgreSQL, and the SQL that MySQL gets; see `test_mysql`, too."""
+"""The outbox on SQLite, with PostgreSQL's second driver, and the SQL for MySQL. See also `test_mysql`."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from tests.parts import fresh_database, wait_until
 @pytest.fixture
 def lite(tmp_path: Path, temporal_address: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[OutboxSite]:
     def make(url: str, **options: Any) -> Any:
-        return create_engine(url)  # its driver takes other options
+        return create_engine(url)  # the driver takes other options
 
     monkeypatch.setattr("tests.enlist.application.create_engine", make)
     site = OutboxSite(f"sqlite:///{tmp_path / 'site.db'}", temporal_address)
@@ -38,28 +38,28 @@ def order(request: Any) -> Any:
     return analyse.delay("x")
 
 
-def test_the_row_goes_with_the_fast_path_on_sqlite(lite: OutboxSite) -> None:
+def test_the_row_is_deleted_after_the_dispatch_on_sqlite(lite: OutboxSite) -> None:
     assert lite.has_started(lite.visit(order))
     lite.is_empty()
 
 
-def test_the_id_of_a_row_that_is_gone_is_not_given_again_on_sqlite(lite: OutboxSite) -> None:
+def test_the_id_of_a_deleted_row_is_not_reused_on_sqlite(lite: OutboxSite) -> None:
     with without_dispatch():
         lite.visit(order)
         (gone,) = lite.rows()
-        lite.store.delete([gone.id])  # by a relay, say
+        lite.store.delete([gone.id])  # for example by a relay
         lite.visit(order)
-    lite.store.delete([gone.id])  # by the first one's process, late
+    lite.store.delete([gone.id])  # late, by the process that wrote the first row
     assert [row.id > gone.id for row in lite.rows()] == [True]
 
 
-def test_relays_share_what_is_left_on_sqlite(lite: OutboxSite) -> None:
+def test_relays_share_the_waiting_rows_on_sqlite(lite: OutboxSite) -> None:
     with without_dispatch():
         tasks = [lite.visit(order) for _ in range(30)]
     assert lite.store.backlog().waiting == 0
     lite.hurry()
     assert lite.store.backlog().waiting == 30
-    with running(Relay(lite.app, look_every=0.05)), running(Relay(lite.app, look_every=0.05)):
+    with running(Relay(lite.app, poll_interval=0.05)), running(Relay(lite.app, poll_interval=0.05)):
         lite.is_empty()
     assert lite.has_started(*tasks)
 
@@ -76,7 +76,7 @@ def test_a_lease_ends_on_sqlite(lite: OutboxSite) -> None:
     assert lite.store.summary().last_parked[0].error == "told to"
 
 
-def test_a_database_in_memory_keeps_nothing(temporal_address: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_database_in_memory_gets_no_rows(temporal_address: str, monkeypatch: pytest.MonkeyPatch) -> None:
     def make(url: str, **options: Any) -> Any:
         return create_engine(url, poolclass=StaticPool, connect_args={"check_same_thread": False})
 
@@ -95,7 +95,7 @@ def test_a_database_in_memory_keeps_nothing(temporal_address: str, monkeypatch: 
 
 
 @pytest.mark.parametrize("driver", ["psycopg", "psycopg2"])
-def test_a_relay_hears_of_rows_and_of_a_database_that_goes_away(database_url: str, driver: str) -> None:
+def test_a_relay_is_notified_of_rows_and_survives_a_lost_database(database_url: str, driver: str) -> None:
     pytest.importorskip(driver)
     engine = create_engine(make_url(database_url).set(drivername=f"postgresql+{driver}"))
     store, sleep = Store(engine, "default"), Sleep(engine)
@@ -141,7 +141,7 @@ def test_alembic_sees_the_tables(postgres: str) -> None:
 
 @pytest.fixture
 def sent() -> Iterator[tuple[Store, list[str]]]:
-    """A store whose statements are compiled for MySQL, and answered with nothing."""
+    """A store whose statements are compiled for MySQL, and return no rows."""
     dialect = mysql.dialect()
     dialect.supports_native_boolean = True
     found: list[str] = []
@@ -167,7 +167,7 @@ def sent() -> Iterator[tuple[Store, list[str]]]:
         yield store, found
 
 
-def test_mysql_gets_a_claim_that_skips_what_others_hold(sent: tuple[Store, list[str]]) -> None:
+def test_a_claim_in_mysql_skips_rows_that_others_have_locked(sent: tuple[Store, list[str]]) -> None:
     store, found = sent
     store.claim("one", 30)
     others, window, others_meanwhile, locked, taken, read = found
@@ -180,14 +180,14 @@ def test_mysql_gets_a_claim_that_skips_what_others_hold(sent: tuple[Store, list[
     assert "ptemporal_outbox.claimed_by = %s" in read
 
 
-def test_an_old_mysql_gets_a_claim_that_waits_for_what_others_hold(sent: tuple[Store, list[str]]) -> None:
+def test_a_claim_in_an_old_mysql_waits_for_rows_that_others_have_locked(sent: tuple[Store, list[str]]) -> None:
     store, found = sent
     store.engine.dialect.server_version_info = (5, 7, 44)
     store.claim("one", 30)
     assert found[3].endswith("FOR UPDATE")
 
 
-def test_mysql_gets_no_statement_of_postgresql(sent: tuple[Store, list[str]]) -> None:
+def test_mysql_gets_no_statement_that_only_postgresql_knows(sent: tuple[Store, list[str]]) -> None:
     store, found = sent
     store.release([1], "away")
     store.retry(None)
@@ -196,7 +196,7 @@ def test_mysql_gets_no_statement_of_postgresql(sent: tuple[Store, list[str]]) ->
     store.park("one", 1, "too large")
     store.delete([1])
     store.backlog()
-    store.newer()
+    store.has_newer_rows()
     assert len(found) == 10
     for statement in found:
         assert not any(

@@ -1,4 +1,4 @@
-"""What is MySQL's and MariaDB's own: their tables, their errors, and of relays that do not take turns."""
+"""Behaviour that only MySQL and MariaDB have: their tables, their errors, and relays without an advisory lock."""
 
 from __future__ import annotations
 
@@ -14,13 +14,11 @@ from sqlalchemy.engine import Engine
 from sqlalchemy.exc import DBAPIError
 
 from pyramid_temporal_compat import shared_task
+from pyramid_temporal_compat.database_errors import conflicts_in_mysql, database_is_away
 from pyramid_temporal_compat.exceptions import PayloadTooLarge
-from pyramid_temporal_compat.outbox import metadata, outbox
-from pyramid_temporal_compat.outbox import mysql_packet_limit as packets
-from pyramid_temporal_compat.outbox.database_errors import database_is_away
-from pyramid_temporal_compat.outbox.receipt import Whose, leave
+from pyramid_temporal_compat.outbox import dialects, metadata, outbox
+from pyramid_temporal_compat.outbox.receipt_store import TaskRun, insert_receipt
 from pyramid_temporal_compat.outbox.store import Store, insert_row
-from pyramid_temporal_compat.pyramid.transaction_conflict import met_another
 from tests.outbox import desk as tasks
 from tests.outbox import killed, mariadb
 from tests.outbox.desk import Desk, value_of
@@ -40,7 +38,7 @@ def engine(mysql_database: str) -> Iterator[Engine]:
     engine.dispose()
 
 
-def test_the_tables_say_what_the_database_may_not(mysql_database: str) -> None:
+def test_the_tables_set_engine_and_collation_whatever_the_databases_defaults(mysql_database: str) -> None:
     with_its_own = create_engine(mysql_database)
     event.listen(with_its_own, "connect", lambda raw, _: raw.cursor().execute("SET default_storage_engine = MyISAM"))
     Store(with_its_own, "default").create()
@@ -78,34 +76,34 @@ def put(engine: Engine, units: bytes, queue: str = "q") -> int:
         return insert_row(connection, namespace="default", queue=queue, messages=1, units=units, wait=0)
 
 
-def test_what_a_statement_cannot_carry_is_refused_with_its_size(engine: Engine) -> None:
+def test_data_above_max_allowed_packet_is_refused_with_its_size(engine: Engine) -> None:
     with engine.connect() as connection:
         limit = int(connection.scalar(text("SELECT @@max_allowed_packet")))
-    largest = (limit - packets.BESIDE) // packets._as_sent(engine.dialect.driver, b"\xff")
+    largest = (limit - dialects.STATEMENT_OVERHEAD) // dialects.sent_size(engine.dialect.driver, b"\xff")
     put(engine, b"\xff" * largest)
     with pytest.raises(
         PayloadTooLarge, match=r"1 messages in one row .* max_allowed_packet is .*: raise that, or store"
     ):
-        put(engine, b"\xff" * (largest + packets.BESIDE))
+        put(engine, b"\xff" * (largest + dialects.STATEMENT_OVERHEAD))
     with engine.begin() as connection, pytest.raises(PayloadTooLarge, match="the receipt of a-task, with the task's"):
-        leave(connection, Whose("a-task", "default", "w", "r"), b"x" * limit)
+        insert_receipt(connection, TaskRun("a-task", "default", "w", "r"), b"x" * limit)
     (row,) = Store(engine, "default").claim("one", 30)
     assert row.units == b"\xff" * largest
 
 
 @pytest.mark.parametrize(("driver", "sent"), [("pymysql", 12), ("mysqldb", 9), ("mariadbconnector", 6)])
-def test_drivers_send_bytes_each_in_its_way(driver: str, sent: int) -> None:
-    assert packets._as_sent(driver, b"a'\\\"\xff%") == sent
+def test_each_driver_encodes_bytes_differently(driver: str, sent: int) -> None:
+    assert dialects.sent_size(driver, b"a'\\\"\xff%") == sent
 
 
 # --- another's locks -----------------------------------------------------------------------------------
 
 
-def test_a_queue_is_not_shared_by_relays_that_choose_at_once(engine: Engine) -> None:
+def test_two_relays_that_choose_at_once_do_not_share_a_queue(engine: Engine) -> None:
     store = Store(engine, "default")
     first, second, third = (put(engine, units, "a") for units in (b"1", b"2", b"3"))
     other = put(engine, b"4", "b")
-    with engine.connect() as quicker:  # it has chosen the first, and not committed yet
+    with engine.connect() as quicker:  # the quicker relay has locked the first row, and not committed yet
         quicker.execute(text(f"UPDATE ptemporal_outbox SET claimed_by = 'quicker' WHERE id = {first}"))
         assert [row.id for row in store.claim("slower", 30)] == [other]
         quicker.rollback()
@@ -125,7 +123,7 @@ def test_a_request_is_not_held_up_by_a_relay(engine: Engine) -> None:
     assert store.backlog().waiting == 21
 
 
-def test_a_lock_that_was_waited_for_in_vain_is_worth_another_try(engine: Engine) -> None:
+def test_a_lock_timeout_is_a_conflict_that_may_be_retried(engine: Engine) -> None:
     row_id = put(engine, b"x")
     change = outbox.update().where(outbox.c.id == row_id).values(attempts=1)
     with engine.begin() as other:
@@ -134,11 +132,11 @@ def test_a_lock_that_was_waited_for_in_vain_is_worth_another_try(engine: Engine)
             connection.execute(text("SET innodb_lock_wait_timeout = 1"))
             with pytest.raises(DBAPIError) as caught:
                 connection.execute(change)
-    assert met_another(caught.value)
+    assert conflicts_in_mysql(caught.value)
     assert not database_is_away(caught.value)
     with engine.connect() as connection, pytest.raises(DBAPIError) as caught:
         connection.execute(text("SELECT nothing"))
-    assert not met_another(caught.value)
+    assert not conflicts_in_mysql(caught.value)
 
 
 def test_rows_are_deleted_after_a_deadlock(engine: Engine) -> None:
@@ -151,7 +149,7 @@ def test_rows_are_deleted_after_a_deadlock(engine: Engine) -> None:
 
     deletes = threading.Thread(target=Store(engine, "default").delete, args=[ids])
     with engine.begin() as other:
-        for row_id in ids[1:]:  # each by its key, and more than the other has to undo
+        for row_id in ids[1:]:  # row by row, so that the other transaction is the cheaper one to undo
             other.execute(outbox.update().where(outbox.c.id == row_id).values(attempts=1))
         deletes.start()
         wait_until(has_the_first)
@@ -170,7 +168,7 @@ def waits_for_a_lock(self: Any) -> int:
     return len(seen["called"])
 
 
-def test_a_task_whose_transaction_waited_for_anothers_in_vain_is_tried_again(mysql_database: str) -> None:
+def test_a_task_whose_transaction_met_a_lock_timeout_is_retried(mysql_database: str) -> None:
     desk = Desk(mysql_database)
     with desk.engine.begin() as connection:
         connection.execute(tasks.effects.insert().values(text="before"))

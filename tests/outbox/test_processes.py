@@ -1,4 +1,4 @@
-"""The outbox with real processes: web processes and relays that are killed, workers, forks."""
+"""The outbox with real processes: killed web processes, killed relays, workers and forks."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from sqlalchemy import func, select
 from pyramid_temporal_compat.outbox import metadata, outbox
 from pyramid_temporal_compat.outbox.relay import LAPSES, Relay
 from pyramid_temporal_compat.outbox.store import Store
-from pyramid_temporal_compat.pyramid.request import attempt
+from pyramid_temporal_compat.task_request import attempt
 from tests.cli.parts import WorkerProcess, environment, write_ini
 from tests.client.client_parts import silent_server
 from tests.outbox.parts import running, without_dispatch
@@ -84,13 +84,13 @@ def test_a_process_killed_right_after_its_commit_loses_nothing(shop: KeptShop, t
     ended, (task_id,) = run("after_the_commit", shop.ini(tmp_path / "app.ini", **{"ptemporal.dispatch_timeout": "0.5"}))
     assert ended == -signal.SIGKILL
     assert shop.count() == 1
-    with WorkerThread(shop.app, shop.queue):  # whose relay sends it
+    with WorkerThread(shop.app, shop.queue):  # the worker's relay sends the row
         assert shop.app.AsyncResult(task_id).get(timeout=30) is None
         wait_until(lambda: shop.count() == 0)
     assert shop.lines() == ["kept was asked for", "kept"]
 
 
-def test_a_process_killed_before_its_commit_has_asked_for_nothing(shop: KeptShop, tmp_path: Path) -> None:
+def test_a_process_killed_before_its_commit_starts_nothing(shop: KeptShop, tmp_path: Path) -> None:
     ended, (task_id,) = run("before_the_commit", shop.ini(tmp_path / "app.ini"))
     assert ended == -signal.SIGKILL
     assert shop.count() == 0
@@ -99,7 +99,7 @@ def test_a_process_killed_before_its_commit_has_asked_for_nothing(shop: KeptShop
 
 
 def put(shop: KeptShop, *texts: str) -> None:
-    """Rows that are due, of what a web process did not dispatch."""
+    """Write due rows, as if a web process had not dispatched them."""
     assert shop.app.outbox is not None
     with pytest.MonkeyPatch.context() as patch, without_dispatch():
         patch.setattr(shop.app.outbox, "grace", 0)
@@ -115,32 +115,32 @@ def requested(shop: KeptShop) -> Iterator[None]:
         run.commit()
 
 
-def test_what_a_killed_relay_held_is_sent_by_another(shop: KeptShop, tmp_path: Path) -> None:
+def test_rows_of_a_killed_relay_are_sent_by_another_relay(shop: KeptShop, tmp_path: Path) -> None:
     put(shop, "one", "two")
     with silent_server() as nowhere:
         ini = shop.ini(tmp_path / "app.ini", **{"ptemporal.address": nowhere, "ptemporal.dispatch_timeout": "60"})
         with start("relays_for_a_second_at_a_time", ini) as relay:
             wait_until(lambda: shop.claimed() == 2)
             relay.kill()
-    with running(Relay(shop.app, look_every=0.1)):
+    with running(Relay(shop.app, poll_interval=0.1)):
         wait_until(lambda: shop.count() == 0)
     with WorkerThread(shop.app, shop.queue):
         wait_until(lambda: sorted(shop.lines()) == ["one", "two"])
 
 
-def test_a_row_that_ends_each_relay_is_set_aside_and_the_others_are_sent(shop: KeptShop, tmp_path: Path) -> None:
+def test_a_row_that_ends_each_relay_is_parked_and_the_other_rows_are_sent(shop: KeptShop, tmp_path: Path) -> None:
     put(shop, "one", "poison", "two")
     assert run("relays_that_a_row_ends", shop.ini(tmp_path / "app.ini")) == (0, [])
     (row,) = shop.rows()
     assert row.parked is not None
-    assert row.error.startswith(f"{LAPSES} relays that had this row, at last alone, ended")
+    assert row.error.startswith(f"{LAPSES} relays ended, or lost the database, while they had this row")
     assert shop.store.retry(None) == 1
-    with WorkerThread(shop.app, shop.queue):  # whose relay it does not end
+    with WorkerThread(shop.app, shop.queue):  # the row does not end this worker's relay
         wait_until(lambda: sorted(shop.lines()) == ["one", "poison", "two"])
         wait_until(lambda: shop.count() == 0)
 
 
-def test_the_relay_of_a_worker_with_processes_is_in_the_one_that_serves(shop: KeptShop, tmp_path: Path) -> None:
+def test_the_relay_of_a_prefork_worker_runs_in_its_main_process(shop: KeptShop, tmp_path: Path) -> None:
     put(shop, "left")
     with WorkerProcess(shop.ini(tmp_path / "app.ini"), "-c", 2, log=tmp_path / "log"):
         wait_until(lambda: shop.lines() == ["left"], 30)
@@ -148,7 +148,9 @@ def test_the_relay_of_a_worker_with_processes_is_in_the_one_that_serves(shop: Ke
         assert shop.lines()[1:] == ["MainThread"]
 
 
-def test_a_task_in_a_child_keeps_what_it_calls_until_it_has_started(shop: KeptShop, tmp_path: Path) -> None:
+def test_calls_of_a_task_in_a_child_process_stay_in_the_outbox_until_they_have_started(
+    shop: KeptShop, tmp_path: Path
+) -> None:
     with WorkerProcess(shop.ini(tmp_path / "app.ini"), "-c", 2, log=tmp_path / "log"):
         asks_for_notes.delay(["a", "b"]).get(timeout=30)
         asks_for_notes.delay(["c"], fail=True).get(timeout=30, propagate=False)

@@ -1,4 +1,4 @@
-"""A task's effects happen once, however often it runs: what is inserted, what is found, and what becomes of the run."""
+"""A task's effects happen once, however often it runs: its receipt is inserted, found, and decides the outcome."""
 
 from __future__ import annotations
 
@@ -16,8 +16,16 @@ from pyramid_temporal_compat import Task, shared_task, signals
 from pyramid_temporal_compat.exceptions import ImproperlyConfigured, WorkerLostError
 from pyramid_temporal_compat.message import wire_names as wire
 from pyramid_temporal_compat.outbox import metadata as our_tables
-from pyramid_temporal_compat.outbox import receipt, receipts
-from pyramid_temporal_compat.worker.outcome import Claimed, Failed, GivenBack, InDoubt, Replaced, Retried, Succeeded
+from pyramid_temporal_compat.outbox import receipt_store, receipts
+from pyramid_temporal_compat.worker.outcome import (
+    EndedWithoutResult,
+    Failed,
+    InDoubt,
+    ReceiptOfAnotherRun,
+    Replaced,
+    Retried,
+    Succeeded,
+)
 from pyramid_temporal_compat.worker.runner import Runner
 from tests.outbox import desk as tasks
 from tests.outbox import mariadb
@@ -53,7 +61,7 @@ def desk(database: str) -> Iterator[Desk]:
 # --- another attempt -----------------------------------------------------------------------------------
 
 
-def test_an_attempt_after_one_that_has_committed_returns_its_result_and_calls_nothing(desk: Desk) -> None:
+def test_an_attempt_after_a_committed_attempt_returns_its_result_and_calls_nothing(desk: Desk) -> None:
     job = desk.job(tasks.writes, "once")
     first = desk.run(job)
     assert desk.receipts() == ["task-1"]
@@ -62,7 +70,7 @@ def test_an_attempt_after_one_that_has_committed_returns_its_result_and_calls_no
     assert (seen["called"], desk.texts()) == (["once"], ["once"])
 
 
-def test_an_attempt_that_the_worker_was_given_back_finds_it_too(desk: Desk) -> None:
+def test_a_redelivered_attempt_finds_the_receipt(desk: Desk) -> None:
     job = desk.job(tasks.writes_as_coroutine, "once")
     first = desk.run(job)
     assert desk.run(replace(job, redelivered=True)) == first
@@ -109,7 +117,7 @@ def test_many_attempts_at_once_have_one_effect(desk: Desk) -> None:
 LOCK_TIMEOUTS = {"postgresql": "SET lock_timeout = 300", "mysql": "SET innodb_lock_wait_timeout = 1"}
 
 
-def test_a_run_that_waits_for_anothers_commit_longer_than_for_a_lock_is_in_doubt(desk: Desk) -> None:
+def test_a_run_that_waits_for_another_runs_commit_beyond_the_lock_timeout_is_in_doubt(desk: Desk) -> None:
     if desk.engine.dialect.name not in LOCK_TIMEOUTS:
         pytest.skip("SQLite says that it is locked, and is away as far as a task can tell")
 
@@ -121,22 +129,22 @@ def test_a_run_that_waits_for_anothers_commit_longer_than_for_a_lock_is_in_doubt
     desk.engine.dispose()
     job = desk.job(tasks.writes, "x", attempt=2)
     with desk.engine.connect() as other:
-        place = receipt.Whose("task-1", tasks.NAMESPACE, "task-1", "run-1")
-        receipt.leave(other, place, b"")
+        place = receipt_store.TaskRun("task-1", tasks.NAMESPACE, "task-1", "run-1")
+        receipt_store.insert_receipt(other, place, b"")
         assert isinstance(desk.run(job), InDoubt)
         other.rollback()
     assert isinstance(desk.run(job), Succeeded)
     assert (desk.texts(), desk.receipts()) == (["x"], ["task-1"])
 
 
-def test_attempts_that_the_database_takes_for_a_conflict_have_one_effect_too(postgres: str) -> None:
+def test_attempts_that_conflict_in_the_database_have_one_effect(postgres: str) -> None:
     with fresh_database(postgres) as url:
         desk = Desk(url)
         with desk.engine.connect() as connection:
             name = connection.scalar(text("select current_database()"))
             connection.execute(text(f"alter database {name} set default_transaction_isolation = serializable"))
             connection.commit()
-        desk.engine.dispose()  # for connections that have it
+        desk.engine.dispose()  # so that new connections have the setting
         seen["barrier"].append(threading.Barrier(4))
         runs = [desk.begin(desk.job(reads_and_meets, number, attempt=number + 1)) for number in range(4)]
         results = {value_of(run.result(20)) for run in runs}
@@ -147,7 +155,7 @@ def test_attempts_that_the_database_takes_for_a_conflict_have_one_effect_too(pos
 @shared_task(bind=True)
 def reads_and_meets(self: Any, number: int) -> int:
     list(self.pyramid_request.dbsession.execute(select(tasks.effects)))
-    if number not in seen["met"]:  # for the first time, and not after a conflict
+    if number not in seen["met"]:  # only in the first attempt, not after a conflict
         seen["met"].append(number)
         seen["barrier"][0].wait(20)
     tasks.write(self, str(number))
@@ -161,7 +169,7 @@ def meets(self: Any, number: int) -> int:
     return number
 
 
-def test_a_run_that_fails_since_another_has_succeeded_meanwhile_has_succeeded(desk: Desk) -> None:
+def test_a_run_that_fails_because_another_run_has_committed_succeeds(desk: Desk) -> None:
     second = desk.begin(desk.job(tasks.fails_at_a_gate, "once", "second", attempt=2))
     gates["second"].reached()
     gates["first"].open()
@@ -187,7 +195,7 @@ def test_sessions_found_by_name_and_two_phase_commits(postgres: str) -> None:
         desk.close()
 
 
-def test_an_attempt_that_has_looked_for_a_receipt_holds_no_connection_until_its_task_does(desk: Desk) -> None:
+def test_an_attempt_that_has_looked_for_a_receipt_holds_no_connection_until_its_task_uses_one(desk: Desk) -> None:
     run = desk.begin(desk.job(looks_at_a_gate, attempt=2))
     gates["before"].reached()
     assert desk.engine.pool.checkedout() == 0  # type: ignore[attr-defined]
@@ -208,9 +216,15 @@ def looks_at_a_gate(self: Any) -> list[str]:
 
 @pytest.mark.parametrize(
     ("how", "kind"),
-    [("failure", Failed), ("too large", Failed), ("retry", Retried), ("ignore", GivenBack), ("doomed", Succeeded)],
+    [
+        ("failure", Failed),
+        ("too large", Failed),
+        ("retry", Retried),
+        ("ignore", EndedWithoutResult),
+        ("doomed", Succeeded),
+    ],
 )
-def test_a_run_that_is_rolled_back_leaves_none(desk: Desk, how: str, kind: type) -> None:
+def test_a_run_that_is_rolled_back_leaves_no_receipt(desk: Desk, how: str, kind: type) -> None:
     job = desk.job(tasks.ends_as, how)
     for attempt in (1, 2):
         assert isinstance(desk.run(replace(job, attempt=attempt)), kind)
@@ -218,19 +232,19 @@ def test_a_run_that_is_rolled_back_leaves_none(desk: Desk, how: str, kind: type)
 
 
 @pytest.mark.parametrize("task", [tasks.reads, tasks.touches_nothing])
-def test_a_task_that_writes_nothing_leaves_none(desk: Desk, task: Any) -> None:
+def test_a_task_that_writes_nothing_leaves_no_receipt(desk: Desk, task: Any) -> None:
     assert isinstance(desk.run(desk.job(task)), Succeeded)
     assert desk.receipts() == []
 
 
-def test_a_task_that_commits_itself_leaves_one_with_its_last_transaction(desk: Desk) -> None:
+def test_a_task_that_commits_by_itself_leaves_a_receipt_with_its_last_transaction(desk: Desk) -> None:
     job = desk.job(tasks.commits_itself, "mine")
     first = desk.run(job)
     assert desk.run(replace(job, attempt=2)) == first
     assert (seen["called"], desk.texts()) == (["mine"], ["mine"])
 
 
-def test_a_task_that_writes_in_a_tenants_schema_has_its_receipt_where_it_is_looked_for(postgres: str) -> None:
+def test_a_task_that_writes_in_a_tenants_schema_has_its_receipt_in_the_engines_schema(postgres: str) -> None:
     with fresh_database(postgres) as url:
         desk = Desk(url)
         tenants = desk.engine.execution_options(schema_translate_map={None: "tenant"})
@@ -245,7 +259,7 @@ def test_a_task_that_writes_in_a_tenants_schema_has_its_receipt_where_it_is_look
         desk.close()
 
 
-def test_a_task_whose_sessions_commit_apart_leaves_none(postgres: str, caplog: pytest.LogCaptureFixture) -> None:
+def test_a_task_whose_sessions_commit_apart_leaves_no_receipt(postgres: str, caplog: pytest.LogCaptureFixture) -> None:
     with fresh_database(postgres) as url:
         desk = Desk(url)
         runner = Runner(desk.app)
@@ -257,7 +271,9 @@ def test_a_task_whose_sessions_commit_apart_leaves_none(postgres: str, caplog: p
         desk.close()
 
 
-def test_a_task_whose_session_uses_two_databases_leaves_none(desk: Desk, caplog: pytest.LogCaptureFixture) -> None:
+def test_a_task_whose_session_uses_two_databases_leaves_no_receipt(
+    desk: Desk, caplog: pytest.LogCaptureFixture
+) -> None:
     desk.run(desk.job(tasks.writes_in_two_databases, "x"))
     assert (desk.texts(), desk.receipts()) == (["x"], [])
     assert "does not commit together" in caplog.text
@@ -271,7 +287,7 @@ def test_a_run_that_was_replaced_is_replaced_by_the_same_tree_again(desk: Desk) 
     assert (seen["called"], desk.texts()) == (["first"], ["first"])
 
 
-def test_what_takes_a_tasks_place_has_its_id_and_runs_all_the_same(desk: Desk) -> None:
+def test_a_replacement_task_has_the_same_id_and_runs_nevertheless(desk: Desk) -> None:
     desk.run(desk.job(tasks.is_replaced, "first"))
     instead = desk.job(tasks.writes, "second", options={"replaced_task_nesting": 1}, attempt=2)
     first = desk.run(instead)
@@ -280,7 +296,7 @@ def test_what_takes_a_tasks_place_has_its_id_and_runs_all_the_same(desk: Desk) -
     assert desk.receipts() == ["task-1", "task-1#1"]
 
 
-def test_a_result_that_is_not_kept_is_not_in_the_receipt_either(desk: Desk) -> None:
+def test_an_ignored_result_is_not_in_the_receipt(desk: Desk) -> None:
     job = desk.job(tasks.forgets, "x")
     first = desk.run(job)
     assert isinstance(first, Succeeded)
@@ -288,7 +304,7 @@ def test_a_result_that_is_not_kept_is_not_in_the_receipt_either(desk: Desk) -> N
     assert desk.run(replace(job, attempt=2)) == first
 
 
-def test_what_is_encrypted_on_the_wire_is_encrypted_in_the_receipt(database: str) -> None:
+def test_the_receipt_is_encrypted_if_payloads_are(database: str) -> None:
     desk = Desk(database, **{"ptemporal.encryption_keys": f"k1:{base64.b64encode(bytes(32)).decode()}"})
     job = desk.job(tasks.writes, "secret")
     first = desk.run(job)
@@ -300,7 +316,7 @@ def test_what_is_encrypted_on_the_wire_is_encrypted_in_the_receipt(database: str
     desk.close()
 
 
-def test_the_children_of_the_first_run_are_those_of_the_answer(desk: Desk) -> None:
+def test_the_result_names_the_children_of_the_first_run(desk: Desk) -> None:
     job = desk.job(has_children)
     first = desk.run(job)
     second = desk.run(replace(job, attempt=2))
@@ -320,13 +336,13 @@ def has_children(self: Any) -> None:
 
 
 @pytest.mark.parametrize("error", ["retryable", "cut"])
-def test_a_commit_that_fails_though_it_was_made_has_succeeded(desk: Desk, error: str) -> None:
+def test_a_commit_whose_reply_is_lost_has_succeeded(desk: Desk, error: str) -> None:
     job = desk.job(tasks.commit_reply_is_lost, "once", error)
     assert value_of(desk.run(job)) == "once"
     assert (seen["called"], desk.texts()) == (["once"], ["once"])
 
 
-def test_a_task_whose_receipt_cannot_be_asked_for_is_in_doubt(desk: Desk) -> None:
+def test_a_task_whose_receipt_cannot_be_read_is_in_doubt(desk: Desk) -> None:
     job = desk.job(tasks.writes, "x")
     first = desk.run(job)
     with desk.engine.begin() as connection:
@@ -343,8 +359,8 @@ def test_a_task_whose_receipt_cannot_be_asked_for_is_in_doubt(desk: Desk) -> Non
 def test_a_task_that_was_ended_from_outside_after_its_commit_has_succeeded(desk: Desk) -> None:
     job = desk.job(tasks.writes, "x")
     first = desk.run(job)
-    assert desk.run(replace(job, failed=WorkerLostError("killed"))) == first
-    other = desk.job(tasks.writes, "y", task_id="other", failed=WorkerLostError("killed"))
+    assert desk.run(replace(job, failed_with=WorkerLostError("killed"))) == first
+    other = desk.job(tasks.writes, "y", task_id="other", failed_with=WorkerLostError("killed"))
     assert isinstance(desk.run(other), Failed)
 
 
@@ -355,7 +371,7 @@ def test_a_receipt_of_another_run_of_the_workflow_is_for_the_server_to_judge(des
     job = desk.job(tasks.writes, "first")
     first = desk.run(job)
     later = desk.job(tasks.writes, "second", run_id="run-2")
-    assert desk.run(later) == Claimed("task-1", "run-1")
+    assert desk.run(later) == ReceiptOfAnotherRun("task-1", "run-1")
     assert desk.texts() == ["first"]
     assert desk.run(replace(later, known_runs={"run-1": True})) == first
 
@@ -391,7 +407,7 @@ def tells(self: Any) -> str:
     return "well"
 
 
-def test_success_is_told_again_as_the_first_worker_may_have_died_before_that(desk: Desk) -> None:
+def test_success_hooks_run_again_because_the_first_worker_may_have_died_before_them(desk: Desk) -> None:
     def note(name: str) -> Any:
         return lambda sender, **details: seen["told"].append(name)
 
@@ -428,7 +444,7 @@ def test_a_missing_table_is_an_error_at_the_start(desk: Desk) -> None:
         runner.receipts.check()
 
 
-def test_off_nothing_of_it_is_loaded(desk: Desk) -> None:
+def test_without_receipts_a_task_leaves_none(desk: Desk) -> None:
     desk.app.conf["ptemporal.receipts"] = False
     assert Runner(desk.app).receipts is None
     desk.run(desk.job(tasks.writes, "x"))

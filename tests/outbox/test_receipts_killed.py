@@ -1,4 +1,4 @@
-"""Receipts with real workers that are killed, stopped and taken for dead, on a real server and a real database."""
+"""Receipts with real workers that are killed or stopped, on a real server and a real database."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ PATIENCE = 40
 
 
 class Site:
-    """The shop with receipts, and workers for it in processes of their own."""
+    """The shop with receipts, and its workers in separate processes."""
 
     def __init__(self, shop: Shop, tmp_path: Path) -> None:
         self.shop = shop
@@ -70,7 +70,7 @@ def shop(temporal_address: str, postgres: str) -> Iterator[Shop]:
     with fresh_database(postgres) as url:
         settings = {
             "ptemporal.heartbeat_timeout": "2",
-            "ptemporal.dispatch_timeout": "1",  # the relay takes over after twice that
+            "ptemporal.dispatch_timeout": "1",  # the relay takes over after twice this time
             "ptemporal.outbox": "dbsession",
             "ptemporal.receipts": "true",
         }
@@ -124,7 +124,7 @@ def test_a_member_of_a_canvas_is_not_run_again(site: Site) -> None:
     assert (site.calls, site.shop.lines()) == (1, ["effect"])
 
 
-def test_what_a_task_has_called_starts_once_though_it_died_before_it_left(site: Site) -> None:
+def test_calls_of_a_task_start_once_though_its_process_died_before_their_dispatch(site: Site) -> None:
     with site.worker():
         child = killed.calls_and_dies.delay(site.directory).get(timeout=PATIENCE)
         site.shop.app.AsyncResult(child).get(timeout=PATIENCE)
@@ -132,7 +132,7 @@ def test_what_a_task_has_called_starts_once_though_it_died_before_it_left(site: 
     assert (site.calls, site.shop.lines()) == (1, ["parent", "child"])
 
 
-def test_what_takes_a_tasks_place_does_so_once(site: Site) -> None:
+def test_a_task_is_replaced_once(site: Site) -> None:
     with site.worker():
         assert killed.is_replaced_and_dies.delay(site.directory).get(timeout=PATIENCE) == "instead"
     assert site.died
@@ -144,7 +144,7 @@ def test_what_takes_a_tasks_place_does_so_once(site: Site) -> None:
 
 @contextmanager
 def stopped(*processes: psutil.Process) -> Iterator[None]:
-    """Hold processes up, so that the server hears nothing of them."""
+    """Stop processes for a while, so that the server gets no heartbeat from them."""
     for process in processes:
         process.send_signal(signal.SIGSTOP)
     try:
@@ -154,12 +154,12 @@ def stopped(*processes: psutil.Process) -> Iterator[None]:
             process.send_signal(signal.SIGCONT)
 
 
-def test_a_run_that_commits_too_late_is_rolled_back_and_has_failed_nothing(site: Site) -> None:
+def test_a_run_that_commits_too_late_is_rolled_back_and_does_not_fail_the_task(site: Site) -> None:
     with site.worker("-c", 1) as first, site.worker("-c", 1) as second:
         result = killed.waits_for_its_file.delay(site.directory)
         zombie = wait_until(lambda: site.pids)[0]
         here = first if zombie in family(first) else second
-        with stopped(psutil.Process(here.process.pid)):  # which beats for it; the task itself goes on
+        with stopped(psutil.Process(here.process.pid)):  # this process sends the heartbeats; the task itself goes on
             heir = wait_until(lambda: site.pids[1:], PATIENCE)[0]
             site.let_go(heir)
             wait_until(lambda: site.shop.lines() == ["effect"])
@@ -170,7 +170,7 @@ def test_a_run_that_commits_too_late_is_rolled_back_and_has_failed_nothing(site:
     assert site.shop.lines() == ["effect"]
 
 
-def test_the_result_is_that_of_the_run_which_committed(site: Site) -> None:
+def test_the_result_comes_from_the_run_that_committed(site: Site) -> None:
     with site.worker("-c", 1) as first, site.worker("-c", 1) as second:
         result = killed.waits_for_its_file.delay(site.directory)
         zombie = wait_until(lambda: site.pids)[0]
@@ -192,14 +192,14 @@ def test_a_worker_that_fell_silent_may_be_given_the_same_task_again(
     with WorkerThread(site.shop.app, site.shop.queue, concurrency=2) as worker:
         result = stays.delay()
         gates["silent"].reached()
-        worker.call(lambda: resume.wait(PATIENCE))  # its event loop, which beats
+        worker.call(lambda: resume.wait(PATIENCE))  # blocks the event loop, which sends the heartbeats
         try:
             wait_until(lambda: attempts(site.shop, result.id) > 1)
         finally:
             resume.set()
         gates["silent"].reached()
         gates["first"].open()
-        wait_until(lambda: seen["left"])  # by the first, after the second has come
+        wait_until(lambda: seen["left"])  # the first run, after the second has started
         gates["silent"].open()
         assert result.get(timeout=PATIENCE) == "done"
     assert len(seen["left"]) == 2
@@ -209,7 +209,7 @@ def test_a_worker_that_fell_silent_may_be_given_the_same_task_again(
 
 @shared_task
 def stays() -> str:
-    """The first run does not end when it is told to."""
+    """The first run goes on although it is cancelled."""
     write("at silent")
     try:
         gates["silent"].pass_through()
@@ -233,7 +233,7 @@ def family(worker: WorkerProcess) -> list[int]:
 
 
 def reset(shop: Shop, task_id: str) -> str:
-    """Have the workflow begin anew, as an operator does; gives the id of its new run."""
+    """Reset the workflow, as an operator does. Return the id of its new run."""
     before_its_activity = event_names(shop, task_id).index("WORKFLOW_TASK_COMPLETED") + 1
 
     async def ask(client: Any) -> Any:
@@ -279,7 +279,7 @@ def test_a_member_of_a_canvas_that_is_reset_has_no_second_effect(here: Shop, tmp
     assert here.lines() == ["effect"] * 5
 
 
-def test_an_id_that_is_given_again_once_it_is_forgotten_is_a_new_task(here: Shop, tmp_path: Path) -> None:
+def test_a_reused_id_is_a_new_task_once_the_old_task_is_forgotten(here: Shop, tmp_path: Path) -> None:
     task_id = f"nightly-{uuid.uuid4().hex}"
     first = killed.counts.apply_async((str(tmp_path),), task_id=task_id)
     assert first.get(timeout=PATIENCE) == 1
@@ -306,7 +306,9 @@ def is_known(shop: Shop, task_id: str) -> bool:
 # --- removal -------------------------------------------------------------------------------------------
 
 
-def test_receipts_go_when_they_are_old_and_their_workflow_is_closed(here: Shop, site: Site, tmp_path: Path) -> None:
+def test_receipts_are_removed_when_they_are_old_and_their_workflow_is_closed(
+    here: Shop, site: Site, tmp_path: Path
+) -> None:
     ended = [killed.counts.delay(str(tmp_path)) for _ in range(3)]
     odd = killed.counts.apply_async((str(tmp_path),), task_id=f'it\'s \\ "odd" {uuid.uuid4().hex}')
     for result in (*ended, odd):
@@ -330,12 +332,12 @@ def keys(shop: Shop) -> set[str]:
 
 
 def remove_older_than(shop: Shop, seconds: float) -> int:
-    from pyramid_temporal_compat.worker.receipt_cleanup import Housekeeping
+    from pyramid_temporal_compat.worker.receipt_cleanup import ReceiptCleanup
 
     shop.app.conf["ptemporal.receipts_expire"] = seconds
 
     async def work(client: Any) -> int:
-        return await Housekeeping(shop.app, client).remove_aged()
+        return await ReceiptCleanup(shop.app, client).remove_aged()
 
     try:
         return int(shop.app.temporal.call(work, 20))
@@ -343,7 +345,7 @@ def remove_older_than(shop: Shop, seconds: float) -> int:
         shop.app.conf["ptemporal.receipts_expire"] = 3600
 
 
-def test_a_worker_removes_them_by_itself(site: Site, tmp_path: Path) -> None:
+def test_a_worker_deletes_old_receipts_by_itself(site: Site, tmp_path: Path) -> None:
     site.shop.app.conf["ptemporal.receipts_expire"] = 0.5
     try:
         with WorkerThread(site.shop.app, site.shop.queue):
@@ -353,7 +355,7 @@ def test_a_worker_removes_them_by_itself(site: Site, tmp_path: Path) -> None:
         site.shop.app.conf["ptemporal.receipts_expire"] = 3600
 
 
-def test_without_its_table_a_worker_does_not_start(temporal_address: str, database_url: str) -> None:
+def test_a_worker_does_not_start_without_the_table_of_receipts(temporal_address: str, database_url: str) -> None:
     settings = {"ptemporal.outbox": "dbsession", "ptemporal.receipts": "true"}
     shop = Shop(temporal_address, database_url, **settings)
     with pytest.raises(Exception, match="no table ptemporal_receipts"), WorkerThread(shop.app, shop.queue):

@@ -1,4 +1,4 @@
-"""The table of the receipts: what older releases have written, and how it is read when it is large."""
+"""The table of receipts: rows of older releases are read, and a large table is read by an index."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 from sqlalchemy import event, insert, text
 
-from pyramid_temporal_compat.outbox import clock, receipt, receipts
+from pyramid_temporal_compat.outbox import dialects, receipt_store, receipts
 from pyramid_temporal_compat.payload import Payload
 from pyramid_temporal_compat.worker.outcome import InDoubt, Outcome, Replaced, Succeeded
 from pyramid_temporal_compat.worker.receipt_cleanup import quoted
@@ -36,7 +36,7 @@ RECORDED: dict[str, tuple[bytes, Outcome]] = {
         Replaced((Payload({"encoding": b"json/plain"}, b'{"tree": 1}'),)),
     ),
 }
-"""As the first release with receipts wrote them. What is here is never changed, only added to."""
+"""Receipts as each release wrote them. Never change an entry, only add new ones."""
 
 
 @pytest.fixture
@@ -49,7 +49,7 @@ def desk(database_url: str) -> Iterator[Desk]:
 def put(desk: Desk, result: bytes) -> None:
     place = {"task_id": "task-1", "namespace": NAMESPACE, "workflow_id": "task-1", "run_id": "run-1"}
     with desk.engine.begin() as connection:
-        connection.execute(insert(receipts).values(**place, result=result, created=clock.now()))
+        connection.execute(insert(receipts).values(**place, result=result, created=dialects.now()))
 
 
 @pytest.mark.parametrize("kind", RECORDED)
@@ -60,7 +60,7 @@ def test_receipts_of_older_releases_are_read(desk: Desk, kind: str) -> None:
     assert desk.texts() == []
 
 
-def test_one_of_a_newer_release_is_left_to_the_workers_of_that(desk: Desk) -> None:
+def test_a_receipt_of_a_newer_release_is_left_to_that_releases_workers(desk: Desk) -> None:
     put(desk, RECORDED["result"][0].replace(b"\x06result", b"\x06future"))
     outcome = desk.run(desk.job(tasks.writes, "x", attempt=2))
     assert isinstance(outcome, InDoubt)
@@ -70,7 +70,7 @@ def test_one_of_a_newer_release_is_left_to_the_workers_of_that(desk: Desk) -> No
 
 @contextmanager
 def planned(connection: Any) -> Iterator[list[str]]:
-    """The plans of the statements that are executed."""
+    """Collect the query plans of the statements in the block."""
     statements: list[tuple[str, Any]] = []
 
     def note(_connection: Any, _cursor: Any, statement: str, values: Any, *_: Any) -> None:
@@ -97,22 +97,22 @@ def test_the_oldest_of_many_are_found_and_removed_by_an_index(desk: Desk) -> Non
         )
         connection.execute(text("ANALYZE ptemporal_receipts"))
         with planned(connection) as plans:
-            first = receipt.aged(connection, NAMESPACE, 3600, None, 500)
-            second = receipt.aged(connection, NAMESPACE, 3600, first[-1], 500)
+            first = receipt_store.old_receipts(connection, NAMESPACE, 3600, None, 500)
+            second = receipt_store.old_receipts(connection, NAMESPACE, 3600, first[-1], 500)
             ids = [found.task_id for found in first]
-            assert receipt.remove(connection, NAMESPACE, ids, 3600) == 500
+            assert receipt_store.delete_receipts(connection, NAMESPACE, ids, 3600) == 500
     assert [first[0].task_id, first[-1].task_id, second[0].task_id] == ["task-20000", "task-19501", "task-19500"]
     assert ["ix_ptemporal_receipts_created" in plan for plan in plans] == [True, True, False]
     assert "ptemporal_receipts_pkey" in plans[2]
     assert [plan for plan in plans if "Seq Scan" in plan] == []
 
 
-def test_an_error_of_the_database_shows_nothing_of_the_result(desk: Desk) -> None:
-    whose = receipt.Whose("task-1", NAMESPACE, "task-1", "run-1")
+def test_a_database_error_shows_no_result(desk: Desk) -> None:
+    whose = receipt_store.TaskRun("task-1", NAMESPACE, "task-1", "run-1")
     with desk.engine.begin() as connection:
-        receipt.leave(connection, whose, b"secret")
-        with pytest.raises(receipt.AlreadyLeft) as caught:
-            receipt.leave(connection, whose, b"secret")
+        receipt_store.insert_receipt(connection, whose, b"secret")
+        with pytest.raises(receipt_store.ReceiptExists) as caught:
+            receipt_store.insert_receipt(connection, whose, b"secret")
     assert "secret" not in str(caught.value.__cause__)
 
 
@@ -132,21 +132,21 @@ def test_receipts_of_one_moment_are_all_seen(desk: Desk) -> None:
     with desk.engine.begin() as connection:
         connection.execute(insert(receipts), rows)
         seen, last = [], None
-        while batch := receipt.aged(connection, NAMESPACE, 1, last, 2):
+        while batch := receipt_store.old_receipts(connection, NAMESPACE, 1, last, 2):
             seen += [found.task_id for found in batch]
             last = batch[-1]
     assert seen == [f"task-{n}" for n in range(7)]
 
 
-def test_a_receipt_that_came_anew_meanwhile_is_not_removed(desk: Desk) -> None:
+def test_a_receipt_that_was_written_again_meanwhile_is_not_removed(desk: Desk) -> None:
     job = desk.job(tasks.writes, "x")
     desk.run(job)
     with desk.engine.begin() as connection:
         connection.execute(text("UPDATE ptemporal_receipts SET created = now() - interval '1 day'"))
-        (found,) = receipt.aged(connection, NAMESPACE, 3600, None, 10)
+        (found,) = receipt_store.old_receipts(connection, NAMESPACE, 3600, None, 10)
     desk.run(replace(job, run_id="run-2", known_runs={"run-1": False}))
     with desk.engine.begin() as connection:
-        assert receipt.remove(connection, NAMESPACE, [found.task_id], 3600) == 0
+        assert receipt_store.delete_receipts(connection, NAMESPACE, [found.task_id], 3600) == 0
 
 
 def test_names_in_questions_to_the_server_are_quoted() -> None:

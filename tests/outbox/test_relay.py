@@ -1,4 +1,4 @@
-"""Relays send what the fast path has left: once, in order, together, and whatever becomes of one of them."""
+"""Relays send rows that requests did not dispatch: once, in order, several relays together, even if one is killed."""
 
 from __future__ import annotations
 
@@ -18,8 +18,8 @@ from sqlalchemy import event, insert, text, update
 
 from pyramid_temporal_compat import Celery
 from pyramid_temporal_compat.message.message import Message
-from pyramid_temporal_compat.outbox import outbox, relay, rows, store
-from pyramid_temporal_compat.outbox.clock import between, in_seconds
+from pyramid_temporal_compat.outbox import outbox, relay, row_format, store
+from pyramid_temporal_compat.outbox.dialects import between, in_seconds
 from pyramid_temporal_compat.outbox.relay import Relay
 from pyramid_temporal_compat.outbox.store import Store, insert_row
 from pyramid_temporal_compat.payload import Payload
@@ -36,21 +36,21 @@ def message(site: OutboxSite, queue: str = UNSERVED, **changes: Any) -> Message:
 
 
 def put(site: OutboxSite, *units: Any, namespace: str = "default") -> int:
-    """A row that is due."""
+    """Insert a row that is due. Return its id."""
     with site.engine.begin() as connection:
         return insert_row(
             connection,
             namespace=namespace,
             queue=units[0].queue,
             messages=len(units),
-            units=rows.write(units, chain(())),
+            units=row_format.encode_units(units, chain(())),
             wait=0,
         )
 
 
 @contextlib.contextmanager
 def starts() -> Iterator[list[Any]]:
-    """What relays ask the server to start meanwhile, in order."""
+    """Collect the messages that relays ask the server to start in the block, in order."""
     found: list[Any] = []
     original = relay.start
 
@@ -81,7 +81,7 @@ def test_relays_share_the_work_and_keep_the_order_of_each_queue(site: OutboxSite
     assert site.has_started(*(unit.id for unit in messages))
 
 
-def test_a_queue_is_one_relays_at_a_time_and_the_others_go_on(site: OutboxSite) -> None:
+def test_a_queue_is_sent_by_one_relay_at_a_time_and_other_queues_go_on(site: OutboxSite) -> None:
     first, second = put(site, message(site, "a")), put(site, message(site, "a"))
     other = put(site, message(site, "b"))
     assert [row.id for row in site.store.claim("one", 30, 1)] == [first]
@@ -91,11 +91,11 @@ def test_a_queue_is_one_relays_at_a_time_and_the_others_go_on(site: OutboxSite) 
     assert [row.id for row in site.store.claim("three", 30)] == [second]
 
 
-def test_what_a_killed_relay_had_is_taken_over_when_its_lease_is_over(site: OutboxSite) -> None:
+def test_rows_of_a_killed_relay_are_taken_over_after_their_lease(site: OutboxSite) -> None:
     unit = message(site)
     put(site, unit)
     assert site.store.claim("killed", 0.5)
-    with running(Relay(site.app, look_every=0.1)):
+    with running(Relay(site.app, poll_interval=0.1)):
         site.is_empty()
     assert site.has_started(unit.id)
 
@@ -111,7 +111,7 @@ def test_rows_whose_relay_was_killed_are_taken_one_at_a_time(site: OutboxSite) -
     assert taken == [[(row_id, 1, 1)] for row_id in had] + [[(fresh, 0, 1)]]
 
 
-def test_a_relay_has_a_row_that_it_has_taken_alone(site: OutboxSite) -> None:
+def test_a_relay_can_renew_and_record_a_row_that_it_has_claimed_alone(site: OutboxSite) -> None:
     row_id = put(site, message(site))
     site.store.claim("killed", 0)
     site.store.claim("killed too", 0)
@@ -121,12 +121,12 @@ def test_a_relay_has_a_row_that_it_has_taken_alone(site: OutboxSite) -> None:
     site.store.renew("one", 60, [row_id])
     assert site.rows()[0].claimed_until > before
     put(site, message(site))
-    assert site.store.claim("two", 30) == []  # of a queue that another is at work on
+    assert site.store.claim("two", 30) == []  # another relay is sending this queue
     site.store.give_back("one", [row_id], "the server is away")
     assert [(row.id == row_id, row.lapses) for row in site.store.claim("two", 30)] == [(True, 0), (False, 0)]
 
 
-def test_a_row_that_was_refused_before_its_relay_was_killed_is_tried_as_often_as_any(site: OutboxSite) -> None:
+def test_a_row_that_was_refused_before_its_relay_was_killed_gets_all_its_attempts(site: OutboxSite) -> None:
     row_id = put(site, message(site))
     for number in range(1, 7):
         (row,) = site.store.claim("one", 30)
@@ -137,7 +137,7 @@ def test_a_row_that_was_refused_before_its_relay_was_killed_is_tried_as_often_as
     assert (row.attempts, row.lapses) == (7, 1)
 
 
-def test_a_relay_whose_host_froze_as_it_chose_holds_up_no_other(site: OutboxSite) -> None:
+def test_a_relay_whose_host_froze_while_choosing_rows_blocks_no_other_relay(site: OutboxSite) -> None:
     unit, others = message(site), [message(site) for _ in range(2)]
     put(site, unit)
     frozen = Store(site.engine, "default")
@@ -148,12 +148,12 @@ def test_a_relay_whose_host_froze_as_it_chose_holds_up_no_other(site: OutboxSite
             put(site, other)
         with running(Relay(site.app)):
             wait_until(lambda: site.count() == 1)
-    with running(Relay(site.app)):  # its connection is dropped
+    with running(Relay(site.app)):  # the database drops its connection
         site.is_empty()
     assert site.has_started(unit.id, *(other.id for other in others))
 
 
-def test_a_relay_that_lives_keeps_its_rows_beyond_their_lease(site: OutboxSite) -> None:
+def test_a_living_relay_keeps_its_rows_beyond_their_lease(site: OutboxSite) -> None:
     put(site, message(site))
     original = relay.start
 
@@ -231,14 +231,14 @@ def test_a_namespace_that_is_gone_parks_its_rows_after_a_few_tries(
     app = Celery("elsewhere", set_as_current=False)
     app.conf.update({"ptemporal.address": temporal_address, "ptemporal.namespace": "gone"})
     put(site, message(site), namespace="gone")
-    with app, running(Relay(app, site.engine, look_every=0.05)):
+    with app, running(Relay(app, site.engine, poll_interval=0.05)):
         wait_until(lambda: site.rows()[0].parked)
     (row,) = site.rows()
-    assert row.attempts == relay.ATTEMPTS_OF_ALL
+    assert row.attempts == relay.ATTEMPTS_IF_REFUSED
     assert "Namespace gone is not found" in row.error
 
 
-def test_a_row_that_a_server_which_is_well_refuses_again_and_again_is_parked(
+def test_a_row_that_a_healthy_server_refuses_again_and_again_is_parked(
     site: OutboxSite, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(relay, "FIRST_DELAY", 0.01)
@@ -253,10 +253,10 @@ def test_a_row_that_a_server_which_is_well_refuses_again_and_again_is_parked(
             raise relay.RPCError("no idea", relay.RPCStatusCode.UNKNOWN, b"")
         await original(client, unit, now)
 
-    with mock.patch.object(relay, "start", start), running(Relay(site.app, look_every=0.02)):
+    with mock.patch.object(relay, "start", start), running(Relay(site.app, poll_interval=0.02)):
         wait_until(lambda: site.rows()[0].parked)
     (row,) = site.rows()
-    assert (row.attempts, row.error) == (relay.ATTEMPTS, "RPCError: no idea")
+    assert (row.attempts, row.error) == (relay.ATTEMPTS_IF_TRANSIENT, "RPCError: no idea")
     assert site.has_started(good.id)
 
 
@@ -268,7 +268,7 @@ def test_a_row_that_a_server_which_is_well_refuses_again_and_again_is_parked(
         asyncio.TimeoutError(),
     ],
 )
-def test_no_row_is_parked_since_a_server_that_answers_can_take_nothing_for_a_while(
+def test_no_row_is_parked_while_a_busy_server_accepts_nothing(
     site: OutboxSite, monkeypatch: pytest.MonkeyPatch, error: Exception
 ) -> None:
     monkeypatch.setattr(relay, "FIRST_DELAY", 0.01)
@@ -278,11 +278,11 @@ def test_no_row_is_parked_since_a_server_that_answers_can_take_nothing_for_a_whi
     original, tries = relay.start, itertools.count(1)
 
     async def start(client: Any, unit: Any, now: Any) -> None:
-        if next(tries) <= relay.ATTEMPTS + 1:
+        if next(tries) <= relay.ATTEMPTS_IF_TRANSIENT + 1:
             raise error
         await original(client, unit, now)
 
-    with mock.patch.object(relay, "start", start), running(Relay(site.app, look_every=0.02)):
+    with mock.patch.object(relay, "start", start), running(Relay(site.app, poll_interval=0.02)):
         site.is_empty()
     assert site.has_started(unit.id)
 
@@ -293,7 +293,7 @@ def test_a_parked_row_that_is_retried_is_sent(site: OutboxSite) -> None:
     row_id = put(site, unit)
     site.store.claim("one", 30)
     site.store.park("one", row_id, "told to")
-    with running(Relay(site.app, look_every=3600)) as found:
+    with running(Relay(site.app, poll_interval=3600)) as found:
         wait_until(lambda: found._sleep._connection is not None)
         assert site.store.retry([row_id + 1]) == 0
         assert site.store.retry([row_id]) == 1
@@ -306,7 +306,7 @@ def test_a_row_that_a_newer_release_wrote_waits_for_its_relay(
 ) -> None:
     newer = put(site, message(site))
     with site.engine.begin() as connection:
-        connection.execute(update(outbox).values(version=rows.VERSION + 1, units=b"?"))
+        connection.execute(update(outbox).values(version=row_format.VERSION + 1, units=b"?"))
     unit = message(site)
     put(site, unit)
     with running(Relay(site.app)):
@@ -317,15 +317,15 @@ def test_a_row_that_a_newer_release_wrote_waits_for_its_relay(
     assert site.has_started(unit.id)
 
 
-def test_the_log_says_that_rows_wait_and_when_none_does_any_more(
+def test_the_log_says_that_rows_wait_and_when_no_row_waits_any_more(
     site: OutboxSite, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("pyramid_temporal_compat.outbox.relay.LOOK_AT_ALL_EVERY", 0.0)
+    monkeypatch.setattr("pyramid_temporal_compat.outbox.relay.REPORT_INTERVAL", 0.0)
     caplog.set_level("INFO")
     put(site, message(site))
     with site.engine.begin() as connection:
-        connection.execute(update(outbox).values(version=rows.VERSION + 1))
-    with running(Relay(site.app, look_every=0.05)):
+        connection.execute(update(outbox).values(version=row_format.VERSION + 1))
+    with running(Relay(site.app, poll_interval=0.05)):
         wait_until(lambda: "1 rows wait in the outbox" in caplog.text)
         assert "any more" not in caplog.text
         site.clear()
@@ -351,7 +351,7 @@ def test_a_batch_is_bounded_in_rows_and_in_bytes(site: OutboxSite) -> None:
 def test_a_relay_outlives_its_database(site: OutboxSite, caplog: pytest.LogCaptureFixture) -> None:
     unit = message(site)
     put(site, unit)
-    each = Relay(site.app, look_every=0.05)
+    each = Relay(site.app, poll_interval=0.05)
     claim = each.store.claim
     refusals = iter([store.OperationalError("SELECT", {}, Exception("the database system is shutting down"))] * 2)
 
@@ -378,7 +378,7 @@ def test_a_relay_leaves_queues_to_others(site: OutboxSite) -> None:
 
 @pytest.mark.usefixtures("on_postgresql")
 def test_no_query_of_a_relay_reads_the_whole_backlog(site: OutboxSite) -> None:
-    """The plans that PostgreSQL makes with many rows; those of the guide are of a hundred thousand."""
+    """PostgreSQL's query plans with many rows. The figures in the guide are for a hundred thousand rows."""
     with site.engine.begin() as connection:
         connection.execute(
             text(
@@ -396,7 +396,7 @@ def test_no_query_of_a_relay_reads_the_whole_backlog(site: OutboxSite) -> None:
     site.store.renew("one", 30, ids)
     site.store.give_back("one", ids, None)
     site.store.backlog()
-    site.store.newer()
+    site.store.has_newer_rows()
     site.store.delete(ids)
     event.remove(site.engine, *watch)
     plans = []
@@ -410,10 +410,10 @@ def test_no_query_of_a_relay_reads_the_whole_backlog(site: OutboxSite) -> None:
 
 
 @pytest.mark.parametrize("hours", [-2, 2])
-def test_a_relay_goes_by_the_clock_of_who_called(site: OutboxSite, hours: int) -> None:
+def test_a_relay_computes_delays_by_the_callers_clock(site: OutboxSite, hours: int) -> None:
     theirs = datetime.datetime.now(datetime.timezone.utc) + datetime.timedelta(hours=hours)
     unit = message(site, eta=theirs + datetime.timedelta(seconds=30))
-    written = json.loads(rows.write([unit], chain(())))
+    written = json.loads(row_format.encode_units([unit], chain(())))
     data = json.dumps({**written, "clock": theirs.isoformat()}).encode()
     with site.engine.begin() as connection:
         insert_row(connection, namespace="default", queue=unit.queue, messages=1, units=data, wait=0)
@@ -430,7 +430,7 @@ def test_a_relay_goes_by_the_clock_of_who_called(site: OutboxSite, hours: int) -
 
 
 @pytest.mark.usefixtures("on_postgresql")
-def test_a_row_has_waited_as_long_as_it_has_where_summer_time_ends_meanwhile(site: OutboxSite) -> None:
+def test_the_waiting_time_of_a_row_is_right_across_the_end_of_summer_time(site: OutboxSite) -> None:
     with site.engine.begin() as connection:
         connection.execute(text("SET LOCAL timezone TO 'Europe/Berlin'"))
         moments = text("SELECT timestamptz '2026-10-25 00:30+00', timestamptz '2026-10-25 01:45+00'")

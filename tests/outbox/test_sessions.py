@@ -1,4 +1,4 @@
-"""Sessions as applications use them: the row is committed with what they write."""
+"""Sessions as applications use them: the row commits together with the application's own changes."""
 
 from __future__ import annotations
 
@@ -163,7 +163,7 @@ def test_a_call_in_the_commit_of_a_bundle_is_found_by_its_id(site: OutboxSite) -
 
 
 class Routed(Session):
-    """Writes in one database and reads in its replica, as SQLAlchemy's documentation has it."""
+    """A session that writes to one database and reads from its replica, as in SQLAlchemy's documentation."""
 
     replica: Engine
 

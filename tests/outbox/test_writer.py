@@ -1,4 +1,4 @@
-"""What a transaction sends is in its own database from its commit on, until the server has it."""
+"""A transaction's messages are in its own database from the commit until the server has accepted them."""
 
 from __future__ import annotations
 
@@ -93,7 +93,7 @@ def test_an_aborted_or_failed_transaction_leaves_no_row(site: OutboxSite) -> Non
     assert site.rows() == []
 
 
-def test_a_savepoint_that_is_rolled_back_takes_exactly_its_messages_along(site: OutboxSite) -> None:
+def test_a_savepoint_that_is_rolled_back_drops_exactly_its_messages(site: OutboxSite) -> None:
     def view(request: Any) -> Any:
         request.dbsession.add(Item(name=unique()))
         before = analyse.delay("before")
@@ -114,7 +114,7 @@ def test_a_savepoint_that_is_rolled_back_takes_exactly_its_messages_along(site: 
     assert site.which_started([before, within, also, after]) == [True, False, False, True]
 
 
-def test_nothing_is_written_where_all_that_was_called_was_rolled_back(site: OutboxSite) -> None:
+def test_no_row_is_written_if_savepoints_dropped_every_call(site: OutboxSite) -> None:
     def view(request: Any) -> Any:
         point = request.tm.savepoint()
         analyse.delay("within")
@@ -180,7 +180,7 @@ def test_a_canvas_is_kept_as_one_unit(site: OutboxSite) -> None:
     assert site.has_started(result.id.rpartition("/")[0] or result.id)
 
 
-def test_a_bundle_is_kept_as_it_leaves(site: OutboxSite) -> None:
+def test_a_bundle_is_one_unit_in_the_row(site: OutboxSite) -> None:
     with without_dispatch():
         tasks = site.visit(lambda request: [analyse.delay("x") for _ in range(10)])
     (row,) = site.rows()
@@ -210,7 +210,7 @@ def test_a_call_in_a_flush_of_the_commit_is_kept(site: OutboxSite) -> None:
     site.is_empty()
 
 
-def test_a_call_after_the_row_was_written_has_one_of_its_own(site: OutboxSite) -> None:
+def test_a_call_after_the_row_was_written_has_a_row_of_its_own(site: OutboxSite) -> None:
     called = []
 
     def view(request: Any) -> Any:
@@ -254,7 +254,9 @@ def test_a_call_after_the_session_has_committed_leaves_with_the_hook(site: Outbo
 # --- which session -----------------------------------------------------------------------------------
 
 
-def test_a_session_without_a_request_is_named_by_where_it_is(site: OutboxSite, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_session_without_a_request_is_named_by_its_dotted_name(
+    site: OutboxSite, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(site.app.outbox, "name", f"{__name__}:{NAMED}")
     monkeypatch.setitem(globals(), NAMED, scoped_session(sessionmaker(site.engine)))
     zope.sqlalchemy.register(globals()[NAMED])
@@ -272,7 +274,7 @@ def test_a_session_without_a_request_is_named_by_where_it_is(site: OutboxSite, m
 NAMED = "SCOPED"
 
 
-def test_a_call_that_no_session_can_keep_is_refused_where_it_is_made(
+def test_a_call_without_a_session_for_its_row_is_refused_at_once(
     site: OutboxSite, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def refused(reason: str, name: str | None = None) -> None:
@@ -321,7 +323,7 @@ def _unbound() -> Session:
     return session
 
 
-def test_a_missing_table_is_an_error_that_says_what_makes_it(site: OutboxSite) -> None:
+def test_a_missing_table_is_an_error_that_names_the_command_to_create_it(site: OutboxSite) -> None:
     outbox.drop(site.engine)
     try:
         with pytest.raises(ImproperlyConfigured, match="ptemporal-compat outbox init"):
@@ -335,7 +337,7 @@ def test_a_missing_table_is_an_error_that_says_what_makes_it(site: OutboxSite) -
 # --- off ---------------------------------------------------------------------------------------------
 
 
-def test_an_error_of_the_database_shows_nothing_of_what_was_called(site: OutboxSite) -> None:
+def test_a_database_error_shows_no_arguments(site: OutboxSite) -> None:
     def view(request: Any) -> Any:
         request.dbsession.execute(text("SET TRANSACTION READ ONLY"))
         analyse.delay("secret")
@@ -346,7 +348,7 @@ def test_an_error_of_the_database_shows_nothing_of_what_was_called(site: OutboxS
     assert site.count() == 0
 
 
-def test_without_an_outbox_nothing_of_it_is_imported() -> None:
+def test_without_an_outbox_its_modules_are_not_imported() -> None:
     code = (
         "import sys, pyramid_temporal_compat as p; app = p.Celery('shop');"
         "assert 'sqlalchemy' not in sys.modules;"

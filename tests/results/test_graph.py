@@ -11,7 +11,7 @@ from pyramid_temporal_compat.results.graph import CycleError, DependencyGraph, G
 
 
 class Result:
-    """A result that has ended, and those that its task asked for."""
+    """A result that has ended, with its children."""
 
     def __init__(self, id: str, *children: Result) -> None:
         self.id, self.children, self.state, self.name = id, children, "SUCCESS", "shop.pack"
@@ -33,7 +33,7 @@ def test_a_graph_is_read_as_text() -> None:
     assert repr(DependencyGraph([("a", ["b"]), ("b", [])])).splitlines() == ["a(1)", "     b(0)", "b(0)"]
 
 
-def test_a_circle_has_no_order() -> None:
+def test_a_graph_with_a_cycle_has_no_order() -> None:
     with pytest.raises(CycleError, match="lead back"):
         DependencyGraph([("a", ["b"]), ("b", ["a"])]).topsort()
 
@@ -47,7 +47,7 @@ def test_results_are_drawn_with_their_states() -> None:
     assert 'label="shop.pack\\n2\\nSUCCESS"' in drawn
 
 
-def test_a_formatter_of_one_s_own_names_the_nodes() -> None:
+def test_a_subclass_of_the_formatter_names_the_nodes() -> None:
     class Short(GraphFormatter):
         def label(self, obj: Any) -> str:
             return f"task {obj}"

@@ -1,4 +1,4 @@
-"""Our schedules and Celery's own, asked the same: random crontabs and steps, about changes of the clocks too."""
+"""Our schedules and Celery's give the same answers, for random crontabs and intervals, also around clock changes."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ def apps(zone: str) -> tuple[Celery, TheirCelery]:
 
 
 def moment(pick: random.Random) -> dt.datetime:
-    """A time in UTC; each other one is near a change of clocks."""
+    """Return a random time in UTC. Every other time is near a clock change."""
     if pick.random() < 0.5:
         near = pick.choice(CHANGES) + dt.timedelta(seconds=pick.randint(-20_000, 20_000))
     else:
@@ -165,7 +165,7 @@ def test_fields_are_read_as_celery_reads_them(spec: str, count: int, lowest: int
 @pytest.mark.parametrize(
     "arguments", [{"minute": 60}, {"day_of_week": [7]}, {"hour": "x"}, {"minute": 1.5}, {"hour": None}]
 )
-def test_a_field_that_cannot_be_is_refused_as_celery_refuses_it(arguments: dict[str, object]) -> None:
+def test_an_invalid_field_is_refused_as_celery_refuses_it(arguments: dict[str, object]) -> None:
     with pytest.raises((ValueError, TypeError)) as expected:
         theirs.crontab(**arguments)
     with pytest.raises((ValueError, TypeError)) as caught:
@@ -212,7 +212,7 @@ def test_schedules_come_back_from_a_pickle() -> None:
     assert (step, step.relative) == (schedules.schedule(90), True)
 
 
-def test_what_an_entry_says_becomes_a_schedule_of_the_app() -> None:
+def test_each_kind_of_entry_becomes_a_schedule_of_the_app() -> None:
     app, _ = apps("Europe/Paris")
     crontab = schedules.crontab(0)
     assert schedules.maybe_schedule(crontab, app=app) is crontab
@@ -225,7 +225,7 @@ def test_what_an_entry_says_becomes_a_schedule_of_the_app() -> None:
     assert (nightly, nightly.app) == (schedules.crontab(0, 2, "mon"), app)
 
 
-def test_local_time_is_meant_where_utc_is_switched_off(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_times_are_local_if_utc_is_switched_off(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("TZ", "Europe/Paris")
     __import__("time").tzset()
     try:

@@ -11,7 +11,7 @@ from temporalio.common import RawValue
 
 from pyramid_temporal_compat.app import Celery
 from pyramid_temporal_compat.client.status import Status
-from pyramid_temporal_compat.client.tasks import status_of
+from pyramid_temporal_compat.client.task_status import status_of
 from pyramid_temporal_compat.message.message import Message
 from pyramid_temporal_compat.payload import Payload
 from pyramid_temporal_compat.payload.converter import to_raw
@@ -61,7 +61,7 @@ class Target:
 
     def ended(self, task_id: str) -> Status:
         """The status once the workflow is over."""
-        return wait_until(lambda: (found := self.status(task_id)).over and found, PATIENCE, f"{task_id} goes on")
+        return wait_until(lambda: (found := self.status(task_id)).ended and found, PATIENCE, f"{task_id} goes on")
 
     def still_works(self) -> None:
         assert self.app.tasks["shop.pack"].delay("honest").get(timeout=PATIENCE) == "packed"

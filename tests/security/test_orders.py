@@ -14,9 +14,9 @@ from temporalio.client import Client
 from temporalio.common import RawValue
 from temporalio.worker import Worker as TemporalWorker
 
-from pyramid_temporal_compat.control import state
+from pyramid_temporal_compat.control import process_state
 from pyramid_temporal_compat.control.addresses import COMMAND, DIRECTORY, Address
-from pyramid_temporal_compat.control.panel import shutdown
+from pyramid_temporal_compat.control.worker_commands import shutdown
 from pyramid_temporal_compat.exceptions import WorkerShutdown
 from pyramid_temporal_compat.payload import Payload
 from pyramid_temporal_compat.payload.converter import to_raw
@@ -38,7 +38,7 @@ def order(target: Target, command: str, **arguments: Any) -> Any:
         ("pool_grow", {"n": 10**9}, "and an order may ask for 1,000"),
         ("pool_grow", {"n": "many"}, "TypeError"),
         ("pool_shrink", {"n": -(10**9)}, "and an order may ask for 1,000"),
-        ("autoscale", {"max": 10**9, "min": 10**9}, "does not scale its pool"),
+        ("autoscale", {"max": 10**9, "min": 10**9}, "was not started with --autoscale"),
         ("time_limit", {"task_name": "shop.pack", "hard": "soon"}, "Invalid time limit: 'soon'"),
         ("time_limit", {"task_name": "shop.pack", "soft": -1}, "Invalid time limit: -1"),
         ("time_limit", {"task_name": "os.system", "soft": 1}, "unknown task"),
@@ -69,13 +69,13 @@ def test_the_text_of_a_shutdown_is_one_line(caplog: pytest.LogCaptureFixture) ->
 
 def test_what_is_revoked_by_stamps_stays_within_bounds() -> None:
     try:
-        state.revoke_stamps({"tenant": [*range(300_000), [1], [1], {"a": 1}, "1", True]})
-        known = state.revoked_stamps["tenant"]
-        assert len(known) == state.REVOKES_MAX
+        process_state.revoke_stamps({"tenant": [*range(300_000), [1], [1], {"a": 1}, "1", True]})
+        known = process_state.revoked_stamps["tenant"]
+        assert len(known) == process_state.REVOKES_MAX
         assert known[-5:] == [299_999, [1], {"a": 1}, "1", True]
-        assert state.matching_stamps({"tenant": [1, "1"]}, {"tenant": "1"}) == {"tenant": ["1"]}
+        assert process_state.matching_stamps({"tenant": [1, "1"]}, {"tenant": "1"}) == {"tenant": ["1"]}
     finally:
-        state.revoked_stamps.clear()
+        process_state.revoked_stamps.clear()
 
 
 def test_who_only_looks_like_a_worker_keeps_no_one_from_answering(target: Target) -> None:

@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 from temporalio.exceptions import ApplicationError
 
-from pyramid_temporal_compat.client.status import of_result
+from pyramid_temporal_compat.client.read_status import result_status
 from pyramid_temporal_compat.exceptions import ContentDisallowed, ImproperlyConfigured, PayloadTooLarge
 from pyramid_temporal_compat.message import wire_names as wire
 from pyramid_temporal_compat.message.failures import how_it_failed
@@ -147,7 +147,7 @@ def test_what_inflates_without_end_is_stopped() -> None:
 def test_a_result_with_rubbish_around_it_is_read() -> None:
     for rubbish in (b"x", b"\xff", b"-5", b"9" * 100, b"{}", b"[" * 100_000):
         metadata = {"encoding": b"json/plain", wire.RETRIED: rubbish, wire.CHILDREN: rubbish}
-        status = of_result(Payload(metadata, b"1"))
+        status = result_status(Payload(metadata, b"1"))
         assert (status.state, status.retries, status.children) == ("SUCCESS", 0, None)
 
 

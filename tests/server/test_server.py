@@ -1,4 +1,4 @@
-"""The embedded server and its command, really started."""
+"""The embedded server and its command. The tests start real servers."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ class Double:
 
 @contextmanager
 def command_running(*options: str) -> Iterator[subprocess.Popen[str]]:
-    """`ptemporal-compat server` in a process; its processes are gone afterwards, whatever the test did."""
+    """Run `ptemporal-compat server` in a process, and end its processes in every case."""
     process = subprocess.Popen(
         [*COMMAND, *options], cwd=REPOSITORY, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
     )
@@ -67,7 +67,7 @@ def descendants(process: subprocess.Popen[str]) -> list[psutil.Process]:
 
 
 def announced(process: subprocess.Popen[str]) -> dict[str, str]:
-    """What the command printed when it was ready."""
+    """Return what the command printed when it was ready."""
     assert process.stdout is not None
     assert "ready" in process.stdout.readline()
     rows = [process.stdout.readline().strip() for _ in range(4)]
@@ -80,7 +80,7 @@ def server_process(process: subprocess.Popen[str]) -> psutil.Process:
 
 
 def refused(*options: str) -> str:
-    """The single line with which the command refuses to run."""
+    """Return the single line with which the command refuses to run."""
     done = subprocess.run([*COMMAND, *options], cwd=REPOSITORY, capture_output=True, text=True, timeout=60)
     assert done.returncode == 1
     assert done.stdout == ""
@@ -130,7 +130,7 @@ def test_state_file_and_ports_are_kept_across_kill_and_restart(tmp_path: Path) -
 
 
 @pytest.mark.integration
-def test_a_port_taken_between_the_look_and_the_bind_is_replaced(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_port_that_is_taken_between_check_and_bind_is_replaced(monkeypatch: pytest.MonkeyPatch) -> None:
     free_ports = server.free_ports
     with socket.create_server(("127.0.0.1", 0)) as taken:
         answers = [[taken.getsockname()[1], *free_ports("127.0.0.1", 3)], free_ports("127.0.0.1", 4)]
@@ -140,11 +140,11 @@ def test_a_port_taken_between_the_look_and_the_bind_is_replaced(monkeypatch: pyt
             assert embedded.address != "{}:{}".format(*taken.getsockname())
 
 
-def test_a_requested_port_that_is_taken_is_refused_with_the_way_out() -> None:
+def test_a_given_port_that_is_taken_is_refused_and_the_error_says_what_to_do() -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
         line = refused("--memory", "--port", str(port))
-    assert line == f"Error: port {port} is in use; choose another (--port N), or any free one (--port 0)"
+    assert line == f"Error: port {port} is in use; choose another (--port N), or any free port (--port 0)"
 
 
 @pytest.mark.integration
@@ -268,13 +268,13 @@ def test_a_test_run_that_is_interrupted_leaves_no_process_behind(tmp_path: Path)
 
 @pytest.mark.integration
 @pytest.mark.skipif(not hasattr(resource, "prlimit"), reason="a limit of another process is Linux's")
-def test_a_state_file_that_can_not_be_written_is_told_in_words_and_the_server_goes_on_once_it_can(
+def test_a_state_file_that_can_not_be_written_is_logged_and_the_server_continues_once_it_can(
     tmp_path: Path,
 ) -> None:
     said: list[str] = []
     with EmbeddedServer(headless=True, database=tmp_path / "state.db", on_log=said.append) as embedded:
         assert embedded.pid is not None
-        # Not the size that they have now: a write-ahead log begins anew at its start, and takes long to come that far.
+        # Not a limit at the present size: the write-ahead log starts again at its beginning, and would take long.
         resource.prlimit(embedded.pid, resource.RLIMIT_FSIZE, (1, resource.RLIM_INFINITY))
         wait_until(lambda: any(f"can't write the state file {embedded.database}" in line for line in list(said)), 60)
         resource.prlimit(embedded.pid, resource.RLIMIT_FSIZE, (resource.RLIM_INFINITY, resource.RLIM_INFINITY))

@@ -255,4 +255,4 @@ def test_the_first_parents_error_is_raised_even_if_that_parent_ends_meanwhile(ea
     last = eager.AsyncResult("3", parent=then)
     then.parent = first
     with pytest.raises(ValueError, match=r"^first$"):
-        last.throw_of_parents()
+        last.raise_parent_error()

@@ -26,7 +26,7 @@ UTC = datetime.timezone.utc
 
 @pytest.fixture(params=[2020, 2040])
 def then(request: pytest.FixtureRequest) -> datetime.datetime:
-    """A moment in the past, and one in the future."""
+    """A moment in the past, and a moment in the future."""
     return datetime.datetime(request.param, 5, 17, 12, tzinfo=UTC)
 
 
@@ -79,7 +79,7 @@ def test_the_worker_answers_control_calls(celery_app: Celery, celery_worker: Any
     assert celery_app.control.inspect().ping() == {celery_worker.hostname: {"ok": "pong"}}
 
 
-def test_the_app_is_not_the_current_one_before_it_is_asked_to_be(celery_app: Celery) -> None:
+def test_the_app_is_not_current_by_default(celery_app: Celery) -> None:
     assert current_app() is not celery_app
 
 
@@ -87,7 +87,7 @@ def test_the_app_is_current_where_the_test_depends_on_that(depends_on_current_ap
     assert current_app() is celery_app
 
 
-def test_a_server_in_the_environment_is_not_the_tests(
+def test_a_server_in_the_environment_is_not_used(
     monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest, ptemporal_server: Any
 ) -> None:
     monkeypatch.setenv("TEMPORAL_ADDRESS", "production.example.com:7233")
@@ -98,7 +98,7 @@ def test_a_server_in_the_environment_is_not_the_tests(
 # --- start_worker --------------------------------------------------------------------------------------
 
 
-def test_start_worker_tells_when_its_worker_starts_and_has_ended(celery_app: Celery) -> None:
+def test_start_worker_sends_signals_when_its_worker_starts_and_ends(celery_app: Celery) -> None:
     told: list[str] = []
     receivers = {
         test_worker_starting: lambda **details: told.append("starting"),
@@ -119,7 +119,7 @@ def test_a_worker_serves_the_queues_that_it_is_given(celery_app: Celery) -> None
 
 
 @pytest.mark.parametrize(("pool", "concurrency", "stands_for_it"), [("prefork", 1, "solo"), ("prefork", 2, "threads")])
-def test_threads_stand_for_processes(celery_app: Celery, pool: str, concurrency: int, stands_for_it: str) -> None:
+def test_threads_replace_processes(celery_app: Celery, pool: str, concurrency: int, stands_for_it: str) -> None:
     with start_worker(celery_app, pool=pool, concurrency=concurrency) as worker:
         assert worker.pool_name == stands_for_it
 
@@ -135,10 +135,10 @@ def test_a_worker_that_finds_no_server_says_so(celery_app: Celery) -> None:
         pass
 
 
-# --- what is enlisted and dispatched -------------------------------------------------------------------
+# --- enlisted and dispatched calls ---------------------------------------------------------------------
 
 
-def test_what_is_enlisted_waits_for_the_commit(ptemporal_enlisted: Any, ptemporal_dispatched: Any) -> None:
+def test_enlisted_calls_wait_for_the_commit(ptemporal_enlisted: Any, ptemporal_dispatched: Any) -> None:
     with transaction.manager:
         add.delay(1, 2)
         add.apply_async((3,), {"y": 4}, queue="slow")
@@ -151,14 +151,14 @@ def test_what_is_enlisted_waits_for_the_commit(ptemporal_enlisted: Any, ptempora
     assert [(call.args, call.queue) for call in ptemporal_dispatched] == [((1, 2), "celery"), ((3,), "slow")]
 
 
-def test_nothing_is_dispatched_of_a_transaction_that_is_aborted(ptemporal_dispatched: Any) -> None:
+def test_an_aborted_transaction_dispatches_nothing(ptemporal_dispatched: Any) -> None:
     transaction.begin()
     add.delay(1, 2)
     transaction.abort()
     assert ptemporal_dispatched == []
 
 
-def test_a_transaction_manager_is_asked_by_name(ptemporal_enlisted: Any, ptemporal_dispatched: Any) -> None:
+def test_enlisted_calls_of_a_given_transaction_manager(ptemporal_enlisted: Any, ptemporal_dispatched: Any) -> None:
     manager = transaction.TransactionManager(explicit=True)
     manager.begin()
     add.apply_async((1, 2), transaction_manager=manager)
@@ -174,7 +174,7 @@ def test_dispatched_calls_of_one_task(ptemporal_dispatched: Any) -> None:
     assert ptemporal_dispatched.of("tests.testing.other") == []
 
 
-def test_what_is_dispatched_is_sent_on_where_the_test_wants_it(
+def test_after_send_on_dispatched_calls_are_also_sent(
     celery_app: Celery, celery_worker: Any, ptemporal_dispatched: Any
 ) -> None:
     ptemporal_dispatched.send_on()
@@ -227,7 +227,7 @@ def test_an_eager_run_sees_the_frozen_time(
         assert now.apply_async(countdown=10).get() == (then + datetime.timedelta(minutes=1)).isoformat()
 
 
-def test_a_worker_works_on_in_frozen_time_and_its_tasks_see_it(
+def test_a_worker_continues_in_frozen_time_and_its_tasks_see_that_time(
     celery_app: Celery, celery_worker: Any, then: datetime.datetime
 ) -> None:
     with freeze_time(then) as clock:
@@ -257,7 +257,7 @@ def test_a_task_expires_by_the_frozen_time(celery_app: Celery, celery_worker: An
             result.get(timeout=PATIENCE)
 
 
-def test_a_task_does_not_expire_before_the_frozen_time_says_so(
+def test_a_task_does_not_expire_before_the_frozen_time_has_passed_its_limit(
     celery_app: Celery, celery_worker: Any, then: datetime.datetime
 ) -> None:
     with freeze_time(then):

@@ -1,4 +1,4 @@
-"""The plugin in projects of their own: how it is loaded, and what they override."""
+"""The plugin in separate projects: how pytest loads it, and which fixtures projects override."""
 
 from __future__ import annotations
 
@@ -93,7 +93,7 @@ def celery_worker_pool():
     run(pytester, *LOADED, passed=2)
 
 
-def test_the_trap_catches_who_asks_for_the_current_app(pytester: pytest.Pytester, temporal_address: str) -> None:
+def test_the_trap_catches_code_that_asks_for_the_current_app(pytester: pytest.Pytester, temporal_address: str) -> None:
     trap = "\n@pytest.fixture(scope='session')\ndef use_celery_app_trap():\n    return True\n"
     pytester.makeconftest(CONFTEST.format(address=temporal_address) + trap)
     pytester.makepyfile(

@@ -12,8 +12,6 @@ import pytest
 ROOT = Path(__file__).resolve().parents[2]
 SEEDS = range(80)
 
-pytestmark = pytest.mark.timeout(300)  # the first test waits for all trees: on a machine that does much else, minutes
-
 
 @pytest.fixture(scope="module")
 def compared(temporal_address: str) -> dict[int, str]:

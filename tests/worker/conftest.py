@@ -21,7 +21,7 @@ def running_shop(temporal_address: str, postgres: str) -> Iterator[Shop]:
 
 @pytest.fixture
 def shop(running_shop: Shop) -> Iterator[Shop]:
-    """The shop with empty tables, its app current, and a worker that runs its tasks."""
+    """Yield the shop with empty tables and a running worker. Its app is the current app."""
     running_shop.app.set_current()
     yield running_shop
     running_shop.clear()

@@ -1,4 +1,4 @@
-"""A workflow and activities as temporalio has them. A file of its own: the workflow sandbox imports it anew."""
+"""A workflow and activities written for temporalio, in a file of their own: the workflow sandbox imports it again."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the tests of the pool `prefork` share: each runs in a process of its own, and what its jobs do."""
+"""Helpers for the tests of the pool `prefork`: runs each test in its own process, and holds jobs for the tests."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from typing import Any
 import psutil
 
 from pyramid_temporal_compat.message.time_limits import Limits
-from pyramid_temporal_compat.worker.pools.pool import Control
+from pyramid_temporal_compat.worker.pools.pool import JobControl
 from pyramid_temporal_compat.worker.pools.prefork import PreforkPool
 
 NO_LIMITS = Limits()
@@ -29,17 +29,20 @@ LOGGED: list[str] = []
 SCENARIOS: dict[str, Callable[[], None]] = {}
 ROOT = Path(__file__).resolve().parents[2]
 DIRECTORY = os.path.join(tempfile.gettempdir(), f"prefork-{os.getpid()}")
-"""What a scenario and its children write to; it is there while the scenario runs."""
+"""The file that a scenario and its children write to. It exists while the scenario runs."""
 NUMBERS = itertools.count()
 
 
-def call(job: Any, control: Control) -> Any:
+def call(job: Any, control: JobControl) -> Any:
     function, *args = job
     return function(control, *args)
 
 
 def in_its_own_process(size: int = 1, **options: Any) -> Any:
-    """The test gets a pool that was started before the event loop, and must leave no process and no descriptor."""
+    """Run the test in its own process, with a pool that was started before the event loop.
+
+    The test must leave no process and no file descriptor behind.
+    """
 
     def decorate(test: Callable[[PreforkPool], Coroutine[Any, Any, None]]) -> Callable[[], None]:
         def scenario() -> None:
@@ -99,8 +102,8 @@ async def run(pool: PreforkPool, function: Callable[..., Any], *args: Any, limit
     return await pool.run((function, *args), limits, ignore)
 
 
-class Begun:
-    """A job that tells when it has begun."""
+class StartedJob:
+    """A job that a test has started, and that sends a note when it begins."""
 
     def __init__(self, pool: PreforkPool, function: Callable[..., Any], *args: Any, limits: Limits = NO_LIMITS) -> None:
         self.notes: list[Any] = []
@@ -111,15 +114,15 @@ class Begun:
         return self.notes[0]
 
 
-# --- what jobs do; `control` is the handler's ---
+# --- the jobs; `control` is the handler's ---
 
 
-def pid(control: Control) -> int:
+def pid(control: JobControl) -> int:
     return os.getpid()
 
 
-def wait_for(control: Control, path: str) -> int:
-    """Run, deaf to nothing, until a file is there."""
+def wait_for(control: JobControl, path: str) -> int:
+    """Run until a file exists; the function can be interrupted."""
     control.note(os.getpid())
     control.interruptible(functools.partial(spin_until, path))
     return os.getpid()
@@ -136,7 +139,7 @@ def spin() -> None:
 
 
 def new_path() -> str:
-    """A path of this scenario's own; its children know the ones that were there when they were forked."""
+    """Return a new path in the directory of this scenario."""
     return os.path.join(DIRECTORY, f"go{next(NUMBERS)}")
 
 
@@ -153,18 +156,18 @@ async def until_full(pool: PreforkPool) -> None:
     await until(lambda: len(pool.info()["processes"]) == pool.size)
 
 
-def sys_exit(control: Control, code: int) -> None:
+def sys_exit(control: JobControl, code: int) -> None:
     sys.exit(code)
 
 
-def sleep_deaf(control: Control) -> None:
+def sleep_deaf(control: JobControl) -> None:
     signal.pthread_sigmask(signal.SIG_BLOCK, signal.valid_signals())
     control.note("deaf")
     time.sleep(60)
 
 
 def main(names: Mapping[str, Any]) -> None:
-    """Run the scenario that the command line names; `names` are those of its module."""
+    """Run the scenario that the command line names, from the registered ones or from the module's `names`."""
     os.mkdir(DIRECTORY)
     try:
         (SCENARIOS.get(sys.argv[1]) or names[sys.argv[1]])()

@@ -28,10 +28,10 @@ class Base(DeclarativeBase):
 
 
 class Line(Base):
-    """What a task wrote."""
+    """A row that a task wrote."""
 
     __tablename__ = "lines"
-    # Checked at commit only, so that a test can have a commit fail.
+    # Checked only at the commit, so that a test can make a commit fail.
     __table_args__ = (UniqueConstraint("once", deferrable=True, initially="DEFERRED").ddl_if(dialect="postgresql"),)
 
     id: Mapped[int] = mapped_column(primary_key=True)
@@ -66,7 +66,7 @@ def models(config: Any) -> None:
 
 
 def main(global_config: Any, **settings: Any) -> Any:
-    """The application, as an ini names it."""
+    """Make the application, as an ini file does."""
     with Configurator(settings=settings) as config:
         config.set_request_factory(ShopRequest)
         config.include(models)
@@ -113,7 +113,7 @@ class Shop:
 
 
 class WorkerThread:
-    """A worker in this process, so that a test and a task can hand each other events."""
+    """A worker in this process, so that a test and a task can share events."""
 
     def __init__(self, app: Celery, queue: str, *more: str, **options: Any) -> None:
         self.worker = Worker(app, queues=[queue, *more], **{"concurrency": 8, "pool": "threads", **options})
@@ -160,7 +160,7 @@ class WorkerThread:
 
 
 class Gate:
-    """A place in a task: the test learns that it was reached, and says when it goes on."""
+    """A place where a task waits: the test learns that the task has reached it, and lets it go on."""
 
     def __init__(self) -> None:
         self._reached = threading.Semaphore(0)
@@ -175,12 +175,12 @@ class Gate:
 
     def pass_through(self) -> None:
         self._reached.release()
-        while not self._open.wait(0.01):  # in short steps: a stop is raised between two of them
+        while not self._open.wait(0.01):  # in short steps, because a stop is raised between two steps
             pass
 
 
 class Gates(dict[str, Gate]):
-    """Made when they are first asked for: the test and the task, on two threads, get the same one."""
+    """Gates by name. The test and the task, on two threads, get the same gate."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -220,7 +220,7 @@ def waits_at(gate: str) -> str:
 
 
 def describe(shop: Shop, task_id: str) -> Any:
-    """What the server says of a task's workflow."""
+    """Return the server's description of a task's workflow."""
 
     async def ask(client: Any) -> Any:
         return await client.get_workflow_handle(task_id).describe()
@@ -229,7 +229,7 @@ def describe(shop: Shop, task_id: str) -> Any:
 
 
 def events(shop: Shop, task_id: str) -> list[Any]:
-    """The task's history."""
+    """Return the events of a task's history."""
 
     async def ask(client: Any) -> Any:
         return (await client.get_workflow_handle(task_id).fetch_history()).events
@@ -243,7 +243,7 @@ def event_names(shop: Shop, task_id: str) -> list[str]:
 
 @shared_task
 def waits_for_file(started: str, go: str) -> int:
-    """The same for a worker in a process of its own: a file says that it began, another that it may end."""
+    """A gate for a worker in another process: one file says that the task has begun, another file that it may end."""
     write("waited")
     with open(started, "a") as file:
         file.write("x")

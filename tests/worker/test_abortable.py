@@ -1,4 +1,4 @@
-"""Tasks that look whether they were asked to stop."""
+"""Abortable tasks: they ask whether they should stop."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Many tasks of one transaction: one start, and to each of them all that a task of its own has."""
+"""Bundles: many tasks of one transaction start as one workflow, and each behaves like a task with its own workflow."""
 
 from __future__ import annotations
 
@@ -13,8 +13,7 @@ from temporalio.client import Client
 from pyramid_temporal_compat import chain, shared_task
 from pyramid_temporal_compat.as_celery.abortable import AbortableTask
 from pyramid_temporal_compat.client import members
-from pyramid_temporal_compat.control import revoked_ids as beforehand
-from pyramid_temporal_compat.control import state
+from pyramid_temporal_compat.control import process_state, revoked_ids
 from pyramid_temporal_compat.control.waiting_tasks import purge
 from pyramid_temporal_compat.exceptions import StillEnlisted, TaskRevokedError
 from pyramid_temporal_compat.exceptions import TimeoutError as PatienceOver
@@ -29,7 +28,7 @@ from tests.worker.test_trees_run import becomes, fails, retried_with, succeeds_l
 
 PATIENCE = 30
 MANY = 20
-"""More than `ptemporal.bundle` has by default."""
+"""More tasks than the default of `ptemporal.bundle`."""
 
 
 @shared_task(base=AbortableTask, bind=True)
@@ -62,9 +61,7 @@ def test_many_tasks_of_a_transaction_are_one_workflow(shop: Shop) -> None:
     assert [result.get(PATIENCE) for result in results] == [2 * number for number in range(MANY)]
 
 
-def test_who_asks_for_one_state_after_the_other_reads_a_long_history_once(
-    shop: Shop, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_asking_for_many_states_reads_a_long_history_once(shop: Shop, monkeypatch: pytest.MonkeyPatch) -> None:
     with transaction.manager:
         results = [add.delay(number, number) for number in range(MANY)]
         waits = waits_at.delay("long history")
@@ -72,13 +69,13 @@ def test_who_asks_for_one_state_after_the_other_reads_a_long_history_once(
     gates["long history"].reached()
     readings: list[Any] = []
 
-    class Counted(members.History):
+    class Counted(members.MemberEnds):
         def __init__(self, *args: Any) -> None:
             readings.append(args)
             super().__init__(*args)
 
-    monkeypatch.setattr(members, "History", Counted)
-    monkeypatch.setattr(members, "SHORT", 0)
+    monkeypatch.setattr(members, "MemberEnds", Counted)
+    monkeypatch.setattr(members, "SHORT_HISTORY", 0)
     assert {shop.app.AsyncResult(result.id).state for result in results} == {"SUCCESS"}
     assert waits.state == "STARTED"
     gates["long history"].open()
@@ -96,22 +93,22 @@ def test_a_set_of_results_reads_the_history_of_a_bundle_once(shop: Shop, monkeyp
     gates["of a set"].reached()
     assert delayed.get(PATIENCE) == 3
     with monkeypatch.context() as patched:
-        patched.setattr(AsyncResult, "_wait", None)  # nobody is asked for by itself
-        patched.setattr(AsyncResult, "_asked", None)
+        patched.setattr(AsyncResult, "_wait", None)  # no task is asked for by itself
+        patched.setattr(AsyncResult, "current_status", None)
         found = ResultSet([shop.app.AsyncResult(result.id) for result in results])
         assert found.get(timeout=PATIENCE) == [2 * number for number in range(MANY)]
-        with pytest.raises(ValueError, match="on purpose"):  # though another still runs
+        with pytest.raises(ValueError, match="on purpose"):  # although another task still runs
             ResultSet([shop.app.AsyncResult(result.id) for result in (*results, waits, failed)]).get(timeout=PATIENCE)
     found = ResultSet([shop.app.AsyncResult(result.id) for result in (*results, waits, failed)])
     assert (found.ready(), found.failed(), found.completed_count()) == (False, True, MANY)
-    # One that has a workflow of its own, though its id is as those of the bundle.
+    # A task with a workflow of its own, whose id looks like the ids of the bundle.
     found = ResultSet([shop.app.AsyncResult(result.id) for result in (*results, delayed)])
     assert (found.completed_count(), found.get(timeout=PATIENCE)[-1]) == (MANY + 1, 3)
     gates["of a set"].open()
     assert ResultSet([waits, *results]).get(timeout=PATIENCE)[0] == "done"
 
 
-def test_a_set_of_results_that_left_one_by_one_is_asked_so(shop: Shop) -> None:
+def test_a_result_set_of_single_tasks_asks_for_each_task(shop: Shop) -> None:
     with transaction.manager:
         results = [add.apply_async((number, 1), countdown=0.1) for number in range(MANY)]
         found = ResultSet(results)
@@ -127,7 +124,7 @@ def test_few_tasks_have_a_workflow_each(shop: Shop) -> None:
     assert {describe(shop, result.id).workflow_type for result in results} == {add.name}
 
 
-def test_a_failure_a_retry_and_a_replacement_are_those_of_one_task_alone(shop: Shop) -> None:
+def test_a_failure_a_retry_and_a_replacement_concern_one_task_of_the_bundle_alone(shop: Shop) -> None:
     with transaction.manager:
         others = [note.delay(str(number)) for number in range(MANY)]
         failed = fails.delay(7)
@@ -169,7 +166,7 @@ def test_its_tasks_can_be_revoked_and_aborted_one_by_one(shop: Shop) -> None:
     assert waits[-1].state == "REVOKED"
 
 
-def test_what_is_enlisted_under_a_rolled_back_savepoint_is_not_in_it(shop: Shop) -> None:
+def test_a_task_enlisted_under_a_rolled_back_savepoint_is_not_in_the_bundle(shop: Shop) -> None:
     with transaction.manager:
         kept = [note.delay(f"kept {number}") for number in range(MANY)]
         point = transaction.savepoint()
@@ -184,7 +181,7 @@ def test_what_is_enlisted_under_a_rolled_back_savepoint_is_not_in_it(shop: Shop)
     assert len(shop.lines()) == MANY + 1
 
 
-def test_what_it_would_cost_something_leaves_by_itself(shop: Shop) -> None:
+def test_a_task_with_options_that_a_bundle_lacks_leaves_by_itself(shop: Shop) -> None:
     with transaction.manager:
         bundled_ones = [add.delay(number, 1) for number in range(MANY)]
         delayed = add.apply_async((1, 2), countdown=0.1)
@@ -199,7 +196,7 @@ def test_what_it_would_cost_something_leaves_by_itself(shop: Shop) -> None:
     assert seen["large"] == ["x" * 100_000]
 
 
-def test_each_has_its_own_priority(shop: Shop) -> None:
+def test_each_task_of_a_bundle_has_its_own_priority(shop: Shop) -> None:
     with transaction.manager:
         results = [shows_its_priority.apply_async(priority=number % 10) for number in range(MANY)]
     assert [result.get(PATIENCE) for result in results] == [number % 10 for number in range(MANY)]
@@ -234,7 +231,7 @@ def test_a_forgotten_result_is_not_found_any_more(shop: Shop) -> None:
     assert shop.app.AsyncResult(results[5].id).get(PATIENCE) == 10
 
 
-def test_purge_ends_what_waits_in_a_bundle(shop: Shop) -> None:
+def test_purge_ends_the_waiting_tasks_of_a_bundle(shop: Shop) -> None:
     with transaction.manager:
         results = [waits_at.delay("purged") for _ in range(40)]  # the worker runs 24 at a time
     gates["purged"].reached(20)
@@ -255,7 +252,7 @@ def purged(shop: Shop) -> int:
     return count
 
 
-def test_no_bundle_where_it_is_turned_off(shop: Shop) -> None:
+def test_there_is_no_bundle_if_the_setting_turns_it_off(shop: Shop) -> None:
     usual = shop.app.conf["ptemporal.bundle"]
     shop.app.conf["ptemporal.bundle"] = 0
     try:
@@ -298,7 +295,7 @@ def test_tasks_whose_bundle_would_be_too_large_to_start_leave_one_by_one() -> No
 
 
 def is_listed(shop: Shop, task_id: str) -> bool:
-    """Whether the server's list has it, which lags behind."""
+    """Return whether the server's list, which lags behind, has the task."""
 
     async def ask(client: Client) -> bool:
         return any([run.id == task_id async for run in client.list_workflows(f"WorkflowId = '{task_id}'")])
@@ -307,9 +304,9 @@ def is_listed(shop: Shop, task_id: str) -> bool:
 
 
 def nobody_remembers() -> None:
-    """As if every worker that was told had ended since."""
-    state.revoked.clear()
-    state.revoked_beforehand.clear()
+    """Forget the revoked tasks, as if every worker that was told of them had ended."""
+    process_state.revoked.clear()
+    process_state.revoked_on_server.clear()
 
 
 @pytest.fixture
@@ -319,7 +316,7 @@ def forgetful() -> Iterator[None]:
 
 
 @pytest.mark.usefixtures("forgetful")
-def test_what_is_revoked_before_its_commit_does_not_run_though_no_worker_was_there(shop: Shop) -> None:
+def test_a_task_revoked_before_its_commit_does_not_run_even_if_no_worker_was_there(shop: Shop) -> None:
     queue = f"{shop.queue}-later"
     with transaction.manager:
         results = [note.apply_async([f"bundled {number}"], queue=queue) for number in range(MANY)]
@@ -338,23 +335,23 @@ def test_what_is_revoked_before_its_commit_does_not_run_though_no_worker_was_the
 
 
 @pytest.mark.usefixtures("forgetful")
-def test_a_worker_that_nobody_tells_learns_what_was_revoked(shop: Shop, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(beforehand, "EVERY", 0.05)
+def test_a_worker_that_missed_the_revoke_learns_of_it(shop: Shop, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(revoked_ids, "READ_EVERY", 0.05)
     with WorkerThread(shop.app, f"{shop.queue}-untold"):
         task_id = Block().new_id()
         shop.app.control.revoke(task_id)
-        wait_until(lambda: task_id in state.revoked_beforehand)
+        wait_until(lambda: task_id in process_state.revoked_on_server)
 
 
-def test_a_worker_starts_though_the_server_does_not_tell_what_was_revoked(
+def test_a_worker_starts_even_if_the_server_does_not_list_revoked_tasks(
     shop: Shop, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    monkeypatch.setattr(beforehand, "PATIENCE", 0.0)
+    monkeypatch.setattr(revoked_ids, "READ_TIMEOUT", 0.0)
 
     async def look_twice(client: Client) -> None:
-        looks = beforehand.Beforehand(client)
-        await looks.learn()
-        await looks.learn()
+        looks = revoked_ids.RevokedIdsReader(client)
+        await looks.read()
+        await looks.read()
 
     shop.app.temporal.call(look_twice, 20)
-    assert caplog.text.count("can't be learnt from the server for now") == 1
+    assert caplog.text.count("can't read from the server, for now, which tasks") == 1

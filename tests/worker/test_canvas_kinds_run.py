@@ -1,4 +1,4 @@
-"""Each kind of canvas by its name, results that are read elsewhere, and what the web UI shows of a step."""
+"""Each kind of canvas, results that are read in another process, and how the web UI shows a step."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A task whose database goes away: it is rolled back, and runs again once there may be one."""
+"""A task whose database goes away is rolled back, and runs again later."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from sqlalchemy.exc import OperationalError, SQLAlchemyError
 from sqlalchemy.orm import Session
 
 from pyramid_temporal_compat import shared_task
-from pyramid_temporal_compat.outbox.database_errors import database_is_away
+from pyramid_temporal_compat.database_errors import database_is_away
 from pyramid_temporal_compat.server.embedded import free_ports
 from tests.worker.shop import Shop, seen, write
 
@@ -33,12 +33,12 @@ def loses_its_connection(self: Any, times: int) -> int:
     return len(seen["runs"])
 
 
-def test_a_run_whose_connection_is_lost_is_rolled_back_and_made_again_at_once(shop: Shop) -> None:
+def test_a_run_that_loses_its_connection_is_rolled_back_and_made_again_at_once(shop: Shop) -> None:
     assert loses_its_connection.delay(2).get(timeout=PATIENCE) == 3
     assert shop.lines() == ["done"]
 
 
-def test_a_database_that_stays_away_has_the_task_wait_and_that_is_no_retry_of_its_own(shop: Shop) -> None:
+def test_a_task_waits_for_a_database_that_stays_away_and_that_counts_as_no_retry(shop: Shop) -> None:
     attempts = shop.app.conf.ptemporal_transaction_attempts
     assert loses_its_connection.delay(attempts).get(timeout=PATIENCE) == attempts + 1
     assert set(seen["runs"]) == {0}
@@ -51,7 +51,7 @@ def loses_its_connection_at_most_once() -> None:
     get_current_request().dbsession.execute(KILL)
 
 
-def test_a_task_that_runs_at_most_once_fails_of_it(shop: Shop) -> None:
+def test_a_task_that_runs_at_most_once_fails_if_its_database_goes_away(shop: Shop) -> None:
     with pytest.raises(Exception, match="terminating connection"):
         loses_its_connection_at_most_once.delay().get(timeout=PATIENCE)
     assert seen["runs"] == [0]
@@ -63,7 +63,7 @@ def asks_what_is_wrong() -> None:
     get_current_request().dbsession.execute(text("SELECT 1 / 0"))
 
 
-def test_what_the_database_answers_is_an_ordinary_failure(shop: Shop) -> None:
+def test_an_error_that_the_database_answers_is_an_ordinary_failure(shop: Shop) -> None:
     with pytest.raises(Exception, match="division by zero"):
         asks_what_is_wrong.delay().get(timeout=PATIENCE)
     assert seen["runs"] == [0]
@@ -108,7 +108,7 @@ def test_a_full_disk_of_the_database_means_away() -> None:
 def test_as_many_connections_to_a_mysql_as_a_user_may_have_mean_away() -> None:
     errors = pytest.importorskip("pymysql.err")
     refused = errors.OperationalError(1203, "User site already has more than 'max_user_connections' active connections")
-    refused.sqlstate = "42000"  # later releases of the driver have it: that of an access that is denied
+    refused.sqlstate = "42000"  # later releases of the driver set it to the SQLSTATE of a denied access
     assert database_is_away(OperationalError("SELECT 1", {}, refused))
 
 
@@ -120,5 +120,5 @@ def test_as_many_connections_to_a_mysql_as_a_user_may_have_mean_away() -> None:
         lambda: ConnectionRefusedError("another service's"),
     ],
 )
-def test_other_errors_do_not(error: Callable[[], Exception]) -> None:
+def test_other_errors_do_not_mean_away(error: Callable[[], Exception]) -> None:
     assert not database_is_away(error())

@@ -1,4 +1,4 @@
-"""Which clock says whether a task has expired."""
+"""Expiry: the server's clock says whether a task has expired."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from pyramid_temporal_compat import shared_task
 from pyramid_temporal_compat.exceptions import TaskRevokedError
 from pyramid_temporal_compat.message.message import Message
 from pyramid_temporal_compat.payload import Payload
-from pyramid_temporal_compat.worker.activity import has_expired
+from pyramid_temporal_compat.worker.steps.admission import has_expired
 from tests.parts import wait_until
 from tests.worker.shop import Shop, WorkerThread, write
 
@@ -20,11 +20,11 @@ MINUTE = datetime.timedelta(minutes=1)
 
 
 @pytest.mark.parametrize("skew", [-HOURS, datetime.timedelta(0), HOURS])
-def test_a_senders_clock_that_is_wrong_neither_shortens_nor_lengthens_what_a_task_is_given(
+def test_a_wrong_clock_of_the_sender_does_not_change_how_long_a_task_may_wait(
     skew: datetime.timedelta,
 ) -> None:
     called = datetime.datetime.now(datetime.timezone.utc)
-    expires = called + skew + MINUTE  # as the sender's clock has it
+    expires = called + skew + MINUTE  # by the sender's clock
     message = Message("t", "1", Payload({}, b""), "q", expires=expires, ahead=-skew.total_seconds())
     assert not has_expired(message, expires, called + MINUTE / 2)
     assert has_expired(message, expires, called + MINUTE * 2)
@@ -35,7 +35,7 @@ def leaves_a_line() -> None:
     write("ran")
 
 
-def test_a_task_that_no_worker_was_there_for_has_expired_when_one_comes(shop: Shop) -> None:
+def test_a_task_expires_while_there_is_no_worker(shop: Shop) -> None:
     queue = f"{shop.queue}-late"
     result = leaves_a_line.apply_async(expires=0.3, queue=queue)
     wait_until(lambda: result.state == "PENDING")

@@ -1,4 +1,4 @@
-"""What a task class and signals hear of a run: when, with what, and in which transaction."""
+"""Hooks of a task class and signals of a run: when they are called, with what, and in which transaction."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ PATIENCE = 30
 
 
 class Telling(Task):
-    """Writes down each hook, in the database as well: what stays there tells in which transaction it ran."""
+    """Notes each hook call, also in the database: a row that stays shows that the hook's transaction committed."""
 
     def before_start(self, task_id: str, args: Any, kwargs: Any) -> None:
         self.tell("before_start", task_id, args, kwargs)
@@ -57,12 +57,12 @@ def does(self: Any, what: str, by: str = "test") -> str:
 
 
 def hooks_of(result: Any, last: str) -> list[Any]:
-    """The hooks of a run, once the last of them was called: they may follow the result."""
+    """Return the hook calls of a run, once the last hook was called: hooks may follow the result."""
     wait_until(lambda: seen[result.id] and seen[result.id][-1][0] == last, message=f"{last} was not called")
     return seen[result.id]
 
 
-def test_success_is_told_after_the_commit(shop: Shop) -> None:
+def test_on_success_is_called_after_the_commit(shop: Shop) -> None:
     result = does.delay("it", by="me")
     assert result.get(timeout=PATIENCE) == "did it"
     about = (("it",), {"by": "me"})
@@ -74,7 +74,7 @@ def test_success_is_told_after_the_commit(shop: Shop) -> None:
     wait_until(lambda: shop.lines() == ["before_start", "the task", "on_success", "after_return"])
 
 
-def test_failure_is_told_in_a_transaction_that_stays(shop: Shop) -> None:
+def test_on_failure_is_called_in_a_transaction_that_commits(shop: Shop) -> None:
     result = does.delay("fail")
     assert isinstance(result.get(timeout=PATIENCE, propagate=False), ValueError)
     about = (("fail",), {})
@@ -86,7 +86,7 @@ def test_failure_is_told_in_a_transaction_that_stays(shop: Shop) -> None:
     wait_until(lambda: shop.lines() == ["on_failure", "after_return"], message="what the task wrote is rolled back")
 
 
-def test_a_retry_is_no_return(shop: Shop) -> None:
+def test_after_return_is_not_called_for_a_retry(shop: Shop) -> None:
     result = does.delay("retry")
     assert result.get(timeout=PATIENCE) == "did retry"
     names = [hook[0] for hook in hooks_of(result, "after_return")]
@@ -94,7 +94,7 @@ def test_a_retry_is_no_return(shop: Shop) -> None:
     assert seen[result.id][1][-1] == "KeyError('again')"
 
 
-def test_an_ignored_task_has_only_begun(shop: Shop) -> None:
+def test_only_before_start_is_called_for_an_ignored_task(shop: Shop) -> None:
     result = does.delay("ignore")
     wait_until(result.ready)
     assert [hook[0] for hook in seen[result.id]] == ["before_start"]
@@ -106,7 +106,7 @@ def unfit() -> object:
     return object()
 
 
-def test_a_result_that_can_not_travel_is_a_failure_to_the_hooks_too(shop: Shop) -> None:
+def test_on_failure_is_called_for_a_result_that_can_not_travel(shop: Shop) -> None:
     result = unfit.delay()
     error = result.get(timeout=PATIENCE, propagate=False)
     assert "the result of task" in str(error)
@@ -125,7 +125,7 @@ def has_a_broken_hook() -> str:
     return "fine"
 
 
-def test_a_hook_that_fails_changes_nothing(shop: Shop, caplog: pytest.LogCaptureFixture) -> None:
+def test_a_hook_that_fails_does_not_change_the_result(shop: Shop, caplog: pytest.LogCaptureFixture) -> None:
     assert has_a_broken_hook.delay().get(timeout=PATIENCE) == "fine"
     wait_until(lambda: "a hook or a signal receiver failed" in caplog.text)
     assert shop.lines() == ["the task"]
@@ -159,7 +159,7 @@ def wrapped(self: Any, text: str) -> str:
     return text
 
 
-def test_a_base_class_may_put_itself_around_the_call(shop: Shop) -> None:
+def test_a_base_class_may_wrap_the_call(shop: Shop) -> None:
     assert wrapped.delay("x").get(timeout=PATIENCE) == "<x>"
     assert shop.lines() == ["around"]
 
@@ -171,7 +171,7 @@ NAMES = ("task_prerun", "task_postrun", "task_success", "task_retry", "task_fail
 
 @pytest.fixture
 def heard(shop: Shop) -> Iterator[list[tuple[str, dict[str, Any]]]]:
-    """The signals of runs, with what was sent."""
+    """The signals of runs, with their arguments."""
     sent: list[tuple[str, dict[str, Any]]] = []
 
     def receiver(name: str) -> Any:
@@ -244,7 +244,7 @@ def test_headers_set_before_publishing_travel(shop: Shop) -> None:
         signals.before_task_publish.disconnect(receive, sender=tells_headers.name)
 
 
-def test_stamps_travel_though_somebody_listens_to_what_is_published(shop: Shop) -> None:
+def test_stamps_travel_if_a_receiver_listens_to_before_task_publish(shop: Shop) -> None:
     def receive(headers: dict[str, Any], **named: Any) -> None:
         assert headers["stamps"] == {"tenant": 7}
 
@@ -258,7 +258,7 @@ def test_stamps_travel_though_somebody_listens_to_what_is_published(shop: Shop) 
     assert headers == {"stamped_headers": ["tenant"], "stamps": {"tenant": 7}}
 
 
-def test_after_publishing_is_told_once_the_server_has_the_message(shop: Shop) -> None:
+def test_after_task_publish_is_sent_once_the_server_has_the_message(shop: Shop) -> None:
     told = []
 
     def receive(sender: str, headers: dict[str, Any], routing_key: str, **named: Any) -> None:
@@ -346,7 +346,7 @@ def waits_for_another(allowed: bool) -> int:
 
 
 class OwnRequest(Task):
-    """A base class as applications that grew with Celery have it: it makes the request itself, and hands it over."""
+    """A base class as applications that used Celery have it: it makes the request itself and passes it on."""
 
     def __new__(cls, *args: Any, **kwargs: Any) -> Any:
         task = super().__new__(cls, *args, **kwargs)

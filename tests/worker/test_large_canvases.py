@@ -1,4 +1,4 @@
-"""Canvases that are more than one workflow can hold: long chains, large groups, large results."""
+"""Canvases that are too large for one workflow: long chains, large groups, large results."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ PATIENCE = 60
 
 @pytest.fixture
 def conf(shop: Shop) -> Iterator[Callable[..., None]]:
-    """Changes the app's settings for one test."""
+    """Change the app's settings for one test."""
     changed: list[str] = []
 
     def change(**settings: Any) -> None:
@@ -74,7 +74,7 @@ def counted() -> Iterator[None]:
 @shared_task
 def counts(value: int) -> int:
     with counted():
-        time.sleep(0.01)  # so that others may be under way, too
+        time.sleep(0.01)  # so that other tasks can run meanwhile
     return value
 
 
@@ -95,13 +95,13 @@ def test_a_long_chain_is_cut_into_workflows(shop: Shop, conf: Any) -> None:
     assert len(nodes) == 70
     assert [node.get(PATIENCE) for node in nodes[::-23]] == [1, 24, 47, 70]
     assert (nodes[5].state, nodes[-1].state) == ("SUCCESS", "SUCCESS")
-    assert [child.id for child in nodes[50].children] == [nodes[49].id]  # also from one lot to the next
+    assert [child.id for child in nodes[50].children] == [nodes[49].id]  # also from one batch to the next
     workflows = workflows_of(result)
     assert len(workflows) == 5
     assert max(len(events(shop, workflow_id)) for workflow_id in workflows) < 150
 
 
-def test_what_comes_after_a_step_that_fails_in_a_long_chain_fails_of_the_same(shop: Shop, conf: Any) -> None:
+def test_the_steps_after_a_failed_step_of_a_long_chain_fail_with_its_error(shop: Shop, conf: Any) -> None:
     conf(canvas_batch=10)
     result = chain(add.si(0, 1), fails.si(), *(add.s(1) for _ in range(48)))()
     with pytest.raises(ValueError, match="on purpose"):
@@ -152,7 +152,7 @@ def test_a_large_group_is_revoked_in_all_its_workflows(shop: Shop, conf: Any) ->
     assert {type(value).__name__ for value in values} == {"str", "TaskRevokedError"}
 
 
-def test_a_large_group_has_no_more_under_way_than_it_may(shop: Shop, conf: Any) -> None:
+def test_a_large_group_runs_no_more_tasks_at_a_time_than_allowed(shop: Shop, conf: Any) -> None:
     conf(canvas_batch=20, canvas_at_once=6)
     _under_way.clear()
     result = (group(counts.s(number) for number in range(120)) | total.s())()
@@ -160,7 +160,7 @@ def test_a_large_group_has_no_more_under_way_than_it_may(shop: Shop, conf: Any) 
     assert 1 < max(_under_way) <= 6
 
 
-def test_a_member_that_waits_for_its_time_keeps_no_other_from_running(shop: Shop, conf: Any) -> None:
+def test_a_member_that_waits_for_its_eta_does_not_block_other_members(shop: Shop, conf: Any) -> None:
     conf(canvas_at_once=1)
     result = group(add.s(1, 1).set(countdown=3600), add.s(2, 2))()
     assert result.results[1].get(PATIENCE) == 4
@@ -181,7 +181,7 @@ def test_a_group_of_1500_and_its_chord(shop: Shop) -> None:
 
 
 @pytest.mark.parametrize("batch", [250, 8])
-def test_a_body_that_is_given_too_much_fails_and_says_how_much(shop: Shop, conf: Any, batch: int) -> None:
+def test_a_body_with_too_many_bytes_of_arguments_fails_and_says_how_many(shop: Shop, conf: Any, batch: int) -> None:
     conf(canvas_batch=batch)
     result = chord([makes.s(100_000) for _ in range(30)], total.s().on_error(hears.s()))()
     with pytest.raises(
@@ -192,7 +192,7 @@ def test_a_body_that_is_given_too_much_fails_and_says_how_much(shop: Shop, conf:
     wait_until(lambda: seen["heard"] == [(result.id, "PayloadTooLarge")], message="no errback")
 
 
-def test_what_is_given_nothing_is_not_too_large(shop: Shop, conf: Any) -> None:
+def test_a_body_that_takes_no_results_is_not_too_large(shop: Shop, conf: Any) -> None:
     conf(canvas_batch=8)
     result = chord([makes.s(200_000) for _ in range(20)], group(add.si(1, number) for number in range(20)))()
     assert result.get(timeout=PATIENCE) == list(range(1, 21))
@@ -218,27 +218,25 @@ def test_a_workflow_whose_history_is_full_begins_no_more_tasks(
     assert "make ptemporal.canvas_batch smaller" in str(refused[0])
 
 
-def test_a_large_result_goes_to_many(shop: Shop) -> None:
-    """Together more than the server takes in one message."""
+def test_a_large_result_goes_to_many_members(shop: Shop) -> None:
+    """All copies together are larger than one message to the server may be."""
     result = chain(makes.s(1_000_000), group(length.s() for _ in range(9)))()
     assert result.get(timeout=PATIENCE) == [1_000_000] * 9
 
 
-def test_a_canvas_that_is_too_large_to_start_is_refused_where_it_is_called(shop: Shop, conf: Any) -> None:
+def test_a_canvas_too_large_to_start_is_refused_at_the_call(shop: Shop, conf: Any) -> None:
     conf(payload_limit=20_000)
     with pytest.raises(PayloadTooLarge, match=r"the canvas group of 4000: .* takes \d\d,\d{3} bytes, compressed"):
         group(add.s(number, number) for number in range(4000))()
 
 
-def test_a_canvas_of_too_many_tasks_is_refused_where_it_is_called(shop: Shop, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_canvas_of_too_many_tasks_is_refused_at_the_call(shop: Shop, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("pyramid_temporal_compat.canvas.planner.MOST", 20)
     with pytest.raises(PayloadTooLarge, match="has 21 tasks, and the limit is 20; split it into several canvases"):
         group(add.s(number, number) for number in range(21))()
 
 
-def test_a_canvas_that_no_worker_would_unpack_is_refused_where_it_is_called(
-    shop: Shop, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_canvas_too_large_to_unpack_is_refused_at_the_call(shop: Shop, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("pyramid_temporal_compat.canvas.planner.INFLATED_LIMIT", 100_000)
     with pytest.raises(PayloadTooLarge, match="bytes before it is compressed, and the limit for that is 100,000"):
         group(length.s("x" * 1000) for _ in range(100))()
@@ -254,7 +252,7 @@ def becomes(self: Any, value: int) -> Any:
     return self.replace(add.s(value, 1))
 
 
-def test_a_later_step_expires_from_when_its_turn_has_come(shop: Shop) -> None:
+def test_the_expiry_of_a_later_step_counts_from_its_turn(shop: Shop) -> None:
     result = chain(waits_at.si("expires"), add.si(1, 1).set(expires=0.5), add.s(1))()
     gates["expires"].reached()
     later = time.monotonic() + 0.6

@@ -1,4 +1,4 @@
-"""Hand-written workflows beside tasks; and tasks and workflows that a worker does not know."""
+"""Hand-written workflows beside tasks, and tasks and workflows that a worker does not know."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from pyramid_temporal_compat.exceptions import NotRegistered, TaskRevokedError
-from pyramid_temporal_compat.worker import activity
+from pyramid_temporal_compat.worker.steps import admission
 from pyramid_temporal_compat.worker.worker import Worker
 from tests.parts import wait_until
 from tests.worker.native import Greets, greeting, plain_greeting
@@ -26,8 +26,8 @@ def queue(shop: Shop) -> str:
 
 @pytest.fixture
 def hurried(monkeypatch: pytest.MonkeyPatch) -> None:
-    """What a worker does not know is offered again soon."""
-    monkeypatch.setattr(activity, "UNKNOWN_PAUSE", timedelta(milliseconds=50))
+    """The server soon offers a task again that a worker does not know."""
+    monkeypatch.setattr(admission, "UNKNOWN_PAUSE", timedelta(milliseconds=50))
 
 
 def start(shop: Shop, workflow: str, argument: Any, queue: str) -> str:
@@ -50,7 +50,7 @@ def test_native_workflows_and_activities_run_beside_tasks(shop: Shop, queue: str
         assert task.get(timeout=PATIENCE) == 3
 
 
-def test_native_workflow_that_a_worker_does_not_know_waits_for_one_that_does(
+def test_native_workflow_that_a_worker_does_not_know_waits_for_another_worker(
     shop: Shop, queue: str, caplog: pytest.LogCaptureFixture
 ) -> None:
     with WorkerThread(shop.app, queue):
@@ -69,7 +69,7 @@ def test_a_task_that_no_worker_knows_waits_and_is_logged_once(
     waiting = shop.app.send_task(name, [2, 3], queue=queue)
     with WorkerThread(shop.app, queue):
         wait_until(lambda: any(it.attempt > 3 for it in describe(shop, waiting.id).raw_description.pending_activities))
-        wait_until(lambda: waiting.state == "PENDING")  # while a worker looks whether it knows it, it is STARTED
+        wait_until(lambda: waiting.state == "PENDING")  # it is STARTED while a worker looks for the task
         assert waiting.retries == 0
     with caplog.at_level(logging.INFO):
         told = [record for record in caplog.records if name in record.getMessage() and record.levelno >= logging.ERROR]
@@ -84,7 +84,7 @@ def test_a_task_that_no_worker_knows_waits_and_is_logged_once(
         shop.app.tasks.unregister(name)
 
 
-def test_a_task_that_no_worker_knows_fails_where_the_setting_says_so(
+def test_a_task_that_no_worker_knows_fails_if_the_setting_says_so(
     shop: Shop, queue: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setitem(shop.app.conf, "ptemporal_unknown_task", "fail")
@@ -96,14 +96,14 @@ def test_a_task_that_no_worker_knows_fails_where_the_setting_says_so(
         assert event_names(shop, failed.id).count("ACTIVITY_TASK_STARTED") == 1
 
 
-def test_a_task_that_no_worker_knows_expires_all_the_same(shop: Shop, queue: str, hurried: None) -> None:
+def test_a_task_that_no_worker_knows_expires(shop: Shop, queue: str, hurried: None) -> None:
     waiting = shop.app.send_task("tests.not_there", queue=queue, expires=1)
     with WorkerThread(shop.app, queue), pytest.raises(TaskRevokedError, match="expired"):
         waiting.get(timeout=PATIENCE)
 
 
-def test_an_activity_of_another_worker_on_the_same_queue_is_left_to_it(shop: Shop, queue: str) -> None:
-    """A worker without the native activity may get it first; it goes to the other one in the end."""
+def test_an_activity_that_only_another_worker_knows_runs_there(shop: Shop, queue: str) -> None:
+    """A worker without the native activity may get it first. In the end, the worker that knows it runs it."""
     with (
         WorkerThread(shop.app, queue, workflows=[Greets], activities=[greeting, plain_greeting]),
         WorkerThread(shop.app, queue, workflows=[Greets]),
@@ -125,6 +125,6 @@ def test_worker_serves_several_queues_and_a_busy_one_does_not_starve_another(sho
     assert ended_before < 30
 
 
-def test_pool_that_is_not_there_is_an_error(shop: Shop) -> None:
+def test_a_pool_that_does_not_exist_is_an_error(shop: Shop) -> None:
     with pytest.raises(Exception, match="pool 'gevent' is refused: it replaces the sockets"):
         Worker(shop.app, pool="gevent")

@@ -1,4 +1,4 @@
-"""A task that loses its worker each time is given up at last; one that is given back in good order is not."""
+"""A task that always loses its worker fails in the end. A task that workers give back in order does not."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ def test_a_task_whose_whole_worker_dies_each_time_is_not_begun_again(project: Pr
     assert len([line for line in project.told if line.startswith("waits ")]) == 1
 
 
-def test_a_task_that_workers_give_back_as_they_end_has_lost_none(
+def test_a_task_that_ending_workers_give_back_has_lost_no_worker(
     project: Project, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(project.app.conf, "ptemporal_heartbeat_timeout", 60)  # on a starved machine, 2 s may pass
@@ -63,7 +63,7 @@ def test_a_task_that_workers_give_back_as_they_end_has_lost_none(
         assert result.get(timeout=PATIENCE)
 
 
-def test_a_task_that_gives_itself_back_has_lost_none(project: Project) -> None:
+def test_a_task_that_gives_itself_back_has_lost_no_worker(project: Project) -> None:
     with project.worker("-c", 1, "-P", "threads", "ptemporal.lost_worker_attempts=2"):
         assert project.tasks.gives_itself_back.delay(5).get(timeout=PATIENCE) == 6
 

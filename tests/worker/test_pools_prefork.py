@@ -1,4 +1,4 @@
-"""The pool of child processes: what comes of its jobs, and of children that die or are stopped."""
+"""The pool `prefork`: outcomes and errors of jobs, children that die, limits and cancellation."""
 
 from __future__ import annotations
 
@@ -22,13 +22,13 @@ from pyramid_temporal_compat.exceptions import (
     WorkerLostError,
 )
 from pyramid_temporal_compat.message.time_limits import Limits
-from pyramid_temporal_compat.worker.pools.pool import Control
+from pyramid_temporal_compat.worker.pools.pool import JobControl
 from pyramid_temporal_compat.worker.pools.prefork import PreforkPool
 from tests.worker.prefork_parts import (
     LOGGED,
     NO_LIMITS,
     SOON,
-    Begun,
+    StartedJob,
     exists,
     in_its_own_process,
     main,
@@ -48,7 +48,7 @@ from tests.worker.prefork_parts import (
 # --- outcomes ---
 
 
-def main_thread_adds(control: Control, a: int, b: int) -> tuple[int, int, bool]:
+def main_thread_adds(control: JobControl, a: int, b: int) -> tuple[int, int, bool]:
     control.note({"at": 1})
     control.note({"at": 2})
     return a + b, os.getpid(), threading.current_thread() is threading.main_thread()
@@ -87,15 +87,15 @@ class TwoArguments(Exception):
         super().__init__(one)
 
 
-def fail(control: Control) -> None:
+def fail(control: JobControl) -> None:
     raise Boom("in the child", 3)
 
 
-def fail_so_that_it_cannot_travel(control: Control) -> None:
+def fail_so_that_it_cannot_travel(control: JobControl) -> None:
     raise TwoArguments("one", "two")
 
 
-def local_function(control: Control) -> Any:
+def local_function(control: JobControl) -> Any:
     return lambda: None
 
 
@@ -104,12 +104,12 @@ class Trap:
         return int, ("not a number",)
 
 
-def trap(control: Control) -> Any:
+def trap(control: JobControl) -> Any:
     return Trap()
 
 
 @in_its_own_process()
-async def test_errors_and_outcomes_that_cannot_travel_cost_their_job_only(pool: PreforkPool) -> None:
+async def test_errors_and_outcomes_that_cannot_be_pickled_fail_their_job_only(pool: PreforkPool) -> None:
     first = await run(pool, pid)
     with pytest.raises(Boom) as raised:
         await run(pool, fail)
@@ -121,7 +121,7 @@ async def test_errors_and_outcomes_that_cannot_travel_cost_their_job_only(pool: 
         await run(pool, local_function)
     with pytest.raises(NotSerializable, match="can't be read in the worker"):
         await run(pool, trap)
-    with pytest.raises((AttributeError, TypeError)):  # pickle's own error, before any child is asked
+    with pytest.raises((AttributeError, TypeError)):  # pickle's own error, before the job is sent to a child
         await run(pool, lambda control: None)
     assert await run(pool, pid) == first
     await pool.stop()
@@ -130,7 +130,7 @@ async def test_errors_and_outcomes_that_cannot_travel_cost_their_job_only(pool: 
 SIZE = 32 << 20
 
 
-def echo(control: Control, data: bytes) -> bytes:
+def echo(control: JobControl, data: bytes) -> bytes:
     control.note("sending")
     return data
 
@@ -161,23 +161,23 @@ async def test_large_jobs_and_outcomes_leave_the_loop_running(pool: PreforkPool)
 # --- children that die ---
 
 
-def kill_self(control: Control, signum: int) -> None:
+def kill_self(control: JobControl, signum: int) -> None:
     os.kill(os.getpid(), signum)
     time.sleep(30)
 
 
-def segfault(control: Control) -> None:
+def segfault(control: JobControl) -> None:
     ctypes.string_at(0)
 
 
-def exit_now(control: Control, code: int) -> None:
+def exit_now(control: JobControl, code: int) -> None:
     os._exit(code)
 
 
 @in_its_own_process(size=2)
-async def test_child_that_dies_costs_its_job_only_and_is_replaced(pool: PreforkPool) -> None:
+async def test_child_that_dies_loses_its_job_only_and_is_replaced(pool: PreforkPool) -> None:
     path = new_path()
-    bystander = Begun(pool, wait_for, path)
+    bystander = StartedJob(pool, wait_for, path)
     survivor = await bystander.begun()
     for number, (death, *args, how) in enumerate(
         [
@@ -205,7 +205,7 @@ async def test_job_given_to_a_child_that_has_just_died_runs_on_the_next(pool: Pr
     await pool.stop()
 
 
-def fork_and_die(control: Control, path: str) -> None:
+def fork_and_die(control: JobControl, path: str) -> None:
     if not os.fork():
         spin_until(path)
         os._exit(0)
@@ -213,7 +213,7 @@ def fork_and_die(control: Control, path: str) -> None:
 
 
 @in_its_own_process()
-async def test_death_is_seen_though_a_grandchild_holds_the_childs_socket(pool: PreforkPool) -> None:
+async def test_death_of_a_child_is_seen_even_if_a_grandchild_holds_its_socket(pool: PreforkPool) -> None:
     path = new_path()
     with pytest.raises(WorkerLostError, match="SIGKILL"):
         await run(pool, fork_and_die, path)
@@ -226,7 +226,7 @@ async def test_death_is_seen_though_a_grandchild_holds_the_childs_socket(pool: P
 
 
 @in_its_own_process()
-async def test_hard_limit_kills_a_child_that_is_deaf_in_c(pool: PreforkPool) -> None:
+async def test_hard_limit_kills_a_child_that_blocks_every_signal(pool: PreforkPool) -> None:
     before = await run(pool, pid)
     with pytest.raises(TimeLimitExceeded, match=rf"\({SOON},\)"):
         await run(pool, sleep_deaf, limits=Limits(hard=SOON))
@@ -243,7 +243,7 @@ async def test_hard_limit_lets_finally_blocks_run(pool: PreforkPool) -> None:
     await pool.stop()
 
 
-def tidy_up(control: Control) -> str:
+def tidy_up(control: JobControl) -> str:
     try:
         control.interruptible(spin)
     except SoftTimeLimitExceeded:
@@ -251,11 +251,11 @@ def tidy_up(control: Control) -> str:
     return "never"
 
 
-def only_spin(control: Control) -> None:
+def only_spin(control: JobControl) -> None:
     control.interruptible(spin)
 
 
-def note_for_ever(control: Control) -> str:
+def note_for_ever(control: JobControl) -> str:
     def function() -> None:
         while True:
             control.note(b"x" * 1_500_000)
@@ -274,13 +274,13 @@ async def test_soft_limit_is_raised_in_the_function(pool: PreforkPool) -> None:
     assert await run(pool, tidy_up, limits=limits) == "tidied up"
     with pytest.raises(SoftTimeLimitExceeded):
         await run(pool, only_spin, limits=limits)
-    for _ in range(5):  # never in the midst of a note, though the child is nearly always sending one
+    for _ in range(5):  # the limit never cuts a note in two, although the child sends notes nearly all the time
         assert await pool.run((note_for_ever,), limits, lambda note: time.sleep(0.005)) == "tidied up"
     assert await run(pool, pid) == child
     await pool.stop()
 
 
-def commit_past_the_limit(control: Control) -> str:
+def commit_past_the_limit(control: JobControl) -> str:
     control.interruptible(lambda: None)
     due = []
     previous = signal.getsignal(signal.SIGUSR1)
@@ -292,7 +292,7 @@ def commit_past_the_limit(control: Control) -> str:
     return "committed"
 
 
-def nothing_is_due(control: Control) -> str:
+def nothing_is_due(control: JobControl) -> str:
     return control.interruptible(lambda: "next")
 
 
@@ -303,7 +303,7 @@ async def test_soft_limit_that_passes_in_the_commit_leaves_it_and_the_next_job_a
     await pool.stop()
 
 
-def short_parts(control: Control) -> str:
+def short_parts(control: JobControl) -> str:
     work = functools.partial(sum, range(2000))
     ended = "committed"
     try:
@@ -329,7 +329,7 @@ async def test_soft_limits_at_every_moment_never_leave_the_function(pool: Prefor
     await pool.stop()
 
 
-def spin_and_tidy(control: Control, path: str) -> None:
+def spin_and_tidy(control: JobControl, path: str) -> None:
     def function() -> None:
         try:
             control.note(os.getpid())
@@ -344,7 +344,7 @@ def spin_and_tidy(control: Control, path: str) -> None:
 async def test_cancelling_ends_the_child_as_the_signal_does(pool: PreforkPool) -> None:
     for message, tidied in ((None, True), ("HUP", True), (signal.SIGQUIT, True), ("sigkill", False), (9, False)):
         path = new_path()
-        job = Begun(pool, spin_and_tidy, path)
+        job = StartedJob(pool, spin_and_tidy, path)
         child = await job.begun()
         job.task.cancel(message)
         with pytest.raises(asyncio.CancelledError):
@@ -358,7 +358,7 @@ async def test_cancelling_ends_the_child_as_the_signal_does(pool: PreforkPool) -
 @in_its_own_process(grace=0.1)
 async def test_child_that_ignores_its_signal_is_killed(pool: PreforkPool) -> None:
     for message in ("SIGTERM", "SIGINT"):
-        job = Begun(pool, sleep_deaf)
+        job = StartedJob(pool, sleep_deaf)
         await job.begun()
         job.task.cancel(message)
         with pytest.raises(asyncio.CancelledError):
@@ -367,7 +367,7 @@ async def test_child_that_ignores_its_signal_is_killed(pool: PreforkPool) -> Non
     await pool.stop()
 
 
-def commit_through_sigterm(control: Control) -> str:
+def commit_through_sigterm(control: JobControl) -> str:
     control.interruptible(lambda: None)
     control.note(os.getpid())
     ending = signal.getsignal(signal.SIGTERM)
@@ -381,8 +381,8 @@ def commit_through_sigterm(control: Control) -> str:
 
 
 @in_its_own_process()
-async def test_commit_that_is_under_way_when_the_job_is_cancelled_comes_to_its_end(pool: PreforkPool) -> None:
-    job = Begun(pool, commit_through_sigterm)
+async def test_commit_that_runs_when_the_job_is_cancelled_is_finished(pool: PreforkPool) -> None:
+    job = StartedJob(pool, commit_through_sigterm)
     await until(lambda: len(job.notes) == 2)
     job.task.cancel()
     assert await job.task == "committed"
@@ -391,7 +391,7 @@ async def test_commit_that_is_under_way_when_the_job_is_cancelled_comes_to_its_e
     await pool.stop()
 
 
-def swallow_the_end(control: Control) -> str:
+def swallow_the_end(control: JobControl) -> str:
     def function() -> None:
         control.note(os.getpid())
         with contextlib.suppress(SystemExit):
@@ -405,8 +405,8 @@ def swallow_the_end(control: Control) -> str:
 
 
 @in_its_own_process()
-async def test_function_and_handler_that_swallow_the_end_do_not_undo_it(pool: PreforkPool) -> None:
-    job = Begun(pool, swallow_the_end)
+async def test_child_ends_even_if_function_and_handler_catch_the_exception(pool: PreforkPool) -> None:
+    job = StartedJob(pool, swallow_the_end)
     await job.begun()
     job.task.cancel()
     with pytest.raises(asyncio.CancelledError):
@@ -419,7 +419,7 @@ async def test_signals_to_the_whole_group_leave_running_and_idle_children_alone(
     path = new_path()
     await until_full(pool)
     children = set(pool.info()["processes"])
-    job = Begun(pool, wait_for, path)
+    job = StartedJob(pool, wait_for, path)
     await job.begun()
     for signum in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT):
         for process in psutil.Process().children(recursive=True):
@@ -432,7 +432,7 @@ async def test_signals_to_the_whole_group_leave_running_and_idle_children_alone(
 
 
 @in_its_own_process()
-async def test_signal_to_the_whole_group_that_meets_a_job_on_its_way_leaves_the_child_alone(pool: PreforkPool) -> None:
+async def test_signal_to_the_whole_group_while_a_job_is_sent_leaves_the_child_alone(pool: PreforkPool) -> None:
     await until_full(pool)
     [child] = pool.info()["processes"]
     for signum in (signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT):
@@ -447,14 +447,14 @@ async def test_signal_to_the_whole_group_that_meets_a_job_on_its_way_leaves_the_
     assert LOGGED == []
 
 
-def length_of(control: Control, text: bytes) -> tuple[int, int]:
+def length_of(control: JobControl, text: bytes) -> tuple[int, int]:
     return os.getpid(), len(text)
 
 
 @in_its_own_process()
 async def test_job_that_is_cancelled_while_it_waits_for_its_turn_never_runs(pool: PreforkPool) -> None:
     path, never = new_path(), new_path()
-    first = Begun(pool, wait_for, path)
+    first = StartedJob(pool, wait_for, path)
     child = await first.begun()
     second = asyncio.create_task(run(pool, spin_and_tidy, never))
     third = asyncio.create_task(run(pool, pid))

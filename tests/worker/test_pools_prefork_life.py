@@ -1,4 +1,4 @@
-"""The pool of child processes: its size and its start, what a child inherits, and the worker's own death."""
+"""The pool `prefork`: size, start and end, what a child inherits, and the death of the worker or the zygote."""
 
 from __future__ import annotations
 
@@ -29,13 +29,13 @@ from pyramid_temporal_compat.exceptions import (
     WorkerLostError,
 )
 from pyramid_temporal_compat.message.time_limits import Limits
-from pyramid_temporal_compat.worker.pools.pool import Control
+from pyramid_temporal_compat.worker.pools.pool import JobControl
 from pyramid_temporal_compat.worker.pools.prefork import PreforkPool
 from tests.worker.prefork_parts import (
     DIRECTORY,
     LOGGED,
     ROOT,
-    Begun,
+    StartedJob,
     _Collect,
     call,
     in_its_own_process,
@@ -63,7 +63,7 @@ async def test_child_is_replaced_after_max_tasks(pool: PreforkPool) -> None:
     assert not [message for message in LOGGED if "ended" in message]
 
 
-def grow_by(control: Control, size: int) -> int:
+def grow_by(control: JobControl, size: int) -> int:
     assert len(bytearray(os.urandom(1 << 10)) * (size >> 10)) == size
     return os.getpid()
 
@@ -80,7 +80,7 @@ async def test_child_that_grew_past_max_memory_is_replaced(pool: PreforkPool) ->
 @in_its_own_process(size=1)
 async def test_resize_while_running(pool: PreforkPool) -> None:
     path = new_path()
-    jobs = [Begun(pool, wait_for, path) for _ in range(5)]
+    jobs = [StartedJob(pool, wait_for, path) for _ in range(5)]
     await jobs[0].begun()
     pool.resize(3)
     await until(lambda: sum(bool(job.notes) for job in jobs) == 3)
@@ -102,7 +102,7 @@ async def test_resize_while_running(pool: PreforkPool) -> None:
 async def test_stop_waits_for_running_and_waiting_jobs(pool: PreforkPool) -> None:
     path = new_path()
     await until_full(pool)
-    jobs = [Begun(pool, wait_for, path) for _ in range(5)]
+    jobs = [StartedJob(pool, wait_for, path) for _ in range(5)]
     await jobs[0].begun()
     stopping = asyncio.create_task(pool.stop())
     await asyncio.sleep(0)
@@ -116,7 +116,7 @@ async def test_stop_waits_for_running_and_waiting_jobs(pool: PreforkPool) -> Non
 
 @in_its_own_process(size=2)
 async def test_kill_answers_every_job_at_once(pool: PreforkPool) -> None:
-    jobs = [Begun(pool, sleep_deaf) for _ in range(3)]
+    jobs = [StartedJob(pool, sleep_deaf) for _ in range(3)]
     await jobs[0].begun()
     await jobs[1].begun()
     pool.kill()
@@ -127,7 +127,7 @@ async def test_kill_answers_every_job_at_once(pool: PreforkPool) -> None:
 BEGUN_JOBS = os.path.join(tempfile.mkdtemp(), "begun")
 
 
-def begin_and_echo(control: Control, number: int, data: bytes, seconds: float) -> tuple[int, bytes]:
+def begin_and_echo(control: JobControl, number: int, data: bytes, seconds: float) -> tuple[int, bytes]:
     with open(BEGUN_JOBS, "a") as file:
         file.write(f"{number}\n")
 
@@ -174,7 +174,7 @@ async def test_in_a_storm_of_kills_every_job_is_answered_and_none_begins_twice(p
     over = True
     await chaos
     await pool.stop()
-    assert "done" in ends  # what else there is depends on the machine's speed
+    assert "done" in ends  # other outcomes depend on the machine's speed
     begun = lines(BEGUN_JOBS)
     assert len(begun) == len(set(begun))
     assert {number for number, end in enumerate(ends) if end == "done"} <= {int(number) for number in begun}
@@ -247,7 +247,7 @@ def count_the_exit(where: int, code: int) -> None:
 
 
 @in_its_own_process(max_tasks_per_child=1, before_fork=count_the_fork, on_child_exit=count_the_exit)
-async def test_the_moments_of_a_child_are_told(pool: PreforkPool) -> None:
+async def test_hooks_are_called_as_a_child_starts_and_ends(pool: PreforkPool) -> None:
     await run(pool, pid)
     with pytest.raises(WorkerLostError):
         await run(pool, sys_exit, 5)
@@ -259,8 +259,8 @@ async def test_the_moments_of_a_child_are_told(pool: PreforkPool) -> None:
 # --- what a child inherits ---
 
 
-def surroundings(control: Control) -> dict[str, Any]:
-    os.kill(os.getpid(), signal.SIGINT)  # Ctrl-C is the parent's
+def surroundings(control: JobControl) -> dict[str, Any]:
+    os.kill(os.getpid(), signal.SIGINT)  # the worker handles Ctrl-C
     sockets = [fd for fd in range(3, 64) if is_socket(fd)]
     time.sleep(0.02)
     return {
@@ -286,7 +286,7 @@ async def test_a_child_holds_its_own_socket_only_no_stdin_and_its_own_seed(pool:
     assert [one["stdin"] for one in seen] == [b""] * 3
     assert len({one["random"] for one in seen}) == 3
     assert [one["alarm"] for one in seen] == [signal.SIG_DFL] * 3
-    # One of its own; the event loop's pair is the test's, not the child's: the pool was started before it.
+    # Only its own socket: the pool was started before the event loop, so a child does not inherit the loop's sockets.
     assert [one["sockets"] for one in seen] == [1] * 3
     await pool.stop()
 
@@ -294,12 +294,12 @@ async def test_a_child_holds_its_own_socket_only_no_stdin_and_its_own_seed(pool:
 LOCK = threading.Lock()
 
 
-def take_the_lock(control: Control) -> tuple[bool, int]:
+def take_the_lock(control: JobControl) -> tuple[bool, int]:
     return LOCK.acquire(timeout=0), threading.active_count()
 
 
 @in_its_own_process(max_tasks_per_child=1)
-async def test_children_know_nothing_of_threads_that_the_worker_has_started_since(pool: PreforkPool) -> None:
+async def test_children_inherit_no_lock_of_threads_that_the_worker_started_later(pool: PreforkPool) -> None:
     end = threading.Event()
 
     def hold() -> None:
@@ -339,18 +339,18 @@ def warn_of_threads() -> None:
 def gone(pids: list[int]) -> bool:
     for one in pids:
         with contextlib.suppress(psutil.NoSuchProcess):
-            if psutil.Process(one).status() != psutil.STATUS_ZOMBIE:  # nobody may be there to reap it
+            if psutil.Process(one).status() != psutil.STATUS_ZOMBIE:  # perhaps no process reaps it
                 return False
     return True
 
 
 def host_of_busy_children() -> None:
-    """Print the processes of a pool with busy, deaf and idle children, and wait to be killed."""
+    """Print the processes of a pool with busy, blocked and idle children, and wait to be killed."""
     pool = PreforkPool(call, 3)
     pool.start()
 
     async def main() -> None:
-        jobs = [Begun(pool, sleep_deaf), Begun(pool, wait_for, "/nonexistent")]
+        jobs = [StartedJob(pool, sleep_deaf), StartedJob(pool, wait_for, "/nonexistent")]
         for job in jobs:
             await job.begun()
         await until_full(pool)
@@ -367,13 +367,13 @@ def test_worker_that_is_killed_leaves_no_process(victim: str) -> None:
     pids = json.loads(host.stdout.readline())
     assert len(pids) == 4
     if victim != "worker":
-        os.kill(pids[0], signal.SIGSTOP)  # it can do nothing about its children, but the kernel can
+        os.kill(pids[0], signal.SIGSTOP)  # the killed process can't end its children, but the kernel does
         if sys.platform != "linux":
             os.kill(pids[0], signal.SIGCONT)
     host.kill()
     host.wait()
     host.stdout.close()
-    shutil.rmtree(f"{DIRECTORY.rpartition('-')[0]}-{host.pid}")  # it could not do so itself
+    shutil.rmtree(f"{DIRECTORY.rpartition('-')[0]}-{host.pid}")  # a blocked child can't end itself
     asyncio.run(until(lambda: gone(pids)))
 
 
@@ -381,8 +381,8 @@ BROKEN: list[bool] = []
 
 
 @in_its_own_process(size=2, on_broken=lambda: BROKEN.append(True))
-async def test_without_the_process_that_forks_every_job_is_lost_and_the_worker_is_told(pool: PreforkPool) -> None:
-    jobs = [Begun(pool, sleep_deaf), Begun(pool, sleep_deaf), Begun(pool, sleep_deaf)]
+async def test_if_the_zygote_dies_every_job_is_lost_and_the_worker_is_told(pool: PreforkPool) -> None:
+    jobs = [StartedJob(pool, sleep_deaf), StartedJob(pool, sleep_deaf), StartedJob(pool, sleep_deaf)]
     await jobs[0].begun()
     await jobs[1].begun()
     processes = psutil.Process().children(recursive=True)

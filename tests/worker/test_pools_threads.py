@@ -15,9 +15,9 @@ import pytest
 
 from pyramid_temporal_compat.exceptions import SoftTimeLimitExceeded, Terminated, TimeLimitExceeded, WorkerLostError
 from pyramid_temporal_compat.message.time_limits import Limits
-from pyramid_temporal_compat.worker.pools.pool import Control
+from pyramid_temporal_compat.worker.pools.pool import JobControl
 from pyramid_temporal_compat.worker.pools.solo import SoloPool
-from pyramid_temporal_compat.worker.pools.threads import ThreadPool, _Run
+from pyramid_temporal_compat.worker.pools.threads import ThreadJob, ThreadPool
 
 NO_LIMITS = Limits()
 SOON = 0.05
@@ -32,7 +32,7 @@ def on_a_loop(test: Callable[..., Coroutine[Any, Any, None]]) -> Callable[..., N
     return run_test
 
 
-def call(job: Callable[[Control], Any], control: Control) -> Any:
+def call(job: Callable[[JobControl], Any], control: JobControl) -> Any:
     return job(control)
 
 
@@ -59,7 +59,7 @@ async def until(condition: Callable[[], Any]) -> None:
         await asyncio.sleep(0.002)
 
 
-async def run(pool: ThreadPool, job: Callable[[Control], Any], limits: Limits = NO_LIMITS) -> Any:
+async def run(pool: ThreadPool, job: Callable[[JobControl], Any], limits: Limits = NO_LIMITS) -> Any:
     return await pool.run(job, limits, ignore)
 
 
@@ -68,7 +68,7 @@ async def test_a_job_gives_its_outcome_and_its_notes_reach_the_loops_thread() ->
     notes: list[tuple[Any, bool]] = []
     pool = ThreadPool(call, 2, name="items")
 
-    def job(control: Control) -> str:
+    def job(control: JobControl) -> str:
         control.note({"done": 1})
         control.note({"done": 2})
         return threading.current_thread().name
@@ -86,8 +86,8 @@ async def test_at_most_size_jobs_run_at_a_time_in_the_order_in_which_they_came()
     pool = ThreadPool(call, 2)
     lock, running, most, order = threading.Lock(), 0, 0, []
 
-    def job(number: int) -> Callable[[Control], int]:
-        def body(control: Control) -> int:
+    def job(number: int) -> Callable[[JobControl], int]:
+        def body(control: JobControl) -> int:
             nonlocal running, most
             with lock:
                 order.append(number)
@@ -102,13 +102,13 @@ async def test_at_most_size_jobs_run_at_a_time_in_the_order_in_which_they_came()
 
     assert await asyncio.gather(*(run(pool, job(n)) for n in range(40))) == list(range(40))
     assert most == 2
-    # One that was taken may be late to say so; those behind it are not begun before it was taken.
+    # A job that a thread has taken may begin late. The jobs behind it do not begin before a thread has taken it.
     assert all(sum(later < number for later in order[place:]) <= 1 for place, number in enumerate(order))
     await pool.stop()
 
 
 @on_a_loop
-async def test_what_the_handler_raises_is_that_jobs_error() -> None:
+async def test_an_exception_of_the_handler_is_the_error_of_its_job_only() -> None:
     pool = ThreadPool(call, 1)
     with pytest.raises(ZeroDivisionError):
         await run(pool, lambda control: 1 / 0)
@@ -142,7 +142,7 @@ async def test_soft_limit_is_raised_in_the_function_which_may_catch_it() -> None
 async def test_soft_limit_that_passes_in_the_commit_leaves_the_commit_alone() -> None:
     pool = ThreadPool(call, 1)
 
-    def job(control: Control) -> str:
+    def job(control: JobControl) -> str:
         control.interruptible(lambda: None)
         deadline = time.monotonic() + 10 * SOON
         while time.monotonic() < deadline:
@@ -157,7 +157,7 @@ async def test_soft_limit_that_passes_in_the_commit_leaves_the_commit_alone() ->
 async def test_soft_limit_that_passed_before_the_function_is_raised_as_it_begins() -> None:
     pool = ThreadPool(call, 1)
 
-    def job(control: Control) -> str:
+    def job(control: JobControl) -> str:
         time.sleep(4 * SOON)
         try:
             control.interruptible(lambda: "ran")
@@ -170,7 +170,7 @@ async def test_soft_limit_that_passed_before_the_function_is_raised_as_it_begins
 
 
 @on_a_loop
-async def test_hard_limit_stops_the_function_even_one_that_swallows_it() -> None:
+async def test_hard_limit_stops_a_function_even_if_it_catches_the_exception() -> None:
     pool = ThreadPool(call, 1)
     committed = []
 
@@ -179,7 +179,7 @@ async def test_hard_limit_stops_the_function_even_one_that_swallows_it() -> None
             spin()
         return "as if nothing had happened"
 
-    def job(control: Control) -> None:
+    def job(control: JobControl) -> None:
         control.interruptible(swallow)
         committed.append(True)
 
@@ -194,7 +194,7 @@ async def test_hard_limit_stops_the_function_even_one_that_swallows_it() -> None
 async def test_hard_limit_that_passes_in_the_commit_lets_it_finish() -> None:
     pool = ThreadPool(call, 1, grace=30)
 
-    def job(control: Control) -> str:
+    def job(control: JobControl) -> str:
         control.interruptible(lambda: None)
         time.sleep(4 * SOON)
         return "committed"
@@ -208,7 +208,7 @@ async def test_thread_that_is_blocked_past_its_hard_limit_is_replaced(caplog: py
     pool = ThreadPool(call, 1, grace=SOON)
     release, ends = threading.Event(), []
 
-    def blocked(control: Control) -> None:
+    def blocked(control: JobControl) -> None:
         try:
             control.interruptible(release.wait)
             ends.append("committed")
@@ -249,11 +249,11 @@ async def test_cancelling_stops_the_job_and_waits_for_it() -> None:
 
 
 @on_a_loop
-async def test_job_that_is_cancelled_in_its_commit_gives_its_outcome() -> None:
+async def test_job_that_is_cancelled_in_its_commit_returns_its_outcome() -> None:
     pool = ThreadPool(call, 1, grace=30)
     committing, go_on = threading.Event(), threading.Event()
 
-    def job(control: Control) -> str:
+    def job(control: JobControl) -> str:
         control.interruptible(lambda: None)
         committing.set()
         go_on.wait(20)
@@ -287,14 +287,14 @@ async def test_job_that_is_cancelled_while_it_waits_for_its_turn_never_runs() ->
 
 @on_a_loop
 async def test_exceptions_thrown_at_every_moment_never_leave_the_function() -> None:
-    """Soft limits and cancellations land at random around the end of short functions."""
+    """Soft limits and cancellations come at random moments around the end of short functions."""
     pool = ThreadPool(call, 4)
     outside: list[str] = []
 
     def work() -> int:
         return sum(range(300))
 
-    def job(control: Control) -> str:
+    def job(control: JobControl) -> str:
         ended = "committed"
         try:
             for _ in range(40):
@@ -327,21 +327,21 @@ async def test_exceptions_thrown_at_every_moment_never_leave_the_function() -> N
 
 
 @on_a_loop
-async def test_exception_that_comes_just_as_the_function_ends_lands_nowhere_else(
+async def test_exception_thrown_just_as_the_function_ends_is_raised_nowhere_else(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     pool = ThreadPool(call, 1)
     on_their_way: list[type[Exception]] = []
-    disarm = _Run._disarm
+    end_interruptible = ThreadJob._end_interruptible
 
-    def disarm_late(run: _Run) -> None:
+    def throw_and_end(job: ThreadJob) -> None:
         if on_their_way:
-            run.throw(on_their_way.pop(0))
-        disarm(run)
+            job.throw(on_their_way.pop(0))
+        end_interruptible(job)
 
-    monkeypatch.setattr(_Run, "_disarm", disarm_late)
+    monkeypatch.setattr(ThreadJob, "_end_interruptible", throw_and_end)
 
-    def job(control: Control) -> str:
+    def job(control: JobControl) -> str:
         value = control.interruptible(lambda: "committed")
         spin_briefly()
         return value
@@ -363,7 +363,7 @@ async def test_resize_while_running() -> None:
     release = threading.Event()
     running: list[str] = []
 
-    def job(control: Control) -> None:
+    def job(control: JobControl) -> None:
         running.append(threading.current_thread().name)
         release.wait(20)
 
@@ -403,7 +403,7 @@ async def test_kill_answers_every_job_at_once() -> None:
     pool = ThreadPool(call, 1, name="killed")
     began = threading.Event()
 
-    def job(control: Control) -> None:
+    def job(control: JobControl) -> None:
         began.set()
         control.interruptible(spin)
 
@@ -420,7 +420,7 @@ async def test_solo_runs_one_job_at_a_time_while_the_loop_goes_on() -> None:
     pool = SoloPool(call)
     release, running = threading.Event(), []
 
-    def job(control: Control) -> None:
+    def job(control: JobControl) -> None:
         running.append(1)
         release.wait(20)
 

@@ -1,4 +1,4 @@
-"""A worker with processes: what a dead child costs, what a stop costs, and what children share with nobody."""
+"""A worker with the pool `prefork`: dead children, the worker's end, and what children must not share."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ from pathlib import Path
 import pytest
 
 from pyramid_temporal_compat.exceptions import WorkerLostError
+from pyramid_temporal_compat.inherited_connections import leave_connections, sqlalchemy_engines
 from pyramid_temporal_compat.server import EmbeddedServer
-from pyramid_temporal_compat.worker.pools.child_setup import leave_connections, sqlalchemy_engines
 from tests.cli.project_parts import PATIENCE, Project, children
 from tests.parts import pid_exists, wait_until
 
@@ -43,7 +43,7 @@ def test_a_task_that_a_child_asks_for_is_started(project: Project) -> None:
 
 
 @pytest.mark.parametrize("signum", [signal.SIGKILL, signal.SIGSEGV])
-def test_a_child_that_dies_costs_its_own_task_which_runs_again(project: Project, tmp_path: Path, signum: int) -> None:
+def test_if_a_child_dies_only_its_task_is_lost_and_runs_again(project: Project, tmp_path: Path, signum: int) -> None:
     go = tmp_path / "go"
     with project.worker() as worker:
         results = [project.tasks.waits_for.delay(str(go)) for _ in range(2)]
@@ -67,7 +67,7 @@ def test_a_task_that_is_not_to_run_again_fails_with_worker_lost(project: Project
     assert len(waiting_pids(project)) == 1
 
 
-def test_a_worker_whose_forking_process_died_ends_with_an_error(project: Project, tmp_path: Path) -> None:
+def test_a_worker_whose_zygote_died_ends_with_an_error(project: Project, tmp_path: Path) -> None:
     go = tmp_path / "go"
     with project.worker() as worker:
         result = project.tasks.waits_for.delay(str(go))
@@ -87,7 +87,7 @@ def parent_of(pid: int) -> int:
 
 
 @pytest.mark.parametrize("pool", ["prefork", "threads", "solo"])
-def test_told_to_stop_under_load_it_loses_no_task_and_runs_none_twice(
+def test_a_worker_that_stops_under_load_loses_no_task_and_runs_no_task_twice(
     project: Project, tmp_path: Path, pool: str
 ) -> None:
     marks = tmp_path / "marks"
@@ -130,7 +130,7 @@ def test_a_child_leaves_the_connections_that_it_inherited(database_url: str) -> 
     with engine.connect() as connection:
         backend = connection.scalar(text("select pg_backend_pid()"))
         leave_connections(engine)
-        assert connection.scalar(text("select pg_backend_pid()")) == backend  # it is not closed
+        assert connection.scalar(text("select pg_backend_pid()")) == backend  # the connection still works
         with engine.connect() as another:
             assert another.scalar(text("select pg_backend_pid()")) != backend
     with in_memory.connect() as connection:

@@ -26,7 +26,7 @@ PATIENCE = 20
 
 
 class OutOfStock(Exception):
-    """With an `__init__` that its arguments do not fit."""
+    """An error whose arguments do not fit its `__init__`."""
 
     def __init__(self, item: str, *, left: int) -> None:
         super().__init__(f"{item} is out of stock")
@@ -126,7 +126,7 @@ def test_error_that_is_too_large_is_shortened(shop: Shop) -> None:
 
 def test_system_exit_fails_the_task_and_not_the_worker(shop: Shop) -> None:
     error = error_of("exit")
-    # One of the same name: raised as itself by get(), it would end the process that asks.
+    # An Exception of the same name: if get() raised SystemExit itself, it would end the caller's process.
     assert type(error).__name__ == "SystemExit"
     assert isinstance(error, Exception)
     assert add.delay(1, 1).get(timeout=PATIENCE) == 2
@@ -135,7 +135,7 @@ def test_system_exit_fails_the_task_and_not_the_worker(shop: Shop) -> None:
 @pytest.mark.parametrize(
     ("kind", "name"), [("interrupt", "KeyboardInterrupt"), ("generator", "GeneratorExit"), ("stop", "StopIteration")]
 )
-def test_what_is_no_exception_fails_the_task_once(shop: Shop, kind: str, name: str) -> None:
+def test_a_base_exception_fails_the_task_once(shop: Shop, kind: str, name: str) -> None:
     result = fails.delay(kind)
     assert type(result.get(timeout=PATIENCE, propagate=False)).__name__ == name
     assert result.state == "FAILURE"
@@ -280,6 +280,6 @@ def test_expired_before_it_could_start_is_revoked(shop: Shop) -> None:
 def test_expires_after_its_start_has_no_effect(shop: Shop) -> None:
     result = waits_at.apply_async(["expiry"], expires=1)
     gates["expiry"].reached()
-    assert not gates["never"]._open.wait(1.1)  # the moment has to pass
+    assert not gates["never"]._open.wait(1.1)  # the expiry has to pass
     gates["expiry"].open()
     assert result.get(timeout=PATIENCE) == "done"

@@ -29,7 +29,7 @@ def test_the_same_arguments_are_retried_by_the_activity_alone(shop: Shop) -> Non
     result = succeeds_at.delay(3)
     assert result.get(timeout=PATIENCE) == [0, 1, 2, 3]
     assert shop.lines() == ["run 3"]
-    # The server writes a start only once the attempts are over: the history is as long as that of no retry.
+    # The server writes a start only after the last attempt, so the history is as long as without a retry.
     assert len(event_names(shop, result.id)) == 11
 
 
@@ -73,7 +73,7 @@ def test_arguments_and_queue_change_and_retries_count_over_all_kinds(shop: Shop)
             [3, 3, other],
         ]
     names = event_names(shop, result.id)
-    assert names.count("ACTIVITY_TASK_SCHEDULED") == 2  # the queue is the server's to change
+    assert names.count("ACTIVITY_TASK_SCHEDULED") == 2  # only the server can change the queue
     assert describe(shop, result.id).workflow_type == changes_what_it_runs.name
 
 
@@ -99,7 +99,7 @@ def test_a_task_that_counts_in_its_arguments_does_not_fill_its_history(shop: Sho
         *([7, 2000, 6], [8, 0, 7], [8, 0, 8], [9, 0, 9]),
     ]
     assert result.retries == 9
-    assert event_names(shop, result.id).count("ACTIVITY_TASK_SCHEDULED") == 2  # what is large is in the history
+    assert event_names(shop, result.id).count("ACTIVITY_TASK_SCHEDULED") == 2  # a large message goes into the history
 
 
 @shared_task(bind=True, max_retries=None)
@@ -160,7 +160,7 @@ def retried_by_itself(self: Any, error: str) -> None:
     raise {"key": KeyError, "index": IndexError, "value": ValueError}[error](error)
 
 
-def test_autoretry_retries_what_it_names_and_nothing_else(shop: Shop) -> None:
+def test_autoretry_retries_the_errors_that_it_names_and_no_others(shop: Shop) -> None:
     with pytest.raises(KeyError):
         retried_by_itself.delay("key").get(timeout=PATIENCE)
     assert seen.pop("auto") == [0, 1, 2]
@@ -210,7 +210,7 @@ def reports_then_retries(self: Any, runs: int) -> int:
 
 
 def test_retries_in_quick_succession_are_all_counted(shop: Shop) -> None:
-    """Heartbeats are throttled to one a second; the count travels in them all the same."""
+    """Heartbeats are limited to one a second, but still carry every count."""
     assert reports_then_retries.delay(8).get(timeout=PATIENCE) == 8
 
 
@@ -245,7 +245,7 @@ def asks_without_raising(self: Any) -> str:
     return "returned"
 
 
-def test_a_retry_that_is_not_raised_is_one_once_the_function_returns(shop: Shop) -> None:
+def test_a_retry_that_is_not_raised_happens_when_the_function_returns(shop: Shop) -> None:
     assert asks_without_raising.delay().get(timeout=PATIENCE) == "returned"
     assert shop.lines() == ["kept"]
 
@@ -283,10 +283,10 @@ def retries_otherwise(self: Any, first: Any, second: Any, third: Any = None, *, 
         ((1, 2), {}, {"kwargs": {"first": 3}}, [3, 2, None]),
     ],
 )
-def test_what_a_retry_gives_takes_the_place_of_what_was_given_the_other_way(
+def test_arguments_of_a_retry_replace_arguments_given_by_position_or_by_name(
     shop: Shop, args: Any, kwargs: dict[str, Any], again: dict[str, Any], runs_with: list[Any]
 ) -> None:
-    if "kwargs" in again:  # `again` itself is a keyword argument, which retry(kwargs=...) is to keep
+    if "kwargs" in again:  # `again` itself is a keyword argument, which retry(kwargs=...) has to keep
         again = {"kwargs": {**again["kwargs"], "again": {}}}
     assert retries_otherwise.apply_async(args, {**kwargs, "again": again}).get(timeout=PATIENCE) == runs_with
 

@@ -1,4 +1,4 @@
-"""What the server says of a task while it waits, runs and has ended; and stopping one."""
+"""The state of a task while it waits, runs and has ended, and how to stop a task."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from pyramid_temporal_compat import shared_task
-from pyramid_temporal_compat.client import tasks as status
+from pyramid_temporal_compat.client import task_actions
 from pyramid_temporal_compat.enlist import dispatcher
 from pyramid_temporal_compat.exceptions import TaskRevokedError
 from pyramid_temporal_compat.exceptions import TimeoutError as NotInTime
@@ -172,7 +172,7 @@ def stopped_in(gate: str) -> None:
         seen["stopped"].append(True)
 
 
-def test_revoking_what_has_ended_does_nothing(shop: Shop) -> None:
+def test_revoking_a_task_that_has_ended_does_nothing(shop: Shop) -> None:
     result = add.delay(1, 1)
     assert result.get(timeout=PATIENCE) == 2
     result.revoke()
@@ -192,14 +192,14 @@ def test_a_task_that_is_revoked_before_it_comes_does_not_run(shop: Shop, termina
 def test_a_task_that_comes_as_it_is_revoked_does_not_run_either(shop: Shop, monkeypatch: pytest.MonkeyPatch) -> None:
     later = datetime.datetime.now(datetime.timezone.utc) + datetime.timedelta(hours=1)
     message = make_message(shop.app, add.name, (1, 1), {}, {"queue": shop.queue}, add).copy(eta=later)
-    original = status.workflow_with
+    original = task_actions.workflow_with
 
     async def comes_now(client: Any, task_id: str) -> str | None:
         found = await original(client, task_id)
         await dispatcher.start(client, message)
         return found
 
-    monkeypatch.setattr(status, "workflow_with", comes_now)
+    monkeypatch.setattr(task_actions, "workflow_with", comes_now)
     add.AsyncResult(message.id).revoke()
     assert describe(shop, message.id).workflow_type == add.name
     with pytest.raises(TaskRevokedError):
@@ -216,7 +216,7 @@ def test_a_task_that_is_revoked_while_it_runs_is_still_seen_to_run(shop: Shop) -
     assert result.get(timeout=PATIENCE) == "done"
 
 
-def test_the_backend_shows_what_is_kept_of_a_result(shop: Shop) -> None:
+def test_the_backend_shows_a_stored_result(shop: Shop) -> None:
     kept, ignored = add.delay(1, 2), add.apply_async((1, 2), ignore_result=True)
     assert kept.get(timeout=PATIENCE) == 3
     wait_until(lambda: add.AsyncResult(ignored.id).ready())

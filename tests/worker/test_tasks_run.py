@@ -65,11 +65,11 @@ def test_history_has_no_more_events_than_a_workflow_with_one_activity_needs(shop
 @shared_task(bind=True, ignore_result=True)
 def forgets_its_result(self: Any) -> object:
     write("ran")
-    return object()  # can't be serialised: it need not be
+    return object()  # can't be serialised, and need not be
 
 
 def test_ignored_result_is_none_and_need_not_be_serialisable(shop: Shop) -> None:
-    assert result_of(forgets_its_result.delay()) is None  # at once: nothing is waited for
+    assert result_of(forgets_its_result.delay()) is None  # at once, because there is nothing to wait for
     wait_until(lambda: shop.lines() == ["ran"])
 
 
@@ -78,7 +78,7 @@ def ten() -> int:
     return 10
 
 
-def test_result_is_ignored_where_the_call_says_so(shop: Shop) -> None:
+def test_result_is_ignored_if_the_call_says_so(shop: Shop) -> None:
     assert result_of(ten.apply_async(ignore_result=True)) is None
     assert result_of(forgets_its_result.apply_async(ignore_result=True)) is None
     assert result_of(ten.delay()) == 10
@@ -212,7 +212,7 @@ def test_a_task_commits(shop: Shop) -> None:
     assert shop.lines() == ["kept"]
 
 
-def test_a_failing_task_rolls_back_and_what_it_asked_for_does_not_start(shop: Shop) -> None:
+def test_a_failing_task_rolls_back_and_the_tasks_that_it_called_do_not_start(shop: Shop) -> None:
     assert error_of(writes_and_fails.delay("gone")).args == ("gone",)
     assert result_of(writes.delay("after")) == "after"
     assert shop.lines() == ["after"]
@@ -296,7 +296,7 @@ def test_sessions_are_closed_and_connections_go_back(shop: Shop) -> None:
 
 @shared_task(bind=True)
 def moves_money(self: Any, gate: str, conflicts: int) -> int:
-    """Reads one account and writes the other, as another transaction does the other way round: a write skew."""
+    """Read one account and write the other, while another transaction does the opposite: a write skew."""
     session = self.pyramid_request.dbsession
     session.connection(execution_options={"isolation_level": "SERIALIZABLE"})
     seen[gate].append(self.pyramid_request)
@@ -355,7 +355,7 @@ def meets_a_conflict_that_it_marks(self: Any) -> int:
     return len(seen["marked"])
 
 
-def test_what_pyramid_retry_calls_retryable_is_tried_again(shop: Shop) -> None:
+def test_an_error_that_pyramid_retry_calls_retryable_is_tried_again(shop: Shop) -> None:
     assert result_of(meets_a_conflict_that_it_marks.delay()) == 2
     assert shop.lines() == ["attempt 2"]
 

@@ -13,10 +13,10 @@ from temporalio.client import Client, WorkflowExecutionDescription
 from pyramid_temporal_compat import chain, chord, group, maybe_signature, shared_task
 from pyramid_temporal_compat.cli.common import Common
 from pyramid_temporal_compat.cli.graph import command as graph_command
-from pyramid_temporal_compat.client.forgetting import delete
-from pyramid_temporal_compat.client.groups import group_in
 from pyramid_temporal_compat.client.members import describe_tree, status_in_tree
+from pyramid_temporal_compat.client.saved_groups import group_in
 from pyramid_temporal_compat.client.status import Status
+from pyramid_temporal_compat.client.task_actions import delete_workflow
 from pyramid_temporal_compat.exceptions import ChordError, Halted, Ignore, TaskRevokedError, TimeoutError
 from pyramid_temporal_compat.message import wire_names as wire
 from pyramid_temporal_compat.message.nodes import ChainNode, ChordNode, GroupNode
@@ -120,7 +120,7 @@ def test_a_group_gives_the_results_in_order(shop: Shop) -> None:
 
 
 @pytest.mark.parametrize("of_one_group", [False, True])
-def test_joining_without_time_gives_what_is_there(shop: Shop, of_one_group: bool) -> None:
+def test_joining_with_a_timeout_of_zero_returns_the_results_that_are_there(shop: Shop, of_one_group: bool) -> None:
     calls = group(add.s(1, 1), add.s(2, 2))() if of_one_group else [add.delay(1, 1), add.delay(2, 2)]
     ended = ResultSet(list(calls))
     assert ended.join_native(timeout=PATIENCE) == [2, 4]
@@ -129,7 +129,7 @@ def test_joining_without_time_gives_what_is_there(shop: Shop, of_one_group: bool
     assert AsyncResult(ended[0].id).get(timeout=0) == 2
 
 
-def test_joining_without_time_does_not_wait_for_what_is_not_there(shop: Shop) -> None:
+def test_joining_with_a_timeout_of_zero_does_not_wait_for_missing_results(shop: Shop) -> None:
     unknown = ResultSet([AsyncResult(f"unknown-{number}") for number in range(3)])
     with pytest.raises(TimeoutError):
         unknown.join_native(timeout=0, interval=30)
@@ -141,7 +141,7 @@ def test_a_chord_gets_the_results_of_its_header(shop: Shop) -> None:
     assert result.parent.get(timeout=PATIENCE) == [0, 2, 4, 6, 8]
 
 
-def test_what_is_nested_is_run_as_it_is_nested(shop: Shop) -> None:
+def test_a_nested_canvas_runs_in_the_order_of_its_nesting(shop: Shop) -> None:
     canvas = chain(
         add.s(1, 1),
         group(add.s(1), chain(add.s(2), add.s(3)), group(add.s(4), add.s(5))),
@@ -164,7 +164,7 @@ def test_links_run_with_the_result_and_errbacks_do_not(shop: Shop) -> None:
     assert result.get(PATIENCE) == 3
     wait_until(lambda: sorted(seen["linked"]) == [3, 13], message="the links did not run")
     assert describe(shop, result.id).workflow_type == add.name
-    (linked,) = result.children  # several callbacks are a group
+    (linked,) = result.children  # several callbacks run as a group
     assert [child.id.rpartition("/")[0] for child in linked] == [result.id, result.id]
 
 
@@ -186,11 +186,11 @@ def test_a_task_sees_what_is_linked_to_it(shop: Shop, retry: bool) -> None:
     assert [maybe_signature(errback).task for errback in errbacks] == [hears_id.name]
 
 
-def test_a_task_that_nothing_is_linked_to_sees_none(shop: Shop) -> None:
+def test_a_task_without_links_sees_none(shop: Shop) -> None:
     assert chain(add.s(1, 1), sees_links.s(False))().get(PATIENCE) == [2, None, None]
 
 
-def test_errbacks_hear_of_the_failure_and_links_do_not_run(shop: Shop) -> None:
+def test_errbacks_run_after_a_failure_and_links_do_not(shop: Shop) -> None:
     result = fails.apply_async((1,), link=tells.s("never"), link_error=[hears_id.s(), hears.s("new style")])
     with pytest.raises(ValueError, match="on purpose"):
         result.get(PATIENCE)
@@ -200,7 +200,7 @@ def test_errbacks_hear_of_the_failure_and_links_do_not_run(shop: Shop) -> None:
     assert seen["never"] == []
 
 
-def test_an_errback_sees_what_the_task_was_called_with(shop: Shop) -> None:
+def test_an_errback_sees_the_arguments_of_the_failed_task(shop: Shop) -> None:
     fails.s(1).on_error(hears_arguments.s("alone")).delay()
     chain(add.s(1, 2), fails.s("more").on_error(hears_arguments.s("step"))).delay()
     chord([add.s(1, 1), add.s(2, 2)], fails.s("more").on_error(hears_arguments.s("body"))).delay()
@@ -217,7 +217,7 @@ def test_an_errback_sees_what_the_task_was_called_with(shop: Shop) -> None:
     assert seen["large"] == [(None, None)]
 
 
-def test_what_follows_a_task_that_is_ignored_is_halted(shop: Shop) -> None:
+def test_the_steps_after_an_ignored_task_do_not_run(shop: Shop) -> None:
     canvas = chain(add.s(1, 1), gives_up.s(), add.s(1))
     canvas.link_error(hears_id.si("never"))
     result = canvas()
@@ -227,7 +227,7 @@ def test_what_follows_a_task_that_is_ignored_is_halted(shop: Shop) -> None:
     assert (result.parent.state, seen["old style"]) == ("IGNORED", [])
 
 
-def test_what_a_task_returns_is_passed_on_though_its_result_is_not_kept(shop: Shop) -> None:
+def test_a_result_that_is_not_stored_is_still_passed_on(shop: Shop) -> None:
     alone = group(keeps_nothing.s(1), add.s(1, 1))()
     step = chain(keeps_nothing.s(1), add.s(10))()
     header = chord([keeps_nothing.s(1), chain(add.s(1, 1), keeps_nothing.s())], xsum.s())()
@@ -257,7 +257,7 @@ def test_a_member_that_fails_leaves_the_others_of_its_group_alone(shop: Shop) ->
 
 def test_a_chord_whose_header_fails_fails_with_a_chord_error(shop: Shop) -> None:
     result = chord([add.s(1, 1), fails.s()], xsum.s().on_error(hears.s("chord")))()
-    with pytest.raises(ValueError, match="on purpose"):  # the first of those before it that has failed
+    with pytest.raises(ValueError, match="on purpose"):  # the first failure among the results before the chord
         result.get(PATIENCE)
     with pytest.raises(ChordError, match=r"Dependency \S+ raised ValueError\('on purpose'\)"):
         result.get(PATIENCE, follow_parents=False)
@@ -267,7 +267,7 @@ def test_a_chord_whose_header_fails_fails_with_a_chord_error(shop: Shop) -> None
 
 
 @pytest.mark.parametrize("beside", [0, 2])
-def test_a_group_raises_what_its_member_failed_of_and_join_what_that_failed_of(shop: Shop, beside: int) -> None:
+def test_a_group_raises_the_chord_error_of_its_member_and_join_the_error_of_the_task(shop: Shop, beside: int) -> None:
     result = group(chord([add.s(1, 1), fails.s()], xsum.s()), *[add.s(1, 1)] * beside)()
     for _ in range(2):
         with pytest.raises(ChordError):
@@ -276,7 +276,7 @@ def test_a_group_raises_what_its_member_failed_of_and_join_what_that_failed_of(s
             result.join(timeout=PATIENCE)
 
 
-def test_an_errback_of_a_chord_and_of_one_in_its_header_hears_once_of_an_error(shop: Shop) -> None:
+def test_an_errback_of_a_chord_and_of_a_chord_in_its_header_runs_once_for_an_error(shop: Shop) -> None:
     inner = chord([add.si(1, 1), fails.si()], add.si(1, 1))
     outer = chord(group([add.si(1, 1), inner]), xsum.s())
     outer.link_error(hears.s("nested"))
@@ -287,7 +287,7 @@ def test_an_errback_of_a_chord_and_of_one_in_its_header_hears_once_of_an_error(s
     assert len(seen["nested"]) == 1
 
 
-def test_errbacks_of_a_group_are_told_of_each_member_that_a_failed_header_keeps_from_running(shop: Shop) -> None:
+def test_errbacks_of_a_group_run_for_each_member_that_a_failed_header_keeps_from_running(shop: Shop) -> None:
     inner = chord([add.si(1, 1)], xsum.s())
     canvas = chord([add.si(1, 1), fails.si()], group(inner, add.si(2, 2).on_error(hears.s("own"))))
     canvas.link_error(hears.s("chord"))
@@ -308,13 +308,13 @@ def test_a_member_is_retried_like_a_single_task(shop: Shop) -> None:
     "canvas",
     [lambda: add.s(1, 2), lambda: chain(add.s(1, 1), add.s(1)), lambda: group(add.s(1, 1), add.s(0, 1)) | xsum.s()],
 )
-def test_a_task_may_put_a_canvas_in_its_place(shop: Shop, canvas: Any) -> None:
+def test_a_task_may_be_replaced_by_a_canvas(shop: Shop, canvas: Any) -> None:
     result = becomes.delay(canvas())
     assert result.get(PATIENCE) == 3
     wait_until(lambda: shop.lines() == ["replaced"], message="what the task did before was not committed")
 
 
-def test_a_member_may_put_a_canvas_in_its_place(shop: Shop) -> None:
+def test_a_member_may_be_replaced_by_a_canvas(shop: Shop) -> None:
     result = chain(becomes.si(group(add.s(1, 1), add.s(2, 2))), xsum.s(), add.s(1))()
     assert result.get(PATIENCE) == 7
 
@@ -327,7 +327,7 @@ def test_a_member_may_put_a_canvas_in_its_place(shop: Shop) -> None:
         lambda several: chord([add.si(1, 2)], chain(xsum.s(), several)),
     ],
 )
-def test_what_ends_with_a_group_gives_its_results_in_the_place_of_a_task(shop: Shop, canvas: Any) -> None:
+def test_a_replacement_that_ends_with_a_group_gives_the_results_of_the_group(shop: Shop, canvas: Any) -> None:
     replaced = becomes.si(canvas(group(tells.s("first"), tells.s("second"))))
     result = group(add.s(1, 1), replaced)()
     assert result.get(timeout=PATIENCE)[1] in ([3, 3], [[3], [3]])
@@ -339,7 +339,7 @@ def test_the_last_step_of_a_member_that_is_a_chain_may_add_to_the_chord(shop: Sh
     assert result.get(PATIENCE) == 2 + 2 + 102
 
 
-def test_what_is_linked_added_or_replaced_knows_how_it_was_called(shop: Shop) -> None:
+def test_linked_added_and_replacing_tasks_know_how_they_were_called(shop: Shop) -> None:
     linked = add.apply_async((1, 2), link=add.s(3))
     linked.get(PATIENCE)
     (link,) = linked.children
@@ -374,15 +374,15 @@ def test_a_large_group_is_cut_into_workflows(shop: Shop) -> None:
         del shop.app.conf["ptemporal.canvas_batch"]
 
 
-def test_what_had_its_id_before_keeps_it(shop: Shop) -> None:
+def test_a_task_that_had_an_id_before_keeps_it(shop: Shop) -> None:
     frozen = add.s(1, 2)
     before = frozen.freeze()
     result = chain(frozen, add.s(3))()
     assert (result.get(PATIENCE), before.get(PATIENCE)) == (6, 3)
 
 
-def test_ids_of_one_s_own_that_are_alike_are_told_apart(shop: Shop) -> None:
-    alike = str(uuid.uuid4())[:-4]  # the last one is as that of a bundle would be
+def test_ids_that_differ_only_at_the_end_are_told_apart(shop: Shop) -> None:
+    alike = str(uuid.uuid4())[:-4]  # the last id looks like the id of a bundle
     frozen = add.s(1, 2).set(task_id=f"{alike}0001")
     before = frozen.freeze()
     result = chain(frozen, add.s(3).set(task_id=f"{alike}0000"))()
@@ -390,12 +390,12 @@ def test_ids_of_one_s_own_that_are_alike_are_told_apart(shop: Shop) -> None:
     assert (before.get(PATIENCE), before.id) == (3, f"{alike}0001")
 
 
-def test_members_that_have_not_ended_are_not_asked_for_one_by_one(shop: Shop, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_states_of_running_members_are_read_in_one_request(shop: Shop, monkeypatch: pytest.MonkeyPatch) -> None:
     result = group(waits_at.s("counted"), add.s(1, 1), waits_at.s("counted"))()
     assert result.results[1].get(PATIENCE) == 2
     gates["counted"].reached(2)
     with monkeypatch.context() as patched:
-        patched.setattr(type(result.results[0]), "_asked", None)
+        patched.setattr(type(result.results[0]), "current_status", None)
         assert (result.completed_count(), result.successful(), result.failed()) == (1, False, False)
     gates["counted"].open()
     assert result.get(timeout=PATIENCE) == ["done", 2, "done"]
@@ -461,16 +461,14 @@ def test_a_forgotten_canvas_goes_with_all_its_workflows(shop: Shop) -> None:
         del shop.app.conf["ptemporal.canvas_batch"]
     assert [result.get(timeout=PATIENCE) for result in results] == [[1, 2, 3, 4, 5, 6], 3]
     members = [*results[0].results, results[1], results[1].parent]
-    assert {member.id.count("/") for member in results[0]} == {2}  # in workflows under that of the group
+    assert {member.id.count("/") for member in results[0]} == {2}  # in child workflows of the group's workflow
     for result in results:
         wait_until(lambda: event_names(shop, result.id)[-1] == "WORKFLOW_EXECUTION_COMPLETED")  # noqa: B023
         result.forget()
     wait_until(lambda: not any(shop.app.AsyncResult(member.id).exists() for member in members))
 
 
-def test_a_canvas_that_is_deleted_while_it_is_asked_for_is_not_there(
-    shop: Shop, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_canvas_deleted_during_a_request_counts_as_missing(shop: Shop, monkeypatch: pytest.MonkeyPatch) -> None:
     result = group(add.s(1, 1), add.s(2, 2))()
     assert result.get(timeout=PATIENCE) == [2, 4]
     wait_until(lambda: event_names(shop, result.id)[-1] == "WORKFLOW_EXECUTION_COMPLETED")
@@ -482,11 +480,11 @@ def test_a_canvas_that_is_deleted_while_it_is_asked_for_is_not_there(
 
     async def deleted_meanwhile(client: Client, found: WorkflowExecutionDescription, *args: Any) -> Status:
         asked.append(found.id)
-        await delete(client, found.id)
+        await delete_workflow(client, found.id)
         await asyncio.wait_for(gone(client, found.id), PATIENCE)
         return await status_in_tree(client, found, *args)
 
-    monkeypatch.setattr("pyramid_temporal_compat.client.tasks.status_in_tree", deleted_meanwhile)
+    monkeypatch.setattr("pyramid_temporal_compat.client.task_status.status_in_tree", deleted_meanwhile)
     assert shop.app.AsyncResult(result.results[0].id).state == "PENDING"
     assert asked == [result.id]
 
@@ -505,7 +503,7 @@ def test_a_canvas_leaves_with_its_transaction(shop: Shop) -> None:
     )
 
 
-def test_what_runs_shows_in_the_states_of_the_members(shop: Shop) -> None:
+def test_a_running_member_is_started(shop: Shop) -> None:
     result = chain(waits_at.si("shown"), add.si(1, 1))()
     gates["shown"].reached()
     assert (result.parent.state, result.state) == ("STARTED", "PENDING")
@@ -522,14 +520,14 @@ def test_a_canvas_can_be_drawn_from_any_of_its_ids(shop: Shop) -> None:
         rows = [line.split() for line in drawn.output.splitlines()]
         assert [row[0] for row in rows[1:4]] == [f"{add.name}(1,", "chord", "header:"]
         states = [word for row in rows for word in row if word in ("SUCCESS", "FAILURE", "REVOKED")]
-        # The errback of the body did not run, that of the chord did.
+        # The errback of the chord ran, and the errback of the body did not.
         assert states == ["SUCCESS", "SUCCESS", "FAILURE", "FAILURE", "REVOKED", "SUCCESS"]
     dot = CliRunner().invoke(graph_command, [result.id, "--dot"], obj=Common(app=shop.app), catch_exceptions=False)
     assert dot.output.startswith("digraph canvas {")
     assert dot.output.count("->") == 7
 
 
-def test_what_came_into_a_canvas_while_it_ran_is_drawn(shop: Shop) -> None:
+def test_tasks_that_came_into_a_canvas_while_it_ran_are_drawn(shop: Shop) -> None:
     replaced = becomes.si(chain(add.s(1, 1), becomes.si(add.s(2, 2))))
     result = chord([joins_chord.s(1), replaced], xsum.s())()
     assert result.get(PATIENCE) == 1 + 4 + 101
@@ -551,7 +549,7 @@ def test_what_came_into_a_canvas_while_it_ran_is_drawn(shop: Shop) -> None:
     assert dot.output.count("->") == 8
 
 
-def test_what_took_the_place_of_a_task_alone_is_drawn(shop: Shop) -> None:
+def test_a_canvas_that_replaced_a_single_task_is_drawn(shop: Shop) -> None:
     result = becomes.delay(group(add.s(1, 1), add.s(2, 2)))
     assert result.get(PATIENCE) == [2, 4]
     drawn = CliRunner().invoke(graph_command, [result.id], obj=Common(app=shop.app), catch_exceptions=False)
@@ -560,7 +558,7 @@ def test_what_took_the_place_of_a_task_alone_is_drawn(shop: Shop) -> None:
     assert lines == [becomes.name, *inside]
 
 
-def test_a_task_alone_is_drawn_as_one_line(shop: Shop) -> None:
+def test_a_single_task_is_drawn_as_one_line(shop: Shop) -> None:
     result = add.delay(1, 2)
     assert result.get(PATIENCE) == 3
     drawn = CliRunner().invoke(graph_command, [result.id], obj=Common(app=shop.app), catch_exceptions=False)
@@ -573,7 +571,7 @@ def test_an_id_that_the_server_does_not_know_is_an_error(shop: Shop) -> None:
     assert "knows no task with the id 'nobody'" in drawn.output
 
 
-def test_a_group_is_revoked_with_what_the_call_says(shop: Shop, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_group_is_revoked_with_the_options_of_the_call(shop: Shop, monkeypatch: pytest.MonkeyPatch) -> None:
     told = []
     monkeypatch.setattr(shop.app.control, "revoke", lambda task_id, **options: told.append((task_id, options)))
     result = shop.app.GroupResult("a-group", [shop.app.AsyncResult("one"), shop.app.AsyncResult("two")])

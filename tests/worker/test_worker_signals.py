@@ -1,4 +1,4 @@
-"""The worker's signals: when they are sent, and with what."""
+"""The worker's signals: when they are sent, and with which arguments."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def test_a_workers_life_in_signals(project: Project) -> None:
         "after_setup_logger(colorize,format,logfile,logger,loglevel) NoneType",
         "after_setup_task_logger(colorize,format,logfile,logger,loglevel) NoneType",
         "celeryd_after_setup(conf,instance) str",
-        "worker_before_create_process() ChildProcesses",
+        "worker_before_create_process() ProcessHooks",
         "worker_process_init() NoneType",
         "worker_ready() Consumer",
         f"task_received(request) Consumer tests.cli.project.celery.add [1, 2] {project.queue}",
@@ -46,7 +46,7 @@ def test_a_workers_life_in_signals(project: Project) -> None:
     ]
 
 
-def test_heartbeats_are_told_while_the_server_answers(project: Project) -> None:
+def test_heartbeat_sent_is_sent_while_the_server_answers(project: Project) -> None:
     with project.worker():
         wait_until(lambda: names(project).count("heartbeat_sent") >= 2)
 
@@ -60,7 +60,7 @@ def test_receivers_that_raise_do_no_harm(project: Project) -> None:
     assert "worker_shutdown" in names(project)
 
 
-def test_a_running_task_that_is_terminated_is_told_as_revoked(project: Project, tmp_path: Path) -> None:
+def test_task_revoked_is_sent_for_a_running_task_that_is_terminated(project: Project, tmp_path: Path) -> None:
     with project.worker():
         result = project.tasks.waits_for.delay(str(tmp_path / "never"))
         wait_until(lambda: "waits" in " ".join(project.told))
@@ -72,7 +72,7 @@ def test_a_running_task_that_is_terminated_is_told_as_revoked(project: Project, 
     )
 
 
-def test_a_task_that_no_worker_knows_is_told(project: Project) -> None:
+def test_task_unknown_is_sent_for_a_task_that_no_worker_knows(project: Project) -> None:
     unknown = project.app.send_task("tests.cli.project.nobody", queue=project.queue)
     with project.worker():
         wait_until(lambda: "task_unknown" in names(project))
@@ -99,7 +99,7 @@ def test_log_lines_are_celerys(project: Project) -> None:
             worker.says(line)
 
 
-def test_what_tasks_print_stays_as_it_is_if_asked(project: Project) -> None:
+def test_output_of_tasks_is_not_redirected_if_the_option_says_so(project: Project) -> None:
     with project.worker("-c", 1, "redirect_stdouts=false") as worker:
         project.tasks.prints.delay("hello there").get(timeout=PATIENCE)
         worker.says("\nhello there\n")

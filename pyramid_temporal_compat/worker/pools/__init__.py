@@ -1,1 +1,1 @@
-"""Where a task's function runs: in threads, in child processes, or in the worker's own thread."""
+"""The pools, in which the functions of tasks run: `prefork` (child processes), `threads` and `solo` (one thread)."""

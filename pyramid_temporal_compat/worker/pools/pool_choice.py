@@ -1,24 +1,81 @@
-"""Which pool a worker has, by its name, and how large."""
+"""The table of pools: every pool that `-P` and `worker_pool` can name, how it is made, and how large it is.
+
+To add a pool, write its class (see `pool.Pool`) and add one entry to `POOLS`.
+"""
 
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 
 from ...exceptions import ImproperlyConfigured
-from .pool import Pool
+from .child_setup import ProcessHooks
+from .pool import Handler, Pool
 from .prefork import PreforkPool
 from .solo import SoloPool
 from .threads import ThreadPool
 
-POOLS: dict[str, type[Pool]] = {"prefork": PreforkPool, "threads": ThreadPool, "solo": SoloPool}
 
-ALIASES = {
-    "processes": "prefork",
-    "celery.concurrency.prefork:TaskPool": "prefork",
-    "celery.concurrency.thread:TaskPool": "threads",
-    "celery.concurrency.solo:TaskPool": "solo",
+@dataclass(frozen=True)
+class PoolOptions:
+    """What a worker tells the pool that it makes. A pool takes what concerns it."""
+
+    handler: Handler
+    size: int
+    hooks: ProcessHooks
+    on_broken: Callable[[], None]
+    """Called when the pool can run no job ever again."""
+    max_tasks_per_child: int | None
+    max_memory_per_child: int | None
+    proc_alive_timeout: float
+
+
+def make_prefork(options: PoolOptions) -> Pool:
+    return PreforkPool(
+        options.handler,
+        options.size,
+        max_tasks_per_child=options.max_tasks_per_child,
+        max_memory_per_child=options.max_memory_per_child,
+        proc_alive_timeout=options.proc_alive_timeout,
+        before_fork=options.hooks.before_fork,
+        on_child_start=options.hooks.on_child_start,
+        on_child_exit=options.hooks.on_child_exit,
+        on_broken=options.on_broken,
+    )
+
+
+def make_threads(options: PoolOptions) -> Pool:
+    return ThreadPool(options.handler, options.size)
+
+
+def make_solo(options: PoolOptions) -> Pool:
+    return SoloPool(options.handler, on_start=options.hooks.on_solo_start)
+
+
+@dataclass(frozen=True)
+class PoolKind:
+    """One pool that a worker can have."""
+
+    pool_class: type[Pool]
+    make: Callable[[PoolOptions], Pool]
+    aliases: tuple[str, ...]
+    """Other names that Celery has for this pool."""
+    forks: bool = False
+    """Whether jobs run in child processes. A process that already has threads can't use such a pool."""
+    only_size: int | None = None
+    """The one size that this pool can have; None where any size will do."""
+
+
+POOLS: dict[str, PoolKind] = {
+    "prefork": PoolKind(
+        PreforkPool, make_prefork, aliases=("processes", "celery.concurrency.prefork:TaskPool"), forks=True
+    ),
+    "threads": PoolKind(ThreadPool, make_threads, aliases=("celery.concurrency.thread:TaskPool",)),
+    "solo": PoolKind(SoloPool, make_solo, aliases=("celery.concurrency.solo:TaskPool",), only_size=1),
 }
+"""Every pool by its name."""
 
 GREEN = (
     "it replaces the sockets and threads of a process, and the Temporal client is native code that it can't reach; "
@@ -29,30 +86,40 @@ REFUSED = {
     "eventlet": GREEN,
     "custom": "the pools are prefork, threads and solo, by these names: there is no class to replace",
 }
+"""Celery's other pools, and why a worker refuses them."""
 
-CGROUP_QUOTA = Path("/sys/fs/cgroup/cpu.max")
+PROCESSOR_QUOTA = Path("/sys/fs/cgroup/cpu.max")
+
+
+def accepted_names() -> list[str]:
+    """Return every name that `-P` understands, refused pools included: their error says why."""
+    return [*POOLS, *(alias for kind in POOLS.values() for alias in kind.aliases), *REFUSED]
 
 
 def pool_name(given: object) -> str:
-    """The name of the pool that an option, `worker_pool` or a pool's class means."""
-    for name, cls in POOLS.items():
-        if given is cls:
+    """Return the name of the pool that `-P`, `worker_pool` or a pool's class means."""
+    for name, kind in POOLS.items():
+        if given is kind.pool_class or str(given) in (name, *kind.aliases):
             return name
-    name = ALIASES.get(str(given), str(given))
-    if name in POOLS:
-        return name
     for refused, reason in REFUSED.items():
-        if refused in name:
-            raise ImproperlyConfigured(f"pool {name!r} is refused: {reason}")
-    raise ImproperlyConfigured(f"there is no pool {name!r}; there are {', '.join(POOLS)}")
+        if refused in str(given):
+            raise ImproperlyConfigured(f"pool {str(given)!r} is refused: {reason}")
+    raise ImproperlyConfigured(f"there is no pool {str(given)!r}; there are {', '.join(POOLS)}")
 
 
 def pool_size(given: int | str | None, pool: str) -> int:
-    """How many tasks at a time: a number, `auto`, or, without a value, one for each processor."""
+    """Return how many tasks the pool runs at a time.
+
+    :param given: a number, `auto`, or None. None means one task for each processor; `auto` also respects the
+        container's quota.
+    """
+    kind = POOLS[pool]
+    if kind.only_size is not None:
+        return kind.only_size
     if isinstance(given, int) and given > 0:
         return given
     processors = _processors()
-    if given == "auto" and pool == "prefork" and (quota := _quota()):
+    if given == "auto" and kind.forks and (quota := _processor_quota()):
         return max(1, min(processors, int(quota)))
     return processors
 
@@ -63,10 +130,10 @@ def _processors() -> int:
     return os.cpu_count() or 1
 
 
-def _quota() -> float | None:
-    """How many processors the container may use."""
+def _processor_quota() -> float | None:
+    """Return how many processors the container may use; None without a limit."""
     try:
-        limit, period = CGROUP_QUOTA.read_text().split()
+        limit, period = PROCESSOR_QUOTA.read_text().split()
         return float(limit) / float(period)
-    except (OSError, ValueError):  # no container, or one without a limit: it says "max"
+    except (OSError, ValueError):  # no container, or a container without a limit: the file says "max"
         return None

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
 from typing import Any
 
 from pyramid_temporal_compat.worker.pools.pool import Handler
@@ -10,19 +11,24 @@ from pyramid_temporal_compat.worker.pools.threads import ThreadPool
 
 
 class SoloPool(ThreadPool):
-    """Runs one job after the other in this process.
+    """Runs one job after the other in this process, on a thread beside the event loop.
 
-    On a thread beside the event loop: a worker whose loop stood still while a task runs would send no
-    heartbeats, and the server would give the task to another worker.
+    The event loop's own thread is no place for a job: while the loop stands still, it sends no heartbeats. The server
+    would give the task to another worker.
     """
 
-    def __init__(self, handler: Handler, *, grace: float = 2.0) -> None:
+    def __init__(self, handler: Handler, *, grace: float = 2.0, on_start: Callable[[], None] | None = None) -> None:
         super().__init__(handler, 1, name="solo", grace=grace)
+        self._on_start = on_start
+
+    def start(self) -> None:
+        if self._on_start is not None:
+            self._on_start()
 
     def resize(self, size: int) -> None:
         if size != 1:
             raise ValueError(
-                f"the solo pool runs 1 job at a time, not {size}; start the worker with -P prefork or threads"
+                f"the solo pool runs 1 job at a time, not {size}; start the worker with -P prefork or -P threads"
             )
 
     def info(self) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""The pool `threads`: every job on a thread of this process."""
+"""The pool `threads`: runs every job on a thread of this process."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from pyramid_temporal_compat.exceptions import (
     WorkerLostError,
 )
 from pyramid_temporal_compat.message.time_limits import Limits
-from pyramid_temporal_compat.worker.pools.pool import Crew, Handler, Note, checked_size
+from pyramid_temporal_compat.worker.pools.pool import Handler, IdleMembers, Note, checked_size
 
 log = logging.getLogger(__name__)
 
@@ -27,41 +27,41 @@ T = TypeVar("T")
 Interrupt = type[Exception]
 
 _INTERRUPTS: tuple[Interrupt, ...] = (SoftTimeLimitExceeded, TimeLimitExceeded, Terminated)
-_NONE = ctypes.py_object()  # a NULL pointer: takes back what was thrown and has not landed yet
+_NONE = ctypes.py_object()  # a NULL pointer: withdraws an exception that was thrown and has not been raised yet
 _throw_into = ctypes.pythonapi.PyThreadState_SetAsyncExc
 _throw_into.argtypes = (ctypes.c_ulong, ctypes.py_object)
 _throw_into.restype = ctypes.c_int
 
 
-class _Run:
-    """One job on its thread; the handler's `Control`."""
+class ThreadJob:
+    """One job, while a thread has it. It is the handler's `JobControl`."""
 
     def __init__(self, job: Any, note: Note, number: int) -> None:
         self.job = job
         self.number = number
         self.ended: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
         self.interrupted = False
-        """The stop reached the function, so the handler has given up the job's effects."""
+        """Whether the stop was raised in the function, so that the handler has undone the job's effects."""
         self._note = note
         self._loop = asyncio.get_running_loop()
         self._lock = threading.Lock()
-        self._armed = False
-        self._soft_due = False
+        self._interruptible = False
+        self._soft_limit_due = False
         self._stop: Interrupt | None = None
         self._thread_id = 0
 
-    # --- on the event loop's thread ---
+    # --- called on the event loop's thread -----------------------------------------------------------
 
     def throw(self, interrupt: Interrupt) -> None:
-        """Raise `interrupt` in the handler's interruptible part: now, or when it gets there."""
+        """Raise `interrupt` in the handler's interruptible part: now, or when the handler gets there."""
         with self._lock:
             if self._stop is not None:
                 return
             if interrupt is SoftTimeLimitExceeded:
-                self._soft_due = not self._armed
+                self._soft_limit_due = not self._interruptible
             else:
                 self._stop = interrupt
-            if self._armed:
+            if self._interruptible:
                 _throw_into(self._thread_id, interrupt)
 
     def end(self, outcome: Any, error: BaseException | None) -> None:
@@ -72,12 +72,12 @@ class _Run:
         elif isinstance(error, Exception) and not isinstance(error, StopIteration):
             self.ended.set_exception(error)
         else:
-            # One that ends an event loop or can't be set on a future: the thread would have ended by it.
+            # The error would end an event loop (SystemExit), or can't be set on a future (StopIteration).
             self.ended.set_exception(
                 WorkerLostError(f"Worker exited prematurely: {error!r} ended its thread. Job: {self.number}.")
             )
 
-    # --- on the job's thread ---
+    # --- called on the job's thread ------------------------------------------------------------------
 
     def execute(self, handler: Handler) -> None:
         self._thread_id = threading.get_ident()
@@ -93,42 +93,42 @@ class _Run:
     def interruptible(self, function: Callable[[], T]) -> T:
         error: BaseException | None = None
         try:
-            self._arm()
+            self._begin_interruptible()
             outcome = function()
         except BaseException as exc:
             error = exc
-        # What was thrown a moment ago may land on any call from here until `_disarm` has returned. A soft
-        # limit and a stop are the most that can be thrown, so the third call is left alone.
+        # Python may raise an exception that another thread has just thrown at any instruction from here until
+        # `_end_interruptible` has returned. At most two are thrown, a soft limit and a stop, so the third call is safe.
         try:
-            self._disarm()
+            self._end_interruptible()
         except _INTERRUPTS:
             try:
-                self._disarm()
+                self._end_interruptible()
             except _INTERRUPTS:
-                self._disarm()
+                self._end_interruptible()
         try:
             if self.interrupted and self._stop is not None and not isinstance(error, self._stop):
-                # It landed late, or the function swallowed it: what was stopped must not be committed.
+                # The stop was raised too late, or the function caught it: a stopped job must not commit.
                 raise self._stop() from error
             if error is not None:
                 raise error
             return outcome
         finally:
-            del error  # it holds this frame through its traceback
+            del error  # the error holds this frame through its traceback
 
-    def _arm(self) -> None:
+    def _begin_interruptible(self) -> None:
         with self._lock:
             if self._stop is not None:
                 raise self._stop
-            if self._soft_due:
-                self._soft_due = False
+            if self._soft_limit_due:
+                self._soft_limit_due = False
                 raise SoftTimeLimitExceeded
-            self._armed = True
+            self._interruptible = True
 
-    def _disarm(self) -> None:
+    def _end_interruptible(self) -> None:
         with self._lock:
             self.interrupted = self._stop is not None
-            self._armed = False
+            self._interruptible = False
             _throw_into(self._thread_id, _NONE)
 
     def _note_unless_ended(self, value: Any) -> None:
@@ -144,39 +144,40 @@ class _Run:
             log.warning("job %d ended after the worker did: %s", self.number, reprlib.repr(self.job))
 
 
-class _Thread:
-    """A thread that runs jobs until it is dismissed."""
+class JobThread:
+    """A thread that runs jobs, one after the other."""
 
     def __init__(self, handler: Handler, name: str) -> None:
         self._handler = handler
-        self._inbox: queue.SimpleQueue[_Run | None] = queue.SimpleQueue()
-        self.current: _Run | None = None
-        # A daemon, because one that is stuck in C must not keep the process from ending.
+        self._inbox: queue.SimpleQueue[ThreadJob | None] = queue.SimpleQueue()
+        self.job: ThreadJob | None = None
+        # A daemon thread, because a thread that is blocked in C must not keep the process from ending.
         self._thread = threading.Thread(target=self._work, name=name, daemon=True)
         self._thread.start()
 
-    def begin(self, run: _Run) -> None:
-        self.current = run
-        self._inbox.put(run)
+    def give(self, job: ThreadJob) -> None:
+        self.job = job
+        self._inbox.put(job)
 
-    def dismiss(self) -> None:
+    def end(self) -> None:
+        """End the thread after the jobs that it has been given."""
         self._inbox.put(None)
 
     def join(self) -> None:
         self._thread.join()
 
     def _work(self) -> None:
-        while (run := self._inbox.get()) is not None:
-            run.execute(self._handler)
-            del run  # a thread that waits holds on to nothing
+        while (job := self._inbox.get()) is not None:
+            job.execute(self._handler)
+            del job  # an idle thread keeps no object of its last job alive
 
 
 class ThreadPool:
     """Runs each job on a thread of its own, in this process.
 
-    A thread can't be killed. A job that is stopped gets an exception raised in its function; if that is
-    blocked in C for longer than `grace` seconds, `run` raises all the same, and the thread is left to itself
-    and replaced. Should its function return some day, it meets the exception then, before it can commit.
+    A thread can't be killed. To stop a job, the pool raises an exception in its function. If the function is blocked in
+    C for longer than `grace` seconds, `run` raises all the same, and the pool abandons the thread and starts another.
+    If the function returns later, the exception is raised then, before the handler can commit.
     """
 
     def __init__(self, handler: Handler, size: int, *, name: str = "task", grace: float = 2.0) -> None:
@@ -184,108 +185,111 @@ class ThreadPool:
         self._handler = handler
         self._name = name
         self._grace = grace
-        self._crew: Crew[_Thread] = Crew()
-        self._threads: set[_Thread] = set()
+        self._members: IdleMembers[JobThread] = IdleMembers()
+        self._threads: set[JobThread] = set()
         self._names = itertools.count(1)
         self._numbers = itertools.count(1)
 
     def start(self) -> None:
-        """Nothing: threads start with the first jobs."""
+        """Do nothing: threads start with the first jobs."""
 
     async def ready(self) -> None:
-        """At once: threads start with the first jobs."""
+        """Return at once: threads start with the first jobs."""
 
     async def run(self, job: Any, limits: Limits, note: Note) -> Any:
-        with self._crew.job():
-            run = _Run(job, note, next(self._numbers))
-            if not self._crew.idle:
-                self._hire()
-            thread = await self._crew.borrow()
+        with self._members.job():
+            started = ThreadJob(job, note, next(self._numbers))
+            if not self._members.idle:
+                self._add_thread()
+            thread = await self._members.borrow()
             try:
-                thread.begin(run)
-                return await self._outcome(run, limits)
+                thread.give(started)
+                return await self._outcome(started, limits)
             finally:
-                self._settle(thread, run)
+                self._release(thread, started)
 
     def resize(self, size: int) -> None:
         self.size = checked_size(size)
-        while self._crew.idle and len(self._threads) > self.size:
-            self._dismiss(self._crew.idle.pop())
-        for _ in range(self._crew.waiting):
-            self._hire()
+        while self._members.idle and len(self._threads) > self.size:
+            self._end_thread(self._members.idle.pop())
+        for _ in range(self._members.waiting_jobs):
+            self._add_thread()
 
     def info(self) -> dict[str, Any]:
         return {"max-concurrency": self.size, "threads": len(self._threads)}
 
     async def stop(self) -> None:
-        self._crew.refuse(RuntimeError("the pool has been stopped and takes no more jobs"), also_waiting=False)
-        await self._crew.all_jobs_ended()
+        self._members.refuse(RuntimeError("the pool has been stopped and takes no more jobs"), also_waiting=False)
+        await self._members.all_jobs_ended()
         for thread in list(self._threads):
-            self._dismiss(thread)
+            self._end_thread(thread)
             thread.join()
 
     def kill(self) -> None:
         lost = WorkerLostError("Worker exited prematurely: the pool was ended at once.")
-        self._crew.refuse(lost, also_waiting=True)
+        self._members.refuse(lost, also_waiting=True)
         for thread in list(self._threads):
-            self._dismiss(thread)
-            if thread.current is not None:
-                thread.current.throw(Terminated)
-                thread.current.end(None, lost)
+            self._end_thread(thread)
+            if thread.job is not None:
+                thread.job.throw(Terminated)
+                thread.job.end(None, lost)
 
-    async def _outcome(self, run: _Run, limits: Limits) -> Any:
+    async def _outcome(self, job: ThreadJob, limits: Limits) -> Any:
+        """Return the outcome of a job that its thread has; stop it at the hard limit or if the caller is cancelled."""
         soft: asyncio.TimerHandle | None = None
         if limits.soft:
-            soft = asyncio.get_running_loop().call_later(limits.soft, run.throw, SoftTimeLimitExceeded)
+            soft = asyncio.get_running_loop().call_later(limits.soft, job.throw, SoftTimeLimitExceeded)
         try:
-            if await _ends(run, limits.hard or None):
-                return run.ended.result()
-            run.throw(TimeLimitExceeded)
-            if await _ends(run, self._grace) and not run.interrupted:
-                return run.ended.result()
+            if await _ends(job, limits.hard or None):
+                return job.ended.result()
+            job.throw(TimeLimitExceeded)
+            if await _ends(job, self._grace) and not job.interrupted:
+                return job.ended.result()
             raise TimeLimitExceeded(limits.hard)
         except asyncio.CancelledError:
-            run.throw(Terminated)
-            if await _ends(run, self._grace) and not run.interrupted:
-                return run.ended.result()
+            job.throw(Terminated)
+            if await _ends(job, self._grace) and not job.interrupted:
+                return job.ended.result()
             raise
         finally:
             if soft is not None:
                 soft.cancel()
 
-    def _settle(self, thread: _Thread, run: _Run) -> None:
-        thread.current = None
+    def _release(self, thread: JobThread, job: ThreadJob) -> None:
+        """Give the thread to the next job, end it, or replace it if its job can't be stopped."""
+        thread.job = None
         if thread not in self._threads:
             return
-        if not run.ended.done():
+        if not job.ended.done():
             log.error(
-                "job %d is blocked and can't be stopped; its thread is left to itself, a new one takes its place: %s",
-                run.number,
-                reprlib.repr(run.job),
+                "job %d is blocked and can't be stopped; the pool abandons its thread and starts another: %s",
+                job.number,
+                reprlib.repr(job.job),
             )
-            run.ended.cancel()
-            self._dismiss(thread)
-            self._hire()
+            job.ended.cancel()
+            self._end_thread(thread)
+            self._add_thread()
             return
-        if not run.ended.cancelled():
-            run.ended.exception()  # seen: the loop need not report it
+        if not job.ended.cancelled():
+            job.ended.exception()  # read, so that the loop does not report it as never retrieved
         if len(self._threads) > self.size:
-            self._dismiss(thread)
+            self._end_thread(thread)
         else:
-            self._crew.offer(thread)
+            self._members.offer(thread)
 
-    def _hire(self) -> None:
+    def _add_thread(self) -> None:
+        """Start one more thread, if the pool may have more."""
         if len(self._threads) < self.size:
-            thread = _Thread(self._handler, f"{self._name}-{next(self._names)}")
+            thread = JobThread(self._handler, f"{self._name}-{next(self._names)}")
             self._threads.add(thread)
-            self._crew.offer(thread)
+            self._members.offer(thread)
 
-    def _dismiss(self, thread: _Thread) -> None:
+    def _end_thread(self, thread: JobThread) -> None:
         self._threads.discard(thread)
-        thread.dismiss()
+        thread.end()
 
 
-async def _ends(run: _Run, within: float | None) -> bool:
-    """Whether the job ends in this time; unlike `wait_for`, a cancellation of the waiter leaves the job alone."""
-    await asyncio.wait([run.ended], timeout=within)
-    return run.ended.done()
+async def _ends(job: ThreadJob, within: float | None) -> bool:
+    """Return whether the job ends within this time. Unlike `wait_for`, cancelling the waiter leaves the job alone."""
+    await asyncio.wait([job.ended], timeout=within)
+    return job.ended.done()

@@ -1,9 +1,11 @@
-"""The process from which the pool `prefork` forks its children.
+"""The zygote: the process from which the pool `prefork` forks its children.
 
-It is forked from the worker before that starts any thread, and starts none itself. A fork copies only the
-thread that calls it, so a child of a process with threads (the Temporal runtime's, say) could inherit a
-lock that no thread is left to release. The worker asks it for a child by sending one end of the child's
-socket, and is told when the child was forked and how it ended.
+The worker forks the zygote before it starts any thread, and the zygote starts no thread either. The reason: a fork
+copies only the thread that calls it. A child of a process with threads (the Temporal runtime's, for example) could
+inherit a lock that no thread is left to release.
+
+To ask for a child, the worker sends the zygote one end of the child's socket. The zygote reports when it has forked
+the child, and how the child ended.
 """
 
 from __future__ import annotations
@@ -17,62 +19,61 @@ import os
 import select
 import signal
 import socket
-import struct
 import sys
 import threading
 import warnings
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import NoReturn
+
+from pyramid_temporal_compat.worker.pools.prefork_messages import (
+    CHILD_EXITED,
+    CHILD_FORKED,
+    FORK_REQUEST,
+    REPORT,
+    Report,
+)
 
 log = logging.getLogger(__name__)
 
-REQUEST = struct.Struct("!I")
-REPORT = struct.Struct("!cIii")
-FORKED, ENDED = b"F", b"E"
-
-_SHIELDED = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT)
-
-
-@dataclass(frozen=True)
-class Report:
-    kind: bytes
-    number: int
-    pid: int
-    status: int
-    """An exit code, or the negative number of the signal that ended the child."""
+_IGNORED = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT)
 
 
 class Zygote:
-    """The worker's end of it."""
+    """The zygote, as the worker sees it."""
 
     def __init__(self, serve: Callable[[socket.socket], int], before_fork: Callable[[], None] | None) -> None:
+        """Fork the zygote.
+
+        :param serve: runs a child's life in the child, with the child's end of its socket; returns its exit code.
+        :param before_fork: called in the zygote, before every fork.
+        """
         others = [thread.name for thread in threading.enumerate() if thread is not threading.current_thread()]
         if others:
             log.warning(
-                "the pool forks while this process has other threads (%s): they do not exist in its children, and a "
-                "lock that one of them holds now stays locked there; start threads in worker_process_init instead",
+                "the pool forks while this process has other threads (%s): its children do not have these threads, "
+                "and a lock that a thread holds now stays locked there; start threads in worker_process_init instead",
                 ", ".join(others),
             )
-        self.sock, theirs = socket.socketpair()
+        self.sock, zygotes_end = socket.socketpair()
         parent = os.getpid()
         flush()
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore", DeprecationWarning)  # what Python 3.12 says of threads was said above
+            warnings.simplefilter("ignore", DeprecationWarning)  # about threads, on Python 3.12: logged above
             self.pid = os.fork()
         if not self.pid:
             self.sock.close()
-            _in_new_process(lambda: _attend(theirs, serve, before_fork), parent)
-        theirs.close()
+            _in_new_process(lambda: _run_zygote(zygotes_end, serve, before_fork), parent)
+        zygotes_end.close()
         self.sock.setblocking(False)
         self._received = b""
         self._ended = False
 
     def ask_for_child(self, number: int, sock: socket.socket) -> None:
-        socket.send_fds(self.sock, [REQUEST.pack(number)], [sock.fileno()])
+        """Ask the zygote to fork the child with this number, and give it the child's end of its socket."""
+        socket.send_fds(self.sock, [FORK_REQUEST.pack(number)], [sock.fileno()])
 
     def reports(self) -> list[Report] | None:
-        """What it has told since; None if it is no more."""
+        """Return the reports that came since the last call; None if the zygote is dead."""
         try:
             data = self.sock.recv(1 << 16)
         except BlockingIOError:
@@ -83,11 +84,12 @@ class Zygote:
             return None
         self._received += data
         whole = len(self._received) // REPORT.size * REPORT.size
-        told, self._received = self._received[:whole], self._received[whole:]
-        return [Report(*fields) for fields in REPORT.iter_unpack(told)]
+        complete, self._received = self._received[:whole], self._received[whole:]
+        return [Report(*fields) for fields in REPORT.iter_unpack(complete)]
 
     def end(self) -> None:
-        if self._ended:  # and reaped, so that its id may be another's by now
+        """Kill and reap the zygote. Its children die with it."""
+        if self._ended:  # it was reaped, and its pid may be another process's by now
             return
         self._ended = True
         with contextlib.suppress(OSError):
@@ -100,14 +102,14 @@ class Zygote:
 
 
 def flush() -> None:
-    """Write out what was printed: before a fork, lest both print it, and before an end that does not."""
+    """Flush stdout and stderr: before a fork, so that only one process prints the text, and before `os._exit`."""
     for stream in (sys.stdout, sys.stderr):
         with contextlib.suppress(Exception):
             stream.flush()
 
 
 def _in_new_process(body: Callable[[], int], parent: int) -> NoReturn:
-    """Run `body` and end, never to return into the code that forked."""
+    """Run `body` and exit. Never return into the code that forked."""
     code = 1
     try:
         _die_with(parent)
@@ -120,18 +122,19 @@ def _in_new_process(body: Callable[[], int], parent: int) -> NoReturn:
 
 
 def _die_with(parent: int) -> None:
+    """Have the kernel kill this process when its parent dies."""
     if sys.platform == "linux":
         pr_set_pdeathsig = 1
         ctypes.CDLL(None).prctl(pr_set_pdeathsig, signal.SIGKILL, 0, 0, 0)
-    if os.getppid() != parent:  # it died before the line above
+    if os.getppid() != parent:  # the parent died before the line above
         os._exit(1)
 
 
-def _attend(
+def _run_zygote(
     worker: socket.socket, serve: Callable[[socket.socket], int], before_fork: Callable[[], None] | None
 ) -> int:
-    for signum in _SHIELDED:
-        signal.signal(signum, signal.SIG_IGN)  # it ends when the worker does, not before
+    for signum in _IGNORED:
+        signal.signal(signum, signal.SIG_IGN)  # the zygote ends with the worker, not before
     with open(os.devnull, "rb") as devnull:
         os.dup2(devnull.fileno(), 0)
     wakeup, child_ended = socket.socketpair()
@@ -139,7 +142,7 @@ def _attend(
     child_ended.setblocking(False)
     signal.set_wakeup_fd(child_ended.fileno(), warn_on_full_buffer=False)
     signal.signal(signal.SIGCHLD, lambda signum, frame: None)
-    gc.freeze()  # a collection in a child would write to, and so copy, every page that it shares
+    gc.freeze()  # a garbage collection in a child would write to every page that it shares, and so copy it
 
     def in_child(sock: socket.socket) -> int:
         signal.set_wakeup_fd(-1)
@@ -160,35 +163,37 @@ def _fork_on_request(
     in_child: Callable[[socket.socket], int],
     before_fork: Callable[[], None] | None,
 ) -> None:
-    children: dict[int, int] = {}
+    """Fork a child for each request, and report each exit, until the worker closes its socket or dies."""
+    children: dict[int, int] = {}  # pid -> number
     try:
         while True:
             readable = select.select([worker, wakeup], [], [])[0]
             if wakeup in readable:
                 wakeup.recv(4096)
-                _report_ended(worker, children)
+                _report_exits(worker, children)
             if worker not in readable:
                 continue
-            request, fds, _, _ = socket.recv_fds(worker, REQUEST.size, 1)
+            request, fds, _, _ = socket.recv_fds(worker, FORK_REQUEST.size, 1)
             if not request:
                 return
-            number = REQUEST.unpack(request)[0]
+            number = FORK_REQUEST.unpack(request)[0]
             with socket.socket(fileno=fds[0]) as sock:
                 pid = _fork(functools.partial(in_child, sock), before_fork)
             if pid:
                 children[pid] = number
-                worker.sendall(REPORT.pack(FORKED, number, pid, 0))
+                worker.sendall(REPORT.pack(CHILD_FORKED, number, pid, 0))
             else:
-                worker.sendall(REPORT.pack(ENDED, number, 0, 1))
+                worker.sendall(REPORT.pack(CHILD_EXITED, number, 0, 1))
     except ConnectionError:
         return
     finally:
-        # The worker is no more: what its children still did would be done again by another worker.
+        # The worker is dead, so another worker runs its tasks again: the children must not run them too.
         for pid in children:
             os.kill(pid, signal.SIGKILL)
 
 
 def _fork(body: Callable[[], int], before_fork: Callable[[], None] | None) -> int:
+    """Fork a child that runs `body`; return its pid, or 0 if it could not be forked."""
     zygote = os.getpid()
     try:
         if before_fork is not None:
@@ -203,8 +208,8 @@ def _fork(body: Callable[[], int], before_fork: Callable[[], None] | None) -> in
     return pid
 
 
-def _report_ended(worker: socket.socket, children: dict[int, int]) -> None:
+def _report_exits(worker: socket.socket, children: dict[int, int]) -> None:
     for pid in list(children):
         ended, status = os.waitpid(pid, os.WNOHANG)
         if ended:
-            worker.sendall(REPORT.pack(ENDED, children.pop(pid), pid, os.waitstatus_to_exitcode(status)))
+            worker.sendall(REPORT.pack(CHILD_EXITED, children.pop(pid), pid, os.waitstatus_to_exitcode(status)))

@@ -1,4 +1,4 @@
-"""What keeps a canvas within what the server takes: tasks at a time, bytes in one answer, bytes of history."""
+"""Keeps a canvas within the limits of the server: tasks at a time, bytes in one answer, bytes of history."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ from ...message.message import total_size
 from ...payload import Payload
 
 AT_A_TIME = 2 * 1024 * 1024
-"""Bytes of commands in one answer to the server, about; it takes 4 MiB."""
+"""Bytes of commands in one answer to the server, roughly. The server takes 4 MiB."""
 HISTORY_ROOM = 45 * 1024 * 1024
-"""Bytes of history that a canvas's workflow fills; the server ends one at 50 MiB."""
+"""Bytes of history that a canvas's workflow may fill. The server ends a workflow at 50 MiB."""
 
 
-class Slots:
-    """So many tasks at a time. Who comes first goes first, also who wants several places."""
+class FairSemaphore:
+    """A semaphore that can be taken several times at once. Waiters are served in the order in which they came."""
 
     def __init__(self, count: int) -> None:
         self._free = count
@@ -47,7 +47,7 @@ class Slots:
             await turn
         except asyncio.CancelledError:
             if turn.done() and not turn.cancelled():
-                self._free += count  # its turn had come
+                self._free += count  # its turn had come meanwhile
             else:
                 self._waiting.remove(entry)
             self._let_in()
@@ -60,8 +60,10 @@ class Slots:
             turn.set_result(None)
 
 
-class Answers:
-    """Keeps what is asked of the server at one time below what it takes in one message."""
+class CommandBudget:
+    """Keeps the commands of one answer below the size that the server takes."""
+
+    # An answer holds all commands since the last event of the history, so its length tells one answer from the next.
 
     def __init__(self) -> None:
         self._lock = asyncio.Lock()
@@ -69,39 +71,40 @@ class Answers:
         self._bytes = 0
 
     async def room_for(self, size: int) -> None:
+        """Return when a command of `size` bytes fits into the current answer."""
         async with self._lock:
             if (answer := workflow.info().get_current_history_length()) != self._answer:
                 self._answer, self._bytes = answer, 0
             if self._bytes and self._bytes + size > AT_A_TIME:
-                await asyncio.sleep(0.001)  # a timer: what was asked leaves before it
+                await asyncio.sleep(0.001)  # a timer ends the answer: the earlier commands leave now
                 self._answer, self._bytes = workflow.info().get_current_history_length(), 0
             self._bytes += size
 
 
 def history_is_full(size: int) -> bool:
-    """Whether there is no place for so many bytes more."""
+    """Return whether `size` more bytes would overfill the history."""
     return workflow.info().get_current_history_size() + size > HISTORY_ROOM
 
 
 @dataclass(frozen=True)
-class Large:
-    """Results that were too large to be carried to whoever wants them."""
+class OmittedResults:
+    """Stands for results that were too large to be carried between workflows."""
 
     count: int
     size: int
-    """Their bytes together."""
+    """Total size in bytes."""
 
 
 def measured(value: Any) -> tuple[int, int, bool]:
-    """How many results there are in a value, their bytes together, and whether some of them are not there."""
+    """Return how many results a value holds, their total size in bytes, and whether some of them were omitted."""
     count = size = 0
-    gone = False
+    omitted = False
     for part in _parts(value):
-        if isinstance(part, Large):
-            count, size, gone = count + part.count, size + part.size, True
+        if isinstance(part, OmittedResults):
+            count, size, omitted = count + part.count, size + part.size, True
         elif isinstance(part, Payload):
             count, size = count + 1, size + total_size([part])
-    return count, size, gone
+    return count, size, omitted
 
 
 def _parts(value: Any) -> Iterable[Any]:

@@ -1,6 +1,6 @@
-"""What comes of the nodes of a tree, as it passes between workflows: results, errors, and what failed.
+"""The values, errors and failures of a tree's nodes, as they pass between workflows.
 
-Workflow code: it does no I/O, and what it makes of one thing is always the same.
+Workflow code: it does no I/O, and the same input always gives the same output.
 """
 
 from __future__ import annotations
@@ -21,41 +21,40 @@ from ...message.nodes import ChordNode, Node
 from ...message.payload_archive import packed, unpacked
 from ...message.tree import SMALL, Tree
 from ...payload import Payload
-from ...payload.errors import from_wire
-from ...payload.types import loads
-from .canvas_limits import Large, measured
+from ...payload.errors import from_plain
+from .canvas_limits import OmittedResults, measured
 
 Value = Any
-"""What came of a node: a `Payload`, or a list of such values."""
+"""The value of a node: a `Payload`, or a list of values."""
 
 
 @dataclass(frozen=True)
 class Error:
-    """What errbacks are called with: the failed task's message, and its error as `payload.errors` writes it."""
+    """The argument of error callbacks: the failed task's message, and its error as `payload.errors` writes it."""
 
     message: Message
     error: dict[str, Any]
     given: tuple[Payload, ...] = ()
-    """The arguments of the failed task: the message's body, and the results that `message.joins` puts before them."""
+    """The arguments of the failed task: the message's body, then the results that `message.joins` puts in front."""
 
 
 class MemberFailed(Exception):
-    """A member has ended without a result."""
+    """A member of a tree ended without a result."""
 
     def __init__(self, message: Message, reason: BaseException) -> None:
         super().__init__(message.id)
         self.message = message
         self.reason = reason
         self.dependency = message.id
-        """The result that a chord says it has failed of: of a chain in its header, that of the last step."""
+        """The id that the chord's error names. For a chain in the header, the id of the chain's last step."""
         self.given: tuple[Payload, ...] = ()
-        """What the task was called with, as `Error` has it; nothing, where that is not known here."""
+        """The arguments of the task, as in `Error.given`; empty if this workflow does not know them."""
         self.heard: frozenset[tuple[str, bytes]] = frozenset()
-        """The error callbacks that chords have called for it: a chord around these does not call them again."""
+        """Error callbacks that inner chords have called for this failure: an outer chord does not call them again."""
 
 
 class Halted(ApplicationError):
-    """A member ended without a result, by its own will: what would follow does not run."""
+    """A member ended by `Ignore` or `Reject`, without a result: the nodes that would follow do not run."""
 
 
 def revoked() -> ApplicationError:
@@ -68,9 +67,9 @@ def ended_without_result(message: Message, value: Payload) -> Halted:
 
 
 def chord_failure(node: ChordNode, failed: MemberFailed) -> MemberFailed:
-    """What the failure of a member of its header is for a chord, in Celery's words."""
+    """Return the failure of a chord, in Celery's words, after a member of its header failed."""
     _, error = how_it_failed(failed.reason)
-    raised = from_wire(loads(json.dumps(error).encode()))
+    raised = from_plain(error)
     told = error_of(ChordError(f"Dependency {failed.dependency} raised {raised!r}"))
     told["traceback"] = error.get("traceback")
     reason = ApplicationError(str(told["text"]), wire.plain(told), type="ChordError", non_retryable=True)
@@ -81,11 +80,11 @@ def chord_failure(node: ChordNode, failed: MemberFailed) -> MemberFailed:
 
 
 def as_workflow_failure(failed: MemberFailed) -> ApplicationError:
-    """How the workflow fails: with the member's own error, and for people, which member it was."""
+    """Return how the workflow fails: with the member's own error. The text tells people which member it was."""
     reason = failed.reason
     state, error = how_it_failed(reason)
     text = f"{failed.message.task}[{failed.message.id}]: {error.get('text')}"
-    if dependency_of(reason) is not None:  # a workflow under this one has said it
+    if dependency_of(reason) is not None:  # a child workflow has named the member already
         text = str(reason)
     if state == states.REVOKED:
         return ApplicationError(str(error.get("text")), type=wire.REVOKED, non_retryable=True)
@@ -93,20 +92,20 @@ def as_workflow_failure(failed: MemberFailed) -> ApplicationError:
 
 
 def dependency_of(cause: BaseException | None) -> str | None:
-    """The member that failed, as its workflow says it."""
+    """Return the id of the member that failed, as the failure of its workflow names it."""
     told = cause.details[1:2] if isinstance(cause, ApplicationError) else ()
     return str(told[0]) if told else None
 
 
 def written(value: Value, tree: Tree) -> Payload:
-    """What the workflow gives as its result: a list of results as one, if the workflow above wants them."""
+    """Return the workflow's result as one payload. A list of results is only written if the workflow above wants it."""
     if isinstance(value, Payload):
         return value
     found: Any = None
     if tree.keeps:
-        count, size, gone = measured(value)
+        count, size, omitted = measured(value)
         room = tree.limit if tree.above.room is None else tree.above.room
-        if gone or size > min(room, tree.limit):
+        if omitted or size > min(room, tree.limit):
             found = {"large": [count, size]}
         else:
             payloads: list[Payload] = []
@@ -118,16 +117,8 @@ def written(value: Value, tree: Tree) -> Payload:
     return Payload({"encoding": b"json/plain", wire.VALUES: b"1"}, json.dumps(found).encode())
 
 
-def added_with(result: Payload) -> list[Tree]:
-    """The trees that a run has added to the header of its chord."""
-    try:
-        return [Tree.decode(wire.read_payloads(tree)) for tree in json.loads(result.metadata.get(wire.ADDED, b"[]"))]
-    except (ValueError, LookupError, TypeError, AttributeError):
-        raise InvalidTaskError("what a task adds to its chord can't be read") from None
-
-
 def read_values(result: Payload) -> Value:
-    """What `written` has made of a list of results."""
+    """Read a list of results that `written` wrote."""
     try:
         return _read_values(result)
     except (ValueError, LookupError, TypeError, AttributeError):
@@ -142,12 +133,12 @@ def _read_values(result: Payload) -> Value:
     if not found:
         return []
     if "large" in found:
-        return [Large(*found["large"])]
+        return [OmittedResults(*found["large"])]
     return unflattened(found["values"], wire.read_payloads(found["payloads"]))
 
 
 def failed_beforehand(tree: Tree) -> ApplicationError | None:
-    """How a tree failed that what comes before it has failed."""
+    """Return the failure of a tree that never runs because an earlier node failed; None for any other tree."""
     if not isinstance(tree.before, dict) or "failed" not in tree.before:
         return None
     try:
@@ -161,16 +152,16 @@ def failed_beforehand(tree: Tree) -> ApplicationError | None:
 
 
 def call_of(node: Node) -> tuple[str, bytes]:
-    """What a callback calls, and with what."""
+    """Return the task that a callback calls, and its arguments as bytes."""
     message = node.result_message
     return message.task, message.body.data
 
 
 def flattened(value: Value, payloads: list[Payload]) -> Any:
+    """Return a value as JSON that names its payloads by their place in `payloads`, and append them there."""
     if isinstance(value, Error):
-        envelope, _ = value.message.encode()
         given = {"given": flattened(list(value.given), payloads)} if value.given else {}
-        return {"error": value.error, "envelope": json.loads(envelope.data), **given}
+        return {"error": value.error, "envelope": value.message.envelope(), **given}
     if isinstance(value, list):
         return [flattened(each, payloads) for each in value]
     payloads.append(value)
@@ -178,8 +169,9 @@ def flattened(value: Value, payloads: list[Payload]) -> Any:
 
 
 def unflattened(written: Any, payloads: Sequence[Payload]) -> Value:
+    """Return the value that `flattened` wrote."""
     if isinstance(written, dict):
-        message = Message.decode(json.dumps(written["envelope"]).encode(), Payload({}, b""))
+        message = Message.read(written["envelope"], Payload({}, b""))
         return Error(message, written["error"], tuple(payloads[place] for place in written.get("given", ())))
     if isinstance(written, list):
         return [unflattened(each, payloads) for each in written]

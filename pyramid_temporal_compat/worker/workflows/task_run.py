@@ -1,9 +1,8 @@
-"""One task within a workflow: the activity that runs it, anew for each retry that changes the message."""
+"""Runs one task within a workflow: an activity, and another activity for each retry that changes the message."""
 
 from __future__ import annotations
 
 import asyncio
-import json
 from collections.abc import Sequence
 from datetime import timedelta
 
@@ -25,11 +24,11 @@ from ...payload import Payload
 from ...payload.converter import from_raw, to_raw
 
 LONGEST_RUN = timedelta(days=3650)
-"""The server wants a limit; ours are the pool's (`time_limit`) and the heartbeat's."""
+"""The server asks for a limit. The limits that act are the pool's (`time_limit`) and the heartbeat timeout."""
 
 
-class Replaced(Exception):
-    """A tree is to take the run's place."""
+class ActivityReplaced(Exception):
+    """The activity ended with a tree that takes the task's place."""
 
     def __init__(self, message: Message, payloads: list[Payload]) -> None:
         super().__init__(message.id)
@@ -44,11 +43,11 @@ async def run_message(
     activity_id: str | None = None,
     place: str = "",
 ) -> Payload:
-    """The task's result. Raises what ended it otherwise: `ApplicationError`, `CancelledError`, or `Replaced`.
+    """Return the task's result. Raises `ApplicationError`, `CancelledError`, or `ActivityReplaced` if there is none.
 
-    :param ahead: by how much the server's clock is ahead of the one that `expires` was read from.
-    :param before: results that the message's arguments are joined with.
-    :param place: where in its tree it stands, for the web UI.
+    :param ahead: by how much the server's clock is ahead of the clock that set `expires`.
+    :param before: results that `message.joins` puts in front of the arguments.
+    :param place: where in its tree the task stands, for the web UI.
     """
     while True:
         if message.expires is not None:
@@ -58,7 +57,7 @@ async def run_message(
         except ActivityError as error:
             pause, message = next_run(error, message)
             if message.joins is None and message.linked is None:
-                before = ()  # they are among the arguments of the new message
+                before = ()  # the arguments of the new message have them
         if workflow.cancellation_reason() is not None:
             raise CancelledError("revoked while it ran, so its retry does not run")
         await asyncio.sleep(pause)
@@ -67,6 +66,7 @@ async def run_message(
 async def run_activity(
     message: Message, ahead: timedelta, before: Sequence[Payload], activity_id: str | None, place: str
 ) -> RawValue:
+    """Run one activity and return its result. The server retries the activity as long as the worker asks for it."""
     left = None
     if message.expires is not None:
         left = message.expires + ahead - workflow.now()
@@ -95,15 +95,15 @@ async def run_activity(
 
 
 def next_run(error: ActivityError, message: Message) -> tuple[float, Message]:
-    """How long to wait, and what to run then; raises if the task has ended."""
+    """Return how long to wait and what to run then. Raises if the task has ended."""
     cause = error.cause
     if error.retry_state == RetryState.CANCEL_REQUESTED:
         raise CancelledError("revoked while it ran, so its retry does not run")
     if isinstance(cause, ApplicationError) and cause.type == wire.RETRY_ANEW:
         pause, envelope, body = cause.details
-        return pause, Message.decode(json.dumps(envelope).encode(), wire.read_payload(body) if body else message.body)
+        return pause, Message.read(envelope, wire.read_payload(body) if body else message.body)
     if isinstance(cause, ApplicationError) and cause.type == wire.REPLACED:
-        raise Replaced(message, wire.read_payloads(cause.details[0])) from None
+        raise ActivityReplaced(message, wire.read_payloads(cause.details[0])) from None
     if isinstance(cause, TimeoutError) and cause.type == TimeoutType.SCHEDULE_TO_START:
         raise expired(message) from None
     if isinstance(cause, TimeoutError):

@@ -1,11 +1,13 @@
-"""The generated workflow: one class that is every task's workflow.
+"""The generated workflow: one class is the workflow of every task.
 
-Its type is the task's name, its id the task's id, and it runs one activity. It is dynamic, so a worker that
-does not know a task can still carry its workflow; and it passes arguments and results through as raw
-payloads, so it neither decodes nor runs anything of the application's.
+Its type is the task's name, its id is the task's id, and it runs one activity. The class is dynamic, so a worker that
+does not know a task can still carry its workflow. Arguments and results pass through as raw payloads, so the workflow
+neither decodes nor runs anything that belongs to the application.
 
-This code is replayed against recorded histories: `tests/histories` holds one of each kind, and a change
-that alters the commands needs `workflow.patched`.
+Temporal replays this code against the history of a running workflow. `tests/histories` holds a recorded history of
+each kind. Until the first release, a change that alters the commands records these anew
+(`python -m tests.histories.record`). After the first release, it needs `workflow.patched`, because workflows that
+are under way during an upgrade must go on.
 """
 
 from __future__ import annotations
@@ -25,8 +27,9 @@ from ...message.message import Message, NewerMessage, is_message
 from ...message.tree import Tree, is_tree
 from ...payload.converter import from_raw, to_raw
 from ...text_safety import one_line
+from ..library_log import hide_errors
 from .node_values import failed_beforehand, written
-from .task_run import Replaced, run_message
+from .task_run import ActivityReplaced, run_message
 from .tree_workflow import TreeRun
 
 log = logging.getLogger(__name__)
@@ -34,7 +37,7 @@ log = logging.getLogger(__name__)
 
 @workflow.defn(dynamic=True, sandboxed=False)
 class TaskWorkflow:
-    """Runs one message: a single activity, anew for each retry that changes the message. Or a tree of such."""
+    """Runs one message or one tree."""
 
     def __init__(self) -> None:
         self._revoked: set[str] = set()
@@ -42,13 +45,13 @@ class TaskWorkflow:
 
     @workflow.signal(name=wire.ABORT)
     def abort(self, members: list[str] | None = None) -> None:
-        """The task was asked to stop, or some of the members. They ask for this themselves: it is only written down."""
+        """Note that the task, or some members of the tree, were asked to stop. A running task reads the note itself."""
         names = [f"{wire.ABORTED}:{member}" for member in members or ()] or [wire.ABORTED]
         workflow.upsert_memo(dict.fromkeys(names, True))
 
     @workflow.signal(name=wire.REVOKE)
     def revoke(self, ids: list[str]) -> None:
-        """Members of the tree are not to start."""
+        """Keep members of the tree from starting."""
         self._revoked.update(ids)
         if self._tree is not None:
             self._tree.revoke(ids)
@@ -58,7 +61,7 @@ class TaskWorkflow:
         try:
             return await self._run(payloads)
         except (UnknownWorkflow, NewerMessage):
-            raise  # for another worker
+            raise  # another worker may be able to run it
         except (InvalidTaskError, RecursionError) as error:
             raise refused(error) from None
 
@@ -68,7 +71,7 @@ class TaskWorkflow:
         message = read_message(payloads)
         try:
             return to_raw(await run_message(message, ahead_of(message)))
-        except Replaced as replaced:
+        except ActivityReplaced as replaced:
             workflow.upsert_memo({wire.TREE: True})
             return await self._run_tree(Tree.decode(replaced.payloads), nested=True)
 
@@ -82,13 +85,13 @@ class TaskWorkflow:
 
 
 def ahead_of(message: Message) -> timedelta:
-    """By how much the server's clock is ahead of the sender's."""
+    """Return by how much the server's clock is ahead of the sender's."""
     return workflow.info().workflow_start_time - message.sent if message.sent else timedelta(0)
 
 
 def read_message(payloads: Sequence[RawValue]) -> Message:
-    # A plain exception fails the workflow task, not the workflow: a hand-written workflow that only a newer worker
-    # knows waits for that one, as Temporal has it for a type that is not registered.
+    # A plain exception fails the workflow task, not the workflow. So a hand-written workflow that only a newer worker
+    # knows waits for that worker. Temporal does the same for a type that is not registered.
     info = workflow.info()
     if len(payloads) != 2 or not is_message(payloads[0].payload.data):
         text = f"workflow type {info.workflow_type!r} is neither a task's nor registered in this worker"
@@ -98,7 +101,7 @@ def read_message(payloads: Sequence[RawValue]) -> Message:
 
 
 def refused(error: InvalidTaskError | RecursionError) -> ApplicationError:
-    """How a workflow ends that no worker will ever be able to run."""
+    """Return the failure of a workflow that no worker will ever be able to run."""
     text = one_line(error) if isinstance(error, InvalidTaskError) else "not a canvas that can be run: too deeply nested"
     info = workflow.info()
     if not workflow.unsafe.is_replaying():
@@ -107,6 +110,7 @@ def refused(error: InvalidTaskError | RecursionError) -> ApplicationError:
 
 
 def report_once(about: str, text: str, *args: object) -> None:
+    """Log an error once for each `about`."""
     if about not in _reported:
         if len(_reported) >= MOST_REPORTED:
             _reported.clear()
@@ -116,18 +120,12 @@ def report_once(about: str, text: str, *args: object) -> None:
 
 _reported: set[str] = set()
 MOST_REPORTED = 1000
-"""Names that are remembered: who makes them up must not fill the worker's memory."""
+"""Names that are remembered: a sender that makes up names must not fill the worker's memory."""
 
 
 class UnknownWorkflow(InvalidTaskError):
     """A workflow that only another worker can run."""
 
 
-class NotTwice(logging.Filter):
-    """Keeps from the log what the client library says at each of its tries of a workflow that we have reported."""
-
-    def filter(self, record: logging.LogRecord) -> bool:
-        return not (record.exc_info and isinstance(record.exc_info[1], UnknownWorkflow))
-
-
-logging.getLogger("temporalio.worker._workflow_instance").addFilter(NotTwice())
+# The library would log it each time the server offers the workflow to this worker; `report_once` has said it.
+hide_errors("temporalio.worker._workflow_instance", UnknownWorkflow)

@@ -1,0 +1,229 @@
+"""Read a workflow's history as typed events. No other module decodes the server's history.
+
+An event decodes its payloads only when it is asked for them: most readers need few of them, and large payloads may be
+compressed or encrypted.
+"""
+
+from __future__ import annotations
+
+import datetime
+from collections.abc import AsyncIterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from temporalio.api.common.v1 import Payload as ProtoPayload
+from temporalio.api.enums.v1 import EventType
+from temporalio.api.failure.v1 import Failure
+from temporalio.api.history.v1 import HistoryEvent
+from temporalio.client import Client, WorkflowExecutionStatus
+from temporalio.common import RawValue
+from temporalio.converter import DataConverter
+from temporalio.service import RPCError, RPCStatusCode
+
+from ..exceptions import InvalidTaskError
+from ..message.message import Message
+from ..message.tree import Tree, is_tree
+from ..payload import Payload
+from ..payload.converter import from_raw
+
+CLOSES = {
+    EventType.EVENT_TYPE_WORKFLOW_EXECUTION_COMPLETED: WorkflowExecutionStatus.COMPLETED,
+    EventType.EVENT_TYPE_WORKFLOW_EXECUTION_FAILED: WorkflowExecutionStatus.FAILED,
+    EventType.EVENT_TYPE_WORKFLOW_EXECUTION_CANCELED: WorkflowExecutionStatus.CANCELED,
+    EventType.EVENT_TYPE_WORKFLOW_EXECUTION_TERMINATED: WorkflowExecutionStatus.TERMINATED,
+    EventType.EVENT_TYPE_WORKFLOW_EXECUTION_TIMED_OUT: WorkflowExecutionStatus.TIMED_OUT,
+}
+"""The last event of a history, and the workflow's status after it."""
+
+
+@dataclass(frozen=True)
+class Encoded:
+    """Payloads as the history stores them, before the codecs have decoded them."""
+
+    stored: Sequence[ProtoPayload]
+    converter: DataConverter
+
+    async def payloads(self, first: int | None = None) -> list[Payload]:
+        """Return the decoded payloads, or only the `first` ones."""
+        wanted = self.stored[:first]
+        return [from_raw(raw) for raw in await self.converter.decode(wanted, [RawValue] * len(wanted))]
+
+    async def value(self) -> Any:
+        """Return the first payload as the Python value that was written."""
+        (value,) = await self.converter.decode(self.stored[:1])
+        return value
+
+
+@dataclass(frozen=True)
+class EncodedFailure:
+    """A failure as the history stores it, before the codecs have decoded it."""
+
+    stored: Failure
+    converter: DataConverter
+
+    async def error(self) -> BaseException:
+        """Return the failure as temporalio's exception, such as `ApplicationError`."""
+        return await self.converter.decode_failure(self.stored)
+
+
+@dataclass(frozen=True)
+class Event:
+    """One event of a history. Events of a kind that no reader needs have this class."""
+
+    number: int
+    """Place of the event in its history. The first event has 1."""
+    time: datetime.datetime
+
+
+@dataclass(frozen=True)
+class WorkflowStarted(Event):
+    """The first event: the workflow exists."""
+
+    input: Encoded
+
+    async def unit(self) -> Message | Tree | None:
+        """Return the message or tree that the workflow was started with; None if it runs neither."""
+        payloads = await self.input.payloads()
+        try:
+            if payloads and is_tree(payloads[0].data):
+                return Tree.decode(payloads)
+            return message_in(payloads)
+        except InvalidTaskError:
+            return None  # another application's workflow, whose input only looks like a tree
+
+
+@dataclass(frozen=True)
+class ActivityScheduled(Event):
+    """The workflow has asked for an activity."""
+
+    activity_id: str
+    name: str
+    queue: str
+    input: Encoded
+
+
+@dataclass(frozen=True)
+class ActivityStarted(Event):
+    """A worker has begun an activity. The server writes this event only when the activity ends."""
+
+    activity: ActivityScheduled
+    worker: str
+
+
+@dataclass(frozen=True)
+class ActivityCompleted(Event):
+    """An activity has returned a result."""
+
+    activity: ActivityScheduled
+    result: Encoded
+
+
+@dataclass(frozen=True)
+class ActivityFailed(Event):
+    """An activity has failed, and the server does not retry it."""
+
+    activity: ActivityScheduled
+    failure: EncodedFailure
+
+
+@dataclass(frozen=True)
+class MemoChanged(Event):
+    """The workflow has written to its memo."""
+
+    fields: Mapping[str, Encoded]
+
+
+@dataclass(frozen=True)
+class WorkflowClosed(Event):
+    """The workflow has ended: completed, failed, canceled, terminated or timed out."""
+
+    status: WorkflowExecutionStatus
+    failure: EncodedFailure
+    """Says something only if the status is FAILED."""
+
+
+class EventReader:
+    """Makes typed events of one history. Needs all events from the first on: later events refer to earlier ones."""
+
+    def __init__(self, converter: DataConverter) -> None:
+        self._converter = converter
+        self._activities: dict[int, ActivityScheduled] = {}
+
+    def read(self, event: HistoryEvent) -> Event:
+        """Return the server's event as a typed value."""
+        kind = event.event_type
+        number, time = event.event_id, event.event_time.ToDatetime(tzinfo=datetime.timezone.utc)
+        if kind == EventType.EVENT_TYPE_WORKFLOW_EXECUTION_STARTED:
+            return WorkflowStarted(number, time, self._encoded(event.workflow_execution_started_event_attributes.input))
+        if kind == EventType.EVENT_TYPE_ACTIVITY_TASK_SCHEDULED:
+            asked = event.activity_task_scheduled_event_attributes
+            name, queue = asked.activity_type.name, asked.task_queue.name
+            activity = ActivityScheduled(number, time, asked.activity_id, name, queue, self._encoded(asked.input))
+            self._activities[number] = activity
+            return activity
+        if kind == EventType.EVENT_TYPE_ACTIVITY_TASK_STARTED:
+            begun = event.activity_task_started_event_attributes
+            return ActivityStarted(number, time, self._activities[begun.scheduled_event_id], begun.identity)
+        if kind == EventType.EVENT_TYPE_ACTIVITY_TASK_COMPLETED:
+            completed = event.activity_task_completed_event_attributes
+            activity = self._activities[completed.scheduled_event_id]
+            return ActivityCompleted(number, time, activity, self._encoded(completed.result))
+        if kind == EventType.EVENT_TYPE_ACTIVITY_TASK_FAILED:
+            failed = event.activity_task_failed_event_attributes
+            return ActivityFailed(
+                number, time, self._activities[failed.scheduled_event_id], self._encoded_failure(failed.failure)
+            )
+        if kind == EventType.EVENT_TYPE_WORKFLOW_PROPERTIES_MODIFIED:
+            fields = event.workflow_properties_modified_event_attributes.upserted_memo.fields
+            return MemoChanged(
+                number, time, {name: Encoded([payload], self._converter) for name, payload in fields.items()}
+            )
+        if kind in CLOSES:
+            failure = event.workflow_execution_failed_event_attributes.failure
+            return WorkflowClosed(number, time, CLOSES[kind], self._encoded_failure(failure))
+        return Event(number, time)
+
+    def _encoded(self, payloads: Any) -> Encoded:
+        return Encoded(payloads.payloads, self._converter)
+
+    def _encoded_failure(self, failure: Failure) -> EncodedFailure:
+        return EncodedFailure(failure, self._converter)
+
+
+async def read_history(
+    client: Client, workflow_id: str, run_id: str | None = None, *, follow: bool = False
+) -> AsyncIterator[Event]:
+    """Yield the events of a workflow's history. With `follow`, wait for new events until the workflow has ended."""
+    reader = EventReader(client.data_converter)
+    handle = client.get_workflow_handle(workflow_id, run_id=run_id)
+    async for event in handle.fetch_history_events(wait_new_event=follow):
+        yield reader.read(event)
+
+
+async def started_with(client: Client, workflow_id: str, run_id: str | None = None) -> Message | Tree | None:
+    """Return the message or tree that a workflow was started with.
+
+    None if the server does not have the workflow, or if it is another application's.
+    """
+    handle = client.get_workflow_handle(workflow_id, run_id=run_id)
+    try:
+        first = EventReader(client.data_converter).read(await handle.fetch_history_events(page_size=1).__anext__())
+    except RPCError as error:
+        if error.status is RPCStatusCode.NOT_FOUND:
+            return None
+        raise
+    return await first.unit() if isinstance(first, WorkflowStarted) else None
+
+
+async def tree_of(client: Client, workflow_id: str) -> Tree | None:
+    """Return the tree that a workflow was started with; None if the workflow is unknown or runs no tree."""
+    unit = await started_with(client, workflow_id)
+    return unit if isinstance(unit, Tree) else None
+
+
+def message_in(payloads: Sequence[Payload]) -> Message | None:
+    """Return the message whose envelope and body these two payloads are; None for other payloads."""
+    try:
+        return Message.decode(payloads[0].data, payloads[1]) if len(payloads) == 2 else None
+    except InvalidTaskError:
+        return None

@@ -1,0 +1,83 @@
+"""Make a `Status` of what the server stores: a result, a failure, or an activity that has not ended."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from typing import Any
+
+from temporalio.api.enums.v1 import PendingActivityState
+from temporalio.client import Client
+from temporalio.exceptions import ApplicationError
+
+from .. import states
+from ..exceptions import TaskRevokedError
+from ..message import wire_names as wire
+from ..message.failures import error_of, how_it_failed
+from ..payload import Payload
+from .status import Status
+
+ABORTED = "ABORTED"
+"""The state of an abortable task that was asked to stop and still runs."""
+RUNNING = (
+    PendingActivityState.PENDING_ACTIVITY_STATE_STARTED,
+    PendingActivityState.PENDING_ACTIVITY_STATE_CANCEL_REQUESTED,  # it was revoked while it ran: it continues
+)
+
+
+def result_status(result: Payload) -> Status:
+    """Return the status of a task that has ended with this result."""
+    state = result.metadata.get(wire.ENDED_AS, b"").decode(errors="replace") or states.SUCCESS
+    kept = wire.NOT_KEPT not in result.metadata
+    return Status(
+        state,
+        result=result if kept else None,
+        retries=wire.count(result.metadata.get(wire.RETRIED)),
+        ended=True,
+        kept=kept,
+        children=_children(result.metadata.get(wire.CHILDREN)),
+    )
+
+
+def failed_status(cause: BaseException | None) -> Status:
+    """Return the status of a task whose activity or workflow has failed of this error."""
+    state, error = how_it_failed(cause)
+    retries = wire.count(error.get(wire.RETRIES))
+    return Status(state, error=error, ended=True, children=error.get("children"), retries=retries)
+
+
+def revoked_status(reason: str) -> Status:
+    """Return the status of a task that has ended revoked."""
+    return Status(states.REVOKED, error=error_of(TaskRevokedError(reason)), ended=True)
+
+
+async def pending_status(client: Client, activity: Any, name: str, queue: str) -> Status:
+    """Return the status of a task whose activity has not ended: it waits, runs, or waits for its retry.
+
+    :param activity: the activity in the description of its workflow.
+    """
+    details: Mapping[str, Any] = {}
+    if activity.HasField("heartbeat_details"):
+        values = await client.data_converter.decode(activity.heartbeat_details.payloads)
+        details = values[0] if values and isinstance(values[0], Mapping) else {}
+    retries = wire.count(details.get(wire.RETRIES))
+    worker = activity.last_worker_identity or None
+    if activity.state in RUNNING:
+        state = details.get(wire.STATE)
+        if not isinstance(state, str) or not state:
+            state = states.STARTED
+        return Status(state, meta=details.get(wire.META), name=name, queue=queue, retries=retries, worker=worker)
+    failure = activity.last_failure.application_failure_info.type if activity.HasField("last_failure") else ""
+    if failure != wire.RETRY:
+        return Status(states.PENDING, name=name, queue=queue, retries=retries, worker=worker)
+    cause = await client.data_converter.decode_failure(activity.last_failure)
+    error = cause.details[0] if isinstance(cause, ApplicationError) and cause.details else None
+    return Status(states.RETRY, error=error, name=name, queue=queue, retries=retries, worker=worker)
+
+
+def _children(written: bytes | None) -> Any:
+    try:
+        found = json.loads(written) if written else None
+    except (ValueError, RecursionError):  # no worker of this package wrote this; the result itself is still readable
+        return None
+    return found if isinstance(found, list) else None

@@ -1,0 +1,93 @@
+"""What a worker process knows about revoked tasks, and its counts of tasks: Celery's `celery.worker.state`.
+
+The whole process shares this state, as in Celery: a task that is revoked in one worker is revoked in every worker of
+the process.
+"""
+
+from __future__ import annotations
+
+import time
+from collections import Counter
+from collections.abc import Hashable, Iterable, Iterator, Mapping
+from typing import Any
+
+from ..lists import as_list
+
+REVOKES_MAX = 50_000
+"""How many revoked ids a process remembers."""
+REVOKE_EXPIRES = 10_800.0
+"""Seconds for which a process remembers a revoked id."""
+
+
+class LimitedSet:
+    """A set of ids, the oldest first. It forgets ids that are too old, and the oldest if there are too many."""
+
+    def __init__(self, maxlen: int = REVOKES_MAX, expires: float = REVOKE_EXPIRES) -> None:
+        self.maxlen = maxlen
+        self.expires = expires
+        self._added: dict[str, float] = {}
+
+    def add(self, item: str) -> None:
+        self._added.pop(item, None)
+        self._added[item] = time.monotonic()
+        self.purge()
+
+    def update(self, items: Iterable[str]) -> None:
+        for item in items:
+            self.add(item)
+
+    def discard(self, item: str) -> None:
+        self._added.pop(item, None)
+
+    def purge(self) -> None:
+        """Forget the ids that are too old or too many."""
+        oldest = time.monotonic() - self.expires
+        while self._added:
+            item = next(iter(self._added))
+            if len(self._added) <= self.maxlen and self._added[item] >= oldest:
+                return
+            del self._added[item]
+
+    def clear(self) -> None:
+        self._added.clear()
+
+    def __contains__(self, item: object) -> bool:
+        return item in self._added
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(list(self._added))
+
+    def __len__(self) -> int:
+        return len(self._added)
+
+
+revoked = LimitedSet()
+"""Ids that control calls have revoked. A starting worker gets them from the other workers."""
+revoked_on_server = LimitedSet()
+"""Ids whose revocation the server remembers. Other workers read them from the server too, so none passes them on."""
+revoked_stamps: dict[str, list[Any]] = {}
+"""Revoked stamps, by header."""
+total_count: Counter[str] = Counter()
+"""Number of tasks that this process has taken, by task name."""
+
+
+def revoke_stamps(headers: Mapping[str, Any]) -> None:
+    """Remember revoked stamps: the newest `REVOKES_MAX` of each header."""
+    for header, stamps in headers.items():
+        known = {_key(stamp): stamp for stamp in [*revoked_stamps.get(header, ()), *as_list(stamps)]}
+        revoked_stamps[header] = list(known.values())[-REVOKES_MAX:]
+
+
+def _key(stamp: Any) -> Any:
+    """Return a hashable key for a stamp, because searching a list of many stamps takes minutes."""
+    return (type(stamp), stamp) if isinstance(stamp, Hashable) else repr(stamp)
+
+
+def matching_stamps(headers: Mapping[str, Any], stamps: Mapping[str, Any]) -> dict[str, list[Any]]:
+    """Return the stamps of a task that are among the revoked stamps in `headers`."""
+    found = {
+        header: [stamp for stamp in as_list(stamps[header]) if stamp in as_list(revoked)]
+        for header, revoked in headers.items()
+        if header in stamps
+    }
+    return {header: matched for header, matched in found.items() if matched}

@@ -1,0 +1,83 @@
+"""Encode the units of one transaction as the content of an outbox row, and decode them again.
+
+Version 1 is JSON: `{"units": [[payload, …], …], "clock": moment}`. A payload is `{"metadata": {name: bytes}, "data":
+bytes}`, where bytes are a text or `{"base64": text}`. A payload that is encrypted on the wire is encrypted here, too.
+"""
+
+from __future__ import annotations
+
+import base64
+import datetime
+import json
+from collections.abc import Sequence
+from typing import Any
+
+from ..exceptions import InvalidTaskError
+from ..message.message import Message
+from ..message.tree import Tree, Unit, is_tree
+from ..payload import Payload
+from ..payload.codecs import Codec
+
+VERSION = 1
+"""Raise it together with the version of messages, and whenever this format changes: older relays then leave the newer
+rows alone."""
+
+
+def encode_units(units: Sequence[Unit], codec: Codec) -> bytes:
+    """Return the row content for these units, with this process' clock beside them."""
+    written = [[_payload_to_json(codec.encode(payload)) for payload in unit.encode()] for unit in units]
+    clock = datetime.datetime.now(datetime.timezone.utc).isoformat()
+    return json.dumps({"units": written, "clock": clock}, separators=(",", ":"), ensure_ascii=False).encode()
+
+
+def decode_units(data: bytes, codec: Codec) -> list[Unit]:
+    """Return the units that `encode_units` was given. Raise `InvalidTaskError` for any other content."""
+    try:
+        units = [[_payload_from_json(payload) for payload in unit] for unit in json.loads(data)["units"]]
+    except (ValueError, KeyError, TypeError, AttributeError):
+        # The error does not show the content, because it may hold arguments: people see the error, and it is logged.
+        raise InvalidTaskError(
+            f"an outbox row holds {len(data)} bytes that the outbox did not write; look at the row's `units`"
+        ) from None
+    return [_unit([codec.decode(payload) for payload in unit]) for unit in units]
+
+
+def sender_clock(data: bytes) -> datetime.datetime | None:
+    """Return the time that the sender's clock showed when it wrote the row.
+
+    The messages' `eta` and `expires` are times of the same clock.
+    """
+    written = json.loads(data).get("clock")
+    return datetime.datetime.fromisoformat(written) if written else None
+
+
+def _unit(payloads: list[Payload]) -> Unit:
+    try:
+        first, *rest = payloads
+        if is_tree(first.data):
+            return Tree.decode(payloads)
+        (body,) = rest
+    except ValueError:
+        raise InvalidTaskError(f"a row of the outbox holds a unit of {len(payloads)} payloads") from None
+    return Message.decode(first.data, body)
+
+
+def _payload_to_json(payload: Payload) -> dict[str, Any]:
+    metadata = {name: _bytes_to_json(value) for name, value in payload.metadata.items()}
+    return {"metadata": metadata, "data": _bytes_to_json(payload.data)}
+
+
+def _payload_from_json(written: dict[str, Any]) -> Payload:
+    metadata = {name: _bytes_from_json(value) for name, value in written["metadata"].items()}
+    return Payload(metadata, _bytes_from_json(written["data"]))
+
+
+def _bytes_to_json(data: bytes) -> str | dict[str, str]:
+    try:
+        return data.decode()
+    except UnicodeDecodeError:
+        return {"base64": base64.b64encode(data).decode()}
+
+
+def _bytes_from_json(written: str | dict[str, str]) -> bytes:
+    return written.encode() if isinstance(written, str) else base64.b64decode(written["base64"], validate=True)

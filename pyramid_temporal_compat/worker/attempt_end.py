@@ -1,0 +1,118 @@
+"""How an attempt ends for Temporal, if not with a result: the errors that the activity raises.
+
+An attempt ends the task for good, or another attempt follows. If the worker itself asks for another attempt, this
+attempt ends *in order*. The last heartbeat counts such attempts, so that no one takes them for lost workers.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping
+from datetime import timedelta
+from typing import Any
+
+from temporalio import activity
+from temporalio.exceptions import ApplicationError
+
+from ..message import wire_names as wire
+from ..message.message import Message
+from ..payload import Payload
+from . import heartbeat
+from .library_log import hide_errors
+
+log = logging.getLogger(__name__)
+
+AT_ONCE = timedelta(milliseconds=1)
+"""The delay of an attempt that follows at once. The server takes a delay of 0 for none given, and then backs off."""
+IN_DOUBT_PAUSE = timedelta(seconds=5)
+"""How long a task waits if the database does not say whether it is done."""
+
+
+class AttemptEnd(ApplicationError):
+    """How an attempt ended, for Temporal. The worker has logged it in the task's own words."""
+
+    remote_traceback: str | None = None
+    """The task's own traceback: our failure converter shows it in the web UI."""
+
+
+# The worker has logged how the attempt ended; the library would add a traceback.
+hide_errors("temporalio.activity", AttemptEnd)
+
+
+# --- the task has ended ------------------------------------------------------------------------------
+
+
+def revoked(reason: str) -> AttemptEnd:
+    """End the task as REVOKED."""
+    return AttemptEnd(reason, type=wire.REVOKED, non_retryable=True)
+
+
+def failed(error: Mapping[str, Any]) -> AttemptEnd:
+    """End the task with its own exception, as `payload.errors` wrote it."""
+    end = AttemptEnd(str(error.get("text")), wire.plain(error), type=str(error.get("type")), non_retryable=True)
+    end.remote_traceback = error.get("traceback")
+    return end
+
+
+def failed_after(retries: int, error: Mapping[str, Any]) -> AttemptEnd:
+    """End the task with its own exception, and tell how often it was retried."""
+    return failed({**error, wire.RETRIES: retries} if retries else error)
+
+
+# --- another attempt follows -------------------------------------------------------------------------
+
+
+def in_order(
+    message: Message,
+    reason: str,
+    *details: Any,
+    retries: int | None = None,
+    changed: Message | None = None,
+    **how: Any,
+) -> AttemptEnd:
+    """Give the task back to the server, which makes another attempt.
+
+    :param changed: what the next attempt runs in place of `message`.
+    """
+    counts = heartbeat.counts(message)
+    counts[wire.ORDERLY] += 1
+    if retries is not None:
+        counts[wire.RETRIES] = retries
+    if changed is not None:
+        counts[wire.CHANGED] = [wire.plain(changed.envelope()), wire.write_payload(changed.body)]
+    # The next attempt reads the counts from the last heartbeat; the failure itself it never sees.
+    activity.heartbeat(counts)
+    return AttemptEnd(reason, *details, **how)
+
+
+def worker_stopped(message: Message) -> AttemptEnd:
+    """Give back a task that was stopped with its worker."""
+    return in_order(message, "the worker was stopped", type=wire.WORKER_SHUTDOWN, next_retry_delay=AT_ONCE)
+
+
+def not_begun(message: Message) -> AttemptEnd:
+    """Give back a task whose function was not called, so that it runs elsewhere, even if it runs at most once."""
+    log.info("Task %s[%s] had not begun; it is given back", message.task, message.id)
+    if not message.at_most_once:
+        return worker_stopped(message)
+    return run_anew("the worker was stopped", 0, message, None)
+
+
+def in_doubt(message: Message, retries: int, error: Mapping[str, Any]) -> AttemptEnd:
+    """Ask again later whether the task is done. A task that runs at most once fails instead."""
+    if message.at_most_once:
+        return failed_after(retries, error)
+    log.error(
+        "Task %s[%s]: whether it is done can't be told; asked again in %d s: %s",
+        message.task,
+        message.id,
+        IN_DOUBT_PAUSE.total_seconds(),
+        error.get("text"),
+    )
+    return in_order(message, str(error.get("text")), type=wire.IN_DOUBT, next_retry_delay=IN_DOUBT_PAUSE)
+
+
+def run_anew(reason: str, delay: float, message: Message, changed_body: Payload | None) -> AttemptEnd:
+    """Have the workflow run `message` in place of the message that it has."""
+    body = None if changed_body is None else wire.write_payload(changed_body)
+    return AttemptEnd(reason, delay, wire.plain(message.envelope()), body, type=wire.RETRY_ANEW, non_retryable=True)

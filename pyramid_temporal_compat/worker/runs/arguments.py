@@ -1,0 +1,40 @@
+"""Step: read the arguments from the message's body, with the results of earlier tasks in front."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+from ...exceptions import InvalidTaskError, SecurityError
+from ...payload.annotations import rebuild_arguments
+from ...payload.serializers import SIGNED, deserialize
+from ...task.task import Task
+from ...text_safety import one_line
+from ..job import Job
+from .previous_results import previous_results
+
+if TYPE_CHECKING:
+    from ...interfaces import AppLike
+
+
+def read_arguments(app: AppLike, task: Task, job: Job) -> tuple[tuple[Any, ...], dict[str, Any]]:
+    """Return the arguments and keyword arguments that the function is called with."""
+    message = job.message
+    where = f"task {message.task}[{message.id}]"
+    accepted = app.conf["accept_content"]
+    body = deserialize(message.body, accepted)
+    if not isinstance(body, Mapping) or not isinstance(body.get("args"), (list, tuple)):
+        raise InvalidTaskError(f"{where}: the body holds no arguments")
+    args, kwargs = body["args"], body.get("kwargs")
+    if not isinstance(kwargs, Mapping) or not all(isinstance(name, str) for name in kwargs):
+        raise InvalidTaskError(f"{where}: the body holds no keyword arguments")
+    if set(accepted) == {SIGNED} and (body.get("task"), body.get("id")) != (message.task, message.id):
+        raise SecurityError(
+            f"{where}: its arguments were signed for {one_line(body.get('task'))}[{one_line(body.get('id'))}]: not run"
+        )
+    if message.joins is not None:
+        args = [*previous_results(app, task, job, args, kwargs), *args]
+    args, kwargs = rebuild_arguments(task.called_as, args, kwargs)
+    if task.typing is not False:
+        task.check_arguments(args, kwargs)
+    return tuple(args), dict(kwargs)

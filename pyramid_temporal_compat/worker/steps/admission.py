@@ -1,0 +1,81 @@
+"""Step: refuse a task that has expired, that was revoked, or that this worker does not know."""
+
+from __future__ import annotations
+
+import datetime
+import logging
+import time
+from collections.abc import Callable
+from datetime import timedelta
+
+from temporalio import activity
+
+from ...message import wire_names as wire
+from ...message.message import Message
+from .. import task_signals
+from ..attempt_end import AttemptEnd, in_order, revoked
+from ..taken_task import WorkerParts
+
+log = logging.getLogger(__name__)
+
+UNKNOWN_PAUSE = timedelta(seconds=5)
+"""How long a task that this worker does not know waits before the server offers it again."""
+MOST_REPORTED = 1000
+"""Names of unknown tasks that are remembered: a sender that makes up names must not fill the worker's memory."""
+FROZEN = 1.0
+"""Seconds between the two clocks of a process that only a test which freezes the time can cause."""
+
+
+def admit(worker: WorkerParts, message: Message) -> None:
+    """Raise what ends the task, or what gives it back, if it may not run here and now."""
+    refuse_expired(worker, message)
+    refuse_revoked(worker, message)
+    refuse_unknown(worker, message)
+
+
+def refuse_expired(worker: WorkerParts, message: Message) -> None:
+    if message.expires and has_expired(message, message.expires, activity.info().started_time):
+        log.info("%s[%s] expired at %s", message.task, message.id, message.expires.isoformat())
+        task_signals.revoked(worker, message, expired=True)
+        raise revoked(f"expired at {message.expires.isoformat()}")
+
+
+def refuse_revoked(worker: WorkerParts, message: Message) -> None:
+    reason = worker.orders.refusal(message)
+    if reason is not None:
+        log.info("Discarding revoked task: %s[%s]", message.task, message.id)
+        task_signals.revoked(worker, message)
+        raise revoked(reason)
+
+
+def refuse_unknown(worker: WorkerParts, message: Message) -> None:
+    tasks = worker.app.tasks
+    if message.task in tasks:
+        return
+    text = (
+        f"task {message.task!r} is not registered in this worker; it knows {len(tasks.own())} tasks "
+        "(ptemporal-compat list tasks app.ini); add the module to ptemporal.include"
+    )
+    if message.task not in worker.reported:
+        if len(worker.reported) >= MOST_REPORTED:
+            worker.reported.clear()
+        worker.reported.add(message.task)
+        log.error("%s[%s]: %s", message.task, message.id, text)
+    task_signals.unknown(worker, message, text)
+    if worker.app.conf.ptemporal_unknown_task == "fail":
+        raise AttemptEnd(text, type=wire.NOT_REGISTERED, non_retryable=True)
+    raise in_order(message, text, type=wire.NOT_REGISTERED, next_retry_delay=UNKNOWN_PAUSE)
+
+
+def has_expired(
+    message: Message, expires: datetime.datetime, started: datetime.datetime, clock: Callable[[], float] = time.time
+) -> bool:
+    """Return whether the task came too late, by the server's clock: the sender's and this worker's may be wrong.
+
+    :param started: when the attempt started, as the server says.
+    :param clock: bound here, once: where a test has frozen the time, the frozen time counts.
+    """
+    here = datetime.datetime.now(datetime.timezone.utc)
+    if abs(here.timestamp() - clock()) > FROZEN:
+        return expires <= here
+    return expires + timedelta(seconds=message.ahead) <= started

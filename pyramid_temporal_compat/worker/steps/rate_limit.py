@@ -1,0 +1,38 @@
+"""Step: wait for the task's turn under its rate limit, in the worker for a moment, and longer on the server."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from datetime import timedelta
+
+from temporalio import activity
+
+from ...message import wire_names as wire
+from ...message.message import Message
+from .. import heartbeat
+from ..attempt_end import in_order
+from ..taken_task import WorkerParts
+
+LONGEST_HOLD = 0.2
+"""Seconds that a task waits in the worker rather than on the server: meanwhile no other task has its place."""
+
+
+async def wait_for_turn(
+    worker: WorkerParts, message: Message, refuse_revoked: Callable[[WorkerParts, Message], None]
+) -> None:
+    """Return when the rate limit lets the task start. Give the task back to the server if that takes long.
+
+    :param refuse_revoked: called after each pause, because a task can be revoked while it waits.
+    """
+    while wait := worker.orders.wait(message):
+        activity.heartbeat(heartbeat.counts(message))
+        if wait > LONGEST_HOLD and not message.at_most_once:
+            raise in_order(
+                message,
+                f"its turn is in {wait:.1f} s (rate limit)",
+                type=wire.RATE_LIMITED,
+                next_retry_delay=timedelta(seconds=wait),
+            )
+        await asyncio.sleep(min(wait, heartbeat.pause_of(message)))
+        refuse_revoked(worker, message)

@@ -1,0 +1,77 @@
+"""Step: read the message that the activity was given, with the changes that the last attempt's retry made to it."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Sequence
+
+from temporalio import activity
+from temporalio.common import RawValue
+
+from ...exceptions import InvalidTaskError
+from ...message import wire_names as wire
+from ...message.message import Message, NewerMessage, is_message
+from ...payload.converter import from_raw
+from ...text_safety import one_line
+from .. import task_signals
+from ..attempt_end import AttemptEnd
+from ..heartbeat import earlier_retries, last_heartbeat
+from ..job import Job
+from ..taken_task import WorkerParts
+
+log = logging.getLogger(__name__)
+
+
+def read_job(worker: WorkerParts, payloads: Sequence[RawValue]) -> Job:
+    """Return the run to make."""
+    try:
+        message = changed_since(read_message(payloads))
+    except AttemptEnd as error:
+        task_signals.rejected(worker, payloads, error)
+        raise
+    info, retries = activity.info(), earlier_retries(message)
+    return Job(
+        message,
+        retries,
+        worker.hostname,
+        redelivered=info.attempt - 1 > retries - message.retries,
+        previous_results=tuple(from_raw(payload) for payload in payloads[2:]),
+        workflow_id=info.workflow_id,
+        attempt=info.attempt,
+        namespace=info.namespace,
+        run_id=info.workflow_run_id or "",
+    )
+
+
+def read_message(payloads: Sequence[RawValue]) -> Message:
+    """Return the message that the workflow sent."""
+    if len(payloads) >= 2 and is_message(payloads[0].payload.data):
+        try:
+            return Message.decode(payloads[0].payload.data, from_raw(payloads[1]))
+        except NewerMessage as error:
+            raise AttemptEnd(str(error), type="NotFoundError") from None
+        except InvalidTaskError as error:
+            where = one_line(f"{activity.info().activity_type}[{activity.info().activity_id}]")
+            log.error("%s is refused: %s", where, one_line(error))
+            raise AttemptEnd(str(error), type=type(error).__name__, non_retryable=True) from None
+    # As Temporal says it of an activity that no worker here has registered: another worker may have it.
+    name = activity.info().activity_type
+    raise AttemptEnd(
+        f"Activity function {name} for workflow {activity.info().workflow_id} is not registered on this worker",
+        type="NotFoundError",
+    )
+
+
+def changed_since(message: Message) -> Message:
+    """Return the message as the last attempt's retry has changed it.
+
+    `retries` stays as it was: it counts the retries before this activity.
+    """
+    try:
+        envelope, body = last_heartbeat()[wire.CHANGED]
+        changed = Message.read(envelope, wire.read_payload(body)).copy(retries=message.retries)
+    except NewerMessage as error:
+        raise AttemptEnd(str(error), type="NotFoundError") from None
+    except (KeyError, TypeError, ValueError, InvalidTaskError):
+        return message
+    return changed if (changed.task, changed.id) == (message.task, message.id) else message

@@ -1,0 +1,56 @@
+"""What the steps of an attempt share: the worker's own parts, and the task that it has taken."""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from ..control.orders import Orders
+from ..message.time_limits import Limits
+from .job import Began, Job
+from .pools.pool import Pool
+
+if TYPE_CHECKING:
+    from ..interfaces import AppLike
+
+NO_LIMITS = Limits()
+
+
+@dataclass(eq=False)
+class WorkerParts:
+    """The parts of a worker that steps use. Belongs to the worker's event loop."""
+
+    app: AppLike
+    pool: Pool
+    hostname: str
+    orders: Orders
+    """What control calls ask for: revoked tasks, rate limits, time limits."""
+    limits: Limits = NO_LIMITS
+    """The worker's own time limits, for tasks that have none."""
+    consumer: Any = None
+    """The sender that signals about messages name."""
+    stop_now: asyncio.Event = field(default_factory=asyncio.Event)
+    """Set when the worker is to end at once: running tasks are stopped, and run again on another worker."""
+    reported: set[str] = field(default_factory=set)
+    """Names of unknown tasks that the log has named."""
+
+    def is_lost_too_often(self, lost: int) -> bool:
+        """Return whether a task that has lost `lost` workers is not run again."""
+        most = self.app.conf.ptemporal_lost_worker_attempts
+        return bool(most and lost >= most)
+
+
+@dataclass(eq=False)
+class TakenTask:
+    """A task that this worker has taken from the server and not yet ended."""
+
+    job: Job
+    began: Began | None = None
+    """Set once the pool has begun the task."""
+    terminated: asyncio.Future[str] = field(default_factory=lambda: asyncio.get_running_loop().create_future())
+    """Set to the name of a signal when a control call terminates the task."""
+
+    def terminate(self, signal: str) -> None:
+        if not self.terminated.done():
+            self.terminated.set_result(signal)

@@ -1,0 +1,57 @@
+"""Celery's signals about a message that the worker has taken: received, revoked, rejected, unknown."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from temporalio.common import RawValue
+
+from .. import signals
+from ..exceptions import NotRegistered
+from ..message.message import Message
+from ..payload import Payload
+from .celery_request import Request
+from .heartbeat import earlier_retries
+from .job import Job
+from .taken_task import WorkerParts
+
+
+def received(worker: WorkerParts, job: Job) -> None:
+    """Send `task_received`."""
+    if signals.task_received.receivers:
+        request = _request(worker, job.message, job.previous_results)
+        signals.task_received.send(sender=worker.consumer, request=request)
+
+
+def rejected(worker: WorkerParts, payloads: Sequence[RawValue], error: Exception) -> None:
+    """Send `task_rejected`: the payloads are no message that this worker can run."""
+    signals.task_rejected.send(sender=worker.consumer, message=payloads, exc=error)
+
+
+def unknown(worker: WorkerParts, message: Message, text: str) -> None:
+    """Send `task_unknown`."""
+    if signals.task_unknown.receivers:
+        signals.task_unknown.send(
+            sender=worker.consumer, message=message, exc=NotRegistered(text), name=message.task, id=message.id
+        )
+
+
+def revoked(
+    worker: WorkerParts,
+    message: Message,
+    *,
+    expired: bool = False,
+    terminated: bool = False,
+    signum: Any = None,
+) -> None:
+    """Send `task_revoked`."""
+    if signals.task_revoked.receivers and message.task in worker.app.tasks:
+        request = _request(worker, message)
+        request.already_revoked = True
+        task = worker.app.tasks[message.task]
+        signals.task_revoked.send(sender=task, request=request, terminated=terminated, signum=signum, expired=expired)
+
+
+def _request(worker: WorkerParts, message: Message, payloads: Sequence[Payload] = ()) -> Request:
+    return Request(worker.app, message, earlier_retries(message), worker.hostname, payloads)
