@@ -48,7 +48,7 @@ def save_current() -> tuple[AppLike | None, AppLike | None]:
 
 
 def restore_current(before: tuple[AppLike | None, AppLike | None]) -> None:
-    """Set the current apps back to those that `save_current` returned."""
+    """Restore the current apps from the value of `save_current`."""
     _thread.app, _process.app = before
 
 

@@ -48,6 +48,7 @@ class MessageSender:
         return self._app.codecs()
 
     def open_outbox(self, transaction: Any) -> OutboxRows | None:
+        """Return the outbox rows of a transaction; None without an outbox."""
         outbox = self._app.outbox
         return None if outbox is None else outbox.open(transaction)
 

@@ -210,7 +210,8 @@ class EagerDispatch:
         return ()
 
     def open_outbox(self, transaction: Any) -> None:
-        return None  # an eager run is over when the process is
+        """Return None: a call that runs in this process ends with the process, so no row keeps it."""
+        return None
 
     def after_commit(self, calls: Sequence[Any]) -> None:
         """Run the calls of a transaction that has committed."""

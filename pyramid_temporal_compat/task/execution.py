@@ -98,8 +98,9 @@ class Execution:
     write: Callable[[Any], Any]
     """Encodes the result. An error here, for a result that can't be encoded, makes the run fail."""
     call: Call = lambda function: function()
-    once: ReceiptLike | None = None
-    again: Callable[[BaseException], Any] | None = None
+    receipt: ReceiptLike | None = None
+    """The receipt of this run; None if receipts are off."""
+    on_database_away: Callable[[BaseException], Any] | None = None
     """Returns the outcome of a run whose database is unreachable. If this is None, such a run fails."""
 
     def run(self) -> Ending:
@@ -109,10 +110,10 @@ class Execution:
     def _run(self) -> Ending:
         with running(self.task, self.request):
             ending = self._transact()
-            if self.once is not None:
-                ending = self.once.settled(ending, self.new_attempt)
-            if self.again is not None and ending.error is not None and database_is_away(ending.error):
-                raise Undecided(self.again(ending.error))
+            if self.receipt is not None:
+                ending = self.receipt.settled(ending, self.new_attempt)
+            if self.on_database_away is not None and ending.error is not None and database_is_away(ending.error):
+                raise Undecided(self.on_database_away(ending.error))
             self._in_own_transaction(ending, self._call_hooks)
         return ending
 
@@ -141,14 +142,14 @@ class Execution:
             with self.new_attempt() as run:
                 self.request.pyramid_request = run.request
                 try:
-                    if self.once is not None and (ending := self.once.earlier(run)) is not None:
+                    if self.receipt is not None and (ending := self.receipt.earlier(run)) is not None:
                         return ending if number > 1 else replace(ending, called=False)
                     if number == 1:
                         self._send(signals.task_prerun, task=self.task)
                     self.task.before_start(str(self.request.id), self.args, self.kwargs)
                     try:
                         value = self._value()
-                    except TaskReplaced as replaced:  # to the task it is a return
+                    except TaskReplaced as replaced:  # for the task itself, this is a return
                         return self._commit(run, Ending(states.IGNORED, replaced))
                     written = self.write(value)
                     if self.request.retry_asked is not None:
@@ -157,17 +158,23 @@ class Execution:
                 except Exception as error:
                     if number == self.attempts or not self._may_succeed(run, error):
                         raise
-                    log.warning("%s[%s]: transaction attempt %d: %r", self.task.name, self.request.id, number, error)
+                    log.warning(
+                        "%s[%s]: transaction attempt %d failed and is repeated: %r",
+                        self.task.name,
+                        self.request.id,
+                        number,
+                        error,
+                    )
                     self.request.children = None
         raise AssertionError("unreachable")
 
     def _may_succeed(self, run: Attempt, error: Exception) -> bool:
         """Return whether another attempt may succeed at once."""
-        return run.may_retry(error) or (self.again is not None and database_is_away(error))
+        return run.may_retry(error) or (self.on_database_away is not None and database_is_away(error))
 
     def _commit(self, run: Attempt, ending: Ending) -> Ending:
-        if self.once is not None:
-            self.once.leave(run, ending)
+        if self.receipt is not None:
+            self.receipt.leave(run, ending)
         run.commit()
         return ending
 
@@ -195,8 +202,8 @@ class Execution:
         """
         ending = Ending(states.FAILURE, error)
         with running(self.task, self.request):
-            if self.once is not None:
-                ending = self.once.settled(ending, self.new_attempt)
+            if self.receipt is not None:
+                ending = self.receipt.settled(ending, self.new_attempt)
             self._in_own_transaction(ending, self._call_failure_hooks if ending.outcome is None else self._call_hooks)
         return ending
 

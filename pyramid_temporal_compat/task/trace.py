@@ -106,10 +106,11 @@ def traced(execution: Execution, make: Callable[[], E]) -> E:
 
 
 class PoolProcess:
-    """A child process of the pool, by the name of billiard's class. `workloop` is its life, from start to end."""
+    """A child process of the pool. Tools know it as `billiard.pool.Worker`, and wrap its `workloop`."""
 
     def __init__(self, live: Callable[[], int]) -> None:
         self._live = live
 
     def workloop(self, *args: Any, **kwargs: Any) -> int:
+        """Run the child process from its start to its end. Return the exit code."""
         return self._live()

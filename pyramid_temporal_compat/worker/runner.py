@@ -78,8 +78,8 @@ class Runner:
             new_attempt=lambda: attempt(app.registry),
             write=lambda value: write_result(app, task, message, request, value),
             call=control.interruptible,
-            once=None if self.receipts is None else self.receipts.of_run(job, request),
-            again=None if message.at_most_once else database_away,
+            receipt=None if self.receipts is None else self.receipts.of_run(job, request),
+            on_database_away=None if message.at_most_once else database_away,
         )
 
     def _receipt_answer(self, job: Job) -> Outcome:
