@@ -19,10 +19,14 @@ apps: weakref.WeakSet[AppLike] = weakref.WeakSet()
 
 
 class _Thread(threading.local):
+    """The current app of each thread."""
+
     app: AppLike | None = None
 
 
 class _Process:
+    """The current app of the process, and the class for a default app."""
+
     app: AppLike | None = None
     make: Callable[..., AppLike] | None = None
 

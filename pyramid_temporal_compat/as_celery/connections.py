@@ -201,9 +201,11 @@ class KombuPool(KombuObject):
         self.limit: int | None = None
 
     def acquire(self, block: bool = False, timeout: float | None = None) -> Any:
+        """Return a connection or producer at once."""
         return self._make(self._app)
 
     def release(self, resource: Any) -> None:
+        """Release what `acquire` returned."""
         resource.release()
 
     def resize(self, limit: int | None, **options: Any) -> None:
@@ -225,9 +227,11 @@ class ConnectionMethods:
         return KombuConnection(self)
 
     def connection_for_read(self, url: str | None = None, **options: Any) -> KombuConnection:
+        """Return a connection, as `connection` does."""
         return self.connection(url)
 
     def connection_for_write(self, url: str | None = None, **options: Any) -> KombuConnection:
+        """Return a connection, as `connection` does."""
         return self.connection(url)
 
     broker_connection = connection
@@ -236,20 +240,24 @@ class ConnectionMethods:
     def connection_or_acquire(
         self, connection: Any = None, pool: bool = True, *args: Any, **options: Any
     ) -> Iterator[Any]:
+        """Give the block the connection, or a new one if it is None."""
         yield connection if connection is not None else self.connection()
 
     default_connection = connection_or_acquire
 
     @contextlib.contextmanager
     def producer_or_acquire(self: Any, producer: Any = None) -> Iterator[Any]:
+        """Give the block the producer, or a new one if it is None."""
         yield producer if producer is not None else KombuProducer(self)
 
     default_producer = producer_or_acquire
 
     @property
     def pool(self: Any) -> KombuPool:
+        """Return a pool of connections."""
         return KombuPool(self, KombuConnection)
 
     @property
     def producer_pool(self: Any) -> KombuPool:
+        """Return a pool of producers."""
         return KombuPool(self, KombuProducer)

@@ -38,6 +38,7 @@ class _chain(RefusedOfChains, Signature):
 
     @classmethod
     def from_dict(cls, d: Mapping[str, Any], app: AppLike | None = None) -> Any:
+        """Return the chain that a dict describes."""
         tasks = [maybe_signature(task, app=app) for task in d["kwargs"]["tasks"] or ()]
         return cls(tasks, app=app, **d["options"])
 
@@ -87,6 +88,7 @@ class _chain(RefusedOfChains, Signature):
         return type(self)([*self.unchain_tasks(), other], app=self._app)
 
     def clone(self, *args: Any, **kwargs: Any) -> Any:
+        """Return a copy, with copies of its steps."""
         made = super().clone(*args, **kwargs)
         made.kwargs["tasks"] = [maybe_signature(task, app=self._app, clone=True) for task in made.kwargs["tasks"]]
         return made
@@ -177,6 +179,7 @@ class _chain(RefusedOfChains, Signature):
         return None if last is None else as_signature(last, self.app)._result_id()
 
     def stamp(self, visitor: StampingVisitor | None = None, append_stamps: bool = False, **headers: Any) -> None:
+        """Put stamps on every task of the chain, and on its callbacks and errbacks."""
         found = None if visitor is None else visitor.on_chain_start(self, **headers) or {}
         headers = self._stamp_headers(found, append_stamps, **headers)
         self.stamp_links(visitor, **headers)
@@ -189,6 +192,7 @@ class _chain(RefusedOfChains, Signature):
 
     @property
     def app(self) -> Any:
+        """Return the app of the chain or of its first task; without one, the current app."""
         return self._app or getattr(self.tasks[0] if self.tasks else None, "app", None) or current_app()
 
     def __repr__(self) -> str:

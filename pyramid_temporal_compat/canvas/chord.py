@@ -34,6 +34,7 @@ class _chord(Signature):
 
     @classmethod
     def from_dict(cls, d: Mapping[str, Any], app: AppLike | None = None) -> Any:
+        """Return the chord that a dict describes."""
         options = dict(d)
         kwargs = dict(options.pop("kwargs"))
         return cls(kwargs.pop("header", None), kwargs.pop("body", None), kwargs=kwargs, app=app, **options)
@@ -70,6 +71,7 @@ class _chord(Signature):
         return made
 
     def clone(self, *args: Any, **kwargs: Any) -> Any:
+        """Return a copy, with copies of its body."""
         made = super().clone(*args, **kwargs)
         made.body = maybe_signature(made.body, clone=True)
         return made
@@ -189,6 +191,7 @@ class _chord(Signature):
         return [made, *others]
 
     def stamp(self, visitor: StampingVisitor | None = None, append_stamps: bool = False, **headers: Any) -> None:
+        """Put stamps on every task of the chord, and on its callbacks and errbacks."""
         tasks = self.tasks.tasks if isinstance(self.tasks, group) else self.tasks
         found = None if visitor is None else visitor.on_chord_header_start(self, **headers) or {}
         headers = self._stamp_headers(found, append_stamps, **headers)
@@ -234,6 +237,7 @@ class _chord(Signature):
 
     @property
     def app(self) -> Any:
+        """Return the app of the chord or of its first task; without one, the current app."""
         if self._app is not None:
             return self._app
         tasks = self.tasks.tasks if isinstance(self.tasks, group) else self.tasks

@@ -32,6 +32,7 @@ class group(Signature):
 
     @classmethod
     def from_dict(cls, d: Mapping[str, Any], app: AppLike | None = None) -> Any:
+        """Return the group that a dict describes."""
         kind = tuple if isinstance(d["kwargs"]["tasks"], tuple) else list
         # The list is replaced in place, because freezing looks for the members there.
         members = d["kwargs"]["tasks"] = kind(maybe_signature(task, app=app) for task in d["kwargs"]["tasks"])
@@ -156,6 +157,7 @@ class group(Signature):
     # --- options -------------------------------------------------------------------------------------
 
     def set_immutable(self, immutable: bool) -> None:
+        """Set whether the members get only their own arguments."""
         for task in self.tasks:
             task.set_immutable(immutable)
 
@@ -169,6 +171,7 @@ class group(Signature):
         return tuple(task.link_error(errback.clone()) for task in self.tasks)
 
     def stamp(self, visitor: StampingVisitor | None = None, append_stamps: bool = False, **headers: Any) -> None:
+        """Put stamps on every task of the group, and on its callbacks and errbacks."""
         found = None if visitor is None else visitor.on_group_start(self, **headers) or {}
         headers = self._stamp_headers(found, append_stamps, **headers)
         self.stamp_links(visitor, append_stamps, **headers)
@@ -186,6 +189,7 @@ class group(Signature):
 
     @property
     def app(self) -> Any:
+        """Return the app of the group or of its first task; without one, the current app."""
         return self._app or getattr(self.tasks[0] if self.tasks else None, "app", None) or current_app()
 
     def __len__(self) -> int:

@@ -21,6 +21,8 @@ _brief.maxother = _brief.maxstring = 100
 
 
 class _basemap(Signature):
+    """The common part of `map` and `starmap`."""
+
     _task_name: str
     _form = ""
 

@@ -220,6 +220,7 @@ class Signature(dict[str, Any], Generic[R]):
         return self
 
     def set_immutable(self, immutable: bool) -> None:
+        """Set whether the task gets only its own arguments."""
         self.immutable = immutable
 
     def freeze(
@@ -350,6 +351,7 @@ class Signature(dict[str, Any], Generic[R]):
 
     @property
     def app(self) -> Any:
+        """Return the app of this signature; without one, the current app."""
         return self._app or current_app()
 
     @functools.cached_property
@@ -360,6 +362,7 @@ class Signature(dict[str, Any], Generic[R]):
 
     @property
     def AsyncResult(self) -> Any:
+        """Return the result class of the task, or of the app if the task is not registered here."""
         try:
             return self.type.AsyncResult
         except KeyError:
@@ -389,6 +392,7 @@ class Signature(dict[str, Any], Generic[R]):
         return self.task
 
     def items(self) -> Iterator[tuple[str, Any]]:  # type: ignore[override]
+        """Yield the items. A key in bytes becomes a text."""
         for key, value in super().items():
             yield key.decode() if isinstance(key, bytes) else key, value
 

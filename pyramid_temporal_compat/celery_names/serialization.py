@@ -116,10 +116,12 @@ class SerializerRegistry:
 
     @property
     def type_to_name(self) -> dict[str, str]:
+        """Return the name of the serialiser for each content type."""
         return {find(name).content_type: name for name in serializers.names()}
 
     @property
     def name_to_type(self) -> dict[str, str]:
+        """Return the content type of each serialiser."""
         return {name: find(name).content_type for name in serializers.names()}
 
     def register(
@@ -131,9 +133,11 @@ class SerializerRegistry:
         unregister(name)
 
     def enable(self, name: str) -> None:
+        """Let `loads` read this serialiser, given by name or content type, if it gets no `accept`."""
         _disabled.discard(name if "/" in name else find(name).content_type)
 
     def disable(self, name: str) -> None:
+        """Undo `enable`."""
         _disabled.add(name if "/" in name else find(name).content_type)
 
     def dumps(self, data: Any, serializer: str | None = None) -> tuple[str, str, Any]:

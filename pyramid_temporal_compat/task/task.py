@@ -349,6 +349,7 @@ class Task(RefusedOfTasks, Generic[P, R]):
 
     @property
     def app(self) -> AppLike:
+        """Return the app of this task; for a shared task, the current app."""
         return self._app or current_app()
 
     @app.setter
@@ -357,10 +358,12 @@ class Task(RefusedOfTasks, Generic[P, R]):
 
     @property
     def backend(self) -> Any:
+        """Return the app's `backend`, which reads task states from the server."""
         return self.app.backend
 
     @property
     def request(self) -> Context:
+        """Return the context of the current run of this task: its id, its arguments, its retries, and more."""
         own = self.__dict__.get("_request_stack")
         found = request_of(self) if own is None else own.top
         if (
