@@ -31,7 +31,7 @@ def names(value: str) -> list[str]:
 
 def pool_size(value: str) -> int | str:
     """Read a whole number, or `auto`."""
-    return value if value == "auto" else int(click.IntRange(min=1).convert(value, None, None))
+    return value if value == "auto" else int(click.IntRange(min=1)(value))
 
 
 def bounds(value: str) -> tuple[int, int]:
