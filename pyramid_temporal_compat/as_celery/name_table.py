@@ -153,6 +153,8 @@ MODULES: dict[str, Names] = {
         **at(".settings", "Settings"),
         **at(".as_celery.bugreport", "bugreport"),
     },
+    "celery.bin": at(".celery_names.user_options", "Option"),
+    "celery.bin.base": at(".celery_names.user_options", "Option"),
     "celery.beat": at(".schedules.celery_schedules", "SchedulingError"),
     "celery.canvas": {
         **CANVAS,

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from pyramid_temporal_compat.cli.bootstrap import find_app, named_app
+from pyramid_temporal_compat.cli.find_app import find_app, named_app
 from pyramid_temporal_compat.exceptions import ImproperlyConfigured, TimeLimitExceeded
 from tests.cli.parts import WorkerProcess, run_worker
 from tests.cli.project_parts import PATIENCE, Project, children
