@@ -13,11 +13,13 @@ from typing import TYPE_CHECKING, Any
 from temporalio import activity, workflow
 from temporalio.client import Client
 from temporalio.common import RawValue, RetryPolicy
+from temporalio.exceptions import ApplicationError
 from temporalio.worker import Worker as TemporalWorker
 
 from ..exceptions import CeleryError, WorkerShutdown, WorkerTerminate
+from ..library_log import hide_errors
 from ..payload import Payload
-from ..payload.converter import from_raw, to_raw
+from ..payload.converter import from_raw, raise_if_refused, to_raw
 from ..payload.types import dumps, loads
 from . import process_state
 from .addresses import COMMAND, DIRECTORY, Address
@@ -56,6 +58,21 @@ class ControlWorkflow:
         )
 
 
+class UnreadableRequest(ApplicationError):
+    """A request that the codecs have refused. It gets no answer, and `payload.converter` has logged it."""
+
+
+hide_errors("temporalio.activity", UnreadableRequest)
+
+
+def refuse_unreadable(request: RawValue) -> None:
+    """Raise if the codecs have refused the request."""
+    try:
+        raise_if_refused(request.payload)
+    except Exception as error:
+        raise UnreadableRequest(str(error), type=type(error).__name__, non_retryable=True) from None
+
+
 class Receiver:
     """Answers the control requests to one worker. Belongs to the worker's event loop, where it calls commands."""
 
@@ -68,6 +85,7 @@ class Receiver:
     @activity.defn(name=COMMAND)
     async def answer(self, request: RawValue) -> RawValue:
         """Answer one request: the activity that the mailbox brings."""
+        refuse_unreadable(request)
         asked = loads(from_raw(request).data)
         reply = await self.reply(str(asked["command"]), asked["arguments"])
         return to_raw(Payload({"encoding": b"json/plain"}, reply))
