@@ -101,6 +101,8 @@ PROCESS_ERRORS = {
 }
 
 MODULES: dict[str, Names] = {
+    "celery.bin": at(".cli.user_options", "Option"),
+    "celery.bin.base": at(".cli.user_options", "Option"),
     "billiard": PROCESSES | PROCESS_ERRORS,
     "billiard.einfo": at(".celery_names.einfo", "ExceptionInfo"),
     "billiard.exceptions": PROCESS_ERRORS,

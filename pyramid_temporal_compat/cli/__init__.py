@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from ..process_exit import exit_after_threads
-from .common import Common
+from .common import Common, variables
 
 if TYPE_CHECKING:
     from ..interfaces import AppLike
@@ -72,6 +72,7 @@ def hide_pkg_resources_warning() -> None:
 @click.group(cls=LazyGroup, context_settings={"help_option_names": ["-h", "--help"]})
 @click.option("-A", "--app", envvar="APP", help="The app, as module or module:name.")
 @click.option("--ini", "config", metavar="INI", help="The ini file of the Pyramid application.")
+@click.option("--ini-var", type=variables, metavar="NAME=VALUE,…", help="What %(NAME)s in the ini stands for.")
 @click.option("-b", "--broker", envvar="BROKER_URL", help="The Temporal server, as host:port.")
 @click.option("--config", "config_module", envvar="CONFIG_MODULE", metavar="MODULE", help="The module of settings.")
 @click.option("--workdir", type=click.Path(exists=True, file_okay=False), help="The directory to work in.")
@@ -86,6 +87,7 @@ def group(
     ctx: click.Context,
     app: str | None,
     config: str | None,
+    ini_var: dict[str, str] | None,
     broker: str | None,
     config_module: str | None,
     workdir: str | None,
@@ -111,6 +113,7 @@ def group(
     common.app = app or common.app
     common.name = app or common.name
     common.config = config or common.config
+    common.variables.update(ini_var or {})
     common.quiet = quiet or common.quiet
     common.no_color = no_color or common.no_color
 

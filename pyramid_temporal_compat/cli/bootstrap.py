@@ -9,7 +9,7 @@ import logging
 import os
 import sys
 import traceback
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -32,17 +32,20 @@ EXIT_USAGE = 2
 """Exit code if the user wrote something invalid: on the command line, in the ini, in a setting."""
 
 
-def bootstrapped(config: str) -> Celery:
-    """Load the application of an ini file as pserve does, with the ini's logging, and return its app."""
+def bootstrapped(config: str, variables: Mapping[str, str] | None = None) -> Celery:
+    """Load the application of an ini file as pserve does, with the ini's logging, and return its app.
+
+    :param variables: Paste's, as in `pserve app.ini port=8080`.
+    """
     path = config.partition("#")[0]
     if "://" not in path and not path.startswith("egg:") and not Path(path).is_file():
         raise click.UsageError(f"there is no file {path!r}; name the application's ini file")
     import_from_here()
     loader = get_config_loader(config)
     if "loggers" in loader.get_sections():
-        loader.setup_logging()
+        loader.setup_logging(variables)
         Logging.already_setup = True
-    return app_of(loader.get_wsgi_app())
+    return app_of(loader.get_wsgi_app(None, variables))
 
 
 def app_of(wsgi_app: Any) -> Celery:
@@ -63,24 +66,30 @@ def import_from_here() -> None:
         sys.path.insert(0, os.getcwd())
 
 
-def application(common: Common, config: str | None) -> AppLike:
+def application(common: Common, config: str | None, preload: Callable[[AppLike], object] = lambda app: None) -> AppLike:
     """Return the app that the command line names: by an ini, by `-A`, or by both.
 
     With both, the app of `-A` gets its requests from the Pyramid application of the ini. An app without an ini has an
     empty Pyramid registry.
+
+    :param preload: called with the app as soon as it is known, which is before the ini is loaded for an app of `-A`.
     """
     config = config or common.config
     app = named_app(common.app) if isinstance(common.app, str) else common.app
+    if app is not None:
+        app.set_current()  # the application's `config.include` uses the current app
+        preload(app)
     if config is None:
         if app is None and os.environ.get("CELERY_CONFIG_MODULE"):
             app = current_app()  # as in Celery: the configuration names the task modules
+            preload(app)
         if app is None:
             raise click.UsageError("name the application: an ini file, or -A module:app")
         return app
-    if app is not None:
-        app.set_current()  # the application's `config.include` uses the current app
-    found = bootstrapped(config)
-    if app is not None and found is not app:
+    found = bootstrapped(config, common.variables)
+    if app is None:
+        preload(found)
+    elif found is not app:
         raise ImproperlyConfigured(f"{config} has an app of its own, {found!r}, and -A names {app!r}; leave -A out")
     return found
 

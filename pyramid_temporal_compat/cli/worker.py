@@ -15,7 +15,8 @@ from ..settings.command_line import from_words
 from ..worker.pools.pool_choice import POOLS, accepted_names
 from ..worker.program import Program
 from .bootstrap import application, failing_in_one_line, loading
-from .common import Common
+from .common import Common, variables
+from .user_options import click_options
 
 LEVELS = [name for name in LOG_LEVELS if isinstance(name, str)]
 OUR_LOG = "pyramid_temporal_compat"
@@ -49,7 +50,10 @@ class WorkerCommand(click.Command):
     """The worker command, with the options that the app adds in `app.user_options`."""
 
     def get_params(self, ctx: click.Context) -> list[click.Parameter]:
-        return [*super().get_params(ctx), *app_options(ctx, "worker"), *app_options(ctx, "preload")]
+        """Return our options and the app's. An option of the app's takes the place of ours with that name."""
+        added = [*app_options(ctx, "worker"), *app_options(ctx, "preload")]
+        names = {option.name for option in added}
+        return [*(option for option in super().get_params(ctx) if option.name not in names), *added]
 
 
 def app_options(ctx: click.Context, kind: str) -> list[click.Parameter]:
@@ -60,7 +64,7 @@ def app_options(ctx: click.Context, kind: str) -> list[click.Parameter]:
             common.app = application(common, None)
     app = common.app if common is not None else None
     own = app.user_options[kind] if isinstance(app, Celery) else ()
-    return [option for option in own if isinstance(option, click.Parameter)]
+    return [option for added in own for option in click_options(added)]
 
 
 @click.command(
@@ -71,6 +75,7 @@ def app_options(ctx: click.Context, kind: str) -> list[click.Parameter]:
 @click.argument("config", nargs=-1, metavar="[CONFIG] [KEY=VALUE]...")
 @click.option("-A", "--app", help="The app, as module or module:name.")
 @click.option("--ini", metavar="INI", help="The same as CONFIG.")
+@click.option("--ini-var", type=variables, metavar="NAME=VALUE,…", help="What %(NAME)s in the ini stands for.")
 @click.option("-n", "--hostname", help="The worker's name; %h is the host's name. Default: celery@%h.")
 @click.option("-Q", "--queues", type=names, help="Queues to serve, separated by commas; default: task_queues.")
 @click.option("-X", "--exclude-queues", type=names, help="Queues of task_queues not to serve.")
@@ -119,7 +124,6 @@ def command(
     /,
     config: tuple[str, ...],
     app: str | None,
-    ini: str | None,
     loglevel: str | None,
     quiet: bool,
     no_color: bool | None,
@@ -130,15 +134,25 @@ def command(
     common.name = app or common.name
     common.quiet = quiet or common.quiet
     common.no_color = no_color or common.no_color
+    preload = {option.name for option in app_options(ctx, "preload")}
+    apps_own = {name: options.pop(name) for name in list(options) if name in preload}
+    ours = {"ini": options.pop("ini", None), "ini_var": options.pop("ini_var", None)}
+    common.variables.update(ours["ini_var"] or {})
     files = [word for word in config if "=" not in word]
     if len(files) > 1:
         raise click.UsageError(f"one application at a time, not {', '.join(files)}")
     with failing_in_one_line():
-        path = files[0] if files else ini
+        path = files[0] if files else ours["ini"]
         with loading(path or common.config or f"-A {common.name}", debug=(loglevel or "").upper() == "DEBUG"):
-            found = application(common, path)
+            found = application(
+                common,
+                path,
+                # An application may load its ini itself when it gets this signal.
+                preload=lambda app: signals.user_preload_options.send(
+                    sender=ctx.command, app=app, options={**options, **ours, **apps_own}
+                ),
+            )
             found.conf.update(from_words([word for word in config if "=" in word], "worker"))
-            signals.user_preload_options.send(sender=ctx.command, app=found, options=options)
             worker: Program = found.Worker(loglevel=loglevel, quiet=common.quiet, no_color=common.no_color, **options)
         if Logging.already_setup and loglevel:
             set_level(loglevel)
