@@ -106,7 +106,7 @@ class Celery(Commands, Connections, RefusedOfApps):
     ) -> None:
         if events is not None and events != "celery.app.events:Events":
             raise Unsupported(f"Celery(events={events!r}) is refused here. {NO_EVENTS}")
-        self.loader_cls = part("loader_cls", loader or self.loader_cls, Loader)
+        self.loader_cls = part("loader_cls", loader or os.environ.get("CELERY_LOADER") or self.loader_cls, Loader)
         self.amqp_cls = part("amqp_cls", amqp or self.amqp_cls, Amqp)
         self.log_cls = part("log_cls", log or self.log_cls, Logging)
         self.control_cls = part("control_cls", control or self.control_cls, Control)

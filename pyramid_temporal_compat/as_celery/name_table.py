@@ -101,8 +101,10 @@ PROCESS_ERRORS = {
 }
 
 MODULES: dict[str, Names] = {
+    "celery.__main__": at(".cli", "main"),
     "celery.bin": at(".cli.user_options", "Option"),
     "celery.bin.base": at(".cli.user_options", "Option"),
+    "celery.bin.celery": at(".cli", "main"),
     "billiard": PROCESSES | PROCESS_ERRORS,
     "billiard.einfo": at(".celery_names.einfo", "ExceptionInfo"),
     "billiard.exceptions": PROCESS_ERRORS,

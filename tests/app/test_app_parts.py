@@ -83,6 +83,14 @@ def test_what_cannot_be_a_part_is_told_when_the_app_is_made(parts: dict[str, Any
         Celery("shop", set_as_current=False, **parts)
 
 
+def test_celerys_variable_names_the_loader_too(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("CELERY_LOADER", f"{__name__}:OwnLoader")
+    assert type(Celery("shop", set_as_current=False).loader) is OwnLoader
+    monkeypatch.setenv("CELERY_LOADER", f"{__name__}:LoaderOfCelerys")
+    with pytest.raises(ImproperlyConfigured, match="which nothing calls here"):
+        Celery("shop", set_as_current=False)
+
+
 def test_events_of_ones_own_are_refused() -> None:
     with pytest.raises(Unsupported, match="history"):
         Celery("shop", set_as_current=False, events="own.events:Events")
