@@ -33,8 +33,8 @@ task = shared_task
 
 
 def includeme(config: Any) -> None:
-    """For `config.include("pyramid_temporal_compat")`."""
-    from .pyramid import includeme  # Pyramid: 0.2 s, and only an application that is one calls this
+    """Set up a Pyramid application: `config.include("pyramid_temporal_compat")` calls this."""
+    from .pyramid import includeme  # imports Pyramid: 0.2 s, and only Pyramid applications call this
 
     includeme(config)
 

@@ -1,4 +1,4 @@
-"""From a tree back to signatures: what a running task sees of the tasks that are linked to it."""
+"""Turns a tree back into signatures, for `self.request.callbacks` and `errbacks` of a running task."""
 
 from __future__ import annotations
 
@@ -22,10 +22,10 @@ if TYPE_CHECKING:
 
 
 class Linked:
-    """What is called when a task has succeeded, or failed. Read when it is asked for, which hardly any task does."""
+    """The callbacks and errbacks of a task. They are decoded on first use, because few tasks look at them."""
 
     def __init__(self, app: AppLike, message: Message, payloads: Sequence[Payload]) -> None:
-        """:param payloads: those that came with the message."""
+        """:param payloads: the payloads that came with the message."""
         self._app = app
         self._tree = None if message.linked is None else payloads[message.linked :]
 
@@ -36,15 +36,17 @@ class Linked:
 
     @functools.cached_property
     def callbacks(self) -> list[Any] | None:
+        """Return the signatures that run if the task succeeds; None without any."""
         return signatures_of(self._app, self._nodes[0])
 
     @functools.cached_property
     def errbacks(self) -> list[Any] | None:
+        """Return the signatures that run if the task fails; None without any."""
         return signatures_of(self._app, self._nodes[1])
 
 
 class LinkedContext(Context):
-    """`self.request` of a task that others are linked to."""
+    """`self.request` of a task with callbacks or errbacks."""
 
     linked: Linked
 
@@ -58,6 +60,7 @@ class LinkedContext(Context):
 
 
 def signatures_of(app: AppLike, nodes: Sequence[Node]) -> list[Any] | None:
+    """Return the signatures of nodes; None without nodes."""
     found: list[Node] = []
     for node in nodes:
         found += node.members if isinstance(node, GroupNode) and node.of_links else [node]
@@ -65,7 +68,7 @@ def signatures_of(app: AppLike, nodes: Sequence[Node]) -> list[Any] | None:
 
 
 def signature_of(app: AppLike, node: Node) -> Any:
-    """The signature that would be planned as this node."""
+    """Return the signature whose plan is this node."""
     if isinstance(node, ChainNode):
         return _chain([signature_of(app, step) for step in node.steps], app=app)
     if isinstance(node, GroupNode):

@@ -7,16 +7,16 @@ from typing import Any
 
 import click
 
-from .. import signals
-from ..app import Celery
+from ..interfaces import AppLike
 from ..lists import split_names
 from ..log import LOG_LEVELS, Logging, mlevel
 from ..settings.command_line import from_words
 from ..worker.pools.pool_choice import POOLS, accepted_names
 from ..worker.program import Program
-from .bootstrap import application, failing_in_one_line, loading
-from .common import Common, variables
-from .user_options import click_options
+from .app_command import WorkerCommand
+from .bootstrap import application
+from .common import Common, ini_variables
+from .errors import failing_in_one_line, loading
 
 LEVELS = [name for name in LOG_LEVELS if isinstance(name, str)]
 OUR_LOG = "pyramid_temporal_compat"
@@ -46,36 +46,15 @@ def bounds(value: str) -> tuple[int, int]:
     return max(numbers), min(numbers) if len(numbers) == 2 else 1
 
 
-class WorkerCommand(click.Command):
-    """The worker command, with the options that the app adds in `app.user_options`."""
-
-    def get_params(self, ctx: click.Context) -> list[click.Parameter]:
-        """Return our options and the app's. An option of the app's takes the place of ours with that name."""
-        added = [*app_options(ctx, "worker"), *app_options(ctx, "preload")]
-        names = {option.name for option in added}
-        return [*(option for option in super().get_params(ctx) if option.name not in names), *added]
-
-
-def app_options(ctx: click.Context, kind: str) -> list[click.Parameter]:
-    """Return the options of one kind that the app adds."""
-    common = ctx.find_object(Common)
-    if common is not None and isinstance(common.app, str):
-        with failing_in_one_line(), loading(f"-A {common.app}", debug=False):
-            common.app = application(common, None)
-    app = common.app if common is not None else None
-    own = app.user_options[kind] if isinstance(app, Celery) else ()
-    return [option for added in own for option in click_options(added)]
-
-
 @click.command(
     cls=WorkerCommand,
     help="Run the tasks of an application: of the ini file CONFIG (`app.ini#name` for another section), or of -A. "
     "KEY=VALUE sets a worker_* setting.",
 )
-@click.argument("config", nargs=-1, metavar="[CONFIG] [KEY=VALUE]...")
+@click.argument("words", nargs=-1, metavar="[CONFIG] [KEY=VALUE]...")
 @click.option("-A", "--app", help="The app, as module or module:name.")
 @click.option("--ini", metavar="INI", help="The same as CONFIG.")
-@click.option("--ini-var", type=variables, metavar="NAME=VALUE,…", help="What %(NAME)s in the ini stands for.")
+@click.option("--ini-var", metavar="KEY=VALUE", multiple=True, help="The value of %(KEY)s in the ini; may be repeated.")
 @click.option("-n", "--hostname", help="The worker's name; %h is the host's name. Default: celery@%h.")
 @click.option("-Q", "--queues", type=names, help="Queues to serve, separated by commas; default: task_queues.")
 @click.option("-X", "--exclude-queues", type=names, help="Queues of task_queues not to serve.")
@@ -122,42 +101,36 @@ def app_options(ctx: click.Context, kind: str) -> list[click.Parameter]:
 def command(
     ctx: click.Context,
     /,
-    config: tuple[str, ...],
+    words: tuple[str, ...],
     app: str | None,
+    ini: str | None,
+    ini_var: tuple[str, ...],
     loglevel: str | None,
     quiet: bool,
     no_color: bool | None,
     **options: Any,
 ) -> None:
     common = ctx.ensure_object(Common)
-    common.app = app or common.app
-    common.name = app or common.name
     common.quiet = quiet or common.quiet
     common.no_color = no_color or common.no_color
-    preload = {option.name for option in app_options(ctx, "preload")}
-    apps_own = {name: options.pop(name) for name in list(options) if name in preload}
-    ours = {"ini": options.pop("ini", None), "ini_var": options.pop("ini_var", None)}
-    common.variables.update(ours["ini_var"] or {})
-    files = [word for word in config if "=" not in word]
-    if len(files) > 1:
-        raise click.UsageError(f"one application at a time, not {', '.join(files)}")
     with failing_in_one_line():
-        path = files[0] if files else ours["ini"]
-        with loading(path or common.config or f"-A {common.name}", debug=(loglevel or "").upper() == "DEBUG"):
-            found = application(
-                common,
-                path,
-                # An application may load its ini itself when it gets this signal.
-                preload=lambda app: signals.user_preload_options.send(
-                    sender=ctx.command, app=app, options={**options, **ours, **apps_own}
-                ),
-            )
-            found.conf.update(from_words([word for word in config if "=" in word], "worker"))
-            worker: Program = found.Worker(loglevel=loglevel, quiet=common.quiet, no_color=common.no_color, **options)
+        common.ini_variables |= ini_variables(ini_var)
+        files = [word for word in words if "=" not in word]
+        if len(files) > 1:
+            raise click.UsageError(f"one application at a time, not {', '.join(files)}")
+        found = application(common, files[0] if files else ini)
+        found.conf.update(from_words([word for word in words if "=" in word], "worker"))
+        worker = made_worker(found, common, loglevel=loglevel, **options)
         if Logging.already_setup and loglevel:
             set_level(loglevel)
         worker.start()
         ctx.exit(worker.exitcode)
+
+
+def made_worker(app: AppLike, common: Common, **options: Any) -> Program:
+    with loading(common.named, debug=common.debug):
+        worker: Program = app.Worker(quiet=common.quiet, no_color=common.no_color, **options)
+        return worker
 
 
 def set_level(name: str) -> None:

@@ -32,7 +32,7 @@ from ...payload.codecs import chain, pack, unpack
 from ...payload.errors import to_wire
 from ...payload.serializers import deserialize
 from ...payload.types import Unreadable
-from ...task.execution import Ending, NewAttempt, Undecided, in_the_application
+from ...task.execution import Ending, NewAttempt, Undecided, without_our_frames
 from ...task_request import Attempt, attempt
 from ..job import Job
 from ..outcome import InDoubt, ReceiptOfAnotherRun, Replaced, Succeeded
@@ -207,7 +207,7 @@ class RunReceipt:
             if not in_doubt:
                 log.warning("Task %s[%s]: its receipt can't be looked for: %r", *self._named, failure)
                 return ending
-            raise Undecided(InDoubt(to_wire(in_the_application(failure)))) from failure
+            raise Undecided(InDoubt(to_wire(without_our_frames(failure)))) from failure
         if beaten:  # and the other run's receipt is gone, or not there yet
             raise Undecided(InDoubt(to_wire(error)))
         return ending
