@@ -17,6 +17,7 @@ from ..message.message import Message
 from ..message.nodes import GroupNode, Node, TaskNode
 from ..message.tree import MOST, Tree, Unit
 from ..payload.compression import INFLATED_LIMIT
+from ..security.signed_places import with_signed_places
 from .tree_ids import Ids
 
 if TYPE_CHECKING:
@@ -172,6 +173,7 @@ def plan(
 
 def as_unit(node: Node, app: AppLike) -> Unit:
     """Return what to enlist for a node: a message for a task without callbacks, otherwise a tree."""
+    node = with_signed_places(app, node)
     if isinstance(node, TaskNode) and not node.links and not node.errbacks:
         return node.message
     tree = Tree(node, at_once=app.conf["ptemporal.canvas_at_once"], limit=app.conf["ptemporal.payload_limit"])

@@ -11,7 +11,6 @@ from __future__ import annotations
 import contextlib
 import json
 import logging
-from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from sqlalchemy import inspect
@@ -30,8 +29,8 @@ from ...outbox.sessions import connection_of, join, session_of
 from ...payload import Payload
 from ...payload.codecs import chain, pack, unpack
 from ...payload.errors import to_wire
-from ...payload.serializers import deserialize
 from ...payload.types import Unreadable
+from ...security.signed_results import read_result
 from ...task.execution import Ending, NewAttempt, Undecided, without_our_frames
 from ...task_request import Attempt, attempt
 from ..job import Job
@@ -115,9 +114,7 @@ class Receipts:
 
     def value(self, result: Payload) -> Any:
         """Return the result's value, for hooks."""
-        conf = self.app.conf
-        accepted: Sequence[str] = conf["result_accept_content"] or conf["accept_content"]
-        return deserialize(result, accepted, "result_accept_content")
+        return read_result(self.app, result).value
 
 
 class RunReceipt:
