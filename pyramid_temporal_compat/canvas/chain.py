@@ -19,7 +19,7 @@ from ..results.eager_result import EagerResult
 from .abstract import CallableSignature
 from .group import group, is_empty, lots
 from .planner import Lineage, Place, Planned, Planner, send, without
-from .signature import Item, Signature, maybe_signature, shortened, unrolled
+from .signature import Item, Signature, maybe_signature, no_signature, shortened, unrolled
 from .stamps import StampingVisitor
 from .tree_ids import Ids
 
@@ -239,7 +239,7 @@ def _joined(steps: list[Any], other: Any, is_last: bool) -> Any:
                 return functools.reduce(operator.or_, inner[position + 1 :], made)
         return steps
     if not isinstance(other, Signature):
-        raise InvalidCall(f"chain() takes signatures, such as task.s(1); {other!r} is {type(other).__name__}")
+        raise no_signature("chain()", other)
     if steps and isinstance(steps[-1], group):
         steps[-1] = _chord()(steps[-1], other if is_last else other.clone())
     elif steps and is_chord(steps[-1]) and not is_chord(other):

@@ -14,7 +14,16 @@ from .abstract import CallableSignature
 from .chain import OWN_OPTIONS, _chain
 from .group import group
 from .planner import Lineage, Place, Planned, Planner, send, without
-from .signature import Item, Signature, maybe_signature, shortened, signature, unrolled
+from .signature import (
+    Item,
+    Signature,
+    is_signature,
+    maybe_signature,
+    no_signature,
+    shortened,
+    signature,
+    unrolled,
+)
 from .stamps import StampingVisitor
 from .tree_ids import Ids
 
@@ -134,6 +143,8 @@ class _chord(Signature):
         body = given.pop("body", None) or self.body
         if body is None:
             raise InvalidCall(f"{self!r}: give the body, as in chord(header)(body) or chord(header, body)")
+        if not is_signature(body):
+            raise no_signature("the body of chord()", body)
         return maybe_signature(body, app=self._app), {**self.kwargs.get("kwargs", {}), **given}
 
     def apply(
