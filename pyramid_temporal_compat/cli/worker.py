@@ -22,44 +22,28 @@ LEVELS = [name for name in LOG_LEVELS if isinstance(name, str)]
 OUR_LOG = "pyramid_temporal_compat"
 
 
-class Names(click.ParamType[list[str]]):
-    """One or more names, separated by commas."""
-
-    name = "names"
-
-    def convert(self, value: Any, param: Any, ctx: Any) -> list[str]:
-        found = split_names(value)
-        if value and not found:
-            self.fail(f"{value!r} holds no name", param, ctx)
-        return found
+def names(value: str) -> list[str]:
+    """Read one or more names, separated by commas."""
+    found = split_names(value)
+    if value and not found:
+        raise click.BadParameter(f"{value!r} holds no name")
+    return found
 
 
-class Size(click.ParamType["int | str"]):
-    """A whole number, or `auto`."""
-
-    name = "number"
-
-    def convert(self, value: Any, param: Any, ctx: Any) -> int | str:
-        if value == "auto" or isinstance(value, int):
-            return str(value) if value == "auto" else int(value)
-        return int(click.IntRange(min=1).convert(value, param, ctx))
+def pool_size(value: str) -> int | str:
+    """Read a whole number, or `auto`."""
+    return value if value == "auto" else int(click.IntRange(min=1)(value))
 
 
-class Bounds(click.ParamType["tuple[int, int]"]):
-    """`max,min`, in either order."""
-
-    name = "max,min"
-
-    def convert(self, value: Any, param: Any, ctx: Any) -> tuple[int, int]:
-        if isinstance(value, tuple):
-            return value
-        try:
-            numbers = [int(part) for part in value.split(",")]
-        except ValueError:
-            numbers = []
-        if not 1 <= len(numbers) <= 2 or max(numbers) < 1 or min(numbers) < 0:
-            self.fail(f"{value!r} is not two numbers separated by a comma, such as 10,3", param, ctx)
-        return max(numbers), min(numbers) if len(numbers) == 2 else 1
+def bounds(value: str) -> tuple[int, int]:
+    """Read `max,min`, in either order."""
+    try:
+        numbers = [int(part) for part in value.split(",")]
+    except ValueError:
+        numbers = []
+    if not 1 <= len(numbers) <= 2 or max(numbers) < 1 or min(numbers) < 0:
+        raise click.BadParameter(f"{value!r} is not two numbers separated by a comma, such as 10,3")
+    return max(numbers), min(numbers) if len(numbers) == 2 else 1
 
 
 @click.command(
@@ -72,17 +56,21 @@ class Bounds(click.ParamType["tuple[int, int]"]):
 @click.option("--ini", metavar="INI", help="The same as CONFIG.")
 @click.option("--ini-var", metavar="KEY=VALUE", multiple=True, help="The value of %(KEY)s in the ini; may be repeated.")
 @click.option("-n", "--hostname", help="The worker's name; %h is the host's name. Default: celery@%h.")
-@click.option("-Q", "--queues", type=Names(), help="Queues to serve, separated by commas; default: task_queues.")
-@click.option("-X", "--exclude-queues", type=Names(), help="Queues of task_queues not to serve.")
-@click.option("-c", "--concurrency", type=Size(), help="Tasks at a time, or auto; default: one for each CPU.")
+@click.option("-Q", "--queues", type=names, help="Queues to serve, separated by commas; default: task_queues.")
+@click.option("-X", "--exclude-queues", type=names, help="Queues of task_queues not to serve.")
+@click.option(
+    "-c", "--concurrency", type=pool_size, metavar="NUMBER", help="Tasks at a time, or auto; default: one for each CPU."
+)
 @click.option("-P", "--pool", type=click.Choice(accepted_names()), metavar="|".join(POOLS))
-@click.option("--autoscale", type=Bounds(), help="Tasks at a time, at most and at least; in place of -c.")
+@click.option(
+    "--autoscale", type=bounds, metavar="MAX,MIN", help="Tasks at a time, at most and at least; in place of -c."
+)
 @click.option("--max-tasks-per-child", type=click.IntRange(min=1), help="Replace a process after this number of tasks.")
 @click.option("--max-memory-per-child", type=click.IntRange(min=1), help="Replace a process that uses more KiB.")
 @click.option("--time-limit", type=click.FloatRange(min=0), help="Seconds until a task that sets no limit is stopped.")
 @click.option("--soft-time-limit", type=click.FloatRange(min=0), help="Seconds until SoftTimeLimitExceeded.")
 @click.option("--graceful-timeout", type=click.FloatRange(min=0), help="Seconds that running tasks get on SIGTERM.")
-@click.option("-I", "--include", type=Names(), help="More task modules, separated by commas.")
+@click.option("-I", "--include", type=names, help="More task modules, separated by commas.")
 @click.option(
     "-l", "--loglevel", type=click.Choice(LEVELS, case_sensitive=False), help="Default: WARNING, or the ini's."
 )

@@ -178,7 +178,7 @@ def test_settings_can_be_given_as_words(project: Project) -> None:
 
 
 def test_an_app_starts_its_own_worker(project: Project) -> None:
-    with pytest.raises(ValueError, match="names no worker command"):
+    with pytest.raises(ValueError, match="lacks the command 'worker'"):
         project.app.worker_main(["-l", "info"])
     with pytest.raises(ImproperlyConfigured, match="nearest is 'concurrency'"):
         project.app.Worker(concurency=2)
