@@ -16,7 +16,7 @@ from ..lists import as_list
 from ..message.message import Message
 from ..message.nodes import GroupNode, Node, TaskNode
 from ..message.tree import MOST, Tree, Unit
-from ..payload.compression import INFLATED_LIMIT
+from ..payload.bounds import MOST_BYTES
 from .tree_ids import Ids
 
 if TYPE_CHECKING:
@@ -177,10 +177,10 @@ def as_unit(node: Node, app: AppLike) -> Unit:
         raise PayloadTooLarge(
             f"the canvas {tree.summary} has {count:,} tasks, and one canvas has at most {MOST:,}: make several of it"
         )
-    if tree.inflated > INFLATED_LIMIT:
+    if tree.inflated > MOST_BYTES:
         raise PayloadTooLarge(
             f"the canvas {tree.summary} takes {tree.inflated:,} bytes before it is compressed, and the limit for that "
-            f"is {INFLATED_LIMIT:,}: make several canvases of it, or store what the tasks' arguments hold, and pass "
+            f"is {MOST_BYTES:,}: make several canvases of it, or store what the tasks' arguments hold, and pass "
             "where it is"
         )
     if tree.size > tree.limit:

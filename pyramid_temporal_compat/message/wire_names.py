@@ -11,6 +11,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from ..payload import Payload
+from ..payload.bounds import read_json
 from ..payload.types import dumps
 from .message import Message
 from .tree import Tree
@@ -115,7 +116,7 @@ def read_payload(written: Mapping[str, Any]) -> Payload:
 
 def plain(value: Any) -> Any:
     """Return a value as plain JSON, which Temporal's own converter writes and reads unchanged."""
-    return json.loads(dumps(value))
+    return read_json(dumps(value))
 
 
 def with_children(result: Payload, children: Sequence[Any]) -> Payload:
