@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import inspect
 import logging
+import reprlib
 from collections.abc import AsyncIterator, Mapping, Sequence
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
@@ -98,7 +99,7 @@ class Receiver:
     async def reply(self, command: str, arguments: dict[str, Any]) -> bytes:
         """Return the command's reply, or `{"error": …}`, as JSON. Never raises: a failing command harms no worker."""
         self._state.tick()
-        log.debug("control: %r(%s)", command, arguments)
+        log.debug("control: %r(%s)", command, reprlib.repr(arguments))
         try:
             return dumps(await self._call(command, arguments), f"the reply of the control command {command!r}")
         except WorkerTerminate:
@@ -110,7 +111,7 @@ class Receiver:
         except asyncio.CancelledError:
             raise
         except Exception as error:
-            log.exception("control: %r(%s) failed", command, arguments)
+            log.exception("control: %r(%s) failed", command, reprlib.repr(arguments))
             return dumps({"error": str(error) if isinstance(error, CeleryError) else repr(error)})
 
     async def _call(self, command: str, arguments: dict[str, Any]) -> Any:
