@@ -14,7 +14,7 @@ import pytest
 
 from pyramid_temporal_compat.server import EmbeddedServer
 from tests.no_servers import sitecustomize as no_servers
-from tests.parts import fresh_database
+from tests.parts import DRIVER, fresh_database
 
 SERVER_FIXTURES = frozenset({"temporal_server", "postgres", "mysql", "outbox_database", "processes_database"})
 """The fixtures that start a server. Those that ask for one of these are found by pytest."""
@@ -25,15 +25,15 @@ LONGEST_FILES = (
     "cli/test_worker_command_errors.py",
     "test_example.py",
     "worker/test_prefork_worker.py",
-    "dispatch/test_web_servers.py",
-    "dispatch/test_client_fork.py",
+    "enlist/test_web_servers.py",
+    "client/test_client_fork.py",
     "cli/test_worker_options.py",
     "cli/test_worker_command.py",
     "outbox/test_receipts_killed.py",
     "control/test_control_channel.py",
     "outbox/test_relay.py",
     "worker/test_poison.py",
-    "dispatch/test_client.py",
+    "client/test_client.py",
     "trees/test_trees_beside_celery.py",
     "worker/test_worker_signals.py",
     "trees/test_killed_workers.py",
@@ -115,7 +115,7 @@ def postgres() -> Iterator[str]:
                 configuration.write("max_prepared_transactions = 20\nmax_connections = 200\n")
             server.start()
         undo.callback(server.cleanup)
-        yield server.get_uri(driver="psycopg")
+        yield server.get_uri(driver=DRIVER)
 
 
 @pytest.fixture

@@ -10,11 +10,12 @@ import json
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from ..exceptions import InvalidTaskError
 from ..payload import Payload
-from ..payload.bounds import read_json
+from ..payload.bounds import read_json, read_together
 from ..payload.types import dumps
 from .message import Message
-from .tree import Tree
+from .tree import MOST_VALUES, Tree
 
 RETRY = "Retry"
 """Error type. The activity is retried with the same arguments, and the server waits until then."""
@@ -65,6 +66,9 @@ ENDED_AS = "ptemporal-state"
 
 NOT_KEPT = "ptemporal-not-kept"
 """Metadata key of a result: the caller asked for the result not to be kept."""
+
+SIGNED_RESULT = "ptemporal-signed-result"
+"""Metadata key of a result: the signed value also names the task that returned it."""
 
 CHILDREN = "ptemporal-children"
 """Metadata key of a result: the tasks that the task called, as JSON."""
@@ -152,3 +156,13 @@ def with_added(result: Payload, added: Sequence[Sequence[Payload]]) -> Payload:
         return result
     text = json.dumps([write_payloads(tree) for tree in added])
     return Payload({**result.metadata, ADDED: text.encode()}, result.data)
+
+
+def added_trees(result: Payload) -> list[Tree]:
+    """Return the trees that a run has added to the header of its chord. The run's result names them."""
+    try:
+        with read_together(values=MOST_VALUES):
+            added = read_json(result.metadata.get(ADDED, b"[]"))
+            return [Tree.decode(read_payloads(tree)) for tree in added]
+    except (ValueError, LookupError, TypeError, AttributeError, RecursionError):
+        raise InvalidTaskError("what a task adds to its chord can't be read") from None

@@ -24,6 +24,7 @@ from pyramid_temporal_compat.exceptions import InvalidArguments, InvalidTaskErro
 from pyramid_temporal_compat.message import wire_names as wire
 from pyramid_temporal_compat.message.message import Message
 from pyramid_temporal_compat.message.tree import Tree
+from pyramid_temporal_compat.message.wire_names import added_trees
 from pyramid_temporal_compat.outbox.row_format import decode_units
 from pyramid_temporal_compat.payload import Payload, bounds
 from pyramid_temporal_compat.payload.annotations import rebuild_value
@@ -31,7 +32,7 @@ from pyramid_temporal_compat.payload.codecs import Compression, chain
 from pyramid_temporal_compat.payload.converter import data_converter, to_raw
 from pyramid_temporal_compat.payload.serializers import deserialize
 from pyramid_temporal_compat.payload.types import Unreadable, dumps, loads
-from pyramid_temporal_compat.worker.workflows.node_values import added_with, read_values
+from pyramid_temporal_compat.worker.workflows.node_values import read_values
 from tests.cli.project_parts import Project, children
 from tests.parts import wait_until
 from tests.security import bombs
@@ -187,7 +188,7 @@ def test_a_canvas_that_no_worker_would_read_is_refused_in_the_view() -> None:
         Tree(GroupNode("g", tuple(tasks))).encode()
 
 
-@pytest.mark.parametrize("read", [added_with, read_values], ids=["added", "results"])
+@pytest.mark.parametrize("read", [added_trees, read_values], ids=["added", "results"])
 def test_results_of_a_canvas_that_explode_are_not_read(read: Callable[[Payload], Any]) -> None:
     many = [wire.write_payloads(bombs.canvas())] * 50
     results = [

@@ -19,7 +19,7 @@ from ...message.failures import error_of, how_it_failed
 from ...message.message import Message
 from ...message.nodes import ChordNode, Node
 from ...message.payload_archive import packed, unpacked
-from ...message.tree import MOST_VALUES, SMALL, Tree
+from ...message.tree import SMALL, Tree
 from ...payload import Payload
 from ...payload.bounds import read_json, read_together
 from ...payload.errors import from_plain
@@ -116,16 +116,6 @@ def written(value: Value, tree: Tree) -> Payload:
                 return Payload({"encoding": b"binary/plain", wire.VALUES: b"2"}, packed([first, *payloads]))
             found = {"values": structure, "payloads": wire.write_payloads(payloads)}
     return Payload({"encoding": b"json/plain", wire.VALUES: b"1"}, json.dumps(found).encode())
-
-
-def added_with(result: Payload) -> list[Tree]:
-    """Return the trees that a run has added to the header of its chord."""
-    try:
-        with read_together(values=MOST_VALUES):
-            added = read_json(result.metadata.get(wire.ADDED, b"[]"))
-            return [Tree.decode(wire.read_payloads(tree)) for tree in added]
-    except (ValueError, LookupError, TypeError, AttributeError, RecursionError):
-        raise InvalidTaskError("what a task adds to its chord can't be read") from None
 
 
 def read_values(result: Payload) -> Value:
