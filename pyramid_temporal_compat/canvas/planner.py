@@ -16,7 +16,7 @@ from ..lists import as_list
 from ..message.message import Message
 from ..message.nodes import GroupNode, Node, TaskNode
 from ..message.tree import MOST, Tree, Unit
-from ..payload.compression import INFLATED_LIMIT
+from ..payload.bounds import MOST_BYTES
 from ..security.signed_places import with_signed_places
 from .abstract import CallableTask
 from .tree_ids import Ids
@@ -195,10 +195,10 @@ def as_unit(node: Node, app: AppLike) -> Unit:
         raise PayloadTooLarge(
             f"the canvas {tree.summary} has {count:,} tasks, and the limit is {MOST:,}; split it into several canvases"
         )
-    if tree.inflated > INFLATED_LIMIT:
+    if tree.inflated > MOST_BYTES:
         raise PayloadTooLarge(
             f"the canvas {tree.summary} takes {tree.inflated:,} bytes before it is compressed, and the limit for that "
-            f"is {INFLATED_LIMIT:,}; split it into several canvases, or store the data of the tasks' arguments and "
+            f"is {MOST_BYTES:,}; split it into several canvases, or store the data of the tasks' arguments and "
             "pass its address"
         )
     if tree.size > tree.limit:
