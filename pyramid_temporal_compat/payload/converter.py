@@ -19,7 +19,7 @@ from temporalio.converter import (
 )
 from temporalio.exceptions import ApplicationError
 
-from ..exceptions import PayloadTooLarge, SecurityError
+from ..exceptions import SecurityError
 from ..throttled_log import ThrottledLog
 from . import Payload
 from .bounds import check_json, read_together
@@ -111,7 +111,7 @@ class CodecAdapter(PayloadCodec):
     def _decoded(self, payload: ProtoPayload) -> ProtoPayload:
         try:
             return _to_proto(self.codec.decode(_from_proto(payload)))
-        except (SecurityError, PayloadTooLarge, Unreadable) as error:
+        except (SecurityError, Unreadable) as error:
             # An error here would stop all that came with the payload. So one bad signal would stop a workflow for good.
             refusals.say("%d payloads of the last minute were refused; the last one: %s: %s", name_of(error), error)
             return ProtoPayload(
@@ -121,7 +121,7 @@ class CodecAdapter(PayloadCodec):
 
 REFUSED = b"binary/refused"
 """The encoding that stands for a payload which the codecs have refused. Its data is the reason."""
-REFUSALS: dict[str, type[Exception]] = {each.__name__: each for each in (SecurityError, PayloadTooLarge, Unreadable)}
+REFUSALS: dict[str, type[Exception]] = {each.__name__: each for each in (SecurityError, Unreadable)}
 
 
 def name_of(error: Exception) -> str:
