@@ -12,6 +12,7 @@ from ..app import Celery
 from ..lists import split_names
 from ..log import LOG_LEVELS, Logging, mlevel
 from ..settings.command_line import from_words
+from ..worker.daemon import set_umask
 from ..worker.pools.pool_choice import POOLS, accepted_names
 from ..worker.program import Program
 from .bootstrap import application, failing_in_one_line, loading
@@ -146,6 +147,7 @@ def command(
     if len(files) > 1:
         raise click.UsageError(f"one application at a time, not {', '.join(files)}")
     with failing_in_one_line():
+        set_umask(options["umask"])  # before the ini's logging opens its files
         path = files[0] if files else ini
         with loading(path or common.config or f"-A {common.name}", debug=(loglevel or "").upper() == "DEBUG"):
             found = application(common, path)
