@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import configparser
 import contextlib
 import importlib
 import importlib.util
@@ -24,6 +25,7 @@ from ..app import APP_KEY, Celery, current_app
 from ..exceptions import CeleryError, ImproperlyConfigured, OperationalError
 from ..interfaces import AppLike
 from ..log import Logging
+from ..settings.ini import unreadable
 from .common import Common
 
 EXIT_FAILED = 1
@@ -38,11 +40,14 @@ def bootstrapped(config: str) -> Celery:
     if "://" not in path and not path.startswith("egg:") and not Path(path).is_file():
         raise click.UsageError(f"there is no file {path!r}; name the application's ini file")
     import_from_here()
-    loader = get_config_loader(config)
-    if "loggers" in loader.get_sections():
-        loader.setup_logging()
-        Logging.already_setup = True
-    return app_of(loader.get_wsgi_app())
+    try:
+        loader = get_config_loader(config)
+        if "loggers" in loader.get_sections():
+            loader.setup_logging()
+            Logging.already_setup = True
+        return app_of(loader.get_wsgi_app())
+    except configparser.Error as error:
+        raise unreadable(path, error) from None
 
 
 def app_of(wsgi_app: Any) -> Celery:

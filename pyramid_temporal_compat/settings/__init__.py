@@ -2,8 +2,9 @@
 
 from .conf import SettingIgnored, Settings
 from .connection import ConnectionSettings, connection
-from .declare import Effect, Setting, masked, masked_text
+from .declare import Effect, Setting
 from .ini import CrontabFields, from_pyramid, read_ini, read_sections
+from .masking import masked, masked_text
 from .table import SETTINGS, resolve, unsupported
 
 __all__ = [
