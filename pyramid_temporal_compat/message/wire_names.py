@@ -66,6 +66,9 @@ ENDED_AS = "ptemporal-state"
 NOT_KEPT = "ptemporal-not-kept"
 """Metadata key of a result: the caller asked for the result not to be kept."""
 
+SIGNED_RESULT = "ptemporal-signed-result"
+"""Metadata key of a result: the signed value also names the task that returned it."""
+
 CHILDREN = "ptemporal-children"
 """Metadata key of a result: the tasks that the task called, as JSON."""
 

@@ -9,7 +9,7 @@ from typing import Any
 
 from ..exceptions import ImproperlyConfigured
 from .masking import MASK, masked
-from .values import Kind
+from .values import Kind, Reason
 
 # Where Celery 3's names were regular; the others are declared with the setting.
 OLD_PREFIXES = {
@@ -63,7 +63,7 @@ class Setting:
             return self.kind.parse(value)
         except (ValueError, OverflowError) as error:
             shown = MASK if self.secret else repr(self.shown(value))
-            reason = f" ({error})" if isinstance(error, json.JSONDecodeError) else ""
+            reason = f" ({error})" if isinstance(error, (json.JSONDecodeError, Reason)) else ""
             raise ImproperlyConfigured(
                 f"{key or self.name} = {shown} can't be read{reason}: it takes {self.kind.takes}"
             ) from None

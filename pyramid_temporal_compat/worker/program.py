@@ -30,7 +30,9 @@ from temporalio.client import Client
 
 from .. import signals
 from ..celery_names.nodenames import default_nodename, host_format, node_format
+from ..celery_names.user_options import own_options
 from ..control.waiting_tasks import purge
+from ..exceptions import ImproperlyConfigured
 from ..lists import split_names
 from ..log import mlevel
 from ..process_exit import exit_at_once
@@ -60,8 +62,7 @@ class Program(Worker):
         # First of all, so that the log and every file that a task module opens belong to the worker's user.
         set_umask(options.get("umask"))
         become(options.get("uid"), options.get("gid"))
-        own = app.user_options["worker"]
-        users = {str(getattr(option, "name", "")) for option in own}
+        users = {option.name for option in own_options(app, "worker")}
         self.notices = list(
             celery_options.notices({name: value for name, value in options.items() if name not in users})
         )
@@ -69,9 +70,7 @@ class Program(Worker):
         self.pidfile = node_format(options.get("pidfile") or "", self.hostname) or None
         self.quiet = bool(options.get("quiet"))
         self._restart = False
-        load_tasks(app)
-        for module in split_names(options.get("include")):
-            app.loader.import_task_module(module)
+        load_tasks(app, split_names(options.get("include")))
         app.set_current()
         app.set_default()
         app.finalize()
@@ -155,13 +154,17 @@ class Program(Worker):
     def setup_logging(self) -> Any:
         """Set up logging as the options say. Return the receivers of `setup_logging` that did it instead."""
         no_color = self.options.get("no_color")
-        return self.app.log.setup(
-            self.loglevel,
-            self.options.get("logfile"),
-            redirect_stdouts=False,
-            colorize=None if no_color is None else not no_color,
-            hostname=self.hostname,
-        )
+        logfile = self.options.get("logfile")
+        try:
+            return self.app.log.setup(
+                self.loglevel,
+                logfile,
+                redirect_stdouts=False,
+                colorize=None if no_color is None else not no_color,
+                hostname=self.hostname,
+            )
+        except OSError as error:
+            raise ImproperlyConfigured(f"-f {logfile} can't be written: {error.strerror}") from None
 
     def _redirect(self) -> None:
         conf = self.app.conf

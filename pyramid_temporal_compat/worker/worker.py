@@ -33,6 +33,7 @@ from .pools.child_setup import ProcessHooks
 from .pools.pool import Pool
 from .pools.pool_choice import POOLS, PoolOptions, pool_name, pool_size
 from .runner import Runner
+from .server_watch import ServerWatch
 from .slot_supplier import SharedSlots
 from .workflows.task_workflow import TaskWorkflow
 
@@ -234,12 +235,11 @@ class Worker:
 
     async def _beat(self) -> None:
         """Send `heartbeat_sent` while the server answers. Applications see from this signal that a worker is well."""
+        server = ServerWatch(self.client, connection(self.app.conf).address)
         while True:
             await asyncio.sleep(BEAT_EVERY)
-            if signals.heartbeat_sent.receivers:
-                with contextlib.suppress(RPCError):
-                    await self.client.service_client.check_health(timeout=timedelta(seconds=BEAT_EVERY))
-                    signals.heartbeat_sent.send(sender=self)
+            if await server.ask(BEAT_EVERY):
+                signals.heartbeat_sent.send(sender=self)
 
     async def _clean_up_receipts(self) -> None:
         if self._runner.receipts is not None:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from pyramid_temporal_compat.cli.bootstrap import find_app, named_app
+from pyramid_temporal_compat.cli.find_app import find_app, named_app
 from pyramid_temporal_compat.exceptions import ImproperlyConfigured, TimeLimitExceeded
 from tests.cli.parts import WorkerProcess, run_worker
 from tests.cli.project_parts import PATIENCE, Project, children
@@ -175,7 +175,7 @@ def test_settings_can_be_given_as_words(project: Project) -> None:
 
 
 def test_an_app_starts_its_own_worker(project: Project) -> None:
-    with pytest.raises(ValueError, match="names no worker command"):
+    with pytest.raises(ValueError, match="lacks the command 'worker'"):
         project.app.worker_main(["-l", "info"])
     with pytest.raises(ImproperlyConfigured, match="nearest is 'concurrency'"):
         project.app.Worker(concurency=2)

@@ -232,7 +232,7 @@ def test_a_canvas_too_large_to_start_is_refused_at_the_call(shop: Shop, conf: An
 
 def test_a_canvas_of_too_many_tasks_is_refused_at_the_call(shop: Shop, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("pyramid_temporal_compat.canvas.planner.MOST", 20)
-    with pytest.raises(PayloadTooLarge, match="has 21 tasks, and one canvas has at most 20: make several of it"):
+    with pytest.raises(PayloadTooLarge, match="has 21 tasks, and the limit is 20; split it into several canvases"):
         group(add.s(number, number) for number in range(21))()
 
 
