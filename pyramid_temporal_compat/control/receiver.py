@@ -131,7 +131,7 @@ class Receiver:
         entry = self._polling(DIRECTORY, str(self._address))
         async with mailbox, entry:
             await self._until_listed()
-            greeting = asyncio.ensure_future(self._greet())
+            greeting = asyncio.gather(self._greet(), self._look_for_namesake())
             try:
                 yield
             finally:
@@ -156,6 +156,25 @@ class Receiver:
             if self._address in await directory(self._client):
                 return
             await asyncio.sleep(LOOK_EVERY)
+
+    async def _look_for_namesake(self) -> None:
+        """Log if another worker has this worker's name. A worker of that name that has just ended does not count."""
+        this = self._worker.hostname
+        answers: list[Mapping[str, Any]] = []
+        try:
+            workers = await directory(self._client)
+            if not any(worker.node == this and worker != self._address for worker in workers):
+                return
+            ping = Request("ping", {}, GREETING_TIMEOUT)
+            await Post(GREETING_TIMEOUT).ask(self._client, ping, lambda node: node == this, answers.append)
+        except Exception as error:
+            log.debug("control: this worker could not look for another of its name: %r", error)
+        if len(answers) > 1:
+            log.warning(
+                "another worker is called %s too, so control calls and logs can't tell the two apart: give each a name "
+                "of its own, such as -n w2@%%h",
+                this,
+            )
 
     async def _greet(self) -> None:
         """Learn from the other workers what was revoked before this worker began."""
