@@ -52,7 +52,7 @@ faults: $(STAMP)
 
 # Gives every decoder broken input, other input each time: one to two minutes. It finds decoders without bounds.
 fuzz: $(STAMP)
-	PTEMPORAL_FUZZ_EXAMPLES=$(or $(EXAMPLES),2000) $(BIN)/pytest tests/fuzz -q $(ARGS)
+	PTEMPORAL_FUZZ_EXAMPLES=$(or $(EXAMPLES),1200) $(BIN)/pytest tests/fuzz -q $(ARGS)
 
 lint: $(STAMP)
 	$(BIN)/ruff format --check .
