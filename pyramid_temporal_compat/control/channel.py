@@ -153,7 +153,7 @@ class Post:
 
     async def _ask_one(self, client: Client, worker: Address, request: Request) -> Payload | None:
         handle = await self._send(client, worker, request)
-        # The worker did not answer in time, or its reply can't be decoded: that harms the other workers' replies in no way.
+        # The worker did not answer in time, or its reply can't be decoded. The replies of other workers still count.
         with suppress(ActivityFailureError, WorkflowFailureError, SecurityError, ValueError):
             return from_raw(await handle.result())
         return None
