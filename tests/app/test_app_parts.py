@@ -142,8 +142,8 @@ def test_settings_from_words_of_a_command_line() -> None:
     )
     conf = app.conf
     assert (conf.worker_concurrency, conf.task_always_eager, conf.worker_max_tasks_per_child) == (3, True, 5)
-    for words in (["worker.nosuch=1"], ["concurrency"]):
-        with pytest.raises(ImproperlyConfigured, match="there is no setting"):
+    for words, why in ((["worker.nosuch=1"], "there is no setting"), (["concurrency"], "written as KEY=VALUE")):
+        with pytest.raises(ImproperlyConfigured, match=why):
             app.config_from_cmdline(words)
 
 
