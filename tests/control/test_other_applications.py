@@ -35,6 +35,7 @@ def add_task(app: Celery, name: str) -> None:
 def test_a_worker_of_another_application_on_the_same_queue_is_told(
     app: Celery, blog: Celery, queue: str, start: Callable[..., Any], caplog: pytest.LogCaptureFixture, name: str
 ) -> None:
+    caplog.set_level(logging.DEBUG, "pyramid_temporal_compat.control")
     add_task(app, "shop.sell")
     add_task(blog, "blog.publish")
     node = start("host").hostname
