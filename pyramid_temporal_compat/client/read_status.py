@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from typing import Any
 
@@ -15,6 +14,7 @@ from ..exceptions import TaskRevokedError
 from ..message import wire_names as wire
 from ..message.failures import error_of, how_it_failed
 from ..payload import Payload
+from ..payload.bounds import read_json
 from .status import Status
 
 ABORTED = "ABORTED"
@@ -79,7 +79,7 @@ async def pending_status(client: Client, activity: Any, name: str, queue: str) -
 
 def _children(written: bytes | None) -> Any:
     try:
-        found = json.loads(written) if written else None
+        found = read_json(written) if written else None
     except (ValueError, RecursionError):  # no worker of this package wrote this; the result itself is still readable
         return None
     return written_results(found)

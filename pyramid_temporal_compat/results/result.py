@@ -429,6 +429,11 @@ class AsyncResult(ResultBase, Generic[R]):
             status: Status = self.app.temporal.call(lambda client: wait_for_end(client, self.id, interval), timeout)
         except TimeoutError:
             raise TimeoutError(f"task {self._name or ''}[{self.id}] has not ended within {timeout} s") from None
+        except KeyboardInterrupt:
+            raise KeyboardInterrupt(
+                f"stopped waiting for task {self._name or ''}[{self.id}]; the task goes on: AsyncResult({self.id!r}) "
+                "asks for its result again, and its revoke(terminate=True) ends the task"
+            ) from None
         return status
 
     def _end(self, status: Status) -> None:

@@ -17,7 +17,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from ..exceptions import ImproperlyConfigured, SecurityError
@@ -28,12 +28,22 @@ from ..text_safety import one_line
 
 if TYPE_CHECKING:
     from ..interfaces import AppLike
-    from .signed_results import Result
 
 Place = Mapping[str, Any]
 """The part of a signed body that says what the task may take from others."""
 
 NOTHING: Place = {}
+
+
+@dataclass(frozen=True)
+class Result:
+    """A result, and what its signature says of it. Without a signature, `id` and `chord` are None."""
+
+    value: Any
+    id: str | None = None
+    """The task that returned it."""
+    chord: str | None = None
+    """The chord whose header this task is in."""
 
 
 def accepts_only_signed(app: AppLike) -> bool:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from ..exceptions import SecurityError
@@ -11,7 +10,7 @@ from ..message import wire_names as wire
 from ..message.message import Message
 from ..payload import Payload
 from ..payload.serializers import SIGNED, deserialize, serialize
-from .signed_places import accepts_only_signed, digest
+from .signed_places import Result, accepts_only_signed, digest
 
 if TYPE_CHECKING:
     from ..interfaces import AppLike
@@ -20,17 +19,6 @@ SIGNATURE = "signature"
 """Key of an error on the wire: the signature over the error and the task that it is of."""
 ADDED_LATER = (SIGNATURE, wire.RETRIES, "children")
 """Keys that are no part of the signed error."""
-
-
-@dataclass(frozen=True)
-class Result:
-    """A result, and what its signature says of it. Without a signature, `id` and `chord` are None."""
-
-    value: Any
-    id: str | None = None
-    """The task that returned it."""
-    chord: str | None = None
-    """The chord whose header this task is in."""
 
 
 def write_result(app: AppLike, message: Message, value: Any) -> Payload:

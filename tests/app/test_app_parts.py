@@ -142,9 +142,12 @@ def test_settings_from_words_of_a_command_line() -> None:
     )
     conf = app.conf
     assert (conf.worker_concurrency, conf.task_always_eager, conf.worker_max_tasks_per_child) == (3, True, 5)
-    for words, why in ((["worker.nosuch=1"], "there is no setting"), (["concurrency"], "written as KEY=VALUE")):
+    for words, why in (
+        (["worker.nosuch=1"], "there is no setting worker_nosuch"),
+        (["concurrency"], "written as KEY=VALUE"),
+    ):
         with pytest.raises(ImproperlyConfigured, match=why):
-            app.config_from_cmdline(words)
+            app.config_from_cmdline(words, namespace="worker")
 
 
 def test_prepare_config_sees_the_configuration_object_before_it_is_taken() -> None:

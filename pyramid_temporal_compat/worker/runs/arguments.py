@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from ...exceptions import InvalidTaskError
 from ...payload.annotations import rebuild_arguments
+from ...payload.bounds import read_together
 from ...payload.serializers import deserialize
 from ...security.signed_places import accepts_only_signed, check_body
 from ...task.task import Task
@@ -17,8 +18,12 @@ if TYPE_CHECKING:
     from ...interfaces import AppLike
 
 
+@read_together()
 def read_arguments(app: AppLike, task: Task, job: Job) -> tuple[tuple[Any, ...], dict[str, Any]]:
-    """Return the arguments and keyword arguments that the function is called with."""
+    """Return the arguments and keyword arguments that the function is called with.
+
+    They share one bound, because a chord's body may get thousands of results.
+    """
     message = job.message
     where = f"task {message.task}[{message.id}]"
     accepted = app.conf["accept_content"]

@@ -27,6 +27,7 @@ from ...outbox import receipt_store as table
 from ...outbox import receipts
 from ...outbox.sessions import connection_of, join, session_of
 from ...payload import Payload
+from ...payload.bounds import read_json
 from ...payload.codecs import chain, pack, unpack
 from ...payload.errors import to_wire
 from ...payload.types import Unreadable
@@ -104,7 +105,7 @@ class Receipts:
         metadata = dict(payload.metadata)
         kind = metadata.pop(KIND, b"")
         if kind == TREE:
-            return Replaced(tuple(wire.read_payloads(json.loads(payload.data))))
+            return Replaced(tuple(wire.read_payloads(read_json(payload.data))))
         if kind == RESULT:
             return Succeeded(Payload(metadata, payload.data))
         raise Unreadable(
