@@ -6,7 +6,7 @@ STAMP := $(VENV)/.installed
 # Parts of the tests that run beside each other, each with servers of its own.
 JOBS ?= 3
 
-.PHONY: venv demo test coverage unit pythons wheel-smoke conformance faults fuzz lint docs bench clean
+.PHONY: venv demo test coverage unit pythons lowest wheel-smoke conformance faults fuzz lint docs bench clean
 
 venv: $(STAMP)
 
@@ -37,6 +37,10 @@ unit: $(STAMP)
 # The unit tests and one end to end, on each other supported Python that this machine has.
 pythons: $(STAMP)
 	.ci/other_pythons
+
+# The unit tests and a few end to end, with the lowest version of each dependency that pyproject.toml declares.
+lowest: $(STAMP)
+	.ci/lowest_versions
 
 # Builds the wheel, installs it into an empty environment, and runs one task with it.
 wheel-smoke:

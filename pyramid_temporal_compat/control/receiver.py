@@ -28,6 +28,7 @@ from ..text_safety import one_line
 from . import process_state
 from .addresses import COMMAND, DIRECTORY, Address
 from .channel import Post, Request, directory, has_standalone_activities
+from .other_applications import warning_about
 from .refused_calls import UNSUPPORTED, CommandRefused
 from .worker_commands import Panel, State
 
@@ -195,20 +196,22 @@ class Receiver:
             )
 
     async def _greet(self) -> None:
-        """Learn from the other workers what was revoked before this worker began."""
-        this = self._worker.hostname
+        """Learn from the other workers what was revoked before this worker began, and what they are."""
 
         def learn(reply: Mapping[str, Any]) -> None:
-            for answer in reply.values():
+            for node, answer in reply.items():
                 if isinstance(answer, Mapping) and "revoked" in answer:
                     try:
                         process_state.revoked.update(answer["revoked"])
                         process_state.revoke_stamps(answer.get("revoked_stamps", {}))
+                        if warning := warning_about(self._worker, node, answer, self._client.namespace):
+                            log.warning("%s", one_line(warning))
                     except (TypeError, ValueError, AttributeError) as error:  # the other workers' answers still count
-                        log.warning("control: what a worker says is revoked can't be read: %s", one_line(error))
+                        log.warning("control: what a worker says of itself can't be read: %s", one_line(error))
 
-        hello = Request("hello", {"from_node": this, "revoked": list(process_state.revoked)}, GREETING_TIMEOUT)
+        this = {"from_node": self._worker.hostname, "from_app": self._worker.app.oid}
+        hello = Request("hello", {**this, "revoked": list(process_state.revoked)}, GREETING_TIMEOUT)
         try:
-            await Post(GREETING_TIMEOUT).ask(self._client, hello, lambda node: node != this, learn)
+            await Post(GREETING_TIMEOUT).ask(self._client, hello, lambda node: True, learn)
         except Exception as error:
             log.warning("control: this worker could not learn from other workers which tasks were revoked: %r", error)
