@@ -137,6 +137,8 @@ class Execution:
         for number in range(1, self.attempts + 1):
             with self.new_attempt() as run:
                 self.request.pyramid_request = run.request
+                if self.once is not None:
+                    run.keep_last_block()
                 try:
                     if self.once is not None and (ending := self.once.earlier(run)) is not None:
                         return ending if number > 1 else replace(ending, called=False)
@@ -147,6 +149,9 @@ class Execution:
                         value = self._value()
                     except TaskReplaced as replaced:  # to the task it is a return
                         return self._commit(run, Ending(states.IGNORED, replaced))
+                    except BaseException:
+                        run.commit_ended_block()
+                        raise
                     written = self.write(value)
                     if self.request.retry_asked is not None:
                         raise self.request.retry_asked
@@ -210,7 +215,7 @@ class Execution:
             with self.new_attempt() as run:
                 self.request.pyramid_request = run.request
                 tell(ending)
-                run.commit_if_begun()
+                run.commit()
         except Exception as error:
             log.exception("%s[%s] ended %s; what was to follow failed", self.task.name, self.request.id, ending.state)
             details = {"request": self.request, "exception": error, "traceback": error.__traceback__}
