@@ -54,6 +54,7 @@ lint: $(STAMP)
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy
+	$(BIN)/lint-imports --cache-dir .cache/import-linter
 
 # The guide as a site, with search: .cache/docs/index.html. A broken link or a page in no list fails.
 docs: $(STAMP)

@@ -21,7 +21,6 @@ from ..message import wire_names as wire
 from ..message.message import Message
 from ..message.nodes import Node, TaskNode
 from ..message.tree import Tree
-from ..worker.workflows.node_values import added_with
 from .history import ActivityCompleted, ActivityFailed, ActivityScheduled, WorkflowStarted, read_history
 from .members import READERS
 
@@ -67,7 +66,7 @@ class CanvasAdditions:
             elif isinstance(event, ActivityCompleted):
                 (result,) = await event.result.payloads()
                 with suppress(InvalidTaskError):
-                    if added := [tree.root for tree in added_with(result)]:
+                    if added := [tree.root for tree in wire.added_trees(result)]:
                         self.added[_task_id(event.activity, workflow_id)] = added
             elif isinstance(event, ActivityFailed):
                 cause: Any = await event.failure.error()

@@ -10,6 +10,7 @@ import json
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from ..exceptions import InvalidTaskError
 from ..payload import Payload
 from ..payload.types import dumps
 from .message import Message
@@ -151,3 +152,11 @@ def with_added(result: Payload, added: Sequence[Sequence[Payload]]) -> Payload:
         return result
     text = json.dumps([write_payloads(tree) for tree in added])
     return Payload({**result.metadata, ADDED: text.encode()}, result.data)
+
+
+def added_trees(result: Payload) -> list[Tree]:
+    """Return the trees that a run has added to the header of its chord. The run's result names them."""
+    try:
+        return [Tree.decode(read_payloads(tree)) for tree in json.loads(result.metadata.get(ADDED, b"[]"))]
+    except (ValueError, LookupError, TypeError, AttributeError):
+        raise InvalidTaskError("what a task adds to its chord can't be read") from None

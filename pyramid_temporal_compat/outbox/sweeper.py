@@ -13,9 +13,9 @@ import weakref
 from sqlalchemy.exc import SQLAlchemyError
 
 from ..exceptions import ImproperlyConfigured
+from ..inherited_connections import leave_connections
 from ..text_safety import one_line
 from ..throttled_log import ThrottledLog
-from ..worker.pools.child_setup import leave_connections
 from .store import Store
 
 log = logging.getLogger(__name__)

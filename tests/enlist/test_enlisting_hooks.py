@@ -237,7 +237,7 @@ def test_get_and_revoke_are_refused_while_the_transaction_is_open(site: Site) ->
     def view(request: Any) -> Any:
         result = analyse.delay("x")
         for ask in (result.get, result.revoke, site.app.AsyncResult(result.id).get):
-            with pytest.raises(StillEnlisted, match=f"{result.id}.*only when that commits"):
+            with pytest.raises(StillEnlisted, match=f"{result.id}.*only when the transaction commits"):
                 ask()
         return result
 

@@ -52,7 +52,7 @@ def test_init_makes_the_tables_once(postgres: str, temporal_address: str, tmp_pa
         settings = {"sqlalchemy.url": url, "ptemporal.address": temporal_address, "ptemporal.outbox": "dbsession"}
         ini = write_ini(tmp_path / "new.ini", settings)
         missing = run("status", ini, status=2)
-        assert "has no table ptemporal_outbox; make it with `ptemporal-compat outbox init app.ini`" in missing
+        assert "has no table ptemporal_outbox; create it with `ptemporal-compat outbox init app.ini`" in missing
         assert run("init", ini).endswith("created ptemporal_outbox, ptemporal_receipts\n")
         assert run("init", ini).endswith("all tables exist\n")
         engine = create_engine(url)

@@ -350,8 +350,8 @@ def test_a_worker_starts_even_if_the_server_does_not_list_revoked_tasks(
 
     async def look_twice(client: Client) -> None:
         looks = revoked_ids.RevokedIdsReader(client)
-        await looks.learn()
-        await looks.learn()
+        await looks.read()
+        await looks.read()
 
     shop.app.temporal.call(look_twice, 20)
     assert caplog.text.count("can't read from the server, for now, which tasks") == 1

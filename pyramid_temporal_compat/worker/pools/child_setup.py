@@ -2,19 +2,16 @@
 
 from __future__ import annotations
 
-import gc
-import logging
 import multiprocessing
 import sys
 import weakref
 from typing import TYPE_CHECKING, Any
 
 from ... import signals
+from ...inherited_connections import leave_connections, sqlalchemy_engines
 
 if TYPE_CHECKING:
     from ...interfaces import AppLike
-
-log = logging.getLogger(__name__)
 
 
 class ProcessHooks:
@@ -54,24 +51,3 @@ class ProcessHooks:
     def on_solo_start(self) -> None:
         """Send `worker_process_init`. Called in the worker: in the pool `solo` the worker is the pool's process."""
         signals.worker_process_init.send(sender=None)
-
-
-def sqlalchemy_engines() -> list[Any]:
-    """Return every SQLAlchemy engine of this process, whether a registry, a module or a session factory holds it."""
-    sqlalchemy = sys.modules.get("sqlalchemy.engine")
-    if sqlalchemy is None:
-        return []
-    # By type(), because isinstance() would make every lazy proxy of the application load its object.
-    return [found for found in gc.get_objects() if issubclass(type(found), sqlalchemy.Engine)]
-
-
-def leave_connections(engine: Any) -> None:
-    """Make a forked process open its own connections: two processes that share a connection garble it for both."""
-    from sqlalchemy.pool import SingletonThreadPool, StaticPool  # an optional dependency, loaded if there is an engine
-
-    if isinstance(engine.pool, (SingletonThreadPool, StaticPool)):
-        return  # a database in memory lives in its one connection
-    try:
-        engine.dispose(close=False)  # the parent goes on using the connections
-    except Exception:
-        log.exception("this process inherited the connections of %r from its parent and could not drop them", engine)

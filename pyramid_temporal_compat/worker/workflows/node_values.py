@@ -117,14 +117,6 @@ def written(value: Value, tree: Tree) -> Payload:
     return Payload({"encoding": b"json/plain", wire.VALUES: b"1"}, json.dumps(found).encode())
 
 
-def added_with(result: Payload) -> list[Tree]:
-    """Return the trees that a run has added to the header of its chord."""
-    try:
-        return [Tree.decode(wire.read_payloads(tree)) for tree in json.loads(result.metadata.get(wire.ADDED, b"[]"))]
-    except (ValueError, LookupError, TypeError, AttributeError):
-        raise InvalidTaskError("what a task adds to its chord can't be read") from None
-
-
 def read_values(result: Payload) -> Value:
     """Read a list of results that `written` wrote."""
     try:

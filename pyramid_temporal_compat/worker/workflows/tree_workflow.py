@@ -39,7 +39,6 @@ from .node_values import (
     Halted,
     MemberFailed,
     Value,
-    added_with,
     as_workflow_failure,
     call_of,
     chord_failure,
@@ -148,7 +147,7 @@ class TreeRun:
         except ActivityReplaced as replaced:
             replacement = Tree.decode(replaced.payloads).root
         else:
-            self._add_to_chord(node.message.chord, added_with(value))
+            self._add_to_chord(node.message.chord, wire.added_trees(value))
             return value
         return await self._node(replacement, None, place, children)
 
