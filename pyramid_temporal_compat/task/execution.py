@@ -117,7 +117,7 @@ class Execution:
         try:
             return self._attempts()
         except Retry as asked:
-            return Ending(states.RETRY, asked)
+            return Ending(states.RETRY, in_the_application(asked))
         except Ignore as ignored:
             return Ending(states.IGNORED, ignored)
         except Reject as rejected:
