@@ -15,6 +15,7 @@ from pyramid.threadlocal import RequestContext
 
 from .database_errors import conflicts_in_mysql
 from .enlist.enlistment import has_begun
+from .transaction_blocks import TransactionBlocks
 
 try:
     from pyramid_retry import IRetryableError, RetryableException
@@ -38,11 +39,11 @@ log = logging.getLogger(__name__)
 class Attempt:
     """One transaction around one call of a task, with its request."""
 
-    def __init__(self, request: Any, manager: Any) -> None:
+    def __init__(self, request: Any, blocks: TransactionBlocks) -> None:
         self.request = request
-        self._manager = manager
+        self._blocks = blocks
         self._open = True
-        self.begun = manager.get()
+        self.begun = blocks.get()
         """The transaction at the beginning. The task may have ended it, and begun another."""
 
     @property
@@ -51,46 +52,64 @@ class Attempt:
 
         Also None if an explicit manager has no transaction: `get` would raise there.
         """
-        if not has_begun(self._manager) and self._manager.explicit:
+        if self._is_ended:
             return None
-        current = self._manager.get()
+        current = self._blocks.get()
         return None if current.isDoomed() else current
+
+    @property
+    def _is_ended(self) -> bool:
+        """Whether the application has ended the transaction, under a manager that begins none by itself."""
+        return self._blocks.explicit and not has_begun(self._blocks)
 
     def begin_anew(self) -> None:
         """Abort the transaction, in which nothing was written, and begin another."""
-        self._manager.abort()
-        self._manager.begin()
-        self.begun = self._manager.get()
+        self._blocks.roll_back()
+        self.begun = self._blocks.offer()
+
+    def keep_last_block(self) -> None:
+        """Have the function's last `with request.tm:` commit with the run, and not before."""
+        self._blocks.keeps_last_block = True
+
+    def commit_ended_block(self) -> None:
+        """Commit the last `with request.tm:`, if its commit waits: the function has failed after it."""
+        self._blocks.commit_kept()
 
     def commit(self) -> None:
-        """Commit the transaction. Abort it instead if the task has doomed it, as pyramid_tm does."""
-        if self._manager.isDoomed():
-            self.abort()
-            return
-        self._deactivate()
-        self._manager.commit()
+        """Commit the transaction. Abort it instead if the task has doomed it, as pyramid_tm does.
+
+        Do nothing if the application's own code has ended it already.
+        """
+        if has_begun(self._blocks):
+            if self._blocks.isDoomed():
+                self.abort()
+                return
+            self._deactivate()
+            self._blocks.commit()
         self._open = False
 
-    def commit_if_begun(self) -> None:
-        """Commit the transaction, unless the application's own code has ended it already."""
-        if has_begun(self._manager):
-            self.commit()
-        self._open = self._open and has_begun(self._manager)
-
     def abort(self) -> None:
-        """Abort the transaction, if it is not committed."""
+        """Abort the transaction, if it has not ended."""
         self._deactivate()
         if self._open:
             self._open = False
-            self._manager.abort()
+            if not self._is_ended:
+                self._blocks.roll_back()
 
     def may_retry(self, error: BaseException) -> bool:
         """Return whether the same transaction may succeed at the next attempt.
 
-        The data managers decide, or pyramid_retry's marks, or the error is a conflict in MySQL.
+        The data managers decide, or pyramid_retry's marks, or the error is a conflict in MySQL. Once a block of the
+        application has committed, its work would be done twice.
         """
-        managers_say_so = bool(self._manager.get().isRetryableError(error))
-        return managers_say_so or is_marked_retryable(error) or conflicts_in_mysql(error)
+        if self._blocks.has_committed:
+            return False
+        return (
+            self._blocks.may_retry(error)
+            or (not self._is_ended and bool(self._blocks.get().isRetryableError(error)))
+            or is_marked_retryable(error)
+            or conflicts_in_mysql(error)
+        )
 
     def _deactivate(self) -> None:
         for key in ("tm.active", "tm.manager"):
@@ -137,18 +156,21 @@ def make_request(registry: Any) -> Any:
     return request
 
 
-def begin(request: Any) -> Any:
-    """Begin the transaction that pyramid_tm would have begun, and return its manager.
+def begin(request: Any) -> TransactionBlocks:
+    """Begin the transaction that pyramid_tm would have begun.
 
     An application without pyramid_tm gets the thread-local `transaction.manager`.
     """
     manager = getattr(request, "tm", None)
     if manager is None:
         manager = request.tm = transaction.manager
+    blocks = TransactionBlocks(manager)
+    if blocks.explicit:
+        manager = request.tm = blocks
     request.environ["tm.active"] = True
     request.environ["tm.manager"] = manager
-    manager.begin()
-    return manager
+    blocks.offer()
+    return blocks
 
 
 def _bare_registry() -> Any:

@@ -10,6 +10,7 @@ from collections.abc import Iterable, Sequence
 from types import FunctionType, ModuleType
 from typing import Any
 
+from .. import exceptions
 from ..celery_names import refused, version
 from ..exceptions import CeleryError
 from .name_table import MODULES, REPLACEABLE_MODULES
@@ -93,7 +94,8 @@ def install_as_celery(*, kombu: bool = True) -> None:
     The real Celery need not be installed. A second call does nothing.
 
     With `kombu=False`, `import kombu` still finds the real kombu, for an application with messages of its own on a
-    broker.
+    broker. Our errors are then errors of the real kombu too, so that
+    `except kombu.exceptions.OperationalError` catches them.
     """
     if _finder in sys.meta_path:
         return
@@ -103,14 +105,39 @@ def install_as_celery(*, kombu: bool = True) -> None:
             raise CeleryImportedFirst(_too_late(root))
     _finder.roots = roots
     sys.meta_path.insert(0, _finder)
+    if not kombu:
+        derive_from_kombu()
 
 
 def uninstall() -> None:
     """Undo `install_as_celery()`, for tests. A module that has imported a name keeps it."""
     if _finder in sys.meta_path:
         sys.meta_path.remove(_finder)
+    for error, bases in _bases_before.items():
+        error.__bases__ = bases
+    _bases_before.clear()
     for name in [name for name, module in list(sys.modules.items()) if isinstance(module, CeleryModule)]:
         del sys.modules[name]
+
+
+def derive_from_kombu() -> None:
+    """Make each error of ours that stands for one of kombu's a subclass of the real one, if kombu is installed.
+
+    The bases change in place: tasks and clients raise these classes, and hold them since they were imported.
+    """
+    try:
+        real = importlib.import_module("kombu.exceptions")
+    except ModuleNotFoundError:
+        return
+    for name in KOMBU_ERRORS:
+        error = getattr(exceptions, name)
+        _bases_before[error] = error.__bases__
+        error.__bases__ = (*error.__bases__, getattr(real, name))
+
+
+KOMBU_ERRORS = ("SerializationError", "EncodeError", "DecodeError", "OperationalError")
+"""The errors that a call of a task can raise in the caller, base classes first."""
+_bases_before: dict[Any, tuple[type, ...]] = {}
 
 
 def _target(target: str) -> Any:

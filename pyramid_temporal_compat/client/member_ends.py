@@ -89,7 +89,7 @@ class MemberEnds:
             return self._workflow_end
         if bundle_of(member) == self._workflow_id:
             return Status(known=False)  # the transaction took this id, and then did not call a task with it
-        return revoked_status(NEVER_RAN)
+        return dataclasses.replace(revoked_status(NEVER_RAN), never_ran=True)
 
     def _end_with_child(self, member: str) -> Status | None:
         if not self._child_ends:

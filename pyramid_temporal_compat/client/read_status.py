@@ -6,11 +6,12 @@ from collections.abc import Mapping
 from typing import Any
 
 from temporalio.api.enums.v1 import PendingActivityState
+from temporalio.api.failure.v1 import Failure
 from temporalio.client import Client
 from temporalio.exceptions import ApplicationError
 
 from .. import states
-from ..exceptions import TaskRevokedError
+from ..exceptions import Retry, TaskRevokedError
 from ..message import wire_names as wire
 from ..message.failures import error_of, how_it_failed
 from ..payload import Payload
@@ -69,12 +70,26 @@ async def pending_status(client: Client, activity: Any, name: str, queue: str) -
         if not isinstance(state, str) or not state:
             state = states.STARTED
         return Status(state, meta=details.get(wire.META), name=name, queue=queue, retries=retries, worker=worker)
-    failure = activity.last_failure.application_failure_info.type if activity.HasField("last_failure") else ""
-    if failure != wire.RETRY:
+    failure = _failure_of_worker(activity.last_failure)
+    if failure.application_failure_info.type != wire.RETRY:
         return Status(states.PENDING, name=name, queue=queue, retries=retries, worker=worker)
-    cause = await client.data_converter.decode_failure(activity.last_failure)
-    error = cause.details[0] if isinstance(cause, ApplicationError) and cause.details else None
+    error = _retry_error(await client.data_converter.decode_failure(failure))
     return Status(states.RETRY, error=error, name=name, queue=queue, retries=retries, worker=worker)
+
+
+def _failure_of_worker(failure: Failure) -> Failure:
+    """Return the failure that the worker sent. The server wraps one that is too large, and drops its details."""
+    return failure.cause if failure.HasField("server_failure_info") and failure.HasField("cause") else failure
+
+
+def _retry_error(cause: BaseException) -> Mapping[str, Any] | None:
+    """Return the error for which a task is retried, as `payload.errors` writes it."""
+    if not isinstance(cause, ApplicationError):
+        return None
+    details = cause.details[0] if cause.details else None
+    error = details if isinstance(details, Mapping) else error_of(Retry(cause.message))
+    shown = cause.failure.stack_trace if cause.failure is not None else ""
+    return {**error, "traceback": error.get("traceback") or shown or None}
 
 
 def _children(written: bytes | None) -> Any:

@@ -29,6 +29,8 @@ class Status:
     """Whether the task has ended, in any state: `update_state` can also set a state with another name."""
     ended_at: datetime.datetime | None = None
     """When the task ended."""
+    never_ran: bool = False
+    """Whether the task was not to run: it is linked to a task that ended otherwise. Celery has no state for it."""
     known: bool = True
     """Whether the server has the task."""
     kept: bool = True

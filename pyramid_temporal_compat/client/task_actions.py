@@ -7,6 +7,7 @@ import datetime
 from collections.abc import Awaitable, Callable, Iterable, Sequence
 
 from temporalio.api.common.v1 import WorkflowExecution
+from temporalio.api.enums.v1 import PendingActivityState, PendingWorkflowTaskState
 from temporalio.api.workflowservice.v1 import DeleteWorkflowExecutionRequest
 from temporalio.client import Client, WorkflowExecutionDescription
 from temporalio.common import WorkflowIDReusePolicy
@@ -15,11 +16,16 @@ from temporalio.service import RPCError, RPCStatusCode
 
 from ..message import wire_names as wire
 from ..message.ids import bundle_of, is_below, workflow_of
-from .members import READERS, describe_tree, is_absent, workflow_with
-from .task_status import is_forgotten
+from .members import READERS, describe_tree, is_absent, is_tree, workflow_with
+from .queues import is_served
+from .task_status import BEFORE_FIRST_RUN, is_forgotten
 
 START_IS_FAR = datetime.timedelta(seconds=5)
 """A workflow whose start delay has longer to run is not being picked up by a worker now."""
+WAITS = PendingActivityState.PENDING_ACTIVITY_STATE_SCHEDULED
+NOT_TAKEN = PendingWorkflowTaskState.PENDING_WORKFLOW_TASK_STATE_SCHEDULED
+TAKEN_BY_NOW = datetime.timedelta(seconds=2)
+"""A worker that serves the queue takes a workflow's next step within milliseconds."""
 NEVER = datetime.timedelta(days=1)
 """Start delay of a workflow that is terminated at once, so that no worker gets it before."""
 
@@ -51,7 +57,7 @@ async def _revoke_single(client: Client, task_id: str, terminate: bool) -> bool:
             raise
         return False
     try:
-        if terminate or _starts_later(found):
+        if terminate or _starts_later(found) or await _has_no_worker(client, found):
             # Terminating needs no worker. A worker that runs the task learns of it with its next heartbeat.
             await handle.terminate(reason="revoked")
         else:
@@ -68,6 +74,20 @@ def _starts_later(found: WorkflowExecutionDescription) -> bool:
     if found.execution_time is None or found.history_length > 1:
         return False
     return found.execution_time - datetime.datetime.now(datetime.timezone.utc) > START_IS_FAR
+
+
+async def _has_no_worker(client: Client, found: WorkflowExecutionDescription) -> bool:
+    """Tell whether the task waits for a worker, and there is none that could learn of a cancellation."""
+    info = found.raw_description
+    if is_tree(found) and found.history_length >= BEFORE_FIRST_RUN:
+        return False  # members of the canvas may run elsewhere
+    if any(activity.state != WAITS for activity in info.pending_activities):
+        return False
+    if info.HasField("pending_workflow_task") and info.pending_workflow_task.state == NOT_TAKEN:
+        scheduled = info.pending_workflow_task.scheduled_time.ToDatetime(tzinfo=datetime.timezone.utc)
+        if datetime.datetime.now(datetime.timezone.utc) - scheduled > TAKEN_BY_NOW:
+            return True
+    return not await is_served(client, found.task_queue)
 
 
 async def abort(client: Client, task_id: str) -> None:

@@ -13,6 +13,7 @@ import logging
 import threading
 import weakref
 from collections.abc import Collection, Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any, Protocol
 
 import pyramid.threadlocal
@@ -38,8 +39,33 @@ ENLIST_AUTO, ENLIST_REQUIRED, ENLIST_NEVER = "auto", "required", "never"
 
 def has_begun(manager: Any) -> bool:
     """Return whether a transaction has begun on this manager. `manager.get()` can't tell: it would begin one."""
-    inner = getattr(manager, "manager", manager)  # a ThreadTransactionManager wraps one manager for each thread
-    return getattr(inner, "_txn", None) is not None
+    return getattr(_inner(manager), "_txn", None) is not None
+
+
+def is_active(manager: Any) -> bool:
+    """Return whether a transaction has begun on this manager and has not begun to commit."""
+    return has_begun(manager) and manager.get().status in (Status.ACTIVE, Status.DOOMED)
+
+
+@contextmanager
+def transactions_set_aside() -> Iterator[None]:
+    """Set this thread's transactions aside for a while: code inside finds that none has begun, and may begin its own.
+
+    A transaction that is just over counts too, because its manager has it until its after-commit hooks have run.
+    """
+    managers = {id(inner): inner for inner in map(_inner, (*_request_managers(), thread_local.manager))}
+    begun = [(inner, inner._txn) for inner in managers.values() if has_begun(inner)]
+    for inner, _ in begun:
+        inner._txn = None
+    try:
+        yield
+    finally:
+        for inner, transaction in begun:
+            inner._txn = transaction
+
+
+def _inner(manager: Any) -> Any:
+    return getattr(manager, "manager", manager)  # a ThreadTransactionManager wraps one manager for each thread
 
 
 def current_transaction(manager: Any = None) -> Any | None:

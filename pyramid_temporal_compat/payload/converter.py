@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Sequence
+import traceback
+from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
+import temporalio.common
 from temporalio.api.common.v1 import Payload as ProtoPayload
 from temporalio.api.failure.v1 import Failure
 from temporalio.common import RawValue
@@ -141,13 +144,42 @@ def raise_if_refused(payload: ProtoPayload) -> None:
 
 
 class TracebackFailureConverter(DefaultFailureConverter):
-    """Shows an exception's `remote_traceback`, if it has one, as the failure's stack trace, instead of our frames."""
+    """Writes the stack trace that the application's authors know: the task's own, without frames of ours."""
 
     def to_failure(self, exception: BaseException, payload_converter: PayloadConverter, failure: Failure) -> None:
         super().to_failure(exception, payload_converter, failure)
-        remote = getattr(exception, "remote_traceback", None)
-        if isinstance(remote, str):
+        remote = _remote_traceback(exception)
+        if remote is not None:
             failure.stack_trace = remote
+        elif getattr(exception, "failure", None) is None:  # raised here, and not passed on from another failure
+            own = _own_frames(exception)
+            failure.stack_trace = failure.stack_trace if own is None else own
+
+
+def _remote_traceback(exception: BaseException) -> str | None:
+    """Return the task's own traceback, which an error of ours carries; None if there is none."""
+    found = getattr(exception, "remote_traceback", None)
+    details = exception.details if isinstance(exception, ApplicationError) else ()
+    if found is None and details and isinstance(details[0], Mapping):
+        found = details[0].get("traceback")
+    return found if isinstance(found, str) else None
+
+
+def _own_frames(exception: BaseException) -> str | None:
+    """Return the stack from the application's first frame on.
+
+    An error that this package raises on purpose has no such frame, and no stack. For one that it does not expect,
+    return None: its whole stack is wanted.
+    """
+    frames = traceback.extract_tb(exception.__traceback__)
+    own = next((place for place, frame in enumerate(frames) if not frame.filename.startswith(NOT_OWN)), None)
+    if own is not None:
+        return "".join(traceback.format_list(frames[own:]))
+    return "" if isinstance(exception, ApplicationError) else None
+
+
+NOT_OWN = (str(Path(str(temporalio.common.__file__)).parent), str(Path(__file__).parent.parent))
+"""Where the client library and this package are."""
 
 
 class PrivateFailureConverter(TracebackFailureConverter):

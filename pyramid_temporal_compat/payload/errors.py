@@ -55,6 +55,39 @@ def to_wire(error: BaseException) -> Wire:
     return wire
 
 
+def fitting(wire: Wire, limit: int) -> Wire:
+    """Return the error, as `to_wire` wrote it, in at most `limit` bytes and without its traceback.
+
+    It loses its cause and context first, then its attributes and the errors in its arguments, and its arguments last.
+    """
+    whole = {name: value for name, value in wire.items() if name != "traceback"}
+    alone = {name: value for name, value in whole.items() if name not in ("cause", "context")}
+    text = shorten_to_bytes(str(wire.get("text")), limit // 8)
+    named = {"module": wire.get("module"), "type": wire.get("type"), "text": text}
+    parts: Wire = {name: list(map(_as_text, wire[name])) for name in ("args", "call") if name in wire}
+    for candidate in (whole, alone, {**named, **parts}):
+        if len(dumps(candidate)) <= limit:
+            return candidate
+    return {**named, "args": [{"value": text}]}
+
+
+def _as_text(value: Wire) -> Wire:
+    """Return the value; for an error its type and text."""
+    error = value.get("error")
+    if not isinstance(error, Mapping):
+        return value
+    return {"value": _shorten(f"{error.get('type')}: {error.get('text')}", 200)}
+
+
+def shorten_to_bytes(text: str, limit: int, gap: str = " ... ") -> str:
+    """Return the text in at most `limit` bytes of UTF-8: its beginning, `gap` and its end, if it has more."""
+    data = _clean(text).encode()
+    if len(data) <= limit:
+        return text
+    half = (limit - len(gap)) // 2
+    return f"{data[:half].decode(errors='ignore')}{gap}{data[-half:].decode(errors='ignore')}"
+
+
 def _describe(error: BaseException, depth: int) -> Wire:
     cls = type(error)
     wire: Wire = {

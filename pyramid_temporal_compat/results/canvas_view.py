@@ -82,7 +82,15 @@ async def _states(client: Client, tasks: Sequence[str]) -> dict[str, str]:
 
     await asyncio.gather(*(find(workflow_id, ids) for workflow_id, ids in of_workflow.items()))
     asked = await asyncio.gather(*map(look, trees.values()), *map(look_at_single, single))
-    return {id: status.state for statuses in asked for id, status in statuses.items()}
+    return {id: _shown(status) for statuses in asked for id, status in statuses.items()}
+
+
+NOT_RUN = "NOT RUN"
+"""Shown for a link or error callback of a task that ended otherwise. `AsyncResult` says REVOKED."""
+
+
+def _shown(status: Status) -> str:
+    return NOT_RUN if status.never_ran else status.state
 
 
 def _drawn(

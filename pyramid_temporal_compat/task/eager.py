@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import logging
 import socket
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -13,7 +14,7 @@ from ..canvas.chord import chord
 from ..canvas.errbacks import call_errbacks
 from ..canvas.group import group, is_empty
 from ..context import Context, current_frame
-from ..enlist.enlistment import ENLIST_REQUIRED, current_transaction, enlist, has_begun
+from ..enlist.enlistment import ENLIST_REQUIRED, current_transaction, enlist, is_active, transactions_set_aside
 from ..exceptions import Retry
 from ..lists import as_list
 from ..message.celery_view import options_of
@@ -25,12 +26,15 @@ from ..results.eager_result import EagerResult
 from ..results.join_guard import allow_join_result, denied_join_result
 from ..results.result_sets import GroupResult
 from ..task_request import Attempt, attempt
+from ..transaction_blocks import TransactionBlocks
 from .execution import Ending, Execution
 from .task import Task
 
 if TYPE_CHECKING:
     from ..interfaces import AppLike
     from ..payload.codecs import Codec
+
+log = logging.getLogger(__name__)
 
 
 def apply_now(
@@ -89,15 +93,26 @@ def apply_now(
     if throw is None:
         throw = app.conf["task_eager_propagates"]
     outcome = EagerResult.of(task_id, ending, app, task.name)
-    app.eager.settle(outcome)
+    was_sent = app.eager.settle(outcome)
     _run_callbacks(app, request, ending)
-    if throw and ending.state == states.FAILURE and asked is not None:
-        raise asked
+    if ending.state == states.FAILURE and asked is not None:
+        if throw:
+            raise asked
+        if was_sent:
+            _log_failure(task, request, asked)
     return outcome
 
 
 IGNORED_TIMES = ("expires", "soft_time_limit", "time_limit")
 """Options without effect here: the run begins at once, and the caller's own process can't be stopped."""
+
+
+def _log_failure(task: Task, request: Context, error: BaseException) -> None:
+    """Log the error of a call, as a worker does: nobody may ever ask for the result. `apply()` gives the result."""
+    if isinstance(error, tuple(task.throws)):
+        log.info("Task %s[%s] raised expected: %s", task.name, request.id, type(error).__name__)
+    else:
+        log.error("Task %s[%s] raised unexpected: %s", task.name, request.id, type(error).__name__, exc_info=error)
 
 
 def _run_callbacks(app: AppLike, request: Context, ending: Ending) -> None:
@@ -127,9 +142,16 @@ def _attempt_opener(app: AppLike) -> Callable[[], AbstractContextManager[Attempt
 
     request = get_current_request()
     manager = getattr(request, "tm", None)
-    if request is None or manager is None or not has_begun(manager):
-        return lambda: attempt(app.registry)
-    return lambda: nullcontext(CallersTransaction(request, manager))
+    if request is None or manager is None or not is_active(manager):
+        return lambda: _own_attempt(app)
+    return lambda: nullcontext(CallersTransaction(request, TransactionBlocks(manager)))
+
+
+@contextmanager
+def _own_attempt(app: AppLike) -> Iterator[Attempt]:
+    """Yield an attempt with a request and transaction of its own. The caller's transactions are not touched."""
+    with transactions_set_aside(), attempt(app.registry) as run:
+        yield run
 
 
 class CallersTransaction(Attempt):
@@ -138,7 +160,7 @@ class CallersTransaction(Attempt):
     def commit(self) -> None:
         pass
 
-    commit_if_begun = abort = commit
+    abort = commit
 
     def may_retry(self, error: BaseException) -> bool:
         return False
@@ -216,20 +238,25 @@ class EagerDispatch:
     def after_commit(self, calls: Sequence[Any]) -> None:
         """Run the calls of a transaction that has committed."""
         for later in calls:
-            self._run_and_settle(later)
+            try:
+                self._run_and_settle(later)
+            except Exception:  # the caller can't get it: its commit is done
+                log.exception("Task %s[%s], run after the commit of its caller, raised", later.task, later.id)
 
-    def settle(self, outcome: EagerResult) -> None:
-        """Give the outcome of a run to the pending result with its id."""
+    def settle(self, outcome: EagerResult) -> bool:
+        """Give the outcome of a run to the result that its caller has. Return whether a caller has one."""
         result = self._results.pop(outcome.id, None)
         if result is not None:
             result.become(outcome)
+        return result is not None
 
     def _enlist(self, later: EagerCall, manager: Any) -> bool:
         return enlist(later, self, self, self._app.conf["ptemporal.enlist"], manager)
 
     def _run_and_settle(self, later: EagerCall) -> None:
         try:
-            later.run()
+            with transactions_set_aside():  # as on a worker, which has none of the caller's
+                later.run()
         except Exception as error:
             for id in later.settles:  # tasks that did not run because of the error
                 self.settle(EagerResult(id, error, states.FAILURE, app=self._app))

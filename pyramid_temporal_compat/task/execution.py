@@ -121,7 +121,7 @@ class Execution:
         try:
             return self._attempts()
         except Retry as asked:
-            return Ending(states.RETRY, asked)
+            return Ending(states.RETRY, without_our_frames(asked))
         except Ignore as ignored:
             return Ending(states.IGNORED, ignored)
         except Reject as rejected:
@@ -141,6 +141,8 @@ class Execution:
         for number in range(1, self.attempts + 1):
             with self.new_attempt() as run:
                 self.request.pyramid_request = run.request
+                if self.receipt is not None:
+                    run.keep_last_block()
                 try:
                     if self.receipt is not None and (ending := self.receipt.earlier(run)) is not None:
                         return ending if number > 1 else replace(ending, called=False)
@@ -151,6 +153,9 @@ class Execution:
                         value = self._value()
                     except TaskReplaced as replaced:  # for the task itself, this is a return
                         return self._commit(run, Ending(states.IGNORED, replaced))
+                    except BaseException:
+                        run.commit_ended_block()
+                        raise
                     written = self.write(value)
                     if self.request.retry_asked is not None:
                         raise self.request.retry_asked
@@ -220,7 +225,7 @@ class Execution:
             with self.new_attempt() as run:
                 self.request.pyramid_request = run.request
                 tell(ending)
-                run.commit_if_begun()
+                run.commit()
         except Exception as error:
             log.exception(
                 "%s[%s] ended %s, and then a hook or a signal receiver failed",

@@ -18,6 +18,7 @@ from ..library_log import hide_errors
 from ..message import wire_names as wire
 from ..message.message import Message
 from ..payload import Payload
+from ..payload.errors import fitting, shorten_to_bytes
 from . import heartbeat
 
 log = logging.getLogger(__name__)
@@ -33,6 +34,11 @@ class AttemptEnd(ApplicationError):
 
     remote_traceback: str | None = None
     """The task's own traceback: our failure converter shows it in the web UI."""
+
+
+REASON_LIMIT, ERROR_LIMIT, TRACEBACK_LIMIT = 300, 1500, 1500
+"""Bytes of a failure after which another attempt follows. The server keeps the failure of a pending activity up to
+4 KiB; a larger one it replaces by "Failure exceeds size limit.", and drops its details."""
 
 
 # The worker has logged how the attempt ended; the library would add a traceback.
@@ -82,7 +88,17 @@ def in_order(
         counts[wire.CHANGED] = [wire.plain(changed.envelope()), wire.write_payload(changed.body)]
     # The next attempt reads the counts from the last heartbeat; the failure itself it never sees.
     activity.heartbeat(counts)
-    return AttemptEnd(reason, *details, **how)
+    return AttemptEnd(shorten_to_bytes(reason, REASON_LIMIT), *details, **how)
+
+
+def retried(
+    message: Message, retries: int, error: Mapping[str, Any], delay: timedelta, changed: Message | None
+) -> AttemptEnd:
+    """Give the task back to the server, which makes another attempt after the delay: the task asked for a retry."""
+    details, how = wire.plain(fitting(dict(error), ERROR_LIMIT)), {"type": wire.RETRY, "next_retry_delay": delay}
+    end = in_order(message, str(error.get("text")), details, retries=retries, changed=changed, **how)
+    end.remote_traceback = shorten_to_bytes(str(error.get("traceback") or ""), TRACEBACK_LIMIT, "\n...\n")
+    return end
 
 
 def worker_stopped(message: Message) -> AttemptEnd:

@@ -282,3 +282,50 @@ def test_an_ini_says_whether_the_real_kombu_stays(tmp_path: Path, value: str, ou
     print(type(sys.modules["kombu"]).__name__ == "CeleryModule")
     """
     assert python(code.replace("    ", ""), cwd=tmp_path) == ours
+
+
+KOMBU_STAYS = """
+import pyramid_temporal_compat
+pyramid_temporal_compat.install_as_celery(kombu=False)
+from celery import Celery
+import kombu.exceptions
+app = Celery("shop")
+app.conf.update(ptemporal_address="127.0.0.1:1", task_publish_retry=False, ptemporal_dispatch_timeout=2)
+
+@app.task(name="add")
+def add(x, y):
+    return x + y
+"""
+
+
+def test_the_real_kombus_clauses_catch_the_errors_of_a_call() -> None:
+    code = """
+    try:
+        add.delay(1, 2)
+    except kombu.exceptions.OperationalError as error:
+        assert isinstance(error, pyramid_temporal_compat.exceptions.OperationalError)
+        print("the server is away")
+    try:
+        add.delay(object(), 2)
+    except kombu.exceptions.EncodeError as error:
+        assert isinstance(error, TypeError)
+        print("the argument can't travel")
+    """
+    assert python(KOMBU_STAYS + textwrap.dedent(code)).splitlines() == [
+        "the server is away",
+        "the argument can't travel",
+    ]
+
+
+def test_uninstalling_takes_our_errors_out_of_the_real_kombus() -> None:
+    code = """
+    from pyramid_temporal_compat import exceptions
+    from pyramid_temporal_compat.as_celery.finder import uninstall
+    uninstall()
+    assert not any(each.__module__ == "kombu.exceptions" for each in exceptions.OperationalError.__mro__)
+    """
+    python(KOMBU_STAYS + textwrap.dedent(code))
+
+
+def test_kombu_may_be_missing_where_it_is_to_stay() -> None:
+    python(HIDE_CELERY + "import pyramid_temporal_compat; pyramid_temporal_compat.install_as_celery(kombu=False)")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import datetime
 import threading
 import time
 import uuid
@@ -13,9 +14,11 @@ import pytest
 
 from pyramid_temporal_compat import chain, signals, states
 from pyramid_temporal_compat.app import Celery
+from pyramid_temporal_compat.client import task_actions
 from pyramid_temporal_compat.control import process_state
 from pyramid_temporal_compat.control import waiting_tasks as waiting
 from pyramid_temporal_compat.exceptions import ImproperlyConfigured, SoftTimeLimitExceeded, TaskRevokedError
+from pyramid_temporal_compat.message.ids import workflow_of
 from tests.parts import wait_until
 
 Start = Callable[..., Any]
@@ -80,6 +83,35 @@ def test_a_task_is_revoked_on_the_server_even_without_a_worker(app: Celery, add:
 
     revoked(first)
     revoked(second)
+
+
+def server_status(app: Celery, task_id: str) -> str:
+    async def ask(client: Any) -> Any:
+        return (await client.get_workflow_handle(task_id).describe()).status
+
+    return str(app.temporal.call(ask, 20).name)
+
+
+def test_a_task_in_a_queue_that_no_worker_serves_is_ended_on_the_server(app: Celery, add: Any) -> None:
+    alone, canvas = add.delay(1, 1), chain(add.si(1, 1), add.si(2, 2)).delay()
+
+    app.control.revoke([alone.id, workflow_of(canvas.id) or canvas.id])
+
+    revoked(alone)
+    assert server_status(app, alone.id) == server_status(app, workflow_of(canvas.id) or canvas.id) == "TERMINATED"
+
+
+def test_a_task_whose_worker_has_stopped_is_ended_on_the_server(
+    app: Celery, start: Start, add: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    start().stop()
+    monkeypatch.setattr(task_actions, "TAKEN_BY_NOW", datetime.timedelta(0))
+    waiting = add.delay(1, 1)
+
+    app.control.revoke(waiting.id)
+
+    revoked(waiting)
+    assert server_status(app, waiting.id) == "TERMINATED"
 
 
 def test_workers_remember_revoked_ids(app: Celery, start: Start, add: Any) -> None:

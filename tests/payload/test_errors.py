@@ -15,7 +15,7 @@ from sqlalchemy import exc as sqlalchemy_exc
 
 from pyramid_temporal_compat import exceptions
 from pyramid_temporal_compat.exceptions import SecurityError, UnpickleableExceptionWrapper
-from pyramid_temporal_compat.payload.errors import RemoteTraceback, from_wire, remote_traceback, to_wire
+from pyramid_temporal_compat.payload.errors import RemoteTraceback, fitting, from_wire, remote_traceback, to_wire
 from pyramid_temporal_compat.payload.types import dumps, loads
 
 
@@ -404,3 +404,17 @@ def test_a_traceback_that_python_fails_to_write_once_is_written_again(monkeypatc
 
     monkeypatch.setattr(traceback, "format_exception", fails_once)
     assert "ValueError: no" in to_wire(raised(ValueError("no")))["traceback"]
+
+
+@pytest.mark.parametrize("limit", [300, 700, 1500, 100_000])
+def test_an_error_is_written_in_the_room_that_there_is(limit: int) -> None:
+    try:
+        raise ValueError("long " * 200, "\N{SNOWMAN}") from KeyError("cause " * 200)
+    except ValueError as error:
+        written = to_wire(error)
+    fitted = fitting(written, limit)
+    assert len(dumps(fitted)) <= limit
+    rebuilt = from_wire(fitted)
+    assert type(rebuilt) is ValueError
+    assert "long long" in str(rebuilt)
+    assert ("cause" in fitted) == (limit > 5000)

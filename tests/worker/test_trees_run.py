@@ -21,6 +21,7 @@ from pyramid_temporal_compat.exceptions import ChordError, Halted, Ignore, TaskR
 from pyramid_temporal_compat.message import wire_names as wire
 from pyramid_temporal_compat.message.nodes import ChainNode, ChordNode, GroupNode
 from pyramid_temporal_compat.results import AsyncResult, ResultSet
+from pyramid_temporal_compat.results.canvas_view import outline
 from tests.parts import wait_until
 from tests.worker.shop import Shop, add, describe, event_names, events, gates, note, seen, waits_at
 
@@ -198,6 +199,26 @@ def test_errbacks_run_after_a_failure_and_links_do_not(shop: Shop) -> None:
     told = (result.id, fails.name, "ValueError('on purpose', 1)", True)
     wait_until(lambda: seen["new style"] == [told], message="no errback with the error")
     assert seen["never"] == []
+
+
+def test_the_graph_shows_which_links_did_not_run(shop: Shop) -> None:
+    well = add.apply_async((1, 1), link=tells.s("linked"), link_error=[hears.s("new style")])
+    badly = fails.apply_async((1,), link=tells.s("never"), link_error=[hears.s("new style")])
+    for result in (well, badly):
+        wait_until(result.ready)
+    wait_until(lambda: shop.app.temporal.call(lambda client: states_in_graph(client, well.id), PATIENCE) == WELL)
+    wait_until(lambda: shop.app.temporal.call(lambda client: states_in_graph(client, badly.id), PATIENCE) == BADLY)
+
+
+WELL = {"": "SUCCESS", "link: ": "SUCCESS", "on error: ": "NOT RUN"}
+BADLY = {"": "FAILURE", "link: ": "NOT RUN", "on error: ": "SUCCESS"}
+
+
+async def states_in_graph(client: Client, task_id: str) -> dict[str, str]:
+    """Return the state of each line of a graph, by the label of its place."""
+    lines = await outline(client, task_id)
+    labels = ("link: ", "on error: ")
+    return {next((label for label in labels if line.text.startswith(label)), ""): line.state for line in lines}
 
 
 def test_an_errback_sees_the_arguments_of_the_failed_task(shop: Shop) -> None:
@@ -519,9 +540,9 @@ def test_a_canvas_can_be_drawn_from_any_of_its_ids(shop: Shop) -> None:
         drawn = CliRunner().invoke(graph_command, [asked], obj=Common(app=shop.app), catch_exceptions=False)
         rows = [line.split() for line in drawn.output.splitlines()]
         assert [row[0] for row in rows[1:4]] == [f"{add.name}(1,", "chord", "header:"]
-        states = [word for row in rows for word in row if word in ("SUCCESS", "FAILURE", "REVOKED")]
+        states = [word for row in rows for word in row if word in ("SUCCESS", "FAILURE", "REVOKED", "NOT")]
         # The errback of the chord ran, and the errback of the body did not.
-        assert states == ["SUCCESS", "SUCCESS", "FAILURE", "FAILURE", "REVOKED", "SUCCESS"]
+        assert states == ["SUCCESS", "SUCCESS", "FAILURE", "FAILURE", "NOT", "SUCCESS"]  # NOT RUN
     dot = CliRunner().invoke(graph_command, [result.id, "--dot"], obj=Common(app=shop.app), catch_exceptions=False)
     assert dot.output.startswith("digraph canvas {")
     assert dot.output.count("->") == 7

@@ -13,7 +13,7 @@ from ...message.backoff import exponential_pause
 from ...message.message import Message, total_size
 from ...payload.converter import to_raw
 from ...security.signed_results import with_signature
-from ..attempt_end import AT_ONCE, AttemptEnd, failed_after, in_doubt, in_order, run_anew
+from ..attempt_end import AT_ONCE, AttemptEnd, failed_after, in_doubt, in_order, retried, run_anew
 from ..heartbeat import last_heartbeat
 from ..job import Job
 from ..outcome import (
@@ -85,14 +85,12 @@ def _wait_for_database(message: Message, text: str) -> AttemptEnd:
 def _retry(job: Job, outcome: Retried) -> AttemptEnd:
     """Have the server retry the activity if it can; else the workflow runs another activity."""
     message, retries = outcome.message, job.retries + 1
-    text = str(outcome.error.get("text"))
     if not job.message.at_most_once and (message is None or is_same_to_the_server(job.message, message)):
         delay = max(AT_ONCE, timedelta(seconds=outcome.delay))
-        how: dict[str, Any] = {"type": wire.RETRY, "next_retry_delay": delay}
-        return in_order(job.message, text, wire.plain(outcome.error), retries=retries, changed=message, **how)
+        return retried(job.message, retries, outcome.error, delay, message)
     again = message or job.message.copy(retries=retries)
     same_body = again.body == job.message.body and wire.CHANGED not in last_heartbeat()
-    return run_anew(text, outcome.delay, again, None if same_body else again.body)
+    return run_anew(str(outcome.error.get("text")), outcome.delay, again, None if same_body else again.body)
 
 
 def is_same_to_the_server(message: Message, changed: Message) -> bool:
