@@ -17,8 +17,6 @@ from ..message.failures import error_of, how_it_failed
 from ..payload import Payload
 from .status import Status
 
-ABORTED = "ABORTED"
-"""The state of an abortable task that was asked to stop and still runs."""
 RUNNING = (
     PendingActivityState.PENDING_ACTIVITY_STATE_STARTED,
     PendingActivityState.PENDING_ACTIVITY_STATE_CANCEL_REQUESTED,  # it was revoked while it ran: it continues
@@ -40,7 +38,7 @@ def result_status(result: Payload) -> Status:
 
 
 def failed_status(cause: BaseException | None) -> Status:
-    """Return the status of a task whose activity or workflow has failed of this error."""
+    """Return the status of a task whose activity or workflow failed with this error."""
     state, error = how_it_failed(cause)
     retries = wire.count(error.get(wire.RETRIES))
     return Status(state, error=error, ended=True, children=error.get("children"), retries=retries)

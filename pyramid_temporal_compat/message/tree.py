@@ -31,8 +31,6 @@ MOST = 50_000
 """The limit on the tasks of a canvas. A worker reads them all at once, and Temporal gives it two seconds for that."""
 LIMIT = 2 * 1024 * 1024 - 4096
 """Bytes that the input of a workflow or an activity may have: the default of `ptemporal.payload_limit`."""
-ENVELOPE = 600
-"""Bytes that a task takes in a tree besides its arguments, roughly."""
 
 
 def is_tree(data: bytes) -> bool:
@@ -173,11 +171,7 @@ class Tree:
     @functools.cached_property
     def inflated(self) -> int:
         """Size in bytes before compression: an estimate that is never too small."""
-        size = 0
-        for message in self.root.all_messages():
-            size += len(message.body.data) + len(message.argsrepr) + len(message.kwargsrepr)
-            size += len(repr(message.headers)) + ENVELOPE
-        return size
+        return sum(message.rough_size for message in self.root.all_messages())
 
     def encode(self) -> list[Payload]:
         return list(self._encoded)
