@@ -1,4 +1,7 @@
-"""Celery's task API on Temporal, for Pyramid applications."""
+"""Celery's task API on Temporal, for Pyramid applications.
+
+PYTEST_DONT_REWRITE: the package has no `assert`. Else pytest warns if the package is imported before pytest starts.
+"""
 
 from __future__ import annotations
 

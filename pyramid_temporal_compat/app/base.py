@@ -104,7 +104,7 @@ class Celery(Commands, Configuration, ConnectionMethods, RefusedOfApps):
     ) -> None:
         if events is not None and events != "celery.app.events:Events":
             raise Unsupported(f"Celery(events={events!r}) is refused here. {NO_EVENTS}")
-        self.loader_cls = class_for("loader_cls", loader or self.loader_cls, Loader)
+        self.loader_cls = class_for("loader_cls", loader or os.environ.get("CELERY_LOADER") or self.loader_cls, Loader)
         self.amqp_cls = class_for("amqp_cls", amqp or self.amqp_cls, Amqp)
         self.log_cls = class_for("log_cls", log or self.log_cls, Logging)
         self.control_cls = class_for("control_cls", control or self.control_cls, Control)

@@ -102,6 +102,8 @@ PROCESS_ERRORS = {
 }
 
 MODULES: dict[str, Names] = {
+    "celery.__main__": at(".cli", "main"),
+    "celery.bin.celery": at(".cli", "main"),
     "billiard": PROCESSES | PROCESS_ERRORS,
     "billiard.einfo": at(".celery_names.einfo", "ExceptionInfo"),
     "billiard.exceptions": PROCESS_ERRORS,

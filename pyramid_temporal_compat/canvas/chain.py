@@ -19,7 +19,7 @@ from ..results.eager_result import EagerResult
 from .abstract import CallableSignature
 from .group import group, is_empty, split_into_batches
 from .planner import Lineage, Place, Planned, Planner, send, without
-from .signature import Item, Signature, maybe_signature, unwrapped, without_module
+from .signature import Item, Signature, maybe_signature, no_signature, unwrapped, without_module
 from .stamps import StampingVisitor
 from .tree_ids import Ids
 
@@ -248,7 +248,7 @@ def _append_step(steps: list[Any], other: Any, is_last: bool) -> Any:
                 return functools.reduce(operator.or_, inner[position + 1 :], made)
         return steps
     if not isinstance(other, Signature):
-        raise InvalidCall(f"chain() takes signatures; {other!r} is {type(other).__name__}; write task.s(1)")
+        raise no_signature("chain()", other)
     if steps and isinstance(steps[-1], group):
         steps[-1] = _chord()(steps[-1], other if is_last else other.clone())
     elif steps and is_chord(steps[-1]) and not is_chord(other):

@@ -14,7 +14,16 @@ from .abstract import CallableSignature
 from .chain import OWN_OPTIONS, _chain
 from .group import group
 from .planner import Lineage, Place, Planned, Planner, send, without
-from .signature import Item, Signature, maybe_signature, signature, unwrapped, without_module
+from .signature import (
+    Item,
+    Signature,
+    is_signature,
+    maybe_signature,
+    no_signature,
+    signature,
+    unwrapped,
+    without_module,
+)
 from .stamps import StampingVisitor
 from .tree_ids import Ids
 
@@ -142,6 +151,8 @@ class _chord(Signature):
         body = given.pop("body", None) or self.body
         if body is None:
             raise InvalidCall(f"{self!r} has no body; write chord(header)(body) or chord(header, body)")
+        if not is_signature(body):
+            raise no_signature("the body of chord()", body)
         return maybe_signature(body, app=self._app), {**self.kwargs.get("kwargs", {}), **given}
 
     def apply(

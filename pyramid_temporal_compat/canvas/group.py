@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterator, Mapping, MutableSequence, Sequence
+from collections.abc import Iterable, Iterator, Mapping, MutableSequence, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from typing import TYPE_CHECKING, Any
 
@@ -11,9 +11,9 @@ from ..current import current_app
 from ..lists import as_list
 from ..message.nodes import GroupNode
 from ..results.result_sets import GroupResult
-from .abstract import CallableSignature
+from .abstract import CallableSignature, CallableTask
 from .planner import Lineage, Place, Planned, Planner, send, without
-from .signature import Item, Signature, maybe_signature, without_module
+from .signature import Item, Signature, is_signature, maybe_signature, no_signature, without_module
 from .stamps import StampingVisitor
 from .tree_ids import Ids
 
@@ -44,8 +44,13 @@ class group(Signature):
             members = tasks[0].tasks if isinstance(tasks[0], group) else tasks[0]
             if isinstance(members, CallableSignature):
                 members = [members.clone()]
+            elif isinstance(members, (CallableTask, str)) or not isinstance(members, Iterable):
+                members = [members]
         if not isinstance(members, (list, tuple)):
             members = list(members)
+        for member in members:
+            if not is_signature(member):
+                raise no_signature("group()", member)
         super().__init__("celery.group", (), {"tasks": members}, **options)
         self.subtask_type = "group"
 

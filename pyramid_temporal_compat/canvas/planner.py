@@ -16,7 +16,9 @@ from ..lists import as_list
 from ..message.message import Message
 from ..message.nodes import GroupNode, Node, TaskNode
 from ..message.tree import MOST, Tree, Unit
-from ..payload.compression import INFLATED_LIMIT
+from ..payload.bounds import MOST_BYTES
+from ..security.signed_places import with_signed_places
+from .abstract import CallableTask
 from .tree_ids import Ids
 
 if TYPE_CHECKING:
@@ -126,7 +128,7 @@ class Planner:
 
     def callbacks(self, signatures: Any, lineage: Lineage) -> tuple[Node, ...]:
         """Return the nodes of callbacks. Several single tasks become one group; each group stays a group."""
-        made = [self.app.signature(found) for found in as_list(signatures)]
+        made = [self._callback(found) for found in as_list(signatures)]
         group: Any = type(self.app.signature("celery.group")).TYPES["group"]
         single = [found for found in made if not isinstance(found, group)]
         if len(made) == 1 or not single:
@@ -138,8 +140,21 @@ class Planner:
 
     def linked(self, signatures: Any, lineage: Lineage) -> tuple[Node, ...]:
         """Return the nodes of callbacks or error callbacks."""
-        made = (self.app.signature(found) for found in as_list(signatures))
+        made = (self._callback(found) for found in as_list(signatures))
         return tuple(signature._plan(self, (), {}, {}, lineage).node for signature in made)
+
+    def _callback(self, found: Any) -> Any:
+        """Return the signature that a `link` or `link_error` gives. A task's name is one where the task is known."""
+        if isinstance(found, str) and found not in self.app.tasks:
+            raise InvalidCall(
+                f"link and link_error take signatures, such as task.s(); {found!r} names no task that is known here: "
+                f"signature({found!r}) is for a task that only workers know"
+            )
+        if not isinstance(found, (str, Mapping, CallableTask)):
+            raise InvalidCall(
+                f"link and link_error take signatures, such as task.s(); {found!r} is {type(found).__name__}"
+            )
+        return self.app.signature(found)
 
 
 NOT_SENT = frozenset(
@@ -172,6 +187,7 @@ def plan(
 
 def as_unit(node: Node, app: AppLike) -> Unit:
     """Return what to enlist for a node: a message for a task without callbacks, otherwise a tree."""
+    node = with_signed_places(app, node)
     if isinstance(node, TaskNode) and not node.links and not node.errbacks:
         return node.message
     tree = Tree(node, at_once=app.conf["ptemporal.canvas_at_once"], limit=app.conf["ptemporal.payload_limit"])
@@ -179,10 +195,10 @@ def as_unit(node: Node, app: AppLike) -> Unit:
         raise PayloadTooLarge(
             f"the canvas {tree.summary} has {count:,} tasks, and the limit is {MOST:,}; split it into several canvases"
         )
-    if tree.inflated > INFLATED_LIMIT:
+    if tree.inflated > MOST_BYTES:
         raise PayloadTooLarge(
             f"the canvas {tree.summary} takes {tree.inflated:,} bytes before it is compressed, and the limit for that "
-            f"is {INFLATED_LIMIT:,}; split it into several canvases, or store the data of the tasks' arguments and "
+            f"is {MOST_BYTES:,}; split it into several canvases, or store the data of the tasks' arguments and "
             "pass its address"
         )
     if tree.size > tree.limit:

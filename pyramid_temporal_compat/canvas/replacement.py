@@ -10,6 +10,7 @@ from ..lists import as_list
 from ..message.ids import workflow_of
 from ..message.message import total_size
 from ..message.tree import Tree
+from ..security.signed_places import with_signed_places
 from .chain import _chain
 from .chord import chord
 from .group import group, is_empty
@@ -66,7 +67,7 @@ def replacement_tree(task: TaskLike, signature: Any) -> Tree:
     request = task.request
     lineage = Lineage(request.root_id, request.id, chord=request.chord)
     node = plan(signature, (), {}, {}, ids_of_replacement(request), lineage).node
-    tree, limit = Tree(node), task.app.conf["ptemporal.payload_limit"] * 3 // 4
+    tree, limit = Tree(with_signed_places(task.app, node)), task.app.conf["ptemporal.payload_limit"] * 3 // 4
     if (size := total_size(tree.encode())) > limit:  # it travels in the run's outcome, as base64
         raise PayloadTooLarge(
             f"the replacement of task {task.name!r}, {tree.summary}, takes {size:,} bytes, compressed; the limit is "
@@ -100,7 +101,7 @@ def add_member_to_chord(task: TaskLike, signature: Any, lazy: bool) -> Any:
     planned = plan(signature, (), {}, {}, ids, lineage)
 
     def send(*args: Any, **options: Any) -> Any:
-        request.added = [*(request.added or ()), Tree(planned.node)]
+        request.added = [*(request.added or ()), Tree(with_signed_places(task.app, planned.node))]
         task.add_trail(planned.trail)
         return result
 

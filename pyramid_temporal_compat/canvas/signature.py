@@ -14,7 +14,7 @@ from ..exceptions import InvalidCall
 from ..lists import as_list
 from ..message.ids import new_id
 from ..typed_calls import R
-from .abstract import CallableSignature
+from .abstract import CallableSignature, CallableTask
 from .planner import Lineage, Place, Planned, PlannedCall, Planner
 from .stamps import StampingVisitor, merged_stamps
 from .tree_ids import Ids
@@ -435,6 +435,19 @@ def maybe_signature(d: Any, app: AppLike | None = None, clone: bool = False) -> 
 
 
 maybe_subtask = maybe_signature
+
+
+def is_signature(found: Any) -> bool:
+    """Tell whether this is a signature, or the dict of one."""
+    return isinstance(found, (CallableSignature, dict))
+
+
+def no_signature(kind: str, found: Any) -> InvalidCall:
+    """Return the error for `found`, which was given to `kind` (such as `group()`) in place of a signature."""
+    if isinstance(found, CallableTask):
+        name = str(getattr(found, "name", "task"))
+        return InvalidCall(f"{kind} takes signatures; {name} is a task: write {name.rpartition('.')[2]}.s(...)")
+    return InvalidCall(f"{kind} takes signatures, such as task.s(1); {found!r} is {type(found).__name__}")
 
 
 def unwrapped(found: Any) -> Any:

@@ -12,6 +12,7 @@ from ..message.nodes import ChainNode, ChordNode, GroupNode, Node, TaskNode
 from ..message.tree import Tree
 from ..payload import Payload
 from ..payload.serializers import deserialize
+from ..security.signed_places import check_linked
 from .chain import _chain
 from .chord import chord
 from .group import group
@@ -27,12 +28,16 @@ class Linked:
     def __init__(self, app: AppLike, message: Message, payloads: Sequence[Payload]) -> None:
         """:param payloads: the payloads that came with the message."""
         self._app = app
+        self._message = message
         self._tree = None if message.linked is None else payloads[message.linked :]
 
     @functools.cached_property
     def _nodes(self) -> tuple[Sequence[Node], Sequence[Node]]:
         root = Tree.decode(self._tree).root if self._tree else None
-        return (root.links, root.errbacks) if isinstance(root, GroupNode) else ((), ())
+        if not isinstance(root, GroupNode):
+            return (), ()
+        check_linked(self._app, self._message, root)
+        return root.links, root.errbacks
 
     @functools.cached_property
     def callbacks(self) -> list[Any] | None:

@@ -8,13 +8,17 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Iterator
-from typing import Any
+from typing import Any, Protocol
 
 import click
 
-from ..interfaces import AppLike
-
 OPTPARSE_TYPES = {"string": str, "int": int, "long": int, "float": float}
+
+
+class HasUserOptions(Protocol):
+    """An app, as far as this module needs it."""
+
+    user_options: dict[str, set[Any]]
 
 
 class Option(click.Option):
@@ -30,7 +34,7 @@ class Option(click.Option):
         super().__init__(*names, **attributes)
 
 
-def own_options(app: AppLike | None, kind: str) -> list[click.Parameter]:
+def own_options(app: HasUserOptions | None, kind: str) -> list[click.Parameter]:
     """Return the options of one kind (`preload` or `worker`) that the app adds."""
     added = app.user_options[kind] if app is not None else ()
     return [option for entry in added for option in _options(entry)]

@@ -87,6 +87,7 @@ FARTHEST = datetime.timedelta(days=3650)
 
 LARGEST_COUNT = 2**31 - 1
 """The largest number of retries, members or replacements that a message carries."""
+HIGHEST_PRIORITY = 9
 
 REPR_LEVELS = 3
 """How many levels of nested arguments are shown, unless a setting says otherwise."""
@@ -144,7 +145,9 @@ def make_message(
         queue=queue,
         eta=_start(app, name, options, now),
         expires=_expires(app, name, options.get("expires"), now),
-        priority=_priority(name, options.get("priority"), _inherited(conf, frame), conf["task_default_priority"]),
+        priority=_priority(
+            app, name, queue, options.get("priority"), _inherited(conf, frame), conf["task_default_priority"]
+        ),
         fairness_key=_fairness_key(name, options.get("fairness_key")),
         fairness_weight=_fairness_weight(name, options.get("fairness_weight")),
         retries=_count(name, "retries", options.get("retries")) or 0,
@@ -372,13 +375,25 @@ def _expires_in(task: str, value: Any) -> float | None:
     return None if isinstance(value, (datetime.datetime, str)) else _seconds(task, "expires", value)
 
 
-def _priority(task: str, *choices: Any) -> int | None:
+def _priority(app: AppLike, task: str, queue: str, *choices: Any) -> int | None:
     value = _first_not_none(*choices)
     if value is None:
         return None
-    if isinstance(value, bool) or not isinstance(value, int) or not 0 <= value <= 255:
-        raise InvalidCall(f"task {task!r}: priority={value!r}; it takes 0 to 9 (up to 255 counts as 9), 9 goes first")
-    return value
+    number = isinstance(value, int) and not isinstance(value, bool) and value >= 0
+    if not number or (value > HIGHEST_PRIORITY and value > _highest_declared(app, queue)):
+        raise InvalidCall(
+            f"task {task!r}: priority={value!r}; it takes 0 to 9, 9 goes first (a higher number counts as 9, where "
+            "task_queue_max_priority or the queue's max_priority allows it)"
+        )
+    return int(value)
+
+
+def _highest_declared(app: AppLike, queue: str) -> int:
+    """Return the highest priority that the application has declared for a queue, as RabbitMQ's queues have one."""
+    declared = app.amqp.queues.get(queue)
+    arguments = getattr(declared, "queue_arguments", None) or {}
+    of_queue = getattr(declared, "max_priority", None) or arguments.get("x-max-priority")
+    return min(of_queue or app.conf["task_queue_max_priority"] or 0, 255)
 
 
 def _count(task: str, what: str, value: Any) -> int | None:

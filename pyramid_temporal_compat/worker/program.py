@@ -23,7 +23,7 @@ import os
 import platform
 import signal
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
 from temporalio.client import Client
@@ -37,6 +37,7 @@ from ..lists import split_names
 from ..log import mlevel
 from ..process_exit import exit_at_once
 from ..settings import connection
+from ..settings.conf import SettingIgnored
 from ..version import __version__
 from . import celery_options
 from .daemon import become, pidfile, refuse_pickles_as_root, release, set_umask
@@ -199,7 +200,12 @@ class Program(Worker):
         ]
         tasks = "\n".join(f"  . {name}" for name in app.tasks.own()) or "  (none: set ptemporal.include)"
         table = "\n".join(f"  {key + ':':<13}{value}" for key, value in lines)
-        return f"\n{self.hostname} - pyramid-temporal-compat {__version__}\n\n{table}\n\n[tasks]\n{tasks}\n"
+        ignored = "".join(f"  . {line}\n" for line in settings_without_effect(app.conf.notices))
+        return (
+            f"\n{self.hostname} - pyramid-temporal-compat {__version__}\n\n{table}\n\n"
+            + (f"[settings without effect]\n{ignored}\n" if ignored else "")
+            + f"[tasks]\n{tasks}\n"
+        )
 
 
 PASSED_ON = (
@@ -213,6 +219,14 @@ PASSED_ON = (
     "time_limit",
     "workflows",
 )
+
+
+def settings_without_effect(notices: Sequence[SettingIgnored]) -> list[str]:
+    """Return a line for each reason why settings have no effect, with the names of these settings."""
+    names: dict[str, list[str]] = {}
+    for notice in notices:
+        names.setdefault(notice.sentence, []).append(notice.name)
+    return [f"{', '.join(found)}: {sentence}" for sentence, found in names.items()]
 
 
 def chosen_queues(app: AppLike, hostname: str) -> list[str]:

@@ -18,11 +18,12 @@ from temporalio.worker import Worker as TemporalWorker
 
 from .. import signals
 from ..celery_names.nodenames import default_nodename, host_format
+from ..control.addresses import is_control_queue
 from ..control.command_registry import Consumer, State
 from ..control.receiver import Receiver
 from ..control.revoked_ids import RevokedIdsReader
-from ..exceptions import ImproperlyConfigured, OperationalError
-from ..message.message import LONGEST_ID, is_name
+from ..exceptions import CeleryError, ImproperlyConfigured, OperationalError
+from ..message.message import LONGEST_ID, RESERVED_QUEUES, is_name, is_queue
 from ..message.time_limits import Limits
 from ..settings import connection
 from .activity import TaskActivity
@@ -57,6 +58,9 @@ LAST_WORDS = 2.0
 FAREWELL = 10.0
 """Seconds that a worker may take to end after its last task. It needs more only if the server is away, because the
 client library repeats its calls until the server answers."""
+MOST_QUEUES_ADDED = 30
+"""Queues that control calls may add to those that the worker started with. Each queue takes some ten calls to the
+server that wait for tasks, two threads and three files."""
 BEAT_EVERY = 2.0
 """Seconds between two `heartbeat_sent` signals; Celery's interval."""
 
@@ -90,6 +94,7 @@ class Worker:
         conf = app.conf
         self.app = app
         self.queues = [checked_queue(queue) for queue in queues or app.amqp.queues.consume_from]
+        self._most_queues = len(self.queues) + MOST_QUEUES_ADDED
         self.hostname = default_nodename(host_format(hostname or ""))
         self.pool_name = pool_name(pool or conf.worker_pool)
         self.concurrency = pool_size(concurrency or conf.worker_concurrency, self.pool_name)
@@ -279,9 +284,19 @@ class Worker:
         """Take tasks from one more queue."""
         if checked_queue(queue) in self._serving or self._stop.is_set():
             return
+        self._refuse_too_many(queue)
         self._serve(queue)
         self.queues.append(queue)
         log.info("Consuming from %s", queue)
+
+    def _refuse_too_many(self, queue: str) -> None:
+        """Raise if the worker serves too many queues already. A dropped queue counts until its last call has ended."""
+        self._runs = [run for run in self._runs if not run.done() or run.cancelled() or run.exception()]
+        if len(self._runs) >= self._most_queues:
+            raise CeleryError(
+                f"queue {queue!r} can't be added: the worker serves or leaves {len(self._runs)} queues, and control "
+                f"calls may add {MOST_QUEUES_ADDED}; start a worker with -Q for the others"
+            )
 
     def drop_queue(self, queue: str) -> None:
         """Take no more tasks from a queue. Running tasks go on running."""
@@ -439,6 +454,10 @@ def checked_queue(name: str) -> str:
     # With a name that the server refuses, the client library would repeat its call for ever.
     if not is_name(name):
         raise ImproperlyConfigured(f"queue {name!r:.60} can't be served; a name is 1 to {LONGEST_ID} printable bytes")
+    if not is_queue(name):
+        raise ImproperlyConfigured(f"queue {name!r:.60} can't be served; {RESERVED_QUEUES} is the server's own prefix")
+    if is_control_queue(name):
+        raise ImproperlyConfigured(f"queue {name!r:.60} can't be served; control calls to workers travel there")
     return name
 
 

@@ -83,6 +83,14 @@ def test_a_class_that_cannot_be_a_part_raises_when_the_app_is_made(parts: dict[s
         Celery("shop", set_as_current=False, **parts)
 
 
+def test_celerys_variable_names_the_loader_too(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("CELERY_LOADER", f"{__name__}:OwnLoader")
+    assert type(Celery("shop", set_as_current=False).loader) is OwnLoader
+    monkeypatch.setenv("CELERY_LOADER", f"{__name__}:LoaderOfCelerys")
+    with pytest.raises(ImproperlyConfigured, match="which nothing calls here"):
+        Celery("shop", set_as_current=False)
+
+
 def test_a_class_of_events_is_refused() -> None:
     with pytest.raises(Unsupported, match="history"):
         Celery("shop", set_as_current=False, events="own.events:Events")
@@ -134,9 +142,12 @@ def test_settings_from_words_of_a_command_line() -> None:
     )
     conf = app.conf
     assert (conf.worker_concurrency, conf.task_always_eager, conf.worker_max_tasks_per_child) == (3, True, 5)
-    for words in (["worker.nosuch=1"], ["concurrency"]):
-        with pytest.raises(ImproperlyConfigured, match="there is no setting"):
-            app.config_from_cmdline(words)
+    for words, why in (
+        (["worker.nosuch=1"], "there is no setting worker_nosuch"),
+        (["concurrency"], "written as KEY=VALUE"),
+    ):
+        with pytest.raises(ImproperlyConfigured, match=why):
+            app.config_from_cmdline(words, namespace="worker")
 
 
 def test_prepare_config_sees_the_configuration_object_before_it_is_taken() -> None:

@@ -242,3 +242,43 @@ def test_a_console_script_can_be_run_under_install_as_celery() -> None:
     assert "usage: pserve" in done.stdout, done.stderr
     done = subprocess.run([*run, "no-such-command"], capture_output=True, text=True, timeout=60)
     assert "no installed package has a command 'no-such-command'" in done.stderr
+
+
+def run_as_celery(*arguments: str, cwd: Path) -> str:
+    """Run a program after `install_as_celery()`, with every warning as an error, and return what it printed."""
+    command = [sys.executable, "-W", "error", *NOT_OURS, "-m", "pyramid_temporal_compat.as_celery", *arguments]
+    done = subprocess.run(command, capture_output=True, text=True, cwd=cwd, timeout=60)
+    return done.stdout + done.stderr
+
+
+@pytest.mark.parametrize("program", [["celery"], ["-m", "celery"]])
+def test_celerys_own_command_line_is_ours(tmp_path: Path, program: list[str]) -> None:
+    said = run_as_celery(*program, "-A", "nosuch", "worker", cwd=tmp_path)
+    assert "ptemporal-compat: -A nosuch: there is no module 'nosuch'" in said
+
+
+def test_pytest_may_be_run_with_warnings_as_errors(tmp_path: Path) -> None:
+    # Pytest asks for this by itself if the package is installed from a wheel, because the wheel has a plugin.
+    (tmp_path / "conftest.py").write_text("import pytest\npytest.register_assert_rewrite('pyramid_temporal_compat')\n")
+    (tmp_path / "pytest.ini").write_text("[pytest]\nfilterwarnings = error\n")
+    (tmp_path / "test_it.py").write_text("def test_it():\n    import celery\n    print(celery.__spec__.origin)\n")
+    assert "1 passed" in run_as_celery("pytest", "-q", cwd=tmp_path)
+
+
+def test_the_real_kombu_may_stay(tmp_path: Path) -> None:
+    (tmp_path / "script.py").write_text("import celery, kombu\nprint(type(celery).__name__, type(kombu).__name__)\n")
+    said = run_as_celery("--real-kombu", "script.py", cwd=tmp_path)
+    assert said.split()[0] == "CeleryModule" != said.split()[1]
+
+
+@pytest.mark.parametrize(("value", "ours"), [("true", "False"), ("false", "True")])
+def test_an_ini_says_whether_the_real_kombu_stays(tmp_path: Path, value: str, ours: str) -> None:
+    (tmp_path / "shop.py").write_text(APPLICATION.replace("from celery import", "import kombu\nfrom celery import"))
+    (tmp_path / "app.ini").write_text(f"{INI}as_celery.real_kombu = {value}\n")
+    code = """
+    import sys; sys.path.insert(0, ".")
+    from pyramid.paster import get_app
+    get_app("app.ini")
+    print(type(sys.modules["kombu"]).__name__ == "CeleryModule")
+    """
+    assert python(code.replace("    ", ""), cwd=tmp_path) == ours

@@ -272,3 +272,32 @@ def test_a_group_result_made_by_hand_is_saved_restored_and_deleted(app: Celery) 
     assert found == mine
     mine.delete()
     wait_until(lambda: app.GroupResult.restore(mine.id) is None)
+
+
+NO_SIGNATURES: dict[str, tuple[Any, str]] = {
+    "group of tasks": (lambda app, add: group([add, add]), r"group\(\) takes signatures; add is a task: write add\.s"),
+    "group of numbers": (lambda app, add: group(1, 2), r"group\(\) takes signatures, such as task\.s\(1\); 1 is int"),
+    "group of a text": (lambda app, add: group("ab"), r"'ab' is str"),
+    "chain of tasks": (lambda app, add: chain(add, add), r"chain\(\) takes signatures; add is a task: write add\.s"),
+    "body": (lambda app, add: chord([add.s(1)])(add), r"the body of chord\(\) takes signatures; add is a task"),
+    "link": (lambda app, add: add.apply_async((1,), link="f"), r"'f' names no task that is known here"),
+    "link of a number": (
+        lambda app, add: add.apply_async((1,), link=5),
+        r"link and link_error take signatures.*; 5 is",
+    ),
+    "errback": (lambda app, add: add.s(1).on_error("f").delay(), r"such as task\.s\(\); 'f' names no task"),
+    "priority": (lambda app, add: add.apply_async((1,), priority=99), r"priority=99; it takes 0 to 9"),
+}
+
+
+@pytest.mark.parametrize("name", NO_SIGNATURES)
+def test_an_enlisted_call_refuses_at_once_what_is_no_signature(app: Celery, sent: Sent, name: str) -> None:
+    call, why = NO_SIGNATURES[name]
+    with transaction.manager, pytest.raises(InvalidCall, match=why):
+        call(app, app.tasks["add"])
+    assert sent == []
+
+
+def test_a_known_task_can_be_linked_by_its_name(app: Celery, sent: Sent) -> None:
+    app.tasks["add"].apply_async((1,), link="note", link_error=app.tasks["note"])
+    assert [node.message.task for node in (*sent.one.root.links, *sent.one.root.errbacks)] == ["note", "note"]

@@ -49,7 +49,10 @@ def test_an_app_without_pyramid_runs_its_tasks_and_those_it_includes(project: Pr
 
 def test_options_without_effect_say_what_to_use(project: Project) -> None:
     options = ("--without-gossip", "--without-mingle", "-E", "-O", "fair", "--prefetch-multiplier", 1, "-S", "x.db")
-    with project.worker(*options, "--heartbeat-interval", 5, "--pool-start-method", "spawn") as worker:
+    words = ("broker_pool_limit=3", "redis_host=x", "redis_port=1")
+    with project.worker(*options, "--heartbeat-interval", 5, "--pool-start-method", "spawn", *words) as worker:
+        assert "[settings without effect]\n  . broker_pool_limit: A process has one connection" in worker.said
+        assert "\n  . redis_host, redis_port: Temporal keeps the results" in worker.said
         for name in (
             "without-gossip",
             "without-mingle",

@@ -19,10 +19,10 @@ ERRORS = (ImproperlyConfigured, ConfigurationExecutionError)
 
 @pytest.fixture(autouse=True)
 def no_app_yet() -> Iterator[None]:
-    before = current.chosen()
+    before = current.save_current()
     current.set_current_app(None)
     yield
-    current.choose(before)
+    current.restore_current(before)
 
 
 def own_app() -> Celery:

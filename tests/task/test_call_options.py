@@ -15,6 +15,7 @@ import kombu
 import pytest
 
 from pyramid_temporal_compat import Celery, Task
+from pyramid_temporal_compat.celery_names.kombu_queues import Queue
 from pyramid_temporal_compat.exceptions import (
     InvalidArguments,
     InvalidCall,
@@ -408,10 +409,27 @@ def test_an_option_of_none_is_ignored(app: Recorded, pack: Any) -> None:
     assert app.sent[0] == app.sent[1]
 
 
-@pytest.mark.parametrize("value", [-1, 256, 5.0, "5", True])
+@pytest.mark.parametrize("value", [-1, 10, 256, 5.0, "5", True])
 def test_priority_is_a_number_in_range(pack: Any, value: Any) -> None:
     with pytest.raises(InvalidCall, match=r"priority=.*0 to 9"):
         pack.apply_async(priority=value)
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {"task_queue_max_priority": 20},
+        {"task_queues": [Queue("celery", max_priority=20)]},
+        {"task_queues": [Queue("celery", queue_arguments={"x-max-priority": 20})]},
+    ],
+    ids=["setting", "queue", "arguments"],
+)
+def test_a_priority_may_be_as_high_as_a_queue_declares(app: Recorded, pack: Any, settings: dict[str, Any]) -> None:
+    app.conf.update(settings)
+    pack.apply_async(priority=20)
+    assert app.sent[-1].priority == 20
+    with pytest.raises(InvalidCall, match="priority=21"):
+        pack.apply_async(priority=21)
 
 
 @pytest.mark.parametrize(

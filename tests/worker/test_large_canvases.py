@@ -237,7 +237,7 @@ def test_a_canvas_of_too_many_tasks_is_refused_at_the_call(shop: Shop, monkeypat
 
 
 def test_a_canvas_too_large_to_unpack_is_refused_at_the_call(shop: Shop, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("pyramid_temporal_compat.canvas.planner.INFLATED_LIMIT", 100_000)
+    monkeypatch.setattr("pyramid_temporal_compat.canvas.planner.MOST_BYTES", 100_000)
     with pytest.raises(PayloadTooLarge, match="bytes before it is compressed, and the limit for that is 100,000"):
         group(length.s("x" * 1000) for _ in range(100))()
 

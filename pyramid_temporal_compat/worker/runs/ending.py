@@ -10,6 +10,7 @@ from ...context import Context
 from ...exceptions import PayloadTooLarge, Reject, Retry, TaskReplaced
 from ...message.message import Message, total_size
 from ...payload.errors import to_wire
+from ...security.signed_places import place_of_retry, with_place
 from ...task.call_options import make_message
 from ...task.execution import Ending, without_our_frames
 from ...task.task import RetryChanges, Task
@@ -70,6 +71,7 @@ def changed_message(app: AppLike, task: Task, job: Job, request: Context, change
         {**request.as_execution_options(), "queue": message.queue, "priority": message.priority, **changes.options},
         task,
     ).copy(retries=job.retries + 1, chord=message.chord, follows=message.follows, linked=message.linked)
+    changed = with_place(app, changed, place_of_retry(app, message))
     size, limit = total_size(changed.encode()), app.conf["ptemporal.payload_limit"] * 3 // 4
     if size > limit:
         # It travels in the failure of this run, as base64.
