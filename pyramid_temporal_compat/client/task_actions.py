@@ -21,7 +21,7 @@ from .task_status import is_forgotten
 START_IS_FAR = datetime.timedelta(seconds=5)
 """A workflow whose start delay has longer to run is not being picked up by a worker now."""
 NEVER = datetime.timedelta(days=1)
-"""Start delay of a workflow that is terminated at once, so that no worker gets it before."""
+"""Start delay of a workflow that is terminated at once, so that no worker gets it in between."""
 
 
 # --- revoke and abort ------------------------------------------------------------------------------
