@@ -14,13 +14,15 @@ from typing import TYPE_CHECKING, Any
 from temporalio import activity, workflow
 from temporalio.client import Client
 from temporalio.common import RawValue, RetryPolicy
+from temporalio.exceptions import ApplicationError
 from temporalio.worker import Worker as TemporalWorker
 
 from ..exceptions import CeleryError, WorkerShutdown, WorkerTerminate
+from ..library_log import hide_errors
 from ..message.message import is_name
 from ..payload import Payload
 from ..payload.bounds import read_together
-from ..payload.converter import from_raw, to_raw
+from ..payload.converter import from_raw, raise_if_refused, to_raw
 from ..payload.types import Unreadable, dumps, loads
 from ..text_safety import one_line
 from . import process_state
@@ -63,6 +65,21 @@ class ControlWorkflow:
         )
 
 
+class UnreadableRequest(ApplicationError):
+    """A request that the codecs have refused. It gets no answer, and `payload.converter` has logged it."""
+
+
+hide_errors("temporalio.activity", UnreadableRequest)
+
+
+def refuse_unreadable(request: RawValue) -> None:
+    """Raise if the codecs have refused the request."""
+    try:
+        raise_if_refused(request.payload)
+    except Exception as error:
+        raise UnreadableRequest(str(error), type=type(error).__name__, non_retryable=True) from None
+
+
 def read_request(data: bytes) -> tuple[str, dict[str, Any]]:
     """Return the command and the arguments of a request. Anyone who can write to the namespace may have written it."""
     if len(data) > MOST_ORDER_BYTES:
@@ -87,6 +104,7 @@ class Receiver:
     @activity.defn(name=COMMAND)
     async def answer(self, request: RawValue) -> RawValue:
         """Answer one request: the activity that the mailbox brings."""
+        refuse_unreadable(request)
         try:
             command, arguments = await asyncio.to_thread(read_request, from_raw(request).data)
         except Unreadable as error:
