@@ -18,21 +18,21 @@ apps: weakref.WeakSet[AppLike] = weakref.WeakSet()
 """Every app of this process."""
 
 
-class _Thread(threading.local):
+class _ThreadApp(threading.local):
     """The current app of each thread."""
 
     app: AppLike | None = None
 
 
-class _Process:
+class _ProcessApp:
     """The current app of the process, and the class for a default app."""
 
     app: AppLike | None = None
     make: Callable[..., AppLike] | None = None
 
 
-_thread = _Thread()
-_process = _Process()
+_thread = _ThreadApp()
+_process = _ProcessApp()
 
 
 def set_current_app(app: AppLike | None) -> None:

@@ -254,7 +254,7 @@ class TaskStopped(SystemExit):
 
 
 class WorkerShutdown(SystemExit):
-    """The worker is to finish its tasks and end."""
+    """Tells the worker to finish its tasks and end."""
 
 
 class WorkerTerminate(SystemExit):

@@ -1,4 +1,4 @@
-"""A log line that is written at most once a minute, however often its reason occurs."""
+"""Log lines that are written less often than their reason occurs: once a minute, or once for each name."""
 
 from __future__ import annotations
 
@@ -7,6 +7,9 @@ import threading
 import time
 
 EVERY = 60.0
+"""Seconds between two lines of a `ThrottledLog`."""
+MOST_NAMES = 1000
+"""Names that are remembered: a sender that makes up names must not fill the worker's memory."""
 
 
 class ThrottledLog:
@@ -28,3 +31,19 @@ class ThrottledLog:
             self._next = time.monotonic() + EVERY
             count, self._count = self._count, 0
         self._log.log(self._level, text, count, *values)
+
+
+class LoggedNames:
+    """The names for which a line was logged, so that the log has one line for each name."""
+
+    def __init__(self) -> None:
+        self._names: set[str] = set()
+
+    def is_new(self, name: str) -> bool:
+        """Remember the name. Return whether it was not remembered before."""
+        if name in self._names:
+            return False
+        if len(self._names) >= MOST_NAMES:
+            self._names.clear()
+        self._names.add(name)
+        return True

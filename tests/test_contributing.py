@@ -1,8 +1,10 @@
-"""CONTRIBUTING.md names files and make targets that exist."""
+"""CONTRIBUTING.md, and the pages of the guide on the code, name files and make targets that exist."""
 
 from __future__ import annotations
 
 import re
+
+import pytest
 
 from tests.parts import ROOT
 
@@ -11,8 +13,16 @@ FOLDERS = (
     ROOT,
     ROOT / "pyramid_temporal_compat",
     ROOT / "pyramid_temporal_compat" / "worker" / "pools",
+    ROOT / "pyramid_temporal_compat" / "worker" / "workflows",
     ROOT / "tests",
 )
+
+
+@pytest.mark.parametrize("page", ["migration_guide/how_it_works.md", "migration_guide/pools.md"])
+def test_every_module_that_a_page_on_the_code_names_exists(page):
+    named = set(re.findall(r"`([\w/]+\.py|(?:\w+/)+)`", (ROOT / page).read_text()))
+    assert named
+    assert {name for name in named if not any((folder / name).exists() for folder in FOLDERS)} == set()
 
 
 def test_every_file_that_the_page_names_exists():

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from typing import Any
 
+from ..client.status import ABORTED
 from ..results.result import AsyncResult
 from ..task.task import Task
 
-ABORTED = "ABORTED"
+__all__ = ["ABORTED", "AbortableAsyncResult", "AbortableTask"]
 
 
 class AbortableAsyncResult(AsyncResult):

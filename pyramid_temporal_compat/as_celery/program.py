@@ -32,7 +32,7 @@ APP_KEY = "as_celery.app"
 KOMBU_KEY = "as_celery.real_kombu"
 REAL_KOMBU = "--real-kombu"
 CELERYS_PROGRAM = "pyramid_temporal_compat.cli:main"
-"""What stands for Celery's own command line. A name, because an import here would be one from the top layer."""
+"""The command line that takes the place of Celery's. It is named, not imported, because it is in a higher layer."""
 
 
 def app_factory(global_config: Mapping[str, Any], **settings: Any) -> Any:

@@ -77,7 +77,7 @@ def replacement_tree(task: TaskLike, signature: Any) -> Tree:
 
 
 def ids_of_replacement(request: Context) -> Ids:
-    """Return what gives out the ids of the replacement: its result has the id of the run."""
+    """Return the source of ids for a replacement. The replacement's result has the id of the run."""
     return Ids(str(request.id), workflow=workflow_running(request))
 
 

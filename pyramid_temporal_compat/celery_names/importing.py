@@ -26,7 +26,7 @@ def symbol_by_name(
 ) -> Any:
     """Return the object named `package.module:name` or `package.module.name`.
 
-    A value that is not a text is returned unchanged.
+    A value that is not a string is returned unchanged.
     """
     if not isinstance(name, str):
         return name

@@ -21,8 +21,8 @@ from .connection import is_transient
 from .history import read_history, tree_of
 from .history_follower import follow
 from .member_ends import MemberEnds
-from .read_status import ABORTED, pending_status, revoked_status
-from .status import Status
+from .read_status import pending_status, revoked_status
+from .status import ABORTED, Status
 
 Workflows = Mapping[str, Collection[str]]
 """The ids of workflows, and for each workflow the ids of its members."""
@@ -35,12 +35,12 @@ LOOK_EVERY = 0.2
 """Seconds between two looks for a workflow that its parent has yet to start."""
 
 
-def is_bundle(found: WorkflowExecutionDescription) -> bool:
+def runs_bundle(found: WorkflowExecutionDescription) -> bool:
     """Tell whether the workflow runs a bundle."""
     return wire.BUNDLE in found.raw_description.workflow_execution_info.memo.fields
 
 
-def is_tree(found: WorkflowExecutionDescription) -> bool:
+def runs_tree(found: WorkflowExecutionDescription) -> bool:
     """Tell whether the workflow runs a tree: a canvas or a bundle."""
     return wire.TREE in found.raw_description.workflow_execution_info.memo.fields
 
@@ -62,14 +62,14 @@ async def describe_tree(client: Client, workflow_id: str) -> WorkflowExecutionDe
         if error.status is RPCStatusCode.NOT_FOUND:
             return None
         raise
-    return found if is_tree(found) else None
+    return found if runs_tree(found) else None
 
 
 async def describe_bundle(client: Client, task_id: str) -> WorkflowExecutionDescription | None:
     """Return the description of the bundle that the task is in; None if the task was not bundled."""
     bundle = bundle_of(task_id)
     found = await describe_tree(client, bundle) if bundle and bundle != task_id else None
-    return found if found is not None and is_bundle(found) else None
+    return found if found is not None and runs_bundle(found) else None
 
 
 async def nearest_tree(client: Client, task_id: str) -> WorkflowExecutionDescription | None:

@@ -18,8 +18,6 @@ from ..payload import Payload
 from ..payload.bounds import read_json
 from .status import Status
 
-ABORTED = "ABORTED"
-"""The state of an abortable task that was asked to stop and still runs."""
 DEEPEST = 200
 """Parents above a result, or groups in groups, that a child of a task may have. A child with more is left out."""
 RUNNING = (
@@ -43,7 +41,7 @@ def result_status(result: Payload) -> Status:
 
 
 def failed_status(cause: BaseException | None) -> Status:
-    """Return the status of a task whose activity or workflow has failed of this error."""
+    """Return the status of a task whose activity or workflow failed with this error."""
     state, error = how_it_failed(cause)
     retries = wire.count(error.get(wire.RETRIES))
     return Status(state, error=error, ended=True, children=written_results(error.get("children")), retries=retries)

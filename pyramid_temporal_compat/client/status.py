@@ -10,6 +10,9 @@ from typing import Any
 from .. import states
 from ..payload import Payload
 
+ABORTED = "ABORTED"
+"""The state of an abortable task that was asked to stop and still runs."""
+
 
 @dataclass(frozen=True)
 class Status:

@@ -27,7 +27,7 @@ NOT_TAKEN = PendingWorkflowTaskState.PENDING_WORKFLOW_TASK_STATE_SCHEDULED
 TAKEN_BY_NOW = datetime.timedelta(seconds=2)
 """A worker that serves the queue takes a workflow's next step within milliseconds."""
 NEVER = datetime.timedelta(days=1)
-"""Start delay of a workflow that is terminated at once, so that no worker gets it before."""
+"""Start delay of a workflow that is terminated at once, so that no worker gets it in between."""
 
 
 # --- revoke and abort ------------------------------------------------------------------------------

@@ -25,13 +25,13 @@ from .members import (
     describe_bundle,
     ends_so_far,
     is_absent,
-    is_tree,
     nearest_tree,
+    runs_tree,
     status_in_tree,
     wait_for_members,
 )
-from .read_status import ABORTED, failed_status, pending_status, result_status, revoked_status
-from .status import Status
+from .read_status import failed_status, pending_status, result_status, revoked_status
+from .status import ABORTED, Status
 
 ERROR_PAUSE = 0.2
 """Seconds between two attempts of a wait while the server is away."""
@@ -49,7 +49,7 @@ async def status_of(client: Client, task_id: str) -> Status:
     handle = _handle(client, task_id)
     try:
         found = await handle.describe()
-        if is_tree(found):
+        if runs_tree(found):
             return await status_in_tree(client, found, task_id)
         if found.workflow_type == wire.FORGOTTEN:
             return Status(known=False)
@@ -132,7 +132,7 @@ async def _outcome_or_revoked(client: Client, handle: WorkflowHandle[Any, Any]) 
                 status = await status_of(client, handle.id)
                 if status.state == states.REVOKED or status.ended:
                     return status
-                if is_tree(found):  # the tree's result can be ready before its links have ended
+                if runs_tree(found):  # the tree's result can be ready before its links have ended
                     return (await wait_for_members(client, handle.id, [handle.id]))[handle.id]
         return await ending
     finally:

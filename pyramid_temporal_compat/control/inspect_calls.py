@@ -116,7 +116,7 @@ class Inspect:
         return self._request("clock")
 
     def hello(self, from_node: str, revoked: Any = None) -> Any:
-        """Exchange revoked ids, as starting workers do."""
+        """Tell workers these revoked ids, and return the ids that they have revoked themselves."""
         return self._request("hello", from_node=from_node, revoked=list(revoked or ()))
 
     def memsample(self) -> Any:

@@ -13,7 +13,7 @@ from temporalio.service import RPCError, RPCStatusCode
 
 from .. import states
 from ..client.history import start_of, started_with, tree_of
-from ..client.members import describe_tree, ends_so_far, is_bundle, nearest_tree
+from ..client.members import describe_tree, ends_so_far, nearest_tree, runs_bundle
 from ..client.task_actions import revoke, signal_members
 from ..client.task_status import BEFORE_FIRST_RUN, status_of
 from ..message import wire_names as wire
@@ -98,9 +98,8 @@ async def end_waiting_tasks(client: Client, run: WorkflowExecution) -> int:
     tree = await describe_tree(client, run.id)
     if tree is None:
         return int(await end_if_waiting(client, run))
-    if (
-        not is_bundle(tree) and tree.history_length < BEFORE_FIRST_RUN
-    ):  # no worker has run it, and perhaps no worker ever will
+    if not runs_bundle(tree) and tree.history_length < BEFORE_FIRST_RUN:
+        # No worker has run it, and perhaps no worker ever will.
         return int(await end(client, run))
     return await revoke_waiting_members(client, tree)
 
@@ -112,7 +111,7 @@ async def revoke_waiting_members(client: Client, tree: WorkflowExecutionDescript
     """
     pending = {each.activity_id: each for each in tree.raw_description.pending_activities}
     waiting = [member for member, each in pending.items() if each.state == WAITS and not each.HasField("last_failure")]
-    asked_for = await tree_of(client, tree.id) if is_bundle(tree) else None
+    asked_for = await tree_of(client, tree.id) if runs_bundle(tree) else None
     if asked_for is not None:
         ids = [message.id for message in asked_for.messages if message.id not in pending]
         ended = await ends_so_far(client, tree, ids)

@@ -1,7 +1,7 @@
 """Enlist messages in the current transaction: they leave when it commits, or not at all.
 
-An `Enlistment` is a data manager, like zope.sqlalchemy's: a small state machine, see `State`. It takes part in the
-two-phase commit to follow savepoints and aborts, and to write the outbox row. The dispatch itself happens in the
+An `Enlistment` is a data manager, like zope.sqlalchemy's. Its states are those of `EnlistmentState`. It takes part in
+the two-phase commit to follow savepoints and aborts, and to write the outbox row. The dispatch itself happens in the
 transaction's after-commit hook, because nothing that we do there can make the commit fail.
 """
 
@@ -225,7 +225,7 @@ class _ThreadEnlistments(threading.local):
 _this_thread = _ThreadEnlistments()
 
 
-class State(enum.Enum):
+class EnlistmentState(enum.Enum):
     """How far an enlistment has come. Without an outbox it goes from GATHERING to COMMITTED or DROPPED directly."""
 
     GATHERING = "gathering"
@@ -249,7 +249,7 @@ class Enlistment:
         """None without an outbox."""
         self.transaction_manager = transaction._manager
         self.key = key
-        self.state = State.GATHERING
+        self.state = EnlistmentState.GATHERING
         self._messages: dict[int, Enlistable] = {}
         self._written: list[Any] = []
         """The units in outbox rows."""
@@ -269,14 +269,14 @@ class Enlistment:
             if self._rows is not None:
                 transaction.addBeforeCommitHook(self._before_commit)
         elif self._rows is not None:
-            self.state = State.ROW_WRITTEN
+            self.state = EnlistmentState.ROW_WRITTEN
         transaction.set_data(key, self)
         transaction.addAfterCommitHook(self._after_commit)
         _this_thread.enlistments.add(self)
 
     @property
     def is_open(self) -> bool:
-        return self.state not in (State.COMMITTED, State.DROPPED)
+        return self.state not in (EnlistmentState.COMMITTED, EnlistmentState.DROPPED)
 
     @property
     def messages(self) -> tuple[Enlistable, ...]:
@@ -285,7 +285,7 @@ class Enlistment:
     @property
     def units(self) -> Sequence[Any]:
         """The workflows that start if the transaction commits now: single messages, canvases and bundles."""
-        if self.state is State.ROW_WRITTEN:
+        if self.state is EnlistmentState.ROW_WRITTEN:
             return self._written
         return self._sender.units(self.messages, self._handed_out)
 
@@ -304,9 +304,9 @@ class Enlistment:
         number = next(self._numbers)
         if self._transaction.status != Status.COMMITTING:
             self._nested.watch(self._transaction, number)
-            if self._rows is not None and self.state is State.COMMIT_BEGINS:
+            if self._rows is not None and self.state is EnlistmentState.COMMIT_BEGINS:
                 self._rows.join_session()
-        if self._rows is not None and self.state is State.ROW_WRITTEN:
+        if self._rows is not None and self.state is EnlistmentState.ROW_WRITTEN:
             self._rows.write_late(message)
             self._written.append(message)
         else:
@@ -325,17 +325,17 @@ class Enlistment:
         if not self.is_open:  # an earlier hook has aborted the transaction
             return
         # The session joins only here: a request that aborts, or whose messages are dropped, needs nothing of it.
-        self.state = State.COMMIT_BEGINS
+        self.state = EnlistmentState.COMMIT_BEGINS
         if self._rows is not None and self._messages:
             self._rows.join_session()
 
     def _write_rows(self, rows: OutboxRows) -> None:
         self._written = list(self.units)
-        self.state = State.ROW_WRITTEN
+        self.state = EnlistmentState.ROW_WRITTEN
         rows.write(self._written)
         self._messages.clear()
 
-    def _end(self, state: State) -> None:
+    def _end(self, state: EnlistmentState) -> None:
         self.state = state
         self._messages.clear()
         self._written = []
@@ -344,11 +344,11 @@ class Enlistment:
             self._rows.release_session()
 
     def _after_commit(self, committed: bool) -> None:
-        if self.state is State.DROPPED:
+        if self.state is EnlistmentState.DROPPED:
             return
         messages: tuple[Any, ...] = self.messages
-        are_units = self.state is State.ROW_WRITTEN
-        self._end(State.COMMITTED if committed else State.DROPPED)
+        are_units = self.state is EnlistmentState.ROW_WRITTEN
+        self._end(EnlistmentState.COMMITTED if committed else EnlistmentState.DROPPED)
         if not committed or not messages:
             return
         try:
@@ -372,7 +372,7 @@ class Enlistment:
     def abort(self, transaction: Any) -> None:
         # `transaction` also calls this after the after-commit hooks have run.
         if self.is_open:
-            self._end(State.DROPPED)
+            self._end(EnlistmentState.DROPPED)
 
     def tpc_begin(self, transaction: Any) -> None:
         # The sessions now commit, or close, with their savepoints open: that end is no rollback.
@@ -390,7 +390,7 @@ class Enlistment:
         pass
 
     def tpc_abort(self, transaction: Any) -> None:
-        self._end(State.DROPPED)
+        self._end(EnlistmentState.DROPPED)
 
 
 @implementer(IDataManagerSavepoint)

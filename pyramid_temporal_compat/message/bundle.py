@@ -19,8 +19,6 @@ LARGEST = 448 * 1024
 """Bytes that the messages of a bundle may take together, roughly. From 512 KiB on the client library logs a warning."""
 LARGE = 64 * 1024
 """A message of more bytes is sent by itself."""
-ENVELOPE = 600
-"""Bytes that a message takes besides its arguments, roughly."""
 
 
 class Block:
@@ -43,7 +41,7 @@ class Block:
 
     def count(self, message: Message) -> None:
         if can_be_bundled(message):
-            self._size += _size(message)
+            self._size += message.rough_size
 
 
 def can_be_bundled(unit: Any) -> bool:
@@ -51,12 +49,7 @@ def can_be_bundled(unit: Any) -> bool:
 
     The server itself holds back a message with an `eta`, and a retry policy counts the attempts of one message.
     """
-    return isinstance(unit, Message) and unit.eta is None and unit.publish_retry is None and _size(unit) <= LARGE
-
-
-def _size(message: Message) -> int:
-    size = len(message.body.data) + len(message.argsrepr) + len(message.kwargsrepr) + ENVELOPE
-    return size + len(repr(message.headers)) if message.headers else size
+    return isinstance(unit, Message) and unit.eta is None and unit.publish_retry is None and unit.rough_size <= LARGE
 
 
 def bundled(units: Sequence[Any], blocks: Collection[str], least: int, at_once: int, limit: int = LIMIT) -> list[Any]:

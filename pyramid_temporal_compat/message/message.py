@@ -38,6 +38,9 @@ LONGEST_FAIRNESS_KEY = 64
 RESERVED_QUEUES = "/_sys/"
 """Queues with this prefix are the server's own."""
 
+ENVELOPE = 600
+"""Bytes that a message takes besides its arguments and headers, roughly."""
+
 _MARK = "ptemporal"
 _TIMES = ("eta", "expires", "sent")
 
@@ -149,11 +152,13 @@ class Message:
     )
     group: str | None = field(default=None, metadata=_about(_or_none(is_name), "group_id", carried=True, place=True))
     """The id of the group that the task is a member of."""
-    group_index: int | None = field(default=None, metadata=_about(None, "group_index", carried=True, place=True))
+    group_index: int | None = field(
+        default=None, metadata=_about(_or_none(_is_count), "group_index", carried=True, place=True)
+    )
     chord: str | None = field(default=None, metadata=_about(_or_none(is_name)))
     """The id of the chord whose header the task is in."""
     replaced_task_nesting: int = field(
-        default=0, metadata=_about(None, "replaced_task_nesting", carried=True, place=True)
+        default=0, metadata=_about(_is_count, "replaced_task_nesting", carried=True, place=True)
     )
     """How many tasks had this place in the canvas before: each was replaced by the next."""
     countdown: float | None = field(default=None, metadata=_about(_or_none(_is_pause), "countdown"))
@@ -206,6 +211,12 @@ class Message:
     def messages(self) -> tuple[Message, ...]:
         """The message itself, as a tuple, because a tree has the same property."""
         return (self,)
+
+    @property
+    def rough_size(self) -> int:
+        """Size in bytes that the message takes in a tree: an estimate that is never too small, and quick."""
+        size = len(self.body.data) + len(self.argsrepr) + len(self.kwargsrepr) + ENVELOPE
+        return size + len(repr(self.headers)) if self.headers else size
 
     def read_headers(self) -> dict[str, Any]:
         """Return the application's own headers with the values that the caller gave."""

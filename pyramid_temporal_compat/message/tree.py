@@ -34,8 +34,6 @@ MOST_VALUES = 5_000_000
 """Values in the plan of a canvas: 100 for each of 50,000 tasks, which have some 40 to 65 each."""
 LIMIT = 2 * 1024 * 1024 - 4096
 """Bytes that the input of a workflow or an activity may have: the default of `ptemporal.payload_limit`."""
-ENVELOPE = 600
-"""Bytes that a task takes in a tree besides its arguments, roughly."""
 
 
 def is_tree(data: bytes) -> bool:
@@ -176,11 +174,7 @@ class Tree:
     @functools.cached_property
     def inflated(self) -> int:
         """Size in bytes before compression: an estimate that is never too small."""
-        size = 0
-        for message in self.root.all_messages():
-            size += len(message.body.data) + len(message.argsrepr) + len(message.kwargsrepr)
-            size += len(repr(message.headers)) + ENVELOPE
-        return size
+        return sum(message.rough_size for message in self.root.all_messages())
 
     def encode(self) -> list[Payload]:
         return list(self._encoded)

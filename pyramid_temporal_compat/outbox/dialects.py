@@ -44,7 +44,7 @@ def _as_utc(moment: datetime.datetime) -> datetime.datetime:
 @compiles(in_seconds)
 def _standard(element: in_seconds, compiler: Any, **options: Any) -> str:
     # PostgreSQL's now() is the moment when the transaction began, which is long ago in a long request. Its
-    # clock_timestamp() may change while a statement reads, so PostgreSQL asks no index with it.
+    # clock_timestamp() may change while a statement reads, so PostgreSQL can't look it up in an index.
     seconds = compiler.process(element.clauses, **options)
     return f"(statement_timestamp() + ({seconds}) * interval '1 second')"
 

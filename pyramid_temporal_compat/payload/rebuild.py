@@ -1,6 +1,6 @@
 """Converters from JSON's plain values to the type of one annotation.
 
-An annotation that plain values already satisfy has none.
+An annotation that plain values already satisfy has no converter.
 """
 
 from __future__ import annotations

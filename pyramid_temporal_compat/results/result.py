@@ -132,7 +132,7 @@ class AsyncResult(ResultBase, Generic[R]):
     def exists(self) -> bool:
         """Tell whether the server has the task.
 
-        It has no task that was never sent, that was forgotten, or whose retention is over.
+        False for a task that was never sent, that was forgotten, or whose retention is over.
         """
         return self._status().known
 

@@ -134,7 +134,7 @@ def maybe_make_aware(when: dt.datetime, tz: str | dt.tzinfo | None = None, naive
 
 
 def maybe_iso8601(when: dt.datetime | str | None) -> dt.datetime | None:
-    """Return a datetime; a text is read as ISO 8601."""
+    """Return a datetime. A string is read as ISO 8601."""
     if not when:
         return None
     if isinstance(when, dt.datetime):

@@ -68,7 +68,7 @@ def as_mapping(source: Any) -> dict[str, Any]:
 
 
 def refuse_mixed_names(keys: Iterable[str]) -> None:
-    """Raise if a configuration mixes new and old names, as Celery does. Both names for one setting are fine."""
+    """Raise if a configuration mixes new and old names, as Celery does. Both names of one setting may be set."""
     given = set(keys)
     new = {key for key in given if key in CELERY_NAMES}
     old = {key for key in given if key in OLD_TO_NEW}

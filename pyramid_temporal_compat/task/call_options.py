@@ -85,6 +85,8 @@ ACCEPTED_WITHOUT_EFFECT = {
 FARTHEST = datetime.timedelta(days=3650)
 """A time farther in the future than this is taken for a mistake in units."""
 
+LARGEST_COUNT = 2**31 - 1
+"""The largest number of retries, members or replacements that a message carries."""
 HIGHEST_PRIORITY = 9
 
 REPR_LEVELS = 3
@@ -148,14 +150,14 @@ def make_message(
         ),
         fairness_key=_fairness_key(name, options.get("fairness_key")),
         fairness_weight=_fairness_weight(name, options.get("fairness_weight")),
-        retries=_retries(name, options.get("retries")),
+        retries=_count(name, "retries", options.get("retries")) or 0,
         root_id=_optional_name(name, "root_id", options) or ((frame[1].root_id or frame[1].id) if frame else task_id),
         parent_id=_optional_name(name, "parent_id", options) or (frame[1].id if frame else None),
         group=_optional_name(name, "group_id", options),
         countdown=_seconds(name, "countdown", options.get("countdown")) or None,
         expires_in=_expires_in(name, options.get("expires")),
-        group_index=options.get("group_index"),
-        replaced_task_nesting=options.get("replaced_task_nesting") or 0,
+        group_index=_count(name, "group_index", options.get("group_index")),
+        replaced_task_nesting=_count(name, "replaced_task_nesting", options.get("replaced_task_nesting")) or 0,
         heartbeat_timeout=conf["ptemporal_heartbeat_timeout"],
         at_most_once=_at_most_once(app, task),
         ignore_result=_ignore_result(options, task, conf),
@@ -394,11 +396,11 @@ def _highest_declared(app: AppLike, queue: str) -> int:
     return min(of_queue or app.conf["task_queue_max_priority"] or 0, 255)
 
 
-def _retries(task: str, value: Any) -> int:
+def _count(task: str, what: str, value: Any) -> int | None:
     if value is None:
-        return 0
-    if isinstance(value, bool) or not isinstance(value, int) or value < 0:
-        raise InvalidCall(f"task {task!r}: retries={short_repr(value)}; it takes the number of earlier retries")
+        return None
+    if isinstance(value, bool) or not isinstance(value, int) or not 0 <= value <= LARGEST_COUNT:
+        raise InvalidCall(f"task {task!r}: {what}={short_repr(value)}; it takes a whole number, 0 to {LARGEST_COUNT:,}")
     return int(value)
 
 
@@ -449,29 +451,16 @@ def _at_most_once(app: AppLike, task: TaskLike | None) -> bool:
     return choice is False
 
 
-_UNBOUNDED_OPTIONS = frozenset(
-    (
-        "argsrepr",
-        "fairness_key",
-        "fairness_weight",
-        "group_id",
-        "headers",
-        "kwargsrepr",
-        "parent_id",
-        *PROPERTIES,
-        "retries",
-        "root_id",
-        "shadow",
-    )
-)
-"""Options that go into the envelope as given, without a limit on their size."""
+_UNBOUNDED_OPTIONS = frozenset(("headers", *PROPERTIES))
+"""Options that travel beside the arguments and may have any size."""
 _ENVELOPE_ROOM = 64 * 1024
-"""Bytes above the size of any envelope without `_UNBOUNDED_OPTIONS` and reprs: each name in it has a limit."""
+"""Bytes above the size of any envelope without these options and without reprs. Names and counts have their limits."""
 _LONGEST_ESCAPE = len(r"\ud83d\ude00")
+"""Bytes that one character of a repr takes at most in the envelope, which is JSON in ASCII."""
 
 
 def _is_surely_small(message: Message, limit: int, options: Mapping[str, Any]) -> bool:
-    # Most messages are far below the limit, and encoding a message takes longer than all the other checks.
+    # Most messages are far below the limit, and encoding a message takes longer than all other checks together.
     reprs = (len(message.argsrepr) + len(message.kwargsrepr)) * _LONGEST_ESCAPE
     return options.keys().isdisjoint(_UNBOUNDED_OPTIONS) and len(message.body.data) + reprs + _ENVELOPE_ROOM < limit
 

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 Tracer = Callable[..., Any]
 
 
-class Execution(Protocol):
+class TracedRun(Protocol):
     """A run, as a tracer needs it."""
 
     @property
@@ -82,7 +82,7 @@ def build_tracer(name: str, task: Any, loader: Any = None, hostname: str | None 
 _OWN_BUILD_TRACER = build_tracer
 
 
-def traced(execution: Execution, make: Callable[[], E]) -> E:
+def traced(execution: TracedRun, make: Callable[[], E]) -> E:
     """Call `make()` inside the tracer of a monitoring tool, if a tool has replaced `build_tracer`."""
     if build_tracer is _OWN_BUILD_TRACER:
         return make()

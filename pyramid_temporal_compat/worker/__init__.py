@@ -1,6 +1,7 @@
 """The worker: the way of one task from the server to its function, and back.
 
-`worker.py`      takes tasks from the server, one Temporal worker for each queue; `program.py` is it as a command
+`worker.py`      takes tasks from the server, with one Temporal worker for each queue
+`program.py`     is the worker as a command, with Celery's options, signals and logging
 `workflows/`     the workflow of a task or a canvas, which asks for one activity per task
 `activity.py`    one attempt of a task on the event loop; it lists the steps in `steps/` in their order:
 

@@ -63,7 +63,7 @@ class EndedWithoutResult:
 
 @dataclass(frozen=True)
 class ReceiptOfAnotherRun:
-    """Another run of the same workflow id has left a receipt under the task's id; whose task it ran is not known."""
+    """Another run of the same workflow id has left a receipt under the task's id. It may have run another task."""
 
     workflow_id: str
     run_id: str

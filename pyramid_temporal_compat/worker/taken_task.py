@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from ..control.orders import Orders
 from ..message.time_limits import Limits
+from ..throttled_log import LoggedNames
 from .job import Began, Job
 from .pools.pool import Pool
 
@@ -32,8 +33,8 @@ class WorkerParts:
     """The sender that signals about messages name."""
     stop_now: asyncio.Event = field(default_factory=asyncio.Event)
     """Set when the worker is to end at once: running tasks are stopped, and run again on another worker."""
-    reported: set[str] = field(default_factory=set)
-    """Names of unknown tasks that the log has named."""
+    unknown_tasks: LoggedNames = field(default_factory=LoggedNames)
+    """The unknown tasks that the log has named."""
 
     def is_lost_too_often(self, lost: int) -> bool:
         """Return whether a task that has lost `lost` workers is not run again."""

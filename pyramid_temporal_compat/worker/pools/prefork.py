@@ -83,7 +83,7 @@ class PoolState(enum.Enum):
     ENDED = "ended"
 
 
-class RemoteTraceback(Exception):
+class ChildTraceback(Exception):
     """The traceback that an exception had in the child process: the cause of the exception that `run` raises."""
 
     def __str__(self) -> str:
@@ -481,7 +481,7 @@ def _read_outcome(child: ChildHandle, job: ChildJob, payload: bytes) -> tuple[An
     try:
         child.rss_kib, outcome, error, text = pickle.loads(payload)
         if error is not None and text:
-            error.__cause__ = RemoteTraceback(text)
+            error.__cause__ = ChildTraceback(text)
     except Exception as exc:
         return None, NotSerializable(
             f"the outcome of job {job.number} can't be read in the worker: {exc!r}; "

@@ -34,6 +34,7 @@ from ...payload.types import Unreadable
 from ...security.signed_results import read_result
 from ...task.execution import Ending, NewAttempt, Undecided, without_our_frames
 from ...task_request import Attempt, attempt
+from ...throttled_log import LoggedNames
 from ..job import Job
 from ..outcome import InDoubt, ReceiptOfAnotherRun, Replaced, Succeeded
 from .result import succeeded
@@ -55,7 +56,7 @@ class Receipts:
         self.app = app
         self.name: str = app.conf["ptemporal.outbox"]
         self._codec = chain(app.codecs())
-        self._told: set[str] = set()
+        self._warned_tasks = LoggedNames()
 
     def of_run(self, job: Job, request: Context) -> RunReceipt:
         return RunReceipt(self, job, request)
@@ -81,8 +82,7 @@ class Receipts:
             )
 
     def warn_about_second_commit(self, task: str) -> None:
-        if task not in self._told:
-            self._told.add(task)
+        if self._warned_tasks.is_new(task):
             log.warning(
                 "task %s uses another session or database, which does not commit together with the session of "
                 "ptemporal.outbox: it leaves no receipt, and may write twice if its worker is lost; "

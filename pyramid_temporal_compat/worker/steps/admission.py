@@ -20,8 +20,6 @@ log = logging.getLogger(__name__)
 
 UNKNOWN_PAUSE = timedelta(seconds=5)
 """How long a task that this worker does not know waits before the server offers it again."""
-MOST_REPORTED = 1000
-"""Names of unknown tasks that are remembered: a sender that makes up names must not fill the worker's memory."""
 FROZEN = 1.0
 """Seconds between the two clocks of a process that only a test which freezes the time can cause."""
 
@@ -57,10 +55,7 @@ def refuse_unknown(worker: WorkerParts, message: Message) -> None:
         "(ptemporal-compat list tasks app.ini); add the module to ptemporal.include, or, if the task is "
         "another application's, give each application a queue of its own (celery.task_default_queue)"
     )
-    if message.task not in worker.reported:
-        if len(worker.reported) >= MOST_REPORTED:
-            worker.reported.clear()
-        worker.reported.add(message.task)
+    if worker.unknown_tasks.is_new(message.task):
         log.error("%s[%s]: %s", message.task, message.id, text)
     task_signals.unknown(worker, message, text)
     if worker.app.conf.ptemporal_unknown_task == "fail":

@@ -54,7 +54,7 @@ class MemberFailed(Exception):
         """Error callbacks that inner chords have called for this failure: an outer chord does not call them again."""
 
 
-class Halted(ApplicationError):
+class MemberHalted(ApplicationError):
     """A member ended by `Ignore` or `Reject`, without a result: the nodes that would follow do not run."""
 
 
@@ -62,9 +62,9 @@ def revoked() -> ApplicationError:
     return ApplicationError("revoked", type=wire.REVOKED, non_retryable=True)
 
 
-def ended_without_result(message: Message, value: Payload) -> Halted:
+def ended_without_result(message: Message, value: Payload) -> MemberHalted:
     state = value.metadata[wire.ENDED_AS].decode()
-    return Halted(f"{message.task}[{message.id}] ended {state}", type=wire.HALTED, non_retryable=True)
+    return MemberHalted(f"{message.task}[{message.id}] ended {state}", type=wire.HALTED, non_retryable=True)
 
 
 def chord_failure(node: ChordNode, failed: MemberFailed) -> MemberFailed:

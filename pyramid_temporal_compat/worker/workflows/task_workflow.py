@@ -28,6 +28,7 @@ from ...message.message import Message, NewerMessage, is_message
 from ...message.tree import Tree, is_tree
 from ...payload.converter import from_raw, raise_if_refused, to_raw
 from ...text_safety import one_line
+from ...throttled_log import LoggedNames
 from .node_values import failed_beforehand, written
 from .task_run import ActivityReplaced, run_message
 from .tree_workflow import TreeRun
@@ -103,7 +104,8 @@ def read_message(payloads: Sequence[RawValue]) -> Message:
     info = workflow.info()
     if len(payloads) != 2 or not is_message(payloads[0].payload.data):
         text = f"workflow type {info.workflow_type!r} is neither a task's nor registered in this worker"
-        report_once(info.workflow_type, "%s; %s waits for a worker that knows it", text, one_line(info.workflow_id))
+        if _unknown_types.is_new(info.workflow_type):
+            log.error("%s; %s waits for a worker that knows it", text, one_line(info.workflow_id))
         raise UnknownWorkflow(text)
     return Message.decode(payloads[0].payload.data, from_raw(payloads[1]))
 
@@ -126,25 +128,15 @@ def refused(error: InvalidTaskError | RecursionError) -> ApplicationError:
     return ApplicationError(text, type=InvalidTaskError.__name__, non_retryable=True)
 
 
-def report_once(about: str, text: str, *args: object) -> None:
-    """Log an error once for each `about`."""
-    if about not in _reported:
-        if len(_reported) >= MOST_REPORTED:
-            _reported.clear()
-        _reported.add(about)
-        log.error(text, *args)
-
-
-_reported: set[str] = set()
-MOST_REPORTED = 1000
-"""Names that are remembered: a sender that makes up names must not fill the worker's memory."""
+_unknown_types = LoggedNames()
+"""The workflow types that the log has named, because no workflow of this worker has them."""
 
 
 class UnknownWorkflow(InvalidTaskError):
     """A workflow that only another worker can run."""
 
 
-# The library would log it each time the server offers the workflow to this worker; `report_once` has said it.
+# The library would log it each time the server offers the workflow to this worker; `read_message` has logged it once.
 hide_errors("temporalio.worker._workflow_instance", UnknownWorkflow)
 # `payload.converter` logs what the codecs refuse, once a minute. The library would write a traceback each time.
 hide_errors("temporalio.worker._workflow_instance", SecurityError)

@@ -36,8 +36,8 @@ from ...message.tree import Above, Tree
 from .canvas_limits import HISTORY_ROOM, CommandBudget, FairSemaphore, history_is_full, measured
 from .node_values import (
     Error,
-    Halted,
     MemberFailed,
+    MemberHalted,
     Value,
     as_workflow_failure,
     call_of,
@@ -334,7 +334,7 @@ class TreeRun:
             self._background.start(self._quietly(node, before, place))
 
     def _call_errbacks(self, nodes: Sequence[Node], failed: MemberFailed) -> None:
-        if not nodes or isinstance(failed.reason, Halted):
+        if not nodes or isinstance(failed.reason, MemberHalted):
             return
         state, error = how_it_failed(failed.reason)
         if state == states.REVOKED:
