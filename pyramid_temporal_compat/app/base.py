@@ -47,6 +47,7 @@ from ..typed_calls import P, R
 from .app_classes import part
 from .commands import Commands
 from .loading import Loader, lazily
+from .periodic import PeriodicTasks
 from .registry import TaskRegistry, warn_of_duplicate
 from .sending import Sending
 from .shared import SharedTask, decorate, shared_tasks, task_name
@@ -64,7 +65,7 @@ if TYPE_CHECKING:
 __all__ = ["APP_KEY", "Celery"]
 
 
-class Celery(Commands, Connections, RefusedOfApps):
+class Celery(Commands, PeriodicTasks, Connections, RefusedOfApps):
     """An application: its tasks, its configuration, and its way to the Temporal server."""
 
     IS_macOS = sys.platform == "darwin"
@@ -450,10 +451,6 @@ class Celery(Commands, Connections, RefusedOfApps):
     # --- configuration -------------------------------------------------------------------------------
 
     @property
-    def configured(self) -> bool:
-        return self.conf.configured
-
-    @property
     def namespace(self) -> str | None:
         return self.conf.namespace or None
 
@@ -464,9 +461,7 @@ class Celery(Commands, Connections, RefusedOfApps):
             self.on_configure()
 
     def _has_configured(self) -> None:
-        for key, entry in self._periodic:
-            self.conf["beat_schedule"][key] = entry
-        self._periodic.clear()
+        self._keep_early_periodic()
         self.on_after_configure.send(sender=self, source=self.conf)
 
     def config_from_object(
@@ -516,26 +511,6 @@ class Celery(Commands, Connections, RefusedOfApps):
 
     def now(self) -> datetime.datetime:
         return datetime.datetime.now(self.timezone)
-
-    # --- schedules -----------------------------------------------------------------------------------
-
-    def add_periodic_task(
-        self, schedule: Any, sig: Any, args: Any = (), kwargs: Any = (), name: str | None = None, **opts: Any
-    ) -> str:
-        """Add a task that runs on a schedule; gives its key in `beat_schedule`."""
-        entry = {
-            "schedule": schedule,
-            "task": sig.name,
-            "args": (*args, *(getattr(sig, "args", None) or ())),
-            "kwargs": {**dict(getattr(sig, "kwargs", None) or {}), **dict(kwargs)},
-            "options": {**dict(getattr(sig, "options", None) or {}), **opts},
-        }
-        key = name or repr(sig)
-        if self.configured:
-            self.conf["beat_schedule"][key] = entry
-        else:
-            self._periodic.append((key, entry))
-        return key
 
     # --- the way to the server -----------------------------------------------------------------------
 

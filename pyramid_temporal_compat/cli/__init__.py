@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
 # command -> (module, attribute, one line of help)
 COMMANDS: dict[str, tuple[str, str, str]] = {
+    "beat": ("pyramid_temporal_compat.cli.beat", "command", "Make the server's schedules equal to the declared ones."),
     "graph": ("pyramid_temporal_compat.cli.graph", "command", "Draw the state of a canvas."),
     "list": ("pyramid_temporal_compat.cli.list_", "group", "List what an application has."),
     "outbox": ("pyramid_temporal_compat.cli.outbox", "group", "Manage the messages that wait to be dispatched."),

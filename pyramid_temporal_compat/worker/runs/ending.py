@@ -69,7 +69,13 @@ def changed_message(app: AppLike, task: Task, job: Job, request: Context, change
         request.kwargs if changes.kwargs is None else dict(changes.kwargs),
         {**request.as_execution_options(), "queue": message.queue, "priority": message.priority, **changes.options},
         task,
-    ).copy(retries=job.retries + 1, chord=message.chord, follows=message.follows, linked=message.linked)
+    ).copy(
+        retries=job.retries + 1,
+        chord=message.chord,
+        follows=message.follows,
+        linked=message.linked,
+        scheduled=message.scheduled,
+    )
     size, limit = total_size(changed.encode()), app.conf["ptemporal.payload_limit"] * 3 // 4
     if size > limit:
         # It travels in the failure of this run, as base64.
