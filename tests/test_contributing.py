@@ -7,7 +7,12 @@ import re
 from tests.parts import ROOT
 
 PAGE = (ROOT / "CONTRIBUTING.md").read_text()
-FOLDERS = (ROOT, ROOT / "pyramid_temporal_compat", ROOT / "pyramid_temporal_compat" / "worker" / "pools", ROOT / "tests")
+FOLDERS = (
+    ROOT,
+    ROOT / "pyramid_temporal_compat",
+    ROOT / "pyramid_temporal_compat" / "worker" / "pools",
+    ROOT / "tests",
+)
 
 
 def test_every_file_that_the_page_names_exists():

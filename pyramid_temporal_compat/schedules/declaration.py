@@ -31,11 +31,6 @@ from .firing_times import NotOnTheServer, catchup_of, spec_of
 if TYPE_CHECKING:
     from ..interfaces import AppLike
 
-OWNER = "ptemporal.schedule"
-"""Memo key of a Schedule: which application declares it, and under which name."""
-DIGEST = "ptemporal.schedule-digest"
-"""Memo key of the workflows that a Schedule starts: the digest of the declaration. The server can't change the memo of
-a Schedule itself."""
 LONGEST_BASE = 900
 """Bytes of a firing's id before the server adds the time."""
 
@@ -72,7 +67,7 @@ class Declared:
         converter = client.data_converter
         if self.arguments:
             start.input.CopyFrom(Payloads(payloads=await converter.encode(self.arguments)))
-        for key, value in {**self.memo, DIGEST: self.digest}.items():
+        for key, value in {**self.memo, wire.FIRING: self.digest}.items():
             start.memo.fields[key].CopyFrom((await converter.encode([value]))[0])
         if self.summary:
             start.user_metadata.summary.CopyFrom((await converter.encode([self.summary]))[0])
@@ -168,6 +163,3 @@ def _set_priority(proto: Any, priority: Priority) -> None:
         proto.fairness_key = priority.fairness_key
     if priority.fairness_weight is not None:
         proto.fairness_weight = priority.fairness_weight
-
-
-__all__ = ["DIGEST", "OWNER", "Declared", "declaration", "declarations", "firing_base"]

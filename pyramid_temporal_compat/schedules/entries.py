@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from ..exceptions import CeleryError, ImproperlyConfigured
 from ..message.ids import prefix_of
 from ..message.message import is_name
+from ..settings import CrontabFields
 from ..settings.config_objects import import_object
 from ..text_safety import one_line
 from .celery_schedules import BaseSchedule, maybe_schedule
@@ -147,9 +148,10 @@ def _read(app: AppLike, name: str, declared: Mapping[str, Any]) -> Entry:
         raise BadEntry(name, f"it has {unknown[0]!r}; the nearest that an entry takes is {near[0]!r}")
     if declared.get("schedule") is None:
         raise BadEntry(name, "it has no schedule")
-    schedule = maybe_schedule(declared["schedule"], bool(declared.get("relative")), app=app)
-    if not isinstance(schedule, BaseSchedule):
-        raise BadEntry(name, f"its schedule is {schedule!r}; it takes seconds, a timedelta, a crontab or a schedule")
+    given = declared["schedule"]
+    if isinstance(given, bool) or not isinstance(given, (int, float, dt.timedelta, BaseSchedule, CrontabFields)):
+        raise BadEntry(name, f"its schedule is {given!r}; it takes seconds, a timedelta, a crontab or a schedule")
+    schedule: BaseSchedule = maybe_schedule(given, bool(declared.get("relative")), app=app)
     options = dict(declared.get("options") or {})
     policy = {key: declared[key] for key in POLICY_KEYS & set(declared)}
     policy |= {key: options.pop(key) for key in POLICY_KEYS & set(options)}

@@ -33,7 +33,7 @@ class NotOnTheServer(ValueError):
 
 
 def spec_of(
-    found: BaseSchedule, app: AppLike, *, jitter: dt.timedelta | None, offset: dt.timedelta | None
+    found: BaseSchedule, app: AppLike, *, jitter: dt.timedelta | None = None, offset: dt.timedelta | None = None
 ) -> ScheduleSpec:
     """Return the `ScheduleSpec` with the firing times of Celery's schedule. Raises `NotOnTheServer`."""
     if found.nowfun is not None:

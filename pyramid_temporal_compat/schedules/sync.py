@@ -26,8 +26,9 @@ from temporalio.client import Client, ScheduleListDescription
 from temporalio.service import RPCError, RPCStatusCode
 
 from ..exceptions import OperationalError
+from ..message import wire_names as wire
 from ..message.ids import prefix_of
-from .declaration import DIGEST, OWNER, Declared
+from .declaration import Declared
 from .plan import Change, OnServer, Plan, make_plan
 
 T = TypeVar("T")
@@ -73,7 +74,7 @@ async def owned(client: Client, application: str) -> AsyncIterator[ScheduleListD
 
 async def _entry_of(client: Client, application: str, memo: Memo) -> str | None:
     """Return the entry for which the application has made a Schedule; None if it is not the application's."""
-    mark = await _value(client, memo, OWNER)
+    mark = await _value(client, memo, wire.SCHEDULE)
     return str(mark.get("entry")) if isinstance(mark, dict) and mark.get("app") == application else None
 
 
@@ -109,7 +110,7 @@ async def _create(client: Client, declared: Declared) -> bool:
         schedule=await declared.encoded(client),
         identity=client.identity,
         request_id=str(uuid.uuid4()),
-        memo=Memo(fields={OWNER: await declared.owner(client)}),
+        memo=Memo(fields={wire.SCHEDULE: await declared.owner(client)}),
     )
     try:
         await client.workflow_service.create_schedule(request, retry=True)
@@ -172,7 +173,7 @@ async def _look(client: Client, application: str, id: str) -> OnServer | None:
             f"the schedule {id!r} on the server was not made by the application {application!r}, or with another "
             "encryption key: rename the entry, or delete the schedule in the server's web UI"
         )
-    digest = await _value(client, found.schedule.action.start_workflow.memo, DIGEST)
+    digest = await _value(client, found.schedule.action.start_workflow.memo, wire.FIRING)
     return OnServer(id, entry, str(digest))
 
 
