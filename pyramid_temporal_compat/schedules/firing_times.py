@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 from temporalio.api.schedule.v1 import IntervalSpec, Range, ScheduleSpec, StructuredCalendarSpec
 
 from .celery_schedules import BaseSchedule, crontab, schedule
+from .clock_changes import moved_times
 from .timezones import UTC, LocalTimezone, zone_of
 
 if TYPE_CHECKING:
@@ -47,7 +48,8 @@ def spec_of(
     if isinstance(found, crontab):
         if offset:
             raise NotOnTheServer("a crontab has no offset")
-        spec = ScheduleSpec(structured_calendar=[calendar_of(found)], timezone_name=zone_name(zone_of(app)))
+        calendars = [calendar_of(found), *after_clock_changes(found, zone_of(app))]
+        spec = ScheduleSpec(structured_calendar=calendars, timezone_name=zone_name(zone_of(app)))
     else:
         assert isinstance(found, schedule)
         spec = interval_of(found, app, offset)
@@ -86,6 +88,20 @@ def calendar_of(found: crontab) -> StructuredCalendarSpec:
         month=ranges(found.month_of_year),
         day_of_week=ranges(found.day_of_week),
     )
+
+
+def after_clock_changes(found: crontab, zone: dt.tzinfo) -> Iterator[StructuredCalendarSpec]:
+    """Yield a calendar for each run that a forward change of the clock moves."""
+    for time in moved_times(found, zone, dt.datetime.now(UTC).year):
+        yield StructuredCalendarSpec(
+            second=[Range()],
+            minute=ranges([time.minute]),
+            hour=ranges([time.hour]),
+            day_of_month=ranges([time.day]),
+            month=ranges([time.month]),
+            year=ranges([time.year]),
+            day_of_week=ranges(range(7)),
+        )
 
 
 def ranges(numbers: Collection[int]) -> list[Range]:

@@ -22,13 +22,14 @@ from temporalio.api.workflowservice.v1 import (
     DescribeScheduleResponse,
     UpdateScheduleRequest,
 )
-from temporalio.client import Client, ScheduleListDescription
+from temporalio.client import Client, ScheduleHandle, ScheduleListDescription
 from temporalio.service import RPCError, RPCStatusCode
 
 from ..exceptions import OperationalError
 from ..message import wire_names as wire
 from ..message.ids import prefix_of
 from .declaration import Declared
+from .entries import schedule_id
 from .plan import Change, OnServer, Plan, make_plan
 
 T = TypeVar("T")
@@ -70,6 +71,12 @@ async def owned(client: Client, application: str) -> AsyncIterator[ScheduleListD
         ours = each.id.startswith(prefix_of(application))
         if ours and await _entry_of(client, application, each.raw_entry.memo) is not None:
             yield each
+
+
+async def handle_of(client: Client, application: str, entry: str) -> ScheduleHandle | None:
+    """Return the handle of an entry's Schedule; None if the application has none of that name."""
+    found = await _look(client, application, schedule_id(application, entry))
+    return None if found is None else client.get_schedule_handle(found.id)
 
 
 async def _entry_of(client: Client, application: str, memo: Memo) -> str | None:
