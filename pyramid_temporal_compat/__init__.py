@@ -1,4 +1,7 @@
-"""Celery's task API on Temporal, for Pyramid applications."""
+"""Celery's task API on Temporal, for Pyramid applications.
+
+PYTEST_DONT_REWRITE: the package has no `assert`. Else pytest warns if the package is imported before pytest starts.
+"""
 
 from __future__ import annotations
 
@@ -30,8 +33,8 @@ task = shared_task
 
 
 def includeme(config: Any) -> None:
-    """For `config.include("pyramid_temporal_compat")`."""
-    from .pyramid import includeme  # Pyramid: 0.2 s, and only an application that is one calls this
+    """Set up a Pyramid application: `config.include("pyramid_temporal_compat")` calls this."""
+    from .pyramid import includeme  # imports Pyramid: 0.2 s, and only Pyramid applications call this
 
     includeme(config)
 

@@ -1,4 +1,4 @@
-"""What a running task knows of itself: `self.request`, and which task runs here."""
+"""`self.request` of a running task, and which task is running in this thread."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 
 class Context:
-    """`self.request`: Celery's attributes, and beside them the Pyramid request of this run."""
+    """`self.request`: Celery's attributes, and the Pyramid request of this run."""
 
     args: Any = None
     argsrepr: str | None = None
@@ -27,7 +27,7 @@ class Context:
     delivery_info: Any = None
     errbacks: Any = None
     entered = False
-    """Whether a worker's run has reached the function: a call from then on is one that the task makes itself."""
+    """Whether a worker's run has reached the function. After that, the task itself makes every call."""
     eta: str | None = None
     expires: str | None = None
     group: str | None = None
@@ -49,13 +49,13 @@ class Context:
     pyramid_request: Any = None
     replaced_task_nesting = 0
     added: Any = None
-    """The trees that the run has added to the header of its chord."""
+    """The trees that this run has added to the header of its chord."""
     report: Callable[[str, Any], None] | None = None
-    """How a running task tells its worker how far it is."""
+    """Reports a state and its details to the worker, for `update_state`."""
     reply_to: str | None = None
     retries = 0
     retry_asked: Any = None
-    """What `retry(throw=False)` asked for: the run ends as that retry, if it returns."""
+    """The retry that `retry(throw=False)` asked for. If the function returns, the run ends as this retry."""
     root_id: str | None = None
     shadow: str | None = None
     soft_time_limit: float | None = None
@@ -67,12 +67,13 @@ class Context:
     timelimit: Any = None
     utc: bool | None = True
     workflow_id: str | None = None
-    """The workflow that the run is an activity of, where that is not to be seen from the id."""
+    """The workflow that runs this task as an activity, if the task's id does not name the workflow."""
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         self.update(*args, **kwargs)
 
     def update(self, *args: Any, **kwargs: Any) -> None:
+        """Set attributes, from the arguments of a dict."""
         values = dict(*args, **kwargs)
         if "timelimit" in values:
             hard, soft = tuple(values["timelimit"] or (None, None))[:2]
@@ -80,13 +81,15 @@ class Context:
         self.__dict__.update(values)
 
     def clear(self) -> None:
+        """Set all attributes back to their defaults."""
         self.__dict__.clear()
 
     def get(self, key: str, default: Any = None) -> Any:
+        """Return an attribute, or `default` if there is no such attribute."""
         return getattr(self, key, default)
 
     def as_execution_options(self) -> dict[str, Any]:
-        """The options with which this very run could be asked for again."""
+        """Return the options of `apply_async` that would send this call again."""
         return {
             "task_id": self.id,
             **{option: getattr(self, part) for option, part in CARRIED_OPTIONS.items()},
@@ -99,7 +102,7 @@ class Context:
 
 
 for _part in CARRIED_OPTIONS.values():
-    if not hasattr(Context, _part):  # an option of ours, which Celery's request does not have
+    if not hasattr(Context, _part):  # an option of this package, which Celery's request lacks
         setattr(Context, _part, None)
 
 _Frame = tuple[Any, Context]
@@ -108,7 +111,7 @@ _stack: ContextVar[tuple[_Frame, ...]] = ContextVar("ptemporal_tasks", default=(
 
 @contextmanager
 def running(task: TaskLike, request: Context) -> Iterator[Context]:
-    """While this lasts, `task` is the current task and `task.request` is `request`."""
+    """While this lasts, make `task` the current task, and `request` its `task.request`."""
     token = _stack.set((*_stack.get(), (task, request)))
     try:
         yield request
@@ -117,35 +120,39 @@ def running(task: TaskLike, request: Context) -> Iterator[Context]:
 
 
 def push(task: TaskLike, request: Context) -> None:
-    """`running` for callers that can't use a `with`."""
+    """Make `task` the current task until `pop`, for callers that can't use `with running(…)`."""
     _stack.set((*_stack.get(), (task, request)))
 
 
 def pop() -> Context | None:
+    """Undo the last `push`. Return its request; None if no task is current."""
     frames = _stack.get()
     _stack.set(frames[:-1])
     return frames[-1][1] if frames else None
 
 
 class RequestStack:
-    """`task.request_stack`: the requests of one task, the innermost last."""
+    """`task.request_stack`: the requests of one task's runs in this thread. The innermost run is the last."""
 
     def __init__(self, task: TaskLike) -> None:
         self._task = task
 
     @property
     def stack(self) -> list[Context]:
+        """Return the requests as a list."""
         return [request for owner, request in _stack.get() if owner is self._task]
 
     @property
     def top(self) -> Context | None:
+        """Return the request of the innermost run; None without a run."""
         return request_of(self._task)
 
     def push(self, request: Context) -> None:
+        """Add a request on top."""
         push(self._task, request)
 
     def pop(self) -> Context | None:
-        """Take the innermost one off: this task's, whatever it has called since."""
+        """Remove and return this task's innermost request, even if other tasks were called after it."""
         frames = _stack.get()
         for place in reversed(range(len(frames))):
             if frames[place][0] is self._task:
@@ -158,13 +165,13 @@ class RequestStack:
 
 
 def current_frame() -> _Frame | None:
-    """The task that runs here and its request, innermost first."""
+    """Return the innermost task that runs here, with its request; None outside of a task."""
     frames = _stack.get()
     return frames[-1] if frames else None
 
 
 def worker_frame() -> _Frame | None:
-    """The task that a worker runs here, past the calls that it made directly."""
+    """Return the task that the worker started here, with its request, even while it calls another task directly."""
     for frame in reversed(_stack.get()):
         if not frame[1].called_directly:
             return frame
@@ -172,4 +179,5 @@ def worker_frame() -> _Frame | None:
 
 
 def request_of(task: TaskLike) -> Context | None:
+    """Return the request of the innermost run of a task in this thread; None if the task does not run here."""
     return next((request for owner, request in reversed(_stack.get()) if owner is task), None)

@@ -1,4 +1,4 @@
-"""Which app is current: for tasks, results and calls that name none."""
+"""The current app. Tasks, results and calls that name no app use it."""
 
 from __future__ import annotations
 
@@ -12,17 +12,21 @@ if TYPE_CHECKING:
     from .interfaces import AppLike
 
 APP_KEY = "pyramid_temporal_compat.app"
-"""Where a Pyramid registry keeps its app."""
+"""The key of the app in a Pyramid registry."""
 
 apps: weakref.WeakSet[AppLike] = weakref.WeakSet()
 """Every app of this process."""
 
 
 class _Thread(threading.local):
+    """The current app of each thread."""
+
     app: AppLike | None = None
 
 
 class _Process:
+    """The current app of the process, and the class for a default app."""
+
     app: AppLike | None = None
     make: Callable[..., AppLike] | None = None
 
@@ -32,33 +36,37 @@ _process = _Process()
 
 
 def set_current_app(app: AppLike | None) -> None:
-    """Make `app` the current one: of this thread, and of those that chose none themselves."""
+    """Make `app` the current app of this thread, and of every thread that has not set its own."""
     _thread.app = app
     _process.app = app
 
 
 def set_default_app(app: AppLike | None) -> None:
-    """Make `app` the current one of the threads that chose none."""
+    """Make `app` the current app of every thread that has not set its own."""
     _process.app = app
 
 
-def chosen() -> tuple[AppLike | None, AppLike | None]:
-    """What this thread and this process have chosen, for `choose` to restore."""
+def save_current() -> tuple[AppLike | None, AppLike | None]:
+    """Return the current apps of this thread and of this process, for `restore_current`."""
     return _thread.app, _process.app
 
 
-def choose(before: tuple[AppLike | None, AppLike | None]) -> None:
+def restore_current(before: tuple[AppLike | None, AppLike | None]) -> None:
+    """Restore the current apps from the value of `save_current`."""
     _thread.app, _process.app = before
 
 
 def latest_app() -> AppLike | None:
-    """The app that the application made last, if it made one."""
+    """Return the app that the application made current last; None if it made none."""
     return _thread.app or _process.app
 
 
 def current_app() -> AppLike:
-    """The current Pyramid request's app; else the one set in this thread, or last made in this process."""
-    # Not imported, or another thread is at it: then no request is current here either.
+    """Return the app of the current Pyramid request.
+
+    Without a request, return the app that is current in this thread, or in the process. Without any, make one.
+    """
+    # If Pyramid is not imported, or another thread is importing it, no request is current here.
     ask = getattr(sys.modules.get("pyramid.threadlocal"), "get_current_request", None)
     request = ask() if ask else None
     found: AppLike | None = getattr(request, "registry", {}).get(APP_KEY) if request is not None else None
@@ -66,6 +74,7 @@ def current_app() -> AppLike:
 
 
 def app_or_default(app: AppLike | None = None) -> AppLike:
+    """Return `app`; if it is None, return the current app."""
     return current_app() if app is None else app
 
 
@@ -77,7 +86,7 @@ def set_app_class(make: Callable[..., AppLike]) -> None:
 def _default_app() -> AppLike:
     """Make the app of a process whose application made none."""
     if _process.make is None:
-        raise RuntimeError("import pyramid_temporal_compat before asking for the current app")
+        raise RuntimeError("no app class is set; import pyramid_temporal_compat before using the current app")
     app = _process.make("default", set_as_current=False)
     set_default_app(app)
     return app

@@ -31,7 +31,7 @@ class DuplicateNodenameWarning(CeleryWarning):
 
 
 class DuplicateTaskNameWarning(CeleryWarning):
-    """Two functions were registered under one task name; the later one runs."""
+    """Two functions were registered under one task name. The first one stays, and the later one is not registered."""
 
 
 class FixupWarning(CeleryWarning):

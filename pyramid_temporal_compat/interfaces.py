@@ -1,4 +1,4 @@
-"""What low modules need of an app and of a task, as protocols: so that they import neither."""
+"""Protocols of the app, the task and the worker, so that lower modules need not import them."""
 
 from __future__ import annotations
 
@@ -15,31 +15,31 @@ if TYPE_CHECKING:
 
 
 class AppLike(Protocol):
-    """The app, as modules below `app/` see it. `Celery` is the one implementation."""
+    """The app, as modules below `app/` use it. `Celery` is the only implementation."""
 
     main: str | None
     finalized: bool
     registry: Any
-    """The Pyramid registry that tasks get their requests from."""
+    """The Pyramid registry. The request of each task is made from it."""
     user_options: dict[str, set[Any]]
 
     @property
     def conf(self) -> Settings: ...
     @property
     def tasks(self) -> Any:
-        """The tasks by name: a dict that raises `NotRegistered` for an unknown name."""
+        """Return the tasks by name, in a dict that raises `NotRegistered` for an unknown name."""
 
     @property
     def Task(self) -> type[Any]:
-        """The base class of this app's tasks."""
+        """Return the base class of this app's tasks."""
 
     @property
     def annotations(self) -> tuple[Any, ...]: ...
     @property
     def naive_zone(self) -> datetime.tzinfo | None:
-        """The time zone of a datetime that names none; None if the application sets no time zone."""
+        """Return the time zone of a datetime that names none; None if the application sets no time zone."""
 
-    # What the app is made of. An application may replace each by a subclass of its own.
+    # The parts of the app. An application may replace the class of each part by a subclass.
     @property
     def amqp(self) -> Any: ...
     @property
@@ -55,18 +55,18 @@ class AppLike(Protocol):
     @property
     def GroupResult(self) -> Any: ...
 
-    # The way to the server.
+    # The connection to the server, and the ways to send.
     @property
     def temporal(self) -> Connection: ...
     @property
     def dispatcher(self) -> Dispatcher: ...
     @property
     def eager(self) -> Any:
-        """The stand-in for the server under `task_always_eager`."""
+        """Return the stand-in for the server under `task_always_eager`."""
 
     @property
     def outbox(self) -> Any:
-        """The writer of outbox rows; None without an outbox."""
+        """Return the writer of outbox rows; None without an outbox."""
 
     def codecs(self) -> Sequence[Codec]: ...
     def enlist(self, message: Unit, transaction_manager: Any = None) -> None: ...
@@ -79,7 +79,7 @@ class AppLike(Protocol):
     def make_task(self, function: Callable[..., Any], options: Mapping[str, Any]) -> Any: ...
     def make_builtin(self, function: Callable[..., Any], name: str, bind: bool) -> Any: ...
 
-    # Its life.
+    # Its life, from being current to being closed.
     def set_current(self) -> None: ...
     def set_default(self) -> None: ...
     def finalize(self, auto: bool = False) -> None: ...
@@ -88,7 +88,7 @@ class AppLike(Protocol):
 
 
 class WorkerLike(Protocol):
-    """A running worker, as the commands of `control/` see it. `worker.worker.Worker` is the one implementation."""
+    """A running worker, as the commands of `control/` use it. `worker.worker.Worker` is the only implementation."""
 
     app: Any
     hostname: str
@@ -111,19 +111,19 @@ class WorkerLike(Protocol):
 
 
 class TakenLike(Protocol):
-    """A task that a worker has taken from the server, as the commands of `control/` see it."""
+    """A task that a worker has taken from the server, as the commands of `control/` use it."""
 
     @property
     def job(self) -> Any: ...
     @property
     def began(self) -> Any:
-        """When and where the run began; None while the task waits for its turn in the pool."""
+        """Return when and where the run began; None while the task waits for a place in the pool."""
 
     def terminate(self, signal: str) -> None: ...
 
 
 class EndingLike(Protocol):
-    """How one run of a task ended. `task.execution.Ending` is the one implementation."""
+    """How one run of a task ended. `task.execution.Ending` is the only implementation."""
 
     @property
     def state(self) -> str: ...
@@ -134,7 +134,7 @@ class EndingLike(Protocol):
 
 
 class TaskLike(Protocol):
-    """A task, as canvases, routes and signatures see it. `Task` is the one implementation."""
+    """A task, as canvases, routes and signatures use it. `Task` is the only implementation."""
 
     name: Any
 
@@ -148,7 +148,7 @@ class TaskLike(Protocol):
     def plan_call(self, call: Any, args: Any, kwargs: Any, options: dict[str, Any]) -> Any: ...
     def AsyncResult(self, task_id: str, **kwargs: Any) -> Any: ...
     def own(self, name: str) -> Any:
-        """The value that the task itself sets for an attribute; None if the configuration decides."""
+        """Return the value that the task itself sets for an attribute; None if the configuration decides."""
 
     def positional_names(self, count: int) -> list[str]: ...
     def add_trail(self, result: Any) -> Any: ...

@@ -1,4 +1,4 @@
-"""Logging as Celery has it: loggers for tasks, colours, and what tasks print."""
+"""Logging as in Celery: loggers for tasks, coloured log lines, and printed text in the log."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ LOG_LEVELS: dict[str | int, Any] = {
 }
 
 UNKNOWN = "???"
-"""What a formatter shows for the task of a record that no task wrote."""
+"""The task name and id in a log line that no task wrote."""
 
 _COLOURS = {"DEBUG": 34, "WARNING": 33, "ERROR": 31, "CRITICAL": 35}
 _in_sighandler = False
@@ -44,7 +44,7 @@ _in_sighandler = False
 
 
 def plain_logger(name: str | logging.Logger) -> logging.Logger:
-    """The logger of this name, which is silent until logging is set up."""
+    """Return the logger of this name. It is silent until logging is set up."""
     logger = logging.getLogger(name) if isinstance(name, str) else name
     if not logger.handlers:
         logger.addHandler(logging.NullHandler())
@@ -65,7 +65,7 @@ base_logger = plain_logger("celery")
 
 
 def get_logger(name: str | logging.Logger) -> logging.Logger:
-    """The logger of this name, under Celery's own unless it is directly below the root."""
+    """Return the logger of this name. Make it a child of the logger `celery`, unless its parent is the root."""
     logger = plain_logger(name)
     if logging.root not in (logger, logger.parent) and logger is not base_logger:
         _put_below(base_logger, logger)
@@ -73,7 +73,7 @@ def get_logger(name: str | logging.Logger) -> logging.Logger:
 
 
 class TaskFilter(logging.Filter):
-    """Gives each record `task_id` and `task_name`, of the task that wrote it."""
+    """Adds `task_id` and `task_name` of the running task to each record."""
 
     def filter(self, record: logging.LogRecord) -> bool:
         frame = worker_frame()
@@ -92,25 +92,26 @@ task_logger.addFilter(_task_filter)
 
 
 def get_task_logger(name: str) -> logging.Logger:
-    """The logger of a module of tasks: below `celery.task`, and its records know their task."""
+    """Return the logger of a module with tasks: a child of `celery.task`, whose records have the task's name and id."""
     if name in (base_logger.name, task_logger.name):
-        raise RuntimeError(f"the logger name {name!r} is Celery's own; use get_task_logger(__name__)")
+        raise RuntimeError(f"the logger name {name!r} is reserved for Celery; use get_task_logger(__name__)")
     logger = _put_below(task_logger, get_logger(name))
-    logger.addFilter(_task_filter)  # a logger's filter is not asked for the records of those below it
+    logger.addFilter(_task_filter)  # a logger's filter does not see the records of its child loggers
     return logger
 
 
 def mlevel(level: Any) -> Any:
-    """A level by its name or number, as a number."""
+    """Return the number of a level that is given by its name or number."""
     return LOG_LEVELS[level.upper()] if isinstance(level, str) and level else level
 
 
 def get_multiprocessing_logger() -> logging.Logger:
+    """Return the logger of `multiprocessing`."""
     return multiprocessing.util.get_logger()
 
 
 def reset_multiprocessing_logger() -> None:
-    """Have the next `get_multiprocessing_logger()` start anew."""
+    """Make the next `get_multiprocessing_logger()` return a new logger."""
     multiprocessing.util._logger = None  # type: ignore[attr-defined]
 
 
@@ -118,10 +119,10 @@ def reset_multiprocessing_logger() -> None:
 
 
 class ColorFormatter(logging.Formatter):
-    """Shows warnings and worse in colours, and never fails over what was logged.
+    """Shows warnings and errors in colour, and never raises because of a logged value.
 
-    What was logged can't pass for another record: its lines after the first are indented, and what would move a
-    terminal's cursor is written as `repr` has it.
+    A logged text can't fake another record: its lines after the first are indented, and characters that would move a
+    terminal's cursor are escaped as in `repr`.
     """
 
     def __init__(self, fmt: str | None = None, use_color: bool | None = True, datefmt: str | None = None) -> None:
@@ -145,18 +146,18 @@ class TaskFormatter(ColorFormatter):
         return super().format(record)
 
 
-# --- what is printed -------------------------------------------------------------------------------
+# --- printed text ----------------------------------------------------------------------------------
 
 
 def set_in_sighandler(value: bool) -> None:
-    """Say whether a signal handler runs: what is printed then must not wait for a logging lock."""
+    """Set whether a signal handler runs. Printing in a signal handler must not wait for a logging lock."""
     global _in_sighandler
     _in_sighandler = value
 
 
 @contextlib.contextmanager
 def in_sighandler() -> Iterator[None]:
-    """Around what a signal handler does."""
+    """While this lasts, a signal handler runs, so printed text goes to stderr at once."""
     set_in_sighandler(True)
     try:
         yield
@@ -165,7 +166,7 @@ def in_sighandler() -> Iterator[None]:
 
 
 class LoggingProxy:
-    """A file whose lines are logged."""
+    """A file that logs the lines written to it."""
 
     mode = "w"
     name = None
@@ -180,12 +181,12 @@ class LoggingProxy:
             handler.handleError = _print_error  # type: ignore[method-assign]
 
     def write(self, data: Any) -> int:
-        """Log `data`, without the end of its line; gives how much was logged."""
+        """Log `data` without its line end. Return how many characters were logged."""
         text = data.decode(errors="replace") if isinstance(data, bytes) else str(data)
         if _in_sighandler:
             print(text, file=sys.__stderr__)
             return len(text)
-        if getattr(self._thread, "writing", False):  # the logger's handler writes to this very file
+        if getattr(self._thread, "writing", False):  # the logger's handler writes to this file itself
             return 0
         text = text.rstrip("\n")
         if not text or self.closed:
@@ -198,21 +199,24 @@ class LoggingProxy:
         return len(text)
 
     def writelines(self, sequence: Iterable[Any]) -> None:
+        """Log each part."""
         for part in sequence:
             self.write(part)
 
     def flush(self) -> None:
-        """Nothing is held back."""
+        """Do nothing, because each write is logged at once."""
 
     def close(self) -> None:
+        """Ignore everything that is written from now on."""
         self.closed = True
 
     def isatty(self) -> bool:
+        """Return False: the log is not a terminal."""
         return False
 
 
 def _print_error(record: logging.LogRecord) -> None:
-    # Not to sys.stderr: that may be the file that is logged, and the error would go round in circles.
+    # Not to sys.stderr, which may be a LoggingProxy: the error would be logged again and again.
     with contextlib.suppress(OSError):
         traceback.print_exc(None, sys.__stderr__)
 
@@ -221,10 +225,10 @@ def _print_error(record: logging.LogRecord) -> None:
 
 
 class Logging:
-    """`app.log`: sets up a worker's logging, by the settings and the signals about it."""
+    """`app.log`: sets up the logging of a worker, from the settings and the logging signals."""
 
     already_setup = False
-    """Whether it was set up, by any app of this process: it is done once."""
+    """Whether any app of this process has set up logging, which is done once."""
 
     def __init__(self, app: AppLike) -> None:
         self.app = app
@@ -244,7 +248,7 @@ class Logging:
         colorize: bool | None = None,
         hostname: str | None = None,
     ) -> Any:
-        """All that a worker needs: loggers, warnings and, if asked for, what is printed."""
+        """Set up all logging of a worker: loggers, warnings and, with `redirect_stdouts`, printed text."""
         loglevel = mlevel(loglevel)
         handled = self.setup_logging_subsystem(loglevel, logfile, colorize=colorize, hostname=hostname)
         if not handled and redirect_stdouts:
@@ -264,7 +268,10 @@ class Logging:
         datefmt: str | None = None,
         **kwargs: Any,
     ) -> Any:
-        """Set up the root logger and that of tasks, unless receivers of `setup_logging` do; gives those."""
+        """Set up the root logger and the task logger, unless a receiver of the signal `setup_logging` does it.
+
+        Return the answers of the receivers; None if logging was set up before.
+        """
         if self.already_setup:
             return None
         if logfile and hostname:
@@ -300,7 +307,7 @@ class Logging:
         datefmt: str | None = None,
         **kwargs: Any,
     ) -> logging.Logger:
-        """Set up the logger above all task loggers, whose lines name the task."""
+        """Set up the parent of all task loggers. Its log lines name the task."""
         loglevel = mlevel(loglevel or self.loglevel)
         format = format or self.task_format
         colorize = self.supports_color(colorize, logfile)
@@ -325,7 +332,7 @@ class Logging:
         datefmt: str | None = None,
         **kwargs: Any,
     ) -> logging.Logger:
-        """Have the logger write to a file or to stderr, unless it writes somewhere already."""
+        """Make the logger write to a file or to stderr, unless it has a handler already."""
         if all(isinstance(handler, logging.NullHandler) for handler in logger.handlers):
             handler = _handler(logfile)
             handler.setFormatter(formatter(format, use_color=colorize, datefmt=datefmt))
@@ -333,13 +340,13 @@ class Logging:
         return logger
 
     def redirect_stdouts(self, loglevel: Any = None, name: str = "celery.redirected") -> None:
-        """Log what is printed."""
+        """Log the text that is printed, with the logger of this name."""
         self.redirect_stdouts_to_logger(get_logger(name), loglevel=loglevel)
 
     def redirect_stdouts_to_logger(
         self, logger: logging.Logger, loglevel: Any = None, stdout: bool = True, stderr: bool = True
     ) -> LoggingProxy:
-        """Log what is printed, by this logger; gives the file that does it."""
+        """Log the text that is printed, with this logger. Return the file in place of stdout and stderr."""
         proxy: Any = LoggingProxy(logger, loglevel)
         if stdout:
             sys.stdout = proxy
@@ -348,13 +355,14 @@ class Logging:
         return proxy  # type: ignore[no-any-return]
 
     def supports_color(self, colorize: bool | None = None, logfile: Any = None) -> bool:
-        """Whether to colour: unless told not to, where the log goes to a terminal."""
+        """Return whether log lines are coloured: if the log goes to a terminal and the settings allow it."""
         wanted = self.colorize if colorize is None else colorize
         if wanted is False or os.name == "nt":
             return False
         return logfile is None and sys.stderr is not None and sys.stderr.isatty()
 
     def get_default_logger(self, name: str = "celery", **kwargs: Any) -> logging.Logger:
+        """Return the logger of this name."""
         return get_logger(name)
 
 

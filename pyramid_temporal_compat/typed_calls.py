@@ -1,4 +1,4 @@
-"""The type variables of typed calls: a `Task[P, R]` takes the parameters `P`, and its result is an `R`."""
+"""The type variables of typed calls: `Task[P, R]` takes the parameters `P` and returns an `R`."""
 
 from __future__ import annotations
 
@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from typing_extensions import ParamSpec, TypeVar
 
-    # The defaults let code write `Task` for a task of any parameters and any result.
+    # With the defaults, `Task` alone means a task with any parameters and any result.
     P = ParamSpec("P", default=...)
     R = TypeVar("R", default=Any)
-else:  # the typing module takes `default` from Python 3.13 on, and nothing needs it at run time
+else:  # `typing` accepts `default` from Python 3.13 on, and nothing needs it at run time
     from typing import ParamSpec, TypeVar
 
     P = ParamSpec("P")

@@ -14,7 +14,7 @@ import pytest
 
 from pyramid_temporal_compat.server import EmbeddedServer
 from tests.no_servers import sitecustomize as no_servers
-from tests.parts import fresh_database
+from tests.parts import DRIVER, fresh_database
 
 SERVER_FIXTURES = frozenset({"temporal_server", "postgres", "mysql", "outbox_database", "processes_database"})
 """The fixtures that start a server. Those that ask for one of these are found by pytest."""
@@ -115,7 +115,7 @@ def postgres() -> Iterator[str]:
                 configuration.write("max_prepared_transactions = 20\nmax_connections = 200\n")
             server.start()
         undo.callback(server.cleanup)
-        yield server.get_uri(driver="psycopg")
+        yield server.get_uri(driver=DRIVER)
 
 
 @pytest.fixture

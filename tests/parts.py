@@ -11,11 +11,15 @@ from typing import TypeVar
 
 import psutil
 import psycopg
+import sqlalchemy
 from psycopg import sql
 
 T = TypeVar("T")
 
 ROOT = Path(__file__).parent.parent
+
+DRIVER = "psycopg2" if sqlalchemy.__version__.startswith("1.") else "psycopg"
+"""SQLAlchemy's driver for PostgreSQL: 1.4 does not know psycopg 3."""
 
 
 def wait_until(predicate: Callable[[], T], timeout: float = 60, message: str = "") -> T:
@@ -48,5 +52,5 @@ def fresh_database(server_url: str) -> Iterator[str]:
 
 
 def _execute(server_url: str, statement: sql.Composed) -> None:
-    with psycopg.connect(server_url.replace("+psycopg", "", 1), autocommit=True) as connection:
+    with psycopg.connect(server_url.replace(f"+{DRIVER}", "", 1), autocommit=True) as connection:
         connection.execute(statement)

@@ -1,4 +1,4 @@
-"""The app: tasks by name, a configuration, and the way to the server. Celery-shaped."""
+"""The app, as Celery has it: tasks by name, a configuration, and the connection to the server."""
 
 from ..current import app_or_default, current_app, latest_app
 from .base import APP_KEY, Celery

@@ -1,4 +1,4 @@
-"""The classes that an app is made of: ours, or one of the application's own that derives from it."""
+"""Chooses the classes that an app is made of: ours, or a subclass that the application names."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from .loading import Loader
 
 PACKAGE = __package__.rpartition(".")[0]
 ALIASES = {"app": "celery.loaders.app:AppLoader", "default": "celery.loaders.app:AppLoader"}
-"""Celery's short names of loaders."""
+"""Celery's short names for its loaders."""
 
 NOT_CALLED = {
     "on_process_cleanup": "the signal task_postrun",
@@ -21,15 +21,18 @@ NOT_CALLED = {
     "read_configuration": "config_from_object()",
     "setup_settings": "config_from_object()",
 }
-"""What a loader of Celery's may define and nothing calls here, and what does its work."""
+"""Methods that a Celery loader may define and that nothing calls here. The value names the replacement."""
 
 
-def part(name: str, given: Any, base: type) -> Any:
-    """The class for the app's part `name`: a class, or the dotted name of one, Celery's own names included."""
+def class_for(name: str, given: Any, base: type) -> Any:
+    """Return the class for the app attribute `name`, such as `loader_cls`. It must derive from `base`.
+
+    :param given: a class, or its dotted name. Celery's own names mean our classes.
+    """
     found = _by_name(given) if isinstance(given, str) else given
     if not isinstance(found, type) or not issubclass(found, base):
         raise ImproperlyConfigured(
-            f"{name} = {given!r} can't be the app's: it takes a class that derives from {base.__module__}."
+            f"{name} = {given!r} can't be used; it takes a class that derives from {base.__module__}."
             f"{base.__qualname__}"
         )
     if base is Loader and (unused := [hook for hook in NOT_CALLED if hasattr(found, hook)]):
@@ -48,4 +51,4 @@ def _by_name(name: str) -> Any:
     try:
         return symbol_by_name(name)
     except (ImportError, AttributeError, ValueError) as error:
-        raise ImproperlyConfigured(f"{name!r} names no class: {error}") from error
+        raise ImproperlyConfigured(f"the class {name!r} can't be imported: {error}") from error

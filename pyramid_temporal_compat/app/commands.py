@@ -1,4 +1,4 @@
-"""The app and its commands: `app.Worker(...)`, `app.worker_main(argv)`, `app.start(argv)`."""
+"""The methods of an app that run a program: `app.Worker(...)`, `app.worker_main(argv)`, `app.start(argv)`."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ if TYPE_CHECKING:
 
 
 class Commands:
-    """What of an app runs a program."""
+    """The part of an app that runs a worker or another command."""
 
     def Worker(self, **options: Any) -> Program:
-        """A worker with Celery's options; `start()` runs it."""
-        from ..worker.program import Program  # the client library: 0.4 s, for who runs a worker
+        """Return a worker that takes Celery's options; its `start()` runs it."""
+        from ..worker.program import Program  # imports the client library: 0.4 s
 
         return Program(self, **options)  # type: ignore[arg-type]
 
@@ -26,13 +26,13 @@ class Commands:
         argv = list(sys.argv[1:] if argv is None else argv)
         if "worker" not in argv:
             raise ValueError(
-                f"worker_main({argv!r}) names no worker command: worker_main(['worker', '-l', 'info']); start() is "
-                "for other commands"
+                f"worker_main({argv!r}) lacks the command 'worker'; write worker_main(['worker', '-l', 'info']). "
+                "For other commands, use start()"
             )
         return self.start(argv)
 
     def start(self, argv: Sequence[str] | None = None) -> Any:
         """Run a command line for this app: `app.start(["worker", "-l", "info"])`."""
-        from ..cli import run  # click and the commands
+        from ..cli import run  # imports click and every command
 
         return run(list(sys.argv[1:] if argv is None else argv), self)  # type: ignore[arg-type]

@@ -15,10 +15,6 @@ class PeriodicTasks:
     _periodic: list[tuple[str, dict[str, Any]]]
     """Entries that were added before the configuration was read."""
 
-    @property
-    def configured(self) -> bool:
-        return self.conf.configured
-
     def add_periodic_task(
         self, schedule: Any, sig: Any, args: Any = (), kwargs: Any = (), name: str | None = None, **opts: Any
     ) -> str:
@@ -33,7 +29,7 @@ class PeriodicTasks:
         if getattr(sig, "subtask_type", None):
             entry["canvas"] = sig
         key = name or repr(sig)
-        if self.configured:
+        if self.conf.configured:
             self._keep_periodic(key, entry)
         else:
             self._periodic.append((key, entry))

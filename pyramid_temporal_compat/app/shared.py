@@ -1,4 +1,4 @@
-"""Shared tasks: decorated without an app, and a task of every app."""
+"""`@shared_task`: makes a task without an app. Every app of the process has it."""
 
 from __future__ import annotations
 
@@ -7,8 +7,9 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Concatenate, Literal, overload
 
 from .. import current
-from ..task.annotations import has_annotations
-from ..task.task import Task, task_from_function
+from ..task.task import Task
+from ..task.task_annotations import has_annotations
+from ..task.task_from_function import task_from_function
 from ..typed_calls import P, R
 
 if TYPE_CHECKING:
@@ -17,14 +18,14 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class SharedTask:
-    """What `@shared_task` was given, and the task that it made for apps that ask for nothing else."""
+    """A function under `@shared_task`, its options, and the task that most apps share."""
 
     function: Callable[..., Any]
     options: dict[str, Any]
     task: Task
 
     def for_app(self, app: AppLike) -> Task:
-        """The task as this app has it: one of its own, if it has a base class or annotations of its own."""
+        """Return the shared task; for an app with its own base class or annotations, make a task of its own."""
         if app.Task is Task and not has_annotations(app, self.task):
             return self.task
         task: Task = app.make_task(self.function, self.options)
@@ -41,11 +42,12 @@ def shared_task(*, bind: Literal[True], **options: Any) -> Callable[[Callable[Co
 @overload
 def shared_task(*, bind: Literal[False] = ..., **options: Any) -> Callable[[Callable[P, R]], Task[P, R]]: ...
 def shared_task(*args: Any, **options: Any) -> Any:
-    """Make a task of a function, for whichever app is current when it is called."""
+    """Make a task of a function. A call belongs to the app that is current at that time."""
     return decorate(args, options, _make)
 
 
 def shared_tasks() -> list[SharedTask]:
+    """Return every shared task of this process."""
     return list(_shared.values())
 
 
@@ -63,8 +65,8 @@ def _make(function: Callable[..., Any], options: dict[str, Any]) -> Task:
 
 
 def decorate(args: tuple[Any, ...], options: dict[str, Any], make: Callable[..., Task]) -> Any:
-    """`@task` and `@task(...)`, with one function for both."""
-    options.pop("lazy", None)  # Celery's: whether a task is made at its first use; ours are made at once
+    """Apply `make` for `@task`, or return a decorator that does, for `@task(...)`."""
+    options.pop("lazy", None)  # Celery's option to make a task at its first use; ours are made at once
     options.pop("shared", None)
     if len(args) == 1 and callable(args[0]):
         return make(args[0], options)
@@ -74,7 +76,7 @@ def decorate(args: tuple[Any, ...], options: dict[str, Any], make: Callable[...,
 
 
 def task_name(main: str | None, name: str, module: str) -> str:
-    """A task's name: its module and its own name, with the app's name where the module is a script."""
+    """Return the name of a task: its module and its own name. For a script, the app's name is the module."""
     if module == "__main__" and main:
         module = main
     return f"{module}.{name}" if module else name

@@ -1,4 +1,4 @@
-"""Run a Celery application with no edit: `install_as_celery()` makes `import celery` find this package."""
+"""Runs a Celery application without an edit: `install_as_celery()` makes `import celery` find this package."""
 
 from ..celery_names.refused import Unsupported
 from .finder import CeleryImportedFirst, install_as_celery, uninstall

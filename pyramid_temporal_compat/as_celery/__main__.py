@@ -1,4 +1,4 @@
-"""`python -m pyramid_temporal_compat.as_celery PROGRAM …`: see `program.py`."""
+"""Runs `python -m pyramid_temporal_compat.as_celery PROGRAM …`, which `program.py` describes."""
 
 import sys
 

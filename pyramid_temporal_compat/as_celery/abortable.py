@@ -1,4 +1,4 @@
-"""Tasks that can be asked to stop, and look now and then whether they were: `celery.contrib.abortable`."""
+"""Tasks that check now and then whether they should stop, as in `celery.contrib.abortable`."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ class AbortableAsyncResult(AsyncResult):
     """A result whose task can be asked to stop."""
 
     def is_aborted(self) -> bool:
-        """Whether the task was asked to stop, or has."""
+        """Return whether the task was asked to stop, or has stopped."""
         return self.state == ABORTED
 
     def abort(self) -> None:
-        """Ask the task to stop. It does when it looks; one that never looks runs to its end."""
+        """Ask the task to stop. It stops when it checks; a task that never checks runs to its end."""
         from ..client.task_actions import abort  # the client library: 0.4 s
 
         self.refuse_if_enlisted()
@@ -26,13 +26,14 @@ class AbortableAsyncResult(AsyncResult):
 
 
 class AbortableTask(Task):
-    """A task that looks whether it was asked to stop, by `self.is_aborted()`."""
+    """A task that can check with `self.is_aborted()` whether it was asked to stop."""
 
     abstract = True
 
     def AsyncResult(self, task_id: str, **kwargs: Any) -> AbortableAsyncResult:
+        """Return the result of the call with this id. Its `abort()` asks the task to stop."""
         return AbortableAsyncResult(task_id, task_name=self.name, app=self.app, **kwargs)
 
     def is_aborted(self, **kwargs: Any) -> bool:
-        """Ask the server: about once a second is often enough."""
+        """Return whether the task was asked to stop. Each call asks the server: once a second is often enough."""
         return self.AsyncResult(kwargs.get("task_id") or str(self.request.id)).is_aborted()

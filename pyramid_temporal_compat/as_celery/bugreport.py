@@ -1,4 +1,4 @@
-"""`celery.bugreport()`: what is in force here, for a bug report."""
+"""`celery.bugreport()`: versions and settings, for a bug report."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ PACKAGES = ("pyramid-temporal-compat", "temporalio", "pyramid", "pyramid_tm", "t
 
 
 def bugreport(app: AppLike | None = None) -> str:
-    """Versions, platform and settings; secrets are masked."""
+    """Return versions, platform and settings as a text. Secrets are masked."""
     found = app_or_default(app)
     where = connection(found.conf)
     packages = " ".join(f"{package}:{_version(package)}" for package in PACKAGES)

@@ -1,7 +1,7 @@
-"""`app.connection_for_write()` and its like: kombu's names for the one way to the server.
+"""`app.connection_for_write()` and similar methods: kombu's objects, on top of this process's one connection.
 
-Applications hold such a connection to see whether the broker is there, to ask how long a queue is, and to pass one
-producer to many calls. All of that works; what sends or receives messages of an application's own does not.
+Applications use such a connection to check that the broker answers, to read the length of a queue, and to pass one
+producer to many calls. All of this works. Sending or receiving messages of the application's own is refused.
 """
 
 from __future__ import annotations
@@ -22,17 +22,18 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 
-class BrokersName:
-    """Refuses, with the reason, every name of kombu's that it does not have."""
+class KombuObject:
+    """A kombu object. Any attribute that it lacks raises `Unsupported` with the reason."""
 
     def __getattr__(self, name: str) -> Any:
         if name.startswith("__"):
             raise AttributeError(name)
-        raise Unsupported(f"{type(self).__name__}.{name} is refused here. {NO_BROKER}")
+        kombu_class = type(self).__name__.removeprefix("Kombu")
+        raise Unsupported(f"{kombu_class}.{name} is refused here. {NO_BROKER}")
 
 
-class Connection(BrokersName):
-    """The way to the Temporal server. It is the process's own, and stays open when this lets go of it."""
+class KombuConnection(KombuObject):
+    """kombu's connection object for the Temporal server. It uses the process's connection, which `close` keeps open."""
 
     connection_errors = recoverable_connection_errors = (OperationalError,)
     channel_errors = recoverable_channel_errors = ()
@@ -48,9 +49,9 @@ class Connection(BrokersName):
         self.virtual_host = settings.namespace
         self.connect_timeout = settings.connect_timeout
         self.connected = False
-        """Whether the server has answered here."""
+        """Whether the server has answered `connect`."""
 
-    def connect(self) -> Connection:
+    def connect(self) -> KombuConnection:
         """Ask the server once. Raises `OperationalError` if it does not answer."""
         from ..client.server_absence import check_server  # the client library: 0.4 s
 
@@ -73,8 +74,11 @@ class Connection(BrokersName):
         callback: Callable[[], Any] | None = None,
         reraise_as_library_errors: bool = True,
         timeout: float | None = None,
-    ) -> Connection:
-        """Ask until the server answers: `max_retries` more times (None or 0: for ever), `timeout` seconds at most."""
+    ) -> KombuConnection:
+        """Ask the server until it answers, with `max_retries` retries and for at most `timeout` seconds.
+
+        A `max_retries` of None or 0 means no limit.
+        """
         until = None if timeout is None else time.monotonic() + timeout
         tried, pause = 0, interval_start
         while True:
@@ -94,34 +98,40 @@ class Connection(BrokersName):
     ensure = ensure_connection
 
     @property
-    def connection(self) -> Connection:
+    def connection(self) -> KombuConnection:
+        """Return this connection."""
         return self
 
-    def channel(self) -> Channel:
-        return Channel(self._app)
+    def channel(self) -> KombuChannel:
+        """Return an object that answers questions about queues."""
+        return KombuChannel(self._app)
 
     @property
-    def default_channel(self) -> Channel:
+    def default_channel(self) -> KombuChannel:
+        """Return a channel."""
         return self.channel()
 
     def info(self) -> dict[str, Any]:
+        """Return the parts of the server's address as kombu names them."""
         names = ("hostname", "port", "virtual_host", "userid", "transport_cls", "connect_timeout", "heartbeat")
         return {name.replace("_cls", ""): getattr(self, name) for name in names}
 
     def as_uri(self, include_password: bool = False, mask: str = "**", getfields: Any = None) -> str:
+        """Return the address and the namespace of the server as a URI."""
         uri: str = self._app.backend.as_uri()
         return uri
 
-    def clone(self, **kwargs: Any) -> Connection:
-        return Connection(self._app)
+    def clone(self, **kwargs: Any) -> KombuConnection:
+        """Return another object for the same connection."""
+        return KombuConnection(self._app)
 
     def release(self) -> None:
-        """Let go of it: the next `connect` asks again."""
+        """Forget that the server has answered: the next `connect` asks again."""
         self.connected = False
 
     close = collect = release
 
-    def __enter__(self) -> Connection:
+    def __enter__(self) -> KombuConnection:
         return self
 
     def __exit__(self, *error: object) -> None:
@@ -131,14 +141,14 @@ class Connection(BrokersName):
         return f"<Connection: {self.as_uri()}>"
 
 
-class Channel(BrokersName):
-    """What a channel is asked about queues."""
+class KombuChannel(KombuObject):
+    """kombu's channel object: reads the length of a queue, and purges it."""
 
     def __init__(self, app: AppLike) -> None:
         self._app = app
 
     def queue_declare(self, queue: str = "", passive: bool = False, **options: Any) -> QueueState:
-        """How many tasks wait in a queue, and how many workers serve it. It needs no declaration to be there."""
+        """Return how many tasks wait in a queue, and how many workers serve it. No declaration is needed."""
         from ..client.queues import queue_state  # the client library: 0.4 s
 
         state: QueueState = self._app.temporal.call(
@@ -147,27 +157,27 @@ class Channel(BrokersName):
         return state
 
     def queue_purge(self, queue: str = "", **options: Any) -> int:
-        """End the tasks that wait in a queue; gives their number."""
+        """End the tasks that wait in a queue. Return their number."""
         from ..control.waiting_tasks import purge  # the client library, as above
 
         count: int = self._app.temporal.call(lambda client: purge(client, [queue]))
         return count
 
     def close(self) -> None:
-        """Nothing is held."""
+        """Do nothing: a channel holds nothing open."""
 
-    def __enter__(self) -> Channel:
+    def __enter__(self) -> KombuChannel:
         return self
 
     def __exit__(self, *error: object) -> None:
         self.close()
 
 
-class Producer(BrokersName):
-    """What a call takes as `producer=`. It has nothing of its own: all calls of a process share one connection."""
+class KombuProducer(KombuObject):
+    """kombu's producer object, for `apply_async(producer=…)`. All calls of a process share one connection."""
 
     def __init__(self, app: AppLike) -> None:
-        self.connection = Connection(app)
+        self.connection = KombuConnection(app)
         self.channel = self.connection.default_channel
 
     def release(self) -> None:
@@ -175,15 +185,15 @@ class Producer(BrokersName):
 
     close = release
 
-    def __enter__(self) -> Producer:
+    def __enter__(self) -> KombuProducer:
         return self
 
     def __exit__(self, *error: object) -> None:
         self.release()
 
 
-class Pool(BrokersName):
-    """`app.pool` and `app.producer_pool`: as many as are asked for, since each is the same connection."""
+class KombuPool(KombuObject):
+    """`app.pool` and `app.producer_pool`. It gives out any number of objects, because they share one connection."""
 
     def __init__(self, app: AppLike, make: Callable[[AppLike], Any]) -> None:
         self._app = app
@@ -191,33 +201,37 @@ class Pool(BrokersName):
         self.limit: int | None = None
 
     def acquire(self, block: bool = False, timeout: float | None = None) -> Any:
+        """Return a connection or producer at once."""
         return self._make(self._app)
 
     def release(self, resource: Any) -> None:
+        """Release what `acquire` returned."""
         resource.release()
 
     def resize(self, limit: int | None, **options: Any) -> None:
-        """There is one connection whatever the limit."""
+        """Store the limit. It does nothing, because there is one connection."""
         self.limit = limit
 
     def force_close_all(self, close_pool: bool = True) -> None:
-        """Let go of the server. The next call connects again."""
+        """Close the process's connection. The next call connects again."""
         self._app.close()
 
 
-class Connections:
-    """The names that an app has for these."""
+class ConnectionMethods:
+    """The methods of an app that return connections, producers and pools."""
 
-    def connection(self: Any, hostname: str | None = None, *args: Any, **options: Any) -> Connection:
-        """The way to the server, with kombu's names: `with app.connection() as c: c.ensure_connection()`."""
+    def connection(self: Any, hostname: str | None = None, *args: Any, **options: Any) -> KombuConnection:
+        """Return a kombu connection object: `with app.connection() as c: c.ensure_connection()`."""
         if hostname:
             raise CeleryError(f"connection({hostname!r}) names a broker. {NO_BROKER}")
-        return Connection(self)
+        return KombuConnection(self)
 
-    def connection_for_read(self, url: str | None = None, **options: Any) -> Connection:
+    def connection_for_read(self, url: str | None = None, **options: Any) -> KombuConnection:
+        """Return a connection, as `connection` does."""
         return self.connection(url)
 
-    def connection_for_write(self, url: str | None = None, **options: Any) -> Connection:
+    def connection_for_write(self, url: str | None = None, **options: Any) -> KombuConnection:
+        """Return a connection, as `connection` does."""
         return self.connection(url)
 
     broker_connection = connection
@@ -226,20 +240,24 @@ class Connections:
     def connection_or_acquire(
         self, connection: Any = None, pool: bool = True, *args: Any, **options: Any
     ) -> Iterator[Any]:
+        """Give the block the connection, or a new one if it is None."""
         yield connection if connection is not None else self.connection()
 
     default_connection = connection_or_acquire
 
     @contextlib.contextmanager
     def producer_or_acquire(self: Any, producer: Any = None) -> Iterator[Any]:
-        yield producer if producer is not None else Producer(self)
+        """Give the block the producer, or a new one if it is None."""
+        yield producer if producer is not None else KombuProducer(self)
 
     default_producer = producer_or_acquire
 
     @property
-    def pool(self: Any) -> Pool:
-        return Pool(self, Connection)
+    def pool(self: Any) -> KombuPool:
+        """Return a pool of connections."""
+        return KombuPool(self, KombuConnection)
 
     @property
-    def producer_pool(self: Any) -> Pool:
-        return Pool(self, Producer)
+    def producer_pool(self: Any) -> KombuPool:
+        """Return a pool of producers."""
+        return KombuPool(self, KombuProducer)

@@ -1,4 +1,4 @@
-"""`import celery`, answered from the table: a module is made when it is imported, a name found when it is asked for."""
+"""`import celery`: makes a module when it is imported, and finds a name in `name_table.py` when it is first used."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from typing import Any
 
 from ..celery_names import refused, version
 from ..exceptions import CeleryError
-from .name_table import MODULES, SEAMS
+from .name_table import MODULES, REPLACEABLE_MODULES
 
 PACKAGE = __name__.partition(".")[0]
 ROOTS = ("celery", "kombu", "billiard")
@@ -21,15 +21,15 @@ PACKAGES = frozenset(
     for name in (*MODULES, *refused.MODULES)
     for end in (at for at, letter in enumerate(name) if letter == ".")
 )
-"""The modules that have others below them."""
+"""The modules that contain other modules."""
 
 
 class CeleryImportedFirst(CeleryError):
-    """`install_as_celery()` came too late: something had imported the real Celery."""
+    """`install_as_celery()` was called too late: the real Celery was already imported."""
 
 
 class CeleryModule(ModuleType):
-    """A module of Celery's whose names are this package's."""
+    """A module with Celery's name and this package's objects."""
 
     def __getattr__(self, name: str) -> Any:
         dotted = f"{self.__name__}.{name}"
@@ -46,7 +46,7 @@ class CeleryModule(ModuleType):
 
     def __setattr__(self, name: str, value: Any) -> None:
         super().__setattr__(name, value)
-        if self.__name__ in SEAMS and (target := MODULES[self.__name__].get(name)):
+        if self.__name__ in REPLACEABLE_MODULES and (target := MODULES[self.__name__].get(name)):
             module, _, attribute = target.partition(":")
             setattr(importlib.import_module(module, PACKAGE), attribute, value)
 
@@ -58,7 +58,7 @@ class CeleryModule(ModuleType):
 
 
 class CeleryFinder(importlib.abc.MetaPathFinder, importlib.abc.Loader):
-    """First on `sys.meta_path`; makes the modules that the table names."""
+    """The first finder in `sys.meta_path`. It makes the modules that the table names."""
 
     roots: tuple[str, ...] = ()
 
@@ -70,7 +70,7 @@ class CeleryFinder(importlib.abc.MetaPathFinder, importlib.abc.Loader):
         is_package = fullname in PACKAGES or refused.is_module(fullname)
         if is_package or fullname in MODULES:
             return importlib.machinery.ModuleSpec(fullname, self, origin=PACKAGE, is_package=is_package)
-        # Falling through would let the real Celery, if it is installed, answer for a part of itself.
+        # Without this error, Python would go on and import the module from the real Celery, if it is installed.
         raise ModuleNotFoundError(f"{PACKAGE}, which stands for Celery here, has no module {fullname}", name=fullname)
 
     def create_module(self, spec: importlib.machinery.ModuleSpec) -> ModuleType:
@@ -87,12 +87,13 @@ _finder = CeleryFinder()
 
 
 def install_as_celery(*, kombu: bool = True) -> None:
-    """Have `import celery`, `import kombu` and what is below them mean this package, in this process, from now on.
+    """Make `import celery`, `import kombu` and `import billiard` find this package, from now on in this process.
 
     Call it before anything imports Celery: the first line of the application's own `__init__.py` is a good place.
-    The real Celery may be installed, or not. A second call does nothing.
+    The real Celery need not be installed. A second call does nothing.
 
-    With `kombu=False` the real kombu stays what it is: for an application that has messages of its own on a broker.
+    With `kombu=False`, `import kombu` still finds the real kombu, for an application with messages of its own on a
+    broker.
     """
     if _finder in sys.meta_path:
         return
@@ -105,7 +106,7 @@ def install_as_celery(*, kombu: bool = True) -> None:
 
 
 def uninstall() -> None:
-    """Undo `install_as_celery()`, for tests. What was imported under Celery's names stays with whoever imported it."""
+    """Undo `install_as_celery()`, for tests. A module that has imported a name keeps it."""
     if _finder in sys.meta_path:
         sys.meta_path.remove(_finder)
     for name in [name for name, module in list(sys.modules.items()) if isinstance(module, CeleryModule)]:
@@ -123,7 +124,7 @@ def _too_late(root: str) -> str:
     return (
         f"the real {root!r} was imported before install_as_celery() was called"
         + (f", by the module {importer!r}" if importer else "")
-        + ": part of the application would use the one, and part the other. Call it "
+        + ": part of the application would use Celery, and part this package. Call it "
         + ("above that import, or " if importer else "")
         + "in the first line of the application's own __init__.py "
         "(import pyramid_temporal_compat; pyramid_temporal_compat.install_as_celery())"
@@ -131,8 +132,8 @@ def _too_late(root: str) -> str:
 
 
 def _importer_of(root: str) -> str | None:
-    """The module that imported `root` first, as far as it kept something of it."""
-    names = list(sys.modules)  # in the order in which their imports began, so the importer is the last before
+    """Return the module that imported `root` first; None if no module holds an object of it."""
+    names = list(sys.modules)  # in the order in which their imports began: the importer is just before `root`
     before = names[: names.index(root)]
     for name in (*reversed(before), *names[len(before) :]):
         if name.partition(".")[0] in (*ROOTS, PACKAGE, "amqp", "vine"):
@@ -143,7 +144,7 @@ def _importer_of(root: str) -> str | None:
 
 
 def _is_of(root: str, value: object) -> bool:
-    # Only what has its name in it: a lazy object must not be woken by a look at it.
+    # Read the name only where it is stored, because reading any other attribute may load a lazy object.
     if isinstance(value, ModuleType):
         name: object = value.__dict__.get("__name__")
     else:

@@ -1,4 +1,4 @@
-"""`current_app` and `current_task`: names that mean another object at another moment."""
+"""`current_app` and `current_task`: proxies for the app and the task that are current when they are used."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 
 class Proxy:
-    """Stands for whatever `local(*args, **kwargs)` gives at the moment of use."""
+    """Stands for the object that `local(*args, **kwargs)` returns at the time of use."""
 
     def __init__(
         self,
@@ -35,10 +35,10 @@ class Proxy:
             object.__setattr__(self, "__doc__", __doc__)
 
     def _get_current_object(self) -> Any:
-        """The object that is meant now."""
+        """Return the object that the proxy stands for now."""
         return self.__local(*self.__args, **self.__kwargs)
 
-    @property  # type: ignore[misc]  # so that isinstance() sees the class of the object that is meant
+    @property  # type: ignore[misc]  # so that isinstance() sees the object's class
     def __class__(self) -> Any:
         return self._get_current_object().__class__
 
@@ -78,7 +78,7 @@ def _forward(function: Callable[..., Any]) -> Callable[..., Any]:
     return lambda self, *args: function(self._get_current_object(), *args)
 
 
-# Python looks these up on the class, never through __getattr__.
+# Python looks up these methods on the class, never through __getattr__.
 for _name, _function in {
     **{f"__{name}__": getattr(operator, name) for name in ("lt", "le", "eq", "ne", "gt", "ge", "contains")},
     **{f"__{name}__": getattr(operator, name) for name in ("add", "sub", "mul", "truediv", "floordiv", "mod", "pow")},
@@ -100,14 +100,14 @@ for _name, _function in {
 
 
 class CurrentApp(Proxy):
-    """The current app; called, it gives the app itself."""
+    """A proxy for the current app. A call returns the app itself."""
 
     def __call__(self) -> Any:
         return self._get_current_object()
 
 
 class PromiseProxy(Proxy):
-    """A proxy that asks once, and keeps what it got."""
+    """A proxy that calls `local` once and keeps the object."""
 
     def _get_current_object(self) -> Any:
         try:
@@ -122,12 +122,12 @@ class PromiseProxy(Proxy):
 
 
 def maybe_evaluate(thing: Any) -> Any:
-    """What a promise stands for; anything else as it is."""
+    """Return the object of a `PromiseProxy`; return any other object unchanged."""
     return thing._get_current_object() if type(thing) is PromiseProxy else thing
 
 
 def try_import(module: str, default: Any = None) -> ModuleType | Any:
-    """The module of this name, or `default` if there is none."""
+    """Import and return a module; return `default` if it can't be imported."""
     try:
         return importlib.import_module(module)
     except ImportError:
@@ -135,33 +135,34 @@ def try_import(module: str, default: Any = None) -> ModuleType | Any:
 
 
 def get_current_app() -> AppLike:
+    """Return the current app."""
     return _app_now()
 
 
 def app_or_default(app: AppLike | None = None) -> AppLike:
-    """`app`, or the current one if it is None."""
+    """Return `app`; if it is None, return the current app."""
     return app if app is not None else _app_now()
 
 
 def get_current_task() -> TaskLike | None:
-    """The task that runs here, also one that was called directly."""
+    """Return the task that runs here, even if it was called directly."""
     frame = current_frame()
     return frame[0] if frame else None
 
 
 def get_current_worker_task() -> TaskLike | None:
-    """The task that the worker runs here, past those that it calls directly."""
+    """Return the task that the worker started here, even while it calls another task directly."""
     frame = worker_frame()
     return frame[0] if frame else None
 
 
 def push_current_task(task: TaskLike) -> None:
-    """Have this task be the current one, until `pop_current_task()`."""
+    """Make this task the current task, until `pop_current_task()`."""
     push(task, request_of(task) or Context())
 
 
 def pop_current_task() -> TaskLike | None:
-    """End what `push_current_task` began; gives the task."""
+    """Undo `push_current_task`, and return the task."""
     task = get_current_task()
     pop()
     return task

@@ -1,6 +1,7 @@
-"""Where each of Celery's public names lives in this package: the table behind `install_as_celery()` and the codemod.
+"""The table of Celery's public names and where each is in this package, for `install_as_celery()` and the codemod.
 
-Celery's module -> its name -> `module:name`, relative to this package where it begins with a dot.
+The table maps Celery's module to its names, and each name to `module:name`. A module that begins with a dot is
+relative to this package.
 """
 
 from __future__ import annotations
@@ -9,7 +10,7 @@ Names = dict[str, str]
 
 
 def at(module: str, names: str) -> Names:
-    """These names are in `module`; `theirs=ours` for one that is called otherwise here."""
+    """Return the entries of names in `module`. `theirs=ours` stands for a name that is different here."""
     pairs = (name.partition("=") for name in names.split())
     return {theirs: f"{module}:{ours or theirs}" for theirs, _, ours in pairs}
 
@@ -84,7 +85,7 @@ SERIALIZERS = at(
 )
 VERSION = at(".celery_names.version", "VERSION version_info version_info_t")
 
-# billiard is the standard library's multiprocessing, for processes that Celery's own may not have started.
+# billiard was made from the standard library's multiprocessing, and has the same names.
 PROCESSES = at(
     "multiprocessing",
     """
@@ -101,6 +102,8 @@ PROCESS_ERRORS = {
 }
 
 MODULES: dict[str, Names] = {
+    "celery.__main__": at(".cli", "main"),
+    "celery.bin.celery": at(".cli", "main"),
     "billiard": PROCESSES | PROCESS_ERRORS,
     "billiard.einfo": at(".celery_names.einfo", "ExceptionInfo"),
     "billiard.exceptions": PROCESS_ERRORS,
@@ -152,6 +155,8 @@ MODULES: dict[str, Names] = {
         **at(".settings", "Settings"),
         **at(".as_celery.bugreport", "bugreport"),
     },
+    "celery.bin": at(".celery_names.user_options", "Option"),
+    "celery.bin.base": at(".celery_names.user_options", "Option"),
     "celery.beat": at(".schedules.celery_schedules", "SchedulingError"),
     "celery.canvas": {
         **CANVAS,
@@ -291,5 +296,5 @@ MODULES: dict[str, Names] = {
     "kombu.utils.uuid": UUID,
 }
 
-SEAMS = frozenset({"billiard.pool", "celery.app.trace", "celery.worker.strategy"})
-"""Modules whose names are there to be replaced: what is set on one of these is set where it is used."""
+REPLACEABLE_MODULES = frozenset({"billiard.pool", "celery.app.trace", "celery.worker.strategy"})
+"""Celery modules whose names tools replace. A name that is set on such a module is also set where we use it."""

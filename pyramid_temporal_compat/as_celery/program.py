@@ -3,12 +3,15 @@
     python -m pyramid_temporal_compat.as_celery pserve app.ini
     python -m pyramid_temporal_compat.as_celery -m myapp.cli
     python -m pyramid_temporal_compat.as_celery script.py
+    python -m pyramid_temporal_compat.as_celery celery -A myapp worker
+    python -m pyramid_temporal_compat.as_celery --real-kombu pserve app.ini
 
 An ini file can do the same, for every program that loads the ini:
 
     [app:main]
     paste.app_factory = pyramid_temporal_compat.as_celery:app_factory
     as_celery.app = myapp:main
+    as_celery.real_kombu = true     ; only for an application that has messages of its own on a broker
 """
 
 from __future__ import annotations
@@ -22,9 +25,14 @@ from typing import Any
 
 from ..celery_names.importing import symbol_by_name
 from ..exceptions import ImproperlyConfigured
+from ..settings.values import boolean
 from .finder import install_as_celery
 
 APP_KEY = "as_celery.app"
+KOMBU_KEY = "as_celery.real_kombu"
+REAL_KOMBU = "--real-kombu"
+CELERYS_PROGRAM = "pyramid_temporal_compat.cli:main"
+"""What stands for Celery's own command line. A name, because an import here would be one from the top layer."""
 
 
 def app_factory(global_config: Mapping[str, Any], **settings: Any) -> Any:
@@ -34,7 +42,7 @@ def app_factory(global_config: Mapping[str, Any], **settings: Any) -> Any:
         raise ImproperlyConfigured(
             f"{APP_KEY} is not set; name the application's own factory, such as {APP_KEY} = myapp:main"
         )
-    install_as_celery()
+    install_as_celery(kombu=not boolean.parse(settings.pop(KOMBU_KEY, False)))
     try:
         factory = symbol_by_name(name)
     except AttributeError as error:
@@ -44,11 +52,16 @@ def app_factory(global_config: Mapping[str, Any], **settings: Any) -> Any:
 
 def main(argv: Sequence[str]) -> None:
     """Run the console script, the module (`-m`) or the file that `argv` names, with the rest of `argv`."""
+    real_kombu = argv[:1] == [REAL_KOMBU]
+    argv = argv[1:] if real_kombu else argv
     if not argv or argv == ["-m"]:
         sys.exit((__doc__ or "").strip())
-    install_as_celery()
+    install_as_celery(kombu=not real_kombu)
     program = argv[0]
-    if program == "-m":
+    if program == "celery" or argv[:2] == ["-m", "celery"]:
+        sys.argv = ["celery", *argv[1 if program == "celery" else 2 :]]
+        symbol_by_name(CELERYS_PROGRAM)()
+    elif program == "-m":
         sys.argv = [argv[1], *argv[2:]]
         runpy.run_module(argv[1], run_name="__main__", alter_sys=True)
     elif os.path.isfile(program):

@@ -1,4 +1,7 @@
-"""What Celery has for the start of a program, and under the names of its old modules: the current app's own."""
+"""Functions that Celery has for the start of a program, and functions of its old modules, such as `celery.execute`.
+
+The functions of the old modules call the current app.
+"""
 
 from __future__ import annotations
 
@@ -10,9 +13,9 @@ from ..celery_names.refused import Unsupported
 from .local_proxies import Proxy, current_app
 
 GREEN = ("gevent", "eventlet")
-NO_GREEN = "temporalio's runtime has threads of its own, which gevent and eventlet don't know: use `-P threads`"
+NO_GREEN = "temporalio's runtime has threads of its own, which gevent and eventlet don't know; use `-P threads`"
 
-# Applications add to it where their settings name a store of their own; no store is ever looked up.
+# Applications add the names of their own result stores to this dict. Nothing reads it.
 BACKEND_ALIASES: dict[str, str] = {}
 
 
@@ -22,7 +25,7 @@ def maybe_patch_concurrency(
     long_opts: Sequence[str] | None = None,
     patches: Mapping[str, Callable[[], Any]] | None = None,
 ) -> None:
-    """See to what the pool that the command line asks for needs; gevent and eventlet are refused."""
+    """Call the patch for the pool that the command line names. Refuse gevent and eventlet without a patch."""
     pool = _option(argv or sys.argv, short_opts or ["-P"], long_opts or ["--pool"])
     if pool and patches and pool in patches:
         patches[pool]()
@@ -39,18 +42,22 @@ def _option(argv: Sequence[str], short: Sequence[str], long: Sequence[str]) -> s
 
 
 def send_task(*args: Any, **kwargs: Any) -> Any:
+    """Call `send_task` of the current app."""
     return current_app.send_task(*args, **kwargs)
 
 
 def get_default_logger(*args: Any, **kwargs: Any) -> Any:
+    """Call `log.get_default_logger` of the current app."""
     return current_app.log.get_default_logger(*args, **kwargs)
 
 
 def setup_logging_subsystem(*args: Any, **kwargs: Any) -> Any:
+    """Call `log.setup_logging_subsystem` of the current app."""
     return current_app.log.setup_logging_subsystem(*args, **kwargs)
 
 
 def redirect_stdouts_to_logger(*args: Any, **kwargs: Any) -> Any:
+    """Call `log.redirect_stdouts_to_logger` of the current app."""
     return current_app.log.redirect_stdouts_to_logger(*args, **kwargs)
 
 

@@ -1,4 +1,4 @@
-"""Every public Celery name that this package refuses."""
+"""Lists every public Celery name that this package refuses."""
 
 from __future__ import annotations
 

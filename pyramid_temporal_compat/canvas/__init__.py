@@ -1,4 +1,4 @@
-"""Canvas: calls as values that are put together, and run as one workflow."""
+"""Canvas: chains, groups and chords of calls. One workflow runs a whole canvas."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What counts as a task or a signature, for `isinstance`."""
+"""Classes for `isinstance`, which tell a task or a signature by its attributes."""
 
 from __future__ import annotations
 
@@ -7,8 +7,8 @@ from collections.abc import Callable
 from typing import Any
 
 
-class _ByAttributes(metaclass=ABCMeta):  # noqa: B024  # of attributes alone
-    """A class is one of these if it is registered, or has all of the required attributes."""
+class _ByAttributes(metaclass=ABCMeta):  # noqa: B024  # no method is abstract: attributes decide
+    """Counts a class as a subclass if it is registered, or has all required attributes."""
 
     __required_attributes__: frozenset[str] = frozenset()
 
@@ -21,7 +21,7 @@ class _ByAttributes(metaclass=ABCMeta):  # noqa: B024  # of attributes alone
 
 
 class CallableTask(_ByAttributes):
-    """A task: it can be called, here and elsewhere."""
+    """A task: it can be called here, or sent to a worker."""
 
     __required_attributes__ = frozenset({"__call__", "delay", "apply_async", "apply"})
 
@@ -32,7 +32,7 @@ class CallableTask(_ByAttributes):
 
 
 class CallableSignature(CallableTask):
-    """A signature: a call that is written down, and can be made part of others."""
+    """A signature: a call as a value, which can be part of a canvas."""
 
     __required_attributes__ = frozenset({"clone", "freeze", "set", "link", "link_error", "__or__"})
 

@@ -1,4 +1,4 @@
-"""The tasks that every app has: what canvases are made of by name."""
+"""The built-in tasks of every app, under Celery's names, such as `celery.chunks`."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 
 def add_to(app: AppLike, tasks: MutableMapping[str, Any]) -> None:
-    """Give the app the built-in tasks, save those whose names it has taken for its own."""
+    """Add the built-in tasks to an app, except those whose names the app uses for its own tasks."""
     for name, (function, bind) in BUILTIN.items():
         if name not in tasks:
             tasks[name] = app.make_builtin(function, name, bind)
@@ -60,11 +60,13 @@ def _chord(self: TaskLike, header: Any, body: Any, partial_args: Any = (), **kwa
 
 
 def _chain(*args: Any, **kwargs: Any) -> NoReturn:
-    raise InvalidCall("celery.chain is no task of its own: chain(...) is called, or a | b")
+    raise InvalidCall("the task celery.chain can't be called by its name; write chain(a, b) or a | b, and call that")
 
 
 def _chord_unlock(*args: Any, **kwargs: Any) -> NoReturn:
-    raise InvalidCall("celery.chord_unlock has nothing to do here: a chord's workflow knows when its header is done")
+    raise InvalidCall(
+        "the task celery.chord_unlock can't be called: a chord's workflow waits for its header; remove the call"
+    )
 
 
 BUILTIN: dict[str, tuple[Callable[..., Any], bool]] = {

@@ -1,4 +1,4 @@
-"""Chains: tasks one after the other, each with the result of the one before."""
+"""Chains: tasks that run one after the other. Each task gets the result of the task before it."""
 
 from __future__ import annotations
 
@@ -17,9 +17,9 @@ from ..lists import as_list
 from ..message.nodes import ChainNode
 from ..results.eager_result import EagerResult
 from .abstract import CallableSignature
-from .group import group, is_empty, lots
+from .group import group, is_empty, split_into_batches
 from .planner import Lineage, Place, Planned, Planner, send, without
-from .signature import Item, Signature, maybe_signature, shortened, unrolled
+from .signature import Item, Signature, maybe_signature, no_signature, unwrapped, without_module
 from .stamps import StampingVisitor
 from .tree_ids import Ids
 
@@ -27,21 +27,24 @@ if TYPE_CHECKING:
     from ..interfaces import AppLike
 
 OWN_OPTIONS = frozenset({"chord", "group_id", "group_index", "link", "link_error", "parent_id", "root_id", "task_id"})
-"""Options of a chain that are about the chain; the others go to its first task."""
+"""Options that a chain keeps for itself. Its first task gets all other options."""
 
 
 @Signature.register_type("chain")
 class _chain(RefusedOfChains, Signature):
+    """A chain as an object. `chain(a, b)`, below, follows the rules of `|`, and may return a chord or a group."""
+
     tasks: Any = Item("kwargs.tasks", "The steps.")
 
     @classmethod
     def from_dict(cls, d: Mapping[str, Any], app: AppLike | None = None) -> Any:
+        """Return the chain that a dict describes."""
         tasks = [maybe_signature(task, app=app) for task in d["kwargs"]["tasks"] or ()]
         return cls(tasks, app=app, **d["options"])
 
     def __init__(self, *tasks: Any, **options: Any) -> None:
-        options.pop("use_link", None)  # Celery's own way of sending chains, of which there is one here
-        steps = tasks[0] if len(tasks) == 1 and is_several(tasks[0]) else tasks
+        options.pop("use_link", None)  # Celery's choice between two ways of sending a chain; here there is one
+        steps = tasks[0] if len(tasks) == 1 and is_iterable_of_steps(tasks[0]) else tasks
         super().__init__("celery.chain", (), {"tasks": list(steps)}, **options)
         self.subtask_type = "chain"
 
@@ -51,7 +54,7 @@ class _chain(RefusedOfChains, Signature):
     def __or__(self, other: Any) -> Any:
         if is_empty(other):
             return self
-        other = unrolled(other)
+        other = unwrapped(other)
         if isinstance(other, group):
             return self._before_group(other)
         if isinstance(other, _chain):
@@ -85,12 +88,13 @@ class _chain(RefusedOfChains, Signature):
         return type(self)([*self.unchain_tasks(), other], app=self._app)
 
     def clone(self, *args: Any, **kwargs: Any) -> Any:
+        """Return a copy, with copies of its steps."""
         made = super().clone(*args, **kwargs)
         made.kwargs["tasks"] = [maybe_signature(task, app=self._app, clone=True) for task in made.kwargs["tasks"]]
         return made
 
     def unchain_tasks(self) -> list[Any]:
-        """Copies of the steps, which keep the chain's links: the last step its callbacks, every step its errbacks."""
+        """Return copies of the steps, with the chain's callbacks on the last step and its errbacks on every step."""
         steps = [step.clone() for step in self.tasks]
         for callback in as_list(self.options.get("link")):
             steps[-1].link(callback)
@@ -102,7 +106,7 @@ class _chain(RefusedOfChains, Signature):
     # --- calling -----------------------------------------------------------------------------------
 
     def apply_async(self, args: Any = None, kwargs: Any = None, **options: Any) -> Any:
-        """Ask for the chain; gives the result of its last step, whose `parent` is that of the step before."""
+        """Send the chain. Return the result of its last step; `parent` is the result of the step before."""
         if self.app.conf["task_always_eager"]:
             return self.app.call_canvas_eagerly(self, args, kwargs, options)
         return send(self, args, kwargs, options) if self.tasks else None
@@ -112,9 +116,9 @@ class _chain(RefusedOfChains, Signature):
     def _plan(self, planner: Planner, args: Any, kwargs: Any, options: Mapping[str, Any], lineage: Lineage) -> Planned:
         merged = {**self.options, **options}
         first_args = (*args, *self.args) if args and not self.immutable else self.args
-        steps = upgraded(arranged(self.tasks, planner.app), planner.app)
+        steps = groups_to_chords(flat_steps(self.tasks, planner.app), planner.app)
         if not steps:
-            raise InvalidCall("a chain without tasks can't be a part of another canvas: nothing would give its result")
+            raise InvalidCall("an empty chain can't be part of another canvas, because it has no result; leave it out")
         steps[0] = steps[0].clone(first_args, kwargs)
         place = Place(*(merged.get(key) for key in ("task_id", "group_id", "group_index", "root_id", "parent_id")))
         results = freeze_steps(steps, planner.ids, place, planner.app)
@@ -125,14 +129,14 @@ class _chain(RefusedOfChains, Signature):
                     step.body.link_error(errback)
         if merged.get("link"):
             steps[-1].extend_list_option("link", merged["link"])
-        # In a chord's header it is the last step that the chord waits for, and that may add to it.
+        # In a chord's header, the chord waits for the chain's last step, and only that step may add to the header.
         chords = [None] * (len(steps) - 1) + [lineage.chord]
         beginning = lineage.given(not self.immutable).within(chords[0])
-        with planner.ids.beside_it(steps[0]._result_id()):
+        with planner.ids.in_workflow_of(steps[0]._result_id()):
             first: Planned = steps[0]._plan(planner, (), {}, without(merged, OWN_OPTIONS), beginning)
         planned = [first]
         for step, chord in zip(steps[1:], chords[1:], strict=True):
-            with planner.ids.beside_it(step._result_id()):
+            with planner.ids.in_workflow_of(step._result_id()):
                 planned.append(step._plan(planner, (), {}, {}, planned[-1].last.within(chord)))
         if len(planned) == 1:
             return first
@@ -140,7 +144,7 @@ class _chain(RefusedOfChains, Signature):
         return Planned(results[-1], node, planned[-1].last, first.trail)
 
     def apply(self, args: Any = None, kwargs: Any = None, **options: Any) -> Any:
-        """Run it here, step by step; gives the result of the last step that ran."""
+        """Run the chain here, step by step. Return the result of the last step that ran."""
         merged = {**self.options, **options}
         link, last_id = merged.pop("link", None), merged.pop("task_id", None)
         steps = [step.clone() for step in self.tasks if not is_empty(step)] or list(self.tasks[-1:])
@@ -161,12 +165,12 @@ class _chain(RefusedOfChains, Signature):
 
     # --- freezing and stamping ---------------------------------------------------------------------
 
-    def _place(self, ids: Ids, place: Place) -> Any:
-        steps = arranged(self.tasks, self.app, clone=False)
+    def _freeze_at(self, ids: Ids, place: Place) -> Any:
+        steps = flat_steps(self.tasks, self.app, clone=False)
         if not steps:
-            raise IndexError("a chain without tasks has no result: it can't be frozen")
+            raise IndexError("an empty chain can't be frozen, because it has no result")
         steps[0].args = (*self.args, *steps[0].args)
-        results = freeze_steps(upgraded(steps, self.app), ids, place, self.app)
+        results = freeze_steps(groups_to_chords(steps, self.app), ids, place, self.app)
         self.id = results[-1].id
         return results[-1]
 
@@ -175,6 +179,7 @@ class _chain(RefusedOfChains, Signature):
         return None if last is None else as_signature(last, self.app)._result_id()
 
     def stamp(self, visitor: StampingVisitor | None = None, append_stamps: bool = False, **headers: Any) -> None:
+        """Put stamps on every task of the chain, and on its callbacks and errbacks."""
         found = None if visitor is None else visitor.on_chain_start(self, **headers) or {}
         headers = self._stamp_headers(found, append_stamps, **headers)
         self.stamp_links(visitor, **headers)
@@ -187,42 +192,46 @@ class _chain(RefusedOfChains, Signature):
 
     @property
     def app(self) -> Any:
+        """Return the app of the chain or of its first task; without one, the current app."""
         return self._app or getattr(self.tasks[0] if self.tasks else None, "app", None) or current_app()
 
     def __repr__(self) -> str:
         if not self.tasks:
             return f"<{type(self).__name__}@{id(self):#x}: empty>"
-        return shortened(self.tasks[0]["task"], " | ".join(map(repr, self.tasks)))
+        return without_module(self.tasks[0]["task"], " | ".join(map(repr, self.tasks)))
 
 
 class chain(_chain):
-    """`chain(a, b, c)` is `a | b | c`; one argument may be an iterable of the steps."""
+    """`chain(a, b, c)` is `a | b | c`. One argument may also be an iterable of the steps."""
 
     def __new__(cls, *tasks: Any, **kwargs: Any) -> Any:
-        if not kwargs and tasks and (len(tasks) > 1 or is_several(tasks[0])):
-            made = folded(tasks[0] if len(tasks) == 1 else tasks)
+        if not kwargs and tasks and (len(tasks) > 1 or is_iterable_of_steps(tasks[0])):
+            made = chain_of(tasks[0] if len(tasks) == 1 else tasks)
             if cls is chain or not isinstance(made, _chain) or isinstance(made, cls):
                 return made
         return super().__new__(cls)
 
 
-def folded(tasks: Iterable[Any]) -> Any:
-    """What `|` between all of them makes, without copying each of them for each that follows."""
+def chain_of(tasks: Iterable[Any]) -> Any:
+    """Return what `a | b | c` makes. Each step is copied once, not again for each step that follows."""
     tasks = list(tasks)
     steps: list[Any] = []
     for position, task in enumerate(tasks):
-        made = _joined(steps, task, is_last=position == len(tasks) - 1)
+        made = _append_step(steps, task, is_last=position == len(tasks) - 1)
         if made is not steps:
             return functools.reduce(operator.or_, tasks[position + 1 :], made)
-    # What unchain_tasks() gave several steps in common (an errback), each step gets a copy of.
+    # unchain_tasks() may give one errback to several steps: each step gets a copy.
     return _chain([*(step.clone() for step in steps[:-1]), *steps[-1:]])
 
 
-def _joined(steps: list[Any], other: Any, is_last: bool) -> Any:
-    """`steps` with `other` after them, by the rules of `|`; or something else than steps, if these say so."""
+def _append_step(steps: list[Any], other: Any, is_last: bool) -> Any:
+    """Append `other` to `steps` by the rules of `|`, and return `steps`.
+
+    Where these rules make something else than a chain, return that signature.
+    """
     if is_empty(other):
         return steps
-    other = unrolled(other)
+    other = unwrapped(other)
     if isinstance(other, group):
         if not steps:
             return other
@@ -234,12 +243,12 @@ def _joined(steps: list[Any], other: Any, is_last: bool) -> Any:
     if isinstance(other, _chain):
         inner = other.unchain_tasks()
         for position, task in enumerate(inner):
-            made = _joined(steps, task, is_last and position == len(inner) - 1)
+            made = _append_step(steps, task, is_last and position == len(inner) - 1)
             if made is not steps:
                 return functools.reduce(operator.or_, inner[position + 1 :], made)
         return steps
     if not isinstance(other, Signature):
-        raise InvalidCall(f"chain() takes signatures, such as task.s(1); {other!r} is {type(other).__name__}")
+        raise no_signature("chain()", other)
     if steps and isinstance(steps[-1], group):
         steps[-1] = _chord()(steps[-1], other if is_last else other.clone())
     elif steps and is_chord(steps[-1]) and not is_chord(other):
@@ -252,26 +261,29 @@ def _joined(steps: list[Any], other: Any, is_last: bool) -> Any:
 # --- steps -------------------------------------------------------------------------------------------
 
 
-def arranged(tasks: Sequence[Any], app: AppLike, clone: bool = True) -> list[Any]:
-    """The steps in order, chains in chains spread out, groups of one as that one, empty groups left out."""
+def flat_steps(tasks: Sequence[Any], app: AppLike, clone: bool = True) -> list[Any]:
+    """Return the steps in order. Inner chains become their steps, and a group of one becomes its member.
+
+    Empty groups and chains are left out, unless nothing else remains.
+    """
     steps: list[Any] = []
     empty = None
     pending = deque(tasks)
     while pending:
-        step = unrolled(as_signature(pending.popleft(), app))
+        step = unwrapped(as_signature(pending.popleft(), app))
         if isinstance(step, _chain):
             pending.extendleft(reversed(step.clone().tasks if clone else step.tasks))
         elif is_empty(step):
             empty = step
         elif clone and is_chord(step) and begins_with_task(step.body):
-            pending.extendleft(reversed(step.unrolled_body()))
+            pending.extendleft(reversed(step.split_body()))
         else:
             steps.append(step.clone() if clone else step)
     return steps or ([empty] if empty is not None else [])
 
 
-def upgraded(steps: Sequence[Any], app: AppLike) -> list[Any]:
-    """A group that something follows, as a chord with that for its body."""
+def groups_to_chords(steps: Sequence[Any], app: AppLike) -> list[Any]:
+    """Return the steps, with each group and the step after it as one chord."""
     made: list[Any] = []
     for step in reversed(steps):
         made.append(_chord()(step, body=made.pop(), app=app) if isinstance(step, group) and made else step)
@@ -279,20 +291,20 @@ def upgraded(steps: Sequence[Any], app: AppLike) -> list[Any]:
 
 
 def freeze_steps(steps: Sequence[Any], ids: Ids, place: Place, app: AppLike) -> list[Any]:
-    """Freeze each step, the last one first, and make each result the parent of the next.
+    """Freeze each step, from the last to the first, and make each result the parent of the next result.
 
-    Of a long chain, each lot of steps is a workflow.
+    In a long chain, each batch of steps becomes a workflow.
     """
     results: list[Any] = []
     begins: Any = None
-    ids.settle(steps[-1]._result_id(), place.id)
-    # The last one's result is the chain's; the first one may be the body of a chord. Both stand where the chain does.
-    parts = lots(steps[1:-1], app)
+    ids.fix_workflow(steps[-1]._result_id(), place.id)
+    # The last step gives the chain's result, and the first may be a chord's body: both stay in the chain's workflow.
+    parts = split_into_batches(steps[1:-1], app)
     homes = [home for part in parts for home in [ids.new_batch() if len(parts) > 1 else None] * len(part)]
     homes = [None, *homes, None][-len(steps) :]
     for step, home in zip(reversed(steps), reversed(homes), strict=True):
-        with nullcontext() if home is None else ids.within(home):
-            result = step._place(ids, Place(root_id=place.root_id) if results else place)
+        with nullcontext() if home is None else ids.in_workflow(home):
+            result = step._freeze_at(ids, Place(root_id=place.root_id) if results else place)
         if begins is not None and begins.parent is None:
             begins.parent = result
         begins = result
@@ -303,22 +315,24 @@ def freeze_steps(steps: Sequence[Any], ids: Ids, place: Place, app: AppLike) -> 
 
 
 def begins_with_task(body: Any) -> bool:
-    """Whether it is a chain whose first step can be a chord's body by itself."""
+    """Return whether a chord's body is a chain whose first step can be the body by itself."""
     return isinstance(body, _chain) and bool(body.tasks) and not isinstance(body.tasks[0], group)
 
 
 def as_signature(found: Any, app: AppLike) -> Any:
+    """Return a signature; make it from a dict."""
     return found if isinstance(found, CallableSignature) else Signature.from_dict(found, app=app)
 
 
 def is_chord(found: Any) -> bool:
+    """Return whether a signature is a chord."""
     return isinstance(found, _chord())
 
 
 def _chord() -> Any:
-    return Signature.TYPES["chord"]  # its module imports this one
+    return Signature.TYPES["chord"]  # a lookup, because the module of chord imports this module
 
 
-def is_several(value: Any) -> bool:
-    """Whether it is an iterable of signatures, and not one."""
+def is_iterable_of_steps(value: Any) -> bool:
+    """Return whether `value` is an iterable of signatures, and not one signature or a text."""
     return isinstance(value, Iterable) and not isinstance(value, (Mapping, str))

@@ -1,4 +1,4 @@
-"""Chords: a group, and a task that gets all of its results."""
+"""Chords: a group, and a task that gets the list of the group's results."""
 
 from __future__ import annotations
 
@@ -14,7 +14,16 @@ from .abstract import CallableSignature
 from .chain import OWN_OPTIONS, _chain
 from .group import group
 from .planner import Lineage, Place, Planned, Planner, send, without
-from .signature import Item, Signature, maybe_signature, shortened, signature, unrolled
+from .signature import (
+    Item,
+    Signature,
+    is_signature,
+    maybe_signature,
+    no_signature,
+    signature,
+    unwrapped,
+    without_module,
+)
 from .stamps import StampingVisitor
 from .tree_ids import Ids
 
@@ -22,16 +31,19 @@ if TYPE_CHECKING:
     from ..interfaces import AppLike
 
 POLLING = ("interval", "max_retries", "eager", "result_cls", "producer", "publisher", "connection", "router")
-"""Options of Celery's about how a chord finds out that its header is done: the workflow knows."""
+"""Celery's options about how it polls for the end of a header. They do nothing here: the workflow knows."""
 
 
 @Signature.register_type("chord")
 class _chord(Signature):
+    """`chord(header, body)`: runs the members of the header, and then the body with the list of their results."""
+
     tasks: Any = Item("kwargs.header", "The header: a list of members, or a group.")
-    body: Any = Item("kwargs.body", "What gets the results of the header, as a list.")
+    body: Any = Item("kwargs.body", "The signature that gets the list of the header's results.")
 
     @classmethod
     def from_dict(cls, d: Mapping[str, Any], app: AppLike | None = None) -> Any:
+        """Return the chord that a dict describes."""
         options = dict(d)
         kwargs = dict(options.pop("kwargs"))
         return cls(kwargs.pop("header", None), kwargs.pop("body", None), kwargs=kwargs, app=app, **options)
@@ -46,7 +58,11 @@ class _chord(Signature):
         app: AppLike | None = None,
         **options: Any,
     ) -> None:
-        inner = {**(kwargs or {"kwargs": {}}), "header": members_of(header, app), "body": maybe_signature(body, app)}
+        inner = {
+            **(kwargs or {"kwargs": {}}),
+            "header": header_signatures(header, app),
+            "body": maybe_signature(body, app),
+        }
         super().__init__(task, args, inner, app=app, **options)
         self.subtask_type = "chord"
 
@@ -56,7 +72,7 @@ class _chord(Signature):
     def __or__(self, other: Any) -> Any:
         if not isinstance(other, Signature):
             return NotImplemented
-        other = unrolled(other)
+        other = unwrapped(other)
         if isinstance(other, (group, _chain)):
             return super().__or__(other)
         made = self.clone()
@@ -64,12 +80,13 @@ class _chord(Signature):
         return made
 
     def clone(self, *args: Any, **kwargs: Any) -> Any:
+        """Return a copy, with copies of its body."""
         made = super().clone(*args, **kwargs)
         made.body = maybe_signature(made.body, clone=True)
         return made
 
     def header_group(self) -> Any:
-        """The header as the group that it is."""
+        """Return the header as a group."""
         if not isinstance(self.tasks, group):
             self.tasks = group(self.tasks, app=self.app)
         return self.tasks
@@ -77,7 +94,7 @@ class _chord(Signature):
     # --- calling -----------------------------------------------------------------------------------
 
     def apply_async(self, args: Any = None, kwargs: Any = None, **options: Any) -> Any:
-        """Ask for the header, and the body with its results; gives the body's result. `kwargs` may hold the body."""
+        """Send the chord. Return the result of its body. `kwargs` may hold the body."""
         if self.app.conf["task_always_eager"]:
             return self.app.call_canvas_eagerly(self, args, kwargs, options)
         return send(self, args, kwargs, options)
@@ -91,7 +108,7 @@ class _chord(Signature):
         eager: bool = False,
         **options: Any,
     ) -> Any:
-        """Ask for a chord of this header and body, which need not be its own."""
+        """Send a chord of the given header and body, in place of its own."""
         made = type(self)(header, body, app=app or self._app)
         return made.apply(partial_args) if eager else made.apply_async(partial_args, **without(options, POLLING))
 
@@ -106,10 +123,10 @@ class _chord(Signature):
         for_body = without(merged, ("parent_id", "link", "link_error", "chain", "chord"))
         body = with_callbacks(body.clone(), merged.pop("link", None), merged.pop("link_error", None))
         body.options.update(for_body)
-        ids.settle(body._result_id(), wanted)
+        ids.fix_workflow(body._result_id(), wanted)
         header = self.tasks.clone() if isinstance(self.tasks, group) else group(list(self.tasks), app=app)
-        gid = header.options["task_id"] = header.options.get("task_id") or ids.beside()
-        body_result = body._place(ids, Place(wanted, gid, None, body.options.get("root_id")))
+        gid = header.options["task_id"] = header.options.get("task_id") or ids.new_member_id()
+        body_result = body._freeze_at(ids, Place(wanted, gid, None, body.options.get("root_id")))
         header.freeze_members(ids, Place(None, gid, None, body.options.get("root_id")))
         sent = {**without(merged, ("chain", "chord")), **{key: at for key, at in delay.items() if at is not None}}
         before = lineage.given(not self.immutable).within(str(body_result.id))
@@ -129,23 +146,25 @@ class _chord(Signature):
         return Planned(body_result, node, after.last, beside.result)
 
     def body_and_kwargs(self, kwargs: Mapping[str, Any] | None) -> tuple[Any, dict[str, Any]]:
-        """What is called with the results, and the named arguments that are for the header."""
+        """Return the body, and the named arguments for the header."""
         given = dict(kwargs or {})
         body = given.pop("body", None) or self.body
         if body is None:
-            raise InvalidCall(f"{self!r}: give the body, as in chord(header)(body) or chord(header, body)")
+            raise InvalidCall(f"{self!r} has no body; write chord(header)(body) or chord(header, body)")
+        if not is_signature(body):
+            raise no_signature("the body of chord()", body)
         return maybe_signature(body, app=self._app), {**self.kwargs.get("kwargs", {}), **given}
 
     def apply(
         self, args: Any = None, kwargs: Any = None, propagate: bool = True, body: Any = None, **options: Any
     ) -> Any:
-        """Run the header and then the body here; gives the body's result."""
+        """Run the header and then the body here. Return the result of the body."""
         body = self.body if body is None else body
         header = self.tasks.clone() if isinstance(self.tasks, group) else group(self.tasks, app=self.app)
         return body.apply(args=(header.apply(args, kwargs).get(propagate=propagate),))
 
     def apply_eagerly(self, args: Any, kwargs: Any, options: Mapping[str, Any]) -> Any:
-        """What `apply_async` is under `task_always_eager`."""
+        """Run the chord in this process: `apply_async` calls this under `task_always_eager`."""
         body, header_kwargs = self.body_and_kwargs(kwargs)
         merged = {**self.options, **options}
         body = body.clone(**without(options, ("parent_id", "link", "link_error", "countdown", "eta", *POLLING)))
@@ -155,12 +174,12 @@ class _chord(Signature):
 
     # --- freezing and stamping ---------------------------------------------------------------------
 
-    def _place(self, ids: Ids, place: Place) -> Any:
+    def _freeze_at(self, ids: Ids, place: Place) -> Any:
         header = self.header_group()
         if self.body is None:
-            raise InvalidCall(f"{self!r}: a chord without a body has no result: it can't be frozen")
-        result = self.body._place(ids, Place(place.id, place.group_id, place.group_index, place.root_id))
-        header_result = header._place(ids, Place(root_id=place.root_id, parent_id=place.parent_id))
+            raise InvalidCall(f"{self!r} can't be frozen, because a chord without a body has no result; add a body")
+        result = self.body._freeze_at(ids, Place(place.id, place.group_id, place.group_index, place.root_id))
+        header_result = header._freeze_at(ids, Place(root_id=place.root_id, parent_id=place.parent_id))
         self.id = header.id
         node, seen = result, set()
         while node.parent is not None:
@@ -175,14 +194,15 @@ class _chord(Signature):
         found: str | None = self.body._result_id() if self.body is not None else None
         return found
 
-    def unrolled_body(self) -> list[Any]:
-        """For a body that is a chain: this chord with the first of its steps, and the other steps."""
+    def split_body(self) -> list[Any]:
+        """Split a body that is a chain. Return this chord with the first step as body, then the other steps."""
         made = self.clone()
         first, *others = made.body.unchain_tasks()
         made.body = first.clone(**without(made.body.options, OWN_OPTIONS))
         return [made, *others]
 
     def stamp(self, visitor: StampingVisitor | None = None, append_stamps: bool = False, **headers: Any) -> None:
+        """Put stamps on every task of the chord, and on its callbacks and errbacks."""
         tasks = self.tasks.tasks if isinstance(self.tasks, group) else self.tasks
         found = None if visitor is None else visitor.on_chord_header_start(self, **headers) or {}
         headers = self._stamp_headers(found, append_stamps, **headers)
@@ -199,25 +219,28 @@ class _chord(Signature):
     # --- options -------------------------------------------------------------------------------------
 
     def link(self, callback: Any) -> Any:
-        """Link it to the body."""
+        """Link a callback to the body, and return the callback."""
         self.body.link(callback)
         return callback
 
     def link_error(self, errback: Any) -> Any:
-        """Link it to the body; with `task_allow_error_cb_on_chord_header`, to each member of the header too."""
+        """Link an errback to the body, and return the errback.
+
+        With `task_allow_error_cb_on_chord_header`, also link it to each member of the header.
+        """
         errback = maybe_signature(errback)
         members = as_list(self.tasks) if not isinstance(self.tasks, group) else self.tasks.tasks
         if self.app.conf["task_allow_error_cb_on_chord_header"]:
             for task in members:
                 task.link_error(errback.clone(immutable=True))
         for task in members:
-            if isinstance(task, _chord):  # which knows how far down to go
+            if isinstance(task, _chord):  # a chord passes the errback on to its own members
                 task.link_error(errback)
         self.body.link_error(errback)
         return errback
 
     def set_immutable(self, immutable: bool) -> None:
-        """Whether the header's members take no arguments but their own."""
+        """Set whether the members of the header accept further arguments."""
         for task in self.tasks.tasks if isinstance(self.tasks, group) else self.tasks:
             task.set_immutable(immutable)
 
@@ -225,6 +248,7 @@ class _chord(Signature):
 
     @property
     def app(self) -> Any:
+        """Return the app of the chord or of its first task; without one, the current app."""
         if self._app is not None:
             return self._app
         tasks = self.tasks.tasks if isinstance(self.tasks, group) else self.tasks
@@ -234,7 +258,7 @@ class _chord(Signature):
         return current_app()
 
     def __length_hint__(self) -> int:
-        """How many results the body waits for."""
+        """Return how many results the body waits for."""
         tasks = self.tasks.tasks if isinstance(self.tasks, group) else self.tasks
         return sum(self._descend(task) for task in tasks)
 
@@ -255,15 +279,15 @@ class _chord(Signature):
         if isinstance(self.body, _chain):
             first, *others = self.body.tasks
             rest = _chain(others, app=self._app)
-            return shortened(first["task"], f"%({first.reprcall(self.tasks)} | {rest!r})")
-        return "%" + shortened(self.body["task"], self.body.reprcall(self.tasks))
+            return without_module(first["task"], f"%({first.reprcall(self.tasks)} | {rest!r})")
+        return "%" + without_module(self.body["task"], self.body.reprcall(self.tasks))
 
 
 chord = _chord
 
 
-def members_of(header: Any, app: AppLike | None) -> Any:
-    """What a chord is given for its header, as a list of signatures."""
+def header_signatures(header: Any, app: AppLike | None) -> Any:
+    """Return the header that a chord was given as a list of signatures."""
     if isinstance(header, dict):
         header = signature(header, app=app)
     if isinstance(header, (group, _chain)):
@@ -274,7 +298,7 @@ def members_of(header: Any, app: AppLike | None) -> Any:
 
 
 def with_callbacks(body: Any, link: Any, link_error: Any) -> Any:
-    """The body with a chord's own links added to it; a copy, if there are any."""
+    """Return the body with the chord's own links added. The body is copied if there are links."""
     callbacks, errbacks = as_list(link), as_list(link_error)
     if callbacks or errbacks:
         body = _with_members_cloned(body)
@@ -302,7 +326,7 @@ def _with_members_cloned(found: Any) -> Any:
 
 
 def _link_error_to_members(found: Any, errback: Any, runs_as_group: bool = True) -> None:
-    # A group's own option stands in place of its members' when it runs, so there it has to go, if there is one.
+    # When a group runs, its own option replaces its members' option. So the errback goes to the group's, if set.
     if isinstance(found, group):
         if runs_as_group and found.options.get("link_error") is not None:
             found.append_to_list_option("link_error", errback.clone())
@@ -316,9 +340,10 @@ def _link_error_to_members(found: Any, errback: Any, runs_as_group: bool = True)
 
 
 def errbacks_of(body: Any) -> list[tuple[Any, str]]:
-    """What is run when the header fails, each with the id that it is told.
+    """Return the errbacks that run when the header fails, each with the task id that it gets.
 
-    The errbacks of the body; of a group, for each member those of the member and of the group, each once.
+    These are the errbacks of the body. If the body is a group, each member has its own errbacks and the group's, each
+    once.
     """
     own = as_list(body.options.get("link_error"))
     if not isinstance(body, group):
@@ -334,7 +359,7 @@ def errbacks_of(body: Any) -> list[tuple[Any, str]]:
 
 
 def _errbacks_of_member(task: Any) -> list[Any]:
-    # A chord's result is its body's, which has the errbacks too.
+    # A chord's result is the result of its body, so the body's errbacks count too.
     found = as_list(task.options.get("link_error"))
     if isinstance(task, _chord):
         return found + _errbacks_of_member(task.body)

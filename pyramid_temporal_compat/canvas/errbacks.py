@@ -1,4 +1,4 @@
-"""Error callbacks: what those are called with, and calling them for runs in this process."""
+"""Error callbacks: which arguments they take, and how they are called after a run in this process."""
 
 from __future__ import annotations
 
@@ -17,9 +17,10 @@ log = logging.getLogger(__name__)
 
 
 def takes_error(errback: Any) -> bool:
-    """Whether it is called with request, exception and traceback, and not as a task with the failed task's id.
+    """Return whether an errback is called with request, exception and traceback.
 
-    That is Celery's rule: a plain function that takes more than one argument, and is not bound.
+    Celery's rule: these go to a plain function that takes more than one argument and is not bound. Any other errback
+    runs as a task, with the id of the failed task.
     """
     try:
         task = errback.type

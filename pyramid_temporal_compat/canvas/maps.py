@@ -1,4 +1,4 @@
-"""One task for each of many arguments: `map` and `starmap` in one run, `chunks` in a group of such runs."""
+"""Calls a task for many arguments: `map` and `starmap` in one run, `chunks` in a group of such runs."""
 
 from __future__ import annotations
 
@@ -21,6 +21,8 @@ _brief.maxother = _brief.maxstring = 100
 
 
 class _basemap(Signature):
+    """The common part of `map` and `starmap`."""
+
     _task_name: str
     _form = ""
 
@@ -29,17 +31,17 @@ class _basemap(Signature):
         return cls(d["kwargs"]["task"], d["kwargs"]["it"], app=app, **d["options"])
 
     def __init__(self, task: Any, it: Iterable[Any], **options: Any) -> None:
-        super().__init__(self._task_name, (), {"task": task, "it": as_list(it)}, immutable=True, **options)
+        super().__init__(self._task_name, (), {"task": task, "it": to_sequence(it)}, immutable=True, **options)
 
     def apply_async(self, args: Any = None, kwargs: Any = None, **opts: Any) -> Any:
-        """Ask for one run that calls the task for each of the arguments; its result is the list of results."""
+        """Send one run that calls the task for each argument. Its result is the list of results."""
         return super().apply_async(**self._routed(opts))
 
     def _plan(self, planner: Planner, args: Any, kwargs: Any, options: Options, lineage: Lineage) -> Planned:
         return super()._plan(planner, args, kwargs, self._routed(options), lineage)
 
     def _routed(self, options: Options) -> dict[str, Any]:
-        """It goes where the task would go."""
+        """Return the options with the task's route, so that the run goes to the same queue as the task."""
         name = options.get("route_name") or self.options.get("route_name") or name_of(self.kwargs["task"])
         return {**options, "route_name": name}
 
@@ -65,7 +67,7 @@ class xstarmap(_basemap):
 
 @Signature.register_type()
 class chunks(Signature):
-    """`task.chunks(it, n)`: a group of `starmap`s over `n` of the arguments each."""
+    """`task.chunks(it, n)`: a group of `starmap` runs, each for `n` of the arguments."""
 
     @classmethod
     def from_dict(cls, d: Mapping[str, Any], app: AppLike | None = None) -> Any:
@@ -73,39 +75,41 @@ class chunks(Signature):
         return cls(kwargs["task"], kwargs["it"], kwargs["n"], app=app, **d["options"])
 
     def __init__(self, task: Any, it: Iterable[Any], n: int, **options: Any) -> None:
-        super().__init__("celery.chunks", (), {"task": task, "it": as_list(it), "n": n}, immutable=True, **options)
+        super().__init__("celery.chunks", (), {"task": task, "it": to_sequence(it), "n": n}, immutable=True, **options)
 
     def __call__(self, **options: Any) -> Any:
         return self.apply_async(**options)
 
     def apply_async(self, args: Any = None, kwargs: Any = None, **opts: Any) -> Any:
-        """Ask for all the chunks; gives a `GroupResult`."""
+        """Send all chunks. Return a `GroupResult`."""
         return self.group().apply_async(args, kwargs, **{"route_name": name_of(self.kwargs["task"]), **opts})
 
     def group(self) -> Any:
-        """The group that it stands for."""
+        """Return the group of `starmap` runs."""
         n = self.kwargs["n"]
         if not isinstance(n, int) or n < 1:
-            raise InvalidCall(f"chunks: n={n!r}; it takes the number of arguments in a chunk, from 1 on")
-        parts = in_lots(self.kwargs["it"], n)
+            raise InvalidCall(f"chunks: n={n!r}; it takes the number of arguments in a chunk, 1 or more")
+        parts = split_every(self.kwargs["it"], n)
         return group([xstarmap(self.kwargs["task"], part, app=self._app) for part in parts], app=self._app)
 
     @classmethod
     def apply_chunks(cls, task: Any, it: Iterable[Any], n: int, app: AppLike | None = None) -> Any:
-        """Make the chunks, and ask for them."""
+        """Make the chunks, and send them."""
         return cls(task, it, n, app=app)()
 
 
-def in_lots(values: Iterable[Any], size: int) -> Iterator[list[Any]]:
+def split_every(values: Iterable[Any], size: int) -> Iterator[list[Any]]:
+    """Yield lists of `size` values each. The last list may be shorter."""
     iterator = iter(values)
     while lot := list(itertools.islice(iterator, size)):
         yield lot
 
 
-def as_list(it: Iterable[Any]) -> Any:
+def to_sequence(it: Iterable[Any]) -> Any:
+    """Return a list or tuple as it is, and any other iterable as a list."""
     return it if isinstance(it, (list, tuple)) else list(it)
 
 
 def name_of(task: Any) -> Any:
-    """The name of a task, or of a signature that may have come as a dict."""
+    """Return the name of a task or a signature. A signature may be a plain dict."""
     return task["task"] if isinstance(task, dict) else getattr(task, "name", task)

@@ -1,7 +1,7 @@
-"""From signatures to a tree: who asks for a canvas plans all of it at once, and sends it as one.
+"""Makes a tree of a canvas. The caller plans the whole canvas at once, and sends it as one unit.
 
-Each kind of signature plans itself (`_plan`): it does what its `apply_async` means, but what would leave is a node
-of the tree, and the ids of all that follows are known before anything has run.
+Each kind of signature plans itself in `_plan`. This does what its `apply_async` does, but makes nodes of the tree
+instead of sending messages. So the ids of all tasks are known before any task runs.
 """
 
 from __future__ import annotations
@@ -16,7 +16,9 @@ from ..lists import as_list
 from ..message.message import Message
 from ..message.nodes import GroupNode, Node, TaskNode
 from ..message.tree import MOST, Tree, Unit
-from ..payload.compression import INFLATED_LIMIT
+from ..payload.bounds import MOST_BYTES
+from ..security.signed_places import with_signed_places
+from .abstract import CallableTask
 from .tree_ids import Ids
 
 if TYPE_CHECKING:
@@ -25,10 +27,10 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Place:
-    """Where a signature stands among others, as freezing writes it into its options."""
+    """The ids around a signature. Freezing writes them into its options."""
 
     id: str | None = None
-    """The id to have, if it has none."""
+    """The id for a signature that has none."""
     group_id: str | None = None
     group_index: int | None = None
     root_id: str | None = None
@@ -37,43 +39,45 @@ class Place:
 
 @dataclass(frozen=True)
 class Lineage:
-    """What comes before a task in its tree."""
+    """The tasks before a task in its tree, as far as its message needs them."""
 
     root_id: str | None = None
     parent_id: str | None = None
     priority: int | None = None
     follows: bool = False
-    """Whether anything comes before, so that not all the arguments are known yet."""
+    """Whether a task comes before, so that not all arguments are known yet."""
     takes: bool = True
-    """Whether what came before is put in front of the arguments."""
+    """Whether the result of the task before becomes the first argument."""
     chord: str | None = None
-    """The result of the chord whose header it is in."""
+    """The id of the result of the chord that has the task in its header."""
 
     def after(self, message: Message) -> Lineage:
-        """That of what follows a task."""
+        """Return the lineage of the tasks that follow a task."""
         return Lineage(message.root_id, message.id, message.priority, follows=True)
 
     def within(self, chord: str | None) -> Lineage:
+        """Return this lineage for a member of a chord's header; None for a task outside of a header."""
         return replace(self, chord=chord)
 
     def given(self, takes: bool) -> Lineage:
+        """Return this lineage. If `takes` is false, the task gets no result of the task before."""
         return self if takes else replace(self, takes=False)
 
 
 @dataclass(frozen=True)
 class Planned:
-    """A signature that was planned."""
+    """The plan of one signature."""
 
     result: Any
     node: Node
     last: Lineage
-    """That of what follows."""
+    """The lineage of the tasks that follow."""
     trail: Any
-    """What the task that asks for it counts among its children: what comes first."""
+    """The result that the calling task adds to its children: the result of the first task."""
 
 
 class PlannedCall:
-    """The call of one task of a canvas. It makes the task's message, and gives it to the planner instead of sending it.
+    """The call of one task of a canvas. The task gives its message to this object instead of sending it.
 
     A task class with an `apply_async` of its own gets this object as the option `planned`, and passes it on.
     """
@@ -91,7 +95,7 @@ class PlannedCall:
 
 
 class Planner:
-    """Plans one tree."""
+    """Plans one tree: makes a node for each signature, and gives out the ids."""
 
     def __init__(self, app: AppLike, ids: Ids) -> None:
         self.app = app
@@ -109,8 +113,8 @@ class Planner:
         result = signature._plan_call(call, args, kwargs, own)
         if call.leaf is None or call.leaf.message.id != task_id:
             raise InvalidCall(
-                f"task {signature.task!r} is part of a canvas, and its apply_async() did not call the one that it "
-                "overrides with the task_id that it was given: pass **options on"
+                f"task {signature.task!r} is part of a canvas, and its apply_async() did not call the inherited one "
+                "with the same task_id; pass **options on to super().apply_async()"
             )
         message = call.leaf.message
         takes = lineage.takes and not signature.immutable
@@ -123,8 +127,8 @@ class Planner:
         return Planned(result, node, lineage.after(message), result)
 
     def callbacks(self, signatures: Any, lineage: Lineage) -> tuple[Node, ...]:
-        """The nodes of what is run with a result. Several tasks are a group, groups beside them are their own."""
-        made = [self.app.signature(found) for found in as_list(signatures)]
+        """Return the nodes of callbacks. Several single tasks become one group; each group stays a group."""
+        made = [self._callback(found) for found in as_list(signatures)]
         group: Any = type(self.app.signature("celery.group")).TYPES["group"]
         single = [found for found in made if not isinstance(found, group)]
         if len(made) == 1 or not single:
@@ -135,19 +139,32 @@ class Planner:
         return (*nodes, replace(last, of_links=True))
 
     def linked(self, signatures: Any, lineage: Lineage) -> tuple[Node, ...]:
-        """The nodes of callbacks or error callbacks."""
-        made = (self.app.signature(found) for found in as_list(signatures))
+        """Return the nodes of callbacks or error callbacks."""
+        made = (self._callback(found) for found in as_list(signatures))
         return tuple(signature._plan(self, (), {}, {}, lineage).node for signature in made)
+
+    def _callback(self, found: Any) -> Any:
+        """Return the signature that a `link` or `link_error` gives. A task's name is one where the task is known."""
+        if isinstance(found, str) and found not in self.app.tasks:
+            raise InvalidCall(
+                f"link and link_error take signatures, such as task.s(); {found!r} names no task that is known here: "
+                f"signature({found!r}) is for a task that only workers know"
+            )
+        if not isinstance(found, (str, Mapping, CallableTask)):
+            raise InvalidCall(
+                f"link and link_error take signatures, such as task.s(); {found!r} is {type(found).__name__}"
+            )
+        return self.app.signature(found)
 
 
 NOT_SENT = frozenset(
     {"chain", "chord", "immutable", "link", "link_error", "producer", "publisher", "connection", "router"}
 )
-"""Options of a signature that are about its place in a canvas, or about Celery's broker: no message carries them."""
+"""Options that no message carries, because they are about the place in a canvas or about Celery's broker."""
 
 
 def send(signature: Any, args: Any, kwargs: Any, options: Mapping[str, Any]) -> Any:
-    """Plan a canvas and enlist it; gives its result."""
+    """Plan a canvas, enlist it, and return its result."""
     app: AppLike = signature.app
     options = dict(options)
     manager = options.pop("transaction_manager", None)
@@ -163,35 +180,37 @@ def send(signature: Any, args: Any, kwargs: Any, options: Mapping[str, Any]) -> 
 def plan(
     signature: Any, args: Any, kwargs: Any, options: Mapping[str, Any], ids: Ids, lineage: Lineage | None = None
 ) -> Planned:
-    """The plan of a whole canvas."""
+    """Return the plan of a whole canvas."""
     planned: Planned = signature._plan(Planner(signature.app, ids), args, kwargs, options, lineage or Lineage())
     return planned
 
 
 def as_unit(node: Node, app: AppLike) -> Unit:
-    """What is enlisted for a node: a single task that nothing follows is a message."""
+    """Return what to enlist for a node: a message for a task without callbacks, otherwise a tree."""
+    node = with_signed_places(app, node)
     if isinstance(node, TaskNode) and not node.links and not node.errbacks:
         return node.message
     tree = Tree(node, at_once=app.conf["ptemporal.canvas_at_once"], limit=app.conf["ptemporal.payload_limit"])
     if (count := len(tree.messages)) > MOST:
         raise PayloadTooLarge(
-            f"the canvas {tree.summary} has {count:,} tasks, and one canvas has at most {MOST:,}: make several of it"
+            f"the canvas {tree.summary} has {count:,} tasks, and the limit is {MOST:,}; split it into several canvases"
         )
-    if tree.inflated > INFLATED_LIMIT:
+    if tree.inflated > MOST_BYTES:
         raise PayloadTooLarge(
             f"the canvas {tree.summary} takes {tree.inflated:,} bytes before it is compressed, and the limit for that "
-            f"is {INFLATED_LIMIT:,}: make several canvases of it, or store what the tasks' arguments hold, and pass "
-            "where it is"
+            f"is {MOST_BYTES:,}; split it into several canvases, or store the data of the tasks' arguments and "
+            "pass its address"
         )
     if tree.size > tree.limit:
         raise PayloadTooLarge(
             f"the canvas {tree.summary} takes {tree.size:,} bytes, compressed, and the limit is {tree.limit:,} "
-            "(ptemporal.payload_limit; the server takes at most 2 MiB): make several canvases of it, or store what "
-            "the tasks' arguments hold, and pass where it is"
+            "(ptemporal.payload_limit; the server takes at most 2 MiB); split it into several canvases, or store the "
+            "data of the tasks' arguments and pass its address"
         )
     return tree
 
 
 def without(options: Mapping[str, Any], keys: Iterable[str]) -> dict[str, Any]:
+    """Return the options without these keys."""
     dropped = frozenset(keys)
     return {key: value for key, value in options.items() if key not in dropped}

@@ -1,4 +1,4 @@
-"""What a running task does to the canvas that it is in: another takes its place, or joins its chord."""
+"""Lets a running task change its canvas: `replace` itself by a signature, or add a member to its chord."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from ..lists import as_list
 from ..message.ids import workflow_of
 from ..message.message import total_size
 from ..message.tree import Tree
+from ..security.signed_places import with_signed_places
 from .chain import _chain
 from .chord import chord
 from .group import group, is_empty
@@ -23,8 +24,8 @@ if TYPE_CHECKING:
 ACCUMULATE = "celery.accumulate"
 
 
-def substitute(task: TaskLike, signature: Any) -> Any:
-    """`signature`, ready to take the place of the run: frozen with its id, and marked as what replaced it."""
+def prepare_replacement(task: TaskLike, signature: Any) -> Any:
+    """Freeze a signature with the id of the run that it replaces, and mark it as the replacement."""
     request = task.request
     if "chord" in signature.options:
         raise ImproperlyConfigured("A signature replacing a task must not be part of a chord")
@@ -36,7 +37,7 @@ def substitute(task: TaskLike, signature: Any) -> Any:
             signature.link(callback)
         for errback in as_list(request.errbacks):
             signature.link_error(errback)
-    signature._place(ids_of_replacement(request), Place())
+    signature._freeze_at(ids_of_replacement(request), Place())
     marks = {
         "group_id": request.group,
         "group_index": request.group_index,
@@ -50,7 +51,7 @@ def substitute(task: TaskLike, signature: Any) -> Any:
 
 
 def with_one_result(signature: Any, app: AppLike) -> Any:
-    """What takes the place of one task, so that one result comes of it: of a group, the list of its results."""
+    """Return a signature with one result, as the replaced task has. A group's result becomes a list."""
     if isinstance(signature, group):
         return signature | app.tasks[ACCUMULATE].s(index=0)
     if isinstance(signature, _chain) and signature.tasks:
@@ -61,48 +62,51 @@ def with_one_result(signature: Any, app: AppLike) -> Any:
     return signature
 
 
-def replacement(task: TaskLike, signature: Any) -> Tree:
-    """The tree that takes the place of the run."""
+def replacement_tree(task: TaskLike, signature: Any) -> Tree:
+    """Return the tree that replaces the run."""
     request = task.request
     lineage = Lineage(request.root_id, request.id, chord=request.chord)
     node = plan(signature, (), {}, {}, ids_of_replacement(request), lineage).node
-    tree, limit = Tree(node), task.app.conf["ptemporal.payload_limit"] * 3 // 4
-    if (size := total_size(tree.encode())) > limit:  # it travels in how this run ends, as base64
+    tree, limit = Tree(with_signed_places(task.app, node)), task.app.conf["ptemporal.payload_limit"] * 3 // 4
+    if (size := total_size(tree.encode())) > limit:  # it travels in the run's outcome, as base64
         raise PayloadTooLarge(
-            f"what replaces task {task.name!r}, {tree.summary}, takes {size:,} bytes, compressed, and the limit is "
-            f"{limit:,} (three quarters of ptemporal.payload_limit): store what its arguments hold, pass where it is"
+            f"the replacement of task {task.name!r}, {tree.summary}, takes {size:,} bytes, compressed; the limit is "
+            f"{limit:,} (three quarters of ptemporal.payload_limit); store its data elsewhere, and pass the address"
         )
     return tree
 
 
 def ids_of_replacement(request: Context) -> Ids:
+    """Return what gives out the ids of the replacement: its result has the id of the run."""
     return Ids(str(request.id), workflow=workflow_running(request))
 
 
 def workflow_running(request: Context) -> str:
-    """Return the id of the workflow that the run is an activity of."""
+    """Return the id of the workflow that runs this task as an activity."""
     return request.workflow_id or workflow_of(str(request.id)) or str(request.id)
 
 
-def join_chord(task: TaskLike, signature: Any, lazy: bool) -> Any:
-    """Make `signature` a member of the header that the run is in."""
+def add_member_to_chord(task: TaskLike, signature: Any, lazy: bool) -> Any:
+    """Add `signature` to the header of the chord that has the run.
+
+    Return its result. With `lazy`, return the signature: its `apply_async` adds it.
+    """
     request = task.request
     if not request.chord:
         raise ValueError("Current task is not member of any chord")
     ids = Ids(workflow=workflow_running(request))
     signature.set(group_id=request.group, group_index=request.group_index, root_id=request.root_id)
-    result = signature._place(ids, Place())
+    result = signature._freeze_at(ids, Place())
     lineage = Lineage(request.root_id, request.id, chord=request.chord)
     planned = plan(signature, (), {}, {}, ids, lineage)
 
     def send(*args: Any, **options: Any) -> Any:
-        request.added = [*(request.added or ()), Tree(planned.node)]
+        request.added = [*(request.added or ()), Tree(with_signed_places(task.app, planned.node))]
         task.add_trail(planned.trail)
         return result
 
     if not lazy:
         return send()
-    signature.apply_async = (
-        send  # the run's end takes it along; what is called later than that is too late in Celery too
-    )
+    # The end of the run sends the added members. A call after the end is too late, as in Celery.
+    signature.apply_async = send
     return signature

@@ -1,4 +1,4 @@
-"""Signatures: calls that are written down, as dicts that travel as JSON."""
+"""Signatures: calls as values. A signature is a dict, so it travels as JSON."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from ..exceptions import InvalidCall
 from ..lists import as_list
 from ..message.ids import new_id
 from ..typed_calls import R
-from .abstract import CallableSignature
+from .abstract import CallableSignature, CallableTask
 from .planner import Lineage, Place, Planned, PlannedCall, Planner
 from .stamps import StampingVisitor, merged_stamps
 from .tree_ids import Ids
@@ -27,7 +27,7 @@ Options = Mapping[str, Any]
 
 
 class Item:
-    """An attribute of a signature that is one of its items: `kwargs.tasks` is the item `tasks` of the item `kwargs`."""
+    """An attribute of a signature that reads and sets an item of its dict: `kwargs.tasks` is `["kwargs"]["tasks"]`."""
 
     def __init__(self, path: str, doc: str) -> None:
         self.within, _, self.key = path.rpartition(".")
@@ -45,30 +45,30 @@ class Item:
 
 @CallableSignature.register
 class Signature(dict[str, Any], Generic[R]):
-    """A task, arguments for it, and options of its `apply_async`; the kinds of canvas are subclasses.
+    """A task with arguments and options of `apply_async`. Chains, groups and chords are subclasses.
 
     The keys are Celery's: task, args, kwargs, options, subtask_type, immutable.
     """
 
     TYPES: ClassVar[dict[str, type[Signature]]] = {}
-    """The kinds, by their `subtask_type`."""
+    """The subclasses, by their `subtask_type`."""
     _IMMUTABLE_OPTIONS: ClassVar[frozenset[str]] = frozenset({"group_id", "stamped_headers"})
     _app: Any = None
     _type: Any = None
 
-    id = Item("options.task_id", "The id, once it is frozen.")
-    parent_id = Item("options.parent_id", "The id of the task before.")
-    root_id = Item("options.root_id", "The id of the first task of all.")
+    id = Item("options.task_id", "The id of the task, after freezing.")
+    parent_id = Item("options.parent_id", "The id of the task that called it.")
+    root_id = Item("options.root_id", "The id of the first task of the tree.")
     task: Any = Item("task", "The task's name.")
     args: Any = Item("args", "The positional arguments.")
     kwargs: Any = Item("kwargs", "The named arguments.")
     options: Any = Item("options", "The options of `apply_async`.")
     subtask_type: Any = Item("subtask_type", "The kind of canvas; None for a single task.")
-    immutable: Any = Item("immutable", "Whether it takes no arguments but its own.")
+    immutable: Any = Item("immutable", "Whether the task gets only its own arguments.")
 
     @classmethod
     def register_type(cls, name: str | None = None) -> Callable[[Any], Any]:
-        """A class decorator: signatures with this `subtask_type` are of the class."""
+        """Return a class decorator. Signatures with this `subtask_type` are made of the decorated class."""
 
         def register(subclass: Any) -> Any:
             cls.TYPES[name or subclass.__name__] = subclass
@@ -78,7 +78,7 @@ class Signature(dict[str, Any], Generic[R]):
 
     @classmethod
     def from_dict(cls, d: Mapping[str, Any], app: AppLike | None = None) -> Any:
-        """The signature that a dict describes."""
+        """Return the signature that a dict describes."""
         kind = d.get("subtask_type")
         if kind and (target := cls._kind(kind)) is not cls:
             return target.from_dict(d, app=app)
@@ -90,8 +90,8 @@ class Signature(dict[str, Any], Generic[R]):
             return cls.TYPES[kind]
         except KeyError:
             raise InvalidCall(
-                f"subtask_type={kind!r} is no kind of signature that is known here; there are "
-                f"{', '.join(sorted(cls.TYPES))}; Signature.register_type() adds one"
+                f"subtask_type={kind!r} is unknown; the types are {', '.join(sorted(cls.TYPES))}; "
+                "add a type with Signature.register_type()"
             ) from None
 
     def __init__(
@@ -124,29 +124,32 @@ class Signature(dict[str, Any], Generic[R]):
     # --- calling -----------------------------------------------------------------------------------
 
     def __call__(self, *partial_args: Any, **partial_kwargs: Any) -> Any:
-        """Call the function here and now."""
+        """Call the task here and now, and return its value."""
         args, kwargs, _ = self._merge(partial_args, partial_kwargs)
         return self.type(*args, **kwargs)
 
     def delay(self, *partial_args: Any, **partial_kwargs: Any) -> AsyncResult[R]:
-        """`apply_async` with the arguments alone."""
+        """Send the call with these arguments, and no options."""
         return self.apply_async(partial_args, partial_kwargs)
 
     def apply(self, args: Any = None, kwargs: Any = None, **options: Any) -> Any:
-        """Run here and now; gives a result that is ready."""
-        args, kwargs, options = self._merge(args, kwargs, _given(options))
+        """Run the task here and now. Return a result that is ready."""
+        args, kwargs, options = self._merge(args, kwargs, _without_none(options))
         return self.type.apply(args, kwargs, **options)
 
     def apply_async(self, args: Any = None, kwargs: Any = None, **options: Any) -> AsyncResult[R]:
-        """Ask for it to be run. The arguments go before its own, the options over its own."""
-        args, kwargs, options = self._merge(args, kwargs, _given(options))
+        """Send the call. The arguments go before the signature's own; the options override its own."""
+        args, kwargs, options = self._merge(args, kwargs, _without_none(options))
         result: AsyncResult[R] = self._apply_async(args, kwargs, **options)
         return result
 
     def _merge(
         self, args: Any = None, kwargs: Any = None, options: Options | None = None, force: bool = False
     ) -> tuple[Any, dict[str, Any], dict[str, Any]]:
-        """Arguments before its own and options over its own. Stamps and the group it is in stay as they are."""
+        """Return arguments and options: the given arguments before its own, and the given options over its own.
+
+        Its stamps and its group are never overridden.
+        """
         merged = self.options
         if options is not None:
             fixed = self._IMMUTABLE_OPTIONS.union(self.options.get("stamped_headers") or ())
@@ -163,19 +166,19 @@ class Signature(dict[str, Any], Generic[R]):
         )
 
     def _plan(self, planner: Planner, args: Any, kwargs: Any, options: Options, lineage: Lineage) -> Planned:
-        args, kwargs, merged = self._merge(args, kwargs, _given(options))
+        args, kwargs, merged = self._merge(args, kwargs, _without_none(options))
         return planner.leaf(self, args, kwargs, merged, lineage)
 
     # --- copies ------------------------------------------------------------------------------------
 
     def clone(self, args: Any = None, kwargs: Any = None, **opts: Any) -> Any:
-        """A copy, with more arguments and options."""
+        """Return a copy with more arguments and options."""
         args, kwargs, options = self._merge(args, kwargs, opts or None)
         made = Signature.from_dict(
             {
                 "task": self.task,
                 "args": tuple(args),
-                # A copy, but no deep one: `chunks` and `map` keep live objects in it.
+                # A shallow copy, because `chunks` and `map` keep live objects in it.
                 "kwargs": dict(kwargs),
                 "options": deepcopy(options),
                 "subtask_type": self.subtask_type,
@@ -189,7 +192,7 @@ class Signature(dict[str, Any], Generic[R]):
     partial = clone
 
     def replace(self, args: Any = None, kwargs: Any = None, options: Options | None = None) -> Any:
-        """A copy with other arguments or options in place of its own."""
+        """Return a copy with other arguments or options in place of its own."""
         made = self.clone()
         for name, value in {"args": args, "kwargs": kwargs, "options": options}.items():
             if value is not None:
@@ -210,13 +213,14 @@ class Signature(dict[str, Any], Generic[R]):
     # --- options -----------------------------------------------------------------------------------
 
     def set(self, immutable: bool | None = None, **options: Any) -> Any:
-        """Set options, and whether it takes no arguments but its own; gives this signature."""
+        """Set options, and whether the task gets only its own arguments. Return this signature."""
         if immutable is not None:
             self.set_immutable(immutable)
         self.options.update(options)
         return self
 
     def set_immutable(self, immutable: bool) -> None:
+        """Set whether the task gets only its own arguments."""
         self.immutable = immutable
 
     def freeze(
@@ -228,13 +232,14 @@ class Signature(dict[str, Any], Generic[R]):
         parent_id: str | None = None,
         group_index: int | None = None,
     ) -> Any:
-        """Give it its id now, and every task in it; gives the result to be."""
+        """Give this signature and every task in it an id now. Return the result that it will have."""
         place = Place(_id, group_id, group_index, root_id, parent_id)
         if chord:
             self.options["chord"] = chord
-        return self._place(Ids(), place)
+        return self._freeze_at(Ids(), place)
 
-    def _place(self, ids: Ids, place: Place) -> Any:
+    def _freeze_at(self, ids: Ids, place: Place) -> Any:
+        """Freeze the signature, with an id of this tree and the ids around it. Return its result."""
         options = self.options
         options["task_id"] = ids.claim(options.get("task_id"), place.id)
         if place.root_id:
@@ -251,7 +256,7 @@ class Signature(dict[str, Any], Generic[R]):
         return self.freeze(*args, **kwargs)
 
     def _result_id(self) -> str | None:
-        """The id that its result has already."""
+        """Return the id of its result; None before freezing."""
         found: str | None = self.options.get("task_id")
         return found
 
@@ -262,43 +267,43 @@ class Signature(dict[str, Any], Generic[R]):
         return items
 
     def append_to_list_option(self, key: str, value: Any) -> Any:
-        """Add a value to an option that holds several; gives the value."""
+        """Add a value to an option that holds a list, and return the value."""
         items = self._with_list_option(key)
         if value not in items:
             items.append(value)
         return value
 
     def extend_list_option(self, key: str, value: Any) -> None:
-        """Add values to an option that holds several."""
+        """Add values to an option that holds a list."""
         self._with_list_option(key).extend(as_list(value))
 
     def link(self, callback: Any) -> Any:
-        """Run `callback` with the result, if it succeeds; gives the callback."""
+        """Run `callback` with the result if the task succeeds. Return the callback."""
         return self.append_to_list_option("link", callback)
 
     def link_error(self, errback: Any) -> Any:
-        """Run `errback` if it fails; gives the errback."""
+        """Run `errback` if the task fails. Return the errback."""
         return self.append_to_list_option("link_error", errback)
 
     def on_error(self, errback: Any) -> Any:
-        """`link_error` that gives this signature."""
+        """Run `errback` if the task fails. Return this signature."""
         self.link_error(errback)
         return self
 
     def flatten_links(self) -> list[Any]:
-        """This signature, those linked to it, those linked to these."""
+        """Return this signature, its callbacks, and the callbacks of these."""
         return [self, *(found for link in as_list(self.options.get("link")) for found in link.flatten_links())]
 
     # --- stamps --------------------------------------------------------------------------------------
 
     def stamp(self, visitor: StampingVisitor | None = None, append_stamps: bool = False, **headers: Any) -> Any:
-        """Put stamps on it, and on what is linked to it."""
+        """Put stamps on this signature, its callbacks and its errbacks."""
         self.stamp_links(visitor, append_stamps, **headers)
         found = None if visitor is None else visitor.on_signature(self, **headers) or {}
         return self.set(**self._stamp_headers(found, append_stamps, **headers))
 
     def stamp_links(self, visitor: StampingVisitor | None, append_stamps: bool = False, **headers: Any) -> None:
-        """Put stamps on what is linked to it."""
+        """Put stamps on the callbacks and errbacks of this signature."""
         for option, event in (("link", "on_callback"), ("link_error", "on_errback")):
             stamps = deepcopy(headers)
             for link in as_list(self.options.get(option)):
@@ -318,27 +323,27 @@ class Signature(dict[str, Any], Generic[R]):
 
     # --- putting together ----------------------------------------------------------------------------
 
-    if TYPE_CHECKING:  # a type checker takes the dict's otherwise
+    if TYPE_CHECKING:  # otherwise a type checker uses the dict's method
 
         def __ror__(self, other: Any) -> Any: ...
 
     def __or__(self, other: Any) -> Any:
-        """This, and then `other` with its result."""
+        """Return a chain: this signature, then `other` with its result."""
         if not isinstance(other, Signature):
             return NotImplemented
         chain: Any = Signature.TYPES["chain"]
         if isinstance(other, chain):
             return chain(self, *other.unchain_tasks(), app=self._app)
-        return chain(self, unrolled(other), app=self._app)
+        return chain(self, unwrapped(other), app=self._app)
 
-    def __ior__(self, other: Any) -> Any:  # a dict's own takes items over
+    def __ior__(self, other: Any) -> Any:  # the dict's method would take over the other's items
         return self.__or__(other)
 
     def __invert__(self) -> Any:
         return self.apply_async().get()
 
     def election(self) -> Any:
-        """Ask for it; of all the workers that a broadcast reached, one runs it."""
+        """Send the call with one fixed id, so that only one of the workers that got a broadcast runs it."""
         options = {} if self.options.get("task_id") else {"task_id": new_id()}
         return self.clone(**options).apply_async()
 
@@ -346,16 +351,18 @@ class Signature(dict[str, Any], Generic[R]):
 
     @property
     def app(self) -> Any:
+        """Return the app of this signature; without one, the current app."""
         return self._app or current_app()
 
     @functools.cached_property
     def type(self) -> TaskLike:
-        """The task. Raises `NotRegistered` for one that is not known here."""
+        """Return the task. Raise `NotRegistered` if it is not registered here."""
         found: TaskLike = self._type or self.app.tasks[self["task"]]
         return found
 
     @property
     def AsyncResult(self) -> Any:
+        """Return the result class of the task, or of the app if the task is not registered here."""
         try:
             return self.type.AsyncResult
         except KeyError:
@@ -372,7 +379,7 @@ class Signature(dict[str, Any], Generic[R]):
         """Make the message of this call for a canvas. Return the call's result."""
         try:
             task = self.type
-        except KeyError:  # not registered here: the task is known by its name alone
+        except KeyError:  # not registered here: only the name of the task is known
             name = self["task"]
             message, *linked = self.app.message(name, args, kwargs, options, None)
             call.take(message, *linked)
@@ -381,15 +388,16 @@ class Signature(dict[str, Any], Generic[R]):
 
     @property
     def name(self) -> Any:
-        """The task's name, as tasks have it."""
+        """Return the task's name, under the attribute that tasks have."""
         return self.task
 
     def items(self) -> Iterator[tuple[str, Any]]:  # type: ignore[override]
+        """Yield the items. A key in bytes becomes a text."""
         for key, value in super().items():
             yield key.decode() if isinstance(key, bytes) else key, value
 
     def reprcall(self, *args: Any, **kwargs: Any) -> str:
-        """The call as it would be written."""
+        """Return the call as Python code would write it."""
         args, kwargs, _ = self._merge(args, kwargs, {}, force=True)
         written = [*map(_safe_repr, args), *(f"{key}={_safe_repr(value)}" for key, value in kwargs.items())]
         return f"{self['task']}({', '.join(written)})"
@@ -401,7 +409,7 @@ class Signature(dict[str, Any], Generic[R]):
 
 
 def signature(varies: Any, *args: Any, **kwargs: Any) -> Any:
-    """A signature: of a task or a task's name, of a dict; a copy of one that is one already."""
+    """Return a signature of a task, of a task's name or of a dict. Of a signature, return a copy."""
     if isinstance(varies, dict):
         if isinstance(varies, CallableSignature):
             return varies.clone()
@@ -413,7 +421,7 @@ subtask = signature
 
 
 def maybe_signature(d: Any, app: AppLike | None = None, clone: bool = False) -> Any:
-    """A signature of a dict; a signature as it is (or a copy of it, with `clone`), and None as None."""
+    """Return a signature of a dict. A signature is returned as it is, or copied with `clone`; None stays None."""
     if d is None:
         return None
     made: Any = d
@@ -429,16 +437,29 @@ def maybe_signature(d: Any, app: AppLike | None = None, clone: bool = False) -> 
 maybe_subtask = maybe_signature
 
 
-def unrolled(found: Any) -> Any:
-    """A group of one as that one; else what it is."""
+def is_signature(found: Any) -> bool:
+    """Tell whether this is a signature, or the dict of one."""
+    return isinstance(found, (CallableSignature, dict))
+
+
+def no_signature(kind: str, found: Any) -> InvalidCall:
+    """Return the error for `found`, which was given to `kind` (such as `group()`) in place of a signature."""
+    if isinstance(found, CallableTask):
+        name = str(getattr(found, "name", "task"))
+        return InvalidCall(f"{kind} takes signatures; {name} is a task: write {name.rpartition('.')[2]}.s(...)")
+    return InvalidCall(f"{kind} takes signatures, such as task.s(1); {found!r} is {type(found).__name__}")
+
+
+def unwrapped(found: Any) -> Any:
+    """Return the member of a group of one; return any other signature unchanged."""
     if isinstance(found, Signature.TYPES["group"]):
         tasks = found.tasks  # type: ignore[attr-defined]
         return tasks[0] if len(tasks) == 1 else found
     return found
 
 
-def shortened(first: str, text: str) -> str:
-    """`text` without the module of the task `first` wherever a name begins with it, save where it comes first."""
+def without_module(first: str, text: str) -> str:
+    """Remove the module of the task `first` from the names in `text`, except from the first name."""
     module = str(first).rpartition(".")[0]
     begins, found, rest = text.partition(f"{module}.")
     if not module or not found:
@@ -449,9 +470,9 @@ def shortened(first: str, text: str) -> str:
 def _safe_repr(value: Any) -> str:
     try:
         return repr(value)
-    except Exception as error:  # an application's own __repr__
+    except Exception as error:  # the application's own __repr__ fails
         return f"<{type(value).__name__} whose repr() raises {type(error).__name__}>"
 
 
-def _given(options: Options) -> dict[str, Any]:
+def _without_none(options: Options) -> dict[str, Any]:
     return {key: value for key, value in options.items() if value is not None}

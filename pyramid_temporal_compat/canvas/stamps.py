@@ -1,4 +1,4 @@
-"""Stamps: headers that are put on the tasks of a canvas, by name or by a visitor that goes through it."""
+"""Stamps: headers on the tasks of a canvas, given by name or by a visitor."""
 
 from __future__ import annotations
 
@@ -7,57 +7,60 @@ from collections.abc import Mapping
 from typing import Any
 
 STAMPED = "stamped_headers"
-"""The option that lists which of the other options are stamps."""
+"""The option that lists the names of the options that are stamps."""
 
 
 class StampingVisitor(ABC):
-    """Is shown each part of a canvas, and says what to stamp it with."""
+    """Visits each part of a canvas, and returns the stamps for it."""
 
     def on_group_start(self, group: Any, **headers: Any) -> dict[str, Any]:
-        """Stamps for a group and its members."""
+        """Return the stamps for a group and its members."""
         return {}
 
-    def on_group_end(self, group: Any, **headers: Any) -> None:  # noqa: B027  # to be overridden, or not
-        """The group's members have been stamped."""
+    def on_group_end(self, group: Any, **headers: Any) -> None:  # noqa: B027  # a subclass may override it
+        """Do nothing. Called when all members of a group have their stamps."""
 
     def on_chain_start(self, chain: Any, **headers: Any) -> dict[str, Any]:
-        """Stamps for a chain and its steps."""
+        """Return the stamps for a chain and its steps."""
         return {}
 
     def on_chain_end(self, chain: Any, **headers: Any) -> None:  # noqa: B027  # as above
-        """The chain's steps have been stamped."""
+        """Do nothing. Called when all steps of a chain have their stamps."""
 
     @abstractmethod
     def on_signature(self, sig: Any, **headers: Any) -> dict[str, Any]:
-        """Stamps for one task."""
+        """Return the stamps for one task."""
 
     def on_chord_header_start(self, sig: Any, **header: Any) -> dict[str, Any]:
-        """Stamps for a chord's header: those of a group, if nothing else is said."""
+        """Return the stamps for a chord's header: by default, the stamps for a group."""
         return self.on_group_start(sig.header_group(), **header)
 
     def on_chord_header_end(self, sig: Any, **header: Any) -> None:
-        """The header's members have been stamped."""
+        """Called when all members of a header have their stamps: by default, `on_group_end`."""
         self.on_group_end(sig.header_group(), **header)
 
     def on_chord_body(self, sig: Any, **header: Any) -> dict[str, Any]:
-        """Stamps for a chord's body."""
+        """Return the stamps for a chord's body."""
         return {}
 
     def on_callback(self, callback: Any, **header: Any) -> dict[str, Any]:
-        """Stamps for what is linked to a task."""
+        """Return the stamps for a callback of a task."""
         return {}
 
     def on_errback(self, errback: Any, **header: Any) -> dict[str, Any]:
-        """Stamps for what is linked to a task's failure."""
+        """Return the stamps for an error callback of a task."""
         return {}
 
 
 def merged_stamps(
     headers: Mapping[str, Any], from_visitor: Mapping[str, Any] | None, own: Mapping[str, Any] | None, append: bool
 ) -> dict[str, Any]:
-    """The stamps that come from above, those of the visitor, and those in a signature's own options.
+    """Return the stamps of a signature, merged from three sources.
 
-    :param append: a stamp that is there twice becomes a list of both; else the one from above stands.
+    :param headers: the stamps of the canvas around it.
+    :param from_visitor: the stamps that the visitor returned.
+    :param own: the stamps in the signature's own options.
+    :param append: a stamp with two values becomes a list of both. Otherwise the value in `headers` wins.
     """
     merged = dict(headers)
     merged.setdefault(STAMPED, list(headers))

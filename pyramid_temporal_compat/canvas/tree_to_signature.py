@@ -1,4 +1,4 @@
-"""From a tree back to signatures: what a running task sees of the tasks that are linked to it."""
+"""Turns a tree back into signatures, for `self.request.callbacks` and `errbacks` of a running task."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from ..message.nodes import ChainNode, ChordNode, GroupNode, Node, TaskNode
 from ..message.tree import Tree
 from ..payload import Payload
 from ..payload.serializers import deserialize
+from ..security.signed_places import check_linked
 from .chain import _chain
 from .chord import chord
 from .group import group
@@ -22,29 +23,35 @@ if TYPE_CHECKING:
 
 
 class Linked:
-    """What is called when a task has succeeded, or failed. Read when it is asked for, which hardly any task does."""
+    """The callbacks and errbacks of a task. They are decoded on first use, because few tasks look at them."""
 
     def __init__(self, app: AppLike, message: Message, payloads: Sequence[Payload]) -> None:
-        """:param payloads: those that came with the message."""
+        """:param payloads: the payloads that came with the message."""
         self._app = app
+        self._message = message
         self._tree = None if message.linked is None else payloads[message.linked :]
 
     @functools.cached_property
     def _nodes(self) -> tuple[Sequence[Node], Sequence[Node]]:
         root = Tree.decode(self._tree).root if self._tree else None
-        return (root.links, root.errbacks) if isinstance(root, GroupNode) else ((), ())
+        if not isinstance(root, GroupNode):
+            return (), ()
+        check_linked(self._app, self._message, root)
+        return root.links, root.errbacks
 
     @functools.cached_property
     def callbacks(self) -> list[Any] | None:
+        """Return the signatures that run if the task succeeds; None without any."""
         return signatures_of(self._app, self._nodes[0])
 
     @functools.cached_property
     def errbacks(self) -> list[Any] | None:
+        """Return the signatures that run if the task fails; None without any."""
         return signatures_of(self._app, self._nodes[1])
 
 
 class LinkedContext(Context):
-    """`self.request` of a task that others are linked to."""
+    """`self.request` of a task with callbacks or errbacks."""
 
     linked: Linked
 
@@ -58,6 +65,7 @@ class LinkedContext(Context):
 
 
 def signatures_of(app: AppLike, nodes: Sequence[Node]) -> list[Any] | None:
+    """Return the signatures of nodes; None without nodes."""
     found: list[Node] = []
     for node in nodes:
         found += node.members if isinstance(node, GroupNode) and node.of_links else [node]
@@ -65,7 +73,7 @@ def signatures_of(app: AppLike, nodes: Sequence[Node]) -> list[Any] | None:
 
 
 def signature_of(app: AppLike, node: Node) -> Any:
-    """The signature that would be planned as this node."""
+    """Return the signature whose plan is this node."""
     if isinstance(node, ChainNode):
         return _chain([signature_of(app, step) for step in node.steps], app=app)
     if isinstance(node, GroupNode):

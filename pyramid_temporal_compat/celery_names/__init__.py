@@ -1,4 +1,4 @@
-"""Plain names of Celery and kombu: values, helper functions, and stand-ins for the names that are refused.
+"""Names of Celery and kombu that need no app and no server: values, helper functions, and the refused names.
 
-The modules here know no app and no server. `as_celery/` makes `import celery` find them.
+`as_celery/` makes `import celery` find these modules.
 """

@@ -1,4 +1,4 @@
-"""An exception with its traceback as text: what hooks and signals get as `einfo`."""
+"""An exception with its traceback as text. Hooks and signals get it as `einfo`."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ from ..payload.errors import formatted
 
 
 class ExceptionInfo:
-    """Celery's name and attributes."""
+    """An exception and its traceback, with the attributes of Celery's class of this name."""
 
     def __init__(self, exc_info: BaseException | tuple[Any, Any, Any] | None = None, internal: bool = False) -> None:
         error = exc_info if isinstance(exc_info, BaseException) else (exc_info or sys.exc_info())[1]
         if error is None:
-            raise ValueError("ExceptionInfo needs an exception, and none is being handled")
+            raise ValueError("ExceptionInfo() was called while no exception is being handled; pass the exception")
         self.exception: BaseException = error
         self.type: type[BaseException] = type(error)
         self.tb: TracebackType | None = error.__traceback__
@@ -24,6 +24,7 @@ class ExceptionInfo:
 
     @property
     def exc_info(self) -> tuple[type[BaseException], BaseException, TracebackType | None]:
+        """Return the same triple as `sys.exc_info()`."""
         return self.type, self.exception, self.tb
 
     def __str__(self) -> str:

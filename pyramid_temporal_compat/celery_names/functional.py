@@ -13,54 +13,57 @@ T = TypeVar("T")
 
 
 def noop(*args: Any, **kwargs: Any) -> None:
-    """Take anything, do nothing."""
+    """Do nothing, with any arguments."""
 
 
 def chunks(it: Iterator[T], n: int) -> Iterator[list[T]]:
-    """Lists of `n` items each of the iterator `it`; the last may be shorter."""
+    """Yield lists of `n` items each from the iterator `it`. The last list may be shorter."""
     for item in it:
         yield [item, *islice(it, n - 1)]
 
 
 def first(predicate: Callable[[Any], Any] | None, it: Iterable[Any]) -> Any:
-    """The first item that the predicate likes, or that is not None; None if there is none."""
+    """Return the first item for which the predicate is true; without a predicate, the first that is not None.
+
+    Return None if no item matches.
+    """
     wanted = predicate or (lambda item: item is not None)
     return next((item for item in it if wanted(item)), None)
 
 
 def uniq(it: Iterable[Any]) -> Iterator[Any]:
-    """The items, each once, in their order."""
+    """Return an iterator of the items without repetitions, in their order."""
     return iter(dict.fromkeys(it))
 
 
 def padlist(container: Iterable[Any], size: int, default: Any = None) -> list[Any]:
-    """The first `size` items, with `default` for those that are not there."""
+    """Return the first `size` items as a list, filled up with `default`."""
     found = list(container)[:size]
     return found + [default] * (size - len(found))
 
 
 def mattrgetter(*attrs: str) -> Callable[[Any], dict[str, Any]]:
-    """A function that gives these attributes of an object, as a dict; None for one that is not there."""
+    """Return a function that returns these attributes of an object as a dict. A missing attribute is None."""
     return lambda obj: {name: getattr(obj, name, None) for name in attrs}
 
 
 def is_list(obj: Any, scalars: tuple[type, ...] = (Mapping, str), iters: tuple[type, ...] = (Iterable,)) -> bool:
-    """Whether `obj` is a collection of items, and neither a mapping nor text."""
+    """Return whether `obj` is iterable, and neither a mapping nor a text."""
     return isinstance(obj, iters) and not isinstance(obj, scalars or ())
 
 
 def maybe_list(obj: Any, scalars: tuple[type, ...] = (Mapping, str)) -> Any:
-    """`obj` if it is a list or None, else a list of it."""
+    """Return `obj` if it is a list or None; otherwise return `[obj]`."""
     return obj if obj is None or is_list(obj, scalars) else [obj]
 
 
 def dictfilter(d: Mapping[str, Any] | None = None, **kw: Any) -> dict[str, Any]:
-    """The entries that are not None."""
+    """Return the entries whose value is not None."""
     return {key: value for key, value in {**(d or {}), **kw}.items() if value is not None}
 
 
 class lazy:
-    """A call that is made when its value is asked for, each time anew."""
+    """A call that is made each time its value is used."""
 
     def __init__(self, fun: Callable[..., Any], *args: Any, **kwargs: Any) -> None:
         self._call = functools.partial(fun, *args, **kwargs)
@@ -80,14 +83,14 @@ class lazy:
     def __eq__(self, other: object) -> bool:
         return bool(self() == other)
 
-    __hash__ = None  # type: ignore[assignment]  # it equals whatever its value is then
+    __hash__ = None  # type: ignore[assignment]  # it equals its value, which may change
 
     def __deepcopy__(self, memo: dict[int, Any]) -> lazy:
         return self
 
 
 class mlazy(lazy):
-    """A call that is made once, when its value is first asked for."""
+    """A call that is made once, when its value is first used."""
 
     evaluated = False
     _value: Any = None
@@ -100,12 +103,12 @@ class mlazy(lazy):
 
 
 def maybe_evaluate(value: Any) -> Any:
-    """The value of a lazy call; anything else as it is."""
+    """Return the value of a lazy call; return any other object unchanged."""
     return value.evaluate() if isinstance(value, lazy) else value
 
 
 class LRUCache(UserDict[Any, Any]):
-    """A dict that drops what was not used for longest, when it has more than `limit` entries."""
+    """A dict of at most `limit` entries. It drops the least recently used entry."""
 
     def __init__(self, limit: int | None = None) -> None:
         self.limit = limit
@@ -126,7 +129,7 @@ class LRUCache(UserDict[Any, Any]):
                 self.data.popitem(last=False)
 
     def incr(self, key: Any, delta: int = 1) -> int:
-        """Add to a number that is kept as text."""
+        """Add `delta` to a number that is stored as text. Return the sum."""
         with self.mutex:
             number = int(self[key]) + delta
             self[key] = str(number)
@@ -142,7 +145,7 @@ class LRUCache(UserDict[Any, Any]):
 def memoize(
     maxsize: int | None = None, keyfun: Callable[..., Any] | None = None, Cache: Callable[..., Any] = LRUCache
 ) -> Callable[[Callable[..., T]], Callable[..., T]]:
-    """Decorate a function so that it remembers its results: `@memoize(maxsize=100)`."""
+    """Return a decorator that caches the results of a function: `@memoize(maxsize=100)`."""
 
     def decorate(fun: Callable[..., T]) -> Callable[..., T]:
         lock = threading.Lock()
@@ -179,7 +182,7 @@ def memoize(
 
 
 class cached_property(functools.cached_property[Any]):
-    """A property that keeps its first value; `fset` and `fdel` are told of a new one, and of the end of one."""
+    """A property that keeps its first value. `fset` is called when a value is set, `fdel` when it is deleted."""
 
     def __init__(
         self,
@@ -192,7 +195,7 @@ class cached_property(functools.cached_property[Any]):
         self._fdel = fdel
         self._mutex = threading.RLock()
 
-    # A descriptor that has __set__ is asked before the instance's own dict, so what was kept is looked up here.
+    # Python asks a descriptor with __set__ before the instance's dict, so the kept value is looked up here.
     def __get__(self, instance: Any, owner: type | None = None) -> Any:
         if instance is None:
             return self
@@ -219,15 +222,15 @@ class cached_property(functools.cached_property[Any]):
 
 
 def truncate(text: str, maxlen: int = 128, suffix: str = "...") -> str:
-    """`text`, cut to the words that fit `maxlen` characters, if it is not shorter."""
+    """Cut a text of `maxlen` or more characters at the last word that fits, and add `suffix`."""
     return text[:maxlen].rsplit(" ", 1)[0] + suffix if maxlen and len(text) >= maxlen else text
 
 
 def indent(text: str, n: int = 0, sep: str = "\n") -> str:
-    """Each line of `text`, moved right by `n` blanks."""
+    """Return `text` with each line indented by `n` blanks."""
     return sep.join(" " * n + line for line in text.split(sep))
 
 
 def pluralize(n: float, text: str, suffix: str = "s") -> str:
-    """The word for `n` things."""
+    """Return the singular or plural of `text` for `n` things."""
     return text if n == 1 else text + suffix

@@ -1,4 +1,4 @@
-"""`celery.uuid()`."""
+"""`celery.uuid()`. It has its own module, because `import pyramid_temporal_compat` loads it."""
 
 from __future__ import annotations
 
@@ -7,5 +7,5 @@ from collections.abc import Callable
 
 
 def uuid(_uuid: Callable[[], uuids.UUID] = uuids.uuid4) -> str:
-    """A new unique id, as tasks have."""
+    """Return a new unique id, in the form of a task's id."""
     return str(_uuid())

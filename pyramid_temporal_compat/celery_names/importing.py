@@ -1,4 +1,4 @@
-"""Modules and objects by their names, as `celery.utils.imports` finds them."""
+"""Finds modules and objects by their names, with the functions of `celery.utils.imports`."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from typing import Any
 
 
 class NotAPackage(Exception):
-    """A part of a dotted module name is a module that holds no others."""
+    """A part of a dotted module name is a plain module, which contains no other modules."""
 
 
 def symbol_by_name(
@@ -24,7 +24,10 @@ def symbol_by_name(
     default: Any = None,
     **kwargs: Any,
 ) -> Any:
-    """The object called `package.module:name` or `package.module.name`; what is no text is returned as it is."""
+    """Return the object named `package.module:name` or `package.module.name`.
+
+    A value that is not a text is returned unchanged.
+    """
     if not isinstance(name, str):
         return name
     name = (aliases or {}).get(name) or name
@@ -44,12 +47,12 @@ def symbol_by_name(
 
 
 def instantiate(name: Any, *args: Any, **kwargs: Any) -> Any:
-    """Call the class of this name."""
+    """Import the class of this name, and return a new instance."""
     return symbol_by_name(name)(*args, **kwargs)
 
 
 def qualname(obj: Any) -> str:
-    """The full name of a class or function, or of an object's class."""
+    """Return the full name of a class or function; for any other object, of its class."""
     named = obj if hasattr(obj, "__name__") else type(obj)
     name: str = named.__qualname__
     return name if "." in name else f"{named.__module__}.{name}"
@@ -60,7 +63,7 @@ def cwd_in_path() -> Iterator[str | None]:
     """While this lasts, modules are also found in the current directory."""
     try:
         cwd = os.getcwd()
-    except FileNotFoundError:  # it was removed under us
+    except FileNotFoundError:  # the directory was removed meanwhile
         cwd = ""
     if not cwd or cwd in sys.path:
         yield None
@@ -80,13 +83,13 @@ def import_from_cwd(module: str, imp: Callable[..., Any] | None = None, package:
 
 
 def reload_from_cwd(module: ModuleType, reloader: Callable[[ModuleType], Any] | None = None) -> Any:
-    """Import anew a module that may be in the current directory."""
+    """Reload a module that may be in the current directory."""
     with cwd_in_path():
         return (reloader or importlib.reload)(module)
 
 
 def find_module(module: str, path: Any = None, imp: Callable[[str], Any] | None = None) -> Any:
-    """Import a module; `NotAPackage` names the part of its name that holds no modules."""
+    """Import a module. Raise `NotAPackage` if a part of its name before the last dot is not a package."""
     find = imp or importlib.import_module
     with cwd_in_path():
         try:
@@ -105,13 +108,13 @@ def find_module(module: str, path: Any = None, imp: Callable[[str], Any] | None 
 
 
 def module_file(module: ModuleType) -> str:
-    """The source file of a module."""
+    """Return the source file of a module."""
     name = module.__file__ or ""
     return name[:-1] if name.endswith(".pyc") else name
 
 
 def gen_task_name(app: Any, name: str, module_name: str) -> str:
-    """The name that a task gets when it is given none."""
+    """Return the name of a task that is given none."""
     module_name = module_name or "__main__"
     if module_name == "__main__" and app.main:
         module_name = app.main

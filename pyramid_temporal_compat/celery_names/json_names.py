@@ -1,4 +1,4 @@
-"""`kombu.utils.json`: the JSON that tasks travel as, by kombu's functions."""
+"""The functions of `kombu.utils.json`. They read and write the same JSON as tasks."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ textual_types: tuple[type, ...] = ()
 
 
 class JSONEncoder(json.JSONEncoder):
-    """Writes the types that tasks may be called with, for `json.dumps(value, cls=JSONEncoder)`."""
+    """Encodes the types that tasks accept as arguments, for `json.dumps(value, cls=JSONEncoder)`."""
 
     def default(self, o: Any) -> Any:
         return json.loads(types.dumps(o))
@@ -30,7 +30,7 @@ def dumps(
     default_kwargs: dict[str, Any] | None = None,
     **kwargs: Any,
 ) -> str:
-    """`s` as JSON; `kwargs` are those of `json.dumps`."""
+    """Return `s` as JSON. `kwargs` go to `json.dumps`."""
     return _dumps(s, cls=cls, **{**(default_kwargs or {}), **kwargs})
 
 
@@ -40,7 +40,7 @@ def loads(
     decode_bytes: bool = True,
     object_hook: Callable[[dict[str, Any]], Any] = object_hook,
 ) -> Any:
-    """The value of JSON that `dumps` wrote."""
+    """Return the value of JSON that `dumps` wrote."""
     if isinstance(s, (memoryview, bytearray)) or (decode_bytes and isinstance(s, bytes)):
         s = bytes(s).decode()
     return _loads(s, object_hook=object_hook)

@@ -1,4 +1,4 @@
-"""kombu's errors that nothing here raises, for there is no broker: `except` clauses may still name them."""
+"""Errors of kombu that nothing here raises, because there is no broker. `except` clauses may name them."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ class MessageStateError(KombuError):
 
 
 class LimitExceeded(KombuError):
-    """There are too many of something."""
+    """A limit was exceeded."""
 
 
 class ConnectionLimitExceeded(LimitExceeded):
@@ -30,7 +30,7 @@ class ChannelLimitExceeded(LimitExceeded):
 
 
 class VersionMismatch(KombuError):
-    """A library is of the wrong version."""
+    """A library has the wrong version."""
 
 
 class ConnectionError(KombuError):
@@ -46,11 +46,11 @@ class ResourceError(ChannelError):
 
 
 class InconsistencyError(ConnectionError):
-    """Something that the broker should have is not there."""
+    """The broker lacks an object that it should have."""
 
 
 class HttpError(Exception):
-    """An HTTP request of a transport's failed."""
+    """An HTTP request of a transport failed."""
 
     def __init__(self, code: int, message: str | None = None, response: object = None) -> None:
         self.code = code
@@ -67,4 +67,4 @@ class RestartFreqExceeded(Exception):
 
 
 class CoroStop(Exception):
-    """A coroutine of billiard's ended."""
+    """A coroutine of billiard ended."""

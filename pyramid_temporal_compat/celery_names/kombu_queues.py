@@ -1,6 +1,7 @@
-"""`kombu.Queue`, `Exchange` and `binding`: what an application declares, as plain values.
+"""`kombu.Queue`, `Exchange` and `binding`, as plain values that an application declares.
 
-Here a queue is a name. What else was declared is kept, compared and shown, and what needs a broker is refused.
+Here only the name of a queue acts. Every other attribute is kept, compared and shown. A method that needs a broker is
+refused.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ DELIVERY_MODES = {"transient": TRANSIENT_DELIVERY_MODE, "persistent": PERSISTENT
 
 
 def maybe_delivery_mode(v: Any, modes: Mapping[str, int] | None = None, default: int = PERSISTENT_DELIVERY_MODE) -> int:
-    """A delivery mode by its number or its name."""
+    """Return the number of a delivery mode that is given by its number or name."""
     if not v:
         return default
     mode: int = v if isinstance(v, int) else (modes or DELIVERY_MODES)[v]
@@ -24,7 +25,7 @@ def maybe_delivery_mode(v: Any, modes: Mapping[str, int] | None = None, default:
 
 
 class _NeedsBroker:
-    """A method of kombu's that would talk to a broker."""
+    """A kombu method that would talk to a broker. A call raises `Unsupported`."""
 
     def __set_name__(self, owner: type, name: str) -> None:
         self._called = f"{owner.__name__.lstrip('_')}.{name}"
@@ -37,7 +38,7 @@ class _NeedsBroker:
 
 
 class Object:
-    """Has the attributes that `attrs` names, each with what converts a value that is given for it."""
+    """A value with the attributes in `attrs`. Each attribute has a function that converts given values, or None."""
 
     attrs: ClassVar[tuple[tuple[str, Callable[[Any], Any] | None], ...]] = ()
 
@@ -50,7 +51,7 @@ class Object:
                 setattr(self, name, None)
 
     def as_dict(self, recurse: bool = False) -> dict[str, Any]:
-        """The attributes; with `recurse` those of the exchange and the bindings too, instead of the objects."""
+        """Return the attributes. With `recurse`, the exchange and the bindings become dicts too."""
         found: dict[str, Any] = {}
         for name, convert in self.attrs:
             value = getattr(self, name)
@@ -73,7 +74,7 @@ def _rebuild(cls: type[Object], attributes: dict[str, Any]) -> Object:
 
 
 class _Declared(Object):
-    """What a broker would have to be told of."""
+    """A value that kombu would declare to a broker."""
 
     is_bound = False
     _compared: ClassVar[tuple[str, ...]] = ()
@@ -104,7 +105,7 @@ class _Declared(Object):
 
 
 class Exchange(_Declared):
-    """An exchange. Temporal has none: a task goes to the queue that its route names."""
+    """An exchange. It does nothing here, because a task goes to the queue that its route names."""
 
     TRANSIENT_DELIVERY_MODE = TRANSIENT_DELIVERY_MODE
     PERSISTENT_DELIVERY_MODE = PERSISTENT_DELIVERY_MODE
@@ -139,6 +140,7 @@ class Exchange(_Declared):
     Message = _NeedsBroker()
 
     def binding(self, routing_key: str = "", arguments: Any = None, unbind_arguments: Any = None) -> binding:
+        """Return a binding of this exchange."""
         return binding(self, routing_key, arguments, unbind_arguments)
 
     @property
@@ -186,7 +188,7 @@ class binding(Object):
 
 
 class Queue(_Declared):
-    """A queue, by its name: `Queue("video")`. Workers serve it with `-Q video`, and routes name it."""
+    """A queue: `Queue("video")`. Workers serve it with `-Q video`, and routes name it."""
 
     name = ""
     exchange: Any = Exchange("")
@@ -272,7 +274,7 @@ class Queue(_Declared):
 
     @classmethod
     def from_dict(cls, queue: str, **options: Any) -> Queue:
-        """The queue that an entry of `task_queues` written as a dict declares."""
+        """Return the queue of an entry in `task_queues` that is written as a dict."""
 
         def option(prefix: str, name: str) -> Any:
             value = options.get(f"{prefix}_{name}")
@@ -317,7 +319,7 @@ WORKER_DIRECT_EXCHANGE = Exchange("C.dq2")
 
 
 def worker_direct(hostname: str | Queue) -> Queue:
-    """The queue of one worker's own (`worker_direct = true`), by the worker's node name."""
+    """Return the queue of a single worker (`worker_direct = true`), by the name of the worker."""
     if isinstance(hostname, Queue):
         return hostname
     return Queue(f"{hostname}.dq2", WORKER_DIRECT_EXCHANGE, hostname)

@@ -1,4 +1,4 @@
-"""Names of workers: `name@host`."""
+"""The names of workers: `name@host`."""
 
 from __future__ import annotations
 
@@ -16,48 +16,49 @@ gethostname = functools.cache(socket.gethostname)
 
 
 def nodename(name: str, hostname: str) -> str:
+    """Return `name@hostname`."""
     return f"{name}{SEPARATOR}{hostname}"
 
 
 def anon_nodename(hostname: str | None = None, prefix: str = "gen") -> str:
-    """The name of a process that is no worker, such as a web process."""
+    """Return a name for a process that is not a worker, such as a web process."""
     return nodename(f"{prefix}{os.getpid()}", hostname or gethostname())
 
 
 def nodesplit(name: str) -> tuple[None, str] | list[str]:
-    """Name and host of a worker; a name without a host is taken for the host."""
+    """Return the name and the host of a worker. A text without `@` is taken as the host."""
     parts = name.split(SEPARATOR, 1)
     return parts if len(parts) == 2 else (None, parts[0])
 
 
 def default_nodename(hostname: str | None, default_name: str = DEFAULT_NAME) -> str:
-    """A full name, of whichever part is given."""
+    """Return a full worker name. A missing name becomes `default_name`, and a missing host this host."""
     name, host = nodesplit(hostname or "")
     return nodename(name or default_name, host or gethostname())
 
 
 def node_format(s: str, name: str, **extra: Any) -> str:
-    """`s`, with the parts of the worker's name filled in: %h, %n, %d, and %p for all of it."""
+    """Return `s` with the parts of a worker's name: %h (host), %n (name), %d (domain), %p (the full name)."""
     short, host = nodesplit(name)
     return host_format(s, host, short or DEFAULT_NAME, p=name, **extra)
 
 
 def host_format(s: str, host: str | None = None, name: str | None = None, **extra: Any) -> str:
-    """`s`, with %h (host), %n (name), %d (domain), %i and %I (the pool process's number) filled in."""
+    """Return `s` with %h (host), %n (name), %d (domain), and %i and %I (the number of the pool process)."""
     host = host or gethostname()
     short, _, domain = host.partition(".")
-    # Logs and pid files are those of the worker's main process, whose number is 0.
+    # Only the worker's main process writes logs and pid files, and its number is 0.
     return simple_format(s, {"h": host, "n": name or short, "d": domain, "i": "0", "I": "", **extra})
 
 
 def simple_format(s: str, keys: Mapping[str, Any]) -> str:
-    """`s`, with each %x in it replaced by what `keys` has for x, or by what that returns."""
+    """Return `s` with each %x replaced by `keys["x"]`, or by its return value if it is a function."""
 
     def resolve(match: re.Match[str]) -> str:
         key = match.group(1)
         if key not in keys:
             known = ", ".join(f"%{name}" for name in sorted(keys))
-            raise ValueError(f"%{key} in {s!r} stands for nothing; there are {known}")
+            raise ValueError(f"%{key} in {s!r} is unknown; use one of {known}")
         value = keys[key]
         return str(value() if callable(value) else value)
 

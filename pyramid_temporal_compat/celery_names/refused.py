@@ -1,8 +1,8 @@
-"""Celery's public names that are refused: why, and what to use instead.
+"""The public names of Celery that are refused here, with the reason and what to use instead.
 
-A refused name can be imported, annotated with, derived from, and asked for in `isinstance`, so that a module which
-only mentions it still loads. Whatever would make it act (a call, an instance of a subclass, an attribute, an item, a
-`with`) raises its sentence.
+A refused name can be imported, used in annotations and `isinstance`, and subclassed, so that a module that only
+mentions it still loads. Any use raises `Unsupported` with the sentence of the name: a call, an instance of a subclass,
+an attribute, an item, a `with`.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ NO_CONSUMER = (
 )
 NO_POOL_CLASSES = "The pools are prefork, threads and solo, by these names (`worker -P`): there is no class to replace."
 NO_SCHEDULER = (
-    "The server keeps the schedules and starts the tasks, so there is no scheduler here: `ptemporal-compat beat` copies "
+    "The server keeps the schedules and starts the tasks, so there is no scheduler: `ptemporal-compat beat` copies "
     "beat_schedule to the server, and ptemporal.schedules names a callable that reads entries from a database."
 )
 NO_DEFAULTS = "pyramid_temporal_compat.settings.SETTINGS declares each setting once, with type, default and old names."
@@ -103,7 +103,7 @@ NAMES: dict[str, str] = {
     "kombu.common.eventloop": NO_BROKER,
 }
 
-# Modules none of whose names is there, unless the table has it, and what is below them too.
+# Modules that are refused with all modules below them, except for names that `name_table.MODULES` has.
 MODULES: dict[str, str] = {
     "celery.app.amqp": NO_ROUTER,
     "celery.app.autoretry": NO_TRACE,
@@ -176,16 +176,16 @@ MEMBERS: dict[str, str] = {
         for name, sentence in OF_TASKS.items()
     },
 }
-"""Members of classes that are there otherwise; `members.py` has what stands for them."""
+"""Refused members of classes that exist here. `refused_members.py` has the objects that stand for them."""
 
 
 def is_module(name: str) -> bool:
-    """Whether all of this module is refused."""
+    """Return whether the whole module is refused."""
     return _covering(name) is not None
 
 
 def sentence_of(dotted: str) -> str | None:
-    """Why this name is refused; None if it is not."""
+    """Return the sentence that says why a name is refused; None if it is not refused."""
     return NAMES.get(dotted) or _covering(dotted)
 
 
@@ -194,11 +194,11 @@ def _covering(dotted: str) -> str | None:
     return next((found for end in range(len(parts), 1, -1) if (found := MODULES.get(".".join(parts[:end])))), None)
 
 
-# --- what stands for a refused name ----------------------------------------------------------------
+# --- the objects that stand for refused names ------------------------------------------------------
 
 
-class Refused(type):
-    """The class of what stands for a refused name: it is a class, so that annotations and isinstance() take it."""
+class RefusedName(type):
+    """The metaclass of refused names. They are classes, because annotations and isinstance() need a class."""
 
     __refused__: str
     __sentence__: str
@@ -207,7 +207,7 @@ class Refused(type):
         _refuse(cls)
 
     def __getattr__(cls, name: str) -> Any:
-        if name.startswith("__"):  # what inspect, venusian and copy ask of any object
+        if name.startswith("__"):  # inspect, venusian and copy read such attributes of any object
             raise AttributeError(name)
         _refuse(cls)
 
@@ -228,22 +228,22 @@ class Refused(type):
 
 
 WATCHED = {"celery.beat.Scheduler": ("apply_entry",), "kombu.Producer": ("publish",)}
-"""Methods that tools put their own around as they start. They may: nothing calls them here."""
+"""Methods that monitoring tools wrap when they start. Wrapping is allowed, because nothing calls them here."""
 
 
-def placeholder(dotted: str, sentence: str) -> Refused:
-    """What `dotted` is bound to: usable as a name, and nothing more."""
+def placeholder(dotted: str, sentence: str) -> RefusedName:
+    """Return the object that stands for a refused name."""
     module, _, name = dotted.rpartition(".")
     about: dict[str, Any] = {"__module__": module, "__refused__": dotted, "__sentence__": sentence, "__doc__": sentence}
     about |= dict.fromkeys(WATCHED.get(dotted, ()), _refused_method)
-    return Refused(name, (), about)
+    return RefusedName(name, (), about)
 
 
-def _refused_method(self: Refused, *args: Any, **kwargs: Any) -> NoReturn:
-    _refuse(self if isinstance(self, Refused) else type(self))
+def _refused_method(self: RefusedName, *args: Any, **kwargs: Any) -> NoReturn:
+    _refuse(self if isinstance(self, RefusedName) else type(self))
 
 
-def _refuse(cls: Refused) -> NoReturn:
+def _refuse(cls: RefusedName) -> NoReturn:
     name = f"{cls.__module__}.{cls.__qualname__}"
-    told = name if name == cls.__refused__ else f"{name} derives from {cls.__refused__}, which"
-    raise Unsupported(f"{told} is refused here. {cls.__sentence__}")
+    subject = name if name == cls.__refused__ else f"{name} derives from {cls.__refused__}, which"
+    raise Unsupported(f"{subject} is refused here. {cls.__sentence__}")

@@ -1,4 +1,7 @@
-"""Members of Celery's classes that are refused: looking one up, or defining it in a subclass, raises its sentence."""
+"""Refused members of Celery's classes. Using such a member, or defining it in a subclass, raises an error.
+
+The error says why the member is refused, and what to use instead.
+"""
 
 from __future__ import annotations
 
@@ -7,8 +10,8 @@ from typing import Any
 from .refused import MEMBERS, Unsupported
 
 
-class Refused:
-    """Stands for a member; `MEMBERS` has its sentence."""
+class RefusedMember:
+    """Stands for a refused member. Reading it raises `Unsupported` with the sentence in `MEMBERS`."""
 
     def __init__(self, dotted: str) -> None:
         self.dotted = dotted
@@ -18,14 +21,18 @@ class Refused:
 
 
 class RefusesMembers:
-    """A base of classes with such members: a subclass that defines one means it to act."""
+    """A base class that refuses a subclass with a refused member, because the member would never be used."""
 
     def __init_subclass__(cls, **options: Any) -> None:
         super().__init_subclass__(**options)
         for base in cls.__mro__[1:]:
             for name, member in vars(base).items():
                 own = vars(cls).get(name)
-                if isinstance(member, Refused) and not isinstance(own, (Refused, type(None))) and not is_celerys(own):
+                if (
+                    isinstance(member, RefusedMember)
+                    and not isinstance(own, (RefusedMember, type(None)))
+                    and not is_celerys(own)
+                ):
                     raise Unsupported(
                         f"{cls.__module__}.{cls.__qualname__} defines {name}; {member.dotted} is refused here. "
                         f"{MEMBERS[member.dotted]}"
@@ -33,30 +40,30 @@ class RefusesMembers:
 
 
 def is_celerys(value: Any) -> bool:
-    """Whether it is the dotted name of a class of Celery's, as Celery's own classes have there."""
+    """Return whether a value is the dotted name of a Celery class, as Celery's own subclasses have it."""
     return isinstance(value, str) and value.startswith("celery.")
 
 
 class RefusedOfApps(RefusesMembers):
-    """What Celery's app has and ours does not."""
+    """The members of Celery's app that are refused here."""
 
-    Beat = Refused("celery.Celery.Beat")
-    Pickler = Refused("celery.Celery.Pickler")
-    events = Refused("celery.Celery.events")
-    events_cls = Refused("celery.Celery.events_cls")
-    type_checker = Refused("celery.Celery.type_checker")
+    Beat = RefusedMember("celery.Celery.Beat")
+    Pickler = RefusedMember("celery.Celery.Pickler")
+    events = RefusedMember("celery.Celery.events")
+    events_cls = RefusedMember("celery.Celery.events_cls")
+    type_checker = RefusedMember("celery.Celery.type_checker")
 
 
 class RefusedOfTasks(RefusesMembers):
-    """What Celery's tasks have and ours do not."""
+    """The members of Celery's tasks that are refused here."""
 
-    Request = Refused("celery.Task.Request")
-    Strategy = Refused("celery.Task.Strategy")
-    send_event = Refused("celery.Task.send_event")
-    start_strategy = Refused("celery.Task.start_strategy")
+    Request = RefusedMember("celery.Task.Request")
+    Strategy = RefusedMember("celery.Task.Strategy")
+    send_event = RefusedMember("celery.Task.send_event")
+    start_strategy = RefusedMember("celery.Task.start_strategy")
 
 
 class RefusedOfChains:
-    """What Celery's chains have and ours do not."""
+    """The members of Celery's chains that are refused here."""
 
-    prepare_steps = Refused("celery.canvas.chain.prepare_steps")
+    prepare_steps = RefusedMember("celery.canvas.chain.prepare_steps")

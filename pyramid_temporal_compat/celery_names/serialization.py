@@ -1,4 +1,4 @@
-"""`kombu.serialization`: the same serialisers that tasks travel with, by kombu's functions."""
+"""The functions of `kombu.serialization`. They use the same serialisers as tasks."""
 
 from __future__ import annotations
 
@@ -25,14 +25,19 @@ INSECURE = ("pickle", "yaml", "msgpack")
 
 
 def dumps(data: Any, serializer: str | None = None) -> tuple[str, str, Any]:
-    """Content type, encoding and body of `data`; without a serialiser, str and bytes are not made JSON of."""
+    """Return the content type, the encoding and the body of `data`.
+
+    Without a serialiser, a text or bytes stay as they are, and any other value becomes JSON.
+    """
     if serializer is None and isinstance(data, str):
         return TEXT_TYPE, "utf-8", data.encode()
     if isinstance(data, (str, bytes)) and serializer in (None, "raw"):
         return RAW_TYPE, *(("utf-8", data.encode()) if isinstance(data, str) else ("binary", data))
     chosen = find(serializer or "json")
     if chosen.encoder is None:
-        raise SerializerNotInstalled(f"serializer {chosen.name!r} can be read here, but not written: no encoder")
+        raise SerializerNotInstalled(
+            f"serializer {chosen.name!r} has no encoder, so it can only read; add one with register()"
+        )
     try:
         body = chosen.encoder(data)
     except (NotSerializable, SerializerNotInstalled):
@@ -41,7 +46,7 @@ def dumps(data: Any, serializer: str | None = None) -> tuple[str, str, Any]:
         raise NotSerializable(
             f"the value can't be written by the serializer {chosen.name!r}: {type(error).__name__}: {error}"
         ) from error
-    # Our JSON is made as bytes; kombu's is text, and what is registered gives what it gives.
+    # Our JSON is bytes and kombu's is text. The result of a registered encoder is not changed.
     is_ours = chosen.content_type == JSON_TYPE and isinstance(body, bytes)
     return chosen.content_type, chosen.content_encoding, body.decode() if is_ours else body
 
@@ -54,7 +59,7 @@ def loads(
     force: bool = False,
     _trusted_content: Collection[str] = TRUSTED,
 ) -> Any:
-    """The value of `data`. `accept` is the content types that may be read; None: all but those that are disabled."""
+    """Return the value of `data`. `accept` names the content types to read; None means all that are not disabled."""
     kind = content_type.decode() if isinstance(content_type, bytes) else content_type or RAW_TYPE
     if accept is not None:
         if kind not in _trusted_content and kind not in accept:
@@ -78,16 +83,16 @@ def loads(
 
 
 def enable_insecure_serializers(choices: Iterable[str] | None = INSECURE) -> None:
-    """Let `loads` read these (names or content types) also where it is not told what to accept."""
+    """Let `loads` read these serialisers, given by name or content type, if it gets no `accept`."""
     for choice in choices or ():
         with contextlib.suppress(SerializerNotInstalled):
             registry.enable(choice)
 
 
 def disable_insecure_serializers(allowed: Iterable[str] | None = ("json",)) -> None:
-    """Let `loads` read only these (names or content types) of what is registered now, unless told what to accept.
+    """Let `loads` read only these serialisers, given by name or content type, if it gets no `accept`.
 
-    Workers go by `accept_content`, and by that alone.
+    This acts on the serialisers that are registered now. Workers use the setting `accept_content` only.
     """
     for content_type in registry.type_to_name:
         if find(content_type).decoder is not None:
@@ -99,7 +104,7 @@ def disable_insecure_serializers(allowed: Iterable[str] | None = ("json",)) -> N
 def prepare_accept_content(
     content_types: Iterable[str] | None, name_to_type: Mapping[str, str] | None = None
 ) -> set[str] | None:
-    """The content types that these names and content types stand for."""
+    """Return the content types of these serialisers, which are given by name or content type."""
     if content_types is None:
         return None
     known = name_to_type or registry.name_to_type
@@ -111,10 +116,12 @@ class SerializerRegistry:
 
     @property
     def type_to_name(self) -> dict[str, str]:
+        """Return the name of the serialiser for each content type."""
         return {find(name).content_type: name for name in serializers.names()}
 
     @property
     def name_to_type(self) -> dict[str, str]:
+        """Return the content type of each serialiser."""
         return {name: find(name).content_type for name in serializers.names()}
 
     def register(
@@ -126,9 +133,11 @@ class SerializerRegistry:
         unregister(name)
 
     def enable(self, name: str) -> None:
+        """Let `loads` read this serialiser, given by name or content type, if it gets no `accept`."""
         _disabled.discard(name if "/" in name else find(name).content_type)
 
     def disable(self, name: str) -> None:
+        """Undo `enable`."""
         _disabled.add(name if "/" in name else find(name).content_type)
 
     def dumps(self, data: Any, serializer: str | None = None) -> tuple[str, str, Any]:

@@ -1,4 +1,4 @@
-"""`kombu.utils.url`: the parts of a broker's URL, for settings that are still written as one."""
+"""The functions of `kombu.utils.url`: they take apart a broker's URL, for settings that still have one."""
 
 from __future__ import annotations
 
@@ -9,6 +9,8 @@ from urllib.parse import parse_qsl, quote, unquote, urlsplit
 
 
 class urlparts(NamedTuple):
+    """The parts of a broker's URL."""
+
     scheme: str
     hostname: str | None
     port: int | None
@@ -19,9 +21,9 @@ class urlparts(NamedTuple):
 
 
 def url_to_parts(url: str) -> urlparts:
-    """The parts of `url`, with what was escaped in them as it was meant; None for one that is not there."""
+    """Return the parts of `url`, unescaped. A missing part is None."""
     scheme = urlsplit(url).scheme
-    # As http: what comes after `://` is then read alike for all schemes.
+    # Read as http, so that the part after `://` is read in the same way for all schemes.
     parts = urlsplit("http://" + url[len(scheme) + 3 :])
     return urlparts(
         scheme,
@@ -35,7 +37,7 @@ def url_to_parts(url: str) -> urlparts:
 
 
 def parse_url(url: str) -> dict[str, Any]:
-    """The parts of `url` by the names of kombu's connection options."""
+    """Return the parts of `url` as kombu's connection options."""
     scheme, host, port, user, password, path, query = url_to_parts(url)
     tls = {name: _ssl_option(name, query.pop(name)) for name in list(query) if name.startswith("ssl_")}
     named = {"transport": scheme, "hostname": host, "port": port, "userid": user, "password": password}
@@ -53,7 +55,7 @@ def as_url(
     sanitize: bool = False,
     mask: str = "**",
 ) -> str:
-    """The URL of these parts; with `sanitize` the password is masked."""
+    """Return the URL of these parts. With `sanitize`, the password is masked."""
     login = quote(user or "", safe="")
     if password:
         login += ":" + (mask if sanitize else quote(password, safe=""))
@@ -62,12 +64,12 @@ def as_url(
 
 
 def sanitize_url(url: str, mask: str = "**") -> str:
-    """`url` with its password masked."""
+    """Return `url` with its password masked."""
     return as_url(*url_to_parts(url), sanitize=True, mask=mask)
 
 
 def maybe_sanitize_url(url: Any, mask: str = "**") -> Any:
-    """`url` with its password masked, if it is one."""
+    """Return `url` with its password masked; return a value that is not a URL unchanged."""
     return sanitize_url(url, mask) if isinstance(url, str) and "://" in url else url
 
 

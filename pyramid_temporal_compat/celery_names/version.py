@@ -1,4 +1,4 @@
-"""Which Celery this package stands for, as `celery` and `kombu` say it themselves."""
+"""The version of Celery that this package stands for, under the names in `celery` and `kombu`."""
 
 from __future__ import annotations
 
@@ -6,6 +6,8 @@ from typing import NamedTuple
 
 
 class version_info_t(NamedTuple):
+    """A version by its parts."""
+
     major: int
     minor: int
     micro: int

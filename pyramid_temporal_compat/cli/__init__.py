@@ -11,8 +11,9 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from ..exceptions import ImproperlyConfigured
 from ..process_exit import exit_after_threads
-from .common import Common
+from .common import Common, ini_variables
 
 if TYPE_CHECKING:
     from ..interfaces import AppLike
@@ -39,14 +40,18 @@ class LazyGroup(click.Group):
     """Lists the commands without importing them, because the client library takes 0.4 s to import."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:
-        return sorted({*super().list_commands(ctx), *COMMANDS})
+        return sorted(COMMANDS)
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
         if cmd_name not in COMMANDS:
-            return super().get_command(ctx, cmd_name)
+            return None
         module, attribute, _ = COMMANDS[cmd_name]
         command: click.Command = getattr(importlib.import_module(module), attribute)
         return command
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        with formatter.section("Commands"):
+            formatter.write_dl([(name, COMMANDS[name][2]) for name in sorted(COMMANDS)])
 
 
 def main() -> None:
@@ -74,6 +79,7 @@ def hide_pkg_resources_warning() -> None:
 @click.group(cls=LazyGroup, context_settings={"help_option_names": ["-h", "--help"]})
 @click.option("-A", "--app", envvar="APP", help="The app, as module or module:name.")
 @click.option("--ini", "config", metavar="INI", help="The ini file of the Pyramid application.")
+@click.option("--ini-var", metavar="KEY=VALUE", multiple=True, help="The value of %(KEY)s in the ini; may be repeated.")
 @click.option("-b", "--broker", envvar="BROKER_URL", help="The Temporal server, as host:port.")
 @click.option("--config", "config_module", envvar="CONFIG_MODULE", metavar="MODULE", help="The module of settings.")
 @click.option("--workdir", type=click.Path(exists=True, file_okay=False), help="The directory to work in.")
@@ -88,6 +94,7 @@ def group(
     ctx: click.Context,
     app: str | None,
     config: str | None,
+    ini_var: tuple[str, ...],
     broker: str | None,
     config_module: str | None,
     workdir: str | None,
@@ -106,15 +113,33 @@ def group(
     if workdir:
         os.chdir(workdir)
     if broker:
-        os.environ["CELERY_BROKER_URL"] = broker
+        use_broker(broker, named_as(ctx, "broker"))
     if config_module:
         os.environ["CELERY_CONFIG_MODULE"] = config_module
     common = ctx.ensure_object(Common)
-    common.app = app or common.app
-    common.name = app or common.name
+    common.name_app(app)
     common.config = config or common.config
+    common.ini_variables |= ini_variables(ini_var)
     common.quiet = quiet or common.quiet
     common.no_color = no_color or common.no_color
+
+
+def named_as(ctx: click.Context, parameter: str) -> str:
+    """Return what the user wrote to give a parameter: its option, or an environment variable."""
+    (found,) = [one for one in ctx.command.params if one.name == parameter]
+    if ctx.get_parameter_source(parameter) is click.core.ParameterSource.ENVIRONMENT:
+        return str(found.envvar)
+    return found.opts[0]
+
+
+def use_broker(url: str, named: str) -> None:
+    """Use the broker of the command line, which has to be a Temporal server, or a URL of a broker that Celery had."""
+    from ..settings.connection import set_broker  # the settings: 0.1 s, which `--help` does not need
+
+    try:
+        set_broker(url, named)
+    except ImproperlyConfigured as error:
+        raise click.UsageError(str(error)) from None
 
 
 NO_EFFECT = {

@@ -11,8 +11,9 @@ from ..exceptions import CeleryError, ImproperlyConfigured, OperationalError
 from ..log import LOG_LEVELS
 from ..text_safety import one_line
 from ..worker.task_modules import load_tasks
-from .bootstrap import application, failing_in_one_line, loading
+from .bootstrap import application
 from .common import Common
+from .errors import failing_in_one_line, loading
 
 if TYPE_CHECKING:
     from ..interfaces import AppLike

@@ -5,8 +5,11 @@ A module of its own, because `cli/__init__.py` needs it, and `bootstrap.py` impo
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Iterable
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
+
+import click
 
 if TYPE_CHECKING:
     from ..interfaces import AppLike
@@ -22,5 +25,28 @@ class Common:
     """The value of `-A`."""
     config: str | None = None
     """The path of an ini file."""
+    ini_variables: dict[str, str] = field(default_factory=dict)
+    """The values of `%(name)s` in the ini file."""
     quiet: bool = False
     no_color: bool | None = None
+    debug: bool | None = None
+    """Whether to print the traceback of an error in the application. None if the command has no `-l`."""
+
+    def name_app(self, name: str | None) -> None:
+        """Take the value of a `-A`, which a command line can have before or after the command."""
+        if name:
+            self.app = self.name = name
+
+    @property
+    def named(self) -> str:
+        """The application, as the command line names it."""
+        return self.config or f"-A {self.name}"
+
+
+def ini_variables(given: Iterable[str]) -> dict[str, str]:
+    """Return the variables of `--ini-var a=1 --ini-var b=2`, or of `--ini-var a=1,b=2`."""
+    words = [word for value in given for word in value.split(",") if word.strip()]
+    for word in words:
+        if "=" not in word:
+            raise click.UsageError(f"--ini-var {word}: it takes KEY=VALUE, the value of %(KEY)s in the ini")
+    return {key.strip(): value for key, _, value in (word.partition("=") for word in words)}

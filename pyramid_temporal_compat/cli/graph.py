@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import click
 
-from .bootstrap import application, failing_in_one_line
+from .app_command import AppCommand
+from .bootstrap import application
 from .common import Common
+from .errors import failing_in_one_line
 
 TIMEOUT = 60.0
 """Seconds for reading a canvas. A canvas of 10,000 tasks has 41 histories to read."""
 
 
 @click.command(
+    cls=AppCommand,
     help="Draw the canvas that holds the task ID: every task, its place and its state. CONFIG is the "
     "application's ini file; -A before the command names an app instead.",
 )

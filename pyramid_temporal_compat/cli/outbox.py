@@ -13,8 +13,9 @@ import click
 
 from ..exceptions import OperationalError
 from ..text_safety import one_line
-from .bootstrap import application, failing_in_one_line, loading
+from .bootstrap import application
 from .common import Common
+from .errors import failing_in_one_line, loading
 
 if TYPE_CHECKING:
     from ..outbox.store import Store, Summary
@@ -33,8 +34,8 @@ def store_of(common: Common, config: str) -> Iterator[Store]:
     from ..outbox.store import Store
 
     with failing_in_one_line():
-        with loading(config, debug=False):
-            app = application(common, config)
+        app = application(common, config)
+        with loading(common.named):
             store = Store(app_engine(app), app.temporal.settings.namespace)
         try:
             yield store

@@ -9,16 +9,19 @@ import click
 
 from ..exceptions import OperationalError
 from ..log import LOG_LEVELS, Logging
-from .bootstrap import application, failing_in_one_line, loading
+from .app_command import AppCommand
+from .bootstrap import application
 from .common import Common
+from .errors import failing_in_one_line
 from .worker import set_level
 
 LEVELS = [name for name in LOG_LEVELS if isinstance(name, str)]
 
 
 @click.command(
+    cls=AppCommand,
     help="Send the messages that wait in the outbox of an application: of the ini file CONFIG, or of -A before the "
-    "command. Every worker does this too, so run a relay only if no worker runs."
+    "command. Every worker does this too, so run a relay only if no worker runs.",
 )
 @click.argument("config", required=False)
 @click.option("-l", "--loglevel", type=click.Choice(LEVELS, case_sensitive=False), help="Default: INFO, or the ini's.")
@@ -28,9 +31,9 @@ def command(common: Common, config: str | None, loglevel: str | None) -> None:
 
     from ..outbox.relay import Relay
 
+    common.debug = (loglevel or "").upper() == "DEBUG"
     with failing_in_one_line():
-        with loading(config or common.config or f"-A {common.name}", debug=(loglevel or "").upper() == "DEBUG"):
-            app = application(common, config)
+        app = application(common, config)
         if Logging.already_setup and loglevel:
             set_level(loglevel)
         app.log.setup(loglevel or "INFO")

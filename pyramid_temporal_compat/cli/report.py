@@ -8,17 +8,25 @@ from importlib.metadata import PackageNotFoundError, version
 import click
 
 from ..settings import connection
-from .bootstrap import bootstrapped, failing_in_one_line
+from .app_command import AppCommand
+from .bootstrap import application
+from .common import Common
+from .errors import failing_in_one_line
 
 PACKAGES = ("pyramid-temporal-compat", "temporalio", "pyramid", "pyramid_tm", "transaction", "sqlalchemy")
 
 
-@click.command(help="Print versions, and the settings of the application in CONFIG (an ini file). Secrets are masked.")
-@click.argument("config")
+@click.command(
+    cls=AppCommand,
+    help="Print versions, and the settings of the application in CONFIG (an ini file), or of -A before the command. "
+    "Secrets are masked.",
+)
+@click.argument("config", required=False)
 @click.option("--all", "everything", is_flag=True, help="Also print settings that have their default value.")
-def command(config: str, everything: bool) -> None:
+@click.pass_obj
+def command(common: Common, config: str | None, everything: bool) -> None:
     with failing_in_one_line():
-        app = bootstrapped(config)
+        app = application(common, config)
         click.echo(f"python {platform.python_version()}, {platform.platform()}")
         for package in PACKAGES:
             click.echo(f"{package} {_version(package)}")

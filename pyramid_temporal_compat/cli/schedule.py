@@ -11,8 +11,9 @@ import click
 
 from ..exceptions import ImproperlyConfigured
 from ..text_safety import one_line
-from .bootstrap import application, failing_in_one_line, loading
+from .bootstrap import application
 from .common import Common
+from .errors import failing_in_one_line, loading
 
 if TYPE_CHECKING:
     from temporalio.client import ScheduleDescription, ScheduleHandle, ScheduleListDescription

@@ -7,76 +7,43 @@ from typing import Any
 
 import click
 
-from .. import signals
-from ..app import Celery
+from ..interfaces import AppLike
 from ..lists import split_names
 from ..log import LOG_LEVELS, Logging, mlevel
 from ..settings.command_line import from_words
 from ..worker.pools.pool_choice import POOLS, accepted_names
 from ..worker.program import Program
-from .bootstrap import application, failing_in_one_line, loading
-from .common import Common
+from .app_command import WorkerCommand
+from .bootstrap import application
+from .common import Common, ini_variables
+from .errors import failing_in_one_line, loading
 
 LEVELS = [name for name in LOG_LEVELS if isinstance(name, str)]
 OUR_LOG = "pyramid_temporal_compat"
 
 
-class Names(click.ParamType[list[str]]):
-    """One or more names, separated by commas."""
-
-    name = "names"
-
-    def convert(self, value: Any, param: Any, ctx: Any) -> list[str]:
-        found = split_names(value)
-        if value and not found:
-            self.fail(f"{value!r} holds no name", param, ctx)
-        return found
+def names(value: str) -> list[str]:
+    """Read one or more names, separated by commas."""
+    found = split_names(value)
+    if value and not found:
+        raise click.BadParameter(f"{value!r} holds no name")
+    return found
 
 
-class Size(click.ParamType["int | str"]):
-    """A whole number, or `auto`."""
-
-    name = "number"
-
-    def convert(self, value: Any, param: Any, ctx: Any) -> int | str:
-        if value == "auto" or isinstance(value, int):
-            return str(value) if value == "auto" else int(value)
-        return int(click.IntRange(min=1).convert(value, param, ctx))
+def pool_size(value: str) -> int | str:
+    """Read a whole number, or `auto`."""
+    return value if value == "auto" else int(click.IntRange(min=1)(value))
 
 
-class Bounds(click.ParamType["tuple[int, int]"]):
-    """`max,min`, in either order."""
-
-    name = "max,min"
-
-    def convert(self, value: Any, param: Any, ctx: Any) -> tuple[int, int]:
-        if isinstance(value, tuple):
-            return value
-        try:
-            numbers = [int(part) for part in value.split(",")]
-        except ValueError:
-            numbers = []
-        if not 1 <= len(numbers) <= 2 or max(numbers) < 1 or min(numbers) < 0:
-            self.fail(f"{value!r} is not two numbers separated by a comma, such as 10,3", param, ctx)
-        return max(numbers), min(numbers) if len(numbers) == 2 else 1
-
-
-class WorkerCommand(click.Command):
-    """The worker command, with the options that the app adds in `app.user_options`."""
-
-    def get_params(self, ctx: click.Context) -> list[click.Parameter]:
-        return [*super().get_params(ctx), *app_options(ctx, "worker"), *app_options(ctx, "preload")]
-
-
-def app_options(ctx: click.Context, kind: str) -> list[click.Parameter]:
-    """Return the options of one kind that the app adds."""
-    common = ctx.find_object(Common)
-    if common is not None and isinstance(common.app, str):
-        with failing_in_one_line(), loading(f"-A {common.app}", debug=False):
-            common.app = application(common, None)
-    app = common.app if common is not None else None
-    own = app.user_options[kind] if isinstance(app, Celery) else ()
-    return [option for option in own if isinstance(option, click.Parameter)]
+def bounds(value: str) -> tuple[int, int]:
+    """Read `max,min`, in either order."""
+    try:
+        numbers = [int(part) for part in value.split(",")]
+    except ValueError:
+        numbers = []
+    if not 1 <= len(numbers) <= 2 or max(numbers) < 1 or min(numbers) < 0:
+        raise click.BadParameter(f"{value!r} is not two numbers separated by a comma, such as 10,3")
+    return max(numbers), min(numbers) if len(numbers) == 2 else 1
 
 
 @click.command(
@@ -84,21 +51,26 @@ def app_options(ctx: click.Context, kind: str) -> list[click.Parameter]:
     help="Run the tasks of an application: of the ini file CONFIG (`app.ini#name` for another section), or of -A. "
     "KEY=VALUE sets a worker_* setting.",
 )
-@click.argument("config", nargs=-1, metavar="[CONFIG] [KEY=VALUE]...")
+@click.argument("words", nargs=-1, metavar="[CONFIG] [KEY=VALUE]...")
 @click.option("-A", "--app", help="The app, as module or module:name.")
 @click.option("--ini", metavar="INI", help="The same as CONFIG.")
+@click.option("--ini-var", metavar="KEY=VALUE", multiple=True, help="The value of %(KEY)s in the ini; may be repeated.")
 @click.option("-n", "--hostname", help="The worker's name; %h is the host's name. Default: celery@%h.")
-@click.option("-Q", "--queues", type=Names(), help="Queues to serve, separated by commas; default: task_queues.")
-@click.option("-X", "--exclude-queues", type=Names(), help="Queues of task_queues not to serve.")
-@click.option("-c", "--concurrency", type=Size(), help="Tasks at a time, or auto; default: one for each CPU.")
+@click.option("-Q", "--queues", type=names, help="Queues to serve, separated by commas; default: task_queues.")
+@click.option("-X", "--exclude-queues", type=names, help="Queues of task_queues not to serve.")
+@click.option(
+    "-c", "--concurrency", type=pool_size, metavar="NUMBER", help="Tasks at a time, or auto; default: one for each CPU."
+)
 @click.option("-P", "--pool", type=click.Choice(accepted_names()), metavar="|".join(POOLS))
-@click.option("--autoscale", type=Bounds(), help="Tasks at a time, at most and at least; in place of -c.")
+@click.option(
+    "--autoscale", type=bounds, metavar="MAX,MIN", help="Tasks at a time, at most and at least; in place of -c."
+)
 @click.option("--max-tasks-per-child", type=click.IntRange(min=1), help="Replace a process after this number of tasks.")
 @click.option("--max-memory-per-child", type=click.IntRange(min=1), help="Replace a process that uses more KiB.")
 @click.option("--time-limit", type=click.FloatRange(min=0), help="Seconds until a task that sets no limit is stopped.")
 @click.option("--soft-time-limit", type=click.FloatRange(min=0), help="Seconds until SoftTimeLimitExceeded.")
 @click.option("--graceful-timeout", type=click.FloatRange(min=0), help="Seconds that running tasks get on SIGTERM.")
-@click.option("-I", "--include", type=Names(), help="More task modules, separated by commas.")
+@click.option("-I", "--include", type=names, help="More task modules, separated by commas.")
 @click.option(
     "-l", "--loglevel", type=click.Choice(LEVELS, case_sensitive=False), help="Default: WARNING, or the ini's."
 )
@@ -129,33 +101,36 @@ def app_options(ctx: click.Context, kind: str) -> list[click.Parameter]:
 def command(
     ctx: click.Context,
     /,
-    config: tuple[str, ...],
+    words: tuple[str, ...],
     app: str | None,
     ini: str | None,
+    ini_var: tuple[str, ...],
     loglevel: str | None,
     quiet: bool,
     no_color: bool | None,
     **options: Any,
 ) -> None:
     common = ctx.ensure_object(Common)
-    common.app = app or common.app
-    common.name = app or common.name
     common.quiet = quiet or common.quiet
     common.no_color = no_color or common.no_color
-    files = [word for word in config if "=" not in word]
-    if len(files) > 1:
-        raise click.UsageError(f"one application at a time, not {', '.join(files)}")
     with failing_in_one_line():
-        path = files[0] if files else ini
-        with loading(path or common.config or f"-A {common.name}", debug=(loglevel or "").upper() == "DEBUG"):
-            found = application(common, path)
-            found.conf.update(from_words([word for word in config if "=" in word], "worker"))
-            signals.user_preload_options.send(sender=ctx.command, app=found, options=options)
-            worker: Program = found.Worker(loglevel=loglevel, quiet=common.quiet, no_color=common.no_color, **options)
+        common.ini_variables |= ini_variables(ini_var)
+        files = [word for word in words if "=" not in word]
+        if len(files) > 1:
+            raise click.UsageError(f"one application at a time, not {', '.join(files)}")
+        found = application(common, files[0] if files else ini)
+        found.conf.update(from_words([word for word in words if "=" in word], "worker"))
+        worker = made_worker(found, common, loglevel=loglevel, **options)
         if Logging.already_setup and loglevel:
             set_level(loglevel)
         worker.start()
         ctx.exit(worker.exitcode)
+
+
+def made_worker(app: AppLike, common: Common, **options: Any) -> Program:
+    with loading(common.named, debug=common.debug):
+        worker: Program = app.Worker(quiet=common.quiet, no_color=common.no_color, **options)
+        return worker
 
 
 def set_level(name: str) -> None:

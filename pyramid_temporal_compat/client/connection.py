@@ -23,7 +23,7 @@ from typing import Any, TypeVar
 
 from temporalio.client import Client, TLSConfig
 from temporalio.converter import DataConverter
-from temporalio.runtime import Runtime, TelemetryConfig
+from temporalio.runtime import LogForwardingConfig, Runtime
 from temporalio.service import RetryConfig, RPCError, RPCStatusCode
 
 from ..exceptions import OperationalError
@@ -31,6 +31,7 @@ from ..exceptions import TimeoutError as CallTimeout
 from ..payload.codecs import Codec
 from ..payload.converter import CodecAdapter
 from ..settings import ConnectionSettings
+from .forwarded_log import telemetry
 
 log = logging.getLogger(__name__)
 
@@ -316,7 +317,7 @@ class _Process:
         # temporalio's default runtime can't be replaced after a fork.
         with self._lock:
             if self._runtime is None:
-                self._runtime = Runtime(telemetry=TelemetryConfig())
+                self._runtime = Runtime(telemetry=telemetry())
                 # To drop a runtime waits for its threads, and they may wait for the interpreter's lock that we hold.
                 _keep(self._runtime)
             return self._runtime
@@ -358,7 +359,7 @@ def _keep(*objects: object) -> None:
 
 
 def _wait_for_the_runtimes_threads() -> None:
-    """Wait until no thread of the runtime is handing a result to a loop.
+    """Wait until no thread of the runtime is handing a result to a loop, or a log line to Python.
 
     While the interpreter exits, it ends every thread that calls into it. For a thread of the runtime this aborts the
     process with status 134 (seen under load, when the process ended right after a call).
@@ -370,11 +371,14 @@ def _wait_for_the_runtimes_threads() -> None:
             return
 
 
+HANDING_OVER = (asyncio.BaseEventLoop.call_soon_threadsafe.__code__, LogForwardingConfig._on_logs.__code__)
+
+
 def _hands_over(frame: FrameType) -> bool:
-    """Tell whether a thread, seen by its innermost frame, is handing a result to a loop."""
+    """Tell whether a thread, seen by its innermost frame, is handing a result to a loop, or a log line to Python."""
     while frame.f_back is not None:
         frame = frame.f_back
-    return frame.f_code is asyncio.BaseEventLoop.call_soon_threadsafe.__code__
+    return frame.f_code in HANDING_OVER
 
 
 _process = _Process()

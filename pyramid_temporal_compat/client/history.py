@@ -6,6 +6,7 @@ compressed or encrypted.
 
 from __future__ import annotations
 
+import asyncio
 import datetime
 from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -86,12 +87,12 @@ class WorkflowStarted(Event):
     async def unit(self) -> Message | Tree | None:
         """Return the message or tree that the workflow runs; None if it runs neither."""
         payloads = await self.input.payloads()
-        try:
-            is_canvas = payloads and is_tree(payloads[0].data)
-            unit = Tree.decode(payloads) if is_canvas else message_in(payloads)
-            return None if unit is None else fired(unit, self.workflow_id, self.time)
-        except InvalidTaskError:
-            return None  # another application's workflow, whose input only looks like a tree
+        if payloads and is_tree(payloads[0].data):
+            # A large canvas takes seconds, in which a worker's heartbeats must go on.
+            unit: Message | Tree | None = await asyncio.to_thread(tree_in, payloads)
+        else:
+            unit = message_in(payloads)
+        return None if unit is None else fired(unit, self.workflow_id, self.time)
 
 
 @dataclass(frozen=True)
@@ -208,6 +209,12 @@ async def started_with(client: Client, workflow_id: str, run_id: str | None = No
 
     None if the server does not have the workflow, or if it is another application's.
     """
+    first = await start_of(client, workflow_id, run_id)
+    return await first.unit() if first else None
+
+
+async def start_of(client: Client, workflow_id: str, run_id: str | None = None) -> WorkflowStarted | None:
+    """Return the first event of a workflow's history; None if the server does not have the workflow."""
     handle = client.get_workflow_handle(workflow_id, run_id=run_id)
     try:
         first = EventReader(client.data_converter).read(await handle.fetch_history_events(page_size=1).__anext__())
@@ -215,13 +222,21 @@ async def started_with(client: Client, workflow_id: str, run_id: str | None = No
         if error.status is RPCStatusCode.NOT_FOUND:
             return None
         raise
-    return await first.unit() if isinstance(first, WorkflowStarted) else None
+    return first if isinstance(first, WorkflowStarted) else None
 
 
 async def tree_of(client: Client, workflow_id: str) -> Tree | None:
     """Return the tree that a workflow was started with; None if the workflow is unknown or runs no tree."""
     unit = await started_with(client, workflow_id)
     return unit if isinstance(unit, Tree) else None
+
+
+def tree_in(payloads: Sequence[Payload]) -> Tree | None:
+    """Return the tree of these payloads; None if they only look like a tree, and are another application's."""
+    try:
+        return Tree.decode(payloads)
+    except InvalidTaskError:
+        return None
 
 
 def message_in(payloads: Sequence[Payload]) -> Message | None:

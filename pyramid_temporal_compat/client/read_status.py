@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from typing import Any
 
@@ -15,10 +14,13 @@ from ..exceptions import TaskRevokedError
 from ..message import wire_names as wire
 from ..message.failures import error_of, how_it_failed
 from ..payload import Payload
+from ..payload.bounds import read_json
 from .status import Status
 
 ABORTED = "ABORTED"
 """The state of an abortable task that was asked to stop and still runs."""
+DEEPEST = 200
+"""Parents above a result, or groups in groups, that a child of a task may have. A child with more is left out."""
 RUNNING = (
     PendingActivityState.PENDING_ACTIVITY_STATE_STARTED,
     PendingActivityState.PENDING_ACTIVITY_STATE_CANCEL_REQUESTED,  # it was revoked while it ran: it continues
@@ -43,7 +45,7 @@ def failed_status(cause: BaseException | None) -> Status:
     """Return the status of a task whose activity or workflow has failed of this error."""
     state, error = how_it_failed(cause)
     retries = wire.count(error.get(wire.RETRIES))
-    return Status(state, error=error, ended=True, children=error.get("children"), retries=retries)
+    return Status(state, error=error, ended=True, children=written_results(error.get("children")), retries=retries)
 
 
 def revoked_status(reason: str) -> Status:
@@ -77,7 +79,26 @@ async def pending_status(client: Client, activity: Any, name: str, queue: str) -
 
 def _children(written: bytes | None) -> Any:
     try:
-        found = json.loads(written) if written else None
+        found = read_json(written) if written else None
     except (ValueError, RecursionError):  # no worker of this package wrote this; the result itself is still readable
         return None
-    return found if isinstance(found, list) else None
+    return written_results(found)
+
+
+def written_results(found: Any) -> list[Any] | None:
+    """Return the children of a task as `AsyncResult.as_tuple` writes them, without those that it can't have written."""
+    return [each for each in found if is_written_result(each)] or None if isinstance(found, list) else None
+
+
+def is_written_result(value: Any, depth: int = 0) -> bool:
+    """Return whether `AsyncResult.as_tuple` or `GroupResult.as_tuple` can have written this. Anyone may have."""
+    if depth > DEEPEST or not isinstance(value, (list, tuple)) or len(value) != 2:
+        return False
+    first, members = value
+    if not isinstance(first, (list, tuple)) or len(first) != 2 or not isinstance(first[0], str) or not first[0]:
+        return False
+    if first[1] is not None and not is_written_result(first[1], depth + 1):
+        return False
+    if members is None:
+        return True
+    return isinstance(members, (list, tuple)) and all(is_written_result(member, depth + 1) for member in members)

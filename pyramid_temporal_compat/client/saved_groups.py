@@ -15,6 +15,7 @@ from temporalio.service import RPCError, RPCStatusCode
 from ..message.ids import saved_group_id, workflow_of
 from ..message.nodes import ChordNode, GroupNode, Node
 from .history import tree_of
+from .read_status import is_written_result
 from .task_actions import NEVER, delete_workflow
 
 SAVED = "ptemporal-group"
@@ -43,7 +44,9 @@ async def find_group(client: Client, group_id: str) -> Any:
         if error.status is not RPCStatusCode.NOT_FOUND:
             raise
     else:
-        return (await described.memo())[SAVED]
+        saved = (await described.memo()).get(SAVED)
+        if is_written_result(saved):
+            return saved
     for workflow_id in (workflow_of(group_id), group_id):
         tree = await tree_of(client, workflow_id) if workflow_id else None
         if tree is not None and (found := group_in(tree.root, group_id)) is not None:

@@ -11,6 +11,8 @@ import uuid
 from dataclasses import dataclass
 
 DIRECTORY = "ptemporal-workers"
+MAILBOX = "ptemporal-control."
+"""What the name of each mailbox begins with."""
 COMMAND = "ptemporal.control"
 """The type of the activity that answers a request. On older servers, also the type of the workflow around it."""
 
@@ -41,4 +43,10 @@ class Address:
     @property
     def mailbox(self) -> str:
         """Name of the task queue on which requests to this worker arrive."""
-        return f"ptemporal-control.{self}"
+        return f"{MAILBOX}{self}"
+
+
+def is_control_queue(queue: str) -> bool:
+    """Return whether workers use this task queue for control calls. A worker that took tasks there would take the
+    requests to other workers."""
+    return queue == DIRECTORY or queue.startswith(MAILBOX)

@@ -106,6 +106,7 @@ class State:
         self.consumer = Consumer(self)
         self.began = time.monotonic()
         self._requests = 0
+        self._listing = asyncio.Lock()
 
     @property
     def orders(self) -> Orders:
@@ -128,7 +129,8 @@ class State:
         # Imported here, because an application that only registers commands does not need the client library.
         from .waiting_tasks import delayed
 
-        return await delayed(self.client, self.worker.queues)
+        async with self._listing:  # each call reads hundreds of histories
+            return await delayed(self.client, self.worker.queues)
 
     def tick(self) -> None:
         """Count one request."""

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import logging
 import resource
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from ..message.celery_view import inspected
 from ..message.message import Message
+from ..payload.bounds import read_together
 from ..payload.serializers import deserialize
 from ..payload.types import dumps
 from .command_registry import State
@@ -18,6 +19,12 @@ if TYPE_CHECKING:
     from ..interfaces import AppLike, TakenLike
 
 log = logging.getLogger(__name__)
+
+MOST_SHOWN_BYTES = 1024 * 1024
+MOST_SHOWN_VALUES = 50_000
+"""Bytes and values of the arguments that one reply shows decoded. The arguments of further tasks are shown as text."""
+
+T = TypeVar("T")
 
 
 def ok(value: Any) -> dict[str, Any]:
@@ -41,6 +48,12 @@ def taken_info(state: State, taken: TakenLike, safe: bool | None = False) -> dic
 def task_info(state: State, message: Message, safe: bool | None = False) -> dict[str, Any]:
     """Return a task that has not begun, in Celery's shape. With `safe`, its arguments are text and not decoded."""
     return inspected(message, *arguments_of(state.app, message, safe), state.hostname)
+
+
+def each_shown(show: Callable[[T], dict[str, Any]], tasks: Iterable[T]) -> list[dict[str, Any]]:
+    """Return what `show` returns for each task. All tasks share one bound on the arguments that are decoded."""
+    with read_together(MOST_SHOWN_BYTES, MOST_SHOWN_VALUES):
+        return [show(task) for task in tasks]
 
 
 def arguments_of(app: AppLike, message: Message, safe: bool | None) -> tuple[Any, Any]:

@@ -8,15 +8,20 @@ from __future__ import annotations
 
 import time
 from collections import Counter
-from collections.abc import Hashable, Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 from ..lists import as_list
+from ..message.message import is_name
 
 REVOKES_MAX = 50_000
 """How many revoked ids a process remembers."""
 REVOKE_EXPIRES = 10_800.0
 """Seconds for which a process remembers a revoked id."""
+LONGEST_STAMP = 1000
+"""Characters of a stamp that can be revoked."""
+MOST_STAMPS_COMPARED = 100
+"""Stamps of one header of a task that are compared with the revoked ones. A task has a few."""
 
 
 class LimitedSet:
@@ -28,6 +33,12 @@ class LimitedSet:
         self._added: dict[str, float] = {}
 
     def add(self, item: str) -> None:
+        """Add an id. Ignore anything that can't be the id of a task.
+
+        Anyone may have sent the ids. Numbers could all have the same hash, and long texts would fill the memory.
+        """
+        if not is_name(item):
+            return
         self._added.pop(item, None)
         self._added[item] = time.monotonic()
         self.purge()
@@ -72,21 +83,32 @@ total_count: Counter[str] = Counter()
 
 
 def revoke_stamps(headers: Mapping[str, Any]) -> None:
-    """Remember revoked stamps: the newest `REVOKES_MAX` of each header."""
+    """Remember revoked stamps: the newest `REVOKES_MAX` of each header, and no more of all headers together."""
     for header, stamps in headers.items():
+        if not is_name(header):
+            raise ValueError(f"{header!r:.80} is no name of a header")
         known = {_key(stamp): stamp for stamp in [*revoked_stamps.get(header, ()), *as_list(stamps)]}
+        revoked_stamps.pop(header, None)
         revoked_stamps[header] = list(known.values())[-REVOKES_MAX:]
+    while sum(map(len, revoked_stamps.values())) > REVOKES_MAX and len(revoked_stamps) > 1:
+        del revoked_stamps[next(iter(revoked_stamps))]
 
 
-def _key(stamp: Any) -> Any:
-    """Return a hashable key for a stamp, because searching a list of many stamps takes minutes."""
-    return (type(stamp), stamp) if isinstance(stamp, Hashable) else repr(stamp)
+def _key(stamp: Any) -> tuple[type, str]:
+    """Return a key for a stamp, because searching a list of many stamps takes minutes.
+
+    The key is text: a sender can choose numbers that all have the same hash.
+    """
+    written = repr(stamp)
+    if len(written) > LONGEST_STAMP:
+        raise ValueError(f"a stamp of {len(written):,} characters can't be revoked: {LONGEST_STAMP:,} are allowed")
+    return type(stamp), written
 
 
 def matching_stamps(headers: Mapping[str, Any], stamps: Mapping[str, Any]) -> dict[str, list[Any]]:
     """Return the stamps of a task that are among the revoked stamps in `headers`."""
     found = {
-        header: [stamp for stamp in as_list(stamps[header]) if stamp in as_list(revoked)]
+        header: [stamp for stamp in as_list(stamps[header])[:MOST_STAMPS_COMPARED] if stamp in as_list(revoked)]
         for header, revoked in headers.items()
         if header in stamps
     }

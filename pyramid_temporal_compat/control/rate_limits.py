@@ -9,6 +9,8 @@ TURN_LASTS = 5.0
 """Seconds for which a task keeps its turn after it was given back to the server. Later, another worker has taken it."""
 LONGEST_WAIT = 60.0
 """Seconds after which the server offers a task again, even if its turn is later: the limit may have been raised."""
+LONGEST_INTERVAL = 366 * 86400.0
+"""Seconds between two starts at most."""
 OFFERS = 10
 """How many waiting tasks the server offers again in one second, at most."""
 
@@ -23,7 +25,7 @@ def interval_of(rate: Any) -> float:
     number, _, unit = str(rate).strip().partition("/")
     try:
         starts, seconds = float(number), UNITS[unit.strip() or "s"]
-        if not 0 <= starts < float("inf"):
+        if not 0 <= starts < float("inf") or seconds > starts * LONGEST_INTERVAL > 0:
             raise ValueError
     except (KeyError, ValueError):
         raise ValueError(

@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import inspect
 import logging
+import reprlib
 from collections.abc import AsyncIterator, Mapping, Sequence
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
@@ -16,9 +17,12 @@ from temporalio.common import RawValue, RetryPolicy
 from temporalio.worker import Worker as TemporalWorker
 
 from ..exceptions import CeleryError, WorkerShutdown, WorkerTerminate
+from ..message.message import is_name
 from ..payload import Payload
+from ..payload.bounds import read_together
 from ..payload.converter import from_raw, to_raw
-from ..payload.types import dumps, loads
+from ..payload.types import Unreadable, dumps, loads
+from ..text_safety import one_line
 from . import process_state
 from .addresses import COMMAND, DIRECTORY, Address
 from .channel import Post, Request, directory, has_standalone_activities
@@ -32,6 +36,9 @@ log = logging.getLogger(__name__)
 
 REQUESTS = 20
 """How many requests are answered at the same time, so that a slow request delays no other."""
+MOST_ORDER_BYTES = 4 * 1024 * 1024
+MOST_ORDER_VALUES = 200_000
+"""Bytes and values of one request. The largest honest one is `hello`, with up to 50,000 revoked ids."""
 LISTED_WITHIN = 5.0
 """Seconds to wait for the server to list this worker. After that the worker counts as ready all the same."""
 LOOK_EVERY = 0.02
@@ -56,6 +63,18 @@ class ControlWorkflow:
         )
 
 
+def read_request(data: bytes) -> tuple[str, dict[str, Any]]:
+    """Return the command and the arguments of a request. Anyone who can write to the namespace may have written it."""
+    if len(data) > MOST_ORDER_BYTES:
+        raise Unreadable(f"a request of {len(data):,} bytes is refused: {MOST_ORDER_BYTES:,} are allowed")
+    with read_together(values=MOST_ORDER_VALUES):
+        asked = loads(data)
+    command, arguments = (asked.get("command"), asked.get("arguments")) if isinstance(asked, dict) else (None, None)
+    if not is_name(command) or not isinstance(arguments, dict):
+        raise Unreadable(f"a request of {len(data):,} bytes names no command and its arguments")
+    return str(command), arguments
+
+
 class Receiver:
     """Answers the control requests to one worker. Belongs to the worker's event loop, where it calls commands."""
 
@@ -68,14 +87,19 @@ class Receiver:
     @activity.defn(name=COMMAND)
     async def answer(self, request: RawValue) -> RawValue:
         """Answer one request: the activity that the mailbox brings."""
-        asked = loads(from_raw(request).data)
-        reply = await self.reply(str(asked["command"]), asked["arguments"])
+        try:
+            command, arguments = await asyncio.to_thread(read_request, from_raw(request).data)
+        except Unreadable as error:
+            log.warning("control: a request is refused: %s", one_line(error))
+            reply = dumps({"error": str(error)})
+        else:
+            reply = await self.reply(command, arguments)
         return to_raw(Payload({"encoding": b"json/plain"}, reply))
 
     async def reply(self, command: str, arguments: dict[str, Any]) -> bytes:
         """Return the command's reply, or `{"error": …}`, as JSON. Never raises: a failing command harms no worker."""
         self._state.tick()
-        log.debug("control: %r(%s)", command, arguments)
+        log.debug("control: %r(%s)", command, reprlib.repr(arguments))
         try:
             return dumps(await self._call(command, arguments), f"the reply of the control command {command!r}")
         except WorkerTerminate:
@@ -87,7 +111,7 @@ class Receiver:
         except asyncio.CancelledError:
             raise
         except Exception as error:
-            log.exception("control: %r(%s) failed", command, arguments)
+            log.exception("control: %r(%s) failed", command, reprlib.repr(arguments))
             return dumps({"error": str(error) if isinstance(error, CeleryError) else repr(error)})
 
     async def _call(self, command: str, arguments: dict[str, Any]) -> Any:
@@ -107,7 +131,7 @@ class Receiver:
         entry = self._polling(DIRECTORY, str(self._address))
         async with mailbox, entry:
             await self._until_listed()
-            greeting = asyncio.ensure_future(self._greet())
+            greeting = asyncio.gather(self._greet(), self._look_for_namesake())
             try:
                 yield
             finally:
@@ -133,6 +157,25 @@ class Receiver:
                 return
             await asyncio.sleep(LOOK_EVERY)
 
+    async def _look_for_namesake(self) -> None:
+        """Log if another worker has this worker's name. A worker of that name that has just ended does not count."""
+        this = self._worker.hostname
+        answers: list[Mapping[str, Any]] = []
+        try:
+            workers = await directory(self._client)
+            if not any(worker.node == this and worker != self._address for worker in workers):
+                return
+            ping = Request("ping", {}, GREETING_TIMEOUT)
+            await Post(GREETING_TIMEOUT).ask(self._client, ping, lambda node: node == this, answers.append)
+        except Exception as error:
+            log.debug("control: this worker could not look for another of its name: %r", error)
+        if len(answers) > 1:
+            log.warning(
+                "another worker is called %s too, so control calls and logs can't tell the two apart: give each a name "
+                "of its own, such as -n w2@%%h",
+                this,
+            )
+
     async def _greet(self) -> None:
         """Learn from the other workers what was revoked before this worker began."""
         this = self._worker.hostname
@@ -140,8 +183,11 @@ class Receiver:
         def learn(reply: Mapping[str, Any]) -> None:
             for answer in reply.values():
                 if isinstance(answer, Mapping) and "revoked" in answer:
-                    process_state.revoked.update(answer["revoked"])
-                    process_state.revoke_stamps(answer.get("revoked_stamps", {}))
+                    try:
+                        process_state.revoked.update(answer["revoked"])
+                        process_state.revoke_stamps(answer.get("revoked_stamps", {}))
+                    except (TypeError, ValueError, AttributeError) as error:  # the other workers' answers still count
+                        log.warning("control: what a worker says is revoked can't be read: %s", one_line(error))
 
         hello = Request("hello", {"from_node": this, "revoked": list(process_state.revoked)}, GREETING_TIMEOUT)
         try:

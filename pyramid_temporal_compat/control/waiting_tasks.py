@@ -12,13 +12,13 @@ from temporalio.client import Client, WorkflowExecution, WorkflowExecutionDescri
 from temporalio.service import RPCError, RPCStatusCode
 
 from .. import states
-from ..client.history import started_with, tree_of
+from ..client.history import start_of, started_with, tree_of
 from ..client.members import describe_tree, ends_so_far, is_bundle, nearest_tree
 from ..client.task_actions import revoke, signal_members
 from ..client.task_status import BEFORE_FIRST_RUN, status_of
 from ..message import wire_names as wire
 from ..message.ids import workflow_of
-from ..message.message import Message
+from ..message.message import Message, total_size
 from ..message.nodes import TaskNode
 from ..message.tree import Tree
 
@@ -29,6 +29,8 @@ AT_A_TIME = 20
 """How many calls to the server run at the same time."""
 MOST_LISTED = 500
 """How many delayed tasks one reply shows, at most. Each task costs a call to the server."""
+MOST_LISTED_BYTES = 64 * 1024 * 1024
+"""Bytes of delayed tasks that are held at a time. A reply has room for 2 MiB."""
 
 
 async def revoke_all(client: Client, ids: Sequence[str], terminate: bool) -> None:
@@ -65,8 +67,24 @@ async def delayed(client: Client, queues: Sequence[str]) -> list[Message]:
     now = datetime.datetime.now(datetime.timezone.utc)
     query = f"{waiting_in(queues)} AND ExecutionTime > '{now.isoformat()}'"
     found = [run async for run in client.list_workflows(query, limit=MOST_LISTED)]
-    messages = await for_each(found, lambda run: message_of(client, run))
-    return sorted((message for message in messages if message and message.eta), key=lambda message: str(message.eta))
+    messages: list[Message] = []
+    size = 0
+    for at in range(0, len(found), AT_A_TIME):
+        starts = await for_each(found[at : at + AT_A_TIME], lambda run: start_of(client, run.id, run.run_id))
+        for start in starts:  # decoded one after the other, because each may be a large canvas
+            message = single_task(await start.unit()) if start else None
+            if message is None or message.eta is None:
+                continue
+            size += total_size(message.encode())
+            if size > MOST_LISTED_BYTES:
+                return in_order(messages)
+            messages.append(message)
+    return in_order(messages)
+
+
+def in_order(messages: Sequence[Message]) -> list[Message]:
+    """Return the messages, the nearest eta first."""
+    return sorted(messages, key=lambda message: str(message.eta))
 
 
 async def purge(client: Client, queues: Sequence[str]) -> int:
@@ -127,7 +145,11 @@ async def end(client: Client, run: WorkflowExecution) -> bool:
 
 async def message_of(client: Client, run: WorkflowExecution) -> Message | None:
     """Return the message of a workflow that runs one task, with or without links. Return None for other workflows."""
-    unit = await started_with(client, run.id, run.run_id)
+    return single_task(await started_with(client, run.id, run.run_id))
+
+
+def single_task(unit: Message | Tree | None) -> Message | None:
+    """Return the message of one task, with or without links; None for any other canvas."""
     if isinstance(unit, Tree):
         return unit.root.message if isinstance(unit.root, TaskNode) else None
     return unit

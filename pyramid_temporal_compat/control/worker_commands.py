@@ -8,23 +8,36 @@ their replies.
 
 from __future__ import annotations
 
+import asyncio
 import gc
 import logging
 import os
 import resource
 import time
+from collections import deque
 from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from ..exceptions import CeleryError, WorkerShutdown
 from ..lists import as_list
 from ..message.celery_view import stamps_of
+from ..message.message import Message, is_name
 from ..settings import connection
 from ..text_safety import one_line
 from . import process_state
 from .call_arguments import signal_name
 from .command_registry import Panel, State, control_command, inspect_command
-from .command_replies import nok, ok, queue_info, resident_memory, sendable, taken_info, task_info, with_attributes
+from .command_replies import (
+    each_shown,
+    nok,
+    ok,
+    queue_info,
+    resident_memory,
+    sendable,
+    taken_info,
+    task_info,
+    with_attributes,
+)
 
 if TYPE_CHECKING:
     from ..interfaces import TakenLike
@@ -52,7 +65,12 @@ ALWAYS_SHOWN = (
 )
 """The settings that `conf` always shows, even if they have their default."""
 
-_samples: list[str] = []
+MOST_SAMPLES = 1000
+"""Samples of memory that are kept until `memdump`."""
+MOST_ATTRIBUTES = 50
+"""Attributes that `registered` shows of each task."""
+
+_samples: deque[str] = deque(maxlen=MOST_SAMPLES)
 
 
 # --- the worker --------------------------------------------------------------------------------------
@@ -135,7 +153,7 @@ def memsample(state: State, **kwargs: Any) -> str:
 def memdump(state: State, samples: int = 10, **kwargs: Any) -> str:
     """The samples since the last dump, and the memory after a garbage collection."""
     step = max(1, len(_samples) // max(1, samples))
-    lines = [f"-    > {sample}," for sample in _samples[::step][:samples]]
+    lines = [f"-    > {sample}," for sample in list(_samples)[::step][:samples]]
     _samples.clear()
     gc.collect()
     return "\n".join([*(["- rss (sample):", *lines] if lines else []), f"- rss (end): {resident_memory()}."])
@@ -154,26 +172,28 @@ def shutdown(state: State, msg: str = "Got shutdown from remote", **kwargs: Any)
 @inspect_command(alias="dump_active")
 def active(state: State, safe: bool | None = False, **kwargs: Any) -> list[dict[str, Any]]:
     """List of tasks currently being executed."""
-    return [taken_info(state, taken, safe) for taken in state.taken if taken.began]
+    return each_shown(lambda taken: taken_info(state, taken, safe), (taken for taken in state.taken if taken.began))
 
 
 @inspect_command(alias="dump_reserved")
 def reserved(state: State, safe: bool | None = False, **kwargs: Any) -> list[dict[str, Any]]:
     """List of tasks that were taken and wait for a place in the pool."""
-    return [taken_info(state, taken, safe) for taken in state.taken if not taken.began]
+    waiting = (taken for taken in state.taken if not taken.began)
+    return each_shown(lambda taken: taken_info(state, taken, safe), waiting)
 
 
 @inspect_command(alias="dump_schedule")
 async def scheduled(state: State, safe: bool | None = False, **kwargs: Any) -> list[dict[str, Any]]:
     """List of ETA/countdown tasks that the server holds for this worker's queues."""
-    return [
-        {
+
+    def shown(message: Message) -> dict[str, Any]:
+        return {
             "eta": message.eta.isoformat(timespec="microseconds") if message.eta else None,
             "priority": SCHEDULED_PRIORITY,
             "request": task_info(state, message, safe),
         }
-        for message in await state.delayed()
-    ]
+
+    return await asyncio.to_thread(each_shown, shown, await state.delayed())
 
 
 @inspect_command(alias="dump_tasks", variadic="taskinfoitems", signature="[attr1 [attr2 [... [attrN]]]]")
@@ -181,7 +201,7 @@ def registered(
     state: State, taskinfoitems: Sequence[str] | None = None, builtins: bool = False, **kwargs: Any
 ) -> list[str]:
     """List of registered tasks."""
-    items = [item for item in taskinfoitems or TASK_INFO if not item.startswith("_")]
+    items = [item for item in taskinfoitems or TASK_INFO if not item.startswith("_")][:MOST_ATTRIBUTES]
     tasks = state.app.tasks
     names = [name for name in sorted(tasks) if builtins or not name.startswith("celery.")]
     return [with_attributes(name, tasks[name], items) for name in names]
@@ -190,13 +210,16 @@ def registered(
 @inspect_command(variadic="ids", signature="[id1 [id2 [... [idN]]]]")
 async def query_task(state: State, ids: Any, **kwargs: Any) -> dict[str, list[Any]]:
     """Query for task information by id."""
-    found: dict[str, list[Any]] = {}
-    for task_id in as_list(ids):
-        if taken := state.find(task_id):
-            found[task_id] = ["active" if taken.began else "reserved", taken_info(state, taken)]
-    if len(found) < len(as_list(ids)):
-        waiting = [message for message in await state.delayed() if message.id in as_list(ids)]
-        found |= {message.id: ["scheduled", task_info(state, message)] for message in waiting}
+    asked = dict.fromkeys(filter(is_name, as_list(ids)))
+    taken = [each for each in map(state.find, asked) if each]
+    shown = each_shown(lambda each: taken_info(state, each), taken)
+    found: dict[str, list[Any]] = {
+        info["id"]: ["active" if each.began else "reserved", info] for each, info in zip(taken, shown, strict=True)
+    }
+    if len(found) < len(asked):
+        waiting = [message for message in await state.delayed() if message.id in asked]
+        infos = await asyncio.to_thread(each_shown, lambda message: task_info(state, message), waiting)
+        found |= {info["id"]: ["scheduled", info] for info in infos}
     return found
 
 
@@ -311,7 +334,7 @@ def autoscale(state: State, max: int | None = None, min: int | None = None, **kw
     if scaler is None:
         raise CeleryError("this worker was not started with --autoscale; use pool_grow and pool_shrink")
     for bound in (max, min):
-        checked_size(bound or 0)
+        checked_size(0 if bound is None else bound)
     largest, smallest = scaler.update(max, min)
     return ok(f"autoscale now max={largest} min={smallest}")
 
@@ -344,12 +367,19 @@ def active_queues(state: State, **kwargs: Any) -> list[dict[str, Any]]:
 
 def new_size(state: State, more: int) -> int:
     """Return the pool's size with `more` places; raise `CeleryError` if it is too large to be meant."""
-    return checked_size(state.worker.concurrency + more)
+    return checked_size(state.worker.concurrency + whole_number(more))
+
+
+def whole_number(value: Any) -> int:
+    """Return the number; raise `TypeError` for any other value. NaN is larger and smaller than no limit at all."""
+    if type(value) is not int:
+        raise TypeError(f"{value!r:.80} is not a whole number")
+    return value
 
 
 def checked_size(size: int) -> int:
     """Return the size; raise `CeleryError` if it is too large to be meant."""
-    if size > LARGEST_POOL:
+    if whole_number(size) > LARGEST_POOL:
         raise CeleryError(
             f"the pool would have {size:,} places, and an order may ask for {LARGEST_POOL:,}; "
             "for a larger pool, start the worker with --concurrency"

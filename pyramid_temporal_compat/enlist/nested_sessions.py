@@ -12,7 +12,8 @@ from collections.abc import Callable
 from typing import Any
 
 from sqlalchemy import event
-from sqlalchemy.orm import Session, SessionTransaction
+from sqlalchemy.orm import Session
+from sqlalchemy.orm.session import SessionTransaction
 from zope.sqlalchemy.datamanager import ZopeTransactionEvents
 
 

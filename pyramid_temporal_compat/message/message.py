@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING, Any
 
 from ..exceptions import InvalidTaskError
 from ..payload import Payload
+from ..payload.bounds import read_json
 from ..payload.types import loads
 from ..text_safety import one_line
 from .backoff import PublishRetry
@@ -52,9 +53,14 @@ def is_name(value: object) -> bool:
     return isinstance(value, str) and value.isprintable() and bool(value.strip()) and len(value.encode()) <= LONGEST_ID
 
 
-def _is_queue(value: object) -> bool:
+def is_queue(value: object) -> bool:
+    """Return whether the value can be the name of a queue."""
+    return is_name(value) and not str(value).startswith(RESERVED_QUEUES)
+
+
+def _is_queue_or_empty(value: object) -> bool:
     # An empty queue stands for the workflow's own queue.
-    return value == "" or (is_name(value) and not str(value).startswith(RESERVED_QUEUES))
+    return value == "" or is_queue(value)
 
 
 def _is_moment(value: datetime.datetime) -> bool:
@@ -118,7 +124,7 @@ class Message:
     task: str = field(metadata=_about(is_name))
     id: str = field(metadata=_about(is_name))
     body: Payload
-    queue: str = field(metadata=_about(_is_queue, "queue"))
+    queue: str = field(metadata=_about(_is_queue_or_empty, "queue"))
     eta: datetime.datetime | None = field(default=None, metadata=_about(_or_none(_is_moment), "eta"))
     """The task does not start before this moment (aware)."""
     expires: datetime.datetime | None = field(
@@ -249,7 +255,7 @@ class Message:
         Anyone may have written it. So each part is checked: it holds only what a call could have put there.
         """
         try:
-            found = json.loads(envelope)
+            found = read_json(envelope)
         except (ValueError, RecursionError):
             raise _not_a_message(envelope) from None
         message = cls.read(found, body)
@@ -301,7 +307,7 @@ def readable(payload: Payload, codec: Codec | None = None) -> object:
     if codec is not None:
         payload = codec.encode(payload)
     try:
-        return json.loads(payload.data) if payload.encoding == "json/plain" else _in_base64(payload)
+        return read_json(payload.data) if payload.encoding == "json/plain" else _in_base64(payload)
     except (ValueError, RecursionError):
         return _in_base64(payload)
 

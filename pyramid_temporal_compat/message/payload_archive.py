@@ -7,10 +7,15 @@ import zlib
 from collections.abc import Sequence
 
 from ..payload import Payload
+from ..payload.bounds import OutOfBounds, read_json
 from ..payload.compression import decompress
 
 LEVEL = 3
 """zlib's level. A canvas of 10,000 tasks takes half as long as with the default level, and a tenth more bytes."""
+
+
+MOST_PAYLOADS = 200_000
+"""Payloads in one archive. A canvas has at most 50,000 tasks, and each may have callbacks."""
 
 
 def packed(payloads: Sequence[Payload]) -> bytes:
@@ -28,7 +33,10 @@ def unpacked(data: bytes) -> list[Payload]:
     whole = decompress(data, "zlib")
     begin = whole.index(b"\n") + 1
     payloads = []
-    for size, metadata in json.loads(whole[:begin]):
+    head = read_json(whole[:begin])
+    if len(head) > MOST_PAYLOADS:
+        raise OutOfBounds(f"an archive of {len(head):,} payloads, where {MOST_PAYLOADS:,} are allowed")
+    for size, metadata in head:
         # Without this check an attacker could have a few bytes read many times.
         if type(size) is not int or not 0 <= size <= len(whole) - begin:
             raise ValueError(f"a payload of {size!r:.80} bytes, where {len(whole) - begin} are left")

@@ -8,6 +8,7 @@ workflow puts its own id in the place of the template's, and counts `expires` an
 from __future__ import annotations
 
 import datetime
+import re
 from collections.abc import Callable
 from dataclasses import replace
 
@@ -16,6 +17,7 @@ from .message import Message
 from .nodes import ChordNode, Node, TaskNode
 from .tree import Tree, Unit
 
+FIRED_AT = re.compile(r"-\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ")
 PROPERTY = "periodic_task_name"
 """The message property in which Celery's extensions look for the entry's name."""
 
@@ -40,6 +42,11 @@ def as_template(unit: Unit, entry: str) -> Unit:
 def is_template(unit: Unit, workflow_id: str) -> bool:
     """Return whether the workflow was started by a Schedule, so that its message still has the template's ids."""
     return unit.id != workflow_id and any(message.scheduled is not None for message in unit.messages)
+
+
+def is_firing_of(task_id: str, template_id: str) -> bool:
+    """Return whether a task is a firing of the template: its id is the template's, and the time that the server adds."""
+    return task_id.startswith(template_id) and FIRED_AT.fullmatch(task_id[len(template_id) :]) is not None
 
 
 def fired(unit: Unit, workflow_id: str, at: datetime.datetime) -> Unit:

@@ -9,8 +9,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
-from ..exceptions import InvalidTaskError
+from ..exceptions import InvalidTaskError, PayloadTooLarge
 from ..payload import Payload
+from ..payload.bounds import OutOfBounds, check_json, read_json, read_together
 from ..text_safety import one_line
 from .message import Message, NewerMessage, is_name, readable, total_size
 from .nodes import ChainNode, ChordNode, GroupNode, Node, TaskNode
@@ -29,6 +30,8 @@ SMALL = 32 * 1024
 """Bytes up to which a tree is sent uncompressed, so that people can read it in the web UI."""
 MOST = 50_000
 """The limit on the tasks of a canvas. A worker reads them all at once, and Temporal gives it two seconds for that."""
+MOST_VALUES = 5_000_000
+"""Values in the plan of a canvas: 100 for each of 50,000 tasks, which have some 40 to 65 each."""
 LIMIT = 2 * 1024 * 1024 - 4096
 """Bytes that the input of a workflow or an activity may have: the default of `ptemporal.payload_limit`."""
 ENVELOPE = 600
@@ -207,6 +210,14 @@ class Tree:
         if self.before is not None:
             plan |= {"before": self.before, "bodies": len(bodies)}
         text = json.dumps(plan, separators=(",", ":"), default=dict)
+        try:
+            with read_together(values=MOST_VALUES):
+                check_json(text)
+        except OutOfBounds:
+            raise PayloadTooLarge(
+                f"the canvas {self.id} holds more than {MOST_VALUES:,} values, so no worker would read it: make "
+                "several canvases of it, or move what its tasks' headers hold into a database"
+            ) from None
         return [Payload({"encoding": b"json/plain"}, text.encode()), *bodies, *self.payloads]
 
     @classmethod
@@ -216,20 +227,8 @@ class Tree:
         Anyone may have written it. So each payload is used at most once, and each id is checked.
         """
         try:
-            plan = _plan(payloads[0].data)
-            if PACKED in plan:
-                payloads = unpacked(payloads[1].data)
-                plan = _plan(payloads[0].data)
-            root = _read(plan["root"], dict(enumerate(payloads[1:])))
-            before = plan.get("before")
-            more: tuple[Payload, ...] = ()
-            if before is not None:
-                more = tuple(payloads[1 + int(plan["bodies"]) :])
-                check_places(before, len(more))
-            keeps, bundle = bool(plan.get("keeps", False)), bool(plan.get("bundle", False))
-            at_once = min(_count(plan["at_once"]), MOST_AT_ONCE)
-            above, limit = Above.read(plan.get("above", {})), _count(plan.get("limit", LIMIT))
-            return cls(root, at_once, before, more, keeps, bundle, above, limit)
+            with read_together(values=MOST_VALUES):
+                return cls._decode(payloads)
         except InvalidTaskError:
             raise
         except RecursionError:
@@ -239,13 +238,30 @@ class Tree:
                 f"not a canvas: {type(error).__name__}: {one_line(error):.80}: {payloads[0].data[:200]!r}"
             ) from None
 
+    @classmethod
+    def _decode(cls, payloads: Sequence[Payload]) -> Tree:
+        plan = _plan(payloads[0].data)
+        if PACKED in plan:
+            payloads = unpacked(payloads[1].data)
+            plan = _plan(payloads[0].data)
+        root = _read(plan["root"], dict(enumerate(payloads[1:])))
+        before = plan.get("before")
+        more: tuple[Payload, ...] = ()
+        if before is not None:
+            more = tuple(payloads[1 + int(plan["bodies"]) :])
+            check_places(before, len(more))
+        keeps, bundle = bool(plan.get("keeps", False)), bool(plan.get("bundle", False))
+        at_once = min(_count(plan["at_once"]), MOST_AT_ONCE)
+        above, limit = Above.read(plan.get("above", {})), _count(plan.get("limit", LIMIT))
+        return cls(root, at_once, before, more, keeps, bundle, above, limit)
+
     def for_log(self, codec: Codec | None = None) -> str:
         plan, *bodies = self._payloads()
         return json.dumps({"plan": readable(plan, codec), "bodies": [readable(body, codec) for body in bodies]})
 
 
 def _plan(data: bytes) -> dict[str, Any]:
-    plan: dict[str, Any] = json.loads(data)
+    plan: dict[str, Any] = read_json(data)
     if int(plan[MARK]) > VERSION:
         raise NewerMessage(
             f"a canvas has version {plan[MARK]}, this release reads up to {VERSION}: "

@@ -12,9 +12,10 @@ from typing import Any
 
 from ..exceptions import InvalidTaskError
 from ..payload import Payload
+from ..payload.bounds import read_json, read_together
 from ..payload.types import dumps
 from .message import Message
-from .tree import Tree
+from .tree import MOST_VALUES, Tree
 
 RETRY = "Retry"
 """Error type. The activity is retried with the same arguments, and the server waits until then."""
@@ -71,6 +72,9 @@ ENDED_AS = "ptemporal-state"
 NOT_KEPT = "ptemporal-not-kept"
 """Metadata key of a result: the caller asked for the result not to be kept."""
 
+SIGNED_RESULT = "ptemporal-signed-result"
+"""Metadata key of a result: the signed value also names the task that returned it."""
+
 CHILDREN = "ptemporal-children"
 """Metadata key of a result: the tasks that the task called, as JSON."""
 
@@ -121,7 +125,7 @@ def read_payload(written: Mapping[str, Any]) -> Payload:
 
 def plain(value: Any) -> Any:
     """Return a value as plain JSON, which Temporal's own converter writes and reads unchanged."""
-    return json.loads(dumps(value))
+    return read_json(dumps(value))
 
 
 def with_children(result: Payload, children: Sequence[Any]) -> Payload:
@@ -162,6 +166,8 @@ def with_added(result: Payload, added: Sequence[Sequence[Payload]]) -> Payload:
 def added_trees(result: Payload) -> list[Tree]:
     """Return the trees that a run has added to the header of its chord. The run's result names them."""
     try:
-        return [Tree.decode(read_payloads(tree)) for tree in json.loads(result.metadata.get(ADDED, b"[]"))]
-    except (ValueError, LookupError, TypeError, AttributeError):
+        with read_together(values=MOST_VALUES):
+            added = read_json(result.metadata.get(ADDED, b"[]"))
+            return [Tree.decode(read_payloads(tree)) for tree in added]
+    except (ValueError, LookupError, TypeError, AttributeError, RecursionError):
         raise InvalidTaskError("what a task adds to its chord can't be read") from None

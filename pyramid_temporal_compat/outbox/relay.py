@@ -317,8 +317,9 @@ class RelayBatch:
                 self.started.append(row.id)
 
     async def _send(self, row: Row) -> None:
-        units = row_format.decode_units(row.units, self._codec)
-        ahead = self._clock_ahead(row)
+        # In a thread: while a large row is decoded, `get()` and other calls go on with this loop.
+        units = await asyncio.to_thread(row_format.decode_units, row.units, self._codec)
+        ahead = await asyncio.to_thread(self._clock_ahead, row)
         try:
             client = await self._connection.client()
         except ConnectFailed as error:

@@ -12,28 +12,59 @@ import json
 from collections.abc import Sequence
 from typing import Any
 
-from ..exceptions import InvalidTaskError
+from ..exceptions import InvalidTaskError, PayloadTooLarge
 from ..message.message import Message
 from ..message.tree import Tree, Unit, is_tree
 from ..payload import Payload
+from ..payload.bounds import OutOfBounds, check_json, read_json, read_together
 from ..payload.codecs import Codec
 
 VERSION = 1
 """Raise it together with the version of messages, and whenever this format changes: older relays then leave the newer
 rows alone."""
+MOST_BYTES = 256 * 1024 * 1024
+MOST_VALUES = 10_000_000
+"""Bytes of a row, before and after the codecs, and values in it: some 150,000 messages. A larger transaction fails in
+its commit, because no relay would read its row."""
 
 
 def encode_units(units: Sequence[Unit], codec: Codec) -> bytes:
     """Return the row content for these units, with this process' clock beside them."""
     written = [[_payload_to_json(codec.encode(payload)) for payload in unit.encode()] for unit in units]
     clock = datetime.datetime.now(datetime.timezone.utc).isoformat()
-    return json.dumps({"units": written, "clock": clock}, separators=(",", ":"), ensure_ascii=False).encode()
+    data = json.dumps({"units": written, "clock": clock}, separators=(",", ":"), ensure_ascii=False).encode()
+    try:
+        with read_together(MOST_BYTES, MOST_VALUES):
+            _check_row(data)
+    except OutOfBounds as error:
+        raise PayloadTooLarge(f"the messages of this transaction don't fit in an outbox row: {error}") from None
+    return data
 
 
 def decode_units(data: bytes, codec: Codec) -> list[Unit]:
     """Return the units that `encode_units` was given. Raise `InvalidTaskError` for any other content."""
+    with read_together(MOST_BYTES, MOST_VALUES):
+        return _decode_units(data, codec)
+
+
+def _check_row(data: bytes) -> None:
+    if len(data) > MOST_BYTES:
+        raise OutOfBounds(f"it would have {len(data):,} bytes, and {MOST_BYTES:,} are allowed")
+    check_json(data)
+
+
+def _decode_units(data: bytes, codec: Codec) -> list[Unit]:
     try:
-        units = [[_payload_from_json(payload) for payload in unit] for unit in json.loads(data)["units"]]
+        if len(data) > MOST_BYTES:
+            raise OutOfBounds
+        units = [[_payload_from_json(payload) for payload in unit] for unit in read_json(data)["units"]]
+    except RecursionError:
+        raise InvalidTaskError(f"an outbox row of {len(data)} bytes is nested too deeply to be read") from None
+    except OutOfBounds:
+        raise InvalidTaskError(
+            f"an outbox row of {len(data):,} bytes holds more than a relay reads: {MOST_BYTES:,} bytes and "
+            f"{MOST_VALUES:,} values"
+        ) from None
     except (ValueError, KeyError, TypeError, AttributeError):
         # The error does not show the content, because it may hold arguments: people see the error, and it is logged.
         raise InvalidTaskError(
@@ -47,7 +78,8 @@ def sender_clock(data: bytes) -> datetime.datetime | None:
 
     The messages' `eta` and `expires` are times of the same clock.
     """
-    written = json.loads(data).get("clock")
+    with read_together(MOST_BYTES, MOST_VALUES):
+        written = read_json(data).get("clock")
     return datetime.datetime.fromisoformat(written) if written else None
 
 

@@ -30,17 +30,23 @@ from sqlalchemy.exc import StatementError
 from sqlalchemy.types import TypeEngine
 
 
+def _for_mysql(general: TypeEngine[Any], mysqls: TypeEngine[Any]) -> TypeEngine[Any]:
+    """Return a type that is `mysqls` on MySQL and MariaDB, and `general` elsewhere."""
+    # One call for each dialect: SQLAlchemy 1.4 takes no list of them.
+    return general.with_variant(mysqls, "mysql").with_variant(mysqls, "mariadb")
+
+
 def _exact(length: int) -> mysql.VARCHAR:
     # MySQL's default collations treat `a` and `A` as equal. A key in MySQL may have at most 768 characters.
     return mysql.VARCHAR(length, charset="utf8mb4", collation="utf8mb4_bin")
 
 
 def _moment() -> TypeEngine[Any]:
-    return DateTime(timezone=True).with_variant(mysql.DATETIME(fsp=6), "mysql", "mariadb")
+    return _for_mysql(DateTime(timezone=True), mysql.DATETIME(fsp=6))
 
 
 def _bytes() -> TypeEngine[Any]:
-    return LargeBinary().with_variant(mysql.LONGBLOB(), "mysql", "mariadb")  # MySQL's BLOB ends at 64 KiB
+    return _for_mysql(LargeBinary(), mysql.LONGBLOB())  # MySQL's BLOB ends at 64 KiB
 
 
 IN_MYSQL = {"engine": "InnoDB", "row_format": "DYNAMIC", "charset": "utf8mb4", "collate": "utf8mb4_bin"}
@@ -59,7 +65,7 @@ outbox = Table(
     Column("id", BigInteger().with_variant(Integer(), "sqlite"), primary_key=True, autoincrement=True),
     Column(
         "namespace",
-        String(255).with_variant(_exact(255), "mysql", "mariadb"),
+        _for_mysql(String(255), _exact(255)),
         nullable=False,
         comment="The Temporal namespace that the messages are for.",
     ),
@@ -110,10 +116,10 @@ receipts = Table(
     "ptemporal_receipts",
     metadata,
     # The two key columns together stay within the longest key that MySQL allows.
-    Column("task_id", Text().with_variant(_exact(512), "mysql", "mariadb"), primary_key=True),
+    Column("task_id", _for_mysql(Text(), _exact(512)), primary_key=True),
     Column(
         "namespace",
-        String(255).with_variant(_exact(255), "mysql", "mariadb"),
+        _for_mysql(String(255), _exact(255)),
         primary_key=True,
         comment="The Temporal namespace that the task runs in.",
     ),

@@ -15,6 +15,7 @@ from typing import Any, Protocol
 from ..exceptions import ImproperlyConfigured, SecurityError
 from . import Payload
 from . import compression as compressions
+from .bounds import MOST_BYTES
 from .types import Unreadable
 
 ENCRYPTED = "binary/encrypted"
@@ -89,7 +90,7 @@ class Encryption:
 class Compression:
     """Compresses payloads of at least `minimum` bytes with zlib, if that makes them smaller."""
 
-    def __init__(self, minimum: int = 1024, limit: int = compressions.INFLATED_LIMIT) -> None:
+    def __init__(self, minimum: int = 1024, limit: int = MOST_BYTES) -> None:
         self.minimum = minimum
         self.limit = limit
 

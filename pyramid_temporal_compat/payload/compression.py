@@ -12,10 +12,9 @@ from dataclasses import dataclass
 from typing import Any, Protocol
 
 from ..exceptions import ImproperlyConfigured, PayloadTooLarge
+from .bounds import MOST_BYTES, budget
 from .types import Unreadable
 
-#: Bytes that a payload may have after decompression. Honest ones stay far below: the server takes 2 MiB a payload.
-INFLATED_LIMIT = 64 * 1024 * 1024
 #: Bytes of memory that the decompressor may use besides. The header of an LZMA payload can ask for up to 4 GiB.
 LZMA_MEMORY = 128 * 1024 * 1024
 
@@ -63,9 +62,12 @@ def compress(data: bytes, name: str) -> tuple[bytes, str]:
     return method.compress(data), method.content_type
 
 
-def decompress(data: bytes, name: str, limit: int = INFLATED_LIMIT) -> bytes:
+def decompress(data: bytes, name: str, limit: int = MOST_BYTES) -> bytes:
     """Return the decompressed data. Raise `PayloadTooLarge` before more than `limit` bytes are made."""
-    return find(name).decompress(data, limit)
+    allowed = budget()
+    made = find(name).decompress(data, max(0, min(limit, allowed.bytes)))
+    allowed.take_bytes(len(made))
+    return made
 
 
 def find(name: str) -> Method:

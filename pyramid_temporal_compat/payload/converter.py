@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Sequence
 from typing import Any
 
@@ -17,7 +18,11 @@ from temporalio.converter import (
 )
 
 from . import Payload
+from .bounds import check_json, read_together
 from .codecs import Codec, Encryption, chain
+
+SMALL = 16 * 1024
+"""Bytes of payloads that the event loop decodes itself. A thread takes about as long to start as these to decode."""
 
 
 def data_converter(codecs: Sequence[Codec] = ()) -> DataConverter:
@@ -62,11 +67,17 @@ class PassingPayloadConverter(DefaultPayloadConverter):
         if hint is None and payload.metadata.get("encoding") not in self.converters:
             # Written by a serializer that Temporal does not know, such as the detail of a failure.
             return RawValue(payload)
+        if payload.metadata.get("encoding") == b"json/plain":
+            check_json(payload.data)
         return super().from_payloads([payload], [hint] if hint is not None else None)[0]
 
 
 class CodecAdapter(PayloadCodec):
-    """Makes a codec of ours one of Temporal's. Encoding takes microseconds, so it runs on the event loop."""
+    """Makes a codec of ours one of Temporal's.
+
+    Encoding takes microseconds, so it runs on the event loop. Others have written what is decoded, and it may inflate.
+    So larger payloads are decoded in a thread, and all payloads of one call share one limit.
+    """
 
     def __init__(self, codec: Codec) -> None:
         self.codec = codec
@@ -75,7 +86,13 @@ class CodecAdapter(PayloadCodec):
         return [_to_proto(self.codec.encode(_from_proto(payload))) for payload in payloads]
 
     async def decode(self, payloads: Sequence[ProtoPayload]) -> list[ProtoPayload]:
-        return [_to_proto(self.codec.decode(_from_proto(payload))) for payload in payloads]
+        if sum(len(payload.data) for payload in payloads) <= SMALL:
+            return self._decode(payloads)
+        return await asyncio.to_thread(self._decode, payloads)
+
+    def _decode(self, payloads: Sequence[ProtoPayload]) -> list[ProtoPayload]:
+        with read_together():
+            return [_to_proto(self.codec.decode(_from_proto(payload))) for payload in payloads]
 
 
 class TracebackFailureConverter(DefaultFailureConverter):

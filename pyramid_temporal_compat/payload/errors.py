@@ -1,25 +1,22 @@
 """Exceptions on the wire: written as plain data, and rebuilt as their own class where that is safe.
 
-Anyone who can write to the server may have written the data. So only classes that derive from BaseException are
-called, and nothing is imported.
+Anyone who can write to the server may have written the data. `error_classes` says which class is used.
 """
 
 from __future__ import annotations
 
 import builtins
-import contextlib
 import functools
 import json
 import reprlib
-import sys
 import traceback
 import types
-import typing
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from ..exceptions import SecurityError, UnpickleableExceptionWrapper
+from ..exceptions import SecurityError
 from ..text_safety import one_line
+from .error_classes import find_class, is_only_an_error, make, restore, set_attribute, stand_in
 from .types import dumps, loads
 
 TEXT_LIMIT = 10_000
@@ -79,6 +76,7 @@ def _describe(error: BaseException, depth: int) -> Wire:
             wire["kwargs"] = {_clean(name): _value(value, depth) for name, value in kwargs.items()}
     else:
         state = _safely(lambda: dict(vars(error)), {})
+    state = {**_slots_of(error), **state}
     kept = {_clean(str(name)): _value(value, depth) for name, value in state.items() if name not in _NOT_STATE}
     wire["state"] = {name: value for name, value in kept.items() if "repr" not in value}
     notes = _safely(lambda: getattr(error, "__notes__", None), None)
@@ -114,6 +112,14 @@ def _made_by(error: BaseException) -> tuple[tuple[Any, ...], Mapping[str, Any], 
     if make is not type(error) or not isinstance(state, (dict, types.NoneType)):
         return None
     return tuple(args), kwargs, {**vars(error), **(state or {})}
+
+
+def _slots_of(error: BaseException) -> dict[str, Any]:
+    """Return the attributes that the error's classes keep in `__slots__`."""
+    slots = {name: slot for base in type(error).__mro__ for name, slot in vars(base).items()}
+    found = {name for name, slot in slots.items() if isinstance(slot, types.MemberDescriptorType)}
+    own = {name for name in found if slots[name].__objclass__.__module__ != "builtins"}
+    return {name: getattr(error, name) for name in own if hasattr(error, name)}
 
 
 def _values(values: Sequence[Any], depth: int) -> list[Wire]:
@@ -172,7 +178,7 @@ def _shorten(text: str, limit: int) -> str:
 
 
 def from_wire(wire: Mapping[str, Any]) -> BaseException:
-    """Rebuild an error: of its own class if that is loaded and can be rebuilt, else of a new class of the same name.
+    """Rebuild an error: of its own class if that is loaded and only an error, else of a new class of the same name.
 
     The error gets its text, arguments, attributes, notes, cause, context, and a `remote_traceback`. If the name leads
     to something that is no exception class, the function returns a `SecurityError`.
@@ -180,11 +186,11 @@ def from_wire(wire: Mapping[str, Any]) -> BaseException:
     text = wire.get("traceback")
     error = _rebuild(wire, CHAIN_LIMIT)
     if isinstance(text, str) and text:
-        _set(error, "remote_traceback", text)
+        set_attribute(error, "remote_traceback", text)
         last = error
         while last.__cause__ is not None:
             last = last.__cause__
-        _set(last, "__cause__", RemoteTraceback(text))
+        set_attribute(last, "__cause__", RemoteTraceback(text))
     return error
 
 
@@ -201,7 +207,7 @@ def remote_traceback(error: BaseException) -> str | None:
 
 def _rebuild(wire: Mapping[str, Any], depth: int) -> BaseException:
     module, name = str(wire.get("module") or ""), str(wire.get("type") or "")
-    found = _find(module, name)
+    found = find_class(module, name)
     if found is not None and not (isinstance(found, type) and issubclass(found, BaseException)):
         return SecurityError(
             f"an error came as {one_line(module)}.{one_line(name)}, which is no exception class but a "
@@ -215,99 +221,21 @@ def _rebuild(wire: Mapping[str, Any], depth: int) -> BaseException:
     state = {name: _read_value(value, depth) for name, value in _mapping(wire.get("state")).items()}
     call = _read_values(wire["call"], depth) if "call" in wire else args
     kwargs = {name: _read_value(value, depth) for name, value in _mapping(wire.get("kwargs")).items()}
-    error = _make(found, args, call, kwargs, state) if found else None
+    error = make(found, args, call, kwargs, state) if found and is_only_an_error(found) else None
     if error is None:
-        error = _stand_in(module, name)(*args)
-        error.__dict__.update(state)
+        error = stand_in(module, name)(*args)
+        for each, value in state.items():
+            restore(error, each, value)
     says = _safely(lambda: str(error), None)
     if says is None or (says != text and _shorten(says, TEXT_LIMIT) != text):
         error = _speaking(error, text)
     notes = wire.get("notes")
     if isinstance(notes, list):
-        _set(error, "__notes__", [str(note) for note in notes])
+        set_attribute(error, "__notes__", [str(note) for note in notes])
     for link in ("cause", "context"):
         if depth and isinstance(wire.get(link), Mapping):
-            _set(error, f"__{link}__", _rebuild(wire[link], depth - 1))
+            set_attribute(error, f"__{link}__", _rebuild(wire[link], depth - 1))
     return error
-
-
-def _find(module: str, name: str) -> Any:
-    """Return what the name stands for in a loaded module, or None. No hook of the module or its classes runs.
-
-    Nothing is imported: an application that wants to catch a class has imported it already. Otherwise the sender
-    could choose what is imported, for example a script that acts on import.
-    """
-    found: Any = sys.modules.get(module) if module and name else None
-    for part in name.split("."):
-        if not isinstance(found, (types.ModuleType, type)):
-            return None
-        found = vars(found).get(part)
-    return found
-
-
-def _make(
-    cls: type[BaseException],
-    args: tuple[Any, ...],
-    call: tuple[Any, ...],
-    kwargs: Mapping[str, Any],
-    state: Mapping[str, Any],
-) -> BaseException | None:
-    """Make the error by calling its class if that yields the same `args`, else without `__init__`, which differs."""
-    called = _safely(lambda: cls(*call, **kwargs), None)
-    bare = cls if called is not None else _unconstructed(typing.cast("typing.Hashable", cls))
-    for error in (called, _safely(lambda: _without_init(bare, args), None)):
-        if isinstance(error, cls) and _safely(functools.partial(_has_args, error, args), False):
-            for name, value in state.items():
-                _restore(error, name, value)
-            return error
-    return None
-
-
-def _has_args(error: BaseException, args: tuple[Any, ...]) -> bool:
-    return error.args == args
-
-
-def _without_init(cls: type[BaseException], args: tuple[Any, ...]) -> BaseException:
-    builtin = next(base for base in cls.__mro__ if base.__module__ == "builtins")
-    error: BaseException = builtin.__new__(cls, *args)
-    _set(error, "args", args)
-    return error
-
-
-@functools.lru_cache(maxsize=1024)
-def _unconstructed(cls: Any) -> Any:
-    """Return a class that is both `cls` and Celery's stand-in for it, because an application may catch either."""
-    if issubclass(cls, OSError) or cls.__module__ == "builtins":
-        return cls
-    try:
-        return type(
-            cls.__name__,
-            (cls, UnpickleableExceptionWrapper),
-            {"__module__": cls.__module__, "__qualname__": cls.__qualname__},
-        )
-    except TypeError:  # the two classes' layouts conflict, or the class allows no subclasses
-        return cls
-
-
-def _restore(error: BaseException, name: str, value: Any) -> None:
-    if hasattr(type(error), name):
-        with contextlib.suppress(Exception):
-            _set(error, name, value)
-            return
-    error.__dict__[name] = value
-
-
-def _set(error: BaseException, name: str, value: Any) -> None:
-    """Set an attribute even if the class guards its attributes, as a frozen dataclass does."""
-    object.__setattr__(error, name, value)
-
-
-@functools.lru_cache(maxsize=1024)
-def _stand_in(module: str, name: str) -> type[Exception]:
-    """Return a class for a name that is not loaded here: one for each name, so that `type(a) is type(b)` holds."""
-    last = name.rpartition(".")[2]
-    made = type(last if last.isidentifier() else "RemoteError", (Exception,), {"__module__": module or __name__})
-    return made
 
 
 class _Speaks:
@@ -328,7 +256,7 @@ def _speaking_class(cls: Any) -> type[BaseException]:
 def _speaking(error: BaseException, text: str) -> BaseException:
     cls: Any = type(error)
     try:
-        _set(error, "__class__", _speaking_class(cls))
+        set_attribute(error, "__class__", _speaking_class(cls))
     except TypeError:
         return error  # a class with a C layout, or a final class: it keeps its own text
     error.__dict__["remote_text"] = text

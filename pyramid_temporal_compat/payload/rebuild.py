@@ -20,6 +20,7 @@ from datetime import date, datetime, time
 from decimal import Decimal
 from typing import Any, Union, get_args, get_origin
 
+from .bounds import OutOfBounds, refuse_alike, refuse_alike_numbers
 from .hints import hints_of
 from .types import dumps, hashable, is_pydantic_model, read_datetime
 
@@ -209,6 +210,7 @@ def _to_dataclass(cls: type[Any], value: Any) -> Any:
 def _to_model(cls: Any, value: Any) -> Any:
     if value is None or isinstance(value, cls) or not isinstance(value, (dict, list, str, int, float)):
         raise Misfit
+    _within_bounds(lambda: refuse_alike_numbers(value))
     try:
         return cls.model_validate(value)
     except ValueError as error:
@@ -305,9 +307,19 @@ def _to_set(make: Callable[[list[Any]], Any], member: Converter | None, value: A
     if not isinstance(value, (list, set, frozenset)):
         raise Misfit
     try:
-        return make([hashable(made) for made in _each(member, list(value))])
+        members = [hashable(made) for made in _each(member, list(value))]
+        _within_bounds(lambda: refuse_alike(members))
+        return make(members)
     except TypeError as error:
         raise Misfit from error
+
+
+def _within_bounds(check: Callable[[], None]) -> None:
+    """Raise a serious `Misfit` if the check finds members that would take too long to be put into a set or dict."""
+    try:
+        check()
+    except OutOfBounds as error:
+        raise Misfit(f"can't be read: {error}", serious=True) from error
 
 
 def _tuple(arguments: tuple[Any, ...]) -> Converter:
@@ -345,14 +357,15 @@ def _positions(converters: list[Converter | None], values: list[Any]) -> list[An
 def _to_dict(keys: Converter | None, members: Converter | None, value: Any) -> Any:
     if not isinstance(value, dict):
         raise Misfit
-    made = {}
+    pairs = []
     for key, member in value.items():
         try:
             new = _each(members, [member])[0]
         except Misfit as misfit:
             raise Misfit(f"[{key!r}]{misfit.why.removeprefix('[0]')}", serious=True) from misfit.__cause__
-        made[_each(keys, [key])[0]] = new
-    return made
+        pairs.append((_each(keys, [key])[0], new))
+    _within_bounds(lambda: refuse_alike([key for key, _ in pairs]))
+    return dict(pairs)
 
 
 def _number_key(cls: type[Any], key: Any) -> Any:

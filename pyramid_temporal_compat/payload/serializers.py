@@ -17,6 +17,7 @@ from ..exceptions import (
 )
 from . import Payload, types
 from . import compression as compressions
+from .bounds import MOST_BYTES, MOST_VALUES, OutOfBounds, budget, refuse_alike
 from .types import Unreadable
 
 JSON_TYPE = "application/json"
@@ -25,8 +26,12 @@ SIGNED = "auth"
 #: Plain bytes and text, which need no decoder. As in kombu they are always accepted, unless only signed content is.
 TRUSTED = frozenset({RAW_TYPE, "application/text"})
 
-MOST_VALUES = 10_000_000
-"""Values that a YAML document may have, with its aliases written out."""
+MOST_YAML_BYTES = 4 * 1024 * 1024
+MOST_YAML_VALUES = 200_000
+"""PyYAML is written in Python. It reads some 25,000 values, or 3 MB of text, in a second."""
+LONGEST_YAML_NUMBER = 4300
+"""Characters of a number in YAML; Python's own limit for decimal numbers. YAML also has numbers of base 60, such as
+`1:1:1`, and the time to read them grows with the square of their length."""
 
 Encoder = Callable[[Any], Any]
 Decoder = Callable[[bytes], Any]
@@ -119,7 +124,7 @@ def deserialize(
     payload: Payload,
     accept: Collection[str],
     setting: str = "accept_content",
-    limit: int = compressions.INFLATED_LIMIT,
+    limit: int = MOST_BYTES,
 ) -> Any:
     """Return the payload's value if `accept` holds its content type.
 
@@ -136,11 +141,20 @@ def deserialize(
     method = payload.metadata.get("compression")
     if method:
         data = compressions.decompress(data, method.decode(errors="replace"), limit)
+    else:
+        _take_bytes(len(data))
     serializer = _by_type.get(content_type)
     if serializer is not None and serializer.decoder is not None:
         return _decode(serializer, serializer.decoder, data)
     content_encoding = payload.metadata.get("content-encoding", b"binary").decode(errors="replace")
     return data if content_encoding == "binary" else _text(data, content_encoding)
+
+
+def _take_bytes(count: int) -> None:
+    try:
+        budget().take_bytes(count)
+    except OutOfBounds as error:
+        raise Unreadable(f"a payload is refused: {error}") from error
 
 
 _JSON_METADATA = {"encoding": b"json/plain"}
@@ -232,6 +246,8 @@ def _yaml() -> Any:
 
 
 def _load_yaml(data: bytes) -> Any:
+    if len(data) > MOST_YAML_BYTES:
+        raise OutOfBounds(f"it has more than {MOST_YAML_BYTES:,} bytes")
     value = _yaml_loader(_yaml())(data)
     _refuse_bomb(value, {})
     return value
@@ -240,11 +256,30 @@ def _load_yaml(data: bytes) -> Any:
 @functools.cache
 def _yaml_loader(yaml: Any) -> Callable[[bytes], Any]:
     class Loader(yaml.SafeLoader):  # type: ignore[misc]
-        """Refuses merge keys. No dumper writes them, and a few lines of them stand for billions of pairs."""
+        """Refuses what takes much more memory or time than its text suggests."""
+
+        def __init__(self, data: bytes) -> None:
+            super().__init__(data)
+            self.values = 0
+            self.allowed = budget()
+
+        def compose_node(self, parent: Any, index: Any) -> Any:
+            self.values += 1
+            if self.values > MOST_YAML_VALUES:
+                raise OutOfBounds(f"it holds more than {MOST_YAML_VALUES:,} values")
+            self.allowed.take_values(1)
+            return super().compose_node(parent, index)
 
         def flatten_mapping(self, node: Any) -> None:
+            # No dumper writes merge keys, and a few lines of them stand for billions of pairs.
             if any(key.tag == "tag:yaml.org,2002:merge" for key, _ in node.value):
                 raise ValueError("it has merge keys (<<), which are not read")
+            refuse_alike([self.construct_object(key, deep=True) for key, _ in node.value])
+
+        def construct_scalar(self, node: Any) -> Any:
+            if node.tag == "tag:yaml.org,2002:int" and len(node.value) > LONGEST_YAML_NUMBER:
+                raise OutOfBounds(f"it has a number of more than {LONGEST_YAML_NUMBER:,} characters")
+            return super().construct_scalar(node)
 
     return lambda data: yaml.load(data, Loader)
 
@@ -273,6 +308,32 @@ def _msgpack() -> Any:
     return msgpack
 
 
+def _load_msgpack(data: bytes) -> Any:
+    allowed = budget()
+
+    def counted(made: Any) -> Any:
+        allowed.take_values(len(made) + 1)
+        return made
+
+    def counted_extension(code: int, content: bytes) -> Any:
+        allowed.take_values(1)
+        return msgpack.ExtType(code, content)
+
+    msgpack = _msgpack()
+    # An array is counted when it is complete, so the size that its head may promise has a bound as well.
+    most = min(len(data), allowed.values)
+    return msgpack.unpackb(
+        data,
+        raw=False,
+        strict_map_key=True,  # only text and bytes, whose hashes no sender can choose
+        object_hook=counted,
+        list_hook=counted,
+        ext_hook=counted_extension,
+        max_array_len=most,
+        max_map_len=most,
+    )
+
+
 def _raw(value: Any) -> Any:
     if isinstance(value, (str, bytes, bytearray, memoryview)):
         return value
@@ -284,7 +345,7 @@ register("yaml", lambda value: _yaml().safe_dump(value), _load_yaml, "applicatio
 register(
     "msgpack",
     lambda value: _msgpack().packb(value, use_bin_type=True),
-    lambda data: _msgpack().unpackb(data, raw=False),
+    _load_msgpack,
     "application/x-msgpack",
     "binary",
 )

@@ -23,11 +23,12 @@ from typing import Any, NoReturn, TypeVar
 
 from ..exceptions import CeleryError, DecodeError, NotSerializable
 from .advice import advice
+from .bounds import DEEPEST, MOST_VALUES, OutOfBounds, is_deeper, read_json, refuse_alike
 
 T = TypeVar("T")
 
 TYPE, VALUE = "__type__", "__value__"
-DEEPEST = 400
+DEEPEST_WALK = 400
 """The deepest level that the walk enters. The interpreter's limit does not matter: the walk keeps a path a level."""
 
 
@@ -47,6 +48,8 @@ def dumps(value: Any, name: str = "") -> bytes:
     """
     try:
         text = _encode(value)
+        if text.count("[") + text.count("{") > DEEPEST and is_deeper(value, DEEPEST):
+            raise RecursionError
         if f'"{TYPE}"' not in text:
             return text.replace(_OURS, TYPE).encode()
     except (TypeError, ValueError, RecursionError):
@@ -66,9 +69,11 @@ def loads(data: bytes) -> Any:
     """Return the value that `dumps` or kombu's JSON wrote. Raise `Unreadable` if it can't be read."""
     try:
         text = str(data, "utf-8")
-        return json.loads(text, object_hook=revive) if f'"{TYPE}"' in text else json.loads(text)
+        return read_json(text, Revival().revive if f'"{TYPE}"' in text else None)
     except Unreadable:
         raise
+    except OutOfBounds as error:
+        raise Unreadable(f"a payload of {len(data)} bytes is refused: {error}") from error
     except (ValueError, TypeError) as error:
         raise Unreadable(f"a payload of {len(data)} bytes is not JSON: {error}") from error
     except RecursionError as error:
@@ -113,9 +118,17 @@ def hashable(value: Any) -> Any:
 def _elements(make: Callable[[Iterable[Any]], Any], values: list[Any]) -> Any:
     """Return the set with its lists as tuples again. Dicts, as which dataclasses arrive, fit in no set."""
     try:
-        return make(map(hashable, values))
+        members = [hashable(value) for value in values]
+        refuse_alike(members)
+        return make(members)
     except TypeError:
         return values  # an annotation `set[Model]` still makes the set
+
+
+def _dict_of(pairs: list[Any]) -> dict[Any, Any]:
+    """Return the dict of these pairs."""
+    refuse_alike([key for key, _ in pairs])
+    return dict(pairs)
 
 
 def read_datetime(text: str) -> datetime:
@@ -152,10 +165,31 @@ _BUILTIN_DECODERS: dict[str, Callable[[Any], Any]] = {
     "set": lambda value: _elements(set, value),
     "frozenset": lambda value: _elements(frozenset, value),
     "float": float,
-    "dict": dict,
+    "dict": _dict_of,
 }
 _registered: dict[type[Any], tuple[str | None, Callable[[Any], Any]]] = {}
 _registered_decoders: dict[str, Callable[[Any], Any]] = {}
+
+
+class Revival:
+    """Turns the envelopes of one payload back into their values."""
+
+    def __init__(self) -> None:
+        self._members = 0
+
+    def revive(self, found: dict[str, Any]) -> Any:
+        """Return the value of a dict that is an envelope, ours or kombu's. Return any other dict unchanged."""
+        if found.get(TYPE) in ("set", "frozenset"):
+            # A set in a set in a set, each with a member that fits in no set, would be walked once for each level.
+            self._members += _count_members(found.get(VALUE))
+            if self._members > 2 * MOST_VALUES:
+                raise OutOfBounds("its sets hold sets that hold sets, too many to be made")
+        return revive(found)
+
+
+def _count_members(value: Any) -> int:
+    """Return how many members `hashable` walks through."""
+    return 1 + sum(map(_count_members, value)) if isinstance(value, list) else 1
 
 
 def revive(found: dict[str, Any]) -> Any:
@@ -265,7 +299,7 @@ class _Walk:
             return float(value) if math.isfinite(value) else {_OURS: "float", VALUE: float.__repr__(value)}
         if id(value) in self.above:
             refuse(value, path, f"it contains itself (it is also {self.above[id(value)] or 'the whole value'})")
-        if len(self.above) >= DEEPEST:
+        if len(self.above) >= DEEPEST_WALK:
             raise RecursionError
         self.above[id(value)] = path
         try:

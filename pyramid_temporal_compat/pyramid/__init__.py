@@ -4,40 +4,52 @@ from __future__ import annotations
 
 from typing import Any
 
-from ..app import APP_KEY, Celery, latest_app
-from ..exceptions import ImproperlyConfigured
+from pyramid.events import ApplicationCreated
+
+from ..app import APP_KEY, latest_app
 from ..settings import connection, from_pyramid
-from ..settings.config_objects import import_object
+from .app_choice import existing_app, latest_or_new_app, set_celery_app
+from .ini_file import sections_of_this_ini
 
-
-def named_app(name: str | None) -> Celery | None:
-    """Return the app that `ptemporal.app` names, and make it the current app; None if the setting is absent.
-
-    An application needs the setting if it makes several apps, or makes its app only when imported by this name.
-    """
-    if name is None:
-        return None
-    found = import_object(name)
-    if not isinstance(found, Celery):
-        raise ImproperlyConfigured(f"ptemporal.app = {name!r} names {found!r}, which is no Celery() of this package")
-    found.set_current()
-    return found
+BEFORE_OTHER_ACTIONS = -1000
+"""The order of our action. Others read the app's settings: an application may finalize its app in an action."""
 
 
 def includeme(config: Any) -> None:
-    """Bind an app to this application's registry and settings.
+    """Bind an app to this application's registry and settings; `app_choice.py` says which app.
 
-    The app is the first that exists of these: the app that `ptemporal.app` names, the latest `Celery(...)` that the
-    application has made, or a new app. Nothing connects here: the web process starts and serves even while no Temporal
-    server can be reached.
+    Nothing connects here: the web process starts and serves even while no Temporal server can be reached.
+
+    An application may include this package before it makes its app. So we look for the app three times: now, when
+    Pyramid executes the actions, and when the application is complete.
     """
     # Every web process imports this now, before it forks. Else its first request would pay for it (0.6 s).
     from ..enlist import dispatcher, enlistment  # noqa: F401
 
-    values = from_pyramid(config.registry.settings)
-    app = named_app(values.get("ptemporal.app")) or latest_app() or Celery(config.root_package.__name__)
-    app.conf.add_ini(values)
+    registry = config.registry
+    settings = from_pyramid(registry.settings, sections_of_this_ini())
+
+    def bind_existing() -> None:
+        if (app := existing_app(registry, settings) or registry.get(APP_KEY) or latest_app()) is not None:
+            bind(app, registry, settings)
+
+    def bind_any() -> None:
+        bind_existing()
+        if APP_KEY not in registry:
+            bind(latest_or_new_app(config.root_package.__name__), registry, settings)
+
+    config.add_directive("set_celery_app", set_celery_app)
+    bind_existing()
+    config.action("pyramid_temporal_compat", bind_any, order=BEFORE_OTHER_ACTIONS)
+    config.add_subscriber(lambda event: bind_existing(), ApplicationCreated)
+
+
+def bind(app: Any, registry: Any, settings: dict[str, Any]) -> None:
+    """Make `app` the app of the Pyramid application, with its settings."""
+    if registry.get(APP_KEY) is app:
+        return
+    app.conf.add_ini(settings)
     # Fail now if a profile or a certificate can't be read, and not in the after-commit hook of the first transaction.
     connection(app.conf)
-    app.registry = config.registry
-    config.registry[APP_KEY] = app
+    app.registry = registry
+    registry[APP_KEY] = app

@@ -121,8 +121,7 @@ class DependencyGraph:
 
     def valency_of(self, obj: Any) -> int:
         """Return how many edges can be reached from the object."""
-        others = self.adjacent.get(obj)
-        return 0 if others is None else len(others) + sum(map(self.valency_of, others))
+        return sum(len(self.adjacent.get(reached, ())) for reached, _ in self._below(obj))
 
     def edges(self) -> Iterator[Any]:
         """Return the objects that have edges."""
@@ -167,12 +166,24 @@ class DependencyGraph:
         return "\n".join(map(self.repr_node, self))
 
     def repr_node(self, obj: Any, level: int = 1, fmt: str = "{0}({1})") -> str:
-        """Return the object and all objects that can be reached from it, one line each, indented by depth."""
-        lines = [fmt.format(obj, self.valency_of(obj))]
-        for other in self.adjacent.get(obj, ()):
-            inner = self.repr_node(other, level + 1, fmt).split("\n")
-            lines += [" " * 5 * level + inner[0], *inner[1:]]
-        return "\n".join(lines)
+        """Return the object and all objects that can be reached from it, one line each, indented by depth.
+
+        An object that can be reached in several ways has one line.
+        """
+        return "\n".join(
+            " " * 5 * (depth and depth + level - 1) + fmt.format(reached, self.valency_of(reached))
+            for reached, depth in self._below(obj)
+        )
+
+    def _below(self, obj: Any) -> Iterator[tuple[Any, int]]:
+        """Yield the object and each object that can be reached from it once, with its depth: depth first."""
+        waiting, seen = [(obj, 0)], set()
+        while waiting:
+            reached, depth = waiting.pop()
+            if reached not in seen:
+                seen.add(reached)
+                yield reached, depth
+                waiting += [(other, depth + 1) for other in reversed(self.adjacent.get(reached, []))]
 
 
 def graph_of(result: Any, intermediate: bool = False, formatter: GraphFormatter | None = None) -> DependencyGraph:

@@ -10,10 +10,12 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Generic
 
 from .. import states
+from ..context import worker_frame
 from ..current import app_or_default
-from ..exceptions import IncompleteStream, StillEnlisted, TimeoutError
+from ..exceptions import IncompleteStream, StillEnlisted, TaskPredicate, TimeoutError
 from ..payload.errors import from_plain
 from ..payload.serializers import deserialize
+from ..security.signed_results import value_for
 from ..typed_calls import R
 from .graph import DependencyGraph, GraphFormatter, graph_of
 from .join_guard import assert_will_not_block
@@ -237,7 +239,8 @@ class AsyncResult(ResultBase, Generic[R]):
         status = self._status()
         value = self.value_of(status)
         if propagate and status.state in states.PROPAGATE_STATES:
-            raise value
+            in_task = worker_frame() is not None
+            raise renamed(value) if in_task and isinstance(value, TaskPredicate) else value
         if callback is not None:
             callback(self.id, value)
         return value
@@ -268,17 +271,22 @@ class AsyncResult(ResultBase, Generic[R]):
         return value
 
     def iterdeps(self, intermediate: bool = False) -> Iterator[tuple[Any, Any]]:
-        """Yield pairs of parent and result, breadth first.
+        """Yield pairs of parent and result, breadth first. Asks for the children of each result once.
 
-        Raises `IncompleteStream` at a result that is not ready, unless `intermediate`.
+        So the pairs end even if a result names itself, or a result above it, among its children. Raises
+        `IncompleteStream` at a result that is not ready, unless `intermediate`.
         """
-        waiting = deque([(None, self)])
+        waiting: deque[tuple[Any, Any]] = deque([(None, self)])
+        known: dict[tuple[bool, Any], Any] = {}
         while waiting:
-            parent, node = waiting.popleft()
+            parent, found = waiting.popleft()
+            key = (isinstance(found, AsyncResult), found.id)
+            is_new = key not in known
+            node = known.setdefault(key, found)
             yield parent, node
-            if node.ready():
-                waiting.extend((node, child) for child in node.children or ())  # type: ignore[misc]
-            elif not intermediate:
+            if is_new and node.ready():
+                waiting.extend((node, child) for child in node.children or ())
+            elif is_new and not intermediate:
                 raise IncompleteStream(f"{node!r} is not ready")
 
     def build_graph(self, intermediate: bool = False, formatter: GraphFormatter | None = None) -> DependencyGraph:
@@ -421,6 +429,11 @@ class AsyncResult(ResultBase, Generic[R]):
             status: Status = self.app.temporal.call(lambda client: wait_for_end(client, self.id, interval), timeout)
         except TimeoutError:
             raise TimeoutError(f"task {self._name or ''}[{self.id}] has not ended within {timeout} s") from None
+        except KeyboardInterrupt:
+            raise KeyboardInterrupt(
+                f"stopped waiting for task {self._name or ''}[{self.id}]; the task goes on: AsyncResult({self.id!r}) "
+                "asks for its result again, and its revoke(terminate=True) ends the task"
+            ) from None
         return status
 
     def _end(self, status: Status) -> None:
@@ -432,10 +445,7 @@ class AsyncResult(ResultBase, Generic[R]):
         if status.error is not None:
             return as_exception(from_plain(status.error))
         if status.result is not None:
-            conf = self.app.conf
-            return deserialize(
-                status.result, conf["result_accept_content"] or conf["accept_content"], "result_accept_content"
-            )
+            return value_for(self.app, self.id, status.result)
         return status.meta
 
     def refuse_if_enlisted(self) -> None:
@@ -495,13 +505,18 @@ def _all_of(result: Any) -> Iterator[Any]:
 def as_exception(error: BaseException) -> Exception:
     """Return the error as an `Exception`, which can be raised here.
 
-    A task can end with an error such as `SystemExit`, which would end this process. It becomes an `Exception` with
-    the same class name, arguments and cause.
+    A task can end with an error such as `SystemExit`, which would end this process.
     """
-    if isinstance(error, Exception):
-        return error
-    renamed = type(type(error).__name__, (Exception,), {"__module__": type(error).__module__})
-    exception: Exception = renamed(*error.args)
+    return error if isinstance(error, Exception) else renamed(error)
+
+
+def renamed(error: BaseException) -> Exception:
+    """Return an `Exception` with the error's class name, arguments and cause, which has no other effect.
+
+    For example, a `Reject` that `get()` raises within a task would have this task give its own message back.
+    """
+    made = type(type(error).__name__, (Exception,), {"__module__": type(error).__module__})
+    exception: Exception = made(*error.args)
     exception.__cause__ = error.__cause__
     return exception
 

@@ -24,7 +24,9 @@ from ..message import wire_names as wire
 from ..message.message import is_name
 from ..message.priority import priority_of
 from ..message.scheduled import as_template
+from ..message.tree import Tree
 from ..payload.converter import to_raw
+from ..security.signed_places import accepts_only_signed
 from .entries import BadEntry, Entry, application_name, declared_entries, schedule_id
 from .firing_times import NotOnTheServer, catchup_of, spec_of
 
@@ -142,7 +144,14 @@ def _unit(app: AppLike, entry: Entry, template_id: str) -> Any:
     else:
         signature = app.signature(entry.task, args=entry.args, kwargs=dict(entry.kwargs))
     planned = plan(signature, (), {}, options, Ids(template_id))
-    return as_unit(planned.node, app)
+    unit = as_unit(planned.node, app)
+    if isinstance(unit, Tree) and accepts_only_signed(app):
+        raise BadEntry(
+            entry.name,
+            "with accept_content = ['auth'] the tasks of a canvas are signed for their ids, and each run has other ids; "
+            "make it a task that calls the canvas",
+        )
+    return unit
 
 
 def firing_base(application: str, entry: str) -> str:

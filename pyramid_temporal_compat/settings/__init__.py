@@ -3,7 +3,7 @@
 from .conf import SettingIgnored, Settings
 from .connection import ConnectionSettings, connection
 from .declare import Effect, Setting, masked, masked_text
-from .ini import CrontabFields, from_pyramid, read_ini, read_sections
+from .ini import CrontabFields, celery_sections, from_pyramid, read_ini
 from .table import SETTINGS, resolve, unsupported
 
 __all__ = [
@@ -14,12 +14,12 @@ __all__ = [
     "Setting",
     "SettingIgnored",
     "Settings",
+    "celery_sections",
     "connection",
     "from_pyramid",
     "masked",
     "masked_text",
     "read_ini",
-    "read_sections",
     "resolve",
     "unsupported",
 ]

@@ -14,7 +14,7 @@ from ..exceptions import ImproperlyConfigured
 from .conf import Settings
 from .declare import masked
 from .table import SETTINGS
-from .values import address_in
+from .values import Reason, address, address_in
 
 if TYPE_CHECKING:
     from temporalio.envconfig import ClientConfigProfile
@@ -105,9 +105,11 @@ def _of_broker(url: Any) -> dict[str, Any]:
     """Return the address from Celery's broker setting, if it names a Temporal server."""
     try:
         found = address_in(url)
-    except ValueError:
+    except ValueError as error:
+        reason = f" ({error})" if isinstance(error, Reason) else ""
         raise ImproperlyConfigured(
-            f"broker_url = {masked('', url)!r} can't be read: it takes temporal://host:port, as temporal://localhost:7233"
+            f"broker_url = {masked('', url)!r} can't be read{reason}: it takes temporal://host:port, as "
+            "temporal://localhost:7233"
         ) from None
     return {} if found is None else {"ptemporal.address": found}
 
@@ -117,6 +119,27 @@ def _file(settings: Settings, name: str) -> str:
     if origin in ("code", "default"):  # it is the broker's
         origin = settings.origin("broker_url")
     return str(origin)
+
+
+_names_of_broker: dict[str, str] = {}
+"""What the user wrote to give the broker that stands in `CELERY_BROKER_URL`: `-b` or a variable, by the broker."""
+
+
+def set_broker(url: str, named: str) -> None:
+    """Use the broker of a command line in this process and its children. `named` is what the user wrote to give it.
+
+    It has to be the address of a Temporal server, or a URL, which may be the one of the broker that Celery had.
+    """
+    if "://" not in url:
+        try:
+            address.parse(url)
+        except ValueError as error:
+            reason = f" ({error})" if isinstance(error, Reason) else ""
+            raise ImproperlyConfigured(
+                f"{named} {url!r} names no Temporal server{reason}: it takes {address.takes}"
+            ) from None
+    os.environ[BROKER_VARIABLE] = url
+    _names_of_broker[url] = named
 
 
 _told: set[str] = set()
@@ -129,7 +152,8 @@ def _tell_of_broker(settings: Settings, environ: Mapping[str, str], source: str)
     url = named or settings["broker_url"]
     if not url or _of_broker(url):
         return
-    text = f"{BROKER_VARIABLE if named else 'broker_url'} = {masked('', url)}"
+    name = _names_of_broker.get(named, BROKER_VARIABLE) if named else "broker_url"
+    text = f"{name}{' ' if name.startswith('-') else ' = '}{masked('', url)}"
     if text not in _told:
         _told.add(text)
         level = logging.WARNING if named or source == "default" else logging.INFO

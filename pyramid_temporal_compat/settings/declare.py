@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from ..exceptions import ImproperlyConfigured
-from .values import Kind
+from .values import Kind, Reason
 
 MASK = "*" * 8
 # The names that Celery's own report hides, so that an application's own secrets are hidden here too.
@@ -71,7 +71,7 @@ class Setting:
             return self.kind.parse(value)
         except (ValueError, OverflowError) as error:
             shown = MASK if self.secret else repr(value)
-            reason = f" ({error})" if isinstance(error, json.JSONDecodeError) else ""
+            reason = f" ({error})" if isinstance(error, (json.JSONDecodeError, Reason)) else ""
             raise ImproperlyConfigured(
                 f"{key or self.name} = {shown} can't be read{reason}: it takes {self.kind.takes}"
             ) from None

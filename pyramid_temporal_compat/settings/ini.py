@@ -12,11 +12,11 @@ import warnings
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
-from ..exceptions import CeleryWarning, ImproperlyConfigured
-from .table import SETTINGS, celery_name, resolve, unknown
-from .values import boolean, text
+from ..exceptions import CeleryWarning, ImproperlyConfigured, UnknownSetting
+from .table import SETTINGS, celery_name, misspelled, resolve, warn_of_own_key
+from .values import boolean, mapping, text
 
 Sections = Mapping[str, Mapping[str, str]]
 BEAT_KEYS = frozenset({"task", "schedule", "args", "kwargs", "options", "relative", "enabled"})
@@ -36,15 +36,23 @@ class CrontabFields:
 
 def read_ini(path: str | os.PathLike[str], app: str = "main") -> dict[str, Any]:
     """Return the settings of the ini file at `path`, from `[app:NAME]` and from Celery's sections."""
-    sections = read_sections(path)
+    sections = read_sections(path, lambda section: SECTION.match(section) or _is_application(section))
     return from_pyramid(sections.get(f"app:{app}") or sections.get(app) or {}, sections)
 
 
-def read_sections(path: str | os.PathLike[str]) -> dict[str, dict[str, str]]:
-    """Return the sections of an ini file that may hold settings, with `%(here)s` and `%(ENV_NAME)s` replaced."""
+def celery_sections(path: str | os.PathLike[str], variables: Mapping[str, str]) -> dict[str, dict[str, str]]:
+    """Return Celery's sections of an ini file. `variables` are Paste's: `%(port)s` stands for the one named `port`."""
+    return read_sections(path, SECTION.match, variables)
+
+
+def read_sections(
+    path: str | os.PathLike[str], wanted: Callable[[str], object], variables: Mapping[str, str] | None = None
+) -> dict[str, dict[str, str]]:
+    """Return the wanted sections of an ini file, with `%(here)s`, `%(ENV_NAME)s` and the variables replaced."""
     file = Path(path)
     given = {"here": str(file.resolve().parent), "__file__": str(file.resolve())}
     given.update({f"ENV_{name}": value for name, value in os.environ.items()})
+    given.update(variables or {})
     parser = configparser.ConfigParser()
     # Task names keep their case in [celeryroutes].
     parser.optionxform = str  # type: ignore[assignment,method-assign]
@@ -52,11 +60,7 @@ def read_sections(path: str | os.PathLike[str]) -> dict[str, dict[str, str]]:
     try:
         with file.open(encoding="utf-8") as stream:
             parser.read_file(stream)
-        return {
-            section: _options(parser, section, given)
-            for section in parser.sections()
-            if SECTION.match(section) or _is_application(section)
-        }
+        return {section: _options(parser, section, given) for section in parser.sections() if wanted(section)}
     except OSError as error:
         raise ImproperlyConfigured(f"the ini file {os.fspath(path)!r} can't be read: {error.strerror}") from None
     except (configparser.Error, UnicodeDecodeError) as error:
@@ -78,10 +82,36 @@ def from_pyramid(settings: Mapping[str, Any], sections: Sections | None = None) 
     for key, value in settings.items():
         if not isinstance(key, str) or not key.lower().startswith(("ptemporal.", "celery.")):
             continue
-        name = resolve(key)
-        if name is not None and value not in ("", None):
+        if value in ("", None):
+            continue
+        if name := resolve(key):
             found[name] = read_value(name, key, value)
+        elif option := option_of(key):
+            found[option.setting] = {**(found.get(option.setting) or {}), option.name: _option(key, value)}
+        else:
+            warn_of_own_key(key, key.partition(".")[2])
     return found
+
+
+class Option(NamedTuple):
+    """One entry of a setting that is a mapping."""
+
+    setting: str
+    name: str
+
+
+def option_of(key: str) -> Option | None:
+    """Return what `celery.SETTING.NAME` sets, such as `celery.broker_transport_options.visibility_timeout`."""
+    _, _, rest = key.partition(".")
+    first, dot, name = rest.partition(".")
+    setting = celery_name(first)
+    if not dot or setting is None or SETTINGS[setting].kind is not mapping:
+        return None
+    return Option(setting, name)
+
+
+def _option(key: str, value: Any) -> Any:
+    return _json_or_text(key, value) if isinstance(value, str) else value
 
 
 def read_value(name: str, key: str, value: Any) -> Any:
@@ -122,13 +152,13 @@ def _take_section(found: dict[str, Any], section: str, values: Mapping[str, str]
         found.setdefault("task_routes", {})[name] = _route(section, values)
     elif section == "celeryroutes":
         routes = found.setdefault("task_routes", {})
-        routes.update({pattern: _json_or_text(section, pattern, value) for pattern, value in values.items()})
+        routes.update({pattern: _json_or_text(f"[{section}] {pattern}", value) for pattern, value in values.items()})
 
 
 def _take_celery(found: dict[str, Any], values: Mapping[str, str]) -> None:
     for key, value in values.items():
         if key.lower() == "use_celeryconfig":
-            found["use_celeryconfig"] = _checked(boolean.parse, "[celery]", key, value, boolean.takes)
+            found["use_celeryconfig"] = _checked(boolean.parse, f"[celery] {key}", value, boolean.takes)
         elif name := celery_name(key):
             if value.strip():
                 found[name] = read_value(name, f"[celery] {key}", value)
@@ -142,18 +172,21 @@ def _take_celery(found: dict[str, Any], values: Mapping[str, str]) -> None:
 def _take_options(found: dict[str, Any], section: str, name: str, values: Mapping[str, str]) -> None:
     """Read a section that is the value of a setting, such as `[celery:broker_transport_options]`."""
     setting = celery_name(name)
-    if setting is None:
-        raise unknown(f"[{section}]", (f"[celery:{known}]" for known in SETTINGS))
-    found[setting] = {key: _json_or_text(section, key, value) for key, value in values.items()}
+    if setting is not None:
+        found[setting] = {key: _json_or_text(f"[{section}] {key}", value) for key, value in values.items()}
+    elif meant := misspelled(name):
+        raise UnknownSetting(f"there is no setting for [{section}]; did you mean [celery:{meant}]?")
+    else:
+        warn_of_own_key(f"[{section}]", name)
 
 
 def _beat_fields(section: str, values: Mapping[str, str]) -> dict[str, Any]:
     fields: dict[str, Any] = {}
     for key, value in values.items():
         if key in ("task", "type"):
-            fields[key] = _checked(text.parse, f"[{section}]", key, value, text.takes)
+            fields[key] = _checked(text.parse, f"[{section}] {key}", value, text.takes)
         else:
-            fields[key] = _checked(json.loads, f"[{section}]", key, value, "JSON")
+            fields[key] = _checked(json.loads, f"[{section}] {key}", value, "JSON")
     if "type" in fields and "schedule" in fields:
         fields["schedule"] = {fields.pop("type"): fields["schedule"]}
     return fields
@@ -195,17 +228,17 @@ def _route(section: str, values: Mapping[str, str]) -> dict[str, str]:
     return {key: values[key] for key in ("queue", "routing_key") if values.get(key)}
 
 
-def _json_or_text(section: str, key: str, value: str) -> Any:
+def _json_or_text(where: str, value: str) -> Any:
     if value.lstrip()[:1] in ("{", "[", '"'):
-        return _checked(json.loads, f"[{section}]", key, value, "JSON, or a plain text")
+        return _checked(json.loads, where, value, "JSON, or a plain text")
     try:
         return json.loads(value)
     except ValueError:
         return value
 
 
-def _checked(parse: Callable[[str], Any], where: str, key: str, value: str, takes: str) -> Any:
+def _checked(parse: Callable[[str], Any], where: str, value: str, takes: str) -> Any:
     try:
         return parse(value)
     except ValueError as error:
-        raise ImproperlyConfigured(f"{where} {key} = {value!r} can't be read ({error}): it takes {takes}") from None
+        raise ImproperlyConfigured(f"{where} = {value!r} can't be read ({error}): it takes {takes}") from None

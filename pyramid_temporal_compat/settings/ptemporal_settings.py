@@ -23,6 +23,7 @@ OWN: tuple[Setting, ...] = (
     own("connect_timeout", positive_seconds, 10.0, "How long connecting to the server may take.", celery="broker_connection_timeout"),
     own("include", words, (), "Modules to import so that their tasks are known.", celery="include"),
     own("app", text, None, "The Celery-shaped app whose tasks and settings to use, as package.module:name."),
+    own("app_key", text, None, "The key or attribute of the Pyramid registry that holds the application's Celery-shaped app. Without a value: the only app in the registry is found."),
     own("enlist", choice("auto", "required", "never"), "auto", "Whether a call joins the current transaction. auto: if a transaction has begun. required: always; without a transaction the call is an error. never: not at all."),
     own("outbox", text, None, "The SQLAlchemy session whose database keeps messages between commit and dispatch: a request attribute (dbsession), or a dotted name (myapp.models:DBSession). Without a value there is no outbox."),
     own("dispatch", choice("wait", "background"), "wait", "Whether the after-commit hook waits until the server has the messages."),

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import difflib
+import warnings
 from collections.abc import Iterable
 
-from ..exceptions import UnknownSetting
+from ..exceptions import CeleryWarning, UnknownSetting
 from .celery_names import BEAT, DAEMON, GENERAL, RESULT, SECURITY, TASK, WORKER
 from .celery_parts import BROKERS, STORES
 from .declare import Effect, Setting
@@ -29,19 +30,24 @@ NAMES: dict[str, str] = {
     **{setting.name.replace(".", "_").upper(): setting.name for setting in OWN},
 }
 
+NAMES_IN_LOWER_CASE: dict[str, str] = {
+    name.lower(): setting for name, setting in NAMES.items() if not setting.startswith("ptemporal.")
+}
+
 
 def resolve(key: str) -> str | None:
     """Return the name of the setting that `key` means, or None for the application's own keys.
 
-    An unknown key under `ptemporal.` or `celery.` is an error that names the nearest setting.
+    An unknown key under `ptemporal.` is an error that names the nearest setting. Under `celery.` a key is an error if
+    it is one edit away from a setting; any other key there may be the application's own.
     """
     if name := NAMES.get(key):
         return name
     lower = key.lower()
     if lower.startswith("celery."):
         rest = key[len("celery.") :]
-        if (name := celery_name(rest)) is None:
-            raise unknown(key, (f"celery.{setting.name}" for setting in CELERY))
+        if (name := celery_name(rest)) is None and (meant := misspelled(rest)):
+            raise UnknownSetting(f"there is no setting {key!r}; did you mean 'celery.{meant}'?")
         return name
     if lower.startswith(("ptemporal.", "ptemporal_")):
         raise unknown(key, (setting.name for setting in OWN))
@@ -52,6 +58,38 @@ def celery_name(key: str) -> str | None:
     """Return the Celery setting that `key` means, in upper or lower case: ini parsers turn old names into lowercase."""
     name = NAMES.get(key) or NAMES.get(key.lower()) or NAMES.get(key.upper())
     return None if name is None or name.startswith("ptemporal.") else name
+
+
+def misspelled(key: str) -> str | None:
+    """Return the Celery setting that `key` is one edit away from, so that it can't be meant for anything else."""
+    lower = key.lower()
+    near = difflib.get_close_matches(lower, NAMES_IN_LOWER_CASE, n=3, cutoff=0.8)
+    return next((NAMES_IN_LOWER_CASE[name] for name in near if one_edit_apart(lower, name)), None)
+
+
+def one_edit_apart(one: str, other: str) -> bool:
+    """Return whether a letter was left out, added, replaced, or swapped with its neighbour."""
+    start = same_at_start(one, other)
+    one, other = one[start:], other[start:]
+    end = same_at_start(one[::-1], other[::-1])
+    one, other = one[: len(one) - end], other[: len(other) - end]
+    return max(len(one), len(other)) <= 1 or (len(one) == 2 and one == other[::-1])
+
+
+def same_at_start(one: str, other: str) -> int:
+    """Return how many letters at the start of both texts are the same."""
+    shorter = min(len(one), len(other))
+    return next((at for at in range(shorter) if one[at] != other[at]), shorter)
+
+
+def warn_of_own_key(where: str, key: str) -> None:
+    """Warn that a key among Celery's settings is none of them. Applications keep keys of their own there."""
+    near = difflib.get_close_matches(key.lower(), CELERY_NAMES, n=1, cutoff=0.0)
+    warnings.warn(
+        f"{where} is no setting of Celery's, and so the application's own; the nearest setting is {near[0]!r}",
+        CeleryWarning,
+        stacklevel=2,
+    )
 
 
 def unknown(key: str, known: Iterable[str]) -> UnknownSetting:

@@ -15,7 +15,12 @@ TRUE = frozenset({"true", "yes", "on", "1", "t", "y"})
 FALSE = frozenset({"false", "no", "off", "0", "f", "n"})
 UNITS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
 DURATION = re.compile(r"(\d+(?:\.\d+)?)(ms|s|m|h|d)")
-ADDRESS = re.compile(r"(\[[0-9a-fA-F:.]+\]|[^\s/:@]+):(\d{1,5})")
+ADDRESS = re.compile(r"(\[[0-9a-fA-F:.]+\]|[^\s/:@]+):(\d+)")
+LAST_PORT = 65535
+
+
+class Reason(ValueError):
+    """Says what is wrong with a value, where the phrase that says what a setting takes does not."""
 
 
 @dataclass(frozen=True)
@@ -143,8 +148,10 @@ def _zone(value: Any) -> Any:
 
 def _address(value: Any) -> str:
     found = ADDRESS.fullmatch(_text(value))
-    if not found or not 0 < int(found[2]) < 65536:
+    if not found:
         raise ValueError(value)
+    if not 0 < int(found[2]) <= LAST_PORT:
+        raise Reason(f"{found[2]} is no port; ports are 1 to {LAST_PORT}")
     return found[0]
 
 
@@ -158,10 +165,7 @@ def address_in(broker: Any) -> str | None:
     url = broker.strip()
     if url.lower().startswith(SCHEME):
         return _address(url[len(SCHEME) :].rstrip("/"))
-    try:
-        return _address(url)
-    except ValueError:
-        return None
+    return _address(url) if ADDRESS.fullmatch(url) else None
 
 
 def names_server(broker: Any) -> bool:

@@ -1,1 +1,1 @@
-"""The task object: how it is called, what it knows while it runs, and the steps around its function."""
+"""The task: how a call becomes a message, what a task knows while it runs, and the steps around its function."""

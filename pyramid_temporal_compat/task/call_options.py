@@ -1,7 +1,7 @@
-"""From a call to a message: what `apply_async` takes, checked where it was written.
+"""Makes the message of a call, and checks the options of `apply_async` in the caller's own line.
 
-Every option is named once in `OPTIONS`; one that is not there is an error, since an option that is passed
-over in silence is a promise broken in silence.
+`OPTIONS` names each option once. An unknown option is an error, because an option that is silently ignored breaks a
+promise silently.
 """
 
 from __future__ import annotations
@@ -31,62 +31,64 @@ if TYPE_CHECKING:
     from ..settings import Settings
 
 OPTIONS = {
-    "add_to_parent": "whether the result is among self.request.children of the task that calls",
+    "add_to_parent": "whether self.request.children of the calling task has the result",
     "compression": "compress the arguments: zlib, bzip2, …",
     "countdown": "seconds from now until the task may start",
-    "eta": "the moment from which the task may start",
-    "expires": "seconds from now, or a moment, after which the task is not started any more",
+    "eta": "the time from which the task may start",
+    "expires": "seconds from now, or a time, after which the task is no longer started",
     "fairness_key": "tasks of one key share a queue fairly with those of other keys (not Celery's)",
-    "fairness_weight": "how large that share is (not Celery's)",
-    "group_id": "the group that it is a member of",
-    "group_index": "its place in that group",
+    "fairness_weight": "how large the share of the key is (not Celery's)",
+    "group_id": "the id of the group that has the task as a member",
+    "group_index": "the index of the task in its group",
     "headers": "the application's own headers, seen as self.request.headers",
     "ignore_result": "the result is not kept",
-    "link": "what to run with the result: a signature, or several",
-    "link_error": "what to run if it fails: a signature, or several",
-    "parent_id": "the task that asked for this one",
+    "link": "signatures to run with the result: one, or several",
+    "link_error": "signatures to run if the task fails: one, or several",
+    "parent_id": "the id of the task that called this task",
     "priority": "0 to 9; 9 goes first",
     "queue": "the queue, by its name or as a kombu Queue",
-    "replaced_task_nesting": "how many tasks it has taken the place of, one after the other",
+    "replaced_task_nesting": "how many tasks were replaced before this task, one after the other",
     "retries": "how often the task has been retried",
-    "retry": "whether sending is tried again while the server is away",
-    "retry_policy": "how often and how soon: max_retries, interval_start, interval_step, interval_max",
-    "root_id": "the task at the root of the tree",
-    "serializer": "how the arguments are written: json, yaml, msgpack, pickle, or one registered",
+    "retry": "whether sending is tried again while the server is unreachable",
+    "retry_policy": "how often and how soon to try: max_retries, interval_start, interval_step, interval_max",
+    "root_id": "the id of the first task of the tree",
+    "serializer": "format of the arguments: json, yaml, msgpack, pickle, or a registered name",
     "shadow": "the name for logs and the web UI",
     "soft_time_limit": "seconds after which SoftTimeLimitExceeded is raised in the function",
     "stamped_headers": "the names of the options that are stamps",
-    "task_id": "the id, if it must be a certain one",
+    "task_id": "the id of the task; without it, the task gets a new id",
     "time_limit": "seconds after which the task is stopped",
-    "transaction_manager": "enlist in this manager's transaction (not Celery's)",
+    "transaction_manager": "the manager whose transaction takes the call (not Celery's)",
 }
 
 PROPERTIES = {
-    "app_id": "which application sent the message",
-    "cluster_id": "kept for applications that use it",
+    "app_id": "the application that sent the message",
+    "cluster_id": "a value for applications that use it",
     "message_id": "the application's own id of the message",
     "type": "the application's own kind of message",
-    "user_id": "who sent the message",
+    "user_id": "the user that sent the message",
 }
-"""Options of Celery's that only travel: a task sees them in `self.request.properties`."""
+"""Celery options that only travel with the message. The task sees them in `self.request.properties`."""
 
-EQUIVALENT = {
+ACCEPTED_WITHOUT_EFFECT = {
     "connection": "there is one connection for each process, to the server that ptemporal.address names",
     "delivery_mode": "every message is stored",
     "immediate": "a message waits for a worker",
     "mandatory": "a message waits for a worker",
     "producer": "there is one connection for each process, to the server that ptemporal.address names",
     "publisher": "there is one connection for each process, to the server that ptemporal.address names",
-    "throw": "errors are raised where the result is asked for; it is for tasks that run eagerly",
+    "throw": "get() raises the error of a task; throw is for tasks that run eagerly",
     "reply_to": "results are read from the server",
 }
-"""Options of Celery's that are taken and need nothing done: what they ask for is so in any case."""
+"""Celery options that change nothing here, each with the reason: the effect exists without them, or has no meaning."""
 
-LATEST = datetime.timedelta(days=3650)
-"""Farther in the future is taken for a mistake in units."""
+FARTHEST = datetime.timedelta(days=3650)
+"""A time farther in the future than this is taken for a mistake in units."""
 
-LEVELS = 3
-"""How deep arguments are shown, where no setting says so."""
+HIGHEST_PRIORITY = 9
+
+REPR_LEVELS = 3
+"""How many levels of nested arguments are shown, unless a setting says otherwise."""
 
 
 @functools.cache
@@ -110,9 +112,10 @@ def make_message(
     task: TaskLike | None,
     id_for: Callable[[str], str] = lambda queue: new_id(),
 ) -> Message:
-    """The message of `apply_async(args, kwargs, **options)`. `options` are the caller's over the task's own.
+    """Return the message of `apply_async(args, kwargs, **options)`.
 
-    `id_for` gives the id of a task of a queue, if the call names none.
+    :param options: the task's own options, overridden by the caller's.
+    :param id_for: returns a new id for a task of this queue. It is called if the call names no id.
     """
     if "stamped_headers" in options:
         _take_stamps(name, options)
@@ -126,21 +129,23 @@ def make_message(
         )
     now = datetime.datetime.now(UTC)
     frame = worker_frame()
-    # Settings are read with [], not as attributes: here, in the view, every microsecond is the user's.
+    # Settings are read with [], which is faster than attributes: this runs in the view, where a user waits.
     serializer = options.get("serializer") or conf["task_serializer"]
     compression = options.get("compression") or conf["task_compression"]
     levels = conf["task_repr_maxlevels"]
     queue = _queue(app, name, args, kwargs, options, task)
     chosen = options.get("task_id")
-    task_id = id_for(queue) if chosen is None else _name(name, "task_id", chosen)
+    task_id = id_for(queue) if chosen is None else _checked_name(name, "task_id", chosen)
     message = Message(
-        task=_name(name, "name", name),
+        task=_checked_name(name, "name", name),
         id=task_id,
         body=_body(name, task_id, args, kwargs, serializer, compression, task),
         queue=queue,
         eta=_start(app, name, options, now),
         expires=_expires(app, name, options.get("expires"), now),
-        priority=_priority(name, options.get("priority"), _inherited(conf, frame), conf["task_default_priority"]),
+        priority=_priority(
+            app, name, queue, options.get("priority"), _inherited(conf, frame), conf["task_default_priority"]
+        ),
         fairness_key=_fairness_key(name, options.get("fairness_key")),
         fairness_weight=_fairness_weight(name, options.get("fairness_weight")),
         retries=_retries(name, options.get("retries")),
@@ -157,8 +162,8 @@ def make_message(
         time_limit=hard,
         soft_time_limit=soft,
         shadow=_optional_name(name, "shadow", options),
-        argsrepr=str(options.get("argsrepr") or (brief(tuple(args), levels) if args else "()")),
-        kwargsrepr=str(options.get("kwargsrepr") or (brief(dict(kwargs), levels) if kwargs else "{}")),
+        argsrepr=str(options.get("argsrepr") or (short_repr(tuple(args), levels) if args else "()")),
+        kwargsrepr=str(options.get("kwargsrepr") or (short_repr(dict(kwargs), levels) if kwargs else "{}")),
         origin=f"{os.getpid()}@{_HOSTNAME}",
         serializer=serializer,
         compression=compression,
@@ -171,11 +176,11 @@ def make_message(
     return message
 
 
-def brief(value: Any, levels: int = LEVELS) -> str:
-    """`value` for people, not longer than a few lines."""
+def short_repr(value: Any, levels: int = REPR_LEVELS) -> str:
+    """Return a text of `value` for people, a few lines long at most."""
     try:
         return _shortener(levels).repr(value)
-    except Exception as error:  # a __repr__ of the application's own, or an int too long to print
+    except Exception as error:  # the application's own __repr__ fails, or an int is too long to print
         return f"<{type(value).__name__} whose repr() raises {type(error).__name__}>"
 
 
@@ -189,7 +194,7 @@ def _body(
     task: TaskLike | None,
 ) -> Payload:
     body: dict[str, Any] = {"args": list(args), "kwargs": dict(kwargs)}
-    if serializer == SIGNED:  # what it was signed for: no other task takes these arguments
+    if serializer == SIGNED:  # the signature then covers the task and the id: no other task accepts these arguments
         body |= {"task": name, "id": task_id}
     try:
         return serialize(body, serializer, compression, "arguments")
@@ -203,18 +208,18 @@ def _body(
 
 
 def _by_parameter(args: Sequence[Any], kwargs: Mapping[str, Any], task: TaskLike | None) -> list[tuple[str, Any]]:
-    """Each argument, and what it is called: the parameter's name where the function is known."""
+    """Return each argument with its name: the parameter's name if the function is known, else `args[0]`."""
     names = task.positional_names(len(args)) if task is not None else []
     names += [f"args[{index}]" for index in range(len(names), len(args))]
     return [*zip(names, args, strict=True), *((str(key), value) for key, value in kwargs.items())]
 
 
 def _optional_name(task: str, what: str, options: Mapping[str, Any]) -> str | None:
-    return _name(task, what, options[what]) if options.get(what) else None
+    return _checked_name(task, what, options[what]) if options.get(what) else None
 
 
 def _queue(app: AppLike, task: str, args: Any, kwargs: Any, options: dict[str, Any], task_type: TaskLike | None) -> str:
-    """The queue that the call names, or that the routes have for it, or the default one."""
+    """Return the queue that the call names. Without one, return the queue of the routes, or the default queue."""
     amqp = app.amqp
     asked = options.get("queue")
     if asked is None and amqp.router.routes:
@@ -224,15 +229,17 @@ def _queue(app: AppLike, task: str, args: Any, kwargs: Any, options: dict[str, A
             options.setdefault(key, value)
     if asked is None and ("exchange" in options or "routing_key" in options):
         asked = amqp.queues.bound(options.get("exchange"), options.get("routing_key"))
-    name = _name(task, "queue", queue_name(_first(asked, app.conf["task_default_queue"])))
+    name = _checked_name(task, "queue", queue_name(_first_not_none(asked, app.conf["task_default_queue"])))
     if name.startswith(RESERVED_QUEUES):
-        raise InvalidCall(f"task {task!r}: queue={name!r} can't be used; {RESERVED_QUEUES} is the server's own")
+        raise InvalidCall(
+            f"task {task!r}: queue={name!r} can't be used; the server reserves names that start with {RESERVED_QUEUES}"
+        )
     checked: str = amqp.queues.check(name)
     return checked
 
 
 def _inherited(conf: Settings, frame: Any) -> int | None:
-    """The priority of the task that calls, if the configuration hands it on."""
+    """Return the priority of the calling task, if `task_inherit_parent_priority` is set."""
     if frame is None or not conf["task_inherit_parent_priority"]:
         return None
     priority: int | None = (frame[1].delivery_info or {}).get("priority")
@@ -240,13 +247,13 @@ def _inherited(conf: Settings, frame: Any) -> int | None:
 
 
 def _take_stamps(task: str, options: dict[str, Any]) -> None:
-    """Make of the options that are stamps the headers that Celery has for them."""
+    """Move the options that `stamped_headers` names into the headers, where Celery has its stamps."""
     names = options.pop("stamped_headers") or []
     if isinstance(names, str):
         names = [names]
     missing = [name for name in names if name not in options]
     if missing:
-        raise InvalidCall(f"task {task!r}: stamped_headers names {missing[0]!r}, and there is no option of that name")
+        raise InvalidCall(f"task {task!r}: stamped_headers names {missing[0]!r}, but the call has no such option")
     stamps = {name: options[name] for name in names}
     for name in stamps.keys() - _KNOWN:
         del options[name]
@@ -257,7 +264,16 @@ def _take_stamps(task: str, options: dict[str, Any]) -> None:
 _HOSTNAME = socket.gethostname()
 
 
-_KNOWN = {*OPTIONS, *PROPERTIES, *EQUIVALENT, "argsrepr", "kwargsrepr", "exchange", "routing_key", "route_name"}
+_KNOWN = {
+    *OPTIONS,
+    *PROPERTIES,
+    *ACCEPTED_WITHOUT_EFFECT,
+    "argsrepr",
+    "kwargsrepr",
+    "exchange",
+    "routing_key",
+    "route_name",
+}
 
 
 def _refuse_unknown(name: str, options: Mapping[str, Any]) -> None:
@@ -271,16 +287,16 @@ def _refuse_unknown(name: str, options: Mapping[str, Any]) -> None:
     )
 
 
-def _first(*values: Any) -> Any:
+def _first_not_none(*values: Any) -> Any:
     for value in values:
         if value is not None:
             return value
     return None
 
 
-def _name(task: str, what: str, value: Any) -> str:
+def _checked_name(task: str, what: str, value: Any) -> str:
     if not isinstance(value, str):
-        raise InvalidCall(f"task {task[:80]!r}: {what}={value!r} is {type(value).__name__}, it must be a string")
+        raise InvalidCall(f"task {task[:80]!r}: {what}={value!r} is {type(value).__name__}; it takes a string")
     size = len(value.encode("utf-8", "surrogatepass"))
     if not is_name(value):
         shown = f"{value[:60]!r}… ({size} bytes)" if size > LONGEST_ID else repr(value)
@@ -291,8 +307,8 @@ def _name(task: str, what: str, value: Any) -> str:
 
 
 def _limit(name: str, key: str, options: Mapping[str, Any], task: TaskLike | None, conf: Settings) -> float | None:
-    # 0 is no limit: Celery's rule.
-    return _seconds(name, key, _first(options.get(key), getattr(task, key, None), conf[f"task_{key}"])) or None
+    # 0 means no limit, as in Celery.
+    return _seconds(name, key, _first_not_none(options.get(key), getattr(task, key, None), conf[f"task_{key}"])) or None
 
 
 def _seconds(task: str, what: str, value: Any) -> float | None:
@@ -302,10 +318,11 @@ def _seconds(task: str, what: str, value: Any) -> float | None:
         value = value.total_seconds()
     number = isinstance(value, (int, float)) and not isinstance(value, bool)
     if not number or not value >= 0 or value == math.inf:
-        raise InvalidCall(f"task {task!r}: {what}={brief(value)}; it takes a number of seconds, not below 0")
-    if value > LATEST.total_seconds():
+        raise InvalidCall(f"task {task!r}: {what}={short_repr(value)}; it takes a number of seconds, not below 0")
+    if value > FARTHEST.total_seconds():
         raise InvalidCall(
-            f"task {task!r}: {what}={brief(value)} seconds is more than {LATEST.days} days; are these milliseconds?"
+            f"task {task!r}: {what}={short_repr(value)} seconds is more than {FARTHEST.days} days; "
+            "are these milliseconds?"
         )
     return float(value) if isinstance(value, float) else int(value)
 
@@ -315,7 +332,7 @@ def _moment(app: AppLike, task: str, what: str, value: Any, now: datetime.dateti
         try:
             value = datetime.datetime.fromisoformat(value.replace("Z", "+00:00"))
         except ValueError:
-            raise InvalidCall(f"task {task!r}: {what}={value!r} is no ISO 8601 date and time") from None
+            raise InvalidCall(f"task {task!r}: {what}={value!r} is not an ISO 8601 date and time") from None
     if not isinstance(value, datetime.datetime):
         raise InvalidCall(f"task {task!r}: {what}={value!r} is {type(value).__name__}; it takes an aware datetime")
     if value.tzinfo is None:
@@ -323,13 +340,13 @@ def _moment(app: AppLike, task: str, what: str, value: Any, now: datetime.dateti
         if zone is None:
             raise InvalidCall(
                 f"task {task!r}: {what}={value!r} has no time zone; use datetime.now(timezone.utc), "
-                "or set celery.timezone, which says what naive times mean"
+                "or set celery.timezone, the zone of times without a zone"
             )
         value = value.replace(tzinfo=zone)
-    if value - now > LATEST:
-        raise InvalidCall(f"task {task!r}: {what}={value.isoformat()} is more than {LATEST.days} days from now")
-    if now - value > LATEST:  # long past is past; and the year 1 has no UTC in zones ahead of it
-        return now - LATEST
+    if value - now > FARTHEST:
+        raise InvalidCall(f"task {task!r}: {what}={value.isoformat()} is more than {FARTHEST.days} days from now")
+    if now - value > FARTHEST:  # any past time means now, and the year 1 of a zone ahead of UTC has no time in UTC
+        return now - FARTHEST
     moment: datetime.datetime = value.astimezone(UTC)
     return moment
 
@@ -356,20 +373,32 @@ def _expires_in(task: str, value: Any) -> float | None:
     return None if isinstance(value, (datetime.datetime, str)) else _seconds(task, "expires", value)
 
 
-def _priority(task: str, *choices: Any) -> int | None:
-    value = _first(*choices)
+def _priority(app: AppLike, task: str, queue: str, *choices: Any) -> int | None:
+    value = _first_not_none(*choices)
     if value is None:
         return None
-    if isinstance(value, bool) or not isinstance(value, int) or not 0 <= value <= 255:
-        raise InvalidCall(f"task {task!r}: priority={value!r}; it takes 0 to 9 (up to 255 counts as 9), 9 goes first")
-    return value
+    number = isinstance(value, int) and not isinstance(value, bool) and value >= 0
+    if not number or (value > HIGHEST_PRIORITY and value > _highest_declared(app, queue)):
+        raise InvalidCall(
+            f"task {task!r}: priority={value!r}; it takes 0 to 9, 9 goes first (a higher number counts as 9, where "
+            "task_queue_max_priority or the queue's max_priority allows it)"
+        )
+    return int(value)
+
+
+def _highest_declared(app: AppLike, queue: str) -> int:
+    """Return the highest priority that the application has declared for a queue, as RabbitMQ's queues have one."""
+    declared = app.amqp.queues.get(queue)
+    arguments = getattr(declared, "queue_arguments", None) or {}
+    of_queue = getattr(declared, "max_priority", None) or arguments.get("x-max-priority")
+    return min(of_queue or app.conf["task_queue_max_priority"] or 0, 255)
 
 
 def _retries(task: str, value: Any) -> int:
     if value is None:
         return 0
     if isinstance(value, bool) or not isinstance(value, int) or value < 0:
-        raise InvalidCall(f"task {task!r}: retries={brief(value)}; it takes the number of earlier retries")
+        raise InvalidCall(f"task {task!r}: retries={short_repr(value)}; it takes the number of earlier retries")
     return int(value)
 
 
@@ -378,7 +407,7 @@ def _fairness_key(task: str, value: Any) -> str | None:
         return None
     if not isinstance(value, str) or not value.isprintable() or len(value.encode()) > LONGEST_FAIRNESS_KEY:
         raise InvalidCall(
-            f"task {task!r}: fairness_key={brief(value)}; "
+            f"task {task!r}: fairness_key={short_repr(value)}; "
             f"it takes at most {LONGEST_FAIRNESS_KEY} bytes of printable text"
         )
     return value
@@ -388,16 +417,16 @@ def _fairness_weight(task: str, value: Any) -> float | None:
     if value is None:
         return None
     if isinstance(value, bool) or not isinstance(value, (int, float)) or not 0 < value < math.inf:
-        raise InvalidCall(f"task {task!r}: fairness_weight={brief(value)}; it takes a number above 0, such as 2.5")
+        raise InvalidCall(f"task {task!r}: fairness_weight={short_repr(value)}; it takes a number above 0, such as 2.5")
     return float(value)
 
 
 def _headers(task: str, value: Any) -> dict[str, Any]:
-    """As they travel: plain JSON, in which `payload.types` finds the values again."""
+    """Return the headers as they travel: plain JSON, from which `payload.types` restores the values."""
     if value is None:
         return {}
     if not isinstance(value, Mapping) or not all(isinstance(key, str) for key in value):
-        raise InvalidCall(f"task {task!r}: headers={brief(value)}; it takes a dict with string keys")
+        raise InvalidCall(f"task {task!r}: headers={short_repr(value)}; it takes a dict with string keys")
     try:
         written: dict[str, Any] = json.loads(types.dumps(dict(value), "headers"))
     except NotSerializable as error:
@@ -406,21 +435,21 @@ def _headers(task: str, value: Any) -> dict[str, Any]:
 
 
 def _ignore_result(options: Mapping[str, Any], task: TaskLike | None, conf: Settings) -> bool | None:
-    if task is None:  # not known here: the worker asks its own
+    if task is None:  # not registered here: the worker asks its own task
         own: bool | None = options.get("ignore_result")
         return own
-    return bool(_first(options.get("ignore_result"), task.own("ignore_result"), conf["task_ignore_result"]))
+    return bool(_first_not_none(options.get("ignore_result"), task.own("ignore_result"), conf["task_ignore_result"]))
 
 
 def _at_most_once(app: AppLike, task: TaskLike | None) -> bool:
-    # Only an explicit `acks_late=False` asks for Celery's at-most-once; silence means durable.
+    # Only an explicit `acks_late=False` means Celery's at-most-once. The default is a durable task.
     choice = None if task is None else task.own("acks_late")
     if choice is None and app.conf.value_set_for("task_acks_late"):
         choice = app.conf["task_acks_late"]
     return choice is False
 
 
-_OF_ANY_SIZE = frozenset(
+_UNBOUNDED_OPTIONS = frozenset(
     (
         "argsrepr",
         "fairness_key",
@@ -435,16 +464,16 @@ _OF_ANY_SIZE = frozenset(
         "shadow",
     )
 )
-"""Options that go into the envelope as they were given."""
+"""Options that go into the envelope as given, without a limit on their size."""
 _ENVELOPE_ROOM = 64 * 1024
-"""Without those and the reprs an envelope is much smaller than this: every name in it has its limit."""
+"""Bytes above the size of any envelope without `_UNBOUNDED_OPTIONS` and reprs: each name in it has a limit."""
 _LONGEST_ESCAPE = len(r"\ud83d\ude00")
 
 
 def _is_surely_small(message: Message, limit: int, options: Mapping[str, Any]) -> bool:
-    # Most messages are nowhere near the limit, and to encode one takes longer than all the other checks.
+    # Most messages are far below the limit, and encoding a message takes longer than all the other checks.
     reprs = (len(message.argsrepr) + len(message.kwargsrepr)) * _LONGEST_ESCAPE
-    return options.keys().isdisjoint(_OF_ANY_SIZE) and len(message.body.data) + reprs + _ENVELOPE_ROOM < limit
+    return options.keys().isdisjoint(_UNBOUNDED_OPTIONS) and len(message.body.data) + reprs + _ENVELOPE_ROOM < limit
 
 
 def _check_size(
@@ -461,5 +490,5 @@ def _check_size(
     raise PayloadTooLarge(
         f"task {message.task!r}: it takes {size:,} bytes, and the limit is {limit:,} (ptemporal.payload_limit; the "
         f"server takes at most 2 MiB); the largest argument is {largest}, of {most:,} bytes: store such data, and "
-        "pass where it is"
+        "pass its address"
     )

@@ -1,4 +1,4 @@
-"""Eager runs: `task.apply()`, and what `task_always_eager` makes of a call."""
+"""Runs tasks in the caller's process: `task.apply()`, and calls under `task_always_eager`."""
 
 from __future__ import annotations
 
@@ -43,12 +43,16 @@ def apply_now(
     headers: Mapping[str, Any] | None,
     options: Mapping[str, Any],
 ) -> EagerResult:
-    """Run a task here. Inside a Pyramid request whose transaction has begun it joins that; else it gets its own."""
+    """Run a task here and now, and return its result.
+
+    Inside a Pyramid request with a begun transaction, the run joins that transaction. Otherwise it gets a request and a
+    transaction of its own.
+    """
     app = task.app
     task_id = task_id or new_id()
     frame = current_frame()
     parent = frame[1] if frame else None
-    carried = {part: options.get(option) for option, part in CARRIED_OPTIONS.items() if option not in TIMES}
+    carried = {part: options.get(option) for option, part in CARRIED_OPTIONS.items() if option not in IGNORED_TIMES}
     request = Context(
         {part: value for part, value in carried.items() if value is not None},
         called_directly=False,
@@ -86,18 +90,18 @@ def apply_now(
         throw = app.conf["task_eager_propagates"]
     outcome = EagerResult.of(task_id, ending, app, task.name)
     app.eager.settle(outcome)
-    _follow(app, request, ending)
+    _run_callbacks(app, request, ending)
     if throw and ending.state == states.FAILURE and asked is not None:
         raise asked
     return outcome
 
 
-TIMES = ("expires", "soft_time_limit", "time_limit")
-"""Options that do not act here: the run begins at once, and the caller's own process can't be stopped."""
+IGNORED_TIMES = ("expires", "soft_time_limit", "time_limit")
+"""Options without effect here: the run begins at once, and the caller's own process can't be stopped."""
 
 
-def _follow(app: AppLike, request: Context, ending: Ending) -> None:
-    """Run what is linked to a run that has ended."""
+def _run_callbacks(app: AppLike, request: Context, ending: Ending) -> None:
+    """Run the callbacks of a run that has succeeded, or the error callbacks of a run that has failed."""
     if ending.state == states.SUCCESS:
         for callback in request.callbacks or ():
             app.signature(callback).apply_async((ending.value,), parent_id=request.id, root_id=request.root_id)
@@ -113,23 +117,23 @@ def _execute(app: AppLike, task: Task, request: Context, args: Any, kwargs: Any)
         args,
         kwargs,
         attempts=1,
-        new_attempt=_joined_or_own(app),
+        new_attempt=_attempt_opener(app),
         write=lambda value: value,
     ).run()
 
 
-def _joined_or_own(app: AppLike) -> Callable[[], AbstractContextManager[Attempt]]:
-    from pyramid.threadlocal import get_current_request  # this module is only loaded by who runs tasks
+def _attempt_opener(app: AppLike) -> Callable[[], AbstractContextManager[Attempt]]:
+    from pyramid.threadlocal import get_current_request  # this module is loaded only to run tasks
 
     request = get_current_request()
     manager = getattr(request, "tm", None)
     if request is None or manager is None or not has_begun(manager):
         return lambda: attempt(app.registry)
-    return lambda: nullcontext(Joined(request, manager))
+    return lambda: nullcontext(CallersTransaction(request, manager))
 
 
-class Joined(Attempt):
-    """A run inside the caller's transaction, which the caller ends."""
+class CallersTransaction(Attempt):
+    """A run inside the caller's transaction: the caller commits or aborts."""
 
     def commit(self) -> None:
         pass
@@ -141,41 +145,42 @@ class Joined(Attempt):
 
 
 @dataclass(frozen=True)
-class Later:
-    """A call that waits for its transaction's commit."""
+class EagerCall:
+    """A call that runs in this process when its transaction has committed."""
 
     id: str
     task: str
     summary: str
     run: Callable[[], Any]
     settles: tuple[str, ...]
-    """The ids of the results that were given out for it."""
+    """The ids of the pending results that the caller has got for the call."""
     messages: tuple[Message, ...] = ()
-    """Its message, if it is a single task."""
+    """The message of a single task; empty for a canvas."""
 
     def for_log(self, codec: Codec | None = None) -> str:
+        """Return a text of the call for the log."""
         return self.summary
 
 
 class EagerDispatch:
-    """Stands for the server under `task_always_eager`: a call is run where and when it would have left."""
+    """Stands for the server under `task_always_eager`: runs a call where and when it would have been sent."""
 
     def __init__(self, app: AppLike) -> None:
         self._app = app
         self._results: dict[str, EagerResult] = {}
 
     def call(self, message: Message, local: Mapping[str, Any], manager: Any) -> EagerResult:
-        """Run a task; in a transaction its result is PENDING until that has ended."""
+        """Run a task. In a transaction, the task runs after the commit, and its result is PENDING until then."""
         result: EagerResult = self._pending(self._app.AsyncResult(message.id, task_name=message.task))
-        later = Later(
+        later = EagerCall(
             message.id, message.task, message.summary, lambda: self._run(message, local), (message.id,), (message,)
         )
         if not self._enlist(later, manager):
-            self._end(later)
+            self._run_and_settle(later)
         return result
 
     def call_canvas(self, signature: Any, args: Any, kwargs: Any, options: dict[str, Any]) -> Any:
-        """Run a canvas; in a transaction its results are PENDING until that has ended."""
+        """Run a canvas. In a transaction, it runs after the commit, and its results are PENDING until then."""
         manager = options.pop("transaction_manager", None)
         options.pop("add_to_parent", None)
         call = signature.clone()
@@ -183,13 +188,13 @@ class EagerDispatch:
             return call.apply(args, kwargs)
         if self._app.conf["ptemporal.enlist"] != ENLIST_REQUIRED and current_transaction(manager) is None:
             return self._apply(call, args, kwargs, options)
-        if isinstance(call, chord):  # whose body may be given only now
+        if isinstance(call, chord):  # its body may be given only now
             call.body, kwargs = call.body_and_kwargs(kwargs)
-        if isinstance(call, group):  # in the order in which it runs, which freezing alone does not keep
+        if isinstance(call, group):  # in the order in which the members run, because freezing alone changes the order
             call.tasks = call.members()
         result = self._pending(call.freeze(options.pop("task_id", None)))
         ids = tuple(ids_in(result))
-        later = Later(str(result.id), call.task, repr(call), lambda: self._apply(call, args, kwargs, options), ids)
+        later = EagerCall(str(result.id), call.task, repr(call), lambda: self._apply(call, args, kwargs, options), ids)
         if self._enlist(later, manager):
             return result
         for id in ids:
@@ -197,32 +202,36 @@ class EagerDispatch:
         return later.run()
 
     def units(self, messages: Sequence[Any], blocks: Collection[str]) -> Sequence[Any]:
+        """Return the calls unchanged: eager calls form no bundles."""
         return messages
 
     def codecs(self) -> Sequence[Codec]:
+        """Return no codecs: payloads stay in this process."""
         return ()
 
     def open_outbox(self, transaction: Any) -> None:
-        return None  # an eager run is over when the process is
+        """Return None: a call that runs in this process ends with the process, so no row keeps it."""
+        return None
 
     def after_commit(self, calls: Sequence[Any]) -> None:
+        """Run the calls of a transaction that has committed."""
         for later in calls:
-            self._end(later)
+            self._run_and_settle(later)
 
     def settle(self, outcome: EagerResult) -> None:
-        """A run has ended: the result that was given out for it is that of the run from now on."""
+        """Give the outcome of a run to the pending result with its id."""
         result = self._results.pop(outcome.id, None)
         if result is not None:
             result.become(outcome)
 
-    def _enlist(self, later: Later, manager: Any) -> bool:
+    def _enlist(self, later: EagerCall, manager: Any) -> bool:
         return enlist(later, self, self, self._app.conf["ptemporal.enlist"], manager)
 
-    def _end(self, later: Later) -> None:
+    def _run_and_settle(self, later: EagerCall) -> None:
         try:
             later.run()
         except Exception as error:
-            for id in later.settles:  # what the error has kept from running
+            for id in later.settles:  # tasks that did not run because of the error
                 self.settle(EagerResult(id, error, states.FAILURE, app=self._app))
             raise
 
@@ -244,7 +253,7 @@ class EagerDispatch:
             return call.apply(args, kwargs, **options)
 
     def _run(self, message: Message, local: Mapping[str, Any]) -> None:
-        # Through bytes and back, as on its way to a worker: what would not travel does not pass a test either.
+        # The arguments go through bytes and back, as on the way to a worker, so that a test sees what does not travel.
         body = deserialize(message.body, [message.serializer, "json"])
         stamps = message.read_headers()
         options = {
@@ -269,7 +278,7 @@ class EagerDispatch:
 
 
 def ids_in(result: Any) -> Iterator[str]:
-    """The ids of the tasks in a result and before it."""
+    """Yield the ids of the tasks in a result and in its parents."""
     if isinstance(result, GroupResult):
         for member in result:
             yield from ids_in(member)

@@ -1,15 +1,16 @@
-"""One run of a task, wherever it runs: the steps around the function, in their order.
+"""One run of a task, in a worker or in the caller's process, with the steps around the function in order:
 
     task_prerun, before_start                        in the run's transaction
-    the function                                     anew, while the database says that trying again may help
-    its result written as bytes, then the commit     or the rollback
-    on_success | on_retry | on_failure               in a transaction of their own, with the signal of that name
+    the function                                     again, if the database says that another attempt may succeed
+    the result is encoded, then the commit           or the rollback
+    on_success | on_retry | on_failure               in a transaction of their own, with the signal of the same name
     after_return, task_postrun
 
-A hook or a receiver that fails is logged. It can't change how the run ended: that is committed.
+An error in a hook or a receiver is logged. It can't change how the run ended, because the run has committed.
 
-With receipts on, a run that follows another looks for that one's receipt first, and its commit leaves one. A run that
-finds one ends as that says: its function is not called, or was called in vain and is rolled back.
+With receipts on, a repeated run first looks for the receipt of an earlier run, and the commit of a run writes a
+receipt. A run that finds a receipt ends as the receipt says. Its function is not called, or its effects are rolled
+back.
 """
 
 from __future__ import annotations
@@ -35,12 +36,12 @@ from .trace import traced
 log = logging.getLogger(__name__)
 
 Call = Callable[[Callable[[], Any]], Any]
-"""Calls the task's function: the pool's way, which may interrupt it."""
+"""Calls the task's function, as the pool does it: the pool may interrupt the call."""
 NewAttempt = Callable[[], AbstractContextManager[Attempt]]
-"""Opens a request with a transaction."""
+"""Opens a Pyramid request with a transaction of its own."""
 
 NOT_A_RETURN = frozenset({states.IGNORED, states.RETRY, states.REJECTED})
-"""How a run ends without a return: `after_return` is not called."""
+"""States in which the task has not returned, so that `after_return` is not called."""
 
 
 @dataclass(frozen=True)
@@ -49,43 +50,44 @@ class Ending:
 
     state: str
     value: Any = None
-    """The result; for another end than SUCCESS, the exception."""
+    """The result after SUCCESS; the exception in every other state."""
     written: Any = None
-    """The result as it was written before the commit."""
+    """The result as it was encoded before the commit."""
     outcome: Any = None
-    """What came of the task in an earlier run, where a receipt tells it."""
+    """The outcome of the task in an earlier run, if a receipt has it."""
     called: bool = True
-    """Whether the function was called, or was about to be."""
+    """Whether the run came as far as calling the function."""
 
     @property
     def error(self) -> BaseException | None:
+        """Return the exception that ended the run; None after SUCCESS."""
         return None if self.state == states.SUCCESS else self.value
 
 
 class Undecided(Exception):
-    """What comes of the task is not for this run to say: so no hook is called."""
+    """Raised when this run can't know the outcome of its task, so no hook is called."""
 
     def __init__(self, outcome: Any) -> None:
         super().__init__(outcome)
         self.outcome = outcome
 
 
-class Once(Protocol):
-    """Has a task's effects happen once, however often it runs: the receipt of one run."""
+class ReceiptLike(Protocol):
+    """The receipt of one run. It makes the effects of a task happen once, even if the task runs several times."""
 
     def earlier(self, run: Attempt) -> Ending | None:
-        """How an earlier run ended, if this one need not be made. Called with its transaction begun."""
+        """Return how an earlier run ended; None if this run is needed. Called in this run's transaction."""
 
     def leave(self, run: Attempt, ending: Ending) -> None:
-        """Write down how the run ends. Called before its commit."""
+        """Write the receipt with the run's outcome. Called before the commit."""
 
     def settled(self, ending: Ending, new_attempt: NewAttempt) -> Ending:
-        """How the run really ended: as another did, perhaps, if it says that it failed. Called after its end."""
+        """Return how the task ended. A run that failed may find that another run has succeeded. Called at the end."""
 
 
 @dataclass(frozen=True)
 class Execution:
-    """A run to make."""
+    """One run of a task. `run()` makes it and returns how it ended."""
 
     task: Task
     request: Context
@@ -94,23 +96,25 @@ class Execution:
     attempts: int
     new_attempt: NewAttempt
     write: Callable[[Any], Any]
-    """Turns the result into what leaves. It raises for one that can't, and then the run has failed."""
+    """Encodes the result. An error here, for a result that can't be encoded, makes the run fail."""
     call: Call = lambda function: function()
-    once: Once | None = None
-    again: Callable[[BaseException], Any] | None = None
-    """What comes of a run whose database went away; without it, such a run fails."""
+    receipt: ReceiptLike | None = None
+    """The receipt of this run; None if receipts are off."""
+    on_database_away: Callable[[BaseException], Any] | None = None
+    """Returns the outcome of a run whose database is unreachable. If this is None, such a run fails."""
 
     def run(self) -> Ending:
+        """Make the run, inside the tracer of a monitoring tool if there is one."""
         return traced(self, self._run)
 
     def _run(self) -> Ending:
         with running(self.task, self.request):
             ending = self._transact()
-            if self.once is not None:
-                ending = self.once.settled(ending, self.new_attempt)
-            if self.again is not None and ending.error is not None and database_is_away(ending.error):
-                raise Undecided(self.again(ending.error))
-            self._afterwards(ending, self._tell)
+            if self.receipt is not None:
+                ending = self.receipt.settled(ending, self.new_attempt)
+            if self.on_database_away is not None and ending.error is not None and database_is_away(ending.error):
+                raise Undecided(self.on_database_away(ending.error))
+            self._in_own_transaction(ending, self._call_hooks)
         return ending
 
     def _transact(self) -> Ending:
@@ -123,29 +127,29 @@ class Execution:
         except Reject as rejected:
             return Ending(states.REJECTED if rejected.requeue else states.FAILURE, rejected)
         except (TaskStopped, Terminated, Undecided):
-            raise  # by the pool: what comes of the task is not this run's to say, so no hook is called
+            raise  # the pool stopped the run, and decides what happens to the task: no hook is called
         except (Exception, SystemExit) as error:
-            return Ending(states.FAILURE, in_the_application(error))
+            return Ending(states.FAILURE, without_our_frames(error))
         except BaseException as error:
-            # A KeyboardInterrupt, a cancelled coroutine, a testing tool's own. In a worker nothing but the function
-            # raises them: the process is not ending, and the same would happen in the next one, again and again.
+            # A KeyboardInterrupt, a cancelled coroutine, an exception of a testing tool. In a worker, only the function
+            # raises these: the process goes on, and another process would meet the same error again and again.
             if self.request.is_eager:
                 raise
-            return Ending(states.FAILURE, in_the_application(error))
+            return Ending(states.FAILURE, without_our_frames(error))
 
     def _attempts(self) -> Ending:
         for number in range(1, self.attempts + 1):
             with self.new_attempt() as run:
                 self.request.pyramid_request = run.request
                 try:
-                    if self.once is not None and (ending := self.once.earlier(run)) is not None:
+                    if self.receipt is not None and (ending := self.receipt.earlier(run)) is not None:
                         return ending if number > 1 else replace(ending, called=False)
                     if number == 1:
                         self._send(signals.task_prerun, task=self.task)
                     self.task.before_start(str(self.request.id), self.args, self.kwargs)
                     try:
                         value = self._value()
-                    except TaskReplaced as replaced:  # to the task it is a return
+                    except TaskReplaced as replaced:  # for the task itself, this is a return
                         return self._commit(run, Ending(states.IGNORED, replaced))
                     written = self.write(value)
                     if self.request.retry_asked is not None:
@@ -154,29 +158,35 @@ class Execution:
                 except Exception as error:
                     if number == self.attempts or not self._may_succeed(run, error):
                         raise
-                    log.warning("%s[%s]: transaction attempt %d: %r", self.task.name, self.request.id, number, error)
+                    log.warning(
+                        "%s[%s]: transaction attempt %d failed and is repeated: %r",
+                        self.task.name,
+                        self.request.id,
+                        number,
+                        error,
+                    )
                     self.request.children = None
         raise AssertionError("unreachable")
 
     def _may_succeed(self, run: Attempt, error: Exception) -> bool:
-        """Whether the same may go well at once."""
-        return run.may_retry(error) or (self.again is not None and database_is_away(error))
+        """Return whether another attempt may succeed at once."""
+        return run.may_retry(error) or (self.on_database_away is not None and database_is_away(error))
 
     def _commit(self, run: Attempt, ending: Ending) -> Ending:
-        if self.once is not None:
-            self.once.leave(run, ending)
+        if self.receipt is not None:
+            self.receipt.leave(run, ending)
         run.commit()
         return ending
 
     def _value(self) -> Any:
-        """Call the function; what `autoretry_for` names becomes a retry."""
+        """Call the function. An error that `autoretry_for` names becomes a retry."""
         task = self.task
-        # As Celery does: a subclass's own __call__ runs, the plain one would only stand in between.
+        # As in Celery: only a subclass's own __call__ is called. The inherited one would add nothing.
         around = type(task).__call__ is not Task.__call__
         function = task if around else task.run
         self.request.entered = not around
         try:
-            return self.call(lambda: to_value(function(*self.args, **self.kwargs)))
+            return self.call(lambda: run_if_coroutine(function(*self.args, **self.kwargs)))
         except (Retry, Ignore, Reject, Terminated):
             raise
         except Exception as error:
@@ -186,25 +196,25 @@ class Execution:
             raise asked from error
 
     def follow(self, error: Exception) -> Ending:
-        """What follows a run that was ended from outside, as Celery has it: `on_failure` and `task_failure` alone.
+        """Call the hooks of a run that was stopped from outside: `on_failure` and `task_failure` only, as in Celery.
 
-        A run that had committed before has ended as its receipt says.
+        If the run had committed before, its receipt says how it ended, and all hooks are called.
         """
         ending = Ending(states.FAILURE, error)
         with running(self.task, self.request):
-            if self.once is not None:
-                ending = self.once.settled(ending, self.new_attempt)
-            self._afterwards(ending, self._tell_failure if ending.outcome is None else self._tell)
+            if self.receipt is not None:
+                ending = self.receipt.settled(ending, self.new_attempt)
+            self._in_own_transaction(ending, self._call_failure_hooks if ending.outcome is None else self._call_hooks)
         return ending
 
-    def _tell_failure(self, ending: Ending) -> None:
+    def _call_failure_hooks(self, ending: Ending) -> None:
         error = ending.value
         einfo = ExceptionInfo(error)
         self.task.on_failure(error, str(self.request.id), self.args, self.kwargs, einfo)
         self._send(signals.task_failure, exception=error, traceback=error.__traceback__, einfo=einfo)
 
-    def _afterwards(self, ending: Ending, tell: Callable[[Ending], None]) -> None:
-        if not self._someone_listens():
+    def _in_own_transaction(self, ending: Ending, tell: Callable[[Ending], None]) -> None:
+        if not self._has_listeners():
             return
         try:
             with self.new_attempt() as run:
@@ -212,17 +222,22 @@ class Execution:
                 tell(ending)
                 run.commit_if_begun()
         except Exception as error:
-            log.exception("%s[%s] ended %s; what was to follow failed", self.task.name, self.request.id, ending.state)
+            log.exception(
+                "%s[%s] ended %s, and then a hook or a signal receiver failed",
+                self.task.name,
+                self.request.id,
+                ending.state,
+            )
             details = {"request": self.request, "exception": error, "traceback": error.__traceback__}
             self._send(signals.task_internal_error, einfo=ExceptionInfo(error, internal=True), **details)
 
-    def _someone_listens(self) -> bool:
+    def _has_listeners(self) -> bool:
         cls = type(self.task)
         return any(getattr(cls, hook) is not getattr(Task, hook) for hook in HOOKS) or any(
             signal.receivers for signal in SIGNALS
         )
 
-    def _tell(self, ending: Ending) -> None:
+    def _call_hooks(self, ending: Ending) -> None:
         task, request, error = self.task, self.request, ending.error
         about = (str(request.id), self.args, self.kwargs)
         einfo = None if error is None else ExceptionInfo(error)
@@ -250,13 +265,13 @@ HOOKS = ("on_success", "on_retry", "on_failure", "after_return")
 SIGNALS = (signals.task_success, signals.task_retry, signals.task_failure, signals.task_postrun)
 
 
-def to_value(value: Any) -> Any:
-    """An `async def` task gets an event loop of its own, so that its request and transaction stay its own too."""
+def run_if_coroutine(value: Any) -> Any:
+    """Return the value. Run a coroutine first, in an event loop of its own: its request and transaction stay apart."""
     return asyncio.run(value) if inspect.iscoroutine(value) else value
 
 
-def in_the_application(error: BaseException) -> BaseException:
-    """The error with a traceback that begins in the application's code: the way there is ours, and always the same."""
+def without_our_frames(error: BaseException) -> BaseException:
+    """Return the error with a traceback that begins in the application's code. Our own frames are always the same."""
     steps = error.__traceback__
     while steps is not None and steps.tb_frame.f_code.co_filename.startswith(OUR_CODE):
         steps = steps.tb_next

@@ -1,4 +1,4 @@
-"""Routing: which queue a task goes to, by `task_routes` and `task_queues`."""
+"""Routing: chooses the queue of a call by `task_routes` and `task_queues`."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 
 class Queues(dict[str, Any]):
-    """The queues that the configuration names, and, unless it forbids that, those that calls name."""
+    """The queues of `task_queues`. Calls may name others, unless `task_create_missing_queues` is off."""
 
     def __init__(self, declared: Any, default: str, create_missing: bool) -> None:
         super().__init__((queue_name(queue), queue) for queue in _declared_queues(declared))
@@ -26,15 +26,17 @@ class Queues(dict[str, Any]):
         self.consume_from = dict(self)
 
     def check(self, name: str) -> str:
+        """Return the name of a queue that a call may use. Raise `QueueNotFound` for any other name."""
         if name not in self and not self.create_missing:
             known = ", ".join(sorted(self))
             raise QueueNotFound(
-                f"queue {name!r} is not in task_queues ({known}), and task_create_missing_queues is off"
+                f"queue {name!r} is not in task_queues ({known}), and task_create_missing_queues is off; "
+                "add it to task_queues"
             )
         return name
 
     def bound(self, exchange: Any, routing_key: str | None) -> str | None:
-        """The queue that is bound so: a call may name an exchange or a routing key instead of a queue."""
+        """Return the queue that is bound to this exchange and routing key; None if the call names neither."""
         if exchange is None and routing_key is None:
             return None
         wanted = getattr(exchange, "name", exchange)
@@ -44,28 +46,28 @@ class Queues(dict[str, Any]):
             if routing_key in (None, its_key) and wanted in (None, "", its_exchange, name):
                 return name
         if routing_key is not None:
-            return self.check(routing_key)  # Celery's default exchange routes by the queue's name
+            return self.check(routing_key)  # Celery's default exchange uses the queue's name as routing key
         raise QueueNotFound(f"no queue of task_queues is bound to exchange {wanted!r}; name the queue: queue=...")
 
     def select(self, names: str | Sequence[str] | None) -> None:
-        """Serve these queues only."""
+        """Make the worker serve only these queues."""
         if names:
             chosen = names.split(",") if isinstance(names, str) else names
             self.consume_from = {name: self.get(self.check(name), name) for name in chosen}
 
     def deselect(self, names: str | Sequence[str] | None) -> None:
-        """Serve all but these queues."""
+        """Make the worker serve all queues except these."""
         left_out = set((names.split(",") if isinstance(names, str) else names) or ())
         self.consume_from = {name: queue for name, queue in self.consume_from.items() if name not in left_out}
 
 
 def queue_name(queue: Any) -> Any:
-    """A queue is named by a string, or by anything with a `name` (kombu's Queue)."""
+    """Return the name of a queue, which is a text or an object with a `name`, such as kombu's Queue."""
     return getattr(queue, "name", queue)
 
 
 def _declared_queues(declared: Any) -> Iterator[Any]:
-    """`task_queues` is a list of queues and names, or a mapping from names to options."""
+    """Yield the queues of `task_queues`: a list of queues and names, or a mapping from names to options."""
     if isinstance(declared, Mapping):
         for name, options in declared.items():
             yield options if getattr(options, "name", None) else name
@@ -74,7 +76,7 @@ def _declared_queues(declared: Any) -> Iterator[Any]:
 
 
 class Router:
-    """Asks the routes, in their order; the first answer counts."""
+    """Asks the routes in their order, and takes the first answer."""
 
     def __init__(self, app: AppLike) -> None:
         self._app = app
@@ -88,7 +90,7 @@ class Router:
         options: Mapping[str, Any],
         task: TaskLike | None,
     ) -> dict[str, Any]:
-        """What the routes say of this call; empty if none does."""
+        """Return the options that the first matching route gives to this call; an empty dict without one."""
         for route in self.routes:
             answer = route(name, args, kwargs, dict(options), task=task)
             if answer is not None:
@@ -97,7 +99,7 @@ class Router:
 
 
 def _as_routes(setting: Any) -> Sequence[Any]:
-    """`task_routes` is one route, or a list of routes: functions, their dotted names, mappings, lists of pairs."""
+    """Return `task_routes` as a list. It holds functions, their dotted names, mappings, and lists of pairs."""
     if not setting:
         return ()
     return setting if isinstance(setting, (list, tuple)) else (setting,)
@@ -117,7 +119,7 @@ def _prepare(route: Any) -> Any:
 
 
 class MapRoute:
-    """Routes by name; names with `*` are globs, and compiled patterns are regular expressions."""
+    """Routes by the task's name. A key with `*` is a glob; a compiled pattern is a regular expression."""
 
     def __init__(self, entries: Any) -> None:
         pairs = entries.items() if isinstance(entries, Mapping) else entries
@@ -138,7 +140,7 @@ class MapRoute:
 
 
 class Amqp:
-    """`app.amqp`: what of it is not the broker's."""
+    """`app.amqp`: the queues and the routes. Celery's attributes that need a broker are absent."""
 
     def __init__(self, app: AppLike) -> None:
         conf = app.conf
@@ -148,4 +150,5 @@ class Amqp:
 
     @property
     def default_queue(self) -> Any:
+        """Return the queue of calls that name none and match no route."""
         return self.queues.get(self.queues.default, self.queues.default)

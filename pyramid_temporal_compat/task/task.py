@@ -1,9 +1,8 @@
-"""The task: a function, and how it is asked to run."""
+"""The task: `delay`, `apply_async`, `retry`, `replace`, and the hooks that a subclass may define."""
 
 from __future__ import annotations
 
 import datetime
-import functools
 import inspect
 import random
 import sys
@@ -11,7 +10,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, ClassVar, Generic, NoReturn
 
 from ..canvas import chunks, signature, xmap, xstarmap
-from ..canvas.replacement import join_chord, replacement, substitute
+from ..canvas.replacement import add_member_to_chord, prepare_replacement, replacement_tree
 from ..celery_names.refused_members import RefusedOfTasks
 from ..context import Context, RequestStack, current_frame, pop, push, request_of, running
 from ..current import current_app
@@ -31,8 +30,8 @@ from ..message.backoff import exponential_pause
 from ..payload.types import ascii_size, dumps, loads
 from ..results.join_guard import allow_join_result
 from ..typed_calls import P, R
-from .annotations import annotate, wrap_method
-from .call_options import brief
+from .call_options import short_repr
+from .task_annotations import annotate, wrap_method
 
 if TYPE_CHECKING:
     from ..canvas.planner import PlannedCall
@@ -43,7 +42,7 @@ if TYPE_CHECKING:
 
 
 class FromConfig:
-    """A task attribute that has the configuration's value until the task sets its own."""
+    """A task attribute with the value of a setting, unless the task sets its own value."""
 
     def __init__(self, setting: str) -> None:
         self.setting = setting
@@ -53,16 +52,16 @@ class FromConfig:
 
 
 class NameOfClass:
-    """A task's `__name__`: its function's or its class's. What wraps functions or logs them asks for it."""
+    """The `__name__` of a task: the name of its function or class. Decorators and loggers read it."""
 
     def __get__(self, task: Any, cls: type) -> str:
         return cls.__name__
 
 
 class Task(RefusedOfTasks, Generic[P, R]):
-    """What `@task` makes of a function. Subclass it for behaviour that several tasks share.
+    """The object that `@task` makes of a function. Subclass it for behaviour that several tasks share.
 
-    One instance stands for the task in each process: attributes set on it last as long as the process.
+    Each process has one instance of a task, so an attribute that is set on it stays until the process ends.
     """
 
     MaxRetriesExceededError = MaxRetriesExceededError
@@ -114,39 +113,39 @@ class Task(RefusedOfTasks, Generic[P, R]):
     # --- for subclasses ----------------------------------------------------------------------------
 
     def run(self, *args: Any, **kwargs: Any) -> Any:
-        """The body. A class-based task defines it; a decorated function is it."""
-        raise TypeError(f"task {self.name!r} has no body: define run() in {type(self).__qualname__}")
+        """Do the work of the task. A class-based task defines this; in a decorated task, it is the function."""
+        raise TypeError(f"task {self.name!r} has no run(); define it in {type(self).__qualname__}")
 
     def before_start(self, task_id: str, args: Any, kwargs: Any) -> None:
-        """Called before each run, in its transaction."""
+        """Do nothing. A subclass may override this: called before each run, in its transaction."""
 
     def on_success(self, retval: Any, task_id: str, args: Any, kwargs: Any) -> None:
-        """Called when a run has committed, in a transaction of its own."""
+        """Do nothing. A subclass may override this: called after a run has committed, in a transaction of its own."""
 
     def on_retry(self, exc: BaseException | None, task_id: str, args: Any, kwargs: Any, einfo: Any) -> None:
-        """Called when a run is to be repeated, in a transaction of its own."""
+        """Do nothing. A subclass may override this: called when a run asks for a retry, in a transaction of its own."""
 
     def on_failure(self, exc: BaseException, task_id: str, args: Any, kwargs: Any, einfo: Any) -> None:
-        """Called when a run has failed and was rolled back, in a transaction of its own."""
+        """Do nothing. A subclass may override this: called after a failed run, in a transaction of its own."""
 
     def after_return(self, status: str, retval: Any, task_id: str, args: Any, kwargs: Any, einfo: Any) -> None:
-        """Called after every run, after those above."""
+        """Do nothing. A subclass may override this: called after `on_success` or `on_failure`."""
 
     def shadow_name(self, args: Any, kwargs: Any, options: Mapping[str, Any]) -> str | None:
-        """Another name for logs and the web UI, for this call."""
+        """Return another name of this call for logs and the web UI; None keeps the task's name."""
         return None
 
     @classmethod
     def on_bound(cls, app: AppLike) -> None:
-        """Called when the task has become one of `app`'s."""
+        """Do nothing. A subclass may override this: called when the task is added to `app`."""
 
     # --- calling it here -------------------------------------------------------------------------
 
     def __call__(self, *args: P.args, **kwargs: P.kwargs) -> R:
-        """A plain call: runs here and now, in the caller's transaction."""
+        """Run the task here and now, in the caller's transaction, and return its value."""
         frame = current_frame()
         if frame is not None and frame[0] is self and frame[1].called_directly is False and not frame[1].entered:
-            frame[1].entered = True  # a worker's run, by way of a subclass's own __call__: it has its request
+            frame[1].entered = True  # a worker calls through a subclass's own __call__: the request exists
             result: R = self.run(*args, **kwargs)
             return result
         with running(self, Context(args=args, kwargs=kwargs)):
@@ -173,7 +172,7 @@ class Task(RefusedOfTasks, Generic[P, R]):
         link_error: Any = None,
         **options: Any,
     ) -> EagerResult[R]:
-        """Run here and now, with all that a worker does around a run; gives a result that is ready."""
+        """Run the task here and now, with all the steps of a run in a worker. Return a result that is ready."""
         args, kwargs = self._plain_arguments(args, kwargs)
         options.update((key, value) for key, value in (("link", link), ("link_error", link_error)) if value)
         result: EagerResult[R] = self.app.apply(
@@ -181,10 +180,10 @@ class Task(RefusedOfTasks, Generic[P, R]):
         )
         return result
 
-    # --- asking for a run --------------------------------------------------------------------------
+    # --- sending a call ----------------------------------------------------------------------------
 
     def delay(self, /, *args: P.args, **kwargs: P.kwargs) -> AsyncResult[R]:
-        """`apply_async` with the arguments alone."""
+        """Send a call with these arguments: `apply_async` without options."""
         _check_instance(self, "delay")
         return self.apply_async(args, kwargs)
 
@@ -199,38 +198,40 @@ class Task(RefusedOfTasks, Generic[P, R]):
         shadow: str | None = None,
         **options: Any,
     ) -> AsyncResult[R]:
-        """Ask for a run: with the current transaction's commit if one has begun, else now.
+        """Send a call when the current transaction commits; without a begun transaction, now.
 
-        The options, each with a line on what it does, are `pyramid_temporal_compat.task.call_options.OPTIONS`.
+        `pyramid_temporal_compat.task.call_options.OPTIONS` lists the options and describes each in a line.
         """
         _check_instance(self, "apply_async")
         if not self.name:
-            raise InvalidCall(f"{type(self).__qualname__} has no task name; app.register_task() gives it one")
+            raise InvalidCall(f"{type(self).__qualname__} has no task name; add it with app.register_task()")
         task = self._in_app()
-        if task is not self:  # a shared task, and its current app has one of its own
+        if task is not self:  # a shared task, for which the current app has a task of its own
             asked: AsyncResult[R] = task.apply_async(
                 args, kwargs, task_id, producer, link, link_error, shadow, **options
             )
             return asked
         named = {"task_id": task_id, "link": link, "link_error": link_error, "producer": producer, "shadow": shadow}
         options.update((key, value) for key, value in named.items() if value is not None)
-        return self._ask(args, kwargs, options, options.pop("planned", None))
+        return self._send_or_plan(args, kwargs, options, options.pop("planned", None))
 
     def plan_call(self, call: PlannedCall, args: Any, kwargs: Any, options: dict[str, Any]) -> AsyncResult[R]:
         """Make the message of a call that is part of a canvas, and give it to `call`.
 
-        An `apply_async` that a subclass or a monitoring tool has put in the place of ours is called: it may change
+        If a subclass or a monitoring tool has replaced `apply_async`, the replacement is called, because it may change
         the arguments or the options.
         """
         task = self._in_app()
         if getattr(task.apply_async, "__func__", None) is not OWN_APPLY_ASYNC:
             return task.apply_async(args, kwargs, planned=call, **options)
-        return task._ask(args, kwargs, options, call)
+        return task._send_or_plan(args, kwargs, options, call)
 
-    def _ask(self, args: Any, kwargs: Any, options: dict[str, Any], planned: PlannedCall | None) -> AsyncResult[R]:
+    def _send_or_plan(
+        self, args: Any, kwargs: Any, options: dict[str, Any], planned: PlannedCall | None
+    ) -> AsyncResult[R]:
         """Check a call's arguments. Then send its message, or give it to the canvas that plans the call."""
         args, kwargs = self._plain_arguments(args, kwargs)
-        # A task that follows another one gets that one's result as well: its arguments are not complete yet.
+        # A task that follows another task also gets the other's result: its arguments are not complete yet.
         if self.typing is not False and (planned is None or not planned.lineage.follows):
             self.check_arguments(args, kwargs)
         shadow = options.pop("shadow", None) or self.shadow_name(args, kwargs, options)
@@ -247,7 +248,7 @@ class Task(RefusedOfTasks, Generic[P, R]):
         return result
 
     def signature(self, args: Any = None, *starargs: Any, **starkwargs: Any) -> Signature[R]:
-        """This task with arguments and options, as a value: `signature((1, 2), countdown=10)`."""
+        """Return a signature of this task with arguments and options: `signature((1, 2), countdown=10)`."""
         if self._app is not None:
             starkwargs.setdefault("app", self._app)
         made: Signature[R] = signature(self, args, *starargs, **starkwargs)
@@ -256,52 +257,52 @@ class Task(RefusedOfTasks, Generic[P, R]):
     subtask = signature
 
     def s(self, *args: Any, **kwargs: Any) -> Signature[R]:
-        """`signature` with the arguments alone."""
+        """Return a signature with these arguments and no options."""
         return self.signature(args, kwargs)
 
     def si(self, *args: P.args, **kwargs: P.kwargs) -> Signature[R]:
-        """A signature that takes no arguments but these."""
+        """Return an immutable signature: a canvas adds no arguments to it."""
         return self.signature(args, kwargs, immutable=True)
 
     def chunks(self, it: Any, n: int) -> Any:
-        """A group of runs that each call the task for `n` of the arguments in `it`."""
+        """Return a group of runs. Each run calls the task for `n` of the arguments in `it`."""
         return chunks(self.s(), it, n, app=self._app)
 
     def map(self, it: Any) -> Any:
-        """One run that calls the task for each argument in `it`."""
+        """Return a signature of one run that calls the task for each argument in `it`."""
         return xmap(self.s(), it, app=self._app)
 
     def starmap(self, it: Any) -> Any:
-        """One run that calls the task for each list of arguments in `it`."""
+        """Return a signature of one run that calls the task for each list of arguments in `it`."""
         return xstarmap(self.s(), it, app=self._app)
 
     def AsyncResult(self, task_id: str, **kwargs: Any) -> AsyncResult[R]:
-        """The result of this task's run with this id."""
+        """Return the result of the call with this id."""
         result: AsyncResult[R] = self.app.AsyncResult(task_id, task_name=self.name, **kwargs)
         return result
 
     def own_options(self) -> dict[str, Any]:
-        """The options of `apply_async` that the task itself sets."""
+        """Return the options of `apply_async` that the task itself sets."""
         return {name: value for name in OWN_OPTIONS if (value := self.own(name)) is not None}
 
     def own(self, name: str) -> Any:
-        """What the task itself sets for an attribute; None where that is left to the configuration."""
+        """Return the value that the task itself sets for an attribute; None if the configuration decides."""
         value = self.__dict__.get(name)
         return getattr(type(self), name) if value is None else value
 
     def check_arguments(self, args: Sequence[Any], kwargs: Mapping[str, Any]) -> None:
-        """Raise `InvalidArguments` for what the function can't be called with."""
+        """Raise `InvalidArguments` if the function does not take these arguments."""
         signature = self.__signature__
         try:
             signature.bind(*args, **kwargs)
         except TypeError as error:
             raise InvalidArguments(
-                f"{self.name}{signature} can't be called with args={brief(tuple(args))}, "
-                f"kwargs={brief(dict(kwargs))}: {error}"
+                f"{self.name}{signature} can't be called with args={short_repr(tuple(args))}, "
+                f"kwargs={short_repr(dict(kwargs))}: {error}"
             ) from None
 
     def positional_names(self, count: int) -> list[str]:
-        """What the first `count` positional arguments are called."""
+        """Return the parameter names of the first `count` positional arguments."""
         names: list[str] = []
         for parameter in self.__signature__.parameters.values():
             if parameter.kind in (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD):
@@ -312,9 +313,9 @@ class Task(RefusedOfTasks, Generic[P, R]):
 
     @property
     def __signature__(self) -> inspect.Signature:
-        """What a caller passes: the function's parameters, without `self`."""
+        """Return the parameters that a caller passes: the function's, without `self`."""
         header = self.__dict__.get("__header__")
-        if header is not None:  # a class that gives its tasks arguments which callers don't
+        if header is not None:  # a class may pass arguments to its tasks that callers don't pass
             return inspect.signature(header)
         if self._signature is None:
             type(self)._signature = inspect.signature(self.run).replace(return_annotation=inspect.Signature.empty)
@@ -323,14 +324,15 @@ class Task(RefusedOfTasks, Generic[P, R]):
 
     @property
     def called_as(self) -> Callable[..., Any]:
-        """What takes the arguments that a caller passes: the function, or what a class has put in its place."""
+        """Return the callable that takes the caller's arguments: the function, or the `__header__` of a class."""
         header: Callable[..., Any] = self.__dict__.get("__header__") or self.run
         return header
 
     def _plain_arguments(self, args: Any, kwargs: Any) -> tuple[tuple[Any, ...], dict[str, Any]]:
         if isinstance(args, (Mapping, set, frozenset)):
             raise InvalidArguments(
-                f"task {self.name!r}: args={brief(args)} is a {type(args).__name__}; args takes a list, kwargs a dict"
+                f"task {self.name!r}: args={short_repr(args)} is a {type(args).__name__}; "
+                "args takes a list, kwargs a dict"
             )
         if isinstance(args, (str, bytes)):
             raise InvalidArguments(
@@ -347,6 +349,7 @@ class Task(RefusedOfTasks, Generic[P, R]):
 
     @property
     def app(self) -> AppLike:
+        """Return the app of this task; for a shared task, the current app."""
         return self._app or current_app()
 
     @app.setter
@@ -355,19 +358,23 @@ class Task(RefusedOfTasks, Generic[P, R]):
 
     @property
     def backend(self) -> Any:
+        """Return the app's `backend`, which reads task states from the server."""
         return self.app.backend
 
     @property
     def request(self) -> Context:
+        """Return the context of the current run of this task: its id, its arguments, its retries, and more."""
         own = self.__dict__.get("_request_stack")
         found = request_of(self) if own is None else own.top
-        if found is None:  # one that stays, as Celery's does: what is put there outside a run is found there again
+        if (
+            found is None
+        ):  # outside a run, the task keeps one request, as in Celery: an attribute set on it is found again
             found = self._idle_request = self._idle_request or Context()
         return found
 
     @property
     def request_stack(self) -> RequestStack:
-        """The requests of this task's runs in this thread, as Celery keeps them."""
+        """Return the stack of the requests of this task's runs in this thread, as in Celery."""
         own: RequestStack | None = self.__dict__.get("_request_stack")
         return RequestStack(self) if own is None else own
 
@@ -377,10 +384,10 @@ class Task(RefusedOfTasks, Generic[P, R]):
 
     @property
     def pyramid_request(self) -> Any:
-        """The Pyramid request of this run: its registry, its transaction, and every request method."""
+        """Return the Pyramid request of this run, with its registry, its transaction and every request method."""
         frame = current_frame()
         request = self.request.pyramid_request or (frame[1].pyramid_request if frame else None)
-        if request is None:  # a plain call: the caller's own request
+        if request is None:  # a plain call uses the caller's request
             request = _current_pyramid_request()
         if request is None:
             raise NoPyramidRequest(
@@ -392,21 +399,21 @@ class Task(RefusedOfTasks, Generic[P, R]):
     def update_state(
         self, task_id: str | None = None, state: str | None = None, meta: Any = None, **kwargs: Any
     ) -> None:
-        """Say how far this run is: what `AsyncResult.state` and `.info` show while it runs."""
+        """Report the progress of this run. `AsyncResult.state` and `.info` show it while the task runs."""
         request = self.request
         if task_id is not None and task_id != request.id:
             raise ValueError(
-                f"task {self.name!r}: update_state(task_id={task_id!r}) is for another run than this, {request.id!r}; "
-                "a run's state travels with that run"
+                f"task {self.name!r}: update_state(task_id={task_id!r}) names another run than {request.id!r}; "
+                "a run can report only its own state"
             )
         if request.report is not None:
             written = dumps(meta, "meta")
             size, limit = ascii_size(written), self.app.conf["ptemporal_payload_limit"]
             if size > limit:
-                # The server would take it for the end of the run, and have it begin again.
+                # The server would treat the run as failed, and start it again.
                 raise PayloadTooLarge(
                     f"task {self.name!r}: update_state(meta=...) takes {size:,} bytes, and the limit is {limit:,} "
-                    "(ptemporal.payload_limit): store the data and say where it is"
+                    "(ptemporal.payload_limit): store the data, and report its address"
                 )
             request.report(state or "", loads(written))
 
@@ -421,7 +428,7 @@ class Task(RefusedOfTasks, Generic[P, R]):
         max_retries: int | None = None,
         **options: Any,
     ) -> Retry:
-        """Run again later: `raise self.retry(...)`. What this run wrote to the database is rolled back."""
+        """Run the task again later: `raise self.retry(...)`. This run's database changes are rolled back."""
         request = self.request
         if request.called_directly:
             _raise_cause(exc or Retry("Task can be retried", None))
@@ -446,7 +453,7 @@ class Task(RefusedOfTasks, Generic[P, R]):
         return asked
 
     def autoretry(self, error: Exception) -> Retry | None:
-        """The retry that `autoretry_for` asks for after this error; None if it asks for none."""
+        """Return the retry that `autoretry_for` makes of this error; None if the error is not retried."""
         if not isinstance(error, tuple(self.autoretry_for)) or isinstance(error, tuple(self.dont_autoretry_for)):
             return None
         options = dict(self.retry_kwargs)
@@ -455,7 +462,10 @@ class Task(RefusedOfTasks, Generic[P, R]):
         return self.retry(exc=error, **options)
 
     def _arguments_of_retry(self, request: Context, args: Any, kwargs: Any) -> tuple[Any, Any]:
-        """What `retry` is given; the rest stays as it was, each argument in one place."""
+        """Return the arguments of the next run: those given to `retry`, and this run's others.
+
+        An argument that was positional and is now given by name is not passed twice.
+        """
         parameters = self.__signature__.parameters
         if args is not None and kwargs is None and request.kwargs:
             taken = [name for name, parameter in parameters.items() if parameter.kind in BY_POSITION][: len(args)]
@@ -464,7 +474,7 @@ class Task(RefusedOfTasks, Generic[P, R]):
         if kwargs is not None and args is None and request.args:
             try:
                 bound = self.__signature__.bind_partial(*request.args)
-            except TypeError:  # for the run's own check to tell
+            except TypeError:  # the next run's own check reports it
                 return args, kwargs
             moved = {
                 name: value
@@ -478,7 +488,7 @@ class Task(RefusedOfTasks, Generic[P, R]):
     def signature_from_request(
         self, request: Context | None = None, args: Any = None, kwargs: Any = None, queue: Any = None, **options: Any
     ) -> Any:
-        """A signature of this very run, with other arguments or options where they are given."""
+        """Return a signature of this run, with the given arguments and options in place of its own."""
         request = self.request if request is None else request
         delivery = request.delivery_info or {}
         own = {**request.as_execution_options(), "priority": delivery.get("priority"), **options}
@@ -492,66 +502,68 @@ class Task(RefusedOfTasks, Generic[P, R]):
     subtask_from_request = signature_from_request
 
     def replace(self, sig: Any) -> Any:
-        """Have `sig` take this run's place, with its id: `return self.replace(sig)`. The run ends here."""
-        return self.on_replace(substitute(self, sig))
+        """Replace this run by `sig`, which gets its id: `return self.replace(sig)`. The run ends here."""
+        return self.on_replace(prepare_replacement(self, sig))
 
     def on_replace(self, sig: Any) -> Any:
-        """Called with the signature that takes the run's place. A subclass calls this one at its end."""
+        """End the run, with `sig` as its replacement. A subclass that overrides this calls it at the end."""
         if self.request.is_eager:
             with allow_join_result():
                 return sig.apply().get()
-        raise TaskReplaced(replacement(self, sig))
+        raise TaskReplaced(replacement_tree(self, sig))
 
     def add_to_chord(self, sig: Any, lazy: bool = False) -> Any:
-        """Add `sig` to the header of the chord that this run is in; gives its result.
+        """Add `sig` to the header of the chord that has this run, and return its result.
 
-        It is sent as this run commits; with `lazy` only when `sig.delay()` says so, which gives the result then.
+        `sig` is sent when this run commits. With `lazy`, return the signature: `sig.delay()` adds it and returns the
+        result.
         """
-        return join_chord(self, sig, lazy)
+        return add_member_to_chord(self, sig, lazy)
 
     def backoff(self, retries: int) -> float:
-        """Seconds until the retry after `retries` earlier ones, for `autoretry_for`."""
+        """Return the seconds until the next retry, after `retries` earlier retries, for `autoretry_for`."""
         if not self.retry_backoff:
             return float(self.retry_kwargs.get("countdown", self.default_retry_delay))
         seconds = exponential_pause(float(self.retry_backoff), retries, self.retry_backoff_max)
         return random.uniform(0, seconds) if self.retry_jitter else seconds
 
     def add_trail(self, result: Any) -> Any:
-        """Note a task that this run asked for: one of `self.request.children`."""
+        """Add the result of a task that this run called to `self.request.children`."""
         if self.trail:
             request = self.request
             request.children = [*(request.children or ()), result]
         return result
 
     def push_request(self, *args: Any, **kwargs: Any) -> None:
-        """Give the task a request, as tests of a bound task do."""
+        """Give the task a request, for tests of a bound task."""
         push(self, Context(*args, **kwargs))
 
     def pop_request(self) -> None:
+        """Remove the request that `push_request` gave."""
         pop()
 
     # --- the object ----------------------------------------------------------------------------------
 
     @classmethod
     def bind(cls, app: AppLike) -> AppLike:
-        """Make this a task of `app`."""
+        """Add the task to `app`."""
         cls._app = app
         cls.on_bound(app)
         return app
 
     @classmethod
     def annotate(cls) -> None:
-        """Set the attributes that the app's `task_annotations` have for this task."""
+        """Set the attributes that the app's `task_annotations` has for this task."""
         task = cls()
         annotate(task.app, task)
 
     @classmethod
     def add_around(cls, attr: str, around: Callable[[Any], Any]) -> None:
-        """Put `around` about the method `attr`."""
+        """Replace the method `attr` by `around(method)`."""
         wrap_method(cls, attr, around)
 
     def _in_app(self) -> Task:
-        """This task as the current app has it."""
+        """Return the current app's task of this name."""
         if self._app is not None:
             return self
         found: Task = self.app.tasks.get(self.name, self)
@@ -568,13 +580,13 @@ class Task(RefusedOfTasks, Generic[P, R]):
 Task.from_config = tuple((name, value.setting) for name, value in vars(Task).items() if isinstance(value, FromConfig))
 
 OWN_APPLY_ASYNC = Task.apply_async
-"""Ours. Monitoring tools replace the method on the class."""
+"""Our own method. Monitoring tools replace the method on the class."""
 BY_POSITION = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
 OWN_OPTIONS = ("queue", "priority", "serializer", "compression", "expires")
 
 
 class RetryChanges:
-    """What a retry asks to be different from the run before."""
+    """The arguments and options that a retry changes."""
 
     def __init__(self, args: Any, kwargs: Any, options: Mapping[str, Any]) -> None:
         self.args = args
@@ -588,67 +600,13 @@ class RetryChanges:
 def _check_instance(task: Any, method: str) -> None:
     if not isinstance(task, Task):
         raise InvalidCall(
-            f"{method}() was called on a task's class, with {brief(task)} in place of the task; "
-            f"task = app.register_task(TheClass()) makes the task, whose {method}() it is"
+            f"{method}() was called on a task's class, with {short_repr(task)} in place of the task; "
+            f"make the task with task = app.register_task(TheClass()), and call task.{method}()"
         )
 
 
-def task_from_function(
-    function: Callable[..., Any], name: str, app: AppLike | None, options: Mapping[str, Any]
-) -> Task:
-    """A task whose body is `function`."""
-    options = dict(options)
-    bind = options.pop("bind", False)
-    base = options.pop("base", None) or (app.Task if app else Task)
-    options.pop("name", None)
-    signature = _signature(function, bind)
-    attributes = {
-        "_app": app,
-        "name": name,
-        "abstract": False,
-        "run": function if bind else staticmethod(function),
-        "__annotations__": getattr(function, "__annotations__", {}),
-        "__doc__": function.__doc__,
-        "__module__": function.__module__,
-        "__wrapped__": staticmethod(function),
-        "_signature": signature,
-        "__header__": staticmethod(_header(function, signature)),
-        **options,
-    }
-    made: Task = type(function.__name__, (base,), attributes)()
-    vars(made)["__qualname__"] = getattr(function, "__qualname__", function.__name__)
-    return made
-
-
-def _signature(function: Callable[..., Any], bound: bool) -> inspect.Signature:
-    signature = inspect.signature(function).replace(return_annotation=inspect.Signature.empty)
-    if not bound:
-        return signature
-    parameters = list(signature.parameters.values())
-    if not parameters or parameters[0].kind not in (
-        inspect.Parameter.POSITIONAL_ONLY,
-        inspect.Parameter.POSITIONAL_OR_KEYWORD,
-        inspect.Parameter.VAR_POSITIONAL,
-    ):
-        raise TypeError(f"{function.__qualname__}{signature}: bind=True passes the task as first argument; add `self`")
-    if parameters[0].kind is inspect.Parameter.VAR_POSITIONAL:
-        return signature
-    return signature.replace(parameters=parameters[1:])
-
-
-def _header(function: Callable[..., Any], signature: inspect.Signature) -> Callable[..., None]:
-    """Celery's check of a call's arguments: raises TypeError for what the function can't be called with."""
-
-    @functools.wraps(function)
-    def header(*args: Any, **kwargs: Any) -> None:
-        signature.bind(*args, **kwargs)
-
-    header.__signature__ = signature  # type: ignore[attr-defined]
-    return header
-
-
 def _raise_cause(error: BaseException) -> NoReturn:
-    """Raise `error` with the exception that is being handled as its cause; that one itself, if it is the same."""
+    """Raise `error`, with the exception that is being handled as its cause, unless it is that exception."""
     handled = sys.exc_info()[1]
     if handled is None or handled is error:
         raise error
@@ -656,13 +614,13 @@ def _raise_cause(error: BaseException) -> NoReturn:
 
 
 def _current_pyramid_request() -> Any:
-    from pyramid.threadlocal import get_current_request  # 0.2 s: not before a task wants a request
+    from pyramid.threadlocal import get_current_request  # 0.2 s, so only when a task needs a request
 
     return get_current_request()
 
 
 def by_name(name: str, module: str | None = None) -> Task:
-    """The current app's task of this name: what a pickled task becomes."""
+    """Return the current app's task of this name. A pickled task is loaded by it."""
     if module is not None:
         __import__(module)
     task: Task = current_app().tasks[name]

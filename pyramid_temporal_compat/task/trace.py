@@ -1,8 +1,8 @@
-"""The seam around a run, where tools that watch Celery's tasks (Sentry, APM agents) put theirs.
+"""Lets monitoring tools (Sentry, APM agents) wrap the run of a task, as they do in Celery.
 
-They replace `celery.app.trace.build_tracer` with a function that wraps what it returns, set `task.run` or the
-class's `__call__` to a function of their own, and replace `billiard.pool.Worker.workloop` to have the last word of
-a child process. All of that works here; with nothing put in between, it costs a comparison.
+Such tools replace `celery.app.trace.build_tracer` by a function that wraps the tracer. They set `task.run` or the
+class's `__call__` to functions of their own. They replace `billiard.pool.Worker.workloop`, to run code at the end of a
+child process. All of this works here. Without such a tool, it costs one comparison.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ Tracer = Callable[..., Any]
 
 
 class Execution(Protocol):
-    """The run that is traced."""
+    """A run, as a tracer needs it."""
 
     @property
     def task(self) -> Any: ...
@@ -38,7 +38,7 @@ E = TypeVar("E", bound="EndingLike")
 
 
 class trace_ok_t(NamedTuple):
-    """What a tracer returns, by Celery's name."""
+    """The return value of a tracer, under Celery's name."""
 
     retval: Any
     info: Any
@@ -47,7 +47,7 @@ class trace_ok_t(NamedTuple):
 
 
 class _Run:
-    """One run on its way through a tracer."""
+    """One run inside a tracer. `ending` is None until the tracer has called it."""
 
     def __init__(self, make: Callable[[], Any]) -> None:
         self.make = make
@@ -58,17 +58,17 @@ _runs: ContextVar[tuple[_Run, ...]] = ContextVar("ptemporal_traced", default=())
 
 
 def task_has_custom(task: Any, attr: str) -> bool:
-    """Whether the task's class, or one between it and `Task`, defines `attr` itself."""
+    """Return whether a subclass of `Task` defines `attr` for this task."""
     return any(attr in vars(cls) for cls in type(task).__mro__ if cls not in (Task, object) and issubclass(cls, Task))
 
 
 def build_tracer(name: str, task: Any, loader: Any = None, hostname: str | None = None, **options: Any) -> Tracer:
-    """A function that runs the task: `tracer(uuid, args, kwargs, request)`. The worker makes one for each run."""
+    """Return a function that runs the task: `tracer(uuid, args, kwargs, request)`. The worker makes one per run."""
 
     def trace_task(uuid: str, args: Any, kwargs: Any, request: Any = None) -> trace_ok_t:
         began = time.monotonic()
         runs = _runs.get()
-        if not runs or runs[-1].ending is not None:  # called by the application itself: a run here and now
+        if not runs or runs[-1].ending is not None:  # the application itself called the tracer: run the task here
             result = task.apply(args, kwargs, task_id=uuid)
             return trace_ok_t(result.result, None, time.monotonic() - began, repr(result.result))
         run = runs[-1]
@@ -79,12 +79,12 @@ def build_tracer(name: str, task: Any, loader: Any = None, hostname: str | None 
     return trace_task
 
 
-_OURS = build_tracer
+_OWN_BUILD_TRACER = build_tracer
 
 
 def traced(execution: Execution, make: Callable[[], E]) -> E:
-    """`make()`, by way of the tracer that stands in for ours, if one does."""
-    if build_tracer is _OURS:
+    """Call `make()` inside the tracer of a monitoring tool, if a tool has replaced `build_tracer`."""
+    if build_tracer is _OWN_BUILD_TRACER:
         return make()
     task, request = execution.task, execution.request
     run = _Run(make)
@@ -97,19 +97,20 @@ def traced(execution: Execution, make: Callable[[], E]) -> E:
         _runs.reset(token)
     if run.ending is None:
         raise RuntimeError(
-            f"{build_tracer.__module__}.{build_tracer.__qualname__}, which stands in for "
-            f"celery.app.trace.build_tracer, did not run task {task.name!r}: "
-            "its tracer has to call the one that it wraps"
+            f"{build_tracer.__module__}.{build_tracer.__qualname__}, which replaces "
+            f"celery.app.trace.build_tracer, did not run task {task.name!r}; "
+            "its tracer must call the tracer that it wraps"
         )
     ended: E = run.ending
     return ended
 
 
 class PoolProcess:
-    """A child process of the pool, by the name of billiard's class. `workloop` is its life, from start to end."""
+    """A child process of the pool. Tools know it as `billiard.pool.Worker`, and wrap its `workloop`."""
 
     def __init__(self, live: Callable[[], int]) -> None:
         self._live = live
 
     def workloop(self, *args: Any, **kwargs: Any) -> int:
+        """Run the child process from its start to its end. Return the exit code."""
         return self._live()

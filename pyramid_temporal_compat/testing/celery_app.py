@@ -83,24 +83,24 @@ TestApp.__test__ = False  # type: ignore[attr-defined]  # pytest would collect i
 @contextmanager
 def set_trap(app: Any) -> Iterator[None]:
     """While this lasts, code that asks for the current app gets an error."""
-    before = current.chosen()
+    before = current.save_current()
     trap: Any = Trap()
     current.set_current_app(trap)
     try:
         yield
     finally:
-        current.choose(before)
+        current.restore_current(before)
 
 
 @contextmanager
 def setup_default_app(app: Celery, use_trap: bool = False) -> Iterator[None]:
     """While this lasts, a test may make `app` the current app. At the end, close it and restore the earlier app."""
-    before = current.chosen()
+    before = current.save_current()
     try:
         with set_trap(app) if use_trap else nullcontext():
             yield
     finally:
-        current.choose(before)
+        current.restore_current(before)
         if app not in before:
             app.close()
 

@@ -12,6 +12,7 @@ from temporalio.client import Client
 from temporalio.service import RPCError, RPCStatusCode
 
 from ..client.connection import TRANSIENT, ConnectFailed, connect, connect_failure
+from ..client.forwarded_log import forward_default_runtime
 from ..exceptions import ImproperlyConfigured, OperationalError
 from ..payload.converter import data_converter
 from ..settings import connection
@@ -65,6 +66,7 @@ def tries_at_start(app: AppLike) -> int | None:
 
 async def checked_client(app: AppLike, identity: str) -> Client:
     """Return a client whose server answers and whose namespace exists. Else raise an error with one line of text."""
+    forward_default_runtime()
     settings = connection(app.conf)
     where = f"Temporal at {settings.address}"
     try:

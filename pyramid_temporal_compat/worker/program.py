@@ -23,18 +23,21 @@ import os
 import platform
 import signal
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
 from temporalio.client import Client
 
 from .. import signals
 from ..celery_names.nodenames import default_nodename, host_format, node_format
+from ..celery_names.user_options import own_options
 from ..control.waiting_tasks import purge
+from ..exceptions import ImproperlyConfigured
 from ..lists import split_names
 from ..log import mlevel
 from ..process_exit import exit_at_once
 from ..settings import connection
+from ..settings.conf import SettingIgnored
 from ..version import __version__
 from . import celery_options
 from .daemon import become, pidfile, refuse_pickles_as_root, release, set_umask
@@ -58,8 +61,7 @@ class Program(Worker):
         self.hostname = default_nodename(host_format(hostname or ""))
         self.options = options
         signals.celeryd_init.send(sender=self.hostname, instance=self, conf=app.conf, options=options)
-        own = app.user_options["worker"]
-        users = {str(getattr(option, "name", "")) for option in own}
+        users = {option.name for option in own_options(app, "worker")}
         self.notices = list(
             celery_options.notices({name: value for name, value in options.items() if name not in users})
         )
@@ -67,9 +69,7 @@ class Program(Worker):
         self.pidfile = node_format(options.get("pidfile") or "", self.hostname) or None
         self.quiet = bool(options.get("quiet"))
         self._restart = False
-        load_tasks(app)
-        for module in split_names(options.get("include")):
-            app.loader.import_task_module(module)
+        load_tasks(app, split_names(options.get("include")))
         app.set_current()
         app.set_default()
         app.finalize()
@@ -160,13 +160,17 @@ class Program(Worker):
     def setup_logging(self) -> Any:
         """Set up logging as the options say. Return the receivers of `setup_logging` that did it instead."""
         no_color = self.options.get("no_color")
-        return self.app.log.setup(
-            self.loglevel,
-            self.options.get("logfile"),
-            redirect_stdouts=False,
-            colorize=None if no_color is None else not no_color,
-            hostname=self.hostname,
-        )
+        logfile = self.options.get("logfile")
+        try:
+            return self.app.log.setup(
+                self.loglevel,
+                logfile,
+                redirect_stdouts=False,
+                colorize=None if no_color is None else not no_color,
+                hostname=self.hostname,
+            )
+        except OSError as error:
+            raise ImproperlyConfigured(f"-f {logfile} can't be written: {error.strerror}") from None
 
     def _redirect(self) -> None:
         conf = self.app.conf
@@ -202,7 +206,12 @@ class Program(Worker):
         ]
         tasks = "\n".join(f"  . {name}" for name in app.tasks.own()) or "  (none: set ptemporal.include)"
         table = "\n".join(f"  {key + ':':<13}{value}" for key, value in lines)
-        return f"\n{self.hostname} - pyramid-temporal-compat {__version__}\n\n{table}\n\n[tasks]\n{tasks}\n"
+        ignored = "".join(f"  . {line}\n" for line in settings_without_effect(app.conf.notices))
+        return (
+            f"\n{self.hostname} - pyramid-temporal-compat {__version__}\n\n{table}\n\n"
+            + (f"[settings without effect]\n{ignored}\n" if ignored else "")
+            + f"[tasks]\n{tasks}\n"
+        )
 
 
 PASSED_ON = (
@@ -216,6 +225,14 @@ PASSED_ON = (
     "time_limit",
     "workflows",
 )
+
+
+def settings_without_effect(notices: Sequence[SettingIgnored]) -> list[str]:
+    """Return a line for each reason why settings have no effect, with the names of these settings."""
+    names: dict[str, list[str]] = {}
+    for notice in notices:
+        names.setdefault(notice.sentence, []).append(notice.name)
+    return [f"{', '.join(found)}: {sentence}" for sentence, found in names.items()]
 
 
 def chosen_queues(app: AppLike, hostname: str) -> list[str]:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from ..context import Context
 from ..exceptions import ImproperlyConfigured
 from ..payload.errors import to_wire
-from ..task.execution import Execution, Undecided, in_the_application
+from ..task.execution import Execution, Undecided, without_our_frames
 from ..task.task import Task
 from ..task_request import attempt
 from . import task_log
@@ -47,7 +47,7 @@ class Runner:
             args, kwargs = read_arguments(app, task, job)
             request = make_request(app, job, task, args, kwargs)
         except Exception as raised:
-            error = in_the_application(raised)
+            error = without_our_frames(raised)
             task_log.failed(message, error, job.hostname)
             return Failed(to_wire(error))
         progress = ProgressReports(request, control)
@@ -78,8 +78,8 @@ class Runner:
             new_attempt=lambda: attempt(app.registry),
             write=lambda value: write_result(app, task, message, request, value),
             call=control.interruptible,
-            once=None if self.receipts is None else self.receipts.of_run(job, request),
-            again=None if message.at_most_once else database_away,
+            receipt=None if self.receipts is None else self.receipts.of_run(job, request),
+            on_database_away=None if message.at_most_once else database_away,
         )
 
     def _receipt_answer(self, job: Job) -> Outcome:
@@ -92,7 +92,7 @@ class Runner:
             outcome: Outcome = undecided.outcome
             return outcome
         except Exception as error:
-            return InDoubt(to_wire(in_the_application(error)))
+            return InDoubt(to_wire(without_our_frames(error)))
 
 
 class ProgressReports:
@@ -109,7 +109,7 @@ class ProgressReports:
 
 
 def database_away(error: BaseException) -> DatabaseAway:
-    return DatabaseAway(to_wire(in_the_application(error)))
+    return DatabaseAway(to_wire(without_our_frames(error)))
 
 
 def receipts_of(app: AppLike) -> Receipts | None:

@@ -18,11 +18,12 @@ from temporalio.worker import Worker as TemporalWorker
 
 from .. import signals
 from ..celery_names.nodenames import default_nodename, host_format
+from ..control.addresses import is_control_queue
 from ..control.command_registry import Consumer, State
 from ..control.receiver import Receiver
 from ..control.revoked_ids import RevokedIdsReader
-from ..exceptions import ImproperlyConfigured, OperationalError
-from ..message.message import LONGEST_ID, is_name
+from ..exceptions import CeleryError, ImproperlyConfigured, OperationalError
+from ..message.message import LONGEST_ID, RESERVED_QUEUES, is_name, is_queue
 from ..message.time_limits import Limits
 from ..settings import connection
 from .activity import TaskActivity
@@ -33,6 +34,7 @@ from .pools.child_setup import ProcessHooks
 from .pools.pool import Pool
 from .pools.pool_choice import POOLS, PoolOptions, pool_name, pool_size
 from .runner import Runner
+from .server_watch import ServerWatch
 from .slot_supplier import SharedSlots
 from .workflows.task_workflow import TaskWorkflow
 
@@ -56,6 +58,9 @@ LAST_WORDS = 2.0
 FAREWELL = 10.0
 """Seconds that a worker may take to end after its last task. It needs more only if the server is away, because the
 client library repeats its calls until the server answers."""
+MOST_QUEUES_ADDED = 30
+"""Queues that control calls may add to those that the worker started with. Each queue takes some ten calls to the
+server that wait for tasks, two threads and three files."""
 BEAT_EVERY = 2.0
 """Seconds between two `heartbeat_sent` signals; Celery's interval."""
 
@@ -89,6 +94,7 @@ class Worker:
         conf = app.conf
         self.app = app
         self.queues = [checked_queue(queue) for queue in queues or app.amqp.queues.consume_from]
+        self._most_queues = len(self.queues) + MOST_QUEUES_ADDED
         self.hostname = default_nodename(host_format(hostname or ""))
         self.pool_name = pool_name(pool or conf.worker_pool)
         self.concurrency = pool_size(concurrency or conf.worker_concurrency, self.pool_name)
@@ -234,12 +240,11 @@ class Worker:
 
     async def _beat(self) -> None:
         """Send `heartbeat_sent` while the server answers. Applications see from this signal that a worker is well."""
+        server = ServerWatch(self.client, connection(self.app.conf).address)
         while True:
             await asyncio.sleep(BEAT_EVERY)
-            if signals.heartbeat_sent.receivers:
-                with contextlib.suppress(RPCError):
-                    await self.client.service_client.check_health(timeout=timedelta(seconds=BEAT_EVERY))
-                    signals.heartbeat_sent.send(sender=self)
+            if await server.ask(BEAT_EVERY):
+                signals.heartbeat_sent.send(sender=self)
 
     async def _clean_up_receipts(self) -> None:
         if self._runner.receipts is not None:
@@ -279,9 +284,19 @@ class Worker:
         """Take tasks from one more queue."""
         if checked_queue(queue) in self._serving or self._stop.is_set():
             return
+        self._refuse_too_many(queue)
         self._serve(queue)
         self.queues.append(queue)
         log.info("Consuming from %s", queue)
+
+    def _refuse_too_many(self, queue: str) -> None:
+        """Raise if the worker serves too many queues already. A dropped queue counts until its last call has ended."""
+        self._runs = [run for run in self._runs if not run.done() or run.cancelled() or run.exception()]
+        if len(self._runs) >= self._most_queues:
+            raise CeleryError(
+                f"queue {queue!r} can't be added: the worker serves or leaves {len(self._runs)} queues, and control "
+                f"calls may add {MOST_QUEUES_ADDED}; start a worker with -Q for the others"
+            )
 
     def drop_queue(self, queue: str) -> None:
         """Take no more tasks from a queue. Running tasks go on running."""
@@ -439,6 +454,10 @@ def checked_queue(name: str) -> str:
     # With a name that the server refuses, the client library would repeat its call for ever.
     if not is_name(name):
         raise ImproperlyConfigured(f"queue {name!r:.60} can't be served; a name is 1 to {LONGEST_ID} printable bytes")
+    if not is_queue(name):
+        raise ImproperlyConfigured(f"queue {name!r:.60} can't be served; {RESERVED_QUEUES} is the server's own prefix")
+    if is_control_queue(name):
+        raise ImproperlyConfigured(f"queue {name!r:.60} can't be served; control calls to workers travel there")
     return name
 
 

@@ -1,4 +1,4 @@
-"""The app: configuration, tasks, being current, and its life."""
+"""The app: its configuration, its tasks, and which app is current."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ def test_a_task_looks_like_its_function(app: Celery) -> None:
     assert app.register_task(type("Pack", (Task,), {"run": lambda self: None})()).__name__ == "Pack"
 
 
-def test_a_task_can_be_looked_over_outside_a_request(app: Celery) -> None:
+def test_a_task_can_be_inspected_outside_a_request(app: Celery) -> None:
     task = app.task(add)
     assert not hasattr(task, "pyramid_request")
     assert "delay" in dict(inspect.getmembers(task))
@@ -64,7 +64,7 @@ def test_a_plain_call_runs_the_function(app: Celery) -> None:
 
 def test_a_taken_name_keeps_its_task_and_warns(app: Celery) -> None:
     first = app.task(name="same")(add)
-    with pytest.warns(DuplicateTaskNameWarning, match=r"'same' is taken by .*add, which stays; .*other"):
+    with pytest.warns(DuplicateTaskNameWarning, match=r"'same' is taken by .*add, which keeps it; .*other"):
         second = app.task(name="same")(lambda: None)
     assert second is first
 
@@ -93,12 +93,12 @@ def test_a_class_is_registered_as_a_task(app: Celery) -> None:
     assert task.app is app
 
 
-def test_a_class_without_a_name_can_not_stand_in_the_registry(app: Celery) -> None:
+def test_a_class_without_a_name_cannot_be_registered(app: Celery) -> None:
     with pytest.raises(InvalidTaskError, match="'Task' has no name"):
         app.tasks.register(Task())
 
 
-def test_every_task_gets_the_apps_base_class() -> None:
+def test_every_task_derives_from_the_apps_base_class() -> None:
     class Tracked(Task):
         calls = 0
 
@@ -246,7 +246,7 @@ def test_an_app_may_be_made_without_becoming_current(app: Celery) -> None:
 def test_autofinalize_off_asks_for_finalize() -> None:
     app = Celery("strict", autofinalize=False)
     task = app.task(add)
-    with pytest.raises(RuntimeError, match="call finalize"):
+    with pytest.raises(RuntimeError, match=r"call its finalize\(\)"):
         assert app.tasks
     app.finalize()
     assert app.tasks[task.name](1, 1) == 2
@@ -264,7 +264,7 @@ def test_a_task_made_by_hand_can_be_given_its_app(app: Celery) -> None:
     assert task.request.mine == 2
 
 
-def test_finalize_tells_those_who_wait_for_it(app: Celery) -> None:
+def test_finalize_sends_on_after_finalize(app: Celery) -> None:
     seen = []
     app.on_after_finalize.connect(lambda sender, **kwargs: seen.append(sender), weak=False)
     app.finalize()

@@ -1,4 +1,4 @@
-"""What an application replaces in its app, its tasks and its settings."""
+"""What an application may replace in its app, its tasks and its settings."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ class LoaderOfCelerys(Loader):
         raise AssertionError("nothing calls it")
 
 
-def test_an_app_takes_classes_of_ones_own_for_its_parts() -> None:
+def test_an_app_takes_subclasses_of_its_parts() -> None:
     class OwnApp(Celery):
         log_cls = type("OwnLogging", (Logging,), {})
         amqp_cls = type("OwnAmqp", (Amqp,), {})
@@ -57,7 +57,7 @@ def test_an_app_takes_classes_of_ones_own_for_its_parts() -> None:
     assert OwnLoader.loaded == 1
 
 
-def test_celerys_own_names_for_them_mean_ours() -> None:
+def test_celerys_names_of_parts_mean_our_classes() -> None:
     app = Celery(
         "shop",
         set_as_current=False,
@@ -74,22 +74,30 @@ def test_celerys_own_names_for_them_mean_ours() -> None:
     ("parts", "why"),
     [
         ({"log": object}, "log_cls = .* derives from pyramid_temporal_compat.log.Logging"),
-        ({"control": "no.such:Thing"}, "'no.such:Thing' names no class"),
+        ({"control": "no.such:Thing"}, "the class 'no.such:Thing' can't be imported"),
         ({"loader": LoaderOfCelerys}, r"on_task_init\(\), which nothing calls here; use the signal task_prerun"),
     ],
 )
-def test_what_cannot_be_a_part_is_told_when_the_app_is_made(parts: dict[str, Any], why: str) -> None:
+def test_a_class_that_cannot_be_a_part_raises_when_the_app_is_made(parts: dict[str, Any], why: str) -> None:
     with pytest.raises(ImproperlyConfigured, match=why):
         Celery("shop", set_as_current=False, **parts)
 
 
-def test_events_of_ones_own_are_refused() -> None:
+def test_celerys_variable_names_the_loader_too(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("CELERY_LOADER", f"{__name__}:OwnLoader")
+    assert type(Celery("shop", set_as_current=False).loader) is OwnLoader
+    monkeypatch.setenv("CELERY_LOADER", f"{__name__}:LoaderOfCelerys")
+    with pytest.raises(ImproperlyConfigured, match="which nothing calls here"):
+        Celery("shop", set_as_current=False)
+
+
+def test_a_class_of_events_is_refused() -> None:
     with pytest.raises(Unsupported, match="history"):
         Celery("shop", set_as_current=False, events="own.events:Events")
 
 
 @pytest.mark.parametrize("dotted", [name for name in MEMBERS if name.startswith(("celery.Celery.", "celery.Task."))])
-def test_a_refused_member_raises_its_sentence(dotted: str) -> None:
+def test_a_refused_member_raises_the_sentence_of_the_table(dotted: str) -> None:
     app = Celery("shop", set_as_current=False)
     _, owner, name = dotted.split(".")
     for of in (Celery, app) if owner == "Celery" else (Task, app.task(lambda: None, name="buy")):
@@ -134,9 +142,12 @@ def test_settings_from_words_of_a_command_line() -> None:
     )
     conf = app.conf
     assert (conf.worker_concurrency, conf.task_always_eager, conf.worker_max_tasks_per_child) == (3, True, 5)
-    for words in (["worker.nosuch=1"], ["concurrency"]):
-        with pytest.raises(ImproperlyConfigured, match="there is no setting"):
-            app.config_from_cmdline(words)
+    for words, why in (
+        (["worker.nosuch=1"], "there is no setting worker_nosuch"),
+        (["concurrency"], "written as KEY=VALUE"),
+    ):
+        with pytest.raises(ImproperlyConfigured, match=why):
+            app.config_from_cmdline(words, namespace="worker")
 
 
 def test_prepare_config_sees_the_configuration_object_before_it_is_taken() -> None:
@@ -148,7 +159,7 @@ def test_prepare_config_sees_the_configuration_object_before_it_is_taken() -> No
     assert app.conf.task_default_queue == "items"
 
 
-def test_ptemporal_app_names_the_app_of_several(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_ptemporal_app_chooses_among_several_apps(monkeypatch: pytest.MonkeyPatch) -> None:
     mine = Celery("mine", set_as_current=False)
     Celery("made last")
     monkeypatch.setattr("tests.app.test_app_parts.mine", mine, raising=False)
@@ -161,13 +172,13 @@ def test_ptemporal_app_names_the_app_of_several(monkeypatch: pytest.MonkeyPatch)
 
 
 @pytest.mark.parametrize(("levels", "shown"), [(3, "([[[...]]],)"), (1, "([...],)"), (6, "([[[[1]]]],)")])
-def test_arguments_are_shown_as_deep_as_task_repr_maxlevels(levels: int, shown: str) -> None:
+def test_task_repr_maxlevels_limits_how_deep_arguments_are_shown(levels: int, shown: str) -> None:
     app = Celery("shop", set_as_current=False, changes={"task_repr_maxlevels": levels})
     task = app.task(lambda value: None, name="buy")
     assert make_message(app, "buy", ([[[[1]]]],), {}, {}, task).argsrepr == shown
 
 
-def test_a_worker_keeps_as_many_workflows_as_it_may(temporal_address: str) -> None:
+def test_a_worker_caches_at_most_the_configured_number_of_workflows(temporal_address: str) -> None:
     changes = {"ptemporal.address": temporal_address, "ptemporal.workflow_cache": 7}
     with Celery("shop", set_as_current=False, changes=changes) as app:
         worker = Worker(app, queues=["cache"], pool="solo")

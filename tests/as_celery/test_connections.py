@@ -1,4 +1,4 @@
-"""`app.connection_for_write()` and its like: what applications do with the way to the broker, on the server."""
+"""`app.connection_for_write()` and similar methods: what applications do with a broker connection works here."""
 
 from __future__ import annotations
 
@@ -45,24 +45,24 @@ def test_a_health_check_fails_without_a_server() -> None:
         assert not connection.connected
 
 
-def test_a_health_check_of_a_server_that_says_nothing_ends_in_time() -> None:
+def test_a_health_check_of_a_silent_server_ends_in_time() -> None:
     with silent_server() as address, client_app(address, connect_timeout=0.5) as app, pytest.raises(OperationalError):
         app.connection().ensure_connection(max_retries=1, interval_start=0)
 
 
-def test_a_health_check_of_a_namespace_that_is_not_there_fails(temporal_address: str) -> None:
+def test_a_health_check_of_an_unknown_namespace_fails(temporal_address: str) -> None:
     with client_app(temporal_address, namespace="moon") as app, pytest.raises(OperationalError, match="moon"):
         app.connection().connect()
 
 
-def test_it_says_where_the_server_is(app: Celery, temporal_address: str) -> None:
+def test_a_connection_has_the_address_of_the_server(app: Celery, temporal_address: str) -> None:
     connection = app.connection()
     assert f"{connection.hostname}:{connection.port}" == temporal_address
     assert connection.as_uri() == f"temporal://{temporal_address}/default"
     assert connection.info()["virtual_host"] == "default"
 
 
-def test_the_length_of_a_queue_is_what_waits_in_it(app: Celery) -> None:
+def test_the_length_of_a_queue_is_the_number_of_waiting_tasks(app: Celery) -> None:
     queue = app.conf.task_default_queue
     for number in range(3):
         app.tasks["buy"].delay(number)
@@ -73,7 +73,7 @@ def test_the_length_of_a_queue_is_what_waits_in_it(app: Celery) -> None:
         assert channel.queue_purge(queue) == 3
 
 
-def test_one_producer_for_many_calls(app: Celery) -> None:
+def test_many_calls_can_share_a_producer(app: Celery) -> None:
     with app.producer_pool.acquire(block=True) as producer:
         first = app.tasks["buy"].apply_async((1,), producer=producer)
     with app.producer_or_acquire() as producer, app.pool.acquire(block=True) as connection:
@@ -87,14 +87,14 @@ def test_one_producer_for_many_calls(app: Celery) -> None:
         assert same is connection
 
 
-def test_closing_the_pool_lets_go_of_the_server_until_the_next_call(app: Celery) -> None:
+def test_closing_the_pool_closes_the_connection_until_the_next_call(app: Celery) -> None:
     before = app.temporal
     app.pool.force_close_all()
     assert app.tasks["buy"].delay(1).exists()
     assert app.temporal is not before
 
 
-def test_messages_of_an_applications_own_are_refused_with_the_reason(app: Celery) -> None:
+def test_sending_messages_of_ones_own_is_refused_with_the_reason(app: Celery) -> None:
     connection = app.connection()
     for use in (
         lambda: connection.SimpleQueue("x"),

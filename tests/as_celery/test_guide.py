@@ -1,4 +1,4 @@
-"""The guide's page, done as it says."""
+"""The examples on the guide's page work as the page says."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ def test_the_pages_examples_print_what_the_page_says(tmp_path: Path) -> None:
     example = re.search(r"```pycon\n(.*?)```", PAGE.read_text(), re.DOTALL)
     assert example is not None
     (tmp_path / "example.txt").write_text(example[1])
-    # In an interpreter of its own: this one may have the real Celery.
+    # In a fresh interpreter, because this one may have the real Celery.
     code = (
         "import doctest, sys; "
         f"sys.exit(doctest.testfile({str(tmp_path / 'example.txt')!r}, False, optionflags={doctest.ELLIPSIS})[0])"

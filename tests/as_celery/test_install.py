@@ -1,4 +1,4 @@
-"""`install_as_celery()`, in interpreters of its own: with the real Celery installed, and without."""
+"""`install_as_celery()` in fresh interpreters, with and without the real Celery installed."""
 
 from __future__ import annotations
 
@@ -21,12 +21,12 @@ INSTALL = "import pyramid_temporal_compat; pyramid_temporal_compat.install_as_ce
 NOT_OURS = [
     *("-W", "ignore:'cgi' is deprecated"),  # WebOb imports cgi
     *("-W", "ignore:pkg_resources is deprecated"),  # Pyramid imports pkg_resources
-    *("-W", "ignore:Deprecated call to `pkg_resources.declare_namespace"),  # of PasteDeploy, when Pyramid does so
+    *("-W", "ignore:Deprecated call to `pkg_resources.declare_namespace"),  # PasteDeploy warns when Pyramid imports it
 ]
 
 
 def python(code: str, *arguments: str, cwd: Path | None = None) -> str:
-    """Run this in a fresh interpreter, where a warning is an error; gives what it printed."""
+    """Run the code in a fresh interpreter, where a warning is an error. Return what it printed."""
     done = subprocess.run(
         [sys.executable, "-W", "error", *NOT_OURS, "-c", textwrap.dedent(code), *arguments],
         capture_output=True,
@@ -79,7 +79,7 @@ def test_celerys_imports_give_this_packages_objects(prelude: str) -> None:
     assert python(prelude + IMPORTS + textwrap.dedent(checks) + "print('fine')") == "fine"
 
 
-def test_a_module_says_of_itself_what_celerys_would(prelude: str) -> None:
+def test_a_module_has_the_same_attributes_as_celerys(prelude: str) -> None:
     code = """
     import celery, kombu, celery.contrib, importlib.util, pickle
     assert (celery.__name__, celery.__package__, celery.__spec__.name) == ("celery",) * 3
@@ -98,7 +98,7 @@ def test_a_module_says_of_itself_what_celerys_would(prelude: str) -> None:
     assert python(prelude + textwrap.dedent(code)) == "fine"
 
 
-def test_nothing_is_imported_before_it_is_asked_for(prelude: str) -> None:
+def test_our_modules_are_imported_on_first_use(prelude: str) -> None:
     code = """
     import sys, celery, celery.utils, celery.schedules, kombu
     made = ("schedules", "celery_names.queues", "celery_names.functional")
@@ -109,7 +109,7 @@ def test_nothing_is_imported_before_it_is_asked_for(prelude: str) -> None:
     assert python(prelude + textwrap.dedent(code)) == "[] True False"
 
 
-def test_a_module_that_celery_does_not_have_is_not_found(prelude: str) -> None:
+def test_an_unknown_celery_module_is_not_found(prelude: str) -> None:
     code = """
     for name in ("celery.nonsense", "kombu.nonsense.more", "celery.schedules.more"):
         try:
@@ -152,7 +152,7 @@ def test_a_second_call_does_nothing_and_uninstall_undoes_both() -> None:
     assert python(code) == "True"
 
 
-def test_the_real_kombu_stays_for_an_application_that_has_messages_of_its_own() -> None:
+def test_kombu_false_keeps_the_real_kombu() -> None:
     code = """
     import pyramid_temporal_compat
     pyramid_temporal_compat.install_as_celery(kombu=False)
@@ -163,7 +163,7 @@ def test_the_real_kombu_stays_for_an_application_that_has_messages_of_its_own() 
     assert python(code) == "pyramid_temporal_compat memory q"
 
 
-def test_too_late_a_call_names_the_module_that_imported_the_real_celery(tmp_path: Path) -> None:
+def test_the_error_of_a_late_call_names_the_module_that_imported_the_real_celery(tmp_path: Path) -> None:
     (tmp_path / "shop_tasks.py").write_text("import json\nfrom celery import shared_task\n")
     (tmp_path / "shop.py").write_text("import shop_tasks\nimport celery\n")
     code = """
@@ -201,7 +201,7 @@ as_celery.app = shop:main
 """
 
 
-def test_an_ini_alone_has_an_application_find_this_package(tmp_path: Path) -> None:
+def test_an_ini_alone_makes_an_application_find_this_package(tmp_path: Path) -> None:
     (tmp_path / "shop.py").write_text(APPLICATION)
     (tmp_path / "app.ini").write_text(INI)
     code = """
@@ -213,7 +213,7 @@ def test_an_ini_alone_has_an_application_find_this_package(tmp_path: Path) -> No
     assert python(code.replace("    ", ""), cwd=tmp_path) == '{"celery": "pyramid_temporal_compat"}'
 
 
-def test_an_ini_that_does_not_name_the_application_says_what_to_write() -> None:
+def test_an_ini_without_the_application_raises_an_error_that_says_what_to_write() -> None:
     from pyramid_temporal_compat.as_celery import app_factory
     from pyramid_temporal_compat.exceptions import ImproperlyConfigured
 
@@ -222,7 +222,7 @@ def test_an_ini_that_does_not_name_the_application_says_what_to_write() -> None:
 
 
 @pytest.mark.parametrize("program", [["script.py"], ["-m", "script"]])
-def test_a_program_can_be_run_with_it(tmp_path: Path, program: list[str]) -> None:
+def test_a_program_can_be_run_under_install_as_celery(tmp_path: Path, program: list[str]) -> None:
     (tmp_path / "script.py").write_text(
         "import sys, celery.signals\nprint(celery.Celery.__name__, celery.__spec__.origin, sys.argv[1:])\n"
     )
@@ -236,9 +236,49 @@ def test_a_program_can_be_run_with_it(tmp_path: Path, program: list[str]) -> Non
     assert done.stdout.strip() == "Celery pyramid_temporal_compat ['a', 'b']", done.stderr
 
 
-def test_a_console_script_can_be_run_with_it() -> None:
+def test_a_console_script_can_be_run_under_install_as_celery() -> None:
     run = [sys.executable, "-m", "pyramid_temporal_compat.as_celery"]
     done = subprocess.run([*run, "pserve", "--help"], capture_output=True, text=True, timeout=60)
     assert "usage: pserve" in done.stdout, done.stderr
     done = subprocess.run([*run, "no-such-command"], capture_output=True, text=True, timeout=60)
     assert "no installed package has a command 'no-such-command'" in done.stderr
+
+
+def run_as_celery(*arguments: str, cwd: Path) -> str:
+    """Run a program after `install_as_celery()`, with every warning as an error, and return what it printed."""
+    command = [sys.executable, "-W", "error", *NOT_OURS, "-m", "pyramid_temporal_compat.as_celery", *arguments]
+    done = subprocess.run(command, capture_output=True, text=True, cwd=cwd, timeout=60)
+    return done.stdout + done.stderr
+
+
+@pytest.mark.parametrize("program", [["celery"], ["-m", "celery"]])
+def test_celerys_own_command_line_is_ours(tmp_path: Path, program: list[str]) -> None:
+    said = run_as_celery(*program, "-A", "nosuch", "worker", cwd=tmp_path)
+    assert "ptemporal-compat: -A nosuch: there is no module 'nosuch'" in said
+
+
+def test_pytest_may_be_run_with_warnings_as_errors(tmp_path: Path) -> None:
+    # Pytest asks for this by itself if the package is installed from a wheel, because the wheel has a plugin.
+    (tmp_path / "conftest.py").write_text("import pytest\npytest.register_assert_rewrite('pyramid_temporal_compat')\n")
+    (tmp_path / "pytest.ini").write_text("[pytest]\nfilterwarnings = error\n")
+    (tmp_path / "test_it.py").write_text("def test_it():\n    import celery\n    print(celery.__spec__.origin)\n")
+    assert "1 passed" in run_as_celery("pytest", "-q", cwd=tmp_path)
+
+
+def test_the_real_kombu_may_stay(tmp_path: Path) -> None:
+    (tmp_path / "script.py").write_text("import celery, kombu\nprint(type(celery).__name__, type(kombu).__name__)\n")
+    said = run_as_celery("--real-kombu", "script.py", cwd=tmp_path)
+    assert said.split()[0] == "CeleryModule" != said.split()[1]
+
+
+@pytest.mark.parametrize(("value", "ours"), [("true", "False"), ("false", "True")])
+def test_an_ini_says_whether_the_real_kombu_stays(tmp_path: Path, value: str, ours: str) -> None:
+    (tmp_path / "shop.py").write_text(APPLICATION.replace("from celery import", "import kombu\nfrom celery import"))
+    (tmp_path / "app.ini").write_text(f"{INI}as_celery.real_kombu = {value}\n")
+    code = """
+    import sys; sys.path.insert(0, ".")
+    from pyramid.paster import get_app
+    get_app("app.ini")
+    print(type(sys.modules["kombu"]).__name__ == "CeleryModule")
+    """
+    assert python(code.replace("    ", ""), cwd=tmp_path) == ours

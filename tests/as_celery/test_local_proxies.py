@@ -23,7 +23,7 @@ def app() -> Any:
         before.set_current()
 
 
-def test_the_current_app_is_whichever_is_current(app: Celery) -> None:
+def test_current_app_follows_the_app_that_is_current(app: Celery) -> None:
     assert current_app == app
     assert isinstance(current_app, Celery)
     assert current_app.main == "proxied"
@@ -38,7 +38,7 @@ def test_the_current_app_is_whichever_is_current(app: Celery) -> None:
     assert local.app_or_default(app) is app
 
 
-def test_the_current_task_is_the_one_that_runs(app: Celery) -> None:
+def test_current_task_is_the_running_task(app: Celery) -> None:
     @app.task(name="ask", bind=True)
     def ask(self: Task) -> tuple[Any, ...]:
         return current_task.name, bool(current_task), isinstance(current_task, Task), current_task == self
@@ -61,7 +61,7 @@ def test_a_task_can_be_made_current_by_hand(app: Celery) -> None:
     assert not current_task
 
 
-def test_a_proxy_behaves_as_what_it_stands_for() -> None:
+def test_a_proxy_behaves_like_its_object() -> None:
     numbers = [1, 2, 3]
     proxy: Any = Proxy(lambda: numbers)
     assert (len(proxy), list(proxy), proxy[1], 2 in proxy, proxy * 2) == (3, [1, 2, 3], 2, True, [1, 2, 3] * 2)
@@ -76,7 +76,7 @@ def test_a_proxy_behaves_as_what_it_stands_for() -> None:
     assert Proxy(lambda: str.upper)("a") == "A"
 
 
-def test_a_promise_is_asked_once() -> None:
+def test_a_promise_calls_its_function_once() -> None:
     asked: list[int] = []
     promise = local.PromiseProxy(lambda: asked.append(1) or ["kept"])
     assert asked == []

@@ -1,4 +1,4 @@
-"""Every public name of Celery's, as Celery itself lists them, is there or refused."""
+"""Every public name that Celery lists exists here or is refused."""
 
 from __future__ import annotations
 
@@ -59,7 +59,7 @@ print(json.dumps(found))
 
 @pytest.fixture(autouse=True)
 def installed(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """This package under Celery's name; the real Celery, which other tests compare with, comes back afterwards."""
+    """Install this package as Celery. Afterwards restore the real Celery, which other tests compare with."""
     real = {
         name: sys.modules[name]
         for name in list(sys.modules)
@@ -95,7 +95,7 @@ def is_unsupported(dotted: str) -> bool:
 
 
 @pytest.mark.parametrize("module", PUBLIC)
-def test_each_public_name_is_there_or_refused(surface: dict[str, list[str]], module: str) -> None:
+def test_each_public_name_exists_or_is_refused(surface: dict[str, list[str]], module: str) -> None:
     missing = {
         f"{module}.{name}"
         for name in surface[module]
@@ -104,7 +104,7 @@ def test_each_public_name_is_there_or_refused(surface: dict[str, list[str]], mod
     assert not missing
 
 
-def test_what_celery_exports_is_exported_here_too(surface: dict[str, list[str]]) -> None:
+def test_each_name_that_celery_exports_is_exported_here(surface: dict[str, list[str]]) -> None:
     import celery
 
     exported = ("Celery", "bugreport", "shared_task", "Task", "current_app", "current_task", "uuid")
@@ -121,19 +121,19 @@ def test_each_setting_is_known(surface: dict[str, list[str]]) -> None:
 
 
 @pytest.mark.parametrize("module", sorted(MODULES))
-def test_what_the_table_names_is_there(module: str) -> None:
+def test_each_name_of_the_table_exists(module: str) -> None:
     found = importlib.import_module(module)
     assert not [name for name in MODULES[module] if not hasattr(found, name)]
 
 
-def test_what_is_set_on_celerys_tracer_is_what_the_worker_logs(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_log_formats_set_on_celerys_trace_module_are_used_by_the_worker(monkeypatch: pytest.MonkeyPatch) -> None:
     from celery.app import trace
     from celery.worker import strategy
 
     from pyramid_temporal_compat.worker import task_log as task_log
 
     assert (trace.logger.name, strategy.logger.name) == ("celery.app.trace", "celery.worker.strategy")
-    monkeypatch.setattr(task_log, "LOG_SUCCESS", task_log.LOG_SUCCESS)  # put back what the next line changes
+    monkeypatch.setattr(task_log, "LOG_SUCCESS", task_log.LOG_SUCCESS)  # restores the value that the next line changes
     trace.LOG_SUCCESS = "%(name)s is done"
     assert task_log.LOG_SUCCESS == "%(name)s is done"
 
@@ -160,7 +160,7 @@ def test_a_refused_name_can_be_imported_and_raises_its_sentence_when_used(dotted
         pass
 
 
-def test_a_refused_name_does_no_harm_where_it_is_only_mentioned() -> None:
+def test_a_refused_name_may_be_mentioned() -> None:
     from kombu import Connection
 
     def annotated(connection: Connection | None = None) -> dict[str, Connection]:  # type: ignore[valid-type]
@@ -170,10 +170,10 @@ def test_a_refused_name_does_no_harm_where_it_is_only_mentioned() -> None:
     assert not isinstance(object(), Connection)
     assert repr(Connection) == "<refused kombu.Connection>"
     assert inspect.isclass(Connection)
-    assert not hasattr(Connection, "__venusian_callbacks__")  # config.scan() asks everything in a module
+    assert not hasattr(Connection, "__venusian_callbacks__")  # config.scan() reads this attribute of every object
 
 
-def test_a_class_that_derives_from_a_refused_one_is_refused_when_it_is_used() -> None:
+def test_a_subclass_of_a_refused_class_is_refused_on_use() -> None:
     import celery.app.backends
     import celery.backends.redis
     from celery import bootsteps
@@ -201,13 +201,13 @@ def test_the_refusals_say_what_to_use_instead() -> None:
         assert len(sentence.split()) >= 7, name
 
 
-def test_a_name_is_never_both_there_and_refused() -> None:
+def test_no_name_both_exists_and_is_refused() -> None:
     assert not [
         f"{module}.{name}" for module, names in MODULES.items() for name in names if f"{module}.{name}" in refused.NAMES
     ]
 
 
-def test_the_codemod_can_read_where_a_name_lives() -> None:
+def test_the_table_gives_the_module_of_a_name() -> None:
     for module, names in MODULES.items():
         for name, target in names.items():
             where, _, attribute = target.partition(":")

@@ -1,4 +1,4 @@
-"""An application that Sentry watches, by its own integration: `python watched.py` prints what Sentry would send."""
+"""An application under Sentry's own integration. `python watched.py` prints what Sentry would send."""
 
 import json
 

@@ -1,4 +1,4 @@
-"""The same canvas, made twice: with Celery's own names and with ours."""
+"""Makes the same random canvas twice: with Celery and with this package."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from pyramid_temporal_compat.results import GroupResult
 
 @dataclass(frozen=True)
 class Side:
-    """One of the two."""
+    """One of the two sides: Celery, or this package."""
 
     app: Any
     names: Any
@@ -83,7 +83,7 @@ Make = Callable[[Side], Any]
 
 
 def some_canvas(dice: random.Random, depth: int = 3) -> Make:
-    """How to make a canvas of some kind, nested up to `depth`; the same one on either side."""
+    """Return a function that makes a random canvas, nested up to `depth`. It makes the same canvas on both sides."""
     n = dice.randint(1, 9)
     if depth == 0:
         make = dice.choice([lambda side: side.add.s(n), lambda side: side.add.si(n, n)])
@@ -137,13 +137,13 @@ def _joined(parts: list[Any]) -> Any:
     return made
 
 
-# --- what is compared --------------------------------------------------------------------------------
+# --- comparing ---------------------------------------------------------------------------------------
 
 IDS = ("task_id", "root_id", "parent_id", "group_id")
 
 
 def form(signature: Any) -> Any:
-    """A signature as plain JSON, without what a frozen one has of Celery's broker."""
+    """Return a signature as plain JSON, without the options of Celery's broker in a frozen signature."""
     if isinstance(signature, dict):
         found = {key: form(value) for key, value in dict.items(signature)}
         if "options" in found and "task" in found:
@@ -159,7 +159,7 @@ def form(signature: Any) -> Any:
 
 
 def renamed(value: Any, names: dict[str, str] | None = None) -> Any:
-    """The value with every id as a number, by the order in which they are met."""
+    """Return the value with each id replaced by a number, in the order in which the ids appear."""
     names = {} if names is None else names
     if isinstance(value, dict):
         return {
@@ -172,7 +172,7 @@ def renamed(value: Any, names: dict[str, str] | None = None) -> Any:
 
 
 def shape(result: Any, group_result: type, names: dict[str, str]) -> Any:
-    """A result's structure: what it is, its members, its parent."""
+    """Return the structure of a result: its class, its members, its parent."""
     if result is None:
         return None
     number = names.setdefault(str(result.id), f"#{len(names)}")

@@ -1,4 +1,4 @@
-"""Canvases that are made at random, by Celery and by us: the same dicts, the same ids, the same eager results."""
+"""Random canvases, made with Celery and with this package: the dicts, the ids and the eager results are equal."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from pyramid_temporal_compat import current
 
 from .beside import Side, form, mine, renamed, shape, some_canvas, theirs
 
-# Celery's word about a setting of its own.
+# Celery warns about a setting of its own.
 pytestmark = pytest.mark.filterwarnings("ignore::celery.exceptions.CPendingDeprecationWarning")
 
 SEEDS = range(150)
@@ -23,16 +23,16 @@ THEIRS, OURS = theirs(), mine()
 
 @pytest.fixture(autouse=True)
 def current_apps(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """Signatures that were dicts belong to the current app."""
-    before = current.chosen()
+    """Make the app current, because signatures read from dicts belong to the current app."""
+    before = current.save_current()
     monkeypatch.setattr(celery._state._tls, "current_app", THEIRS.app)
     current.set_current_app(OURS.app)
     yield
-    current.choose(before)
+    current.restore_current(before)
 
 
 def same(make: Callable[[Side], Any], seen: Callable[[Side, Any], Any]) -> None:
-    """What is seen of the canvas is the same on both sides, or it is an error on both."""
+    """Check that both sides show the same canvas, or that both raise an error."""
     expected, found = _seen(THEIRS, make, seen), _seen(OURS, make, seen)
     assert found == expected
 
@@ -40,7 +40,7 @@ def same(make: Callable[[Side], Any], seen: Callable[[Side, Any], Any]) -> None:
 def _seen(side: Side, make: Callable[[Side], Any], seen: Callable[[Side, Any], Any]) -> Any:
     try:
         return seen(side, make(side))
-    except (AttributeError, IndexError, TypeError, ValueError):  # a chain of nothing; arguments that do not fit
+    except (AttributeError, IndexError, TypeError, ValueError):  # an empty chain, or arguments that do not fit
         return "an error"
 
 
@@ -50,7 +50,7 @@ def made(seed: int) -> Callable[[Side], Any]:
 
 
 @pytest.mark.parametrize("seed", SEEDS)
-def test_the_same_dict_is_made_and_read_back(seed: int) -> None:
+def test_both_make_and_read_back_the_same_dict(seed: int) -> None:
     same(made(seed), lambda side, canvas: form(canvas))
     same(made(seed), lambda side, canvas: form(canvas.clone()))
     same(made(seed), lambda side, canvas: form(side.canvas.signature(json.loads(json.dumps(canvas)), app=side.app)))
@@ -66,7 +66,7 @@ def test_freezing_gives_the_same_ids_to_the_same_tasks(seed: int) -> None:
 
 
 @pytest.mark.parametrize("seed", SEEDS)
-def test_it_gives_the_same_when_it_runs_here(seed: int, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_eager_run_gives_the_same_results(seed: int, monkeypatch: pytest.MonkeyPatch) -> None:
     def eager(side: Side, canvas: Any) -> Any:
         monkeypatch.setitem(side.app.conf, "task_always_eager", True)
         side.app.notes.clear()

@@ -1,4 +1,4 @@
-"""The helpers of `celery.utils` and kombu, ours and theirs, given the same."""
+"""Our helpers return the same as those in `celery.utils` and kombu, for the same arguments."""
 
 from __future__ import annotations
 
@@ -53,19 +53,19 @@ from pyramid_temporal_compat.celery_names import (
         ("noop", (1,)),
     ],
 )
-def test_small_functions_give_what_celerys_give(name: str, arguments: tuple[Any, ...]) -> None:
+def test_small_functions_return_the_same_as_celerys(name: str, arguments: tuple[Any, ...]) -> None:
     assert getattr(functional, name)(*arguments) == getattr(their_functional, name)(*arguments)
 
 
 @pytest.mark.parametrize("count", [0, 1, 9, 10, 11])
-def test_chunks_are_cut_as_celery_cuts_them(count: int) -> None:
+def test_chunks_are_the_same_as_celerys(count: int) -> None:
     ours, theirs = functional.chunks(iter(range(count)), 5), their_functional.chunks(iter(range(count)), 5)
     assert list(ours) == list(theirs)
     assert list(functional.uniq([3, 1, 3, 2, 1])) == [3, 1, 2]
 
 
 @pytest.mark.parametrize("text", ["short", "words that are many and go on", "x" * 20, "a\nb\n"])
-def test_texts_are_cut_as_celery_cuts_them(text: str) -> None:
+def test_texts_are_truncated_as_in_celery(text: str) -> None:
     assert functional.truncate(text, 12) == their_text.truncate(text, 12)
     assert functional.indent(text, 2) == their_text.indent(text, 2)
     assert functional.pluralize(2, text) == their_text.pluralize(2, text)
@@ -88,7 +88,7 @@ def test_memoize_remembers_and_counts_as_kombus_does() -> None:
         assert (double.hits, double.misses) == (0, 1)
 
 
-def test_a_cached_property_keeps_tells_of_changes_and_forgets() -> None:
+def test_a_cached_property_keeps_its_value_and_calls_fset_and_fdel() -> None:
     told: list[object] = []
 
     class Thing:
@@ -118,7 +118,7 @@ def test_a_cached_property_keeps_tells_of_changes_and_forgets() -> None:
     assert isinstance(Thing.value, functional.cached_property)
 
 
-def test_lazy_values_are_made_when_asked_for() -> None:
+def test_lazy_values_are_made_on_use() -> None:
     made: list[int] = []
     each = functional.lazy(lambda: made.append(1) or len(made))
     assert (each(), functional.maybe_evaluate(each), functional.maybe_evaluate(7)) == (1, 2, 7)
@@ -126,7 +126,7 @@ def test_lazy_values_are_made_when_asked_for() -> None:
     assert (once(), once(), str(once)) == (3, 3, "3")
 
 
-def test_an_lru_cache_drops_what_was_not_used() -> None:
+def test_an_lru_cache_drops_the_least_recently_used_entry() -> None:
     cache = functional.LRUCache(limit=2)
     cache.update(a=1, b=2)
     assert cache["a"] == 1
@@ -145,7 +145,7 @@ def test_symbols_are_found_as_celery_finds_them(name: Any) -> None:
     assert importing.symbol_by_name(name) is their_imports.symbol_by_name(name)
 
 
-def test_a_symbol_that_is_not_there() -> None:
+def test_a_missing_symbol_raises_or_gives_the_default() -> None:
     with pytest.raises(AttributeError):
         importing.symbol_by_name("json:nothing")
     assert importing.symbol_by_name("json:nothing", default=3) == 3
@@ -184,8 +184,8 @@ def test_node_names_are_celerys(name: str) -> None:
         )
 
 
-def test_a_letter_that_stands_for_nothing_is_named() -> None:
-    with pytest.raises(ValueError, match=r"%q in 'log-%q' stands for nothing; there are %I, %d"):
+def test_the_error_names_an_unknown_letter() -> None:
+    with pytest.raises(ValueError, match=r"%q in 'log-%q' is unknown; use one of %I, %d"):
         nodenames.host_format("log-%q")
 
 
@@ -219,7 +219,7 @@ DECLARED: list[dict[str, Any]] = [
 
 
 @pytest.mark.parametrize("declared", DECLARED)
-def test_queues_say_of_themselves_what_kombus_say(declared: dict[str, Any]) -> None:
+def test_queues_have_the_same_attributes_as_kombus(declared: dict[str, Any]) -> None:
     ours, theirs = queues.Queue(**declared), kombu.Queue(**declared)
     assert ours.as_dict(recurse=True) == theirs.as_dict(recurse=True)
     assert repr(ours) == repr(theirs)
@@ -251,7 +251,7 @@ def test_a_queue_written_as_a_dict_is_read_as_kombu_reads_it(options: dict[str, 
     assert ours.as_dict(recurse=True) == theirs.as_dict(recurse=True)
 
 
-def test_what_needs_a_broker_is_refused_by_its_name() -> None:
+def test_a_method_that_needs_a_broker_is_refused_and_named() -> None:
     for call in ("bind", "declare", "purge", "get", "consume", "delete", "queue_bind"):
         with pytest.raises(Unsupported, match=rf"{call}\(\) is refused here\. There is no broker"):
             getattr(queues.Queue("q"), call)()
@@ -278,7 +278,7 @@ VALUES = [
 
 
 @pytest.mark.parametrize("value", VALUES)
-def test_each_reads_the_json_that_the_other_wrote(value: Any) -> None:
+def test_each_side_reads_the_json_of_the_other(value: Any) -> None:
     assert json_names.loads(their_json.dumps(value)) == value
     assert their_json.loads(json_names.dumps(value)) == value
     assert json.loads(json_names.dumps(value)) == json.loads(their_json.dumps(value))
@@ -291,7 +291,7 @@ class Money:
         self.cents = cents
 
 
-def test_a_registered_type_travels_by_both_ways() -> None:
+def test_a_registered_type_is_encoded_by_both_interfaces() -> None:
     from pyramid_temporal_compat.payload import types
 
     json_names.register_type(Money, "money", lambda money: money.cents, Money)

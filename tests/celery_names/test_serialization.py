@@ -1,4 +1,4 @@
-"""`kombu.serialization`, wired to the serialisers that tasks travel with."""
+"""`kombu.serialization` uses the same serialisers as tasks."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from pyramid_temporal_compat.payload import serializers
 
 @pytest.fixture
 def shout() -> Iterator[str]:
-    """A serialiser as an application registers one."""
+    """Register a serialiser, as an application does."""
     ours.register(
         "shout", lambda value: json.dumps(value).upper(), lambda data: json.loads(data), "application/x-shout"
     )
@@ -47,7 +47,7 @@ def as_at_the_start() -> Iterator[None]:
         ({"a": 1}, "msgpack"),
     ],
 )
-def test_round_trips_are_kombus(value: Any, serializer: str | None) -> None:
+def test_round_trips_are_the_same_as_kombus(value: Any, serializer: str | None) -> None:
     kind, encoding, body = ours.dumps(value, serializer)
     their_kind, their_encoding, their_body = theirs.dumps(value, serializer)
     assert (kind, encoding, type(body)) == (their_kind, their_encoding, type(their_body))
@@ -57,7 +57,7 @@ def test_round_trips_are_kombus(value: Any, serializer: str | None) -> None:
     )
 
 
-def test_what_is_registered_here_is_what_tasks_travel_with(shout: str) -> None:
+def test_tasks_can_use_a_serializer_registered_through_kombus_names(shout: str) -> None:
     assert ours.dumps(["a"], shout) == ("application/x-shout", "utf-8", '["A"]')
     assert ours.loads('["A"]', "application/x-shout", "utf-8") == ["A"]
     payload = serializers.serialize(["a"], shout)
@@ -73,7 +73,7 @@ def test_dates_travel_by_json() -> None:
 
 
 @pytest.mark.parametrize("name", ["pickle", "yaml", "msgpack"])
-def test_what_is_insecure_is_refused_until_it_is_enabled(name: str) -> None:
+def test_an_insecure_serializer_is_refused_until_it_is_enabled(name: str) -> None:
     kind, encoding, body = ours.dumps({"a": 1}, name)
     with pytest.raises(exceptions.ContentDisallowed, match="enable_insecure_serializers"):
         ours.loads(body, kind, encoding)
@@ -85,7 +85,7 @@ def test_what_is_insecure_is_refused_until_it_is_enabled(name: str) -> None:
         ours.loads(body, kind, encoding)
 
 
-def test_accept_decides_where_it_is_given(shout: str) -> None:
+def test_accept_overrides_the_disabled_serializers(shout: str) -> None:
     with pytest.raises(exceptions.ContentDisallowed, match="only"):
         ours.loads('["A"]', "application/x-shout", "utf-8", accept={"application/json"})
     ours.disable_insecure_serializers([])
@@ -95,7 +95,7 @@ def test_accept_decides_where_it_is_given(shout: str) -> None:
     assert ours.prepare_accept_content(None) is None
 
 
-def test_kombus_except_clauses_catch_what_goes_wrong() -> None:
+def test_errors_are_caught_by_kombus_names() -> None:
     with pytest.raises(exceptions.EncodeError):
         ours.dumps(object(), "json")
     with pytest.raises(exceptions.DecodeError):
@@ -109,7 +109,7 @@ def test_kombus_except_clauses_catch_what_goes_wrong() -> None:
     assert issubclass(exceptions.ContentDisallowed, exceptions.SerializerNotInstalled)
 
 
-def test_what_shares_its_content_type_with_one_that_is_removed_stays() -> None:
+def test_removing_a_serializer_keeps_another_with_the_same_content_type() -> None:
     raw = serializers.find(serializers.RAW_TYPE)
     ours.register("sealed", str, str, serializers.RAW_TYPE)
     assert serializers.find(serializers.RAW_TYPE).name == "sealed"

@@ -29,6 +29,32 @@ def test_a_worker_retries_until_the_server_comes(tmp_path: Path) -> None:
             project.app.close()
 
 
+@pytest.mark.integration
+def test_a_worker_says_once_that_the_server_is_lost_and_once_that_it_is_back(tmp_path: Path) -> None:
+    with EmbeddedServer(headless=True, database=tmp_path / "temporal.db") as server:
+        project = Project(server.address, tmp_path)
+        with project.worker("-l", "warning", ready="[tasks]") as worker:
+            revoked = project.tasks.takes.delay(60)
+            wait_until(lambda: revoked.state == "STARTED")
+            revoked.revoke(terminate=True)
+            worker.says("is terminated")
+            server.kill()
+            worker.says(f"lost the server at {server.address}: ")
+            worker.says("gRPC call ")  # which the client library has repeated a few times by now
+            server.start()
+            worker.says(f"the server at {server.address} answers again, after ")
+            assert project.tasks.add.delay(1, 1).get(timeout=PATIENCE) == 2
+            worker.signal(signal.SIGTERM)
+            assert worker.ends() == 0
+            project.app.close()
+    assert worker.said.count("lost the server") == worker.said.count("answers again, after") == 1
+    assert "\x1b" not in worker.said
+    assert "oken" not in worker.said
+    own_lines = [line for line in worker.said.splitlines() if line.startswith("[") and "MainProcess]" in line]
+    assert len(own_lines) < 10, worker.said
+    assert all(line in own_lines for line in worker.said.splitlines() if "gRPC" in line)
+
+
 @pytest.mark.parametrize("pool", ["prefork", "threads"])
 def test_a_worker_can_be_ended_before_the_server_comes(tmp_path: Path, pool: str) -> None:
     project = Project(f"127.0.0.1:{closed_port()}", tmp_path)

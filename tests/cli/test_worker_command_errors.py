@@ -60,6 +60,7 @@ CASES = [
         ["tests.cli.imports_what_is_not_there", "not_there_at_all"],
         settings={"ptemporal.include": "tests.cli.imports_what_is_not_there"},
     ),
+    Case("a port", ["localhost:99999", "99999 is no port"], settings={"ptemporal.address": "localhost:99999"}),
     Case("an address", ["no-port-here"], settings={"ptemporal.address": "no-port-here:x"}),
     Case(
         "no server",
@@ -87,6 +88,12 @@ CASES = [
     Case("queues without a name", ["-Q", "holds no name"], options=["-Q", ","]),
     Case("a time zone", ["celery.timezone", "Mars/Phobos"], settings={"celery.timezone": "Mars/Phobos"}),
     Case("an option", ["--no-such"], options=["--no-such"]),
+    Case(
+        "a misspelled word", ["worker_concurency=3", "nearest is worker_concurrency"], options=["worker_concurency=3"]
+    ),
+    Case("an included module", ["-I", "no_such_tasks", "no such module"], options=["-I", "no_such_tasks"]),
+    Case("a log file", ["-f /nodir/x can't be written", "No such file"], options=["-f", "/nodir/x"]),
+    Case("a syntax error", ["broken_syntax.py:2", "SyntaxError"], settings={"ptemporal.include": "broken_syntax"}),
 ]
 
 
@@ -94,6 +101,7 @@ CASES = [
 def outcomes(temporal_address: str, tmp_path_factory: pytest.TempPathFactory) -> dict[str, tuple[int, str, str, Case]]:
     """Run every case, four at a time, because each process takes a second to import its modules."""
     directory = tmp_path_factory.mktemp("errors")
+    (directory / "broken_syntax.py").write_text("\ndef bake(:\n")
     with socket.socket() as closed, socket.socket() as silent:
         closed.bind(("127.0.0.1", 0))
         silent.bind(("127.0.0.1", 0))
@@ -142,4 +150,82 @@ def test_the_broker_of_the_command_line_is_the_server(tmp_path: Path) -> None:
         command = [*SCRIPT, "-b", option, "report", str(ini)]
         done = subprocess.run(command, env=environment(), capture_output=True, text=True, timeout=30)
         assert said in done.stdout, done.stderr
-        assert ("CELERY_BROKER_URL = redis:// is not used" in done.stderr) == (option == "redis://")
+        assert ("-b redis:// is not used" in done.stderr) == (option == "redis://")
+
+
+@pytest.mark.parametrize(
+    ("options", "says"),
+    [
+        (["-b", "foo"], "-b 'foo' names no Temporal server: it takes host:port"),
+        (["-b", "localhost:99999"], "99999 is no port; ports are 1 to 65535"),
+        (
+            ["-A", "bakery"],
+            "bakery is a Pyramid application (bakery.main), so name its ini file in place of -A: "
+            "ptemporal-compat worker bakery.ini",
+        ),
+        (["-A", "bakery.ovens"], "so name its ini file in place of -A"),
+        (["-A", "bakery.ini"], "an ini file is named without -A: ptemporal-compat worker bakery.ini"),
+        (["-A", "bakery.broken"], "broken.py:1; -l debug prints the traceback)"),
+        (["--ini-var", "who"], "--ini-var who: it takes KEY=VALUE"),
+    ],
+    ids=" ".join,
+)
+def test_a_global_option_that_cant_work_is_an_error_of_one_line(tmp_path: Path, options: list[str], says: str) -> None:
+    package = tmp_path / "bakery"
+    package.mkdir()
+    (package / "__init__.py").write_text("def main(global_config, **settings):\n    raise RuntimeError\n")
+    (package / "ovens.py").touch()
+    (package / "broken.py").write_text("def bake(:\n")
+    (tmp_path / "bakery.ini").write_text("[app:main]\nuse = egg:bakery\n")
+    (tmp_path / "other.ini").write_text("[app:main]\nuse = egg:other\n")
+    done = subprocess.run(
+        [*SCRIPT, *options, "worker"], cwd=tmp_path, env=environment(), capture_output=True, text=True, timeout=30
+    )
+    told = [line for line in done.stderr.splitlines() if line and not line.startswith(("Usage:", "Try "))]
+    assert (done.returncode, len(told)) == (USER, 1), done.stderr
+    assert says in told[0]
+
+
+@pytest.mark.parametrize("command", [["list", "tasks"], ["report"]], ids=" ".join)
+def test_other_commands_take_the_global_options_and_fail_in_one_line(tmp_path: Path, command: list[str]) -> None:
+    def run(*words: str) -> subprocess.CompletedProcess[str]:
+        return subprocess.run(
+            [*SCRIPT, *words], cwd=tmp_path, env=environment(), capture_output=True, text=True, timeout=30
+        )
+
+    ini = write_ini(tmp_path / "shop.ini", {"sqlalchemy.url": "sqlite://", "ptemporal.include": "tests.worker.shop"})
+    for words in (["--ini", str(ini), *command], [*command, str(ini)], ["-A", "tests.cli.project", *command]):
+        done = run(*words)
+        assert (done.returncode, done.stderr) == (0, "")
+        if command == ["list", "tasks"]:
+            assert ".add\n" in done.stdout
+    ini.write_text(ini.read_text().replace("tests.worker.shop:main", "tests.cli.broken:main"))
+    done = run(*command, str(ini))
+    assert done.returncode == USER
+    assert len(done.stderr.splitlines()) == 1, done.stderr
+    assert "RuntimeError: no oven, no cakes" in done.stderr
+
+
+def test_help_imports_no_command_and_not_the_client_library() -> None:
+    watch = (
+        "import sys; from pyramid_temporal_compat.cli import group; group(['--help'], standalone_mode=False); "
+        "heavy = [name for name in sys.modules if name.partition('.')[0] in ('temporalio', 'pyramid', 'sqlalchemy')"
+        " or name.startswith('pyramid_temporal_compat.cli.')]; print('imported:', *heavy)"
+    )
+    done = subprocess.run([SCRIPT[0], "-c", watch], env=environment(), capture_output=True, text=True, timeout=30)
+    assert "imported: pyramid_temporal_compat.cli.common\n" in done.stdout, done.stdout + done.stderr
+    assert "worker  Run the tasks of an application." in done.stdout
+
+
+def test_a_broker_that_is_not_used_is_reported_by_the_name_that_the_user_wrote(tmp_path: Path) -> None:
+    ini = write_ini(tmp_path / "app.ini", {"sqlalchemy.url": "sqlite://"})
+    environ = environment()
+    environ.pop("CELERY_BROKER_URL", None)
+    done = subprocess.run(
+        [*SCRIPT, "report", str(ini)],
+        env={**environ, "BROKER_URL": "amqp://guest:secret@x"},
+        capture_output=True,
+        text=True,
+        timeout=30,
+    )
+    assert done.stderr.startswith("BROKER_URL = amqp://guest:********@x is not used"), done.stderr

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from pyramid_temporal_compat.cli.bootstrap import find_app, named_app
+from pyramid_temporal_compat.cli.find_app import find_app, named_app
 from pyramid_temporal_compat.exceptions import ImproperlyConfigured, TimeLimitExceeded
 from tests.cli.parts import WorkerProcess, run_worker
 from tests.cli.project_parts import PATIENCE, Project, children
@@ -49,7 +49,10 @@ def test_an_app_without_pyramid_runs_its_tasks_and_those_it_includes(project: Pr
 
 def test_options_without_effect_say_what_to_use(project: Project) -> None:
     options = ("--without-gossip", "--without-mingle", "-E", "-O", "fair", "--prefetch-multiplier", 1, "-S", "x.db")
-    with project.worker(*options, "--heartbeat-interval", 5, "--pool-start-method", "spawn") as worker:
+    words = ("broker_pool_limit=3", "redis_host=x", "redis_port=1")
+    with project.worker(*options, "--heartbeat-interval", 5, "--pool-start-method", "spawn", *words) as worker:
+        assert "[settings without effect]\n  . broker_pool_limit: A process has one connection" in worker.said
+        assert "\n  . redis_host, redis_port: Temporal keeps the results" in worker.said
         for name in (
             "without-gossip",
             "without-mingle",
@@ -174,7 +177,7 @@ def test_settings_can_be_given_as_words(project: Project) -> None:
 
 
 def test_an_app_starts_its_own_worker(project: Project) -> None:
-    with pytest.raises(ValueError, match="names no worker command"):
+    with pytest.raises(ValueError, match="lacks the command 'worker'"):
         project.app.worker_main(["-l", "info"])
     with pytest.raises(ImproperlyConfigured, match="nearest is 'concurrency'"):
         project.app.Worker(concurency=2)

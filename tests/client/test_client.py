@@ -346,6 +346,21 @@ def test_ctrl_c_ends_the_hooks_wait_and_the_dispatch_continues(app, caplog, monk
     assert started(app, [sent[0].id]) == {sent[0].id}
 
 
+def test_ctrl_c_ends_the_wait_for_a_result_and_says_how_to_ask_again(app, monkeypatch):
+    from pyramid_temporal_compat.client import task_status
+
+    main_thread = threading.get_ident()
+
+    async def interrupted(client, task_id, interval):
+        signal.pthread_kill(main_thread, signal.SIGINT)  # the main thread waits for the result
+        await asyncio.sleep(60)
+
+    monkeypatch.setattr(task_status, "wait_for_end", interrupted)
+    with pytest.raises(KeyboardInterrupt, match=r"stopped waiting for task \[x\]; .*AsyncResult\('x'\) asks") as raised:
+        app.AsyncResult("x").get()
+    assert raised.value.__suppress_context__
+
+
 def test_closing_waits_for_a_dispatch_in_the_background(temporal_address, caplog):
     with client_app(temporal_address, dispatch="background") as app:
         ids = call_in_transaction(app, 50)

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from pyramid_temporal_compat.app import Celery
+from pyramid_temporal_compat.control.receiver import Receiver
 from tests.parts import wait_until
 
 Start = Callable[..., Any]
@@ -132,3 +133,31 @@ def test_a_worker_that_ends_waits_for_its_tasks_and_still_answers(app: Celery, s
     assert running.get(timeout=10) == "done"
     worker.thread.join(20)
     assert not worker.thread.is_alive()
+
+
+def test_a_second_worker_of_the_same_name_says_so(app: Celery, start: Start, caplog: pytest.LogCaptureFixture) -> None:
+    with caplog.at_level("WARNING"):
+        first = start()
+        assert "is called" not in caplog.text
+        start(hostname=first.hostname)
+        wait_until(lambda: f"another worker is called {first.hostname} too" in caplog.text)
+    assert "such as -n w2@%h" in caplog.text
+
+
+def test_a_worker_whose_predecessor_of_the_same_name_has_ended_says_nothing(
+    app: Celery, start: Start, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("pyramid_temporal_compat.control.receiver.GREETING_TIMEOUT", 0.5)
+    looked = threading.Event()
+    look = Receiver._look_for_namesake
+
+    async def watched(self: Receiver) -> None:
+        await look(self)
+        looked.set()
+
+    first = start()
+    first.stop()
+    monkeypatch.setattr(Receiver, "_look_for_namesake", watched)
+    start(hostname=first.hostname)
+    assert looked.wait(30)
+    assert "is called" not in caplog.text

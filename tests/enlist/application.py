@@ -14,8 +14,8 @@ import zope.sqlalchemy
 from pyramid.config import Configurator
 from pyramid.request import Request
 from pyramid.response import Response
-from sqlalchemy import String, create_engine, select
-from sqlalchemy.orm import DeclarativeBase, Mapped, Session, mapped_column, sessionmaker
+from sqlalchemy import Column, String, create_engine, select
+from sqlalchemy.orm import Session, declarative_base, sessionmaker
 from temporalio.client import Client
 from temporalio.service import RPCError, RPCStatusCode
 from webtest import TestApp
@@ -27,14 +27,13 @@ from pyramid_temporal_compat.worker.worker import Worker
 View = Callable[[Any], Any]
 
 
-class Base(DeclarativeBase):
-    pass
+Base: Any = declarative_base()  # as SQLAlchemy 1.4 has it too
 
 
 class Item(Base):
     __tablename__ = "items"
 
-    name: Mapped[str] = mapped_column(String(200), primary_key=True)  # MySQL needs a length
+    name = Column(String(200), primary_key=True)  # MySQL needs a length
 
 
 @shared_task

@@ -11,21 +11,20 @@ from typing import Any
 
 import zope.sqlalchemy
 from pyramid.config import Configurator
-from sqlalchemy import Integer, create_engine, func, select
-from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column, sessionmaker
+from sqlalchemy import Column, Integer, create_engine, func, select
+from sqlalchemy.orm import declarative_base, sessionmaker
 
 from pyramid_temporal_compat import current_app, shared_task
 
 logging.basicConfig(format="%(levelname)s %(message)s")
 
 
-class Base(DeclarativeBase):
-    pass
+Base: Any = declarative_base()  # as SQLAlchemy 1.4 has it too
 
 
 class Order(Base):
     __tablename__ = "orders"
-    id: Mapped[int] = mapped_column(Integer, primary_key=True)
+    id = Column(Integer, primary_key=True)
 
 
 @shared_task(name="buy")

@@ -21,9 +21,9 @@ from typing import Any
 import zope.sqlalchemy
 from pyramid.config import Configurator
 from pyramid.httpexceptions import HTTPConflict, HTTPRequestEntityTooLarge
-from sqlalchemy import DateTime, create_engine, func, text
+from sqlalchemy import Column, DateTime, Integer, String, create_engine, func, text
 from sqlalchemy.exc import IntegrityError
-from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column, sessionmaker
+from sqlalchemy.orm import declarative_base, sessionmaker
 from transaction.interfaces import IDataManager
 from zope.interface import implementer
 
@@ -35,15 +35,14 @@ from . import clock
 log = logging.getLogger(__name__)
 
 
-class Base(DeclarativeBase):
-    pass
+Base: Any = declarative_base()
 
 
 class Order(Base):
     __tablename__ = "orders"
-    id: Mapped[int] = mapped_column(primary_key=True)
-    kind: Mapped[str]
-    at: Mapped[datetime.datetime] = mapped_column(DateTime(timezone=True), server_default=func.now())
+    id = Column(Integer, primary_key=True)
+    kind = Column(String, nullable=False)
+    at = Column(DateTime(timezone=True), nullable=False, server_default=func.now())
     """Time by the database's clock, as in `effects`."""
 
 
@@ -51,36 +50,36 @@ class Promise(Base):
     """A task that has to run, because the transaction that wrote this row has called it."""
 
     __tablename__ = "promised"
-    task_id: Mapped[str] = mapped_column(primary_key=True)
-    workflow_id: Mapped[str]
-    order_id: Mapped[int]
-    effects: Mapped[int]
+    task_id = Column(String, primary_key=True)
+    workflow_id = Column(String, nullable=False)
+    order_id = Column(Integer, nullable=False)
+    effects = Column(Integer, nullable=False)
     """How many effects the task must have: 1, or 0 if it expires."""
 
 
 class Effect(Base):
     __tablename__ = "effects"
-    id: Mapped[int] = mapped_column(primary_key=True)
-    task_id: Mapped[str] = mapped_column(index=True)
-    order_id: Mapped[int]
-    attempt: Mapped[int]
-    worker: Mapped[str]
-    at: Mapped[datetime.datetime] = mapped_column(DateTime(timezone=True), server_default=func.now())
+    id = Column(Integer, primary_key=True)
+    task_id = Column(String, index=True, nullable=False)
+    order_id = Column(Integer, nullable=False)
+    attempt = Column(Integer, nullable=False)
+    worker = Column(String, nullable=False)
+    at = Column(DateTime(timezone=True), nullable=False, server_default=func.now())
 
 
 class Death(Base):
     """A task that has died at its point. A task dies only once."""
 
     __tablename__ = "deaths"
-    task_id: Mapped[str] = mapped_column(primary_key=True)
+    task_id = Column(String, primary_key=True)
 
 
 class Tally(Base):
     """Rows at which tasks conflict."""
 
     __tablename__ = "tallies"
-    id: Mapped[int] = mapped_column(primary_key=True)
-    count: Mapped[int]
+    id = Column(Integer, primary_key=True)
+    count = Column(Integer, nullable=False)
 
 
 TALLIES = 2

@@ -11,6 +11,7 @@ import pytest
 
 from pyramid_temporal_compat.server.embedded import free_ports
 
+from ..parts import DRIVER
 from .processes import Process
 
 SETTINGS = {
@@ -39,10 +40,10 @@ class Postgres:
         self.process = Process("postgres", command, directory, lambda process: self._answers(), user=user, cwd=data)
 
     def url(self, database: str, port: int | None = None) -> str:
-        return f"postgresql+psycopg://postgres@127.0.0.1:{port or self.port}/{database}"
+        return f"postgresql+{DRIVER}://postgres@127.0.0.1:{port or self.port}/{database}"
 
     def connect(self, database: str = "postgres") -> psycopg.Connection:
-        url = self.url(database).replace("+psycopg", "", 1)
+        url = self.url(database).replace(f"+{DRIVER}", "", 1)
         return psycopg.connect(url, autocommit=True, connect_timeout=5)
 
     def restart(self, number: int = signal.SIGINT) -> None:

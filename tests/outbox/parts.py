@@ -11,7 +11,8 @@ from collections.abc import Iterator
 from typing import Any
 from unittest import mock
 
-from sqlalchemy import Engine, delete, event, func, select
+from sqlalchemy import delete, event, func, select
+from sqlalchemy.engine import Engine
 
 from pyramid_temporal_compat.enlist.dispatcher import Dispatcher
 from pyramid_temporal_compat.outbox import metadata, outbox

@@ -16,7 +16,7 @@ from sqlalchemy import create_engine, inspect
 from temporalio.runtime import BUFFERED_METRIC_KIND_GAUGE, MetricBuffer, Runtime, TelemetryConfig
 
 from pyramid_temporal_compat.cli import group
-from pyramid_temporal_compat.current import choose, chosen, set_current_app
+from pyramid_temporal_compat.current import restore_current, save_current, set_current_app
 from pyramid_temporal_compat.outbox.relay import Gauges
 from pyramid_temporal_compat.outbox.store import Backlog
 from pyramid_temporal_compat.outbox.tables import outbox
@@ -37,12 +37,12 @@ def ini(outbox_database: str, temporal_address: str, tmp_path: Path) -> Path:
 
 
 def run(*words: object, status: int = 0, answer: str = "") -> str:
-    before = chosen()
+    before = save_current()
     set_current_app(None)
     try:
         result = CliRunner().invoke(group, ["outbox", *map(str, words)], input=answer)
     finally:
-        choose(before)
+        restore_current(before)
     assert result.exit_code == status, result.output
     return result.output
 

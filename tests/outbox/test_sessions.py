@@ -9,10 +9,12 @@ from typing import Any
 import pytest
 import zope.sqlalchemy
 from pyramid.threadlocal import RequestContext, get_current_request
-from sqlalchemy import Delete, Engine, Update, create_engine, event, select, text
+from sqlalchemy import create_engine, event, select, text
+from sqlalchemy.engine import Engine
 from sqlalchemy.exc import IntegrityError, ResourceClosedError
 from sqlalchemy.orm import Session
 from sqlalchemy.pool import NullPool
+from sqlalchemy.sql import Delete, Update
 
 from pyramid_temporal_compat.outbox import metadata, outbox
 from pyramid_temporal_compat.outbox.relay import Relay

@@ -31,7 +31,6 @@ import pydantic
 import pytest
 import typing_extensions
 from freezegun import freeze_time
-from sqlalchemy.orm import DeclarativeBase, Mapped, MappedAsDataclass, mapped_column
 
 from pyramid_temporal_compat.exceptions import InvalidArguments
 from pyramid_temporal_compat.payload.annotations import plan_for, rebuild_arguments, rebuild_value
@@ -74,15 +73,6 @@ class Positive:
     def __post_init__(self) -> None:
         if self.number < 1:
             raise ValueError("number must be positive")
-
-
-class Base(MappedAsDataclass, DeclarativeBase):
-    pass
-
-
-class Record(Base):
-    __tablename__ = "records"
-    id: Mapped[int] = mapped_column(primary_key=True)
 
 
 T = TypeVar("T")
@@ -206,7 +196,6 @@ STAYS = [
     (type, "x"),
     (None, 1),
     (Json, ["a"]),
-    (Record, 1),
     ("Unresolved", 1),
     (list["Unresolved"], [1]),
     (collections.abc.Callable[[int], str], "f"),

@@ -33,6 +33,7 @@ class Target:
         self.worker_name = ""
         self.app.task(name="shop.pack")(self.pack)
         self.app.task(name="shop.fail")(self.fail)
+        self.app.task(name="shop.read")(self.read)
 
     def pack(self, *args: Any, **kwargs: Any) -> str:
         self.ran.append((args, kwargs))
@@ -40,6 +41,9 @@ class Target:
 
     def fail(self, text: str) -> None:
         raise ValueError(text)
+
+    def read(self, task_id: str) -> Any:
+        return self.app.AsyncResult(task_id).get(timeout=PATIENCE, disable_sync_subtasks=False)
 
     def message(self, *args: Any, **changes: Any) -> Message:
         body = Payload(JSON, b'{"args": [], "kwargs": {}}')

@@ -182,7 +182,9 @@ def test_a_replacement_that_is_too_large_fails_the_task(shop: Shop) -> None:
     size = limit(shop) * 3 // 8
     assert task(shop, "replace").delay(size).get(timeout=PATIENCE) == size
     shop.clear()
-    with pytest.raises(PayloadTooLarge, match=r"what replaces task 'limits\.replace', chain of 2: .*three quarters of"):
+    with pytest.raises(
+        PayloadTooLarge, match=r"replacement of task 'limits\.replace', chain of 2: .*three quarters of"
+    ):
         task(shop, "replace").delay(limit(shop) * 3 // 5).get(timeout=PATIENCE)
     assert shop.lines() == []
 

@@ -20,7 +20,10 @@ from pyramid_temporal_compat.control.worker_commands import shutdown
 from pyramid_temporal_compat.exceptions import WorkerShutdown
 from pyramid_temporal_compat.payload import Payload
 from pyramid_temporal_compat.payload.converter import to_raw
+from pyramid_temporal_compat.worker.worker import MOST_QUEUES_ADDED
+from tests.parts import wait_until
 from tests.security.conftest import PATIENCE, Target
+from tests.worker.shop import WorkerThread
 
 
 def order(target: Target, command: str, **arguments: Any) -> Any:
@@ -38,6 +41,12 @@ def order(target: Target, command: str, **arguments: Any) -> Any:
         ("pool_grow", {"n": 10**9}, "and an order may ask for 1,000"),
         ("pool_grow", {"n": "many"}, "TypeError"),
         ("pool_shrink", {"n": -(10**9)}, "and an order may ask for 1,000"),
+        ("pool_grow", {"n": float("nan")}, "nan is not a whole number"),
+        ("pool_grow", {"n": float("inf")}, "inf is not a whole number"),
+        ("pool_grow", {"n": 0.5}, "0.5 is not a whole number"),
+        ("pool_grow", {"n": True}, "True is not a whole number"),
+        ("pool_shrink", {"n": float("nan")}, "not a whole number"),
+        ("pool_shrink", {"n": 1000}, "a pool runs at least 1 job"),
         ("autoscale", {"max": 10**9, "min": 10**9}, "was not started with --autoscale"),
         ("time_limit", {"task_name": "shop.pack", "hard": "soon"}, "Invalid time limit: 'soon'"),
         ("time_limit", {"task_name": "shop.pack", "soft": -1}, "Invalid time limit: -1"),
@@ -46,6 +55,10 @@ def order(target: Target, command: str, **arguments: Any) -> Any:
         ("rate_limit", {"task_name": "os.system", "rate_limit": "1/s"}, "unknown task"),
         ("add_consumer", {"queue": "a\nb"}, "can't be served"),
         ("add_consumer", {"queue": ["a"]}, "can't be served"),
+        ("add_consumer", {"queue": "/_sys/x"}, "the server's own prefix"),
+        ("add_consumer", {"queue": "ptemporal-workers"}, "control calls to workers travel there"),
+        ("add_consumer", {"queue": "ptemporal-control.w2@host#1"}, "control calls to workers travel there"),
+        ("rate_limit", {"task_name": "shop.pack", "rate_limit": "1e-300/s"}, "Invalid rate limit string"),
         ("revoke", {"task_id": [{}]}, "TypeError"),
         ("active", {"state": 5}, "TypeError"),
         ("active", {"no": "such"}, r"\[\]"),
@@ -59,6 +72,63 @@ def test_an_order_that_makes_no_sense_is_answered_and_does_nothing(
     answer = order(target, command, **arguments)
     assert re.search(told, str(answer)), answer
     target.still_works()
+
+
+def test_the_bounds_of_autoscale_are_whole_numbers(temporal_address: str) -> None:
+    target = Target(temporal_address, "scaled")
+    node = f"scaled-{uuid.uuid4().hex[:6]}@test"
+    with target.app, WorkerThread(target.app, target.queue, hostname=node, autoscale=(4, 2)) as running:
+        target.worker_name = running.worker.hostname
+        for bounds in ({"max": float("nan")}, {"min": float("nan")}, {"max": 1.5}, {"max": "9"}, {"max": 10**9}):
+            assert "error" in order(target, "autoscale", **bounds)
+        assert "error" in order(target, "pool_shrink", n=1000)
+        scaler = running.worker.autoscaler
+        assert scaler is not None
+        assert (scaler.largest, scaler.smallest) == (4, 2)
+        target.still_works()
+
+
+def test_orders_add_no_more_queues_than_a_worker_and_a_namespace_can_bear(temporal_address: str) -> None:
+    target = Target(temporal_address, "many")
+    node = f"many-{uuid.uuid4().hex[:6]}@test"
+    with target.app, WorkerThread(target.app, target.queue, hostname=node) as running:
+        target.worker_name = running.worker.hostname
+        answers = [order(target, "add_consumer", queue=f"{target.queue}-{number}") for number in range(40)]
+        assert sum("ok" in answer for answer in answers) == MOST_QUEUES_ADDED
+        assert "can't be added" in answers[-1]["error"]
+        assert order(target, "add_consumer", queue=target.queue) == {"ok": f"add consumer {target.queue}"}
+        for number in range(5):
+            order(target, "cancel_consumer", queue=f"{target.queue}-{number}")
+        another = wait_until(
+            lambda: "ok" in (answer := order(target, "add_consumer", queue=f"{target.queue}-new")) and answer,
+            PATIENCE,
+            "no queue can be added after others were dropped",
+        )
+        assert another == {"ok": f"add consumer {target.queue}-new"}
+        target.still_works()
+
+
+def test_a_failing_order_with_long_arguments_takes_few_lines_of_the_log(
+    target: Target, caplog: pytest.LogCaptureFixture
+) -> None:
+    order(target, "revoke", task_id=[*range(50_000)])
+    (record,) = [record for record in caplog.records if "failed" in record.getMessage()]
+    assert len(record.getMessage()) < 500
+
+
+def test_what_only_looks_like_an_id_or_a_stamp_is_not_remembered() -> None:
+    ids = process_state.LimitedSet()
+    ids.update(["a", 5, ["x"], "b\nc", "x" * 2000, None])  # type: ignore[list-item]
+    assert list(ids) == ["a"]
+    try:
+        with pytest.raises(ValueError, match="1,000 are allowed"):
+            process_state.revoke_stamps({"tenant": ["x" * 5000]})
+        for number in range(5):
+            process_state.revoke_stamps({f"h{number}": [*range(20_000)]})
+        assert sum(map(len, process_state.revoked_stamps.values())) <= process_state.REVOKES_MAX
+        assert "h4" in process_state.revoked_stamps
+    finally:
+        process_state.revoked_stamps.clear()
 
 
 def test_the_text_of_a_shutdown_is_one_line(caplog: pytest.LogCaptureFixture) -> None:

@@ -6,7 +6,7 @@ import os
 import pytest
 
 from pyramid_temporal_compat.exceptions import CeleryWarning, ImproperlyConfigured, UnknownSetting
-from pyramid_temporal_compat.settings import CrontabFields, Settings, from_pyramid, read_ini
+from pyramid_temporal_compat.settings import CrontabFields, Settings, celery_sections, from_pyramid, read_ini
 
 
 @pytest.fixture
@@ -160,10 +160,44 @@ def test_settings_that_a_program_made_need_not_be_text():
     assert values == {"task_always_eager": True, "ptemporal.heartbeat_timeout": 5.0, "beat_schedule": {}}
 
 
-@pytest.mark.parametrize("key", ["ptemporal.adress", "celery.task_default_que"])
-def test_an_unknown_key_is_an_error(key):
-    with pytest.raises(UnknownSetting, match=r"the nearest is '(ptemporal\.address|celery\.task_default_queue)'"):
+def test_an_unknown_key_of_ours_is_an_error():
+    with pytest.raises(UnknownSetting, match=r"the nearest is 'ptemporal\.address'"):
+        from_pyramid({"ptemporal.adress": "x"})
+
+
+@pytest.mark.parametrize("key", ["celery.task_default_queu", "celery.CELERYD_CONCURENCY", "celery.task_ruotes"])
+def test_a_key_that_is_one_edit_away_from_a_setting_of_celerys_is_an_error(key):
+    with pytest.raises(UnknownSetting, match=rf"'{key}'; did you mean 'celery\.(task|worker)_"):
         from_pyramid({key: "x"})
+
+
+@pytest.mark.parametrize("key", ["celery.broker_redis_url", "celery.scheduler_url", "celery.broker", "celery.a.b"])
+def test_an_applications_own_key_under_celery_is_a_warning_that_names_the_nearest_setting(key):
+    with pytest.warns(CeleryWarning, match=rf"^{key} is no setting of Celery's, .*the nearest setting is '\w+'"):
+        assert from_pyramid({key: "redis://"}) == {}
+
+
+def test_a_key_below_a_mapping_is_one_entry_of_the_mapping():
+    values = from_pyramid(
+        {
+            "celery.broker_transport_options": '{"visibility_timeout": 60}',
+            "celery.broker_transport_options.queue_name_prefix": "shop-",
+            "celery.broker_transport_options.max_retries": "3",
+        }
+    )
+    assert values == {
+        "broker_transport_options": {"visibility_timeout": 60, "queue_name_prefix": "shop-", "max_retries": 3}
+    }
+
+
+def test_a_section_of_the_applications_own_is_a_warning(ini):
+    with pytest.warns(CeleryWarning, match=r"\[celery:nonsense\] is no setting of Celery's"):
+        assert read_ini(ini("[celery:nonsense]\na = b\n")) == {}
+
+
+def test_pastes_variables_are_replaced_in_celerys_sections(ini):
+    path = ini("[app:main]\nport = %(unknown)s\n[celeryroutes]\nshop.* = %(queue)s\n")
+    assert celery_sections(path, {"queue": "items"}) == {"celeryroutes": {"shop.*": "items"}}
 
 
 def test_a_likely_slip_in_the_celery_section_is_pointed_out(ini):
@@ -181,7 +215,7 @@ def test_a_likely_slip_in_the_celery_section_is_pointed_out(ini):
         ),
         ("[celery]\nworker_concurrency = lots\n", r"\[celery\] worker_concurrency = 'lots'"),
         ("[celery]\nuse_celeryconfig = perhaps\n", r"\[celery\] use_celeryconfig = 'perhaps'"),
-        ("[celery:nonsense]\na = b\n", r"no setting '\[celery:nonsense\]'"),
+        ("[celery:task_rutes]\na = b\n", r"no setting for \[celery:task_rutes\]; did you mean \[celery:task_routes\]"),
         ("[celerybeat:t]\ntask = t\ntype = lunar\nschedule = 1\n", r"\[celerybeat:t\] has the schedule \{'lunar': 1\}"),
         ("[celerybeat:t]\ntask = t\nschedule = 0\n", r"it takes seconds above 0"),
         ('[celerybeat:t]\ntask = t\ntype = crontab\nschedule = {"minut": 0}\n', r"the crontab .*minut"),

@@ -53,7 +53,6 @@ def test_unsupported_has_the_refused_ones_and_no_others():
         ("ptemporal.heartbeat_timout", "ptemporal.heartbeat_timeout"),
         ("ptemporal_namespce", "ptemporal.namespace"),
         ("celery.task_rutes", "celery.task_routes"),
-        ("celery.broker", "celery.broker_url"),
     ],
 )
 def test_an_unknown_key_in_our_namespaces_is_an_error_that_names_the_nearest(key, nearest):

@@ -1,4 +1,4 @@
-"""What a call refuses, where it is made; and what a message is made of."""
+"""Which calls are refused in the caller's own line, and what a message contains."""
 
 from __future__ import annotations
 
@@ -15,6 +15,7 @@ import kombu
 import pytest
 
 from pyramid_temporal_compat import Celery, Task
+from pyramid_temporal_compat.celery_names.kombu_queues import Queue
 from pyramid_temporal_compat.exceptions import (
     InvalidArguments,
     InvalidCall,
@@ -33,7 +34,7 @@ UTC = datetime.timezone.utc
 
 
 class Recorded(Celery):
-    """An app whose messages stay here."""
+    """An app that records its messages instead of sending them."""
 
     def __init__(self) -> None:
         super().__init__("shop", set_as_current=False)
@@ -99,7 +100,7 @@ def bound_variadic(*everything: Any) -> None: ...
         (bound_variadic, (1, 2), {}, True),
     ],
 )
-def test_arguments_are_held_against_the_signature(
+def test_arguments_are_checked_against_the_signature(
     app: Recorded, function: Any, args: Any, kwargs: Any, fits: bool
 ) -> None:
     task = app.task(name="pack", bind=function.__name__.startswith("bound"))(function)
@@ -112,12 +113,12 @@ def test_arguments_are_held_against_the_signature(
     assert not app.sent
 
 
-def test_delay_says_the_same(app: Recorded, pack: Any) -> None:
+def test_delay_raises_the_same_error(app: Recorded, pack: Any) -> None:
     with pytest.raises(TypeError, match="got an unexpected keyword argument 'size'"):
         pack.delay(1, size=2)
 
 
-def test_the_signature_of_a_class_based_task_is_its_run_s(app: Recorded) -> None:
+def test_a_class_based_task_has_the_signature_of_its_run(app: Recorded) -> None:
     class Pack(Task):
         name = "pack"
 
@@ -130,7 +131,7 @@ def test_the_signature_of_a_class_based_task_is_its_run_s(app: Recorded) -> None
     assert len(app.sent) == 1
 
 
-def test_a_task_without_typing_takes_what_it_is_given(app: Recorded) -> None:
+def test_a_task_without_typing_takes_any_arguments(app: Recorded) -> None:
     app.task(name="pack", typing=False)(plain).delay(1, 2, 3)
     assert body(app.sent[0])["args"] == [1, 2, 3]
 
@@ -146,13 +147,13 @@ def test_kwargs_is_a_dict(pack: Any) -> None:
         pack.apply_async((), 5)
 
 
-def test_the_error_is_short_however_long_the_argument(pack: Any) -> None:
+def test_the_error_is_short_even_if_the_argument_is_long(pack: Any) -> None:
     with pytest.raises(InvalidArguments) as caught:
         pack.delay("x" * 1_000_000, 2)
     assert len(str(caught.value)) < 1000
 
 
-def test_a_task_called_on_its_class_says_so(app: Recorded) -> None:
+def test_delay_on_a_class_raises_an_error_that_names_register_task(app: Recorded) -> None:
     class Pack(Task):
         name = "pack"
 
@@ -163,22 +164,22 @@ def test_a_task_called_on_its_class_says_so(app: Recorded) -> None:
             call()
 
 
-def test_a_task_without_a_name_says_so(app: Recorded) -> None:
+def test_a_task_without_a_name_raises_an_error_that_names_register_task(app: Recorded) -> None:
     class Pack(Task):
         def run(self) -> None: ...
 
-    with pytest.raises(InvalidCall, match=r"Pack has no task name; app\.register_task"):
+    with pytest.raises(InvalidCall, match=r"Pack has no task name; add it with app\.register_task"):
         Pack().delay()
 
 
-def test_a_task_that_is_not_registered(app: Recorded) -> None:
+def test_an_unregistered_task_raises_not_registered(app: Recorded) -> None:
     with pytest.raises(NotRegistered, match=r"task 'x' is not registered.*ptemporal\.include"):
         app.tasks["x"]
     app.send_task("x", (1,))
     assert app.sent[0].task == "x"
 
 
-# --- what can't travel -------------------------------------------------------------------------------
+# --- values that can't travel -------------------------------------------------------------------------------
 
 
 class Thing:
@@ -200,29 +201,29 @@ class Mute:
         ((Mute(),), {}, "argument item is a .*Mute"),
     ],
 )
-def test_an_argument_that_can_t_travel_is_named(pack: Any, args: Any, kwargs: Any, named: str) -> None:
+def test_the_error_names_the_argument_that_can_t_travel(pack: Any, args: Any, kwargs: Any, named: str) -> None:
     with pytest.raises(NotSerializable, match=f"^task 'pack': {named}"):
         pack.apply_async(args, kwargs)
 
 
-def test_one_of_many_arguments_that_can_t_travel_is_named_by_its_place(app: Recorded) -> None:
+def test_the_error_names_the_index_of_one_of_many_arguments(app: Recorded) -> None:
     with pytest.raises(NotSerializable, match=r"argument rest\[1\] is a"):
         app.task(name="pack")(variadic).delay(1, 2, Thing())
     with pytest.raises(NotSerializable, match=r"argument args\[1\] is a"):
         app.send_task("unknown.here", (1, Thing()))
 
 
-def test_an_argument_that_another_serializer_can_t_write_is_named(pack: Any) -> None:
+def test_the_error_names_the_argument_that_another_serializer_can_t_write(pack: Any) -> None:
     with pytest.raises(NotSerializable, match="task 'pack': argument wrapped can't be written by the serializer"):
         pack.apply_async((1,), {"wrapped": lambda: None}, serializer="pickle")
 
 
-def test_a_serializer_that_is_not_there(pack: Any) -> None:
+def test_an_unknown_serializer_is_refused(pack: Any) -> None:
     with pytest.raises(SerializerNotInstalled, match="no serializer is called 'xml'; there are"):
         pack.apply_async(serializer="xml")
 
 
-def test_a_repr_that_raises_does_not_keep_a_task_from_leaving(app: Recorded, pack: Any) -> None:
+def test_a_task_is_sent_even_if_the_repr_of_an_argument_raises(app: Recorded, pack: Any) -> None:
     pack.apply_async((Mute(),), serializer="pickle")
     assert "Mute" in app.sent[0].argsrepr
 
@@ -234,7 +235,7 @@ def test_the_limit_is_exact_and_the_error_names_the_largest_argument(app: Record
     pack.delay("", wrapped="xx")
     overhead = sum(len(part.data) + sum(map(len, [*part.metadata, *part.metadata.values()])) for part in sent(app))
     app.conf.ptemporal_payload_limit = overhead + 1000
-    longest = "x" * 500  # once as the argument, and in brief in the envelope
+    longest = "x" * 500  # once as the argument, and shortened in the envelope
     while True:
         try:
             pack.delay(longest, wrapped="xx")
@@ -248,7 +249,7 @@ def test_the_limit_is_exact_and_the_error_names_the_largest_argument(app: Record
     assert f"the largest argument is item, of {len(longest) + 2:,} bytes" in said
 
 
-def test_headers_count_and_are_named(app: Recorded, pack: Any) -> None:
+def test_headers_count_towards_the_limit_and_the_error_names_them(app: Recorded, pack: Any) -> None:
     with pytest.raises(PayloadTooLarge, match="largest argument is headers"):
         pack.apply_async(headers={"x": "x" * 3_000_000})
 
@@ -261,14 +262,14 @@ def total(app: Recorded) -> int:
     return sum(len(part.data) + sum(map(len, [*part.metadata, *part.metadata.values()])) for part in sent(app))
 
 
-# --- when --------------------------------------------------------------------------------------------
+# --- time --------------------------------------------------------------------------------------------
 
 NOT_SECONDS = [-1, -0.001, float("nan"), float("inf"), -float("inf"), True, "5", [5], decimal.Decimal(5), 10**400]
 
 
 @pytest.mark.parametrize("value", [*NOT_SECONDS, 1_700_000_000_000, datetime.timedelta(days=-1)])
 @pytest.mark.parametrize("option", ["countdown", "time_limit", "soft_time_limit"])
-def test_seconds_are_a_number_that_makes_sense(pack: Any, option: str, value: Any) -> None:
+def test_seconds_outside_the_range_are_refused(pack: Any, option: str, value: Any) -> None:
     with pytest.raises(InvalidCall, match=f"task 'pack': {option}="):
         pack.apply_async(**{option: value})
 
@@ -346,7 +347,7 @@ def test_the_soft_limit_comes_first(pack: Any) -> None:
         pack.apply_async(soft_time_limit=10, time_limit=5)
 
 
-def test_a_limit_of_0_is_none_also_where_the_task_has_one(app: Recorded) -> None:
+def test_a_time_limit_of_0_means_no_limit_even_if_the_task_has_one(app: Recorded) -> None:
     task = app.task(name="pack", time_limit=5, soft_time_limit=3)(plain)
     task.apply_async((1,))
     task.apply_async((1,), time_limit=0, soft_time_limit=0)
@@ -370,20 +371,20 @@ def later_text() -> str:
     ["", " ", "a\nb", "a\0b", "\udc80", 5, b"x", ["x"], "x" * 1001, "é" * 501],
     ids=lambda value: repr(value)[:9],
 )
-def test_a_name_that_the_server_would_not_take(pack: Any, option: str, value: Any) -> None:
+def test_a_name_that_the_server_would_refuse_is_refused(pack: Any, option: str, value: Any) -> None:
     with pytest.raises(InvalidCall, match=f"task 'pack': {option}=") as caught:
         pack.apply_async(**{option: value})
     assert len(str(caught.value)) < 300
 
 
-def test_a_task_name_that_the_server_would_not_take(app: Recorded) -> None:
+def test_a_task_name_that_the_server_would_refuse_is_refused(app: Recorded) -> None:
     for name in ("", "x" * 1001, "a\nb"):
         with pytest.raises(InvalidCall, match="name="):
             app.send_task(name)
 
 
 def test_the_server_s_own_queues_are_refused(pack: Any) -> None:
-    with pytest.raises(InvalidCall, match="/_sys/ is the server's own"):
+    with pytest.raises(InvalidCall, match="reserves names that start with /_sys/"):
         pack.apply_async(queue="/_sys/items")
 
 
@@ -395,23 +396,40 @@ def test_a_kombu_queue_stands_for_its_name(app: Recorded, pack: Any) -> None:
 # --- the other options -------------------------------------------------------------------------------
 
 
-def test_an_unknown_option_names_the_nearest(pack: Any) -> None:
+def test_the_error_for_an_unknown_option_names_the_nearest_option(pack: Any) -> None:
     with pytest.raises(InvalidCall, match=r"apply_async\(\) has no option 'countdwn'; did you mean 'countdown'\?"):
         pack.apply_async(countdwn=5)
     with pytest.raises(InvalidCall, match="has no option 'zzz'; it takes add_to_parent, compression"):
         pack.apply_async(zzz=5)
 
 
-def test_options_that_are_none_are_as_if_not_given(app: Recorded, pack: Any) -> None:
+def test_an_option_of_none_is_ignored(app: Recorded, pack: Any) -> None:
     pack.apply_async(task_id="fixed")
     pack.apply_async(**{**dict.fromkeys(OPTIONS), "task_id": "fixed"})
     assert app.sent[0] == app.sent[1]
 
 
-@pytest.mark.parametrize("value", [-1, 256, 5.0, "5", True])
+@pytest.mark.parametrize("value", [-1, 10, 256, 5.0, "5", True])
 def test_priority_is_a_number_in_range(pack: Any, value: Any) -> None:
     with pytest.raises(InvalidCall, match=r"priority=.*0 to 9"):
         pack.apply_async(priority=value)
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {"task_queue_max_priority": 20},
+        {"task_queues": [Queue("celery", max_priority=20)]},
+        {"task_queues": [Queue("celery", queue_arguments={"x-max-priority": 20})]},
+    ],
+    ids=["setting", "queue", "arguments"],
+)
+def test_a_priority_may_be_as_high_as_a_queue_declares(app: Recorded, pack: Any, settings: dict[str, Any]) -> None:
+    app.conf.update(settings)
+    pack.apply_async(priority=20)
+    assert app.sent[-1].priority == 20
+    with pytest.raises(InvalidCall, match="priority=21"):
+        pack.apply_async(priority=21)
 
 
 @pytest.mark.parametrize(
@@ -426,7 +444,7 @@ def test_priority_is_a_number_in_range(pack: Any, value: Any) -> None:
         {"parent_id": object()},
     ],
 )
-def test_an_option_out_of_its_range_is_named(pack: Any, option: dict[str, Any]) -> None:
+def test_the_error_names_an_option_out_of_its_range(pack: Any, option: dict[str, Any]) -> None:
     with pytest.raises(InvalidCall, match=f"task 'pack': {next(iter(option))}="):
         pack.apply_async(**option)
 
@@ -437,7 +455,7 @@ def test_headers_are_a_dict_with_string_keys(pack: Any, value: Any) -> None:
         pack.apply_async(headers=value)
 
 
-def test_a_header_that_can_t_travel_is_named(pack: Any) -> None:
+def test_the_error_names_headers_that_can_t_travel(pack: Any) -> None:
     for value in (Thing(), "\udc80"):
         with pytest.raises(NotSerializable, match=r"task 'pack': headers\['tenant'\]\['of'\] is a"):
             pack.apply_async(headers={"tenant": {"of": value}})
@@ -475,22 +493,22 @@ MESSAGE = Message(task="shop.pack", id="1", body=Payload({"encoding": b"json/pla
         },
     ],
 )
-def test_a_message_comes_back_as_it_went(changes: dict[str, Any]) -> None:
+def test_a_decoded_message_equals_the_encoded_message(changes: dict[str, Any]) -> None:
     message = MESSAGE.copy(**changes)
     envelope, carried = message.encode()
     assert Message.decode(envelope.data, carried) == message
     assert json.loads(message.for_log())["envelope"]["id"] == "1"
 
 
-def test_what_a_newer_release_added_is_passed_over() -> None:
+def test_fields_of_a_newer_release_are_ignored() -> None:
     assert decoded({**written(), "added_later": {"x": 1}}) == MESSAGE
 
 
-def test_what_an_older_release_did_not_write_has_its_default() -> None:
+def test_fields_that_an_older_release_did_not_write_get_defaults() -> None:
     assert decoded({"ptemporal": 1, "task": "shop.pack", "id": "1", "queue": "q"}) == MESSAGE
 
 
-def test_a_newer_version_is_refused_with_what_to_do() -> None:
+def test_a_newer_version_raises_an_error_that_says_what_to_do() -> None:
     with pytest.raises(InvalidTaskError, match=f"message '1' has version {VERSION + 1}.*upgrade the workers before"):
         decoded({**written(), "ptemporal": VERSION + 1})
 
@@ -511,7 +529,7 @@ def test_a_newer_version_is_refused_with_what_to_do() -> None:
         b'{"ptemporal": 1, "task": "t", "id": "1", "queue": "q", "eta": "soon"}',
     ],
 )
-def test_what_is_no_message_is_refused(envelope: bytes) -> None:
+def test_bytes_that_are_not_a_message_are_refused(envelope: bytes) -> None:
     with pytest.raises(InvalidTaskError, match="not a task message"):
         Message.decode(envelope, MESSAGE.body)
 
@@ -548,7 +566,7 @@ def known(app: Celery, task_id: str) -> Any:
 
 
 @pytest.mark.parametrize("letter", ["x", "é", "任", "🙂"])
-def test_the_longest_names_are_what_the_server_takes(shop: Celery, letter: str) -> None:
+def test_the_server_accepts_the_longest_names(shop: Celery, letter: str) -> None:
     def longest(start: str) -> str:
         return start + letter * ((LONGEST_ID - len(start)) // len(letter.encode()))
 
@@ -558,14 +576,14 @@ def test_the_longest_names_are_what_the_server_takes(shop: Celery, letter: str) 
     assert (found.workflow_type, found.task_queue) == (name, queue)
 
 
-def test_what_was_asked_for_long_ago_starts_at_once(shop: Celery) -> None:
+def test_an_eta_in_the_distant_past_starts_the_task_at_once(shop: Celery) -> None:
     task_id = uuid.uuid4().hex
     shop.send_task("x", task_id=task_id, queue=f"q-{task_id}", eta=datetime.datetime.min.replace(tzinfo=UTC))
     found = known(shop, task_id)
     assert found.execution_time is None or found.execution_time <= found.start_time
 
 
-def test_the_second_start_of_an_id_is_no_start(shop: Celery) -> None:
+def test_a_second_start_with_the_same_id_does_nothing(shop: Celery) -> None:
     task_id = uuid.uuid4().hex
     first = shop.send_task("first", task_id=task_id, queue=f"q-{task_id}")
     run = known(shop, task_id).run_id

@@ -24,13 +24,13 @@ def eager(app: Celery) -> Celery:
     return app
 
 
-def test_apply_runs_and_gives_a_ready_result(app: Celery) -> None:
+def test_apply_runs_the_task_and_returns_a_ready_result(app: Celery) -> None:
     task = app.task(lambda x, y: x + y, name="add")
     result = task.apply((1, 2))
     assert (result.get(), result.state, result.ready(), result.successful()) == (3, "SUCCESS", True, True)
 
 
-def test_apply_gives_the_error_or_raises_it(app: Celery) -> None:
+def test_apply_returns_the_error_or_raises_it(app: Celery) -> None:
     @app.task
     def fail() -> None:
         raise ValueError("no")
@@ -66,7 +66,7 @@ def test_apply_gives_up_after_max_retries(app: Celery) -> None:
     assert (result.state, repr(result.result)) == ("FAILURE", "KeyError(2)")
 
 
-def test_apply_tells_the_hooks(app: Celery) -> None:
+def test_apply_calls_the_hooks(app: Celery) -> None:
     heard = []
 
     class Telling(Task):
@@ -93,7 +93,7 @@ def test_the_request_says_that_the_run_is_eager(app: Celery) -> None:
     assert which.apply(task_id="mine").get() == (True, False, "mine", 0)
 
 
-def test_ignored_is_neither_success_nor_failure(app: Celery) -> None:
+def test_an_ignored_run_is_neither_success_nor_failure(app: Celery) -> None:
     @app.task
     def skip() -> None:
         raise Ignore
@@ -149,9 +149,7 @@ def test_push_request_gives_a_bound_task_its_request(app: Celery) -> None:
         tell.pop_request()
 
 
-def test_a_plain_call_asks_for_the_retry_and_raises_the_error_itself(
-    app: Celery, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_retry_in_a_plain_call_raises_the_error_itself(app: Celery, monkeypatch: pytest.MonkeyPatch) -> None:
     @app.task(autoretry_for=(OSError,), retry_kwargs={"max_retries": 3})
     def fetch() -> None:
         raise OSError("away")
@@ -163,7 +161,7 @@ def test_a_plain_call_asks_for_the_retry_and_raises_the_error_itself(
     assert asked.call_args.kwargs["max_retries"] == 3
 
 
-def test_a_task_can_be_mocked_by_its_own_shape(app: Celery) -> None:
+def test_a_task_can_be_mocked_with_autospec(app: Celery) -> None:
     @app.task
     def fetch(number: int) -> int:
         return number
@@ -187,7 +185,7 @@ def test_a_canvas_runs_eagerly_with_its_links(eager: Celery) -> None:
     assert heard == [(7, "done")]
 
 
-def test_a_canvas_in_a_transaction_runs_as_that_commits(eager: Celery) -> None:
+def test_a_canvas_in_a_transaction_runs_when_the_transaction_commits(eager: Celery) -> None:
     add = eager.task(lambda x, y: x + y, name="add")
     with transaction.manager:
         result = group(add.s(1, 1), chain(add.s(1, 2), add.s(10))).apply_async()
@@ -212,7 +210,7 @@ def test_errbacks_of_both_kinds_are_called_eagerly(eager: Celery) -> None:
     assert sorted(map(str, heard)) == sorted([result.id, f"('{result.id}', \"ValueError('no')\")"])
 
 
-def test_a_task_that_is_replaced_gives_what_replaced_it(eager: Celery) -> None:
+def test_the_result_of_a_replaced_task_is_the_result_of_its_replacement(eager: Celery) -> None:
     add = eager.task(lambda x, y: x + y, name="add")
 
     @eager.task(bind=True)
@@ -222,7 +220,7 @@ def test_a_task_that_is_replaced_gives_what_replaced_it(eager: Celery) -> None:
     assert replaced.delay().get() == [2, 4]
 
 
-def test_what_is_linked_to_an_eager_run_knows_where_it_stands(eager: Celery) -> None:
+def test_a_callback_of_an_eager_run_knows_its_parent_and_root(eager: Celery) -> None:
     @eager.task(bind=True)
     def tell(self: Any, *args: Any) -> Any:
         told.append((self.request.parent_id, self.request.root_id))
@@ -232,7 +230,7 @@ def test_what_is_linked_to_an_eager_run_knows_where_it_stands(eager: Celery) -> 
     assert told == [(None, result.id), (result.id, result.id)]
 
 
-def test_an_eager_result_is_asked_without_a_server(eager: Celery) -> None:
+def test_an_eager_result_needs_no_server(eager: Celery) -> None:
     @eager.task
     def fail() -> None:
         raise ValueError("no")
@@ -244,7 +242,7 @@ def test_an_eager_result_is_asked_without_a_server(eager: Celery) -> None:
     assert (result.queue, result.date_done, result.args, result.current_status().state) == (None, None, None, "FAILURE")
 
 
-def test_what_came_first_is_raised_though_it_had_not_ended_when_it_was_asked(eager: Celery) -> None:
+def test_the_first_parents_error_is_raised_even_if_that_parent_ends_meanwhile(eager: Celery) -> None:
     class EndsMeanwhile(EagerResult):
         asked = 0
 

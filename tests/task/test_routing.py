@@ -13,7 +13,7 @@ from pyramid_temporal_compat.task.call_options import make_message
 
 
 class Queue:
-    """As kombu's: a name, an exchange and a routing key."""
+    """A queue as kombu has it: a name, an exchange and a routing key."""
 
     def __init__(self, name: str, exchange: Any = None, routing_key: str | None = None) -> None:
         self.name = name
@@ -50,11 +50,11 @@ def by_name(name: str, args: Any, kwargs: Any, options: Any, task: Any = None, *
     return {"queue": "routed"}
 
 
-def test_the_calls_own_queue_goes_before_routes() -> None:
+def test_the_queue_of_the_call_overrides_the_routes() -> None:
     assert queue_of("video.encode", {"task_routes": {"video.*": "video"}}, queue="now") == "now"
 
 
-def test_a_route_may_say_more_than_the_queue() -> None:
+def test_a_route_may_set_other_options() -> None:
     app = Celery("routes", set_as_current=False)
     app.conf.task_routes = {"video.*": {"queue": "video", "priority": 7}}
     message = make_message(app, "video.encode", (), {}, {}, None)
@@ -62,11 +62,11 @@ def test_a_route_may_say_more_than_the_queue() -> None:
     assert make_message(app, "video.encode", (), {}, {"priority": 1}, None).priority == 1
 
 
-def test_the_default_queue_is_the_settings() -> None:
+def test_the_setting_names_the_default_queue() -> None:
     assert queue_of("video.encode", {"task_default_queue": "items"}) == "items"
 
 
-def test_a_routing_key_or_an_exchange_names_the_queue_that_is_bound_so() -> None:
+def test_a_routing_key_or_an_exchange_names_the_queue_that_is_bound_to_it() -> None:
     exchange = type("Exchange", (), {"name": "media"})()
     queues = {"task_queues": [Queue("video", exchange, "video.encode"), Queue("mail", None, "mail")]}
     assert queue_of("x", queues, routing_key="video.encode") == "video"
@@ -77,7 +77,7 @@ def test_a_routing_key_or_an_exchange_names_the_queue_that_is_bound_so() -> None
         queue_of("x", queues, exchange="nowhere")
 
 
-def test_queues_that_are_not_declared_are_refused_when_none_may_be_made() -> None:
+def test_undeclared_queues_are_refused_if_task_create_missing_queues_is_off() -> None:
     settings = {"task_queues": [Queue("video")], "task_create_missing_queues": False}
     assert queue_of("x", settings, queue="video") == "video"
     with pytest.raises(QueueNotFound, match=r"queue 'vidoe' is not in task_queues \(video\)"):

@@ -1,4 +1,4 @@
-"""What tools put around runs of tasks, in the places where Celery has them."""
+"""Monitoring tools wrap the runs of tasks in the same places as in Celery."""
 
 import json
 import subprocess
@@ -28,7 +28,7 @@ def double(app):
 
 
 def test_sentrys_own_integration_reports_runs_and_errors():
-    # Pyramid's import of pkg_resources warns; what the test compares is what we and Sentry say.
+    # Pyramid's import of pkg_resources warns. The test is about the warnings of Sentry and of this package.
     command = [sys.executable, "-W", "ignore:pkg_resources is deprecated", WATCHED]
     ended = subprocess.run(command, capture_output=True, text=True, timeout=60)
     assert (ended.returncode, ended.stderr) == (0, "")
@@ -45,7 +45,7 @@ def test_sentrys_own_integration_reports_runs_and_errors():
     assert runs == [("buy", "queue.task.celery"), ("buy", "queue.task.celery"), ("book", "queue.task.celery")]
 
 
-def test_a_tracer_of_the_applications_is_around_every_run(double, monkeypatch):
+def test_a_replaced_build_tracer_wraps_every_run(double, monkeypatch):
     seen = []
     original = trace.build_tracer
 
@@ -66,15 +66,15 @@ def test_a_tracer_of_the_applications_is_around_every_run(double, monkeypatch):
 
 def test_a_tracer_that_runs_nothing_is_an_error(double, monkeypatch):
     monkeypatch.setattr(trace, "build_tracer", lambda *args, **kwargs: lambda *args: None)
-    with pytest.raises(RuntimeError, match=r"did not run task 'double': its tracer has to call the one that it wraps"):
+    with pytest.raises(RuntimeError, match=r"did not run task 'double'; its tracer must call the tracer that it wraps"):
         double.apply((4,))
 
 
-def test_a_tracer_that_the_application_makes_runs_the_task(double):
+def test_a_tracer_made_by_the_application_runs_the_task(double):
     assert trace.build_tracer("double", double)("an-id", (5,), {}).retval == 10
 
 
-def test_which_tasks_have_their_own_call(app, double):
+def test_task_has_custom_finds_methods_of_subclasses(app, double):
     class Loud(app.Task):
         def __call__(self, *args):
             return self.run(*args)

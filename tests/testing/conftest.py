@@ -17,7 +17,7 @@ def ptemporal_server(temporal_server: Any) -> Any:
 
 @pytest.fixture(autouse=True)
 def no_current_app() -> Iterator[None]:
-    before = current.chosen()
-    current.choose((None, None))
+    before = current.save_current()
+    current.restore_current((None, None))
     yield
-    current.choose(before)
+    current.restore_current(before)

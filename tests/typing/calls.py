@@ -1,6 +1,6 @@
-"""Typed calls, right and wrong, for type checkers to read: `test_typed_calls.py` runs mypy and pyright on this file.
+"""Right and wrong calls for type checkers. `test_typed_calls.py` runs mypy and pyright on this file.
 
-A line that ends in `# error` must be an error for both; any other line must not be.
+Both must report an error for each line that ends in `# error`, and for no other line.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""What type checkers say of calls: `Task[P, R]` keeps a function's parameters and its result."""
+"""`Task[P, R]` keeps a function's parameters and result, so type checkers find wrong calls."""
 
 from __future__ import annotations
 

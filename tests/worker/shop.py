@@ -14,36 +14,37 @@ import zope.sqlalchemy
 from pyramid.config import Configurator
 from pyramid.request import Request
 from pyramid.threadlocal import get_current_request
-from sqlalchemy import String, Text, UniqueConstraint, create_engine, delete, select
-from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column, sessionmaker
+from sqlalchemy import DDL, Column, Integer, String, Text, create_engine, delete, event, select
+from sqlalchemy.orm import declarative_base, sessionmaker
 from temporalio.api.enums.v1 import EventType
 
 from pyramid_temporal_compat import Celery, shared_task
 from pyramid_temporal_compat.app import APP_KEY
 from pyramid_temporal_compat.worker.worker import Worker
 
-
-class Base(DeclarativeBase):
-    pass
+Base: Any = declarative_base()  # as SQLAlchemy 1.4 has it too
 
 
 class Line(Base):
     """A row that a task wrote."""
 
     __tablename__ = "lines"
-    # Checked only at the commit, so that a test can make a commit fail.
-    __table_args__ = (UniqueConstraint("once", deferrable=True, initially="DEFERRED").ddl_if(dialect="postgresql"),)
 
-    id: Mapped[int] = mapped_column(primary_key=True)
-    text: Mapped[str] = mapped_column(Text)
-    once: Mapped[str | None] = mapped_column(String(200))
+    id = Column(Integer, primary_key=True)
+    text = Column(Text, nullable=False)
+    once = Column(String(200))
+
+
+# Checked only at the commit, so that a test can make a commit fail.
+UNIQUE = DDL("ALTER TABLE lines ADD UNIQUE (once) DEFERRABLE INITIALLY DEFERRED")
+event.listen(Line.__table__, "after_create", UNIQUE.execute_if(dialect="postgresql"))
 
 
 class Account(Base):
     __tablename__ = "accounts"
 
-    id: Mapped[str] = mapped_column(String(200), primary_key=True)
-    balance: Mapped[int]
+    id = Column(String(200), primary_key=True)
+    balance = Column(Integer, nullable=False)
 
 
 class ShopRequest(Request):

@@ -18,6 +18,7 @@ from sqlalchemy.orm import Session
 from pyramid_temporal_compat import shared_task
 from pyramid_temporal_compat.database_errors import database_is_away
 from pyramid_temporal_compat.server.embedded import free_ports
+from tests.parts import DRIVER
 from tests.worker.shop import Shop, seen, write
 
 PATIENCE = 20
@@ -79,7 +80,7 @@ def error_of(url: str, statement: str) -> SQLAlchemyError:
 
 def test_a_connection_that_is_refused_means_away() -> None:
     (port,) = free_ports("127.0.0.1", 1)
-    assert database_is_away(error_of(f"postgresql+psycopg://127.0.0.1:{port}/nothing", "SELECT 1"))
+    assert database_is_away(error_of(f"postgresql+{DRIVER}://127.0.0.1:{port}/nothing", "SELECT 1"))
 
 
 def test_a_session_that_is_used_again_after_its_connection_was_lost_means_away(database_url: str) -> None:

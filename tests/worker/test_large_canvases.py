@@ -232,12 +232,12 @@ def test_a_canvas_too_large_to_start_is_refused_at_the_call(shop: Shop, conf: An
 
 def test_a_canvas_of_too_many_tasks_is_refused_at_the_call(shop: Shop, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("pyramid_temporal_compat.canvas.planner.MOST", 20)
-    with pytest.raises(PayloadTooLarge, match="has 21 tasks, and one canvas has at most 20: make several of it"):
+    with pytest.raises(PayloadTooLarge, match="has 21 tasks, and the limit is 20; split it into several canvases"):
         group(add.s(number, number) for number in range(21))()
 
 
 def test_a_canvas_too_large_to_unpack_is_refused_at_the_call(shop: Shop, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("pyramid_temporal_compat.canvas.planner.INFLATED_LIMIT", 100_000)
+    monkeypatch.setattr("pyramid_temporal_compat.canvas.planner.MOST_BYTES", 100_000)
     with pytest.raises(PayloadTooLarge, match="bytes before it is compressed, and the limit for that is 100,000"):
         group(length.s("x" * 1000) for _ in range(100))()
 

@@ -8,6 +8,8 @@ import os
 import time
 from collections.abc import Callable
 
+from .pool import checked_size
+
 log = logging.getLogger(__name__)
 
 KEEPALIVE = float(os.environ.get("AUTOSCALE_KEEPALIVE", 30))
@@ -72,6 +74,7 @@ class Autoscaler:
 
     def resize(self, size: int) -> None:
         """Set the pool's size now, and widen the bounds if they do not allow it."""
+        checked_size(size)  # before anything changes
         self.largest, self.smallest = max(self.largest, size), min(self.smallest, size)
         self._scale(size)
 

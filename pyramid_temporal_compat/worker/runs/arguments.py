@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
-from ...exceptions import InvalidTaskError, SecurityError
+from ...exceptions import InvalidTaskError
 from ...payload.annotations import rebuild_arguments
-from ...payload.serializers import SIGNED, deserialize
+from ...payload.bounds import read_together
+from ...payload.serializers import deserialize
+from ...security.signed_places import accepts_only_signed, check_body
 from ...task.task import Task
-from ...text_safety import one_line
 from ..job import Job
 from .previous_results import previous_results
 
@@ -17,8 +18,12 @@ if TYPE_CHECKING:
     from ...interfaces import AppLike
 
 
+@read_together()
 def read_arguments(app: AppLike, task: Task, job: Job) -> tuple[tuple[Any, ...], dict[str, Any]]:
-    """Return the arguments and keyword arguments that the function is called with."""
+    """Return the arguments and keyword arguments that the function is called with.
+
+    They share one bound, because a chord's body may get thousands of results.
+    """
     message = job.message
     where = f"task {message.task}[{message.id}]"
     accepted = app.conf["accept_content"]
@@ -28,12 +33,10 @@ def read_arguments(app: AppLike, task: Task, job: Job) -> tuple[tuple[Any, ...],
     args, kwargs = body["args"], body.get("kwargs")
     if not isinstance(kwargs, Mapping) or not all(isinstance(name, str) for name in kwargs):
         raise InvalidTaskError(f"{where}: the body holds no keyword arguments")
-    if set(accepted) == {SIGNED} and (body.get("task"), body.get("id")) != (message.task, message.id):
-        raise SecurityError(
-            f"{where}: its arguments were signed for {one_line(body.get('task'))}[{one_line(body.get('id'))}]: not run"
-        )
+    if accepts_only_signed(app):
+        check_body(message, body)
     if message.joins is not None:
-        args = [*previous_results(app, task, job, args, kwargs), *args]
+        args = [*previous_results(app, task, job, body), *args]
     args, kwargs = rebuild_arguments(task.called_as, args, kwargs)
     if task.typing is not False:
         task.check_arguments(args, kwargs)

@@ -10,8 +10,9 @@ from ...context import Context
 from ...exceptions import PayloadTooLarge, Reject, Retry, TaskReplaced
 from ...message.message import Message, total_size
 from ...payload.errors import to_wire
+from ...security.signed_places import place_of_retry, with_place
 from ...task.call_options import make_message
-from ...task.execution import Ending, in_the_application
+from ...task.execution import Ending, without_our_frames
 from ...task.task import RetryChanges, Task
 from ..job import Job, Progress
 from ..outcome import EndedWithoutResult, Failed, Outcome, Replaced, Retried
@@ -41,7 +42,7 @@ def outcome_of(
         try:
             return retried(app, task, job, error, request)
         except Exception as failure:  # what the retry asked for can't be sent: the task fails with this error
-            return Failed(to_wire(in_the_application(failure)), children=children)
+            return Failed(to_wire(without_our_frames(failure)), children=children)
     if ending.state == states.IGNORED:
         # A task that has set its own state and raises Ignore wants that state to stand.
         return EndedWithoutResult(progress or Progress(states.IGNORED, None), f"ignored: {error}")
@@ -76,6 +77,7 @@ def changed_message(app: AppLike, task: Task, job: Job, request: Context, change
         linked=message.linked,
         scheduled=message.scheduled,
     )
+    changed = with_place(app, changed, place_of_retry(app, message))
     size, limit = total_size(changed.encode()), app.conf["ptemporal.payload_limit"] * 3 // 4
     if size > limit:
         # It travels in the failure of this run, as base64.

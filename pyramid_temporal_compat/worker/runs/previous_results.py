@@ -7,12 +7,14 @@ from typing import TYPE_CHECKING, Any
 
 from ...canvas.errbacks import takes_error
 from ...context import Context
-from ...exceptions import InvalidTaskError
+from ...exceptions import InvalidTaskError, SecurityError
 from ...message.message import Message
 from ...message.tree import check_places
 from ...payload import Payload
 from ...payload.errors import from_plain
 from ...payload.serializers import deserialize
+from ...security.signed_places import accepts_only_signed, check_body, check_results
+from ...security.signed_results import is_signed_error, read_result
 from ...task.task import Task
 from ..job import Job
 
@@ -20,31 +22,48 @@ if TYPE_CHECKING:
     from ...interfaces import AppLike
 
 
-def previous_results(app: AppLike, task: Task, job: Job, args: Any, kwargs: Mapping[str, Any]) -> list[Any]:
-    """Return the arguments in front of the message's own: a result, a list of results, or an error callback's error."""
+def previous_results(app: AppLike, task: Task, job: Job, body: Mapping[str, Any]) -> list[Any]:
+    """Return the arguments in front of the message's own: a result, a list of results, or an error callback's error.
+
+    :param body: the message's body, which names the results that it takes if messages are signed.
+    """
     joins = job.message.joins
     try:
         check_places(joins, len(job.previous_results))
     except (LookupError, TypeError) as error:
         raise InvalidTaskError(f"task {task.name}[{job.message.id}]: {error}") from None
     if isinstance(joins, Mapping):
-        return _error(app, task, job, args, kwargs)
-    return [_value(app, joins, job.previous_results)]
+        return _error(app, task, job, body)
+    return [_values(app, job.message, body, job.previous_results)]
 
 
-def _value(app: AppLike, written: Any, payloads: Sequence[Payload]) -> Any:
-    if isinstance(written, list):
-        return [_value(app, each, payloads) for each in written]
-    accepted = app.conf["result_accept_content"] or app.conf["accept_content"]
-    return deserialize(payloads[written], accepted, "result_accept_content")
+def _values(app: AppLike, message: Message, body: Mapping[str, Any], payloads: Sequence[Payload]) -> Any:
+    """Return the values that `message.joins` names among the payloads."""
+
+    def read(place: Any) -> Any:
+        return list(map(read, place)) if isinstance(place, list) else read_result(app, payloads[place])
+
+    def value_of(found: Any) -> Any:
+        return list(map(value_of, found)) if isinstance(found, list) else found.value
+
+    found = read(message.joins)
+    if accepts_only_signed(app):
+        check_results(message, body, found)
+    return value_of(found)
 
 
-def _error(app: AppLike, task: Task, job: Job, args: Any, kwargs: Mapping[str, Any]) -> list[Any]:
+def _error(app: AppLike, task: Task, job: Job, body: Mapping[str, Any]) -> list[Any]:
     joins = job.message.joins
     failed = Message.read(joins["envelope"], Payload({}, b""))
-    if not takes_error(task.signature(tuple(args), dict(kwargs), app=app)):
+    given = [job.previous_results[place] for place in joins.get("given", ())]
+    error, traceback = joins["error"], joins["error"].get("traceback") or ""
+    if accepts_only_signed(app):
+        failed = _as_it_was_signed(job.message, body, failed)
+        if not is_signed_error(failed.id, error):
+            error, traceback = None, ""
+    if not takes_error(task.signature(tuple(body["args"]), dict(body["kwargs"]), app=app)):
         return [failed.id]
-    args, kwargs = _given(app, failed, [job.previous_results[place] for place in joins.get("given", ())])
+    args, kwargs = _given(app, failed, given)
     request = Context(
         args=args,
         kwargs=kwargs,
@@ -58,8 +77,23 @@ def _error(app: AppLike, task: Task, job: Job, args: Any, kwargs: Mapping[str, A
         headers=failed.read_headers() or None,
         retries=failed.retries,
     )
-    error = from_plain(joins["error"])
-    return [request, error, joins["error"].get("traceback") or ""]
+    return [request, _unsigned(failed) if error is None else from_plain(error), traceback]
+
+
+def _as_it_was_signed(message: Message, body: Mapping[str, Any], failed: Message) -> Message:
+    """Return what an error callback may know of the failed task: the task and the id that it was signed for."""
+    about = body.get("error_of")
+    if not isinstance(about, Mapping):
+        raise SecurityError(f"task {message.task}[{message.id}]: it was not signed as an error callback: not run")
+    own_error = (failed.task, failed.id) == (about["task"], about["id"])
+    return Message(about["task"], about["id"], failed.body, "", joins=failed.joins if own_error else None)
+
+
+def _unsigned(failed: Message) -> SecurityError:
+    return SecurityError(
+        f"task {failed.task}[{failed.id}] has failed, and no worker has signed its error: the server has ended it, or "
+        "a chord failed with a member. Its text is left out"
+    )
 
 
 def _given(app: AppLike, failed: Message, given: Sequence[Payload]) -> tuple[Any, Any]:
@@ -70,6 +104,8 @@ def _given(app: AppLike, failed: Message, given: Sequence[Payload]) -> tuple[Any
     try:
         found = deserialize(body, app.conf["accept_content"])
         args, kwargs = list(found["args"]), dict(found["kwargs"])
-        return (args if failed.joins is None else [_value(app, failed.joins, before), *args]), kwargs
+        if accepts_only_signed(app):
+            check_body(failed.copy(chord=found.get("chord")), found)
+        return (args if failed.joins is None else [_values(app, failed, found, before), *args]), kwargs
     except Exception:  # arguments that can't be read may be why the task failed: pass its error on without them
         return None, None

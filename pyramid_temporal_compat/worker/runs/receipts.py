@@ -11,7 +11,6 @@ from __future__ import annotations
 import contextlib
 import json
 import logging
-from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from sqlalchemy import inspect
@@ -28,11 +27,12 @@ from ...outbox import receipt_store as table
 from ...outbox import receipts
 from ...outbox.sessions import connection_of, join, session_of
 from ...payload import Payload
+from ...payload.bounds import read_json
 from ...payload.codecs import chain, pack, unpack
 from ...payload.errors import to_wire
-from ...payload.serializers import deserialize
 from ...payload.types import Unreadable
-from ...task.execution import Ending, NewAttempt, Undecided, in_the_application
+from ...security.signed_results import read_result
+from ...task.execution import Ending, NewAttempt, Undecided, without_our_frames
 from ...task_request import Attempt, attempt
 from ..job import Job
 from ..outcome import InDoubt, ReceiptOfAnotherRun, Replaced, Succeeded
@@ -105,7 +105,7 @@ class Receipts:
         metadata = dict(payload.metadata)
         kind = metadata.pop(KIND, b"")
         if kind == TREE:
-            return Replaced(tuple(wire.read_payloads(json.loads(payload.data))))
+            return Replaced(tuple(wire.read_payloads(read_json(payload.data))))
         if kind == RESULT:
             return Succeeded(Payload(metadata, payload.data))
         raise Unreadable(
@@ -115,9 +115,7 @@ class Receipts:
 
     def value(self, result: Payload) -> Any:
         """Return the result's value, for hooks."""
-        conf = self.app.conf
-        accepted: Sequence[str] = conf["result_accept_content"] or conf["accept_content"]
-        return deserialize(result, accepted, "result_accept_content")
+        return read_result(self.app, result).value
 
 
 class RunReceipt:
@@ -207,7 +205,7 @@ class RunReceipt:
             if not in_doubt:
                 log.warning("Task %s[%s]: its receipt can't be looked for: %r", *self._named, failure)
                 return ending
-            raise Undecided(InDoubt(to_wire(in_the_application(failure)))) from failure
+            raise Undecided(InDoubt(to_wire(without_our_frames(failure)))) from failure
         if beaten:  # and the other run's receipt is gone, or not there yet
             raise Undecided(InDoubt(to_wire(error)))
         return ending

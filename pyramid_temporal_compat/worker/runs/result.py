@@ -11,7 +11,7 @@ from ...exceptions import NotSerializable, PayloadTooLarge
 from ...message import wire_names as wire
 from ...message.message import Message, total_size
 from ...payload import Payload
-from ...payload.serializers import serialize
+from ...security import signed_results
 from ...task.task import Task
 from ..job import Job
 from ..outcome import Succeeded
@@ -31,7 +31,7 @@ def write_result(app: AppLike, task: Task, message: Message, request: Context, v
         value = None
     conf = app.conf
     try:
-        payload = serialize(value, conf["result_serializer"], conf["result_compression"])
+        payload = signed_results.write_result(app, message, value)
     except NotSerializable as error:
         raise NotSerializable(f"the result of task {task.name!r}: {error}") from None
     if request.ignore_result:

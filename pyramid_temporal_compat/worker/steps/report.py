@@ -12,6 +12,7 @@ from ...message import wire_names as wire
 from ...message.backoff import exponential_pause
 from ...message.message import Message, total_size
 from ...payload.converter import to_raw
+from ...security.signed_results import with_signature
 from ..attempt_end import AT_ONCE, AttemptEnd, failed_after, in_doubt, in_order, run_anew
 from ..heartbeat import last_heartbeat
 from ..job import Job
@@ -25,6 +26,7 @@ from ..outcome import (
     Retried,
     Succeeded,
 )
+from ..taken_task import WorkerParts
 
 log = logging.getLogger(__name__)
 
@@ -40,17 +42,17 @@ SEEN_BY_SERVER = (
 """The parts of a message that the server was told when the workflow asked for the activity."""
 
 
-def tell_temporal(job: Job, outcome: Outcome) -> Any:
+def tell_temporal(worker: WorkerParts, job: Job, outcome: Outcome) -> Any:
     """Return the activity's result, or raise how the attempt ends."""
     if isinstance(outcome, Succeeded):
         written = wire.with_retries(wire.with_children(outcome.result, outcome.children), job.retries)
         return to_raw(wire.with_added(written, outcome.added))
     if isinstance(outcome, EndedWithoutResult) and not outcome.requeue:
         return to_raw(wire.with_retries(wire.ended_as(outcome.state.state, outcome.state.meta), job.retries))
-    raise _end(job, outcome)
+    raise _end(worker, job, outcome)
 
 
-def _end(job: Job, outcome: Outcome) -> AttemptEnd:
+def _end(worker: WorkerParts, job: Job, outcome: Outcome) -> AttemptEnd:
     if isinstance(outcome, Replaced):
         payloads = wire.write_payloads(outcome.tree)
         return AttemptEnd("replaced", payloads, type=wire.REPLACED, non_retryable=True)
@@ -64,7 +66,8 @@ def _end(job: Job, outcome: Outcome) -> AttemptEnd:
         return in_order(job.message, outcome.reason, type=wire.REJECTED, next_retry_delay=AT_ONCE)
     assert isinstance(outcome, Failed), outcome
     children = {"children": list(outcome.children)} if outcome.children else {}
-    return failed_after(job.retries, {**outcome.error, **children})
+    error = with_signature(worker.app, job.message, outcome.error)
+    return failed_after(job.retries, {**error, **children})
 
 
 def _wait_for_database(message: Message, text: str) -> AttemptEnd:

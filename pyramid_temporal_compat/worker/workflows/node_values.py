@@ -21,6 +21,7 @@ from ...message.nodes import ChordNode, Node
 from ...message.payload_archive import packed, unpacked
 from ...message.tree import SMALL, Tree
 from ...payload import Payload
+from ...payload.bounds import read_json, read_together
 from ...payload.errors import from_plain
 from .canvas_limits import OmittedResults, measured
 
@@ -120,16 +121,17 @@ def written(value: Value, tree: Tree) -> Payload:
 def read_values(result: Payload) -> Value:
     """Read a list of results that `written` wrote."""
     try:
-        return _read_values(result)
-    except (ValueError, LookupError, TypeError, AttributeError):
+        with read_together():
+            return _read_values(result)
+    except (ValueError, LookupError, TypeError, AttributeError, RecursionError):
         raise InvalidTaskError(f"not the results of a canvas: {result.data[:200]!r}") from None
 
 
 def _read_values(result: Payload) -> Value:
     if result.metadata[wire.VALUES] == b"2":
         first, *payloads = unpacked(result.data)
-        return unflattened(json.loads(first.data), payloads)
-    found = json.loads(result.data)
+        return unflattened(read_json(first.data), payloads)
+    found = read_json(result.data)
     if not found:
         return []
     if "large" in found:
@@ -142,11 +144,11 @@ def failed_beforehand(tree: Tree) -> ApplicationError | None:
     if not isinstance(tree.before, dict) or "failed" not in tree.before:
         return None
     try:
-        found = json.loads(tree.payloads[0].data)
+        found = read_json(tree.payloads[0].data)
         if found["state"] == states.REVOKED:
             return ApplicationError(str(found["error"]["text"]), type=wire.REVOKED, non_retryable=True)
         text, kind = str(found["error"].get("text")), str(found["error"].get("type"))
-    except (ValueError, LookupError, TypeError, AttributeError):
+    except (ValueError, LookupError, TypeError, AttributeError, RecursionError):
         raise InvalidTaskError(f"not how a task failed: {tree.payloads[0].data[:200]!r}") from None
     return ApplicationError(text, found["error"], type=kind, non_retryable=True)
 

@@ -1,4 +1,4 @@
-"""`task_annotations`: attributes of tasks, set by the configuration."""
+"""The setting `task_annotations`: sets attributes of tasks from the configuration."""
 
 from __future__ import annotations
 
@@ -12,11 +12,12 @@ if TYPE_CHECKING:
 
 
 def has_annotations(app: AppLike, task: TaskLike) -> bool:
+    """Return whether the app's configuration has annotations for this task."""
     return any(True for _ in annotations_for(app, task))
 
 
 def annotate(app: AppLike, task: TaskLike) -> None:
-    """Set what the app's configuration says of this task; `@name` wraps the method of that name."""
+    """Set the attributes that the app's configuration has for this task. A key `@name` wraps the method `name`."""
     for values in annotations_for(app, task):
         for name, value in values.items():
             if name.startswith("@"):
@@ -26,7 +27,7 @@ def annotate(app: AppLike, task: TaskLike) -> None:
 
 
 def wrap_method(cls: type[TaskLike], name: str, around: Callable[[Any], Any]) -> None:
-    """Put `around` about a method of a task class, in place of what was put about it before."""
+    """Replace a method of a task class by `around(method)`. An earlier wrapper of the method is dropped."""
     method = getattr(cls, name)
     inner = getattr(method, "__wrapped__", method)
     wrapped = around(inner)
@@ -35,21 +36,22 @@ def wrap_method(cls: type[TaskLike], name: str, around: Callable[[Any], Any]) ->
 
 
 def annotations_for(app: AppLike, task: TaskLike) -> Iterator[Mapping[str, Any]]:
+    """Yield the mappings of attributes that apply to this task, in the order of the setting."""
     for annotation in app.annotations:
         if isinstance(annotation, Mapping):
             found = annotation.get(task.name) or annotation.get("*")
         else:
-            found = _ask(annotation, "annotate", task) or _ask(annotation, "annotate_any")
+            found = _call_if_defined(annotation, "annotate", task) or _call_if_defined(annotation, "annotate_any")
         if found:
             yield found
 
 
-def _ask(annotation: Any, method: str, *args: Any) -> Any:
+def _call_if_defined(annotation: Any, method: str, *args: Any) -> Any:
     return getattr(annotation, method)(*args) if hasattr(annotation, method) else None
 
 
 def prepare_annotations(setting: Any) -> tuple[Any, ...]:
-    """The setting as a tuple of mappings and objects."""
+    """Return the setting as a tuple of mappings and objects. A text is the dotted name of a class."""
     if setting is None:
         return ()
     entries = setting if isinstance(setting, (list, tuple)) else (setting,)

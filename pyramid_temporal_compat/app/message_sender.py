@@ -1,4 +1,4 @@
-"""An app's way out of the process: what its calls enlist, and what is started with the commit."""
+"""Sends the messages of an app: puts them into the current transaction, and starts them after its commit."""
 
 from __future__ import annotations
 
@@ -16,26 +16,26 @@ if TYPE_CHECKING:
     from ..payload.codecs import Codec
 
 
-class Sending:
-    """Sends an app's messages. For every thread."""
+class MessageSender:
+    """Sends the messages of one app. All threads share it."""
 
     def __init__(self, app: AppLike) -> None:
         self._app = app
 
     def enlist(self, message: Unit, manager: Any = None) -> None:
-        """Send a message or a canvas with the current transaction's commit, or now if there is none."""
+        """Send a message or a canvas when the current transaction commits; without a transaction, now."""
         if not _enlist()(message, self._app, self, self._app.conf["ptemporal.enlist"], manager):
             self._app.dispatcher.send([message])
 
     def id_for(self, queue: str, manager: Any = None) -> str:
-        """The id of a task of this queue that is about to be called."""
+        """Return the id for a call to this queue. With bundles, the transaction gives ids that may form a bundle."""
         conf = self._app.conf
         if not conf["ptemporal.bundle"]:
             return new_id()
         return _id_within()(queue, self._app, self, conf["ptemporal.enlist"], manager)
 
     def units(self, messages: Sequence[Unit], blocks: Collection[str]) -> Sequence[Unit]:
-        """What is started for the messages of a transaction."""
+        """Return what to start for the messages of a transaction: single messages, canvases and bundles."""
         conf = self._app.conf
         least = conf["ptemporal.bundle"]
         if not least or len(messages) < least:
@@ -44,19 +44,22 @@ class Sending:
         return bundled(messages, blocks, least, at_once, limit)
 
     def codecs(self) -> Sequence[Codec]:
+        """Return the codecs of payloads."""
         return self._app.codecs()
 
     def open_outbox(self, transaction: Any) -> OutboxRows | None:
+        """Return the outbox rows of a transaction; None without an outbox."""
         outbox = self._app.outbox
         return None if outbox is None else outbox.open(transaction)
 
     def after_commit(self, units: Sequence[Unit]) -> None:
+        """Start the workflows of a transaction that has committed."""
         self._app.dispatcher.after_commit(units)
 
 
-@functools.cache  # an import statement, even of what is there, is a twentieth of `.delay()`
+@functools.cache  # an import statement, even of a loaded module, takes a twentieth of `.delay()`
 def _enlist() -> Callable[..., bool]:
-    from ..enlist.enlistment import enlist  # Pyramid and SQLAlchemy: 0.5 s, and not for who only defines tasks
+    from ..enlist.enlistment import enlist  # imports Pyramid and SQLAlchemy: 0.5 s
 
     return enlist
 
