@@ -45,7 +45,7 @@ def is_template(unit: Unit, workflow_id: str) -> bool:
 
 
 def is_firing_of(task_id: str, template_id: str) -> bool:
-    """Return whether a task is a firing of the template: its id is the template's, and the time that the server adds."""
+    """Return whether a task is a firing of the template: its id is the template's with the time of the firing."""
     return task_id.startswith(template_id) and FIRED_AT.fullmatch(task_id[len(template_id) :]) is not None
 
 

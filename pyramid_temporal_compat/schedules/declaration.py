@@ -148,8 +148,8 @@ def _unit(app: AppLike, entry: Entry, template_id: str) -> Any:
     if isinstance(unit, Tree) and accepts_only_signed(app):
         raise BadEntry(
             entry.name,
-            "with accept_content = ['auth'] the tasks of a canvas are signed for their ids, and each run has other ids; "
-            "make it a task that calls the canvas",
+            "with accept_content = ['auth'] the tasks of a canvas are signed for their ids, and each run has "
+            "other ids; make it a task that calls the canvas",
         )
     return unit
 
