@@ -2,7 +2,7 @@
 
 `celery_schedules.py`  `crontab` and `schedule`, with Celery's API; `timezones.py` has the times that they need
 `entries.py`           the declared periodic tasks, from every source, checked
-`firing_times.py`      a Celery schedule as calendars and intervals of the server; `clock_changes.py` adds what a gap moves
+`firing_times.py`      a Celery schedule as calendars and intervals of the server; `clock_changes.py` adds moved runs
 `declaration.py`       what the server is to hold for an entry
 `plan.py`              the difference between declaration and server
 `sync.py`              asks the server, and makes it equal

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt
+import functools
 from collections.abc import Iterator
 
 from .celery_schedules import crontab
@@ -26,14 +27,17 @@ def moved_times(found: crontab, zone: dt.tzinfo, year: int) -> Iterator[dt.datet
                 skipped += STEP
 
 
-def skipped_times(zone: dt.tzinfo, year: int) -> Iterator[tuple[dt.datetime, dt.timedelta]]:
-    """Yield the first time of each gap in the clock of a zone, and how long the gap is."""
+@functools.lru_cache(16)
+def skipped_times(zone: dt.tzinfo, year: int) -> tuple[tuple[dt.datetime, dt.timedelta], ...]:
+    """Return the first time of each gap in the clock of a zone, and how long the gap is."""
+    found = []
     day = dt.datetime(year, 1, 1)
     while day.year < year + YEARS:
         gap = _offset(day + DAY, zone) - _offset(day, zone)
         if gap > dt.timedelta(0):
-            yield _first_skipped(day, zone), gap
+            found.append((_first_skipped(day, zone), gap))
         day += DAY
+    return tuple(found)
 
 
 def _first_skipped(day: dt.datetime, zone: dt.tzinfo) -> dt.datetime:
