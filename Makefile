@@ -6,7 +6,7 @@ STAMP := $(VENV)/.installed
 # Parts of the tests that run beside each other, each with servers of its own.
 JOBS ?= 3
 
-.PHONY: venv demo test coverage unit pythons wheel-smoke conformance faults lint docs bench clean
+.PHONY: venv demo test coverage unit pythons lowest wheel-smoke conformance faults fuzz lint docs bench clean
 
 venv: $(STAMP)
 
@@ -38,6 +38,10 @@ unit: $(STAMP)
 pythons: $(STAMP)
 	.ci/other_pythons
 
+# The unit tests and a few end to end, with the lowest version of each dependency that pyproject.toml declares.
+lowest: $(STAMP)
+	.ci/lowest_versions
+
 # Builds the wheel, installs it into an empty environment, and runs one task with it.
 wheel-smoke:
 	PYTHON=$(PYTHON) .ci/wheel_smoke
@@ -49,6 +53,10 @@ conformance: $(STAMP)
 # Breaks real processes under load, and counts: half an hour; ARGS=--short takes four minutes, ARGS=storm one row.
 faults: $(STAMP)
 	$(BIN)/python -m tests.faults $(ARGS)
+
+# Gives every decoder broken input, other input each time: one to two minutes. It finds decoders without bounds.
+fuzz: $(STAMP)
+	PTEMPORAL_FUZZ_EXAMPLES=$(or $(EXAMPLES),1200) $(BIN)/pytest tests/fuzz -q $(ARGS)
 
 lint: $(STAMP)
 	$(BIN)/ruff format --check .

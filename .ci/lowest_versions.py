@@ -6,6 +6,7 @@ import sys
 from pathlib import Path
 
 from packaging.requirements import Requirement
+from packaging.version import Version
 
 if sys.version_info >= (3, 11):
     import tomllib
@@ -16,14 +17,15 @@ PROJECT = tomllib.loads((Path(__file__).parent.parent / "pyproject.toml").read_t
 
 
 def main() -> None:
-    declared = [
-        *PROJECT["dependencies"],
-        *(one for extra in PROJECT["optional-dependencies"].values() for one in extra),
-    ]
-    for requirement in map(Requirement, declared):
+    extras = PROJECT["optional-dependencies"].values()
+    lowest: dict[str, Version] = {}
+    for requirement in map(Requirement, [*PROJECT["dependencies"], *(one for extra in extras for one in extra)]):
         for bound in requirement.specifier:
-            if bound.operator == ">=":
-                print(f"{requirement.name}=={bound.version}")
+            if bound.operator == ">=":  # if a package is declared twice, the higher version counts
+                version = Version(bound.version)
+                lowest[requirement.name] = max(version, lowest.get(requirement.name, version))
+    for name, version in lowest.items():
+        print(f"{name}=={version}")
 
 
 if __name__ == "__main__":

@@ -24,6 +24,10 @@ class AppLike(Protocol):
     user_options: dict[str, set[Any]]
 
     @property
+    def oid(self) -> str:
+        """The app's id, which is another one in each process."""
+
+    @property
     def conf(self) -> Settings: ...
     @property
     def tasks(self) -> Any:

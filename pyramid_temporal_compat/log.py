@@ -12,12 +12,14 @@ import threading
 import traceback
 import warnings
 from collections.abc import Iterable, Iterator
+from io import TextIOWrapper
 from typing import TYPE_CHECKING, Any
 
 from . import signals
 from .celery_names.nodenames import node_format
 from .context import worker_frame
-from .exceptions import CDeprecationWarning, CPendingDeprecationWarning
+from .exceptions import CDeprecationWarning, CPendingDeprecationWarning, ImproperlyConfigured
+from .file_safety import open_for_append
 from .text_safety import record_text
 
 if TYPE_CHECKING:
@@ -369,4 +371,14 @@ class Logging:
 def _handler(logfile: Any) -> logging.Handler:
     if logfile is None or hasattr(logfile, "write"):
         return logging.StreamHandler(sys.__stderr__ if logfile is None else logfile)
-    return logging.handlers.WatchedFileHandler(logfile, encoding="utf-8")
+    try:
+        return LogFile(logfile, encoding="utf-8")
+    except OSError as error:
+        raise ImproperlyConfigured(f"the log file {logfile} can't be written: {error.strerror}") from None
+
+
+class LogFile(logging.handlers.WatchedFileHandler):
+    """A log file that is opened again after a rotation. A symbolic link of another user is not followed."""
+
+    def _open(self) -> TextIOWrapper:
+        return TextIOWrapper(open(open_for_append(self.baseFilename), "ab"), self.encoding, self.errors)

@@ -1,7 +1,7 @@
 """The options that an application adds to the commands, in `app.user_options`.
 
-An option is in one of three forms, by the age of the application: a `click.Option` (Celery 5), a function that adds
-arguments to a parser of argparse (Celery 4), or a `celery.bin.Option` with the arguments of optparse (Celery 3 and 4).
+Each version of Celery has its own form of an option. Celery 5 has `click.Option`. Celery 4 has a function that adds
+arguments to a parser of argparse. Celery 3 has `celery.bin.Option`, with the arguments of optparse.
 """
 
 from __future__ import annotations

@@ -16,6 +16,7 @@ from ..app import APP_KEY, Celery, current_app
 from ..exceptions import ImproperlyConfigured
 from ..interfaces import AppLike
 from ..log import Logging
+from ..settings.ini import unreadable
 from .common import Common
 from .errors import loading
 from .find_app import import_from_here, named_app
@@ -61,8 +62,8 @@ def bootstrapped(config: str, variables: Mapping[str, str]) -> Celery:
     if "://" not in path and not path.startswith("egg:") and not Path(path).is_file():
         raise click.UsageError(f"there is no file {path!r}; name the application's ini file")
     import_from_here()
-    loader = get_config_loader(config)
     try:
+        loader = get_config_loader(config)
         if "loggers" in loader.get_sections():
             loader.setup_logging(dict(variables))
             Logging.already_setup = True
@@ -71,6 +72,8 @@ def bootstrapped(config: str, variables: Mapping[str, str]) -> Celery:
         raise ImproperlyConfigured(
             f"{config} uses %({error.reference})s, which has no value; give it: --ini-var {error.reference}=VALUE"
         ) from None
+    except configparser.Error as error:
+        raise unreadable(path, error) from None
 
 
 def app_of(wsgi_app: Any) -> Celery:

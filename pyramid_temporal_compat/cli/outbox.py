@@ -40,7 +40,7 @@ def store_of(common: Common, config: str) -> Iterator[Store]:
         try:
             yield store
         except SQLAlchemyError as error:
-            url = store.engine.url.render_as_string(hide_password=True)
+            url = store.location
             raise OperationalError(f"the outbox at {url}: {' '.join(str(error).split())}") from error
         finally:
             store.engine.dispose()
@@ -58,7 +58,7 @@ def group() -> None:
 def init(common: Common, config: str) -> None:
     with store_of(common, config) as store:
         created = store.create()
-        url = store.engine.url.render_as_string(hide_password=True)
+        url = store.location
         click.echo(f"{url}: created {', '.join(created)}" if created else f"{url}: all tables exist")
 
 

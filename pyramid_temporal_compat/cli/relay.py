@@ -38,7 +38,7 @@ def command(common: Common, config: str | None, loglevel: str | None) -> None:
             set_level(loglevel)
         app.log.setup(loglevel or "INFO")
         relay = Relay(app)
-        engine = relay.store.engine.url.render_as_string(hide_password=True)
+        engine = relay.store.location
         try:
             relay.store.backlog()  # so that a missing table is reported now, and not once a minute
         except SQLAlchemyError as error:

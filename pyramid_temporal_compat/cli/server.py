@@ -9,6 +9,7 @@ from typing import NoReturn
 
 import click
 
+from pyramid_temporal_compat import file_safety
 from pyramid_temporal_compat.exceptions import CeleryError
 from pyramid_temporal_compat.server.embedded import EmbeddedServer
 
@@ -80,13 +81,14 @@ def _end(*_: object) -> NoReturn:
 
 
 def _default_database() -> Path:
-    """Return the path of the default state file. Create its directory, with a .gitignore that excludes everything."""
+    """Return the path of the default state file. Create its directory, with a .gitignore that excludes everything.
+
+    Only the user who runs the server may enter the directory, because the state holds arguments of tasks.
+    """
     directory = DEFAULT_DATABASE.parent
     try:
-        directory.mkdir(exist_ok=True)
-        ignore = directory / ".gitignore"
-        if not ignore.exists():
-            ignore.write_text("*\n")
+        file_safety.private_directory(directory)
+        file_safety.create_private(directory / ".gitignore", "*\n")
     except OSError as error:
         raise click.ClickException(
             f"can't write {directory.absolute()}: {error.strerror}; name a state file with --db, or use --memory"

@@ -11,6 +11,7 @@ from ..interfaces import AppLike
 from ..lists import split_names
 from ..log import LOG_LEVELS, Logging, mlevel
 from ..settings.command_line import from_words
+from ..worker.daemon import set_umask
 from ..worker.pools.pool_choice import POOLS, accepted_names
 from ..worker.program import Program
 from .app_command import WorkerCommand
@@ -114,6 +115,7 @@ def command(
     common.quiet = quiet or common.quiet
     common.no_color = no_color or common.no_color
     with failing_in_one_line():
+        set_umask(options["umask"])  # before the ini's logging opens its files
         common.ini_variables |= ini_variables(ini_var)
         files = [word for word in words if "=" not in word]
         if len(files) > 1:

@@ -1,7 +1,8 @@
 """Brings the log lines of Temporal's client library into Python's logging, few and short.
 
-The library is written in Rust. By itself it writes to the terminal, whatever logging the application has set up: a
-coloured line for each repeated call (66 lines in an outage of 30 seconds), with task tokens of several hundred bytes.
+The library is written in Rust. By default it writes to the terminal, past the application's logging. It writes a
+coloured line for each repeated call: 66 lines in an outage of 30 seconds. Some lines hold task tokens of several
+hundred bytes.
 """
 
 from __future__ import annotations
@@ -21,7 +22,7 @@ log = logging.getLogger("temporalio.sdk_core")
 LONGEST = 300
 """How many characters of a line are kept."""
 MOST_KINDS = 100
-"""How many kinds of lines are told apart. Further lines are counted by the part of the library that wrote them."""
+"""How many kinds of lines have a counter each. Lines of further kinds share a counter for each part of the library."""
 VARIES = re.compile(r"gRPC call \w+|\d+")
 """What differs between lines of one kind."""
 STATUS = re.compile(r'code: (\w+), message: "([^"]*)"')
@@ -85,7 +86,7 @@ class Throttled(logging.Handler):
 
 
 def text_of(record: logging.LogRecord) -> str:
-    """Return the text of a line of the library, with those of its fields that help a reader."""
+    """Return the text of a line of the library, with the fields in `SHOWN_FIELDS`."""
     fields: dict[str, Any] = getattr(record.__dict__.get("temporal_log"), "fields", {})
     shown = [f"{name}={_short(fields[name])}" for name in SHOWN_FIELDS if name in fields]
     return one_line(" ".join([_short(record.getMessage()), *shown]))[:LONGEST]

@@ -75,7 +75,7 @@ async def abort(client: Client, task_id: str) -> None:
     if (container := await workflow_with(client, task_id)) is not None:
         return await signal_members(client, container, wire.ABORT, [task_id])
     try:
-        await client.get_workflow_handle(task_id).signal(wire.ABORT)
+        await client.get_workflow_handle(task_id).signal(wire.ABORT, [])
     except RPCError as error:
         if not is_absent(error):
             raise

@@ -23,7 +23,7 @@ from temporalio.common import RawValue, RetryPolicy
 from temporalio.service import RPCError, RPCStatusCode
 
 from ..client.connection import Connection
-from ..exceptions import OperationalError
+from ..exceptions import OperationalError, SecurityError
 from ..message import wire_names as wire
 from ..message.message import is_name
 from ..payload import Payload
@@ -153,7 +153,8 @@ class Post:
 
     async def _ask_one(self, client: Client, worker: Address, request: Request) -> Payload | None:
         handle = await self._send(client, worker, request)
-        with suppress(ActivityFailureError, WorkflowFailureError):  # the worker did not answer in time
+        # The worker did not answer in time, or its reply can't be decoded. The replies of other workers still count.
+        with suppress(ActivityFailureError, WorkflowFailureError, SecurityError, ValueError):
             return from_raw(await handle.result())
         return None
 

@@ -14,18 +14,21 @@ from typing import TYPE_CHECKING, Any
 from temporalio import activity, workflow
 from temporalio.client import Client
 from temporalio.common import RawValue, RetryPolicy
+from temporalio.exceptions import ApplicationError
 from temporalio.worker import Worker as TemporalWorker
 
 from ..exceptions import CeleryError, WorkerShutdown, WorkerTerminate
+from ..library_log import hide_errors
 from ..message.message import is_name
 from ..payload import Payload
 from ..payload.bounds import read_together
-from ..payload.converter import from_raw, to_raw
+from ..payload.converter import from_raw, raise_if_refused, to_raw
 from ..payload.types import Unreadable, dumps, loads
 from ..text_safety import one_line
 from . import process_state
 from .addresses import COMMAND, DIRECTORY, Address
 from .channel import Post, Request, directory, has_standalone_activities
+from .other_applications import warning_about
 from .refused_calls import UNSUPPORTED, CommandRefused
 from .worker_commands import Panel, State
 
@@ -63,6 +66,21 @@ class ControlWorkflow:
         )
 
 
+class UnreadableRequest(ApplicationError):
+    """A request that the codecs have refused. It gets no answer, and `payload.converter` has logged it."""
+
+
+hide_errors("temporalio.activity", UnreadableRequest)
+
+
+def refuse_unreadable(request: RawValue) -> None:
+    """Raise if the codecs have refused the request."""
+    try:
+        raise_if_refused(request.payload)
+    except Exception as error:
+        raise UnreadableRequest(str(error), type=type(error).__name__, non_retryable=True) from None
+
+
 def read_request(data: bytes) -> tuple[str, dict[str, Any]]:
     """Return the command and the arguments of a request. Anyone who can write to the namespace may have written it."""
     if len(data) > MOST_ORDER_BYTES:
@@ -87,6 +105,7 @@ class Receiver:
     @activity.defn(name=COMMAND)
     async def answer(self, request: RawValue) -> RawValue:
         """Answer one request: the activity that the mailbox brings."""
+        refuse_unreadable(request)
         try:
             command, arguments = await asyncio.to_thread(read_request, from_raw(request).data)
         except Unreadable as error:
@@ -177,20 +196,22 @@ class Receiver:
             )
 
     async def _greet(self) -> None:
-        """Learn from the other workers what was revoked before this worker began."""
-        this = self._worker.hostname
+        """Learn from the other workers what was revoked before this worker began, and what they are."""
 
         def learn(reply: Mapping[str, Any]) -> None:
-            for answer in reply.values():
+            for node, answer in reply.items():
                 if isinstance(answer, Mapping) and "revoked" in answer:
                     try:
                         process_state.revoked.update(answer["revoked"])
                         process_state.revoke_stamps(answer.get("revoked_stamps", {}))
+                        if warning := warning_about(self._worker, node, answer, self._client.namespace):
+                            log.warning("%s", one_line(warning))
                     except (TypeError, ValueError, AttributeError) as error:  # the other workers' answers still count
-                        log.warning("control: what a worker says is revoked can't be read: %s", one_line(error))
+                        log.warning("control: what a worker says of itself can't be read: %s", one_line(error))
 
-        hello = Request("hello", {"from_node": this, "revoked": list(process_state.revoked)}, GREETING_TIMEOUT)
+        this = {"from_node": self._worker.hostname, "from_app": self._worker.app.oid}
+        hello = Request("hello", {**this, "revoked": list(process_state.revoked)}, GREETING_TIMEOUT)
         try:
-            await Post(GREETING_TIMEOUT).ask(self._client, hello, lambda node: node != this, learn)
+            await Post(GREETING_TIMEOUT).ask(self._client, hello, lambda node: True, learn)
         except Exception as error:
             log.warning("control: this worker could not learn from other workers which tasks were revoked: %r", error)

@@ -38,6 +38,7 @@ from .command_replies import (
     task_info,
     with_attributes,
 )
+from .other_applications import introduction
 
 if TYPE_CHECKING:
     from ..interfaces import TakenLike
@@ -89,9 +90,15 @@ def clock(state: State, **kwargs: Any) -> dict[str, int]:
 
 
 @inspect_command(visible=False)
-def hello(state: State, from_node: str, revoked: Sequence[str] | None = None, **kwargs: Any) -> dict[str, Any] | None:
-    """Exchange revoked ids with a worker that starts."""
-    if from_node == state.hostname:
+def hello(
+    state: State, from_node: str, revoked: Sequence[str] | None = None, from_app: str | None = None, **kwargs: Any
+) -> dict[str, Any] | None:
+    """Exchange revoked ids with a worker that starts, and tell it this worker's queues and tasks.
+
+    A worker that sends `from_app`, its app's id, is known by that id: two workers of one host may have the same name.
+    """
+    itself = from_node == state.hostname if from_app is None else from_app == state.app.oid
+    if itself:
         return None
     process_state.revoked.update(revoked or ())
     process_state.revoked.purge()
@@ -99,6 +106,7 @@ def hello(state: State, from_node: str, revoked: Sequence[str] | None = None, **
         "revoked": list(process_state.revoked),
         "revoked_stamps": process_state.revoked_stamps,
         "clock": state.clock,
+        **introduction(state.worker),
     }
 
 

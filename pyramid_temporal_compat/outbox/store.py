@@ -34,6 +34,7 @@ from sqlalchemy.sql import ColumnElement
 
 from ..database_errors import is_deadlock
 from ..exceptions import ImproperlyConfigured
+from ..settings.masking import masked_text
 from . import row_format
 from .dialects import between, check_size, in_seconds, now, reading_committed, skips_locked
 from .tables import for_all, hiding_values, metadata, outbox
@@ -177,6 +178,11 @@ class Store:
         self._engine = reading_committed(engine)
         self._held_since: float | None = None
         """When this store first met rows that another relay has locked; None if its last claim met none."""
+
+    @property
+    def location(self) -> str:
+        """The database's URL as it may be shown: passwords are hidden, also in its query."""
+        return masked_text(self.engine.url.render_as_string(hide_password=True))
 
     @contextlib.contextmanager
     def _begin(self) -> Iterator[Connection]:

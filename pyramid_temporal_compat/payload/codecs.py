@@ -53,7 +53,7 @@ class Encryption:
         aesgcm, self._invalid_tag = _cryptography()
         self._ciphers = {key_id: aesgcm(key) for key_id, key in keys.items()}
         self._key_id = next(iter(keys))
-        self._required = required
+        self.required = required
 
     def encode(self, payload: Payload) -> Payload:
         if payload.encoding == ENCRYPTED:
@@ -64,7 +64,7 @@ class Encryption:
 
     def decode(self, payload: Payload) -> Payload:
         if payload.encoding != ENCRYPTED:
-            if self._required:
+            if self.required:
                 raise SecurityError(
                     f"a payload came unencrypted ({payload.encoding}), and encryption is required here; "
                     "give its sender the same ptemporal.encryption_keys"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections.abc import Sequence
 from typing import Any
 
@@ -16,10 +17,17 @@ from temporalio.converter import (
     PayloadCodec,
     PayloadConverter,
 )
+from temporalio.exceptions import ApplicationError
 
+from ..exceptions import SecurityError
+from ..throttled_log import ThrottledLog
 from . import Payload
 from .bounds import check_json, read_together
 from .codecs import Codec, Encryption, chain
+from .types import Unreadable
+
+log = logging.getLogger(__name__)
+refusals = ThrottledLog(log, logging.ERROR)
 
 SMALL = 16 * 1024
 """Bytes of payloads that the event loop decodes itself. A thread takes about as long to start as these to decode."""
@@ -32,11 +40,14 @@ def data_converter(codecs: Sequence[Codec] = ()) -> DataConverter:
 
     If one of the codecs is an `Encryption`, the messages and stack traces of failures are encrypted too.
     """
-    private = any(isinstance(codec, Encryption) for codec in codecs)
+    encryption = next((codec for codec in codecs if isinstance(codec, Encryption)), None)
+    failures = TracebackFailureConverter
+    if encryption is not None:
+        failures = EncryptedFailureConverter if encryption.required else PrivateFailureConverter
     return DataConverter(
         payload_converter_class=PassingPayloadConverter,
         payload_codec=CodecAdapter(chain(codecs)) if codecs else None,
-        failure_converter_class=PrivateFailureConverter if private else TracebackFailureConverter,
+        failure_converter_class=failures,
     )
 
 
@@ -46,7 +57,8 @@ def to_raw(payload: Payload) -> RawValue:
 
 
 def from_raw(raw: RawValue) -> Payload:
-    """Return our payload for a raw value that Temporal received."""
+    """Return our payload for a raw value that Temporal received. Raise if the codecs have refused it."""
+    raise_if_refused(raw.payload)
     return _from_proto(raw.payload)
 
 
@@ -62,6 +74,8 @@ class PassingPayloadConverter(DefaultPayloadConverter):
         return [self._from_payload(payload, hint) for payload, hint in zip(payloads, hints, strict=False)]
 
     def _from_payload(self, payload: ProtoPayload, hint: type | None) -> Any:
+        if hint not in (None, RawValue):  # else the reader sees the refused payload, and `from_raw` raises
+            raise_if_refused(payload)
         if hint is Payload:
             return _from_proto(payload)
         if hint is None and payload.metadata.get("encoding") not in self.converters:
@@ -92,7 +106,38 @@ class CodecAdapter(PayloadCodec):
 
     def _decode(self, payloads: Sequence[ProtoPayload]) -> list[ProtoPayload]:
         with read_together():
-            return [_to_proto(self.codec.decode(_from_proto(payload))) for payload in payloads]
+            return [self._decoded(payload) for payload in payloads]
+
+    def _decoded(self, payload: ProtoPayload) -> ProtoPayload:
+        try:
+            return _to_proto(self.codec.decode(_from_proto(payload)))
+        except (SecurityError, Unreadable) as error:
+            # An error here would stop all that came with the payload. So one bad signal would stop a workflow for good.
+            refusals.say("%d payloads of the last minute were refused; the last one: %s: %s", name_of(error), error)
+            return ProtoPayload(
+                metadata={"encoding": REFUSED, "error": name_of(error).encode()}, data=str(error).encode()
+            )
+
+
+REFUSED = b"binary/refused"
+"""The encoding that stands for a payload which the codecs have refused. Its data is the reason."""
+REFUSALS: dict[str, type[Exception]] = {each.__name__: each for each in (SecurityError, Unreadable)}
+
+
+def name_of(error: Exception) -> str:
+    """Return the name, in `REFUSALS`, of the error with which a codec has refused a payload."""
+    return next(name for name, kind in REFUSALS.items() if isinstance(error, kind))
+
+
+def is_refused(payload: ProtoPayload) -> bool:
+    return payload.metadata.get("encoding") == REFUSED
+
+
+def raise_if_refused(payload: ProtoPayload) -> None:
+    """Raise the error with which the codecs have refused this payload, if they have."""
+    if is_refused(payload):
+        kind = REFUSALS.get(payload.metadata.get("error", b"").decode(errors="replace"), SecurityError)
+        raise kind(payload.data.decode(errors="replace"))
 
 
 class TracebackFailureConverter(DefaultFailureConverter):
@@ -110,10 +155,47 @@ class PrivateFailureConverter(TracebackFailureConverter):
 
     def to_failure(self, exception: BaseException, payload_converter: PayloadConverter, failure: Failure) -> None:
         super().to_failure(exception, payload_converter, failure)
-        attributes = {"message": failure.message, "stack_trace": failure.stack_trace}
+        attributes = {
+            "message": failure.message,
+            "stack_trace": failure.stack_trace,
+            "type": failure.application_failure_info.type,
+        }
         failure.encoded_attributes.CopyFrom(payload_converter.to_payloads([attributes])[0])
         failure.message = "Encoded failure"
         failure.stack_trace = ""
+
+
+class EncryptedFailureConverter(PrivateFailureConverter):
+    """Reads failures where encryption is required: only what was encrypted is taken over.
+
+    An error of a task must have been encrypted, and its type with it. The other kinds of failure are the server's own,
+    such as a timeout. Of these the kind counts, and no text.
+    """
+
+    def from_failure(self, failure: Failure, payload_converter: PayloadConverter) -> BaseException:
+        if failure.HasField("application_failure_info"):
+            if not _was_encrypted(failure, payload_converter):
+                return ApplicationError(UNENCRYPTED, type=SecurityError.__name__, non_retryable=True)
+        elif not failure.HasField("encoded_attributes"):
+            stripped = Failure()
+            stripped.CopyFrom(failure)
+            stripped.message = stripped.stack_trace = ""
+            failure = stripped
+        return super().from_failure(failure, payload_converter)
+
+
+UNENCRYPTED = (
+    "an error came unencrypted, or was changed on its way, and encryption is required here: its text is left out; "
+    "give its sender the same ptemporal.encryption_keys"
+)
+
+
+def _was_encrypted(failure: Failure, payload_converter: PayloadConverter) -> bool:
+    info = failure.application_failure_info
+    if not failure.HasField("encoded_attributes") or any(map(is_refused, info.details.payloads)):
+        return False
+    (attributes,) = payload_converter.from_payloads([failure.encoded_attributes])
+    return isinstance(attributes, dict) and attributes.get("type") == info.type
 
 
 def _to_proto(payload: Payload) -> ProtoPayload:

@@ -13,6 +13,7 @@ import fcntl
 import http.client
 import json
 import os
+import secrets
 import shutil
 import signal
 import socket
@@ -26,6 +27,7 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from types import TracebackType
 
+from pyramid_temporal_compat import file_safety
 from pyramid_temporal_compat.exceptions import ServerBinaryMissing, ServerFailed
 from pyramid_temporal_compat.server import guard as server_guard
 
@@ -103,11 +105,17 @@ def free_ports(ip: str, count: int) -> list[int]:
         return [int(probe.getsockname()[1]) for probe in probes]
 
 
+def state_files(database: Path) -> list[Path]:
+    """Return the state file, and the files that SQLite keeps beside it."""
+    return [database, *(database.with_name(database.name + suffix) for suffix in ("-wal", "-shm", "-journal"))]
+
+
 @contextlib.contextmanager
 def state_file_locked(database: Path | None) -> Iterator[tuple[int, ...]]:
     """Lock the state file, so that one server at a time uses it. Yield the lock's file descriptor.
 
-    The server inherits the descriptor, and so holds the lock until it ends.
+    The server inherits the descriptor, and so holds the lock until it ends. A state file that exists becomes readable
+    for its owner only; the guard's umask does the same for a file that the server creates.
     """
     if database is None:
         yield ()
@@ -117,9 +125,14 @@ def state_file_locked(database: Path | None) -> Iterator[tuple[int, ...]]:
     if database.is_dir():
         raise ServerFailed(f"the state file {database} is a directory; give a file's path")
     try:
+        for file in state_files(database):
+            if os.path.lexists(file):
+                file_safety.refuse_foreign_link(file)
+            if file.exists():
+                file_safety.make_private(file)
         if database.exists():
             database.open("r+b").close()
-        lock = os.open(f"{database}.lock", os.O_RDWR | os.O_CREAT, 0o600)
+        lock = os.open(f"{database}.lock", os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, file_safety.PRIVATE_FILE)
     except OSError as error:
         raise ServerFailed(f"can't write the state file {database}: {error.strerror}") from error
     try:
@@ -183,6 +196,9 @@ class EmbeddedServer:
         self.binary = find_binary(binary)
         self.extra_args = tuple(extra_args)
         self.log_level = log_level
+        # The server's HTTP API answers every web page that a browser on this machine shows, and has no switch. So it
+        # may answer only for a host name that no web page can know. The readiness check is its only user.
+        self._http_host = secrets.token_hex(16)
         self.pid: int | None = None
         self.port = port or None
         self.ui_port = ui_port or None
@@ -312,7 +328,7 @@ class EmbeddedServer:
             command += ["--db-filename", str(self.database)]
             for name, setting in SQLITE_PRAGMAS.items():
                 command += ["--sqlite-pragma", f"{name}={setting}"]
-        for key, value in DYNAMIC_CONFIG.items():
+        for key, value in {**DYNAMIC_CONFIG, "frontend.httpAllowedHosts": [self._http_host]}.items():
             command += ["--dynamic-config-value", f"{key}={json.dumps(value)}"]
         return [*command, *self.extra_args]
 
@@ -396,7 +412,8 @@ class EmbeddedServer:
         """Return whether the server knows the namespace. Asks its HTTP API, as gRPC would need the client library."""
         connection = http.client.HTTPConnection(LOOPBACK, http_port, timeout=5)
         try:
-            connection.request("GET", f"/api/v1/namespaces/{urllib.parse.quote(namespace, safe='')}")
+            path = f"/api/v1/namespaces/{urllib.parse.quote(namespace, safe='')}"
+            connection.request("GET", path, headers={"Host": self._http_host})
             return connection.getresponse().status == 200
         except (OSError, http.client.HTTPException):
             return False

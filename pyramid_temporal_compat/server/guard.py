@@ -35,7 +35,8 @@ def guard(parent: int, command: Sequence[str]) -> int:
     signal.signal(signal.SIGCHLD, lambda *_: None)
     try:
         # close_fds=False: the server must inherit the lock on its state file, so that the lock ends with it.
-        server = subprocess.Popen(command, stdin=subprocess.DEVNULL, close_fds=False)
+        # umask: the state file and its -wal and -shm hold arguments of tasks, which other users must not read.
+        server = subprocess.Popen(command, stdin=subprocess.DEVNULL, close_fds=False, umask=0o077)
     except OSError as error:
         print(f"Error: can't run {command[0]}: {error.strerror}", flush=True)
         return 127

@@ -2,8 +2,9 @@
 
 from .conf import SettingIgnored, Settings
 from .connection import ConnectionSettings, connection
-from .declare import Effect, Setting, masked, masked_text
+from .declare import Effect, Setting
 from .ini import CrontabFields, celery_sections, from_pyramid, read_ini
+from .masking import masked, masked_text
 from .table import SETTINGS, resolve, unsupported
 
 __all__ = [

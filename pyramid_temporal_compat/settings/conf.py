@@ -12,7 +12,8 @@ from typing import Any, NamedTuple
 
 from ..exceptions import ImproperlyConfigured
 from .config_objects import as_mapping, import_object, refuse_mixed_names
-from .declare import Effect, Setting, masked
+from .declare import Effect, Setting
+from .masking import hidden
 from .table import CELERY_NAMES, NAMES, SETTINGS, resolve
 from .values import names_server
 
@@ -432,10 +433,14 @@ class Settings(MutableMapping[str, Any]):
         ]
 
     def table(self, with_defaults: bool = False, censored: bool = True) -> dict[str, Any]:
-        """Return the settings as a dict to be shown. Secrets are hidden unless `censored` is false."""
+        """Return the settings as a dict to be shown. Secrets are hidden unless `censored` is false.
+
+        Of settings that neither Celery nor this package declares, only the names are shown: they are the
+        application's own, and a name need not say that its value is a secret.
+        """
         values = self._loaded() if with_defaults else self._given()
         return {
-            key: value if not censored else SETTINGS[key].shown(value) if key in SETTINGS else masked(key, value)
+            key: value if not censored else SETTINGS[key].shown(value) if key in SETTINGS else hidden(value)
             for key, value in values.items()
             if not key.startswith("_")
         }

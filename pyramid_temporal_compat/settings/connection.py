@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from ..exceptions import ImproperlyConfigured
 from .conf import Settings
-from .declare import masked
+from .masking import masked
 from .table import SETTINGS
 from .values import Reason, address, address_in
 

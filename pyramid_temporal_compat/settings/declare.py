@@ -4,20 +4,12 @@ from __future__ import annotations
 
 import enum
 import json
-import re
 from dataclasses import dataclass
 from typing import Any
 
 from ..exceptions import ImproperlyConfigured
+from .masking import MASK, masked
 from .values import Kind, Reason
-
-MASK = "*" * 8
-# The names that Celery's own report hides, so that an application's own secrets are hidden here too.
-SECRET_NAME = re.compile("API|TOKEN|KEY|SECRET|PASS|PROFANITIES_LIST|SIGNATURE|DATABASE|BEAT_DBURI", re.IGNORECASE)
-USER_AND_PASSWORD = re.compile(r"://([^:@/\s]*:)?.*@", re.DOTALL)
-NEXT_URL = re.compile(r"(?<=;)(?=[\w+.-]+://)")
-"""The end of one URL in a list of servers."""
-SECRET_WORD = re.compile(r"((?:sig|accountkey|sharedaccesssignature|password|token|secret)=)[^&;#\s]+", re.IGNORECASE)
 
 # Where Celery 3's names were regular; the others are declared with the setting.
 OLD_PREFIXES = {
@@ -70,7 +62,7 @@ class Setting:
         try:
             return self.kind.parse(value)
         except (ValueError, OverflowError) as error:
-            shown = MASK if self.secret else repr(value)
+            shown = MASK if self.secret else repr(self.shown(value))
             reason = f" ({error})" if isinstance(error, (json.JSONDecodeError, Reason)) else ""
             raise ImproperlyConfigured(
                 f"{key or self.name} = {shown} can't be read{reason}: it takes {self.kind.takes}"
@@ -111,34 +103,3 @@ def refused(name: str, kind: Kind, default: Any, help: str, sentence: str, *old:
 def own(name: str, kind: Kind, default: Any, help: str, *, celery: str | None = None, secret: bool = False) -> Setting:
     """Declare a setting of ours. `celery` names the Celery setting that is nearest in meaning."""
     return Setting(f"ptemporal.{name}", kind, default, help, celery, secret=secret)
-
-
-def masked(key: str, value: Any) -> Any:
-    """Return `value` as it may be shown: passwords, keys and the secrets within URLs are hidden."""
-    if value is None or isinstance(value, bool):
-        return value
-    if isinstance(value, dict):
-        return {name: masked(str(name), entry) for name, entry in value.items()}
-    if SECRET_NAME.search(key):
-        return MASK
-    if type(value) in (list, tuple):
-        return type(value)(masked(key, entry) for entry in value)
-    return masked_text(value) if isinstance(value, str) else value
-
-
-def masked_text(value: str) -> str:
-    """Return `value` with each password in it hidden, as in a URL or a connection string."""
-    # A password may hold the very characters that should end it: all up to the last @ is hidden, host or not.
-    urls = [USER_AND_PASSWORD.sub(rf"://\g<1>{MASK}@", url) for url in _urls(value)]
-    return SECRET_WORD.sub(rf"\g<1>{MASK}", "".join(urls))
-
-
-def _urls(value: str) -> list[str]:
-    """Return the URLs in `value`. A URL without a password has no clear end: its end could be part of a password."""
-    found = [""]
-    for part in NEXT_URL.split(value):
-        if "@" in found[-1]:
-            found.append(part)
-        else:
-            found[-1] += part
-    return found

@@ -63,9 +63,25 @@ def read_sections(
         return {section: _options(parser, section, given) for section in parser.sections() if wanted(section)}
     except OSError as error:
         raise ImproperlyConfigured(f"the ini file {os.fspath(path)!r} can't be read: {error.strerror}") from None
-    except (configparser.Error, UnicodeDecodeError) as error:
+    except UnicodeDecodeError as error:
+        raise ImproperlyConfigured(f"the ini file {os.fspath(path)!r} can't be read: {error.reason}") from None
+    except configparser.Error as error:
+        raise unreadable(path, error) from None
+
+
+def unreadable(path: str | os.PathLike[str], error: configparser.Error) -> ImproperlyConfigured:
+    """Return the error about an ini file. Unlike the parser's own error, it shows no value, which may be a secret."""
+    if isinstance(error, configparser.MissingSectionHeaderError):
+        reason = f"line {error.lineno} stands before the first [section]"
+    elif isinstance(error, configparser.ParsingError):
+        reason = f"line {', '.join(str(line) for line, _ in error.errors)} is neither [section] nor name = value"
+    elif isinstance(error, configparser.InterpolationMissingOptionError):
+        reason = f"{error.option} in [{error.section}] refers to %({error.reference})s, which is not set"
+    elif isinstance(error, configparser.InterpolationError):
+        reason = f"{error.option} in [{error.section}] has a % that can't be replaced; write a percent sign as %%"
+    else:
         reason = " ".join(str(error).split())
-        raise ImproperlyConfigured(f"the ini file {os.fspath(path)!r} can't be read: {reason}") from None
+    return ImproperlyConfigured(f"the ini file {os.fspath(path)!r} can't be read: {reason}")
 
 
 def from_pyramid(settings: Mapping[str, Any], sections: Sections | None = None) -> dict[str, Any]:

@@ -14,11 +14,11 @@ from typing import Any
 from temporalio import activity
 from temporalio.exceptions import ApplicationError
 
+from ..library_log import hide_errors
 from ..message import wire_names as wire
 from ..message.message import Message
 from ..payload import Payload
 from . import heartbeat
-from .library_log import hide_errors
 
 log = logging.getLogger(__name__)
 

@@ -11,9 +11,12 @@ from collections.abc import Collection, Iterator
 from pathlib import Path
 
 from ..exceptions import ImproperlyConfigured
+from ..file_safety import create_new, read_short
 from ..payload.serializers import content_types
 
 PICKLE = "application/x-python-serialize"
+PIDFILE_SIZE = 32
+"""Bytes of a pid file that are read: more than any process id has."""
 
 
 def set_umask(mask: int | str | None) -> None:
@@ -74,11 +77,9 @@ def pidfile(name: str | None) -> Iterator[None]:
         yield
         return
     path = Path(name)
-    holder = _holder(path)
-    if holder is not None:
-        raise ImproperlyConfigured(f"--pidfile {name}: process {holder} holds it and still runs; end it first")
     try:
-        path.write_text(f"{os.getpid()}\n")
+        _remove_stale(path)
+        create_new(path, f"{os.getpid()}\n")
     except OSError as error:
         raise ImproperlyConfigured(f"--pidfile {name} can't be written: {error.strerror}") from None
     try:
@@ -91,16 +92,40 @@ def release(name: str | None) -> None:
     """Remove the file, if it is still this process's."""
     if name:
         path = Path(name)
-        with contextlib.suppress(OSError, ValueError):
-            if int(path.read_text()) == os.getpid():
+        with contextlib.suppress(OSError, ImproperlyConfigured):
+            if _pid_in(path) == os.getpid():
                 path.unlink()
 
 
-def _holder(path: Path) -> int | None:
+def _remove_stale(path: Path) -> None:
+    """Remove the pid file of a process that has ended. Raise if the process still runs, or if it is another file."""
     try:
-        pid = int(path.read_text())
+        pid = _pid_in(path)
+    except FileNotFoundError:
+        return
+    if pid is not None and pid != os.getpid() and _runs(pid):
+        raise ImproperlyConfigured(f"--pidfile {path}: process {pid} holds it and still runs; end it first")
+    path.unlink()
+
+
+def _pid_in(path: Path) -> int | None:
+    """Return the process id in a pid file, or None for an empty file, which a crash may leave."""
+    try:
+        text = read_short(path, PIDFILE_SIZE).strip()
+    except OSError as error:
+        if error.errno == errno.ELOOP:
+            raise ImproperlyConfigured(f"--pidfile {path} is a symbolic link; name the file itself") from None
+        raise
+    if text and not (text.isdecimal() and text.isascii() and int(text) > 0):
+        raise ImproperlyConfigured(f"--pidfile {path} holds something other than a process id; name another file")
+    return int(text) if text else None
+
+
+def _runs(pid: int) -> bool:
+    try:
         os.kill(pid, 0)
-    except (OSError, ValueError) as error:
-        # A process that belongs to another user can't be signalled, but it runs.
-        return pid if isinstance(error, OSError) and error.errno == errno.EPERM else None
-    return pid if pid != os.getpid() else None
+    except PermissionError:
+        return True  # a process of another user can't be signalled, but it runs
+    except (OSError, OverflowError):
+        return False
+    return True

@@ -61,6 +61,9 @@ class Program(Worker):
         self.hostname = default_nodename(host_format(hostname or ""))
         self.options = options
         signals.celeryd_init.send(sender=self.hostname, instance=self, conf=app.conf, options=options)
+        # First of all, so that the log and every file that a task module opens belong to the worker's user.
+        set_umask(options.get("umask"))
+        become(options.get("uid"), options.get("gid"))
         users = {option.name for option in own_options(app, "worker")}
         self.notices = list(
             celery_options.notices({name: value for name, value in options.items() if name not in users})
@@ -96,8 +99,6 @@ class Program(Worker):
 
     def start(self) -> None:
         """Run in this thread until SIGTERM, SIGINT or SIGQUIT. Afterwards `exitcode` says how the worker ended."""
-        set_umask(self.options.get("umask"))
-        become(self.options.get("uid"), self.options.get("gid"))
         refuse_pickles_as_root(self.app.conf.accept_content)
         with pidfile(self.pidfile):
             signals.celeryd_after_setup.send(sender=self.hostname, instance=self, conf=self.app.conf)

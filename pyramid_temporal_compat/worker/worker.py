@@ -23,12 +23,12 @@ from ..control.command_registry import Consumer, State
 from ..control.receiver import Receiver
 from ..control.revoked_ids import RevokedIdsReader
 from ..exceptions import CeleryError, ImproperlyConfigured, OperationalError
+from ..library_log import hide_lines
 from ..message.message import LONGEST_ID, RESERVED_QUEUES, is_name, is_queue
 from ..message.time_limits import Limits
 from ..settings import connection
 from .activity import TaskActivity
 from .first_connection import checked_client, client_unless_stopped
-from .library_log import hide_lines
 from .pools.autoscale import Autoscaler
 from .pools.child_setup import ProcessHooks
 from .pools.pool import Pool

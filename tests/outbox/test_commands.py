@@ -159,7 +159,7 @@ def test_the_command_reports_an_unreachable_database_in_one_line(ini: Path) -> N
         )
         assert ended.returncode == 1
         said = ended.stderr.splitlines()[-1]
-        assert said.startswith("ptemporal-compat: the outbox at postgresql+psycopg://u:***@127.0.0.1:1/d: ")
+        assert said.startswith("ptemporal-compat: the outbox at postgresql+psycopg://u:********@127.0.0.1:1/d: ")
         assert "Traceback" not in ended.stderr
         assert "secret" not in ended.stderr
 

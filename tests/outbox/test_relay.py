@@ -8,6 +8,7 @@ import datetime
 import functools
 import itertools
 import json
+from base64 import b64encode
 from collections import defaultdict
 from collections.abc import Iterator
 from typing import Any
@@ -28,6 +29,7 @@ from pyramid_temporal_compat.task.call_options import make_message
 from tests.enlist.application import UNSERVED, analyse
 from tests.outbox.parts import OutboxSite, running, unique
 from tests.parts import wait_until
+from tests.security import bombs
 
 
 def message(site: OutboxSite, queue: str = UNSERVED, **changes: Any) -> Message:
@@ -222,6 +224,21 @@ def test_a_row_that_nobody_can_read_is_parked(site: OutboxSite) -> None:
     with running(Relay(site.app)):
         wait_until(lambda: all(row.parked for row in site.rows()))
     assert ["InvalidTaskError: " in row.error for row in site.rows()] == [True] * 4
+
+
+def test_a_row_that_is_a_bomb_is_parked_and_the_others_go_on(site: OutboxSite) -> None:
+    canvas = [{"metadata": {}, "data": {"base64": b64encode(each.data).decode()}} for each in bombs.canvas()]
+    deep = b'{"units":' + b"[" * 50_000 + b"]" * 50_000 + b"}"
+    for units in (deep, json.dumps({"units": [canvas]}).encode(), b'{"units":' + bombs.lists(5_100_000) + b"}"):
+        row_id = put(site, message(site))
+        with site.engine.begin() as connection:
+            connection.execute(update(outbox).where(outbox.c.id == row_id).values(units=units))
+    unit = message(site)
+    put(site, unit)
+    with running(Relay(site.app)):
+        wait_until(lambda: site.count() == 3 and all(row.parked for row in site.rows()), 60)
+    assert ["InvalidTaskError: " in row.error for row in site.rows()] == [True] * 3
+    assert site.has_started(unit.id)
 
 
 def test_a_namespace_that_is_gone_parks_its_rows_after_a_few_tries(

@@ -129,6 +129,12 @@ def test_orders_of_one_without_the_key_are_not_followed(vault: Target, monkeypat
     assert vault.app.tasks["shop.pay"].delay(SECRET).get(timeout=PATIENCE)
 
 
+def test_an_unencrypted_reply_is_no_reply_and_the_others_count(vault: Target, target: Target) -> None:
+    replies = vault.app.control.ping(timeout=PATIENCE)
+    assert replies
+    assert not any(target.worker_name in reply for reply in replies)
+
+
 def test_a_result_that_was_changed_is_not_given(vault: Target) -> None:
     result = vault.app.tasks["shop.pay"].delay(SECRET)
     result.get(timeout=PATIENCE)

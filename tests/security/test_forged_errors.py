@@ -70,14 +70,15 @@ def forged(cls: Any, **more: Any) -> dict[str, Any]:
     return {**wire, **more}
 
 
-def forge_failure(target: Target, error: Mapping[str, Any]) -> str:
+def forge_failure(target: Target, error: Mapping[str, Any] | None, text: str = SCRIPT, type: str = "Evil") -> str:
     """Start a task's workflow on a queue of the attacker, and fail it with this error. Return its id."""
     queue, workflow_id = f"evil-{uuid.uuid4()}", str(uuid.uuid4())
     namespace = target.app.conf.ptemporal_namespace
     details = ProtoPayload(metadata={"encoding": b"json/plain"}, data=json.dumps(error).encode())
-    failure = Failure(message=SCRIPT)
-    failure.application_failure_info.CopyFrom(ApplicationFailureInfo(type="Evil", non_retryable=True))
-    failure.application_failure_info.details.payloads.append(details)
+    failure = Failure(message=text)
+    failure.application_failure_info.CopyFrom(ApplicationFailureInfo(type=type, non_retryable=True))
+    if error is not None:
+        failure.application_failure_info.details.payloads.append(details)
     command = Command(
         command_type=CommandType.COMMAND_TYPE_FAIL_WORKFLOW_EXECUTION,
         fail_workflow_execution_command_attributes=FailWorkflowExecutionCommandAttributes(failure=failure),

@@ -5,6 +5,7 @@ import os
 
 import pytest
 
+from pyramid_temporal_compat.cli.bootstrap import bootstrapped
 from pyramid_temporal_compat.exceptions import CeleryWarning, ImproperlyConfigured, UnknownSetting
 from pyramid_temporal_compat.settings import CrontabFields, Settings, celery_sections, from_pyramid, read_ini
 
@@ -236,3 +237,26 @@ def test_what_cannot_be_read_is_one_clear_line(ini, text, says):
 def test_an_ini_file_that_is_missing_is_one_clear_line(tmp_path):
     with pytest.raises(ImproperlyConfigured, match=r"missing\.ini' can't be read: No such file"):
         read_ini(tmp_path / "missing.ini")
+
+
+@pytest.mark.parametrize(
+    ("text", "says"),
+    [
+        ("password hush\n[app:main]\n", "line 1 stands before the first"),
+        ("[app:main]\nuse = x\npassword hush\n", "line 3 is neither"),
+        (
+            "[app:main]\nptemporal.api_key = hush%(nosuch)s\n",
+            r"ptemporal.api_key in \[app:main\] refers to %\(nosuch\)s",
+        ),
+        ("[app:main]\nsqlalchemy.url = postgresql://u:hush%40@h/db hush\n", "write a percent sign as %%"),
+        ("[app:main]\na = %(b)s hush\nb = %(a)s\n", "a % that can't be replaced"),
+        ("[app:main]\na = hush\na = hush\n", "already exists"),
+    ],
+)
+def test_an_ini_that_cannot_be_read_shows_no_value(ini, text, says):
+    with pytest.raises(ImproperlyConfigured, match=says) as caught:
+        read_ini(ini(text))
+    assert "hush" not in str(caught.value)
+    with pytest.raises(ImproperlyConfigured) as caught:
+        bootstrapped(str(ini(text)), {})
+    assert "hush" not in str(caught.value)

@@ -310,10 +310,9 @@ def moves_money(self: Any, gate: str, conflicts: int) -> int:
 
 
 def rival_transaction(engine: Any) -> None:
-    with engine.connect().execution_options(isolation_level="SERIALIZABLE") as connection:
+    with engine.execution_options(isolation_level="SERIALIZABLE").begin() as connection:
         balance = connection.scalar(text("select balance from accounts where id = 'b'"))
         connection.execute(text("update accounts set balance = :to where id = 'a'"), {"to": balance + 1})
-        connection.commit()
 
 
 @pytest.fixture

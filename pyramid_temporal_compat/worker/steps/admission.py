@@ -54,7 +54,8 @@ def refuse_unknown(worker: WorkerParts, message: Message) -> None:
         return
     text = (
         f"task {message.task!r} is not registered in this worker; it knows {len(tasks.own())} tasks "
-        "(ptemporal-compat list tasks app.ini); add the module to ptemporal.include"
+        "(ptemporal-compat list tasks app.ini); add the module to ptemporal.include, or, if the task is "
+        "another application's, give each application a queue of its own (celery.task_default_queue)"
     )
     if message.task not in worker.reported:
         if len(worker.reported) >= MOST_REPORTED:

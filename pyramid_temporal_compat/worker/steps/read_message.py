@@ -11,7 +11,7 @@ from temporalio.common import RawValue
 from ...exceptions import InvalidTaskError
 from ...message import wire_names as wire
 from ...message.message import Message, NewerMessage, is_message
-from ...payload.converter import from_raw
+from ...payload.converter import from_raw, raise_if_refused
 from ...text_safety import one_line
 from .. import task_signals
 from ..attempt_end import AttemptEnd
@@ -45,6 +45,11 @@ def read_job(worker: WorkerParts, payloads: Sequence[RawValue]) -> Job:
 
 def read_message(payloads: Sequence[RawValue]) -> Message:
     """Return the message that the workflow sent."""
+    try:
+        for payload in payloads:
+            raise_if_refused(payload.payload)
+    except Exception as error:  # another worker may have the key; `payload.converter` has logged it
+        raise AttemptEnd(str(error), type=type(error).__name__) from None
     if len(payloads) >= 2 and is_message(payloads[0].payload.data):
         try:
             return Message.decode(payloads[0].payload.data, from_raw(payloads[1]))

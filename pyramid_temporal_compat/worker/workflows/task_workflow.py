@@ -22,14 +22,14 @@ from temporalio import workflow
 from temporalio.common import RawValue
 from temporalio.exceptions import ApplicationError
 
-from ...exceptions import InvalidTaskError
+from ...exceptions import InvalidTaskError, SecurityError
+from ...library_log import hide_errors
 from ...message import wire_names as wire
 from ...message.message import Message, NewerMessage, is_message
 from ...message.scheduled import fired, is_template
 from ...message.tree import Tree, Unit, is_tree
-from ...payload.converter import from_raw, to_raw
+from ...payload.converter import from_raw, raise_if_refused, to_raw
 from ...text_safety import one_line
-from ..library_log import hide_errors
 from .node_values import failed_beforehand, written
 from .task_run import ActivityReplaced, run_message
 from .tree_workflow import TreeRun
@@ -47,13 +47,20 @@ class TaskWorkflow:
 
     @workflow.signal(name=wire.ABORT)
     def abort(self, members: list[str] | None = None) -> None:
-        """Note that the task, or some members of the tree, were asked to stop. A running task reads the note itself."""
-        names = [f"{wire.ABORTED}:{member}" for member in members or ()] or [wire.ABORTED]
+        """Note that the task, or some members of the tree, were asked to stop. A running task reads the note itself.
+
+        Without the list, which may be empty, the signal has no effect: anyone can send it, even without a key.
+        """
+        if members is None:
+            return
+        names = [f"{wire.ABORTED}:{member}" for member in members] or [wire.ABORTED]
         workflow.upsert_memo(dict.fromkeys(names, True))
 
     @workflow.signal(name=wire.REVOKE)
-    def revoke(self, ids: list[str]) -> None:
+    def revoke(self, ids: list[str] | None = None) -> None:
         """Keep members of the tree from starting."""
+        if ids is None:
+            return
         self._revoked.update(ids)
         if self._tree is not None:
             self._tree.revoke(ids)
@@ -68,6 +75,7 @@ class TaskWorkflow:
             raise refused(error) from None
 
     async def _run(self, payloads: Sequence[RawValue]) -> Any:
+        refuse_unreadable(payloads)
         unit = read_unit(payloads)
         if is_template(unit, workflow.info().workflow_id):
             unit = await when_due(fired(unit, workflow.info().workflow_id, workflow.info().workflow_start_time))
@@ -118,6 +126,15 @@ def read_message(payloads: Sequence[RawValue]) -> Message:
     return Message.decode(payloads[0].payload.data, from_raw(payloads[1]))
 
 
+def refuse_unreadable(payloads: Sequence[RawValue]) -> None:
+    """Raise if the codecs have refused a payload. The workflow waits: another worker may have the key."""
+    try:
+        for payload in payloads:
+            raise_if_refused(payload.payload)
+    except Exception as error:
+        raise UnknownWorkflow(f"{type(error).__name__}: {error}") from None  # `payload.converter` has logged it
+
+
 def refused(error: InvalidTaskError | RecursionError) -> ApplicationError:
     """Return the failure of a workflow that no worker will ever be able to run."""
     text = one_line(error) if isinstance(error, InvalidTaskError) else "not a canvas that can be run: too deeply nested"
@@ -147,3 +164,5 @@ class UnknownWorkflow(InvalidTaskError):
 
 # The library would log it each time the server offers the workflow to this worker; `report_once` has said it.
 hide_errors("temporalio.worker._workflow_instance", UnknownWorkflow)
+# `payload.converter` logs what the codecs refuse, once a minute. The library would write a traceback each time.
+hide_errors("temporalio.worker._workflow_instance", SecurityError)

@@ -1,0 +1,1 @@
+"""A fuzzer for every decoder: honest input, broken in many ways."""
