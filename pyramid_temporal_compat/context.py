@@ -43,6 +43,8 @@ class Context:
     loglevel: int | None = None
     origin: str | None = None
     parent_id: str | None = None
+    periodic_task_name: str | None = None
+    """The entry of the schedule that started the run."""
     properties: Any = None
     pyramid_request: Any = None
     replaced_task_nesting = 0

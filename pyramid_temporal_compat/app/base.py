@@ -456,26 +456,6 @@ class Celery(Commands, Configuration, ConnectionMethods, RefusedOfApps):
         """Return `GroupResult`, bound to this app."""
         return self.subclass_with_self(result_sets.GroupResult)
 
-    # --- schedules -----------------------------------------------------------------------------------
-
-    def add_periodic_task(
-        self, schedule: Any, sig: Any, args: Any = (), kwargs: Any = (), name: str | None = None, **opts: Any
-    ) -> str:
-        """Add an entry to `beat_schedule`, and return its key."""
-        entry = {
-            "schedule": schedule,
-            "task": sig.name,
-            "args": (*args, *(getattr(sig, "args", None) or ())),
-            "kwargs": {**dict(getattr(sig, "kwargs", None) or {}), **dict(kwargs)},
-            "options": {**dict(getattr(sig, "options", None) or {}), **opts},
-        }
-        key = name or repr(sig)
-        if self.configured:
-            self.conf["beat_schedule"][key] = entry
-        else:
-            self._periodic.append((key, entry))
-        return key
-
     # --- the connection to the server ----------------------------------------------------------------
 
     def enlist(self, message: Unit, transaction_manager: Any = None) -> None:

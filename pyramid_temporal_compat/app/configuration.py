@@ -10,18 +10,18 @@ from typing import TYPE_CHECKING, Any
 from .. import signals
 from ..exceptions import ImproperlyConfigured
 from ..settings.command_line import from_words
+from .periodic import PeriodicTasks
 
 if TYPE_CHECKING:
     from ..settings import Settings
 
 
-class Configuration:
+class Configuration(PeriodicTasks):
     """The part of an app that takes settings. `app.conf` holds them."""
 
     conf: Settings
     on_configure: Any
     on_after_configure: Any
-    _periodic: list[tuple[str, dict[str, Any]]]
 
     @property
     def configured(self) -> bool:
@@ -40,9 +40,7 @@ class Configuration:
             self.on_configure()
 
     def _has_configured(self) -> None:
-        for key, entry in self._periodic:
-            self.conf["beat_schedule"][key] = entry
-        self._periodic.clear()
+        self._keep_early_periodic()
         self.on_after_configure.send(sender=self, source=self.conf)
 
     def config_from_object(

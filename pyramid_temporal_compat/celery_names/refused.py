@@ -36,8 +36,8 @@ NO_CONSUMER = (
 )
 NO_POOL_CLASSES = "The pools are prefork, threads and solo, by these names (`worker -P`): there is no class to replace."
 NO_SCHEDULER = (
-    "This release starts no periodic tasks, so there is no scheduler: have cron or a systemd timer run a script that "
-    "calls the task."
+    "The server keeps the schedules and starts the tasks, so there is no scheduler: `ptemporal-compat beat` copies "
+    "beat_schedule to the server, and ptemporal.schedules names a callable that reads entries from a database."
 )
 NO_DEFAULTS = "pyramid_temporal_compat.settings.SETTINGS declares each setting once, with type, default and old names."
 NO_EVENTS = (

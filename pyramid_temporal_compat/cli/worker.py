@@ -84,7 +84,7 @@ def bounds(value: str) -> tuple[int, int]:
 @click.option("-C", "--no-color", is_flag=True, default=None, help="No colours.")
 @click.option("-q", "--quiet", is_flag=True, help="No banner.")
 @click.option("-D", "--detach", is_flag=True, help="Refused: use a service manager.")
-@click.option("-B", "--beat", is_flag=True, help="Refused: this release starts no periodic tasks.")
+@click.option("-B", "--beat", is_flag=True, help="First make the server's schedules equal to the declared ones.")
 @click.option("-s", "--schedule", "--schedule-filename", "schedule_filename", hidden=True)
 @click.option("--scheduler", hidden=True)
 @click.option("-S", "--statedb", hidden=True)

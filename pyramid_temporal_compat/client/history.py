@@ -23,6 +23,7 @@ from temporalio.service import RPCError, RPCStatusCode
 
 from ..exceptions import InvalidTaskError
 from ..message.message import Message
+from ..message.scheduled import fired
 from ..message.tree import Tree, is_tree
 from ..payload import Payload
 from ..payload.converter import from_raw
@@ -80,15 +81,18 @@ class Event:
 class WorkflowStarted(Event):
     """The first event: the workflow exists."""
 
+    workflow_id: str
     input: Encoded
 
     async def unit(self) -> Message | Tree | None:
-        """Return the message or tree that the workflow was started with; None if it runs neither."""
+        """Return the message or tree that the workflow runs; None if it runs neither."""
         payloads = await self.input.payloads()
         if payloads and is_tree(payloads[0].data):
             # A large canvas takes seconds, in which a worker's heartbeats must go on.
-            return await asyncio.to_thread(tree_in, payloads)
-        return message_in(payloads)
+            unit: Message | Tree | None = await asyncio.to_thread(tree_in, payloads)
+        else:
+            unit = message_in(payloads)
+        return None if unit is None else fired(unit, self.workflow_id, self.time)
 
 
 @dataclass(frozen=True)
@@ -153,7 +157,8 @@ class EventReader:
         kind = event.event_type
         number, time = event.event_id, event.event_time.ToDatetime(tzinfo=datetime.timezone.utc)
         if kind == EventType.EVENT_TYPE_WORKFLOW_EXECUTION_STARTED:
-            return WorkflowStarted(number, time, self._encoded(event.workflow_execution_started_event_attributes.input))
+            start = event.workflow_execution_started_event_attributes
+            return WorkflowStarted(number, time, start.workflow_id, self._encoded(start.input))
         if kind == EventType.EVENT_TYPE_ACTIVITY_TASK_SCHEDULED:
             asked = event.activity_task_scheduled_event_attributes
             name, queue = asked.activity_type.name, asked.task_queue.name

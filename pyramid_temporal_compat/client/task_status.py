@@ -159,12 +159,14 @@ def _status_without_activity(found: WorkflowExecutionDescription) -> Status:
     """Return the status before the first activity, between two activities, and after the last one."""
     info = found.raw_description
     name, queue = found.workflow_type, found.task_queue
-    if found.history_length > BEFORE_FIRST_RUN and info.HasField("pending_workflow_task"):
+    # The workflow of a periodic task waits for its countdown itself, which is one event more.
+    before = BEFORE_FIRST_RUN + (wire.FIRING in info.workflow_execution_info.memo.fields)
+    if found.history_length > before and info.HasField("pending_workflow_task"):
         # The activity has ended, and the workflow has yet to record how.
         return Status(states.STARTED, name=name, queue=queue)
     if info.workflow_extended_info.cancel_requested:
         return dataclasses.replace(revoked_status("revoked"), ended=False, name=name, queue=queue)
-    state = states.RETRY if found.history_length > BEFORE_FIRST_RUN else states.PENDING
+    state = states.RETRY if found.history_length > before else states.PENDING
     return Status(state, name=name, queue=queue)
 
 

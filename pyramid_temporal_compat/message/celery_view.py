@@ -52,6 +52,7 @@ def request_values(message: Message, retries: int, hostname: str, redelivered: b
         "delivery_info": delivery_info(message, redelivered),
         "headers": headers or None,
         "hostname": hostname,
+        "periodic_task_name": message.scheduled,
         "properties": {
             "correlation_id": message.id,
             "delivery_mode": 2,  # what Celery's tasks find there: every message is stored

@@ -172,6 +172,8 @@ class Message:
     """The tasks that run with this task's result, each as `AsyncResult.as_tuple` writes it."""
     linked: int | None = field(default=None, metadata=_about(_or_none(_is_count)))
     """The index, among the payloads that follow the body, at which the tree of callbacks begins. Tasks can read it."""
+    scheduled: str | None = field(default=None, metadata=_about(_or_none(_is_text)))
+    """The name of the periodic task whose schedule started this run."""
     time_limit: float | None = field(default=None, metadata=_about(_or_none(_is_pause), "time_limit", carried=True))
     soft_time_limit: float | None = field(
         default=None, metadata=_about(_or_none(_is_pause), "soft_time_limit", carried=True)

@@ -1,4 +1,12 @@
-"""Celery's schedules: when a periodic task is due."""
+"""Periodic tasks: what an application declares, when it is due, and the schedules on the server.
+
+`celery_schedules.py`  `crontab` and `schedule`, with Celery's API; `timezones.py` has the times that they need
+`entries.py`           the declared periodic tasks, from every source, checked
+`firing_times.py`      a Celery schedule as calendars and intervals of the server; `clock_changes.py` adds moved runs
+`declaration.py`       what the server is to hold for an entry
+`plan.py`              the difference between declaration and server
+`sync.py`              asks the server, and makes it equal
+"""
 
 from .celery_schedules import BaseSchedule, crontab, schedule
 

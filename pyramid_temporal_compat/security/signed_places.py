@@ -23,6 +23,7 @@ from typing import TYPE_CHECKING, Any
 from ..exceptions import ImproperlyConfigured, SecurityError
 from ..message.message import Message
 from ..message.nodes import ChainNode, ChordNode, GroupNode, Node, TaskNode
+from ..message.scheduled import is_firing_of
 from ..payload.serializers import SIGNED, deserialize, serialize
 from ..text_safety import one_line
 
@@ -159,7 +160,9 @@ def place_of_retry(app: AppLike, message: Message) -> Place:
 def check_body(message: Message, body: Mapping[str, Any]) -> None:
     """Raise `SecurityError` if the body was signed for another task, id or chord, or if what it takes is missing."""
     where = f"task {message.task}[{message.id}]"
-    if (body.get("task"), body.get("id")) != (message.task, message.id):
+    # The arguments of a periodic task are signed once, for all its runs.
+    is_own = body.get("id") == message.id or is_firing_of(message.id, str(body.get("id")))
+    if body.get("task") != message.task or not is_own:
         raise SecurityError(
             f"{where}: its arguments were signed for {one_line(body.get('task'))}[{one_line(body.get('id'))}]: not run"
         )

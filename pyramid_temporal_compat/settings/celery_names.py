@@ -18,7 +18,7 @@ NO_POLLING = "A chord is one workflow, which knows when its members have ended, 
 CLIENT_RETRIES = "The Temporal client itself repeats a call that failed for a temporary reason."
 SERVER_DELAYS = "The server holds delayed tasks. A worker gets a task when it is due."
 SLOTS = "A worker takes a task only when a slot is free. worker_concurrency (-c) is the number of slots."
-NO_SCHEDULES = "This release starts no periodic tasks: have cron or a systemd timer run a script that calls the task."
+NO_BEAT_PROCESS = "The server keeps the schedules and starts the tasks. No process of beat runs."
 RUN_BY_OTHERS = (
     "Set this where the process is started (systemd, supervisor, a container), or with the command's own option."
 )
@@ -145,14 +145,14 @@ WORKER: tuple[Setting, ...] = (
 )
 
 BEAT: tuple[Setting, ...] = (
-    refused("beat_cron_starting_deadline", integer, None, "How many seconds late a missed run is still started.", NO_SCHEDULES),
-    refused("beat_enable_remote_control", boolean, False, "Let beat answer control calls.", NO_SCHEDULES),
-    refused("beat_remote_control_max_tick_age", seconds, None, "When beat counts as stuck.", NO_SCHEDULES),
-    refused("beat_max_loop_interval", seconds, 0, "How long beat sleeps between two looks.", NO_SCHEDULES),
-    refused("beat_schedule", mapping, {}, "The periodic tasks.", NO_SCHEDULES),
-    refused("beat_schedule_filename", text, "celerybeat-schedule", "The file that remembers the last runs.", NO_SCHEDULES),
-    refused("beat_scheduler", text, "celery.beat:PersistentScheduler", "The class that keeps the schedule.", NO_SCHEDULES),
-    refused("beat_sync_every", integer, 0, "How often the file of last runs is written.", NO_SCHEDULES),
+    acts("beat_cron_starting_deadline", integer, None, "How many seconds late a missed run of a crontab is still started, at most."),
+    equivalent("beat_enable_remote_control", boolean, False, "Let beat answer control calls.", "`ptemporal-compat schedule` lists, pauses and triggers schedules."),
+    equivalent("beat_remote_control_max_tick_age", seconds, None, "When beat counts as stuck.", NO_BEAT_PROCESS),
+    equivalent("beat_max_loop_interval", seconds, 0, "How long beat sleeps between two looks.", NO_BEAT_PROCESS),
+    acts("beat_schedule", mapping, {}, "The periodic tasks."),
+    equivalent("beat_schedule_filename", text, "celerybeat-schedule", "The file that remembers the last runs.", "The server remembers the last runs."),
+    refused("beat_scheduler", text, "celery.beat:PersistentScheduler", "The class that keeps the schedule.", "The server keeps the schedules. ptemporal.schedules names a callable that reads entries from a database."),
+    equivalent("beat_sync_every", integer, 0, "How often the file of last runs is written.", "The server remembers the last runs."),
 )
 
 SECURITY: tuple[Setting, ...] = (

@@ -7,12 +7,13 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from ..exceptions import ImproperlyConfigured
-from ..settings.celery_names import NO_SCHEDULES, SLOTS
+from ..settings.celery_names import NO_BEAT_PROCESS, SLOTS
 
 ACTS = frozenset(
     {
         "activities",
         "autoscale",
+        "beat",
         "concurrency",
         "exclude_queues",
         "gid",
@@ -50,8 +51,8 @@ EQUIVALENT: dict[str, str] = {
     "optimization": "a task goes to a process that is free: every worker behaves as with -O fair",
     "pool_start_method": "children are forked from a process without threads, which is why people choose spawn",
     "prefetch_multiplier": SLOTS,
-    "schedule_filename": NO_SCHEDULES,
-    "scheduler": NO_SCHEDULES,
+    "schedule_filename": "the server remembers the last runs",
+    "scheduler": NO_BEAT_PROCESS,
     "statedb": "the server remembers what was revoked; no worker has a file",
     "task_events": "the server keeps every task's events; its web UI shows them",
     "use_eventloop": "the worker has one",
@@ -63,7 +64,6 @@ EQUIVALENT: dict[str, str] = {
 """Options that are accepted and need nothing done, each with the reason."""
 
 REFUSED: dict[str, str] = {
-    "beat": NO_SCHEDULES,
     "detach": (
         "a worker does not put itself into the background: have systemd, supervisor or a container run it, "
         "which also start it again"

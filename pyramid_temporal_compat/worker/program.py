@@ -42,6 +42,7 @@ from ..version import __version__
 from . import celery_options
 from .daemon import become, pidfile, refuse_pickles_as_root, release, set_umask
 from .pools.pool_choice import POOLS
+from .schedules import StartOfSchedules
 from .task_modules import load_tasks
 from .worker import Worker
 
@@ -84,6 +85,7 @@ class Program(Worker):
             pool=options.get("pool") or options.get("pool_cls"),
             **{name: options[name] for name in PASSED_ON if options.get(name) is not None},
         )
+        self._schedules = StartOfSchedules(app, asked=bool(options.get("beat")))
         signals.worker_init.send(sender=self)
         self._own_logging = self.setup_logging()
         if ready := options.get("ready_callback"):
@@ -104,8 +106,7 @@ class Program(Worker):
                 log.warning("%s", notice)
             self._redirect()
             self._announce_when_ready()
-            if self.options.get("purge"):
-                self.on_connected = self._purge
+            self.on_connected = self._connected
             try:
                 self.start_pool()
                 faulthandler.register(signal.SIGUSR1, file=sys.__stderr__ or 2)  # prints the stack of each thread
@@ -144,6 +145,11 @@ class Program(Worker):
         """End at once; Celery's name for it."""
         self.exitcode = 1
         self.stop_now()
+
+    async def _connected(self, client: Client) -> None:
+        if self.options.get("purge"):
+            await self._purge(client)
+        await self._schedules.connected(client)
 
     async def _purge(self, client: Client) -> None:
         count = await purge(client, self.queues)

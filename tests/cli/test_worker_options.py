@@ -70,7 +70,6 @@ def test_options_without_effect_say_what_to_use(project: Project) -> None:
     ("options", "why"),
     [
         (["-D"], "--detach is refused"),
-        (["-B"], "--beat is refused"),
         (["-P", "gevent"], "pool 'gevent' is refused"),
         (["-P", "eventlet"], "pool 'eventlet' is refused"),
         (["--uid", "nobody-of-that-name"], "there is no such user"),

@@ -50,7 +50,7 @@ def test_unsupported_has_the_refused_ones_and_no_others():
     ("key", "nearest"),
     [
         ("ptemporal.adress", "ptemporal.address"),
-        ("ptemporal.heartbeat", "ptemporal.heartbeat_timeout"),
+        ("ptemporal.heartbeat_timout", "ptemporal.heartbeat_timeout"),
         ("ptemporal_namespce", "ptemporal.namespace"),
         ("celery.task_rutes", "celery.task_routes"),
     ],
@@ -151,8 +151,8 @@ def test_settings_of_the_table_can_be_pickled():
     assert pickle.loads(pickle.dumps(Settings().finalize())) == Settings()
 
 
-def test_the_periodic_tasks_of_an_application_are_named_as_not_started():
-    conf = Settings()
+def test_the_periodic_tasks_of_an_application_act_and_a_scheduler_class_is_named_as_refused():
+    conf = Settings({"beat_scheduler": "redbeat.RedBeatScheduler"})
     conf.beat_schedule["nightly"] = {"task": "t", "schedule": 1}
-    assert ["starts no periodic tasks" in notice.sentence for notice in conf.notices] == [True]
-    assert "conf.beat_schedule" in unsupported()
+    assert ["ptemporal.schedules names a callable" in notice.sentence for notice in conf.notices] == [True]
+    assert "conf.beat_schedule" not in unsupported()

@@ -70,7 +70,13 @@ def changed_message(app: AppLike, task: Task, job: Job, request: Context, change
         request.kwargs if changes.kwargs is None else dict(changes.kwargs),
         {**request.as_execution_options(), "queue": message.queue, "priority": message.priority, **changes.options},
         task,
-    ).copy(retries=job.retries + 1, chord=message.chord, follows=message.follows, linked=message.linked)
+    ).copy(
+        retries=job.retries + 1,
+        chord=message.chord,
+        follows=message.follows,
+        linked=message.linked,
+        scheduled=message.scheduled,
+    )
     changed = with_place(app, changed, place_of_retry(app, message))
     size, limit = total_size(changed.encode()), app.conf["ptemporal.payload_limit"] * 3 // 4
     if size > limit:

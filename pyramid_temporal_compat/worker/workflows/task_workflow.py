@@ -12,6 +12,7 @@ are under way during an upgrade must go on.
 
 from __future__ import annotations
 
+import asyncio
 import logging
 from collections.abc import Sequence
 from datetime import timedelta
@@ -25,7 +26,8 @@ from ...exceptions import InvalidTaskError, SecurityError
 from ...library_log import hide_errors
 from ...message import wire_names as wire
 from ...message.message import Message, NewerMessage, is_message
-from ...message.tree import Tree, is_tree
+from ...message.scheduled import fired, is_template
+from ...message.tree import Tree, Unit, is_tree
 from ...payload.converter import from_raw, raise_if_refused, to_raw
 from ...text_safety import one_line
 from ...throttled_log import LoggedNames
@@ -75,11 +77,13 @@ class TaskWorkflow:
 
     async def _run(self, payloads: Sequence[RawValue]) -> Any:
         refuse_unreadable(payloads)
-        if payloads and is_tree(payloads[0].payload.data):
-            return await self._run_tree(Tree.decode([from_raw(payload) for payload in payloads]))
-        message = read_message(payloads)
+        unit = read_unit(payloads)
+        if is_template(unit, workflow.info().workflow_id):
+            unit = await when_due(fired(unit, workflow.info().workflow_id, workflow.info().workflow_start_time))
+        if isinstance(unit, Tree):
+            return await self._run_tree(unit)
         try:
-            return to_raw(await run_message(message, ahead_of(message)))
+            return to_raw(await run_message(unit, ahead_of(unit)))
         except ActivityReplaced as replaced:
             workflow.upsert_memo({wire.TREE: True})
             return await self._run_tree(Tree.decode(replaced.payloads), nested=True)
@@ -91,6 +95,20 @@ class TaskWorkflow:
         sent = next((message for message in tree.messages if message.sent), None)
         self._tree = TreeRun(tree, ahead_of(sent) if sent else timedelta(0), self._revoked, nested=nested)
         return to_raw(written(await self._tree.run(), tree))
+
+
+def read_unit(payloads: Sequence[RawValue]) -> Unit:
+    """Return the message or tree that the workflow was started with."""
+    if payloads and is_tree(payloads[0].payload.data):
+        return Tree.decode([from_raw(payload) for payload in payloads])
+    return read_message(payloads)
+
+
+async def when_due(unit: Unit) -> Unit:
+    """Wait until the countdown of a periodic task has passed: a Schedule starts its workflow without a delay."""
+    if unit.eta is not None and (pause := (unit.eta - workflow.now()).total_seconds()) > 0:
+        await asyncio.sleep(pause)
+    return unit
 
 
 def ahead_of(message: Message) -> timedelta:

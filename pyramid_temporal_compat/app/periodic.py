@@ -1,0 +1,51 @@
+"""The app and its periodic tasks: `app.add_periodic_task(...)`."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from ..exceptions import ImproperlyConfigured
+from ..settings import Settings
+
+
+class PeriodicTasks:
+    """What of an app declares periodic tasks. `schedules/entries.py` reads the declarations."""
+
+    conf: Settings
+    _periodic: list[tuple[str, dict[str, Any]]]
+    """Entries that were added before the configuration was read."""
+
+    def add_periodic_task(
+        self, schedule: Any, sig: Any, args: Any = (), kwargs: Any = (), name: str | None = None, **opts: Any
+    ) -> str:
+        """Add a task, or a whole canvas, that runs on a schedule. Return its key in `beat_schedule`."""
+        entry = {
+            "schedule": schedule,
+            "task": sig.name,
+            "args": (*args, *(getattr(sig, "args", None) or ())),
+            "kwargs": {**dict(getattr(sig, "kwargs", None) or {}), **dict(kwargs)},
+            "options": {**dict(getattr(sig, "options", None) or {}), **opts},
+        }
+        if getattr(sig, "subtask_type", None):
+            entry["canvas"] = sig
+        key = name or repr(sig)
+        if self.conf.configured:
+            self._keep_periodic(key, entry)
+        else:
+            self._periodic.append((key, entry))
+        return key
+
+    def _keep_periodic(self, key: str, entry: dict[str, Any]) -> None:
+        entries = self.conf["beat_schedule"]
+        known = entries.get(key)
+        if known is not None and known != entry:
+            raise ImproperlyConfigured(
+                f"periodic task {key!r} is declared twice: {known['task']} {known['schedule']!r} and "
+                f"{entry['task']} {entry['schedule']!r}; give each a name of its own: add_periodic_task(…, name=…)"
+            )
+        entries[key] = entry
+
+    def _keep_early_periodic(self) -> None:
+        for key, entry in self._periodic:
+            self._keep_periodic(key, entry)
+        self._periodic.clear()

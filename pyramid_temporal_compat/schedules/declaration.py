@@ -1,0 +1,174 @@
+"""What the server is to hold for an entry: its Schedule, complete but for the encoding of its payloads."""
+
+from __future__ import annotations
+
+import copy
+import hashlib
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from google.protobuf.json_format import MessageToDict
+from temporalio.api.common.v1 import Payload as ProtoPayload
+from temporalio.api.common.v1 import Payloads
+from temporalio.api.enums.v1 import ScheduleOverlapPolicy
+from temporalio.api.schedule.v1 import Schedule
+from temporalio.client import Client
+from temporalio.common import Priority
+
+from ..canvas.planner import as_unit, plan
+from ..canvas.tree_ids import Ids
+from ..exceptions import CeleryError
+from ..message import wire_names as wire
+from ..message.message import is_name
+from ..message.priority import priority_of
+from ..message.scheduled import as_template
+from ..message.tree import Tree
+from ..payload.converter import to_raw
+from ..security.signed_places import accepts_only_signed
+from .entries import BadEntry, Entry, application_name, declared_entries, schedule_id
+from .firing_times import NotOnTheServer, catchup_of, spec_of
+
+if TYPE_CHECKING:
+    from ..interfaces import AppLike
+
+LONGEST_BASE = 900
+"""Bytes of a firing's id before the server adds the time."""
+
+
+@dataclass(frozen=True)
+class Declared:
+    """An entry as the server is to hold it."""
+
+    id: str
+    application: str
+    entry: Entry
+    schedule: Schedule
+    """Times and policies, and the action without its payloads."""
+    arguments: Sequence[Any]
+    """The arguments of the workflow. A payload of ours is sent as it is."""
+    summary: str
+    memo: Mapping[str, Any]
+    """The memo of the workflow that a firing starts."""
+
+    @property
+    def digest(self) -> str:
+        """Changes if anything changes that the server is to hold. The note is left out: people may write one, too."""
+        held = MessageToDict(self.schedule)
+        held.pop("state", None)
+        arguments = [_plain(each) for each in self.arguments]
+        text = json.dumps([held, arguments, self.summary, dict(self.memo)], sort_keys=True, default=repr)
+        return hashlib.sha256(text.encode()).hexdigest()[:32]
+
+    async def encoded(self, client: Client) -> Schedule:
+        """Return the Schedule with its payloads, as the codecs of the client write them."""
+        found = Schedule()
+        found.CopyFrom(self.schedule)
+        start = found.action.start_workflow
+        converter = client.data_converter
+        if self.arguments:
+            start.input.CopyFrom(Payloads(payloads=await converter.encode(self.arguments)))
+        for key, value in {**self.memo, wire.FIRING: self.digest}.items():
+            start.memo.fields[key].CopyFrom((await converter.encode([value]))[0])
+        if self.summary:
+            start.user_metadata.summary.CopyFrom((await converter.encode([self.summary]))[0])
+        return found
+
+    async def owner(self, client: Client) -> ProtoPayload:
+        """Return the memo that marks the Schedule as this application's."""
+        mark = {"app": self.application, "entry": self.entry.name}
+        return (await client.data_converter.encode([mark]))[0]
+
+
+def _plain(argument: Any) -> Any:
+    payload = getattr(argument, "payload", None)
+    if payload is None:
+        return argument
+    return [{key: value.hex() for key, value in payload.metadata.items()}, payload.data.hex()]
+
+
+def declarations(app: AppLike) -> list[Declared]:
+    """Return what the server is to hold for each of the application's entries. Raises `BadEntry`."""
+    application = application_name(app)
+    found = [declaration(app, application, entry) for entry in declared_entries(app)]
+    by_workflow: dict[str, str] = {}
+    for each in found:
+        base = each.schedule.action.start_workflow.workflow_id
+        if (other := by_workflow.setdefault(base, each.entry.name)) != each.entry.name:
+            raise BadEntry(each.entry.name, f"its runs would have the ids of those of {other!r}; rename one of the two")
+    return found
+
+
+def declaration(app: AppLike, application: str, entry: Entry) -> Declared:
+    """Return what the server is to hold for one entry. Raises `BadEntry`."""
+    policy = entry.policy
+    found = Schedule()
+    try:
+        found.spec.CopyFrom(spec_of(entry.schedule, app, jitter=policy.jitter, offset=policy.offset))
+        window = catchup_of(entry.schedule, app) if policy.catchup_window is None else policy.catchup_window
+        found.policies.catchup_window.FromTimedelta(window)
+    except (NotOnTheServer, OverflowError, ValueError) as error:
+        raise BadEntry(entry.name, str(error)) from error
+    found.policies.overlap_policy = ScheduleOverlapPolicy.Value(f"SCHEDULE_OVERLAP_POLICY_{policy.overlap.upper()}")
+    found.policies.pause_on_failure = policy.pause_on_failure
+    found.state.notes = policy.note or ""
+    start = found.action.start_workflow
+    start.workflow_id = firing_base(application, entry.name)
+    if entry.workflow is not None:
+        start.workflow_type.name = entry.workflow
+        start.task_queue.name = entry.queue or app.conf["task_default_queue"]
+        if entry.kwargs:
+            raise BadEntry(entry.name, "a workflow takes args only, and the entry has kwargs")
+        return Declared(schedule_id(application, entry.name), application, entry, found, entry.args, "", {})
+    try:
+        unit = as_template(_unit(app, entry, start.workflow_id), entry.name)
+    except (CeleryError, ValueError, TypeError, LookupError) as error:
+        raise BadEntry(entry.name, str(error)) from error
+    start.workflow_type.name = unit.task
+    start.task_queue.name = unit.queue
+    _set_priority(start.priority, priority_of(unit))
+    arguments = [to_raw(payload) for payload in unit.encode()]
+    summary = unit.summary[: wire.SUMMARY_LIMIT]
+    memo = wire.memo_of(unit) or {}
+    return Declared(schedule_id(application, entry.name), application, entry, found, arguments, summary, memo)
+
+
+def _unit(app: AppLike, entry: Entry, template_id: str) -> Any:
+    """Return the message of a firing, or the tree of a canvas or of a task with callbacks."""
+    options = dict(entry.options)
+    if entry.queue is not None:
+        options["queue"] = entry.queue
+    if entry.canvas is not None:
+        signature = app.signature(copy.deepcopy(dict(entry.canvas)))
+    else:
+        signature = app.signature(entry.task, args=entry.args, kwargs=dict(entry.kwargs))
+    planned = plan(signature, (), {}, options, Ids(template_id))
+    unit = as_unit(planned.node, app)
+    if isinstance(unit, Tree) and accepts_only_signed(app):
+        raise BadEntry(
+            entry.name,
+            "with accept_content = ['auth'] the tasks of a canvas are signed for their ids, and each run has "
+            "other ids; make it a task that calls the canvas",
+        )
+    return unit
+
+
+def firing_base(application: str, entry: str) -> str:
+    """Return the id of a firing's workflow, to which the server adds the time.
+
+    It has no slash: the id of a task with a slash is that of a member of a canvas.
+    """
+    base = f"{application}:{entry}".replace("/", ":")
+    while len(base.encode()) > LONGEST_BASE or not is_name(base):
+        base = base[:-1]
+    return base
+
+
+def _set_priority(proto: Any, priority: Priority) -> None:
+    if priority.priority_key is not None:
+        proto.priority_key = priority.priority_key
+    if priority.fairness_key is not None:
+        proto.fairness_key = priority.fairness_key
+    if priority.fairness_weight is not None:
+        proto.fairness_weight = priority.fairness_weight

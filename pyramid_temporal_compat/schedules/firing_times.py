@@ -1,0 +1,189 @@
+"""When the server fires an entry: Celery's schedules as the calendars and intervals of a Temporal Schedule."""
+
+from __future__ import annotations
+
+import datetime as dt
+import functools
+import itertools
+import os
+import zoneinfo
+from collections.abc import Collection, Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from temporalio.api.schedule.v1 import IntervalSpec, Range, ScheduleSpec, StructuredCalendarSpec
+
+from .celery_schedules import BaseSchedule, crontab, schedule
+from .clock_changes import moved_times
+from .timezones import UTC, LocalTimezone, zone_of
+
+if TYPE_CHECKING:
+    from ..interfaces import AppLike
+
+SECOND, DAY = dt.timedelta(seconds=1), dt.timedelta(days=1)
+LEAST_CATCHUP = dt.timedelta(seconds=10)
+"""The server's own minimum."""
+LONGEST_CATCHUP = dt.timedelta(days=365)
+LOOKED_AT = dt.date(2024, 1, 1)
+"""The first of the four years in which the smallest gap of a crontab is looked for."""
+OWN_TIMES = ("remaining_estimate", "is_due", "now", "remaining_delta")
+
+
+class NotOnTheServer(ValueError):
+    """The server can't work out the times of the schedule."""
+
+
+def spec_of(
+    found: BaseSchedule, app: AppLike, *, jitter: dt.timedelta | None = None, offset: dt.timedelta | None = None
+) -> ScheduleSpec:
+    """Return the `ScheduleSpec` with the firing times of Celery's schedule. Raises `NotOnTheServer`."""
+    if found.nowfun is not None:
+        raise NotOnTheServer("it has a nowfun, and the server has its own clock: leave nowfun out")
+    kind = next((kind for kind in (crontab, schedule) if isinstance(found, kind)), None)
+    if kind is None or any(getattr(type(found), name, None) is not getattr(kind, name, None) for name in OWN_TIMES):
+        raise NotOnTheServer(
+            f"only the code of {type(found).__qualname__} knows its times, and this release schedules crontab(), "
+            "schedule(), timedelta and seconds"
+        )
+    if isinstance(found, crontab):
+        if offset:
+            raise NotOnTheServer("a crontab has no offset")
+        calendars = [calendar_of(found), *after_clock_changes(found, zone_of(app))]
+        spec = ScheduleSpec(structured_calendar=calendars, timezone_name=zone_name(zone_of(app)))
+    else:
+        assert isinstance(found, schedule)
+        spec = interval_of(found, app, offset)
+    if jitter:
+        spec.jitter.FromTimedelta(jitter)
+    return spec
+
+
+def interval_of(found: schedule, app: AppLike, offset: dt.timedelta | None) -> ScheduleSpec:
+    """Return the spec of a run every so many seconds."""
+    every = found.run_every
+    if every <= dt.timedelta(0):
+        raise NotOnTheServer(f"its interval is {every.total_seconds():g} seconds: it takes 1 second or more")
+    if every % SECOND:
+        raise NotOnTheServer(f"its interval is {every.total_seconds():g} seconds: the server counts whole seconds")
+    if offset and offset >= every:
+        raise NotOnTheServer(f"its offset {offset} is not shorter than its interval {every}")
+    if found.relative and every == DAY and not offset:
+        # A whole day by the clock of the application's zone, also when it has 23 or 25 hours.
+        midnight = calendar_of(crontab(minute=0, hour=0))
+        return ScheduleSpec(structured_calendar=[midnight], timezone_name=zone_name(zone_of(app)))
+    interval = IntervalSpec()
+    interval.interval.FromTimedelta(every)
+    if offset:
+        interval.phase.FromTimedelta(offset)
+    return ScheduleSpec(interval=[interval])
+
+
+def calendar_of(found: crontab) -> StructuredCalendarSpec:
+    """Return the calendar of a crontab. The server, like Celery, asks that all fields match."""
+    return StructuredCalendarSpec(
+        second=[Range(start=0, end=0, step=1)],
+        minute=ranges(found.minute),
+        hour=ranges(found.hour),
+        day_of_month=ranges(found.day_of_month),
+        month=ranges(found.month_of_year),
+        day_of_week=ranges(found.day_of_week),
+    )
+
+
+def after_clock_changes(found: crontab, zone: dt.tzinfo) -> Iterator[StructuredCalendarSpec]:
+    """Yield a calendar for each run that a forward change of the clock moves."""
+    for time in moved_times(found, zone, dt.datetime.now(UTC).year):
+        yield StructuredCalendarSpec(
+            second=[Range()],
+            minute=ranges([time.minute]),
+            hour=ranges([time.hour]),
+            day_of_month=ranges([time.day]),
+            month=ranges([time.month]),
+            year=ranges([time.year]),
+            day_of_week=ranges(range(7)),
+        )
+
+
+def ranges(numbers: Collection[int]) -> list[Range]:
+    """Return numbers as ranges: as one with a step if that is possible."""
+    ordered = sorted(numbers)
+    steps = {after - before for before, after in itertools.pairwise(ordered)}
+    if len(steps) <= 1:
+        return [Range(start=ordered[0], end=ordered[-1], step=steps.pop() if steps else 1)]
+    return list(_runs(ordered))
+
+
+def _runs(ordered: list[int]) -> Iterator[Range]:
+    first = last = ordered[0]
+    for number in ordered[1:]:
+        if number != last + 1:
+            yield Range(start=first, end=last, step=1)
+            first = number
+        last = number
+    yield Range(start=first, end=last, step=1)
+
+
+def zone_name(zone: dt.tzinfo) -> str:
+    """Return the name by which the server knows a time zone."""
+    if zone is UTC or zone is dt.timezone.utc:
+        return "UTC"
+    if isinstance(zone, LocalTimezone):
+        return local_zone_name()
+    name = getattr(zone, "key", None) or getattr(zone, "zone", None)
+    if not name:
+        raise NotOnTheServer(f"the server can't know the time zone {zone!r}: set timezone to a name like Europe/Paris")
+    return str(name)
+
+
+def local_zone_name() -> str:
+    """Return the name of this machine's time zone."""
+    name = os.environ.get("TZ", "").lstrip(":")
+    if not name:
+        _, found, name = str(Path("/etc/localtime").resolve()).partition("zoneinfo/")
+        name = name if found else "UTC"
+    try:
+        zoneinfo.ZoneInfo(name)
+    except (zoneinfo.ZoneInfoNotFoundError, ValueError, OSError):
+        raise NotOnTheServer(
+            f"with enable_utc = false the times are this machine's, whose time zone {name!r} has no name that the "
+            "server knows: set timezone to a name like Europe/Paris"
+        ) from None
+    return name
+
+
+# --- how late a firing may be ------------------------------------------------------------------------
+
+
+def catchup_of(found: BaseSchedule, app: AppLike) -> dt.timedelta:
+    """Return how late a firing may start after the server was away, so that at most one is made up for."""
+    gap = least_gap(found)
+    if isinstance(found, crontab) and (deadline := app.conf.beat_cron_starting_deadline) is not None:
+        gap = min(gap, dt.timedelta(seconds=deadline))
+    return min(max(gap, LEAST_CATCHUP), LONGEST_CATCHUP)
+
+
+def least_gap(found: BaseSchedule) -> dt.timedelta:
+    """Return the shortest time between two firings."""
+    if isinstance(found, schedule):
+        return found.run_every
+    assert isinstance(found, crontab)
+    minutes = sorted(hour * 60 + minute for hour in found.hour for minute in found.minute)
+    within_a_day = [after - before for before, after in itertools.pairwise(minutes)]
+    days = least_days(frozenset(found.month_of_year), frozenset(found.day_of_month), frozenset(found.day_of_week))
+    overnight = days * 24 * 60 - minutes[-1] + minutes[0]
+    return dt.timedelta(minutes=min([*within_a_day, overnight]))
+
+
+@functools.lru_cache(256)
+def least_days(months: frozenset[int], days: frozenset[int], weekdays: frozenset[int]) -> int:
+    """Return the smallest number of days between two days that match."""
+    last, least = None, 365
+    for number in range(4 * 365 + 1):
+        day = LOOKED_AT + dt.timedelta(days=number)
+        if day.month in months and day.day in days and day.isoweekday() % 7 in weekdays:
+            if last is not None:
+                least = min(least, number - last)
+                if least == 1:
+                    break
+            last = number
+    return least

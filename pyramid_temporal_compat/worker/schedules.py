@@ -1,0 +1,62 @@
+"""What a worker does for periodic tasks when it starts: make the server's schedules equal, or say that they differ."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from typing import TYPE_CHECKING
+
+from temporalio.client import Client
+from temporalio.service import RPCError
+
+from ..exceptions import CeleryError
+from ..schedules.declaration import declarations
+from ..schedules.entries import application_name
+from ..schedules.sync import synchronise
+
+if TYPE_CHECKING:
+    from ..interfaces import AppLike
+
+log = logging.getLogger(__name__)
+
+
+class StartOfSchedules:
+    """Belongs to the worker's event loop, from `connected` on."""
+
+    def __init__(self, app: AppLike, asked: bool) -> None:
+        """Read the declared periodic tasks. Raises `BadEntry` if the worker is to synchronise an invalid entry.
+
+        :param asked: the worker was started with `-B`.
+        """
+        self._app = app
+        self._acts = asked or app.conf["ptemporal.beat"] == "on-start"
+        self._declared = declarations(app) if self._acts else []
+        self._look: asyncio.Future[None] | None = None
+
+    async def connected(self, client: Client) -> None:
+        """Synchronise before the worker takes its first task, or begin to look for differences beside it."""
+        if self._acts:
+            await self._synchronise(client)
+        elif self._app.conf["beat_schedule"] or self._app.conf["ptemporal.schedules"]:
+            self._look = asyncio.ensure_future(self._tell_differences(client))
+
+    async def _synchronise(self, client: Client) -> None:
+        try:
+            plan = await synchronise(client, application_name(self._app), self._declared)
+        except (CeleryError, RPCError) as error:
+            log.error("schedules are not synchronised: %s; tasks run all the same; ptemporal-compat beat", error)
+        else:
+            log.info("schedules: %s", plan.told(done=True))
+
+    async def _tell_differences(self, client: Client) -> None:
+        try:
+            plan = await synchronise(
+                client, application_name(self._app), declarations(self._app), prune=False, change=False
+            )
+        except (CeleryError, RPCError) as error:
+            log.warning("the declared schedules can't be compared with the server's: %s", error)
+            return
+        if plan.differences:
+            log.warning(
+                "the server's schedules differ from the declared ones: %s; ptemporal-compat beat makes them equal", plan
+            )

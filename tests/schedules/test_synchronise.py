@@ -1,0 +1,234 @@
+"""Making the server equal to the declaration: what is created, updated, kept and deleted, and what is refused."""
+
+from __future__ import annotations
+
+import datetime as dt
+import uuid
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+import pytest
+
+from pyramid_temporal_compat import Celery
+from pyramid_temporal_compat.exceptions import ImproperlyConfigured, OperationalError
+from pyramid_temporal_compat.schedules import BaseSchedule, crontab, schedule
+from tests.schedules.parts import firings, kinds, on_server, synchronise, trigger
+
+NIGHT = crontab(hour=3, minute=0)
+
+
+def entry(**more: Any) -> dict[str, Any]:
+    return {"task": "add", "schedule": NIGHT, "args": (1, 2), **more}
+
+
+def test_the_server_gets_equal_to_the_declaration(app: Celery) -> None:
+    app.conf.beat_schedule = {"a": entry(), "b": entry(), "c": entry()}
+    assert kinds(synchronise(app)) == {"a": "create", "b": "create", "c": "create"}
+    assert kinds(synchronise(app)) == {"a": "unchanged", "b": "unchanged", "c": "unchanged"}
+    app.conf.beat_schedule = {"a": entry(), "b": entry(args=(1, 3)), "d": entry()}
+    assert kinds(synchronise(app, prune=False)) == {"a": "unchanged", "b": "update", "c": "undeclared", "d": "create"}
+    assert kinds(synchronise(app)) == {"a": "unchanged", "b": "unchanged", "c": "delete", "d": "unchanged"}
+    assert kinds(synchronise(app)) == {"a": "unchanged", "b": "unchanged", "d": "unchanged"}
+
+
+@pytest.mark.parametrize(
+    "changed",
+    [
+        {"schedule": 60},
+        {"schedule": crontab(hour=4, minute=0)},
+        {"args": (2, 2)},
+        {"kwargs": {"z": 1}},
+        {"options": {"queue": "elsewhere"}},
+        {"options": {"priority": 3}},
+        {"options": {"expires": 60}},
+        {"options": {"countdown": 60}},
+        {"options": {"headers": {"a": 1}}},
+        {"overlap": "skip"},
+        {"overlap": "skip", "pause_on_failure": True},
+        {"jitter": 5},
+        {"catchup_window": dt.timedelta(hours=1)},
+        {"task": "tell", "args": ()},
+    ],
+    ids=str,
+)
+def test_each_part_of_an_entry_is_seen_when_it_changes(app: Celery, changed: dict[str, Any]) -> None:
+    app.tasks["add"].typing = False
+    app.conf.beat_schedule = {"a": entry()}
+    synchronise(app)
+    app.conf.beat_schedule = {"a": entry(**changed)}
+    assert kinds(synchronise(app)) == {"a": "update"}
+    assert kinds(synchronise(app)) == {"a": "unchanged"}
+
+
+def test_without_change_nothing_is_written(app: Celery) -> None:
+    app.conf.beat_schedule = {"a": entry()}
+    assert kinds(synchronise(app, change=False)) == {"a": "create"}
+    assert kinds(synchronise(app, change=False)) == {"a": "create"}
+
+
+def test_an_update_keeps_the_pause_its_note_and_the_last_runs(app: Celery) -> None:
+    app.conf.beat_schedule = {"a": entry(note="nightly")}
+    synchronise(app)
+    assert on_server(app, "a").schedule.state.note == "nightly"
+    fired = trigger(app, "a")
+
+    async def pause(client: Any) -> None:
+        await client.get_schedule_handle(f"{app.main}/a").pause(note="the disk is full")
+
+    app.temporal.call(pause, 20)
+    app.conf.beat_schedule = {"a": entry(note="nightly", args=(5, 5))}
+    assert kinds(synchronise(app)) == {"a": "update"}
+    found = on_server(app, "a")
+    assert (found.schedule.state.paused, found.schedule.state.note) == (True, "the disk is full")
+    assert firings(app, "a") == [fired]
+
+
+def test_two_applications_share_a_namespace(app: Celery, temporal_address: str) -> None:
+    other = Celery(f"{app.main}2", **{"ptemporal.address": temporal_address})
+    other.task(name="add")(lambda x, y: x + y)
+    app.conf.beat_schedule = {"a": entry()}
+    other.conf.beat_schedule = {"a": entry(), "b": entry()}
+    synchronise(app)
+    synchronise(other)
+    app.conf.beat_schedule = {}
+    assert kinds(synchronise(app)) == {"a": "delete"}
+    assert kinds(synchronise(other)) == {"a": "unchanged", "b": "unchanged"}
+    other.conf.beat_schedule = {}
+    synchronise(other)
+    other.close()
+
+
+def test_a_schedule_of_somebody_else_under_our_prefix_is_left_alone(app: Celery) -> None:
+    from temporalio.client import Schedule, ScheduleActionStartWorkflow, ScheduleSpec
+
+    async def create(client: Any) -> None:
+        action = ScheduleActionStartWorkflow("w", id="w", task_queue="q")
+        await client.create_schedule(f"{app.main}/theirs", Schedule(action, ScheduleSpec()))
+
+    async def delete(client: Any) -> None:
+        await client.get_schedule_handle(f"{app.main}/theirs").delete()
+
+    app.temporal.call(create, 20)
+    assert kinds(synchronise(app)) == {}
+    app.conf.beat_schedule = {"mine": entry(), "theirs": entry()}
+    with pytest.raises(OperationalError, match="was not made by the application"):
+        synchronise(app)
+    app.conf.beat_schedule = {"mine": entry()}
+    assert kinds(synchronise(app, change=False)) == {"mine": "create"}
+    app.temporal.call(delete, 20)
+
+
+def test_several_processes_at_once_do_no_harm(app: Celery) -> None:
+    app.conf.beat_schedule = {f"entry {number}": entry() for number in range(20)}
+    with ThreadPoolExecutor(4) as threads:
+        plans = list(threads.map(lambda _: synchronise(app), range(4)))
+    assert all(len(plan.changes) == 20 for plan in plans)
+    assert set(kinds(synchronise(app)).values()) == {"unchanged"}
+
+
+def test_entries_come_from_handlers_and_from_a_callable(app: Celery) -> None:
+    app.conf["ptemporal.schedules"] = f"{__name__}:from_a_table"
+
+    @app.on_after_configure.connect
+    def configured(sender: Celery, **kwargs: Any) -> None:
+        sender.add_periodic_task(30, sender.tasks["add"].s(1, 1), name="after configure")
+
+    @app.on_after_finalize.connect
+    def finalized(sender: Celery, **kwargs: Any) -> None:
+        sender.add_periodic_task(30, sender.tasks["add"].s(1, 1), name="after finalize")
+
+    app.finalize()
+    found = set(kinds(synchronise(app, change=False)))
+    assert {"one row", "after finalize"} <= found
+
+
+def from_a_table(app: Any) -> Iterator[dict[str, Any]]:
+    """Stands for the rows of a table."""
+    yield {"name": "one row", **entry()}
+    yield {"name": "switched off", "enabled": False, **entry()}
+
+
+def twice(app: Any) -> Iterator[dict[str, Any]]:
+    yield {"name": "a", **entry()}
+    yield {"name": "a", **entry()}
+
+
+class Lunar(BaseSchedule):
+    def remaining_estimate(self, last_run_at: dt.datetime) -> dt.timedelta:
+        return dt.timedelta(days=28)
+
+
+@pytest.mark.parametrize(
+    ("bad", "why"),
+    [
+        ({"task": "ad"}, "'ad' is not a task of this application.*nearest is 'add'"),
+        ({"task": None}, "it has no task"),
+        ({"schedule": 0}, "its interval is 0 seconds"),
+        ({"schedule": -5}, "its interval is -5 seconds"),
+        ({"schedule": 0.5}, "counts whole seconds"),
+        ({"schedule": None}, "it has no schedule"),
+        ({"schedule": "0 3 * * *"}, "it takes seconds, a timedelta, a crontab or a schedule"),
+        ({"schedule": crontab(hour=3, nowfun=dt.datetime.now)}, "it has a nowfun"),
+        ({"schedule": Lunar()}, "only the code of Lunar knows its times"),
+        ({"schedule": schedule(60), "offset": 60}, "not shorter than its interval"),
+        ({"offset": 60}, "a crontab has no offset"),
+        ({"overlap": "never"}, "overlap = 'never'; it takes allow_all"),
+        ({"pause_on_failure": True}, "needs an overlap other than allow_all"),
+        ({"jitter": "1h"}, "jitter = '1h'; it takes seconds or a timedelta"),
+        ({"catchup_window": -1}, "less than 0"),
+        ({"args": (object(), 1)}, "add"),
+        ({"args": (1,)}, "add"),
+        ({"options": {"eta": dt.datetime(2030, 1, 1)}}, "option eta: .*use countdown"),
+        ({"options": {"task_id": "x"}}, "each firing is a task with an id of its own"),
+        ({"options": {"expire": 5}}, "expire"),
+        ({"shedule": 5}, "'shedule'; the nearest that an entry takes is 'schedule'"),
+    ],
+    ids=str,
+)
+def test_a_bad_entry_is_one_line_before_anything_changes(app: Celery, bad: dict[str, Any], why: str) -> None:
+    app.conf.beat_schedule = {"a good one": entry(), "the bad one": entry(**bad)}
+    with pytest.raises(ImproperlyConfigured, match=f"^periodic task 'the bad one': .*{why}") as caught:
+        synchronise(app)
+    assert "\n" not in str(caught.value)
+    app.conf.beat_schedule = {"a good one": entry()}
+    assert kinds(synchronise(app, change=False)) == {"a good one": "create"}
+
+
+def test_a_name_that_is_used_twice_is_refused(app: Celery) -> None:
+    app.conf["ptemporal.schedules"] = f"{__name__}:twice"
+    with pytest.raises(ImproperlyConfigured, match="gives the name twice"):
+        synchronise(app)
+    app.conf["ptemporal.schedules"] = f"{__name__}:from_a_table"
+    app.conf.beat_schedule = {"one row": entry()}
+    with pytest.raises(ImproperlyConfigured, match="'one row': the name is used twice"):
+        synchronise(app)
+    app.conf["ptemporal.schedules"] = None
+    app.conf.beat_schedule = {"a/b": entry(), "a:b": entry()}
+    with pytest.raises(ImproperlyConfigured, match="rename one of the two"):
+        synchronise(app)
+
+
+def test_add_periodic_task_refuses_a_second_entry_of_the_same_name(app: Celery) -> None:
+    add = app.tasks["add"]
+    assert app.conf.beat_schedule == {}
+    app.add_periodic_task(10, add.s(1, 1), name="tick")
+    app.add_periodic_task(10, add.s(1, 1), name="tick")
+    with pytest.raises(ImproperlyConfigured, match="'tick' is declared twice"):
+        app.add_periodic_task(20, add.s(1, 1), name="tick")
+
+
+@pytest.mark.parametrize("name", [None, "a/b"])
+def test_an_app_without_a_name_of_its_own_owns_no_schedules(name: str | None) -> None:
+    nameless = Celery(name)
+    nameless.conf.beat_schedule = {}
+    with pytest.raises(ImproperlyConfigured, match="write Celery"):
+        synchronise(nameless)
+
+
+def test_a_server_that_is_away_is_an_error_of_one_line() -> None:
+    away = Celery(f"away-{uuid.uuid4().hex[:8]}", **{"ptemporal.address": "localhost:1"})
+    away.conf.ptemporal_connect_timeout = 1
+    with pytest.raises(OperationalError, match="connection refused"):
+        synchronise(away)
+    away.close()
