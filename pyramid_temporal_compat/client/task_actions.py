@@ -16,7 +16,7 @@ from temporalio.service import RPCError, RPCStatusCode
 
 from ..message import wire_names as wire
 from ..message.ids import bundle_of, is_below, workflow_of
-from .members import READERS, describe_tree, is_absent, is_tree, workflow_with
+from .members import READERS, describe_tree, is_absent, runs_tree, workflow_with
 from .queues import is_served
 from .task_status import BEFORE_FIRST_RUN, is_forgotten
 
@@ -79,7 +79,7 @@ def _starts_later(found: WorkflowExecutionDescription) -> bool:
 async def _has_no_worker(client: Client, found: WorkflowExecutionDescription) -> bool:
     """Tell whether the task waits for a worker, and there is none that could learn of a cancellation."""
     info = found.raw_description
-    if is_tree(found) and found.history_length >= BEFORE_FIRST_RUN:
+    if runs_tree(found) and found.history_length >= BEFORE_FIRST_RUN:
         return False  # members of the canvas may run elsewhere
     if any(activity.state != WAITS for activity in info.pending_activities):
         return False

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt
+import re
 import uuid
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -184,7 +185,7 @@ class Lunar(BaseSchedule):
         ({"options": {"expire": 5}}, "expire"),
         ({"shedule": 5}, "'shedule'; the nearest that an entry takes is 'schedule'"),
     ],
-    ids=str,
+    ids=lambda value: re.sub(r" at 0x\w+", "", str(value)),
 )
 def test_a_bad_entry_is_one_line_before_anything_changes(app: Celery, bad: dict[str, Any], why: str) -> None:
     app.conf.beat_schedule = {"a good one": entry(), "the bad one": entry(**bad)}
