@@ -150,11 +150,12 @@ class Receiver:
         entry = self._polling(DIRECTORY, str(self._address))
         async with mailbox, entry:
             await self._until_listed()
-            greeting = asyncio.gather(self._greet(), self._look_for_namesake())
+            greeting = [asyncio.ensure_future(self._greet()), asyncio.ensure_future(self._look_for_namesake())]
             try:
                 yield
             finally:
-                greeting.cancel()
+                for each in greeting:
+                    each.cancel()
 
     def _polling(self, queue: str, identity: str, workflows: Sequence[type] = ()) -> TemporalWorker:
         return TemporalWorker(

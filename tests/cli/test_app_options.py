@@ -15,6 +15,7 @@ from pyramid_temporal_compat import Celery, signals
 from pyramid_temporal_compat.celery_names.user_options import Option, own_options
 from pyramid_temporal_compat.cli import group
 from pyramid_temporal_compat.cli.common import Common
+from pyramid_temporal_compat.current import set_current_app
 from tests.cli.parts import WorkerProcess
 from tests.parts import wait_until
 
@@ -113,6 +114,7 @@ def test_an_ini_option_of_the_application_is_the_applications(
 
 
 def test_a_variable_of_the_ini_can_be_given(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    set_current_app(None)  # else the ini adopts the app that another test has made
     ini = tmp_path / "shop.ini"
     ini.write_text(
         "[app:main]\nuse = call:tests.worker.shop:main\npyramid.includes = pyramid_tm pyramid_temporal_compat\n"

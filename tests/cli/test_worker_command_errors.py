@@ -34,7 +34,7 @@ CASES = [
     Case("no such file", ["there is no file", "nowhere.ini"], config="nowhere.ini"),
     Case("a directory", ["there is no file"], config="{directory}"),
     Case("no such section", ["nobody"], config="{ini}#nobody"),
-    Case("not an ini", ["can't be loaded", "no section headers"], change=("[app:main]", "app:main]")),
+    Case("not an ini", ["can't be read", "stands before the first [section]"], change=("[app:main]", "app:main]")),
     Case("no such application", ["no_such_module"], change=("call:tests.worker.shop:main", "call:no_such_module:main")),
     Case("no such main", ["no_main"], change=("call:tests.worker.shop:main", "call:tests.worker.shop:no_main")),
     Case(
@@ -92,7 +92,7 @@ CASES = [
         "a misspelled word", ["worker_concurency=3", "nearest is worker_concurrency"], options=["worker_concurency=3"]
     ),
     Case("an included module", ["-I", "no_such_tasks", "no such module"], options=["-I", "no_such_tasks"]),
-    Case("a log file", ["-f /nodir/x can't be written", "No such file"], options=["-f", "/nodir/x"]),
+    Case("a log file", ["the log file /nodir/x can't be written", "No such file"], options=["-f", "/nodir/x"]),
     Case("a syntax error", ["broken_syntax.py:2", "SyntaxError"], settings={"ptemporal.include": "broken_syntax"}),
 ]
 
@@ -214,7 +214,7 @@ def test_help_imports_no_command_and_not_the_client_library() -> None:
     )
     done = subprocess.run([SCRIPT[0], "-c", watch], env=environment(), capture_output=True, text=True, timeout=30)
     assert "imported: pyramid_temporal_compat.cli.common\n" in done.stdout, done.stdout + done.stderr
-    assert "worker  Run the tasks of an application." in done.stdout
+    assert "Run the tasks of an application." in done.stdout
 
 
 def test_a_broker_that_is_not_used_is_reported_by_the_name_that_the_user_wrote(tmp_path: Path) -> None:

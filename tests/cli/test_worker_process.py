@@ -61,7 +61,7 @@ def test_uid_and_gid_are_those_of_the_processes_that_run_tasks(project: Project,
     user = pwd.getpwnam("nobody")
     project.told_file.touch()
     project.told_file.chmod(0o666)
-    for directory in (tmp_path, tmp_path.parent, tmp_path.parent.parent):
+    for directory in (tmp_path, *tmp_path.parents[:-2]):  # all below /tmp
         directory.chmod(0o755)
     with project.worker("-c", 1, "--uid", "nobody") as worker:
         found = project.tasks.whereabouts.delay().get(timeout=PATIENCE)

@@ -240,9 +240,8 @@ def test_hello_exchanges_revoked_ids(app: Celery, start: Start) -> None:
     worker = start()
     inspect = app.control.inspect()
 
-    assert inspect.hello("other@test", revoked=["a", "b"]) == {
-        worker.hostname: {"revoked": ["a", "b"], "revoked_stamps": {}, "clock": ANY}
-    }
+    (answer,) = inspect.hello("other@test", revoked=["a", "b"]).values()
+    assert {"revoked": ["a", "b"], "revoked_stamps": {}, "clock": ANY}.items() <= answer.items()
     assert inspect.hello(worker.hostname) == {worker.hostname: None}
     assert inspect.revoked() == {worker.hostname: ["a", "b"]}
 

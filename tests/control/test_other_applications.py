@@ -16,6 +16,12 @@ from .conftest import RunningWorker
 WARNING = "Two applications that share a queue take each other's tasks"
 
 
+@pytest.fixture(autouse=True)
+def no_shared_tasks(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Two applications in one process have their shared tasks in common. Here each has tasks of its own only."""
+    monkeypatch.setattr("pyramid_temporal_compat.app.shared._shared", {})
+
+
 @pytest.fixture
 def blog(temporal_address: str) -> Iterator[Celery]:
     with Celery("blog", set_as_current=False) as blog:

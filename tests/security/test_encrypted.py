@@ -44,7 +44,8 @@ def running_vault(temporal_address: str) -> Iterator[Target]:
         target.ran.append(paid)
         return len(paid)
 
-    with target.app, WorkerThread(target.app, target.queue, concurrency=8):
+    with target.app, WorkerThread(target.app, target.queue, concurrency=8) as running:
+        target.worker_name = running.worker.hostname
         yield target
 
 
@@ -125,7 +126,7 @@ def test_orders_of_one_without_the_key_are_not_followed(vault: Target, monkeypat
     stranger = Celery("stranger", set_as_current=False)
     stranger.conf.update(ptemporal_address=vault.app.conf.ptemporal_address)
     with stranger:
-        assert stranger.control.broadcast("shutdown", reply=True, timeout=3) == []
+        assert stranger.control.broadcast("shutdown", destination=[vault.worker_name], reply=True, timeout=3) == []
     assert vault.app.tasks["shop.pay"].delay(SECRET).get(timeout=PATIENCE)
 
 

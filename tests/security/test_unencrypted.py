@@ -46,7 +46,8 @@ def running_safe(temporal_address: str) -> Iterator[Target]:
     def next_(number: int) -> int:
         return number + 1
 
-    with target.app, WorkerThread(target.app, target.queue, concurrency=4):
+    with target.app, WorkerThread(target.app, target.queue, concurrency=4) as running:
+        target.worker_name = running.worker.hostname
         yield target
 
 
@@ -155,7 +156,7 @@ def test_refused_requests_take_one_line_of_the_log(
     monkeypatch.setattr(converter.refusals, "_next", 0.0)
     with caplog.at_level(logging.WARNING):
         for _ in range(5):
-            assert stranger.control.inspect(timeout=1).active() is None
+            assert stranger.control.inspect([safe.worker_name], timeout=1).active() is None
         for _ in range(3):
             forged = str(uuid.uuid4())
             stranger.temporal.call(

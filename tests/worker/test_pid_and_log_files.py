@@ -111,7 +111,7 @@ def test_the_umask_counts_for_the_log_file(tmp_path: Path) -> None:
 @as_root
 def test_the_log_file_belongs_to_the_user_whom_the_worker_runs_as(tmp_path: Path) -> None:
     tmp_path.chmod(0o777)
-    for directory in tmp_path.parents[:2]:
+    for directory in tmp_path.parents[:-2]:  # all below /tmp
         directory.chmod(0o755)
     log = tmp_path / "worker.log"
     made_by_a_worker({"logfile": str(log), "uid": NOBODY})
