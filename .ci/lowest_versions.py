@@ -1,4 +1,7 @@
-"""Print a pip constraint for each lowest version that pyproject.toml declares: `click>=8.1.2` gives `click==8.1.2`."""
+"""Print a pip constraint for each lowest version that users get: `click>=8.1.2` gives `click==8.1.2`.
+
+These are the dependencies and the extras for users. The tools of the extras `dev` and `docs` may be newer.
+"""
 
 from __future__ import annotations
 
@@ -17,7 +20,7 @@ PROJECT = tomllib.loads((Path(__file__).parent.parent / "pyproject.toml").read_t
 
 
 def main() -> None:
-    extras = PROJECT["optional-dependencies"].values()
+    extras = [extra for name, extra in PROJECT["optional-dependencies"].items() if name not in ("dev", "docs", "bridge")]
     lowest: dict[str, Version] = {}
     for requirement in map(Requirement, [*PROJECT["dependencies"], *(one for extra in extras for one in extra)]):
         for bound in requirement.specifier:
