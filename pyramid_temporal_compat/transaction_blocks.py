@@ -15,7 +15,7 @@ from transaction import TransactionManager
 
 
 class TransactionBlocks:
-    """A task's `request.tm`, if the application's manager is explicit. What is not here is the manager's own.
+    """A task's `request.tm`, if the application's manager is explicit. All other attributes are the manager's own.
 
     A run ends its transaction through this class under every kind of manager. An instance belongs to one run of one
     task, and to the thread of that run.
@@ -96,7 +96,7 @@ class TransactionBlocks:
         return self._offered
 
     def roll_back(self) -> None:
-        """Abort the current transaction, even if it is that of a block whose commit waits."""
+        """Abort the current transaction, even if the commit of a block waits for the end of the run."""
         self._kept = None
         self.manager.abort()
 
