@@ -60,9 +60,7 @@ def masked_text(value: str) -> str:
     """Return the text with each secret in it hidden, as in a URL, a connection string or a header."""
     if _PRIVATE_KEY.search(value):
         return MASK
-    # A password may hold the very characters that should end it: all up to the last @ is hidden, host or not.
-    shown = "".join(_USER_AND_PASSWORD.sub(rf"://\g<1>{MASK}@", url) for url in _urls(value))
-    shown = _PASSWORD_WITHOUT_SCHEME.sub(rf"\g<1>{MASK}@", shown)
+    shown = "".join(map(_without_password, _urls(value)))
     shown = _AUTHORIZATION.sub(rf"\g<1>\g<2>{MASK}", shown)
     return _masked_values(_TOKEN.sub(MASK, shown))
 
@@ -110,6 +108,14 @@ def _masked_values(text: str) -> str:
         shown.append(f"{text[end : name.end()]}{quote}{MASK}{quote}")
         end = value.end()
     return "".join([*shown, text[end:]])
+
+
+def _without_password(url: str) -> str:
+    """Return the URL, or `user:password@host`, with its password hidden.
+
+    A password may hold the very characters that should end it. So everything up to the last @ is hidden, host or not.
+    """
+    return _PASSWORD_WITHOUT_SCHEME.sub(rf"\g<1>{MASK}@", _USER_AND_PASSWORD.sub(rf"://\g<1>{MASK}@", url))
 
 
 def _urls(value: str) -> list[str]:
