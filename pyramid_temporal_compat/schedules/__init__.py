@@ -5,6 +5,7 @@
 `firing_times.py`      a Celery schedule as calendars and intervals of the server; `clock_changes.py` adds moved runs
 `declaration.py`       what the server is to hold for an entry
 `plan.py`              the difference between declaration and server
+`drivers.py`           the workflows that fire schedules whose times only their class knows
 `sync.py`              asks the server, and makes it equal
 """
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import datetime as dt
 import difflib
+import itertools
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
@@ -98,15 +99,25 @@ def declared_entries(app: AppLike) -> list[Entry]:
     Raises `BadEntry` for the first entry that can't be scheduled.
     """
     found: dict[str, Entry] = {}
-    for name, declared in (*app.conf["beat_schedule"].items(), *_from_callable(app)):
-        if not isinstance(declared, Mapping):
-            raise BadEntry(name, f"it is {declared!r}, and an entry is a dict with a task and a schedule")
-        if not declared.get("enabled", True):
-            continue
+    for name, declared in _enabled(app):
         if name in found:
             raise BadEntry(name, "the name is used twice, in beat_schedule and by ptemporal.schedules")
         found[name] = read_entry(app, name, declared)
     return [found[name] for name in sorted(found)]
+
+
+def declared_entry(app: AppLike, entry: str) -> Entry | None:
+    """Return one periodic task of the application; None if it declares none of this name."""
+    return next((read_entry(app, name, declared) for name, declared in _enabled(app) if name == entry), None)
+
+
+def _enabled(app: AppLike) -> Iterator[tuple[Any, Mapping[str, Any]]]:
+    """Yield every entry that is not switched off, with its name."""
+    for name, declared in itertools.chain(app.conf["beat_schedule"].items(), _from_callable(app)):
+        if not isinstance(declared, Mapping):
+            raise BadEntry(name, f"it is {declared!r}, and an entry is a dict with a task and a schedule")
+        if declared.get("enabled", True):
+            yield name, declared
 
 
 def _from_callable(app: AppLike) -> Iterator[tuple[Any, Any]]:

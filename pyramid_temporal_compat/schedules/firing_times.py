@@ -15,12 +15,12 @@ from temporalio.api.schedule.v1 import IntervalSpec, Range, ScheduleSpec, Struct
 
 from .celery_schedules import BaseSchedule, crontab, schedule
 from .clock_changes import moved_times
-from .timezones import UTC, LocalTimezone, zone_of
+from .timezones import DAY, HOUR, MINUTE, UTC, LocalTimezone, zone_of
 
 if TYPE_CHECKING:
     from ..interfaces import AppLike
 
-SECOND, DAY = dt.timedelta(seconds=1), dt.timedelta(days=1)
+SECOND = dt.timedelta(seconds=1)
 LEAST_CATCHUP = dt.timedelta(seconds=10)
 """The server's own minimum."""
 LONGEST_CATCHUP = dt.timedelta(days=365)
@@ -30,21 +30,54 @@ OWN_TIMES = ("remaining_estimate", "is_due", "now", "remaining_delta")
 
 
 class NotOnTheServer(ValueError):
-    """The server can't work out the times of the schedule."""
+    """No times of the schedule can be worked out, by the server or by its class."""
+
+
+def is_driven(found: BaseSchedule, app: AppLike) -> bool:
+    """Return whether a driver has to ask the schedule when it is due: the server can't work out its times.
+
+    These are subclasses with times of their own, schedules with a clock of their own, intervals with a fraction of a
+    second, and several days until a midnight of the application's zone.
+    """
+    kind = kind_of(found)
+    if kind is None or found.nowfun is not None:
+        return True
+    if isinstance(found, schedule):
+        several_days = found.relative and found.run_every >= 2 * DAY
+        return bool(several_days or found.run_every % SECOND)
+    return False
+
+
+def kind_of(found: BaseSchedule) -> type[BaseSchedule] | None:
+    """Return the class of ours that tells the times of a schedule; None if its own class has other times."""
+    for kind in (crontab, schedule):
+        if isinstance(found, kind):
+            own = any(getattr(type(found), name, None) is not getattr(kind, name, None) for name in OWN_TIMES)
+            return None if own else kind
+    return None
+
+
+def check_driven(found: BaseSchedule) -> None:
+    """Raise `NotOnTheServer` if a driver could not ask the schedule."""
+    if type(found).is_due is BaseSchedule.is_due:
+        raise NotOnTheServer(f"{type(found).__qualname__} defines no is_due(), and is no crontab() or schedule()")
+    if isinstance(found, schedule):
+        check_interval(found)
+
+
+def check_interval(found: schedule) -> None:
+    # The id of a run ends with the second of its firing, so that two runs within a second would have the same id.
+    if found.run_every < SECOND:
+        raise NotOnTheServer(f"its interval is {found.run_every.total_seconds():g} seconds: it takes 1 second or more")
 
 
 def spec_of(
     found: BaseSchedule, app: AppLike, *, jitter: dt.timedelta | None = None, offset: dt.timedelta | None = None
 ) -> ScheduleSpec:
-    """Return the `ScheduleSpec` with the firing times of Celery's schedule. Raises `NotOnTheServer`."""
-    if found.nowfun is not None:
-        raise NotOnTheServer("it has a nowfun, and the server has its own clock: leave nowfun out")
-    kind = next((kind for kind in (crontab, schedule) if isinstance(found, kind)), None)
-    if kind is None or any(getattr(type(found), name, None) is not getattr(kind, name, None) for name in OWN_TIMES):
-        raise NotOnTheServer(
-            f"only the code of {type(found).__qualname__} knows its times, and this release schedules crontab(), "
-            "schedule(), timedelta and seconds"
-        )
+    """Return the `ScheduleSpec` with the firing times of Celery's schedule, which is not driven.
+
+    Raises `NotOnTheServer`.
+    """
     if isinstance(found, crontab):
         if offset:
             raise NotOnTheServer("a crontab has no offset")
@@ -60,11 +93,8 @@ def spec_of(
 
 def interval_of(found: schedule, app: AppLike, offset: dt.timedelta | None) -> ScheduleSpec:
     """Return the spec of a run every so many seconds."""
-    every = found.run_every
-    if every <= dt.timedelta(0):
-        raise NotOnTheServer(f"its interval is {every.total_seconds():g} seconds: it takes 1 second or more")
-    if every % SECOND:
-        raise NotOnTheServer(f"its interval is {every.total_seconds():g} seconds: the server counts whole seconds")
+    check_interval(found)
+    every = whole_units(found.run_every) if found.relative else found.run_every
     if offset and offset >= every:
         raise NotOnTheServer(f"its offset {offset} is not shorter than its interval {every}")
     if found.relative and every == DAY and not offset:
@@ -78,10 +108,20 @@ def interval_of(found: schedule, app: AppLike, offset: dt.timedelta | None) -> S
     return ScheduleSpec(interval=[interval])
 
 
+def whole_units(every: dt.timedelta) -> dt.timedelta:
+    """Return the time between two runs of a relative interval.
+
+    Celery rounds each run down to a whole day, hour or minute: the largest unit that fits in the interval. So every
+    90 minutes means every hour.
+    """
+    unit = next((unit for unit in (DAY, HOUR, MINUTE) if every >= unit), SECOND)
+    return every // unit * unit
+
+
 def calendar_of(found: crontab) -> StructuredCalendarSpec:
     """Return the calendar of a crontab. The server, like Celery, asks that all fields match."""
     return StructuredCalendarSpec(
-        second=[Range(start=0, end=0, step=1)],
+        second=ranges([0]),
         minute=ranges(found.minute),
         hour=ranges(found.hour),
         day_of_month=ranges(found.day_of_month),
@@ -94,7 +134,7 @@ def after_clock_changes(found: crontab, zone: dt.tzinfo) -> Iterator[StructuredC
     """Yield a calendar for each run that a forward change of the clock moves."""
     for time in moved_times(found, zone, dt.datetime.now(UTC).year):
         yield StructuredCalendarSpec(
-            second=[Range()],
+            second=ranges([0]),
             minute=ranges([time.minute]),
             hour=ranges([time.hour]),
             day_of_month=ranges([time.day]),

@@ -29,6 +29,7 @@ from ..exceptions import OperationalError
 from ..message import wire_names as wire
 from ..message.ids import prefix_of
 from .declaration import Declared
+from .drivers import has_its_driver, start_driver
 from .entries import schedule_id
 from .plan import Change, OnServer, Plan, make_plan
 
@@ -44,24 +45,43 @@ class ForeignSchedule(OperationalError):
 
 
 async def synchronise(
-    client: Client, application: str, declared: Sequence[Declared], *, prune: bool = True, change: bool = True
+    client: Client,
+    application: str,
+    declared: Sequence[Declared],
+    *,
+    prune: bool = True,
+    change: bool = True,
+    by_list: bool = False,
 ) -> Plan:
     """Compare the server with the declaration, and with `change` make it equal. Return what differed.
 
+    :param by_list: believe the server's list, which shows every changed declaration and changed times, but no arguments
+        that somebody has changed in the web UI. It needs one call for up to 1,000 schedules, in the place of one each.
+
     Raises `ForeignSchedule`, before anything has changed.
     """
-    plan = await compare(client, application, declared, prune=prune)
+    plan = await compare(client, application, declared, prune=prune, by_list=by_list)
     if change:
         await apply(client, plan)
     return plan
 
 
-async def compare(client: Client, application: str, declared: Sequence[Declared], *, prune: bool = True) -> Plan:
+async def compare(
+    client: Client, application: str, declared: Sequence[Declared], *, prune: bool = True, by_list: bool = False
+) -> Plan:
     """Return how the server differs from the declaration. Raises `ForeignSchedule`."""
-    listed = [each.id async for each in owned(client, application)]
-    ids = list(dict.fromkeys([*(each.id for each in declared), *listed]))
-    # The server's list lags behind by moments, and does not tell what a Schedule starts: so each is looked at.
-    found = await _each(ids, lambda id: _look(client, application, id))
+    listed = {each.id: each async for each in owned(client, application)}
+    by_id = {each.id: each for each in declared}
+
+    async def look(id: str) -> OnServer | None:
+        wanted, entry = by_id.get(id), listed.get(id)
+        if by_list and wanted is not None and entry is not None and wanted.is_listed_in(entry.raw_entry.info):
+            equal = await has_its_driver(client, wanted)
+            return OnServer(id, wanted.entry.name, equal)
+        # The list lags behind by moments, so what it does not have, or has in another form, is looked at.
+        return await _look(client, application, id, wanted)
+
+    found = await _each(list(dict.fromkeys([*by_id, *listed])), look)
     return make_plan(declared, [each for each in found if each is not None], prune=prune)
 
 
@@ -75,7 +95,7 @@ async def owned(client: Client, application: str) -> AsyncIterator[ScheduleListD
 
 async def handle_of(client: Client, application: str, entry: str) -> ScheduleHandle | None:
     """Return the handle of an entry's Schedule; None if the application has none of that name."""
-    found = await _look(client, application, schedule_id(application, entry))
+    found = await _look(client, application, schedule_id(application, entry), None)
     return None if found is None else client.get_schedule_handle(found.id)
 
 
@@ -125,6 +145,7 @@ async def _create(client: Client, declared: Declared) -> bool:
         if error.status is not RPCStatusCode.ALREADY_EXISTS:
             raise
         return False
+    await start_driver(client, declared)
     return True
 
 
@@ -146,6 +167,7 @@ async def _update(client: Client, declared: Declared) -> None:
         ),
         retry=True,
     )
+    await start_driver(client, declared)
 
 
 def _state(found: ScheduleState, declared: Declared) -> ScheduleState:
@@ -170,7 +192,7 @@ async def _describe(client: Client, id: str) -> DescribeScheduleResponse | None:
     return None
 
 
-async def _look(client: Client, application: str, id: str) -> OnServer | None:
+async def _look(client: Client, application: str, id: str, declared: Declared | None) -> OnServer | None:
     found = await _describe(client, id)
     if found is None:
         return None
@@ -180,8 +202,11 @@ async def _look(client: Client, application: str, id: str) -> OnServer | None:
             f"the schedule {id!r} on the server was not made by the application {application!r}, or with another "
             "encryption key: rename the entry, or delete the schedule in the server's web UI"
         )
+    if declared is None:
+        return OnServer(id, entry, False)
     digest = await _value(client, found.schedule.action.start_workflow.memo, wire.FIRING)
-    return OnServer(id, entry, str(digest))
+    equal = declared.is_held_in(found.schedule, digest) and await has_its_driver(client, declared)
+    return OnServer(id, entry, equal)
 
 
 @contextlib.contextmanager
