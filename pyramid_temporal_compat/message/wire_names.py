@@ -58,7 +58,7 @@ FIRING = "ptemporal.schedule-digest"
 """Memo key of a workflow that a Schedule starts: the digest of the declaration. It is here, because the server can't
 change the memo of a Schedule itself."""
 DRIVER = "ptemporal.schedule-driver"
-"""The workflow that fires a Schedule whose times only its class knows. Its id is this, a colon, and the Schedule's id."""
+"""The workflow that fires a Schedule whose times only its class knows. `schedules.drivers.driver_id` has its id."""
 ASK_SCHEDULE = "ptemporal.ask-schedule"
 """The activity in which a driver asks the class whether a run is due."""
 ENDED = "ptemporal.ended:"

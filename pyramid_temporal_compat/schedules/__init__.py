@@ -1,6 +1,8 @@
 """Periodic tasks: what an application declares, when it is due, and the schedules on the server.
 
 `celery_schedules.py`  `crontab` and `schedule`, with Celery's API; `timezones.py` has the times that they need
+`solar_events.py`      `solar`, a schedule of sunrises and sunsets
+`beat_scheduler.py`    the classes of `celery.beat`, which read entries and are told of firings
 `entries.py`           the declared periodic tasks, from every source, checked
 `firing_times.py`      a Celery schedule as calendars and intervals of the server; `clock_changes.py` adds moved runs
 `declaration.py`       what the server is to hold for an entry
@@ -10,5 +12,6 @@
 """
 
 from .celery_schedules import BaseSchedule, crontab, schedule
+from .solar_events import solar
 
-__all__ = ["BaseSchedule", "crontab", "schedule"]
+__all__ = ["BaseSchedule", "crontab", "schedule", "solar"]

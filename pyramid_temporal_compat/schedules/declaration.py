@@ -159,7 +159,7 @@ def declaration(app: AppLike, application: str, entry: Entry) -> Declared:
         if driven:
             check_driven(entry.schedule)
             _refuse_times(entry)
-            found.policies.catchup_window.FromTimedelta(LONGEST_CATCHUP)  # each run is fired by name, and none is missed
+            found.policies.catchup_window.FromTimedelta(LONGEST_CATCHUP)  # no run of a driver is late
         else:
             found.spec.CopyFrom(spec_of(entry.schedule, app, jitter=policy.jitter, offset=policy.offset))
             window = catchup_of(entry.schedule, app) if policy.catchup_window is None else policy.catchup_window

@@ -1,7 +1,7 @@
-"""The drivers of Schedules whose times only their class knows: a workflow each, which fires the Schedule when it is due.
+"""The drivers of Schedules whose times only their class knows: a workflow each, which fires the Schedule.
 
-The Schedule of such an entry has no times of its own. So pausing, overlap, the last runs, ownership and deletion are the
-server's, as for any other Schedule. Its driver (`worker/workflows/schedule_driver.py`) ends when the Schedule is gone.
+The Schedule of such an entry has no times of its own. So the server treats pausing, overlap, the last runs, ownership
+and deletion as for any other Schedule. The driver ends when its Schedule is gone: `worker/workflows/schedule_driver.py`.
 """
 
 from __future__ import annotations

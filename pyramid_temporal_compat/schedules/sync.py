@@ -11,7 +11,7 @@ import asyncio
 import contextlib
 import uuid
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from temporalio.api.common.v1 import Memo
 from temporalio.api.schedule.v1 import ScheduleState
@@ -28,20 +28,41 @@ from temporalio.service import RPCError, RPCStatusCode
 from ..exceptions import OperationalError
 from ..message import wire_names as wire
 from ..message.ids import prefix_of
-from .declaration import Declared
+from .declaration import Declared, declarations
 from .drivers import has_its_driver, start_driver
-from .entries import schedule_id
+from .entries import application_name, schedule_id
 from .plan import Change, OnServer, Plan, make_plan
+
+if TYPE_CHECKING:
+    from ..interfaces import AppLike
 
 T = TypeVar("T")
 R = TypeVar("R")
 
+ANSWER_TIMEOUT = 120.0
+"""Seconds for a whole comparison or synchronisation: 1,000 schedules take half a minute."""
 AT_ONCE = 8
 """Calls to the server under way at a time."""
 
 
+class NoPermission(OperationalError):
+    """The server does not let this client read or change schedules."""
+
+
 class ForeignSchedule(OperationalError):
     """A Schedule on the server has the id of a declared entry and belongs to somebody else."""
+
+
+def synchronise_app(app: AppLike, *, prune: bool = True, change: bool = True, by_list: bool = False) -> Plan:
+    """Compare the server with what the app declares, and with `change` make it equal. Return what differed.
+
+    Raises `BadEntry` before anything has changed. `synchronise` says what `by_list` does.
+    """
+    application, declared = application_name(app), declarations(app)
+    return app.temporal.call(
+        lambda client: synchronise(client, application, declared, prune=prune, change=change, by_list=by_list),
+        ANSWER_TIMEOUT,
+    )
 
 
 async def synchronise(
@@ -60,9 +81,10 @@ async def synchronise(
 
     Raises `ForeignSchedule`, before anything has changed.
     """
-    plan = await compare(client, application, declared, prune=prune, by_list=by_list)
-    if change:
-        await apply(client, plan)
+    with permission_is_needed(client):
+        plan = await compare(client, application, declared, prune=prune, by_list=by_list)
+        if change:
+            await apply(client, plan)
     return plan
 
 
@@ -207,6 +229,20 @@ async def _look(client: Client, application: str, id: str, declared: Declared | 
     digest = await _value(client, found.schedule.action.start_workflow.memo, wire.FIRING)
     equal = declared.is_held_in(found.schedule, digest) and await has_its_driver(client, declared)
     return OnServer(id, entry, equal)
+
+
+@contextlib.contextmanager
+def permission_is_needed(client: Client) -> Iterator[None]:
+    """Say which permission is missing if the server refuses a call for it."""
+    try:
+        yield
+    except RPCError as error:
+        if error.status is not RPCStatusCode.PERMISSION_DENIED:
+            raise
+        raise NoPermission(
+            f"the server does not let this client read and change schedules in namespace {client.namespace!r}: "
+            f"{error.message or error.status.name}; give its key or certificate the write role (ptemporal.api_key)"
+        ) from error
 
 
 @contextlib.contextmanager

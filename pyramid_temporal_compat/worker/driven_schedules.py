@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from ..interfaces import AppLike
 
 LONGEST_PAUSE = 300.0
-"""Seconds until a driver asks again, at most. Celery's beat has the same limit, unless beat_max_loop_interval is set."""
+"""Seconds until a driver asks again, at most, as in Celery. beat_max_loop_interval sets another limit."""
 SHORTEST_PAUSE = 0.02
 """Seconds until a driver asks again, at least. The timers of a server may be early by some milliseconds."""
 
@@ -36,10 +36,8 @@ class DrivenSchedules:
         self._app = app
 
     @activity.defn(name=wire.ASK_SCHEDULE)
-    async def ask(
-        self, application: str, entry: str, last_run_at: str | None, asked_at: str
-    ) -> dict[str, Any] | None:
-        """Fire the Schedule of an entry if a run is due. Return when the last run was, and the pause until the next ask.
+    async def ask(self, application: str, entry: str, last_run_at: str | None, asked_at: str) -> dict[str, Any] | None:
+        """Fire the Schedule of an entry if a run is due. Return when the last run was, and the pause until then.
 
         None ends the driver: its Schedule is gone, or the server works out the times of the entry by now.
 
