@@ -26,6 +26,7 @@ from ..control import Control
 from ..current import APP_KEY, apps, set_app_class, set_current_app, set_default_app
 from ..enlist.publish_signals import after_publish, before_publish
 from ..exceptions import AlwaysEagerIgnored
+from ..interfaces import P, R
 from ..log import Logging
 from ..message.ids import new_id
 from ..message.nodes import TaskNode
@@ -40,7 +41,6 @@ from ..task.routing import Amqp
 from ..task.task import Task as BaseTask
 from ..task.task_annotations import annotate, prepare_annotations
 from ..task.task_from_function import task_from_function
-from ..typed_calls import P, R
 from .app_classes import class_for
 from .commands import Commands
 from .configuration import Configuration

@@ -9,7 +9,7 @@ import click
 
 from ..exceptions import CeleryError, ImproperlyConfigured, OperationalError
 from ..log import LOG_LEVELS
-from ..text_safety import one_line
+from ..log_lines.text_safety import one_line
 from ..worker.task_modules import load_tasks
 from .bootstrap import application
 from .common import Common

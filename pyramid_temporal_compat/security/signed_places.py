@@ -21,11 +21,11 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from ..exceptions import ImproperlyConfigured, SecurityError
+from ..log_lines.text_safety import one_line
 from ..message.message import Message
 from ..message.nodes import ChainNode, ChordNode, GroupNode, Node, TaskNode
 from ..message.scheduled import is_firing_of
 from ..payload.serializers import SIGNED, deserialize, serialize
-from ..text_safety import one_line
 
 if TYPE_CHECKING:
     from ..interfaces import AppLike

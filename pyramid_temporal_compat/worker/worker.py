@@ -20,12 +20,12 @@ from .. import signals
 from ..celery_names.nodenames import default_nodename, host_format
 from ..control.addresses import is_control_queue
 from ..control.command_registry import Consumer, State
+from ..control.limits import Limits
 from ..control.receiver import Receiver
 from ..control.revoked_ids import RevokedIdsReader
 from ..exceptions import CeleryError, ImproperlyConfigured, OperationalError
-from ..library_log import hide_lines
+from ..log_lines.library_log import hide_lines
 from ..message.message import LONGEST_ID, RESERVED_QUEUES, is_name, is_queue
-from ..message.time_limits import Limits
 from ..settings import connection
 from .activity import TaskActivity
 from .first_connection import checked_client, client_unless_stopped
