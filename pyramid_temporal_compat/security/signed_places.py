@@ -107,7 +107,7 @@ def _ids(node: Node) -> Any:
 
 
 def _results(ids: Any, chord: str | None = None) -> Place:
-    """Return the place of a task that gets these results, and those of tasks that join the chord while it runs."""
+    """Return the place of a task that gets these results, and the results of tasks that join its running chord."""
     count = len(ids) if isinstance(ids, list) else None
     return {"before": {"ids": digest(ids), "count": count, "chord": chord}}
 

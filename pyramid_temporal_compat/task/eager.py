@@ -255,7 +255,7 @@ class EagerDispatch:
 
     def _run_and_settle(self, later: EagerCall) -> None:
         try:
-            with transactions_set_aside():  # as on a worker, which has none of the caller's
+            with transactions_set_aside():  # as on a worker, where the caller's transactions don't exist
                 later.run()
         except Exception as error:
             for id in later.settles:  # tasks that did not run because of the error

@@ -59,7 +59,7 @@ FAREWELL = 10.0
 """Seconds that a worker may take to end after its last task. It needs more only if the server is away, because the
 client library repeats its calls until the server answers."""
 MOST_QUEUES_ADDED = 30
-"""Queues that control calls may add to those that the worker started with. Each queue takes some ten calls to the
+"""How many queues control calls may add to a worker. Each queue takes some ten calls to the
 server that wait for tasks, two threads and three files."""
 BEAT_EVERY = 2.0
 """Seconds between two `heartbeat_sent` signals; Celery's interval."""
