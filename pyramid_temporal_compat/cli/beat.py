@@ -9,7 +9,7 @@ import click
 
 from ..exceptions import CeleryError, ImproperlyConfigured, OperationalError
 from ..log import LOG_LEVELS
-from ..text_safety import one_line
+from ..log_lines.text_safety import one_line
 from ..worker.task_modules import load_tasks
 from .bootstrap import application
 from .common import Common
@@ -129,7 +129,7 @@ def wait_for(app: AppLike, patience: float) -> None:
 
 
 def watch_once(app: AppLike, prune: bool) -> None:
-    """Compare again. An entry that has become invalid and a server that is away are told, and the watch goes on."""
+    """Compare again. Report an entry that has become invalid, or an absent server, and go on watching."""
     from ..schedules.sync import synchronise_app  # as above
 
     try:

@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING
 import click
 
 from ..exceptions import CeleryError
+from ..log_lines.text_safety import one_line
 from ..schedules.entries import declares_any
 from ..settings import connection
-from ..text_safety import one_line
 from ..worker.task_modules import load_tasks
 from .app_command import AppCommand
 from .bootstrap import application

@@ -1,7 +1,8 @@
 """The drivers of Schedules whose times only their class knows: a workflow each, which fires the Schedule.
 
 The Schedule of such an entry has no times of its own. So the server treats pausing, overlap, the last runs, ownership
-and deletion as for any other Schedule. The driver ends when its Schedule is gone: `worker/workflows/schedule_driver.py`.
+and deletion as for any other Schedule. The driver ends when its Schedule is gone. `worker/workflows/schedule_driver.py`
+has its code.
 """
 
 from __future__ import annotations
