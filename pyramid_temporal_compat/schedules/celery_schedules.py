@@ -288,19 +288,20 @@ class crontab(BaseSchedule):
     def _step(self, last: dt.datetime) -> dict[str, int]:
         """Return the fields of the date and time in which the next run differs from the last run."""
         step = {"minute": min(self.minute), "second": 0, "microsecond": 0}
-        if self._has(last):
+        if self.has_day(last):
             minutes = [minute for minute in self.minute if minute > last.minute]
             if last.hour in self.hour and minutes:
                 return {**step, "minute": min(minutes)}
             hours = [hour for hour in self.hour if hour > last.hour]
             if hours:
                 return {**step, "hour": min(hours)}
-        day = next((day for day in self._days_after(last) if self._has(day)), None)
+        day = next((day for day in self._days_after(last) if self.has_day(day)), None)
         if day is None:
             raise RuntimeError(f"{self!r} has no day within {LONGEST_SEARCH_YEARS} years after {last:%Y-%m-%d}")
         return {**step, "year": day.year, "month": day.month, "day": day.day, "hour": min(self.hour)}
 
-    def _has(self, day: dt.date) -> bool:
+    def has_day(self, day: dt.date) -> bool:
+        """Return whether runs take place on a day."""
         return (
             day.month in self.month_of_year
             and day.day in self.day_of_month

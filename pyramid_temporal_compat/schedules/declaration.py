@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import datetime as dt
 import hashlib
 import json
 from collections.abc import Mapping, Sequence
@@ -14,7 +15,7 @@ from google.protobuf.json_format import MessageToDict
 from temporalio.api.common.v1 import Payload as ProtoPayload
 from temporalio.api.common.v1 import Payloads
 from temporalio.api.enums.v1 import ScheduleOverlapPolicy
-from temporalio.api.schedule.v1 import Schedule, ScheduleListInfo, ScheduleSpec, StructuredCalendarSpec
+from temporalio.api.schedule.v1 import Schedule, ScheduleListInfo, ScheduleSpec
 from temporalio.client import Client
 from temporalio.common import Priority
 
@@ -29,11 +30,13 @@ from ..message.tree import Tree
 from ..payload.converter import to_raw
 from ..security.signed_places import accepts_only_signed
 from .entries import BadEntry, Entry, application_name, declared_entries, schedule_id
-from .firing_times import LONGEST_CATCHUP, NotOnTheServer, catchup_of, check_driven, is_driven, ranges, spec_of
+from .firing_times import LONGEST_CATCHUP, NotOnTheServer, catchup_of, check_driven, is_driven, once, spec_of
 
 if TYPE_CHECKING:
     from ..interfaces import AppLike
 
+NEVER = dt.datetime(2000, 1, 1)
+"""A time that has passed."""
 DECLARED = "declared as"
 """The comment before the digest."""
 LONGEST_BASE = 900
@@ -74,7 +77,7 @@ class Declared:
         """
         found = ScheduleSpec()
         found.CopyFrom(self.schedule.spec)
-        found.exclude_structured_calendar.append(never(f"{DECLARED} {self.digest}"))
+        found.exclude_structured_calendar.append(once(NEVER, f"{DECLARED} {self.digest}"))
         return found
 
     def is_listed_in(self, found: ScheduleListInfo) -> bool:
@@ -114,21 +117,6 @@ class Declared:
         """Return the memo that marks the Schedule as this application's."""
         mark = {"app": self.application, "entry": self.entry.name}
         return (await client.data_converter.encode([mark]))[0]
-
-
-def never(comment: str) -> StructuredCalendarSpec:
-    """Return a time that has passed, with a comment."""
-    first, days = ranges([1]), ranges(range(7))
-    return StructuredCalendarSpec(
-        second=ranges([0]),
-        minute=ranges([0]),
-        hour=ranges([0]),
-        day_of_month=first,
-        month=first,
-        year=ranges([2000]),
-        day_of_week=days,
-        comment=comment,
-    )
 
 
 def _plain(argument: Any) -> Any:

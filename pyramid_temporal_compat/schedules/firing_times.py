@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 from temporalio.api.schedule.v1 import IntervalSpec, Range, ScheduleSpec, StructuredCalendarSpec
 
 from .celery_schedules import BaseSchedule, crontab, schedule
-from .clock_changes import moved_times
+from .clock_changes import YEARS, moved_times, runs_near_repeated_times, skips_a_midnight
 from .timezones import DAY, HOUR, MINUTE, UTC, LocalTimezone, zone_of
 
 if TYPE_CHECKING:
@@ -24,6 +24,8 @@ SECOND = dt.timedelta(seconds=1)
 LEAST_CATCHUP = dt.timedelta(seconds=10)
 """The server's own minimum."""
 LONGEST_CATCHUP = dt.timedelta(days=365)
+FIRST_YEAR, LAST_YEAR = 2000, 2100
+"""The years that the server's calendars can have."""
 LOOKED_AT = dt.date(2024, 1, 1)
 """The first of the four years in which the smallest gap of a crontab is looked for."""
 OWN_TIMES = ("remaining_estimate", "is_due", "now", "remaining_delta")
@@ -37,7 +39,8 @@ def is_driven(found: BaseSchedule, app: AppLike) -> bool:
     """Return whether a driver has to ask the schedule when it is due: the server can't work out its times.
 
     These are subclasses with times of their own, schedules with a clock of their own, intervals with a fraction of a
-    second, and several days until a midnight of the application's zone.
+    second, several days until a midnight of the application's zone, and days of the week in a zone whose clock skips
+    a midnight: the server takes such a day for the day before.
     """
     kind = kind_of(found)
     if kind is None or found.nowfun is not None:
@@ -45,7 +48,8 @@ def is_driven(found: BaseSchedule, app: AppLike) -> bool:
     if isinstance(found, schedule):
         several_days = found.relative and found.run_every >= 2 * DAY
         return bool(several_days or found.run_every % SECOND)
-    return False
+    assert isinstance(found, crontab)
+    return len(found.day_of_week) < 7 and skips_a_midnight(zone_of(app), dt.datetime.now(UTC).year)
 
 
 def kind_of(found: BaseSchedule) -> type[BaseSchedule] | None:
@@ -81,8 +85,7 @@ def spec_of(
     if isinstance(found, crontab):
         if offset:
             raise NotOnTheServer("a crontab has no offset")
-        calendars = [calendar_of(found), *after_clock_changes(found, zone_of(app))]
-        spec = ScheduleSpec(structured_calendar=calendars, timezone_name=zone_name(zone_of(app)))
+        spec = calendars_of(found, zone_of(app))
     else:
         assert isinstance(found, schedule)
         spec = interval_of(found, app, offset)
@@ -118,30 +121,90 @@ def whole_units(every: dt.timedelta) -> dt.timedelta:
     return every // unit * unit
 
 
-def calendar_of(found: crontab) -> StructuredCalendarSpec:
-    """Return the calendar of a crontab. The server, like Celery, asks that all fields match."""
+def calendars_of(found: crontab, zone: dt.tzinfo) -> ScheduleSpec:
+    """Return the spec of a crontab. Its runs at times that a clock change skips or repeats are given one by one."""
+    year = dt.datetime.now(UTC).year
+    one_by_one = runs_near_repeated_times(found, zone, year)
+    calendars = [
+        *calendars_without(found, one_by_one, range(year, year + YEARS)),
+        *map(once, moved_times(found, zone, year)),
+    ]
+    intervals = [at_the_first_pass(time, zone) for time in one_by_one]
+    return ScheduleSpec(structured_calendar=calendars, interval=intervals, timezone_name=zone_name(zone))
+
+
+def calendars_without(
+    found: crontab, times: Collection[dt.datetime], years: Collection[int]
+) -> Iterator[StructuredCalendarSpec]:
+    """Yield the calendars of a crontab without some of its times, all of which are within `years`.
+
+    The calendars differ only for the hours and months of these times. The server could also exclude the times, but then
+    nothing else could put them back.
+    """
+    if not times:
+        yield calendar_of(found)
+        return
+    hours, months = {time.hour for time in times}, {time.month for time in times}
+    yield from calendar_unless_empty(found, hour=found.hour - hours)
+    yield from calendar_unless_empty(found, hour=hours, month=found.month_of_year - months)
+    others = [year for year in range(FIRST_YEAR, LAST_YEAR + 1) if year not in years]
+    for month in sorted(months):
+        yield calendar_of(found, hour=hours, month={month}, year=others)
+        for year in years:
+            days = {time.day for time in times if (time.year, time.month) == (year, month)}
+            left = found.day_of_month - days
+            yield from calendar_unless_empty(found, hour=hours, month={month}, year={year}, day_of_month=left)
+    for day, hour in sorted({(time.date(), hour) for time in times for hour in hours}):
+        minutes = found.minute - {time.minute for time in times if (time.date(), time.hour) == (day, hour)}
+        only = {"year": {day.year}, "month": {day.month}, "day_of_month": {day.day}, "hour": {hour}}
+        yield from calendar_unless_empty(found, minute=minutes, **only)
+
+
+def calendar_unless_empty(found: crontab, **fields: Collection[int]) -> Iterator[StructuredCalendarSpec]:
+    if all(fields.values()):
+        yield calendar_of(found, **fields)
+
+
+def calendar_of(found: crontab, **fields: Collection[int]) -> StructuredCalendarSpec:
+    """Return the calendar of a crontab, with other numbers for some of its fields.
+
+    The server, like Celery, asks that all fields match.
+    """
+    own: dict[str, Collection[int]] = {
+        "second": [0],
+        "minute": found.minute,
+        "hour": found.hour,
+        "day_of_month": found.day_of_month,
+        "month": found.month_of_year,
+        "day_of_week": found.day_of_week,
+    }
+    numbers = {name: ranges(each) for name, each in {**own, **fields}.items()}
+    return StructuredCalendarSpec(**numbers)  # type: ignore[arg-type]  # `comment` is not among them
+
+
+def once(time: dt.datetime, comment: str = "") -> StructuredCalendarSpec:
+    """Return the calendar of one time."""
     return StructuredCalendarSpec(
-        second=ranges([0]),
-        minute=ranges(found.minute),
-        hour=ranges(found.hour),
-        day_of_month=ranges(found.day_of_month),
-        month=ranges(found.month_of_year),
-        day_of_week=ranges(found.day_of_week),
+        second=ranges([time.second]),
+        minute=ranges([time.minute]),
+        hour=ranges([time.hour]),
+        day_of_month=ranges([time.day]),
+        month=ranges([time.month]),
+        year=ranges([time.year]),
+        day_of_week=ranges(range(7)),
+        comment=comment,
     )
 
 
-def after_clock_changes(found: crontab, zone: dt.tzinfo) -> Iterator[StructuredCalendarSpec]:
-    """Yield a calendar for each run that a forward change of the clock moves."""
-    for time in moved_times(found, zone, dt.datetime.now(UTC).year):
-        yield StructuredCalendarSpec(
-            second=ranges([0]),
-            minute=ranges([time.minute]),
-            hour=ranges([time.hour]),
-            day_of_month=ranges([time.day]),
-            month=ranges([time.month]),
-            year=ranges([time.year]),
-            day_of_week=ranges(range(7)),
-        )
+def at_the_first_pass(time: dt.datetime, zone: dt.tzinfo) -> IntervalSpec:
+    """Return the moment at which the clock shows a time first. A calendar can't tell it from the second time.
+
+    The server counts intervals from 1970. So an interval as long as the time since then ends at the moment, and then
+    again after as many years.
+    """
+    found = IntervalSpec()
+    found.interval.FromSeconds(int(time.replace(tzinfo=zone, fold=0).timestamp()))
+    return found
 
 
 def ranges(numbers: Collection[int]) -> list[Range]:
