@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from ..exceptions import CeleryError, ImproperlyConfigured, OperationalError
+from ..exceptions import ImproperlyConfigured, OperationalError
 from ..log import LOG_LEVELS
 from ..log_lines.text_safety import one_line
 from ..worker.task_modules import load_tasks
@@ -130,11 +130,11 @@ def wait_for(app: AppLike, patience: float) -> None:
 
 def watch_once(app: AppLike, prune: bool) -> None:
     """Compare again. Report an entry that has become invalid, or an absent server, and go on watching."""
-    from ..schedules.sync import synchronise_app  # as above
+    from ..schedules.sync import FAILURES, synchronise_app  # as above
 
     try:
         plan = synchronise_app(app, prune=prune, by_list=True)
-    except CeleryError as error:
+    except FAILURES as error:
         click.echo(f"not synchronised: {error}", err=True)
         return
     if plan.differences:

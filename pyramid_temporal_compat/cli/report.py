@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING
 
 import click
 
-from ..exceptions import CeleryError
 from ..log_lines.text_safety import one_line
 from ..schedules.entries import declares_any
 from ..settings import connection
@@ -52,12 +51,13 @@ def command(common: Common, config: str | None, everything: bool) -> None:
 
 def _schedules(app: AppLike) -> str:
     """Return how the server's schedules differ from the declared ones."""
-    from ..schedules.drift import drift  # the client library: 0.4 s, which a report without schedules does not need
+    from ..schedules.drift import drift
+    from ..schedules.sync import FAILURES  # the client library: 0.4 s, which a report without schedules does not need
 
     try:
         load_tasks(app)
         found = app.temporal.call(lambda client: drift(client, app), ANSWER_TIMEOUT)
-    except CeleryError as error:
+    except FAILURES as error:
         return f"not compared with the server's: {error}"
     return f"{found} (ptemporal-compat beat makes them equal)" if found else "the server has them as declared"
 

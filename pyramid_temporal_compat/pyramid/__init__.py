@@ -12,7 +12,9 @@ from ..schedules.entries import declares_any
 from ..settings import connection, from_pyramid
 from .app_choice import existing_app, latest_or_new_app, set_celery_app
 from .ini_file import sections_of_this_ini
-from .periodic import add_periodic_task
+from .periodic import add_periodic_task, periodic_task
+
+__all__ = ["includeme", "periodic_task"]
 
 BEFORE_OTHER_ACTIONS = -1000
 """The order of our action. Others read the app's settings: an application may finalize its app in an action."""

@@ -300,6 +300,15 @@ class crontab(BaseSchedule):
             raise RuntimeError(f"{self!r} has no day within {LONGEST_SEARCH_YEARS} years after {last:%Y-%m-%d}")
         return {**step, "year": day.year, "month": day.month, "day": day.day, "hour": min(self.hour)}
 
+    def next_run(self, last_run_at: dt.datetime) -> dt.datetime:
+        """Return the moment of the run that follows `last_run_at`, in UTC."""
+        last, step, now = self.remaining_delta(last_run_at, tz=last_run_at.tzinfo)
+        return now.astimezone(UTC) + remaining(last, step, now)
+
+    def has_time(self, clock: dt.datetime) -> bool:
+        """Return whether a run takes place when the clock shows a time."""
+        return clock.minute in self.minute and clock.hour in self.hour and self.has_day(clock)
+
     def has_day(self, day: dt.date) -> bool:
         """Return whether runs take place on a day."""
         return (

@@ -7,12 +7,10 @@ import logging
 from typing import TYPE_CHECKING
 
 from temporalio.client import Client
-from temporalio.service import RPCError
 
-from ..exceptions import CeleryError
 from .declaration import declarations
 from .entries import BadEntry, application_name, declared_names, schedule_id
-from .sync import owned, synchronise
+from .sync import FAILURES, owned, synchronise
 
 if TYPE_CHECKING:
     from ..interfaces import AppLike
@@ -24,7 +22,7 @@ async def log_drift(client: Client, app: AppLike) -> None:
     """Log how the server differs from the declaration. Nothing is raised: no process depends on it."""
     try:
         found = await drift(client, app)
-    except (CeleryError, RPCError) as error:
+    except FAILURES as error:
         log.warning("the declared schedules can't be compared with the server's: %s", error)
     except Exception:  # the application's own callable, say
         log.warning("the declared schedules can't be compared with the server's", exc_info=True)

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 from temporalio.api.schedule.v1 import IntervalSpec, Range, ScheduleSpec, StructuredCalendarSpec
 
 from .celery_schedules import BaseSchedule, crontab, schedule
-from .clock_changes import YEARS, moved_times, runs_near_repeated_times, skips_a_midnight
+from .clock_changes import YEARS, runs_near_changes, skips_a_midnight
 from .timezones import DAY, HOUR, MINUTE, UTC, LocalTimezone, zone_of
 
 if TYPE_CHECKING:
@@ -122,15 +122,14 @@ def whole_units(every: dt.timedelta) -> dt.timedelta:
 
 
 def calendars_of(found: crontab, zone: dt.tzinfo) -> ScheduleSpec:
-    """Return the spec of a crontab. Its runs at times that a clock change skips or repeats are given one by one."""
+    """Return the spec of a crontab. Its runs near clock changes are given one by one."""
     year = dt.datetime.now(UTC).year
-    one_by_one = runs_near_repeated_times(found, zone, year)
-    calendars = [
-        *calendars_without(found, one_by_one, range(year, year + YEARS)),
-        *map(once, moved_times(found, zone, year)),
-    ]
-    intervals = [at_the_first_pass(time, zone) for time in one_by_one]
-    return ScheduleSpec(structured_calendar=calendars, interval=intervals, timezone_name=zone_name(zone))
+    replaced = runs_near_changes(found, zone, year)
+    return ScheduleSpec(
+        structured_calendar=calendars_without(found, replaced.times, range(year, year + YEARS)),
+        interval=map(at_moment, replaced.moments),
+        timezone_name=zone_name(zone),
+    )
 
 
 def calendars_without(
@@ -196,14 +195,14 @@ def once(time: dt.datetime, comment: str = "") -> StructuredCalendarSpec:
     )
 
 
-def at_the_first_pass(time: dt.datetime, zone: dt.tzinfo) -> IntervalSpec:
-    """Return the moment at which the clock shows a time first. A calendar can't tell it from the second time.
+def at_moment(moment: dt.datetime) -> IntervalSpec:
+    """Return a spec that fires at one moment. A calendar can't tell two moments with the same clock time apart.
 
     The server counts intervals from 1970. So an interval as long as the time since then ends at the moment, and then
     again after as many years.
     """
     found = IntervalSpec()
-    found.interval.FromSeconds(int(time.replace(tzinfo=zone, fold=0).timestamp()))
+    found.interval.FromSeconds(int(moment.timestamp()))
     return found
 
 

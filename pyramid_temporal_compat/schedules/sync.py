@@ -24,7 +24,7 @@ from temporalio.api.workflowservice.v1 import (
 from temporalio.client import Client, ScheduleHandle, ScheduleListDescription
 from temporalio.service import RPCError, RPCStatusCode
 
-from ..exceptions import OperationalError
+from ..exceptions import CeleryError, OperationalError
 from ..message import wire_names as wire
 from ..message.ids import prefix_of
 from .declaration import Declared, declarations
@@ -40,6 +40,8 @@ R = TypeVar("R")
 
 ANSWER_TIMEOUT = 120.0
 """Seconds for a whole comparison or synchronisation: 1,000 schedules take half a minute."""
+FAILURES = (CeleryError, OperationalError, RPCError)
+"""What a comparison with the server may raise: a bad entry, an absent server, a refusal."""
 AT_ONCE = 8
 """Calls to the server under way at a time."""
 

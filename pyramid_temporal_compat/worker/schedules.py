@@ -7,13 +7,11 @@ import logging
 from typing import TYPE_CHECKING
 
 from temporalio.client import Client
-from temporalio.service import RPCError
 
-from ..exceptions import CeleryError
 from ..schedules.declaration import declarations
 from ..schedules.drift import log_drift
 from ..schedules.entries import application_name, declares_any
-from ..schedules.sync import synchronise
+from ..schedules.sync import FAILURES, synchronise
 
 if TYPE_CHECKING:
     from ..interfaces import AppLike
@@ -44,7 +42,7 @@ class StartOfSchedules:
     async def _synchronise(self, client: Client) -> None:
         try:
             plan = await synchronise(client, application_name(self._app), self._declared, by_list=True)
-        except (CeleryError, RPCError) as error:
+        except FAILURES as error:
             log.error("schedules are not synchronised: %s; tasks run all the same; ptemporal-compat beat", error)
         else:
             log.info("schedules: %s", plan.told(done=True))
