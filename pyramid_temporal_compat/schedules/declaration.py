@@ -28,7 +28,7 @@ from ..message.priority import priority_of
 from ..message.scheduled import as_template
 from ..message.tree import Tree
 from ..payload.converter import to_raw
-from ..security.signed_places import accepts_only_signed
+from ..security.signed_places import accepts_only_signed, without_signature
 from .entries import BadEntry, Entry, application_name, declared_entries, schedule_id
 from .firing_times import LONGEST_CATCHUP, NotOnTheServer, catchup_of, check_driven, is_driven, once, spec_of
 
@@ -123,7 +123,7 @@ def _plain(argument: Any) -> Any:
     payload = getattr(argument, "payload", None)
     if payload is None:
         return argument
-    return [{key: value.hex() for key, value in payload.metadata.items()}, payload.data.hex()]
+    return [{key: value.hex() for key, value in payload.metadata.items()}, without_signature(payload.data).hex()]
 
 
 def declarations(app: AppLike) -> list[Declared]:
