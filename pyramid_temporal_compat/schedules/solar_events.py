@@ -38,15 +38,14 @@ EVENTS: Mapping[str, Event] = {
 }
 
 
-LONGEST_SEARCH_DAYS = 366
-
-
 class solar(BaseSchedule):
     """A run at each occurrence of an event of the sun: `solar("sunset", -37.81753, 144.96715)`.
 
     Where the sun does not rise or set on a day, as beyond the polar circles, the day has no run.
     """
 
+    max_search_days = 366
+    """How far the search for an event goes. Some events do not come every day."""
     _all_events = frozenset(EVENTS)  # Celery's attribute, from which django_celery_beat makes a list of choices
 
     def __init__(
@@ -77,7 +76,7 @@ class solar(BaseSchedule):
         """Return the next time of the event. If it never comes, return the time at which the search ends."""
         options = {"use_center": True} if self.use_center else {}
         sun, start = self.ephem.Sun(), self.ephem.Date(after.astimezone(UTC).replace(tzinfo=None))
-        for _ in range(LONGEST_SEARCH_DAYS):
+        for _ in range(self.max_search_days):
             try:
                 start = getattr(self.cal, self.method)(sun, start=start, **options)
                 break

@@ -10,6 +10,7 @@ import asyncio
 import contextlib
 import uuid
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from temporalio.api.common.v1 import Memo
@@ -83,17 +84,26 @@ async def synchronise(
     Raises `ForeignSchedule`, before anything has changed.
     """
     with permission_is_needed(client):
-        plan = await compare(client, application, declared, prune=prune, by_list=by_list)
-        if change:
-            await apply(client, plan)
-    return plan
+        plan = await compare(client, application, declared, prune=prune, by_list=by_list, to_change=change)
+        return await apply(client, plan) if change else plan
 
 
 async def compare(
-    client: Client, application: str, declared: Sequence[Declared], *, prune: bool = True, by_list: bool = False
+    client: Client,
+    application: str,
+    declared: Sequence[Declared],
+    *,
+    prune: bool = True,
+    by_list: bool = False,
+    to_change: bool = False,
 ) -> Plan:
-    """Return how the server differs from the declaration. Raises `ForeignSchedule`."""
-    listed = {each.id: each async for each in owned(client, application)}
+    """Return how the server differs from the declaration. Raises `ForeignSchedule`.
+
+    :param to_change: take a Schedule that the list does not have for absent. The list lags behind by moments. `apply`
+        finds out when it creates the Schedule.
+    """
+    foreign: set[str] = set()
+    listed = {each.id: each async for each in owned(client, application, foreign)}
     by_id = {each.id: each for each in declared}
 
     async def look(id: str) -> OnServer | None:
@@ -101,19 +111,28 @@ async def compare(
         if by_list and wanted is not None and entry is not None and wanted.is_listed_in(entry.raw_entry.info):
             equal = await has_its_driver(client, wanted)
             return OnServer(id, wanted.entry.name, equal)
-        # The list lags behind by moments, so what it does not have, or has in another form, is looked at.
+        if to_change and entry is None and id not in foreign:
+            return None
         return await _look(client, application, id, wanted)
 
     found = await _each(list(dict.fromkeys([*by_id, *listed])), look)
     return make_plan(declared, [each for each in found if each is not None], prune=prune)
 
 
-async def owned(client: Client, application: str) -> AsyncIterator[ScheduleListDescription]:
-    """Yield the Schedules that the application owns: by the prefix of their ids and by their memo."""
+async def owned(
+    client: Client, application: str, foreign: set[str] | None = None
+) -> AsyncIterator[ScheduleListDescription]:
+    """Yield the Schedules that the application owns: by the prefix of their ids and by their memo.
+
+    :param foreign: gets the ids of Schedules with the application's prefix that somebody else has made.
+    """
     async for each in await client.list_schedules():
-        ours = each.id.startswith(prefix_of(application))
-        if ours and await _entry_of(client, application, each.raw_entry.memo) is not None:
+        if not each.id.startswith(prefix_of(application)):
+            continue
+        if await _entry_of(client, application, each.raw_entry.memo) is not None:
             yield each
+        elif foreign is not None:
+            foreign.add(each.id)
 
 
 async def handle_of(client: Client, application: str, entry: str) -> ScheduleHandle | None:
@@ -138,18 +157,24 @@ async def _value(client: Client, memo: Memo, key: str) -> Any:
     return found
 
 
-async def apply(client: Client, plan: Plan) -> None:
-    """Make the changes of a plan."""
-    await _each(plan.differences, lambda change: _apply(client, change))
+async def apply(client: Client, plan: Plan) -> Plan:
+    """Make the changes of a plan. Return what was changed: another process may have made some of the changes."""
+    return Plan(await _each(plan.changes, lambda change: _apply(client, change)))
 
 
-async def _apply(client: Client, change: Change) -> None:
+async def _apply(client: Client, change: Change) -> Change:
     if change.kind == "delete":
         await _delete(client, change.id)
-    elif change.declared is not None:
-        if change.kind == "create" and await _create(client, change.declared):
-            return
+    elif change.declared is not None and change.is_difference:
+        if change.kind == "create":
+            if await _create(client, change.declared):
+                return change
+            found = await _look(client, change.declared.application, change.id, change.declared)
+            if found is not None and found.is_as_declared:
+                return replace(change, kind="unchanged")
         await _update(client, change.declared)
+        return replace(change, kind="update")
+    return change
 
 
 async def _create(client: Client, declared: Declared) -> bool:
