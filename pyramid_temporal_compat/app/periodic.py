@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import Any
 
 from ..exceptions import ImproperlyConfigured
-from ..schedules.entries import is_workflow, workflow_name
 from ..settings import Settings
 
 
@@ -49,6 +48,8 @@ class PeriodicTasks:
 
 def _entry(schedule: Any, sig: Any, args: Any, kwargs: Any, options: dict[str, Any]) -> dict[str, Any]:
     """Return the entry of `beat_schedule`."""
+    from ..schedules.entries import is_workflow, workflow_name  # an application without periodic tasks needs none of it
+
     if is_workflow(sig):
         name = workflow_name(sig)
         return {"schedule": schedule, "workflow": name, "task": name, "args": tuple(args), "options": options}
