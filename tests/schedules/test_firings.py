@@ -4,6 +4,10 @@ from __future__ import annotations
 
 import base64
 import datetime as dt
+import json
+import subprocess
+import sys
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -17,6 +21,7 @@ from tests.schedules.parts import firings, on_server, synchronise, trigger
 from tests.worker.shop import WorkerThread
 
 NIGHT = 86400
+ROOT = Path(__file__).parents[2]
 
 
 def test_an_interval_starts_a_task_with_its_result_again_and_again(app: Celery, worker: WorkerThread) -> None:
@@ -151,3 +156,15 @@ def test_a_tool_that_fails_does_not_fail_the_task(
     synchronise(app)
     assert app.AsyncResult(trigger(app, "sum")).get(timeout=20) == 2
     assert "apply_entry failed for the periodic task 'sum'" in caplog.text
+
+
+def test_sentrys_own_integration_reports_the_check_ins_of_a_fired_task(temporal_address: str) -> None:
+    command = [sys.executable, "-m", "tests.schedules.under_sentry", temporal_address]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=100, check=False)
+    assert done.returncode == 0, done.stderr
+    lines = [json.loads(line) for line in done.stdout.splitlines()]
+    began, ended = sorted((line for line in lines if "status" in line), key=lambda line: line["status"])
+    assert (began["status"], ended["status"]) == ("in_progress", "ok")
+    assert began["check_in_id"] == ended["check_in_id"]
+    assert began["monitor_slug"] == "nightly"
+    assert began["monitor_config"]["schedule"] == {"type": "crontab", "value": "0 3 * * *"}
