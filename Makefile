@@ -30,9 +30,9 @@ coverage: $(STAMP)
 	$(BIN)/coverage combine --quiet
 	$(BIN)/coverage report
 
-# The tests that need no server of any kind: a minute at most.
+# The tests that need no server of any kind: a minute at most. They need CPU alone, so there is one part for each CPU.
 unit: $(STAMP)
-	$(BIN)/pytest -n $(JOBS) --dist worksteal -m "not integration" $(ARGS)
+	$(BIN)/pytest -n logical --dist worksteal -m "not integration" $(ARGS)
 
 # The unit tests and one end to end, on each other supported Python that this machine has.
 pythons: $(STAMP)
