@@ -18,6 +18,7 @@ from .app_command import WorkerCommand
 from .bootstrap import application
 from .common import Common, ini_variables
 from .errors import failing_in_one_line, loading
+from .find_app import hint_at_ini
 
 LEVELS = [name for name in LOG_LEVELS if isinstance(name, str)]
 OUR_LOG = "pyramid_temporal_compat"
@@ -121,6 +122,8 @@ def command(
         if len(files) > 1:
             raise click.UsageError(f"one application at a time, not {', '.join(files)}")
         found = application(common, files[0] if files else ini)
+        if found.registry is None and not common.quiet and (hint := hint_at_ini(common.name)):
+            click.echo(hint, err=True)
         found.conf.update(from_words([word for word in words if "=" in word], "worker"))
         worker = made_worker(found, common, loglevel=loglevel, **options)
         if Logging.already_setup and loglevel:
