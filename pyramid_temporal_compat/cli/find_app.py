@@ -36,7 +36,7 @@ def named_app(name: str) -> Celery:
     if not isinstance(found, Celery):
         kind = f"{type(found).__module__}.{type(found).__qualname__}"
         raise ImproperlyConfigured(
-            f"-A {name} names {found!r}, which is a {kind} and no app of this package; import Celery from "
+            f"-A {name} names {found!r:.80}, which is a {kind} and no app of this package; import Celery from "
             "pyramid_temporal_compat"
         )
     return found
