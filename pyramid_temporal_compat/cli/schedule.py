@@ -12,6 +12,7 @@ from click.shell_completion import CompletionItem
 
 from ..exceptions import ImproperlyConfigured
 from ..log_lines.text_safety import one_line
+from .app_command import IniCommand
 from .bootstrap import application
 from .common import Common
 from .errors import failing_in_one_line, loading
@@ -30,7 +31,7 @@ def names_on_server(ctx: click.Context, parameter: click.Parameter, incomplete: 
         return [each.id.partition("/")[2] async for each in owned(client, application)]
 
     try:
-        names = ask(ctx.ensure_object(Common), str(ctx.params.get("config")), question, COMPLETION_TIMEOUT)
+        names = ask(ctx.ensure_object(Common), ctx.params.get("config") or "", question, COMPLETION_TIMEOUT)
     except (Exception, SystemExit):  # the shell would show a traceback in the middle of the line
         return []
     return [CompletionItem(name) for name in sorted(names) if name.startswith(incomplete)]
@@ -47,7 +48,8 @@ COMPLETION_TIMEOUT = 3.0
 
 
 @click.group(
-    help="Look at, pause and fire the schedules that the server has of the application in CONFIG (an ini file)."
+    help="Look at, pause and fire the schedules that the server has of the application in CONFIG (an ini file), "
+    "or of --ini or -A before the command."
 )
 def group() -> None:
     pass
@@ -59,7 +61,7 @@ def ask(
     """Return what `question` answers, of a client and the application's name."""
     from ..schedules.entries import application_name
 
-    with loading(config, debug=False):
+    with loading(config or common.named, debug=False):
         app = application(common, config)
     name = application_name(app)
     try:
@@ -79,13 +81,15 @@ def act(common: Common, config: str, name: str, action: Callable[[ScheduleHandle
     found = ask(common, config, question)
     if found is None:
         raise ImproperlyConfigured(
-            f"the server has no schedule {name!r} of this application; ptemporal-compat schedule list {config} shows "
-            "what it has"
+            f"the server has no schedule {name!r} of this application; ptemporal-compat schedule list {common.named} "
+            "shows what it has"
         )
     return found
 
 
-@group.command("list", help="List the schedules: their next and last times, and whether they are paused.")
+@group.command(
+    "list", cls=IniCommand, help="List the schedules: their next and last times, and whether they are paused."
+)
 @CONFIG
 @JSON
 @click.pass_obj
@@ -120,7 +124,9 @@ def _row(found: ScheduleListDescription) -> dict[str, Any]:
     }
 
 
-@group.command("show", help="Show one schedule: its next times, its last runs, and how many were missed.")
+@group.command(
+    "show", cls=IniCommand, help="Show one schedule: its next times, its last runs, and how many were missed."
+)
 @CONFIG
 @NAME
 @JSON
@@ -168,7 +174,7 @@ def add_command(name: str, help: str, deed: Deed, done: str, *, noted: bool = Fa
     :param noted: the command takes `--note`.
     """
 
-    @group.command(name, help=help)
+    @group.command(name, cls=IniCommand, help=help)
     @CONFIG
     @NAME
     @click.pass_obj
@@ -217,7 +223,9 @@ add_command(
 )
 
 
-@group.command("backfill", help="Start the task for each time that the schedule has between two moments.")
+@group.command(
+    "backfill", cls=IniCommand, help="Start the task for each time that the schedule has between two moments."
+)
 @CONFIG
 @NAME
 @click.argument("begin", type=click.DateTime())

@@ -45,4 +45,4 @@ class StartOfSchedules:
         except FAILURES as error:
             log.error("schedules are not synchronised: %s; tasks run all the same; ptemporal-compat beat", error)
         else:
-            log.info("schedules: %s", plan.told(done=True))
+            log.info("schedules: %s", plan.summary(done=True))

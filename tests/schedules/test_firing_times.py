@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import datetime as dt
+import os
 import zoneinfo
 from typing import Any
 
@@ -17,8 +18,8 @@ from tests.schedules.firing_comparison import celerys, compare, matching
 from tests.schedules.test_schedules_beside_celery import ZONES, apps
 
 UTC = dt.timezone.utc
-COUNT = 90
-"""Random crontabs for each zone."""
+COUNT = min(int(os.environ.get("PTEMPORAL_FUZZ_EXAMPLES", 60)), 180)
+"""Random crontabs to compare in each zone. `make fuzz` compares more."""
 
 
 @pytest.mark.parametrize("zone", ZONES)

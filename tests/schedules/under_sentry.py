@@ -1,4 +1,4 @@
-"""A fired task under Sentry's own integration. `python -m tests.schedules.under_sentry ADDRESS` prints its check-ins."""
+"""A fired task under Sentry's integration. `python -m tests.schedules.under_sentry ADDRESS` prints its check-ins."""
 
 import json
 import sys
