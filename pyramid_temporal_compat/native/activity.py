@@ -54,9 +54,9 @@ class ContextActivity(Protocol[P, R_co]):
     """
 
     @overload
-    def __call__(self, context: ActivityContext, /, *args: P.args, **kwargs: P.kwargs) -> R_co: ...
-    @overload
     def __call__(self, *args: P.args, **kwargs: P.kwargs) -> R_co: ...
+    @overload
+    def __call__(self, context: ActivityContext, /, *args: P.args, **kwargs: P.kwargs) -> R_co: ...
 
 
 class Decorator(Protocol):
