@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from pyramid_temporal_compat.server import EmbeddedServer
+from pyramid_temporal_compat.server.embedded import TIME_SKIPPING, EmbeddedServer
 from tests.no_servers import sitecustomize as no_servers
 from tests.parts import DRIVER, fresh_database
 
@@ -82,7 +82,7 @@ def no_server_in_a_unit_test(request: pytest.FixtureRequest, monkeypatch: pytest
 @pytest.fixture(scope="session")
 def temporal_server() -> Iterator[EmbeddedServer]:
     """A Temporal server on free ports, in memory; shared, so tests name their queues and ids apart."""
-    with EmbeddedServer(headless=True) as server:
+    with EmbeddedServer(headless=True, extra_args=TIME_SKIPPING) as server:
         yield server
 
 
