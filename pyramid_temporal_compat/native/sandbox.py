@@ -6,7 +6,7 @@ imports: they are slow to import, and some of them can't be imported twice.
 
 A workflow's module imports the activities that it calls. Activities are no workflow code, and their modules import
 models, sessions and HTTP clients. So these modules pass through as well, unless a workflow is defined beside them. So
-do the modules of tasks: to import one again would register its tasks again.
+do the modules of tasks, because a second import would register the tasks again.
 """
 
 from __future__ import annotations

@@ -41,9 +41,8 @@ class Worker(TemporalWorker):
     ) -> None:
         """
         :param registry: the registry of the Pyramid application. Context activities get their requests from it.
-        :param activities: context activities, and any other activities, in any order.
-        :param tasks: also run the tasks of the application, those under `@shared_task` and `@app.task`. The worker runs
-            them on threads, and takes only the calls that go to `task_queue`.
+        :param activities: context activities and all other activities, in any order.
+        :param tasks: also run the application's tasks that are sent to `task_queue`. They run on threads.
         :param activity_executor: where `def` activities run. By default, on a thread for each activity that may run.
         :param options: everything else that `temporalio.worker.Worker` takes.
         """
