@@ -6,7 +6,7 @@ with` and everything that a later temporalio adds work as they are documented th
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import Executor, ThreadPoolExecutor
 from contextlib import AsyncExitStack
 from typing import Any
@@ -16,6 +16,7 @@ from temporalio.worker import Worker as TemporalWorker
 
 from .binding import bound_activities, refuse_processes
 from .compat_tasks import CompatTasks, app_of
+from .connection_limit import safe_slots
 from .sandbox import workflow_runner
 
 SLOTS = 100
@@ -46,7 +47,7 @@ class Worker(TemporalWorker):
         :param activity_executor: where `def` activities run. By default, on a thread for each activity that may run.
         :param options: everything else that `temporalio.worker.Worker` takes.
         """
-        slots = most_activities(options)
+        slots = most_activities(options, activities)
         if activity_executor is None:
             activity_executor = ThreadPoolExecutor(slots, "activity")
             self._own_executor: ThreadPoolExecutor | None = activity_executor
@@ -85,6 +86,11 @@ def worker_options(
     }
 
 
-def most_activities(options: Mapping[str, Any]) -> int:
-    """Return how many activities a worker with these options may run at a time."""
-    return options.get("max_concurrent_activities") or (MOST_THREADS if options.get("tuner") else SLOTS)
+def most_activities(options: dict[str, Any], activities: Sequence[Callable[..., Any]]) -> int:
+    """Return how many activities a worker may run at a time. If the options do not say it, set the number there."""
+    if options.get("tuner"):
+        return MOST_THREADS
+    chosen = options.get("max_concurrent_activities")
+    options["max_concurrent_activities"] = safe_slots(activities, chosen or SLOTS, chosen=chosen is not None)
+    slots: int = options["max_concurrent_activities"]
+    return slots
