@@ -87,10 +87,11 @@ def worker_options(
 
 
 def most_activities(options: dict[str, Any], activities: Sequence[Callable[..., Any]]) -> int:
-    """Return how many activities a worker may run at a time. If the options do not say it, set the number there."""
+    """Return how many activities a worker may run at a time. A number below temporalio's default goes into `options`."""
     if options.get("tuner"):
         return MOST_THREADS
-    chosen = options.get("max_concurrent_activities")
-    options["max_concurrent_activities"] = safe_slots(activities, chosen or SLOTS, chosen=chosen is not None)
-    slots: int = options["max_concurrent_activities"]
+    wanted = options.get("max_concurrent_activities") or SLOTS
+    slots = safe_slots(activities, wanted, chosen=options.get("max_concurrent_activities") is not None)
+    if slots < wanted:
+        options["max_concurrent_activities"] = slots
     return slots

@@ -106,7 +106,7 @@ def test_async_activities_do_not_wait_for_each_others_connections(
     caplog.set_level(logging.INFO)
     assert make(small_pool, activities=[the.reads_twice]).config()["max_concurrent_activities"] == 15
     assert "up to 15 activities at a time" in caplog.text
-    assert make(small_pool, activities=[the.write_sync]).config()["max_concurrent_activities"] == 100
+    assert make(small_pool, activities=[the.write_sync]).config()["max_concurrent_activities"] is None
 
 
 def test_a_number_that_is_too_high_for_the_pool_is_kept_with_a_warning(
@@ -115,7 +115,7 @@ def test_a_number_that_is_too_high_for_the_pool_is_kept_with_a_warning(
     worker = make(small_pool, activities=[the.reads_twice], max_concurrent_activities=20)
     assert worker.config()["max_concurrent_activities"] == 20
     assert "up to 20 activities at a time" in caplog.text
-    assert "raise pool_size and max_overflow" in caplog.text
+    assert "Raise pool_size and max_overflow" in caplog.text
 
 
 @pytest.mark.parametrize(
