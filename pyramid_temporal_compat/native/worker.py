@@ -87,7 +87,7 @@ def worker_options(
 
 
 def most_activities(options: dict[str, Any], activities: Sequence[Callable[..., Any]]) -> int:
-    """Return how many activities a worker may run at a time. A number below temporalio's default goes into `options`."""
+    """Return how many activities a worker may run at a time. If the database limits it, set it in `options`."""
     if options.get("tuner"):
         return MOST_THREADS
     wanted = options.get("max_concurrent_activities") or SLOTS
