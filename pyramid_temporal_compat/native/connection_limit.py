@@ -13,7 +13,7 @@ from typing import Any
 
 from sqlalchemy.pool import Pool, QueuePool
 
-from ..inherited_connections import sqlalchemy_engines
+from ..transactions.inherited_connections import sqlalchemy_engines
 from .activity import definition_of
 from .binding import is_async
 
