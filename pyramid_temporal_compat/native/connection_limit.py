@@ -1,7 +1,7 @@
 """How many `async def` activities a worker may run at a time, before they wait for each other's connections.
 
-Such an activity keeps its connection to the database while it awaits. An activity that finds the engine's pool empty
-waits for a connection, and this wait stops the event loop: no other activity can go on and give its connection back.
+Such an activity keeps its connection to the database while it awaits. If the engine's pool is empty, the next activity
+waits for a connection. This wait stops the event loop, so no other activity can go on and give its connection back.
 SQLAlchemy's default pool has 15 connections, and temporalio's default is 100 activities.
 """
 

@@ -28,7 +28,7 @@ from pyramid_temporal_compat.native.interceptor import TransactionInterceptor
 from pyramid_temporal_compat.native.sandbox import passing_through
 from tests.native import activities as the
 from tests.native.calls_tasks import UsesModels
-from tests.native.parts import PATIENCE, run, run_activity
+from tests.native.running import PATIENCE, run, run_activity
 from tests.native.workflows import ReadsALot, Runs
 from tests.parts import wait_until
 from tests.worker.shop import Shop, add, gates, note, waits_at
