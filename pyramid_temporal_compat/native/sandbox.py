@@ -6,6 +6,7 @@ imports: they are slow to import, and some of them can't be imported twice.
 
 A workflow's module imports the activities that it calls. Activities are no workflow code, and their modules import
 models, sessions and HTTP clients. So these modules pass through as well, unless a workflow is defined beside them.
+`ptemporal-compat worker` does the same with the modules of tasks, which would register their tasks anew.
 """
 
 from __future__ import annotations
@@ -19,10 +20,21 @@ LIBRARIES = ("pyramid_temporal_compat", "pyramid", "sqlalchemy", "transaction", 
 """Modules that always pass through, with all modules below them."""
 
 
-def workflow_runner(activities: Sequence[Callable[..., Any]], workflows: Sequence[type]) -> SandboxedWorkflowRunner:
-    """Return a sandbox for these workflows, in which this package and the modules of these activities pass through."""
-    modules = passing_through((fn.__module__ for fn in activities), [cls.__module__ for cls in workflows])
-    return SandboxedWorkflowRunner(restrictions=SandboxRestrictions.default.with_passthrough_modules(*modules))
+def workflow_runner(
+    activities: Sequence[Callable[..., Any]],
+    workflows: Sequence[type],
+    *,
+    modules: Iterable[str] = (),
+    named: Iterable[str] = (),
+) -> SandboxedWorkflowRunner:
+    """Return a sandbox for these workflows, in which this package and the modules of these activities pass through.
+
+    :param modules: more modules that pass through unless a workflow is defined in or below them.
+    :param named: modules that pass through in any case.
+    """
+    of_activities = (fn.__module__ for fn in activities)
+    passing = passing_through([*of_activities, *modules], [cls.__module__ for cls in workflows])
+    return SandboxedWorkflowRunner(restrictions=SandboxRestrictions.default.with_passthrough_modules(*passing, *named))
 
 
 def passing_through(modules: Iterable[str], of_workflows: Sequence[str]) -> set[str]:

@@ -19,7 +19,7 @@ from datetime import timedelta
 from typing import Any
 
 from temporalio import workflow
-from temporalio.common import RawValue
+from temporalio.common import RawValue, VersioningBehavior
 from temporalio.exceptions import ApplicationError
 
 from ...exceptions import InvalidTaskError, SecurityError
@@ -38,7 +38,8 @@ from .tree_workflow import TreeRun
 log = logging.getLogger(__name__)
 
 
-@workflow.defn(dynamic=True, sandboxed=False)
+# In a Worker Deployment, a task goes on with the current version. So nobody must keep old versions running.
+@workflow.defn(dynamic=True, sandboxed=False, versioning_behavior=VersioningBehavior.AUTO_UPGRADE)
 class TaskWorkflow:
     """Runs one message or one tree."""
 
