@@ -11,21 +11,18 @@ import click
 
 from ..exceptions import ImproperlyConfigured
 from ..text_safety import one_line
-from .bootstrap import application
+from .ask_server import JSON, ask, load, show
 from .common import Common
-from .errors import failing_in_one_line, loading
+from .errors import failing_in_one_line
 
 if TYPE_CHECKING:
-    from temporalio.client import ScheduleDescription, ScheduleHandle, ScheduleListDescription
+    from temporalio.client import Client, ScheduleDescription, ScheduleHandle, ScheduleListDescription
 
 R = TypeVar("R")
 
 CONFIG = click.argument("config")
 NAME = click.argument("name")
-JSON = click.option("--json", "as_json", is_flag=True, help="Print JSON, for programs.")
 NOTE = click.option("--note", help="Why; the web UI shows it.")
-ANSWER_TIMEOUT = 60.0
-"""Seconds for one question to the server."""
 
 
 @click.group(
@@ -35,28 +32,18 @@ def group() -> None:
     pass
 
 
-def ask(common: Common, config: str, question: Callable[[Any, str], Awaitable[R]]) -> R:
-    """Return what `question` answers, of a client and the application's name."""
-    from ..schedules.entries import application_name
-
-    with loading(config, debug=False):
-        app = application(common, config)
-    name = application_name(app)
-    try:
-        return app.temporal.call(lambda client: question(client, name), ANSWER_TIMEOUT)
-    finally:
-        app.close()
-
-
 def act(common: Common, config: str, name: str, action: Callable[[ScheduleHandle], Awaitable[R]]) -> R:
     """Return what `action` returns for the schedule of an entry. Raise if the application has none of that name."""
+    from ..schedules.entries import application_name
     from ..schedules.sync import handle_of
 
-    async def question(client: Any, application: str) -> R | None:
-        handle = await handle_of(client, application, name)
+    app = load(common, config)
+
+    async def question(client: Client) -> R | None:
+        handle = await handle_of(client, application_name(app), name)
         return None if handle is None else await action(handle)
 
-    found = ask(common, config, question)
+    found = ask(app, question)
     if found is None:
         raise ImproperlyConfigured(
             f"the server has no schedule {name!r} of this application; ptemporal-compat schedule list {config} shows "
@@ -70,13 +57,16 @@ def act(common: Common, config: str, name: str, action: Callable[[ScheduleHandle
 @JSON
 @click.pass_obj
 def list_schedules(common: Common, config: str, as_json: bool) -> None:
+    from ..schedules.entries import application_name
     from ..schedules.sync import owned
 
-    async def question(client: Any, application: str) -> list[ScheduleListDescription]:
-        return [each async for each in owned(client, application)]
-
     with failing_in_one_line():
-        rows = sorted((_row(each) for each in ask(common, config, question)), key=lambda row: str(row["name"]))
+        app = load(common, config)
+
+        async def question(client: Client) -> list[ScheduleListDescription]:
+            return [each async for each in owned(client, application_name(app))]
+
+        rows = sorted((_row(each) for each in ask(app, question)), key=lambda row: str(row["name"]))
         if as_json:
             click.echo(json.dumps(rows))
             return
@@ -103,15 +93,9 @@ def _row(found: ScheduleListDescription) -> dict[str, Any]:
 @NAME
 @JSON
 @click.pass_obj
-def show(common: Common, config: str, name: str, as_json: bool) -> None:
+def show_schedule(common: Common, config: str, name: str, as_json: bool) -> None:
     with failing_in_one_line():
-        shown = _details(name, act(common, config, name, lambda handle: handle.describe()))
-        if as_json:
-            click.echo(json.dumps(shown))
-            return
-        for key, value in shown.items():
-            text = ", ".join(map(str, value)) if isinstance(value, list) else value
-            click.echo(one_line(f"{key:12} {'-' if text in (None, '') else text}"))
+        show(_details(name, act(common, config, name, lambda handle: handle.describe())), as_json)
 
 
 def _details(name: str, found: ScheduleDescription) -> dict[str, Any]:

@@ -41,11 +41,13 @@ class ServedWork:
     def tasks(self) -> list[str]:
         """Return the names of the tasks to serve."""
         names: list[str] = self._app.tasks.own()
-        return [name for name in names if self.domains is None or self._domain_of_task(name)]
+        return [name for name in names if self.domains is None or self.domain_of_task(name) in self.domains]
 
-    def _domain_of_task(self, name: str) -> str | None:
+    def domain_of_task(self, name: str) -> str | None:
+        """Return the domain whose module has the task; None outside of domains."""
         module = f"{self._app.tasks[name].__module__}."
-        return next((package for package in self.domains or () if module.startswith(f"{package}.")), None)
+        packages = self._app.conf["ptemporal.domains"]
+        return next((package for package in packages if module.startswith(f"{package}.")), None)
 
     def queues(self, own: Sequence[str]) -> list[str]:
         """Return the queues to serve: the application's own queues of tasks, and those that definitions name.
