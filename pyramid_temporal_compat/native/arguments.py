@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import inspect
 import json
-import typing
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -12,6 +11,7 @@ from typing import Any
 from temporalio.converter import JSONTypeConverter, value_to_type
 
 from ..exceptions import InvalidArguments
+from ..payload.hints import hints_of
 
 
 @dataclass(frozen=True)
@@ -37,12 +37,12 @@ class Callee:
     @classmethod
     def method(cls, name: str, function: Callable[..., Any]) -> Callee:
         """Return the callee that a method of a workflow is."""
-        return cls(name, list(inspect.signature(function).parameters.values())[1:], _hints(function))
+        return cls(name, list(inspect.signature(function).parameters.values())[1:], hints_of(function))
 
     @classmethod
     def task(cls, task: Any) -> Callee:
         """Return the callee that a task is."""
-        return cls(task.name, list(task.__signature__.parameters.values()), _hints(task.__wrapped__))
+        return cls(task.name, list(task.__signature__.parameters.values()), hints_of(task.__wrapped__))
 
     def __str__(self) -> str:
         return f"{self.name}({', '.join(map(self._shown, self.parameters))})"
@@ -88,14 +88,17 @@ def read(callee: Callee, given: Given) -> tuple[list[Any], dict[str, Any]]:
 
 
 def in_order(callee: Callee, given: Given) -> list[Any]:
-    """Return the arguments in the order of the parameters: Temporal knows no keyword arguments."""
+    """Return a value for each parameter, in their order: Temporal knows no keyword arguments.
+
+    Defaults are sent, too. A worker uses the annotations only if it gets as many values as there are parameters.
+    """
     args, kwargs = read(callee, given)
     try:
         bound = inspect.Signature(list(callee.parameters)).bind(*args, **kwargs)
     except TypeError as error:
         raise InvalidArguments(f"{callee}: {error}") from None
-    last = max((at for at, each in enumerate(callee.parameters) if each.name in bound.arguments), default=-1)
-    return [bound.arguments.get(each.name, each.default) for each in callee.parameters[: last + 1]]
+    bound.apply_defaults()
+    return list(bound.args)
 
 
 def of_unknown(name: str, given: Given) -> list[Any]:
@@ -107,13 +110,6 @@ def of_unknown(name: str, given: Given) -> list[Any]:
             "not known; give the values in their order, with --args or --input"
         )
     return args
-
-
-def _hints(function: Callable[..., Any]) -> dict[str, Any]:
-    try:
-        return typing.get_type_hints(function)
-    except (NameError, TypeError):  # an annotation names a class that only type checkers import
-        return {}
 
 
 def _value(callee: Callee, name: str, text: str, readings: Callable[[str], list[Any]]) -> Any:

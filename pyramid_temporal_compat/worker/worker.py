@@ -39,6 +39,7 @@ from .server_watch import ServerWatch
 from .slot_supplier import SharedSlots
 from .tuning import deployment, polling, tuner
 from .workflows.task_workflow import TaskWorkflow
+from .workflows.upgrading import UpgradingTaskWorkflow
 
 if TYPE_CHECKING:
     from ..interfaces import AppLike
@@ -118,6 +119,7 @@ class Worker:
         self._threads = ThreadPoolExecutor(native_size, "activity")
         self.slots = SharedSlots(self.concurrency, native_size, self._names_of_activities())
         self._deployment = deployment(conf)
+        self._task_workflow: type = UpgradingTaskWorkflow if self._deployment else TaskWorkflow
         self._stop = asyncio.Event()
         self._client: Client | None = None
         self._serving: dict[str, TemporalWorker] = {}
@@ -359,7 +361,11 @@ class Worker:
             async with contextlib.AsyncExitStack() as stack:
                 for queue in queues:
                     last = TemporalWorker(
-                        client, task_queue=queue, workflows=[TaskWorkflow], identity=self.hostname, **self._deployment
+                        client,
+                        task_queue=queue,
+                        workflows=[self._task_workflow],
+                        identity=self.hostname,
+                        **self._deployment,
                     )
                     await stack.enter_async_context(last)
                 waits = (no_workflow_task(client, task_id) for task_id in task_ids)
@@ -379,7 +385,7 @@ class Worker:
         return TemporalWorker(
             client,
             task_queue=queue,
-            workflows=[TaskWorkflow, *native.pop("workflows")],
+            workflows=[self._task_workflow, *native.pop("workflows")],
             activities=[self.tasks.run, *native.pop("activities")],
             interceptors=[self._native_activities, *native.pop("interceptors", ())],
             activity_executor=self._threads,

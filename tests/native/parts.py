@@ -45,7 +45,7 @@ class Desk:
     def run(self, *words: object, code: int = 0) -> str:
         """Run `ptemporal-compat workflow …`, and return what it prints: to stderr if it is to fail."""
         done = subprocess.run(
-            [*SCRIPT, "workflow", *map(str, words)], env=self.environ, capture_output=True, text=True, timeout=60
+            [*SCRIPT, "workflow", *map(str, words)], env=self.environ, capture_output=True, text=True, timeout=20
         )
         assert done.returncode == code, done.stderr + done.stdout
         return (done.stdout if code == 0 else done.stderr or done.stdout).strip()

@@ -19,7 +19,7 @@ from datetime import timedelta
 from typing import Any
 
 from temporalio import workflow
-from temporalio.common import RawValue, VersioningBehavior
+from temporalio.common import RawValue
 from temporalio.exceptions import ApplicationError
 
 from ...exceptions import InvalidTaskError, SecurityError
@@ -38,8 +38,7 @@ from .tree_workflow import TreeRun
 log = logging.getLogger(__name__)
 
 
-# In a Worker Deployment, a task goes on with the current version. So nobody must keep old versions running.
-@workflow.defn(dynamic=True, sandboxed=False, versioning_behavior=VersioningBehavior.AUTO_UPGRADE)
+@workflow.defn(dynamic=True, sandboxed=False)
 class TaskWorkflow:
     """Runs one message or one tree."""
 

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import asyncio
 import os
+import time
 from pathlib import Path
 
 from temporalio import activity as temporal
@@ -17,11 +17,11 @@ def charge(context: ActivityContext, amount: int) -> str:
 
 
 @activity.defn
-async def wait_for_file(context: ActivityContext, path: str) -> str:
+def wait_for_file(context: ActivityContext, path: str) -> str:
     Path(f"{path}.began").touch()
     while not Path(path).exists():
         context.heartbeat()
-        await asyncio.sleep(0.05)
+        time.sleep(0.05)
     return "found"
 
 

@@ -26,9 +26,7 @@ class Pay:
 
     @workflow.run
     async def run(self, payment: Payment, wait: bool = False) -> dict[str, object]:
-        charged = await workflow.execute_activity(
-            charge, payment.amount, start_to_close_timeout=timedelta(seconds=20)
-        )
+        charged = await workflow.execute_activity(charge, payment.amount, start_to_close_timeout=timedelta(seconds=20))
         number = await workflow.execute_activity(
             receipt_number, payment.amount, start_to_close_timeout=timedelta(seconds=20)
         )
