@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
-from ..text_safety import one_line
+from ..log_lines.text_safety import one_line
 from .bootstrap import application
 from .common import Common
 from .errors import loading

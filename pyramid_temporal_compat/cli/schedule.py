@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import click
 
 from ..exceptions import ImproperlyConfigured
-from ..text_safety import one_line
+from ..log_lines.text_safety import one_line
 from .ask_server import JSON, ask, load, show
 from .common import Common
 from .errors import failing_in_one_line
@@ -33,7 +33,7 @@ def group() -> None:
 
 
 def act(common: Common, config: str, name: str, action: Callable[[ScheduleHandle], Awaitable[R]]) -> R:
-    """Return what `action` returns for the schedule of an entry. Raise if the application has none of that name."""
+    """Return what `action` returns for the schedule of an entry. Raise if no entry has that name."""
     from ..schedules.entries import application_name
     from ..schedules.sync import handle_of
 

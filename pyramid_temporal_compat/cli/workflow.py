@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import click
 
 from ..exceptions import InvalidCall, OperationalError
-from ..text_safety import one_line
+from ..log_lines.text_safety import one_line
 from .ask_server import ANSWER_TIMEOUT, JSON, ask, load, show
 from .common import Common
 from .errors import failing_in_one_line

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from ..exceptions import OperationalError
-from ..text_safety import one_line
+from ..log_lines.text_safety import one_line
 from ..worker.task_modules import load_tasks
 from .ask_server import load
 from .common import Common, ini_variables

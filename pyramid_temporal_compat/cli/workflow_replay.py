@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from ..exceptions import ImproperlyConfigured
-from ..text_safety import one_line
+from ..log_lines.text_safety import one_line
 from .ask_server import JSON
 from .common import Common
 from .errors import EXIT_FAILED, failing_in_one_line

@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, Any
 from temporalio.client import Client
 
 from ..celery_names.nodenames import default_nodename, host_format
+from ..client.process_exit import exit_at_once
 from ..exceptions import ImproperlyConfigured
-from ..process_exit import exit_at_once
 from ..settings.config_objects import import_object
 from ..worker.first_connection import client_unless_stopped
 

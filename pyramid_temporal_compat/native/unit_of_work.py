@@ -9,7 +9,7 @@ from typing import Any
 from temporalio import activity
 from temporalio.exceptions import CancelledError
 
-from ..task_request import Attempt, attempt
+from ..transactions.pyramid_request import Attempt, attempt
 from . import current_requests
 from .context import ActivityContext, running
 

@@ -29,7 +29,7 @@ ACTS = frozenset(
 """Attributes by which other code acts on an object: it is called, rendered, cleaned up, or served as a response."""
 
 RESPONSES = ("IResponse", "IExceptionResponse")
-"""Interfaces of `pyramid.interfaces`. Pyramid serves an exception that provides one of them."""
+"""Interfaces of `pyramid.interfaces`. Pyramid sends an exception that provides such an interface to the browser."""
 
 NOT_RESTORED = frozenset({"name_from"})
 """Attributes that make Python act when it prints the error: it imports the module that an ImportError names."""

@@ -15,7 +15,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from ..exceptions import SecurityError
-from ..text_safety import one_line
+from ..log_lines.text_safety import one_line
 from .error_classes import find_class, is_only_an_error, make, restore, set_attribute, stand_in
 from .types import dumps, loads
 

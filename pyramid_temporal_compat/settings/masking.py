@@ -25,7 +25,7 @@ SECRET_WORDS = re.compile("args|creds?|csrf|mfa|otp|pat|pin|pw|sas|sid|sig|sk|ss
 _WORD = re.compile(r"[A-Z]+(?![a-z])|[A-Z]?[a-z]+")
 
 _NAME = re.compile(r"""(?<![\w.-])([\w.-]+)["']?\s*[=:]\s*(?!//)""")
-"""What stands before a value: in a query string, a connection string, JSON, or the repr of an object."""
+"""The text before a value: in a query string, a connection string, JSON, or the repr of an object."""
 _VALUE = re.compile(r"""(?P<quote>["'])(?:(?!(?P=quote)).)*(?P=quote)?|[^\s&;,#)}\]]+""", re.DOTALL)
 _AUTHORIZATION = re.compile(r"\b(bearer|basic|digest|token)(\s+)[^\s,;'\"]+", re.IGNORECASE)
 _TOKEN = re.compile(
@@ -40,7 +40,7 @@ _NEXT_URL = re.compile(r"(?<=;)(?=[\w+.-]+://)")
 
 
 def is_secret_name(name: str) -> bool:
-    """Return whether the name of a setting or field is that of a secret."""
+    """Return whether a setting or field of this name holds a secret."""
     if SECRET_PARTS.search(name.replace("_", "").replace("-", "")):
         return True
     return any(SECRET_WORDS.fullmatch(word) for word in _WORD.findall(name))
