@@ -33,12 +33,14 @@ from .version import __version__
 if TYPE_CHECKING:
     from .native import activity
     from .native.context import ActivityContext
+    from .native.interceptor import TransactionInterceptor
     from .native.worker import Worker
 
 task = shared_task
 
 NATIVE = {
     "ActivityContext": ("native.context", "ActivityContext"),
+    "TransactionInterceptor": ("native.interceptor", "TransactionInterceptor"),
     "Worker": ("native.worker", "Worker"),
     "activity": ("native.activity", None),
 }
@@ -67,6 +69,7 @@ __all__ = [
     "Celery",
     "Signature",
     "Task",
+    "TransactionInterceptor",
     "Worker",
     "__version__",
     "activity",

@@ -125,6 +125,9 @@ class NativeWork(Protocol):
     def lines(self) -> list[str]:
         """Return a line for each workflow and activity to serve."""
 
+    def slots(self) -> int:
+        """Return how many activities may run at a time, beside tasks."""
+
     def options(
         self, queue: str, more_workflows: Sequence[type] = (), more_activities: Sequence[Callable[..., Any]] = ()
     ) -> dict[str, Any]:

@@ -54,9 +54,9 @@ class ContextActivity(Protocol[P, R_co]):
     """
 
     @overload
-    def __call__(self, context: ActivityContext, /, *args: P.args, **kwargs: P.kwargs) -> R_co: ...
-    @overload
     def __call__(self, *args: P.args, **kwargs: P.kwargs) -> R_co: ...
+    @overload
+    def __call__(self, context: ActivityContext, /, *args: P.args, **kwargs: P.kwargs) -> R_co: ...
 
 
 class Decorator(Protocol):
@@ -98,7 +98,7 @@ def defn(
     If its first parameter is annotated as `ActivityContext`, it is a context activity: a worker gives it a context, and
     callers give the other arguments. Any other function is what temporalio makes of it.
 
-    :param name: the activity's name on the server; by default the function's.
+    :param name: the activity's name on the server. By default, it is the function's name.
     :param no_thread_cancel_exception: raise no exception in a `def` activity that is cancelled.
     :param dynamic: run every activity whose name no other activity of the worker has. It gets no context.
     """
@@ -122,8 +122,13 @@ def defn(
 
 def takes_context(fn: Callable[..., Any]) -> bool:
     """Return whether the first parameter, after the `self` of a method, is annotated as `ActivityContext`."""
-    parameter = first_parameter(fn)
-    return parameter is not None and _is_context(_hint(fn, parameter))
+    parameter = first_parameter(fn) if inspect.isroutine(fn) else None
+    if parameter is None:
+        return False
+    if parameter.annotation is inspect.Parameter.empty:
+        refuse_unclear(fn, parameter)
+    hint = typing.get_type_hints(fn).get(parameter.name)
+    return isinstance(hint, type) and issubclass(hint, ActivityContext)
 
 
 def first_parameter(fn: Callable[..., Any]) -> inspect.Parameter | None:
@@ -134,17 +139,13 @@ def first_parameter(fn: Callable[..., Any]) -> inspect.Parameter | None:
     return parameters[0] if parameters else None
 
 
-def _hint(fn: Callable[..., Any], parameter: inspect.Parameter) -> Any:
-    try:
-        return typing.get_type_hints(fn).get(parameter.name)
-    except NameError:  # an annotation names a class that only type checkers import
-        return parameter.annotation
-
-
-def _is_context(hint: Any) -> bool:
-    if isinstance(hint, str):
-        return hint.rpartition(".")[2] == ActivityContext.__name__
-    return isinstance(hint, type) and issubclass(hint, ActivityContext)
+def refuse_unclear(fn: Callable[..., Any], parameter: inspect.Parameter) -> None:
+    """Raise if a parameter without annotation has the name that every example gives to the context."""
+    if parameter.name == "context":
+        raise TypeError(
+            f"activity {fn.__name__!r}: does its parameter `context` get an ActivityContext? If so, write "
+            "`context: ActivityContext`; else give it another name or another annotation"
+        )
 
 
 def definition_of(fn: Callable[..., Any]) -> ContextDefinition | None:

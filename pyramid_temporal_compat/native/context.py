@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from contextvars import ContextVar
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -51,7 +50,3 @@ class ActivityContext:
     def is_cancelled(self) -> bool:
         """Return whether the server, or a stopping worker, has asked this activity to end."""
         return activity.is_cancelled()
-
-
-running: ContextVar[ActivityContext] = ContextVar("ptemporal_activity_context")
-"""The context of the execution that runs here."""

@@ -50,8 +50,8 @@ class FactoryWorkers:
         for signum in STOPPED_BY:
             loop.add_signal_handler(signum, self._told_to_stop, stop)
         client = await client_unless_stopped(self._app, self._identity, stop)
-        if client is None:
-            exit_at_once(0)  # an attempt to connect may still be under way
+        if client is None:  # told to stop before the server came
+            return
         workers = await self._made(client)
         queues = ", ".join(str(getattr(worker, "task_queue", worker)) for worker in workers)
         log.info("%s ready: %s", self._named, queues)

@@ -75,21 +75,18 @@ class ServedWork:
         """Return options for the Temporal worker of a queue: `workflows`, `activities`, and what they need."""
         from .worker import worker_options  # imports temporalio's workers, which a web process does not need
 
-        workflows = [*more_workflows, *self.definitions.targets("workflow", queue)]
-        activities = [*more_activities, *self.definitions.targets("activity", queue)]
-        return {
-            **worker_options(self._app.registry, activities, workflows),
-            "workflow_runner": self.workflow_runner(activities, workflows),
-        }
+        return worker_options(
+            self._app.registry,
+            [*more_activities, *self.definitions.targets("activity", queue)],
+            [*more_workflows, *self.definitions.targets("workflow", queue)],
+        )
 
-    def workflow_runner(self, activities: Sequence[Callable[..., Any]], workflows: Sequence[type]) -> Any:
-        """Return the sandbox for these workflows. The modules of tasks pass through it, too."""
-        from .sandbox import workflow_runner  # imports temporalio's workers
+    def slots(self) -> int:
+        """Return how many activities may run at a time, beside tasks."""
+        from .connection_limit import safe_slots  # imports SQLAlchemy
 
-        app = self._app
-        modules = {app.tasks[name].__module__ for name in app.tasks.own()}
-        named = app.conf["ptemporal.workflow_passthrough"]
-        return workflow_runner(activities, workflows, modules=modules, named=named)
+        conf, name = self._app.conf, "ptemporal.max_concurrent_activities"
+        return safe_slots(self.definitions.targets("activity"), conf[name], chosen=conf.value_set_for(name))
 
 
 def queue_of_task(app: AppLike, name: str) -> str:

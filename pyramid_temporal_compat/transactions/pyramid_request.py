@@ -164,7 +164,9 @@ def begin(request: Any, thread_is_shared: bool = False) -> TransactionBlocks:
     An application without pyramid_tm gets the thread-local `transaction.manager`. If the thread is shared, a manager of
     its own stands in for the thread-local one.
     """
-    manager = getattr(request, "tm", None) or transaction.manager
+    manager = getattr(request, "tm", None)
+    if manager is None:
+        manager = transaction.manager
     if thread_is_shared and isinstance(manager, transaction.ThreadTransactionManager):
         manager = transaction.TransactionManager(explicit=True)
     request.tm = manager

@@ -114,7 +114,7 @@ class Worker:
         self.pool = self._make_pool()
         self._native = list(workflows), list(activities)
         self._native_activities = NativeActivities()
-        native_size = conf["ptemporal.max_concurrent_activities"]
+        native_size = app.native.slots() if app.native else conf["ptemporal.max_concurrent_activities"]
         # For native activities that are not `async def`. It starts no thread before such an activity runs.
         self._threads = ThreadPoolExecutor(native_size, "activity")
         self.slots = SharedSlots(self.concurrency, native_size, self._names_of_activities())

@@ -126,4 +126,4 @@ def test_histories_are_replayed(desk: Desk, tmp_path: Path) -> None:
     assert "another" in told
     nothing = tmp_path / "nothing.txt"
     nothing.write_text("{}")
-    assert "holds no history" in desk.run("replay", desk.ini, nothing, code=2)
+    assert "no history of a workflow" in desk.run("replay", desk.ini, nothing, code=2)
