@@ -135,7 +135,7 @@ class Program(Worker):
         exit_at_once(self.exitcode)
 
     def _begin_restart(self) -> None:
-        log.warning("SIGHUP: the worker restarts when the %d running tasks have ended", len(self.tasks.running))
+        log.warning("SIGHUP: the worker restarts when the %d running tasks have ended", self.running_count)
         self.tell_shutting_down("SIGHUP", "Warm", 0)
         self._restart = True
         self.stop()

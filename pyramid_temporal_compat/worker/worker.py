@@ -226,6 +226,11 @@ class Worker:
                 break
         killed.cancel()
 
+    @property
+    def running_count(self) -> int:
+        """Return how many tasks and hand-written activities run."""
+        return len(self.tasks.running) + len(self._native_activities.running)
+
     def _is_idle(self) -> bool:
         return self.tasks.idle.is_set() and self._native_activities.idle.is_set()
 
@@ -423,8 +428,9 @@ class Worker:
                 self.stop_now()
             else:
                 self.tell_shutting_down(name, "Warm", 0)
-                running = len(self.tasks.running)
-                log.warning("%s: no new tasks; ending when the %d running tasks have (again: at once)", name, running)
+                log.warning(
+                    "%s: no new tasks; ending when the %d running tasks have (again: at once)", name, self.running_count
+                )
                 self.stop()
 
         for name in STOPPED_BY:

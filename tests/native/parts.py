@@ -5,7 +5,8 @@ from __future__ import annotations
 import json
 import subprocess
 import uuid
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -41,6 +42,12 @@ class Desk:
         log = self.directory / f"worker-{uuid.uuid4().hex[:6]}.log"
         options = ("-P", "threads", "-c", "2", "-l", "info", *options)
         return WorkerProcess(self.ini, *options, log=log, environ={**self.environ, **(environ or {})})
+
+    @contextmanager
+    def serving(self, *options: object, environ: Mapping[str, str] | None = None) -> Iterator[WorkerProcess]:
+        """Run a worker until the end of the block."""
+        with self.worker(*options, environ=environ) as worker:
+            yield worker.is_ready()
 
     def run(self, *words: object, code: int = 0) -> str:
         """Run `ptemporal-compat workflow …`, and return what it prints: to stderr if it is to fail."""

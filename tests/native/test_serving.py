@@ -58,7 +58,7 @@ async def make_nothing(registry: Any, client: Any) -> list[Worker]:
 
 
 def test_worker_of_one_domain_serves_only_that_domain(desk: Desk, app: Celery) -> None:
-    with desk.worker("--domains", "payments").is_ready() as worker:
+    with desk.serving("--domains", "payments") as worker:
         assert f"queues:      {desk.payments}\n" in worker.said
         assert "workflow Pay" in worker.said
         assert "Book" not in worker.said
@@ -67,33 +67,33 @@ def test_worker_of_one_domain_serves_only_that_domain(desk: Desk, app: Celery) -
 
 
 def test_worker_with_named_queues_serves_no_other(desk: Desk) -> None:
-    with desk.worker("-Q", desk.queue).is_ready() as worker:
+    with desk.serving("-Q", desk.queue) as worker:
         assert f"queues:      {desk.queue}\n" in worker.said
 
 
 def test_stopping_worker_waits_for_its_activities(desk: Desk, app: Celery, tmp_path: Path) -> None:
     file = tmp_path / "file"
-    with desk.worker().is_ready() as worker:
+    with desk.serving() as worker:
         this = start(app, "WaitForFile", str(file), queue=desk.payments)
         wait_until(Path(f"{file}.began").exists)
         worker.signal(signal.SIGTERM)
         worker.says("ending when the 1 running")
         file.touch()
         assert worker.ends() == 0
-    with desk.worker().is_ready():
+    with desk.serving():
         assert result(app, this) == "found"
         assert attempts(app, this) == [1]
 
 
 def test_activity_of_a_killed_worker_runs_again(desk: Desk, app: Celery, tmp_path: Path) -> None:
     file = tmp_path / "file"
-    with desk.worker().is_ready() as worker:
+    with desk.serving() as worker:
         this = start(app, "WaitForFile", str(file), queue=desk.payments)
         wait_until(Path(f"{file}.began").exists)
         worker.process.kill()
         worker.ends()
     file.touch()
-    with desk.worker().is_ready():
+    with desk.serving():
         assert result(app, this) == "found"
         assert attempts(app, this) == [2]
 
@@ -113,9 +113,9 @@ def test_worker_without_an_ini_serves_domains(desk: Desk, app: Celery, tmp_path:
     )
     path = f"{tmp_path}:{desk.environ['PYTHONPATH']}"
     options = ("-A", module, "worker", "-P", "threads")
-    with WorkerProcess(
-        None, *options, log=tmp_path / "log", environ={**desk.environ, "PYTHONPATH": path}
-    ).is_ready() as worker:
+    environ = {**desk.environ, "PYTHONPATH": path}
+    with WorkerProcess(None, *options, log=tmp_path / "log", environ=environ) as worker:
+        worker.is_ready()
         assert "workflow bookings.Book" in worker.said
         assert result(app, start(app, "bookings.Book", 4, "Bo", queue=desk.queue)) == "room 4 for Bo"
 
@@ -129,7 +129,7 @@ def test_worker_takes_its_queue_and_limits_from_the_environment(desk: Desk, app:
         "TEMPORAL_HOST": desk.address,
     }
     desk.ini.write_text(desk.ini.read_text().replace(desk.address, "localhost:1"))
-    with desk.worker(environ=environ).is_ready() as worker:
+    with desk.serving(environ=environ) as worker:
         assert queue in worker.said
         assert desk.address in worker.said
         assert result(app, start(app, "bookings.Book", 4, "Bo", queue=queue)) == "room 4 for Bo"
@@ -138,7 +138,7 @@ def test_worker_takes_its_queue_and_limits_from_the_environment(desk: Desk, app:
 def test_worker_with_pollers_and_slots_of_its_own_choice(desk: Desk, app: Celery) -> None:
     desk.add("ptemporal.pollers = auto")
     desk.add("ptemporal.slots = resources")
-    with desk.worker().is_ready():
+    with desk.serving():
         assert result(app, start(app, "Pay", PAYMENT, False, queue=desk.payments))["receipt"] == 30
         assert result(app, start(app, "bookings.Book", 4, "Bo", queue=desk.queue)) == "room 4 for Bo"
 
@@ -147,7 +147,7 @@ def test_worker_of_a_deployment_serves_the_current_version(desk: Desk, app: Cele
     name = f"desk-{uuid.uuid4().hex[:8]}"
     environ = {"TEMPORAL_DEPLOYMENT_NAME": name, "TEMPORAL_WORKER_BUILD_ID": "release-1"}
     desk.add("ptemporal.versioning = pinned")
-    with desk.worker(environ=environ).is_ready():
+    with desk.serving(environ=environ):
         wait_until(lambda: make_current(app, name, "release-1"))
         assert result(app, start(app, "Pay", PAYMENT, False, queue=desk.payments))["receipt"] == 30
         task = app.send_task(REFUND, [1], queue=desk.payments)
