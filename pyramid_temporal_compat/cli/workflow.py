@@ -1,4 +1,4 @@
-"""`ptemporal-compat workflow …`: the workflows of an application, those that it defines and those that run."""
+"""`ptemporal-compat workflow …`: tells running workflows what to do, and shows what became of them."""
 
 from __future__ import annotations
 

@@ -107,7 +107,7 @@ class Definitions:
         return self._found.get((kind, name))
 
     def targets(self, kind: Kind, queue: str | None = None) -> list[Any]:
-        """Return the classes or functions of one kind: of all queues, or those that `queue` serves."""
+        """Return the classes or functions of one kind: of all queues, or of one `queue`."""
         return [each.target for each in self if each.kind == kind and (queue is None or each.queue in (None, queue))]
 
     def where(self, wanted: Callable[[Definition], bool]) -> Definitions:

@@ -23,7 +23,7 @@ QUEUE_NAME = "TASK_QUEUE"
 
 
 def definitions_in(module: ModuleType, queue: str | None = None, domain: str | None = None) -> Iterator[Definition]:
-    """Yield the workflows and activities that a module defines, without those that it imports."""
+    """Yield the workflows and activities that a module defines. What it imports is not its own."""
     for target in list(vars(module).values()):
         if getattr(target, "__module__", None) != module.__name__:
             continue

@@ -50,7 +50,7 @@ class ServedWork:
         return next((package for package in packages if module.startswith(f"{package}.")), None)
 
     def queues(self, own: Sequence[str]) -> list[str]:
-        """Return the queues to serve: the application's own queues of tasks, and those that definitions name.
+        """Return the queues to serve: the queues of tasks, and the queues that definitions name.
 
         If domains were chosen: the queues of the domains' workflows, activities and tasks.
         """
