@@ -57,11 +57,7 @@ def test_start_of_a_task_sends_it(desk: Desk) -> None:
     ("words", "told"),
     [
         (["Pay"], "Pay(payment: Payment, wait: bool = False): missing a required argument: 'payment'"),
-        (["Pay", "--args", "{}"], "'{}' is no value for 'payment'"),
         (["bookings.Book", "--args", "first"], "'first' is no value for 'room': Expected value to be int|float"),
-        (["bookings.Book", "--kwargs", "room=1", "gest=2"], "got an unexpected keyword argument 'gest'"),
-        (["bookings.Book", "--args", "1", "2", "3"], "too many positional arguments"),
-        (["bookings.Book", "--input", "x"], "--input 'x' is no JSON"),
         (["bookings.Bok"], "no workflow or task 'bookings.Bok'; the nearest is 'bookings.Book'"),
     ],
 )

@@ -75,6 +75,8 @@ def test_words_are_read_as_the_parameter_is_annotated() -> None:
         ([ORDER], ("count",), r"--kwargs count: it takes name=value"),
         ([ORDER], ("order=1",), r"'1' is no value for 'order'"),
         ([], (), r"missing a required argument: 'order'"),
+        ([ORDER], ("cont=1",), r"got an unexpected keyword argument 'cont'"),
+        ([ORDER, "null", "1", "2"], (), r"too many positional arguments"),
     ],
 )
 def test_values_that_do_not_fit_are_refused(args: list[str], kwargs: tuple[str, ...], told: str) -> None:
@@ -90,5 +92,7 @@ def test_input_does_not_go_with_the_other_options() -> None:
 def test_arguments_of_what_is_not_defined_here_are_json_or_text() -> None:
     assert of_unknown("It", Given(("1", "x"))) == [1, "x"]
     assert of_unknown("It", Given(inputs=('"1"',))) == ["1"]
+    with pytest.raises(InvalidArguments, match="--input 'x' is no JSON"):
+        of_unknown("It", Given(inputs=("x",)))
     with pytest.raises(InvalidArguments, match="--kwargs a=1: It is not defined in this application"):
         of_unknown("It", Given(kwargs=("a=1",)))
