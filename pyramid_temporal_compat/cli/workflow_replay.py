@@ -52,9 +52,11 @@ def replay(ctx: click.Context, /, words: tuple[str, ...], as_json: bool) -> None
 
 async def replayed(app: AppLike, work: ServedWork, paths: list[Path]) -> list[dict[str, Any]]:
     """Replay histories. Return a dict for each, with the error; None for a history that went as it had gone."""
+    from ..client.forwarded_log import forward_default_runtime
     from ..native.replay import replay as replay_histories  # imports temporalio's workers
     from ..payload.converter import data_converter
 
+    forward_default_runtime()  # else the client library writes its own lines to the terminal
     definitions = work.definitions
     failures = await replay_histories(
         paths,

@@ -50,12 +50,12 @@ class Desk:
             yield worker.is_ready()
 
     def run(self, *words: object, code: int = 0) -> str:
-        """Run `ptemporal-compat workflow …`, and return what it prints: to stderr if it is to fail."""
+        """Run `ptemporal-compat workflow …`, and return what it prints: to stderr if not to stdout."""
         done = subprocess.run(
             [*SCRIPT, "workflow", *map(str, words)], env=self.environ, capture_output=True, text=True, timeout=20
         )
         assert done.returncode == code, done.stderr + done.stdout
-        return (done.stdout if code == 0 else done.stderr or done.stdout).strip()
+        return (done.stdout or done.stderr).strip()
 
     def json(self, *words: object) -> Any:
         """Run a command with `--json`, and return its answer."""
