@@ -36,6 +36,8 @@ class AppLike(Protocol):
     registry: Any
     """The Pyramid registry. The request of each task is made from it."""
     user_options: dict[str, set[Any]]
+    native: NativeWork | None
+    """The workflows and activities that a worker serves beside tasks; None if nobody looked for them."""
 
     @property
     def oid(self) -> str:
@@ -103,6 +105,33 @@ class AppLike(Protocol):
     def finalize(self, auto: bool = False) -> None: ...
     def bugreport(self) -> str: ...
     def close(self) -> None: ...
+
+
+class NativeWork(Protocol):
+    """What a worker serves beside tasks. `native.served_work.ServedWork` is the only implementation."""
+
+    def load(self) -> None:
+        """Import the domains. Find what is to be served."""
+
+    def tasks(self) -> list[str]:
+        """Return the names of the tasks to serve."""
+
+    def queues(self, own: Sequence[str]) -> list[str]:
+        """Return the queues to serve. `own` are the application's own queues of tasks."""
+
+    def activity_names(self) -> list[str]:
+        """Return the names of the activities to serve."""
+
+    def lines(self) -> list[str]:
+        """Return a line for each workflow and activity to serve."""
+
+    def slots(self) -> int:
+        """Return how many activities may run at a time, beside tasks."""
+
+    def options(
+        self, queue: str, more_workflows: Sequence[type] = (), more_activities: Sequence[Callable[..., Any]] = ()
+    ) -> dict[str, Any]:
+        """Return options for the Temporal worker of a queue: `workflows`, `activities`, and what they need."""
 
 
 class WorkerLike(Protocol):

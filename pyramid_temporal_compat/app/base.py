@@ -52,6 +52,7 @@ from .shared import SharedTask, decorate, shared_tasks, task_name
 if TYPE_CHECKING:
     from ..client.connection import Connection
     from ..enlist.dispatcher import Dispatcher
+    from ..interfaces import NativeWork
     from ..message.message import Message
     from ..outbox.writer import Outbox
     from ..payload.codecs import Codec
@@ -119,6 +120,8 @@ class Celery(Commands, Configuration, ConnectionMethods, RefusedOfApps):
         self.fixups = set(fixups or ())
         self.registry: Any = None
         """The Pyramid registry. The request of each task is made from it."""
+        self.native: NativeWork | None = None
+        """The workflows and activities that a worker serves beside tasks."""
         if task_cls is not None:
             self.task_cls = _task_class(task_cls)
         if self.on_configure is None:

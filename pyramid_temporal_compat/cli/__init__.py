@@ -29,6 +29,7 @@ COMMANDS: dict[str, tuple[str, str, str]] = {
     "schedule": ("pyramid_temporal_compat.cli.schedule", "group", "Look at, pause and fire the server's schedules."),
     "server": ("pyramid_temporal_compat.cli.server", "server", "Run an embedded Temporal server with its web UI."),
     "worker": ("pyramid_temporal_compat.cli.worker", "command", "Run the tasks of an application."),
+    "workflow": ("pyramid_temporal_compat.cli.workflow", "group", "Start, follow and end workflows, and replay them."),
 }
 
 

@@ -69,4 +69,8 @@ def read_history(file: Path) -> WorkflowHistory:
             f'{file}: no history of a workflow, which is a JSON object with "events"; '
             "write one with temporal workflow show --workflow-id ID --output json"
         )
-    return WorkflowHistory.from_json(recorded.pop("workflowId", file.stem), recorded)
+    history = WorkflowHistory.from_json(recorded.pop("workflowId", file.stem), recorded)
+    if not history.events:
+        raise ImproperlyConfigured(f"{file}: a history without events")
+    started = history.events[0].workflow_execution_started_event_attributes
+    return WorkflowHistory(started.workflow_id or history.workflow_id, history.events)

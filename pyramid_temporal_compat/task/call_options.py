@@ -135,7 +135,7 @@ def make_message(
     serializer = options.get("serializer") or conf["task_serializer"]
     compression = options.get("compression") or conf["task_compression"]
     levels = conf["task_repr_maxlevels"]
-    queue = _queue(app, name, args, kwargs, options, task)
+    queue = queue_of_call(app, name, args, kwargs, options, task)
     chosen = options.get("task_id")
     task_id = id_for(queue) if chosen is None else _checked_name(name, "task_id", chosen)
     message = Message(
@@ -220,7 +220,9 @@ def _optional_name(task: str, what: str, options: Mapping[str, Any]) -> str | No
     return _checked_name(task, what, options[what]) if options.get(what) else None
 
 
-def _queue(app: AppLike, task: str, args: Any, kwargs: Any, options: dict[str, Any], task_type: TaskLike | None) -> str:
+def queue_of_call(
+    app: AppLike, task: str, args: Any, kwargs: Any, options: dict[str, Any], task_type: TaskLike | None
+) -> str:
     """Return the queue that the call names. Without one, return the queue of the routes, or the default queue."""
     amqp = app.amqp
     asked = options.get("queue")
