@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import functools
 import logging
 import signal
 from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Iterator, Sequence
@@ -39,6 +40,7 @@ from .slot_supplier import SharedSlots
 from .workflows.task_workflow import TaskWorkflow
 
 if TYPE_CHECKING:
+    from ..client.client_options import ClientOptions
     from ..interfaces import AppLike
 
 log = logging.getLogger(__name__)
@@ -345,6 +347,10 @@ class Worker:
                 waits = (no_workflow_task(client, task_id) for task_id in task_ids)
                 await asyncio.wait_for(asyncio.gather(*waits), LAST_WORDS)
 
+    @functools.cached_property
+    def _options(self) -> ClientOptions:
+        return self.app.client_options()
+
     def stop(self) -> None:
         """Take no new tasks, and end when the running tasks have ended."""
         self._stop.set()
@@ -368,6 +374,8 @@ class Worker:
                 local_activity_supplier=FixedSizeSlotSupplier(WORKFLOW_TASKS),
                 nexus_supplier=FixedSizeSlotSupplier(1),
             ),
+            interceptors=self._options.worker_interceptors,
+            plugins=self._options.worker_plugins,
             identity=self.hostname,
             max_cached_workflows=self.app.conf.ptemporal_workflow_cache,
             sticky_queue_schedule_to_start_timeout=STICKY,

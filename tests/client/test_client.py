@@ -17,7 +17,7 @@ from temporalio.service import RPCError, RPCStatusCode
 
 from pyramid_temporal_compat import Celery
 from pyramid_temporal_compat.client.connection import connect_failure, is_transient
-from pyramid_temporal_compat.enlist.dispatcher import CONCURRENT_STARTS, GRACE, DispatchBatch
+from pyramid_temporal_compat.enlist.dispatcher import CONCURRENT_STARTS, GRACE, DispatchBatch, start
 from pyramid_temporal_compat.exceptions import ImproperlyConfigured, OperationalError
 from pyramid_temporal_compat.exceptions import TimeoutError as CallTimeout
 from pyramid_temporal_compat.server import EmbeddedServer
@@ -274,7 +274,7 @@ def test_a_batch_has_few_starts_under_way(app, monkeypatch):
         under_way -= 1
 
     monkeypatch.setattr("pyramid_temporal_compat.enlist.dispatcher.start", count)
-    batch = DispatchBatch(messages(app, 100), app.temporal, 10)
+    batch = DispatchBatch(messages(app, 100), app.temporal, 10, start)
     app.temporal.submit(batch.run).result(10)
     assert (batch.failed(), most) == ([], CONCURRENT_STARTS)
 
@@ -308,7 +308,7 @@ def test_a_batch_gives_up_when_no_start_succeeds_and_keeps_the_reason_of_each_me
             raise RPCError("gone", RPCStatusCode.UNAVAILABLE, b"")
 
     monkeypatch.setattr("pyramid_temporal_compat.enlist.dispatcher.start", first_two_only)
-    batch = DispatchBatch(messages(app, 100), app.temporal, 0.3)
+    batch = DispatchBatch(messages(app, 100), app.temporal, 0.3, start)
     app.temporal.submit(batch.run).result(10)
     assert len(batch.failed()) == 98
     assert {str(reason) for _, reason in batch.failed()} == {"gone"}

@@ -1,0 +1,1 @@
+"""Activities and workflows that are written for Temporal, with the Pyramid application around them."""
