@@ -460,7 +460,7 @@ class Celery(Commands, Configuration, ConnectionMethods, RefusedOfApps):
     # --- the connection to the server ----------------------------------------------------------------
 
     def enlist(self, message: Outgoing, transaction_manager: Any = None) -> None:
-        """Send a message, a canvas or a call of a workflow when the current transaction commits; without a transaction, now."""
+        """Send a message, a canvas or a workflow's call when the current transaction commits; without one, now."""
         self._sender.enlist(message, transaction_manager)
 
     @property

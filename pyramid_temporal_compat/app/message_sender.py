@@ -23,7 +23,7 @@ class MessageSender:
         self._app = app
 
     def enlist(self, message: Outgoing, manager: Any = None) -> None:
-        """Send a message, a canvas or a call of a workflow when the current transaction commits; without a transaction, now."""
+        """Send a message, a canvas or a workflow's call when the current transaction commits; without one, now."""
         if not _enlist()(message, self._app, self, self._app.conf["ptemporal.enlist"], manager):
             self._app.dispatcher.send([message])
 

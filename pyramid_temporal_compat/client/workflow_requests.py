@@ -28,6 +28,7 @@ from ..message.workflow_call import WorkflowCall
 
 Response = TypeVar("Response", bound=Protobuf)
 
+USE_EXISTING = WorkflowIdConflictPolicy.WORKFLOW_ID_CONFLICT_POLICY_USE_EXISTING
 START = "start_workflow_execution"
 REQUESTS: Mapping[str, Any] = {
     START: StartWorkflowExecutionRequest,
@@ -87,13 +88,9 @@ async def keep_request(
     if keeper.kept is None:
         raise InvalidCall("an interceptor has answered a call that waits for its transaction's commit: nothing is left")
     rpc, request = keeper.kept
-    if (
-        getattr(request, "workflow_id_conflict_policy", None)
-        == WorkflowIdConflictPolicy.WORKFLOW_ID_CONFLICT_POLICY_USE_EXISTING
-    ):
+    if rpc == START and request.workflow_id_conflict_policy == USE_EXISTING:
         # The server then notes the request's id in the existing workflow, and knows the request if it comes again.
-        if rpc == START:
-            request.on_conflict_options.attach_request_id = True
+        request.on_conflict_options.attach_request_id = True
     return rpc, request
 
 

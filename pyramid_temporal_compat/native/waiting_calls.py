@@ -24,7 +24,7 @@ class WaitingCalls:
 
     def __init__(self, app: AppLike, manager: Any = None) -> None:
         """
-        :param manager: the transaction manager of the request. If no transaction has begun on it, the current one counts.
+        :param manager: the request's transaction manager. If it has no transaction, the current one counts.
         """
         self.app = app
         self._manager = manager

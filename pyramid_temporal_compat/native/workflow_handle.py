@@ -156,7 +156,7 @@ class WorkflowHandle(Generic[SelfType, ReturnType]):
         self._ask(lambda handle: handle.terminate(*args, reason=reason))
 
     def refuse_if_enlisted(self) -> None:
-        """Raise `StillEnlisted` if a transaction of this thread holds the start: the server has no such workflow yet."""
+        """Raise `StillEnlisted` if a transaction of this thread holds the start: the server does not know of it."""
         if self._request_id is not None and is_enlisted(self._request_id, self._calls.app):
             raise StillEnlisted(
                 f"workflow {self.id!r} has not been started yet, because the transaction that starts it has not "
