@@ -352,6 +352,15 @@ class Celery(Commands, Configuration, ConnectionMethods, RefusedOfApps):
         result.ignored = bool(message.ignore_result)
         return self._add_to_trail(result, options)
 
+    async def execute_in_workflow(self, name: str, args: Any, kwargs: Any, options: dict[str, Any]) -> Any:
+        """Run the task of this name as an activity of the workflow that calls this."""
+        from ..worker.workflows.task_call import run_task  # the client library, as for `temporal`
+
+        task = self._tasks.get(name)
+        if task is not None and task.typing is not False:
+            task.check_arguments(args, kwargs)
+        return await run_task(self, name, args, kwargs, options, task)
+
     def apply(self, *call: Any) -> EagerResult:
         """Run a task here and now, for `task.apply`, which has checked the arguments."""
         from ..task.eager import apply_now  # imports Pyramid and SQLAlchemy: 0.5 s

@@ -19,13 +19,13 @@ def unique(prefix: str = "greeting") -> str:
 
 
 @contextlib.contextmanager
-def serving(registry: Any, queue: str, workflows: Sequence[type]) -> Iterator[None]:
+def serving(registry: Any, queue: str, workflows: Sequence[type], **options: Any) -> Iterator[None]:
     """Run temporalio's own worker, on a client of the application, while the block runs."""
     loop = asyncio.new_event_loop()
     stop, ready = asyncio.Event(), threading.Event()
 
     async def serve() -> None:
-        async with Worker(await connect(registry), task_queue=queue, workflows=workflows):
+        async with Worker(await connect(registry), task_queue=queue, workflows=workflows, **options):
             ready.set()
             await stop.wait()
 
