@@ -1,0 +1,33 @@
+"""Which modules the workflow sandbox takes as they are.
+
+The sandbox imports the module of a workflow anew for each run, with everything that it imports, so that runs share no
+state. Modules that pass through are imported once. This package has to pass through, as have the libraries that it
+imports: they are slow to import, and some of them can't be imported twice.
+
+A workflow's module imports the activities that it calls. Activities are no workflow code, and their modules import
+models, sessions and HTTP clients. So these modules pass through as well, unless a workflow is defined beside them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any
+
+from temporalio.worker.workflow_sandbox import SandboxedWorkflowRunner, SandboxRestrictions
+
+LIBRARIES = ("pyramid_temporal_compat", "pyramid", "sqlalchemy", "transaction", "venusian", "webob", "zope")
+"""Modules that always pass through, with all modules below them."""
+
+
+def workflow_runner(activities: Sequence[Callable[..., Any]], workflows: Sequence[type]) -> SandboxedWorkflowRunner:
+    """Return a sandbox for these workflows, in which this package and the modules of these activities pass through."""
+    modules = passing_through((fn.__module__ for fn in activities), [cls.__module__ for cls in workflows])
+    return SandboxedWorkflowRunner(restrictions=SandboxRestrictions.default.with_passthrough_modules(*modules))
+
+
+def passing_through(modules: Iterable[str], of_workflows: Sequence[str]) -> set[str]:
+    """Return the modules that pass through. With a module, the modules below it pass through as well."""
+    return {
+        *LIBRARIES,
+        *(name for name in modules if not any(f"{found}.".startswith(f"{name}.") for found in of_workflows)),
+    }
