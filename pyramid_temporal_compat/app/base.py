@@ -354,12 +354,9 @@ class Celery(Commands, Configuration, ConnectionMethods, RefusedOfApps):
 
     async def execute_in_workflow(self, name: str, args: Any, kwargs: Any, options: dict[str, Any]) -> Any:
         """Run the task of this name as an activity of the workflow that calls this."""
-        from ..worker.workflows.task_call import run_task  # the client library, as for `temporal`
+        from .tasks_in_workflows import run_in_workflow  # the client library, as for `temporal`
 
-        task = self._tasks.get(name)
-        if task is not None and task.typing is not False:
-            task.check_arguments(args, kwargs)
-        return await run_task(self, name, args, kwargs, options, task)
+        return await run_in_workflow(self, name, args, kwargs, options, self._tasks.get(name))
 
     def apply(self, *call: Any) -> EagerResult:
         """Run a task here and now, for `task.apply`, which has checked the arguments."""

@@ -10,8 +10,8 @@ from temporalio.client import Client
 from temporalio.workflow import _Definition  # its name for a run method; temporalio has no public way to it
 from typing_extensions import Unpack
 
-from ..current import APP_KEY, current_app
-from ..exceptions import AlwaysEagerIgnored, ImproperlyConfigured
+from ..current import app_of, current_app
+from ..exceptions import AlwaysEagerIgnored
 from ..message.ids import new_id
 from .start_options import StartOptions, refuse_unknown
 from .waiting_calls import WaitingCalls
@@ -193,7 +193,7 @@ def temporal(registry: Any = None) -> Temporal:
 
     What it starts joins the current transaction, as `task.delay()` does.
     """
-    return Temporal(_app_of(registry))
+    return Temporal(_app(registry))
 
 
 async def connect(registry: Any = None) -> Client:
@@ -201,21 +201,13 @@ async def connect(registry: Any = None) -> Client:
 
     Raises `OperationalError` if the server can't be reached.
     """
-    return await _app_of(registry).temporal.new_client()
+    return await _app(registry).temporal.new_client()
 
 
 def request_temporal(request: Any) -> Temporal:
     """Return `request.temporal`: what it starts joins the request's transaction."""
-    return Temporal(_app_of(request.registry), getattr(request, "tm", None))
+    return Temporal(app_of(request.registry), getattr(request, "tm", None))
 
 
-def _app_of(registry: Any) -> AppLike:
-    if registry is None:
-        return current_app()
-    try:
-        app: AppLike = registry[APP_KEY]
-    except KeyError:
-        raise ImproperlyConfigured(
-            'this registry has no app yet; it gets one by config.include("pyramid_temporal_compat")'
-        ) from None
-    return app
+def _app(registry: Any) -> AppLike:
+    return current_app() if registry is None else app_of(registry)
