@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, overload
 
 from temporalio.client import Client
 from temporalio.workflow import _Definition  # its name for a run method; temporalio has no public way to it
-from typing_extensions import Unpack
+from typing_extensions import Concatenate, Unpack
 
 from ..current import app_of, current_app
 from ..exceptions import AlwaysEagerIgnored
@@ -52,7 +52,7 @@ class Temporal:
     @overload
     def start_workflow(
         self,
-        workflow: Callable[[SelfType, Unpack[tuple[Any, ...]]], Awaitable[ReturnType]],
+        workflow: Callable[Concatenate[SelfType, ...], Awaitable[ReturnType]],
         *,
         args: Sequence[Any],
         **options: Unpack[StartOptions],
@@ -110,7 +110,7 @@ class Temporal:
     @overload
     def execute_workflow(
         self,
-        workflow: Callable[[SelfType, Unpack[tuple[Any, ...]]], Awaitable[ReturnType]],
+        workflow: Callable[Concatenate[SelfType, ...], Awaitable[ReturnType]],
         *,
         args: Sequence[Any],
         timeout: Seconds = None,
@@ -159,7 +159,7 @@ class Temporal:
 
     def get_workflow_handle_for(
         self,
-        workflow: Callable[[SelfType, Unpack[tuple[Any, ...]]], Awaitable[ReturnType]],
+        workflow: Callable[Concatenate[SelfType, ...], Awaitable[ReturnType]],
         workflow_id: str,
         *,
         run_id: str | None = None,

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Generic, TypeVar, overload
 from temporalio.client import Client, WorkflowExecutionDescription
 from temporalio.client import WorkflowHandle as AsyncHandle
 from temporalio.service import RPCError, RPCStatusCode
+from temporalio.workflow import UpdateMethodMultiParam
 from typing_extensions import TypeVarTuple, Unpack
 
 from ..enlist.enlistment import is_enlisted
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
 SelfType = TypeVar("SelfType")
 ReturnType = TypeVar("ReturnType")
 Answer = TypeVar("Answer")
+Argument = TypeVar("Argument")
 Args = TypeVarTuple("Args")
 T = TypeVar("T")
 
@@ -120,18 +122,39 @@ class WorkflowHandle(Generic[SelfType, ReturnType]):
         return self._ask(lambda handle: handle.query(query, args=given, result_type=result_type), timeout)
 
     @overload
-    def execute_update(self, update: str, *positional: Any, id: str | None = None, timeout: Seconds = None) -> Any: ...
+    def execute_update(
+        self, update: UpdateMethodMultiParam[[SelfType], Answer], *, id: str | None = None, timeout: Seconds = None
+    ) -> Answer: ...
     @overload
     def execute_update(
         self,
-        update: Any,
+        update: UpdateMethodMultiParam[[SelfType, Argument], Answer],
+        arg: Argument,
+        /,
+        *,
+        id: str | None = None,
+        timeout: Seconds = None,
+    ) -> Answer: ...
+    @overload
+    def execute_update(
+        self,
+        update: UpdateMethodMultiParam[..., Answer],
+        *,
+        args: Sequence[Any],
+        id: str | None = None,
+        timeout: Seconds = None,
+    ) -> Answer: ...
+    @overload
+    def execute_update(
+        self,
+        update: str,
         *positional: Any,
         args: Sequence[Any] | None = None,
         id: str | None = None,
         result_type: type | None = None,
         timeout: Seconds = None,
     ) -> Any: ...
-    def execute_update(
+    def execute_update(  # type: ignore[misc]  # mypy can't match *args of any types
         self,
         update: Any,
         *positional: Any,
