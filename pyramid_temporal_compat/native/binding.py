@@ -6,6 +6,7 @@ import inspect
 import typing
 from collections.abc import Callable, Sequence
 from concurrent.futures import Executor, ThreadPoolExecutor
+from contextlib import closing
 from typing import Any
 
 from temporalio import activity as temporal
@@ -34,13 +35,13 @@ def in_unit_of_work(registry: Any, fn: Callable[..., Any], *, passes_context: bo
     if is_async(fn):
 
         async def run_on_loop(*args: Any) -> Any:
-            with UnitOfWork(registry, on_event_loop=True) as context:
+            with closing(UnitOfWork(registry, on_event_loop=True)) as unit, unit as context:
                 return await fn(*((context, *args) if passes_context else args))
 
         return run_on_loop
 
     def run_on_thread(*args: Any) -> Any:
-        with UnitOfWork(registry, on_event_loop=False) as context:
+        with closing(UnitOfWork(registry, on_event_loop=False)) as unit, unit as context:
             return fn(*((context, *args) if passes_context else args))
 
     return run_on_thread

@@ -33,6 +33,7 @@ async def replay(
     files: Iterable[Path],
     workflows: Sequence[type],
     activities: Sequence[Callable[..., Any]] = (),
+    registry: Any = None,
     data_converter: DataConverter | None = None,
 ) -> list[ReplayFailure]:
     """Replay each history, and return the failures.
@@ -40,12 +41,13 @@ async def replay(
     The histories of tasks and canvases replay too: their workflow need not be among `workflows`.
 
     :param files: histories as JSON, as `temporal workflow show --output json` writes them.
-    :param activities: the activities whose modules pass through the workflow sandbox, as in the worker.
+    :param activities: the worker's activities. Their modules pass through the workflow sandbox, as in the worker.
+    :param registry: the application's registry. The modules of its tasks pass through, too.
     :param data_converter: the converter of the application's clients. Without it, encrypted payloads can't be read.
     """
     replayer = Replayer(
         workflows=[TaskWorkflow, *workflows],
-        workflow_runner=workflow_runner(activities, workflows),
+        workflow_runner=workflow_runner(registry, activities, workflows),
         data_converter=data_converter or own_data_converter(),
     )
     failures = []

@@ -21,7 +21,9 @@ from .context import ActivityContext
 class UnitOfWork:
     """A context manager around one execution. It commits if the block returns, and aborts if the block raises.
 
-    It begins and ends on the thread that runs the activity.
+    It begins and ends on the thread that runs the activity. `close` has to be called after the block: temporalio
+    cancels a `def` activity by an exception that it raises in this thread, at any instruction. It may raise it between
+    the end of the block and the first instruction of `__exit__`.
     """
 
     def __init__(self, registry: Any, *, on_event_loop: bool) -> None:
@@ -40,7 +42,7 @@ class UnitOfWork:
             self._joined_before = _joined_to_the_thread()
         with activity.shield_thread_cancel_exception():
             self._attempt = self._undo.enter_context(attempt(self._registry, thread_is_shared=self._on_event_loop))
-        return ActivityContext(self._attempt.request)
+            return ActivityContext(self._attempt.request)
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
@@ -58,6 +60,10 @@ class UnitOfWork:
             # A cancellation that arrived during the commit comes too late: the work is done.
             if not committed:
                 raise
+
+    def close(self) -> None:
+        """Abort, if the block has not ended in order."""
+        self._undo.close()
 
     def _refuse_lost_work(self) -> None:
         """Raise if the activity has used a session of the thread's transaction, which nobody would commit."""

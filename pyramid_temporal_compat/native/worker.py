@@ -84,7 +84,7 @@ def worker_options(
     return {
         "activities": bound_activities(registry, activities),
         "workflows": list(workflows),
-        "workflow_runner": workflow_runner(activities, workflows),
+        "workflow_runner": workflow_runner(registry, activities, workflows),
     }
 
 

@@ -16,14 +16,16 @@ from temporalio.worker import WorkerTuner
 from temporalio.worker.workflow_sandbox import SandboxedWorkflowRunner
 
 from pyramid_temporal_compat import Worker
+from pyramid_temporal_compat.app.shared import shared_tasks
 from pyramid_temporal_compat.exceptions import ImproperlyConfigured
 from pyramid_temporal_compat.native.interceptor import TransactionInterceptor
 from pyramid_temporal_compat.native.sandbox import passing_through
 from tests.native import activities as the
-from tests.native.parts import PATIENCE, run_activity
+from tests.native.calls_tasks import UsesModels
+from tests.native.parts import PATIENCE, run, run_activity
 from tests.native.workflows import Runs
 from tests.parts import wait_until
-from tests.worker.shop import Shop, add, note, waits_at
+from tests.worker.shop import Shop, add, gates, note, waits_at
 
 BOTH_KINDS = pytest.mark.parametrize("kind", ["async", "sync"])
 
@@ -113,8 +115,6 @@ def test_a_worker_runs_the_applications_tasks_too(shop: Shop) -> None:
 
 
 def test_a_stopping_worker_lets_its_tasks_end(shop: Shop) -> None:
-    from tests.worker.shop import gates
-
     async def main() -> Any:
         client = await Client.connect(shop.settings["ptemporal.address"])
         queue = f"native-{uuid.uuid4().hex}"
@@ -193,6 +193,13 @@ def test_modules_of_activities_pass_through_the_sandbox_unless_they_hold_a_workf
     assert "app.activities" in found
     assert "pyramid_temporal_compat" in found
     assert not {"app.both", "app.package", "app.workflows"} & found
+
+
+def test_a_workflow_may_import_models_and_tasks_and_no_task_is_registered_again(shop: Shop) -> None:
+    before = {shared.task.name: shared.function for shared in shared_tasks()}
+    result = run(shop, UsesModels, "a", activities=[the.write_async])
+    assert result == ["lines", note.name, "async hello a"]
+    assert {shared.task.name: shared.function for shared in shared_tasks()} == before
 
 
 def test_a_runner_of_the_applications_own_is_kept(shop: Shop) -> None:

@@ -67,7 +67,7 @@ def test_the_contexts_transaction_is_aborted_at_the_end(
 
 def test_the_registry_has_to_be_given(pytester: pytest.Pytester) -> None:
     pytester.makepyfile("def test_context(ptemporal_context): pass")
-    result = pytester.runpytest_subprocess("-p", "no:cacheprovider")
+    result = pytester.runpytest_subprocess("-p", "pytest_ptemporal", "-p", "no:cacheprovider", timeout=60)
     result.stdout.fnmatch_lines(["*override the fixture ptemporal_registry*"])
 
 
