@@ -154,7 +154,7 @@ class WorkflowHandle(Generic[SelfType, ReturnType]):
         result_type: type | None = None,
         timeout: Seconds = None,
     ) -> Any: ...
-    def execute_update(  # type: ignore[misc]  # mypy can't match *args of any types
+    def execute_update(
         self,
         update: Any,
         *positional: Any,
