@@ -11,6 +11,7 @@ from collections.abc import Awaitable, Callable, Mapping
 from datetime import timedelta
 from typing import Any, NoReturn, TypeVar
 
+from google.protobuf.message import DecodeError
 from google.protobuf.message import Message as Protobuf
 from temporalio.api.enums.v1 import WorkflowIdConflictPolicy
 from temporalio.api.errordetails.v1 import WorkflowExecutionAlreadyStartedFailure
@@ -20,6 +21,7 @@ from temporalio.api.workflowservice.v1 import (
     StartWorkflowExecutionRequest,
 )
 from temporalio.client import Client
+from temporalio.converter import DataConverter
 from temporalio.exceptions import WorkflowAlreadyStartedError
 from temporalio.service import ConnectConfig, RPCError, RPCStatusCode, ServiceClient
 
@@ -30,10 +32,11 @@ Response = TypeVar("Response", bound=Protobuf)
 
 USE_EXISTING = WorkflowIdConflictPolicy.WORKFLOW_ID_CONFLICT_POLICY_USE_EXISTING
 START = "start_workflow_execution"
+SIGNAL = "signal_workflow_execution"
 REQUESTS: Mapping[str, Any] = {
     START: StartWorkflowExecutionRequest,
     "signal_with_start_workflow_execution": SignalWithStartWorkflowExecutionRequest,
-    "signal_workflow_execution": SignalWorkflowExecutionRequest,
+    SIGNAL: SignalWorkflowExecutionRequest,
 }
 """The server's calls that can wait for a commit, and the class of each one's request."""
 
@@ -94,14 +97,25 @@ async def keep_request(
     return rpc, request
 
 
+def read_request(call: WorkflowCall) -> Any:
+    """Return the request of a call, as protobuf."""
+    try:
+        return REQUESTS[call.rpc].FromString(call.request)
+    except (KeyError, DecodeError):
+        raise InvalidTaskError(f"{call.rpc!r:.80} with {len(call.request)} bytes can't be read as a request") from None
+
+
+async def arguments_of(call: WorkflowCall, converter: DataConverter) -> list[Any]:
+    """Return the arguments of the workflow, or of the signal, as plain values."""
+    return await converter.decode(read_request(call).input.payloads)
+
+
 async def send_request(client: Client, call: WorkflowCall, now: datetime.datetime) -> None:
     """Send the request of a call. The server does nothing if it has had the same request before.
 
     Raises `WorkflowAlreadyStartedError` if another workflow has the id.
     """
-    if call.rpc not in REQUESTS:
-        raise InvalidTaskError(f"{call.rpc!r:.80} is no call to the server that an outbox row can hold")
-    request = REQUESTS[call.rpc].FromString(call.request)
+    request = read_request(call)
     if call.eta is not None:
         request.ClearField("workflow_start_delay")
         if call.eta > now:
