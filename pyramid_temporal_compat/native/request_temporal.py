@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Awaitable, Callable, Sequence
-from typing import TYPE_CHECKING, Any, overload
+from typing import TYPE_CHECKING, Any, Concatenate, overload
 
 from temporalio.client import Client
 from temporalio.workflow import _Definition  # its name for a run method; temporalio has no public way to it
-from typing_extensions import Concatenate, Unpack
+from typing_extensions import Unpack
 
 from ..current import app_of, current_app
 from ..exceptions import AlwaysEagerIgnored

@@ -6,8 +6,8 @@ from collections.abc import Mapping, Sequence
 from typing import Any, overload
 
 from ..current import current_app
+from ..interfaces import P, R
 from ..task.task import Task
-from ..typed_calls import P, R
 
 
 @overload

@@ -13,7 +13,7 @@ from temporalio.exceptions import CancelledError
 
 from ..enlist.enlistment import has_begun
 from ..exceptions import ImproperlyConfigured
-from ..task_request import Attempt, attempt
+from ..transactions.pyramid_request import Attempt, attempt
 from . import current_requests
 from .context import ActivityContext
 

@@ -19,7 +19,7 @@ from ..client.connection import Connection, Loop
 from ..native.context import ActivityContext
 from ..native.worker import Worker
 from ..payload.converter import data_converter
-from ..task_request import attempt
+from ..transactions.pyramid_request import attempt
 
 T = TypeVar("T")
 

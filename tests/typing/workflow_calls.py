@@ -56,7 +56,7 @@ def pack(item: int, note: str = "") -> float:
 
 def right_calls(there: Temporal) -> None:
     handle = there.start_workflow(Onboarding.run, User("Ada"), 3, id="x", start_delay=timedelta(hours=1))
-    assert_type(handle, "WorkflowHandle[Onboarding, list[str]]")
+    assert_type(handle, WorkflowHandle[Onboarding, list[str]])
     assert_type(handle.result(timeout=1), "list[str]")
     assert_type(there.start_workflow(Onboarding.run, User("Ada")).result(), "list[str]")
     assert_type(there.start_workflow(Onboarding.run, args=[User("Ada"), 3]).result(), "list[str]")

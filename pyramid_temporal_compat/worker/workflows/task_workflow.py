@@ -23,14 +23,14 @@ from temporalio.common import RawValue
 from temporalio.exceptions import ApplicationError
 
 from ...exceptions import InvalidTaskError, SecurityError
-from ...library_log import hide_errors
+from ...log_lines.library_log import hide_errors
+from ...log_lines.text_safety import one_line
+from ...log_lines.throttled_log import LoggedNames
 from ...message import wire_names as wire
 from ...message.message import Message, NewerMessage, is_message
 from ...message.scheduled import fired, is_template
 from ...message.tree import Tree, Unit, is_tree
 from ...payload.converter import from_raw, raise_if_refused, to_raw
-from ...text_safety import one_line
-from ...throttled_log import LoggedNames
 from .node_values import failed_beforehand, written
 from .task_run import ActivityReplaced, run_message
 from .tree_workflow import TreeRun
