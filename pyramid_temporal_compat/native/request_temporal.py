@@ -13,6 +13,7 @@ from typing_extensions import Unpack
 from ..current import app_of, current_app
 from ..exceptions import AlwaysEagerIgnored
 from ..message.ids import new_id
+from .definitions import queue_of
 from .start_options import StartOptions, refuse_unknown
 from .waiting_calls import WaitingCalls
 from .workflow_handle import (
@@ -179,8 +180,13 @@ class Temporal:
         if options.get("id") is None:
             options["id"] = new_id()
         if options.get("task_queue") is None:
-            options["task_queue"] = self._default_queue
+            options["task_queue"] = self._queue_of(name)
         return name
+
+    def _queue_of(self, workflow: str) -> str:
+        """Return the queue that the application serves this workflow on."""
+        registry = self._app.registry
+        return (None if registry is None else queue_of(registry, "workflow", workflow)) or self._default_queue
 
     @property
     def _default_queue(self) -> str:

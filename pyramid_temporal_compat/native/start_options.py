@@ -26,7 +26,10 @@ class StartOptions(TypedDict, total=False):
     id: str
     """The workflow's id. Without it, the workflow gets a new one."""
     task_queue: str
-    """The queue whose workers run the workflow. Without it: the application's default queue."""
+    """The queue whose workers run the workflow. Without it: the queue with which the application added the workflow.
+
+    If the application names no queue for it: the application's default queue.
+    """
     execution_timeout: timedelta | None
     run_timeout: timedelta | None
     task_timeout: timedelta | None

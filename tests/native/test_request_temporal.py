@@ -28,6 +28,7 @@ from pyramid_temporal_compat.exceptions import (
     WorkflowNotFound,
 )
 from pyramid_temporal_compat.exceptions import TimeoutError as CallTimeout
+from pyramid_temporal_compat.native.definitions import definitions_of, workflow_definition
 from pyramid_temporal_compat.native.request_temporal import connect, temporal
 from tests.enlist.application import Item, Member, Site, analyse
 from tests.native.client_parts import serving, unique
@@ -179,6 +180,15 @@ def test_every_option_of_temporalio_arrives(site: Site) -> None:
     assert handle.result(timeout=30) == ["hello Ada", "signalled"]
     assert asyncio.run(handle.describe().memo()) == {"tenant": 5}
     assert asyncio.run(handle.describe().static_summary()) == "for Ada"
+
+
+def test_without_a_queue_a_workflow_goes_to_the_queue_that_serves_it(site: Site) -> None:
+    definitions_of(site.wsgi.registry).add(workflow_definition(Greeting, QUEUE))
+    handle = site.visit(lambda request: request.temporal.start_workflow(Greeting.run, Guest("Ada")))
+    assert handle.result(timeout=30) == ["hello Ada"]
+    other = site.visit(lambda request: request.temporal.start_workflow("Unknown"))
+    assert other.describe().task_queue == site.app.conf["task_default_queue"]
+    other.terminate()
 
 
 def test_a_start_delay_counts_from_the_call(site: Site) -> None:
