@@ -105,8 +105,8 @@ def ptemporal_worker(
 ) -> Iterator[Callable[..., RunningWorker]]:
     """A function: `ptemporal_worker(activities=[…], workflows=[…], tasks=True)` starts a worker for this test.
 
-    It takes the options of `Worker`. Without a `registry`, the worker gets that of `ptemporal_registry`; without a
-    `task_queue`, a queue of its own. The worker stops at the end of the test.
+    It takes the options of `Worker`. The default `registry` is the value of `ptemporal_registry`. The
+    default `task_queue` is a new queue. The worker stops at the end of the test.
     """
     from pyramid_temporal_compat.testing.environments import RunningWorker
 

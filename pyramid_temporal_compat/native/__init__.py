@@ -6,6 +6,9 @@
 `current_requests.py`  which request is current, on a thread where several executions take turns
 `binding.py`           gives the activities of an application their registry
 `interceptor.py`       the same unit of work for activities that take no context
+`connection_limit.py`  how many `async def` activities the database's connections allow
+`replay.py`            recorded histories against the workflow code of today
+`compat_tasks.py`      the application's tasks in the same worker
 `sandbox.py`           which modules a workflow sees as they are
 `worker.py`            temporalio's worker, with all of these
 `request_temporal.py`  `request.temporal`, and the same outside a request

@@ -98,7 +98,7 @@ def defn(
     If its first parameter is annotated as `ActivityContext`, it is a context activity: a worker gives it a context, and
     callers give the other arguments. Any other function is what temporalio makes of it.
 
-    :param name: the activity's name on the server; by default the function's.
+    :param name: the activity's name on the server. By default, it is the function's name.
     :param no_thread_cancel_exception: raise no exception in a `def` activity that is cancelled.
     :param dynamic: run every activity whose name no other activity of the worker has. It gets no context.
     """

@@ -47,5 +47,8 @@ class _Transacted(ActivityInboundInterceptor):
 
 
 def has_unit_of_work(fn: Callable[..., Any]) -> bool:
-    """Return whether an activity of a worker makes its own unit of work: a bound context activity, or a task."""
+    """Return whether an activity of a worker makes its own unit of work: a bound context activity, or a task.
+
+    The functions of both are made by this package.
+    """
     return fn.__module__.partition(".")[0] == __name__.partition(".")[0]

@@ -5,8 +5,8 @@ state. Modules that pass through are imported once. This package has to pass thr
 imports: they are slow to import, and some of them can't be imported twice.
 
 A workflow's module imports the activities that it calls. Activities are no workflow code, and their modules import
-models, sessions and HTTP clients. So these modules pass through as well, unless a workflow is defined beside them. So
-do the modules of tasks: to import one again would register its tasks again.
+models, sessions and HTTP clients. So these modules pass through as well, unless a workflow is defined beside them. The
+modules of tasks pass through too, because a second import would register the tasks again.
 """
 
 from __future__ import annotations

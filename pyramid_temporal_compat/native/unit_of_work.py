@@ -8,7 +8,7 @@ from typing import Any
 
 import transaction
 from temporalio import activity
-from temporalio.activity import _CompleteAsyncError  # the only way to tell it from a failure
+from temporalio.activity import _CompleteAsyncError  # there is no public name for this exception
 from temporalio.exceptions import CancelledError
 
 from ..enlist.enlistment import has_begun

@@ -6,7 +6,7 @@ with` and everything that a later temporalio adds work as they are documented th
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import Executor, ThreadPoolExecutor
 from contextlib import AsyncExitStack
 from typing import Any
@@ -17,6 +17,7 @@ from temporalio.worker import Worker as TemporalWorker
 from ..current import APP_KEY, app_of
 from .binding import bound_activities, refuse_processes
 from .compat_tasks import CompatTasks
+from .connection_limit import safe_slots
 from .sandbox import workflow_runner
 
 SLOTS = 100
@@ -42,13 +43,12 @@ class Worker(TemporalWorker):
     ) -> None:
         """
         :param registry: the registry of the Pyramid application. Context activities get their requests from it.
-        :param activities: context activities, and any other activities, in any order.
-        :param tasks: also run the tasks of the application, those under `@shared_task` and `@app.task`. The worker runs
-            them on threads, and takes only the calls that go to `task_queue`.
+        :param activities: context activities and all other activities, in any order.
+        :param tasks: also run the application's tasks that are sent to `task_queue`. They run on threads.
         :param activity_executor: where `def` activities run. By default, on a thread for each activity that may run.
         :param options: everything else that `temporalio.worker.Worker` takes.
         """
-        slots = most_activities(options)
+        slots = most_activities(options, activities)
         if activity_executor is None:
             activity_executor = ThreadPoolExecutor(slots, "activity")
             self._own_executor: ThreadPoolExecutor | None = activity_executor
@@ -90,12 +90,19 @@ def worker_options(
 
 def add_those_of_settings(registry: Any, options: dict[str, Any]) -> None:
     """Add the interceptors and plugins for workers that the settings name. Those for clients come with the client."""
-    if APP_KEY in registry:
-        named = app_of(registry).client_options()
+    app = None if registry is None else registry.get(APP_KEY)
+    if app is not None:
+        named = app.client_options()
         options["interceptors"] = [*named.worker_interceptors, *options.get("interceptors", ())]
         options["plugins"] = [*named.worker_plugins, *options.get("plugins", ())]
 
 
-def most_activities(options: Mapping[str, Any]) -> int:
-    """Return how many activities a worker with these options may run at a time."""
-    return options.get("max_concurrent_activities") or (MOST_THREADS if options.get("tuner") else SLOTS)
+def most_activities(options: dict[str, Any], activities: Sequence[Callable[..., Any]]) -> int:
+    """Return how many activities a worker may run at a time. If the database limits it, set it in `options`."""
+    if options.get("tuner"):
+        return MOST_THREADS
+    wanted = options.get("max_concurrent_activities") or SLOTS
+    slots = safe_slots(activities, wanted, chosen=options.get("max_concurrent_activities") is not None)
+    if slots < wanted:
+        options["max_concurrent_activities"] = slots
+    return slots

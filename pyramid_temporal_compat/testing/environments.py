@@ -51,7 +51,7 @@ class LoopThread:
 
 
 async def connect(address: str) -> Client:
-    """Return a client of the session's server, whose payloads are those of an application without codecs."""
+    """Return a client of the session's server, with the payload converter of an application that has no codecs."""
     return await Client.connect(address, data_converter=data_converter())
 
 
@@ -59,7 +59,7 @@ async def connect(address: str) -> Client:
 
 
 class TimeSkippingEnvironment(WorkflowEnvironment):
-    """An environment like that of `start_time_skipping_v2`, on a server that runs already.
+    """The environment that `start_time_skipping_v2` makes, on a server that runs already.
 
     The server must have been started with `frontend.WorkflowTimeSkippingEnabled=true`.
     """
@@ -100,7 +100,7 @@ class TimeSkippingEnvironment(WorkflowEnvironment):
 
 @contextmanager
 def time_skipping(client: Client) -> Iterator[TimeSkippingEnvironment]:
-    """While this lasts, the workflows that this process starts skip their timers: those of any app's tasks, too."""
+    """While this lasts, the workflows and tasks that this process starts skip their timers."""
     environment = TimeSkippingEnvironment(client)
 
     def skipping(get_client: Callable[[Connection], Coroutine[Any, Any, Client]]) -> Any:

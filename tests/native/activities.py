@@ -10,7 +10,7 @@ from typing import Any
 import temporalio.activity
 import transaction
 from pyramid.threadlocal import get_current_request
-from sqlalchemy import select
+from sqlalchemy import func, select
 
 from pyramid_temporal_compat import ActivityContext, activity
 from tests.worker.shop import Account, Line, gates, note, seen, write
@@ -125,6 +125,14 @@ def meet_sync(context: ActivityContext, meeting: str, number: int, writes: bool)
         time.sleep(0.01)
     at_last(context, number, writes)
     return found
+
+
+@activity.defn
+async def reads_twice(context: ActivityContext, number: int) -> int:
+    session = context.request.dbsession
+    before = session.scalar(select(func.count()).select_from(Line))
+    await asyncio.sleep(0.05)
+    return number + before - session.scalar(select(func.count()).select_from(Line))
 
 
 # --- ends other than a return --------------------------------------------------------------------------

@@ -15,7 +15,7 @@ from temporalio.client import Client, WorkflowFailureError, WorkflowHandle
 from temporalio.exceptions import CancelledError
 
 from tests.native import activities as the
-from tests.native.parts import run, run_activity, thread_local_manager
+from tests.native.running import run, run_activity, thread_local_manager
 from tests.native.workflows import Meets, Writes
 from tests.worker.shop import Account, Shop, seen
 

@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import uuid
+from collections.abc import Iterator
 from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
 from datetime import timedelta
+from pathlib import Path
 from typing import Any
 
 import pytest
 from pyramid.config import Configurator
+from sqlalchemy import create_engine
+from sqlalchemy.pool import NullPool, QueuePool
 from temporalio.client import Client, WorkflowFailureError
 from temporalio.worker import Worker as TemporalWorker
 from temporalio.worker import WorkerTuner
@@ -18,12 +23,13 @@ from temporalio.worker.workflow_sandbox import SandboxedWorkflowRunner
 from pyramid_temporal_compat import Worker
 from pyramid_temporal_compat.app.shared import shared_tasks
 from pyramid_temporal_compat.exceptions import ImproperlyConfigured
+from pyramid_temporal_compat.native.connection_limit import most_connections
 from pyramid_temporal_compat.native.interceptor import TransactionInterceptor
 from pyramid_temporal_compat.native.sandbox import passing_through
 from tests.native import activities as the
 from tests.native.calls_tasks import UsesModels
-from tests.native.parts import PATIENCE, run, run_activity
-from tests.native.workflows import Runs
+from tests.native.running import PATIENCE, run, run_activity
+from tests.native.workflows import ReadsALot, Runs
 from tests.parts import wait_until
 from tests.worker.shop import Shop, add, gates, note, waits_at
 
@@ -84,6 +90,48 @@ def test_an_option_that_temporalio_does_not_know_is_an_error(shop: Shop) -> None
 def test_a_thread_for_each_activity_that_may_run(shop: Shop, options: Any, threads: int) -> None:
     executor: Any = make(shop, activities=[the.write_sync], **options).config()["activity_executor"]
     assert executor._max_workers == threads
+
+
+@pytest.fixture
+def small_pool(temporal_address: str, tmp_path: Path) -> Iterator[Shop]:
+    shop = Shop(temporal_address, f"sqlite:///{tmp_path}/shop.db", **{"shop.pool_size": "5"})
+    yield shop
+    shop.close()
+
+
+def test_async_activities_do_not_wait_for_each_others_connections(
+    small_pool: Shop, caplog: pytest.LogCaptureFixture
+) -> None:
+    assert run(small_pool, ReadsALot, 60, activities=[the.reads_twice]) == list(range(60))
+    caplog.set_level(logging.INFO)
+    assert make(small_pool, activities=[the.reads_twice]).config()["max_concurrent_activities"] == 15
+    assert "up to 15 activities at a time" in caplog.text
+    assert make(small_pool, activities=[the.write_sync]).config()["max_concurrent_activities"] is None
+
+
+def test_a_number_that_is_too_high_for_the_pool_is_kept_with_a_warning(
+    small_pool: Shop, caplog: pytest.LogCaptureFixture
+) -> None:
+    worker = make(small_pool, activities=[the.reads_twice], max_concurrent_activities=20)
+    assert worker.config()["max_concurrent_activities"] == 20
+    assert "up to 20 activities at a time" in caplog.text
+    assert "Raise pool_size and max_overflow" in caplog.text
+
+
+@pytest.mark.parametrize(
+    ("options", "most"),
+    [
+        ({}, 15),
+        ({"pool_size": 20, "max_overflow": 5}, 25),
+        ({"max_overflow": -1}, None),
+        ({"pool_size": 0}, None),
+        ({"poolclass": NullPool}, None),
+    ],
+)
+def test_the_connections_of_a_pool(options: Any, most: int | None, tmp_path: Path) -> None:
+    engine = create_engine(f"sqlite:///{tmp_path}/a.db", **{"poolclass": QueuePool, **options})
+    assert most_connections(engine.pool) == most
+    engine.dispose()
 
 
 def test_an_executor_that_is_given_is_used_and_not_shut_down(shop: Shop) -> None:

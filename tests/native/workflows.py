@@ -9,7 +9,7 @@ from typing import Any
 from temporalio import workflow
 from temporalio.common import RetryPolicy
 
-from tests.native.activities import meet_async, meet_sync, plain, write_async, write_sync
+from tests.native.activities import meet_async, meet_sync, plain, reads_twice, write_async, write_sync
 
 LIMIT = timedelta(seconds=60)
 ONCE = RetryPolicy(maximum_attempts=1)
@@ -58,6 +58,20 @@ class Meets:
                     start_to_close_timeout=LIMIT,
                     retry_policy=ONCE,
                 )
+                for number in range(size)
+            )
+        )
+
+
+@workflow.defn
+class ReadsALot:
+    """Runs many `async def` activities that keep a connection while they await."""
+
+    @workflow.run
+    async def run(self, size: int) -> list[int]:
+        return await asyncio.gather(
+            *(
+                workflow.execute_activity(reads_twice, number, start_to_close_timeout=LIMIT, retry_policy=ONCE)
                 for number in range(size)
             )
         )
