@@ -170,7 +170,7 @@ def enlist(message: Enlistable, key: object, sender: Sender, mode: str = ENLIST_
     if transaction is None:
         if mode == ENLIST_REQUIRED:
             raise NoTransaction(
-                f"task {message.task!r} was called outside a transaction and ptemporal.enlist = required; "
+                f"{message.task!r} was called outside a transaction and ptemporal.enlist = required; "
                 "begin one (request.tm.begin()), pass transaction_manager=, or set ptemporal.enlist = auto"
             )
         return False
@@ -178,7 +178,7 @@ def enlist(message: Enlistable, key: object, sender: Sender, mode: str = ENLIST_
         return False
     if transaction.status == Status.COMMITFAILED:  # `transaction` would drop a new member without a word
         raise TransactionFailedError(
-            f"task {message.task!r} was called in a transaction that has failed and can only be aborted; "
+            f"{message.task!r} was called in a transaction that has failed and can only be aborted; "
             "abort it first: a call after the abort does not belong to the failed transaction"
         )
     (find_enlistment(transaction, key) or Enlistment(transaction, key, sender)).add(message)
