@@ -30,7 +30,7 @@ class ClientOptions:
     interceptors: Sequence[ClientInterceptor] = ()
     plugins: Sequence[ClientPlugin] = ()
     worker_interceptors: Sequence[WorkerInterceptor] = ()
-    """Interceptors for workers only. A worker also takes those of its client that are for workers as well."""
+    """Interceptors for workers only. A worker takes interceptors for both from its client."""
     worker_plugins: Sequence[WorkerPlugin] = ()
 
 

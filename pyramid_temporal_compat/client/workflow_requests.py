@@ -73,10 +73,10 @@ class RequestKeeper(ServiceClient):
         raise InvalidCall("no worker can be made from a client that sends nothing")
 
     def update_rpc_metadata(self, metadata: Mapping[str, str | bytes]) -> None:
-        """Do nothing: what is kept has no metadata."""
+        """Do nothing: a kept request has no metadata."""
 
     def update_api_key(self, api_key: str | None) -> None:
-        """Do nothing: what is kept has no key."""
+        """Do nothing: a kept request has no key."""
 
 
 async def keep_request(

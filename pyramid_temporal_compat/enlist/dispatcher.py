@@ -259,6 +259,7 @@ async def start(client: Client, message: Outgoing, now: datetime.datetime | None
 
 
 async def start_task(client: Client, message: Unit, now: datetime.datetime) -> None:
+    """Start the generated workflow of a task, a canvas or a bundle."""
     message = message.leaving(now)
     try:
         await client.start_workflow(

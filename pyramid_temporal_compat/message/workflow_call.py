@@ -106,7 +106,7 @@ def count_of(outgoing: Sequence[Outgoing]) -> int:
 
 
 def lane_of(outgoing: Outgoing) -> str:
-    """Return the id of the workflow that this starts or signals. What has the same lane is sent one after the other."""
+    """Return the id of the workflow that this starts or signals. Calls of one lane are sent one after the other."""
     return outgoing.workflow_id if isinstance(outgoing, WorkflowCall) else outgoing.id
 
 

@@ -136,7 +136,7 @@ class Temporal:
         timeout: Seconds = None,
         **options: Any,
     ) -> Any:
-        """Start a workflow now, whatever becomes of the current transaction, and return its result.
+        """Start a workflow now, outside the current transaction, and return its result.
 
         Raises `WorkflowFailureError` if the workflow failed. After `timeout` seconds it raises `TimeoutError`, and the
         workflow goes on.

@@ -1,4 +1,4 @@
-"""The options of a start of a hand-written workflow: those of temporalio's client that can wait for a commit."""
+"""The options of `start_workflow`: the options of temporalio's client that can wait for a commit."""
 
 from __future__ import annotations
 
