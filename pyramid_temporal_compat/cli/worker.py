@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -13,11 +13,13 @@ from ..log import LOG_LEVELS, Logging, mlevel
 from ..settings.command_line import from_words
 from ..worker.daemon import set_umask
 from ..worker.pools.pool_choice import POOLS, accepted_names
-from ..worker.program import Program
 from .app_command import WorkerCommand
 from .bootstrap import application
-from .common import Common, ini_variables
+from .common import Common, importing, ini_variables
 from .errors import failing_in_one_line, loading
+
+if TYPE_CHECKING:
+    from ..worker.program import Program
 
 LEVELS = [name for name in LOG_LEVELS if isinstance(name, str)]
 OUR_LOG = "pyramid_temporal_compat"
@@ -130,7 +132,7 @@ def command(
 
 
 def made_worker(app: AppLike, common: Common, **options: Any) -> Program:
-    with loading(common.named, debug=common.debug):
+    with importing(), loading(common.named, debug=common.debug):
         worker: Program = app.Worker(quiet=common.quiet, no_color=common.no_color, **options)
         return worker
 
