@@ -103,19 +103,17 @@ def defn(
     :param dynamic: run every activity whose name no other activity of the worker has. It gets no context.
     """
 
-    def decorate(fn: Callable[..., Any]) -> Callable[..., Any]:
-        if not takes_context(fn):
+    temporal_defn: Any = _temporal.defn  # its overloads know no call with all three options
+
+    def decorate(fn: Callable[..., Any]) -> Any:
+        if takes_context(fn):
             if dynamic:
-                return _temporal.defn(no_thread_cancel_exception=no_thread_cancel_exception, dynamic=True)(fn)
-            return _temporal.defn(name=name, no_thread_cancel_exception=no_thread_cancel_exception)(fn)
-        if dynamic:
-            raise TypeError(
-                f"activity {fn.__name__!r} takes an ActivityContext and can't be dynamic; remove one of both"
-            )
-        definition = ContextDefinition(name or fn.__name__, no_thread_cancel_exception)
-        setattr(fn, DEFINITION, definition)
-        # Workflow code names the activity by this function: temporalio reads its name and its result type.
-        return _temporal.defn(name=definition.name, no_thread_cancel_exception=no_thread_cancel_exception)(fn)
+                raise TypeError(
+                    f"activity {fn.__name__!r} takes an ActivityContext and can't be dynamic; remove one of both"
+                )
+            setattr(fn, DEFINITION, ContextDefinition(name or fn.__name__, no_thread_cancel_exception))
+        # Workflow code names a context activity by this function, too: temporalio reads its name and its result type.
+        return temporal_defn(name=name, no_thread_cancel_exception=no_thread_cancel_exception, dynamic=dynamic)(fn)
 
     return decorate if fn is None else decorate(fn)
 

@@ -14,6 +14,7 @@ from temporalio.testing import ActivityEnvironment, WorkflowEnvironment
 
 from pyramid_temporal_compat import ActivityContext, Worker, chain, group
 from pyramid_temporal_compat.exceptions import ImproperlyConfigured
+from pyramid_temporal_compat.testing.environments import rolled_back_context
 from tests.testing.native_activities import enrich_user, remind, succeeds_after_two_hours
 from tests.testing.native_work import Onboarding, OnboardingWithoutTheDay, Quick
 from tests.worker.shop import Line, Shop, add, note
@@ -49,11 +50,7 @@ def test_an_activity_runs_in_temporals_activity_environment(ptemporal_context: A
     assert shop.lines() == []
 
 
-def test_the_contexts_transaction_is_aborted_at_the_end(
-    request: pytest.FixtureRequest, shop: Shop, ptemporal_enlisted: Any
-) -> None:
-    from pyramid_temporal_compat.testing.environments import rolled_back_context
-
+def test_the_contexts_transaction_is_aborted_at_the_end(shop: Shop, ptemporal_enlisted: Any) -> None:
     with rolled_back_context(shop.registry) as context:
         context.request.dbsession.add(Line(text="aborted"))
         context.request.dbsession.flush()
