@@ -184,6 +184,7 @@ def test_starts_of_workflows_are_seen_beside_calls_of_tasks(ptemporal_enlisted: 
     assert ptemporal_dispatched.workflows == [started, signalled]
     assert ptemporal_dispatched.names == [add.name]
     assert ptemporal_enlisted.workflows() == []
+    current_app.close()  # the thread that makes requests
 
 
 def test_dispatched_calls_of_one_task(ptemporal_dispatched: Any) -> None:
