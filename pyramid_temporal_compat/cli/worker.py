@@ -17,6 +17,7 @@ from .app_command import WorkerCommand
 from .bootstrap import application
 from .common import Common, importing, ini_variables
 from .errors import failing_in_one_line, loading
+from .find_app import hint_at_ini
 
 if TYPE_CHECKING:
     from ..worker.program import Program
@@ -123,6 +124,8 @@ def command(
         if len(files) > 1:
             raise click.UsageError(f"one application at a time, not {', '.join(files)}")
         found = application(common, files[0] if files else ini)
+        if found.registry is None and not common.quiet and (hint := hint_at_ini(common.name)):
+            click.echo(hint, err=True)
         found.conf.update(from_words([word for word in words if "=" in word], "worker"))
         worker = made_worker(found, common, loglevel=loglevel, **options)
         if Logging.already_setup and loglevel:
