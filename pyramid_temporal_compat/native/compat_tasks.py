@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Any
 
 from temporalio.client import Client
 
-from ..current import APP_KEY
 from ..exceptions import ImproperlyConfigured
 from ..worker.activity import TaskActivity
 from ..worker.pools.threads import ThreadPool
@@ -60,17 +59,6 @@ class CompatTasks:
             await self._pool.stop()
         finally:
             self._pool.kill()
-
-
-def app_of(registry: Any) -> AppLike:
-    """Return the app of a Pyramid application."""
-    app: AppLike | None = registry.get(APP_KEY)
-    if app is None:
-        raise ImproperlyConfigured(
-            f"Worker(tasks=True): the registry {registry.package_name or registry.__name__!r} has no app; "
-            'include this package: config.include("pyramid_temporal_compat")'
-        )
-    return app
 
 
 def refuse_plain_client(app: AppLike, client: Client) -> None:

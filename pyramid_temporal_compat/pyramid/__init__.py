@@ -34,6 +34,7 @@ def includeme(config: Any) -> None:
     """
     # Every web process imports this now, before it forks. Else its first request would pay for it (0.6 s).
     from ..enlist import dispatcher, enlistment  # noqa: F401
+    from ..native.request_temporal import request_temporal
 
     registry = config.registry
     settings = from_pyramid(registry.settings, sections_of_this_ini())
@@ -55,6 +56,7 @@ def includeme(config: Any) -> None:
     config.add_directive("set_celery_app", set_celery_app)
     config.add_directive("add_periodic_task", add_periodic_task)
     add_directives(config)
+    config.add_request_method(request_temporal, "temporal", reify=True)
     bind_existing()
     config.action("pyramid_temporal_compat", bind_any, order=BEFORE_OTHER_ACTIONS)
     config.action("pyramid_temporal_compat.domains", load_domains, order=AFTER_OTHER_ACTIONS)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import functools
 import logging
 import signal
 from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Iterator, Sequence
@@ -45,6 +46,7 @@ from .workflows.task_workflow import TaskWorkflow
 from .workflows.upgrading import UPGRADING
 
 if TYPE_CHECKING:
+    from ..client.client_options import ClientOptions
     from ..interfaces import AppLike
 
 log = logging.getLogger(__name__)
@@ -386,13 +388,17 @@ class Worker:
                     last = TemporalWorker(
                         client,
                         task_queue=queue,
-                        workflows=[self._task_workflow],
+                        workflows=self._own_workflows,
                         identity=self.hostname,
                         **self._deployment,
                     )
                     await stack.enter_async_context(last)
                 waits = (no_workflow_task(client, task_id) for task_id in task_ids)
                 await asyncio.wait_for(asyncio.gather(*waits), LAST_WORDS)
+
+    @functools.cached_property
+    def _options(self) -> ClientOptions:
+        return self.app.client_options()
 
     def stop(self) -> None:
         """Take no new tasks, and end when the running tasks have ended."""
@@ -410,9 +416,10 @@ class Worker:
             task_queue=queue,
             workflows=[*self._own_workflows, *native.pop("workflows")],
             activities=[self.tasks.run, self._driven.ask, *native.pop("activities")],
-            interceptors=[self._native_activities, *native.pop("interceptors", ())],
+            interceptors=[self._native_activities, *self._options.worker_interceptors],
             activity_executor=self._threads,
             tuner=tuner(self.app.conf, self.slots, carries_tasks=queue in self._task_queues),
+            plugins=self._options.worker_plugins,
             identity=self.hostname,
             max_cached_workflows=self.app.conf.ptemporal_workflow_cache,
             sticky_queue_schedule_to_start_timeout=STICKY,
