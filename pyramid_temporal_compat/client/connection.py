@@ -30,6 +30,7 @@ from ..exceptions import OperationalError
 from ..exceptions import TimeoutError as CallTimeout
 from ..payload.codecs import Codec
 from ..payload.converter import CodecAdapter
+from ..payload.headers import HEADER_CODECS, HeaderInterceptor
 from ..settings import ConnectionSettings
 from .forwarded_log import telemetry
 
@@ -88,6 +89,8 @@ async def connect(
         tls=tls,
         rpc_metadata=dict(settings.grpc_meta),
         data_converter=converter,
+        header_codec_behavior=HEADER_CODECS,
+        interceptors=[HeaderInterceptor()],
         lazy=lazy,
         runtime=runtime,
         retry_config=retries,

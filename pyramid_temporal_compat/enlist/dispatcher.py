@@ -23,7 +23,7 @@ from ..message import wire_names as wire
 from ..message.backoff import exponential_pauses
 from ..message.priority import priority_of
 from ..message.tree import Unit, told_apart
-from ..payload.converter import to_raw
+from ..payload.headers import to_arguments
 from ..text_safety import one_line
 from .undelivered_log import name_and_text
 
@@ -213,7 +213,7 @@ async def start(client: Client, message: Unit, now: datetime.datetime | None = N
     try:
         await client.start_workflow(
             message.task,
-            args=[to_raw(payload) for payload in message.encode()],
+            args=to_arguments(message.encode()),
             id=message.id,
             task_queue=message.queue,
             id_reuse_policy=WorkflowIDReusePolicy.REJECT_DUPLICATE,

@@ -13,8 +13,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from ..exceptions import InvalidTaskError, PayloadTooLarge
-from ..message.message import Message
-from ..message.tree import Tree, Unit, is_tree
+from ..message.tree import Unit, read_unit
 from ..payload import Payload
 from ..payload.bounds import OutOfBounds, check_json, read_json, read_together
 from ..payload.codecs import Codec
@@ -85,13 +84,10 @@ def sender_clock(data: bytes) -> datetime.datetime | None:
 
 def _unit(payloads: list[Payload]) -> Unit:
     try:
-        first, *rest = payloads
-        if is_tree(first.data):
-            return Tree.decode(payloads)
-        (body,) = rest
+        first, *body = payloads
     except ValueError:
-        raise InvalidTaskError(f"a row of the outbox holds a unit of {len(payloads)} payloads") from None
-    return Message.decode(first.data, body)
+        raise InvalidTaskError("a row of the outbox holds a unit without payloads") from None
+    return read_unit(first, body)
 
 
 def _payload_to_json(payload: Payload) -> dict[str, Any]:

@@ -12,9 +12,9 @@ from unittest import mock
 from .. import current
 from ..app import Celery
 from ..enlist.enlistment import current_transaction, find_enlistment
+from ..message.body import read_body
 from ..message.message import Message
 from ..message.tree import Unit
-from ..payload.serializers import deserialize
 
 
 @dataclass(frozen=True)
@@ -55,7 +55,7 @@ class Call:
 
 def call_of(message: Message) -> Call:
     """Return the call that a message holds."""
-    body = deserialize(message.body, [message.serializer, "json"])
+    body = read_body(message, [message.serializer, "json"])
     return Call(message.task, tuple(body["args"]), dict(body["kwargs"]), message)
 
 

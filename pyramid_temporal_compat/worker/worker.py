@@ -28,6 +28,7 @@ from ..message.message import LONGEST_ID, RESERVED_QUEUES, is_name, is_queue
 from ..message.time_limits import Limits
 from ..settings import connection
 from .activity import TaskActivity
+from .call_defaults import CallDefaults
 from .first_connection import checked_client, client_unless_stopped
 from .pools.autoscale import Autoscaler
 from .pools.child_setup import ProcessHooks
@@ -120,6 +121,7 @@ class Worker:
         self._runs: list[asyncio.Future[None]] = []
         limits = Limits(soft_time_limit or conf.task_soft_time_limit, time_limit or conf.task_time_limit)
         self.tasks = TaskActivity(app, self.pool, self.hostname, limits)
+        self._call_defaults = CallDefaults(self.tasks.parts)
         self.tasks.orders.check_rates()
         self.autoscaler = self._make_autoscaler()
         self.on_connected: Callable[[Client], Awaitable[None]] = nothing_more
@@ -340,7 +342,14 @@ class Worker:
             client = await checked_client(self.app, self.hostname)
             async with contextlib.AsyncExitStack() as stack:
                 for queue in queues:
-                    last = TemporalWorker(client, task_queue=queue, workflows=[TaskWorkflow], identity=self.hostname)
+                    last = TemporalWorker(
+                        client,
+                        task_queue=queue,
+                        workflows=[TaskWorkflow],
+                        activities=[self._call_defaults.envelope],
+                        no_remote_activities=True,
+                        identity=self.hostname,
+                    )
                     await stack.enter_async_context(last)
                 waits = (no_workflow_task(client, task_id) for task_id in task_ids)
                 await asyncio.wait_for(asyncio.gather(*waits), LAST_WORDS)
@@ -360,7 +369,7 @@ class Worker:
             client,
             task_queue=queue,
             workflows=[TaskWorkflow, *workflows],
-            activities=[self.tasks.run, *activities],
+            activities=[self.tasks.run, self._call_defaults.envelope, *activities],
             activity_executor=self._threads,
             tuner=WorkerTuner.create_composite(
                 workflow_supplier=FixedSizeSlotSupplier(WORKFLOW_TASKS),

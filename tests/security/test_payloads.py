@@ -17,6 +17,7 @@ from temporalio.exceptions import ApplicationError
 from pyramid_temporal_compat.client.read_status import result_status
 from pyramid_temporal_compat.exceptions import ContentDisallowed, ImproperlyConfigured, PayloadTooLarge
 from pyramid_temporal_compat.message import wire_names as wire
+from pyramid_temporal_compat.message.body import write_body
 from pyramid_temporal_compat.message.failures import how_it_failed
 from pyramid_temporal_compat.payload import Payload
 from pyramid_temporal_compat.payload.serializers import deserialize, serialize, unregister
@@ -69,12 +70,14 @@ def test_signed_tasks_run_and_are_retried_and_chained(signing: Target) -> None:
 def test_signed_arguments_are_for_one_task_and_one_id(signing: Target) -> None:
     signing.ran.clear()
     own_id = str(uuid.uuid4())
-    signed = serialize({"args": [5], "kwargs": {}, "task": "shop.pack", "id": own_id}, "auth")
-    unbound = serialize({"args": [5], "kwargs": {}}, "auth")
+    signed = write_body({"args": [5], "kwargs": {}, "task": "shop.pack", "id": own_id}, "auth")
+    unbound = write_body({"args": [5], "kwargs": {}}, "auth")
+    unmarked = tuple(serialize(value, "auth") for value in (5, {"task": "shop.pack", "id": own_id}))
     for message in (
         signing.message(task="shop.refund", id=own_id, body=signed),
         signing.message(body=signed),
         signing.message(body=unbound),
+        signing.message(id=own_id, body=unmarked),
     ):
         status = signing.ended(signing.start(*message.encode()))
         assert status.error is not None
