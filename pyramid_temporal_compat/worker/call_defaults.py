@@ -8,11 +8,19 @@ from typing import TYPE_CHECKING, Any
 from temporalio import activity
 from temporalio.exceptions import ApplicationError
 
+from ..exceptions import SecurityError
 from ..message import wire_names as wire
 from ..task.call_options import make_message
 
 if TYPE_CHECKING:
     from .taken_task import WorkerParts
+
+
+ENVELOPE_REQUIRED = (
+    "the call has no envelope, and encryption is required here: anyone could have made it, for example with no "
+    "arguments or with those of another call. Call the task through this package, or encrypt an envelope as the "
+    "header 'ptemporal'"
+)
 
 
 class CallDefaults:
@@ -33,6 +41,8 @@ class CallDefaults:
             if app.conf.ptemporal_unknown_task != "fail":
                 return None
             raise ApplicationError(self._worker.why_unknown(name), type=wire.NOT_REGISTERED, non_retryable=True)
+        if app.conf["ptemporal.encryption_required"]:
+            raise ApplicationError(ENVELOPE_REQUIRED, type=SecurityError.__name__, non_retryable=True)
         options = {**task.own_options(), "task_id": task_id, "queue": queue}
         try:
             message = make_message(app, name, (), {}, options, task)

@@ -2,21 +2,27 @@
 
 from __future__ import annotations
 
+import asyncio
 import base64
 import json
 import logging
+import uuid
 from collections.abc import Iterator
 from typing import Any
 
 import pytest
 import transaction
 from temporalio.api.enums.v1 import EventType
+from temporalio.client import Client
 
 from pyramid_temporal_compat import Celery, chord, group
+from pyramid_temporal_compat import chain as chain_of
 from pyramid_temporal_compat.exceptions import ImproperlyConfigured, SecurityError
 from pyramid_temporal_compat.message.message import Message
 from pyramid_temporal_compat.payload import Payload
 from pyramid_temporal_compat.payload.codecs import Encryption, chain
+from pyramid_temporal_compat.payload.converter import to_raw
+from pyramid_temporal_compat.schedules.declaration import declarations
 from tests.parts import wait_until
 from tests.security.conftest import JSON, PATIENCE, Target
 from tests.worker.shop import WorkerThread
@@ -96,6 +102,67 @@ def test_what_came_in_the_clear_is_not_run(vault: Target, where: str) -> None:
     assert vault.app.tasks["shop.pay"].delay(SECRET).get(timeout=PATIENCE) == f"paid with {SECRET}"
     assert vault.ran == [SECRET]
     terminate(vault, forged)
+
+
+def test_a_call_without_an_envelope_is_not_run_even_if_nothing_of_it_came_in_the_clear(vault: Target) -> None:
+    """It has no arguments, or those of another call, which anyone can read on the server and send again."""
+    vault.app.task(name="shop.empty_the_till")(lambda *args: vault.ran.append(args))
+    seen_before = chain(vault.app.codecs()).encode(Payload(JSON, b'"stolen"'))
+    try:
+        for arguments in ((), (to_raw(seen_before),)):
+            forged = call_as_a_stranger(vault, "shop.empty_the_till", *arguments)
+            status = vault.ended(forged)
+            assert status.error is not None
+            assert status.error["type"] == "SecurityError"
+            assert "encryption is required" in status.error["text"]
+    finally:
+        vault.app.tasks.unregister("shop.empty_the_till")
+    assert vault.ran == []
+
+
+def call_as_a_stranger(target: Target, task: str, *arguments: Any) -> str:
+    workflow_id = str(uuid.uuid4())
+
+    async def start() -> None:
+        client = await Client.connect(target.app.conf.ptemporal_address)
+        await client.start_workflow(task, args=arguments, id=workflow_id, task_queue=target.queue)
+
+    asyncio.run(start())
+    return workflow_id
+
+
+def test_headers_of_workflows_activities_children_and_schedules_are_encrypted(vault: Target) -> None:
+    pay = vault.app.tasks["shop.pay"]
+    secretive = {"headers": {"card": SECRET}, "shadow": f"pay {SECRET}", "queue": vault.queue}
+    single = pay.apply_async((SECRET,), **secretive)
+    own_id = str(uuid.uuid4())  # a task that has its id already runs in a child workflow
+    together = chain_of(pay.si(SECRET).set(**secretive), pay.si(SECRET).set(task_id=own_id)).apply_async()
+    for result in (single, together):
+        assert result.get(timeout=PATIENCE) == f"paid with {SECRET}"
+    entry = {"task": "shop.pay", "schedule": 3600, "args": (SECRET,), "options": secretive}
+    vault.app.conf.beat_schedule = {"nightly": entry}
+    (declared,) = declarations(vault.app)
+    schedule = vault.app.temporal.call(declared.encoded, PATIENCE)
+    fields = [schedule.action.start_workflow.header.fields]
+    for workflow_id in (single.id, together.id.partition("/")[0]):
+        fields += headers_in(vault, workflow_id)
+    assert len(fields) >= 5
+    for each in fields:
+        assert each["ptemporal"].metadata["encoding"] == b"binary/encrypted"
+        assert SECRET.encode() not in each["ptemporal"].data
+    assert SECRET not in str(schedule)
+
+
+def headers_in(target: Target, workflow_id: str) -> list[Any]:
+    """Return the fields of each header in a history."""
+
+    async def fetch(client: Any) -> list[Any]:
+        events = [event async for event in client.get_workflow_handle(workflow_id).fetch_history_events()]
+        attributes = [getattr(event, event.WhichOneof("attributes")) for event in events]
+        return [each.header.fields for each in attributes if hasattr(each, "header") and each.HasField("header")]
+
+    found: list[Any] = target.app.temporal.call(fetch, PATIENCE)
+    return found
 
 
 def test_what_was_changed_on_its_way_is_not_run(vault: Target) -> None:

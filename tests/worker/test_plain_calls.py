@@ -115,7 +115,7 @@ def raw(data: bytes, encoding: str = "json/plain", **metadata: bytes) -> RawValu
         ([], ["nothing", {}]),
         (["1", '"two"', "[3, null]"], [1, "two", [3, None], {}]),
         (['{"a": {"b": 1}}'], [{"a": {"b": 1}}, {}]),
-        (["[7, []]"], [[7, []], {}]),
+        (["[7, [1]]"], [[7, [1]], {}]),
         (["null"], [None, {}]),
         (['{"ptemporal-tree":1,"root":{}}'], [{"ptemporal-tree": 1, "root": {}}, {}]),
     ],
