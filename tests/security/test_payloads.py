@@ -20,10 +20,11 @@ from pyramid_temporal_compat.message import wire_names as wire
 from pyramid_temporal_compat.message.body import write_body
 from pyramid_temporal_compat.message.failures import how_it_failed
 from pyramid_temporal_compat.payload import Payload
+from pyramid_temporal_compat.payload.converter import to_raw
 from pyramid_temporal_compat.payload.serializers import deserialize, serialize, unregister
 from pyramid_temporal_compat.payload.types import Unreadable
 from pyramid_temporal_compat.worker.daemon import refuse_pickles_as_root
-from tests.security.conftest import PATIENCE, Target
+from tests.security.conftest import PATIENCE, Target, whole
 from tests.security.test_signing import write_pair
 from tests.worker.shop import WorkerThread
 
@@ -85,6 +86,22 @@ def test_signed_arguments_are_for_one_task_and_one_id(signing: Target) -> None:
     assert signing.ran == []
     genuine = signing.message(id=own_id, body=signed)
     assert signing.ended(signing.start(*genuine.encode(), id=own_id)).state == "SUCCESS"
+
+
+def test_a_call_without_envelope_and_signature_is_refused_also_without_arguments(signing: Target) -> None:
+    signing.ran.clear()
+    other = serialize({"args": [5], "kwargs": {}, "task": "shop.pack", "id": "another"}, "auth")
+    for arguments in ((), (5,), (to_raw(other),), (to_raw(whole(other)),)):
+        workflow_id = str(uuid.uuid4())
+
+        async def start(client: Any, workflow_id: str = workflow_id, arguments: Any = arguments) -> None:
+            await client.start_workflow("shop.pack", args=arguments, id=workflow_id, task_queue=signing.queue)
+
+        signing.app.temporal.call(start, PATIENCE)
+        status = signing.ended(workflow_id)
+        assert status.error is not None
+        assert status.error["type"] in ("SecurityError", "ContentDisallowed")
+    assert signing.ran == []
 
 
 def test_what_is_not_signed_is_not_read_as_text_bytes_or_nothing_either(signing: Target) -> None:
