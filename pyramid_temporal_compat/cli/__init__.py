@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from ..client.process_exit import exit_after_threads
 from ..exceptions import ImproperlyConfigured
-from ..process_exit import exit_after_threads
 from .common import Common, ini_variables
 
 if TYPE_CHECKING:

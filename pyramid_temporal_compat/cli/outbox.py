@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 import click
 
 from ..exceptions import OperationalError
-from ..text_safety import one_line
+from ..log_lines.text_safety import one_line
 from .bootstrap import application
 from .common import Common
 from .errors import failing_in_one_line, loading

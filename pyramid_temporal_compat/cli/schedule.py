@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import click
 
 from ..exceptions import ImproperlyConfigured
-from ..text_safety import one_line
+from ..log_lines.text_safety import one_line
 from .bootstrap import application
 from .common import Common
 from .errors import failing_in_one_line, loading
@@ -49,7 +49,7 @@ def ask(common: Common, config: str, question: Callable[[Any, str], Awaitable[R]
 
 
 def act(common: Common, config: str, name: str, action: Callable[[ScheduleHandle], Awaitable[R]]) -> R:
-    """Return what `action` returns for the schedule of an entry. Raise if the application has none of that name."""
+    """Return what `action` returns for the schedule of an entry. Raise if no entry has that name."""
     from ..schedules.sync import handle_of
 
     async def question(client: Any, application: str) -> R | None:

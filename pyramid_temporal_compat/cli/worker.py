@@ -7,8 +7,8 @@ from typing import Any
 
 import click
 
+from ..celery_names.lists import split_names
 from ..interfaces import AppLike
-from ..lists import split_names
 from ..log import LOG_LEVELS, Logging, mlevel
 from ..settings.command_line import from_words
 from ..worker.daemon import set_umask

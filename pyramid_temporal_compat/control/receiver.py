@@ -18,13 +18,13 @@ from temporalio.exceptions import ApplicationError
 from temporalio.worker import Worker as TemporalWorker
 
 from ..exceptions import CeleryError, WorkerShutdown, WorkerTerminate
-from ..library_log import hide_errors
+from ..log_lines.library_log import hide_errors
+from ..log_lines.text_safety import one_line
 from ..message.message import is_name
 from ..payload import Payload
 from ..payload.bounds import read_together
 from ..payload.converter import from_raw, raise_if_refused, to_raw
 from ..payload.types import Unreadable, dumps, loads
-from ..text_safety import one_line
 from . import process_state
 from .addresses import COMMAND, DIRECTORY, Address
 from .channel import Post, Request, directory, has_standalone_activities

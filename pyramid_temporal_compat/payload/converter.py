@@ -23,7 +23,7 @@ from temporalio.converter import (
 from temporalio.exceptions import ApplicationError
 
 from ..exceptions import SecurityError
-from ..throttled_log import ThrottledLog
+from ..log_lines.throttled_log import ThrottledLog
 from . import Payload
 from .bounds import check_json, read_together
 from .codecs import Codec, Encryption, chain

@@ -25,7 +25,7 @@ SECRET_WORDS = re.compile("args|creds?|csrf|mfa|otp|pat|pin|pw|sas|sid|sig|sk|ss
 _WORD = re.compile(r"[A-Z]+(?![a-z])|[A-Z]?[a-z]+")
 
 _NAME = re.compile(r"""(?<![\w.-])([\w.-]+)["']?\s*[=:]\s*(?!//)""")
-"""What stands before a value: in a query string, a connection string, JSON, or the repr of an object."""
+"""The text before a value: in a query string, a connection string, JSON, or the repr of an object."""
 _VALUE = re.compile(r"""(?P<quote>["'])(?:(?!(?P=quote)).)*(?P=quote)?|[^\s&;,#)}\]]+""", re.DOTALL)
 _AUTHORIZATION = re.compile(r"\b(bearer|basic|digest|token)(\s+)[^\s,;'\"]+", re.IGNORECASE)
 _TOKEN = re.compile(
@@ -40,7 +40,7 @@ _NEXT_URL = re.compile(r"(?<=;)(?=[\w+.-]+://)")
 
 
 def is_secret_name(name: str) -> bool:
-    """Return whether the name of a setting or field is that of a secret."""
+    """Return whether a setting or field of this name holds a secret."""
     if SECRET_PARTS.search(name.replace("_", "").replace("-", "")):
         return True
     return any(SECRET_WORDS.fullmatch(word) for word in _WORD.findall(name))
@@ -60,9 +60,7 @@ def masked_text(value: str) -> str:
     """Return the text with each secret in it hidden, as in a URL, a connection string or a header."""
     if _PRIVATE_KEY.search(value):
         return MASK
-    # A password may hold the very characters that should end it: all up to the last @ is hidden, host or not.
-    shown = "".join(_USER_AND_PASSWORD.sub(rf"://\g<1>{MASK}@", url) for url in _urls(value))
-    shown = _PASSWORD_WITHOUT_SCHEME.sub(rf"\g<1>{MASK}@", shown)
+    shown = "".join(map(_without_password, _urls(value)))
     shown = _AUTHORIZATION.sub(rf"\g<1>\g<2>{MASK}", shown)
     return _masked_values(_TOKEN.sub(MASK, shown))
 
@@ -110,6 +108,14 @@ def _masked_values(text: str) -> str:
         shown.append(f"{text[end : name.end()]}{quote}{MASK}{quote}")
         end = value.end()
     return "".join([*shown, text[end:]])
+
+
+def _without_password(url: str) -> str:
+    """Return the URL, or `user:password@host`, with its password hidden.
+
+    A password may hold the very characters that should end it. So everything up to the last @ is hidden, host or not.
+    """
+    return _PASSWORD_WITHOUT_SCHEME.sub(rf"\g<1>{MASK}@", _USER_AND_PASSWORD.sub(rf"://\g<1>{MASK}@", url))
 
 
 def _urls(value: str) -> list[str]:

@@ -20,12 +20,12 @@ from .. import signals
 from ..celery_names.nodenames import default_nodename, host_format
 from ..control.addresses import is_control_queue
 from ..control.command_registry import Consumer, State
+from ..control.limits import Limits
 from ..control.receiver import Receiver
 from ..control.revoked_ids import RevokedIdsReader
 from ..exceptions import CeleryError, ImproperlyConfigured, OperationalError
-from ..library_log import hide_lines
+from ..log_lines.library_log import hide_lines
 from ..message.message import LONGEST_ID, RESERVED_QUEUES, is_name, is_queue
-from ..message.time_limits import Limits
 from ..settings import connection
 from .activity import TaskActivity
 from .call_defaults import CallDefaults
@@ -60,7 +60,7 @@ FAREWELL = 10.0
 """Seconds that a worker may take to end after its last task. It needs more only if the server is away, because the
 client library repeats its calls until the server answers."""
 MOST_QUEUES_ADDED = 30
-"""Queues that control calls may add to those that the worker started with. Each queue takes some ten calls to the
+"""How many queues control calls may add to a worker. Each queue takes some ten calls to the
 server that wait for tasks, two threads and three files."""
 BEAT_EVERY = 2.0
 """Seconds between two `heartbeat_sent` signals; Celery's interval."""

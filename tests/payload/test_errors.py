@@ -393,6 +393,20 @@ def test_error_whose_class_can_not_be_called_with_its_arguments_is_also_what_cel
     assert (back.exc_cls_name, back.exc_args) == ("Formats", ("5: bad",))
 
 
+class ForgetsWhatItNeeds(Exception):
+    def __init__(self, code: int, bar: str | None = None) -> None:
+        if bar is None:
+            raise TypeError("bar must be given")
+        super().__init__(code)
+
+
+def test_an_error_whose_class_takes_its_arguments_and_then_refuses_them_is_what_celery_gives_for_it() -> None:
+    back = travelled(ForgetsWhatItNeeds(5, "bar"))
+    assert isinstance(back, ForgetsWhatItNeeds)
+    assert isinstance(back, UnpickleableExceptionWrapper)
+    assert (back.exc_cls_name, back.exc_args) == ("ForgetsWhatItNeeds", (5,))
+
+
 def test_a_traceback_that_python_fails_to_write_once_is_written_again(monkeypatch: pytest.MonkeyPatch) -> None:
     write, tries = traceback.format_exception, []
 

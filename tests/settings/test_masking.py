@@ -99,3 +99,8 @@ def test_an_object_is_shown_without_the_secrets_of_its_repr() -> None:
     assert "hush" not in str(masked("x", {"shop": Shop(), "more": {Shop()}}))
     assert "hush" not in str(masked("x", {"redis://:hush@host": 1}))
     assert hidden({"a": {"b": 5}, "c": [], "d": None}) == {"a": {"b": MASK}, "c": [], "d": None}
+
+
+def test_every_password_in_a_list_of_servers_is_hidden_and_every_host_is_shown() -> None:
+    servers = "sentinel://:hush@h1:26379;sentinel://:hush2@h2:26379/0"
+    assert masked_text(servers) == f"sentinel://:{MASK}@h1:26379;sentinel://:{MASK}@h2:26379/0"

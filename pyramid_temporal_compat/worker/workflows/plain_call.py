@@ -16,12 +16,12 @@ from temporalio import workflow
 from temporalio.exceptions import ActivityError
 
 from ...exceptions import InvalidTaskError
+from ...log_lines.text_safety import one_line
+from ...log_lines.throttled_log import LoggedNames
 from ...message import wire_names as wire
 from ...message.body import shown
 from ...message.message import LONGEST_ID, Message, is_name
 from ...payload import Payload
-from ...text_safety import one_line
-from ...throttled_log import LoggedNames
 
 log = logging.getLogger(__name__)
 

@@ -23,14 +23,14 @@ from temporalio.common import RawValue
 from temporalio.exceptions import ApplicationError
 
 from ...exceptions import InvalidTaskError, SecurityError
-from ...library_log import hide_errors
+from ...log_lines.library_log import hide_errors
+from ...log_lines.text_safety import one_line
 from ...message import wire_names as wire
 from ...message.message import Message, NewerMessage
 from ...message.scheduled import fired, is_template
 from ...message.tree import Tree, Unit, read_unit
 from ...payload.converter import from_raw, to_raw
 from ...payload.headers import header_in
-from ...text_safety import one_line
 from .node_values import failed_beforehand, written
 from .plain_call import UnknownWorkflow, plain_call
 from .task_run import ActivityReplaced, run_message
