@@ -163,4 +163,4 @@ def lines(plan: Plan, *, done: bool) -> list[str]:
         if change.declared is not None:
             row += f"  {change.declared.entry.task}  {change.declared.entry.schedule!r}"
         rows.append(one_line(row.rstrip()))
-    return [*rows, f"schedules: {plan.told(done=done)}"]
+    return [*rows, f"schedules: {plan.summary(done=done)}"]

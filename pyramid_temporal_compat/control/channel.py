@@ -61,7 +61,7 @@ class Channel:
     ) -> Iterator[Reply]:
         """Send a request to every wanted worker. Yield `{node: reply}` as replies come in time."""
         inbox: queue.SimpleQueue[Reply | None] = queue.SimpleQueue()
-        sent = Request(command, arguments, timeout)
+        sent = ControlRequest(command, arguments, timeout)
 
         async def work() -> None:
             await self._post.ask(await self._connection.client(), sent, wanted, inbox.put)
@@ -89,11 +89,11 @@ class Channel:
 
     def tell(self, command: str, arguments: dict[str, Any], wanted: Wanted) -> None:
         """Send a request to every wanted worker, and wait for no reply."""
-        sent = Request(command, arguments, NO_REPLY_TIMEOUT)
+        sent = ControlRequest(command, arguments, NO_REPLY_TIMEOUT)
         self._connection.call(lambda client: self._post.tell(client, sent, wanted), self._patience)
 
 
-class Request:
+class ControlRequest:
     """One control call, as every worker gets it."""
 
     def __init__(self, command: str, arguments: dict[str, Any], timeout: float) -> None:
@@ -123,7 +123,9 @@ class Post:
         self._silent: dict[Address, Silence] = {}
         """The workers that did not answer the last request in time."""
 
-    async def ask(self, client: Client, request: Request, wanted: Wanted, deliver: Callable[[Reply], None]) -> None:
+    async def ask(
+        self, client: Client, request: ControlRequest, wanted: Wanted, deliver: Callable[[Reply], None]
+    ) -> None:
         """Send a request to every wanted worker, and call `deliver` with each reply that comes in time."""
         workers = await asyncio.wait_for(self._workers(client, wanted), self._patience)
         pending = {asyncio.ensure_future(self._ask_one(client, worker, request)): worker for worker in workers}
@@ -153,7 +155,7 @@ class Post:
             for answer in pending:
                 answer.cancel()
 
-    def _doubtful(self, workers: Mapping[Address, float], request: Request, now: float) -> set[Address]:
+    def _doubtful(self, workers: Mapping[Address, float], request: ControlRequest, now: float) -> set[Address]:
         """Return the workers that are probably dead.
 
         They did not answer the last request in at least this request's timeout, and have not polled since.
@@ -167,7 +169,7 @@ class Post:
             and now < silence.since + DOUBT_LASTS
         }
 
-    async def tell(self, client: Client, request: Request, wanted: Wanted) -> None:
+    async def tell(self, client: Client, request: ControlRequest, wanted: Wanted) -> None:
         """Send a request to every wanted worker."""
         workers = await self._workers(client, wanted)
         await asyncio.gather(*(self._send(client, worker, request) for worker in workers))
@@ -179,7 +181,7 @@ class Post:
         oldest = max(seen.values(), default=0.0) - POLL_LASTS
         return {worker: last for worker, last in seen.items() if last >= oldest and wanted(worker.node)}
 
-    async def _ask_one(self, client: Client, worker: Address, request: Request) -> Payload | None:
+    async def _ask_one(self, client: Client, worker: Address, request: ControlRequest) -> Payload | None:
         handle = await self._send(client, worker, request)
         # The worker did not answer in time, or its reply can't be decoded. The replies of other workers still count.
         with suppress(ActivityFailureError, WorkflowFailureError, SecurityError, ValueError):
@@ -187,7 +189,7 @@ class Post:
         return None
 
     async def _send(
-        self, client: Client, worker: Address, request: Request
+        self, client: Client, worker: Address, request: ControlRequest
     ) -> ActivityHandle[RawValue] | WorkflowHandle[Any, RawValue]:
         request_id = f"control-{request.command}-{uuid.uuid4()}"
         summary = f"{request.command} to {worker.node}"[: wire.SUMMARY_LIMIT]

@@ -64,12 +64,29 @@ def _is_response(cls: Class) -> bool:
     return any(getattr(interfaces, name).implementedBy(cls) for name in RESPONSES)
 
 
-@functools.lru_cache(maxsize=1024)
+LONGEST_NAME = 200
+"""Characters of the names that a stand-in takes over. The classes are kept, and names come from whoever can write."""
+
+
 def stand_in(module: str, name: str) -> type[Exception]:
-    """Return a class for a name that is not used here: one for each name, so that `type(a) is type(b)` holds."""
+    """Return a class for a name that is not used here: one for each name, so that `type(a) is type(b)` holds.
+
+    A traceback prints both names, so a name that Python code can't have is not taken over.
+    """
     last = name.rpartition(".")[2]
-    made = type(last if last.isidentifier() else "RemoteError", (Exception,), {"__module__": module or __name__})
-    return made
+    return _stand_in(
+        module if _is_short(module) and all(part.isidentifier() for part in module.split(".")) else __name__,
+        last if _is_short(last) and last.isidentifier() else "RemoteError",
+    )
+
+
+def _is_short(name: str) -> bool:
+    return len(name) <= LONGEST_NAME
+
+
+@functools.lru_cache(maxsize=1024)
+def _stand_in(module: str, name: str) -> type[Exception]:
+    return type(name, (Exception,), {"__module__": module})
 
 
 # --- make an error without running code of its class -------------------------------------------------

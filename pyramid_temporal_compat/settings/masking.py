@@ -14,12 +14,15 @@ from typing import Any
 MASK = "*" * 8
 
 SECRET_PARTS = re.compile(
-    "api|auth|bearer|cookie|credential|crypt|database|dburi|dsn|hmac|jwt|key|kwargs|license|login|nonce|pass|pem|"
-    "private|profanities|pwd|pword|salt|secret|session|sign|token|webhook",
+    "api|auth|bearer|cookie|credential|crypt|database|dburi|dsn|entropy|hmac|jwk|jwt|key|kwargs|license|"
+    "login|mnemonic|nonce|pass|pem|pepper|pfx|phrase|pincode|private|profanities|pwd|pword|recovery|salt|saml|secret|"
+    "session|sign|token|webhook",
     re.IGNORECASE,
 )
 """Parts of names whose values are hidden. They contain the names that Celery's own report hides."""
-SECRET_WORDS = re.compile("args|creds?|csrf|mfa|otp|pat|pin|pw|sas|sid|sig|sk|ssn|xsrf", re.IGNORECASE)
+SECRET_WORDS = re.compile(
+    r"args|creds?|csrf|hook|mfa|t?otp|pat|pin|\w*pw|pk|sas|seed|sid|sig|sk|ssn|tok|xsrf", re.IGNORECASE
+)
 """Names too short to be searched for within other words."""
 
 _WORD = re.compile(r"[A-Z]+(?![a-z])|[A-Z]?[a-z]+")
@@ -27,11 +30,15 @@ _WORD = re.compile(r"[A-Z]+(?![a-z])|[A-Z]?[a-z]+")
 _NAME = re.compile(r"""(?<![\w.-])([\w.-]+)["']?\s*[=:]\s*(?!//)""")
 """The text before a value: in a query string, a connection string, JSON, or the repr of an object."""
 _VALUE = re.compile(r"""(?P<quote>["'])(?:(?!(?P=quote)).)*(?P=quote)?|[^\s&;,#)}\]]+""", re.DOTALL)
-_AUTHORIZATION = re.compile(r"\b(bearer|basic|digest|token)(\s+)[^\s,;'\"]+", re.IGNORECASE)
+_OPTION = re.compile(r"""(?<!\S)--?([\w-]+)\s+(?=[^\s-])""")
+"""The name of an option before its value, in a command line."""
+_AUTHORIZATION = re.compile(r"\b(bearer|basic|digest|negotiate|token)(\s+)[^\s,;'\"]+", re.IGNORECASE)
 _TOKEN = re.compile(
-    r"\b(?:eyJ[\w-]{8,}\.[\w.-]+|(?:AKIA|ASIA)[0-9A-Z]{12,}|(?:gh[opsur]|github_pat|[rsp]k|xox\w)[_-]\w{12,})"
+    r"\b(?:eyJ[\w-]{8,}\.[\w.-]+|(?:AKIA|ASIA)[0-9A-Z]{12,}|AIza[\w-]{30,}|SG\.[\w-]{12,}\.[\w-]+|ya29\.[\w-]{12,}|"
+    r"(?:gh[opsur]|github_pat|glpat|[rsp]k|whsec|hf|npm|dop_v1|xox\w|xapp)[_-][\w-]{12,}|"
+    r"hooks\.slack\.com/services/[\w/]+)"
 )
-"""Secrets that show what they are: JSON web tokens, and keys of widely used services."""
+"""Secrets that show what they are: JSON web tokens, and keys of services that many use."""
 _PRIVATE_KEY = re.compile(r"PRIVATE KEY|SECRET-KEY")
 _USER_AND_PASSWORD = re.compile(r"://([^:@/\s]*:)?.*@", re.DOTALL)
 _PASSWORD_WITHOUT_SCHEME = re.compile(r"(?<![\w.+-])([\w.+-]+:)[^\s@/][^\s@]*@")
@@ -100,7 +107,8 @@ def _masked_key(name: Any) -> Any:
 def _masked_values(text: str) -> str:
     """Return the text with the value after each secret name hidden."""
     shown, end = [], 0
-    for name in _NAME.finditer(text):
+    names = sorted([*_NAME.finditer(text), *_OPTION.finditer(text)], key=lambda name: name.start())
+    for name in names:
         value = _VALUE.match(text, name.end())
         if value is None or name.start() < end or not is_secret_name(name[1]):
             continue

@@ -22,7 +22,13 @@ import transaction
 from pyramid_temporal_compat.app import Celery
 from pyramid_temporal_compat.control import CommandRefused, flatten_reply
 from pyramid_temporal_compat.control.addresses import Address
-from pyramid_temporal_compat.control.channel import DOUBT_LASTS, Post, Request, Silence, has_standalone_activities
+from pyramid_temporal_compat.control.channel import (
+    DOUBT_LASTS,
+    ControlRequest,
+    Post,
+    Silence,
+    has_standalone_activities,
+)
 from pyramid_temporal_compat.control.worker_commands import Panel, State, control_command, inspect_command
 from pyramid_temporal_compat.exceptions import DuplicateNodenameWarning, OperationalError, WorkerTerminate
 from pyramid_temporal_compat.server import EmbeddedServer
@@ -406,7 +412,7 @@ def test_a_worker_that_was_late_once_gets_the_time_that_a_later_call_asks_for(
 def test_which_worker_is_probably_dead(timeout: float, polled: float, later: float, doubtful: bool) -> None:
     post, worker, now = Post(patience=5), Address("w@host", "mailbox"), 100.0
     post._silent[worker] = Silence(polled=50.0, waited=1.0, since=now)
-    found = post._doubtful({worker: polled}, Request("ping", {}, timeout), now + later)
+    found = post._doubtful({worker: polled}, ControlRequest("ping", {}, timeout), now + later)
     assert found == ({worker} if doubtful else set())
 
 

@@ -15,6 +15,7 @@ from sqlalchemy import exc as sqlalchemy_exc
 
 from pyramid_temporal_compat import exceptions
 from pyramid_temporal_compat.exceptions import SecurityError, UnpickleableExceptionWrapper
+from pyramid_temporal_compat.payload.error_classes import stand_in
 from pyramid_temporal_compat.payload.errors import RemoteTraceback, fitting, from_wire, remote_traceback, to_wire
 from pyramid_temporal_compat.payload.types import dumps, loads
 
@@ -432,3 +433,11 @@ def test_an_error_is_written_in_the_room_that_there_is(limit: int) -> None:
     assert type(rebuilt) is ValueError
     assert "long long" in str(rebuilt)
     assert ("cause" in fitted) == (limit > 5000)
+
+
+@pytest.mark.parametrize("module", ["m" * 1000, "a\nTraceback", "no such-module", ""])
+@pytest.mark.parametrize("name", ["E" * 1_000_000, "bad\nname", "Outer.<locals>.Error"])
+def test_a_stand_in_has_no_name_that_fills_memory_or_fakes_a_line(module: str, name: str) -> None:
+    made = type(from_wire({"module": module, "type": name, "text": "no"}))
+    assert made.__module__ == stand_in.__module__
+    assert made.__name__ == ("Error" if name.endswith(".Error") else "RemoteError")

@@ -10,7 +10,8 @@ from pyramid_temporal_compat.settings.masking import MASK, hidden, is_secret_nam
 
 NAMES = (
     "credentials pwd bearer cookie sessionid session_id auth private_pem stripe_sk appSk API_KEY apiKey api-key a_p_i "
-    "DB_PASSWORD passphrase SENTRY_DSN database_url accessToken JWT_SALT client-secret LDAP_CREDS signing_cert webhook"
+    "DB_PASSWORD passphrase SENTRY_DSN database_url accessToken JWT_SALT client-secret LDAP_CREDS signing_cert webhook "
+    "dbpw adminPw totp access_tok mapbox_pk pepper pincode recovery_codes saml_assertion jwks seed slack_hook"
 )
 
 
@@ -49,6 +50,13 @@ def test_other_names_are_not_hidden(name: str) -> None:
         "-----BEGIN RSA PRIVATE KEY-----\nhush",
         "eyJhbGciOiJI.hush.hush",
         "sk_live_hush12345678hush",
+        "glpat-hush12345678hush",
+        "AIzahush12345678hush12345678hush12345678",
+        "SG.hush12345678hush.hush12345678",
+        "sk-ant-hush12345678hush",
+        "https://hooks.slack.com/services/T0/B0/hush12345678",
+        "backup --password hush --verbose",
+        "Authorization: Negotiate hush",
         "Client(url='x', token='hush')",
     ],
 )
