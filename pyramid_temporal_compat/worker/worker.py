@@ -30,6 +30,7 @@ from ..message.message import LONGEST_ID, RESERVED_QUEUES, is_name, is_queue
 from ..settings import connection
 from .activity import TaskActivity
 from .call_defaults import CallDefaults
+from .driven_schedules import DrivenSchedules
 from .first_connection import checked_client, client_unless_stopped
 from .pools.autoscale import Autoscaler
 from .pools.child_setup import ProcessHooks
@@ -38,6 +39,7 @@ from .pools.pool_choice import POOLS, PoolOptions, pool_name, pool_size
 from .runner import Runner
 from .server_watch import ServerWatch
 from .slot_supplier import SharedSlots
+from .workflows.schedule_driver import ScheduleDriver
 from .workflows.task_workflow import TaskWorkflow
 
 if TYPE_CHECKING:
@@ -114,6 +116,7 @@ class Worker:
         self._runner = Runner(app)
         self.pool = self._make_pool()
         self._native = list(workflows), list(activities)
+        self._driven = DrivenSchedules(app)
         # For native activities that are not `async def`. It starts no thread before such an activity runs.
         self._threads = ThreadPoolExecutor(self.concurrency, "activity")
         self.slots = SharedSlots(self.concurrency)
@@ -382,8 +385,8 @@ class Worker:
         return TemporalWorker(
             client,
             task_queue=queue,
-            workflows=[TaskWorkflow, *workflows],
-            activities=[self.tasks.run, self._call_defaults.envelope, *activities],
+            workflows=[TaskWorkflow, ScheduleDriver, *workflows],
+            activities=[self.tasks.run, self._call_defaults.envelope, self._driven.ask, *activities],
             activity_executor=self._threads,
             tuner=WorkerTuner.create_composite(
                 workflow_supplier=FixedSizeSlotSupplier(WORKFLOW_TASKS),
