@@ -30,6 +30,7 @@ from ..exceptions import OperationalError
 from ..exceptions import TimeoutError as CallTimeout
 from ..payload.codecs import Codec
 from ..payload.converter import CodecAdapter
+from ..payload.headers import HEADER_CODECS, HeaderInterceptor
 from ..settings import ConnectionSettings
 from .client_options import ClientOptions
 from .forwarded_log import telemetry
@@ -89,7 +90,9 @@ async def connect(
         tls=tls,
         rpc_metadata=dict(settings.grpc_meta),
         data_converter=options.converter,
-        interceptors=options.interceptors,
+        header_codec_behavior=HEADER_CODECS,
+        # The first interceptor is the outermost: the application's interceptors see the arguments as they are sent.
+        interceptors=[HeaderInterceptor(), *options.interceptors],
         plugins=options.plugins,
         lazy=lazy,
         runtime=runtime,

@@ -26,7 +26,7 @@ from ..message.backoff import exponential_pauses
 from ..message.priority import priority_of
 from ..message.tree import Unit
 from ..message.workflow_call import Outgoing, WorkflowCall, lane_of, logged_apart
-from ..payload.converter import to_raw
+from ..payload.headers import to_arguments
 from .undelivered_log import name_and_text
 
 log = logging.getLogger(__name__)
@@ -264,7 +264,7 @@ async def start_task(client: Client, message: Unit, now: datetime.datetime) -> N
     try:
         await client.start_workflow(
             message.task,
-            args=[to_raw(payload) for payload in message.encode()],
+            args=to_arguments(message.encode()),
             id=message.id,
             task_queue=message.queue,
             id_reuse_policy=WorkflowIDReusePolicy.REJECT_DUPLICATE,

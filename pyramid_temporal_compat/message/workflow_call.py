@@ -69,9 +69,10 @@ class WorkflowCall:
         ]
 
     @classmethod
-    def decode(cls, about: bytes, request: Payload) -> WorkflowCall:
+    def decode(cls, about: bytes, others: Sequence[Payload]) -> WorkflowCall:
         """Read a call that `encode` wrote."""
         try:
+            (request,) = others
             found = read_json(about)
             texts = {name: found[name] for name in _TEXTS}
             eta = datetime.datetime.fromisoformat(found["eta"]) if "eta" in found else None

@@ -13,8 +13,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from ..exceptions import InvalidTaskError, PayloadTooLarge
-from ..message.message import Message
-from ..message.tree import Tree, is_tree
+from ..message.tree import read_unit
 from ..message.workflow_call import Outgoing, WorkflowCall, is_workflow_call
 from ..payload import Payload
 from ..payload.bounds import OutOfBounds, check_json, read_json, read_together
@@ -86,13 +85,10 @@ def sender_clock(data: bytes) -> datetime.datetime | None:
 
 def _unit(payloads: list[Payload]) -> Outgoing:
     try:
-        first, *rest = payloads
-        if is_tree(first.data):
-            return Tree.decode(payloads)
-        (body,) = rest
+        first, *body = payloads
     except ValueError:
-        raise InvalidTaskError(f"a row of the outbox holds a unit of {len(payloads)} payloads") from None
-    return WorkflowCall.decode(first.data, body) if is_workflow_call(first.data) else Message.decode(first.data, body)
+        raise InvalidTaskError("a row of the outbox holds a unit without payloads") from None
+    return WorkflowCall.decode(first.data, body) if is_workflow_call(first.data) else read_unit(first, body)
 
 
 def _payload_to_json(payload: Payload) -> dict[str, Any]:

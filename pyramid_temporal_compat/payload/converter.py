@@ -1,4 +1,4 @@
-"""Our payloads and codecs in the form that Temporal's SDK needs. The only module here that imports temporalio."""
+"""Our payloads and codecs in the form that Temporal's SDK needs. Only this module and `headers` import temporalio."""
 
 from __future__ import annotations
 

@@ -13,9 +13,9 @@ from .. import current
 from ..app import Celery
 from ..client.workflow_requests import SIGNAL, arguments_of
 from ..enlist.enlistment import current_transaction, find_enlistment
+from ..message.body import read_body
 from ..message.message import Message
 from ..message.workflow_call import Outgoing, WorkflowCall
-from ..payload.serializers import deserialize
 
 
 @dataclass(frozen=True)
@@ -85,7 +85,7 @@ def request_of(call: WorkflowCall, app: Celery) -> WorkflowRequest:
 
 def call_of(message: Message) -> Call:
     """Return the call that a message holds."""
-    body = deserialize(message.body, [message.serializer, "json"])
+    body = read_body(message, [message.serializer, "json"])
     return Call(message.task, tuple(body["args"]), dict(body["kwargs"]), message)
 
 

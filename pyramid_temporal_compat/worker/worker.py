@@ -30,6 +30,7 @@ from ..log_lines.text_safety import one_line
 from ..message.message import LONGEST_ID, RESERVED_QUEUES, is_name, is_queue
 from ..settings import connection
 from .activity import TaskActivity
+from .call_defaults import CallDefaults
 from .driven_schedules import DrivenSchedules
 from .first_connection import checked_client, client_unless_stopped
 from .native_activities import NativeActivities
@@ -134,6 +135,7 @@ class Worker:
         self._runs: list[asyncio.Future[None]] = []
         limits = Limits(soft_time_limit or conf.task_soft_time_limit, time_limit or conf.task_time_limit)
         self.tasks = TaskActivity(app, self.pool, self.hostname, limits)
+        self._call_defaults = CallDefaults(self.tasks.parts)
         self.tasks.orders.check_rates()
         self.autoscaler = self._make_autoscaler()
         self.on_connected: Callable[[Client], Awaitable[None]] = nothing_more
@@ -389,6 +391,8 @@ class Worker:
                         client,
                         task_queue=queue,
                         workflows=self._own_workflows,
+                        activities=[self._call_defaults.envelope],
+                        no_remote_activities=True,
                         identity=self.hostname,
                         **self._deployment,
                     )
@@ -415,7 +419,12 @@ class Worker:
             client,
             task_queue=queue,
             workflows=[*self._own_workflows, *native.pop("workflows")],
-            activities=[self.tasks.run, self._driven.ask, *native.pop("activities")],
+            activities=[
+                self.tasks.run,
+                self._call_defaults.envelope,
+                self._driven.ask,
+                *native.pop("activities"),
+            ],
             interceptors=[self._native_activities, *self._options.worker_interceptors],
             activity_executor=self._threads,
             tuner=tuner(self.app.conf, self.slots, carries_tasks=queue in self._task_queues),

@@ -284,14 +284,14 @@ def test_exactly_the_messages_of_a_batch_that_did_not_start_are_logged(app, capl
     start = dispatcher.start
 
     async def refuse_every_third(client, message, now=None):
-        if message.body.data.find(b"3") >= 0:
+        if "3" in message.argsrepr:
             raise RPCError("too large", RPCStatusCode.INVALID_ARGUMENT, b"")
         await start(client, message)
 
     monkeypatch.setattr(dispatcher, "start", refuse_every_third)
     sent = messages(app, 40)
     app.dispatcher.after_commit(sent)
-    refused = [message.id for message in sent if b"3" in message.body.data]
+    refused = [message.id for message in sent if "3" in message.argsrepr]
     assert 0 < len(refused) < 40
     assert lost_ids(caplog) == refused
     assert started(app, [message.id for message in sent]) == {m.id for m in sent} - set(refused)
@@ -378,7 +378,7 @@ def test_closing_cuts_off_a_batch_that_would_take_longer_and_logs_the_rest(app, 
     from pyramid_temporal_compat.enlist import dispatcher
 
     async def only_the_first(client, message, now=None):
-        if message.body.data.find(b"[0]") < 0:
+        if message.argsrepr != "(0,)":
             await asyncio.Event().wait()
 
     monkeypatch.setattr(dispatcher, "start", only_the_first)

@@ -203,7 +203,7 @@ def too_large(size: int) -> Payload:
 def test_a_message_that_is_too_large_is_parked_with_its_error_and_the_others_go_on(
     site: OutboxSite, size: int, said: str, caplog: pytest.LogCaptureFixture
 ) -> None:
-    parked = put(site, message(site, body=too_large(size)))
+    parked = put(site, message(site, body=(too_large(size),)))
     unit = message(site)
     put(site, unit)
     with running(Relay(site.app)):

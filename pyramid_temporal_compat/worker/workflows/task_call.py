@@ -13,7 +13,8 @@ from temporalio.exceptions import ChildWorkflowError
 from ...message import wire_names as wire
 from ...message.message import Message
 from ...message.tree import Tree
-from ...payload.converter import from_raw, to_raw
+from ...payload.converter import from_raw
+from ...payload.headers import to_arguments
 from .node_values import Value, read_values
 from .task_run import ActivityReplaced, run_message
 
@@ -56,7 +57,7 @@ async def run_replacement(message: Message, tree: Tree) -> Value:
     try:
         found: RawValue = await workflow.execute_child_workflow(
             tree.task,
-            args=[to_raw(payload) for payload in tree.encode()],
+            args=to_arguments(tree.encode()),
             id=message.id,
             task_queue=message.queue,
             result_type=RawValue,
