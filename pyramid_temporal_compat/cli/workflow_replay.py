@@ -54,7 +54,6 @@ async def replayed(app: AppLike, work: ServedWork, paths: list[Path]) -> list[di
     """Replay histories. Return a dict for each, with the error; None for a history that went as it had gone."""
     from ..client.forwarded_log import forward_default_runtime
     from ..native.replay import replay as replay_histories  # imports temporalio's workers
-    from ..payload.converter import data_converter
 
     forward_default_runtime()  # else the client library writes its own lines to the terminal
     definitions = work.definitions
@@ -63,7 +62,7 @@ async def replayed(app: AppLike, work: ServedWork, paths: list[Path]) -> list[di
         definitions.targets("workflow"),
         definitions.targets("activity"),
         app.registry,
-        data_converter(app.codecs()),
+        app.client_options(),
     )
     errors = {failure.file: " ".join(str(failure.error).split()) for failure in failures}
     return [{"file": str(path), "error": errors.get(path)} for path in paths]

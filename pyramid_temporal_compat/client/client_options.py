@@ -14,6 +14,7 @@ from temporalio.converter import CompositePayloadConverter, DataConverter, Defau
 from ..exceptions import ImproperlyConfigured
 from ..payload.codecs import Codec
 from ..payload.converter import data_converter
+from ..payload.headers import HEADER_CODECS, HeaderInterceptor
 from ..settings import Settings
 from ..settings.config_objects import import_object
 
@@ -32,6 +33,16 @@ class ClientOptions:
     worker_interceptors: Sequence[WorkerInterceptor] = ()
     """Interceptors for workers only. A worker takes interceptors for both from its client."""
     worker_plugins: Sequence[WorkerPlugin] = ()
+
+    def of_client(self) -> dict[str, Any]:
+        """Return the options for `temporalio.client.Client`."""
+        return {
+            "data_converter": self.converter,
+            "header_codec_behavior": HEADER_CODECS,
+            # The first interceptor is the outermost: the application's interceptors see the arguments as they are sent.
+            "interceptors": [HeaderInterceptor(), *self.interceptors],
+            "plugins": self.plugins,
+        }
 
 
 def client_options(conf: Settings, codecs: Sequence[Codec]) -> ClientOptions:

@@ -30,7 +30,6 @@ from ..exceptions import OperationalError
 from ..exceptions import TimeoutError as CallTimeout
 from ..payload.codecs import Codec
 from ..payload.converter import CodecAdapter
-from ..payload.headers import HEADER_CODECS, HeaderInterceptor
 from ..settings import ConnectionSettings
 from .client_options import ClientOptions
 from .forwarded_log import telemetry
@@ -89,11 +88,7 @@ async def connect(
         api_key=settings.api_key,
         tls=tls,
         rpc_metadata=dict(settings.grpc_meta),
-        data_converter=options.converter,
-        header_codec_behavior=HEADER_CODECS,
-        # The first interceptor is the outermost: the application's interceptors see the arguments as they are sent.
-        interceptors=[HeaderInterceptor(), *options.interceptors],
-        plugins=options.plugins,
+        **options.of_client(),
         lazy=lazy,
         runtime=runtime,
         retry_config=retries,

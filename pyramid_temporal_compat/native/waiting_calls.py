@@ -67,12 +67,7 @@ class WaitingCalls:
         connection = self.app.temporal
         connection.refuse_own_thread()
         settings = connection.settings
-        options = {
-            "namespace": settings.namespace,
-            "data_converter": connection.options.converter,
-            "interceptors": connection.options.interceptors,
-            "plugins": connection.options.plugins,
-        }
+        options = {"namespace": settings.namespace, **connection.options.of_client()}
         config = ConnectConfig(target_host=settings.address, identity=settings.identity or "", lazy=True)
         try:
             return connection.submit(lambda: keep_request(config, options, call)).result()

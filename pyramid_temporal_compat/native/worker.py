@@ -15,6 +15,7 @@ from temporalio.client import Client
 from temporalio.worker import Worker as TemporalWorker
 
 from ..current import APP_KEY, app_of
+from ..payload.headers import HeaderInterceptor
 from .binding import bound_activities, refuse_processes
 from .compat_tasks import CompatTasks
 from .connection_limit import safe_slots
@@ -56,6 +57,8 @@ class Worker(TemporalWorker):
             refuse_processes(activity_executor, activities)
             self._own_executor = None
         parts = worker_options(registry, activities, workflows)
+        # The client may be any; tasks, and workflows that call tasks, need it.
+        options["interceptors"] = [HeaderInterceptor(), *options.get("interceptors", ())]
         add_those_of_settings(registry, options)
         self._tasks: CompatTasks | None = None
         if tasks:

@@ -13,6 +13,7 @@ from temporalio.worker.workflow_sandbox import SandboxedWorkflowRunner, SandboxR
 from pyramid_temporal_compat.current import latest_app, set_current_app
 from pyramid_temporal_compat.exceptions import InvalidCall
 from pyramid_temporal_compat.native.request_temporal import temporal
+from pyramid_temporal_compat.payload.headers import HeaderInterceptor
 from tests.enlist.application import Site
 from tests.enlist.application import serving as serving_tasks
 from tests.native.client_parts import serving, unique
@@ -56,7 +57,12 @@ def test_a_workflow_runs_tasks_as_its_activities(site: Site) -> None:
     async def replay() -> None:
         client = await site.app.temporal.new_client()
         history = await handle.for_client(client).fetch_history()
-        replayer = Replayer(workflows=[Ordering], workflow_runner=SANDBOX, data_converter=client.data_converter)
+        replayer = Replayer(
+            workflows=[Ordering],
+            workflow_runner=SANDBOX,
+            data_converter=client.data_converter,
+            interceptors=[HeaderInterceptor()],
+        )
         await replayer.replay_workflow(history)
 
     asyncio.run(replay())
