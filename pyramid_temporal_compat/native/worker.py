@@ -57,9 +57,10 @@ class Worker(TemporalWorker):
             refuse_processes(activity_executor, activities)
             self._own_executor = None
         parts = worker_options(registry, activities, workflows)
-        # The client may be any; tasks, and workflows that call tasks, need it.
-        options["interceptors"] = [HeaderInterceptor(), *options.get("interceptors", ())]
         add_those_of_settings(registry, options)
+        if not any(isinstance(each, HeaderInterceptor) for each in client.config()["interceptors"]):
+            # The client is not from `connect(registry)`. Tasks, and workflows that call tasks, need it all the same.
+            options["interceptors"] = [HeaderInterceptor(), *options.get("interceptors", ())]
         self._tasks: CompatTasks | None = None
         if tasks:
             self._tasks = CompatTasks(app_of(registry), client, slots, options.get("identity") or client.identity)

@@ -201,8 +201,8 @@ def test_a_row_holds_the_call_as_it_was_made(site: OutboxSite) -> None:
     assert isinstance(call, WorkflowCall)
     assert (call.workflow_id, call.task, call.queue) == (handle.id, "Greeting", QUEUE)
     about, request = call.encode()
-    assert WorkflowCall.decode(about.data, request) == call
+    assert WorkflowCall.decode(about.data, [request]) == call
     for wrong in (b"{}", b'{"ptemporal-call":1}', about.data.replace(b'"ptemporal-call":1', b'"ptemporal-call":2')):
         with pytest.raises(InvalidTaskError):
-            WorkflowCall.decode(wrong, Payload({}, b""))
+            WorkflowCall.decode(wrong, [Payload({}, b"")])
     site.clear()
