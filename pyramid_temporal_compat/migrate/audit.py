@@ -1,0 +1,98 @@
+"""Reads the sources of an application, and collects what the rules find in them."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass, field
+from types import ModuleType
+
+from ..exceptions import ImproperlyConfigured
+from . import commands, ini_files, packaging
+from .findings import Finding, Kind, SourceFile, not_ignored
+from .rules import RULES
+
+TEXT_RULES: dict[Kind, Callable[[SourceFile], Iterator[Finding]]] = {
+    Kind.INI: ini_files.findings,
+    Kind.COMMANDS: commands.findings,
+    Kind.REQUIREMENTS: packaging.requirements,
+    Kind.PYPROJECT: packaging.pyproject,
+    Kind.PYTEST: packaging.pytest_settings,
+}
+
+
+@dataclass
+class Audit:
+    """What was read, and what was found."""
+
+    findings: list[Finding] = field(default_factory=list)
+    tasks: dict[str, list[tuple[str, int]]] = field(default_factory=lambda: defaultdict(list))
+    """Task name, as written, to the places of its functions."""
+    files: int = 0
+    """Files that mention Celery in any way."""
+    unreadable: list[str] = field(default_factory=list)
+
+    def add(self, found: Iterable[Finding]) -> None:
+        self.findings.extend(found)
+
+    def sorted(self) -> list[Finding]:
+        return sorted(self.findings, key=lambda each: (each.path, each.line, each.rule.code, each.detail))
+
+
+def audit(files: Iterable[SourceFile]) -> Audit:
+    """Read the files without importing them."""
+    result = Audit()
+    for file in files:
+        _read(file, result)
+    result.add(shared_names(result))
+    return result
+
+
+def findings_of(file: SourceFile) -> list[Finding]:
+    """Return what the rules find in one file. The rewriter asks again after each round of edits."""
+    alone = Audit()
+    _read(file, alone)
+    return alone.sorted()
+
+
+def _read(file: SourceFile, result: Audit) -> None:
+    found = _python(file, result) if file.kind is Kind.PYTHON else list(TEXT_RULES[file.kind](file))
+    result.files += bool(found)
+    result.add(not_ignored(file, found))
+
+
+def _python(file: SourceFile, result: Audit) -> list[Finding]:
+    python = python_rules()
+    read = python.read(file)
+    if isinstance(read, str):
+        result.unreadable.append(read)
+        return []
+    if read is None:
+        return []
+    for name, line in read.tasks:
+        result.tasks[name].append((file.path, line))
+    findings: list[Finding] = read.findings
+    return findings
+
+
+def python_rules() -> ModuleType:
+    """Return the module that reads Python. libcst is an extra, so it is imported when the first file is read."""
+    try:
+        from . import python_rules as module
+    except ModuleNotFoundError as error:
+        if (error.name or "").partition(".")[0] != "libcst":
+            raise
+        raise ImproperlyConfigured(
+            "reading Python files needs libcst: pip install 'pyramid-temporal-compat[migrate]'"
+        ) from None
+    return module
+
+
+def shared_names(result: Audit) -> Iterator[Finding]:
+    """Yield a finding for each task name that stands at two functions of different packages."""
+    for name, places in result.tasks.items():
+        tops = {path.rpartition("/")[0] for path, _ in places if "test" not in path}
+        if len(tops) > 1 and "." in name:
+            for path, line in places[1:]:
+                others = ", ".join(f"{other}:{at}" for other, at in places if (other, at) != (path, line))
+                yield Finding(RULES["PTC807"], path, line, f"{name}, also at {others}")

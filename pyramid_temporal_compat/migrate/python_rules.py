@@ -1,0 +1,38 @@
+"""All rules for Python files. The only module that `audit` loads for them, because libcst is an extra."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import libcst as cst
+
+from . import python_apps, python_glue, python_imports, python_runs, python_task_classes
+from .findings import Finding, SourceFile
+from .python_source import RELEVANT, PythonSource
+
+PARTS = (python_imports, python_glue, python_task_classes, python_apps, python_runs)
+
+
+class Read(NamedTuple):
+    findings: list[Finding]
+    tasks: list[tuple[str, int]]
+    """Name and line of each task function."""
+
+
+def read(file: SourceFile) -> Read | str | None:
+    """Return what is in a file; None if it has nothing to do with Celery; a sentence if it can't be read."""
+    if not RELEVANT.search(file.text):
+        return None
+    try:
+        source = PythonSource(file)
+    except (cst.ParserSyntaxError, RecursionError, UnicodeError) as error:
+        return f"{file.path} is no Python that can be read: {' '.join(str(error).split())[:200]}"
+    found = [finding for part in PARTS for finding in part.findings(source)]
+    return Read(found, [(name, source.line(function)) for function, name in source.tasks.items()])
+
+
+def without_unused(before: str, after: str) -> str:
+    """Return `after` without the imports that `before` used and `after` does not."""
+    from .unused_imports import without_unused as remove
+
+    return remove(before, after)
