@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import click
 
 from ..exceptions import ImproperlyConfigured
+from ..text_safety import one_line
 from .common import Common
 from .errors import failing_in_one_line
 
@@ -122,6 +123,61 @@ def rewrite(paths: tuple[str, ...], action: str, unsafe: bool, select: str | Non
             click.echo(line, err=action == "diff")
         done = "changed" if action == "write" else "would change; --write does it"
         click.echo(f"{len(results)} files {done}", err=action == "diff")
+
+
+@group.command(
+    help="Write Celery's settings of the ini file FILE as keys of the application's section: from [celery], "
+    "[celerybeat:NAME] and the other sections, from old names, and with --from-module from a module. With --to sections, "
+    "the other way. Values and comments stay. What has no meaning here is left out, and named."
+)
+@click.argument("files", nargs=-1, required=True, metavar="FILE...")
+@click.option("--to", type=click.Choice(["keys", "sections"]), default="keys", show_default=True, help="What to write.")
+@click.option(
+    "--names",
+    type=click.Choice(["new", "old"]),
+    default="new",
+    show_default=True,
+    help="New names, or Celery 3's.",
+)
+@click.option("--from-module", "module", metavar="MODULE.PY", help="Also take the settings that this file assigns.")
+@click.option(
+    "--address",
+    default="localhost:7233",
+    show_default=True,
+    help="The Temporal server that takes the place of the broker, as host:port.",
+)
+@click.option("--diff", "action", flag_value="diff", default="diff", help="Print what would change (default).")
+@click.option("--write", "action", flag_value="write", help="Change the files.")
+def ini(files: tuple[str, ...], to: str, names: str, module: str | None, address: str, action: str) -> None:
+    from ..migrate.findings import Kind, SourceFile
+    from ..migrate.ini_convert import to_keys, to_sections
+    from ..migrate.rewrite import Rewritten
+    from ..migrate.settings_modules import ModuleSettings, settings_of
+
+    with failing_in_one_line():
+        more = settings_of(read(module), module) if module else ModuleSettings([], [])
+        for name in files:
+            text = read(name)
+            done = (
+                to_sections(text, names=names)
+                if to == "sections"
+                else to_keys(text, address=address, names=names, more=more.pairs)
+            )
+            result = Rewritten(SourceFile(name, text, Kind.INI), SourceFile(name, done.text, Kind.INI))
+            if action == "write":
+                write(result.after)
+            else:
+                click.echo(result.diff(), nl=False)
+            for note in (*done.notes, *more.notes):
+                click.echo(one_line(f"{name}: {note}"), err=True)
+
+
+def read(path: str) -> str:
+    try:
+        with Path(path).open(encoding="utf-8", newline="") as stream:
+            return stream.read()
+    except (OSError, UnicodeDecodeError) as error:
+        raise ImproperlyConfigured(f"{path!r} can't be read: {getattr(error, 'strerror', None) or error}") from None
 
 
 def write(file: SourceFile) -> None:

@@ -28,7 +28,21 @@ def read(file: SourceFile) -> Read | str | None:
     except (cst.ParserSyntaxError, RecursionError, UnicodeError) as error:
         return f"{file.path} is no Python that can be read: {' '.join(str(error).split())[:200]}"
     found = [finding for part in PARTS for finding in part.findings(source)]
-    return Read(found, [(name, source.line(function)) for function, name in source.tasks.items()])
+    return Read(
+        _without_those_inside(source, found), [(name, source.line(function)) for function, name in source.tasks.items()]
+    )
+
+
+def _without_those_inside(source: PythonSource, found: list[Finding]) -> list[Finding]:
+    """Leave out what is only said of code that another finding removes: its calls, its methods."""
+    gone = [
+        range(source.file.line_at(edit.start), source.file.line_at(edit.end))
+        for finding in found
+        if finding.removes
+        for edit in finding.edits
+        if not edit.text
+    ]
+    return [each for each in found if each.removes or each.edits or not any(each.line in lines for lines in gone)]
 
 
 def without_unused(before: str, after: str) -> str:

@@ -41,6 +41,8 @@ def _line_of(source: PythonSource, line: cst.SimpleStatementLine) -> Edit:
     text = source.file.text
     start = text.rfind("\n", 0, source.span(line)[0]) + 1
     end = text.find("\n", source.span(line)[1]) + 1 or len(text)
+    if text[:start].endswith("\n\n") and text[end : end + 1] == "\n":
+        end += 1  # of the two empty lines that would meet, one stays
     return Edit(start, end, "")
 
 
