@@ -225,8 +225,10 @@ def _blocks(source: PythonSource) -> Iterator[Finding]:
 
 def _pyramid_celery(source: PythonSource) -> Iterator[Finding]:
     for statement in source.nodes(cst.ImportFrom):
-        if dotted(statement.module or cst.Name("")) == "pyramid_celery" and not isinstance(
-            statement.names, cst.ImportStar
+        if (
+            statement.module is not None
+            and dotted(statement.module) == "pyramid_celery"
+            and not isinstance(statement.names, cst.ImportStar)
         ):
             names = [dotted(alias.name) for alias in statement.names]
             edits = []

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
+from pathlib import PurePath
 
 import libcst as cst
 
 from .findings import Finding
+from .packaging import setup_requirement
 from .python_glue import SENDERS
 from .python_source import PythonSource, dotted, keyword, text_of
 
@@ -35,6 +37,10 @@ def findings(source: PythonSource) -> Iterator[Finding]:
             yield from _sending(source, call)
     yield from _kept_ids(source)
     yield from _commands(source)
+    if PurePath(source.file.path).name == "setup.py":
+        for text in source.nodes(cst.SimpleString):
+            start, end = source.span(text)
+            yield from setup_requirement(source.file, start + 1, end - 1)
 
 
 def _effects(source: PythonSource, task: cst.FunctionDef) -> Iterator[Finding]:

@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 import re
+from bisect import bisect_left
 from collections import defaultdict
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from functools import cached_property
-from typing import TypeVar, cast
+from typing import Any, TypeVar, cast
 
 import libcst as cst
 from libcst.metadata import (
     ByteSpanPositionProvider,
     MetadataWrapper,
-    ParentNodeProvider,
     QualifiedNameProvider,
     QualifiedNameSource,
 )
@@ -28,7 +28,7 @@ OTHERS_TASKS = frozenset(
 """Packages whose decorator `task` is not Celery's."""
 TASK_NAMES = frozenset({"task", "shared_task", "periodic_task"})
 RELEVANT = re.compile(
-    r"celery|kombu|billiard|shared_task|\.delay\(|apply_async|AfterCommitHook|AsyncResult|\.task\b|redbeat|send_task|"
+    r"celery|CELERY|\.conf\b|kombu|billiard|shared_task|\.delay\(|apply_async|AfterCommitHook|AsyncResult|\.task\b|redbeat|send_task|"
     r"filterwarnings|pyramid_temporal_compat|request\.tm\b|beat_schedule|add_periodic_task|acks_late"
 )
 
@@ -40,19 +40,32 @@ class PythonSource:
         self.file = file
         wrapper = MetadataWrapper(cst.parse_module(file.text), unsafe_skip_copy=True)
         self.module = wrapper.module
-        self._spans = wrapper.resolve(ByteSpanPositionProvider)
-        self._parents = wrapper.resolve(ParentNodeProvider)
-        self._names = wrapper.resolve(QualifiedNameProvider)
+        found = wrapper.resolve_many([ByteSpanPositionProvider, QualifiedNameProvider])
+        self._spans: Mapping[cst.CSTNode, Any] = found[ByteSpanPositionProvider]
+        self._names: Mapping[cst.CSTNode, Any] = found[QualifiedNameProvider]
+        self._parents: dict[cst.CSTNode, cst.CSTNode] = {}
         self._bytes = None if file.text.isascii() else file.text.encode()
         self._by_kind: dict[type[cst.CSTNode], list[cst.CSTNode]] = defaultdict(list)
-        self._collect(self.module)
+        self._first: dict[cst.CSTNode, int] = {}
+        self._last: dict[cst.CSTNode, int] = {}
+        self._collect()
 
-    def _collect(self, root: cst.CSTNode) -> None:
-        waiting = [root]
+    def _collect(self) -> None:
+        """Number the nodes in the order of the file, so that what a node holds is a range of numbers."""
+        waiting: list[tuple[cst.CSTNode, bool]] = [(self.module, False)]
+        number = 0
         while waiting:
-            node = waiting.pop()
+            node, is_left = waiting.pop()
+            if is_left:
+                self._last[node] = number
+                continue
+            self._first[node] = number
+            number += 1
             self._by_kind[type(node)].append(node)
-            waiting.extend(reversed(node.children))
+            waiting.append((node, True))
+            children = node.children
+            self._parents.update(dict.fromkeys(children, node))
+            waiting.extend((child, False) for child in reversed(children))
 
     def nodes(self, kind: type[N]) -> list[N]:
         """Return all nodes of this kind, in the order of the file."""
@@ -88,9 +101,11 @@ class PythonSource:
         return next((each for each in self.ancestors(node) if isinstance(each, kind)), None)
 
     def within(self, node: cst.CSTNode, kind: type[N]) -> list[N]:
-        """Return the nodes of this kind that `node` holds."""
-        start, end = self.span(node)
-        return [each for each in self.nodes(kind) if start <= self.span(each)[0] and self.span(each)[1] <= end]
+        """Return the nodes of this kind that `node` holds, and `node` itself if it is one."""
+        nodes = self.nodes(kind)
+        start = bisect_left(nodes, self._first[node], key=self._first.__getitem__)
+        end = bisect_left(nodes, self._last[node], key=self._first.__getitem__)
+        return nodes[start:end]
 
     # --- what ---
 

@@ -113,7 +113,9 @@ def test_receivers_that_end_transactions_go_and_others_stay() -> None:
 
 
 def test_signals_that_are_connected_by_a_call_are_found() -> None:
-    text = "from celery import signals\n\n\ndef commit(**_):\n    tm.commit()\n\n\nsignals.task_success.connect(commit)\n"
+    text = (
+        "from celery import signals\n\n\ndef commit(**_):\n    tm.commit()\n\n\nsignals.task_success.connect(commit)\n"
+    )
     assert codes(text) == ["PTC203"]
 
 
@@ -164,7 +166,9 @@ def test_base_class_that_is_only_glue_goes_with_its_name_and_its_imports() -> No
 
 
 def test_base_class_that_does_more_is_left_to_a_person() -> None:
-    text = BASE.replace("    abstract = True\n", "    abstract = True\n\n    def on_failure(self, *args):\n        mark()\n")
+    text = BASE.replace(
+        "    abstract = True\n", "    abstract = True\n\n    def on_failure(self, *args):\n        mark()\n"
+    )
     findings = {each.rule.code: each for each in found(text)}
     assert findings["PTC204"].fix is Fix.NONE
     assert "PTC303" in findings
