@@ -137,7 +137,7 @@ def rewrite(paths: tuple[str, ...], action: str, unsafe: bool, select: str | Non
     type=click.Choice(["new", "old"]),
     default="new",
     show_default=True,
-    help="New names, or Celery 3's.",
+    help="Names to write.",
 )
 @click.option("--from-module", "module", metavar="MODULE.PY", help="Also take the settings that this file assigns.")
 @click.option(

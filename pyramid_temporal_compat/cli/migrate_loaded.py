@@ -31,7 +31,7 @@ def add_application(common: Common, ini: str | None, app: str | None, result: Au
 
 
 def loaded(common: Common, ini: str | None, path: str) -> AppLike:
-    """Return the app: of an ini that includes the package, of `-A`, or the one that the application made current."""
+    """Return the app of the ini or of `-A`. If the ini does not include the package, return the current app."""
     import_from_here()
     install_as_celery()
     try:

@@ -23,7 +23,7 @@ TEXT_RULES: dict[Kind, Callable[[SourceFile], Iterator[Finding]]] = {
 
 @dataclass
 class Audit:
-    """What was read, and what was found."""
+    """The result of reading an application: its findings, and its task functions."""
 
     findings: list[Finding] = field(default_factory=list)
     tasks: dict[str, list[tuple[str, int]]] = field(default_factory=lambda: defaultdict(list))

@@ -28,7 +28,7 @@ class Message:
 
 @dataclass
 class Queue:
-    """A queue of the broker, with those of its messages that were read."""
+    """A queue of the broker, with the messages that were read."""
 
     name: str
     length: int = 0

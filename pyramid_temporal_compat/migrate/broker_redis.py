@@ -21,7 +21,7 @@ BINDING = "_kombu.binding."
 
 
 def read(url: str, queues: Collection[str]) -> Broker:
-    """Return the queues of a Redis: those that are named, those that kombu has bound, and `celery`."""
+    """Return the queues of a Redis: the named queues, the queues that kombu has bound, and `celery`."""
     try:
         import redis
     except ModuleNotFoundError:

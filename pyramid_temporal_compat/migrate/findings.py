@@ -28,7 +28,7 @@ class Finding:
     path: str
     line: int
     detail: str
-    """What was found there, such as the name or the setting."""
+    """The name, the setting or the command that was found."""
     sentence: str = ""
     """What happens here, if the rule's own sentence is not exact enough: the reason of a refused name."""
     fix: Fix = Fix.NONE

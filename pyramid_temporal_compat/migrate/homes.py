@@ -45,7 +45,7 @@ class Split(NamedTuple):
     module: str
     name: str
     rest: str
-    """What follows the name, with its dot: `.retry` of `celery.app.task.Task.retry`."""
+    """The attributes after the name, with a dot before each: `.retry` of `celery.app.task.Task.retry`."""
 
 
 def split(dotted: str) -> Split | None:

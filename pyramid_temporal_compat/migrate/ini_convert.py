@@ -1,6 +1,6 @@
 """Turns Celery's settings of an ini file into keys of the application's section, and back.
 
-Values and comments stay as they are. What can't be carried over is named in a note.
+Values and comments stay as they are. A note names each setting that can't be carried over.
 """
 
 from __future__ import annotations
@@ -157,16 +157,12 @@ class _ToKeys:
         """Move the lines of a section, each with its comments. The keys are of a mapping if `setting` names one."""
         position = section.header_end
         for entry in section.entries:
-            comments = self.text[position : entry.start]
+            self.added += _comments(self.text[position : entry.start])
             position = entry.end
             rest = self.text[entry.start + len(entry.key) : entry.end]
             key = self._option(entry, setting) if setting else self._plain(entry)
-            if key is None:
-                continue
-            self.added += [
-                *_comments(comments),
-                f"{key} = {self.address}\n" if key == "ptemporal.address" else f"{key}{rest}",
-            ]
+            if key is not None:
+                self.added.append(f"{key} = {self.address}" if key == "ptemporal.address" else f"{key}{rest}")
         self.added += _comments(self.text[position : section.end])
         self._remove(section)
 
@@ -285,7 +281,7 @@ def _to_section(
 
 
 def _right_above(text: str) -> str:
-    """Return the comment lines right above an entry: those that no empty line separates from it."""
+    """Return the comment lines right above an entry. An empty line ends them."""
     return text.rpartition("\n\n")[2]
 
 

@@ -173,7 +173,7 @@ def _import_line(module: str, names: list[str], indent: str) -> str:
 
 
 def _joined(source: PythonSource, statement: cst.CSTNode, lines: Iterable[str]) -> str:
-    """Join statements that take the place of one: on lines of their own if that one has its line for itself."""
+    """Join new statements that replace one statement. They get lines of their own if the statement had one."""
     line = source.parent(statement)
     alone = isinstance(line, cst.SimpleStatementLine) and len(line.body) == 1
     return (f"\n{source.indent(statement)}" if alone else "; ").join(lines)

@@ -20,7 +20,7 @@ class Read(NamedTuple):
 
 
 def read(file: SourceFile) -> Read | str | None:
-    """Return what is in a file; None if it has nothing to do with Celery; a sentence if it can't be read."""
+    """Return what a file has. None means that the file does not use Celery. A text says why it can't be read."""
     if not RELEVANT.search(file.text):
         return None
     try:

@@ -1,4 +1,4 @@
-"""Makes the edits that findings carry, until none is left."""
+"""Makes the edits of findings, in rounds, until no finding has an edit."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the table of settings says of one setting of Celery, wherever it was written."""
+"""Says of one setting of Celery what the table of settings says, wherever the setting was written."""
 
 from __future__ import annotations
 

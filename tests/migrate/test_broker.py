@@ -100,9 +100,9 @@ def test_what_workers_hold_is_counted(url: str, redis: Any) -> None:
 
 
 def test_reading_moves_no_message(url: str, redis: Any) -> None:
-    before = {key: redis.lrange(key, 0, -1) for key in redis.keys() if redis.type(key) == b"list"}
+    before = {key: redis.lrange(key, 0, -1) for key in redis.scan_iter("*", _type="list")}
     look_into(url)
-    assert {key: redis.lrange(key, 0, -1) for key in redis.keys() if redis.type(key) == b"list"} == before
+    assert {key: redis.lrange(key, 0, -1) for key in redis.scan_iter("*", _type="list")} == before
 
 
 def test_results_give_a_rate_and_actions(url: str, redis: Any) -> None:

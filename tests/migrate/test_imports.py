@@ -1,5 +1,7 @@
 """Imports of celery, kombu and billiard: what the audit says of them, and what `rewrite` makes of them."""
 
+# Texts as files have them, one a line.
+# ruff: noqa: E501
 from __future__ import annotations
 
 import importlib

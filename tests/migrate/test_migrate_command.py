@@ -1,5 +1,7 @@
 """The commands `ptemporal-compat migrate audit|rewrite|ini`, as a user runs them."""
 
+# Texts as files have them, one a line.
+# ruff: noqa: E501
 from __future__ import annotations
 
 import json

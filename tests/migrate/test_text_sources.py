@@ -1,5 +1,7 @@
 """Commands, requirements, pins and ini files."""
 
+# Texts as files have them, one a line.
+# ruff: noqa: E501
 from __future__ import annotations
 
 from pathlib import Path

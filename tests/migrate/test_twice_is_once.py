@@ -1,5 +1,7 @@
 """Rewriting twice is rewriting once, and what comes out is Python: for files of others, and for random files."""
 
+# Texts as files have them, one a line.
+# ruff: noqa: E501
 from __future__ import annotations
 
 from pathlib import Path
