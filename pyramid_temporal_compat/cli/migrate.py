@@ -127,8 +127,8 @@ def rewrite(paths: tuple[str, ...], action: str, unsafe: bool, select: str | Non
 
 @group.command(
     help="Write Celery's settings of the ini file FILE as keys of the application's section: from [celery], "
-    "[celerybeat:NAME] and the other sections, from old names, and with --from-module from a module. With --to sections, "
-    "the other way. Values and comments stay. What has no meaning here is left out, and named."
+    "[celerybeat:NAME] and the other sections, from old names, and with --from-module from a module. The other way: "
+    "--to sections. Values and comments stay. What has no meaning here is left out, and named."
 )
 @click.argument("files", nargs=-1, required=True, metavar="FILE...")
 @click.option("--to", type=click.Choice(["keys", "sections"]), default="keys", show_default=True, help="What to write.")

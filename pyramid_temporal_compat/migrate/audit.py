@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from types import ModuleType
 
 from ..exceptions import ImproperlyConfigured
 from . import commands, ini_files, packaging
 from .findings import Finding, Kind, SourceFile, not_ignored
-from .rules import RULES
+from .rules import RULES, Fix
 
 TEXT_RULES: dict[Kind, Callable[[SourceFile], Iterator[Finding]]] = {
     Kind.INI: ini_files.findings,
@@ -19,6 +19,12 @@ TEXT_RULES: dict[Kind, Callable[[SourceFile], Iterator[Finding]]] = {
     Kind.PYPROJECT: packaging.pyproject,
     Kind.PYTEST: packaging.pytest_settings,
 }
+
+
+OF_TWO_KOMBUS = (
+    "This application sends messages of its own through kombu. Where the name is about them, leave the import. "
+    "Where it is about tasks, change it: an error of `delay` is one of this package's."
+)
 
 
 @dataclass
@@ -44,15 +50,31 @@ def audit(files: Iterable[SourceFile]) -> Audit:
     result = Audit()
     for file in files:
         _read(file, result)
+    if sends_messages(result.findings):
+        result.findings = [beside_messages(each) for each in result.findings]
     result.add(shared_names(result))
     return result
 
 
-def findings_of(file: SourceFile) -> list[Finding]:
+def findings_of(file: SourceFile, *, real_kombu: bool = False) -> list[Finding]:
     """Return what the rules find in one file. The rewriter asks again after each round of edits."""
     alone = Audit()
     _read(file, alone)
-    return alone.sorted()
+    found = alone.sorted()
+    return [beside_messages(each) for each in found] if real_kombu else found
+
+
+def sends_messages(findings: Iterable[Finding]) -> bool:
+    """Tell whether the application sends messages of its own through kombu."""
+    return any(each.rule.code == "PTC104" for each in findings)
+
+
+def beside_messages(finding: Finding) -> Finding:
+    """Return the finding as it is in an application with messages of its own: its uses of kombu may be for them."""
+    if finding.rule.code != "PTC101" or "kombu" not in finding.detail:
+        return finding
+    fix = Fix.NONE if finding.fix is Fix.NONE else Fix.UNSAFE
+    return replace(finding, fix=fix, sentence=OF_TWO_KOMBUS)
 
 
 def _read(file: SourceFile, result: Audit) -> None:

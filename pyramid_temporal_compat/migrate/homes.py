@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 from typing import NamedTuple
 
 import pyramid_temporal_compat
@@ -26,9 +27,13 @@ def home(module: str, name: str) -> Home | None:
     place, _, ours = MODULES.get(module, {}).get(name, "").partition(":")
     if not place:
         return None
-    if ours == name and place.startswith(".") and name in pyramid_temporal_compat.__all__:
-        return Home(PACKAGE, name)
-    return Home(f"{PACKAGE}{place}" if place.startswith(".") else place, ours)
+    module_here = f"{PACKAGE}{place}" if place.startswith(".") else place
+    if ours == name and name in pyramid_temporal_compat.__all__:
+        public = getattr(pyramid_temporal_compat, name)
+        # The canvas `chunks` is public, and the helper of the same name in celery.utils is not.
+        if getattr(importlib.import_module(module_here), ours) is public:
+            return Home(PACKAGE, name)
+    return Home(module_here, ours)
 
 
 def module_home(module: str) -> str | None:

@@ -9,7 +9,7 @@ from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 
 from .alias import with_alias
-from .audit import findings_of, python_rules
+from .audit import findings_of, python_rules, sends_messages
 from .findings import Finding, Kind, SourceFile, applied
 from .rules import RULES, Fix
 
@@ -49,6 +49,8 @@ class Choice:
     select: Collection[str] = ()
     """Codes, or beginnings of codes. Empty: all."""
     skip: Collection[str] = ()
+    real_kombu: bool = False
+    """Whether the application sends messages of its own through kombu."""
     files_with: Mapping[str, int] = field(default_factory=dict)
     """Word to the number of Python files that have it: a name that another file uses is not removed."""
 
@@ -65,7 +67,7 @@ def rewritten(file: SourceFile, choice: Choice) -> Rewritten:
     """Return the file with the edits of its findings made that are chosen."""
     result = Rewritten(file, file)
     for _ in range(MOST_ROUNDS):
-        wanted = [each for each in findings_of(result.after) if choice.has(each)]
+        wanted = [each for each in findings_of(result.after, real_kombu=choice.real_kombu) if choice.has(each)]
         following = _edited(result.after, wanted)
         if following.text == result.after.text:
             break
@@ -118,7 +120,8 @@ def rewrite_all(
     """Return the files that change, each before and after."""
     python = [file for file in files if file.kind is Kind.PYTHON]
     files_with = Counter(word for file in python for word in set(re.findall(r"\w+", file.text)))
-    choice = Choice(unsafe, select, SWAPS if mode == "alias" else (), files_with)
+    real_kombu = any("kombu" in file.text and sends_messages(findings_of(file)) for file in python)
+    choice = Choice(unsafe, select, SWAPS if mode == "alias" else (), real_kombu, files_with)
     results = [rewritten(file, choice) for file in files]
     if mode == "alias":
         texts = with_alias([result.after for result in results])

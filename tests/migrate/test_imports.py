@@ -10,10 +10,12 @@ import pytest
 
 from pyramid_temporal_compat import unsupported
 from pyramid_temporal_compat.as_celery.name_table import MODULES
+from pyramid_temporal_compat.migrate.audit import audit
 from pyramid_temporal_compat.migrate.homes import home, module_home
+from pyramid_temporal_compat.migrate.rewrite import rewrite_all
 from pyramid_temporal_compat.migrate.rules import Fix
 
-from .parts import after, codes, found, same
+from .parts import after, codes, found, same, source
 
 SWAPS = {
     "from celery import shared_task\n": "from pyramid_temporal_compat import shared_task\n",
@@ -176,3 +178,20 @@ def test_comment_silences_one_code_or_all() -> None:
     assert codes("from celery.beat import Scheduler  # ptc: ignore[PTC101]\n") == ["PTC102"]
     silenced = "from celery import shared_task  # ptc: ignore[PTC101]\n"
     assert after(silenced) == silenced
+
+
+def test_helper_that_shares_its_name_with_a_public_class_keeps_its_own_home() -> None:
+    assert (
+        after("from celery.utils import chunks\n")
+        == "from pyramid_temporal_compat.celery_names.functional import chunks\n"
+    )
+    assert after("from celery import chunks\n") == "from pyramid_temporal_compat import chunks\n"
+
+
+def test_other_uses_of_kombu_beside_own_messages_are_for_a_person() -> None:
+    own = source("from kombu.mixins import ConsumerMixin\n", path="shop/stream.py")
+    other = source("from kombu.exceptions import OperationalError\n", path="shop/views.py")
+    assert rewrite_all([own, other], unsafe=False) == []
+    assert [each.after.path for each in rewrite_all([own, other], unsafe=True)] == ["shop/views.py"]
+    [finding] = [each for each in audit([own, other]).findings if each.rule.code == "PTC101"]
+    assert finding.fix is Fix.UNSAFE

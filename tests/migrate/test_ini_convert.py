@@ -169,21 +169,11 @@ def test_module_of_settings_becomes_keys(tmp_path: Path) -> None:
     assert settings["beat_schedule"]["purge"]["schedule"].hour == 2  # type: ignore[index]
 
 
-LINES = st.lists(
-    st.sampled_from(
-        [
-            "# a note",
-            "",
-            "celery.task_acks_late = true",
-            "ptemporal.include = shop",
-            "x = 1\n    2",
-            "[celery]",
-            "[server:main]",
-        ]
-        + ["CELERYD_CONCURRENCY = 2", "include = a b", "broker_url = redis://x", "[celeryroutes]", "shop.a = b", "; c"]
-    ),
-    max_size=12,
-)
+NOTES = ["# a note", "; c", ""]
+OURS = ["celery.task_acks_late = true", "ptemporal.include = shop", "x = 1\n    2"]
+THEIRS = ["CELERYD_CONCURRENCY = 2", "include = a b", "broker_url = redis://x", "shop.a = b"]
+HEADERS = ["[celery]", "[server:main]", "[celeryroutes]"]
+LINES = st.lists(st.sampled_from([*NOTES, *OURS, *THEIRS, *HEADERS]), max_size=12)
 
 
 @given(LINES)
