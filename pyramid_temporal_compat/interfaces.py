@@ -1,4 +1,7 @@
-"""Protocols of the app, the task and the worker, so that lower modules need not import them."""
+"""Protocols of the app, the task and the worker, so that lower modules need not import them.
+
+`P` and `R` are the type variables of typed calls: `Task[P, R]` takes the parameters `P` and returns an `R`.
+"""
 
 from __future__ import annotations
 
@@ -7,11 +10,22 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Protocol
 
 if TYPE_CHECKING:
+    from typing_extensions import ParamSpec, TypeVar
+
     from .client.connection import Connection
     from .enlist.dispatcher import Dispatcher
     from .message.tree import Unit
     from .payload.codecs import Codec
     from .settings import Settings
+
+    # With the defaults, `Task` alone means a task with any parameters and any result.
+    P = ParamSpec("P", default=...)
+    R = TypeVar("R", default=Any)
+else:  # `typing` accepts `default` from Python 3.13 on, and nothing needs it at run time
+    from typing import ParamSpec, TypeVar
+
+    P = ParamSpec("P")
+    R = TypeVar("R")
 
 
 class AppLike(Protocol):

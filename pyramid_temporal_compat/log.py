@@ -20,7 +20,7 @@ from .celery_names.nodenames import node_format
 from .context import worker_frame
 from .exceptions import CDeprecationWarning, CPendingDeprecationWarning, ImproperlyConfigured
 from .file_safety import open_for_append
-from .text_safety import record_text
+from .log_lines.text_safety import record_text
 
 if TYPE_CHECKING:
     from .interfaces import AppLike

@@ -26,6 +26,7 @@ from ..control import Control
 from ..current import APP_KEY, apps, set_app_class, set_current_app, set_default_app
 from ..enlist.publish_signals import after_publish, before_publish
 from ..exceptions import AlwaysEagerIgnored
+from ..interfaces import P, R
 from ..log import Logging
 from ..message.ids import new_id
 from ..message.nodes import TaskNode
@@ -40,7 +41,6 @@ from ..task.routing import Amqp
 from ..task.task import Task as BaseTask
 from ..task.task_annotations import annotate, prepare_annotations
 from ..task.task_from_function import task_from_function
-from ..typed_calls import P, R
 from .app_classes import class_for
 from .commands import Commands
 from .configuration import Configuration
@@ -344,7 +344,7 @@ class Celery(Commands, Configuration, ConnectionMethods, RefusedOfApps):
         manager = options.pop("transaction_manager", None)
         if self.conf["task_always_eager"]:
             local: dict[str, Any] = {key: options.pop(key) for key in EAGER_OPTIONS if key in options}
-            message = self._make_message(task.name, args, kwargs, options, task)
+            message, _, _ = self.message(task.name, args, kwargs, options, task)
             return self._add_to_trail(self.eager.call(message, local, manager), options)
         message = self._enlist_call(task.name, args, kwargs, options, task, manager)
         result = task.AsyncResult(message.id)
@@ -390,21 +390,12 @@ class Celery(Commands, Configuration, ConnectionMethods, RefusedOfApps):
         """Make the message of one call. Return it with the callbacks and the error callbacks that the call names."""
         links, errbacks = options.pop("link", None), options.pop("link_error", None)
         options.pop("transaction_manager", None)
-        return self._make_message(name, args, kwargs, options, task, id_for), links, errbacks
-
-    def _make_message(
-        self,
-        name: str,
-        args: Any,
-        kwargs: Any,
-        options: dict[str, Any],
-        task: BaseTask | None,
-        id_for: Callable[[str], str] = lambda queue: new_id(),
-    ) -> Message:
         if task is not None:
             options = {**task.own_options(), **options}
         message = make_message(self, name, args, kwargs, options, task, id_for)
-        return before_publish(message, args, kwargs) if signals.before_task_publish.receivers else message
+        if signals.before_task_publish.receivers:
+            message = before_publish(message, args, kwargs)
+        return message, links, errbacks
 
     @functools.cached_property
     def eager(self) -> EagerDispatch:

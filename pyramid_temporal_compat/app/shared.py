@@ -7,10 +7,10 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Concatenate, Literal, overload
 
 from .. import current
+from ..interfaces import P, R
 from ..task.task import Task
 from ..task.task_annotations import has_annotations
 from ..task.task_from_function import task_from_function
-from ..typed_calls import P, R
 
 if TYPE_CHECKING:
     from ..interfaces import AppLike

@@ -10,10 +10,10 @@ from contextlib import nullcontext
 from typing import TYPE_CHECKING, Any
 
 from .. import states
+from ..celery_names.lists import as_list
 from ..celery_names.refused_members import RefusedOfChains
 from ..current import current_app
 from ..exceptions import InvalidCall
-from ..lists import as_list
 from ..message.nodes import ChainNode
 from ..results.eager_result import EagerResult
 from .abstract import CallableSignature

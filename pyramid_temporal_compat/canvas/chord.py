@@ -6,9 +6,9 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
+from ..celery_names.lists import as_list
 from ..current import current_app
 from ..exceptions import InvalidCall
-from ..lists import as_list
 from ..message.nodes import ChordNode, GroupNode
 from .abstract import CallableSignature
 from .chain import OWN_OPTIONS, _chain

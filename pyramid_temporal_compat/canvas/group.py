@@ -7,8 +7,8 @@ from collections.abc import Iterable, Iterator, Mapping, MutableSequence, Sequen
 from contextlib import AbstractContextManager, nullcontext
 from typing import TYPE_CHECKING, Any
 
+from ..celery_names.lists import as_list
 from ..current import current_app
-from ..lists import as_list
 from ..message.nodes import GroupNode
 from ..results.result_sets import GroupResult
 from .abstract import CallableSignature, CallableTask

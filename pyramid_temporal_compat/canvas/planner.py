@@ -10,9 +10,9 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
+from ..celery_names.lists import as_list
 from ..context import worker_frame
 from ..exceptions import InvalidCall, PayloadTooLarge
-from ..lists import as_list
 from ..message.message import Message
 from ..message.nodes import GroupNode, Node, TaskNode
 from ..message.tree import MOST, Tree, Unit

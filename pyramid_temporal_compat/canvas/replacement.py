@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from ..celery_names.lists import as_list
 from ..context import Context
 from ..exceptions import ImproperlyConfigured, PayloadTooLarge
-from ..lists import as_list
 from ..message.ids import workflow_of
 from ..message.message import total_size
 from ..message.tree import Tree

@@ -9,11 +9,11 @@ from collections.abc import Callable, Iterator, Mapping, MutableSequence, Sequen
 from copy import deepcopy
 from typing import TYPE_CHECKING, Any, ClassVar, Generic
 
+from ..celery_names.lists import as_list
 from ..current import current_app
 from ..exceptions import InvalidCall
-from ..lists import as_list
+from ..interfaces import R
 from ..message.ids import new_id
-from ..typed_calls import R
 from .abstract import CallableSignature, CallableTask
 from .planner import Lineage, Place, Planned, PlannedCall, Planner
 from .stamps import StampingVisitor, merged_stamps

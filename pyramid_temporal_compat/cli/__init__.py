@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from ..client.process_exit import exit_after_threads
 from ..exceptions import ImproperlyConfigured
-from ..process_exit import exit_after_threads
-from .common import Common, ini_variables
+from .common import Common, importing, ini_variables
 
 if TYPE_CHECKING:
     from ..interfaces import AppLike
@@ -47,7 +47,8 @@ class LazyGroup(click.Group):
         if cmd_name not in COMMANDS:
             return None
         module, attribute, _ = COMMANDS[cmd_name]
-        command: click.Command = getattr(importlib.import_module(module), attribute)
+        with importing():
+            command: click.Command = getattr(importlib.import_module(module), attribute)
         return command
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:

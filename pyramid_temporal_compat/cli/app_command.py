@@ -43,6 +43,19 @@ class AppCommand(click.Command):
         return super().invoke(ctx)
 
 
+class IniCommand(AppCommand):
+    """Takes the application as its first argument, CONFIG, or before the command: from `--ini`, or from `-A`."""
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        common = ctx.ensure_object(Common)
+        names_an_ini = any(word.partition("#")[0].endswith(".ini") for word in args)
+        if common.config is not None:
+            args = [common.config, *args]
+        elif common.app is not None and not names_an_ini:
+            args = ["", *args]
+        return super().parse_args(ctx, args)
+
+
 class WorkerCommand(AppCommand):
     """Takes the app's `worker` options too, and `-A` behind the command, as Celery 4 did."""
 

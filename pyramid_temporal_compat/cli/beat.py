@@ -9,7 +9,7 @@ import click
 
 from ..exceptions import CeleryError, ImproperlyConfigured, OperationalError
 from ..log import LOG_LEVELS
-from ..text_safety import one_line
+from ..log_lines.text_safety import one_line
 from ..worker.task_modules import load_tasks
 from .bootstrap import application
 from .common import Common
@@ -142,7 +142,7 @@ def run_once(app: AppLike, *, prune: bool, change: bool) -> Plan:
 
 
 def watch_once(app: AppLike, prune: bool) -> None:
-    """Compare again. An entry that has become invalid and a server that is away are told, and the watch goes on."""
+    """Compare again. Report an entry that has become invalid, or an absent server, and go on watching."""
     try:
         plan = run_once(app, prune=prune, change=True)
     except CeleryError as error:
@@ -163,4 +163,4 @@ def lines(plan: Plan, *, done: bool) -> list[str]:
         if change.declared is not None:
             row += f"  {change.declared.entry.task}  {change.declared.entry.schedule!r}"
         rows.append(one_line(row.rstrip()))
-    return [*rows, f"schedules: {plan.told(done=done)}"]
+    return [*rows, f"schedules: {plan.summary(done=done)}"]

@@ -17,7 +17,7 @@ from ..exceptions import ImproperlyConfigured
 from ..interfaces import AppLike
 from ..log import Logging
 from ..settings.ini import unreadable
-from .common import Common
+from .common import Common, importing
 from .errors import loading
 from .find_app import import_from_here, named_app
 
@@ -28,6 +28,11 @@ def application(common: Common, config: str | None = None) -> AppLike:
     With both, the app of `-A` gets its requests from the Pyramid application of the ini. An app without an ini has an
     empty Pyramid registry.
     """
+    with importing():
+        return _load(common, config)
+
+
+def _load(common: Common, config: str | None) -> AppLike:
     config = common.config = config or common.config
     app = app_by_name(common)
     if config is None:

@@ -36,7 +36,7 @@ def named_app(name: str) -> Celery:
     if not isinstance(found, Celery):
         kind = f"{type(found).__module__}.{type(found).__qualname__}"
         raise ImproperlyConfigured(
-            f"-A {name} names {found!r}, which is a {kind} and no app of this package; import Celery from "
+            f"-A {name} names {found!r:.80}, which is a {kind} and no app of this package; import Celery from "
             "pyramid_temporal_compat"
         )
     return found
@@ -75,7 +75,7 @@ def _app_in(module: ModuleType, name: str) -> Any:
         if isinstance(found, Celery):
             return found
     package = module.__name__.partition(".")[0]
-    if makes_a_pyramid_application(getattr(sys.modules[package], "main", None)):
+    if is_pyramid_application(package):
         inis = inis_of(package, Path.cwd()) or ["app.ini"]
         raise ImproperlyConfigured(
             f"-A {name}: there is no app in {module.__name__}; {package} is a Pyramid application ({package}.main), so "
@@ -85,10 +85,24 @@ def _app_in(module: ModuleType, name: str) -> Any:
     raise ImproperlyConfigured(f"-A {name}: there is no app in {module.__name__}; name it: -A {name}:attribute")
 
 
-def makes_a_pyramid_application(function: Any) -> bool:
-    """Tell whether this is a `main(global_config, **settings)`, as every Pyramid application has one."""
+def hint_at_ini(name: str) -> str | None:
+    """Return a hint at the ini file of the Pyramid application that `-A` names, if one is in this directory."""
+    package = name.partition(":")[0].partition(".")[0]
+    inis = inis_of(package, Path.cwd()) if is_pyramid_application(package) else []
+    if not inis:
+        return None
+    return (
+        f"-A {name}: {package} is a Pyramid application ({package}.main). Without its ini, its tasks get a request "
+        f"without its settings and its database session; to give them, add --ini {inis[0]}"
+        + (f" (or {', '.join(inis[1:])})" if inis[1:] else "")
+    )
+
+
+def is_pyramid_application(package: str) -> bool:
+    """Tell whether an imported package has a `main(global_config, **settings)`, as every Pyramid application has."""
+    function = getattr(sys.modules.get(package), "main", None)
     try:
-        kinds = [parameter.kind for parameter in inspect.signature(function).parameters.values()]
+        kinds = [parameter.kind for parameter in inspect.signature(function).parameters.values()]  # type: ignore[arg-type]
     except (TypeError, ValueError):
         return False
     return kinds == [inspect.Parameter.POSITIONAL_OR_KEYWORD, inspect.Parameter.VAR_KEYWORD]

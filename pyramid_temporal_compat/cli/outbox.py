@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING
 import click
 
 from ..exceptions import OperationalError
-from ..text_safety import one_line
+from ..log_lines.text_safety import one_line
+from .app_command import IniCommand
 from .bootstrap import application
 from .common import Common
 from .errors import failing_in_one_line, loading
@@ -47,12 +48,15 @@ def store_of(common: Common, config: str) -> Iterator[Store]:
             app.close()
 
 
-@click.group(help="Manage the outbox of the application in CONFIG (an ini file): messages between commit and dispatch.")
+@click.group(
+    help="Manage the outbox of the application in CONFIG (an ini file), or of --ini before the command: messages "
+    "between commit and dispatch."
+)
 def group() -> None:
     pass
 
 
-@group.command("init", help="Create the missing tables. Alembic can do this too: see the guide.")
+@group.command("init", cls=IniCommand, help="Create the missing tables. Alembic can do this too: see the guide.")
 @CONFIG
 @click.pass_obj
 def init(common: Common, config: str) -> None:
@@ -62,7 +66,9 @@ def init(common: Common, config: str) -> None:
         click.echo(f"{url}: created {', '.join(created)}" if created else f"{url}: all tables exist")
 
 
-@group.command("status", help="Show how many rows wait, for how long, and which rows were parked with which error.")
+@group.command(
+    "status", cls=IniCommand, help="Show how many rows wait, for how long, and which rows were parked with which error."
+)
 @CONFIG
 @click.option("--json", "as_json", is_flag=True, help="Print JSON, for programs.")
 @click.pass_obj
@@ -100,7 +106,9 @@ def _in_utc(moment: datetime.datetime) -> str:
     return f"{moment:%Y-%m-%d %H:%M:%S} UTC"
 
 
-@group.command("retry", help="Have relays try parked rows again: the rows with these ids, or all of them.")
+@group.command(
+    "retry", cls=IniCommand, help="Have relays try parked rows again: the rows with these ids, or all of them."
+)
 @CONFIG
 @IDS
 @click.option("--all", "all_of_them", is_flag=True, help="All parked rows.")
@@ -113,7 +121,9 @@ def retry(common: Common, config: str, ids: tuple[int, ...], all_of_them: bool) 
         click.echo(f"{found} rows will be tried again" if found else "no parked row matches")
 
 
-@group.command("purge", help="Delete parked rows, or all rows, before they are sent. Their tasks will never start.")
+@group.command(
+    "purge", cls=IniCommand, help="Delete parked rows, or all rows, before they are sent. Their tasks will never start."
+)
 @CONFIG
 @IDS
 @click.option("--parked", is_flag=True, help="All parked rows.")

@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import click
 
 from ..exceptions import ImproperlyConfigured
-from ..text_safety import one_line
+from ..log_lines.text_safety import one_line
+from .app_command import IniCommand
 from .bootstrap import application
 from .common import Common
 from .errors import failing_in_one_line, loading
@@ -29,7 +30,8 @@ ANSWER_TIMEOUT = 60.0
 
 
 @click.group(
-    help="Look at, pause and fire the schedules that the server has of the application in CONFIG (an ini file)."
+    help="Look at, pause and fire the schedules that the server has of the application in CONFIG (an ini file), "
+    "or of --ini or -A before the command."
 )
 def group() -> None:
     pass
@@ -39,7 +41,7 @@ def ask(common: Common, config: str, question: Callable[[Any, str], Awaitable[R]
     """Return what `question` answers, of a client and the application's name."""
     from ..schedules.entries import application_name
 
-    with loading(config, debug=False):
+    with loading(config or common.named, debug=False):
         app = application(common, config)
     name = application_name(app)
     try:
@@ -49,7 +51,7 @@ def ask(common: Common, config: str, question: Callable[[Any, str], Awaitable[R]
 
 
 def act(common: Common, config: str, name: str, action: Callable[[ScheduleHandle], Awaitable[R]]) -> R:
-    """Return what `action` returns for the schedule of an entry. Raise if the application has none of that name."""
+    """Return what `action` returns for the schedule of an entry. Raise if no entry has that name."""
     from ..schedules.sync import handle_of
 
     async def question(client: Any, application: str) -> R | None:
@@ -59,13 +61,15 @@ def act(common: Common, config: str, name: str, action: Callable[[ScheduleHandle
     found = ask(common, config, question)
     if found is None:
         raise ImproperlyConfigured(
-            f"the server has no schedule {name!r} of this application; ptemporal-compat schedule list {config} shows "
-            "what it has"
+            f"the server has no schedule {name!r} of this application; ptemporal-compat schedule list {common.named} "
+            "shows what it has"
         )
     return found
 
 
-@group.command("list", help="List the schedules: their next and last times, and whether they are paused.")
+@group.command(
+    "list", cls=IniCommand, help="List the schedules: their next and last times, and whether they are paused."
+)
 @CONFIG
 @JSON
 @click.pass_obj
@@ -98,7 +102,9 @@ def _row(found: ScheduleListDescription) -> dict[str, Any]:
     }
 
 
-@group.command("show", help="Show one schedule: its next times, its last runs, and how many were missed.")
+@group.command(
+    "show", cls=IniCommand, help="Show one schedule: its next times, its last runs, and how many were missed."
+)
 @CONFIG
 @NAME
 @JSON
@@ -137,7 +143,9 @@ def _written(moment: dt.datetime) -> str:
     return moment.astimezone(dt.timezone.utc).strftime("%Y-%m-%dT%H:%M:%SZ")
 
 
-@group.command("pause", help="Start nothing from this schedule until it is resumed. `beat` does not resume it.")
+@group.command(
+    "pause", cls=IniCommand, help="Start nothing from this schedule until it is resumed. `beat` does not resume it."
+)
 @CONFIG
 @NAME
 @NOTE
@@ -146,7 +154,7 @@ def pause(common: Common, config: str, name: str, note: str | None) -> None:
     _do(common, config, name, lambda handle: handle.pause(note=note or "paused by ptemporal-compat"), "paused")
 
 
-@group.command("resume", help="Go on with a schedule that is paused.")
+@group.command("resume", cls=IniCommand, help="Go on with a schedule that is paused.")
 @CONFIG
 @NAME
 @NOTE
@@ -155,7 +163,7 @@ def resume(common: Common, config: str, name: str, note: str | None) -> None:
     _do(common, config, name, lambda handle: handle.unpause(note=note or "resumed by ptemporal-compat"), "resumed")
 
 
-@group.command("trigger", help="Start the task now, once. Twice within the same second starts it once.")
+@group.command("trigger", cls=IniCommand, help="Start the task now, once. Twice within the same second starts it once.")
 @CONFIG
 @NAME
 @click.pass_obj
@@ -163,7 +171,9 @@ def trigger(common: Common, config: str, name: str) -> None:
     _do(common, config, name, lambda handle: handle.trigger(), "triggered")
 
 
-@group.command("backfill", help="Start the task for each time that the schedule has between two moments.")
+@group.command(
+    "backfill", cls=IniCommand, help="Start the task for each time that the schedule has between two moments."
+)
 @CONFIG
 @NAME
 @click.argument("begin", type=click.DateTime())
@@ -179,7 +189,9 @@ def backfill(common: Common, config: str, name: str, begin: dt.datetime, end: dt
     _do(common, config, name, lambda handle: handle.backfill(period), "backfilled")
 
 
-@group.command("delete", help="Delete a schedule from the server. `beat` creates it again if it is still declared.")
+@group.command(
+    "delete", cls=IniCommand, help="Delete a schedule from the server. `beat` creates it again if it is still declared."
+)
 @CONFIG
 @NAME
 @click.pass_obj

@@ -3,21 +3,24 @@
 from __future__ import annotations
 
 import logging
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
+from ..celery_names.lists import split_names
 from ..interfaces import AppLike
-from ..lists import split_names
 from ..log import LOG_LEVELS, Logging, mlevel
 from ..settings.command_line import from_words
 from ..worker.daemon import set_umask
 from ..worker.pools.pool_choice import POOLS, accepted_names
-from ..worker.program import Program
 from .app_command import WorkerCommand
 from .bootstrap import application
-from .common import Common, ini_variables
+from .common import Common, importing, ini_variables
 from .errors import failing_in_one_line, loading
+from .find_app import hint_at_ini
+
+if TYPE_CHECKING:
+    from ..worker.program import Program
 
 LEVELS = [name for name in LOG_LEVELS if isinstance(name, str)]
 OUR_LOG = "pyramid_temporal_compat"
@@ -121,6 +124,8 @@ def command(
         if len(files) > 1:
             raise click.UsageError(f"one application at a time, not {', '.join(files)}")
         found = application(common, files[0] if files else ini)
+        if found.registry is None and not common.quiet and (hint := hint_at_ini(common.name)):
+            click.echo(hint, err=True)
         found.conf.update(from_words([word for word in words if "=" in word], "worker"))
         worker = made_worker(found, common, loglevel=loglevel, **options)
         if Logging.already_setup and loglevel:
@@ -130,7 +135,7 @@ def command(
 
 
 def made_worker(app: AppLike, common: Common, **options: Any) -> Program:
-    with loading(common.named, debug=common.debug):
+    with importing(), loading(common.named, debug=common.debug):
         worker: Program = app.Worker(quiet=common.quiet, no_color=common.no_color, **options)
         return worker
 

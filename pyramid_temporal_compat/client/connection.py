@@ -294,7 +294,7 @@ def _run(loop: asyncio.AbstractEventLoop) -> None:
         loop.close()
 
 
-class _Process:
+class _ProcessState:
     """The state of this process: temporalio's runtime with its threads, and the connections whose loop runs."""
 
     def __init__(self) -> None:
@@ -381,7 +381,7 @@ def _hands_over(frame: FrameType) -> bool:
     return frame.f_code in HANDING_OVER
 
 
-_process = _Process()
+_process = _ProcessState()
 
 
 if hasattr(os, "register_at_fork"):

@@ -14,8 +14,8 @@ from typing import Any
 
 from temporalio.runtime import LogForwardingConfig, LoggingConfig, Runtime, TelemetryConfig, TelemetryFilter
 
-from ..text_safety import one_line
-from ..throttled_log import ThrottledLog
+from ..log_lines.text_safety import one_line
+from ..log_lines.throttled_log import ThrottledLog
 
 log = logging.getLogger("temporalio.sdk_core")
 

@@ -99,7 +99,7 @@ def _children(written: bytes | None) -> Any:
 
 
 def written_results(found: Any) -> list[Any] | None:
-    """Return the children of a task as `AsyncResult.as_tuple` writes them, without those that it can't have written."""
+    """Return the children of a task that `AsyncResult.as_tuple` may have written. Drop every other value."""
     return [each for each in found if is_written_result(each)] or None if isinstance(found, list) else None
 
 

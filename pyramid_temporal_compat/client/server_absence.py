@@ -19,7 +19,7 @@ log = logging.getLogger(__name__)
 FIRST_PAUSE, LONGEST_PAUSE = 0.5, 10.0
 """Seconds between two looks for the server's return."""
 LOOK_TIMEOUT = 5.0
-"""Seconds that one look may take."""
+"""Timeout of one look at the server, in seconds."""
 
 
 class ServerAbsence:

@@ -77,7 +77,7 @@ def _starts_later(found: WorkflowExecutionDescription) -> bool:
 
 
 async def _has_no_worker(client: Client, found: WorkflowExecutionDescription) -> bool:
-    """Tell whether the task waits for a worker, and there is none that could learn of a cancellation."""
+    """Return whether the task waits for a worker, and no worker runs that could learn of a cancellation."""
     info = found.raw_description
     if runs_tree(found) and found.history_length >= BEFORE_FIRST_RUN:
         return False  # members of the canvas may run elsewhere

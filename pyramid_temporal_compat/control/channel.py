@@ -6,10 +6,10 @@ import asyncio
 import concurrent.futures
 import queue
 import uuid
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import suppress
 from datetime import timedelta
-from typing import Any
+from typing import Any, NamedTuple
 
 from temporalio.api.enums.v1 import TaskQueueType
 from temporalio.api.taskqueue.v1 import TaskQueue
@@ -36,6 +36,8 @@ POLL_LASTS = 75.0
 poll of all workers is dead."""
 DOUBTFUL_TIMEOUT = 0.1
 """Seconds to wait for a worker that has neither answered the last request nor polled since: it is probably dead."""
+DOUBT_LASTS = 10.0
+"""Seconds after which a worker that did not answer in time gets the whole timeout again: it may only have been busy."""
 NO_REPLY_TIMEOUT = 10.0
 """Seconds in which a worker must begin a request whose sender waits for no reply. Later the server drops it."""
 NOT_AVAILABLE = frozenset({RPCStatusCode.PERMISSION_DENIED, RPCStatusCode.UNIMPLEMENTED})
@@ -59,7 +61,7 @@ class Channel:
     ) -> Iterator[Reply]:
         """Send a request to every wanted worker. Yield `{node: reply}` as replies come in time."""
         inbox: queue.SimpleQueue[Reply | None] = queue.SimpleQueue()
-        sent = Request(command, arguments, timeout)
+        sent = ControlRequest(command, arguments, timeout)
 
         async def work() -> None:
             await self._post.ask(await self._connection.client(), sent, wanted, inbox.put)
@@ -87,11 +89,11 @@ class Channel:
 
     def tell(self, command: str, arguments: dict[str, Any], wanted: Wanted) -> None:
         """Send a request to every wanted worker, and wait for no reply."""
-        sent = Request(command, arguments, NO_REPLY_TIMEOUT)
+        sent = ControlRequest(command, arguments, NO_REPLY_TIMEOUT)
         self._connection.call(lambda client: self._post.tell(client, sent, wanted), self._patience)
 
 
-class Request:
+class ControlRequest:
     """One control call, as every worker gets it."""
 
     def __init__(self, command: str, arguments: dict[str, Any], timeout: float) -> None:
@@ -101,22 +103,35 @@ class Request:
         self.value = to_raw(Payload({"encoding": b"json/plain"}, body))
 
 
+class Silence(NamedTuple):
+    """What is known of a worker that did not answer in time."""
+
+    polled: float
+    """Time of its last poll before the request."""
+    waited: float
+    """Seconds in which it did not answer."""
+    since: float
+    """Time of the event loop when the wait ended."""
+
+
 class Post:
     """Finds workers, and sends requests to their mailboxes. Belongs to one event loop."""
 
     def __init__(self, patience: float) -> None:
         self._patience = patience
         self._standalone: bool | None = None
-        self._silent: dict[Address, float] = {}
-        """The workers that did not answer the last request, each with the time of its last poll before that request."""
+        self._silent: dict[Address, Silence] = {}
+        """The workers that did not answer the last request in time."""
 
-    async def ask(self, client: Client, request: Request, wanted: Wanted, deliver: Callable[[Reply], None]) -> None:
+    async def ask(
+        self, client: Client, request: ControlRequest, wanted: Wanted, deliver: Callable[[Reply], None]
+    ) -> None:
         """Send a request to every wanted worker, and call `deliver` with each reply that comes in time."""
         workers = await asyncio.wait_for(self._workers(client, wanted), self._patience)
-        doubtful = {worker for worker, seen in workers.items() if self._silent.get(worker) == seen}
         pending = {asyncio.ensure_future(self._ask_one(client, worker, request)): worker for worker in workers}
         loop = asyncio.get_running_loop()
         began = loop.time()
+        doubtful = self._doubtful(workers, request, began)
         try:
             while pending:
                 patience = (
@@ -130,16 +145,31 @@ class Post:
                 for answer in done:
                     worker, reply = pending.pop(answer), answer.result()
                     if reply is None:
-                        self._silent[worker] = workers[worker]
+                        self._silent[worker] = Silence(workers[worker], loop.time() - began, loop.time())
                     else:
                         self._silent.pop(worker, None)
                         deliver({worker.node: read_reply(reply)})
-            self._silent.update((worker, workers[worker]) for worker in pending.values())
+            for worker in set(pending.values()) - doubtful:
+                self._silent[worker] = Silence(workers[worker], request.timeout, loop.time())
         finally:
             for answer in pending:
                 answer.cancel()
 
-    async def tell(self, client: Client, request: Request, wanted: Wanted) -> None:
+    def _doubtful(self, workers: Mapping[Address, float], request: ControlRequest, now: float) -> set[Address]:
+        """Return the workers that are probably dead.
+
+        They did not answer the last request in at least this request's timeout, and have not polled since.
+        """
+        silences = {worker: self._silent[worker] for worker in workers if worker in self._silent}
+        return {
+            worker
+            for worker, silence in silences.items()
+            if silence.polled == workers[worker]
+            and request.timeout <= silence.waited
+            and now < silence.since + DOUBT_LASTS
+        }
+
+    async def tell(self, client: Client, request: ControlRequest, wanted: Wanted) -> None:
         """Send a request to every wanted worker."""
         workers = await self._workers(client, wanted)
         await asyncio.gather(*(self._send(client, worker, request) for worker in workers))
@@ -151,7 +181,7 @@ class Post:
         oldest = max(seen.values(), default=0.0) - POLL_LASTS
         return {worker: last for worker, last in seen.items() if last >= oldest and wanted(worker.node)}
 
-    async def _ask_one(self, client: Client, worker: Address, request: Request) -> Payload | None:
+    async def _ask_one(self, client: Client, worker: Address, request: ControlRequest) -> Payload | None:
         handle = await self._send(client, worker, request)
         # The worker did not answer in time, or its reply can't be decoded. The replies of other workers still count.
         with suppress(ActivityFailureError, WorkflowFailureError, SecurityError, ValueError):
@@ -159,7 +189,7 @@ class Post:
         return None
 
     async def _send(
-        self, client: Client, worker: Address, request: Request
+        self, client: Client, worker: Address, request: ControlRequest
     ) -> ActivityHandle[RawValue] | WorkflowHandle[Any, RawValue]:
         request_id = f"control-{request.command}-{uuid.uuid4()}"
         summary = f"{request.command} to {worker.node}"[: wire.SUMMARY_LIMIT]

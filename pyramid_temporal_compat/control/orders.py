@@ -8,9 +8,8 @@ from typing import TYPE_CHECKING, Any
 from ..exceptions import ImproperlyConfigured
 from ..message.celery_view import stamps_of
 from ..message.message import Message
-from ..message.time_limits import Limits
 from . import process_state
-from .rate_limits import Rate, interval_of
+from .limits import Limits, Rate, interval_of
 
 if TYPE_CHECKING:
     from ..interfaces import AppLike

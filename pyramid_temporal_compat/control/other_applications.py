@@ -20,8 +20,8 @@ def introduction(worker: WorkerLike) -> dict[str, Any]:
 def warning_about(worker: WorkerLike, node: str, answer: Mapping[str, Any], namespace: str) -> str | None:
     """Return a warning if the worker `node`, whose introduction is `answer`, belongs to another application.
 
-    It does if it serves one of this worker's queues and knows none of this worker's tasks. Names of apps don't tell:
-    an app may have none, and two releases of one application have some tasks in common.
+    It belongs to another application if it serves one of this worker's queues and knows no task of this worker. The
+    names of the apps don't tell: an app may have no name. Two releases of one application have some tasks in common.
     """
     theirs, ours = answer.get("tasks"), worker.app.tasks.own()
     shared = sorted(set(worker.queues).intersection(answer.get("queues") or ()))

@@ -11,7 +11,7 @@ from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
-from ..lists import as_list
+from ..celery_names.lists import as_list
 from ..message.message import is_name
 
 REVOKES_MAX = 50_000

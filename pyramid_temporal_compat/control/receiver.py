@@ -18,16 +18,16 @@ from temporalio.exceptions import ApplicationError
 from temporalio.worker import Worker as TemporalWorker
 
 from ..exceptions import CeleryError, WorkerShutdown, WorkerTerminate
-from ..library_log import hide_errors
+from ..log_lines.library_log import hide_errors
+from ..log_lines.text_safety import one_line
 from ..message.message import is_name
 from ..payload import Payload
 from ..payload.bounds import read_together
 from ..payload.converter import from_raw, raise_if_refused, to_raw
 from ..payload.types import Unreadable, dumps, loads
-from ..text_safety import one_line
 from . import process_state
 from .addresses import COMMAND, DIRECTORY, Address
-from .channel import Post, Request, directory, has_standalone_activities
+from .channel import ControlRequest, Post, directory, has_standalone_activities
 from .other_applications import warning_about
 from .refused_calls import UNSUPPORTED, CommandRefused
 from .worker_commands import Panel, State
@@ -185,7 +185,7 @@ class Receiver:
             workers = await directory(self._client)
             if not any(worker.node == this and worker != self._address for worker in workers):
                 return
-            ping = Request("ping", {}, GREETING_TIMEOUT)
+            ping = ControlRequest("ping", {}, GREETING_TIMEOUT)
             await Post(GREETING_TIMEOUT).ask(self._client, ping, lambda node: node == this, answers.append)
         except Exception as error:
             log.debug("control: this worker could not look for another of its name: %r", error)
@@ -211,7 +211,7 @@ class Receiver:
                         log.warning("control: what a worker says of itself can't be read: %s", one_line(error))
 
         this = {"from_node": self._worker.hostname, "from_app": self._worker.app.oid}
-        hello = Request("hello", {**this, "revoked": list(process_state.revoked)}, GREETING_TIMEOUT)
+        hello = ControlRequest("hello", {**this, "revoked": list(process_state.revoked)}, GREETING_TIMEOUT)
         try:
             await Post(GREETING_TIMEOUT).ask(self._client, hello, lambda node: True, learn)
         except Exception as error:

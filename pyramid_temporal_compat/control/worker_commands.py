@@ -18,12 +18,12 @@ from collections import deque
 from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
+from ..celery_names.lists import as_list
 from ..exceptions import CeleryError, WorkerShutdown
-from ..lists import as_list
+from ..log_lines.text_safety import one_line
 from ..message.celery_view import stamps_of
 from ..message.message import Message, is_name
 from ..settings import connection
-from ..text_safety import one_line
 from . import process_state
 from .call_arguments import signal_name
 from .command_registry import Panel, State, control_command, inspect_command

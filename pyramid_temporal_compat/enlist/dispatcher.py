@@ -19,12 +19,12 @@ from ..client.connection import Connection, is_transient
 from ..client.server_absence import ServerAbsence
 from ..exceptions import OperationalError
 from ..exceptions import TimeoutError as CallTimeout
+from ..log_lines.text_safety import one_line
 from ..message import wire_names as wire
 from ..message.backoff import exponential_pauses
 from ..message.priority import priority_of
 from ..message.tree import Unit, told_apart
 from ..payload.converter import to_raw
-from ..text_safety import one_line
 from .undelivered_log import name_and_text
 
 log = logging.getLogger(__name__)

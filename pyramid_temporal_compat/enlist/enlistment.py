@@ -1,6 +1,6 @@
 """Enlist messages in the current transaction: they leave when it commits, or not at all.
 
-An `Enlistment` is a data manager, like zope.sqlalchemy's. Its states are those of `EnlistmentState`. It takes part in
+An `Enlistment` is a data manager, like zope.sqlalchemy's. `EnlistmentState` names its states. It takes part in
 the two-phase commit to follow savepoints and aborts, and to write the outbox row. The dispatch itself happens in the
 transaction's after-commit hook, because nothing that we do there can make the commit fail.
 """
@@ -49,7 +49,7 @@ def is_active(manager: Any) -> bool:
 
 @contextmanager
 def transactions_set_aside() -> Iterator[None]:
-    """Set this thread's transactions aside for a while: code inside finds that none has begun, and may begin its own.
+    """Set this thread's transactions aside for a while: code inside finds no transaction, and may begin its own.
 
     A transaction that is just over counts too, because its manager has it until its after-commit hooks have run.
     """

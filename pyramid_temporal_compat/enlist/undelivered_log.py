@@ -10,8 +10,8 @@ from collections.abc import Callable, Sequence
 from typing import Protocol
 
 from ..exceptions import ImproperlyConfigured
+from ..log_lines.text_safety import one_line
 from ..payload.codecs import Codec, chain
-from ..text_safety import one_line
 
 
 class Loggable(Protocol):

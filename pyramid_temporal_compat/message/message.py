@@ -20,10 +20,10 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from ..exceptions import InvalidTaskError
+from ..log_lines.text_safety import one_line
 from ..payload import Payload
 from ..payload.bounds import read_json
 from ..payload.types import loads
-from ..text_safety import one_line
 from .backoff import PublishRetry
 
 if TYPE_CHECKING:

@@ -10,9 +10,9 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from ..exceptions import InvalidTaskError, PayloadTooLarge
+from ..log_lines.text_safety import one_line
 from ..payload import Payload
 from ..payload.bounds import OutOfBounds, check_json, read_json, read_together
-from ..text_safety import one_line
 from .message import Message, NewerMessage, is_name, readable, total_size
 from .nodes import ChainNode, ChordNode, GroupNode, Node, TaskNode
 from .payload_archive import packed, unpacked

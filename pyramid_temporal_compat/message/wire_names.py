@@ -58,7 +58,7 @@ FIRING = "ptemporal.schedule-digest"
 """Memo key of a workflow that a Schedule starts: the digest of the declaration. It is here, because the server can't
 change the memo of a Schedule itself."""
 ENDED = "ptemporal.ended:"
-"""Memo key, followed by a member's id: how the member ended, if no activity tells it."""
+"""Memo key, followed by a member's id: how the member ended, if no activity shows it."""
 ENDED_ALIKE = "ptemporal.ended-alike:"
 """Memo key: how several members ended. The value names them by id, or by `ids.prefix_of` for a whole workflow."""
 ADDED = "ptemporal-added"

@@ -15,7 +15,7 @@ from typing import Any
 from sqlalchemy import and_, delete, insert, or_, select, update
 from sqlalchemy.exc import DBAPIError, IntegrityError
 
-from ..database_errors import is_lock_timeout
+from ..transactions.database_errors import is_lock_timeout
 from .dialects import check_size, in_seconds, now
 from .tables import for_all, hiding_values, receipts
 

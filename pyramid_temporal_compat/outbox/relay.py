@@ -35,11 +35,11 @@ from ..client.server_absence import REFUSES_ALL_CALLS, means_server_away, reason
 from ..enlist.dispatcher import start
 from ..enlist.publish_signals import after_publish
 from ..exceptions import ImproperlyConfigured, SecurityError
+from ..log_lines.text_safety import one_line
+from ..log_lines.throttled_log import EVERY, ThrottledLog
 from ..message.backoff import exponential_pause
 from ..message.tree import Unit
 from ..payload.codecs import Codec, chain
-from ..text_safety import one_line
-from ..throttled_log import EVERY, ThrottledLog
 from . import row_format
 from .dialects import between
 from .sessions import app_engine

@@ -21,7 +21,7 @@ from zope.sqlalchemy.datamanager import (
 
 from ..exceptions import ImproperlyConfigured
 from ..settings.config_objects import import_object
-from ..task_request import attempt
+from ..transactions.pyramid_request import attempt
 from .tables import outbox
 
 if TYPE_CHECKING:

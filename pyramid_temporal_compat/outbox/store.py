@@ -32,9 +32,9 @@ from sqlalchemy.engine import Connection, Engine
 from sqlalchemy.exc import DBAPIError, OperationalError, ProgrammingError
 from sqlalchemy.sql import ColumnElement
 
-from ..database_errors import is_deadlock
 from ..exceptions import ImproperlyConfigured
 from ..settings.masking import masked_text
+from ..transactions.database_errors import is_deadlock
 from . import row_format
 from .dialects import between, check_size, in_seconds, now, reading_committed, skips_locked
 from .tables import for_all, hiding_values, metadata, outbox

@@ -13,9 +13,9 @@ import weakref
 from sqlalchemy.exc import SQLAlchemyError
 
 from ..exceptions import ImproperlyConfigured
-from ..inherited_connections import leave_connections
-from ..text_safety import one_line
-from ..throttled_log import ThrottledLog
+from ..log_lines.text_safety import one_line
+from ..log_lines.throttled_log import ThrottledLog
+from ..transactions.inherited_connections import leave_connections
 from .store import Store
 
 log = logging.getLogger(__name__)

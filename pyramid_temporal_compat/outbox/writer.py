@@ -13,9 +13,9 @@ from sqlalchemy.orm import Session
 from sqlalchemy.pool import SingletonThreadPool, StaticPool
 from zope.sqlalchemy.datamanager import ZopeTransactionEvents
 
+from ..log_lines.throttled_log import ThrottledLog
 from ..message.tree import Unit
 from ..payload.codecs import chain
-from ..throttled_log import ThrottledLog
 from . import row_format
 from .sessions import connection_of, engine_of, join, session_of
 from .store import Store, insert_row

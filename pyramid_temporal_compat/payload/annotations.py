@@ -36,7 +36,7 @@ def rebuild_value(annotation: Any, value: Any) -> Any:
 
 
 @dataclass(frozen=True)
-class Plan:
+class ArgumentPlan:
     """The converters for the arguments of one function."""
 
     name: str
@@ -84,7 +84,7 @@ def rebuild_arguments(
     return plan.rebuild(args, kwargs) if plan else (tuple(args), dict(kwargs))
 
 
-def plan_for(function: Callable[..., Any] | inspect.Signature) -> Plan | None:
+def plan_for(function: Callable[..., Any] | inspect.Signature) -> ArgumentPlan | None:
     """Return a function's plan, which is made once, or None if no argument needs a conversion."""
     if isinstance(function, inspect.Signature):
         return _make_plan("the task", function, {})
@@ -100,10 +100,10 @@ def plan_for(function: Callable[..., Any] | inspect.Signature) -> Plan | None:
     return plan
 
 
-_plans: weakref.WeakKeyDictionary[Any, dict[bool, Plan | None]] = weakref.WeakKeyDictionary()
+_plans: weakref.WeakKeyDictionary[Any, dict[bool, ArgumentPlan | None]] = weakref.WeakKeyDictionary()
 
 
-def _plan_of_callable(function: Callable[..., Any]) -> Plan | None:
+def _plan_of_callable(function: Callable[..., Any]) -> ArgumentPlan | None:
     try:
         signature = inspect.signature(function)
     except (TypeError, ValueError):
@@ -112,7 +112,7 @@ def _plan_of_callable(function: Callable[..., Any]) -> Plan | None:
     return _make_plan(name.lstrip("."), signature, hints_of(_annotated(function)))
 
 
-def _make_plan(name: str, signature: inspect.Signature, hints: Mapping[str, Any]) -> Plan | None:
+def _make_plan(name: str, signature: inspect.Signature, hints: Mapping[str, Any]) -> ArgumentPlan | None:
     positional: list[tuple[str, Converter | None]] = []
     named: dict[str, Converter] = {}
     more: dict[Any, Converter | None] = {}
@@ -129,7 +129,7 @@ def _make_plan(name: str, signature: inspect.Signature, hints: Mapping[str, Any]
             named[parameter.name] = converter or _as_it_is
     if not found:
         return None
-    return Plan(
+    return ArgumentPlan(
         name,
         tuple(positional),
         more.get(inspect.Parameter.VAR_POSITIONAL),

@@ -7,6 +7,7 @@ the decoders and their bounds, and `tests/security/test_decoders.py` finds a dec
 
 from __future__ import annotations
 
+import decimal
 import json
 import re
 import uuid
@@ -26,8 +27,6 @@ DEEPEST = 1000
 MOST_ALIKE = 100
 """Members of a set, or keys of a dict, that may share their hash with another one. Python compares each of them with
 all others, so 80,000 such members take more than a minute."""
-NATURAL = 2**61 - 1
-"""Smaller numbers are their own hash, so they never share it."""
 
 
 class OutOfBounds(ValueError):
@@ -160,34 +159,71 @@ def refuse_alike(members: Sequence[Hashable]) -> None:
 
 
 def refuse_alike_numbers(value: Any) -> None:
-    """Raise `OutOfBounds` if too many numbers anywhere in the value have the same hash.
+    """Raise `OutOfBounds` if too many numbers, or short lists of numbers, anywhere in the value have the same hash.
 
-    Call it before code that is not ours makes sets or dicts of numbers, such as a model of pydantic.
+    Call it before code that is not ours makes sets or dicts of numbers and tuples, such as a model of pydantic.
     """
-    large: dict[str, int] = {}
+    hashes: dict[str, int] = {}
     waiting = [value]
     while waiting:
         part = waiting.pop()
-        if isinstance(part, (list, tuple, set, frozenset)):
-            waiting.extend(part)
-        elif isinstance(part, dict):
+        if isinstance(part, dict):
             waiting.extend(part.keys())
-            waiting.extend(part.values())
-        elif (number := _large_number(part)) is not None:
-            large[str(part)] = hash(number)
-    if len(large) - len(set(large.values())) > MOST_ALIKE:
+            members = list(part.values())
+        elif isinstance(part, (list, tuple, set, frozenset)):
+            members = list(part)
+        else:
+            number = _large_number(part, LONG)
+            if number is not None:
+                hashes[str(number)] = hash(number)
+            continue
+        waiting.extend(members)
+        numbers = _as_tuple_of_numbers(members)
+        if numbers:
+            hashes[str(numbers)] = hash(numbers)
+    if len(hashes) - len(set(hashes.values())) > MOST_ALIKE:
         raise OutOfBounds(f"more than {MOST_ALIKE} of its numbers have the same hash")
 
 
-def _large_number(value: Any) -> int | None:
-    """Return a number whose hash can be chosen, also if it is written as text; None for any other value."""
+LONGEST_TUPLE = 20
+"""Members of a list that code which is not ours may make a tuple of, and put into a set."""
+LONG = 19
+"""Digits of a number whose hash can be chosen. Shorter whole numbers are their own hash."""
+LONG_IN_TUPLE = 10
+"""The same, where the number is in a tuple: with two shorter numbers, the hash of the tuple can't be chosen."""
+
+
+def _as_tuple_of_numbers(members: Sequence[Any]) -> tuple[Hashable, ...]:
+    """Return the tuple whose hash a sender could choose by the numbers in it; an empty one for any other list."""
+    if not 1 < len(members) <= LONGEST_TUPLE:
+        return ()
+    if all(_large_number(member, LONG_IN_TUPLE) is None for member in members):
+        return ()
+    numbers = [_large_number(member, digits=1) for member in members]
+    found = tuple(member if number is None else number for member, number in zip(members, numbers, strict=True))
+    return () if any(isinstance(member, (list, dict, set)) for member in found) else found
+
+
+_DECIMAL = re.compile(r"\s*[+-]?[\d_]*\.?[\d_]*(?:[eE][+-]?\d{1,18})?\s*")
+_EXACT = decimal.Context(prec=5000, Emax=decimal.MAX_EMAX, Emin=decimal.MIN_EMIN, traps=[])
+
+
+def _large_number(value: Any, digits: int) -> int | decimal.Decimal | None:
+    """Return a number whose hash can be chosen, also if it is written as text; None for any other value.
+
+    Numbers of fewer digits don't count, unless they are written with an exponent.
+    """
     if type(value) is int:
-        return value if abs(value) >= NATURAL else None
-    if not isinstance(value, str) or not 18 < len(value) < 4300:
+        return value if abs(value) >= 10 ** (digits - 1) else None
+    if not isinstance(value, str) or not 0 < len(value) < 4300:
         return None
-    for read in (int, lambda text: uuid.UUID(text).int):
-        try:
-            return int(read(value))
-        except ValueError:
-            continue
-    return None
+    if len(value) < digits and "e" not in value and "E" not in value:
+        return None
+    if _DECIMAL.fullmatch(value):
+        number = _EXACT.create_decimal(value.replace("_", "").strip())
+        whole = number.as_tuple().exponent == 0
+        return (int(number) if whole else _EXACT.normalize(number)) if number.is_finite() else None
+    try:
+        return uuid.UUID(value).int if len(value) > 31 else None
+    except ValueError:
+        return None

@@ -74,7 +74,7 @@ class Encryption:
         cipher = self._ciphers.get(key_id)
         if cipher is None:
             raise SecurityError(
-                f"a payload is encrypted with the key {key_id!r}, and only {', '.join(map(repr, self._ciphers))} "
+                f"a payload is encrypted with the key {key_id!r:.80}, and only {', '.join(map(repr, self._ciphers))} "
                 "are known here; keep a key in ptemporal.encryption_keys until no payload is left that it encrypted"
             )
         try:
@@ -174,6 +174,8 @@ def _cryptography() -> tuple[Any, type[Exception]]:
 
 _METADATA, _DATA = 0x0A, 0x12
 _ENTRY_KEY, _ENTRY_VALUE = 0x0A, 0x12
+MOST_FIELDS = 1000
+"""Fields of a payload, or of an entry of its metadata: ours has about five. Each could take two bytes."""
 
 
 def pack(payload: Payload) -> bytes:
@@ -216,9 +218,11 @@ def _put(made: bytearray, tag: int, field: bytes | bytearray) -> None:
 
 
 def _fields(packed: bytes) -> list[tuple[int, bytes]]:
-    fields = []
+    fields: list[tuple[int, bytes]] = []
     at = 0
     while at < len(packed):
+        if len(fields) >= MOST_FIELDS:
+            raise Unreadable(f"what a codec decoded is not a payload: it has more than {MOST_FIELDS:,} fields")
         tag, length, shift = packed[at], 0, 0
         at += 1
         while True:

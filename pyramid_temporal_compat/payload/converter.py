@@ -22,10 +22,10 @@ from temporalio.converter import (
 )
 from temporalio.exceptions import ApplicationError
 
-from ..exceptions import SecurityError
-from ..throttled_log import ThrottledLog
+from ..exceptions import PayloadTooLarge, SecurityError
+from ..log_lines.throttled_log import ThrottledLog
 from . import Payload
-from .bounds import check_json, read_together
+from .bounds import OutOfBounds, check_json, read_together
 from .codecs import Codec, Encryption, chain
 from .types import Unreadable
 
@@ -114,7 +114,7 @@ class CodecAdapter(PayloadCodec):
     def _decoded(self, payload: ProtoPayload) -> ProtoPayload:
         try:
             return _to_proto(self.codec.decode(_from_proto(payload)))
-        except (SecurityError, Unreadable) as error:
+        except tuple(REFUSALS.values()) as error:
             # An error here would stop all that came with the payload. So one bad signal would stop a workflow for good.
             refusals.say("%d payloads of the last minute were refused; the last one: %s: %s", name_of(error), error)
             return ProtoPayload(
@@ -124,7 +124,9 @@ class CodecAdapter(PayloadCodec):
 
 REFUSED = b"binary/refused"
 """The encoding that stands for a payload which the codecs have refused. Its data is the reason."""
-REFUSALS: dict[str, type[Exception]] = {each.__name__: each for each in (SecurityError, Unreadable)}
+REFUSALS: dict[str, type[Exception]] = {
+    each.__name__: each for each in (SecurityError, Unreadable, PayloadTooLarge, OutOfBounds)
+}
 
 
 def name_of(error: Exception) -> str:

@@ -29,7 +29,7 @@ ACTS = frozenset(
 """Attributes by which other code acts on an object: it is called, rendered, cleaned up, or served as a response."""
 
 RESPONSES = ("IResponse", "IExceptionResponse")
-"""Interfaces of `pyramid.interfaces`. Pyramid serves an exception that provides one of them."""
+"""Interfaces of `pyramid.interfaces`. Pyramid sends an exception that provides such an interface to the browser."""
 
 NOT_RESTORED = frozenset({"name_from"})
 """Attributes that make Python act when it prints the error: it imports the module that an ImportError names."""
@@ -64,25 +64,48 @@ def _is_response(cls: Class) -> bool:
     return any(getattr(interfaces, name).implementedBy(cls) for name in RESPONSES)
 
 
-@functools.lru_cache(maxsize=1024)
+LONGEST_NAME = 200
+"""Characters of the names that a stand-in takes over. The classes are kept, and names come from whoever can write."""
+
+
 def stand_in(module: str, name: str) -> type[Exception]:
-    """Return a class for a name that is not used here: one for each name, so that `type(a) is type(b)` holds."""
+    """Return a class for a name that is not used here: one for each name, so that `type(a) is type(b)` holds.
+
+    A traceback prints both names, so a name that Python code can't have is not taken over.
+    """
     last = name.rpartition(".")[2]
-    made = type(last if last.isidentifier() else "RemoteError", (Exception,), {"__module__": module or __name__})
-    return made
+    return _stand_in(
+        module if _is_short(module) and all(part.isidentifier() for part in module.split(".")) else __name__,
+        last if _is_short(last) and last.isidentifier() else "RemoteError",
+    )
+
+
+def _is_short(name: str) -> bool:
+    return len(name) <= LONGEST_NAME
+
+
+@functools.lru_cache(maxsize=1024)
+def _stand_in(module: str, name: str) -> type[Exception]:
+    return type(name, (Exception,), {"__module__": module})
 
 
 # --- make an error without running code of its class -------------------------------------------------
 
 
 def make(
-    cls: Class, args: tuple[Any, ...], call: tuple[Any, ...], kwargs: Mapping[str, Any], state: Mapping[str, Any]
+    cls: Class,
+    args: tuple[Any, ...],
+    call: tuple[Any, ...],
+    kwargs: Mapping[str, Any],
+    state: Mapping[str, Any],
+    could_be_called: bool = True,
 ) -> BaseException | None:
     """Return an error of this class with these `args` and attributes, or None if there can't be one.
 
     :param call: the arguments by which the error says that its class made it. They may hold more than `args`.
+    :param could_be_called: whether the sender could call the class with these arguments.
     """
-    used = cls if _could_be_called(cls, call, kwargs) else _marked(typing.cast("typing.Hashable", cls))
+    used = cls if could_be_called and _takes(cls, call, kwargs) else _marked(typing.cast("typing.Hashable", cls))
     for values, named in ((call, kwargs), (args, {})):
         error = _made_in_c(cls, values, named) or _without_init(used, values)
         if error is None:
@@ -118,7 +141,7 @@ def _without_init(cls: Class, values: tuple[Any, ...]) -> BaseException | None:
     return None
 
 
-def _could_be_called(cls: Class, call: Sequence[Any], kwargs: Mapping[str, Any]) -> bool:
+def _takes(cls: Class, call: Sequence[Any], kwargs: Mapping[str, Any]) -> bool:
     try:
         inspect.signature(cls.__init__).bind(None, *call, **kwargs)
     except (TypeError, ValueError):

@@ -15,7 +15,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from ..exceptions import SecurityError
-from ..text_safety import one_line
+from ..log_lines.text_safety import one_line
 from .error_classes import find_class, is_only_an_error, make, restore, set_attribute, stand_in
 from .types import dumps, loads
 
@@ -107,6 +107,8 @@ def _describe(error: BaseException, depth: int) -> Wire:
             wire["call"] = _values(call, depth)
         if kwargs:
             wire["kwargs"] = {_clean(name): _value(value, depth) for name, value in kwargs.items()}
+        if _refuses(cls, call, kwargs):
+            wire["not_callable"] = True
     else:
         state = _safely(lambda: dict(vars(error)), {})
     state = {**_slots_of(error), **state}
@@ -145,6 +147,18 @@ def _made_by(error: BaseException) -> tuple[tuple[Any, ...], Mapping[str, Any], 
     if make is not type(error) or not isinstance(state, (dict, types.NoneType)):
         return None
     return tuple(args), kwargs, {**vars(error), **(state or {})}
+
+
+def _refuses(cls: type[BaseException], call: Sequence[Any], kwargs: Mapping[str, Any]) -> bool:
+    """Return whether pickle could not rebuild the error, because its class does not take these arguments.
+
+    Only the process that raised the error asks this. A reader never calls a class that a message names.
+    """
+    try:
+        cls(*call, **kwargs)
+    except Exception:
+        return True
+    return False
 
 
 def _slots_of(error: BaseException) -> dict[str, Any]:
@@ -254,7 +268,9 @@ def _rebuild(wire: Mapping[str, Any], depth: int) -> BaseException:
     state = {name: _read_value(value, depth) for name, value in _mapping(wire.get("state")).items()}
     call = _read_values(wire["call"], depth) if "call" in wire else args
     kwargs = {name: _read_value(value, depth) for name, value in _mapping(wire.get("kwargs")).items()}
-    error = make(found, args, call, kwargs, state) if found and is_only_an_error(found) else None
+    error = None
+    if found and is_only_an_error(found):
+        error = make(found, args, call, kwargs, state, could_be_called=not wire.get("not_callable"))
     if error is None:
         error = stand_in(module, name)(*args)
         for each, value in state.items():

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from .. import states
 from ..exceptions import StillEnlisted, TaskRevokedError
-from ..typed_calls import R
+from ..interfaces import R
 from .result import STILL_ENLISTED, AsyncResult
 
 if TYPE_CHECKING:

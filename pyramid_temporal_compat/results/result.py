@@ -13,10 +13,10 @@ from .. import states
 from ..context import worker_frame
 from ..current import app_or_default
 from ..exceptions import IncompleteStream, StillEnlisted, TaskPredicate, TimeoutError
+from ..interfaces import R
 from ..payload.errors import from_plain
 from ..payload.serializers import deserialize
 from ..security.signed_results import value_for
-from ..typed_calls import R
 from .graph import DependencyGraph, GraphFormatter, graph_of
 from .join_guard import assert_will_not_block
 

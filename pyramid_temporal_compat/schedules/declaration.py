@@ -157,7 +157,7 @@ def _unit(app: AppLike, entry: Entry, template_id: str) -> Any:
 def firing_base(application: str, entry: str) -> str:
     """Return the id of a firing's workflow, to which the server adds the time.
 
-    It has no slash: the id of a task with a slash is that of a member of a canvas.
+    It has no slash, because an id with a slash names a member of a canvas.
     """
     base = f"{application}:{entry}".replace("/", ":")
     while len(base.encode()) > LONGEST_BASE or not is_name(base):

@@ -9,11 +9,11 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from ..exceptions import CeleryError, ImproperlyConfigured
+from ..log_lines.text_safety import one_line
 from ..message.ids import prefix_of
 from ..message.message import is_name
 from ..settings import CrontabFields
 from ..settings.config_objects import import_object
-from ..text_safety import one_line
 from .celery_schedules import BaseSchedule, maybe_schedule
 
 if TYPE_CHECKING:

@@ -48,13 +48,13 @@ class Plan:
     def count(self, kind: Kind) -> int:
         return sum(change.kind == kind for change in self.changes)
 
-    def told(self, *, done: bool) -> str:
+    def summary(self, *, done: bool) -> str:
         """Return the numbers of changes in one line: of changes that were made, or that are to be made."""
         words = DONE if done else WORDS
         return ", ".join(f"{self.count(kind)} {word}" for kind, word in words.items() if self.count(kind)) or "none"
 
     def __str__(self) -> str:
-        return self.told(done=False)
+        return self.summary(done=False)
 
 
 WORDS: Mapping[Kind, str] = {

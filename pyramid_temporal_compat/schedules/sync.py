@@ -1,8 +1,7 @@
 """Make the server's Schedules equal to the declared ones.
 
-Several processes may do this at the same time, for example the workers of a deploy. Each step of it can be repeated:
-the id of a Schedule follows from its entry, so that none is created twice, and to write or delete it again changes
-nothing.
+Several processes may do this at the same time, for example the workers of a deploy. Each step can be repeated. The id
+of a Schedule follows from its entry, so no Schedule is created twice. Writing or deleting it again changes nothing.
 """
 
 from __future__ import annotations
@@ -74,7 +73,7 @@ async def owned(client: Client, application: str) -> AsyncIterator[ScheduleListD
 
 
 async def handle_of(client: Client, application: str, entry: str) -> ScheduleHandle | None:
-    """Return the handle of an entry's Schedule; None if the application has none of that name."""
+    """Return the handle of an entry's Schedule; None if the server has no Schedule of that name."""
     found = await _look(client, application, schedule_id(application, entry))
     return None if found is None else client.get_schedule_handle(found.id)
 

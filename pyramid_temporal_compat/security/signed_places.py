@@ -21,11 +21,11 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from ..exceptions import ImproperlyConfigured, SecurityError
+from ..log_lines.text_safety import one_line
 from ..message.message import Message
 from ..message.nodes import ChainNode, ChordNode, GroupNode, Node, TaskNode
 from ..message.scheduled import is_firing_of
 from ..payload.serializers import SIGNED, deserialize, serialize
-from ..text_safety import one_line
 
 if TYPE_CHECKING:
     from ..interfaces import AppLike
@@ -107,7 +107,7 @@ def _ids(node: Node) -> Any:
 
 
 def _results(ids: Any, chord: str | None = None) -> Place:
-    """Return the place of a task that gets these results, and those of tasks that join the chord while it runs."""
+    """Return the place of a task that gets these results, and the results of tasks that join its running chord."""
     count = len(ids) if isinstance(ids, list) else None
     return {"before": {"ids": digest(ids), "count": count, "chord": chord}}
 

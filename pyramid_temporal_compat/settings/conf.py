@@ -435,8 +435,8 @@ class Settings(MutableMapping[str, Any]):
     def table(self, with_defaults: bool = False, censored: bool = True) -> dict[str, Any]:
         """Return the settings as a dict to be shown. Secrets are hidden unless `censored` is false.
 
-        Of settings that neither Celery nor this package declares, only the names are shown: they are the
-        application's own, and a name need not say that its value is a secret.
+        A setting that neither Celery nor this package declares belongs to the application. Only its name is shown,
+        because the name need not say that the value is a secret.
         """
         values = self._loaded() if with_defaults else self._given()
         return {

@@ -14,24 +14,31 @@ from typing import Any
 MASK = "*" * 8
 
 SECRET_PARTS = re.compile(
-    "api|auth|bearer|cookie|credential|crypt|database|dburi|dsn|hmac|jwt|key|kwargs|license|login|nonce|pass|pem|"
-    "private|profanities|pwd|pword|salt|secret|session|sign|token|webhook",
+    "api|auth|bearer|cookie|credential|crypt|database|dburi|dsn|entropy|hmac|jwk|jwt|key|kwargs|license|"
+    "login|mnemonic|nonce|pass|pem|pepper|pfx|phrase|pincode|private|profanities|pwd|pword|recovery|salt|saml|secret|"
+    "session|sign|token|webhook",
     re.IGNORECASE,
 )
 """Parts of names whose values are hidden. They contain the names that Celery's own report hides."""
-SECRET_WORDS = re.compile("args|creds?|csrf|mfa|otp|pat|pin|pw|sas|sid|sig|sk|ssn|xsrf", re.IGNORECASE)
+SECRET_WORDS = re.compile(
+    r"args|creds?|csrf|hook|mfa|t?otp|pat|pin|\w*pw|pk|sas|seed|sid|sig|sk|ssn|tok|xsrf", re.IGNORECASE
+)
 """Names too short to be searched for within other words."""
 
 _WORD = re.compile(r"[A-Z]+(?![a-z])|[A-Z]?[a-z]+")
 
 _NAME = re.compile(r"""(?<![\w.-])([\w.-]+)["']?\s*[=:]\s*(?!//)""")
-"""What stands before a value: in a query string, a connection string, JSON, or the repr of an object."""
+"""The text before a value: in a query string, a connection string, JSON, or the repr of an object."""
 _VALUE = re.compile(r"""(?P<quote>["'])(?:(?!(?P=quote)).)*(?P=quote)?|[^\s&;,#)}\]]+""", re.DOTALL)
-_AUTHORIZATION = re.compile(r"\b(bearer|basic|digest|token)(\s+)[^\s,;'\"]+", re.IGNORECASE)
+_OPTION = re.compile(r"""(?<!\S)--?([\w-]+)\s+(?=[^\s-])""")
+"""The name of an option before its value, in a command line."""
+_AUTHORIZATION = re.compile(r"\b(bearer|basic|digest|negotiate|token)(\s+)[^\s,;'\"]+", re.IGNORECASE)
 _TOKEN = re.compile(
-    r"\b(?:eyJ[\w-]{8,}\.[\w.-]+|(?:AKIA|ASIA)[0-9A-Z]{12,}|(?:gh[opsur]|github_pat|[rsp]k|xox\w)[_-]\w{12,})"
+    r"\b(?:eyJ[\w-]{8,}\.[\w.-]+|(?:AKIA|ASIA)[0-9A-Z]{12,}|AIza[\w-]{30,}|SG\.[\w-]{12,}\.[\w-]+|ya29\.[\w-]{12,}|"
+    r"(?:gh[opsur]|github_pat|glpat|[rsp]k|whsec|hf|npm|dop_v1|xox\w|xapp)[_-][\w-]{12,}|"
+    r"hooks\.slack\.com/services/[\w/]+)"
 )
-"""Secrets that show what they are: JSON web tokens, and keys of widely used services."""
+"""Secrets that show what they are: JSON web tokens, and keys of services that many use."""
 _PRIVATE_KEY = re.compile(r"PRIVATE KEY|SECRET-KEY")
 _USER_AND_PASSWORD = re.compile(r"://([^:@/\s]*:)?.*@", re.DOTALL)
 _PASSWORD_WITHOUT_SCHEME = re.compile(r"(?<![\w.+-])([\w.+-]+:)[^\s@/][^\s@]*@")
@@ -40,7 +47,7 @@ _NEXT_URL = re.compile(r"(?<=;)(?=[\w+.-]+://)")
 
 
 def is_secret_name(name: str) -> bool:
-    """Return whether the name of a setting or field is that of a secret."""
+    """Return whether a setting or field of this name holds a secret."""
     if SECRET_PARTS.search(name.replace("_", "").replace("-", "")):
         return True
     return any(SECRET_WORDS.fullmatch(word) for word in _WORD.findall(name))
@@ -60,9 +67,7 @@ def masked_text(value: str) -> str:
     """Return the text with each secret in it hidden, as in a URL, a connection string or a header."""
     if _PRIVATE_KEY.search(value):
         return MASK
-    # A password may hold the very characters that should end it: all up to the last @ is hidden, host or not.
-    shown = "".join(_USER_AND_PASSWORD.sub(rf"://\g<1>{MASK}@", url) for url in _urls(value))
-    shown = _PASSWORD_WITHOUT_SCHEME.sub(rf"\g<1>{MASK}@", shown)
+    shown = "".join(map(_without_password, _urls(value)))
     shown = _AUTHORIZATION.sub(rf"\g<1>\g<2>{MASK}", shown)
     return _masked_values(_TOKEN.sub(MASK, shown))
 
@@ -102,7 +107,8 @@ def _masked_key(name: Any) -> Any:
 def _masked_values(text: str) -> str:
     """Return the text with the value after each secret name hidden."""
     shown, end = [], 0
-    for name in _NAME.finditer(text):
+    names = sorted([*_NAME.finditer(text), *_OPTION.finditer(text)], key=lambda name: name.start())
+    for name in names:
         value = _VALUE.match(text, name.end())
         if value is None or name.start() < end or not is_secret_name(name[1]):
             continue
@@ -110,6 +116,14 @@ def _masked_values(text: str) -> str:
         shown.append(f"{text[end : name.end()]}{quote}{MASK}{quote}")
         end = value.end()
     return "".join([*shown, text[end:]])
+
+
+def _without_password(url: str) -> str:
+    """Return the URL, or `user:password@host`, with its password hidden.
+
+    A password may hold the very characters that should end it. So everything up to the last @ is hidden, host or not.
+    """
+    return _PASSWORD_WITHOUT_SCHEME.sub(rf"\g<1>{MASK}@", _USER_AND_PASSWORD.sub(rf"://\g<1>{MASK}@", url))
 
 
 def _urls(value: str) -> list[str]:

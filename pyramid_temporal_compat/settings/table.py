@@ -83,7 +83,7 @@ def same_at_start(one: str, other: str) -> int:
 
 
 def warn_of_own_key(where: str, key: str) -> None:
-    """Warn that a key among Celery's settings is none of them. Applications keep keys of their own there."""
+    """Warn that a key among Celery's settings names no setting. Applications keep keys of their own there."""
     near = difflib.get_close_matches(key.lower(), CELERY_NAMES, n=1, cutoff=0.0)
     warnings.warn(
         f"{where} is no setting of Celery's, and so the application's own; the nearest setting is {near[0]!r}",

@@ -13,10 +13,10 @@ from .. import states
 from ..canvas.chord import chord
 from ..canvas.errbacks import call_errbacks
 from ..canvas.group import group, is_empty
+from ..celery_names.lists import as_list
 from ..context import Context, current_frame
 from ..enlist.enlistment import ENLIST_REQUIRED, current_transaction, enlist, is_active, transactions_set_aside
 from ..exceptions import Retry
-from ..lists import as_list
 from ..message.celery_view import options_of
 from ..message.ids import new_id
 from ..message.message import CARRIED_OPTIONS, Message
@@ -25,8 +25,8 @@ from ..payload.serializers import deserialize
 from ..results.eager_result import EagerResult
 from ..results.join_guard import allow_join_result, denied_join_result
 from ..results.result_sets import GroupResult
-from ..task_request import Attempt, attempt
-from ..transaction_blocks import TransactionBlocks
+from ..transactions.pyramid_request import Attempt, attempt
+from ..transactions.transaction_blocks import TransactionBlocks
 from .execution import Ending, Execution
 from .task import Task
 
@@ -255,7 +255,7 @@ class EagerDispatch:
 
     def _run_and_settle(self, later: EagerCall) -> None:
         try:
-            with transactions_set_aside():  # as on a worker, which has none of the caller's
+            with transactions_set_aside():  # as on a worker, where the caller's transactions don't exist
                 later.run()
         except Exception as error:
             for id in later.settles:  # tasks that did not run because of the error

@@ -27,9 +27,9 @@ from typing import Any, Protocol
 from .. import signals, states
 from ..celery_names.einfo import ExceptionInfo
 from ..context import Context, running
-from ..database_errors import database_is_away
 from ..exceptions import Ignore, Reject, Retry, TaskReplaced, TaskStopped, Terminated
-from ..task_request import Attempt
+from ..transactions.database_errors import database_is_away
+from ..transactions.pyramid_request import Attempt
 from .task import Task
 from .trace import traced
 

@@ -26,10 +26,10 @@ from ..exceptions import (
     Retry,
     TaskReplaced,
 )
+from ..interfaces import P, R
 from ..message.backoff import exponential_pause
 from ..payload.types import ascii_size, dumps, loads
 from ..results.join_guard import allow_join_result
-from ..typed_calls import P, R
 from .call_options import short_repr
 from .task_annotations import annotate, wrap_method
 

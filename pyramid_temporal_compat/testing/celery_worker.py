@@ -12,9 +12,9 @@ from typing import Any
 from temporalio.client import Client
 
 from ..app import Celery
+from ..celery_names.lists import split_names
 from ..celery_names.nodenames import anon_nodename
 from ..client.connection import Loop
-from ..lists import split_names
 from ..results.join_guard import allow_join_result
 from ..signals import Signal
 from ..worker.celery_options import notices

@@ -60,7 +60,7 @@ class ManagerMixin:
         emit_warning: bool = False,
         **options: Any,
     ) -> Any:
-        """Call `fun` until it raises none of `catch`. After `max_retries` retries, raise the last error."""
+        """Call `fun` until it raises no error in `catch`. After `max_retries` retries, raise the last error."""
 
         def on_error(error: BaseException, interval: float, retries: int) -> None:
             if emit_warning:
@@ -109,7 +109,7 @@ class ManagerMixin:
         emit_warning: bool = False,
         **options: Any,
     ) -> None:
-        """Raise `AssertionError` if a call of `fun` raises none of `catch`."""
+        """Raise `AssertionError` if a call of `fun` raises no error of the classes in `catch`."""
         try:
             self.wait_for(
                 fun,

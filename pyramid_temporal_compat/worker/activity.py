@@ -15,10 +15,10 @@ from temporalio import activity
 from temporalio.common import RawValue
 
 from ..control import process_state
+from ..control.limits import Limits
 from ..control.orders import Orders
 from ..exceptions import TimeLimitExceeded, WorkerLostError
 from ..message.message import Message
-from ..message.time_limits import Limits
 from ..payload.errors import to_wire
 from . import task_log, task_signals
 from .attempt_end import AttemptEnd, failed, not_begun

@@ -14,7 +14,7 @@ from typing import Any
 from temporalio import activity
 from temporalio.exceptions import ApplicationError
 
-from ..library_log import hide_errors
+from ..log_lines.library_log import hide_errors
 from ..message import wire_names as wire
 from ..message.message import Message
 from ..payload import Payload

@@ -75,8 +75,8 @@ async def checked_client(app: AppLike, identity: str) -> Client:
         )
     except (RuntimeError, asyncio.TimeoutError, OSError) as error:
         reason, transient = connect_failure(str(error))
-        told = reason or NO_ANSWER.format(settings.connect_timeout)
-        raise ConnectFailed(f"{where} can't be reached: {told}", transient=transient) from None
+        because = reason or NO_ANSWER.format(settings.connect_timeout)
+        raise ConnectFailed(f"{where} can't be reached: {because}", transient=transient) from None
     try:
         found = await client.workflow_service.describe_namespace(
             DescribeNamespaceRequest(namespace=settings.namespace),

@@ -18,16 +18,21 @@ from ..message import wire_names as wire
 from ..message.message import Message
 from .job import Job, Progress
 
-BEATS_PER_TIMEOUT = 10
-"""Heartbeats in one `heartbeat_timeout`: so many may be late before the worker counts as lost, and this often
-a running task learns that it was terminated."""
+PART_OF_TIMEOUT = 0.8
+"""Part of the timeout between two heartbeats of a task that reports nothing. Temporal Cloud bills each heartbeat."""
+SLACK = 6.0
+"""Seconds that a heartbeat may be late, on a busy machine, before the server takes the worker for lost."""
+BEATS_PER_SHORT_TIMEOUT = 10
+"""Heartbeats in a `heartbeat_timeout` that is shorter than the slack: that many may be late."""
 SHORTEST_PAUSE = 0.02
 """Seconds between two heartbeats at least, even if a message asks for a very short timeout."""
 
 
 def pause_of(message: Message) -> float:
     """Return the seconds between two heartbeats."""
-    return max(SHORTEST_PAUSE, message.heartbeat_timeout / BEATS_PER_TIMEOUT)
+    timeout = message.heartbeat_timeout
+    seldom = min(timeout * PART_OF_TIMEOUT, timeout - SLACK)
+    return max(SHORTEST_PAUSE, seldom, timeout / BEATS_PER_SHORT_TIMEOUT)
 
 
 class Heartbeat:

@@ -29,13 +29,13 @@ from typing import TYPE_CHECKING, Any
 from temporalio.client import Client
 
 from .. import signals
+from ..celery_names.lists import split_names
 from ..celery_names.nodenames import default_nodename, host_format, node_format
 from ..celery_names.user_options import own_options
+from ..client.process_exit import exit_at_once
 from ..control.waiting_tasks import purge
 from ..exceptions import ImproperlyConfigured
-from ..lists import split_names
 from ..log import mlevel
-from ..process_exit import exit_at_once
 from ..settings import connection
 from ..settings.conf import SettingIgnored
 from ..version import __version__

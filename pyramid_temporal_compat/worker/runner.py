@@ -14,7 +14,7 @@ from ..exceptions import ImproperlyConfigured
 from ..payload.errors import to_wire
 from ..task.execution import Execution, Undecided, without_our_frames
 from ..task.task import Task
-from ..task_request import attempt
+from ..transactions.pyramid_request import attempt
 from . import task_log
 from .job import Began, Job, Progress
 from .outcome import DatabaseAway, Failed, InDoubt, Outcome, ReceiptAnswer

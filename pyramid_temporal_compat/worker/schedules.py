@@ -46,7 +46,7 @@ class StartOfSchedules:
         except (CeleryError, RPCError) as error:
             log.error("schedules are not synchronised: %s; tasks run all the same; ptemporal-compat beat", error)
         else:
-            log.info("schedules: %s", plan.told(done=True))
+            log.info("schedules: %s", plan.summary(done=True))
 
     async def _tell_differences(self, client: Client) -> None:
         try:

@@ -9,7 +9,7 @@ from datetime import timedelta
 from temporalio.client import Client
 from temporalio.service import RPCError
 
-from ..text_safety import one_line
+from ..log_lines.text_safety import one_line
 
 log = logging.getLogger(__name__)
 

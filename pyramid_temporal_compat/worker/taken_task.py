@@ -6,9 +6,9 @@ import asyncio
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
+from ..control.limits import Limits
 from ..control.orders import Orders
-from ..message.time_limits import Limits
-from ..throttled_log import LoggedNames
+from ..log_lines.throttled_log import LoggedNames
 from .job import Began, Job
 from .pools.pool import Pool
 

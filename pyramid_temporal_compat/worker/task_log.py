@@ -10,10 +10,10 @@ from typing import Any
 from .. import states
 from ..celery_names.einfo import ExceptionInfo
 from ..log import get_logger
+from ..log_lines.text_safety import one_line
 from ..message.message import Message
 from ..task.execution import Ending
 from ..task.task import Task
-from ..text_safety import one_line
 
 received_log = get_logger("celery.worker.strategy")
 ended_log = get_logger("celery.app.trace")

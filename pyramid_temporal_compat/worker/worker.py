@@ -20,12 +20,13 @@ from .. import signals
 from ..celery_names.nodenames import default_nodename, host_format
 from ..control.addresses import is_control_queue
 from ..control.command_registry import Consumer, State
+from ..control.limits import Limits
 from ..control.receiver import Receiver
 from ..control.revoked_ids import RevokedIdsReader
 from ..exceptions import CeleryError, ImproperlyConfigured, OperationalError
-from ..library_log import hide_lines
+from ..log_lines.library_log import hide_lines
+from ..log_lines.text_safety import one_line
 from ..message.message import LONGEST_ID, RESERVED_QUEUES, is_name, is_queue
-from ..message.time_limits import Limits
 from ..settings import connection
 from .activity import TaskActivity
 from .first_connection import checked_client, client_unless_stopped
@@ -59,7 +60,7 @@ FAREWELL = 10.0
 """Seconds that a worker may take to end after its last task. It needs more only if the server is away, because the
 client library repeats its calls until the server answers."""
 MOST_QUEUES_ADDED = 30
-"""Queues that control calls may add to those that the worker started with. Each queue takes some ten calls to the
+"""How many queues control calls may add to a worker. Each queue takes some ten calls to the
 server that wait for tasks, two threads and three files."""
 BEAT_EVERY = 2.0
 """Seconds between two `heartbeat_sent` signals; Celery's interval."""
@@ -94,7 +95,8 @@ class Worker:
         conf = app.conf
         self.app = app
         self.queues = [checked_queue(queue) for queue in queues or app.amqp.queues.consume_from]
-        self._most_queues = len(self.queues) + MOST_QUEUES_ADDED
+        self._own_queues = frozenset(self.queues)
+        """The queues that the worker starts with. The others come from control calls."""
         self.hostname = default_nodename(host_format(hostname or ""))
         self.pool_name = pool_name(pool or conf.worker_pool)
         self.concurrency = pool_size(concurrency or conf.worker_concurrency, self.pool_name)
@@ -292,7 +294,7 @@ class Worker:
     def _refuse_too_many(self, queue: str) -> None:
         """Raise if the worker serves too many queues already. A dropped queue counts until its last call has ended."""
         self._runs = [run for run in self._runs if not run.done() or run.cancelled() or run.exception()]
-        if len(self._runs) >= self._most_queues:
+        if len(self._runs) >= len(self._own_queues) + MOST_QUEUES_ADDED:
             raise CeleryError(
                 f"queue {queue!r} can't be added: the worker serves or leaves {len(self._runs)} queues, and control "
                 f"calls may add {MOST_QUEUES_ADDED}; start a worker with -Q for the others"
@@ -325,10 +327,22 @@ class Worker:
         self._runs.append(run)
 
         def ended(run: asyncio.Future[None]) -> None:
-            if self._serving.get(queue) is worker:
-                self.stop()  # nobody asked for it: the server refused the queue, say. `serve` raises the error.
+            if self._serving.get(queue) is not worker:
+                return  # it was told to end
+            if queue in self._own_queues:
+                self.stop()  # `serve` raises the error
+            else:
+                self._give_up(queue, run)
 
         run.add_done_callback(ended)
+
+    def _give_up(self, queue: str, run: asyncio.Future[None]) -> None:
+        """Go on without a queue that the server has refused. A control call has added it."""
+        del self._serving[queue]
+        self.queues.remove(queue)
+        self._runs.remove(run)
+        error = None if run.cancelled() else run.exception()
+        log.error("No longer consuming from %s, which a control call had added: %s", queue, one_line(error))
 
     async def _finish_workflows(self, task_ids: set[str], queues: Sequence[str]) -> None:
         """Carry the workflows of the last tasks to their end, as no other worker may be there to do it.

@@ -113,6 +113,9 @@ def test_schedules_are_shown_paused_fired_and_deleted(project: BeatProject) -> N
     assert schedule("delete", "tick") == "tick: deleted\n"
     missing = project.runs("schedule", "show", "beat.ini", "tick")
     assert (missing.returncode, "no schedule 'tick' of this application" in missing.stderr) == (2, True)
+    for before in (["--ini", "beat.ini"], ["-A", "beat_project"]):
+        missing = project.runs(*before, "schedule", "show", "tick")
+        assert (missing.returncode, "no schedule 'tick' of this application" in missing.stderr) == (2, True)
 
 
 def test_several_workers_started_with_b_synchronise_once_and_others_tell_differences(

@@ -186,6 +186,28 @@ def test_a_global_option_that_cant_work_is_an_error_of_one_line(tmp_path: Path, 
     assert says in told[0]
 
 
+def test_a_worker_of_a_pyramid_application_without_its_ini_is_told_of_the_ini(tmp_path: Path) -> None:
+    package = tmp_path / "bakery"
+    package.mkdir()
+    (package / "__init__.py").write_text("def main(global_config, **settings):\n    raise RuntimeError\n")
+    (package / "celery.py").write_text("from celery import Celery\n\napp = Celery('bakery')\n")
+    (tmp_path / "bakery.ini").write_text("[app:main]\nuse = egg:bakery\n")
+
+    def told(*words: str) -> str:
+        done = subprocess.run(
+            [*SCRIPT, *words], cwd=tmp_path, env=environment(), capture_output=True, text=True, timeout=30
+        )
+        assert done.returncode == USER  # there is no such user
+        return done.stderr
+
+    worker = ("-A", "bakery", "worker", "--uid", "no-such-user")
+    assert "bakery is a Pyramid application (bakery.main)" in told(*worker)
+    assert "add --ini bakery.ini\n" in told(*worker)
+    assert "--ini" not in told(*worker, "-q")
+    (tmp_path / "bakery.ini").unlink()
+    assert "--ini" not in told(*worker)
+
+
 @pytest.mark.parametrize("command", [["list", "tasks"], ["report"]], ids=" ".join)
 def test_other_commands_take_the_global_options_and_fail_in_one_line(tmp_path: Path, command: list[str]) -> None:
     def run(*words: str) -> subprocess.CompletedProcess[str]:

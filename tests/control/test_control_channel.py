@@ -9,6 +9,7 @@ import signal
 import subprocess
 import sys
 import textwrap
+import threading
 import uuid
 import warnings
 from collections.abc import Callable, Iterator
@@ -20,7 +21,14 @@ import transaction
 
 from pyramid_temporal_compat.app import Celery
 from pyramid_temporal_compat.control import CommandRefused, flatten_reply
-from pyramid_temporal_compat.control.channel import has_standalone_activities
+from pyramid_temporal_compat.control.addresses import Address
+from pyramid_temporal_compat.control.channel import (
+    DOUBT_LASTS,
+    ControlRequest,
+    Post,
+    Silence,
+    has_standalone_activities,
+)
 from pyramid_temporal_compat.control.worker_commands import Panel, State, control_command, inspect_command
 from pyramid_temporal_compat.exceptions import DuplicateNodenameWarning, OperationalError, WorkerTerminate
 from pyramid_temporal_compat.server import EmbeddedServer
@@ -369,22 +377,43 @@ WORKER = """
 """
 
 
-@pytest.mark.parametrize("other_server", [[]], indirect=True)  # other tests would wait for the dead worker too
-def test_a_worker_that_died_is_waited_for_once(other_server: str, app: Celery, start: Start, queue: str) -> None:
+@pytest.mark.parametrize("other_server", [[]], indirect=True)  # other tests would wait for the stopped worker too
+def test_a_worker_that_was_late_once_gets_the_time_that_a_later_call_asks_for(
+    other_server: str, app: Celery, start: Start, queue: str
+) -> None:
     app.conf.ptemporal_address = other_server
-    name = f"dead-{uuid.uuid4().hex[:6]}@test"
+    name = f"late-{uuid.uuid4().hex[:6]}@test"
     command = [sys.executable, "-c", textwrap.dedent(WORKER), other_server, queue, name]
     alive = start("alive")
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
         assert process.stdout is not None
         try:
             assert process.stdout.readline() == "ready\n"
-            assert nodes(app.control.ping(timeout=10)) == {alive.hostname, name}
+            os.kill(process.pid, signal.SIGSTOP)
+            assert nodes(app.control.ping(timeout=0.5)) == {alive.hostname}
+            resumed = threading.Timer(0.5, os.kill, (process.pid, signal.SIGCONT))
+            resumed.start()
+            assert nodes(app.control.ping(timeout=20, limit=2)) == {alive.hostname, name}
+            resumed.join()
         finally:
             os.kill(process.pid, signal.SIGKILL)
 
-    assert app.control.ping(timeout=0.5) == [{alive.hostname: PONG}]
-    assert app.control.ping(timeout=1000) == [{alive.hostname: PONG}]  # returns well before the test's own timeout
+
+@pytest.mark.parametrize(
+    ("timeout", "polled", "later", "doubtful"),
+    [
+        (1.0, 50.0, 1.0, True),
+        (0.5, 50.0, 1.0, True),
+        (20.0, 50.0, 1.0, False),  # the caller has more patience than the last one
+        (1.0, 51.0, 1.0, False),  # the worker has polled since
+        (1.0, 50.0, DOUBT_LASTS, False),  # it may have been busy, and be free again
+    ],
+)
+def test_which_worker_is_probably_dead(timeout: float, polled: float, later: float, doubtful: bool) -> None:
+    post, worker, now = Post(patience=5), Address("w@host", "mailbox"), 100.0
+    post._silent[worker] = Silence(polled=50.0, waited=1.0, since=now)
+    found = post._doubtful({worker: polled}, ControlRequest("ping", {}, timeout), now + later)
+    assert found == ({worker} if doubtful else set())
 
 
 def test_a_worker_learns_what_others_have_revoked(app: Celery, start: Start, temporal_address: str, queue: str) -> None:

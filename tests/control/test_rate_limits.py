@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from pyramid_temporal_compat.control.rate_limits import LONGEST_WAIT, TURN_LASTS, Rate, interval_of
+from pyramid_temporal_compat.control.limits import LONGEST_WAIT, TURN_LASTS, Rate, interval_of
 
 
 @pytest.mark.parametrize(

@@ -241,7 +241,7 @@ def test_an_argument_that_is_no_manager_is_refused(site: Site) -> None:
 
 def test_the_requests_manager_wins_over_the_threads_manager(site: Site) -> None:
     if not site.explicit:
-        pytest.skip("they are the same")
+        pytest.skip("under pyramid_tm's thread-local manager, the request's manager is the thread's manager")
 
     def view(request: Any) -> Any:
         transaction.begin()
@@ -285,7 +285,7 @@ def test_a_subrequest_without_tweens_is_part_of_the_requests_transaction(site: S
 
 def test_a_subrequest_with_tweens_has_a_transaction_of_its_own(site: Site) -> None:
     if not site.explicit:
-        pytest.skip("pyramid_tm then begins the thread's transaction anew, and aborts the outer one")
+        pytest.skip("with one manager for the thread, pyramid_tm aborts the outer transaction and begins another")
     called: list[Any] = []
 
     def outer(request: Any) -> Any:

@@ -7,6 +7,7 @@ import re
 import signal
 import subprocess
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -36,11 +37,11 @@ def ini(outbox_database: str, temporal_address: str, tmp_path: Path) -> Path:
     return write_ini(tmp_path / "app.ini", settings)
 
 
-def run(*words: object, status: int = 0, answer: str = "") -> str:
+def run(*words: object, status: int = 0, answer: str = "", options: Sequence[object] = ()) -> str:
     before = save_current()
     set_current_app(None)
     try:
-        result = CliRunner().invoke(group, ["outbox", *map(str, words)], input=answer)
+        result = CliRunner().invoke(group, list(map(str, [*options, "outbox", *words])), input=answer)
     finally:
         restore_current(before)
     assert result.exit_code == status, result.output
@@ -120,6 +121,17 @@ def test_purge_asks_before_it_deletes(site: OutboxSite, ini: Path) -> None:
     assert [row.id for row in site.rows()] == [waits]
     assert run("purge", ini, waits, "--yes") == "1 rows deleted\n"
     assert run("purge", ini, "--all") == "no row matches\n"
+
+
+def test_the_commands_take_the_ini_that_stands_before_them(site: OutboxSite, ini: Path) -> None:
+    parked = put(site, message(site))
+    site.store.claim("one", 30)
+    site.store.park("one", parked, "told to")
+    options = ("--ini", ini)
+    assert "parked       1 rows" in run("status", options=options)
+    assert run("retry", parked, options=options) == "1 rows will be tried again\n"
+    assert run("purge", "--all", "--yes", options=options) == "1 rows deleted\n"
+    assert "Missing argument 'CONFIG'" in run("status", status=2)
 
 
 def test_the_command_says_that_an_application_has_no_outbox(ini: Path) -> None:

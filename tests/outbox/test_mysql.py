@@ -14,11 +14,11 @@ from sqlalchemy.engine import Engine
 from sqlalchemy.exc import DBAPIError
 
 from pyramid_temporal_compat import shared_task
-from pyramid_temporal_compat.database_errors import conflicts_in_mysql, database_is_away
 from pyramid_temporal_compat.exceptions import PayloadTooLarge
 from pyramid_temporal_compat.outbox import dialects, metadata, outbox
 from pyramid_temporal_compat.outbox.receipt_store import TaskRun, insert_receipt
 from pyramid_temporal_compat.outbox.store import Store, insert_row
+from pyramid_temporal_compat.transactions.database_errors import conflicts_in_mysql, database_is_away
 from tests.outbox import desk as tasks
 from tests.outbox import killed, mariadb
 from tests.outbox.desk import Desk, value_of

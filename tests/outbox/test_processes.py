@@ -16,7 +16,7 @@ from sqlalchemy import func, select
 from pyramid_temporal_compat.outbox import metadata, outbox
 from pyramid_temporal_compat.outbox.relay import LAPSES, Relay
 from pyramid_temporal_compat.outbox.store import Store
-from pyramid_temporal_compat.task_request import attempt
+from pyramid_temporal_compat.transactions.pyramid_request import attempt
 from tests.cli.parts import WorkerProcess, environment, write_ini
 from tests.client.client_parts import silent_server
 from tests.outbox.parts import running, without_dispatch

@@ -106,7 +106,7 @@ def test_of_two_attempts_at_once_one_commits_and_both_have_its_result(desk: Desk
 
 def test_many_attempts_at_once_have_one_effect(desk: Desk) -> None:
     if desk.engine.dialect.name == "sqlite":
-        pytest.skip("SQLite has one writer, who is not waited for as long as this takes")
+        pytest.skip("SQLite has one writer: a second writer gives up before this test is over")
     barrier = threading.Barrier(8)
     seen["barrier"].append(barrier)
     runs = [desk.begin(desk.job(meets, number, attempt=number + 1)) for number in range(8)]
@@ -119,7 +119,7 @@ LOCK_TIMEOUTS = {"postgresql": "SET lock_timeout = 300", "mysql": "SET innodb_lo
 
 def test_a_run_that_waits_for_another_runs_commit_beyond_the_lock_timeout_is_in_doubt(desk: Desk) -> None:
     if desk.engine.dialect.name not in LOCK_TIMEOUTS:
-        pytest.skip("SQLite says that it is locked, and is away as far as a task can tell")
+        pytest.skip("SQLite reports a lock timeout as a locked database, which counts as an absent database")
 
     def impatient(raw: Any, _: Any) -> None:
         raw.cursor().execute(LOCK_TIMEOUTS[desk.engine.dialect.name])

@@ -177,3 +177,17 @@ def test_accepted_content_is_judged_after_decryption() -> None:
     assert value == {"card": "4111 1111"}
     with pytest.raises(SecurityError):
         deserialize(codec.decode(codec.encode(SECRET)), ["json"])
+
+
+@pytest.mark.parametrize("packed", [b"\x0a\x00" * 5_000_000, b"\x12\x00" * 5_000_000])
+def test_a_payload_of_many_fields_is_refused_before_they_are_read(packed: bytes) -> None:
+    with pytest.raises(Unreadable, match="more than 1,000 fields"):
+        unpack(packed)
+
+
+def test_the_name_of_an_unknown_key_does_not_fill_the_log() -> None:
+    sealed = Encryption({"a": NEW}).encode(Payload({"encoding": b"json/plain"}, b"1"))
+    named = Payload({**sealed.metadata, "encryption-key-id": b"x" * 1_000_000}, sealed.data)
+    with pytest.raises(SecurityError, match="is encrypted with the key 'xxx") as caught:
+        Encryption({"a": NEW}).decode(named)
+    assert len(str(caught.value)) < 500

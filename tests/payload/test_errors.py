@@ -15,6 +15,7 @@ from sqlalchemy import exc as sqlalchemy_exc
 
 from pyramid_temporal_compat import exceptions
 from pyramid_temporal_compat.exceptions import SecurityError, UnpickleableExceptionWrapper
+from pyramid_temporal_compat.payload.error_classes import stand_in
 from pyramid_temporal_compat.payload.errors import RemoteTraceback, fitting, from_wire, remote_traceback, to_wire
 from pyramid_temporal_compat.payload.types import dumps, loads
 
@@ -393,6 +394,20 @@ def test_error_whose_class_can_not_be_called_with_its_arguments_is_also_what_cel
     assert (back.exc_cls_name, back.exc_args) == ("Formats", ("5: bad",))
 
 
+class ForgetsWhatItNeeds(Exception):
+    def __init__(self, code: int, bar: str | None = None) -> None:
+        if bar is None:
+            raise TypeError("bar must be given")
+        super().__init__(code)
+
+
+def test_an_error_whose_class_takes_its_arguments_and_then_refuses_them_is_what_celery_gives_for_it() -> None:
+    back = travelled(ForgetsWhatItNeeds(5, "bar"))
+    assert isinstance(back, ForgetsWhatItNeeds)
+    assert isinstance(back, UnpickleableExceptionWrapper)
+    assert (back.exc_cls_name, back.exc_args) == ("ForgetsWhatItNeeds", (5,))
+
+
 def test_a_traceback_that_python_fails_to_write_once_is_written_again(monkeypatch: pytest.MonkeyPatch) -> None:
     write, tries = traceback.format_exception, []
 
@@ -418,3 +433,11 @@ def test_an_error_is_written_in_the_room_that_there_is(limit: int) -> None:
     assert type(rebuilt) is ValueError
     assert "long long" in str(rebuilt)
     assert ("cause" in fitted) == (limit > 5000)
+
+
+@pytest.mark.parametrize("module", ["m" * 1000, "a\nTraceback", "no such-module", ""])
+@pytest.mark.parametrize("name", ["E" * 1_000_000, "bad\nname", "Outer.<locals>.Error"])
+def test_a_stand_in_has_no_name_that_fills_memory_or_fakes_a_line(module: str, name: str) -> None:
+    made = type(from_wire({"module": module, "type": name, "text": "no"}))
+    assert made.__module__ == stand_in.__module__
+    assert made.__name__ == ("Error" if name.endswith(".Error") else "RemoteError")

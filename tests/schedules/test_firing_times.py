@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import datetime as dt
+import os
 import random
 import zoneinfo
 from typing import Any
@@ -26,6 +27,8 @@ from pyramid_temporal_compat.schedules.firing_times import catchup_of, spec_of
 from tests.schedules.test_schedules_beside_celery import ZONES, apps, random_fields
 
 UTC = dt.timezone.utc
+CRONTABS = min(int(os.environ.get("PTEMPORAL_FUZZ_EXAMPLES", 60)), 180)
+"""Random crontabs to compare in each zone. `make fuzz` compares more."""
 NEAR = dt.timedelta(hours=26)
 """Celery's times and the server's may differ on the day of a clock change."""
 
@@ -111,11 +114,11 @@ def test_the_server_fires_when_celerys_crontab_is_due(zone: str, temporal_addres
             assert list(filter(steady, found)) == list(filter(steady, expected)), asked
             compared += 1
 
-        for first in range(0, 180, 10):
+        for first in range(0, CRONTABS, 10):
             await asyncio.gather(*(one(number) for number in range(first, first + 10)))
         return compared
 
-    assert asyncio.run(compare()) == 180
+    assert asyncio.run(compare()) == CRONTABS
 
 
 @pytest.mark.parametrize(

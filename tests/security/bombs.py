@@ -37,6 +37,26 @@ def colliding(marker: str = "set", count: int = COLLIDING) -> bytes:
     return json.dumps({"__type__": marker, "__value__": members}).encode()
 
 
+def colliding_pairs(count: int) -> list[list[int]]:
+    """Pairs of numbers whose tuples all have the same hash, by Python's own formula: every pair, in its first step,
+    is mixed with constants that are no secret."""
+    first, second, start, size = 11400714785074694791, 14029467366897019727, 2870177450012600261, 2**64
+
+    def turned(number: int, bits: int) -> int:
+        return ((number << bits) | (number >> (64 - bits))) % size
+
+    wanted = turned(12345 * pow(first, -1, size) % size, 33)
+    pairs: list[list[int]] = []
+    number = 0
+    while len(pairs) < count:
+        number += 1
+        mixed = turned((start + number * second) % size, 31) * first % size
+        other = (wanted - mixed) * pow(second, -1, size) % size
+        if other < SAME_HASH:
+            pairs.append([number, other])
+    return pairs
+
+
 def sets_in_sets(levels: int = 300, members: int = 800_000) -> bytes:
     """JSON of sets in sets, the innermost of which fits in none. Each level would copy all that is below it."""
     opened, closed = '{"__type__":"set","__value__":[', "]}"

@@ -7,6 +7,9 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
+from temporalio.api.command.v1 import Command
+from temporalio.api.taskqueue.v1 import TaskQueue
+from temporalio.api.workflowservice.v1 import PollWorkflowTaskQueueRequest, RespondWorkflowTaskCompletedRequest
 from temporalio.common import RawValue
 
 from pyramid_temporal_compat.app import Celery
@@ -57,6 +60,23 @@ class Target:
         self.app.temporal.call(
             lambda client: client.start_workflow(type, args=args, id=workflow_id, task_queue=self.queue), PATIENCE
         )
+        return workflow_id
+
+    def forge_end(self, workflow_id: str, end: Command) -> str:
+        """Start a task's workflow on a queue of the attacker, and end it with this command."""
+        queue, namespace = f"evil-{uuid.uuid4()}", self.app.conf.ptemporal_namespace
+
+        async def complete(client: Any) -> None:
+            await client.start_workflow("shop.pack", id=workflow_id, task_queue=queue)
+            service = client.workflow_service
+            found = await service.poll_workflow_task_queue(
+                PollWorkflowTaskQueueRequest(namespace=namespace, task_queue=TaskQueue(name=queue), identity="evil")
+            )
+            await service.respond_workflow_task_completed(
+                RespondWorkflowTaskCompletedRequest(namespace=namespace, task_token=found.task_token, commands=[end])
+            )
+
+        self.app.temporal.call(complete, PATIENCE)
         return workflow_id
 
     def status(self, task_id: str) -> Status:

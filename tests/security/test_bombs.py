@@ -13,6 +13,7 @@ import uuid
 import zlib
 from collections.abc import Callable, Iterator
 from datetime import timedelta
+from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
@@ -135,6 +136,8 @@ def test_what_is_nested_more_deeply_than_a_reader_follows_is_refused_in_the_view
 class Basket(BaseModel):
     prices: set[int] = set()
     items: dict[int, int] = {}
+    weights: set[Decimal] = set()
+    places: set[tuple[int, int]] = set()
 
 
 @pytest.mark.parametrize(
@@ -145,8 +148,18 @@ class Basket(BaseModel):
         (dict[int, int], {str(number * bombs.SAME_HASH): 1 for number in range(bombs.COLLIDING)}),
         (Basket, {"prices": [number * bombs.SAME_HASH for number in range(bombs.COLLIDING)]}),
         (Basket, {"items": {str(number * bombs.SAME_HASH): 1 for number in range(bombs.COLLIDING)}}),
+        (Basket, {"items": {f"{number * bombs.SAME_HASH}.0": 1 for number in range(bombs.COLLIDING)}}),
+        (set[Decimal], [f"{number * bombs.SAME_HASH}.0" for number in range(bombs.COLLIDING)]),
+        (Basket, {"weights": [f"{number * bombs.SAME_HASH}.0" for number in range(bombs.COLLIDING)]}),
+        (Basket, {"weights": [f"{number * bombs.SAME_HASH}0e-1" for number in range(bombs.COLLIDING)]}),
+        (set[tuple[int, int]], bombs.colliding_pairs(bombs.COLLIDING)),
+        (Basket, {"places": bombs.colliding_pairs(bombs.COLLIDING)}),
+        (Basket, {"places": [[str(one), f"{other}.0"] for one, other in bombs.colliding_pairs(bombs.COLLIDING)]}),
     ],
-    ids=["set", "uuids", "dict", "model's set", "model's dict"],
+    ids=[
+        *("set", "uuids", "dict", "model's set", "model's dict", "decimals as keys", "decimals", "model's decimals"),
+        *("exponents", "pairs", "model's pairs", "pairs of text"),
+    ],
 )
 def test_an_annotation_makes_no_set_of_members_with_one_hash(annotation: Any, value: Any) -> None:
     with pytest.raises(InvalidArguments, match="have the same hash"):
@@ -157,6 +170,10 @@ def test_a_list_that_names_one_number_often_becomes_a_set() -> None:
     large = bombs.SAME_HASH * 3
     assert rebuild_value(set[int], [large] * 50_000 + [5]) == {large, 5}
     assert rebuild_value(Basket, {"prices": [large] * 50_000}).prices == {large}
+    weights = [text for number in range(5_000) for text in (f"{number / 4:.2f}", str(number / 4), number / 4)]
+    assert len(rebuild_value(Basket, {"weights": weights}).weights) == 5_000
+    places = [[number * 2**40, number] for number in range(50_000)]
+    assert len(rebuild_value(Basket, {"places": places}).places) == 50_000
 
 
 # --- canvases, errors, results ----------------------------------------------------------

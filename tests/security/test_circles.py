@@ -11,8 +11,6 @@ from temporalio.api.command.v1 import Command, CompleteWorkflowExecutionCommandA
 from temporalio.api.common.v1 import Payload as ProtoPayload
 from temporalio.api.common.v1 import Payloads
 from temporalio.api.enums.v1 import CommandType
-from temporalio.api.taskqueue.v1 import TaskQueue
-from temporalio.api.workflowservice.v1 import PollWorkflowTaskQueueRequest, RespondWorkflowTaskCompletedRequest
 
 from pyramid_temporal_compat.client.read_status import failed_status, result_status
 from pyramid_temporal_compat.message import wire_names as wire
@@ -23,27 +21,14 @@ from tests.security.conftest import PATIENCE, Target
 
 
 def forge_result(target: Target, workflow_id: str, children: Any) -> str:
-    """Start a task's workflow on a queue of the attacker, and end it with a result that names these children."""
-    queue, namespace = f"evil-{uuid.uuid4()}", target.app.conf.ptemporal_namespace
+    """End a task's workflow with a result that names these children."""
     metadata = {"encoding": b"json/plain", wire.CHILDREN: json.dumps(children).encode()}
     result = Payloads(payloads=[ProtoPayload(metadata=metadata, data=b'"forged"')])
-    command = Command(
+    end = Command(
         command_type=CommandType.COMMAND_TYPE_COMPLETE_WORKFLOW_EXECUTION,
         complete_workflow_execution_command_attributes=CompleteWorkflowExecutionCommandAttributes(result=result),
     )
-
-    async def complete(client: Any) -> None:
-        await client.start_workflow("shop.pack", id=workflow_id, task_queue=queue)
-        service = client.workflow_service
-        found = await service.poll_workflow_task_queue(
-            PollWorkflowTaskQueueRequest(namespace=namespace, task_queue=TaskQueue(name=queue), identity="evil")
-        )
-        await service.respond_workflow_task_completed(
-            RespondWorkflowTaskCompletedRequest(namespace=namespace, task_token=found.task_token, commands=[command])
-        )
-
-    target.app.temporal.call(complete, PATIENCE)
-    return workflow_id
+    return target.forge_end(workflow_id, end)
 
 
 def task(id: str) -> Any:

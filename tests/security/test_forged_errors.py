@@ -19,8 +19,6 @@ from temporalio.api.command.v1 import Command, FailWorkflowExecutionCommandAttri
 from temporalio.api.common.v1 import Payload as ProtoPayload
 from temporalio.api.enums.v1 import CommandType
 from temporalio.api.failure.v1 import ApplicationFailureInfo, Failure
-from temporalio.api.taskqueue.v1 import TaskQueue
-from temporalio.api.workflowservice.v1 import PollWorkflowTaskQueueRequest, RespondWorkflowTaskCompletedRequest
 
 from pyramid_temporal_compat.exceptions import Reject
 from pyramid_temporal_compat.payload.errors import from_wire
@@ -71,31 +69,17 @@ def forged(cls: Any, **more: Any) -> dict[str, Any]:
 
 
 def forge_failure(target: Target, error: Mapping[str, Any] | None, text: str = SCRIPT, type: str = "Evil") -> str:
-    """Start a task's workflow on a queue of the attacker, and fail it with this error. Return its id."""
-    queue, workflow_id = f"evil-{uuid.uuid4()}", str(uuid.uuid4())
-    namespace = target.app.conf.ptemporal_namespace
+    """Fail a task's workflow with this error. Return its id."""
     details = ProtoPayload(metadata={"encoding": b"json/plain"}, data=json.dumps(error).encode())
     failure = Failure(message=text)
     failure.application_failure_info.CopyFrom(ApplicationFailureInfo(type=type, non_retryable=True))
     if error is not None:
         failure.application_failure_info.details.payloads.append(details)
-    command = Command(
+    end = Command(
         command_type=CommandType.COMMAND_TYPE_FAIL_WORKFLOW_EXECUTION,
         fail_workflow_execution_command_attributes=FailWorkflowExecutionCommandAttributes(failure=failure),
     )
-
-    async def fail(client: Any) -> None:
-        await client.start_workflow("shop.pack", id=workflow_id, task_queue=queue)
-        service = client.workflow_service
-        found = await service.poll_workflow_task_queue(
-            PollWorkflowTaskQueueRequest(namespace=namespace, task_queue=TaskQueue(name=queue), identity="evil")
-        )
-        await service.respond_workflow_task_completed(
-            RespondWorkflowTaskCompletedRequest(namespace=namespace, task_token=found.task_token, commands=[command])
-        )
-
-    target.app.temporal.call(fail, PATIENCE)
-    return workflow_id
+    return target.forge_end(str(uuid.uuid4()), end)
 
 
 def browser_gets(target: Target, task_id: str) -> str:

@@ -10,9 +10,9 @@ import pytest
 
 from pyramid_temporal_compat.app import Celery
 from pyramid_temporal_compat.log import ColorFormatter, TaskFormatter
+from pyramid_temporal_compat.log_lines.text_safety import one_line, record_text
 from pyramid_temporal_compat.message.message import Message
 from pyramid_temporal_compat.payload import Payload
-from pyramid_temporal_compat.text_safety import one_line, record_text
 from tests.security.conftest import JSON, PATIENCE, Target
 
 FORGED = "x\n[2026-01-01 00:00:00,000: INFO/MainProcess] Task shop.pay[1] succeeded\r\x1b[2J\u2028\u202e\ud800\x00"

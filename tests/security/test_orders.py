@@ -108,6 +108,29 @@ def test_orders_add_no_more_queues_than_a_worker_and_a_namespace_can_bear(tempor
         target.still_works()
 
 
+class Refused:
+    """Stands for a client library's worker whose queue the server refuses, which takes the server a minute."""
+
+    async def run(self) -> None:
+        raise RuntimeError("the server refuses this queue")
+
+
+def test_a_worker_goes_on_when_the_server_refuses_a_queue_that_an_order_has_added(
+    temporal_address: str, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    target = Target(temporal_address, "refused")
+    node = f"refused-{uuid.uuid4().hex[:6]}@test"
+    with target.app, WorkerThread(target.app, target.queue, hostname=node) as running:
+        target.worker_name = running.worker.hostname
+        with monkeypatch.context() as patched:
+            patched.setattr(running.worker, "_temporal_worker", lambda client, queue: Refused())
+            assert "ok" in order(target, "add_consumer", queue=f"{target.queue}-bad")
+        wait_until(lambda: running.worker.queues == [target.queue], PATIENCE)
+        assert "control call had added: the server refuses this queue" in caplog.text
+        target.still_works()
+        assert "ok" in order(target, "add_consumer", queue=f"{target.queue}-good")
+
+
 def test_a_failing_order_with_long_arguments_takes_few_lines_of_the_log(
     target: Target, caplog: pytest.LogCaptureFixture
 ) -> None:

@@ -10,7 +10,8 @@ from pyramid_temporal_compat.settings.masking import MASK, hidden, is_secret_nam
 
 NAMES = (
     "credentials pwd bearer cookie sessionid session_id auth private_pem stripe_sk appSk API_KEY apiKey api-key a_p_i "
-    "DB_PASSWORD passphrase SENTRY_DSN database_url accessToken JWT_SALT client-secret LDAP_CREDS signing_cert webhook"
+    "DB_PASSWORD passphrase SENTRY_DSN database_url accessToken JWT_SALT client-secret LDAP_CREDS signing_cert webhook "
+    "dbpw adminPw totp access_tok mapbox_pk pepper pincode recovery_codes saml_assertion jwks seed slack_hook"
 )
 
 
@@ -49,6 +50,13 @@ def test_other_names_are_not_hidden(name: str) -> None:
         "-----BEGIN RSA PRIVATE KEY-----\nhush",
         "eyJhbGciOiJI.hush.hush",
         "sk_live_hush12345678hush",
+        "glpat-hush12345678hush",
+        "AIzahush12345678hush12345678hush12345678",
+        "SG.hush12345678hush.hush12345678",
+        "sk-ant-hush12345678hush",
+        "https://hooks.slack.com/services/T0/B0/hush12345678",
+        "backup --password hush --verbose",
+        "Authorization: Negotiate hush",
         "Client(url='x', token='hush')",
     ],
 )
@@ -99,3 +107,8 @@ def test_an_object_is_shown_without_the_secrets_of_its_repr() -> None:
     assert "hush" not in str(masked("x", {"shop": Shop(), "more": {Shop()}}))
     assert "hush" not in str(masked("x", {"redis://:hush@host": 1}))
     assert hidden({"a": {"b": 5}, "c": [], "d": None}) == {"a": {"b": MASK}, "c": [], "d": None}
+
+
+def test_every_password_in_a_list_of_servers_is_hidden_and_every_host_is_shown() -> None:
+    servers = "sentinel://:hush@h1:26379;sentinel://:hush2@h2:26379/0"
+    assert masked_text(servers) == f"sentinel://:{MASK}@h1:26379;sentinel://:{MASK}@h2:26379/0"

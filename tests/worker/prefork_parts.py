@@ -19,7 +19,7 @@ from typing import Any
 
 import psutil
 
-from pyramid_temporal_compat.message.time_limits import Limits
+from pyramid_temporal_compat.control.limits import Limits
 from pyramid_temporal_compat.worker.pools.pool import JobControl
 from pyramid_temporal_compat.worker.pools.prefork import PreforkPool
 

@@ -16,8 +16,8 @@ from sqlalchemy.exc import OperationalError, SQLAlchemyError
 from sqlalchemy.orm import Session
 
 from pyramid_temporal_compat import shared_task
-from pyramid_temporal_compat.database_errors import database_is_away
 from pyramid_temporal_compat.server.embedded import free_ports
+from pyramid_temporal_compat.transactions.database_errors import database_is_away
 from tests.parts import DRIVER
 from tests.worker.shop import Shop, seen, write
 

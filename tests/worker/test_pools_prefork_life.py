@@ -23,12 +23,12 @@ from typing import Any
 import psutil
 import pytest
 
+from pyramid_temporal_compat.control.limits import Limits
 from pyramid_temporal_compat.exceptions import (
     SoftTimeLimitExceeded,
     TimeLimitExceeded,
     WorkerLostError,
 )
-from pyramid_temporal_compat.message.time_limits import Limits
 from pyramid_temporal_compat.worker.pools.pool import JobControl
 from pyramid_temporal_compat.worker.pools.prefork import PreforkPool
 from tests.worker.prefork_parts import (

@@ -13,8 +13,8 @@ from typing import Any
 
 import pytest
 
+from pyramid_temporal_compat.control.limits import Limits
 from pyramid_temporal_compat.exceptions import SoftTimeLimitExceeded, Terminated, TimeLimitExceeded, WorkerLostError
-from pyramid_temporal_compat.message.time_limits import Limits
 from pyramid_temporal_compat.worker.pools.pool import JobControl
 from pyramid_temporal_compat.worker.pools.solo import SoloPool
 from pyramid_temporal_compat.worker.pools.threads import ThreadJob, ThreadPool

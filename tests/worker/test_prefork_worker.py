@@ -11,8 +11,8 @@ from pathlib import Path
 import pytest
 
 from pyramid_temporal_compat.exceptions import WorkerLostError
-from pyramid_temporal_compat.inherited_connections import leave_connections, sqlalchemy_engines
 from pyramid_temporal_compat.server import EmbeddedServer
+from pyramid_temporal_compat.transactions.inherited_connections import leave_connections, sqlalchemy_engines
 from tests.cli.project_parts import PATIENCE, Project, children
 from tests.parts import pid_exists, wait_until
 

@@ -10,8 +10,8 @@ import signal
 import socket
 from typing import Any
 
+from pyramid_temporal_compat.control.limits import Limits
 from pyramid_temporal_compat.exceptions import TimeLimitExceeded, WorkerLostError
-from pyramid_temporal_compat.message.time_limits import Limits
 from pyramid_temporal_compat.worker.pools import prefork_messages as messages
 from pyramid_temporal_compat.worker.pools.pool import Note
 

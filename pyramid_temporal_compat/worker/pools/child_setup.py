@@ -8,7 +8,7 @@ import weakref
 from typing import TYPE_CHECKING, Any
 
 from ... import signals
-from ...inherited_connections import leave_connections, sqlalchemy_engines
+from ...transactions.inherited_connections import leave_connections, sqlalchemy_engines
 
 if TYPE_CHECKING:
     from ...interfaces import AppLike

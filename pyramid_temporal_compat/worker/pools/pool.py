@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any, Generic, Protocol, TypeVar
 
-from ...message.time_limits import Limits
+from ...control.limits import Limits
 
 T = TypeVar("T")
 

@@ -55,9 +55,9 @@ from collections.abc import Callable
 from functools import partial
 from typing import Any
 
+from pyramid_temporal_compat.control.limits import Limits
 from pyramid_temporal_compat.exceptions import NotSerializable, TimeLimitExceeded, WorkerLostError
 from pyramid_temporal_compat.message.backoff import exponential_pause
-from pyramid_temporal_compat.message.time_limits import Limits
 from pyramid_temporal_compat.worker.pools import child_process
 from pyramid_temporal_compat.worker.pools import prefork_messages as messages
 from pyramid_temporal_compat.worker.pools.child_handle import ChildDied, ChildHandle, ChildJob, ChildState, JobState

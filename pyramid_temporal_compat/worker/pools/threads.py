@@ -12,13 +12,13 @@ import threading
 from collections.abc import Callable
 from typing import Any, TypeVar
 
+from pyramid_temporal_compat.control.limits import Limits
 from pyramid_temporal_compat.exceptions import (
     SoftTimeLimitExceeded,
     Terminated,
     TimeLimitExceeded,
     WorkerLostError,
 )
-from pyramid_temporal_compat.message.time_limits import Limits
 from pyramid_temporal_compat.worker.pools.pool import Handler, IdleMembers, Note, checked_size
 
 log = logging.getLogger(__name__)

@@ -22,6 +22,7 @@ from zope.sqlalchemy.datamanager import _SESSION_STATE, STATUS_CHANGED, SessionD
 from ... import states
 from ...context import Context
 from ...exceptions import ImproperlyConfigured, TaskReplaced
+from ...log_lines.throttled_log import LoggedNames
 from ...message import wire_names as wire
 from ...outbox import receipt_store as table
 from ...outbox import receipts
@@ -33,8 +34,7 @@ from ...payload.errors import to_wire
 from ...payload.types import Unreadable
 from ...security.signed_results import read_result
 from ...task.execution import Ending, NewAttempt, Undecided, without_our_frames
-from ...task_request import Attempt, attempt
-from ...throttled_log import LoggedNames
+from ...transactions.pyramid_request import Attempt, attempt
 from ..job import Job
 from ..outcome import InDoubt, ReceiptOfAnotherRun, Replaced, Succeeded
 from .result import succeeded

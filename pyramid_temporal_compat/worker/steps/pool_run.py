@@ -7,7 +7,7 @@ import contextlib
 from collections.abc import Callable
 from typing import Any
 
-from ...message.time_limits import Limits
+from ...control.limits import Limits
 from ..attempt_end import AttemptEnd
 from ..heartbeat import beating
 from ..job import Began

@@ -16,6 +16,8 @@ from ..taken_task import WorkerParts
 
 LONGEST_HOLD = 0.2
 """Seconds that a task waits in the worker rather than on the server: meanwhile no other task has its place."""
+LOOK_EVERY = 3.0
+"""Seconds after which a waiting task that runs at most once looks whether it was revoked."""
 
 
 async def wait_for_turn(
@@ -26,7 +28,6 @@ async def wait_for_turn(
     :param refuse_revoked: called after each pause, because a task can be revoked while it waits.
     """
     while wait := worker.orders.wait(message):
-        activity.heartbeat(heartbeat.counts(message))
         if wait > LONGEST_HOLD and not message.at_most_once:
             raise in_order(
                 message,
@@ -34,5 +35,7 @@ async def wait_for_turn(
                 type=wire.RATE_LIMITED,
                 next_retry_delay=timedelta(seconds=wait),
             )
-        await asyncio.sleep(min(wait, heartbeat.pause_of(message)))
+        if wait > LONGEST_HOLD:
+            activity.heartbeat(heartbeat.counts(message))
+        await asyncio.sleep(min(wait, LOOK_EVERY, heartbeat.pause_of(message)))
         refuse_revoked(worker, message)

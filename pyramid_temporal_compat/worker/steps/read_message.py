@@ -9,10 +9,10 @@ from temporalio import activity
 from temporalio.common import RawValue
 
 from ...exceptions import InvalidTaskError
+from ...log_lines.text_safety import one_line
 from ...message import wire_names as wire
 from ...message.message import Message, NewerMessage, is_message
 from ...payload.converter import from_raw, raise_if_refused
-from ...text_safety import one_line
 from .. import task_signals
 from ..attempt_end import AttemptEnd
 from ..heartbeat import earlier_retries, last_heartbeat

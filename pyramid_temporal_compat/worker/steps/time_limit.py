@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import logging
 
+from ...control.limits import Limits
 from ...exceptions import TimeLimitExceeded
 from ...message import wire_names as wire
 from ...message.message import Message
-from ...message.time_limits import Limits
 from ..attempt_end import AT_ONCE, AttemptEnd
 from ..heartbeat import lost_before
 from ..taken_task import TakenTask, WorkerParts

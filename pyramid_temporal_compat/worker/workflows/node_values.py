@@ -71,9 +71,9 @@ def chord_failure(node: ChordNode, failed: MemberFailed) -> MemberFailed:
     """Return the failure of a chord, in Celery's words, after a member of its header failed."""
     _, error = how_it_failed(failed.reason)
     raised = from_plain(error)
-    told = error_of(ChordError(f"Dependency {failed.dependency} raised {raised!r}"))
-    told["traceback"] = error.get("traceback")
-    reason = ApplicationError(str(told["text"]), wire.plain(told), type="ChordError", non_retryable=True)
+    chord_error = error_of(ChordError(f"Dependency {failed.dependency} raised {raised!r}"))
+    chord_error["traceback"] = error.get("traceback")
+    reason = ApplicationError(str(chord_error["text"]), wire.plain(chord_error), type="ChordError", non_retryable=True)
     body = node.body.result_message
     failure = MemberFailed(replace(body, id=node.id), reason)
     failure.given = (body.body,)
@@ -94,8 +94,8 @@ def as_workflow_failure(failed: MemberFailed) -> ApplicationError:
 
 def dependency_of(cause: BaseException | None) -> str | None:
     """Return the id of the member that failed, as the failure of its workflow names it."""
-    told = cause.details[1:2] if isinstance(cause, ApplicationError) else ()
-    return str(told[0]) if told else None
+    recorded = cause.details[1:2] if isinstance(cause, ApplicationError) else ()
+    return str(recorded[0]) if recorded else None
 
 
 def written(value: Value, tree: Tree) -> Payload:

@@ -23,19 +23,23 @@ from temporalio.common import RawValue
 from temporalio.exceptions import ApplicationError
 
 from ...exceptions import InvalidTaskError, SecurityError
-from ...library_log import hide_errors
+from ...log_lines.library_log import hide_errors, shorten_lines
+from ...log_lines.text_safety import one_line
+from ...log_lines.throttled_log import LoggedNames, ThrottledLog
 from ...message import wire_names as wire
-from ...message.message import Message, NewerMessage, is_message
+from ...message.message import Message, NewerMessage, is_message, is_name
 from ...message.scheduled import fired, is_template
 from ...message.tree import Tree, Unit, is_tree
 from ...payload.converter import from_raw, raise_if_refused, to_raw
-from ...text_safety import one_line
-from ...throttled_log import LoggedNames
 from .node_values import failed_beforehand, written
 from .task_run import ActivityReplaced, run_message
 from .tree_workflow import TreeRun
 
 log = logging.getLogger(__name__)
+
+MOST_ABORTED = 512 * 1024
+"""Characters of the names that signals may write into a workflow's memo. The server ends a workflow whose memo takes
+more than 2 MiB."""
 
 
 @workflow.defn(dynamic=True, sandboxed=False)
@@ -43,6 +47,7 @@ class TaskWorkflow:
     """Runs one message or one tree."""
 
     def __init__(self) -> None:
+        self._aborted: set[str] = set()
         self._revoked: set[str] = set()
         self._tree: TreeRun | None = None
 
@@ -54,17 +59,21 @@ class TaskWorkflow:
         """
         if members is None:
             return
-        names = [f"{wire.ABORTED}:{member}" for member in members] or [wire.ABORTED]
-        workflow.upsert_memo(dict.fromkeys(names, True))
+        names = [f"{wire.ABORTED}:{member}" for member in members if is_name(member)] if members else [wire.ABORTED]
+        known = len(self._aborted)
+        self._aborted.update(names)
+        if known < len(self._aborted) and sum(map(len, self._aborted)) <= MOST_ABORTED:
+            workflow.upsert_memo(dict.fromkeys(names, True))
 
     @workflow.signal(name=wire.REVOKE)
     def revoke(self, ids: list[str] | None = None) -> None:
         """Keep members of the tree from starting."""
         if ids is None:
             return
-        self._revoked.update(ids)
+        names = [id for id in ids if is_name(id)]
+        self._revoked.update(names)
         if self._tree is not None:
-            self._tree.revoke(ids)
+            self._tree.revoke(names)
 
     @workflow.run
     async def run(self, payloads: Sequence[RawValue]) -> Any:
@@ -158,3 +167,11 @@ class UnknownWorkflow(InvalidTaskError):
 hide_errors("temporalio.worker._workflow_instance", UnknownWorkflow)
 # `payload.converter` logs what the codecs refuse, once a minute. The library would write a traceback each time.
 hide_errors("temporalio.worker._workflow_instance", SecurityError)
+# Anyone who can write to the server can send signals that can't be read, and each would take 40 lines.
+for signal_name in (wire.ABORT, wire.REVOKE):
+    shorten_lines(
+        "temporalio.worker._workflow_instance",
+        f"Failed deserializing signal input for {signal_name} ",
+        ThrottledLog(log, logging.WARNING),
+        f"%d signals {signal_name} of the last minute could not be read and had no effect",
+    )

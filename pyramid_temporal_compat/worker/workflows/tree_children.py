@@ -89,8 +89,8 @@ class Children:
         A client that has the node's id asks this workflow how the node ended.
         """
         state, error = how_it_failed(reason)
-        told = json.dumps({"state": state, "error": wire.plain(error)}).encode()
-        tree = Tree(node, before={"failed": 0}, payloads=(Payload({"encoding": b"json/plain"}, told),))
+        ending = json.dumps({"state": state, "error": wire.plain(error)}).encode()
+        tree = Tree(node, before={"failed": 0}, payloads=(Payload({"encoding": b"json/plain"}, ending),))
         with contextlib.suppress(ChildWorkflowError):  # as it should
             await self._start(tree, node.id, tree.encode())
 

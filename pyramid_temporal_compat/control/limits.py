@@ -1,7 +1,11 @@
-"""Rate limits: how often this worker starts tasks of one name. As in Celery, each worker counts its own starts."""
+"""Limits of a task: how often this worker starts it, and how long one run may take.
+
+As in Celery, each worker counts its own starts.
+"""
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Any
 
 UNITS = {"s": 1, "m": 60, "h": 3600}
@@ -66,3 +70,13 @@ class Rate:
             if turn + max(TURN_LASTS, self.interval) > now:
                 return
             del self._turns[task_id]
+
+
+@dataclass(frozen=True)
+class Limits:
+    """Seconds that a job may run, counted from the moment that its handler begins."""
+
+    soft: float | None = None
+    """`SoftTimeLimitExceeded` is raised inside the handler's interruptible part."""
+    hard: float | None = None
+    """The job is stopped, and `run` raises `TimeLimitExceeded`."""

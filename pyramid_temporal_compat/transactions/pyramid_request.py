@@ -13,8 +13,8 @@ from pyramid.registry import Registry
 from pyramid.request import Request, apply_request_extensions
 from pyramid.threadlocal import RequestContext
 
+from ..enlist.enlistment import has_begun
 from .database_errors import conflicts_in_mysql
-from .enlist.enlistment import has_begun
 from .transaction_blocks import TransactionBlocks
 
 try:

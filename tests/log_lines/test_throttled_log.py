@@ -6,7 +6,7 @@ import logging
 
 import pytest
 
-from pyramid_temporal_compat.throttled_log import MOST_NAMES, LoggedNames, ThrottledLog
+from pyramid_temporal_compat.log_lines.throttled_log import MOST_NAMES, LoggedNames, ThrottledLog
 
 
 def test_a_throttled_line_is_written_once_and_then_counted(caplog: pytest.LogCaptureFixture) -> None:

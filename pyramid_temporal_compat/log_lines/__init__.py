@@ -1,0 +1,1 @@
+"""How this package writes its own log lines: escaped, not too often, and no event twice."""
