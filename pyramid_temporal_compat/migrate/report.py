@@ -6,7 +6,6 @@ import json
 from collections import Counter
 from collections.abc import Iterator
 
-from ..text_safety import one_line
 from .audit import Audit
 from .findings import Finding
 from .rules import ORDER, RULES, Fix, Severity
