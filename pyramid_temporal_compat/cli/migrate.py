@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import click
 
 from ..exceptions import ImproperlyConfigured
+from ..log_lines.text_safety import one_line
 from .common import Common
 from .errors import failing_in_one_line
 

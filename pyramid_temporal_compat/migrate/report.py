@@ -6,6 +6,7 @@ import json
 from collections import Counter
 from collections.abc import Iterator
 
+from ..log_lines.text_safety import one_line
 from .audit import Audit
 from .findings import Finding
 from .rules import ORDER, RULES, Fix, Severity
