@@ -34,6 +34,8 @@ class Audit:
     findings: list[Finding] = field(default_factory=list)
     tasks: dict[str, list[tuple[str, int]]] = field(default_factory=lambda: defaultdict(list))
     """Task name, as written, to the places of its functions."""
+    named: dict[str, list[tuple[str, int]]] = field(default_factory=lambda: defaultdict(list))
+    """The same, of those tasks whose names are written in their decorators."""
     files: int = 0
     """Files that mention Celery in any way."""
     unreadable: list[str] = field(default_factory=list)
@@ -93,6 +95,8 @@ def _python(file: SourceFile, result: Audit) -> list[Finding]:
         return []
     for name, line in read.tasks:
         result.tasks[name].append((file.path, line))
+    for name, line in read.named:
+        result.named[name].append((file.path, line))
     findings: list[Finding] = read.findings
     return findings
 
@@ -111,10 +115,10 @@ def python_rules() -> ModuleType:
 
 
 def shared_names(result: Audit) -> Iterator[Finding]:
-    """Yield a finding for each task name that stands at two functions of different packages."""
-    for name, places in result.tasks.items():
-        tops = {path.rpartition("/")[0] for path, _ in places if "test" not in path}
-        if len(tops) > 1 and "." in name:
+    """Yield a finding for each written task name that stands at functions of two folders. Tests are left out."""
+    for name, all_places in result.named.items():
+        places = [(path, line) for path, line in all_places if "test" not in path]
+        if len({path.rpartition("/")[0] for path, _ in places}) > 1:
             for path, line in places[1:]:
                 others = ", ".join(f"{other}:{at}" for other, at in places if (other, at) != (path, line))
                 yield Finding(RULES["PTC807"], path, line, f"{name}, also at {others}")

@@ -17,6 +17,8 @@ class Read(NamedTuple):
     findings: list[Finding]
     tasks: list[tuple[str, int]]
     """Name and line of each task function."""
+    named: list[tuple[str, int]]
+    """Those whose names are written in their decorators."""
 
 
 def read(file: SourceFile) -> Read | str | None:
@@ -28,9 +30,9 @@ def read(file: SourceFile) -> Read | str | None:
     except (cst.ParserSyntaxError, RecursionError, UnicodeError) as error:
         return f"{file.path} is no Python that can be read: {' '.join(str(error).split())[:200]}"
     found = [finding for part in PARTS for finding in part.findings(source)]
-    return Read(
-        _without_those_inside(source, found), [(name, source.line(function)) for function, name in source.tasks.items()]
-    )
+    tasks = [(name, source.line(function)) for function, name in source.tasks.items()]
+    named = [(name, source.line(each)) for each in source.tasks if (name := source.written_name(each))]
+    return Read(_without_those_inside(source, found), tasks, named)
 
 
 def _without_those_inside(source: PythonSource, found: list[Finding]) -> list[Finding]:

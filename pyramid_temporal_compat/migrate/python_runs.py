@@ -23,6 +23,7 @@ LARGE = frozenset({"read", "getvalue", "tobytes", "read_bytes", "b64encode", "re
 MISSING = re.compile(r"NoResultFound|DoesNotExist|NotFound|ObjectDeleted|LookupError")
 WAITING = frozenset({"get", "join", "wait", "join_native", "collect"})
 KEPT_ID = re.compile(r"(task|job|celery|result)_?(id|uuid)\Z")
+VARIABLE = re.compile(r"CELERY_(LOADER|BROKER_URL|RESULT_BACKEND)")
 SOON = 15.0
 """Seconds of a countdown that gives a transaction the time to commit."""
 
@@ -37,6 +38,9 @@ def findings(source: PythonSource) -> Iterator[Finding]:
             yield from _sending(source, call)
     yield from _kept_ids(source)
     yield from _commands(source)
+    for text in source.nodes(cst.SimpleString):
+        if VARIABLE.fullmatch(text_of(text) or ""):
+            yield source.finding("PTC606", text, text_of(text) or "")
     if PurePath(source.file.path).name == "setup.py":
         for text in source.nodes(cst.SimpleString):
             start, end = source.span(text)

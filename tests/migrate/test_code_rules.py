@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import pytest
 
+from pyramid_temporal_compat.migrate.audit import audit
 from pyramid_temporal_compat.migrate.rules import Severity
 from pyramid_temporal_compat.settings.table import SETTINGS
 
-from .parts import codes, found
+from .parts import codes, found, source
 
 TASK_CLASSES = {
     """
@@ -111,6 +112,7 @@ PERIODIC = {
     """: ["PTC503"],
 }
 RUNS = {
+    "os.environ['CELERY_LOADER'] = 'shop.loader.Loader'\n": ["PTC606"],
     """
     @app.task
     def charge(order_id):
@@ -167,6 +169,15 @@ RUNS = {
     """: [],
     "def fixture():\n    subprocess.Popen([sys.executable, '-m', 'celery', '-A', 'shop', 'worker'])\n": ["PTC601"],
 }
+
+
+def test_task_name_that_two_applications_share_is_found_in_the_second() -> None:
+    text = "@app.task(name='send_mail')\ndef send(): ...\n"
+    files = [source(text, path="shop/tasks.py"), source(text, path="blog/mail.py"), source(text, path="tests/x.py")]
+    [finding] = [each for each in audit(files).findings if each.rule.code == "PTC807"]
+    assert (finding.path, finding.detail) == ("blog/mail.py", "send_mail, also at shop/tasks.py:1")
+    unnamed = "@app.task\ndef send(): ...\n"
+    assert audit([source(unnamed, path="shop/tasks.py"), source(unnamed, path="blog/mail.py")]).findings == []
 
 
 @pytest.mark.parametrize("text", [*TASK_CLASSES, *SETTINGS_IN_CODE, *PERIODIC, *RUNS])

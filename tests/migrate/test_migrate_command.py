@@ -145,3 +145,19 @@ def test_without_libcst_the_command_says_what_to_install(folder: Path) -> None:
     done = subprocess.run([sys.executable, "-c", script], cwd=folder, capture_output=True, text=True, timeout=60)
     assert done.returncode == 2
     assert "reading Python files needs libcst: pip install 'pyramid-temporal-compat[migrate]'" in done.stderr
+
+
+def test_pyramid_application_that_has_not_moved_is_loaded_by_its_ini(folder: Path) -> None:
+    (folder / "shop" / "__init__.py").write_text(
+        "from celery import Celery\nfrom pyramid.config import Configurator\n\n"
+        "celery = Celery('shop')\ncelery.set_default()\n\n\n"
+        "def main(global_config, **settings):\n"
+        "    celery.conf.update({'task_' + 'protocol': 1, 'imports': ['shop.tasks']})\n"
+        "    return Configurator(settings=settings).make_wsgi_app()\n"
+    )
+    (folder / "app.ini").write_text("[app:main]\nuse = call:shop:main\n")
+    done = run(folder, "audit", "--ini", "app.ini", "--json")
+    told = {
+        (each["code"], each["message"].split(":")[0]) for each in json.loads(done.stdout) if each["path"] == "app.ini"
+    }
+    assert told == {("PTC403", "task_protocol of the loaded application")}
