@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field, replace
+from pathlib import PurePath
 from types import ModuleType
 
 from ..exceptions import ImproperlyConfigured
@@ -114,10 +115,15 @@ def python_rules() -> ModuleType:
     return module
 
 
+def is_test(path: str) -> bool:
+    parts = PurePath(path).parts
+    return bool({"test", "tests"} & set(parts)) or parts[-1].startswith("test_")
+
+
 def shared_names(result: Audit) -> Iterator[Finding]:
     """Yield a finding for each written task name that stands at functions of two folders. Tests are left out."""
     for name, all_places in result.named.items():
-        places = [(path, line) for path, line in all_places if "test" not in path]
+        places = [(path, line) for path, line in all_places if not is_test(path)]
         if len({path.rpartition("/")[0] for path, _ in places}) > 1:
             for path, line in places[1:]:
                 others = ", ".join(f"{other}:{at}" for other, at in places if (other, at) != (path, line))

@@ -175,7 +175,7 @@ def test_task_name_that_two_applications_share_is_found_in_the_second() -> None:
     text = "@app.task(name='send_mail')\ndef send(): ...\n"
     files = [source(text, path="shop/tasks.py"), source(text, path="blog/mail.py"), source(text, path="tests/x.py")]
     [finding] = [each for each in audit(files).findings if each.rule.code == "PTC807"]
-    assert (finding.path, finding.detail) == ("blog/mail.py", "send_mail, also at shop/tasks.py:1")
+    assert (finding.path, finding.detail) == ("blog/mail.py", "send_mail, also at shop/tasks.py:2")
     unnamed = "@app.task\ndef send(): ...\n"
     assert audit([source(unnamed, path="shop/tasks.py"), source(unnamed, path="blog/mail.py")]).findings == []
 

@@ -9,8 +9,10 @@ from pathlib import Path
 
 import pytest
 
+from pyramid_temporal_compat.migrate.audit import audit
 from pyramid_temporal_compat.migrate.findings import Kind
 from pyramid_temporal_compat.migrate.ini_convert import to_keys
+from pyramid_temporal_compat.migrate.report import summary
 from pyramid_temporal_compat.migrate.rewrite import rewrite_all
 from pyramid_temporal_compat.migrate.source_files import source_files
 
@@ -79,3 +81,8 @@ def test_the_module_of_glue_has_nothing_left_that_a_task_needs(moved: dict[str, 
 def test_one_line_is_left_of_the_factory(moved: dict[str, str]) -> None:
     name = "gallery/__init__.py"
     assert moved[name].replace('        config.include(".celery")\n', "") == (AFTER / name).read_text()
+
+
+def test_the_guide_shows_the_summary_of_the_example() -> None:
+    shown = (GUIDE / "migrate.md").read_text().partition("$ ptemporal-compat migrate audit\n")[2].partition("```")[0]
+    assert shown == "".join(f"{line}\n" for line in summary(audit(source_files([str(BEFORE)]))))
