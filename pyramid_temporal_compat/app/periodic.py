@@ -18,17 +18,12 @@ class PeriodicTasks:
     def add_periodic_task(
         self, schedule: Any, sig: Any, args: Any = (), kwargs: Any = (), name: str | None = None, **opts: Any
     ) -> str:
-        """Add a task, or a whole canvas, that runs on a schedule. Return its key in `beat_schedule`."""
-        entry = {
-            "schedule": schedule,
-            "task": sig.name,
-            "args": (*args, *(getattr(sig, "args", None) or ())),
-            "kwargs": {**dict(getattr(sig, "kwargs", None) or {}), **dict(kwargs)},
-            "options": {**dict(getattr(sig, "options", None) or {}), **opts},
-        }
-        if getattr(sig, "subtask_type", None):
-            entry["canvas"] = sig
+        """Add what runs on a schedule. Return its key in `beat_schedule`.
+
+        :param sig: a signature, a task, a whole canvas, or the class of a hand-written workflow.
+        """
         key = name or repr(sig)
+        entry = _entry(schedule, sig, args, kwargs, opts)
         if self.conf.configured:
             self._keep_periodic(key, entry)
         else:
@@ -49,3 +44,22 @@ class PeriodicTasks:
         for key, entry in self._periodic:
             self._keep_periodic(key, entry)
         self._periodic.clear()
+
+
+def _entry(schedule: Any, sig: Any, args: Any, kwargs: Any, options: dict[str, Any]) -> dict[str, Any]:
+    """Return the entry of `beat_schedule`."""
+    from ..schedules.entries import is_workflow, workflow_name  # an application without periodic tasks needs none of it
+
+    if is_workflow(sig):
+        name = workflow_name(sig)
+        return {"schedule": schedule, "workflow": name, "task": name, "args": tuple(args), "options": options}
+    entry = {
+        "schedule": schedule,
+        "task": sig.name,
+        "args": (*args, *(getattr(sig, "args", None) or ())),
+        "kwargs": {**dict(getattr(sig, "kwargs", None) or {}), **dict(kwargs)},
+        "options": {**dict(getattr(sig, "options", None) or {}), **options},
+    }
+    if getattr(sig, "subtask_type", None):
+        entry["canvas"] = sig
+    return entry

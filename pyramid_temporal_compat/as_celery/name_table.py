@@ -157,7 +157,10 @@ MODULES: dict[str, Names] = {
     },
     "celery.bin": at(".celery_names.user_options", "Option"),
     "celery.bin.base": at(".celery_names.user_options", "Option"),
-    "celery.beat": at(".schedules.celery_schedules", "SchedulingError"),
+    "celery.beat": {
+        **at(".schedules.celery_schedules", "SchedulingError"),
+        **at(".schedules.beat_scheduler", "PersistentScheduler ScheduleEntry Scheduler Service"),
+    },
     "celery.canvas": {
         **CANVAS,
         **at(".canvas", "StampingVisitor _chain _chord maybe_subtask"),
@@ -203,10 +206,13 @@ MODULES: dict[str, Names] = {
     "celery.messaging": {},
     "celery.registry": at(".as_celery.startup", "tasks"),
     "celery.result": RESULTS | WAITING,
-    "celery.schedules": at(
-        ".schedules.celery_schedules",
-        "BaseSchedule ParseException crontab crontab_parser maybe_schedule schedstate schedule",
-    ),
+    "celery.schedules": {
+        **at(
+            ".schedules.celery_schedules",
+            "BaseSchedule ParseException crontab crontab_parser maybe_schedule schedstate schedule",
+        ),
+        **at(".schedules.solar_events", "solar"),
+    },
     "celery.signals": SIGNALS,
     "celery.states": STATES,
     "celery.utils": {

@@ -39,6 +39,9 @@ NO_SCHEDULER = (
     "The server keeps the schedules and starts the tasks, so there is no scheduler: `ptemporal-compat beat` copies "
     "beat_schedule to the server, and ptemporal.schedules names a callable that reads entries from a database."
 )
+NO_LAZY_ARGUMENTS = (
+    "The server holds the arguments of a periodic task, and sends the same ones each time. Compute them in the task."
+)
 NO_DEFAULTS = "pyramid_temporal_compat.settings.SETTINGS declares each setting once, with type, default and old names."
 NO_EVENTS = (
     "The server keeps what happens to every task as history: see its web UI, app.control.inspect(), or the signals."
@@ -61,9 +64,6 @@ NO_COMMAND_CLASSES = (
     "app.worker_main(argv)."
 )
 NO_SIGNING_CLASSES = "Call app.setup_security() to sign messages, or set ptemporal.encryption_keys to encrypt them."
-NO_SUN = (
-    "No sunrises and sunsets are computed here: call the task often enough, and let it check whether its hour has come."
-)
 NO_DJANGO = "This package is for Pyramid: a task that is called in a transaction starts when that commits, by itself."
 NO_DEBUGGER = "A debugger needs the task's process for itself: run the worker with `-P solo` and use breakpoint()."
 NOT_AN_INTERFACE = (
@@ -79,17 +79,12 @@ NAMES: dict[str, str] = {
     "celery.app.AppPickler": NO_PICKLER,
     "celery.app.disable_trace": NO_APP_TRACE,
     "celery.app.enable_trace": NO_APP_TRACE,
+    "celery.beat.BeatLazyFunc": NO_LAZY_ARGUMENTS,
     "celery.beat.BeatPidbox": NO_SCHEDULER,
     "celery.beat.EmbeddedService": NO_SCHEDULER,
-    "celery.beat.PersistentScheduler": NO_SCHEDULER,
-    "celery.beat.ScheduleEntry": NO_SCHEDULER,
-    "celery.beat.Scheduler": NO_SCHEDULER,
-    "celery.beat.Service": NO_SCHEDULER,
     "celery.messaging.TaskConsumer": NO_BROKER,
     "celery.messaging.establish_connection": NO_BROKER,
     "celery.messaging.get_consumer_set": NO_BROKER,
-    "celery.schedules.solar": NO_SUN,
-    "celery.schedules.solar.*": NO_SUN,
     "celery.worker.WorkController": NO_CONSUMER,
     "kombu.BrokerConnection": NO_BROKER,
     "kombu.Connection": NO_BROKER,
@@ -227,7 +222,7 @@ class RefusedName(type):
         return f"<refused {cls.__module__}.{cls.__qualname__}>"
 
 
-WATCHED = {"celery.beat.Scheduler": ("apply_entry",), "kombu.Producer": ("publish",)}
+WATCHED = {"kombu.Producer": ("publish",)}
 """Methods that monitoring tools wrap when they start. Wrapping is allowed, because nothing calls them here."""
 
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from ..exceptions import CeleryError, ImproperlyConfigured, OperationalError
+from ..exceptions import ImproperlyConfigured, OperationalError
 from ..log import LOG_LEVELS
 from ..log_lines.text_safety import one_line
 from ..worker.task_modules import load_tasks
@@ -22,8 +22,6 @@ if TYPE_CHECKING:
 EXIT_DIFFERENCE = 3
 """Exit code of `--check` if the server differs from the declaration."""
 LEVELS = [name for name in LOG_LEVELS if isinstance(name, str)]
-ANSWER_TIMEOUT = 120.0
-"""Seconds for a whole comparison or synchronisation: 1,000 schedules take some seconds."""
 NEXT_ATTEMPT = 1.0
 """Seconds between two attempts of `--wait-server`."""
 
@@ -82,6 +80,8 @@ def command(
     loglevel: str | None,
     **celerys: Any,
 ) -> None:
+    from ..schedules.sync import synchronise_app  # the client library: 0.4 s, and not for `--help`
+
     common = ctx.ensure_object(Common)
     common.app = app or common.app
     common.name = app or common.name
@@ -95,7 +95,7 @@ def command(
             load_tasks(found)
         if wait_server is not None:
             wait_for(found, wait_server)
-        plan = run_once(found, prune=prune, change=not (dry_run or check))
+        plan = synchronise_app(found, prune=prune, change=not (dry_run or check))
         click.echo("\n".join(lines(plan, done=not (dry_run or check))))
         while watch is not None:
             time.sleep(watch)
@@ -128,24 +128,13 @@ def wait_for(app: AppLike, patience: float) -> None:
         time.sleep(NEXT_ATTEMPT)
 
 
-def run_once(app: AppLike, *, prune: bool, change: bool) -> Plan:
-    """Compare the server with the declaration, and with `change` make it equal. Return what differed."""
-    # The client library: 0.4 s, and not for `--help`.
-    from ..schedules.declaration import declarations
-    from ..schedules.entries import application_name
-    from ..schedules.sync import synchronise
-
-    application, declared = application_name(app), declarations(app)
-    return app.temporal.call(
-        lambda client: synchronise(client, application, declared, prune=prune, change=change), ANSWER_TIMEOUT
-    )
-
-
 def watch_once(app: AppLike, prune: bool) -> None:
     """Compare again. Report an entry that has become invalid, or an absent server, and go on watching."""
+    from ..schedules.sync import FAILURES, synchronise_app  # as above
+
     try:
-        plan = run_once(app, prune=prune, change=True)
-    except CeleryError as error:
+        plan = synchronise_app(app, prune=prune, by_list=True)
+    except FAILURES as error:
         click.echo(f"not synchronised: {error}", err=True)
         return
     if plan.differences:

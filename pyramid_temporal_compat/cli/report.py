@@ -4,15 +4,24 @@ from __future__ import annotations
 
 import platform
 from importlib.metadata import PackageNotFoundError, version
+from typing import TYPE_CHECKING
 
 import click
 
+from ..log_lines.text_safety import one_line
+from ..schedules.entries import declares_any
 from ..settings import connection
+from ..worker.task_modules import load_tasks
 from .app_command import AppCommand
 from .bootstrap import application
 from .common import Common
 from .errors import failing_in_one_line
 
+if TYPE_CHECKING:
+    from ..interfaces import AppLike
+
+ANSWER_TIMEOUT = 10.0
+"""Seconds for the comparison of schedules with the server's."""
 PACKAGES = ("pyramid-temporal-compat", "temporalio", "pyramid", "pyramid_tm", "transaction", "sqlalchemy")
 
 
@@ -36,6 +45,21 @@ def command(common: Common, config: str | None, everything: bool) -> None:
         click.echo(f"\n{app.conf.humanize(with_defaults=everything)}")
         for notice in app.conf.notices:
             click.echo(f"note: {notice}")
+        if declares_any(app):
+            click.echo(f"\nschedules: {one_line(_schedules(app))}")
+
+
+def _schedules(app: AppLike) -> str:
+    """Return how the server's schedules differ from the declared ones."""
+    from ..schedules.drift import drift
+    from ..schedules.sync import FAILURES  # the client library: 0.4 s, which a report without schedules does not need
+
+    try:
+        load_tasks(app)
+        found = app.temporal.call(lambda client: drift(client, app), ANSWER_TIMEOUT)
+    except FAILURES as error:
+        return f"not compared with the server's: {error}"
+    return f"{found} (ptemporal-compat beat makes them equal)" if found else "the server has them as declared"
 
 
 def _version(package: str) -> str:

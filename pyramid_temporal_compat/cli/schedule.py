@@ -8,6 +8,7 @@ from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
+from click.shell_completion import CompletionItem
 
 from ..exceptions import ImproperlyConfigured
 from ..log_lines.text_safety import one_line
@@ -21,12 +22,29 @@ if TYPE_CHECKING:
 
 R = TypeVar("R")
 
-CONFIG = click.argument("config")
-NAME = click.argument("name")
+
+def names_on_server(ctx: click.Context, parameter: click.Parameter, incomplete: str) -> list[CompletionItem]:
+    """Return the names that the shell completes, from the server. Return none if it does not answer at once."""
+    from ..schedules.sync import owned
+
+    async def question(client: Any, application: str) -> list[str]:
+        return [each.id.partition("/")[2] async for each in owned(client, application)]
+
+    try:
+        names = ask(ctx.ensure_object(Common), ctx.params.get("config") or "", question, COMPLETION_TIMEOUT)
+    except (Exception, SystemExit):  # the shell would show a traceback in the middle of the line
+        return []
+    return [CompletionItem(name) for name in sorted(names) if name.startswith(incomplete)]
+
+
+CONFIG = click.argument("config", type=click.Path(dir_okay=False))
+NAME = click.argument("name", shell_complete=names_on_server)
 JSON = click.option("--json", "as_json", is_flag=True, help="Print JSON, for programs.")
-NOTE = click.option("--note", help="Why; the web UI shows it.")
+NOTE = click.Option(["--note"], help="Why; the web UI shows it.")
 ANSWER_TIMEOUT = 60.0
 """Seconds for one question to the server."""
+COMPLETION_TIMEOUT = 3.0
+"""Seconds that a person waits for the names after the tab key."""
 
 
 @click.group(
@@ -37,7 +55,9 @@ def group() -> None:
     pass
 
 
-def ask(common: Common, config: str, question: Callable[[Any, str], Awaitable[R]]) -> R:
+def ask(
+    common: Common, config: str, question: Callable[[Any, str], Awaitable[R]], patience: float = ANSWER_TIMEOUT
+) -> R:
     """Return what `question` answers, of a client and the application's name."""
     from ..schedules.entries import application_name
 
@@ -45,7 +65,7 @@ def ask(common: Common, config: str, question: Callable[[Any, str], Awaitable[R]
         app = application(common, config)
     name = application_name(app)
     try:
-        return app.temporal.call(lambda client: question(client, name), ANSWER_TIMEOUT)
+        return app.temporal.call(lambda client: question(client, name), patience)
     finally:
         app.close()
 
@@ -86,7 +106,8 @@ def list_schedules(common: Common, config: str, as_json: bool) -> None:
             return
         width = max((len(row["name"]) for row in rows), default=0)
         for row in rows:
-            state = "paused" if row["paused"] else f"next {row['next'] or '-'}"
+            following = row["next"] or ("by its class" if row["driven"] else "-")
+            state = "paused" if row["paused"] else f"next {following}"
             click.echo(one_line(f"{row['name']:{width}}  {row['starts']}  {state}  last {row['last'] or '-'}"))
 
 
@@ -97,6 +118,7 @@ def _row(found: ScheduleListDescription) -> dict[str, Any]:
         "starts": getattr(schedule.action, "workflow", None) if schedule else None,
         "paused": bool(schedule and schedule.state.paused),
         "note": schedule.state.note if schedule else None,
+        "driven": bool(schedule and not (schedule.spec.calendars or schedule.spec.intervals)),
         "next": _written(info.next_action_times[0]) if info and info.next_action_times else None,
         "last": _written(info.recent_actions[-1].scheduled_at) if info and info.recent_actions else None,
     }
@@ -143,32 +165,62 @@ def _written(moment: dt.datetime) -> str:
     return moment.astimezone(dt.timezone.utc).strftime("%Y-%m-%dT%H:%M:%SZ")
 
 
-@group.command(
-    "pause", cls=IniCommand, help="Start nothing from this schedule until it is resumed. `beat` does not resume it."
+Deed = Callable[["ScheduleHandle", str | None], Awaitable[None]]
+
+
+def add_command(name: str, help: str, deed: Deed, done: str, *, noted: bool = False) -> None:
+    """Add a command that does one thing with one schedule.
+
+    :param noted: the command takes `--note`.
+    """
+
+    @group.command(name, cls=IniCommand, help=help)
+    @CONFIG
+    @NAME
+    @click.pass_obj
+    def command(common: Common, config: str, name: str, note: str | None = None) -> None:
+        do(common, config, name, lambda handle: deed(handle, note or f"{done} by ptemporal-compat"), done)
+
+    if noted:
+        command.params.append(NOTE)
+
+
+def do(common: Common, config: str, name: str, action: Callable[[ScheduleHandle], Awaitable[None]], done: str) -> None:
+    async def work(handle: ScheduleHandle) -> bool:
+        await action(handle)
+        return True
+
+    with failing_in_one_line():
+        act(common, config, name, work)
+        click.echo(one_line(f"{name}: {done}"))
+
+
+add_command(
+    "pause",
+    "Start nothing from this schedule until it is resumed. `beat` does not resume it.",
+    lambda handle, note: handle.pause(note=note),
+    "paused",
+    noted=True,
 )
-@CONFIG
-@NAME
-@NOTE
-@click.pass_obj
-def pause(common: Common, config: str, name: str, note: str | None) -> None:
-    _do(common, config, name, lambda handle: handle.pause(note=note or "paused by ptemporal-compat"), "paused")
-
-
-@group.command("resume", cls=IniCommand, help="Go on with a schedule that is paused.")
-@CONFIG
-@NAME
-@NOTE
-@click.pass_obj
-def resume(common: Common, config: str, name: str, note: str | None) -> None:
-    _do(common, config, name, lambda handle: handle.unpause(note=note or "resumed by ptemporal-compat"), "resumed")
-
-
-@group.command("trigger", cls=IniCommand, help="Start the task now, once. Twice within the same second starts it once.")
-@CONFIG
-@NAME
-@click.pass_obj
-def trigger(common: Common, config: str, name: str) -> None:
-    _do(common, config, name, lambda handle: handle.trigger(), "triggered")
+add_command(
+    "resume",
+    "Go on with a schedule that is paused.",
+    lambda handle, note: handle.unpause(note=note),
+    "resumed",
+    noted=True,
+)
+add_command(
+    "trigger",
+    "Start the task now, once. Twice within the same second starts it once.",
+    lambda handle, note: handle.trigger(),
+    "triggered",
+)
+add_command(
+    "delete",
+    "Delete a schedule from the server. `beat` creates it again if it is still declared.",
+    lambda handle, note: handle.delete(),
+    "deleted",
+)
 
 
 @group.command(
@@ -186,24 +238,4 @@ def backfill(common: Common, config: str, name: str, begin: dt.datetime, end: dt
     if span[0] >= span[1]:
         raise click.UsageError(f"{begin} is not before {end}; both are in UTC")
     period = ScheduleBackfill(span[0], span[1], ScheduleOverlapPolicy.ALLOW_ALL)
-    _do(common, config, name, lambda handle: handle.backfill(period), "backfilled")
-
-
-@group.command(
-    "delete", cls=IniCommand, help="Delete a schedule from the server. `beat` creates it again if it is still declared."
-)
-@CONFIG
-@NAME
-@click.pass_obj
-def delete(common: Common, config: str, name: str) -> None:
-    _do(common, config, name, lambda handle: handle.delete(), "deleted")
-
-
-def _do(common: Common, config: str, name: str, action: Callable[[ScheduleHandle], Awaitable[None]], done: str) -> None:
-    async def work(handle: ScheduleHandle) -> bool:
-        await action(handle)
-        return True
-
-    with failing_in_one_line():
-        act(common, config, name, work)
-        click.echo(one_line(f"{name}: {done}"))
+    do(common, config, name, lambda handle: handle.backfill(period), "backfilled")

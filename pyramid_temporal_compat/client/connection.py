@@ -122,6 +122,8 @@ class Connection:
     def __init__(self, settings: ConnectionSettings, converter: Callable[[], DataConverter]) -> None:
         self.settings = settings
         self._converter = converter
+        self.on_connected: Callable[[Client], Coroutine[Any, Any, None]] | None = None
+        """Runs beside the calls, once this process has connected. It raises nothing."""
         self._reset()
         _process.known.add(self)
 
@@ -182,7 +184,9 @@ class Connection:
         if self._client is None:
             async with self._connecting.setdefault(asyncio.get_running_loop(), asyncio.Lock()):
                 if self._client is None:
-                    self._client = await self._connect()
+                    self._client = client = await self._connect()
+                    if (beside := self.on_connected) is not None:
+                        self.submit(lambda: beside(client))
         return self._client
 
     async def client_without_retries(self) -> Client:

@@ -16,6 +16,7 @@ from .settings_rules import said_of
 APP = re.compile(r"(celery|pyramid_temporal_compat)(\.\w+)*\.Celery\Z")
 CONF = re.compile(r"(^|\.)(app|celery|celery_app|current_app|capp)\.(conf|config)\Z")
 SCHEDULE_CLASSES = re.compile(r"(celery|pyramid_temporal_compat)\.schedules\.(\w+\.)?(BaseSchedule|schedule|crontab)\Z")
+SCHEDULERS = re.compile(r"celery\.beat\.\w*Scheduler\Z|pyramid_temporal_compat\.schedules\.\w+\.\w*Scheduler\Z")
 TIMES = frozenset({"is_due", "remaining_estimate", "remaining_delta"})
 FEWEST = 3
 """Names of settings that make a module or a class one of Celery's configuration."""
@@ -139,8 +140,13 @@ def _periodic(source: PythonSource) -> Iterator[Finding]:
     for decorated in source.nodes(cst.Decorator):
         if dotted(decorated.decorator).rpartition(".")[2] == "periodic_task":
             yield source.finding("PTC502", decorated, "periodic_task")
+    for call in source.nodes(cst.Call):
+        if re.search(r"schedules\.(\w+\.)?solar\Z", source.imported(call.func) or ""):
+            yield source.finding("PTC505", call, source.code(call).splitlines()[0])
     for kind in source.nodes(cst.ClassDef):
+        if any(SCHEDULERS.match(source.imported(base.value) or "") for base in kind.bases):
+            yield source.finding("PTC503", kind, kind.name.value)
         if any(SCHEDULE_CLASSES.match(source.imported(base.value) or "") for base in kind.bases):
             own = {each.name.value for each in kind.body.body if isinstance(each, cst.FunctionDef)} & TIMES
             if own:
-                yield source.finding("PTC503", kind, f"{kind.name.value}.{min(own)}")
+                yield source.finding("PTC505", kind, f"{kind.name.value}.{min(own)}")

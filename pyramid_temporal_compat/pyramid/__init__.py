@@ -4,12 +4,17 @@ from __future__ import annotations
 
 from typing import Any
 
-from pyramid.events import ApplicationCreated
+from pyramid.events import ApplicationCreated, NewRequest
 
 from ..app import APP_KEY, latest_app
+from ..schedules.drift import log_drift
+from ..schedules.entries import declares_any
 from ..settings import connection, from_pyramid
 from .app_choice import existing_app, latest_or_new_app, set_celery_app
 from .ini_file import sections_of_this_ini
+from .periodic import add_periodic_task, periodic_task
+
+__all__ = ["includeme", "periodic_task"]
 
 BEFORE_OTHER_ACTIONS = -1000
 """The order of our action. Others read the app's settings: an application may finalize its app in an action."""
@@ -39,9 +44,11 @@ def includeme(config: Any) -> None:
             bind(latest_or_new_app(config.root_package.__name__), registry, settings)
 
     config.add_directive("set_celery_app", set_celery_app)
+    config.add_directive("add_periodic_task", add_periodic_task)
     bind_existing()
     config.action("pyramid_temporal_compat", bind_any, order=BEFORE_OTHER_ACTIONS)
     config.add_subscriber(lambda event: bind_existing(), ApplicationCreated)
+    config.add_subscriber(look_for_drift, NewRequest)
 
 
 def bind(app: Any, registry: Any, settings: dict[str, Any]) -> None:
@@ -53,3 +60,13 @@ def bind(app: Any, registry: Any, settings: dict[str, Any]) -> None:
     connection(app.conf)
     app.registry = registry
     registry[APP_KEY] = app
+
+
+def look_for_drift(event: Any) -> None:
+    """Have the web process compare its schedules with the server's, once it has connected for a reason of its own.
+
+    The first request sets this up: commands and workers, which serve no requests, have their own comparison.
+    """
+    app = event.request.registry[APP_KEY]
+    if app.temporal.on_connected is None and declares_any(app):
+        app.temporal.on_connected = lambda client: log_drift(client, app)

@@ -288,19 +288,29 @@ class crontab(BaseSchedule):
     def _step(self, last: dt.datetime) -> dict[str, int]:
         """Return the fields of the date and time in which the next run differs from the last run."""
         step = {"minute": min(self.minute), "second": 0, "microsecond": 0}
-        if self._has(last):
+        if self.has_day(last):
             minutes = [minute for minute in self.minute if minute > last.minute]
             if last.hour in self.hour and minutes:
                 return {**step, "minute": min(minutes)}
             hours = [hour for hour in self.hour if hour > last.hour]
             if hours:
                 return {**step, "hour": min(hours)}
-        day = next((day for day in self._days_after(last) if self._has(day)), None)
+        day = next((day for day in self._days_after(last) if self.has_day(day)), None)
         if day is None:
             raise RuntimeError(f"{self!r} has no day within {LONGEST_SEARCH_YEARS} years after {last:%Y-%m-%d}")
         return {**step, "year": day.year, "month": day.month, "day": day.day, "hour": min(self.hour)}
 
-    def _has(self, day: dt.date) -> bool:
+    def next_run(self, last_run_at: dt.datetime) -> dt.datetime:
+        """Return the moment of the run that follows `last_run_at`, in UTC."""
+        last, step, now = self.remaining_delta(last_run_at, tz=last_run_at.tzinfo)
+        return now.astimezone(UTC) + remaining(last, step, now)
+
+    def has_time(self, clock: dt.datetime) -> bool:
+        """Return whether a run takes place when the clock shows a time."""
+        return clock.minute in self.minute and clock.hour in self.hour and self.has_day(clock)
+
+    def has_day(self, day: dt.date) -> bool:
+        """Return whether runs take place on a day."""
         return (
             day.month in self.month_of_year
             and day.day in self.day_of_month

@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 import copy
+import datetime as dt
 import hashlib
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 from google.protobuf.json_format import MessageToDict
 from temporalio.api.common.v1 import Payload as ProtoPayload
 from temporalio.api.common.v1 import Payloads
 from temporalio.api.enums.v1 import ScheduleOverlapPolicy
-from temporalio.api.schedule.v1 import Schedule
+from temporalio.api.schedule.v1 import Schedule, ScheduleListInfo, ScheduleSpec
 from temporalio.client import Client
 from temporalio.common import Priority
 
@@ -26,13 +28,17 @@ from ..message.priority import priority_of
 from ..message.scheduled import as_template
 from ..message.tree import Tree
 from ..payload.converter import to_raw
-from ..security.signed_places import accepts_only_signed
+from ..security.signed_places import accepts_only_signed, without_signature
 from .entries import BadEntry, Entry, application_name, declared_entries, schedule_id
-from .firing_times import NotOnTheServer, catchup_of, spec_of
+from .firing_times import LONGEST_CATCHUP, NotOnTheServer, catchup_of, check_driven, is_driven, once, spec_of
 
 if TYPE_CHECKING:
     from ..interfaces import AppLike
 
+NEVER = dt.datetime(2000, 1, 1)
+"""A time that has passed."""
+DECLARED = "declared as"
+"""The comment before the digest."""
 LONGEST_BASE = 900
 """Bytes of a firing's id before the server adds the time."""
 
@@ -51,20 +57,52 @@ class Declared:
     summary: str
     memo: Mapping[str, Any]
     """The memo of the workflow that a firing starts."""
+    is_driven: bool = False
+    """Whether a driver fires it, because only its class knows its times."""
 
-    @property
+    @cached_property
     def digest(self) -> str:
         """Changes if anything changes that the server is to hold. The note is left out: people may write one, too."""
         held = MessageToDict(self.schedule)
         held.pop("state", None)
         arguments = [_plain(each) for each in self.arguments]
-        text = json.dumps([held, arguments, self.summary, dict(self.memo)], sort_keys=True, default=repr)
-        return hashlib.sha256(text.encode()).hexdigest()[:32]
+        parts = [held, arguments, self.summary, dict(self.memo), self.is_driven]
+        return hashlib.sha256(json.dumps(parts, sort_keys=True, default=repr).encode()).hexdigest()[:32]
+
+    @cached_property
+    def spec(self) -> ScheduleSpec:
+        """Return the times, with the digest in the comment of a time that never comes.
+
+        The server's list shows the comment. It shows neither the arguments nor a memo that can change.
+        """
+        found = ScheduleSpec()
+        found.CopyFrom(self.schedule.spec)
+        found.exclude_structured_calendar.append(once(NEVER, f"{DECLARED} {self.digest}"))
+        return found
+
+    def is_listed_in(self, found: ScheduleListInfo) -> bool:
+        """Return whether the server's list shows what is declared. The list does not show changed arguments."""
+        return found.spec == self.spec and found.workflow_type == self.schedule.action.start_workflow.workflow_type
+
+    def is_held_in(self, found: Schedule, digest: str | None) -> bool:
+        """Return whether the server holds what is declared.
+
+        :param digest: what the memo of the action has. A web UI or a client that changes the action drops it.
+        """
+        ours, theirs = self.schedule.action.start_workflow, found.action.start_workflow
+        return (
+            digest == self.digest
+            and found.spec == self.spec
+            and found.policies == self.schedule.policies
+            and (ours.workflow_id, ours.workflow_type, ours.task_queue.name, ours.priority)
+            == (theirs.workflow_id, theirs.workflow_type, theirs.task_queue.name, theirs.priority)
+        )
 
     async def encoded(self, client: Client) -> Schedule:
         """Return the Schedule with its payloads, as the codecs of the client write them."""
         found = Schedule()
         found.CopyFrom(self.schedule)
+        found.spec.CopyFrom(self.spec)
         start = found.action.start_workflow
         converter = client.data_converter
         if self.arguments:
@@ -85,7 +123,7 @@ def _plain(argument: Any) -> Any:
     payload = getattr(argument, "payload", None)
     if payload is None:
         return argument
-    return [{key: value.hex() for key, value in payload.metadata.items()}, payload.data.hex()]
+    return [{key: value.hex() for key, value in payload.metadata.items()}, without_signature(payload.data).hex()]
 
 
 def declarations(app: AppLike) -> list[Declared]:
@@ -104,10 +142,16 @@ def declaration(app: AppLike, application: str, entry: Entry) -> Declared:
     """Return what the server is to hold for one entry. Raises `BadEntry`."""
     policy = entry.policy
     found = Schedule()
+    driven = is_driven(entry.schedule, app)
     try:
-        found.spec.CopyFrom(spec_of(entry.schedule, app, jitter=policy.jitter, offset=policy.offset))
-        window = catchup_of(entry.schedule, app) if policy.catchup_window is None else policy.catchup_window
-        found.policies.catchup_window.FromTimedelta(window)
+        if driven:
+            check_driven(entry.schedule)
+            _refuse_times(entry)
+            found.policies.catchup_window.FromTimedelta(LONGEST_CATCHUP)  # no run of a driver is late
+        else:
+            found.spec.CopyFrom(spec_of(entry.schedule, app, jitter=policy.jitter, offset=policy.offset))
+            window = catchup_of(entry.schedule, app) if policy.catchup_window is None else policy.catchup_window
+            found.policies.catchup_window.FromTimedelta(window)
     except (NotOnTheServer, OverflowError, ValueError) as error:
         raise BadEntry(entry.name, str(error)) from error
     found.policies.overlap_policy = ScheduleOverlapPolicy.Value(f"SCHEDULE_OVERLAP_POLICY_{policy.overlap.upper()}")
@@ -120,7 +164,7 @@ def declaration(app: AppLike, application: str, entry: Entry) -> Declared:
         start.task_queue.name = entry.queue or app.conf["task_default_queue"]
         if entry.kwargs:
             raise BadEntry(entry.name, "a workflow takes args only, and the entry has kwargs")
-        return Declared(schedule_id(application, entry.name), application, entry, found, entry.args, "", {})
+        return Declared(schedule_id(application, entry.name), application, entry, found, entry.args, "", {}, driven)
     try:
         unit = as_template(_unit(app, entry, start.workflow_id), entry.name)
     except (CeleryError, ValueError, TypeError, LookupError) as error:
@@ -131,7 +175,16 @@ def declaration(app: AppLike, application: str, entry: Entry) -> Declared:
     arguments = [to_raw(payload) for payload in unit.encode()]
     summary = unit.summary[: wire.SUMMARY_LIMIT]
     memo = wire.memo_of(unit) or {}
-    return Declared(schedule_id(application, entry.name), application, entry, found, arguments, summary, memo)
+    return Declared(schedule_id(application, entry.name), application, entry, found, arguments, summary, memo, driven)
+
+
+def _refuse_times(entry: Entry) -> None:
+    """Raise if a driven entry has an option that belongs to times which the server works out."""
+    for option in ("jitter", "offset", "catchup_window"):
+        if getattr(entry.policy, option) is not None:
+            raise BadEntry(
+                entry.name, f"it has {option}, and is_due() of {type(entry.schedule).__qualname__} tells its times"
+            )
 
 
 def _unit(app: AppLike, entry: Entry, template_id: str) -> Any:

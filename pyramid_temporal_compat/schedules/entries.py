@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import datetime as dt
 import difflib
+import inspect
+import itertools
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
@@ -92,21 +94,41 @@ def schedule_id(application: str, entry: str) -> str:
     return f"{prefix_of(application)}{entry}"
 
 
+def declares_any(app: AppLike) -> bool:
+    """Return whether the application declares periodic tasks at all."""
+    return bool(app.conf["beat_schedule"] or app.conf["ptemporal.schedules"])
+
+
 def declared_entries(app: AppLike) -> list[Entry]:
     """Return every periodic task of the application, by name. The task modules must have been imported.
 
     Raises `BadEntry` for the first entry that can't be scheduled.
     """
     found: dict[str, Entry] = {}
-    for name, declared in (*app.conf["beat_schedule"].items(), *_from_callable(app)):
-        if not isinstance(declared, Mapping):
-            raise BadEntry(name, f"it is {declared!r}, and an entry is a dict with a task and a schedule")
-        if not declared.get("enabled", True):
-            continue
+    for name, declared in _enabled(app):
         if name in found:
             raise BadEntry(name, "the name is used twice, in beat_schedule and by ptemporal.schedules")
         found[name] = read_entry(app, name, declared)
     return [found[name] for name in sorted(found)]
+
+
+def declared_entry(app: AppLike, entry: str) -> Entry | None:
+    """Return one periodic task of the application; None if it declares none of this name."""
+    return next((read_entry(app, name, declared) for name, declared in _enabled(app) if name == entry), None)
+
+
+def declared_names(app: AppLike) -> list[str]:
+    """Return the names of the application's periodic tasks. The task modules need not have been imported."""
+    return [str(name) for name, _ in _enabled(app)]
+
+
+def _enabled(app: AppLike) -> Iterator[tuple[Any, Mapping[str, Any]]]:
+    """Yield every entry that is not switched off, with its name."""
+    for name, declared in itertools.chain(app.conf["beat_schedule"].items(), _from_callable(app)):
+        if not isinstance(declared, Mapping):
+            raise BadEntry(name, f"it is {declared!r}, and an entry is a dict with a task and a schedule")
+        if declared.get("enabled", True):
+            yield name, declared
 
 
 def _from_callable(app: AppLike) -> Iterator[tuple[Any, Any]]:
@@ -189,15 +211,28 @@ def _check_task(app: AppLike, name: str, task: str) -> None:
         )
 
 
+def is_workflow(found: Any) -> bool:
+    """Return whether this is the class of a hand-written workflow, or its run method."""
+    return hasattr(found, WORKFLOW_DEFINITION) or hasattr(found, WORKFLOW_RUN)
+
+
 def workflow_name(workflow: Any) -> str:
     """Return the type of a hand-written workflow: a name, a class under `@workflow.defn`, or its run method."""
     if isinstance(workflow, str):
         return workflow
-    definition = getattr(workflow, "__temporal_workflow_definition", None)
-    name = getattr(definition, "name", None) or getattr(workflow, "__name__", None)
-    if not name:
+    definition = getattr(workflow, WORKFLOW_DEFINITION, None)
+    if definition is None and hasattr(workflow, WORKFLOW_RUN):
+        cls = inspect.getmodule(workflow)
+        for part in workflow.__qualname__.split(".")[:-1]:
+            cls = getattr(cls, part, None)
+        definition = getattr(cls, WORKFLOW_DEFINITION, None)
+    if definition is None or not definition.name:
         raise ValueError(f"workflow = {workflow!r} is no workflow: name its type, or give its class")
-    return str(name)
+    return str(definition.name)
+
+
+WORKFLOW_DEFINITION, WORKFLOW_RUN = "__temporal_workflow_definition", "__temporal_workflow_run"
+"""The attributes that temporalio gives the class of a workflow, and its run method."""
 
 
 def _read_policy(name: str, given: Mapping[str, Any]) -> Policy:

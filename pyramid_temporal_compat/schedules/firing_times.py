@@ -14,42 +14,78 @@ from typing import TYPE_CHECKING
 from temporalio.api.schedule.v1 import IntervalSpec, Range, ScheduleSpec, StructuredCalendarSpec
 
 from .celery_schedules import BaseSchedule, crontab, schedule
-from .clock_changes import moved_times
-from .timezones import UTC, LocalTimezone, zone_of
+from .clock_changes import YEARS, runs_near_changes, skips_a_midnight
+from .timezones import DAY, HOUR, MINUTE, UTC, LocalTimezone, zone_of
 
 if TYPE_CHECKING:
     from ..interfaces import AppLike
 
-SECOND, DAY = dt.timedelta(seconds=1), dt.timedelta(days=1)
+SECOND = dt.timedelta(seconds=1)
 LEAST_CATCHUP = dt.timedelta(seconds=10)
 """The server's own minimum."""
 LONGEST_CATCHUP = dt.timedelta(days=365)
+FIRST_YEAR, LAST_YEAR = 2000, 2100
+"""The years that the server's calendars can have."""
 LOOKED_AT = dt.date(2024, 1, 1)
 """The first of the four years in which the smallest gap of a crontab is looked for."""
 OWN_TIMES = ("remaining_estimate", "is_due", "now", "remaining_delta")
 
 
 class NotOnTheServer(ValueError):
-    """The server can't work out the times of the schedule."""
+    """No times of the schedule can be worked out, by the server or by its class."""
+
+
+def is_driven(found: BaseSchedule, app: AppLike) -> bool:
+    """Return whether a driver has to ask the schedule when it is due: the server can't work out its times.
+
+    These are subclasses with times of their own, schedules with a clock of their own, intervals with a fraction of a
+    second, several days until a midnight of the application's zone, and days of the week in a zone whose clock skips
+    a midnight: the server takes such a day for the day before.
+    """
+    kind = kind_of(found)
+    if kind is None or found.nowfun is not None:
+        return True
+    if isinstance(found, schedule):
+        several_days = found.relative and found.run_every >= 2 * DAY
+        return bool(several_days or found.run_every % SECOND)
+    assert isinstance(found, crontab)
+    return len(found.day_of_week) < 7 and skips_a_midnight(zone_of(app), dt.datetime.now(UTC).year)
+
+
+def kind_of(found: BaseSchedule) -> type[BaseSchedule] | None:
+    """Return the class of ours that tells the times of a schedule; None if its own class has other times."""
+    for kind in (crontab, schedule):
+        if isinstance(found, kind):
+            own = any(getattr(type(found), name, None) is not getattr(kind, name, None) for name in OWN_TIMES)
+            return None if own else kind
+    return None
+
+
+def check_driven(found: BaseSchedule) -> None:
+    """Raise `NotOnTheServer` if a driver could not ask the schedule."""
+    if type(found).is_due is BaseSchedule.is_due:
+        raise NotOnTheServer(f"{type(found).__qualname__} defines no is_due(), and is no crontab() or schedule()")
+    if isinstance(found, schedule):
+        check_interval(found)
+
+
+def check_interval(found: schedule) -> None:
+    # The id of a run ends with the second of its firing, so that two runs within a second would have the same id.
+    if found.run_every < SECOND:
+        raise NotOnTheServer(f"its interval is {found.run_every.total_seconds():g} seconds: it takes 1 second or more")
 
 
 def spec_of(
     found: BaseSchedule, app: AppLike, *, jitter: dt.timedelta | None = None, offset: dt.timedelta | None = None
 ) -> ScheduleSpec:
-    """Return the `ScheduleSpec` with the firing times of Celery's schedule. Raises `NotOnTheServer`."""
-    if found.nowfun is not None:
-        raise NotOnTheServer("it has a nowfun, and the server has its own clock: leave nowfun out")
-    kind = next((kind for kind in (crontab, schedule) if isinstance(found, kind)), None)
-    if kind is None or any(getattr(type(found), name, None) is not getattr(kind, name, None) for name in OWN_TIMES):
-        raise NotOnTheServer(
-            f"only the code of {type(found).__qualname__} knows its times, and this release schedules crontab(), "
-            "schedule(), timedelta and seconds"
-        )
+    """Return the `ScheduleSpec` with the firing times of Celery's schedule, which is not driven.
+
+    Raises `NotOnTheServer`.
+    """
     if isinstance(found, crontab):
         if offset:
             raise NotOnTheServer("a crontab has no offset")
-        calendars = [calendar_of(found), *after_clock_changes(found, zone_of(app))]
-        spec = ScheduleSpec(structured_calendar=calendars, timezone_name=zone_name(zone_of(app)))
+        spec = calendars_of(found, zone_of(app))
     else:
         assert isinstance(found, schedule)
         spec = interval_of(found, app, offset)
@@ -60,11 +96,8 @@ def spec_of(
 
 def interval_of(found: schedule, app: AppLike, offset: dt.timedelta | None) -> ScheduleSpec:
     """Return the spec of a run every so many seconds."""
-    every = found.run_every
-    if every <= dt.timedelta(0):
-        raise NotOnTheServer(f"its interval is {every.total_seconds():g} seconds: it takes 1 second or more")
-    if every % SECOND:
-        raise NotOnTheServer(f"its interval is {every.total_seconds():g} seconds: the server counts whole seconds")
+    check_interval(found)
+    every = whole_units(found.run_every) if found.relative else found.run_every
     if offset and offset >= every:
         raise NotOnTheServer(f"its offset {offset} is not shorter than its interval {every}")
     if found.relative and every == DAY and not offset:
@@ -78,30 +111,99 @@ def interval_of(found: schedule, app: AppLike, offset: dt.timedelta | None) -> S
     return ScheduleSpec(interval=[interval])
 
 
-def calendar_of(found: crontab) -> StructuredCalendarSpec:
-    """Return the calendar of a crontab. The server, like Celery, asks that all fields match."""
-    return StructuredCalendarSpec(
-        second=[Range(start=0, end=0, step=1)],
-        minute=ranges(found.minute),
-        hour=ranges(found.hour),
-        day_of_month=ranges(found.day_of_month),
-        month=ranges(found.month_of_year),
-        day_of_week=ranges(found.day_of_week),
+def whole_units(every: dt.timedelta) -> dt.timedelta:
+    """Return the time between two runs of a relative interval.
+
+    Celery rounds each run down to a whole day, hour or minute: the largest unit that fits in the interval. So every
+    90 minutes means every hour.
+    """
+    unit = next((unit for unit in (DAY, HOUR, MINUTE) if every >= unit), SECOND)
+    return every // unit * unit
+
+
+def calendars_of(found: crontab, zone: dt.tzinfo) -> ScheduleSpec:
+    """Return the spec of a crontab. Its runs near clock changes are given one by one."""
+    year = dt.datetime.now(UTC).year
+    replaced = runs_near_changes(found, zone, year)
+    return ScheduleSpec(
+        structured_calendar=calendars_without(found, replaced.times, range(year, year + YEARS)),
+        interval=map(at_moment, replaced.moments),
+        timezone_name=zone_name(zone),
     )
 
 
-def after_clock_changes(found: crontab, zone: dt.tzinfo) -> Iterator[StructuredCalendarSpec]:
-    """Yield a calendar for each run that a forward change of the clock moves."""
-    for time in moved_times(found, zone, dt.datetime.now(UTC).year):
-        yield StructuredCalendarSpec(
-            second=[Range()],
-            minute=ranges([time.minute]),
-            hour=ranges([time.hour]),
-            day_of_month=ranges([time.day]),
-            month=ranges([time.month]),
-            year=ranges([time.year]),
-            day_of_week=ranges(range(7)),
-        )
+def calendars_without(
+    found: crontab, times: Collection[dt.datetime], years: Collection[int]
+) -> Iterator[StructuredCalendarSpec]:
+    """Yield the calendars of a crontab without some of its times, all of which are within `years`.
+
+    The calendars differ only for the hours and months of these times. The server could also exclude the times, but then
+    nothing else could put them back.
+    """
+    if not times:
+        yield calendar_of(found)
+        return
+    hours, months = {time.hour for time in times}, {time.month for time in times}
+    yield from calendar_unless_empty(found, hour=found.hour - hours)
+    yield from calendar_unless_empty(found, hour=hours, month=found.month_of_year - months)
+    others = [year for year in range(FIRST_YEAR, LAST_YEAR + 1) if year not in years]
+    for month in sorted(months):
+        yield calendar_of(found, hour=hours, month={month}, year=others)
+        for year in years:
+            days = {time.day for time in times if (time.year, time.month) == (year, month)}
+            left = found.day_of_month - days
+            yield from calendar_unless_empty(found, hour=hours, month={month}, year={year}, day_of_month=left)
+    for day, hour in sorted({(time.date(), hour) for time in times for hour in hours}):
+        minutes = found.minute - {time.minute for time in times if (time.date(), time.hour) == (day, hour)}
+        only = {"year": {day.year}, "month": {day.month}, "day_of_month": {day.day}, "hour": {hour}}
+        yield from calendar_unless_empty(found, minute=minutes, **only)
+
+
+def calendar_unless_empty(found: crontab, **fields: Collection[int]) -> Iterator[StructuredCalendarSpec]:
+    if all(fields.values()):
+        yield calendar_of(found, **fields)
+
+
+def calendar_of(found: crontab, **fields: Collection[int]) -> StructuredCalendarSpec:
+    """Return the calendar of a crontab, with other numbers for some of its fields.
+
+    The server, like Celery, asks that all fields match.
+    """
+    own: dict[str, Collection[int]] = {
+        "second": [0],
+        "minute": found.minute,
+        "hour": found.hour,
+        "day_of_month": found.day_of_month,
+        "month": found.month_of_year,
+        "day_of_week": found.day_of_week,
+    }
+    numbers = {name: ranges(each) for name, each in {**own, **fields}.items()}
+    return StructuredCalendarSpec(**numbers)  # type: ignore[arg-type]  # `comment` is not among them
+
+
+def once(time: dt.datetime, comment: str = "") -> StructuredCalendarSpec:
+    """Return the calendar of one time."""
+    return StructuredCalendarSpec(
+        second=ranges([time.second]),
+        minute=ranges([time.minute]),
+        hour=ranges([time.hour]),
+        day_of_month=ranges([time.day]),
+        month=ranges([time.month]),
+        year=ranges([time.year]),
+        day_of_week=ranges(range(7)),
+        comment=comment,
+    )
+
+
+def at_moment(moment: dt.datetime) -> IntervalSpec:
+    """Return a spec that fires at one moment. A calendar can't tell two moments with the same clock time apart.
+
+    The server counts intervals from 1970. So an interval as long as the time since then ends at the moment, and then
+    again after as many years.
+    """
+    found = IntervalSpec()
+    found.interval.FromSeconds(int(moment.timestamp()))
+    return found
 
 
 def ranges(numbers: Collection[int]) -> list[Range]:

@@ -17,7 +17,8 @@ class OnServer:
 
     id: str
     entry: str
-    digest: str
+    is_as_declared: bool
+    """Whether it holds what is declared. False if nothing of its name is declared."""
 
 
 @dataclass(frozen=True)
@@ -83,5 +84,5 @@ def make_plan(declared: Sequence[Declared], found: Sequence[OnServer], *, prune:
 def _change(declared: Declared, found: OnServer | None) -> Change:
     kind: Kind = "create"
     if found is not None:
-        kind = "unchanged" if found.digest == declared.digest else "update"
+        kind = "unchanged" if found.is_as_declared else "update"
     return Change(kind, declared.id, declared.entry.name, declared)

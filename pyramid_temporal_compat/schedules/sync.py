@@ -10,7 +10,8 @@ import asyncio
 import contextlib
 import uuid
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
-from typing import Any, TypeVar
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from temporalio.api.common.v1 import Memo
 from temporalio.api.schedule.v1 import ScheduleState
@@ -24,57 +25,119 @@ from temporalio.api.workflowservice.v1 import (
 from temporalio.client import Client, ScheduleHandle, ScheduleListDescription
 from temporalio.service import RPCError, RPCStatusCode
 
-from ..exceptions import OperationalError
+from ..exceptions import CeleryError, OperationalError
 from ..message import wire_names as wire
 from ..message.ids import prefix_of
-from .declaration import Declared
-from .entries import schedule_id
+from .declaration import Declared, declarations
+from .drivers import has_its_driver, start_driver
+from .entries import application_name, schedule_id
 from .plan import Change, OnServer, Plan, make_plan
+
+if TYPE_CHECKING:
+    from ..interfaces import AppLike
 
 T = TypeVar("T")
 R = TypeVar("R")
 
+ANSWER_TIMEOUT = 120.0
+"""Seconds for a whole comparison or synchronisation: 1,000 schedules take half a minute."""
+FAILURES = (CeleryError, OperationalError, RPCError)
+"""What a comparison with the server may raise: a bad entry, an absent server, a refusal."""
 AT_ONCE = 8
 """Calls to the server under way at a time."""
+
+
+class NoPermission(OperationalError):
+    """The server does not let this client read or change schedules."""
 
 
 class ForeignSchedule(OperationalError):
     """A Schedule on the server has the id of a declared entry and belongs to somebody else."""
 
 
+def synchronise_app(app: AppLike, *, prune: bool = True, change: bool = True, by_list: bool = False) -> Plan:
+    """Compare the server with what the app declares, and with `change` make it equal. Return what differed.
+
+    Raises `BadEntry` before anything has changed. `synchronise` says what `by_list` does.
+    """
+    application, declared = application_name(app), declarations(app)
+    return app.temporal.call(
+        lambda client: synchronise(client, application, declared, prune=prune, change=change, by_list=by_list),
+        ANSWER_TIMEOUT,
+    )
+
+
 async def synchronise(
-    client: Client, application: str, declared: Sequence[Declared], *, prune: bool = True, change: bool = True
+    client: Client,
+    application: str,
+    declared: Sequence[Declared],
+    *,
+    prune: bool = True,
+    change: bool = True,
+    by_list: bool = False,
 ) -> Plan:
     """Compare the server with the declaration, and with `change` make it equal. Return what differed.
 
+    :param by_list: believe the server's list, which shows every changed declaration and changed times, but no arguments
+        that somebody has changed in the web UI. It needs one call for up to 1,000 schedules, in the place of one each.
+
     Raises `ForeignSchedule`, before anything has changed.
     """
-    plan = await compare(client, application, declared, prune=prune)
-    if change:
-        await apply(client, plan)
-    return plan
+    with permission_is_needed(client):
+        plan = await compare(client, application, declared, prune=prune, by_list=by_list, to_change=change)
+        return await apply(client, plan) if change else plan
 
 
-async def compare(client: Client, application: str, declared: Sequence[Declared], *, prune: bool = True) -> Plan:
-    """Return how the server differs from the declaration. Raises `ForeignSchedule`."""
-    listed = [each.id async for each in owned(client, application)]
-    ids = list(dict.fromkeys([*(each.id for each in declared), *listed]))
-    # The server's list lags behind by moments, and does not tell what a Schedule starts: so each is looked at.
-    found = await _each(ids, lambda id: _look(client, application, id))
+async def compare(
+    client: Client,
+    application: str,
+    declared: Sequence[Declared],
+    *,
+    prune: bool = True,
+    by_list: bool = False,
+    to_change: bool = False,
+) -> Plan:
+    """Return how the server differs from the declaration. Raises `ForeignSchedule`.
+
+    :param to_change: take a Schedule that the list does not have for absent. The list lags behind by moments. `apply`
+        finds out when it creates the Schedule.
+    """
+    foreign: set[str] = set()
+    listed = {each.id: each async for each in owned(client, application, foreign)}
+    by_id = {each.id: each for each in declared}
+
+    async def look(id: str) -> OnServer | None:
+        wanted, entry = by_id.get(id), listed.get(id)
+        if by_list and wanted is not None and entry is not None and wanted.is_listed_in(entry.raw_entry.info):
+            equal = await has_its_driver(client, wanted)
+            return OnServer(id, wanted.entry.name, equal)
+        if to_change and entry is None and id not in foreign:
+            return None
+        return await _look(client, application, id, wanted)
+
+    found = await _each(list(dict.fromkeys([*by_id, *listed])), look)
     return make_plan(declared, [each for each in found if each is not None], prune=prune)
 
 
-async def owned(client: Client, application: str) -> AsyncIterator[ScheduleListDescription]:
-    """Yield the Schedules that the application owns: by the prefix of their ids and by their memo."""
+async def owned(
+    client: Client, application: str, foreign: set[str] | None = None
+) -> AsyncIterator[ScheduleListDescription]:
+    """Yield the Schedules that the application owns: by the prefix of their ids and by their memo.
+
+    :param foreign: gets the ids of Schedules with the application's prefix that somebody else has made.
+    """
     async for each in await client.list_schedules():
-        ours = each.id.startswith(prefix_of(application))
-        if ours and await _entry_of(client, application, each.raw_entry.memo) is not None:
+        if not each.id.startswith(prefix_of(application)):
+            continue
+        if await _entry_of(client, application, each.raw_entry.memo) is not None:
             yield each
+        elif foreign is not None:
+            foreign.add(each.id)
 
 
 async def handle_of(client: Client, application: str, entry: str) -> ScheduleHandle | None:
     """Return the handle of an entry's Schedule; None if the server has no Schedule of that name."""
-    found = await _look(client, application, schedule_id(application, entry))
+    found = await _look(client, application, schedule_id(application, entry), None)
     return None if found is None else client.get_schedule_handle(found.id)
 
 
@@ -94,18 +157,24 @@ async def _value(client: Client, memo: Memo, key: str) -> Any:
     return found
 
 
-async def apply(client: Client, plan: Plan) -> None:
-    """Make the changes of a plan."""
-    await _each(plan.differences, lambda change: _apply(client, change))
+async def apply(client: Client, plan: Plan) -> Plan:
+    """Make the changes of a plan. Return what was changed: another process may have made some of the changes."""
+    return Plan(await _each(plan.changes, lambda change: _apply(client, change)))
 
 
-async def _apply(client: Client, change: Change) -> None:
+async def _apply(client: Client, change: Change) -> Change:
     if change.kind == "delete":
         await _delete(client, change.id)
-    elif change.declared is not None:
-        if change.kind == "create" and await _create(client, change.declared):
-            return
+    elif change.declared is not None and change.is_difference:
+        if change.kind == "create":
+            if await _create(client, change.declared):
+                return change
+            found = await _look(client, change.declared.application, change.id, change.declared)
+            if found is not None and found.is_as_declared:
+                return replace(change, kind="unchanged")
         await _update(client, change.declared)
+        return replace(change, kind="update")
+    return change
 
 
 async def _create(client: Client, declared: Declared) -> bool:
@@ -124,6 +193,7 @@ async def _create(client: Client, declared: Declared) -> bool:
         if error.status is not RPCStatusCode.ALREADY_EXISTS:
             raise
         return False
+    await start_driver(client, declared)
     return True
 
 
@@ -145,6 +215,7 @@ async def _update(client: Client, declared: Declared) -> None:
         ),
         retry=True,
     )
+    await start_driver(client, declared)
 
 
 def _state(found: ScheduleState, declared: Declared) -> ScheduleState:
@@ -169,7 +240,7 @@ async def _describe(client: Client, id: str) -> DescribeScheduleResponse | None:
     return None
 
 
-async def _look(client: Client, application: str, id: str) -> OnServer | None:
+async def _look(client: Client, application: str, id: str, declared: Declared | None) -> OnServer | None:
     found = await _describe(client, id)
     if found is None:
         return None
@@ -179,8 +250,25 @@ async def _look(client: Client, application: str, id: str) -> OnServer | None:
             f"the schedule {id!r} on the server was not made by the application {application!r}, or with another "
             "encryption key: rename the entry, or delete the schedule in the server's web UI"
         )
+    if declared is None:
+        return OnServer(id, entry, False)
     digest = await _value(client, found.schedule.action.start_workflow.memo, wire.FIRING)
-    return OnServer(id, entry, str(digest))
+    equal = declared.is_held_in(found.schedule, digest) and await has_its_driver(client, declared)
+    return OnServer(id, entry, equal)
+
+
+@contextlib.contextmanager
+def permission_is_needed(client: Client) -> Iterator[None]:
+    """Say which permission is missing if the server refuses a call for it."""
+    try:
+        yield
+    except RPCError as error:
+        if error.status is not RPCStatusCode.PERMISSION_DENIED:
+            raise
+        raise NoPermission(
+            f"the server does not let this client read and change schedules in namespace {client.namespace!r}: "
+            f"{error.message or error.status.name}; give its key or certificate the write role (ptemporal.api_key)"
+        ) from error
 
 
 @contextlib.contextmanager

@@ -16,8 +16,7 @@ from cryptography.hazmat.primitives.asymmetric import padding, rsa
 from ..exceptions import ImproperlyConfigured, SecurityError
 from ..payload import Payload
 from ..payload.serializers import deserialize, find, serialize
-
-SEPARATOR = b"\x00\x01"
+from .signed_places import SEPARATOR
 
 
 class PrivateKey:

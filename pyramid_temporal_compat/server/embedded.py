@@ -45,6 +45,8 @@ DYNAMIC_CONFIG: dict[str, object] = {
     "history.transferProcessorUpdateAckInterval": "1s",
     "history.visibilityProcessorUpdateAckInterval": "1s",
 }
+TIME_SKIPPING = ("--dynamic-config-value", "frontend.WorkflowTimeSkippingEnabled=true")
+"""`extra_args` of a server for tests: a workflow may ask to skip its timers. Without them, it may not."""
 # FULL: data that the server has acknowledged survives a power cut. The write-ahead log keeps that affordable.
 SQLITE_PRAGMAS = {"journal_mode": "WAL", "synchronous": "FULL"}
 

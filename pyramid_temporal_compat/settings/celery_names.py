@@ -148,7 +148,7 @@ BEAT: tuple[Setting, ...] = (
     acts("beat_cron_starting_deadline", integer, None, "How many seconds late a missed run of a crontab is still started, at most."),
     equivalent("beat_enable_remote_control", boolean, False, "Let beat answer control calls.", "`ptemporal-compat schedule` lists, pauses and triggers schedules."),
     equivalent("beat_remote_control_max_tick_age", seconds, None, "When beat counts as stuck.", NO_BEAT_PROCESS),
-    equivalent("beat_max_loop_interval", seconds, 0, "How long beat sleeps between two looks.", NO_BEAT_PROCESS),
+    acts("beat_max_loop_interval", seconds, 0, "The longest time until a schedule that only its class can evaluate is asked again. 0: five minutes."),
     acts("beat_schedule", mapping, {}, "The periodic tasks."),
     equivalent("beat_schedule_filename", text, "celerybeat-schedule", "The file that remembers the last runs.", "The server remembers the last runs."),
     refused("beat_scheduler", text, "celery.beat:PersistentScheduler", "The class that keeps the schedule.", "The server keeps the schedules. ptemporal.schedules names a callable that reads entries from a database."),

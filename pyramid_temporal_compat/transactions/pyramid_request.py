@@ -117,8 +117,10 @@ class Attempt:
 
 
 @contextmanager
-def attempt(registry: Any | None) -> Iterator[Attempt]:
+def attempt(registry: Any | None, *, thread_is_shared: bool = False) -> Iterator[Attempt]:
     """Yield an attempt: a new request of the application, current in this thread, with `request.tm` begun.
+
+    If the thread is shared, as by the tasks of an event loop, the attempt does not use the thread's own transaction.
 
     The end of the block aborts a transaction that is not committed. The request's finished callbacks run last. A
     callback that fails is only logged, because the transaction is committed by then.
@@ -128,7 +130,7 @@ def attempt(registry: Any | None) -> Iterator[Attempt]:
     context.begin()
     try:
         apply_request_extensions(request)
-        run = Attempt(request, begin(request))
+        run = Attempt(request, begin(request, thread_is_shared))
         try:
             yield run
         finally:
@@ -156,14 +158,18 @@ def make_request(registry: Any) -> Any:
     return request
 
 
-def begin(request: Any) -> TransactionBlocks:
+def begin(request: Any, thread_is_shared: bool = False) -> TransactionBlocks:
     """Begin the transaction that pyramid_tm would have begun.
 
-    An application without pyramid_tm gets the thread-local `transaction.manager`.
+    An application without pyramid_tm gets the thread-local `transaction.manager`. If the thread is shared, a manager of
+    its own stands in for the thread-local one.
     """
     manager = getattr(request, "tm", None)
     if manager is None:
-        manager = request.tm = transaction.manager
+        manager = transaction.manager
+    if thread_is_shared and isinstance(manager, transaction.ThreadTransactionManager):
+        manager = transaction.TransactionManager(explicit=True)
+    request.tm = manager
     blocks = TransactionBlocks(manager)
     if blocks.explicit:
         manager = request.tm = blocks

@@ -21,6 +21,7 @@
 
                  arguments        read from the message, with `previous_results` in front
                  task_request     `self.request`
+                 fired_task       tools that watch Celery's beat
                  receipts         leaves and finds receipts, at the moments that `task/execution.py` gives
                  result           written as bytes before the commit
                  ending           the outcome

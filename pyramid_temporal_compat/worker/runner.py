@@ -20,6 +20,7 @@ from .job import Began, Job, Progress
 from .outcome import DatabaseAway, Failed, InDoubt, Outcome, ReceiptAnswer
 from .runs.arguments import read_arguments
 from .runs.ending import outcome_of
+from .runs.fired_task import tell_of_firing
 from .runs.result import write_result
 from .runs.task_request import make_request
 
@@ -46,6 +47,7 @@ class Runner:
         try:
             args, kwargs = read_arguments(app, task, job)
             request = make_request(app, job, task, args, kwargs)
+            tell_of_firing(app, message, job.workflow_id, request)
         except Exception as raised:
             error = without_our_frames(raised)
             task_log.failed(message, error, job.hostname)

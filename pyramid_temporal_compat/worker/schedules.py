@@ -7,12 +7,11 @@ import logging
 from typing import TYPE_CHECKING
 
 from temporalio.client import Client
-from temporalio.service import RPCError
 
-from ..exceptions import CeleryError
 from ..schedules.declaration import declarations
-from ..schedules.entries import application_name
-from ..schedules.sync import synchronise
+from ..schedules.drift import log_drift
+from ..schedules.entries import application_name, declares_any
+from ..schedules.sync import FAILURES, synchronise
 
 if TYPE_CHECKING:
     from ..interfaces import AppLike
@@ -37,26 +36,13 @@ class StartOfSchedules:
         """Synchronise before the worker takes its first task, or begin to look for differences beside it."""
         if self._acts:
             await self._synchronise(client)
-        elif self._app.conf["beat_schedule"] or self._app.conf["ptemporal.schedules"]:
-            self._look = asyncio.ensure_future(self._tell_differences(client))
+        elif declares_any(self._app):
+            self._look = asyncio.ensure_future(log_drift(client, self._app))
 
     async def _synchronise(self, client: Client) -> None:
         try:
-            plan = await synchronise(client, application_name(self._app), self._declared)
-        except (CeleryError, RPCError) as error:
+            plan = await synchronise(client, application_name(self._app), self._declared, by_list=True)
+        except FAILURES as error:
             log.error("schedules are not synchronised: %s; tasks run all the same; ptemporal-compat beat", error)
         else:
             log.info("schedules: %s", plan.summary(done=True))
-
-    async def _tell_differences(self, client: Client) -> None:
-        try:
-            plan = await synchronise(
-                client, application_name(self._app), declarations(self._app), prune=False, change=False
-            )
-        except (CeleryError, RPCError) as error:
-            log.warning("the declared schedules can't be compared with the server's: %s", error)
-            return
-        if plan.differences:
-            log.warning(
-                "the server's schedules differ from the declared ones: %s; ptemporal-compat beat makes them equal", plan
-            )

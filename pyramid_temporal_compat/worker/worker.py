@@ -29,6 +29,7 @@ from ..log_lines.text_safety import one_line
 from ..message.message import LONGEST_ID, RESERVED_QUEUES, is_name, is_queue
 from ..settings import connection
 from .activity import TaskActivity
+from .driven_schedules import DrivenSchedules
 from .first_connection import checked_client, client_unless_stopped
 from .pools.autoscale import Autoscaler
 from .pools.child_setup import ProcessHooks
@@ -37,6 +38,7 @@ from .pools.pool_choice import POOLS, PoolOptions, pool_name, pool_size
 from .runner import Runner
 from .server_watch import ServerWatch
 from .slot_supplier import SharedSlots
+from .workflows.schedule_driver import ScheduleDriver
 from .workflows.task_workflow import TaskWorkflow
 
 if TYPE_CHECKING:
@@ -113,6 +115,7 @@ class Worker:
         self._runner = Runner(app)
         self.pool = self._make_pool()
         self._native = list(workflows), list(activities)
+        self._driven = DrivenSchedules(app)
         # For native activities that are not `async def`. It starts no thread before such an activity runs.
         self._threads = ThreadPoolExecutor(self.concurrency, "activity")
         self.slots = SharedSlots(self.concurrency)
@@ -373,8 +376,8 @@ class Worker:
         return TemporalWorker(
             client,
             task_queue=queue,
-            workflows=[TaskWorkflow, *workflows],
-            activities=[self.tasks.run, *activities],
+            workflows=[TaskWorkflow, ScheduleDriver, *workflows],
+            activities=[self.tasks.run, self._driven.ask, *activities],
             activity_executor=self._threads,
             tuner=WorkerTuner.create_composite(
                 workflow_supplier=FixedSizeSlotSupplier(WORKFLOW_TASKS),

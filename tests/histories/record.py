@@ -9,6 +9,7 @@ an application is upgraded, and a changed workflow needs `workflow.patched` rath
 from __future__ import annotations
 
 import base64
+import datetime as dt
 import json
 import os
 import re
@@ -25,6 +26,9 @@ import transaction
 from pyramid_temporal_compat import Celery, chain, chord, group
 from pyramid_temporal_compat.message.ids import bundle_of
 from pyramid_temporal_compat.results import AsyncResult
+from pyramid_temporal_compat.schedules import BaseSchedule
+from pyramid_temporal_compat.schedules.drivers import driver_id
+from pyramid_temporal_compat.schedules.sync import synchronise_app
 from pyramid_temporal_compat.server import EmbeddedServer
 from tests.parts import wait_until
 from tests.worker.shop import WorkerThread, gates
@@ -185,6 +189,26 @@ def step_revoked_in_a_later_lot(app: Celery) -> str:
     return str(result.id)
 
 
+class EverySecond(BaseSchedule):
+    def is_due(self, last_run_at: dt.datetime) -> tuple[bool, float]:
+        left = 1 - (self.now() - last_run_at).total_seconds()
+        return (left <= 0, max(left, 0.1))
+
+
+def schedule_driver(app: Celery) -> str:
+    """Record the driver of a schedule, from its start until its entry is no longer declared."""
+    app.conf.task_default_queue = f"items-{uuid.uuid4().hex[:6]}"
+    app.conf.beat_schedule = {"odd": {"task": "shop.add", "schedule": EverySecond(), "args": (1, 2)}}
+    driver = driver_id("histories/odd")
+    with WorkerThread(app, app.conf.task_default_queue, hostname="worker"):
+        synchronise_app(app)
+        wait_until(lambda: json.dumps(history(app, driver)).count("TIMER_FIRED") > 2)
+        app.conf.beat_schedule = {}
+        synchronise_app(app)
+        wait_until(lambda: history(app, driver)["events"][-1]["eventType"].endswith("EXECUTION_COMPLETED"))
+    return driver
+
+
 KINDS: dict[str, Callable[[Celery], str]] = {
     "success": send("shop.add", (1, 2)),
     "failure": send("shop.fail"),
@@ -230,6 +254,7 @@ KINDS: dict[str, Callable[[Celery], str]] = {
     ),
     "step_revoked_in_a_later_lot": step_revoked_in_a_later_lot,
     "bundle": bundle,
+    "schedule_driver": schedule_driver,
     "countdown_in_a_group": canvas(
         lambda tasks: (
             group(tasks["add"].s(1, number).set(countdown=number * 0.2) for number in range(3))

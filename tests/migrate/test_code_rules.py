@@ -109,6 +109,16 @@ PERIODIC = {
 
     class Workdays(crontab):
         def is_due(self, last): ...
+    """: ["PTC505"],
+    """
+    from celery.schedules import solar
+
+    SUNSET = solar("sunset", 48.2, 16.4)
+    """: ["PTC505"],
+    """
+    from celery.beat import PersistentScheduler
+
+    class FromDatabase(PersistentScheduler): ...
     """: ["PTC503"],
 }
 RUNS = {

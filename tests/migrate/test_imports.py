@@ -94,7 +94,7 @@ def test_refused_name_blocks_with_the_reason_of_the_table() -> None:
     "text",
     [
         "from celery.backends.redis import RedisBackend\n",
-        "import celery.beat\n\n\nclass Own(celery.beat.Scheduler): ...\n",
+        "import celery.beat\n\n\ncelery.beat.BeatLazyFunc(now)\n",
         "from celery.worker.request import Request\n",
         "import celery\n\ncelery.app.routes.re\n",
     ],
@@ -108,9 +108,9 @@ def test_internal_name_that_is_nowhere_blocks() -> None:
 
 
 def test_import_of_a_refused_name_beside_others_keeps_only_that_name() -> None:
-    assert after("from celery.beat import Scheduler, SchedulingError\n") == (
+    assert after("from celery.beat import BeatLazyFunc, SchedulingError\n") == (
         "from pyramid_temporal_compat.schedules.celery_schedules import SchedulingError\n"
-        "from celery.beat import Scheduler\n"
+        "from celery.beat import BeatLazyFunc\n"
     )
 
 
@@ -173,9 +173,9 @@ def test_name_of_the_applications_own_is_left_alone() -> None:
 
 
 def test_comment_silences_one_code_or_all() -> None:
-    assert codes("from celery.beat import Scheduler  # ptc: ignore[PTC102]\n") == []
-    assert codes("from celery.beat import Scheduler  # ptc: ignore\n") == []
-    assert codes("from celery.beat import Scheduler  # ptc: ignore[PTC101]\n") == ["PTC102"]
+    assert codes("from celery.beat import BeatLazyFunc  # ptc: ignore[PTC102]\n") == []
+    assert codes("from celery.beat import BeatLazyFunc  # ptc: ignore\n") == []
+    assert codes("from celery.beat import BeatLazyFunc  # ptc: ignore[PTC101]\n") == ["PTC102"]
     silenced = "from celery import shared_task  # ptc: ignore[PTC101]\n"
     assert after(silenced) == silenced
 

@@ -22,7 +22,7 @@ SNIPPETS = [
     "import celery.signals",
     "import celery, os",
     "import os; import celery as c; c.Task",
-    "from celery.beat import Scheduler, SchedulingError",
+    "from celery.beat import BeatLazyFunc, SchedulingError",
     "if True: from celery import chain, states",
     "try:\n    from kombu import Queue\nexcept ImportError:\n    pass",
     "def view(request, item):\n    request.tm.get().addAfterCommitHook(lambda ok: ok and look.delay(item.id))",

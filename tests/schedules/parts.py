@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+import uuid
+from collections.abc import Callable
 from typing import Any
 
+from temporalio.api.workflowservice.v1 import DescribeScheduleRequest, UpdateScheduleRequest
+
 from pyramid_temporal_compat import Celery
-from pyramid_temporal_compat.cli.beat import run_once
+from pyramid_temporal_compat.schedules.declaration import declarations
+from pyramid_temporal_compat.schedules.sync import compare, synchronise_app
 from tests.parts import wait_until
 
 
-def synchronise(app: Celery, *, prune: bool = True, change: bool = True) -> Any:
-    return run_once(app, prune=prune, change=change)
+def synchronise(app: Celery, *, prune: bool = True, change: bool = True, by_list: bool = False) -> Any:
+    return synchronise_app(app, prune=prune, change=change, by_list=by_list)
 
 
 def kinds(plan: Any) -> dict[str, str]:
@@ -46,3 +51,40 @@ def trigger(app: Celery, entry: str) -> str:
     before = len(on_server(app, entry).info.recent_actions)
     app.temporal.call(ask, 20)
     return firings(app, entry, before + 1)[-1]
+
+
+def rewrite(app: Celery, entry: str, edit: Callable[[Any], Any]) -> None:
+    """Change an entry's Schedule on the server, as somebody does in the web UI."""
+
+    async def change(client: Any) -> None:
+        where = {"namespace": client.namespace, "schedule_id": f"{app.main}/{entry}"}
+        held = await client.workflow_service.describe_schedule(DescribeScheduleRequest(**where))
+        edit(held)
+        request = UpdateScheduleRequest(**where, schedule=held.schedule, request_id=str(uuid.uuid4()))
+        await client.workflow_service.update_schedule(request)
+
+    app.temporal.call(change, 20)
+
+
+def calls_of(app: Celery, *, by_list: bool) -> int:
+    """Return how many calls to the server a comparison makes."""
+    count = 0
+
+    async def ask(client: Any) -> None:
+        nonlocal count
+        service = client.service_client
+        call = service._rpc_call
+
+        async def counted(*args: Any, **kwargs: Any) -> Any:
+            nonlocal count
+            count += 1
+            return await call(*args, **kwargs)
+
+        service._rpc_call = counted
+        try:
+            await compare(client, str(app.main), declarations(app), by_list=by_list)
+        finally:
+            del service._rpc_call
+
+    app.temporal.call(ask, 60)
+    return count

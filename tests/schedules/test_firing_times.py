@@ -5,120 +5,28 @@ from __future__ import annotations
 import asyncio
 import datetime as dt
 import os
-import random
 import zoneinfo
 from typing import Any
 
-import celery.schedules as theirs
 import pytest
-from celery import Celery as TheirCelery
-from google.protobuf.timestamp_pb2 import Timestamp
-from temporalio.api.schedule.v1 import Schedule, ScheduleSpec
-from temporalio.api.workflowservice.v1 import (
-    CreateScheduleRequest,
-    DeleteScheduleRequest,
-    ListScheduleMatchingTimesRequest,
-)
 from temporalio.client import Client
 
 from pyramid_temporal_compat import Celery
 from pyramid_temporal_compat.schedules import crontab, schedule
 from pyramid_temporal_compat.schedules.firing_times import catchup_of, spec_of
-from tests.schedules.test_schedules_beside_celery import ZONES, apps, random_fields
+from tests.schedules.firing_comparison import celerys, compare, matching
+from tests.schedules.test_schedules_beside_celery import ZONES, apps
 
 UTC = dt.timezone.utc
-CRONTABS = min(int(os.environ.get("PTEMPORAL_FUZZ_EXAMPLES", 60)), 180)
+COUNT = min(int(os.environ.get("PTEMPORAL_FUZZ_EXAMPLES", 60)), 180)
 """Random crontabs to compare in each zone. `make fuzz` compares more."""
-NEAR = dt.timedelta(hours=26)
-"""Celery's times and the server's may differ on the day of a clock change."""
-
-
-async def matching(
-    client: Client, number: int, spec: ScheduleSpec, begin: dt.datetime, end: dt.datetime
-) -> list[dt.datetime]:
-    """Ask the server for the times of a spec."""
-    schedule = Schedule(spec=spec)
-    start = schedule.action.start_workflow
-    start.workflow_type.name, start.workflow_id, start.task_queue.name = "w", "w", "q"
-    schedule.state.paused = True
-    where: dict[str, Any] = {"namespace": client.namespace, "schedule_id": f"times-{number}-{random.random()}"}
-    await client.workflow_service.create_schedule(
-        CreateScheduleRequest(**where, schedule=schedule, request_id=where["schedule_id"])
-    )
-    bounds = Timestamp(), Timestamp()
-    for bound, moment in zip(bounds, (begin, end), strict=True):
-        bound.FromDatetime(moment)
-    request = ListScheduleMatchingTimesRequest(**where, start_time=bounds[0], end_time=bounds[1])
-    found = await client.workflow_service.list_schedule_matching_times(request, retry=True)
-    await client.workflow_service.delete_schedule(DeleteScheduleRequest(**where))
-    return [each.ToDatetime(tzinfo=UTC) for each in found.start_time]
-
-
-def celerys(
-    fields: list[object], app: TheirCelery, begin: dt.datetime, end: dt.datetime, most: int
-) -> list[dt.datetime]:
-    """Return the times at which Celery's beat runs the crontab: each follows from the last run."""
-    zone = zoneinfo.ZoneInfo(str(app.conf.timezone))
-    now = begin
-    found = theirs.crontab(*fields, nowfun=lambda: now.astimezone(zone), app=app)
-    times: list[dt.datetime] = []
-    while len(times) < most:
-        try:
-            now += found.remaining_estimate(now.astimezone(zone))
-        except RuntimeError:  # Celery gives up on a day that is years away
-            break
-        if now > end:
-            break
-        times.append(now)
-    return times
-
-
-def changes(zone: str, begin: dt.datetime, end: dt.datetime) -> list[dt.datetime]:
-    """Return the moments between which the clocks of the zone change, to the hour."""
-    at, found = begin, []
-    while at < end:
-        after = at + dt.timedelta(hours=1)
-        if at.astimezone(zoneinfo.ZoneInfo(zone)).utcoffset() != after.astimezone(zoneinfo.ZoneInfo(zone)).utcoffset():
-            found.append(at)
-        at = after
-    return found
 
 
 @pytest.mark.parametrize("zone", ZONES)
 def test_the_server_fires_when_celerys_crontab_is_due(zone: str, temporal_address: str) -> None:
-    pick = random.Random(f"server {zone}")
-    ours_app, theirs_app = apps(zone)
-
-    async def compare() -> int:
-        client = await Client.connect(temporal_address)
-        compared = 0
-
-        async def one(number: int) -> None:
-            nonlocal compared
-            fields = random_fields(pick)
-            begin = dt.datetime(2024, 1, 1, tzinfo=UTC) + dt.timedelta(minutes=pick.randint(0, 3 * 365 * 1440))
-            end = begin + dt.timedelta(days=60 if pick.random() < 0.7 else 500)
-            expected = celerys(fields, theirs_app, begin, end, most=60)
-            if len(expected) == 60:
-                end = expected[-1]
-            elif not expected:
-                end = begin + dt.timedelta(days=5)
-            spec = spec_of(crontab(*fields, app=ours_app), ours_app)  # type: ignore[arg-type]
-            found = await matching(client, number, spec, begin, end)
-            moved = changes(zone, begin, end)
-
-            def steady(moment: dt.datetime) -> bool:
-                return moment != begin and all(abs(moment - change) > NEAR for change in moved)
-
-            asked = f"{fields} from {begin} to {end} in {zone}"
-            assert list(filter(steady, found)) == list(filter(steady, expected)), asked
-            compared += 1
-
-        for first in range(0, CRONTABS, 10):
-            await asyncio.gather(*(one(number) for number in range(first, first + 10)))
-        return compared
-
-    assert asyncio.run(compare()) == CRONTABS
+    """A third of the spans is around a clock change. `python -m tests.schedules.firing_comparison` compares more."""
+    kept = asyncio.run(compare(temporal_address, zone, COUNT))
+    assert kept == COUNT or (zone == "America/Santiago" and kept > COUNT / 10)
 
 
 @pytest.mark.parametrize(

@@ -4,17 +4,24 @@ from __future__ import annotations
 
 import base64
 import datetime as dt
+import json
+import subprocess
+import sys
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from pyramid_temporal_compat import Celery, group
 from pyramid_temporal_compat.exceptions import TaskRevokedError
+from pyramid_temporal_compat.schedules import schedule
+from pyramid_temporal_compat.schedules.beat_scheduler import ScheduleEntry, Scheduler
 from tests.parts import wait_until
 from tests.schedules.parts import firings, on_server, synchronise, trigger
 from tests.worker.shop import WorkerThread
 
 NIGHT = 86400
+ROOT = Path(__file__).parents[2]
 
 
 def test_an_interval_starts_a_task_with_its_result_again_and_again(app: Celery, worker: WorkerThread) -> None:
@@ -112,3 +119,52 @@ def test_a_hand_written_workflow_is_started_by_its_type(app: Celery) -> None:
     synchronise(app)
     action = on_server(app, "nightly").schedule.action
     assert (action.workflow, action.task_queue, len(action.args)) == ("Onboarding", app.main, 2)
+
+
+def test_tools_that_wrap_celerys_scheduler_are_told_of_each_firing(
+    app: Celery, worker: WorkerThread, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As Sentry does: it wraps `apply_entry`, and gives the task headers with the id of a check-in."""
+    seen = []
+    sent = Scheduler.apply_entry
+
+    def wrapped(scheduler: Scheduler, entry: ScheduleEntry, producer: Any = None) -> None:
+        seen.append((entry.name, entry.task, scheduler.app, entry.schedule))
+        headers = entry.options.pop("headers", {})
+        headers["check-in"] = "7"
+        entry.options["headers"] = headers
+        sent(scheduler, entry, producer)
+
+    monkeypatch.setattr(Scheduler, "apply_entry", wrapped)
+    app.conf.beat_schedule = {"report": {"task": "tell", "schedule": NIGHT, "options": {"headers": {"tenant": "a"}}}}
+    synchronise(app)
+    told = app.AsyncResult(trigger(app, "report")).get(timeout=20)
+    assert told["headers"] == {"tenant": "a", "check-in": "7"}
+    assert seen == [("report", "tell", app, schedule(NIGHT))]
+    app.tasks["add"].apply_async((1, 2)).get(timeout=20)
+    assert len(seen) == 1
+
+
+def test_a_tool_that_fails_does_not_fail_the_task(
+    app: Celery, worker: WorkerThread, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def broken(scheduler: Scheduler, entry: ScheduleEntry, producer: Any = None) -> None:
+        raise OSError("no monitor")
+
+    monkeypatch.setattr(Scheduler, "apply_entry", broken)
+    app.conf.beat_schedule = {"sum": {"task": "add", "schedule": NIGHT, "args": (1, 1)}}
+    synchronise(app)
+    assert app.AsyncResult(trigger(app, "sum")).get(timeout=20) == 2
+    assert "apply_entry failed for the periodic task 'sum'" in caplog.text
+
+
+def test_sentrys_own_integration_reports_the_check_ins_of_a_fired_task(temporal_address: str) -> None:
+    command = [sys.executable, "-m", "tests.schedules.under_sentry", temporal_address]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=100, check=False)
+    assert done.returncode == 0, done.stderr
+    lines = [json.loads(line) for line in done.stdout.splitlines()]
+    began, ended = sorted((line for line in lines if "status" in line), key=lambda line: line["status"])
+    assert (began["status"], ended["status"]) == ("in_progress", "ok")
+    assert began["check_in_id"] == ended["check_in_id"]
+    assert began["monitor_slug"] == "nightly"
+    assert began["monitor_config"]["schedule"] == {"type": "crontab", "value": "0 3 * * *"}

@@ -15,6 +15,7 @@ from celery import Celery as TheirCelery
 
 from pyramid_temporal_compat import Celery, settings
 from pyramid_temporal_compat.schedules import celery_schedules as schedules
+from pyramid_temporal_compat.schedules import solar
 from pyramid_temporal_compat.schedules import timezones as zones
 
 ZONES = ["UTC", "Europe/Paris", "America/New_York", "Asia/Kolkata", "Australia/Lord_Howe", "America/Santiago"]
@@ -264,3 +265,26 @@ def test_seconds_are_told_as_celery_tells_them(seconds: float) -> None:
 @pytest.mark.parametrize("limit", ["100/m", "2/h", "0.5/s", "10", 3, None, ""])
 def test_rates_are_read_as_celery_reads_them(limit: object) -> None:
     assert zones.rate(limit) == pytest.approx(their_times.rate(limit))  # type: ignore[arg-type]
+
+
+def test_events_of_the_sun_are_due_when_celerys_are() -> None:
+    pytest.importorskip("ephem")
+    pick = random.Random("sun")
+    ours_app, theirs_app = apps("UTC")
+    for _ in range(300):
+        event = pick.choice(sorted(solar._all_events))
+        place = pick.uniform(-90, 90), pick.uniform(-180, 180)
+        now = moment(pick)
+        last = now - dt.timedelta(seconds=pick.randint(0, 2 * 86400))
+        ours = solar(event, *place, nowfun=lambda now=now: now, app=ours_app)  # type: ignore[misc]
+        other = theirs.solar(event, *place, nowfun=lambda now=now: now, app=theirs_app)
+        found, expected = ours.is_due(last), other.is_due(last)
+        assert found[0] == expected[0], (event, place, now, last)
+        assert abs(found[1] - expected[1]) < 0.01, (event, place, now, last)
+
+
+@pytest.mark.parametrize("bad", [("noon", 0, 0), ("sunset", 91, 0), ("sunset", 0, -181)])
+def test_an_event_of_the_sun_that_is_not_valid_is_refused(bad: tuple[str, float, float]) -> None:
+    pytest.importorskip("ephem")
+    with pytest.raises(ValueError, match="valid"):
+        solar(*bad)

@@ -10,11 +10,13 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import pytest
+from temporalio.service import RPCError, RPCStatusCode
 
 from pyramid_temporal_compat import Celery
 from pyramid_temporal_compat.exceptions import ImproperlyConfigured, OperationalError
-from pyramid_temporal_compat.schedules import BaseSchedule, crontab, schedule
-from tests.schedules.parts import firings, kinds, on_server, synchronise, trigger
+from pyramid_temporal_compat.schedules import BaseSchedule, crontab, schedule, sync
+from tests.parts import wait_until
+from tests.schedules.parts import calls_of, firings, kinds, on_server, rewrite, synchronise, trigger
 
 NIGHT = crontab(hour=3, minute=0)
 
@@ -83,6 +85,79 @@ def test_an_update_keeps_the_pause_its_note_and_the_last_runs(app: Celery) -> No
     found = on_server(app, "a")
     assert (found.schedule.state.paused, found.schedule.state.note) == (True, "the disk is full")
     assert firings(app, "a") == [fired]
+
+
+@pytest.mark.parametrize(
+    "edit",
+    [
+        lambda held: setattr(held.schedule.action.start_workflow.task_queue, "name", "elsewhere"),
+        lambda held: held.schedule.action.start_workflow.ClearField("memo"),  # what the web UI does
+        lambda held: held.schedule.spec.structured_calendar.pop(),
+        lambda held: setattr(held.schedule.policies, "overlap_policy", 2),
+    ],
+    ids=["queue", "arguments", "times", "overlap"],
+)
+def test_what_somebody_edits_in_the_web_ui_is_seen_and_made_equal(app: Celery, edit: Any) -> None:
+    app.conf.beat_schedule = {"a": entry()}
+    synchronise(app)
+    rewrite(app, "a", edit)
+    assert kinds(synchronise(app, change=False)) == {"a": "update"}
+    assert kinds(synchronise(app)) == {"a": "update"}
+    assert kinds(synchronise(app)) == {"a": "unchanged"}
+
+
+def test_the_servers_list_shows_changed_declarations_and_edited_times(app: Celery) -> None:
+    app.conf.beat_schedule = {"a": entry(), "b": entry(), "c": entry()}
+    synchronise(app)
+    unchanged = {"a": "unchanged", "b": "unchanged", "c": "unchanged"}
+    assert kinds(synchronise(app, by_list=True)) == unchanged
+    rewrite(app, "b", lambda held: held.schedule.spec.structured_calendar.pop())
+    app.conf.beat_schedule = {"a": entry(args=(2, 2)), "b": entry(), "c": entry()}
+    wait_until(
+        lambda: kinds(synchronise(app, by_list=True, change=False)) == {"a": "update", "b": "update", "c": "unchanged"},
+        20,
+        "the list shows the edited times",
+    )
+    synchronise(app, by_list=True)
+    wait_until(lambda: kinds(synchronise(app, by_list=True)) == unchanged, 20, "the list shows the update")
+
+
+def test_the_servers_list_is_one_call_for_any_number_of_schedules(app: Celery) -> None:
+    app.conf.beat_schedule = {f"entry {number}": entry() for number in range(30)}
+    synchronise(app)
+    wait_until(lambda: calls_of(app, by_list=True) == 1, 20, "the list has all schedules")
+    assert calls_of(app, by_list=False) == 31
+
+
+def test_a_server_that_goes_away_half_way_is_an_error_and_the_next_run_ends_the_work(
+    app: Celery, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    app.conf.beat_schedule = {f"entry {number}": entry() for number in range(12)}
+    create, left = sync._create, iter([True] * 5)
+
+    async def until_the_server_goes(client: Any, declared: Any) -> bool:
+        if not next(left, False):
+            raise RPCError("the server goes", RPCStatusCode.UNAVAILABLE, b"")
+        return await create(client, declared)
+
+    with monkeypatch.context() as away:
+        away.setattr(sync, "_create", until_the_server_goes)
+        with pytest.raises(OperationalError, match="the server goes"):
+            synchronise(app)
+    assert set(kinds(synchronise(app)).values()) <= {"create", "unchanged"}
+    assert not synchronise(app).differences
+
+
+def test_a_missing_permission_is_named(app: Celery, monkeypatch: pytest.MonkeyPatch) -> None:
+    app.conf.beat_schedule = {"a": entry()}
+
+    async def refused(client: Any, declared: Any) -> bool:
+        raise RPCError("Request unauthorized.", RPCStatusCode.PERMISSION_DENIED, b"")
+
+    with monkeypatch.context() as without:
+        without.setattr(sync, "_create", refused)
+        with pytest.raises(OperationalError, match=r"does not let this client read and change schedules.*api_key"):
+            synchronise(app)
 
 
 def test_two_applications_share_a_namespace(app: Celery, temporal_address: str) -> None:
@@ -167,11 +242,11 @@ class Lunar(BaseSchedule):
         ({"task": None}, "it has no task"),
         ({"schedule": 0}, "its interval is 0 seconds"),
         ({"schedule": -5}, "its interval is -5 seconds"),
-        ({"schedule": 0.5}, "counts whole seconds"),
+        ({"schedule": 0.5}, "its interval is 0.5 seconds: it takes 1 second or more"),
         ({"schedule": None}, "it has no schedule"),
         ({"schedule": "0 3 * * *"}, "it takes seconds, a timedelta, a crontab or a schedule"),
-        ({"schedule": crontab(hour=3, nowfun=dt.datetime.now)}, "it has a nowfun"),
-        ({"schedule": Lunar()}, "only the code of Lunar knows its times"),
+        ({"schedule": crontab(hour=3, nowfun=dt.datetime.now), "jitter": 5}, "it has jitter, and is_due.. of crontab"),
+        ({"schedule": Lunar()}, "Lunar defines no is_due"),
         ({"schedule": schedule(60), "offset": 60}, "not shorter than its interval"),
         ({"offset": 60}, "a crontab has no offset"),
         ({"overlap": "never"}, "overlap = 'never'; it takes allow_all"),

@@ -1,4 +1,4 @@
-"""`Task[P, R]` keeps a function's parameters and result, so type checkers find wrong calls."""
+"""Tasks and context activities keep a function's parameters and result, so type checkers find wrong calls."""
 
 from __future__ import annotations
 
@@ -9,12 +9,16 @@ from pathlib import Path
 
 import pytest
 
-CALLS = Path(__file__).parent / "calls.py"
+HERE = Path(__file__).parent
 ROOT = Path(__file__).parents[2]
-WRONG = {number for number, line in enumerate(CALLS.read_text().splitlines(), 1) if line.endswith("# error")}
+
+
+def wrong_lines(file: Path) -> set[int]:
+    return {number for number, line in enumerate(file.read_text().splitlines(), 1) if line.endswith("# error")}
 
 
 @pytest.mark.timeout(300)
+@pytest.mark.parametrize("name", ["calls.py", "native_calls.py"])
 @pytest.mark.parametrize(
     "checker",
     [
@@ -22,15 +26,17 @@ WRONG = {number for number, line in enumerate(CALLS.read_text().splitlines(), 1)
         pytest.param(["basedpyright", "--level", "error"], id="pyright"),
     ],
 )
-def test_type_checkers_find_the_wrong_calls_and_no_others(checker: list[str], tmp_path: Path) -> None:
-    assert len(WRONG) > 10
+def test_type_checkers_find_the_wrong_calls_and_no_others(checker: list[str], name: str, tmp_path: Path) -> None:
+    file = HERE / name
+    wrong = wrong_lines(file)
+    assert len(wrong) > 10
     program, *options = checker
     config = tmp_path / "pyrightconfig.json"
-    config.write_text(f'{{"include": ["{CALLS}"], "extraPaths": ["{ROOT}"], "typeCheckingMode": "standard"}}')
-    where = ["--project", str(config)] if program == "basedpyright" else [str(CALLS)]
+    config.write_text(f'{{"include": ["{file}"], "extraPaths": ["{ROOT}"], "typeCheckingMode": "standard"}}')
+    where = ["--project", str(config), "--pythonpath", sys.executable] if program == "basedpyright" else [str(file)]
     ended = subprocess.run(
         [sys.executable, "-m", program, *options, *where], capture_output=True, text=True, cwd=ROOT, timeout=280
     )
     output = ended.stdout + ended.stderr
-    found = {int(line) for line in re.findall(r"calls\.py:(\d+)(?::\d+)?:? (?:- )?error", output)}
-    assert found == WRONG, output
+    found = {int(line) for line in re.findall(rf"{re.escape(name)}:(\d+)(?::\d+)?:? (?:- )?error", output)}
+    assert found == wrong, output

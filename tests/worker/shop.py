@@ -52,7 +52,8 @@ class ShopRequest(Request):
 
 
 def models(config: Any) -> None:
-    engine = create_engine(config.get_settings()["sqlalchemy.url"], pool_size=30)
+    settings = config.get_settings()
+    engine = create_engine(settings["sqlalchemy.url"], pool_size=int(settings.get("shop.pool_size", 30)))
     new_session = sessionmaker(bind=engine)
 
     def dbsession(request: Any) -> Any:
