@@ -23,6 +23,7 @@ COMMANDS: dict[str, tuple[str, str, str]] = {
     "beat": ("pyramid_temporal_compat.cli.beat", "command", "Make the server's schedules equal to the declared ones."),
     "graph": ("pyramid_temporal_compat.cli.graph", "command", "Draw the state of a canvas."),
     "list": ("pyramid_temporal_compat.cli.list_", "group", "List what an application has."),
+    "migrate": ("pyramid_temporal_compat.cli.migrate", "group", "Move an application from Celery."),
     "outbox": ("pyramid_temporal_compat.cli.outbox", "group", "Manage the messages that wait to be dispatched."),
     "relay": ("pyramid_temporal_compat.cli.relay", "command", "Send what waits in the outbox."),
     "report": ("pyramid_temporal_compat.cli.report", "command", "Print versions and settings."),

@@ -68,7 +68,9 @@ def test_a_worker_of_ones_own_gets_the_interceptors_too(database: str, temporal_
             return client.config()["interceptors"], worker.config()["interceptors"]
 
         of_client, of_worker = asyncio.run(make())
-        assert [type(each) for each in of_client[1:]] == [named_objects.ForBoth]  # temporalio's worker takes it from there
+        assert [type(each) for each in of_client[1:]] == [
+            named_objects.ForBoth
+        ]  # temporalio's worker takes it from there
         assert [type(each) for each in of_worker] == [named_objects.ForWorkers]
 
 
