@@ -20,7 +20,7 @@ from typing import Any
 import pytest
 from pydantic import BaseModel
 
-from pyramid_temporal_compat.control.channel import Post, Request
+from pyramid_temporal_compat.control.channel import ControlRequest, Post
 from pyramid_temporal_compat.exceptions import InvalidArguments, InvalidTaskError, PayloadTooLarge
 from pyramid_temporal_compat.message import wire_names as wire
 from pyramid_temporal_compat.message.message import Message
@@ -272,7 +272,7 @@ def own(temporal_address: str) -> Iterator[tuple[Target, WorkerThread]]:
 
 def order_of(target: Target, data: bytes) -> Any:
     """What the worker answers to a request of these bytes."""
-    request = Request("ping", {}, PATIENCE)
+    request = ControlRequest("ping", {}, PATIENCE)
     request.value = to_raw(Payload(JSON, data))
     replies: list[Any] = []
 
