@@ -20,9 +20,7 @@ PROJECT = tomllib.loads((Path(__file__).parent.parent / "pyproject.toml").read_t
 
 
 def main() -> None:
-    extras = [
-        extra for name, extra in PROJECT["optional-dependencies"].items() if name not in ("dev", "docs", "bridge")
-    ]
+    extras = [extra for name, extra in PROJECT["optional-dependencies"].items() if name not in ("dev", "docs")]
     lowest: dict[str, Version] = {}
     for requirement in map(Requirement, [*PROJECT["dependencies"], *(one for extra in extras for one in extra)]):
         for bound in requirement.specifier:

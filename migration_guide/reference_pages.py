@@ -1,6 +1,6 @@
-"""Writes the generated parts of `cli.md` and `imports.md`.
+"""Writes the generated parts of `cli.md`, `imports.md` and `rules.md`.
 
-`python migration_guide/reference_pages.py` writes both pages anew; `tests/test_reference_pages.py` fails when they are
+`python migration_guide/reference_pages.py` writes the pages anew; `tests/test_reference_pages.py` fails when they are
 out of date. (`settings.md` has a generator of its own: `python -m pyramid_temporal_compat.settings`.)
 """
 
@@ -12,13 +12,13 @@ from pathlib import Path
 
 import click
 
-import pyramid_temporal_compat
 from pyramid_temporal_compat import unsupported
 from pyramid_temporal_compat.as_celery.name_table import MODULES
 from pyramid_temporal_compat.cli import group as program
+from pyramid_temporal_compat.migrate.homes import home
+from pyramid_temporal_compat.migrate.rules import TABLE, Fix, Rule
 
 HERE = Path(__file__).parent
-PACKAGE = "pyramid_temporal_compat"
 BEGIN = "<!-- made by `python migration_guide/reference_pages.py` -->\n"
 END = "<!-- end of the generated part -->\n"
 WIDTH = 110
@@ -157,24 +157,22 @@ def _homes(module: str, names: list[str]) -> dict[str, list[str]]:
     """Group these names of Celery's `module` by the module to import them from here."""
     homes: dict[str, list[str]] = {}
     for theirs in names:
-        home, _, ours = MODULES[module][theirs].partition(":")
-        if ours == theirs and home.startswith(".") and theirs in pyramid_temporal_compat.__all__:
-            home = ""
-        place = f"{PACKAGE}{home}" if home.startswith(".") or not home else home
-        homes.setdefault(place, []).append(theirs if ours == theirs else f"{ours} as {theirs}")
+        place = home(module, theirs)
+        if place is not None:
+            homes.setdefault(place.module, []).append(theirs if place.name == theirs else f"{place.name} as {theirs}")
     return homes
 
 
 def _modules() -> Iterator[str]:
     for module, names in MODULES.items():
         if names:
-            lines = [_statement(home, found) for home, found in _homes(module, sorted(names)).items()]
+            lines = [_statement(place, found) for place, found in _homes(module, sorted(names)).items()]
             yield "\n".join([f"\n### `{module}`\n", "```python", *lines, "```"])
 
 
-def _statement(home: str, names: list[str]) -> str:
+def _statement(place: str, names: list[str]) -> str:
     """Return one import line, or several if it would be too long."""
-    start = f"from {home} import "
+    start = f"from {place} import "
     parts = textwrap.wrap(
         ", ".join(name.replace(" ", NO_BREAK) for name in names), WIDTH - len(start), break_long_words=False
     )
@@ -192,7 +190,47 @@ def _refused() -> Iterator[str]:
         yield f"| {', '.join(names)} | {_cell(sentence)} |"
 
 
-PAGES = {"cli.md": commands, "imports.md": imports}
+# --- rules.md ----------------------------------------------------------------------------------------
+
+SUBJECTS = {
+    "1": "Imports",
+    "2": "Glue",
+    "3": "Task classes and result backends",
+    "4": "Apps and settings",
+    "5": "Periodic tasks",
+    "6": "Commands",
+    "7": "Packages and tests",
+    "8": "Calls and runs",
+    "9": "The live broker",
+}
+FIXES = {
+    Fix.SAFE: "`migrate rewrite` does it.",
+    Fix.UNSAFE: "`migrate rewrite --unsafe` does it where it can.",
+    Fix.NONE: "By hand.",
+}
+
+
+def rules() -> str:
+    """Return one section for each rule, in Markdown."""
+    return "\n\n".join(
+        "\n\n".join([f"## {subject}", *(_rule(rule) for rule in TABLE if rule.code[len("PTC")] == digit)])
+        for digit, subject in SUBJECTS.items()
+    )
+
+
+def _rule(rule: Rule) -> str:
+    """Return the section of a rule. Its heading is the code alone, so that `#ptc101` is its anchor."""
+    parts = [
+        f"### {rule.code}",
+        f"**{rule.title}.** Severity: {rule.severity.value}.",
+        f"- *Finds:* {rule.finds}\n- *What happens here:* {rule.here}\n- *What to do:* {rule.todo} {FIXES[rule.fix]}",
+    ]
+    if rule.example:
+        parts.append(f"```text\n{rule.example}\n```")
+    return "\n\n".join(parts)
+
+
+PAGES = {"cli.md": commands, "imports.md": imports, "rules.md": rules}
 
 
 def main() -> None:

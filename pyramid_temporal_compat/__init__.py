@@ -34,6 +34,8 @@ if TYPE_CHECKING:
     from .native import activity
     from .native.context import ActivityContext
     from .native.interceptor import TransactionInterceptor
+    from .native.request_temporal import connect, temporal
+    from .native.task_execution import execute_task
     from .native.worker import Worker
 
 task = shared_task
@@ -43,8 +45,11 @@ NATIVE = {
     "TransactionInterceptor": ("native.interceptor", "TransactionInterceptor"),
     "Worker": ("native.worker", "Worker"),
     "activity": ("native.activity", None),
+    "connect": ("native.request_temporal", "connect"),
+    "execute_task": ("native.task_execution", "execute_task"),
+    "temporal": ("native.request_temporal", "temporal"),
 }
-"""Names that are loaded when first asked for: only applications with activities of their own pay for their imports."""
+"""Names that are loaded when first asked for: only applications with workflows of their own pay for their imports."""
 
 
 def __getattr__(name: str) -> Any:
@@ -77,9 +82,11 @@ __all__ = [
     "chain",
     "chord",
     "chunks",
+    "connect",
     "current_app",
     "current_frame",
     "current_task",
+    "execute_task",
     "group",
     "install_as_celery",
     "maybe_signature",
@@ -87,6 +94,7 @@ __all__ = [
     "signature",
     "subtask",
     "task",
+    "temporal",
     "unsupported",
     "uuid",
     "xmap",

@@ -6,7 +6,9 @@ import sys
 import threading
 import weakref
 from collections.abc import Callable
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
+
+from .exceptions import ImproperlyConfigured
 
 if TYPE_CHECKING:
     from .interfaces import AppLike
@@ -71,6 +73,17 @@ def current_app() -> AppLike:
     request = ask() if ask else None
     found: AppLike | None = getattr(request, "registry", {}).get(APP_KEY) if request is not None else None
     return found or latest_app() or _default_app()
+
+
+def app_of(registry: Any) -> AppLike:
+    """Return the app of a Pyramid application."""
+    app: AppLike | None = registry.get(APP_KEY)
+    if app is None:
+        name = getattr(registry, "package_name", None) or getattr(registry, "__name__", registry)
+        raise ImproperlyConfigured(
+            f'the registry {name!r} has no app; include this package: config.include("pyramid_temporal_compat")'
+        )
+    return app
 
 
 def app_or_default(app: AppLike | None = None) -> AppLike:

@@ -293,7 +293,11 @@ class PayloadTooLarge(TaskError, ValueError):
 
 
 class StillEnlisted(TaskError, RuntimeError):
-    """`get()` on a task that the current transaction still holds: it would wait for ever."""
+    """A question about a task or a workflow that the current transaction still holds: the server does not know it."""
+
+
+class WorkflowNotFound(OperationalError):
+    """The server has no open workflow with this id, or none at all."""
 
 
 class NoTransaction(TaskError, RuntimeError):

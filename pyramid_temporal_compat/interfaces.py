@@ -12,9 +12,10 @@ from typing import TYPE_CHECKING, Any, Protocol
 if TYPE_CHECKING:
     from typing_extensions import ParamSpec, TypeVar
 
+    from .client.client_options import ClientOptions
     from .client.connection import Connection
     from .enlist.dispatcher import Dispatcher
-    from .message.tree import Unit
+    from .message.workflow_call import Outgoing
     from .payload.codecs import Codec
     from .settings import Settings
 
@@ -36,6 +37,8 @@ class AppLike(Protocol):
     registry: Any
     """The Pyramid registry. The request of each task is made from it."""
     user_options: dict[str, set[Any]]
+    native: NativeWork | None
+    """The workflows and activities that a worker serves beside tasks; None if nobody looked for them."""
 
     @property
     def oid(self) -> str:
@@ -86,8 +89,10 @@ class AppLike(Protocol):
     def outbox(self) -> Any:
         """Return the writer of outbox rows; None without an outbox."""
 
+    def client_options(self) -> ClientOptions: ...
     def codecs(self) -> Sequence[Codec]: ...
-    def enlist(self, message: Unit, transaction_manager: Any = None) -> None: ...
+    def enlist(self, message: Outgoing, transaction_manager: Any = None) -> None: ...
+    async def execute_in_workflow(self, name: str, args: Any, kwargs: Any, options: dict[str, Any]) -> Any: ...
     def apply(self, *call: Any) -> Any: ...
     def call(self, task: Any, args: Any, kwargs: Any, options: dict[str, Any]) -> Any: ...
     def message(self, name: str, args: Any, kwargs: Any, options: dict[str, Any], task: Any) -> Any: ...
@@ -103,6 +108,33 @@ class AppLike(Protocol):
     def finalize(self, auto: bool = False) -> None: ...
     def bugreport(self) -> str: ...
     def close(self) -> None: ...
+
+
+class NativeWork(Protocol):
+    """What a worker serves beside tasks. `native.served_work.ServedWork` is the only implementation."""
+
+    def load(self) -> None:
+        """Import the domains. Find what is to be served."""
+
+    def tasks(self) -> list[str]:
+        """Return the names of the tasks to serve."""
+
+    def queues(self, own: Sequence[str]) -> list[str]:
+        """Return the queues to serve. `own` are the application's own queues of tasks."""
+
+    def activity_names(self) -> list[str]:
+        """Return the names of the activities to serve."""
+
+    def lines(self) -> list[str]:
+        """Return a line for each workflow and activity to serve."""
+
+    def slots(self) -> int:
+        """Return how many activities may run at a time, beside tasks."""
+
+    def options(
+        self, queue: str, more_workflows: Sequence[type] = (), more_activities: Sequence[Callable[..., Any]] = ()
+    ) -> dict[str, Any]:
+        """Return options for the Temporal worker of a queue: `workflows`, `activities`, and what they need."""
 
 
 class WorkerLike(Protocol):

@@ -32,7 +32,7 @@ def pages() -> ModuleType:
     return module
 
 
-@pytest.mark.parametrize("name", ["cli.md", "imports.md"])
+@pytest.mark.parametrize("name", ["cli.md", "imports.md", "rules.md"])
 def test_the_page_is_up_to_date(pages: Any, name: str) -> None:
     page = (GUIDE / name).read_text()
     assert page == pages.refreshed(page, pages.PAGES[name]()), "run `python migration_guide/reference_pages.py`"

@@ -30,7 +30,7 @@ from ..interfaces import P, R
 from ..log import Logging
 from ..message.ids import new_id
 from ..message.nodes import TaskNode
-from ..message.tree import Unit
+from ..message.workflow_call import Outgoing
 from ..payload.codecs import Encryption, parse_keys
 from ..results import result as results
 from ..results import result_sets
@@ -50,8 +50,10 @@ from .registry import TaskRegistry, warn_of_duplicate
 from .shared import SharedTask, decorate, shared_tasks, task_name
 
 if TYPE_CHECKING:
+    from ..client.client_options import ClientOptions
     from ..client.connection import Connection
     from ..enlist.dispatcher import Dispatcher
+    from ..interfaces import NativeWork
     from ..message.message import Message
     from ..outbox.writer import Outbox
     from ..payload.codecs import Codec
@@ -119,6 +121,8 @@ class Celery(Commands, Configuration, ConnectionMethods, RefusedOfApps):
         self.fixups = set(fixups or ())
         self.registry: Any = None
         """The Pyramid registry. The request of each task is made from it."""
+        self.native: NativeWork | None = None
+        """The workflows and activities that a worker serves beside tasks."""
         if task_cls is not None:
             self.task_cls = _task_class(task_cls)
         if self.on_configure is None:
@@ -351,6 +355,12 @@ class Celery(Commands, Configuration, ConnectionMethods, RefusedOfApps):
         result.ignored = bool(message.ignore_result)
         return self._add_to_trail(result, options)
 
+    async def execute_in_workflow(self, name: str, args: Any, kwargs: Any, options: dict[str, Any]) -> Any:
+        """Run the task of this name as an activity of the workflow that calls this."""
+        from .tasks_in_workflows import run_in_workflow  # the client library, as for `temporal`
+
+        return await run_in_workflow(self, name, args, kwargs, options, self._tasks.get(name))
+
     def apply(self, *call: Any) -> EagerResult:
         """Run a task here and now, for `task.apply`, which has checked the arguments."""
         from ..task.eager import apply_now  # imports Pyramid and SQLAlchemy: 0.5 s
@@ -449,8 +459,8 @@ class Celery(Commands, Configuration, ConnectionMethods, RefusedOfApps):
 
     # --- the connection to the server ----------------------------------------------------------------
 
-    def enlist(self, message: Unit, transaction_manager: Any = None) -> None:
-        """Send a message or a canvas when the current transaction commits; without a transaction, now."""
+    def enlist(self, message: Outgoing, transaction_manager: Any = None) -> None:
+        """Send a message, a canvas or a workflow's call when the current transaction commits; without one, now."""
         self._sender.enlist(message, transaction_manager)
 
     @property
@@ -471,10 +481,9 @@ class Celery(Commands, Configuration, ConnectionMethods, RefusedOfApps):
         with self._lock:
             if self._connection is None:
                 from ..client.connection import Connection  # imports the client library: 0.4 s
-                from ..payload.converter import data_converter
                 from ..settings import connection
 
-                self._connection = Connection(connection(self.conf), lambda: data_converter(self.codecs()))
+                self._connection = Connection(connection(self.conf), self.client_options)
             return self._connection
 
     @property
@@ -492,6 +501,12 @@ class Celery(Commands, Configuration, ConnectionMethods, RefusedOfApps):
                     on_started=after_publish,
                 )
             return self._dispatcher
+
+    def client_options(self) -> ClientOptions:
+        """Return what the application adds to temporalio's client and worker, by its settings and codecs."""
+        from ..client.client_options import client_options  # the client library, as above
+
+        return client_options(self.conf, self.codecs())
 
     def codecs(self) -> Sequence[Codec]:
         """Return the codecs of payloads: encryption, if keys are set."""

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from ..message.bundle import bundled
 from ..message.ids import new_id
-from ..message.tree import Unit
+from ..message.workflow_call import Outgoing
 
 if TYPE_CHECKING:
     from ..enlist.enlistment import OutboxRows
@@ -22,8 +22,8 @@ class MessageSender:
     def __init__(self, app: AppLike) -> None:
         self._app = app
 
-    def enlist(self, message: Unit, manager: Any = None) -> None:
-        """Send a message or a canvas when the current transaction commits; without a transaction, now."""
+    def enlist(self, message: Outgoing, manager: Any = None) -> None:
+        """Send a message, a canvas or a workflow's call when the current transaction commits; without one, now."""
         if not _enlist()(message, self._app, self, self._app.conf["ptemporal.enlist"], manager):
             self._app.dispatcher.send([message])
 
@@ -34,7 +34,7 @@ class MessageSender:
             return new_id()
         return _id_within()(queue, self._app, self, conf["ptemporal.enlist"], manager)
 
-    def units(self, messages: Sequence[Unit], blocks: Collection[str]) -> Sequence[Unit]:
+    def units(self, messages: Sequence[Outgoing], blocks: Collection[str]) -> Sequence[Outgoing]:
         """Return what to start for the messages of a transaction: single messages, canvases and bundles."""
         conf = self._app.conf
         least = conf["ptemporal.bundle"]
@@ -52,7 +52,7 @@ class MessageSender:
         outbox = self._app.outbox
         return None if outbox is None else outbox.open(transaction)
 
-    def after_commit(self, units: Sequence[Unit]) -> None:
+    def after_commit(self, units: Sequence[Outgoing]) -> None:
         """Start the workflows of a transaction that has committed."""
         self._app.dispatcher.after_commit(units)
 

@@ -7,11 +7,11 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from ..context import Context
+from ..message.body import read_body
 from ..message.message import OWN_OPTIONS, Message
 from ..message.nodes import ChainNode, ChordNode, GroupNode, Node, TaskNode
 from ..message.tree import Tree
 from ..payload import Payload
-from ..payload.serializers import deserialize
 from ..security.signed_places import check_linked
 from .chain import _chain
 from .chord import chord
@@ -85,7 +85,7 @@ def signature_of(app: AppLike, node: Node) -> Any:
 
 def _of_task(app: AppLike, node: TaskNode) -> Any:
     message = node.message
-    body = deserialize(message.body, app.conf["accept_content"])
+    body = read_body(message, app.conf["accept_content"])
     headers = message.read_headers()
     stamps = headers.pop("stamps", None) or {}
     options = {option: value for option, part in OWN_OPTIONS.items() if (value := getattr(message, part)) is not None}

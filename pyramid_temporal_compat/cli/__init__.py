@@ -23,12 +23,14 @@ COMMANDS: dict[str, tuple[str, str, str]] = {
     "beat": ("pyramid_temporal_compat.cli.beat", "command", "Make the server's schedules equal to the declared ones."),
     "graph": ("pyramid_temporal_compat.cli.graph", "command", "Draw the state of a canvas."),
     "list": ("pyramid_temporal_compat.cli.list_", "group", "List what an application has."),
+    "migrate": ("pyramid_temporal_compat.cli.migrate", "group", "Move an application from Celery."),
     "outbox": ("pyramid_temporal_compat.cli.outbox", "group", "Manage the messages that wait to be dispatched."),
     "relay": ("pyramid_temporal_compat.cli.relay", "command", "Send what waits in the outbox."),
     "report": ("pyramid_temporal_compat.cli.report", "command", "Print versions and settings."),
     "schedule": ("pyramid_temporal_compat.cli.schedule", "group", "Look at, pause and fire the server's schedules."),
     "server": ("pyramid_temporal_compat.cli.server", "server", "Run an embedded Temporal server with its web UI."),
     "worker": ("pyramid_temporal_compat.cli.worker", "command", "Run the tasks of an application."),
+    "workflow": ("pyramid_temporal_compat.cli.workflow", "group", "Start, follow and end workflows, and replay them."),
 }
 
 

@@ -13,36 +13,31 @@ from click.shell_completion import CompletionItem
 from ..exceptions import ImproperlyConfigured
 from ..log_lines.text_safety import one_line
 from .app_command import IniCommand
-from .bootstrap import application
+from .ask_server import JSON, ask, load, show
 from .common import Common
-from .errors import failing_in_one_line, loading
+from .errors import failing_in_one_line
 
 if TYPE_CHECKING:
-    from temporalio.client import ScheduleDescription, ScheduleHandle, ScheduleListDescription
+    from temporalio.client import Client, ScheduleDescription, ScheduleHandle, ScheduleListDescription
+
+    from ..interfaces import AppLike
 
 R = TypeVar("R")
 
 
 def names_on_server(ctx: click.Context, parameter: click.Parameter, incomplete: str) -> list[CompletionItem]:
     """Return the names that the shell completes, from the server. Return none if it does not answer at once."""
-    from ..schedules.sync import owned
-
-    async def question(client: Any, application: str) -> list[str]:
-        return [each.id.partition("/")[2] async for each in owned(client, application)]
-
     try:
-        names = ask(ctx.ensure_object(Common), ctx.params.get("config") or "", question, COMPLETION_TIMEOUT)
+        app = load(ctx.ensure_object(Common), ctx.params.get("config"))
+        names = [name_of(each) for each in ask(app, owned_by(app), COMPLETION_TIMEOUT)]
     except (Exception, SystemExit):  # the shell would show a traceback in the middle of the line
         return []
     return [CompletionItem(name) for name in sorted(names) if name.startswith(incomplete)]
 
 
-CONFIG = click.argument("config", type=click.Path(dir_okay=False))
+CONFIG = click.argument("config")
 NAME = click.argument("name", shell_complete=names_on_server)
-JSON = click.option("--json", "as_json", is_flag=True, help="Print JSON, for programs.")
 NOTE = click.Option(["--note"], help="Why; the web UI shows it.")
-ANSWER_TIMEOUT = 60.0
-"""Seconds for one question to the server."""
 COMPLETION_TIMEOUT = 3.0
 """Seconds that a person waits for the names after the tab key."""
 
@@ -55,30 +50,34 @@ def group() -> None:
     pass
 
 
-def ask(
-    common: Common, config: str, question: Callable[[Any, str], Awaitable[R]], patience: float = ANSWER_TIMEOUT
-) -> R:
-    """Return what `question` answers, of a client and the application's name."""
+def owned_by(app: AppLike) -> Callable[[Client], Awaitable[list[ScheduleListDescription]]]:
+    """Return the question which schedules of the server belong to this application."""
     from ..schedules.entries import application_name
+    from ..schedules.sync import owned
 
-    with loading(config or common.named, debug=False):
-        app = application(common, config)
-    name = application_name(app)
-    try:
-        return app.temporal.call(lambda client: question(client, name), patience)
-    finally:
-        app.close()
+    async def question(client: Client) -> list[ScheduleListDescription]:
+        return [each async for each in owned(client, application_name(app))]
+
+    return question
+
+
+def name_of(found: ScheduleListDescription) -> str:
+    """Return the name of the entry that the schedule was made from."""
+    return found.id.partition("/")[2]
 
 
 def act(common: Common, config: str, name: str, action: Callable[[ScheduleHandle], Awaitable[R]]) -> R:
     """Return what `action` returns for the schedule of an entry. Raise if no entry has that name."""
+    from ..schedules.entries import application_name
     from ..schedules.sync import handle_of
 
-    async def question(client: Any, application: str) -> R | None:
-        handle = await handle_of(client, application, name)
+    app = load(common, config)
+
+    async def question(client: Client) -> R | None:
+        handle = await handle_of(client, application_name(app), name)
         return None if handle is None else await action(handle)
 
-    found = ask(common, config, question)
+    found = ask(app, question)
     if found is None:
         raise ImproperlyConfigured(
             f"the server has no schedule {name!r} of this application; ptemporal-compat schedule list {common.named} "
@@ -94,13 +93,9 @@ def act(common: Common, config: str, name: str, action: Callable[[ScheduleHandle
 @JSON
 @click.pass_obj
 def list_schedules(common: Common, config: str, as_json: bool) -> None:
-    from ..schedules.sync import owned
-
-    async def question(client: Any, application: str) -> list[ScheduleListDescription]:
-        return [each async for each in owned(client, application)]
-
     with failing_in_one_line():
-        rows = sorted((_row(each) for each in ask(common, config, question)), key=lambda row: str(row["name"]))
+        app = load(common, config)
+        rows = sorted((_row(each) for each in ask(app, owned_by(app))), key=lambda row: str(row["name"]))
         if as_json:
             click.echo(json.dumps(rows))
             return
@@ -114,7 +109,7 @@ def list_schedules(common: Common, config: str, as_json: bool) -> None:
 def _row(found: ScheduleListDescription) -> dict[str, Any]:
     info, schedule = found.info, found.schedule
     return {
-        "name": found.id.partition("/")[2],
+        "name": name_of(found),
         "starts": getattr(schedule.action, "workflow", None) if schedule else None,
         "paused": bool(schedule and schedule.state.paused),
         "note": schedule.state.note if schedule else None,
@@ -131,15 +126,9 @@ def _row(found: ScheduleListDescription) -> dict[str, Any]:
 @NAME
 @JSON
 @click.pass_obj
-def show(common: Common, config: str, name: str, as_json: bool) -> None:
+def show_schedule(common: Common, config: str, name: str, as_json: bool) -> None:
     with failing_in_one_line():
-        shown = _details(name, act(common, config, name, lambda handle: handle.describe()))
-        if as_json:
-            click.echo(json.dumps(shown))
-            return
-        for key, value in shown.items():
-            text = ", ".join(map(str, value)) if isinstance(value, list) else value
-            click.echo(one_line(f"{key:12} {'-' if text in (None, '') else text}"))
+        show(_details(name, act(common, config, name, lambda handle: handle.describe())), as_json)
 
 
 def _details(name: str, found: ScheduleDescription) -> dict[str, Any]:

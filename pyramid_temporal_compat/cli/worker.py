@@ -13,6 +13,7 @@ from ..log import LOG_LEVELS, Logging, mlevel
 from ..settings.command_line import from_words
 from ..worker.daemon import set_umask
 from ..worker.pools.pool_choice import POOLS, accepted_names
+from ..worker.task_modules import load_tasks
 from .app_command import WorkerCommand
 from .bootstrap import application
 from .common import Common, importing, ini_variables
@@ -61,6 +62,10 @@ def bounds(value: str) -> tuple[int, int]:
 @click.option("--ini-var", metavar="KEY=VALUE", multiple=True, help="The value of %(KEY)s in the ini; may be repeated.")
 @click.option("-n", "--hostname", help="The worker's name; %h is the host's name. Default: celery@%h.")
 @click.option("-Q", "--queues", type=names, help="Queues to serve, separated by commas; default: task_queues.")
+@click.option(
+    "--domains", type=names, help="Serve only these domains of ptemporal.domains, on their queues; separated by commas."
+)
+@click.option("--factory", metavar="MODULE:NAME", help="Run the Temporal worker or workers that this function returns.")
 @click.option("-X", "--exclude-queues", type=names, help="Queues of task_queues not to serve.")
 @click.option(
     "-c", "--concurrency", type=pool_size, metavar="NUMBER", help="Tasks at a time, or auto; default: one for each CPU."
@@ -112,6 +117,8 @@ def command(
     loglevel: str | None,
     quiet: bool,
     no_color: bool | None,
+    domains: list[str] | None,
+    factory: str | None,
     **options: Any,
 ) -> None:
     common = ctx.ensure_object(Common)
@@ -127,11 +134,35 @@ def command(
         if found.registry is None and not common.quiet and (hint := hint_at_ini(common.name)):
             click.echo(hint, err=True)
         found.conf.update(from_words([word for word in words if "=" in word], "worker"))
+        if factory is not None:
+            given = {name: value for name, value in options.items() if value} | {"domains": domains}
+            run_factory(found, factory, loglevel, given)
+            return
+        if domains is not None or found.native is None:
+            from ..native.served_work import ServedWork  # imports the client library, which `--help` does not need
+
+            found.native = ServedWork(found, domains)
         worker = made_worker(found, common, loglevel=loglevel, **options)
         if Logging.already_setup and loglevel:
             set_level(loglevel)
         worker.start()
         ctx.exit(worker.exitcode)
+
+
+def run_factory(app: AppLike, factory: str, loglevel: str | None, given: dict[str, Any]) -> None:
+    """Run the workers of `--factory`. Refuse options that only our own worker knows."""
+    from ..native.factory import FactoryWorkers  # imports temporalio's workers
+
+    if unused := [name for name, value in given.items() if value and name not in ("hostname", "include")]:
+        written = ", ".join(f"--{name.replace('_', '-')}" for name in unused)
+        raise click.UsageError(f"{written}: does not go with --factory, which makes its workers itself")
+    with loading(f"--factory {factory}"):
+        load_tasks(app, given.get("include", ()))
+        workers = FactoryWorkers(app, factory, given.get("hostname"))
+    app.log.setup(loglevel or "INFO")
+    if Logging.already_setup and loglevel:
+        set_level(loglevel)
+    workers.run()
 
 
 def made_worker(app: AppLike, common: Common, **options: Any) -> Program:

@@ -10,6 +10,7 @@ import asyncio
 import atexit
 import concurrent.futures
 import ctypes
+import functools
 import logging
 import os
 import sys
@@ -22,7 +23,6 @@ from types import FrameType
 from typing import Any, TypeVar
 
 from temporalio.client import Client, TLSConfig
-from temporalio.converter import DataConverter
 from temporalio.runtime import LogForwardingConfig, Runtime
 from temporalio.service import RetryConfig, RPCError, RPCStatusCode
 
@@ -31,6 +31,7 @@ from ..exceptions import TimeoutError as CallTimeout
 from ..payload.codecs import Codec
 from ..payload.converter import CodecAdapter
 from ..settings import ConnectionSettings
+from .client_options import ClientOptions
 from .forwarded_log import telemetry
 
 log = logging.getLogger(__name__)
@@ -67,7 +68,7 @@ SETTLING_TIME = 0.002
 
 async def connect(
     settings: ConnectionSettings,
-    converter: DataConverter,
+    options: ClientOptions,
     *,
     lazy: bool = False,
     runtime: Runtime | None = None,
@@ -87,7 +88,7 @@ async def connect(
         api_key=settings.api_key,
         tls=tls,
         rpc_metadata=dict(settings.grpc_meta),
-        data_converter=converter,
+        **options.of_client(),
         lazy=lazy,
         runtime=runtime,
         retry_config=retries,
@@ -119,9 +120,9 @@ class Loop(asyncio.SelectorEventLoop):
 class Connection:
     """One process's connection to the server. Every thread but the loop's own may use it."""
 
-    def __init__(self, settings: ConnectionSettings, converter: Callable[[], DataConverter]) -> None:
+    def __init__(self, settings: ConnectionSettings, options: Callable[[], ClientOptions]) -> None:
         self.settings = settings
-        self._converter = converter
+        self._make_options = options
         self.on_connected: Callable[[Client], Coroutine[Any, Any, None]] | None = None
         """Runs beside the calls, once this process has connected. It raises nothing."""
         self._reset()
@@ -133,13 +134,19 @@ class Connection:
         self._thread: threading.Thread | None = None
         self._client: Client | None = None
         self._client_without_retries: Client | None = None
+        self._lazy_client: Client | None = None
         self._connecting: dict[asyncio.AbstractEventLoop, asyncio.Lock] = {}
         self._under_way: set[concurrent.futures.Future[Any]] = set()
         self._lingering: dict[concurrent.futures.Future[Any], float] = {}
 
+    @functools.cached_property
+    def options(self) -> ClientOptions:
+        """Return what the application adds to the client. Raises `ImproperlyConfigured`."""
+        return self._make_options()
+
     def codecs(self) -> Sequence[Codec]:
         """Return the codecs that payloads pass through."""
-        adapter = self._converter().payload_codec
+        adapter = self.options.converter.payload_codec
         return [adapter.codec] if isinstance(adapter, CodecAdapter) else []
 
     def call(self, make: Callable[[Client], Awaitable[T]], timeout: float | None = None) -> T:
@@ -184,7 +191,7 @@ class Connection:
         if self._client is None:
             async with self._connecting.setdefault(asyncio.get_running_loop(), asyncio.Lock()):
                 if self._client is None:
-                    self._client = client = await self._connect()
+                    self._client = client = await self.new_client()
                     if (beside := self.on_connected) is not None:
                         self.submit(lambda: beside(client))
         return self._client
@@ -197,12 +204,21 @@ class Connection:
         if self._client_without_retries is None:
             async with self._connecting.setdefault(asyncio.get_running_loop(), asyncio.Lock()):
                 if self._client_without_retries is None:
-                    self._client_without_retries = await self._connect(ONE_ATTEMPT)
+                    self._client_without_retries = await self.new_client(ONE_ATTEMPT)
         return self._client_without_retries
 
-    async def _connect(self, retries: RetryConfig | None = None) -> Client:
+    def lazy_client(self) -> Client:
+        """Return the client for asynchronous code of the application. It connects at its first call, on any loop."""
+        if self._lazy_client is None:
+            self.refuse_own_thread()
+            made = self.submit(lambda: connect(self.settings, self.options, lazy=True, runtime=_process.runtime()))
+            self._lazy_client = made.result()
+        return self._lazy_client
+
+    async def new_client(self, retries: RetryConfig | None = None) -> Client:
+        """Return a client of the caller's own, connected on the running event loop. Raises `ConnectFailed`."""
         try:
-            return await connect(self.settings, self._converter(), runtime=_process.runtime(), retries=retries)
+            return await connect(self.settings, self.options, runtime=_process.runtime(), retries=retries)
         except RuntimeError as error:  # temporalio raises RuntimeError for every failure to connect
             reason, transient = connect_failure(str(error))
             raise ConnectFailed(f"{self}: {reason}", transient=transient) from error
@@ -248,7 +264,7 @@ class Connection:
         with self._lock:
             self._connecting.pop(loop, None)
             if self._loop is None:
-                self._client = self._client_without_retries = None
+                self._client = self._client_without_retries = self._lazy_client = None
 
     def explain(self, error: RPCError) -> OperationalError:
         """Return the server's error with the address, the namespace and a hint at the setting to check."""
@@ -281,7 +297,13 @@ class Connection:
         # The parent's client and loop do not run here, and their threads are gone. To drop these objects would hang or
         # crash this process at its exit (measured), so they are kept for ever.
         _keep(
-            self._client, self._client_without_retries, self._loop, self._connecting, self._under_way, self._lingering
+            self._client,
+            self._client_without_retries,
+            self._lazy_client,
+            self._loop,
+            self._connecting,
+            self._under_way,
+            self._lingering,
         )
         self._reset()
 

@@ -24,9 +24,10 @@ from temporalio.service import RPCError, RPCStatusCode
 from ..exceptions import InvalidTaskError
 from ..message.message import Message
 from ..message.scheduled import fired
-from ..message.tree import Tree, is_tree
+from ..message.tree import Tree, is_tree, read_unit
 from ..payload import Payload
 from ..payload.converter import from_raw
+from ..payload.headers import FIELD
 
 CLOSES = {
     EventType.EVENT_TYPE_WORKFLOW_EXECUTION_COMPLETED: WorkflowExecutionStatus.COMPLETED,
@@ -83,15 +84,23 @@ class WorkflowStarted(Event):
 
     workflow_id: str
     input: Encoded
+    """What the header has for this package, if it has something, and then the arguments."""
+    is_ours: bool
+    """Whether the header has something for this package."""
 
     async def unit(self) -> Message | Tree | None:
-        """Return the message or tree that the workflow runs; None if it runs neither."""
-        payloads = await self.input.payloads()
-        if payloads and is_tree(payloads[0].data):
+        """Return the message or tree that the workflow runs.
+
+        None if it runs neither, or if another client has called a task without an envelope.
+        """
+        if not self.is_ours:
+            return None
+        first, *others = await self.input.payloads()
+        if is_tree(first.data):
             # A large canvas takes seconds, in which a worker's heartbeats must go on.
-            unit: Message | Tree | None = await asyncio.to_thread(tree_in, payloads)
+            unit: Message | Tree | None = await asyncio.to_thread(unit_in, first, others)
         else:
-            unit = message_in(payloads)
+            unit = unit_in(first, others)
         return None if unit is None else fired(unit, self.workflow_id, self.time)
 
 
@@ -103,6 +112,18 @@ class ActivityScheduled(Event):
     name: str
     queue: str
     input: Encoded
+    """As in `WorkflowStarted`."""
+    is_ours: bool
+
+    async def message(self) -> Message | None:
+        """Return the message that the activity runs; None if it runs none."""
+        if not self.is_ours:
+            return None
+        envelope, *body = await self.input.payloads()
+        try:
+            return Message.decode(envelope.data, body).apart()[0]
+        except InvalidTaskError:
+            return None
 
 
 @dataclass(frozen=True)
@@ -158,11 +179,11 @@ class EventReader:
         number, time = event.event_id, event.event_time.ToDatetime(tzinfo=datetime.timezone.utc)
         if kind == EventType.EVENT_TYPE_WORKFLOW_EXECUTION_STARTED:
             start = event.workflow_execution_started_event_attributes
-            return WorkflowStarted(number, time, start.workflow_id, self._encoded(start.input))
+            return WorkflowStarted(number, time, start.workflow_id, *self._received(start))
         if kind == EventType.EVENT_TYPE_ACTIVITY_TASK_SCHEDULED:
             asked = event.activity_task_scheduled_event_attributes
             name, queue = asked.activity_type.name, asked.task_queue.name
-            activity = ActivityScheduled(number, time, asked.activity_id, name, queue, self._encoded(asked.input))
+            activity = ActivityScheduled(number, time, asked.activity_id, name, queue, *self._received(asked))
             self._activities[number] = activity
             return activity
         if kind == EventType.EVENT_TYPE_ACTIVITY_TASK_STARTED:
@@ -186,6 +207,13 @@ class EventReader:
             failure = event.workflow_execution_failed_event_attributes.failure
             return WorkflowClosed(number, time, CLOSES[kind], self._encoded_failure(failure))
         return Event(number, time)
+
+    def _received(self, asked: Any) -> tuple[Encoded, bool]:
+        """Return what a workflow or activity was given, and whether it is in the form of this package."""
+        fields, arguments = asked.header.fields, asked.input.payloads
+        if FIELD not in fields:
+            return Encoded(arguments, self._converter), False
+        return Encoded([fields[FIELD], *arguments], self._converter), True
 
     def _encoded(self, payloads: Any) -> Encoded:
         return Encoded(payloads.payloads, self._converter)
@@ -231,17 +259,9 @@ async def tree_of(client: Client, workflow_id: str) -> Tree | None:
     return unit if isinstance(unit, Tree) else None
 
 
-def tree_in(payloads: Sequence[Payload]) -> Tree | None:
-    """Return the tree of these payloads; None if they only look like a tree, and are another application's."""
+def unit_in(first: Payload, others: Sequence[Payload]) -> Message | Tree | None:
+    """Return the message or tree of these payloads; None if no release of this package has written them."""
     try:
-        return Tree.decode(payloads)
-    except InvalidTaskError:
-        return None
-
-
-def message_in(payloads: Sequence[Payload]) -> Message | None:
-    """Return the message whose envelope and body these two payloads are; None for other payloads."""
-    try:
-        return Message.decode(payloads[0].data, payloads[1]) if len(payloads) == 2 else None
+        return read_unit(first, others)
     except InvalidTaskError:
         return None

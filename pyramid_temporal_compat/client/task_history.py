@@ -9,7 +9,7 @@ from temporalio.service import RPCError, RPCStatusCode
 
 from ..message.message import Message
 from ..message.tree import Tree
-from .history import ActivityScheduled, ActivityStarted, WorkflowStarted, message_in, read_history
+from .history import ActivityScheduled, ActivityStarted, WorkflowStarted, read_history
 from .members import workflow_with
 
 
@@ -39,7 +39,7 @@ async def read_task_history(client: Client, task_id: str) -> TaskHistory | None:
             elif isinstance(event, ActivityScheduled) and is_own(event):
                 # The start has no message of a task that came later: a link, an addition or a replacement. And a
                 # retry can change the arguments.
-                message = message_in(await event.input.payloads(first=2)) or message
+                message = await event.message() or message
             elif isinstance(event, ActivityStarted) and is_own(event.activity):
                 worker = event.worker
     except RPCError as error:

@@ -8,10 +8,10 @@ from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
+from ..message.body import read_body
 from ..message.celery_view import inspected
 from ..message.message import Message
 from ..payload.bounds import read_together
-from ..payload.serializers import deserialize
 from ..payload.types import dumps
 from .command_registry import State
 
@@ -60,7 +60,7 @@ def arguments_of(app: AppLike, message: Message, safe: bool | None) -> tuple[Any
     """Return args and kwargs: decoded if that is allowed and possible, else as the text that the sender made."""
     if not safe:
         try:
-            body = deserialize(message.body, app.conf.accept_content)
+            body = read_body(message, app.conf.accept_content)
             return sendable(body["args"]), sendable(body["kwargs"])
         except Exception as error:
             log.debug("the arguments of %s[%s] can't be shown: %r", message.task, message.id, error)

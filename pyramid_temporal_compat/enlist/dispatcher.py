@@ -1,4 +1,4 @@
-"""Start the workflow of each message on the server: the dispatch."""
+"""Start the workflow of each message on the server, and send calls of hand-written workflows: the dispatch."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import concurrent.futures
 import datetime
 import logging
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Sequence
 from typing import Protocol
 
 from temporalio.client import Client
@@ -17,14 +17,16 @@ from temporalio.service import RPCError
 
 from ..client.connection import Connection, is_transient
 from ..client.server_absence import ServerAbsence
+from ..client.workflow_requests import send_request
 from ..exceptions import OperationalError
 from ..exceptions import TimeoutError as CallTimeout
 from ..log_lines.text_safety import one_line
 from ..message import wire_names as wire
 from ..message.backoff import exponential_pauses
 from ..message.priority import priority_of
-from ..message.tree import Unit, told_apart
-from ..payload.converter import to_raw
+from ..message.tree import Unit
+from ..message.workflow_call import Outgoing, WorkflowCall, lane_of, logged_apart
+from ..payload.headers import to_arguments
 from .undelivered_log import name_and_text
 
 log = logging.getLogger(__name__)
@@ -36,14 +38,14 @@ CONCURRENT_STARTS = 16
 GRACE = 0.5
 """Seconds that a batch gets after its timeout to report its results."""
 
-Failures = Sequence[tuple[Unit, BaseException]]
-"""Units that could not be started, each with the reason."""
+Failures = Sequence[tuple[Outgoing, BaseException]]
+"""What could not be sent, each with the reason."""
 
 
 class DispatchRecorder(Protocol):
     """Records how a dispatch ended. The outbox rows of a transaction are the one implementation."""
 
-    def record_dispatch(self, started: Sequence[Unit], failed: Failures) -> Failures:
+    def record_dispatch(self, started: Sequence[Outgoing], failed: Failures) -> Failures:
         """Record the result of a dispatch. Return the messages that failed and that no outbox row keeps."""
 
 
@@ -51,7 +53,12 @@ class Dispatcher:
     """Starts the workflows of messages. An app has one in each process; every thread may use it."""
 
     def __init__(
-        self, connection: Connection, *, timeout: float, wait: bool, on_started: Callable[[Unit], None] | None = None
+        self,
+        connection: Connection,
+        *,
+        timeout: float,
+        wait: bool,
+        on_started: Callable[[Outgoing], None] | None = None,
     ) -> None:
         """`on_started` is called for each message that the server has accepted, and must not raise."""
         self._connection = connection
@@ -60,13 +67,14 @@ class Dispatcher:
         self._on_started = on_started
         self.absence = ServerAbsence(connection)
 
-    def send(self, messages: Sequence[Unit]) -> None:
+    def send(self, messages: Sequence[Outgoing]) -> None:
         """Start messages now, outside any transaction.
 
-        Raises `OperationalError` if the server can't accept them.
+        Raises `OperationalError` if the server can't accept them, and `WorkflowAlreadyStartedError` if the id of a
+        hand-written workflow is taken.
         """
         self._connection.refuse_own_thread()
-        batch = DispatchBatch(messages, self._connection, self._timeout)
+        batch = DispatchBatch(messages, self._connection, self._timeout, start)
         future = self._connection.submit(batch.run)
         try:
             future.result(self._timeout + GRACE)
@@ -76,9 +84,11 @@ class Dispatcher:
             future.cancel()
         self._notify_started(batch)
         for _, reason in batch.failed():
-            raise self._as_operational(reason) from reason
+            raise (
+                reason if isinstance(reason, WorkflowAlreadyStartedError) else self._as_operational(reason)
+            ) from reason
 
-    def after_commit(self, messages: Sequence[Unit], recorder: DispatchRecorder | None = None) -> None:
+    def after_commit(self, messages: Sequence[Outgoing], recorder: DispatchRecorder | None = None) -> None:
         """Start the messages of a committed transaction. Never raises: it logs each message that could not be started.
 
         With an outbox, `recorder` gets the result, and messages that an outbox row keeps are not logged. While the
@@ -94,7 +104,7 @@ class Dispatcher:
             messages = [message for message, _ in unkept]
             if not messages:
                 return
-        batch = DispatchBatch(messages, self._connection, self._timeout)
+        batch = DispatchBatch(messages, self._connection, self._timeout, start_committed)
         future = self._connection.submit(batch.run, linger=self._timeout + GRACE)
         try:
             if self._wait and not self._connection.in_own_thread():
@@ -117,7 +127,7 @@ class Dispatcher:
         if recorder is not None:
             failed = self._record(batch, failed, recorder)
         for unit, reason in failed:
-            for message in told_apart(unit):
+            for message in logged_apart(unit):
                 name, text = name_and_text(message, self._connection.codecs)
                 why = one_line(reason)
                 log.error("committed, but not started: %s[%s]: %s; the message: %s", name, message.id, why, text)
@@ -147,8 +157,15 @@ class DispatchBatch:
     It belongs to the event loop's thread. When the batch has ended, other threads may call `started` and `failed`.
     """
 
-    def __init__(self, messages: Sequence[Unit], connection: Connection, patience: float) -> None:
+    def __init__(
+        self,
+        messages: Sequence[Outgoing],
+        connection: Connection,
+        patience: float,
+        start_one: Callable[[Client, Outgoing], Awaitable[None]],
+    ) -> None:
         self._messages = messages
+        self._start_one = start_one
         self._connection = connection
         self._patience = patience
         self._deadline = time.monotonic() + patience
@@ -158,28 +175,30 @@ class DispatchBatch:
 
     async def run(self) -> None:
         """Try to start every message. Give up when no message could be started for `patience` seconds."""
-        turns = iter(range(len(self._messages)))
-        await asyncio.gather(*(self._take_turns(turns) for _ in range(min(CONCURRENT_STARTS, len(self._messages)))))
+        lanes = in_lanes(self._messages)
+        turns = iter(lanes)
+        await asyncio.gather(*(self._take_turns(turns) for _ in range(min(CONCURRENT_STARTS, len(lanes)))))
 
-    def failed(self) -> list[tuple[Unit, BaseException]]:
+    def failed(self) -> list[tuple[Outgoing, BaseException]]:
         """Return the messages that the server has not confirmed, each with the reason."""
         return [(self._messages[turn], reason or self.obstacle) for turn, reason in self._unstarted.items()]
 
-    def started(self) -> list[Unit]:
+    def started(self) -> list[Outgoing]:
         """Return the messages that the server has accepted."""
         return [message for turn, message in enumerate(self._messages) if turn not in self._unstarted]
 
-    async def _take_turns(self, turns: Iterator[int]) -> None:
-        for turn in turns:
+    async def _take_turns(self, turns: Iterator[Sequence[int]]) -> None:
+        for lane in turns:
             try:
-                await self._start(self._messages[turn])
+                for turn in lane:
+                    await self._start(self._messages[turn])
+                    del self._unstarted[turn]
+                    self._deadline = time.monotonic() + self._patience
             except Exception as error:
-                self._unstarted[turn] = error
-            else:
-                del self._unstarted[turn]
-                self._deadline = time.monotonic() + self._patience
+                # What follows in the lane needs the one that has failed: a signal needs the start of its workflow.
+                self._unstarted.update((turn, error) for turn in lane if turn in self._unstarted)
 
-    async def _start(self, message: Unit) -> None:
+    async def _start(self, message: Outgoing) -> None:
         retry = message.publish_retry
         pauses = exponential_pauses(FIRST_PAUSE, LONGEST_PAUSE) if retry is None else retry.pauses()
         while (left := self._deadline - time.monotonic()) > 0:
@@ -197,23 +216,55 @@ class DispatchBatch:
             await asyncio.sleep(min(pause, left))
         raise self.obstacle
 
-    async def _try_to_start(self, message: Unit) -> None:
+    async def _try_to_start(self, message: Outgoing) -> None:
         connection = self._connection
         client = connection.client() if message.publish_retry is None else connection.client_without_retries()
-        await start(await client, message)
+        await self._start_one(await client, message)
 
 
-async def start(client: Client, message: Unit, now: datetime.datetime | None = None) -> None:
+def in_lanes(messages: Sequence[Outgoing]) -> list[list[int]]:
+    """Return the places of the messages: those of one workflow together, in their order."""
+    lanes: dict[str, list[int]] = {}
+    for place, message in enumerate(messages):
+        lanes.setdefault(lane_of(message), []).append(place)
+    return list(lanes.values())
+
+
+async def start_committed(client: Client, message: Outgoing, now: datetime.datetime | None = None) -> None:
+    """Do what `start` does after a commit, when no caller is left to get an error that another attempt can't change."""
+    try:
+        await start(client, message, now)
+    except WorkflowAlreadyStartedError as taken:
+        log.warning(
+            "committed, but not started: workflow %s[%s]: another workflow has this id, in run %s; id_reuse_policy and "
+            "id_conflict_policy of start_workflow() say what happens then",
+            one_line(taken.workflow_type),
+            one_line(taken.workflow_id),
+            taken.run_id,
+        )
+
+
+async def start(client: Client, message: Outgoing, now: datetime.datetime | None = None) -> None:
     """Start the workflow of one message. Do nothing if the server already has a workflow with the message's id.
+
+    For a call of a hand-written workflow, send its request, which may raise `WorkflowAlreadyStartedError`.
 
     :param now: the time on the clock that the message's `eta` and `expires` were read from, if it is not this process'.
     """
     now = now or datetime.datetime.now(datetime.timezone.utc)
+    if isinstance(message, WorkflowCall):
+        await send_request(client, message, now)
+    else:
+        await start_task(client, message, now)
+
+
+async def start_task(client: Client, message: Unit, now: datetime.datetime) -> None:
+    """Start the generated workflow of a task, a canvas or a bundle."""
     message = message.leaving(now)
     try:
         await client.start_workflow(
             message.task,
-            args=[to_raw(payload) for payload in message.encode()],
+            args=to_arguments(message.encode()),
             id=message.id,
             task_queue=message.queue,
             id_reuse_policy=WorkflowIDReusePolicy.REJECT_DUPLICATE,

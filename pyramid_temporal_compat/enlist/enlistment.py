@@ -27,7 +27,7 @@ from ..exceptions import InvalidCall, NoTransaction
 from ..message.bundle import Block
 from ..message.ids import is_below, new_id
 from ..message.message import Message
-from ..message.tree import told_apart
+from ..message.workflow_call import logged_apart
 from ..payload.codecs import Codec
 from .nested_sessions import NestedSessions
 from .undelivered_log import name_and_text
@@ -170,7 +170,7 @@ def enlist(message: Enlistable, key: object, sender: Sender, mode: str = ENLIST_
     if transaction is None:
         if mode == ENLIST_REQUIRED:
             raise NoTransaction(
-                f"task {message.task!r} was called outside a transaction and ptemporal.enlist = required; "
+                f"{message.task!r} was called outside a transaction and ptemporal.enlist = required; "
                 "begin one (request.tm.begin()), pass transaction_manager=, or set ptemporal.enlist = auto"
             )
         return False
@@ -178,7 +178,7 @@ def enlist(message: Enlistable, key: object, sender: Sender, mode: str = ENLIST_
         return False
     if transaction.status == Status.COMMITFAILED:  # `transaction` would drop a new member without a word
         raise TransactionFailedError(
-            f"task {message.task!r} was called in a transaction that has failed and can only be aborted; "
+            f"{message.task!r} was called in a transaction that has failed and can only be aborted; "
             "abort it first: a call after the abort does not belong to the failed transaction"
         )
     (find_enlistment(transaction, key) or Enlistment(transaction, key, sender)).add(message)
@@ -356,7 +356,7 @@ class Enlistment:
             (self._sender.after_commit if self._rows is None else self._rows.dispatch)(units)
         except Exception:
             # The transaction stays committed. `transaction` would log the error without the messages.
-            for message in itertools.chain.from_iterable(map(told_apart, messages)):
+            for message in itertools.chain.from_iterable(map(logged_apart, messages)):
                 name, text = name_and_text(message, self._sender.codecs)
                 log.exception("committed, but not started: %s[%s]; the message: %s", name, message.id, text)
 

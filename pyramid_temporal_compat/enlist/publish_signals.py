@@ -9,7 +9,7 @@ from ..exceptions import InvalidCall
 from ..message.backoff import DEFAULTS
 from ..message.celery_view import STAMPED_HEADERS, STAMPS, protocol_headers
 from ..message.message import Message
-from ..message.tree import Unit
+from ..message.workflow_call import Outgoing
 
 
 def before_publish(message: Message, args: Any, kwargs: Any) -> Message:
@@ -29,7 +29,7 @@ def policy_of(message: Message) -> dict[str, Any]:
     return dict(DEFAULTS) if message.publish_retry is None else message.publish_retry.policy()
 
 
-def after_publish(unit: Unit) -> None:
+def after_publish(unit: Outgoing) -> None:
     """Send `after_task_publish` and `task_sent`: the server has accepted the unit.
 
     Receivers get no arguments, because the arguments are serialised by now.

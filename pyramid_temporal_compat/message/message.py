@@ -1,8 +1,11 @@
 """The message: one request to run a task. A frozen value, and the one thing that travels.
 
-On the wire a message is two payloads. The *envelope* is JSON that every part may read: which task, which
-id, when, where. The *body* holds the arguments in the task's own serialiser. Only the process that runs the
-task opens the body, so the workflow that carries it does not decode the arguments and can't be harmed by them.
+On the wire a message has two parts. The *envelope* is one payload of JSON that every part of this package may read:
+which task, which id, when, where. It travels in a Temporal header (`payload.headers`). The *body* is the payloads of
+the arguments, and nothing else (`message.body`). Only the process that runs the task opens the body, so the workflow
+that carries it does not decode the arguments and can't be harmed by them.
+
+A workflow without an envelope is a call by another Temporal client. `worker/workflows/plain_call.py` makes its message.
 
 A new option of `apply_async` touches three files: `task/call_options.py` declares and checks it, `Message` gets a
 field, and one file acts on it. The field's `_about` says whether a retry and a copied signature carry the option.
@@ -126,7 +129,8 @@ class Message:
 
     task: str = field(metadata=_about(is_name))
     id: str = field(metadata=_about(is_name))
-    body: Payload
+    body: tuple[Payload, ...]
+    """The arguments, as `message.body` writes them."""
     queue: str = field(metadata=_about(_is_queue_or_empty, "queue"))
     eta: datetime.datetime | None = field(default=None, metadata=_about(_or_none(_is_moment), "eta"))
     """The task does not start before this moment (aware)."""
@@ -172,6 +176,8 @@ class Message:
     """The tasks that run with this task's result, each as `AsyncResult.as_tuple` writes it."""
     linked: int | None = field(default=None, metadata=_about(_or_none(_is_count)))
     """The index, among the payloads that follow the body, at which the tree of callbacks begins. Tasks can read it."""
+    more: int = field(default=0, metadata=_about(_is_count))
+    """How many payloads follow the body in the activity's input. `joins` and `linked` name them."""
     scheduled: str | None = field(default=None, metadata=_about(_or_none(_is_text)))
     """The name of the periodic task whose schedule started this run."""
     time_limit: float | None = field(default=None, metadata=_about(_or_none(_is_pause), "time_limit", carried=True))
@@ -217,8 +223,17 @@ class Message:
     @property
     def rough_size(self) -> int:
         """Size in bytes that the message takes in a tree: an estimate that is never too small, and quick."""
-        size = len(self.body.data) + len(self.argsrepr) + len(self.kwargsrepr) + ENVELOPE
+        size = total_size(self.body) + len(self.argsrepr) + len(self.kwargsrepr) + ENVELOPE
         return size + len(repr(self.headers)) if self.headers else size
+
+    def apart(self) -> tuple[Message, tuple[Payload, ...]]:
+        """Return the message that an activity was given with its own body, and the payloads that follow the body."""
+        count = len(self.body) - self.more
+        if count < 0:
+            raise InvalidTaskError(
+                f"not a task message: {self.more} payloads follow its body, and {len(self.body)} came"
+            )
+        return (self.copy(body=self.body[:count], more=0) if self.more else self), self.body[count:]
 
     def read_headers(self) -> dict[str, Any]:
         """Return the application's own headers with the values that the caller gave."""
@@ -232,9 +247,12 @@ class Message:
     def copy(self, **changes: Any) -> Message:
         return dataclasses.replace(self, **changes)
 
-    def encode(self) -> tuple[Payload, Payload]:
-        """Return the envelope and the body. A message that was read returns the very envelope that it was read from."""
-        return self._envelope, self.body
+    def encode(self) -> tuple[Payload, ...]:
+        """Return the envelope, and then the body.
+
+        A message that was read returns the very envelope that it was read from.
+        """
+        return self._envelope, *self.body
 
     @functools.cached_property
     def _envelope(self) -> Payload:
@@ -256,11 +274,11 @@ class Message:
 
     def for_log(self, codec: Codec | None = None) -> str:
         """Return the message as one line of JSON, encoded by `codec`. It is logged when the message is lost."""
-        envelope, body = self.encode()
-        return json.dumps({"envelope": readable(envelope, codec), "body": readable(body, codec)})
+        envelope, *body = self.encode()
+        return json.dumps({"envelope": readable(envelope, codec), "body": [readable(each, codec) for each in body]})
 
     @classmethod
-    def decode(cls, envelope: bytes, body: Payload) -> Message:
+    def decode(cls, envelope: bytes, body: Sequence[Payload]) -> Message:
         """Read a message that this release or an older one wrote. Keys that a newer release added are ignored.
 
         Anyone may have written it. So each part is checked: it holds only what a call could have put there.
@@ -274,7 +292,7 @@ class Message:
         return message
 
     @classmethod
-    def read(cls, found: Any, body: Payload) -> Message:
+    def read(cls, found: Any, body: Sequence[Payload]) -> Message:
         """Read a message from its body and the plain JSON that `envelope` returned."""
         try:
             version, task_id = int(found[_MARK]), found["id"]
@@ -290,7 +308,7 @@ class Message:
             for name in _TIMES:
                 if name in known:
                     known[name] = datetime.datetime.fromisoformat(known[name])
-            message = cls(body=body, **known)
+            message = cls(body=tuple(body), **known)
         except (ValueError, TypeError):
             raise _not_a_message(found) from None
         values = vars(message)
@@ -306,11 +324,6 @@ class NewerMessage(InvalidTaskError):
 
 def _envelope_payload(data: bytes) -> Payload:
     return Payload({"encoding": b"json/plain"}, data)
-
-
-def is_message(data: bytes) -> bool:
-    """Return whether this is the first payload of a message, of any version."""
-    return data.startswith(b'{"' + _MARK.encode() + b'":')
 
 
 def readable(payload: Payload, codec: Codec | None = None) -> object:

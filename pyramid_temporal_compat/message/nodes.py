@@ -12,7 +12,6 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any, ClassVar, TypeVar
 
-from ..payload import Payload
 from .message import Message
 
 CALLBACKS = ("links", "errbacks")
@@ -160,7 +159,7 @@ class GroupNode(_WithParts):
     def result_message(self) -> Message:
         """The message of the first task. An empty group gets a message that only names it."""
         first = next(self.leaves(), None)
-        return Message("celery.group", self.id, Payload({}, b""), "") if first is None else first.message
+        return Message("celery.group", self.id, (), "") if first is None else first.message
 
     def result(self, parent: Any = None) -> Any:
         return (self.id, parent), [member.result() for member in self.members]

@@ -1,11 +1,17 @@
-"""The tree: a whole canvas with its nodes, as it travels to the workflow that runs it. A frozen value."""
+"""The tree: a whole canvas with its nodes, as it travels to the workflow that runs it. A frozen value.
+
+On the wire its first payload is a mark, which travels in a Temporal header, as a message's envelope does. The others
+are the workflow's Input, which people can read in the web UI: the *plan*, which is the canvas as JSON, and then the
+arguments of its tasks, in the order in which the plan names the tasks. The plan says how many payloads each task has.
+"""
 
 from __future__ import annotations
 
 import datetime
 import functools
+import itertools
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
@@ -15,7 +21,7 @@ from ..payload import Payload
 from ..payload.bounds import OutOfBounds, check_json, read_json, read_together
 from .message import Message, NewerMessage, is_name, readable, total_size
 from .nodes import ChainNode, ChordNode, GroupNode, Node, TaskNode
-from .payload_archive import packed, unpacked
+from .payload_archive import MOST_PAYLOADS, VALUES_EACH, packed, unpacked
 
 if TYPE_CHECKING:
     from ..payload.codecs import Codec
@@ -25,7 +31,7 @@ VERSION = 1
 MOST_AT_ONCE = 2000
 """The server's limit on the pending activities of one workflow."""
 PACKED = "packed"
-"""A key of the first payload. It says that the second payload holds all the payloads of the tree, compressed."""
+"""A key of the mark. It says that the next payload holds all the payloads of the tree, compressed."""
 SMALL = 32 * 1024
 """Bytes up to which a tree is sent uncompressed, so that people can read it in the web UI."""
 MOST = 50_000
@@ -37,7 +43,7 @@ LIMIT = 2 * 1024 * 1024 - 4096
 
 
 def is_tree(data: bytes) -> bool:
-    """Return whether this is the first payload of a tree."""
+    """Return whether this is the mark of a tree."""
     return data.startswith(b'{"' + MARK.encode())
 
 
@@ -183,16 +189,12 @@ class Tree:
     def _encoded(self) -> Sequence[Payload]:
         payloads = self._payloads()
         if total_size(payloads) <= SMALL:
-            return payloads
-        mark = json.dumps({MARK: VERSION, PACKED: "zlib"}, separators=(",", ":"))
-        return [
-            Payload({"encoding": b"json/plain"}, mark.encode()),
-            Payload({"encoding": b"binary/plain"}, packed(payloads)),
-        ]
+            return [_as_json({MARK: VERSION}), *payloads]
+        return [_as_json({MARK: VERSION, PACKED: "zlib"}), Payload({"encoding": b"binary/plain"}, packed(payloads))]
 
     def _payloads(self) -> list[Payload]:
         bodies: list[Payload] = []
-        plan = {MARK: VERSION, "root": _written(self.root, bodies), "at_once": self.at_once}
+        plan = {"root": _written(self.root, bodies), "at_once": self.at_once}
         if self.keeps:
             plan["keeps"] = True
         if self.bundle:
@@ -202,17 +204,20 @@ class Tree:
         if self.above != NOTHING_ABOVE:
             plan["above"] = self.above.written()
         if self.before is not None:
-            plan |= {"before": self.before, "bodies": len(bodies)}
-        text = json.dumps(plan, separators=(",", ":"), default=dict)
+            plan["before"] = self.before
+        written = [_as_json(plan), *bodies, *self.payloads]
         try:
             with read_together(values=MOST_VALUES):
-                check_json(text)
+                check_json(written[0].data)
+            if len(written) > MOST_PAYLOADS:
+                raise OutOfBounds
         except OutOfBounds:
             raise PayloadTooLarge(
-                f"the canvas {self.id} holds more than {MOST_VALUES:,} values, so no worker would read it: make "
-                "several canvases of it, or move what its tasks' headers hold into a database"
+                f"the canvas {self.id} holds more than {MOST_VALUES:,} values or {MOST_PAYLOADS:,} arguments, so no "
+                "worker would read it: make several canvases of it, or move what its tasks' headers and arguments hold "
+                "into a database"
             ) from None
-        return [Payload({"encoding": b"json/plain"}, text.encode()), *bodies, *self.payloads]
+        return written
 
     @classmethod
     def decode(cls, payloads: Sequence[Payload]) -> Tree:
@@ -221,7 +226,7 @@ class Tree:
         Anyone may have written it. So each payload is used at most once, and each id is checked.
         """
         try:
-            with read_together(values=MOST_VALUES):
+            with read_together(values=MOST_VALUES + VALUES_EACH * MOST_PAYLOADS):
                 return cls._decode(payloads)
         except InvalidTaskError:
             raise
@@ -234,15 +239,15 @@ class Tree:
 
     @classmethod
     def _decode(cls, payloads: Sequence[Payload]) -> Tree:
-        plan = _plan(payloads[0].data)
-        if PACKED in plan:
-            payloads = unpacked(payloads[1].data)
-            plan = _plan(payloads[0].data)
-        root = _read(plan["root"], dict(enumerate(payloads[1:])))
+        mark, *others = payloads
+        is_packed = PACKED in _checked_mark(mark.data)
+        written = iter(unpacked(others[0].data) if is_packed else others)
+        plan = read_json(next(written, NO_PLAN).data)
+        root = _read(plan["root"], written)
         before = plan.get("before")
         more: tuple[Payload, ...] = ()
         if before is not None:
-            more = tuple(payloads[1 + int(plan["bodies"]) :])
+            more = tuple(written)
             check_places(before, len(more))
         keeps, bundle = bool(plan.get("keeps", False)), bool(plan.get("bundle", False))
         at_once = min(_count(plan["at_once"]), MOST_AT_ONCE)
@@ -254,14 +259,21 @@ class Tree:
         return json.dumps({"plan": readable(plan, codec), "bodies": [readable(body, codec) for body in bodies]})
 
 
-def _plan(data: bytes) -> dict[str, Any]:
-    plan: dict[str, Any] = read_json(data)
-    if int(plan[MARK]) > VERSION:
+NO_PLAN = Payload({}, b"")
+
+
+def _as_json(value: Any) -> Payload:
+    return Payload({"encoding": b"json/plain"}, json.dumps(value, separators=(",", ":"), default=dict).encode())
+
+
+def _checked_mark(data: bytes) -> dict[str, Any]:
+    mark: dict[str, Any] = read_json(data)
+    if int(mark[MARK]) > VERSION:
         raise NewerMessage(
-            f"a canvas has version {plan[MARK]}, this release reads up to {VERSION}: "
+            f"a canvas has version {mark[MARK]}, this release reads up to {VERSION}: "
             "upgrade the workers before the processes that send"
         )
-    return plan
+    return mark
 
 
 def _leaving(node: Node, now: datetime.datetime) -> Node:
@@ -271,8 +283,8 @@ def _leaving(node: Node, now: datetime.datetime) -> Node:
 
 def _written(node: Node, bodies: list[Payload]) -> dict[str, Any]:
     if isinstance(node, TaskNode):
-        bodies.append(node.message.body)
-        written = {"task": node.message.envelope(), "body": len(bodies) - 1, "takes": node.takes}
+        bodies += node.message.body
+        written = {"task": node.message.envelope(), "body": len(node.message.body), "takes": node.takes}
     else:
         written = {node.kind: node.id}
     if isinstance(node, ChordNode):
@@ -325,17 +337,17 @@ def _id(value: Any) -> str:
     return str(value)
 
 
-def _read(found: dict[str, Any], bodies: dict[int, Payload]) -> Node:
+def _read(found: dict[str, Any], bodies: Iterator[Payload]) -> Node:
     """Read one node.
 
-    :param bodies: the bodies that no task has taken yet. A body that many tasks shared would be sent once for each.
+    :param bodies: the payloads that no task has taken yet, in the order in which this function reads the tasks.
     """
 
     def several(key: str) -> tuple[Node, ...]:
         return tuple(_read(part, bodies) for part in found[key])
 
     if "task" in found:
-        message = Message.read(found["task"], bodies.pop(found["body"]))
+        message = Message.read(found["task"], _taken(bodies, found["body"]))
         return TaskNode(message, bool(found["takes"]), several("links"), several("errbacks"))
     if "chain" in found:
         return ChainNode(_id(found["chain"]), _some(several("steps")))
@@ -352,6 +364,15 @@ def _read(found: dict[str, Any], bodies: dict[int, Payload]) -> Node:
     )
 
 
+def _taken(bodies: Iterator[Payload], count: Any) -> Sequence[Payload]:
+    if type(count) is not int or count < 0:
+        raise ValueError(f"{count!r:.80} is not a number of arguments")
+    taken = list(itertools.islice(bodies, min(count, MOST_PAYLOADS)))
+    if len(taken) < count:
+        raise ValueError(f"a task has {count} arguments, and {len(taken)} payloads are left")
+    return taken
+
+
 def _some(steps: tuple[Node, ...]) -> tuple[Node, ...]:
     if not steps:
         raise ValueError("a chain has no steps")
@@ -360,6 +381,12 @@ def _some(steps: tuple[Node, ...]) -> tuple[Node, ...]:
 
 Unit = Message | Tree
 """A message or the tree of a canvas: the value that is enlisted and started."""
+
+
+def read_unit(first: Payload, others: Sequence[Payload]) -> Unit:
+    """Return the message or tree whose payloads these are: the first one travels in the header, the others are the
+    Input."""
+    return Tree.decode([first, *others]) if is_tree(first.data) else Message.decode(first.data, others)
 
 
 def told_apart(unit: Unit) -> tuple[Unit, ...]:

@@ -20,7 +20,10 @@ from .tree import MOST_VALUES, Tree
 RETRY = "Retry"
 """Error type. The activity is retried with the same arguments, and the server waits until then."""
 RETRY_ANEW = "RetryAnew"
-"""Error type. The workflow runs a new activity: the details are `[seconds, envelope, body or None]`."""
+"""Error type. The workflow runs a new activity: the details are `[seconds, envelope, body or None]`. A body is a list
+of payloads."""
+PLAIN_CALL = "ptemporal.plain-call"
+"""Name of the local activity that completes a call without an envelope."""
 NOT_REGISTERED = "NotRegistered"
 REVOKED = "TaskRevokedError"
 REVOKED_BEFOREHAND = "ptemporal.revoked"

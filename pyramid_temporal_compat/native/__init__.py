@@ -11,4 +11,9 @@
 `compat_tasks.py`      the application's tasks in the same worker
 `sandbox.py`           which modules a workflow sees as they are
 `worker.py`            temporalio's worker, with all of these
+`request_temporal.py`  `request.temporal`, and the same outside a request
+`start_options.py`     the options of `start_workflow`
+`waiting_calls.py`     puts starts and signals into the current transaction
+`workflow_handle.py`   asks the server about one workflow
+`task_execution.py`    a workflow calls a task
 """

@@ -9,9 +9,10 @@ from typing import TYPE_CHECKING, Any
 
 from temporalio.client import Client
 
-from ..current import APP_KEY
 from ..exceptions import ImproperlyConfigured
+from ..payload.headers import HEADER_CODECS
 from ..worker.activity import TaskActivity
+from ..worker.call_defaults import CallDefaults
 from ..worker.pools.threads import ThreadPool
 from ..worker.runner import Runner
 from ..worker.task_modules import load_tasks
@@ -36,6 +37,7 @@ class CompatTasks:
         self._runner = Runner(app)
         self._pool = ThreadPool(self._runner, size)
         self._activity = TaskActivity(app, self._pool, identity)
+        self._call_defaults = CallDefaults(self._activity.parts)
 
     def added_to(self, options: Mapping[str, Any]) -> dict[str, Any]:
         """Return the options of a Temporal worker, with what makes it run tasks too."""
@@ -44,7 +46,7 @@ class CompatTasks:
             "max_heartbeat_throttle_interval": PROGRESS_INTERVAL,
             "default_heartbeat_throttle_interval": PROGRESS_INTERVAL,
             **options,
-            "activities": [self._activity.run, *options["activities"]],
+            "activities": [self._activity.run, self._call_defaults.envelope, *options["activities"]],
             "workflows": [TaskWorkflow, *options["workflows"]],
         }
 
@@ -62,20 +64,11 @@ class CompatTasks:
             self._pool.kill()
 
 
-def app_of(registry: Any) -> AppLike:
-    """Return the app of a Pyramid application."""
-    app: AppLike | None = registry.get(APP_KEY)
-    if app is None:
-        raise ImproperlyConfigured(
-            f"Worker(tasks=True): the registry {registry.package_name or registry.__name__!r} has no app; "
-            'include this package: config.include("pyramid_temporal_compat")'
-        )
-    return app
-
-
 def refuse_plain_client(app: AppLike, client: Client) -> None:
     """Raise if the app's payloads pass through codecs that the client lacks: no task could read its arguments."""
-    if app.codecs() and client.data_converter.payload_codec is None:
+    if not app.codecs():
+        return
+    if client.data_converter.payload_codec is None or client.config()["header_codec_behavior"] != HEADER_CODECS:
         raise ImproperlyConfigured(
             "Worker(tasks=True): the application encodes its payloads (ptemporal.codecs), and the client does not "
             "decode them; make the client with `await connect(registry)`"

@@ -9,11 +9,12 @@ from pathlib import Path
 from typing import Any
 
 from temporalio.client import WorkflowHistory
-from temporalio.converter import DataConverter
 from temporalio.worker import Replayer
 
+from ..client.client_options import ClientOptions
 from ..exceptions import ImproperlyConfigured
-from ..payload.converter import data_converter as own_data_converter
+from ..payload.headers import HeaderInterceptor
+from ..worker.workflows.schedule_driver import ScheduleDriver
 from ..worker.workflows.task_workflow import TaskWorkflow
 from .sandbox import workflow_runner
 
@@ -34,7 +35,7 @@ async def replay(
     workflows: Sequence[type],
     activities: Sequence[Callable[..., Any]] = (),
     registry: Any = None,
-    data_converter: DataConverter | None = None,
+    options: ClientOptions | None = None,
 ) -> list[ReplayFailure]:
     """Replay each history, and return the failures.
 
@@ -43,12 +44,15 @@ async def replay(
     :param files: histories as JSON, as `temporal workflow show --output json` writes them.
     :param activities: the worker's activities. Their modules pass through the workflow sandbox, as in the worker.
     :param registry: the application's registry. The modules of its tasks pass through, too.
-    :param data_converter: the converter of the application's clients. Without it, encrypted payloads can't be read.
+    :param options: the options of the application's clients. Without them, encrypted payloads can't be read.
     """
+    of_client = (options or ClientOptions()).of_client()
     replayer = Replayer(
-        workflows=[TaskWorkflow, *workflows],
+        workflows=[TaskWorkflow, ScheduleDriver, *workflows],
         workflow_runner=workflow_runner(registry, activities, workflows),
-        data_converter=data_converter or own_data_converter(),
+        data_converter=of_client["data_converter"],
+        header_codec_behavior=of_client["header_codec_behavior"],
+        interceptors=[HeaderInterceptor()],
     )
     failures = []
     for file in files:
@@ -69,4 +73,8 @@ def read_history(file: Path) -> WorkflowHistory:
             f'{file}: no history of a workflow, which is a JSON object with "events"; '
             "write one with temporal workflow show --workflow-id ID --output json"
         )
-    return WorkflowHistory.from_json(recorded.pop("workflowId", file.stem), recorded)
+    history = WorkflowHistory.from_json(recorded.pop("workflowId", file.stem), recorded)
+    if not history.events:
+        raise ImproperlyConfigured(f"{file}: a history without events")
+    started = history.events[0].workflow_execution_started_event_attributes
+    return WorkflowHistory(started.workflow_id or history.workflow_id, history.events)

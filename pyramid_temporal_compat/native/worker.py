@@ -14,8 +14,10 @@ from typing import Any
 from temporalio.client import Client
 from temporalio.worker import Worker as TemporalWorker
 
+from ..current import APP_KEY, app_of
+from ..payload.headers import HeaderInterceptor
 from .binding import bound_activities, refuse_processes
-from .compat_tasks import CompatTasks, app_of
+from .compat_tasks import CompatTasks
 from .connection_limit import safe_slots
 from .sandbox import workflow_runner
 
@@ -55,6 +57,10 @@ class Worker(TemporalWorker):
             refuse_processes(activity_executor, activities)
             self._own_executor = None
         parts = worker_options(registry, activities, workflows)
+        add_those_of_settings(registry, options)
+        if not any(isinstance(each, HeaderInterceptor) for each in client.config()["interceptors"]):
+            # The client is not from `connect(registry)`. Tasks, and workflows that call tasks, need it all the same.
+            options["interceptors"] = [HeaderInterceptor(), *options.get("interceptors", ())]
         self._tasks: CompatTasks | None = None
         if tasks:
             self._tasks = CompatTasks(app_of(registry), client, slots, options.get("identity") or client.identity)
@@ -84,6 +90,15 @@ def worker_options(
         "workflows": list(workflows),
         "workflow_runner": workflow_runner(registry, activities, workflows),
     }
+
+
+def add_those_of_settings(registry: Any, options: dict[str, Any]) -> None:
+    """Add the interceptors and plugins for workers that the settings name. Those for clients come with the client."""
+    app = None if registry is None else registry.get(APP_KEY)
+    if app is not None:
+        named = app.client_options()
+        options["interceptors"] = [*named.worker_interceptors, *options.get("interceptors", ())]
+        options["plugins"] = [*named.worker_plugins, *options.get("plugins", ())]
 
 
 def most_activities(options: dict[str, Any], activities: Sequence[Callable[..., Any]]) -> int:

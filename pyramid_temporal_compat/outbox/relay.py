@@ -32,13 +32,13 @@ from temporalio.service import RPCError, RPCStatusCode
 
 from ..client.connection import ConnectFailed, Connection, is_transient
 from ..client.server_absence import REFUSES_ALL_CALLS, means_server_away, reason_if_away
-from ..enlist.dispatcher import start
+from ..enlist.dispatcher import in_lanes, start_committed
 from ..enlist.publish_signals import after_publish
 from ..exceptions import ImproperlyConfigured, SecurityError
 from ..log_lines.text_safety import one_line
 from ..log_lines.throttled_log import EVERY, ThrottledLog
 from ..message.backoff import exponential_pause
-from ..message.tree import Unit
+from ..message.workflow_call import Outgoing
 from ..payload.codecs import Codec, chain
 from . import row_format
 from .dialects import between
@@ -297,7 +297,7 @@ class RelayBatch:
         """Why the server accepts nothing, if so."""
         self.started: list[int] = []
         """The ids of rows whose units have all started."""
-        self.sent: list[Unit] = []
+        self.sent: list[Outgoing] = []
         self.failed: list[tuple[Row, BaseException]] = []
 
     async def run(self) -> None:
@@ -324,7 +324,8 @@ class RelayBatch:
             client = await self._connection.client()
         except ConnectFailed as error:
             raise ServerAway from error
-        ends = await asyncio.gather(*(self._start(client, unit, ahead) for unit in units), return_exceptions=True)
+        lanes = ([units[place] for place in lane] for lane in in_lanes(units))
+        ends = await asyncio.gather(*(self._start(client, lane, ahead) for lane in lanes), return_exceptions=True)
         errors = [end for end in ends if isinstance(end, Exception)]
         if errors:
             worst = max(errors, key=attempts_for)  # the row is parked only when no unit of it has attempts left
@@ -346,11 +347,12 @@ class RelayBatch:
         then = row_format.sender_clock(row.units)
         return datetime.timedelta(0) if then is None else then + between(row.created, row.taken) - self._taken
 
-    async def _start(self, client: Client, unit: Unit, ahead: datetime.timedelta) -> None:
-        async with self._slots:
-            now = datetime.datetime.now(datetime.timezone.utc) + ahead
-            await asyncio.wait_for(start(client, unit, now), self._timeout)
-        self.sent.append(unit)
+    async def _start(self, client: Client, lane: Sequence[Outgoing], ahead: datetime.timedelta) -> None:
+        for unit in lane:
+            async with self._slots:
+                now = datetime.datetime.now(datetime.timezone.utc) + ahead
+                await asyncio.wait_for(start_committed(client, unit, now), self._timeout)
+            self.sent.append(unit)
 
 
 def by_queue(found: Sequence[Row]) -> Mapping[str, Sequence[Row]]:

@@ -13,8 +13,8 @@ from collections.abc import Sequence
 from typing import Any
 
 from ..exceptions import InvalidTaskError, PayloadTooLarge
-from ..message.message import Message
-from ..message.tree import Tree, Unit, is_tree
+from ..message.tree import read_unit
+from ..message.workflow_call import Outgoing, WorkflowCall, is_workflow_call
 from ..payload import Payload
 from ..payload.bounds import OutOfBounds, check_json, read_json, read_together
 from ..payload.codecs import Codec
@@ -28,7 +28,7 @@ MOST_VALUES = 10_000_000
 its commit, because no relay would read its row."""
 
 
-def encode_units(units: Sequence[Unit], codec: Codec) -> bytes:
+def encode_units(units: Sequence[Outgoing], codec: Codec) -> bytes:
     """Return the row content for these units, with this process' clock beside them."""
     written = [[_payload_to_json(codec.encode(payload)) for payload in unit.encode()] for unit in units]
     clock = datetime.datetime.now(datetime.timezone.utc).isoformat()
@@ -41,7 +41,7 @@ def encode_units(units: Sequence[Unit], codec: Codec) -> bytes:
     return data
 
 
-def decode_units(data: bytes, codec: Codec) -> list[Unit]:
+def decode_units(data: bytes, codec: Codec) -> list[Outgoing]:
     """Return the units that `encode_units` was given. Raise `InvalidTaskError` for any other content."""
     with read_together(MOST_BYTES, MOST_VALUES):
         return _decode_units(data, codec)
@@ -53,7 +53,7 @@ def _check_row(data: bytes) -> None:
     check_json(data)
 
 
-def _decode_units(data: bytes, codec: Codec) -> list[Unit]:
+def _decode_units(data: bytes, codec: Codec) -> list[Outgoing]:
     try:
         if len(data) > MOST_BYTES:
             raise OutOfBounds
@@ -83,15 +83,12 @@ def sender_clock(data: bytes) -> datetime.datetime | None:
     return datetime.datetime.fromisoformat(written) if written else None
 
 
-def _unit(payloads: list[Payload]) -> Unit:
+def _unit(payloads: list[Payload]) -> Outgoing:
     try:
-        first, *rest = payloads
-        if is_tree(first.data):
-            return Tree.decode(payloads)
-        (body,) = rest
+        first, *body = payloads
     except ValueError:
-        raise InvalidTaskError(f"a row of the outbox holds a unit of {len(payloads)} payloads") from None
-    return Message.decode(first.data, body)
+        raise InvalidTaskError("a row of the outbox holds a unit without payloads") from None
+    return WorkflowCall.decode(first.data, body) if is_workflow_call(first.data) else read_unit(first, body)
 
 
 def _payload_to_json(payload: Payload) -> dict[str, Any]:

@@ -14,7 +14,7 @@ from sqlalchemy.pool import SingletonThreadPool, StaticPool
 from zope.sqlalchemy.datamanager import ZopeTransactionEvents
 
 from ..log_lines.throttled_log import ThrottledLog
-from ..message.tree import Unit
+from ..message.workflow_call import Outgoing, count_of
 from ..payload.codecs import chain
 from . import row_format
 from .sessions import connection_of, engine_of, join, session_of
@@ -101,7 +101,7 @@ class TransactionRows:
         if self._session is not None:
             join(self._session, self._events, self._transaction)
 
-    def write(self, units: Sequence[Unit]) -> None:
+    def write(self, units: Sequence[Outgoing]) -> None:
         """Insert one row with these units, in the transaction."""
         if not units or self._session is None:
             return
@@ -112,7 +112,7 @@ class TransactionRows:
             connection,
             namespace=self._outbox.namespace,
             queue=units[0].queue,
-            messages=sum(len(unit.messages) for unit in units),
+            messages=count_of(units),
             units=row_format.encode_units(units, self._outbox.codec),
             wait=0 if absent else self._outbox.grace,
         )
@@ -121,7 +121,7 @@ class TransactionRows:
         if absent:
             self._due.add(row_id)
 
-    def write_late(self, unit: Unit) -> None:
+    def write_late(self, unit: Outgoing) -> None:
         """Insert a row for a message that is enlisted while the transaction commits.
 
         A session that has committed already can't write. Then no row keeps the message: only the dispatch sends it.
@@ -137,13 +137,13 @@ class TransactionRows:
         """Let go of the session and the transaction, which is over."""
         self._session = self._transaction = None
 
-    def dispatch(self, units: Sequence[Unit]) -> None:
+    def dispatch(self, units: Sequence[Outgoing]) -> None:
         """Start the units; `record_dispatch` gets the result."""
         self._outbox.app.dispatcher.after_commit(units, self)
 
     def record_dispatch(
-        self, started: Sequence[Unit], failed: Sequence[tuple[Unit, BaseException]]
-    ) -> list[tuple[Unit, BaseException]]:
+        self, started: Sequence[Outgoing], failed: Sequence[tuple[Outgoing, BaseException]]
+    ) -> list[tuple[Outgoing, BaseException]]:
         """Record the result of a dispatch. Return the messages that failed and that no outbox row keeps.
 
         The sweeper deletes the rows whose units have all started, and releases the other rows to a relay.
@@ -159,5 +159,5 @@ class TransactionRows:
         if waiting:
             reason = waiting[0][1]
             sweeper.release([row_id for row_id in remaining if row_id not in self._due], str(reason))
-            self._outbox.warn_of_waiting(sum(len(unit.messages) for unit, _ in waiting), reason)
+            self._outbox.warn_of_waiting(count_of([unit for unit, _ in waiting]), reason)
         return [(unit, reason) for unit, reason in failed if unit.id not in kept_ids]

@@ -1,8 +1,9 @@
-"""Our payloads and codecs in the form that Temporal's SDK needs. The only module here that imports temporalio."""
+"""Our payloads and codecs in the form that Temporal's SDK needs. Only this module and `headers` import temporalio."""
 
 from __future__ import annotations
 
 import asyncio
+import functools
 import logging
 import traceback
 from collections.abc import Mapping, Sequence
@@ -14,9 +15,11 @@ from temporalio.api.common.v1 import Payload as ProtoPayload
 from temporalio.api.failure.v1 import Failure
 from temporalio.common import RawValue
 from temporalio.converter import (
+    CompositePayloadConverter,
     DataConverter,
     DefaultFailureConverter,
     DefaultPayloadConverter,
+    ExternalStorage,
     PayloadCodec,
     PayloadConverter,
 )
@@ -36,10 +39,14 @@ SMALL = 16 * 1024
 """Bytes of payloads that the event loop decodes itself. A thread takes about as long to start as these to decode."""
 
 
-def data_converter(codecs: Sequence[Codec] = ()) -> DataConverter:
+def data_converter(
+    codecs: Sequence[Codec] = (),
+    others: type[CompositePayloadConverter] = DefaultPayloadConverter,
+    external_storage: ExternalStorage | None = None,
+) -> DataConverter:
     """Return a converter that passes our payloads through unchanged and applies `codecs` in this order.
 
-    All other values are converted as Temporal's own converter does.
+    All other values are converted as `others` does, by default as Temporal's own converter does.
 
     If one of the codecs is an `Encryption`, the messages and stack traces of failures are encrypted too.
     """
@@ -48,7 +55,8 @@ def data_converter(codecs: Sequence[Codec] = ()) -> DataConverter:
     if encryption is not None:
         failures = EncryptedFailureConverter if encryption.required else PrivateFailureConverter
     return DataConverter(
-        payload_converter_class=PassingPayloadConverter,
+        payload_converter_class=_passing(others),
+        external_storage=external_storage,
         payload_codec=CodecAdapter(chain(codecs)) if codecs else None,
         failure_converter_class=failures,
     )
@@ -65,8 +73,13 @@ def from_raw(raw: RawValue) -> Payload:
     return _from_proto(raw.payload)
 
 
-class PassingPayloadConverter(DefaultPayloadConverter):
-    """Converts values as Temporal does by default. Payloads, ours or raw ones, pass unchanged."""
+@functools.cache
+def _passing(others: type[CompositePayloadConverter]) -> type[CompositePayloadConverter]:
+    return type(f"Passing{others.__name__}", (PassingPayloads, others), {"__module__": __name__})
+
+
+class PassingPayloads(CompositePayloadConverter):
+    """Lets payloads, ours or raw ones, pass unchanged. The second base class converts all other values."""
 
     def to_payloads(self, values: Sequence[Any]) -> list[ProtoPayload]:
         return super().to_payloads([to_raw(value) if isinstance(value, Payload) else value for value in values])

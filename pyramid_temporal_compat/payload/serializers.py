@@ -178,7 +178,7 @@ def _content_type(payload: Payload) -> str:
         return RAW_TYPE
     hint = "; it is encrypted, and no codec here has decrypted it: set ptemporal.encryption_keys"
     raise Unreadable(
-        f"a payload has the encoding {payload.encoding!r}, which is not one that tasks are sent with"
+        f"a payload has the encoding {payload.encoding!r}, which tasks do not read: send JSON (json/plain)"
         + (hint if payload.encoding == "binary/encrypted" else "")
     )
 

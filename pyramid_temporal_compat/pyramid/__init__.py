@@ -7,17 +7,21 @@ from typing import Any
 from pyramid.events import ApplicationCreated, NewRequest
 
 from ..app import APP_KEY, latest_app
+from ..native.served_work import ServedWork
 from ..schedules.drift import log_drift
 from ..schedules.entries import declares_any
 from ..settings import connection, from_pyramid
 from .app_choice import existing_app, latest_or_new_app, set_celery_app
 from .ini_file import sections_of_this_ini
+from .native_directives import add_directives
 from .periodic import add_periodic_task, periodic_task
 
 __all__ = ["includeme", "periodic_task"]
 
 BEFORE_OTHER_ACTIONS = -1000
 """The order of our action. Others read the app's settings: an application may finalize its app in an action."""
+AFTER_OTHER_ACTIONS = 1000
+"""The order in which domains are imported: when every directive has added its definition."""
 
 
 def includeme(config: Any) -> None:
@@ -30,6 +34,7 @@ def includeme(config: Any) -> None:
     """
     # Every web process imports this now, before it forks. Else its first request would pay for it (0.6 s).
     from ..enlist import dispatcher, enlistment  # noqa: F401
+    from ..native.request_temporal import request_temporal
 
     registry = config.registry
     settings = from_pyramid(registry.settings, sections_of_this_ini())
@@ -43,10 +48,18 @@ def includeme(config: Any) -> None:
         if APP_KEY not in registry:
             bind(latest_or_new_app(config.root_package.__name__), registry, settings)
 
+    def load_domains() -> None:
+        app = registry[APP_KEY]
+        app.native = ServedWork(app)
+        app.native.load()
+
     config.add_directive("set_celery_app", set_celery_app)
     config.add_directive("add_periodic_task", add_periodic_task)
+    add_directives(config)
+    config.add_request_method(request_temporal, "temporal", reify=True)
     bind_existing()
     config.action("pyramid_temporal_compat", bind_any, order=BEFORE_OTHER_ACTIONS)
+    config.action("pyramid_temporal_compat.domains", load_domains, order=AFTER_OTHER_ACTIONS)
     config.add_subscriber(lambda event: bind_existing(), ApplicationCreated)
     config.add_subscriber(look_for_drift, NewRequest)
 

@@ -14,8 +14,8 @@ from ..context import worker_frame
 from ..current import app_or_default
 from ..exceptions import IncompleteStream, StillEnlisted, TaskPredicate, TimeoutError
 from ..interfaces import R
+from ..message.body import read_body
 from ..payload.errors import from_plain
-from ..payload.serializers import deserialize
 from ..security.signed_results import value_for
 from .graph import DependencyGraph, GraphFormatter, graph_of
 from .join_guard import assert_will_not_block
@@ -409,7 +409,7 @@ class AsyncResult(ResultBase, Generic[R]):
 
     def _sent(self, part: str) -> Any:
         history = self._history()
-        return deserialize(history.message.body, self.app.conf["accept_content"])[part] if history else None
+        return read_body(history.message, self.app.conf["accept_content"])[part] if history else None
 
     def _described(self) -> Status:
         """Return the status with name, queue and times. The status that `get` waits for lacks them."""

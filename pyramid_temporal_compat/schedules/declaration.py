@@ -27,7 +27,7 @@ from ..message.message import is_name
 from ..message.priority import priority_of
 from ..message.scheduled import as_template
 from ..message.tree import Tree
-from ..payload.converter import to_raw
+from ..payload.headers import FIELD, split, to_arguments
 from ..security.signed_places import accepts_only_signed, without_signature
 from .entries import BadEntry, Entry, application_name, declared_entries, schedule_id
 from .firing_times import LONGEST_CATCHUP, NotOnTheServer, catchup_of, check_driven, is_driven, once, spec_of
@@ -53,7 +53,8 @@ class Declared:
     schedule: Schedule
     """Times and policies, and the action without its payloads."""
     arguments: Sequence[Any]
-    """The arguments of the workflow. A payload of ours is sent as it is."""
+    """The arguments of the workflow, and first, for a task or canvas, what travels in the header. A payload is sent as
+    it is."""
     summary: str
     memo: Mapping[str, Any]
     """The memo of the workflow that a firing starts."""
@@ -105,8 +106,11 @@ class Declared:
         found.spec.CopyFrom(self.spec)
         start = found.action.start_workflow
         converter = client.data_converter
-        if self.arguments:
-            start.input.CopyFrom(Payloads(payloads=await converter.encode(self.arguments)))
+        header, arguments = split(self.arguments)
+        if header is not None:
+            start.header.fields[FIELD].CopyFrom((await converter.encode([header]))[0])
+        if arguments:
+            start.input.CopyFrom(Payloads(payloads=await converter.encode(arguments)))
         for key, value in {**self.memo, wire.FIRING: self.digest}.items():
             start.memo.fields[key].CopyFrom((await converter.encode([value]))[0])
         if self.summary:
@@ -172,7 +176,7 @@ def declaration(app: AppLike, application: str, entry: Entry) -> Declared:
     start.workflow_type.name = unit.task
     start.task_queue.name = unit.queue
     _set_priority(start.priority, priority_of(unit))
-    arguments = [to_raw(payload) for payload in unit.encode()]
+    arguments = to_arguments(unit.encode())
     summary = unit.summary[: wire.SUMMARY_LIMIT]
     memo = wire.memo_of(unit) or {}
     return Declared(schedule_id(application, entry.name), application, entry, found, arguments, summary, memo, driven)

@@ -23,10 +23,11 @@ from typing import TYPE_CHECKING, Any
 
 from ..exceptions import ImproperlyConfigured, SecurityError
 from ..log_lines.text_safety import one_line
+from ..message.body import read_body, write_body
 from ..message.message import Message
 from ..message.nodes import ChainNode, ChordNode, GroupNode, Node, TaskNode
 from ..message.scheduled import is_firing_of
-from ..payload.serializers import SIGNED, deserialize, serialize
+from ..payload.serializers import SIGNED
 
 if TYPE_CHECKING:
     from ..interfaces import AppLike
@@ -156,15 +157,15 @@ def with_place(app: AppLike, message: Message, place: Place) -> Message:
             f"task {message.task!r} takes the result of another task, and with accept_content = ['auth'] it may take "
             f"signed results only: set result_serializer = 'auth' (it is {app.conf['result_serializer']!r})"
         )
-    body = {**deserialize(message.body, [SIGNED]), **place}
-    return message.copy(body=serialize(body, SIGNED, message.compression, "arguments"))
+    body = {**read_body(message, [SIGNED]), **place}
+    return message.copy(body=write_body(body, SIGNED, message.compression))
 
 
 def place_of_retry(app: AppLike, message: Message) -> Place:
     """Return the place that a retry of the message has. Its arguments hold the earlier results already."""
     if not accepts_only_signed(app):
         return NOTHING
-    body = deserialize(message.body, [SIGNED])
+    body = read_body(message, [SIGNED])
     return {name: body[name] for name in ("chord", "linked") if name in body}
 
 
@@ -227,9 +228,9 @@ def check_linked(app: AppLike, message: Message, linked: GroupNode) -> None:
     """Raise `SecurityError` if these are not the tasks that were linked to the message when it was signed."""
     if not accepts_only_signed(app):
         return
-    if deserialize(message.body, [SIGNED]).get("linked") != digest(_outline(linked)):
+    if read_body(message, [SIGNED]).get("linked") != digest(_outline(linked)):
         raise SecurityError(
             f"task {message.task}[{message.id}]: the tasks linked to it are not those that it was signed for"
         )
     for linked_message in linked.all_messages():
-        check_body(linked_message.copy(joins=()), deserialize(linked_message.body, [SIGNED]))
+        check_body(linked_message.copy(joins=()), read_body(linked_message, [SIGNED]))

@@ -13,6 +13,7 @@ from typing import Any, NamedTuple
 from ..exceptions import ImproperlyConfigured
 from .config_objects import as_mapping, import_object, refuse_mixed_names
 from .declare import Effect, Setting
+from .environment import environment_settings
 from .masking import hidden
 from .table import CELERY_NAMES, NAMES, SETTINGS, resolve
 from .values import names_server
@@ -48,7 +49,7 @@ class FoundOption(NamedTuple):
 class Settings(MutableMapping[str, Any]):
     """A mapping, and an object with attributes, over these layers, highest first:
 
-    code (`conf.x = y`), ini, `add_defaults`, `config_from_object`, defaults.
+    code (`conf.x = y`), environment, ini, `add_defaults`, `config_from_object`, defaults.
 
     The layers below code are read when a setting is first read, so that an application may configure itself in
     any order. Reads need no lock: they see one dict, which a write replaces.
@@ -82,6 +83,7 @@ class Settings(MutableMapping[str, Any]):
         self._pending: list[Defaults] = []
         self._added: dict[str, Any] = {}
         self._object: dict[str, Any] = {}
+        self._environment: dict[str, Any] = {}
         self._spelled: set[str] = set()
         self.update(given or {})
         self._spelled.clear()
@@ -163,6 +165,7 @@ class Settings(MutableMapping[str, Any]):
                 if self._before_load:
                     self._before_load()
                 self._object = self._read_source()
+                self._environment = environment_settings()
                 # Celery's rule looks at the configuration object, or else at what was set in code until now.
                 if not self._source and not self._object:
                     refuse_mixed_names(self._spelled)
@@ -209,6 +212,7 @@ class Settings(MutableMapping[str, Any]):
             **self._object,
             **self._added,
             **self._ini,
+            **self._environment,
             **self._changes,
         }
 
@@ -382,6 +386,7 @@ class Settings(MutableMapping[str, Any]):
         """Copies of the layers below the values set in code, highest first."""
         self._loaded()
         return [
+            dict(self._environment),
             dict(self._ini),
             dict(self._added),
             dict(self._object),
@@ -389,11 +394,12 @@ class Settings(MutableMapping[str, Any]):
         ]
 
     def origin(self, key: str) -> str | None:
-        """Return the layer of the value of `key`: code, ini, add_defaults, config_from_object or default."""
+        """Return the layer that gives `key`: code, environment, ini, add_defaults, config_from_object or default."""
         self._loaded()
         name = self._name(key)
         layers = {
             "code": self._changes,
+            "environment": self._environment,
             "ini": self._ini,
             "add_defaults": self._added,
             "config_from_object": self._object,
@@ -405,7 +411,8 @@ class Settings(MutableMapping[str, Any]):
         """Return whether `key` has a value from anywhere but the defaults."""
         self._loaded()
         name = key if key in SETTINGS else self._name(key)  # every call of a task asks
-        return name in self._changes or name in self._ini or name in self._added or name in self._object
+        layers = (self._changes, self._ini, self._environment, self._added, self._object)
+        return any(name in layer for layer in layers)
 
     def without_defaults(self) -> Settings:
         """Return the settings that were given a value."""
@@ -413,7 +420,7 @@ class Settings(MutableMapping[str, Any]):
 
     def _given(self) -> dict[str, Any]:
         self._loaded()
-        given = {**self._object, **self._added, **self._ini, **self._changes}
+        given = {**self._object, **self._added, **self._ini, **self._environment, **self._changes}
         # A default that the application changed in place (conf.beat_schedule["x"] = ...) has become its own.
         changed = {key: value for key, value in self._mutable_defaults.items() if value != MUTABLE_DEFAULTS[key]}
         return {**changed, **given}
@@ -494,6 +501,7 @@ class Settings(MutableMapping[str, Any]):
             "_changes": dict(self._changes),
             "_spelled": set(self._spelled),
             "_ini": dict(self._ini),
+            "_environment": dict(self._environment),
             "_added": dict(self._added),
             # Celery leaves callables behind too: the other side's import adds its own.
             "_pending": [defaults for defaults in self._pending if not callable(defaults)],

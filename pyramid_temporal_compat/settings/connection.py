@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -23,6 +24,11 @@ log = logging.getLogger(__name__)
 
 BROKER_VARIABLE = "CELERY_BROKER_URL"
 """The environment variable that a command's `-b` sets, too. As in Celery it wins over all other places."""
+
+HOST_VARIABLE = "TEMPORAL_HOST"
+"""Names the server, with or without a port, where TEMPORAL_ADDRESS does not."""
+PORT = re.compile(r":\d+$")
+DEFAULT_PORT = 7233
 
 # The names that a profile has for our settings.
 TLS_FIELDS = {
@@ -166,6 +172,8 @@ def _profiles(settings: Settings, environ: Mapping[str, str]) -> list[tuple[str,
     from temporalio.envconfig import ClientConfigProfile
 
     variables = {name: value for name, value in environ.items() if name.startswith("TEMPORAL_") and value}
+    if host := variables.pop(HOST_VARIABLE, None):
+        variables.setdefault("TEMPORAL_ADDRESS", host if PORT.search(host) else f"{host}:{DEFAULT_PORT}")
     profile = _choice(settings, "ptemporal.profile", variables.pop("TEMPORAL_PROFILE", None))
     file = _choice(settings, "ptemporal.config_file", variables.pop("TEMPORAL_CONFIG_FILE", None))
     if file and not Path(file).is_file():

@@ -127,7 +127,7 @@ def option_of(key: str) -> Option | None:
 
 
 def _option(key: str, value: Any) -> Any:
-    return _json_or_text(key, value) if isinstance(value, str) else value
+    return json_or_text(key, value) if isinstance(value, str) else value
 
 
 def read_value(name: str, key: str, value: Any) -> Any:
@@ -163,12 +163,12 @@ def _take_section(found: dict[str, Any], section: str, values: Mapping[str, str]
     elif kind == "celery":
         _take_options(found, section, name, values)
     elif kind == "celerybeat" and name:
-        found.setdefault("beat_schedule", {})[name] = _beat_entry(f"[{section}]", _beat_fields(section, values))
+        found.setdefault("beat_schedule", {})[name] = _beat_entry(f"[{section}]", beat_fields(section, values))
     elif kind == "celeryroute" and name:
         found.setdefault("task_routes", {})[name] = _route(section, values)
     elif section == "celeryroutes":
         routes = found.setdefault("task_routes", {})
-        routes.update({pattern: _json_or_text(f"[{section}] {pattern}", value) for pattern, value in values.items()})
+        routes.update({pattern: json_or_text(f"[{section}] {pattern}", value) for pattern, value in values.items()})
 
 
 def _take_celery(found: dict[str, Any], values: Mapping[str, str]) -> None:
@@ -189,14 +189,15 @@ def _take_options(found: dict[str, Any], section: str, name: str, values: Mappin
     """Read a section that is the value of a setting, such as `[celery:broker_transport_options]`."""
     setting = celery_name(name)
     if setting is not None:
-        found[setting] = {key: _json_or_text(f"[{section}] {key}", value) for key, value in values.items()}
+        found[setting] = {key: json_or_text(f"[{section}] {key}", value) for key, value in values.items()}
     elif meant := misspelled(name):
         raise UnknownSetting(f"there is no setting for [{section}]; did you mean [celery:{meant}]?")
     else:
         warn_of_own_key(f"[{section}]", name)
 
 
-def _beat_fields(section: str, values: Mapping[str, str]) -> dict[str, Any]:
+def beat_fields(section: str, values: Mapping[str, str]) -> dict[str, Any]:
+    """Return the fields of a periodic task from its section. The type and the schedule become one field."""
     fields: dict[str, Any] = {}
     for key, value in values.items():
         if key in ("task", "type"):
@@ -244,7 +245,8 @@ def _route(section: str, values: Mapping[str, str]) -> dict[str, str]:
     return {key: values[key] for key in ("queue", "routing_key") if values.get(key)}
 
 
-def _json_or_text(where: str, value: str) -> Any:
+def json_or_text(where: str, value: str) -> Any:
+    """Return a value that is JSON, or the text itself if it is none."""
     if value.lstrip()[:1] in ("{", "[", '"'):
         return _checked(json.loads, where, value, "JSON, or a plain text")
     try:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from .declare import Setting, own
-from .values import address, boolean, choice, count, positive_seconds, seconds, text, whole, words
+from .values import address, boolean, choice, count, fraction, pollers, positive_seconds, seconds, text, whole, words
 
 # One row a setting reads as a table; broken over lines it does not.
 # fmt: off
@@ -43,5 +43,20 @@ OWN: tuple[Setting, ...] = (
     own("canvas_at_once", count, 500, "How many tasks of one canvas may be in progress at a time. The server allows 2,000."),
     own("schedules", text, None, "A callable, as package.module:name, that gets the app and gives more periodic tasks than beat_schedule has: a mapping, or dicts with a name."),
     own("beat", choice("by-command", "on-start"), "by-command", "When the server's schedules are made equal to the declared ones. by-command: by `ptemporal-compat beat` and `worker -B`. on-start: whenever a worker starts."),
+    own("interceptors", words, (), "Interceptors for Temporal's client and worker, by their dotted names: objects, or classes or functions that make them."),
+    own("plugins", words, (), "Plugins for Temporal's client and worker, named as interceptors are."),
+    own("payload_converter", text, None, "The payload converter for hand-written workflows and activities, by its dotted name: a class, or a DataConverter. Without a value: Temporal's own."),
+    own("external_storage", text, None, "Where large payloads are kept, by its dotted name: an ExternalStorage of temporalio, or a function that makes it."),
     own("workflow_cache", count, 1000, "How many workflows a worker keeps in memory between their steps."),
+    own("domains", words, (), "Packages of the application whose modules tasks, temporal_workflows and temporal_activities are imported, and whose workflows and activities workers serve."),
+    own("max_concurrent_activities", count, 100, "How many hand-written activities a worker runs at a time, beside its tasks. The environment: TEMPORAL_MAX_CONCURRENT_ACTIVITIES."),
+    own("max_concurrent_workflows", count, 100, "How many workflow tasks a worker takes at a time; at least 2. The environment: TEMPORAL_MAX_CONCURRENT_WORKFLOWS."),
+    own("pollers", pollers, 5, "How many calls that wait for work a worker keeps open for each queue and kind of work: a number, at least 2, or auto. auto: the server's feedback decides."),
+    own("slots", choice("fixed", "resources"), "fixed", "What limits the work that a worker takes. fixed: the numbers above. resources: CPU and memory, for workflow tasks, and for activities on queues that carry no tasks."),
+    own("slots_cpu", fraction, 0.8, "The share of the CPU that a worker with ptemporal.slots = resources aims at."),
+    own("slots_memory", fraction, 0.8, "The share of the memory that a worker with ptemporal.slots = resources aims at."),
+    own("deployment", text, None, "The name of the Worker Deployment that a worker belongs to. The environment: TEMPORAL_DEPLOYMENT_NAME."),
+    own("build_id", text, None, "The version of the Worker Deployment: the build id of this release. The environment: TEMPORAL_WORKER_BUILD_ID."),
+    own("versioning", choice("auto-upgrade", "pinned"), "auto-upgrade", "What workflows of a Worker Deployment do that name no versioning behaviour. auto-upgrade: they go on with the current version. pinned: they end with the version that they began with. Workflows of tasks always upgrade."),
+    own("workflow_passthrough", words, (), "More modules that the workflow sandbox takes as they are, and does not import anew for each run."),
 )

@@ -135,6 +135,20 @@ def _concurrency(value: Any) -> int | str:
     return "auto" if isinstance(value, str) and value.strip().lower() == "auto" else _count(value)
 
 
+def _pollers(value: Any) -> int | str:
+    found = _concurrency(value)
+    if isinstance(found, int) and found < 2:
+        raise Reason("a worker needs 2 for its workflows")
+    return found
+
+
+def _fraction(value: Any) -> float:
+    found = _number(value)
+    if not 0 < found <= 1:
+        raise ValueError(value)
+    return found
+
+
 def _zone(value: Any) -> Any:
     if isinstance(value, datetime.tzinfo):
         return value
@@ -188,6 +202,8 @@ mapping = Kind("mapping", 'a JSON object, as {"name": "value"}', _mapping)
 anything = Kind("any", "JSON, or a plain text", _anything)
 words_or_json = Kind("words or JSON", "words, or JSON", _words_or_json)
 concurrency = Kind("count or auto", "a whole number from 1 on, or auto", _concurrency)
+pollers = Kind("count or auto", "a whole number from 2 on, or auto", _pollers)
+fraction = Kind("number", "a number above 0, and at most 1", _fraction)
 zone = Kind("time zone", "the name of a time zone, as Europe/Berlin or UTC", _zone)
 address = Kind("address", "host:port, as localhost:7233, without a scheme", _address)
 

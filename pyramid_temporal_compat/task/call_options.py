@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, Any
 from ..context import worker_frame
 from ..exceptions import InvalidCall, NotSerializable, PayloadTooLarge
 from ..message.backoff import publish_retry_of
+from ..message.body import write_body
 from ..message.ids import new_id
 from ..message.message import LONGEST_FAIRNESS_KEY, LONGEST_ID, RESERVED_QUEUES, Message, is_name, total_size
 from ..payload import Payload, types
@@ -135,7 +136,7 @@ def make_message(
     serializer = options.get("serializer") or conf["task_serializer"]
     compression = options.get("compression") or conf["task_compression"]
     levels = conf["task_repr_maxlevels"]
-    queue = _queue(app, name, args, kwargs, options, task)
+    queue = queue_of_call(app, name, args, kwargs, options, task)
     chosen = options.get("task_id")
     task_id = id_for(queue) if chosen is None else _checked_name(name, "task_id", chosen)
     message = Message(
@@ -194,12 +195,12 @@ def _body(
     serializer: str,
     compression: str | None,
     task: TaskLike | None,
-) -> Payload:
+) -> tuple[Payload, ...]:
     body: dict[str, Any] = {"args": list(args), "kwargs": dict(kwargs)}
     if serializer == SIGNED:  # the signature then covers the task and the id: no other task accepts these arguments
         body |= {"task": name, "id": task_id}
     try:
-        return serialize(body, serializer, compression, "arguments")
+        return write_body(body, serializer, compression)
     except NotSerializable as error:
         for parameter, value in _by_parameter(args, kwargs, task):
             try:
@@ -220,7 +221,9 @@ def _optional_name(task: str, what: str, options: Mapping[str, Any]) -> str | No
     return _checked_name(task, what, options[what]) if options.get(what) else None
 
 
-def _queue(app: AppLike, task: str, args: Any, kwargs: Any, options: dict[str, Any], task_type: TaskLike | None) -> str:
+def queue_of_call(
+    app: AppLike, task: str, args: Any, kwargs: Any, options: dict[str, Any], task_type: TaskLike | None
+) -> str:
     """Return the queue that the call names. Without one, return the queue of the routes, or the default queue."""
     amqp = app.amqp
     asked = options.get("queue")
@@ -462,7 +465,7 @@ _LONGEST_ESCAPE = len(r"\ud83d\ude00")
 def _is_surely_small(message: Message, limit: int, options: Mapping[str, Any]) -> bool:
     # Most messages are far below the limit, and encoding a message takes longer than all other checks together.
     reprs = (len(message.argsrepr) + len(message.kwargsrepr)) * _LONGEST_ESCAPE
-    return options.keys().isdisjoint(_UNBOUNDED_OPTIONS) and len(message.body.data) + reprs + _ENVELOPE_ROOM < limit
+    return options.keys().isdisjoint(_UNBOUNDED_OPTIONS) and total_size(message.body) + reprs + _ENVELOPE_ROOM < limit
 
 
 def _check_size(

@@ -17,11 +17,11 @@ from ..celery_names.lists import as_list
 from ..context import Context, current_frame
 from ..enlist.enlistment import ENLIST_REQUIRED, current_transaction, enlist, is_active, transactions_set_aside
 from ..exceptions import Retry
+from ..message.body import read_body
 from ..message.celery_view import options_of
 from ..message.ids import new_id
 from ..message.message import CARRIED_OPTIONS, Message
 from ..payload.annotations import rebuild_arguments
-from ..payload.serializers import deserialize
 from ..results.eager_result import EagerResult
 from ..results.join_guard import allow_join_result, denied_join_result
 from ..results.result_sets import GroupResult
@@ -281,7 +281,7 @@ class EagerDispatch:
 
     def _run(self, message: Message, local: Mapping[str, Any]) -> None:
         # The arguments go through bytes and back, as on the way to a worker, so that a test sees what does not travel.
-        body = deserialize(message.body, [message.serializer, "json"])
+        body = read_body(message, [message.serializer, "json"])
         stamps = message.read_headers()
         options = {
             **options_of(message),

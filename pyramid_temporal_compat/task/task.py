@@ -187,6 +187,14 @@ class Task(RefusedOfTasks, Generic[P, R]):
         _check_instance(self, "delay")
         return self.apply_async(args, kwargs)
 
+    async def execute(self, /, *args: P.args, **kwargs: P.kwargs) -> R:
+        """Run the task as an activity of the workflow that calls this, and return its result.
+
+        `execute_task` takes options, too.
+        """
+        result: R = await self.app.execute_in_workflow(self.name, args, kwargs, {})
+        return result
+
     def apply_async(
         self,
         args: Sequence[Any] | None = None,

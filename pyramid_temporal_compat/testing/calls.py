@@ -11,10 +11,11 @@ from unittest import mock
 
 from .. import current
 from ..app import Celery
+from ..client.workflow_requests import SIGNAL, arguments_of
 from ..enlist.enlistment import current_transaction, find_enlistment
+from ..message.body import read_body
 from ..message.message import Message
-from ..message.tree import Unit
-from ..payload.serializers import deserialize
+from ..message.workflow_call import Outgoing, WorkflowCall
 
 
 @dataclass(frozen=True)
@@ -53,9 +54,38 @@ class Call:
         return self.message.headers
 
 
+@dataclass(frozen=True)
+class WorkflowRequest:
+    """A start of a hand-written workflow, or a signal to one, as it is sent."""
+
+    workflow_id: str
+    name: str
+    """The type of the workflow, or the name of the signal."""
+    args: tuple[Any, ...]
+    """The arguments, as plain values: a dataclass has become a dict."""
+    is_signal: bool
+    call: WorkflowCall = field(repr=False, compare=False)
+
+    @property
+    def queue(self) -> str:
+        return self.call.queue
+
+    @property
+    def eta(self) -> datetime.datetime | None:
+        """When the workflow may start. A `start_delay` has become an eta."""
+        return self.call.eta
+
+
+def request_of(call: WorkflowCall, app: Celery) -> WorkflowRequest:
+    """Return the start or the signal that a call holds."""
+    connection = app.temporal
+    args = connection.submit(lambda: arguments_of(call, connection.options.converter)).result()
+    return WorkflowRequest(call.workflow_id, call.task, tuple(args), call.rpc == SIGNAL, call)
+
+
 def call_of(message: Message) -> Call:
     """Return the call that a message holds."""
-    body = deserialize(message.body, [message.serializer, "json"])
+    body = read_body(message, [message.serializer, "json"])
     return Call(message.task, tuple(body["args"]), dict(body["kwargs"]), message)
 
 
@@ -77,6 +107,20 @@ class EnlistedCalls:
         """Return the task names of the calls."""
         return [call.task for call in self(transaction_manager)]
 
+    def workflows(self, transaction_manager: Any = None) -> list[WorkflowRequest]:
+        """Return the starts of hand-written workflows, and the signals, that wait for the commit."""
+        transaction = current_transaction(transaction_manager)
+        if transaction is None:
+            return []
+        found = ((app, find_enlistment(transaction, app)) for app in list(current.apps) if isinstance(app, Celery))
+        return [
+            request_of(call, app)
+            for app, enlistment in found
+            if enlistment is not None
+            for call in enlistment.messages
+            if isinstance(call, WorkflowCall)
+        ]
+
 
 class DispatchedCalls(list[Call]):
     """The value of the fixture `ptemporal_dispatched`: the calls that were dispatched, the oldest first."""
@@ -84,6 +128,8 @@ class DispatchedCalls(list[Call]):
     def __init__(self) -> None:
         super().__init__()
         self.also_sent = False
+        self.workflows: list[WorkflowRequest] = []
+        """The starts of hand-written workflows, and the signals after a commit, the oldest first."""
 
     @property
     def names(self) -> list[str]:
@@ -110,18 +156,21 @@ class RecordingDispatcher:
         self._app = app
         self._dispatched = dispatched
 
-    def send(self, messages: Sequence[Unit]) -> None:
+    def send(self, messages: Sequence[Outgoing]) -> None:
         self._record(messages)
         if self._dispatched.also_sent:
             _dispatcher_of(self._app).send(messages)
 
-    def after_commit(self, messages: Sequence[Unit]) -> None:
+    def after_commit(self, messages: Sequence[Outgoing]) -> None:
         self._record(messages)
         if self._dispatched.also_sent:
             _dispatcher_of(self._app).after_commit(messages)
 
-    def _record(self, messages: Sequence[Unit]) -> None:
+    def _record(self, messages: Sequence[Outgoing]) -> None:
         self._dispatched.extend(call_of(message) for unit in messages for message in unit.messages)
+        self._dispatched.workflows += [
+            request_of(call, self._app) for call in messages if isinstance(call, WorkflowCall)
+        ]
 
 
 @contextmanager

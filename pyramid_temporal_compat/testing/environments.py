@@ -15,10 +15,10 @@ from unittest import mock
 from temporalio.client import Client, WorkflowHandle
 from temporalio.testing import TimeSkipper, WorkflowEnvironment
 
+from ..client.client_options import ClientOptions
 from ..client.connection import Connection, Loop
 from ..native.context import ActivityContext
 from ..native.worker import Worker
-from ..payload.converter import data_converter
 from ..transactions.pyramid_request import attempt
 
 T = TypeVar("T")
@@ -52,7 +52,7 @@ class LoopThread:
 
 async def connect(address: str) -> Client:
     """Return a client of the session's server, with the payload converter of an application that has no codecs."""
-    return await Client.connect(address, data_converter=data_converter())
+    return await Client.connect(address, **ClientOptions().of_client())
 
 
 # --- time skipping -------------------------------------------------------------------------------------

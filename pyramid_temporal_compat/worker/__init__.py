@@ -3,6 +3,7 @@
 `worker.py`      takes tasks from the server, with one Temporal worker for each queue
 `program.py`     is the worker as a command, with Celery's options, signals and logging
 `workflows/`     the workflow of a task or a canvas, which asks for one activity per task
+`call_defaults.py` completes a call by another Temporal client, which has arguments only
 `activity.py`    one attempt of a task on the event loop; it lists the steps in `steps/` in their order:
 
                  read_message     the message, and what the last attempt changed in it

@@ -7,7 +7,7 @@ attempt ends *in order*. The last heartbeat counts such attempts, so that no one
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import timedelta
 from typing import Any
 
@@ -85,7 +85,7 @@ def in_order(
     if retries is not None:
         counts[wire.RETRIES] = retries
     if changed is not None:
-        counts[wire.CHANGED] = [wire.plain(changed.envelope()), wire.write_payload(changed.body)]
+        counts[wire.CHANGED] = [wire.plain(changed.envelope()), wire.write_payloads(changed.body)]
     # The next attempt reads the counts from the last heartbeat; the failure itself it never sees.
     activity.heartbeat(counts)
     return AttemptEnd(shorten_to_bytes(reason, REASON_LIMIT), *details, **how)
@@ -128,7 +128,7 @@ def in_doubt(message: Message, retries: int, error: Mapping[str, Any]) -> Attemp
     return in_order(message, str(error.get("text")), type=wire.IN_DOUBT, next_retry_delay=IN_DOUBT_PAUSE)
 
 
-def run_anew(reason: str, delay: float, message: Message, changed_body: Payload | None) -> AttemptEnd:
+def run_anew(reason: str, delay: float, message: Message, changed_body: Sequence[Payload] | None) -> AttemptEnd:
     """Have the workflow run `message` in place of the message that it has."""
-    body = None if changed_body is None else wire.write_payload(changed_body)
+    body = None if changed_body is None else wire.write_payloads(changed_body)
     return AttemptEnd(reason, delay, wire.plain(message.envelope()), body, type=wire.RETRY_ANEW, non_retryable=True)

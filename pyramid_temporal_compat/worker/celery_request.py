@@ -8,10 +8,10 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from ..canvas.tree_to_signature import Linked
+from ..message.body import read_body
 from ..message.celery_view import delivery_info, inspected, protocol_headers, stamp_names, stamps_of
 from ..message.message import Message, call_repr
 from ..payload import Payload
-from ..payload.serializers import deserialize
 
 if TYPE_CHECKING:
     from ..interfaces import AppLike, TaskLike
@@ -64,8 +64,7 @@ class Request:
 
     @functools.cached_property
     def _body(self) -> Mapping[str, Any]:
-        found: Mapping[str, Any] = deserialize(self.message.body, self.app.conf["accept_content"])
-        return found
+        return read_body(self.message, self.app.conf["accept_content"])
 
     @property
     def args(self) -> Any:

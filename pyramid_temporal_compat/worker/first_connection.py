@@ -14,7 +14,6 @@ from temporalio.service import RPCError, RPCStatusCode
 from ..client.connection import TRANSIENT, ConnectFailed, connect, connect_failure
 from ..client.forwarded_log import forward_default_runtime
 from ..exceptions import ImproperlyConfigured, OperationalError
-from ..payload.converter import data_converter
 from ..settings import connection
 
 if TYPE_CHECKING:
@@ -71,7 +70,7 @@ async def checked_client(app: AppLike, identity: str) -> Client:
     where = f"Temporal at {settings.address}"
     try:
         client = await asyncio.wait_for(
-            connect(settings, data_converter(app.codecs()), identity=identity), settings.connect_timeout
+            connect(settings, app.client_options(), identity=identity), settings.connect_timeout
         )
     except (RuntimeError, asyncio.TimeoutError, OSError) as error:
         reason, transient = connect_failure(str(error))

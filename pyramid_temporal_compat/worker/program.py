@@ -73,6 +73,8 @@ class Program(Worker):
         self.quiet = bool(options.get("quiet"))
         self._restart = False
         load_tasks(app, split_names(options.get("include")))
+        if app.native is not None:
+            app.native.load()
         app.set_current()
         app.set_default()
         app.finalize()
@@ -80,7 +82,7 @@ class Program(Worker):
         app.amqp.queues.deselect(split_names(options.get("exclude_queues")))
         super().__init__(
             app,
-            queues=chosen_queues(app, self.hostname),
+            queues=chosen_queues(app, self.hostname, bool(options.get("queues"))),
             hostname=self.hostname,
             pool=options.get("pool") or options.get("pool_cls"),
             **{name: options[name] for name in PASSED_ON if options.get(name) is not None},
@@ -133,7 +135,7 @@ class Program(Worker):
         exit_at_once(self.exitcode)
 
     def _begin_restart(self) -> None:
-        log.warning("SIGHUP: the worker restarts when the %d running tasks have ended", len(self.tasks.running))
+        log.warning("SIGHUP: the worker restarts when the %d running tasks have ended", self.running_count)
         self.tell_shutting_down("SIGHUP", "Warm", 0)
         self._restart = True
         self.stop()
@@ -205,14 +207,21 @@ class Program(Worker):
             ("platform", platform.platform()),
             ("pid", os.getpid()),
         ]
-        tasks = "\n".join(f"  . {name}" for name in app.tasks.own()) or "  (none: set ptemporal.include)"
+        names = app.tasks.own() if app.native is None else app.native.tasks()
+        tasks = listed(names) or "  (none: set ptemporal.include)"
+        native = listed(app.native.lines()) if app.native is not None else ""
         table = "\n".join(f"  {key + ':':<13}{value}" for key, value in lines)
         ignored = "".join(f"  . {line}\n" for line in settings_without_effect(app.conf.notices))
         return (
             f"\n{self.hostname} - pyramid-temporal-compat {__version__}\n\n{table}\n\n"
             + (f"[settings without effect]\n{ignored}\n" if ignored else "")
+            + (f"[workflows and activities]\n{native}\n\n" if native else "")
             + f"[tasks]\n{tasks}\n"
         )
+
+
+def listed(names: Sequence[str]) -> str:
+    return "\n".join(f"  . {name}" for name in names)
 
 
 PASSED_ON = (
@@ -236,8 +245,14 @@ def settings_without_effect(notices: Sequence[SettingIgnored]) -> list[str]:
     return [f"{', '.join(found)}: {sentence}" for sentence, found in names.items()]
 
 
-def chosen_queues(app: AppLike, hostname: str) -> list[str]:
+def chosen_queues(app: AppLike, hostname: str, by_name: bool = False) -> list[str]:
+    """Return the queues to serve.
+
+    :param by_name: the command line names them, so that hand-written workflows and activities add none.
+    """
     queues = list(app.amqp.queues.consume_from)
+    if app.native is not None and not by_name:
+        queues = app.native.queues(queues)
     if app.conf.worker_direct:
         queues.append(f"{hostname}.dq2")  # Celery's name for a worker's own queue
     return queues

@@ -10,7 +10,7 @@ import time
 from typing import TYPE_CHECKING, Any
 
 from ..context import Context
-from ..exceptions import ImproperlyConfigured
+from ..exceptions import CeleryError, ImproperlyConfigured
 from ..payload.errors import to_wire
 from ..task.execution import Execution, Undecided, without_our_frames
 from ..task.task import Task
@@ -49,7 +49,8 @@ class Runner:
             request = make_request(app, job, task, args, kwargs)
             tell_of_firing(app, message, job.workflow_id, request)
         except Exception as raised:
-            error = without_our_frames(raised)
+            # What is wrong with a call is in the error's text; our own frames only hide it.
+            error = raised.with_traceback(None) if isinstance(raised, CeleryError) else without_our_frames(raised)
             task_log.failed(message, error, job.hostname)
             return Failed(to_wire(error))
         progress = ProgressReports(request, control)

@@ -36,6 +36,14 @@ class WorkerParts:
     unknown_tasks: LoggedNames = field(default_factory=LoggedNames)
     """The unknown tasks that the log has named."""
 
+    def why_unknown(self, task: str) -> str:
+        """Return what to tell about a task that this worker does not know."""
+        return (
+            f"task {task!r} is not registered in this worker; it knows {len(self.app.tasks.own())} tasks "
+            "(ptemporal-compat list tasks app.ini); add the module to ptemporal.include, or, if the task is "
+            "another application's, give each application a queue of its own (celery.task_default_queue)"
+        )
+
     def is_lost_too_often(self, lost: int) -> bool:
         """Return whether a task that has lost `lost` workers is not run again."""
         most = self.app.conf.ptemporal_lost_worker_attempts

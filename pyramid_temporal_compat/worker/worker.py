@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import functools
 import logging
 import signal
 from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Iterator, Sequence
@@ -11,9 +12,9 @@ from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
+from temporalio import activity
 from temporalio.client import Client
 from temporalio.service import RPCError
-from temporalio.worker import FixedSizeSlotSupplier, WorkerTuner
 from temporalio.worker import Worker as TemporalWorker
 
 from .. import signals
@@ -29,8 +30,10 @@ from ..log_lines.text_safety import one_line
 from ..message.message import LONGEST_ID, RESERVED_QUEUES, is_name, is_queue
 from ..settings import connection
 from .activity import TaskActivity
+from .call_defaults import CallDefaults
 from .driven_schedules import DrivenSchedules
 from .first_connection import checked_client, client_unless_stopped
+from .native_activities import NativeActivities
 from .pools.autoscale import Autoscaler
 from .pools.child_setup import ProcessHooks
 from .pools.pool import Pool
@@ -38,16 +41,17 @@ from .pools.pool_choice import POOLS, PoolOptions, pool_name, pool_size
 from .runner import Runner
 from .server_watch import ServerWatch
 from .slot_supplier import SharedSlots
+from .tuning import deployment, polling, tuner
 from .workflows.schedule_driver import ScheduleDriver
 from .workflows.task_workflow import TaskWorkflow
+from .workflows.upgrading import UPGRADING
 
 if TYPE_CHECKING:
+    from ..client.client_options import ClientOptions
     from ..interfaces import AppLike
 
 log = logging.getLogger(__name__)
 
-WORKFLOW_TASKS = 100
-"""Workflow tasks at a time, for any size of the pool: a workflow task takes a few milliseconds on the event loop."""
 NO_LIMIT = timedelta(days=365)
 PROGRESS_INTERVAL = timedelta(seconds=1)
 """How often progress leaves for the server. The client library's own default is half a minute."""
@@ -96,6 +100,7 @@ class Worker:
         """
         conf = app.conf
         self.app = app
+        self._task_queues = {*app.amqp.queues, *(queues or ())}
         self.queues = [checked_queue(queue) for queue in queues or app.amqp.queues.consume_from]
         self._own_queues = frozenset(self.queues)
         """The queues that the worker starts with. The others come from control calls."""
@@ -116,15 +121,21 @@ class Worker:
         self.pool = self._make_pool()
         self._native = list(workflows), list(activities)
         self._driven = DrivenSchedules(app)
+        names = self._names_of_activities()
+        self._native_activities = NativeActivities(names)
+        native_size = app.native.slots() if app.native else conf["ptemporal.max_concurrent_activities"]
         # For native activities that are not `async def`. It starts no thread before such an activity runs.
-        self._threads = ThreadPoolExecutor(self.concurrency, "activity")
-        self.slots = SharedSlots(self.concurrency)
+        self._threads = ThreadPoolExecutor(native_size, "activity")
+        self.slots = SharedSlots(self.concurrency, native_size, names)
+        self._deployment = deployment(conf)
+        self._own_workflows: list[type] = UPGRADING if self._deployment else [TaskWorkflow, ScheduleDriver]
         self._stop = asyncio.Event()
         self._client: Client | None = None
         self._serving: dict[str, TemporalWorker] = {}
         self._runs: list[asyncio.Future[None]] = []
         limits = Limits(soft_time_limit or conf.task_soft_time_limit, time_limit or conf.task_time_limit)
         self.tasks = TaskActivity(app, self.pool, self.hostname, limits)
+        self._call_defaults = CallDefaults(self.tasks.parts)
         self.tasks.orders.check_rates()
         self.autoscaler = self._make_autoscaler()
         self.on_connected: Callable[[Client], Awaitable[None]] = nothing_more
@@ -152,6 +163,11 @@ class Worker:
         self.slots.resize(autoscaler.may_be_taken)
         self.tasks.on_taken = autoscaler.task_taken
         return autoscaler
+
+    def _names_of_activities(self) -> set[str]:
+        given = (activity._Definition.must_from_callable(each).name for each in self._native[1])
+        found = self.app.native.activity_names() if self.app.native else []
+        return {*found, *(name for name in given if name is not None)}
 
     def start_pool(self) -> None:
         """Start the pool, before the first thread and the Temporal runtime: forked children must have neither."""
@@ -209,16 +225,30 @@ class Worker:
         """Return when the session has ended. If the server is away, return soon after the last task has ended."""
         killed: asyncio.Future[Any] = asyncio.ensure_future(self.tasks.stop_now.wait())
         while not session.done():
-            idle: asyncio.Future[Any] = asyncio.ensure_future(self.tasks.idle.wait())
+            idle: asyncio.Future[Any] = asyncio.ensure_future(self._until_idle())
             await asyncio.wait([session, killed, idle], return_when=asyncio.FIRST_COMPLETED)
             idle.cancel()
             await asyncio.wait([session, killed], timeout=FAREWELL, return_when=asyncio.FIRST_COMPLETED)
             if killed.done():
                 await asyncio.wait([session], timeout=LAST_WORDS)
                 break
-            if self.tasks.idle.is_set():
+            if self._is_idle():
                 break
         killed.cancel()
+
+    @property
+    def running_count(self) -> int:
+        """Return how many tasks and hand-written activities run."""
+        return len(self.tasks.running) + len(self._native_activities.running)
+
+    def _is_idle(self) -> bool:
+        return self.tasks.idle.is_set() and self._native_activities.idle.is_set()
+
+    async def _until_idle(self) -> None:
+        """Return when no task and no hand-written activity runs."""
+        while not self._is_idle():
+            await self.tasks.idle.wait()
+            await self._native_activities.idle.wait()
 
     async def _session(self) -> None:
         """Take tasks until `stop` is called. Return when the running tasks have ended."""
@@ -357,10 +387,22 @@ class Worker:
             client = await checked_client(self.app, self.hostname)
             async with contextlib.AsyncExitStack() as stack:
                 for queue in queues:
-                    last = TemporalWorker(client, task_queue=queue, workflows=[TaskWorkflow], identity=self.hostname)
+                    last = TemporalWorker(
+                        client,
+                        task_queue=queue,
+                        workflows=self._own_workflows,
+                        activities=[self._call_defaults.envelope],
+                        no_remote_activities=True,
+                        identity=self.hostname,
+                        **self._deployment,
+                    )
                     await stack.enter_async_context(last)
                 waits = (no_workflow_task(client, task_id) for task_id in task_ids)
                 await asyncio.wait_for(asyncio.gather(*waits), LAST_WORDS)
+
+    @functools.cached_property
+    def _options(self) -> ClientOptions:
+        return self.app.client_options()
 
     def stop(self) -> None:
         """Take no new tasks, and end when the running tasks have ended."""
@@ -372,19 +414,21 @@ class Worker:
         self.tasks.stop_now.set()
 
     def _temporal_worker(self, client: Client, queue: str) -> TemporalWorker:
-        workflows, activities = self._native
+        native = self._native_options(queue)
         return TemporalWorker(
             client,
             task_queue=queue,
-            workflows=[TaskWorkflow, ScheduleDriver, *workflows],
-            activities=[self.tasks.run, self._driven.ask, *activities],
+            workflows=[*self._own_workflows, *native.pop("workflows")],
+            activities=[
+                self.tasks.run,
+                self._call_defaults.envelope,
+                self._driven.ask,
+                *native.pop("activities"),
+            ],
+            interceptors=[self._native_activities, *self._options.worker_interceptors],
             activity_executor=self._threads,
-            tuner=WorkerTuner.create_composite(
-                workflow_supplier=FixedSizeSlotSupplier(WORKFLOW_TASKS),
-                activity_supplier=self.slots,
-                local_activity_supplier=FixedSizeSlotSupplier(WORKFLOW_TASKS),
-                nexus_supplier=FixedSizeSlotSupplier(1),
-            ),
+            tuner=tuner(self.app.conf, self.slots, carries_tasks=queue in self._task_queues),
+            plugins=self._options.worker_plugins,
             identity=self.hostname,
             max_cached_workflows=self.app.conf.ptemporal_workflow_cache,
             sticky_queue_schedule_to_start_timeout=STICKY,
@@ -393,7 +437,16 @@ class Worker:
             ),
             max_heartbeat_throttle_interval=PROGRESS_INTERVAL,
             default_heartbeat_throttle_interval=PROGRESS_INTERVAL,
+            **polling(self.app.conf),
+            **self._deployment,
+            **native,
         )
+
+    def _native_options(self, queue: str) -> dict[str, Any]:
+        workflows, activities = self._native
+        if self.app.native is None:
+            return {"workflows": workflows, "activities": activities}
+        return self.app.native.options(queue, workflows, activities)
 
     @contextlib.contextmanager
     def _signals(self) -> Iterator[None]:
@@ -409,8 +462,9 @@ class Worker:
                 self.stop_now()
             else:
                 self.tell_shutting_down(name, "Warm", 0)
-                running = len(self.tasks.running)
-                log.warning("%s: no new tasks; ending when the %d running tasks have (again: at once)", name, running)
+                log.warning(
+                    "%s: no new tasks; ending when the %d running tasks have (again: at once)", name, self.running_count
+                )
                 self.stop()
 
         for name in STOPPED_BY:

@@ -22,6 +22,7 @@ from pyramid_temporal_compat.client.history import (
 from pyramid_temporal_compat.message.message import Message
 from pyramid_temporal_compat.payload import Payload
 from pyramid_temporal_compat.payload.converter import data_converter, to_raw
+from pyramid_temporal_compat.payload.headers import FIELD
 
 NOON = datetime.datetime(2026, 7, 1, 12, tzinfo=datetime.timezone.utc)
 
@@ -36,10 +37,13 @@ def server_event(number: int, kind: str, **attributes: object) -> HistoryEvent:
     return event
 
 
-def started_with(*payloads: Payload) -> WorkflowStarted:
+def started_with(*payloads: Payload, ours: bool = True) -> WorkflowStarted:
     event = server_event(1, "WORKFLOW_EXECUTION_STARTED")
-    written = event.workflow_execution_started_event_attributes.input.payloads
-    written.extend(to_raw(payload).payload for payload in payloads)
+    protos = [to_raw(payload).payload for payload in payloads]
+    started = event.workflow_execution_started_event_attributes
+    if ours:
+        started.header.fields[FIELD].CopyFrom(protos.pop(0))
+    started.input.payloads.extend(protos)
     read = EventReader(data_converter()).read(event)
     assert isinstance(read, WorkflowStarted)
     return read
@@ -80,10 +84,11 @@ def test_times_are_right_in_every_time_zone(monkeypatch: pytest.MonkeyPatch) -> 
 
 
 def test_the_message_that_a_workflow_was_started_with_is_read() -> None:
-    message = Message("shop.pack", "1", Payload({}, b"{}"), "items")
+    message = Message("shop.pack", "1", (Payload({}, b"{}"),), "items")
     assert asyncio.run(started_with(*message.encode()).unit()) == message
 
 
 def test_the_input_of_another_application_s_workflow_is_no_message() -> None:
     assert asyncio.run(started_with(Payload({}, b"1"), Payload({}, b"2")).unit()) is None
-    assert asyncio.run(started_with().unit()) is None
+    assert asyncio.run(started_with(Payload({}, b"1"), ours=False).unit()) is None
+    assert asyncio.run(started_with(ours=False).unit()) is None

@@ -28,7 +28,7 @@ def tried(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """The attempts to reach the server, which is away."""
     ids: list[str] = []
 
-    async def refuse(client: Any, message: Any) -> None:
+    async def refuse(client: Any, message: Any, now: Any = None) -> None:
         ids.append(message.id)
         raise RPCError("away", RPCStatusCode.UNAVAILABLE, b"")
 

@@ -162,7 +162,7 @@ def test_a_web_process_serves_without_a_temporal_server_and_uses_one_that_starts
         assert server.ask("GET", "/home") == (200, {"orders": 1})  # the commit stands
         [line] = server.find(r"ERROR committed, but not started: .*")
         assert lost["task"] in line
-        assert '"args": [1]' in line
+        assert '"body": [1]' in line
         assert "is it running?" in line
         with temporal, client_app(temporal.address) as app:
             [answer] = server.order()

@@ -22,6 +22,7 @@ from pyramid_temporal_compat.exceptions import (
     PayloadTooLarge,
     SecurityError,
 )
+from pyramid_temporal_compat.message.body import write_body
 from pyramid_temporal_compat.message.message import Message
 from pyramid_temporal_compat.message.nodes import ChainNode, ChordNode, GroupNode, TaskNode
 from pyramid_temporal_compat.message.tree import Tree
@@ -59,7 +60,7 @@ class Decoder:
 
 
 def message(number: int = 0) -> Message:
-    body = Payload(JSON, b'{"args":[1],"kwargs":{"a":"b"}}')
+    body = write_body({"args": [1], "kwargs": {"a": "b"}}, "json")
     return Message("shop.pack", f"id-{number}", body, "q", headers={"stamps": {"a": 1}}, argsrepr="(1,)", retries=1)
 
 
@@ -87,7 +88,7 @@ def joined(payloads: Sequence[Payload]) -> bytes:
 
 
 def read_message(data: bytes) -> Any:
-    return Message.decode(data, Payload(JSON, b"{}")).read_headers()
+    return Message.decode(data, [Payload(JSON, b"{}")]).read_headers()
 
 
 def read_compressed(kind: str) -> Callable[[bytes], Any]:
@@ -116,7 +117,7 @@ def error() -> bytes:
 
 
 def archive() -> bytes:
-    head = json.dumps([[2, {"encoding": "json/plain"}]]).encode()
+    head = json.dumps({"kinds": [{"encoding": "json/plain"}], "payloads": [2, 0]}).encode()
     return zlib.compress(head + b"\n{}")
 
 

@@ -103,10 +103,23 @@ def send(name: str, args: tuple[Any, ...] = (), **options: Any) -> Callable[[Cel
 def revoked_before(app: Celery) -> str:
     queue = f"items-{uuid.uuid4().hex[:6]}"
     result = app.tasks["shop.add"].apply_async((1, 2), queue=queue)
-    result.revoke()
+    # As `revoke()` does if a worker serves the queue. Without a worker, it terminates the workflow.
+    app.temporal.call(lambda client: client.get_workflow_handle(result.id).cancel(), PATIENCE)
     with WorkerThread(app, queue, hostname="worker"):
         wait_until(lambda: history(app, result.id)["events"][-1]["eventType"].endswith("EXECUTION_CANCELED"))
     return str(result.id)
+
+
+def plain_call(app: Celery) -> str:
+    """A call by a client that knows nothing of this package."""
+
+    async def start(client: Any) -> None:
+        await client.execute_workflow("shop.add", args=[1, 2], id=task_id, task_queue=queue)
+
+    task_id, queue = str(uuid.uuid4()), f"items-{uuid.uuid4().hex[:6]}"
+    with WorkerThread(app, queue, hostname="worker"):
+        app.temporal.call(start, PATIENCE)
+    return task_id
 
 
 def revoked_while_running(app: Celery) -> str:
@@ -217,6 +230,7 @@ KINDS: dict[str, Callable[[Celery], str]] = {
     "expired": send("shop.add", (1, 2), expires=0),
     "expired_in_the_queue": expired_in_the_queue,
     "revoked": revoked_before,
+    "plain_call": plain_call,
     "revoked_while_running": revoked_while_running,
     "worker_lost_at_most_once": lost,
     "chain": canvas(lambda tasks: tasks["add"].s(1, 2) | tasks["retry"].s() | tasks["add"].s(1)),

@@ -17,14 +17,13 @@ from pyramid_temporal_compat.message.celery_view import (
     stamps_of,
 )
 from pyramid_temporal_compat.message.message import OWN_OPTIONS, Message
-from pyramid_temporal_compat.payload import Payload
 from pyramid_temporal_compat.task.call_options import OPTIONS
 
 MORNING = datetime.datetime(2030, 1, 1, 8, tzinfo=datetime.timezone.utc)
 MESSAGE = Message(
     "shop.pack",
     "one",
-    Payload({}, b""),
+    (),
     "parcels",
     expires=MORNING,
     priority=3,

@@ -10,19 +10,19 @@ from pyramid_temporal_compat.message.tree import Tree
 from pyramid_temporal_compat.payload import Payload
 
 BODY = Payload({"encoding": b"json/plain"}, b'{"args": [], "kwargs": {}}')
-MESSAGE = Message("shop.pack", "one", BODY, "parcels", headers={"tenant": 7})
+MESSAGE = Message("shop.pack", "one", (BODY,), "parcels", headers={"tenant": 7})
 
 
 def test_message_that_was_read_is_sent_on_byte_by_byte() -> None:
     written = b'{"ptemporal":1,"task":"shop.pack","id":"one","queue":"parcels","of a newer release":[1]}'
-    read = Message.decode(written, BODY)
+    read = Message.decode(written, [BODY])
     assert read.encode() == (Payload({"encoding": b"json/plain"}, written), BODY)
 
 
 def test_changed_message_is_written_anew() -> None:
     envelope, _ = MESSAGE.encode()
-    changed = Message.decode(envelope.data, BODY).copy(id="two")
-    assert Message.decode(changed.encode()[0].data, BODY).id == "two"
+    changed = Message.decode(envelope.data, [BODY]).copy(id="two")
+    assert Message.decode(changed.encode()[0].data, [BODY]).id == "two"
 
 
 def test_message_is_encoded_once() -> None:

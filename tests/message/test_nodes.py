@@ -11,7 +11,7 @@ from pyramid_temporal_compat.payload import Payload
 
 
 def task(id: str, *links: Node, takes: bool = True) -> TaskNode:
-    return TaskNode(Message("shop.pack", id, Payload({}, id.encode()), "q"), takes, links)
+    return TaskNode(Message("shop.pack", id, (Payload({}, id.encode()),), "q"), takes, links)
 
 
 HEADER = GroupNode("w/g", (task("w/1"), task("w/2", task("w/link"))), errbacks=(task("w/err"),))

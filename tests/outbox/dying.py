@@ -43,6 +43,13 @@ def after_the_commit(request: Any) -> None:
         say(call(request, "kept"))
 
 
+def after_the_commit_of_a_workflow(request: Any) -> None:
+    with request.tm:
+        request.tm.get().addAfterCommitHook(die)
+        request.dbsession.add(Line(text="a workflow was asked for"))
+        say(request.temporal.start_workflow("Unserved", 5, task_queue="unserved-workflows").id)
+
+
 def before_the_commit(request: Any) -> None:
     with request.tm:
         member = Member(request.tm)
@@ -87,6 +94,7 @@ CASES = {
     function.__name__: function
     for function in (
         after_the_commit,
+        after_the_commit_of_a_workflow,
         before_the_commit,
         relays_for_a_second_at_a_time,
         relays_that_a_row_ends,

@@ -8,6 +8,7 @@ from __future__ import annotations
 import datetime
 from pathlib import Path
 
+from pyramid_temporal_compat.message.body import write_body
 from pyramid_temporal_compat.message.message import Message
 from pyramid_temporal_compat.message.nodes import ChainNode, TaskNode
 from pyramid_temporal_compat.message.tree import Tree, Unit
@@ -20,12 +21,10 @@ CODEC = chain([Compression(200), Encryption({"old": bytes(range(32))})])
 
 
 def units() -> list[Unit]:
-    first = Message(
-        "shop.pack", "one", Payload({"encoding": b"json/plain"}, b'{"args":["caf\xc3\xa9"],"kwargs":{}}'), "items"
-    )
+    first = Message("shop.pack", "one", write_body({"args": ["caf\xe9", 2], "kwargs": {"to": "x"}}, "json"), "items")
     second = first.copy(
         id="two",
-        body=Payload({"encoding": b"binary/plain", "compression": b"\xff"}, b"\x00\xff" * 300),
+        body=(Payload({"encoding": b"binary/plain", "compression": b"\xff"}, b"\x00\xff" * 300),),
         eta=datetime.datetime(2030, 1, 2, tzinfo=datetime.timezone.utc),
         priority=3,
         headers={"tenant": "acme"},

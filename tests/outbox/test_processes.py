@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 from sqlalchemy import func, select
 
+from pyramid_temporal_compat import temporal
 from pyramid_temporal_compat.outbox import metadata, outbox
 from pyramid_temporal_compat.outbox.relay import LAPSES, Relay
 from pyramid_temporal_compat.outbox.store import Store
@@ -88,6 +89,18 @@ def test_a_process_killed_right_after_its_commit_loses_nothing(shop: KeptShop, t
         assert shop.app.AsyncResult(task_id).get(timeout=30) is None
         wait_until(lambda: shop.count() == 0)
     assert shop.lines() == ["kept was asked for", "kept"]
+
+
+def test_a_process_killed_right_after_its_commit_loses_no_workflow(shop: KeptShop, tmp_path: Path) -> None:
+    ini = shop.ini(tmp_path / "app.ini", **{"ptemporal.dispatch_timeout": "0.5"})
+    ended, (workflow_id,) = run("after_the_commit_of_a_workflow", ini)
+    assert ended == -signal.SIGKILL
+    assert shop.count() == 1
+    with WorkerThread(shop.app, shop.queue):  # the worker's relay sends the row
+        wait_until(lambda: shop.count() == 0)
+    handle = temporal(shop.registry).get_workflow_handle(workflow_id)
+    assert handle.describe().workflow_type == "Unserved"
+    handle.terminate()
 
 
 def test_a_process_killed_before_its_commit_starts_nothing(shop: KeptShop, tmp_path: Path) -> None:

@@ -54,13 +54,13 @@ def put(site: OutboxSite, *units: Any, namespace: str = "default") -> int:
 def starts() -> Iterator[list[Any]]:
     """Collect the messages that relays ask the server to start in the block, in order."""
     found: list[Any] = []
-    original = relay.start
+    original = relay.start_committed
 
     async def start(client: Any, unit: Any, now: Any) -> None:
         found.append(unit)
         await original(client, unit, now)
 
-    with mock.patch.object(relay, "start", start):
+    with mock.patch.object(relay, "start_committed", start):
         yield found
 
 
@@ -157,7 +157,7 @@ def test_a_relay_whose_host_froze_while_choosing_rows_blocks_no_other_relay(site
 
 def test_a_living_relay_keeps_its_rows_beyond_their_lease(site: OutboxSite) -> None:
     put(site, message(site))
-    original = relay.start
+    original = relay.start_committed
 
     async def slowly(client: Any, unit: Any, now: Any) -> None:
         deadline = wait_for_renewal()
@@ -171,7 +171,7 @@ def test_a_living_relay_keeps_its_rows_beyond_their_lease(site: OutboxSite) -> N
         claimed.append(site.rows()[0].claimed_until)
         return lambda: site.rows()[0].claimed_until > claimed[0]
 
-    with mock.patch.object(relay, "start", slowly), running(Relay(site.app, lease=0.3)):
+    with mock.patch.object(relay, "start_committed", slowly), running(Relay(site.app, lease=0.3)):
         site.is_empty()
 
 
@@ -203,7 +203,7 @@ def too_large(size: int) -> Payload:
 def test_a_message_that_is_too_large_is_parked_with_its_error_and_the_others_go_on(
     site: OutboxSite, size: int, said: str, caplog: pytest.LogCaptureFixture
 ) -> None:
-    parked = put(site, message(site, body=too_large(size)))
+    parked = put(site, message(site, body=(too_large(size),)))
     unit = message(site)
     put(site, unit)
     with running(Relay(site.app)):
@@ -263,14 +263,14 @@ def test_a_row_that_a_healthy_server_refuses_again_and_again_is_parked(
     bad, good = message(site), message(site)
     put(site, bad)
     put(site, good)
-    original = relay.start
+    original = relay.start_committed
 
     async def start(client: Any, unit: Any, now: Any) -> None:
         if unit.id == bad.id:
             raise relay.RPCError("no idea", relay.RPCStatusCode.UNKNOWN, b"")
         await original(client, unit, now)
 
-    with mock.patch.object(relay, "start", start), running(Relay(site.app, poll_interval=0.02)):
+    with mock.patch.object(relay, "start_committed", start), running(Relay(site.app, poll_interval=0.02)):
         wait_until(lambda: site.rows()[0].parked)
     (row,) = site.rows()
     assert (row.attempts, row.error) == (relay.ATTEMPTS_IF_TRANSIENT, "RPCError: no idea")
@@ -292,14 +292,14 @@ def test_no_row_is_parked_while_a_busy_server_accepts_nothing(
     monkeypatch.setattr(relay, "LONGEST_DELAY", 0.02)
     unit = message(site)
     put(site, unit)
-    original, tries = relay.start, itertools.count(1)
+    original, tries = relay.start_committed, itertools.count(1)
 
     async def start(client: Any, unit: Any, now: Any) -> None:
         if next(tries) <= relay.ATTEMPTS_IF_TRANSIENT + 1:
             raise error
         await original(client, unit, now)
 
-    with mock.patch.object(relay, "start", start), running(Relay(site.app, poll_interval=0.02)):
+    with mock.patch.object(relay, "start_committed", start), running(Relay(site.app, poll_interval=0.02)):
         site.is_empty()
     assert site.has_started(unit.id)
 
@@ -435,13 +435,13 @@ def test_a_relay_computes_delays_by_the_callers_clock(site: OutboxSite, hours: i
     with site.engine.begin() as connection:
         insert_row(connection, namespace="default", queue=unit.queue, messages=1, units=data, wait=0)
     delays: list[float] = []
-    original = relay.start
+    original = relay.start_committed
 
     async def start(client: Any, unit: Any, now: datetime.datetime) -> None:
         delays.append((unit.eta - now).total_seconds())
         await original(client, unit, now)
 
-    with mock.patch.object(relay, "start", start), running(Relay(site.app)):
+    with mock.patch.object(relay, "start_committed", start), running(Relay(site.app)):
         site.is_empty()
     assert 0 < delays[0] <= 31
 

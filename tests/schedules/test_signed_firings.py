@@ -10,7 +10,6 @@ import pytest
 from pyramid_temporal_compat import Celery
 from pyramid_temporal_compat.exceptions import SecurityError
 from pyramid_temporal_compat.message.message import Message
-from pyramid_temporal_compat.payload import Payload
 from pyramid_temporal_compat.payload.serializers import unregister
 from pyramid_temporal_compat.security.signed_places import check_body
 from tests.schedules.parts import on_server, rewrite, synchronise, trigger
@@ -21,7 +20,7 @@ BODY = {"task": "add", "id": "shop:nightly", "chord": None}
 
 
 def message(task_id: str) -> Message:
-    return Message("add", task_id, Payload({}, b""), "q", scheduled="nightly")
+    return Message("add", task_id, (), "q", scheduled="nightly")
 
 
 def test_a_firing_is_run_with_the_arguments_that_its_entry_was_signed_with() -> None:

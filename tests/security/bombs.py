@@ -66,16 +66,19 @@ def sets_in_sets(levels: int = 300, members: int = 800_000) -> bytes:
 
 def canvas(payloads: int = 9_000_000) -> list[Payload]:
     """A canvas whose archive holds as many empty payloads: 92 KB."""
-    mark = Payload(JSON, json.dumps({MARK: 1, "packed": "zlib"}, separators=(",", ":")).encode())
-    head = b"[" + b"[0,{}]," * (payloads - 1) + b"[0,{}]]\n"
-    return [mark, Payload({"encoding": b"binary/plain"}, zlib.compress(head))]
+    return archive(b"0,0," * (payloads - 1) + b"0,0", b"")
 
 
 def packed_plan(plan: bytes) -> list[Payload]:
     """A canvas of one payload, whose plan is this."""
+    return archive(b"%d,0" % len(plan), plan)
+
+
+def archive(places: bytes, data: bytes) -> list[Payload]:
+    """A canvas whose archive has payloads of these sizes and this data."""
     mark = Payload(JSON, json.dumps({MARK: 1, "packed": "zlib"}, separators=(",", ":")).encode())
-    head = json.dumps([[len(plan), {}]]).encode() + b"\n"
-    return [mark, Payload({"encoding": b"binary/plain"}, zlib.compress(head + plan))]
+    head = b'{"kinds":[{}],"payloads":[' + places + b"]}\n"
+    return [mark, Payload({"encoding": b"binary/plain"}, zlib.compress(head + data))]
 
 
 def arguments(bomb: bytes) -> bytes:

@@ -10,19 +10,25 @@ import pytest
 from temporalio.api.command.v1 import Command
 from temporalio.api.taskqueue.v1 import TaskQueue
 from temporalio.api.workflowservice.v1 import PollWorkflowTaskQueueRequest, RespondWorkflowTaskCompletedRequest
-from temporalio.common import RawValue
 
 from pyramid_temporal_compat.app import Celery
 from pyramid_temporal_compat.client.status import Status
 from pyramid_temporal_compat.client.task_status import status_of
+from pyramid_temporal_compat.message.body import WHOLE
 from pyramid_temporal_compat.message.message import Message
 from pyramid_temporal_compat.payload import Payload
-from pyramid_temporal_compat.payload.converter import to_raw
+from pyramid_temporal_compat.payload.headers import to_arguments
 from tests.parts import wait_until
 from tests.worker.shop import WorkerThread
 
 JSON = {"encoding": b"json/plain"}
 PATIENCE = 30
+
+
+def whole(body: bytes | Payload) -> Payload:
+    """Return a body as one payload, which holds the arguments and the keyword arguments."""
+    payload = body if isinstance(body, Payload) else Payload(JSON, body)
+    return Payload({**payload.metadata, WHOLE: b"1"}, payload.data)
 
 
 class Target:
@@ -49,14 +55,13 @@ class Target:
         return self.app.AsyncResult(task_id).get(timeout=PATIENCE, disable_sync_subtasks=False)
 
     def message(self, *args: Any, **changes: Any) -> Message:
-        body = Payload(JSON, b'{"args": [], "kwargs": {}}')
-        message = Message("shop.pack", str(uuid.uuid4()), body, self.queue)
+        message = Message("shop.pack", str(uuid.uuid4()), (), self.queue)
         return message.copy(**changes)
 
     def start(self, *payloads: Payload | bytes, id: str | None = None, type: str = "shop.pack") -> str:
-        """Start a workflow with these payloads, as anyone may who can write to the queue."""
+        """Start a workflow with the first payload in its header, as anyone may who can write to the queue."""
         workflow_id = id or str(uuid.uuid4())
-        args: list[RawValue] = [to_raw(each if isinstance(each, Payload) else Payload(JSON, each)) for each in payloads]
+        args = to_arguments([each if isinstance(each, Payload) else Payload(JSON, each) for each in payloads])
         self.app.temporal.call(
             lambda client: client.start_workflow(type, args=args, id=workflow_id, task_queue=self.queue), PATIENCE
         )

@@ -31,13 +31,14 @@ from pyramid_temporal_compat.payload import Payload, bounds
 from pyramid_temporal_compat.payload.annotations import rebuild_value
 from pyramid_temporal_compat.payload.codecs import Compression, chain
 from pyramid_temporal_compat.payload.converter import data_converter, to_raw
+from pyramid_temporal_compat.payload.headers import to_arguments
 from pyramid_temporal_compat.payload.serializers import deserialize
 from pyramid_temporal_compat.payload.types import Unreadable, dumps, loads
 from pyramid_temporal_compat.worker.workflows.node_values import read_values
 from tests.cli.project_parts import Project, children
 from tests.parts import wait_until
 from tests.security import bombs
-from tests.security.conftest import JSON, PATIENCE, Target
+from tests.security.conftest import JSON, PATIENCE, Target, whole
 from tests.worker.shop import WorkerThread
 
 MUCH = 400 * 1024 * 1024
@@ -183,8 +184,8 @@ def test_a_list_that_names_one_number_often_becomes_a_set() -> None:
     "payloads",
     [
         bombs.canvas(),
-        bombs.packed_plan(b'{"ptemporal-tree":1,"root":' + bombs.lists() + b"}"),
-        bombs.packed_plan(b'{"ptemporal-tree":1,"root":' + b'{"a":' * 5000 + b"0" + b"}" * 5000 + b"}"),
+        bombs.packed_plan(b'{"root":' + bombs.lists() + b"}"),
+        bombs.packed_plan(b'{"root":' + b'{"a":' * 5000 + b"0" + b"}" * 5000 + b"}"),
     ],
     ids=["payloads", "plan", "deep"],
 )
@@ -198,7 +199,7 @@ def test_a_canvas_that_no_worker_would_read_is_refused_in_the_view() -> None:
     from pyramid_temporal_compat.message.nodes import GroupNode, TaskNode
 
     tasks = [
-        TaskNode(Message("shop.pack", f"g/{number}", Payload(JSON, b"{}"), "q", headers=headers))
+        TaskNode(Message("shop.pack", f"g/{number}", (Payload(JSON, b"{}"),), "q", headers=headers))
         for number in range(20)
     ]
     with pytest.raises(PayloadTooLarge, match="no worker would read it"):
@@ -342,15 +343,16 @@ def test_a_delayed_canvas_that_explodes_does_not_hold_up_who_lists_the_delayed_t
 ) -> None:
     target, worker = own
     honest = target.app.tasks["shop.pack"].apply_async(("honest",), countdown=3600)
-    bomb = [to_raw(payload) for payload in bombs.canvas()]
+    bomb = bombs.canvas()
     body = bombs.compressed("application/json", bombs.arguments(bombs.lists()))
     eta = "2099-01-01T00:00:00+00:00"
     hidden = json.dumps({"ptemporal": 1, "task": "shop.pack", "id": "x", "queue": target.queue, "eta": eta})
-    inputs = [bomb, bomb, [to_raw(Payload(JSON, hidden.replace(" ", "").encode())), to_raw(body)]]
+    inputs = [bomb, bomb, [Payload(JSON, hidden.replace(" ", "").encode()), whole(body)]]
     ids = [str(uuid.uuid4()) for _ in inputs]
 
     async def start(client: Any) -> None:
-        for id, args in zip(ids, inputs, strict=True):
+        for id, payloads in zip(ids, inputs, strict=True):
+            args = to_arguments(payloads)
             await client.start_workflow(
                 "group", args=args, id=id, task_queue=target.queue, start_delay=timedelta(hours=1)
             )
@@ -387,7 +389,7 @@ def test_a_delayed_canvas_that_explodes_does_not_hold_up_who_lists_the_delayed_t
 )
 def test_arguments_that_explode_fail_their_task_alone(own: tuple[Target, WorkerThread], body: Payload) -> None:
     target, worker = own
-    message = target.message(body=body)
+    message = target.message(body=(whole(body),))
     with beating(worker):
         status = target.ended(target.start(*message.encode(), id=message.id))
     assert (status.state, status.error["type"]) == ("FAILURE", "Unreadable")
@@ -402,10 +404,10 @@ def test_arguments_that_explode_leave_the_children_of_prefork_alive(temporal_add
             before = children(worker)
             add = project.tasks.add
             for bomb in (bombs.compressed("application/json", bombs.arguments(bombs.lists())),):
-                message = Message(add.name, str(uuid.uuid4()), bomb, project.app.conf.task_default_queue)
+                message = Message(add.name, str(uuid.uuid4()), (whole(bomb),), project.app.conf.task_default_queue)
 
                 async def start(client: Any, message: Message = message) -> None:
-                    args = [to_raw(payload) for payload in message.encode()]
+                    args = to_arguments(message.encode())
                     await client.start_workflow(message.task, args=args, id=message.id, task_queue=message.queue)
 
                 project.app.temporal.call(start, PATIENCE)

@@ -2,21 +2,27 @@
 
 from __future__ import annotations
 
+import asyncio
 import base64
 import json
 import logging
+import uuid
 from collections.abc import Iterator
 from typing import Any
 
 import pytest
 import transaction
 from temporalio.api.enums.v1 import EventType
+from temporalio.client import Client
 
 from pyramid_temporal_compat import Celery, chord, group
+from pyramid_temporal_compat import chain as chain_of
 from pyramid_temporal_compat.exceptions import ImproperlyConfigured, SecurityError
 from pyramid_temporal_compat.message.message import Message
 from pyramid_temporal_compat.payload import Payload
 from pyramid_temporal_compat.payload.codecs import Encryption, chain
+from pyramid_temporal_compat.payload.converter import to_raw
+from pyramid_temporal_compat.schedules.declaration import declarations
 from tests.parts import wait_until
 from tests.security.conftest import JSON, PATIENCE, Target
 from tests.worker.shop import WorkerThread
@@ -84,7 +90,7 @@ def test_the_server_sees_no_argument_result_error_or_summary(vault: Target) -> N
 
 @pytest.mark.parametrize("where", ["envelope", "body", "both"])
 def test_what_came_in_the_clear_is_not_run(vault: Target, where: str) -> None:
-    message = vault.message(task="shop.pay", body=Payload(JSON, b'{"args": ["stolen"], "kwargs": {}}'))
+    message = vault.message(task="shop.pay", body=(Payload(JSON, b'"stolen"'),))
     codec = chain(vault.app.codecs())
     envelope, body = message.encode()
     payloads = {
@@ -98,8 +104,69 @@ def test_what_came_in_the_clear_is_not_run(vault: Target, where: str) -> None:
     terminate(vault, forged)
 
 
+def test_a_call_without_an_envelope_is_not_run_even_if_nothing_of_it_came_in_the_clear(vault: Target) -> None:
+    """It has no arguments, or those of another call, which anyone can read on the server and send again."""
+    vault.app.task(name="shop.empty_the_till")(lambda *args: vault.ran.append(args))
+    seen_before = chain(vault.app.codecs()).encode(Payload(JSON, b'"stolen"'))
+    try:
+        for arguments in ((), (to_raw(seen_before),)):
+            forged = call_as_a_stranger(vault, "shop.empty_the_till", *arguments)
+            status = vault.ended(forged)
+            assert status.error is not None
+            assert status.error["type"] == "SecurityError"
+            assert "encryption is required" in status.error["text"]
+    finally:
+        vault.app.tasks.unregister("shop.empty_the_till")
+    assert vault.ran == []
+
+
+def call_as_a_stranger(target: Target, task: str, *arguments: Any) -> str:
+    workflow_id = str(uuid.uuid4())
+
+    async def start() -> None:
+        client = await Client.connect(target.app.conf.ptemporal_address)
+        await client.start_workflow(task, args=arguments, id=workflow_id, task_queue=target.queue)
+
+    asyncio.run(start())
+    return workflow_id
+
+
+def test_headers_of_workflows_activities_children_and_schedules_are_encrypted(vault: Target) -> None:
+    pay = vault.app.tasks["shop.pay"]
+    secretive = {"headers": {"card": SECRET}, "shadow": f"pay {SECRET}", "queue": vault.queue}
+    single = pay.apply_async((SECRET,), **secretive)
+    own_id = str(uuid.uuid4())  # a task that has its id already runs in a child workflow
+    together = chain_of(pay.si(SECRET).set(**secretive), pay.si(SECRET).set(task_id=own_id)).apply_async()
+    for result in (single, together):
+        assert result.get(timeout=PATIENCE) == f"paid with {SECRET}"
+    entry = {"task": "shop.pay", "schedule": 3600, "args": (SECRET,), "options": secretive}
+    vault.app.conf.beat_schedule = {"nightly": entry}
+    (declared,) = declarations(vault.app)
+    schedule = vault.app.temporal.call(declared.encoded, PATIENCE)
+    fields = [schedule.action.start_workflow.header.fields]
+    for workflow_id in (single.id, together.id.partition("/")[0]):
+        fields += headers_in(vault, workflow_id)
+    assert len(fields) >= 5
+    for each in fields:
+        assert each["ptemporal"].metadata["encoding"] == b"binary/encrypted"
+        assert SECRET.encode() not in each["ptemporal"].data
+    assert SECRET not in str(schedule)
+
+
+def headers_in(target: Target, workflow_id: str) -> list[Any]:
+    """Return the fields of each header in a history."""
+
+    async def fetch(client: Any) -> list[Any]:
+        events = [event async for event in client.get_workflow_handle(workflow_id).fetch_history_events()]
+        attributes = [getattr(event, event.WhichOneof("attributes")) for event in events]
+        return [each.header.fields for each in attributes if hasattr(each, "header") and each.HasField("header")]
+
+    found: list[Any] = target.app.temporal.call(fetch, PATIENCE)
+    return found
+
+
 def test_what_was_changed_on_its_way_is_not_run(vault: Target) -> None:
-    message = vault.message(task="shop.pay", body=Payload(JSON, b'{"args": ["changed"], "kwargs": {}}'))
+    message = vault.message(task="shop.pay", body=(Payload(JSON, b'"changed"'),))
     envelope, body = (chain(vault.app.codecs()).encode(payload) for payload in message.encode())
     changed = Payload(body.metadata, body.data[:-1] + bytes([body.data[-1] ^ 1]))
     forged = send_as_it_is(vault, message.id, envelope, changed)
@@ -181,13 +248,13 @@ def test_an_unsent_message_is_logged_as_the_server_would_have_got_it(
     text, written = lost_line(cut_off, caplog)
     assert SECRET not in text
     codec = Encryption({"a": bytes(range(32))}, required=True)
-    envelope, body = (
+    envelope, *body = (
         codec.decode(
             Payload({key: value.encode() for key, value in part["metadata"].items()}, base64.b64decode(part["base64"]))
         )
-        for part in (written["envelope"], written["body"])
+        for part in (written["envelope"], *written["body"])
     )
-    assert json.loads(body.data)["args"] == [SECRET]
+    assert [json.loads(each.data) for each in body] == [SECRET]
     assert Message.decode(envelope.data, body).task == "shop.pay"
 
 
@@ -196,4 +263,4 @@ def test_what_an_unsent_message_was_given_is_one_line_whatever_it_is(
 ) -> None:
     forged = "\n[2026-01-01 00:00:00,000: INFO/MainProcess] Task shop.pay succeeded\x1b[2J"
     _, written = lost_line(cut_off, caplog, argsrepr=forged, kwargsrepr=forged, headers={"x": forged})
-    assert written["body"]["args"] == [SECRET]
+    assert written["body"] == [SECRET]

@@ -48,7 +48,7 @@ def test_a_record_begins_once_whatever_it_says(formatter: type[logging.Formatter
 
 
 def test_what_a_canvas_or_a_summary_shows_moves_no_cursor() -> None:
-    message = Message("shop.pay", "1", Payload(JSON, b"{}"), "q", argsrepr=f"({FORGED},)")
+    message = Message("shop.pay", "1", (Payload(JSON, b"{}"),), "q", argsrepr=f"({FORGED},)")
     assert message.summary.isprintable()
     assert "\n" not in message.for_log()
 

@@ -17,12 +17,14 @@ from temporalio.exceptions import ApplicationError
 from pyramid_temporal_compat.client.read_status import result_status
 from pyramid_temporal_compat.exceptions import ContentDisallowed, ImproperlyConfigured, PayloadTooLarge
 from pyramid_temporal_compat.message import wire_names as wire
+from pyramid_temporal_compat.message.body import write_body
 from pyramid_temporal_compat.message.failures import how_it_failed
 from pyramid_temporal_compat.payload import Payload
+from pyramid_temporal_compat.payload.converter import to_raw
 from pyramid_temporal_compat.payload.serializers import deserialize, serialize, unregister
 from pyramid_temporal_compat.payload.types import Unreadable
 from pyramid_temporal_compat.worker.daemon import refuse_pickles_as_root
-from tests.security.conftest import PATIENCE, Target
+from tests.security.conftest import PATIENCE, Target, whole
 from tests.security.test_signing import write_pair
 from tests.worker.shop import WorkerThread
 
@@ -69,12 +71,14 @@ def test_signed_tasks_run_and_are_retried_and_chained(signing: Target) -> None:
 def test_signed_arguments_are_for_one_task_and_one_id(signing: Target) -> None:
     signing.ran.clear()
     own_id = str(uuid.uuid4())
-    signed = serialize({"args": [5], "kwargs": {}, "task": "shop.pack", "id": own_id}, "auth")
-    unbound = serialize({"args": [5], "kwargs": {}}, "auth")
+    signed = write_body({"args": [5], "kwargs": {}, "task": "shop.pack", "id": own_id}, "auth")
+    unbound = write_body({"args": [5], "kwargs": {}}, "auth")
+    unmarked = tuple(serialize(value, "auth") for value in (5, {"task": "shop.pack", "id": own_id}))
     for message in (
         signing.message(task="shop.refund", id=own_id, body=signed),
         signing.message(body=signed),
         signing.message(body=unbound),
+        signing.message(id=own_id, body=unmarked),
     ):
         status = signing.ended(signing.start(*message.encode()))
         assert status.error is not None
@@ -82,6 +86,22 @@ def test_signed_arguments_are_for_one_task_and_one_id(signing: Target) -> None:
     assert signing.ran == []
     genuine = signing.message(id=own_id, body=signed)
     assert signing.ended(signing.start(*genuine.encode(), id=own_id)).state == "SUCCESS"
+
+
+def test_a_call_without_envelope_and_signature_is_refused_also_without_arguments(signing: Target) -> None:
+    signing.ran.clear()
+    other = serialize({"args": [5], "kwargs": {}, "task": "shop.pack", "id": "another"}, "auth")
+    for arguments in ((), (5,), (to_raw(other),), (to_raw(whole(other)),)):
+        workflow_id = str(uuid.uuid4())
+
+        async def start(client: Any, workflow_id: str = workflow_id, arguments: Any = arguments) -> None:
+            await client.start_workflow("shop.pack", args=arguments, id=workflow_id, task_queue=signing.queue)
+
+        signing.app.temporal.call(start, PATIENCE)
+        status = signing.ended(workflow_id)
+        assert status.error is not None
+        assert status.error["type"] in ("SecurityError", "ContentDisallowed")
+    assert signing.ran == []
 
 
 def test_what_is_not_signed_is_not_read_as_text_bytes_or_nothing_either(signing: Target) -> None:

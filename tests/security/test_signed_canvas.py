@@ -12,6 +12,7 @@ import pytest
 
 from pyramid_temporal_compat import chain, chord, group
 from pyramid_temporal_compat.exceptions import ImproperlyConfigured, SecurityError
+from pyramid_temporal_compat.message.body import write_body
 from pyramid_temporal_compat.message.message import Message
 from pyramid_temporal_compat.message.nodes import GroupNode, TaskNode
 from pyramid_temporal_compat.message.tree import Tree
@@ -20,7 +21,7 @@ from pyramid_temporal_compat.payload.errors import to_wire
 from pyramid_temporal_compat.payload.serializers import serialize, unregister
 from pyramid_temporal_compat.results.result import AsyncResult
 from tests.parts import wait_until
-from tests.security.conftest import JSON, PATIENCE, Target
+from tests.security.conftest import JSON, PATIENCE, Target, whole
 from tests.security.test_signing import write_pair
 from tests.worker.shop import WorkerThread
 
@@ -95,9 +96,9 @@ def signer(running_signer: Target) -> Target:
     return running_signer
 
 
-def body_for(task: str, id: str, *args: Any, **place: Any) -> Payload:
+def body_for(task: str, id: str, *args: Any, **place: Any) -> tuple[Payload, ...]:
     """Return the body that the application itself signs."""
-    return serialize({"args": list(args), "kwargs": {}, "task": task, "id": id, **place}, "auth")
+    return write_body({"args": list(args), "kwargs": {}, "task": task, "id": id, **place}, "auth")
 
 
 def signed_message(signer: Target, task: str, *args: Any, **place: Any) -> Message:
@@ -274,11 +275,12 @@ def test_a_result_does_not_pass_for_a_body_and_a_body_not_for_a_result(signer: T
     id = str(uuid.uuid4())
     looks_like_a_body = {"args": [EVIL], "kwargs": {}, "task": "shop.greet", "id": id}
     result = result_of(signer, looks_like_a_body)
-    refused_text = signer.ended(signer.start(*Message("shop.greet", id, result, signer.queue).encode(), id=id)).error
+    message = Message("shop.greet", id, (whole(result),), signer.queue)
+    refused_text = signer.ended(signer.start(*message.encode(), id=id)).error
     assert refused_text is not None
     assert refused_text["type"] in ("InvalidTaskError", "SecurityError")
     (_, step), _ = sent_chain(signer)
-    body = body_for("shop.greet", id, EVIL)
+    (body,) = body_for("shop.greet", id, EVIL)
     assert "not signed as a result" in refused(signer, activity_of(signer, step.copy(joins=0), body), id=f"x-{id}")
     assert signer.ran == []
 

@@ -24,6 +24,7 @@ from pyramid_temporal_compat.exceptions import (
     NotSerializable,
     PayloadTooLarge,
 )
+from pyramid_temporal_compat.message.body import read_body
 from pyramid_temporal_compat.message.message import LONGEST_ID, VERSION, Message
 from pyramid_temporal_compat.payload import Payload
 from pyramid_temporal_compat.payload.serializers import SerializerNotInstalled
@@ -58,7 +59,7 @@ def pack(app: Recorded) -> Any:
 
 
 def body(message: Message) -> Any:
-    return json.loads(message.body.data)
+    return read_body(message, ["json"])
 
 
 # --- arguments that don't fit the signature ----------------------------------------------------------
@@ -254,7 +255,7 @@ def test_headers_count_towards_the_limit_and_the_error_names_them(app: Recorded,
         pack.apply_async(headers={"x": "x" * 3_000_000})
 
 
-def sent(app: Recorded) -> tuple[Payload, Payload]:
+def sent(app: Recorded) -> tuple[Payload, ...]:
     return app.sent[-1].encode()
 
 
@@ -472,14 +473,14 @@ HEADERS = {"when": datetime.datetime(2030, 1, 1, tzinfo=UTC), "who": uuid.UUID(i
 def test_headers_travel_with_their_types(app: Recorded, pack: Any) -> None:
     pack.apply_async(headers=HEADERS)
     message = app.sent[0]
-    envelope, carried = message.encode()
+    envelope, *carried = message.encode()
     assert Message.decode(envelope.data, carried) == message
     assert message.read_headers() == HEADERS
 
 
 # --- the message -------------------------------------------------------------------------------------
 
-MESSAGE = Message(task="shop.pack", id="1", body=Payload({"encoding": b"json/plain"}, b"[]"), queue="q")
+MESSAGE = Message(task="shop.pack", id="1", body=(Payload({"encoding": b"json/plain"}, b"[]"),), queue="q")
 
 
 @pytest.mark.parametrize(
@@ -500,7 +501,7 @@ MESSAGE = Message(task="shop.pack", id="1", body=Payload({"encoding": b"json/pla
 )
 def test_a_decoded_message_equals_the_encoded_message(changes: dict[str, Any]) -> None:
     message = MESSAGE.copy(**changes)
-    envelope, carried = message.encode()
+    envelope, *carried = message.encode()
     assert Message.decode(envelope.data, carried) == message
     assert json.loads(message.for_log())["envelope"]["id"] == "1"
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime
+from datetime import timedelta
 from typing import Any
 
 import pytest
@@ -11,7 +12,7 @@ from freezegun import freeze_time
 from pyramid.config import Configurator
 from webtest import TestApp
 
-from pyramid_temporal_compat import Celery, Task, current_app, shared_task
+from pyramid_temporal_compat import Celery, Task, current_app, shared_task, temporal
 from pyramid_temporal_compat.exceptions import ImproperlyConfigured, TaskRevokedError
 from pyramid_temporal_compat.testing.celery_worker import (
     start_worker,
@@ -164,6 +165,26 @@ def test_enlisted_calls_of_a_given_transaction_manager(ptemporal_enlisted: Any, 
     add.apply_async((1, 2), transaction_manager=manager)
     assert ptemporal_enlisted.names(manager) == [add.name]
     manager.abort()
+
+
+def test_starts_of_workflows_are_seen_beside_calls_of_tasks(ptemporal_enlisted: Any, ptemporal_dispatched: Any) -> None:
+    there = temporal()
+    with transaction.manager:
+        add.delay(1, 2)
+        handle = there.start_workflow("Onboarding", {"user": 5}, 3, task_queue="users", start_delay=timedelta(hours=1))
+        handle.signal("skip", 2, after_commit=True)
+        started, signalled = ptemporal_enlisted.workflows()
+        assert (started.name, started.workflow_id, started.args) == ("Onboarding", handle.id, ({"user": 5}, 3))
+        assert (started.queue, started.is_signal) == ("users", False)
+        assert started.eta > datetime.datetime.now(datetime.timezone.utc)
+        assert (signalled.name, signalled.workflow_id, signalled.args) == ("skip", handle.id, (2,))
+        assert signalled.is_signal
+        assert ptemporal_enlisted.names() == [add.name]
+        assert ptemporal_dispatched.workflows == []
+    assert ptemporal_dispatched.workflows == [started, signalled]
+    assert ptemporal_dispatched.names == [add.name]
+    assert ptemporal_enlisted.workflows() == []
+    current_app.close()  # the thread that makes requests
 
 
 def test_dispatched_calls_of_one_task(ptemporal_dispatched: Any) -> None:

@@ -18,7 +18,7 @@ def wrong_lines(file: Path) -> set[int]:
 
 
 @pytest.mark.timeout(300)
-@pytest.mark.parametrize("name", ["calls.py", "native_calls.py"])
+@pytest.mark.parametrize("name", ["calls.py", "native_calls.py", "workflow_calls.py"])
 @pytest.mark.parametrize(
     "checker",
     [

@@ -10,7 +10,6 @@ import pytest
 from pyramid_temporal_compat import shared_task
 from pyramid_temporal_compat.exceptions import TaskRevokedError
 from pyramid_temporal_compat.message.message import Message
-from pyramid_temporal_compat.payload import Payload
 from pyramid_temporal_compat.worker.steps.admission import has_expired
 from tests.parts import wait_until
 from tests.worker.shop import Shop, WorkerThread, write
@@ -25,7 +24,7 @@ def test_a_wrong_clock_of_the_sender_does_not_change_how_long_a_task_may_wait(
 ) -> None:
     called = datetime.datetime.now(datetime.timezone.utc)
     expires = called + skew + MINUTE  # by the sender's clock
-    message = Message("t", "1", Payload({}, b""), "q", expires=expires, ahead=-skew.total_seconds())
+    message = Message("t", "1", (), "q", expires=expires, ahead=-skew.total_seconds())
     assert not has_expired(message, expires, called + MINUTE / 2)
     assert has_expired(message, expires, called + MINUTE * 2)
 

@@ -10,6 +10,7 @@ import pytest
 from temporalio.client import WorkflowHistory
 from temporalio.worker import Replayer
 
+from pyramid_temporal_compat.payload.headers import HeaderInterceptor
 from pyramid_temporal_compat.worker.workflows.schedule_driver import ScheduleDriver
 from pyramid_temporal_compat.worker.workflows.task_workflow import TaskWorkflow
 from tests.histories.record import KINDS
@@ -25,4 +26,5 @@ def test_there_is_a_history_of_each_kind() -> None:
 def test_recorded_history_replays(path: Path) -> None:
     recorded = json.loads(path.read_text())
     history = WorkflowHistory.from_json(recorded.pop("workflowId"), recorded)
-    asyncio.run(Replayer(workflows=[TaskWorkflow, ScheduleDriver]).replay_workflow(history))
+    replayer = Replayer(workflows=[TaskWorkflow, ScheduleDriver], interceptors=[HeaderInterceptor()])
+    asyncio.run(replayer.replay_workflow(history))

@@ -187,10 +187,12 @@ def test_arguments_sent_by_name_that_do_not_fit_fail_the_task(shop: Shop) -> Non
 
 
 def test_body_that_holds_no_arguments_fails_the_task(shop: Shop) -> None:
-    from pyramid_temporal_compat.payload.serializers import serialize
+    from pyramid_temporal_compat.message.body import WHOLE
+    from pyramid_temporal_compat.payload import Payload
     from pyramid_temporal_compat.task.call_options import make_message
 
-    message = make_message(shop.app, "by-name", (1, 2), {}, {}, None).copy(body=serialize([1, 2], "json"))
+    body = Payload({"encoding": b"json/plain", WHOLE: b"1"}, b"[1, 2]")
+    message = make_message(shop.app, "by-name", (1, 2), {}, {}, None).copy(body=(body,))
     shop.app.dispatcher.send([message])
     with pytest.raises(InvalidTaskError, match="holds no arguments"):
         shop.app.AsyncResult(message.id).get(timeout=PATIENCE)

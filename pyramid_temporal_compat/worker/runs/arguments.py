@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
-from ...exceptions import InvalidTaskError
+from ...message.body import read_body
 from ...payload.annotations import rebuild_arguments
 from ...payload.bounds import read_together
-from ...payload.serializers import deserialize
 from ...security.signed_places import accepts_only_signed, check_body
 from ...task.task import Task
 from ..job import Job
@@ -25,14 +23,8 @@ def read_arguments(app: AppLike, task: Task, job: Job) -> tuple[tuple[Any, ...],
     They share one bound, because a chord's body may get thousands of results.
     """
     message = job.message
-    where = f"task {message.task}[{message.id}]"
-    accepted = app.conf["accept_content"]
-    body = deserialize(message.body, accepted)
-    if not isinstance(body, Mapping) or not isinstance(body.get("args"), (list, tuple)):
-        raise InvalidTaskError(f"{where}: the body holds no arguments")
-    args, kwargs = body["args"], body.get("kwargs")
-    if not isinstance(kwargs, Mapping) or not all(isinstance(name, str) for name in kwargs):
-        raise InvalidTaskError(f"{where}: the body holds no keyword arguments")
+    body = read_body(message, app.conf["accept_content"])
+    args, kwargs = body["args"], body["kwargs"]
     if accepts_only_signed(app):
         check_body(message, body)
     if message.joins is not None:

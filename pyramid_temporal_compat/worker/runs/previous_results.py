@@ -8,11 +8,11 @@ from typing import TYPE_CHECKING, Any
 from ...canvas.errbacks import takes_error
 from ...context import Context
 from ...exceptions import InvalidTaskError, SecurityError
+from ...message.body import read_body
 from ...message.message import Message
 from ...message.tree import check_places
 from ...payload import Payload
 from ...payload.errors import from_plain
-from ...payload.serializers import deserialize
 from ...security.signed_places import accepts_only_signed, check_body, check_results
 from ...security.signed_results import is_signed_error, read_result
 from ...task.task import Task
@@ -54,8 +54,7 @@ def _values(app: AppLike, message: Message, body: Mapping[str, Any], payloads: S
 
 def _error(app: AppLike, task: Task, job: Job, body: Mapping[str, Any]) -> list[Any]:
     joins = job.message.joins
-    failed = Message.read(joins["envelope"], Payload({}, b""))
-    given = [job.previous_results[place] for place in joins.get("given", ())]
+    failed = Message.read(joins["envelope"], ())
     error, traceback = joins["error"], joins["error"].get("traceback") or ""
     if accepts_only_signed(app):
         failed = _as_it_was_signed(job.message, body, failed)
@@ -63,7 +62,7 @@ def _error(app: AppLike, task: Task, job: Job, body: Mapping[str, Any]) -> list[
             error, traceback = None, ""
     if not takes_error(task.signature(tuple(body["args"]), dict(body["kwargs"]), app=app)):
         return [failed.id]
-    args, kwargs = _given(app, failed, given)
+    args, kwargs = _given(app, failed, joins.get("given"), job.previous_results)
     request = Context(
         args=args,
         kwargs=kwargs,
@@ -96,13 +95,16 @@ def _unsigned(failed: Message) -> SecurityError:
     )
 
 
-def _given(app: AppLike, failed: Message, given: Sequence[Payload]) -> tuple[Any, Any]:
-    """Return the failed task's arguments; None if they were not sent along."""
+def _given(app: AppLike, failed: Message, given: Any, payloads: Sequence[Payload]) -> tuple[Any, Any]:
+    """Return the failed task's arguments; None if they were not sent along.
+
+    :param given: the places, among the payloads, of the failed task's body, and of the results in front of it.
+    """
     if not given:
         return None, None
-    body, *before = given
     try:
-        found = deserialize(body, app.conf["accept_content"])
+        body, before = ([payloads[place] for place in places] for places in given)
+        found = read_body(failed.copy(body=tuple(body)), app.conf["accept_content"])
         args, kwargs = list(found["args"]), dict(found["kwargs"])
         if accepts_only_signed(app):
             check_body(failed.copy(chord=found.get("chord")), found)

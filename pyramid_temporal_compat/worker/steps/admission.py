@@ -47,14 +47,9 @@ def refuse_revoked(worker: WorkerParts, message: Message) -> None:
 
 
 def refuse_unknown(worker: WorkerParts, message: Message) -> None:
-    tasks = worker.app.tasks
-    if message.task in tasks:
+    if message.task in worker.app.tasks:
         return
-    text = (
-        f"task {message.task!r} is not registered in this worker; it knows {len(tasks.own())} tasks "
-        "(ptemporal-compat list tasks app.ini); add the module to ptemporal.include, or, if the task is "
-        "another application's, give each application a queue of its own (celery.task_default_queue)"
-    )
+    text = worker.why_unknown(message.task)
     if worker.unknown_tasks.is_new(message.task):
         log.error("%s[%s]: %s", message.task, message.id, text)
     task_signals.unknown(worker, message, text)

@@ -11,8 +11,10 @@ from temporalio.common import RawValue
 from ...exceptions import InvalidTaskError
 from ...log_lines.text_safety import one_line
 from ...message import wire_names as wire
-from ...message.message import Message, NewerMessage, is_message
-from ...payload.converter import from_raw, raise_if_refused
+from ...message.message import Message, NewerMessage
+from ...payload import Payload
+from ...payload.converter import from_raw
+from ...payload.headers import header_of_activity
 from .. import task_signals
 from ..attempt_end import AttemptEnd
 from ..heartbeat import earlier_retries, last_heartbeat
@@ -25,7 +27,8 @@ log = logging.getLogger(__name__)
 def read_job(worker: WorkerParts, payloads: Sequence[RawValue]) -> Job:
     """Return the run to make."""
     try:
-        message = changed_since(read_message(payloads))
+        sent, previous_results = read_message(payloads)
+        message = changed_since(sent)
     except AttemptEnd as error:
         task_signals.rejected(worker, payloads, error)
         raise
@@ -35,7 +38,7 @@ def read_job(worker: WorkerParts, payloads: Sequence[RawValue]) -> Job:
         retries,
         worker.hostname,
         redelivered=info.attempt - 1 > retries - message.retries,
-        previous_results=tuple(from_raw(payload) for payload in payloads[2:]),
+        previous_results=previous_results,
         workflow_id=info.workflow_id,
         attempt=info.attempt,
         namespace=info.namespace,
@@ -43,16 +46,16 @@ def read_job(worker: WorkerParts, payloads: Sequence[RawValue]) -> Job:
     )
 
 
-def read_message(payloads: Sequence[RawValue]) -> Message:
-    """Return the message that the workflow sent."""
+def read_message(payloads: Sequence[RawValue]) -> tuple[Message, tuple[Payload, ...]]:
+    """Return the message that the workflow sent, and the payloads that follow its body."""
     try:
-        for payload in payloads:
-            raise_if_refused(payload.payload)
+        envelope = header_of_activity()
+        body = [from_raw(payload) for payload in payloads]
     except Exception as error:  # another worker may have the key; `payload.converter` has logged it
         raise AttemptEnd(str(error), type=type(error).__name__) from None
-    if len(payloads) >= 2 and is_message(payloads[0].payload.data):
+    if envelope is not None:
         try:
-            return Message.decode(payloads[0].payload.data, from_raw(payloads[1]))
+            return Message.decode(envelope.data, body).apart()
         except NewerMessage as error:
             raise AttemptEnd(str(error), type="NotFoundError") from None
         except InvalidTaskError as error:
@@ -74,7 +77,7 @@ def changed_since(message: Message) -> Message:
     """
     try:
         envelope, body = last_heartbeat()[wire.CHANGED]
-        changed = Message.read(envelope, wire.read_payload(body)).copy(retries=message.retries)
+        changed = Message.read(envelope, wire.read_payloads(body)).copy(retries=message.retries)
     except NewerMessage as error:
         raise AttemptEnd(str(error), type="NotFoundError") from None
     except (KeyError, TypeError, ValueError, InvalidTaskError):

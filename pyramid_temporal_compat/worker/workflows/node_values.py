@@ -6,7 +6,7 @@ Workflow code: it does no I/O, and the same input always gives the same output.
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -16,7 +16,7 @@ from ... import states
 from ...exceptions import ChordError, InvalidTaskError
 from ...message import wire_names as wire
 from ...message.failures import error_of, how_it_failed
-from ...message.message import Message
+from ...message.message import Message, total_size
 from ...message.nodes import ChordNode, Node
 from ...message.payload_archive import packed, unpacked
 from ...message.tree import SMALL, Tree
@@ -27,6 +27,23 @@ from .canvas_limits import OmittedResults, measured
 
 Value = Any
 """The value of a node: a `Payload`, or a list of values."""
+Call = tuple[str, tuple[bytes, ...]]
+"""A task, and its arguments as bytes."""
+
+
+@dataclass(frozen=True)
+class Given:
+    """The arguments of a failed task, for its error callbacks."""
+
+    body: tuple[Payload, ...]
+    """The body of its message."""
+    before: tuple[Payload, ...] = ()
+    """The results that `message.joins` puts in front."""
+
+    @property
+    def size(self) -> int:
+        """Size in bytes."""
+        return total_size([*self.body, *self.before])
 
 
 @dataclass(frozen=True)
@@ -35,8 +52,8 @@ class Error:
 
     message: Message
     error: dict[str, Any]
-    given: tuple[Payload, ...] = ()
-    """The arguments of the failed task: the message's body, then the results that `message.joins` puts in front."""
+    given: Given | None = None
+    """The arguments of the failed task; None if they are not sent along."""
 
 
 class MemberFailed(Exception):
@@ -48,9 +65,9 @@ class MemberFailed(Exception):
         self.reason = reason
         self.dependency = message.id
         """The id that the chord's error names. For a chain in the header, the id of the chain's last step."""
-        self.given: tuple[Payload, ...] = ()
-        """The arguments of the task, as in `Error.given`; empty if this workflow does not know them."""
-        self.heard: frozenset[tuple[str, bytes]] = frozenset()
+        self.given: Given | None = None
+        """The arguments of the task; None if this workflow does not know them."""
+        self.heard: frozenset[Call] = frozenset()
         """Error callbacks that inner chords have called for this failure: an outer chord does not call them again."""
 
 
@@ -76,7 +93,7 @@ def chord_failure(node: ChordNode, failed: MemberFailed) -> MemberFailed:
     reason = ApplicationError(str(chord_error["text"]), wire.plain(chord_error), type="ChordError", non_retryable=True)
     body = node.body.result_message
     failure = MemberFailed(replace(body, id=node.id), reason)
-    failure.given = (body.body,)
+    failure.given = Given(body.body)
     return failure
 
 
@@ -153,16 +170,18 @@ def failed_beforehand(tree: Tree) -> ApplicationError | None:
     return ApplicationError(text, found["error"], type=kind, non_retryable=True)
 
 
-def call_of(node: Node) -> tuple[str, bytes]:
+def call_of(node: Node) -> Call:
     """Return the task that a callback calls, and its arguments as bytes."""
     message = node.result_message
-    return message.task, message.body.data
+    return message.task, tuple(payload.data for payload in message.body)
 
 
 def flattened(value: Value, payloads: list[Payload]) -> Any:
     """Return a value as JSON that names its payloads by their place in `payloads`, and append them there."""
     if isinstance(value, Error):
-        given = {"given": flattened(list(value.given), payloads)} if value.given else {}
+        given = {}
+        if value.given is not None:
+            given = {"given": flattened([list(value.given.body), list(value.given.before)], payloads)}
         return {"error": value.error, "envelope": value.message.envelope(), **given}
     if isinstance(value, list):
         return [flattened(each, payloads) for each in value]
@@ -170,11 +189,19 @@ def flattened(value: Value, payloads: list[Payload]) -> Any:
     return len(payloads) - 1
 
 
+def given_in(written: Mapping[str, Any], payloads: Sequence[Payload]) -> Given | None:
+    """Return the arguments of the failed task that a flattened error names; None if it names none."""
+    if "given" not in written:
+        return None
+    body, before = written["given"]
+    return Given(tuple(payloads[place] for place in body), tuple(payloads[place] for place in before))
+
+
 def unflattened(written: Any, payloads: Sequence[Payload]) -> Value:
     """Return the value that `flattened` wrote."""
     if isinstance(written, dict):
-        message = Message.read(written["envelope"], Payload({}, b""))
-        return Error(message, written["error"], tuple(payloads[place] for place in written.get("given", ())))
+        message = Message.read(written["envelope"], ())
+        return Error(message, written["error"], given_in(written, payloads))
     if isinstance(written, list):
         return [unflattened(each, payloads) for each in written]
     return payloads[written]

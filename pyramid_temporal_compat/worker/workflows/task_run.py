@@ -21,7 +21,8 @@ from ...message import wire_names as wire
 from ...message.message import Message
 from ...message.priority import priority_of
 from ...payload import Payload
-from ...payload.converter import from_raw, to_raw
+from ...payload.converter import from_raw
+from ...payload.headers import to_arguments
 
 LONGEST_RUN = timedelta(days=3650)
 """The server asks for a limit. The limits that act are the pool's (`time_limit`) and the heartbeat timeout."""
@@ -68,13 +69,15 @@ async def run_activity(
 ) -> RawValue:
     """Run one activity and return its result. The server retries the activity as long as the worker asks for it."""
     left = None
+    if message.more != len(before):
+        message = message.copy(more=len(before))
     if message.expires is not None:
         left = message.expires + ahead - workflow.now()
         if left <= timedelta(0):
             raise expired(message)
     result: RawValue = await workflow.execute_activity(
         message.task,
-        args=[to_raw(payload) for payload in (*message.encode(), *before)],
+        args=to_arguments([*message.encode(), *before]),
         activity_id=activity_id,
         result_type=RawValue,
         task_queue=message.queue,
@@ -101,7 +104,7 @@ def next_run(error: ActivityError, message: Message) -> tuple[float, Message]:
         raise CancelledError("revoked while it ran, so its retry does not run")
     if isinstance(cause, ApplicationError) and cause.type == wire.RETRY_ANEW:
         pause, envelope, body = cause.details
-        return pause, Message.read(envelope, wire.read_payload(body) if body else message.body)
+        return pause, Message.read(envelope, message.body if body is None else wire.read_payloads(body))
     if isinstance(cause, ApplicationError) and cause.type == wire.REPLACED:
         raise ActivityReplaced(message, wire.read_payloads(cause.details[0])) from None
     if isinstance(cause, TimeoutError) and cause.type == TimeoutType.SCHEDULE_TO_START:

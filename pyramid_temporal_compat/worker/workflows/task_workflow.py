@@ -25,13 +25,15 @@ from temporalio.exceptions import ApplicationError
 from ...exceptions import InvalidTaskError, SecurityError
 from ...log_lines.library_log import hide_errors, shorten_lines
 from ...log_lines.text_safety import one_line
-from ...log_lines.throttled_log import LoggedNames, ThrottledLog
+from ...log_lines.throttled_log import ThrottledLog
 from ...message import wire_names as wire
-from ...message.message import Message, NewerMessage, is_message, is_name
+from ...message.message import Message, NewerMessage, is_name
 from ...message.scheduled import fired, is_template
-from ...message.tree import Tree, Unit, is_tree
-from ...payload.converter import from_raw, raise_if_refused, to_raw
+from ...message.tree import Tree, Unit, read_unit
+from ...payload.converter import from_raw, to_raw
+from ...payload.headers import header_in
 from .node_values import failed_beforehand, written
+from .plain_call import UnknownWorkflow, plain_call
 from .task_run import ActivityReplaced, run_message
 from .tree_workflow import TreeRun
 
@@ -85,8 +87,7 @@ class TaskWorkflow:
             raise refused(error) from None
 
     async def _run(self, payloads: Sequence[RawValue]) -> Any:
-        refuse_unreadable(payloads)
-        unit = read_unit(payloads)
+        unit = await received_unit(payloads)
         if is_template(unit, workflow.info().workflow_id):
             unit = await when_due(fired(unit, workflow.info().workflow_id, workflow.info().workflow_start_time))
         if isinstance(unit, Tree):
@@ -106,11 +107,14 @@ class TaskWorkflow:
         return to_raw(written(await self._tree.run(), tree))
 
 
-def read_unit(payloads: Sequence[RawValue]) -> Unit:
+async def received_unit(payloads: Sequence[RawValue]) -> Unit:
     """Return the message or tree that the workflow was started with."""
-    if payloads and is_tree(payloads[0].payload.data):
-        return Tree.decode([from_raw(payload) for payload in payloads])
-    return read_message(payloads)
+    try:
+        first = header_in(workflow.info().headers)
+        others = [from_raw(payload) for payload in payloads]
+    except Exception as error:  # the codecs have refused a payload, and `payload.converter` has logged it
+        raise UnknownWorkflow(f"{type(error).__name__}: {error}") from None  # another worker may have the key
+    return await plain_call(others) if first is None else read_unit(first, others)
 
 
 async def when_due(unit: Unit) -> Unit:
@@ -125,27 +129,6 @@ def ahead_of(message: Message) -> timedelta:
     return workflow.info().workflow_start_time - message.sent if message.sent else timedelta(0)
 
 
-def read_message(payloads: Sequence[RawValue]) -> Message:
-    # A plain exception fails the workflow task, not the workflow. So a hand-written workflow that only a newer worker
-    # knows waits for that worker. Temporal does the same for a type that is not registered.
-    info = workflow.info()
-    if len(payloads) != 2 or not is_message(payloads[0].payload.data):
-        text = f"workflow type {info.workflow_type!r} is neither a task's nor registered in this worker"
-        if _unknown_types.is_new(info.workflow_type):
-            log.error("%s; %s waits for a worker that knows it", text, one_line(info.workflow_id))
-        raise UnknownWorkflow(text)
-    return Message.decode(payloads[0].payload.data, from_raw(payloads[1]))
-
-
-def refuse_unreadable(payloads: Sequence[RawValue]) -> None:
-    """Raise if the codecs have refused a payload. The workflow waits: another worker may have the key."""
-    try:
-        for payload in payloads:
-            raise_if_refused(payload.payload)
-    except Exception as error:
-        raise UnknownWorkflow(f"{type(error).__name__}: {error}") from None  # `payload.converter` has logged it
-
-
 def refused(error: InvalidTaskError | RecursionError) -> ApplicationError:
     """Return the failure of a workflow that no worker will ever be able to run."""
     text = one_line(error) if isinstance(error, InvalidTaskError) else "not a canvas that can be run: too deeply nested"
@@ -155,15 +138,7 @@ def refused(error: InvalidTaskError | RecursionError) -> ApplicationError:
     return ApplicationError(text, type=InvalidTaskError.__name__, non_retryable=True)
 
 
-_unknown_types = LoggedNames()
-"""The workflow types that the log has named, because no workflow of this worker has them."""
-
-
-class UnknownWorkflow(InvalidTaskError):
-    """A workflow that only another worker can run."""
-
-
-# The library would log it each time the server offers the workflow to this worker; `read_message` has logged it once.
+# The library would log it each time the server offers the workflow to this worker; `plain_call` has logged it once.
 hide_errors("temporalio.worker._workflow_instance", UnknownWorkflow)
 # `payload.converter` logs what the codecs refuse, once a minute. The library would write a traceback each time.
 hide_errors("temporalio.worker._workflow_instance", SecurityError)

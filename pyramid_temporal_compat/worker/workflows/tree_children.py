@@ -20,7 +20,8 @@ from ...message.message import total_size
 from ...message.nodes import Node
 from ...message.tree import Tree
 from ...payload import Payload
-from ...payload.converter import from_raw, to_raw
+from ...payload.converter import from_raw
+from ...payload.headers import to_arguments
 from .canvas_limits import CommandBudget
 from .node_values import MemberFailed, Value, dependency_of, flattened, read_values
 from .tree_notes import refuse_too_large, too_large
@@ -102,7 +103,7 @@ class Children:
     async def _start(self, tree: Tree, child_id: str, payloads: Sequence[Payload]) -> RawValue:
         handle = await workflow.start_child_workflow(
             tree.task,
-            args=[to_raw(payload) for payload in payloads],
+            args=to_arguments(payloads),
             id=child_id,
             result_type=RawValue,
             memo=wire.memo_of(tree),

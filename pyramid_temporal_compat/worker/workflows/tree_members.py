@@ -17,7 +17,7 @@ from ...message.nodes import GroupNode, TaskNode
 from ...message.tree import Tree
 from ...payload import Payload
 from .canvas_limits import CommandBudget, FairSemaphore, history_is_full
-from .node_values import MemberFailed, Value, ended_without_result, flattened, revoked
+from .node_values import Given, MemberFailed, Value, ended_without_result, flattened, revoked
 from .task_run import ActivityReplaced, run_message
 from .tree_notes import note, refuse_too_large, too_large
 
@@ -153,5 +153,5 @@ def failure_of(message: Message, reason: BaseException, payloads: Sequence[Paylo
         note(message.id, reason)
     failed = MemberFailed(message, reason)
     if not isinstance(message.joins, dict):  # else it is an error, which the error callbacks of error callbacks get
-        failed.given = (message.body, *payloads[: message.linked])
+        failed.given = Given(message.body, tuple(payloads[: message.linked]))
     return failed

@@ -30,7 +30,6 @@ from ... import states
 from ...message import wire_names as wire
 from ...message.failures import how_it_failed
 from ...message.ids import bundle_of, is_below, prefix_of, workflow_of
-from ...message.message import total_size
 from ...message.nodes import ChainNode, ChordNode, GroupNode, Node, TaskNode
 from ...message.tree import Above, Tree
 from .canvas_limits import HISTORY_ROOM, CommandBudget, FairSemaphore, history_is_full, measured
@@ -340,8 +339,8 @@ class TreeRun:
         if state == states.REVOKED:
             return
         given = failed.given
-        if total_size(given) > GIVEN_LIMIT or history_is_full(HISTORY_ROOM // 2):
-            given = ()
+        if given is not None and (given.size > GIVEN_LIMIT or history_is_full(HISTORY_ROOM // 2)):
+            given = None
         self._call_later(nodes, Error(failed.message, wire.plain(error), given), "errback ")
 
     async def _quietly(self, node: Node, before: Value, place: str) -> None:

@@ -7,7 +7,7 @@ from pyramid.response import FileResponse, Response
 from pyramid.view import view_config
 from sqlalchemy import func, select
 
-from pyramid_temporal_compat.results import AsyncResult
+from pyramid_temporal_compat import AsyncResult
 
 from .models import Item
 from .tasks import analyse_item

@@ -1,0 +1,130 @@
+"""Reads the sources of an application, and collects what the rules find in them."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass, field, replace
+from pathlib import PurePath
+from types import ModuleType
+
+from ..exceptions import ImproperlyConfigured
+from . import commands, ini_files, packaging
+from .findings import Finding, Kind, SourceFile, not_ignored
+from .rules import RULES, Fix
+
+TEXT_RULES: dict[Kind, Callable[[SourceFile], Iterator[Finding]]] = {
+    Kind.INI: ini_files.findings,
+    Kind.COMMANDS: commands.findings,
+    Kind.REQUIREMENTS: packaging.requirements,
+    Kind.PYPROJECT: packaging.pyproject,
+    Kind.PYTEST: packaging.pytest_settings,
+}
+
+
+OF_TWO_KOMBUS = (
+    "This application sends messages of its own through kombu. Where the name is about them, leave the import. "
+    "Where it is about tasks, change it: an error of `delay` is one of this package's."
+)
+
+
+@dataclass
+class Audit:
+    """The result of reading an application: its findings, and its task functions."""
+
+    findings: list[Finding] = field(default_factory=list)
+    tasks: dict[str, list[tuple[str, int]]] = field(default_factory=lambda: defaultdict(list))
+    """Task name, as written, to the places of its functions."""
+    named: dict[str, list[tuple[str, int]]] = field(default_factory=lambda: defaultdict(list))
+    """The same, of those tasks whose names are written in their decorators."""
+    files: int = 0
+    """Files that mention Celery in any way."""
+    unreadable: list[str] = field(default_factory=list)
+
+    def add(self, found: Iterable[Finding]) -> None:
+        self.findings.extend(found)
+
+    def sorted(self) -> list[Finding]:
+        return sorted(self.findings, key=lambda each: (each.path, each.line, each.rule.code, each.detail))
+
+
+def audit(files: Iterable[SourceFile]) -> Audit:
+    """Read the files without importing them."""
+    result = Audit()
+    for file in files:
+        _read(file, result)
+    if sends_messages(result.findings):
+        result.findings = [beside_messages(each) for each in result.findings]
+    result.add(shared_names(result))
+    return result
+
+
+def findings_of(file: SourceFile, *, real_kombu: bool = False) -> list[Finding]:
+    """Return what the rules find in one file. The rewriter asks again after each round of edits."""
+    alone = Audit()
+    _read(file, alone)
+    found = alone.sorted()
+    return [beside_messages(each) for each in found] if real_kombu else found
+
+
+def sends_messages(findings: Iterable[Finding]) -> bool:
+    """Tell whether the application sends messages of its own through kombu."""
+    return any(each.rule.code == "PTC104" for each in findings)
+
+
+def beside_messages(finding: Finding) -> Finding:
+    """Return the finding as it is in an application with messages of its own: its uses of kombu may be for them."""
+    if finding.rule.code != "PTC101" or "kombu" not in finding.detail:
+        return finding
+    fix = Fix.NONE if finding.fix is Fix.NONE else Fix.UNSAFE
+    return replace(finding, fix=fix, sentence=OF_TWO_KOMBUS)
+
+
+def _read(file: SourceFile, result: Audit) -> None:
+    found = _python(file, result) if file.kind is Kind.PYTHON else list(TEXT_RULES[file.kind](file))
+    result.files += bool(found)
+    result.add(not_ignored(file, found))
+
+
+def _python(file: SourceFile, result: Audit) -> list[Finding]:
+    python = python_rules()
+    read = python.read(file)
+    if isinstance(read, str):
+        result.unreadable.append(read)
+        return []
+    if read is None:
+        return []
+    for name, line in read.tasks:
+        result.tasks[name].append((file.path, line))
+    for name, line in read.named:
+        result.named[name].append((file.path, line))
+    findings: list[Finding] = read.findings
+    return findings
+
+
+def python_rules() -> ModuleType:
+    """Return the module that reads Python. libcst is an extra, so it is imported when the first file is read."""
+    try:
+        from . import python_rules as module
+    except ModuleNotFoundError as error:
+        if (error.name or "").partition(".")[0] != "libcst":
+            raise
+        raise ImproperlyConfigured(
+            "reading Python files needs libcst: pip install 'pyramid-temporal-compat[migrate]'"
+        ) from None
+    return module
+
+
+def is_test(path: str) -> bool:
+    parts = PurePath(path).parts
+    return bool({"test", "tests"} & set(parts)) or parts[-1].startswith("test_")
+
+
+def shared_names(result: Audit) -> Iterator[Finding]:
+    """Yield a finding for each written task name that stands at functions of two folders. Tests are left out."""
+    for name, all_places in result.named.items():
+        places = [(path, line) for path, line in all_places if not is_test(path)]
+        if len({path.rpartition("/")[0] for path, _ in places}) > 1:
+            for path, line in places[1:]:
+                others = ", ".join(f"{other}:{at}" for other, at in places if (other, at) != (path, line))
+                yield Finding(RULES["PTC807"], path, line, f"{name}, also at {others}")

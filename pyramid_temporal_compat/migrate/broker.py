@@ -1,0 +1,104 @@
+"""Counts what waits in a live broker of Celery's, and leaves it there: Redis, and RabbitMQ.
+
+The clients are `redis` and `amqp`, which an application on Celery has. kombu is not used: in a process that has loaded
+the application, `import kombu` may mean this package.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Collection, Iterator
+
+from ..celery_names.urls import sanitize_url
+from ..exceptions import ImproperlyConfigured
+from ..settings.table import SETTINGS
+from .broker_messages import Broker, Queue
+from .findings import Finding
+from .rules import RULES, Severity
+
+JSON_TYPES = frozenset({"application/json", "application/data"})
+SHOWN = 5
+"""Values of a list in a finding: the most frequent ones."""
+
+
+def look_into(url: str, queues: Collection[str] = (), known: Collection[str] = ()) -> list[Finding]:
+    """Return what waits in the broker at `url`. `known` are the names of the tasks that the code has."""
+    scheme = url.partition("://")[0]
+    if scheme in ("redis", "rediss", "redis+socket", "unix"):
+        from .broker_redis import read
+    elif scheme in ("amqp", "amqps", "pyamqp"):
+        from .broker_amqp import read
+    else:
+        raise ImproperlyConfigured(
+            f"--broker {sanitize_url(url)}: brokers of this kind can't be read; redis:// and amqp:// can"
+        )
+    broker = read(url, queues)
+    return [
+        *(finding for queue in broker.queues for finding in _of_queue(broker, queue)),
+        *_of_unacked(broker),
+        *_of_tasks(broker, known),
+    ]
+
+
+def _found(broker: Broker, code: str, detail: str, sentence: str = "", severity: Severity | None = None) -> Finding:
+    return Finding(RULES[code], sanitize_url(broker.url), 0, detail, sentence, severity_here=severity)
+
+
+def _of_queue(broker: Broker, queue: Queue) -> Iterator[Finding]:
+    nothing = None if queue.length else Severity.NOTHING
+    yield _found(broker, "PTC901", f"{queue.name} holds {queue.length} messages{_age(queue)}", severity=nothing)
+    limit = SETTINGS["ptemporal.payload_limit"].default
+    sizes = sorted(each.size for each in queue.messages)
+    if sizes:
+        detail = f"{queue.name}: {sizes[len(sizes) // 2]} bytes usually, {sizes[-1]} at most"
+        too_large = sizes[-1] > limit
+        fine = f"The limit is {limit} bytes (`ptemporal.payload_limit`), so all of these can be sent."
+        yield _found(broker, "PTC902", detail, "" if too_large else fine, None if too_large else Severity.NOTHING)
+    types = Counter(each.content_type for each in queue.messages)
+    if set(types) - JSON_TYPES:
+        yield _found(broker, "PTC903", f"{queue.name}: {_listed(types)}")
+    if waiting := [each.eta for each in queue.messages if each.eta is not None]:
+        yield _found(
+            broker,
+            "PTC904",
+            f"{queue.name}: {len(waiting)} with an ETA, the farthest {max(waiting):%Y-%m-%d %H:%M} UTC",
+        )
+    priorities = Counter(str(each.priority) for each in queue.messages if each.priority)
+    if priorities:
+        yield _found(broker, "PTC906", f"{queue.name}: {_listed(priorities)}")
+    if queue.unreadable:
+        yield _found(broker, "PTC909", f"{queue.name}: {queue.unreadable} messages")
+
+
+def _age(queue: Queue) -> str:
+    sent = [each.sent for each in queue.messages if each.sent is not None]
+    if not queue.length:
+        return ""
+    if not sent:
+        return "; how old they are is not known, because they carry no time"
+    return f"; the oldest was sent {min(sent):%Y-%m-%d %H:%M} UTC"
+
+
+def _of_unacked(broker: Broker) -> Iterator[Finding]:
+    held = broker.unacked
+    if not held.length:
+        return
+    since = f", the first since {broker.oldest_unacked:%Y-%m-%d %H:%M} UTC" if broker.oldest_unacked else ""
+    yield _found(broker, "PTC905", f"{held.length} messages{since}")
+    if waiting := [each.eta for each in held.messages if each.eta is not None]:
+        detail = f"unacked: {len(waiting)} with an ETA, the farthest {max(waiting):%Y-%m-%d %H:%M} UTC"
+        yield _found(broker, "PTC904", detail)
+
+
+def _of_tasks(broker: Broker, known: Collection[str]) -> Iterator[Finding]:
+    """Yield a finding for each task of the broker that the code does not have. A short name may be written there."""
+    names = Counter(each.task for queue in (*broker.queues, broker.unacked) for each in queue.messages)
+    short = {name.rpartition(".")[2] for name in known}
+    for name, number in names.most_common():
+        if known and name not in known and name.rpartition(".")[2] not in short and not name.startswith("celery."):
+            yield _found(broker, "PTC907", f"{name}, {number} messages")
+
+
+def _listed(counts: Counter[str]) -> str:
+    parts = [f"{number} of {name or 'none'}" for name, number in counts.most_common(SHOWN)]
+    return ", ".join(parts)

@@ -1,0 +1,67 @@
+"""Reads a broker that speaks AMQP, such as RabbitMQ.
+
+RabbitMQ shows a message only by giving it out. The messages that are read here are given back at once, at their place,
+with the mark that they were delivered before.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from typing import Any
+
+from ..celery_names.urls import parse_url
+from ..exceptions import ImproperlyConfigured
+from .broker_messages import Broker, Queue, bounded, described, unreachable
+
+DEFAULT_QUEUE = "celery"
+MOST_TAKEN = 200
+"""Messages of one queue that are read: the server gives each of them out and takes it back."""
+ANSWER_TIMEOUT = 30
+
+
+def read(url: str, queues: Collection[str]) -> Broker:
+    """Return the queues that are named, and `celery`: AMQP has no list of queues."""
+    try:
+        import amqp
+    except ModuleNotFoundError:
+        raise ImproperlyConfigured(
+            "--broker amqp://… needs amqp: pip install 'pyramid-temporal-compat[migrate]'"
+        ) from None
+    parts = parse_url(url)
+    connection = amqp.Connection(
+        host=f"{parts['hostname'] or 'localhost'}:{parts['port'] or (5671 if url.startswith('amqps') else 5672)}",
+        userid=parts["userid"] or "guest",
+        password=parts["password"] or "guest",
+        virtual_host=parts["virtual_host"] or "/",
+        ssl=parts.get("ssl") or url.startswith("amqps"),
+        connect_timeout=ANSWER_TIMEOUT,
+        read_timeout=ANSWER_TIMEOUT,
+    )
+    try:
+        connection.connect()
+        return Broker(url, [_queue(connection, name, amqp.NotFound) for name in bounded([DEFAULT_QUEUE, *queues])])
+    except (amqp.AMQPError, OSError) as error:
+        raise unreachable(url, error) from None
+    finally:
+        connection.close()
+
+
+def _queue(connection: Any, name: str, not_found: type[Exception]) -> Queue:
+    queue = Queue(name)
+    channel = connection.channel()
+    try:
+        queue.length = channel.queue_declare(name, passive=True).message_count
+    except not_found:
+        return queue  # the server has closed the channel
+    try:
+        for _ in range(min(queue.length, MOST_TAKEN)):
+            message = channel.basic_get(name)
+            if message is None:
+                break
+            body = message.body if isinstance(message.body, bytes) else str(message.body).encode()
+            properties = message.properties
+            content_type = str(properties.get("content_type") or "")
+            queue.add(described(body, content_type, properties.get("application_headers"), properties))
+    finally:
+        channel.close()  # gives back what was taken
+    return queue

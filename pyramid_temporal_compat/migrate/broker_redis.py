@@ -1,0 +1,92 @@
+"""Reads a broker in Redis. It only reads: no message moves."""
+
+from __future__ import annotations
+
+import datetime as dt
+import json
+from collections.abc import Collection, Iterator
+from typing import Any
+
+from ..celery_names.urls import url_to_parts
+from ..exceptions import ImproperlyConfigured
+from .broker_messages import Broker, Queue, bounded, read_message, unreachable
+
+DEFAULT_QUEUE = "celery"
+MOST_READ = 10_000
+"""Messages of one queue that are read. Those behind them are only counted."""
+BATCH = 500
+PRIORITY_MARK = "\x06\x16"
+PRIORITIES = range(10)
+BINDING = "_kombu.binding."
+
+
+def read(url: str, queues: Collection[str]) -> Broker:
+    """Return the queues of a Redis: the named queues, the queues that kombu has bound, and `celery`."""
+    try:
+        import redis
+    except ModuleNotFoundError:
+        raise ImproperlyConfigured(
+            "--broker redis://… needs redis: pip install 'pyramid-temporal-compat[migrate]'"
+        ) from None
+    client = connected(url)
+    try:
+        names = bounded([DEFAULT_QUEUE, *queues, *_bound(client)])
+        broker = Broker(url, [_queue(client, name) for name in names])
+        _read_unacked(client, broker)
+        return broker
+    except redis.RedisError as error:
+        raise unreachable(url, error) from None
+    finally:
+        client.close()
+
+
+def connected(url: str) -> Any:
+    """Return a client of the Redis that a URL of Celery names. The database is the number at its end."""
+    import redis
+
+    if not url.startswith(("redis+socket://", "unix://")):
+        return redis.Redis.from_url(url, socket_timeout=30)
+    # redis+socket:///path?virtual_host=1
+    parts = url_to_parts(url)
+    database = int(parts.query.get("virtual_host") or parts.query.get("db") or 0)
+    path = url.partition("://")[2].partition("?")[0]
+    return redis.Redis(unix_socket_path=path, db=database, password=parts.password, socket_timeout=30)
+
+
+def _bound(client: Any) -> Iterator[str]:
+    """Yield the names of the queues that kombu has bound. A member is routing key, pattern and queue."""
+    for key in client.scan_iter(f"{BINDING}*", count=BATCH):
+        for member in client.smembers(key):
+            yield member.decode("utf-8", "replace").rpartition(PRIORITY_MARK)[2]
+
+
+def _queue(client: Any, name: str) -> Queue:
+    """Return one queue. Each priority above 0 has a list of its own."""
+    queue = Queue(name)
+    for key in [name, *(f"{name}{PRIORITY_MARK}{priority}" for priority in PRIORITIES)]:
+        length = client.llen(key)
+        queue.length += length
+        for start in range(0, min(length, MOST_READ), BATCH):
+            for raw in client.lrange(key, start, start + BATCH - 1):
+                queue.add(read_message(_decoded(raw)))
+    return queue
+
+
+def _read_unacked(client: Any, broker: Broker) -> None:
+    """Read what workers hold: a hash of messages, and the times at which they got them."""
+    broker.unacked.length = client.hlen("unacked")
+    for number, (_, raw) in enumerate(client.hscan_iter("unacked", count=BATCH)):
+        if number >= MOST_READ:
+            break
+        held = _decoded(raw)
+        broker.unacked.add(read_message(held[0] if isinstance(held, list) and held else None))
+    first = client.zrange("unacked_index", 0, 0, withscores=True)
+    if first:
+        broker.oldest_unacked = dt.datetime.fromtimestamp(first[0][1], dt.timezone.utc)
+
+
+def _decoded(raw: bytes) -> Any:
+    try:
+        return json.loads(raw)
+    except (ValueError, RecursionError):
+        return None

@@ -1,0 +1,298 @@
+"""Turns Celery's settings of an ini file into keys of the application's section, and back.
+
+Values and comments stay as they are. A note names each setting that can't be carried over.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
+from typing import Any
+
+from ..exceptions import ImproperlyConfigured
+from ..settings.declare import Effect
+from ..settings.ini import beat_fields, json_or_text
+from ..settings.table import SETTINGS, celery_name
+from .findings import Edit, applied
+from .ini_text import Entry, Section, sections
+
+INCLUDES = "pyramid.includes"
+PACKAGE = "pyramid_temporal_compat"
+MODULES = ("imports", "include")
+
+
+@dataclass
+class Converted:
+    text: str
+    notes: list[str] = field(default_factory=list)
+
+
+def to_keys(text: str, *, address: str, names: str = "new", more: Iterable[tuple[str, str]] = ()) -> Converted:
+    """Return the ini with all of Celery's settings as keys of the application's section.
+
+    `more` are settings from elsewhere, such as a module: name and value as the ini has it.
+    """
+    return _ToKeys(text, address, names).done(more)
+
+
+def application_section(found: list[Section]) -> Section:
+    applications = [each for each in found if each.name.startswith("app:")]
+    main = [each for each in applications if each.name == "app:main"] or applications
+    if not main:
+        raise ImproperlyConfigured("the file has no section [app:main], so it is no ini file of a Pyramid application")
+    return main[0]
+
+
+def written_name(name: str, names: str) -> str:
+    """Return the name of a setting as it is to be written: the new one, or Celery 3's."""
+    setting = SETTINGS[name]
+    return setting.old[0] if names == "old" and setting.old else name
+
+
+class _ToKeys:
+    def __init__(self, text: str, address: str, names: str) -> None:
+        self.text = text
+        self.address = address
+        self.names = names
+        self.sections = sections(text)
+        self.application = application_section(self.sections)
+        self.edits: list[Edit] = []
+        self.notes: list[str] = []
+        self.added: list[str] = []
+        """Lines for the end of the application's section."""
+        self.mappings: dict[str, dict[str, Any]] = {}
+        """Settings whose entries are sections of their own: periodic tasks and routes."""
+        self.mapping_comments: dict[str, list[str]] = {}
+        self.has_address = self.application.get("ptemporal.address") is not None
+        self.has_include = self.application.get("ptemporal.include") is not None
+
+    def done(self, more: Iterable[tuple[str, str]]) -> Converted:
+        self._include()
+        for entry in self.application.entries:
+            if entry.key.lower().startswith("celery."):
+                self._rename(entry)
+        for section in self.sections:
+            self._section(section)
+        for name, value in more:
+            if (key := self._key(name, value, "the module")) is not None:
+                self.added.append(f"{key} = {self._value(name, value)}\n".replace("= \n", "=\n", 1))
+        self._add()
+        return Converted(applied(self.text, self.edits), self.notes)
+
+    # --- the application's section ---
+
+    def _include(self) -> None:
+        entry = self.application.get(INCLUDES)
+        if entry is None:
+            self.notes.append(
+                f"there is no {INCLUDES}: call config.include({PACKAGE!r}) in the application, or add the key"
+            )
+            return
+        words = entry.value.split()
+        if PACKAGE in words:
+            return
+        if "pyramid_celery" in words:
+            at = self.text.index("pyramid_celery", entry.value_start)
+            self.edits.append(Edit(at, at + len("pyramid_celery"), PACKAGE))
+            return
+        end = entry.start + len(self.text[entry.start : entry.end].rstrip())
+        last = self.text[entry.start : end].rpartition("\n")
+        indent = last[2][: len(last[2]) - len(last[2].lstrip())] if last[1] else ""
+        self.edits.append(Edit(end, end, f"\n{indent}{PACKAGE}" if last[1] else f" {PACKAGE}"))
+
+    def _rename(self, entry: Entry) -> None:
+        """Give a `celery.` key its new name, or remove it if it has no meaning here."""
+        first, dot, option = entry.key[len("celery.") :].partition(".")
+        name = celery_name(first)
+        if name is None:
+            self.notes.append(f"{entry.key} is no setting of Celery's: it stays")
+            return
+        key = self._key(name, entry.value, entry.key)
+        if key is None:
+            self.edits.append(Edit(entry.start, entry.end, ""))
+            return
+        self.edits.append(Edit(entry.start, entry.start + len(entry.key), f"{key}{dot}{option}"))
+        if key == "ptemporal.address":
+            self.edits.append(Edit(entry.value_start, entry.value_start + len(self._raw(entry)), self.address))
+
+    def _raw(self, entry: Entry) -> str:
+        return self.text[entry.value_start : entry.end].rstrip()
+
+    def _key(self, name: str, value: str, where: str) -> str | None:
+        """Return the key for a setting; None, with a note, if the setting has no meaning here."""
+        setting = SETTINGS[name]
+        if name == "broker_url" and not self.has_address:
+            self.has_address = True
+            self.notes.append(f"{where} named a broker: ptemporal.address = {self.address} takes its place")
+            return "ptemporal.address"
+        if name in MODULES and not self.has_include:
+            self.has_include = True
+            return "ptemporal.include"
+        if setting.effect is Effect.REFUSED:
+            self.notes.append(f"{where} is left out: {setting.sentence}")
+            return None
+        return f"celery.{written_name(name, self.names)}"
+
+    def _value(self, name: str, value: str) -> str:
+        return self.address if name == "broker_url" else value
+
+    # --- Celery's sections ---
+
+    def _section(self, section: Section) -> None:
+        kind, _, name = section.name.partition(":")
+        if section.name == "celery":
+            self._take(section, "")
+        elif kind == "celery" and celery_name(name):
+            self._take(section, f"{celery_name(name)}")
+        elif kind == "celerybeat" and name:
+            self._take_mapping(section, "beat_schedule", {name: beat_fields(section.name, _pairs(section))})
+        elif kind == "celeryroute" and name:
+            self._take_mapping(section, "task_routes", {name: _pairs(section)})
+        elif section.name == "celeryroutes":
+            routes = {key: json_or_text(f"[{section.name}] {key}", value) for key, value in _pairs(section).items()}
+            self._take_mapping(section, "task_routes", routes)
+
+    def _take(self, section: Section, setting: str) -> None:
+        """Move the lines of a section, each with its comments. The keys are of a mapping if `setting` names one."""
+        position = section.header_end
+        for entry in section.entries:
+            self.added += _comments(self.text[position : entry.start])
+            position = entry.end
+            rest = self.text[entry.start + len(entry.key) : entry.end]
+            key = self._option(entry, setting) if setting else self._plain(entry)
+            if key is not None:
+                self.added.append(f"{key} = {self.address}" if key == "ptemporal.address" else f"{key}{rest}")
+        self.added += _comments(self.text[position : section.end])
+        self._remove(section)
+
+    def _option(self, entry: Entry, setting: str) -> str | None:
+        if SETTINGS[setting].effect is Effect.REFUSED:
+            self.notes.append(f"[celery:{setting}] {entry.key} is left out: {SETTINGS[setting].sentence}")
+            return None
+        return f"celery.{written_name(setting, self.names)}.{entry.key}"
+
+    def _plain(self, entry: Entry) -> str | None:
+        if entry.key.lower() == "use_celeryconfig":
+            self.notes.append("use_celeryconfig is left out: carry the module's settings over with --from-module FILE")
+            return None
+        name = celery_name(entry.key)
+        if name is None:
+            self.notes.append(f"[celery] {entry.key} is no setting of Celery's: it becomes celery.{entry.key}")
+            return f"celery.{entry.key}"
+        return self._key(name, entry.value, f"[celery] {entry.key}")
+
+    def _take_mapping(self, section: Section, setting: str, value: dict[str, Any]) -> None:
+        """Collect sections that are entries of one setting. They become one key, whose value is JSON."""
+        self.mappings.setdefault(setting, {}).update(value)
+        comments = _comments(self.text[section.header_end : section.end])
+        self.mapping_comments.setdefault(setting, []).extend(comments)
+        self._remove(section)
+
+    def _remove(self, section: Section) -> None:
+        self.edits.append(Edit(section.start, section.end, ""))
+
+    def _add(self) -> None:
+        """Write what was collected to the end of the application's section, before the empty lines there."""
+        for setting, value in self.mappings.items():
+            self.added += self.mapping_comments[setting]
+            self.added.append(f"celery.{written_name(setting, self.names)} =\n{as_json_lines(value)}")
+        if not self.added:
+            return
+        at = max([self.application.header_end, *(entry.end for entry in self.application.entries)])
+        lead = "" if self.text[:at].endswith("\n") else "\n"
+        self.edits.append(Edit(at, at, lead + "".join(_ended(line) for line in self.added)))
+
+
+def as_json_lines(value: dict[str, Any]) -> str:
+    """Return JSON for a value of several lines: one line for each key."""
+    lines = [f"    {json.dumps(key)}: {json.dumps(entry)}" for key, entry in value.items()]
+    return "    {\n" + ",\n".join(lines) + "\n    }\n"
+
+
+def _pairs(section: Section) -> dict[str, str]:
+    return {entry.key: entry.value for entry in section.entries}
+
+
+def _comments(text: str) -> list[str]:
+    return [f"{line}\n" for line in text.splitlines() if line.lstrip()[:1] in ("#", ";")]
+
+
+def _ended(line: str) -> str:
+    return line if line.endswith("\n") else f"{line}\n"
+
+
+# --- and back ---------------------------------------------------------------------------------------
+
+
+def to_sections(text: str, *, names: str = "new") -> Converted:
+    """Return the ini with the `celery.` keys in sections, as pyramid_celery and Celery read them."""
+    application = application_section(sections(text))
+    edits: list[Edit] = []
+    notes: list[str] = []
+    plain: list[str] = []
+    more: dict[str, list[str]] = {}
+    position = application.header_end
+    for entry in application.entries:
+        comments = _comments(_right_above(text[position : entry.start]))
+        position = entry.end
+        rest = text[entry.start + len(entry.key) : entry.end]
+        if entry.key == "ptemporal.include":
+            plain += [*comments, f"{written_name('imports', names)}{rest}"]
+        elif not entry.key.lower().startswith("celery."):
+            if entry.key == "ptemporal.address":
+                notes.append("ptemporal.address stays: add broker_url to [celery]")
+            continue
+        elif not _to_section(entry, rest, names, plain, comments, more):
+            notes.append(f"{entry.key} stays: it is no setting of Celery's")
+            continue
+        edits.append(Edit(entry.start - len("".join(comments)), entry.end, ""))
+    made = {"celery": plain, **more}
+    added = "".join(f"\n[{name}]\n{''.join(_ended(each) for each in lines)}" for name, lines in made.items() if lines)
+    if added:
+        end = application.end
+        edits.append(Edit(end, end, f"{added.lstrip()}\n" if end < len(text) else added))
+    return Converted(applied(text, edits), notes)
+
+
+def _to_section(
+    entry: Entry, rest: str, names: str, plain: list[str], comments: list[str], more: dict[str, list[str]]
+) -> bool:
+    """Put one key where its section wants it. Return whether the key is a setting."""
+    first, dot, option = entry.key[len("celery.") :].partition(".")
+    name = celery_name(first)
+    if name is None:
+        return False
+    if dot:
+        more.setdefault(f"celery:{name}", []).extend([*comments, f"{option}{rest}"])
+    elif name == "beat_schedule":
+        for key, fields in json.loads(entry.value).items():
+            more[f"celerybeat:{key}"] = [*comments, *_beat_lines(fields)]
+            comments = []
+    elif name == "task_routes" and entry.value.lstrip().startswith("{"):
+        lines = [
+            f"{key} = {value if isinstance(value, str) else json.dumps(value)}\n"
+            for key, value in json.loads(entry.value).items()
+        ]
+        more.setdefault("celeryroutes", []).extend([*comments, *lines])
+    else:
+        plain += [*comments, f"{written_name(name, names)}{rest}"]
+    return True
+
+
+def _right_above(text: str) -> str:
+    """Return the comment lines right above an entry. An empty line ends them."""
+    return text.rpartition("\n\n")[2]
+
+
+def _beat_lines(fields: dict[str, Any]) -> Iterator[str]:
+    schedule = fields.pop("schedule", None)
+    for key, value in fields.items():
+        yield f"{key} = {value if key == 'task' else json.dumps(value)}\n"
+    if isinstance(schedule, dict) and len(schedule) == 1:
+        ((kind, value),) = schedule.items()
+        yield f"type = {kind}\n"
+        yield f"schedule = {json.dumps(value)}\n"
+    else:
+        yield "type = integer\n"
+        yield f"schedule = {json.dumps(schedule)}\n"

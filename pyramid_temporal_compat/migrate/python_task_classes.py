@@ -1,0 +1,165 @@
+"""Findings about subclasses of `Task`, their methods, and the inside of result backends."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+
+import libcst as cst
+
+from .findings import Edit, Finding
+from .python_source import PythonSource, dotted
+from .rules import Fix
+
+TASK_CLASSES = re.compile(r"(celery|pyramid_temporal_compat)(\.\w+)*\.(Abortable)?Task\Z")
+CELERY_CLASSES = re.compile(r"(celery|pyramid_temporal_compat)(\.\w+)*\.Celery\Z")
+AROUND = ("__new__", "__init__", "__call__")
+SENDING = ("apply_async", "delay", "apply", "retry", "send_task", "signature_from_request")
+HOOKS = ("before_start", "on_success", "on_retry", "on_failure", "after_return")
+RESULT_TABLES = re.compile(r"\bcelery_tasks?(et)?_?meta\b|celery-task-meta-")
+
+REQUEST_MAKERS = frozenset({"prepare", "bootstrap", "get_app", "webapp_bootstrap", "request_context", "make_request"})
+TRANSACTION = re.compile(
+    r"\.tm\b|\btm\.(begin|commit|abort)|transaction\.(manager|commit|abort|begin)|AfterCommitHook|addBeforeCommitHook"
+)
+
+
+def findings(source: PythonSource) -> Iterator[Finding]:
+    tasks = task_classes(source)
+    for node in tasks:
+        yield from _of_class(source, node)
+    for node in source.nodes(cst.ClassDef):
+        if node not in tasks and any(CELERY_CLASSES.match(source.imported(base.value) or "") for base in node.bases):
+            for method in methods(node):
+                if method.name.value in SENDING:
+                    yield source.finding("PTC302", method, f"{node.name.value}.{method.name.value}")
+    yield from _backends(source)
+
+
+def task_classes(source: PythonSource) -> list[cst.ClassDef]:
+    """Return the classes that derive from Celery's Task, also through another class of the file."""
+    found: list[cst.ClassDef] = []
+    names: set[str] = set()
+    for node in source.nodes(cst.ClassDef):
+        for base in node.bases:
+            written = dotted(base.value)
+            imported = source.imported(base.value) or ""
+            of_an_app = re.search(r"(^|\.)(app|celery|celery_app|current_app)\.Task\Z", written)
+            if TASK_CLASSES.match(imported) or of_an_app or written in names:
+                found.append(node)
+                names.add(node.name.value)
+                break
+    return found
+
+
+def methods(node: cst.ClassDef) -> list[cst.FunctionDef]:
+    return [each for each in node.body.body if isinstance(each, cst.FunctionDef)]
+
+
+def _of_class(source: PythonSource, node: cst.ClassDef) -> Iterator[Finding]:
+    glue = [method for method in methods(node) if is_glue(source, method)]
+    if glue:
+        names = ", ".join(f"{node.name.value}.{method.name.value}" for method in glue)
+        edits = _without_class(source, node) if is_only_glue(source, node) else []
+        yield source.finding("PTC204", node, names, fix=Fix.UNSAFE, edits=edits, removes=node.name.value)
+    for method in methods(node):
+        name = method.name.value
+        detail = f"{node.name.value}.{name}"
+        if method in glue:
+            continue
+        if name in AROUND:
+            yield source.finding("PTC301", method, detail)
+        elif name in SENDING:
+            yield source.finding("PTC302", method, detail)
+        elif name in HOOKS:
+            yield source.finding("PTC303", method, detail)
+    for statement in node.body.body:
+        if isinstance(statement, cst.SimpleStatementLine):
+            for each in statement.body:
+                if isinstance(each, cst.Assign) and dotted(each.targets[0].target) in ("Request", "Strategy"):
+                    yield source.finding("PTC304", each, f"{node.name.value}.{dotted(each.targets[0].target)}")
+
+
+def is_glue(source: PythonSource, method: cst.FunctionDef) -> bool:
+    """Tell whether a method gives the task a request or a transaction, or waits for a commit to send it."""
+    called = {dotted(call.func).rpartition(".")[2] for call in source.within(method, cst.Call)}
+    return bool(called & REQUEST_MAKERS) or bool(TRANSACTION.search(source.code(method)))
+
+
+def is_only_glue(source: PythonSource, node: cst.ClassDef) -> bool:
+    """Tell whether a task class has nothing but glue, and properties that give its request."""
+    for statement in node.body.body:
+        if isinstance(statement, cst.FunctionDef):
+            gives_request = "request" in statement.name.value and bool(statement.decorators)
+            if not is_glue(source, statement) and not gives_request:
+                return False
+        elif isinstance(statement, cst.SimpleStatementLine):
+            if not all(_is_mark(each) for each in statement.body):
+                return False
+        else:
+            return False
+    return True
+
+
+def _is_mark(statement: cst.BaseSmallStatement) -> bool:
+    """Tell whether a statement of a class is a docstring, `pass`, or `abstract = True`."""
+    if isinstance(statement, cst.Assign):
+        return dotted(statement.targets[0].target) in ("abstract", "_request")
+    return isinstance(statement, (cst.Expr, cst.Pass))
+
+
+def _without_class(source: PythonSource, node: cst.ClassDef) -> list[Edit]:
+    """Return the edits that remove a class and the arguments that name it. None if something else names it."""
+    name = node.name.value
+    edits = [source.removal(node)]
+    start, end = source.span(node)
+    for use in source.nodes(cst.Name):
+        at, _ = source.span(use)
+        if use.value != name or start <= at < end:
+            continue
+        argument = source.parent(use)
+        if (
+            not isinstance(argument, cst.Arg)
+            or argument.keyword is None
+            or argument.keyword.value not in ("base", "task_cls")
+        ):
+            return []
+        call = source.parent(argument)
+        if not isinstance(call, cst.Call):
+            return []
+        edits.append(without_argument(source, call, argument))
+    return edits
+
+
+def without_argument(source: PythonSource, call: cst.Call, argument: cst.Arg) -> Edit:
+    """Return the edit that removes one argument of a call, with the comma that separates it."""
+    at = list(call.args).index(argument)
+    start, end = source.span(argument)
+    if at:
+        start = source.span(call.args[at - 1])[1]
+        if isinstance(call.args[at - 1].comma, cst.Comma):
+            text = source.file.text
+            start = text.rfind(",", 0, source.span(argument)[0])
+        if at == len(call.args) - 1:
+            return Edit(start, source.span(argument.value)[1], "")
+        return Edit(start, source.span(argument.value)[1], "")
+    if len(call.args) > 1:
+        return Edit(start, source.span(call.args[1])[0], "")
+    return Edit(start, end, "")
+
+
+def _backends(source: PythonSource) -> Iterator[Finding]:
+    texts: list[cst.SimpleString | cst.FormattedStringText]
+    texts = [*source.nodes(cst.SimpleString), *source.nodes(cst.FormattedStringText)]
+    for text in texts:
+        if found := RESULT_TABLES.search(text.value):
+            yield source.finding("PTC305", text, found.group())
+    for node in source.nodes(cst.Attribute):
+        written = dotted(node)
+        if re.search(r"(^|\.)(app|celery|celery_app|current_app|self)\.backend\Z", written) and (
+            not written.startswith("self.") or source.task_of(node)
+        ):
+            yield source.finding("PTC305", node, written)
+    for target in source.nodes(cst.AssignTarget):
+        if "BACKEND_ALIASES" in source.code(target):
+            yield source.finding("PTC305", target, source.code(target))

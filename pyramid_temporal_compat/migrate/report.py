@@ -1,0 +1,81 @@
+"""Prints what the audit found: a summary first, then the findings by file, or all of it as JSON."""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from collections.abc import Iterator
+
+from ..log_lines.text_safety import one_line
+from .audit import Audit
+from .findings import Finding
+from .rules import ORDER, RULES, Fix, Severity
+
+MOST_BLOCKING = 10
+HARD = frozenset({Severity.BLOCKS, Severity.CHANGES})
+GUIDE = "migration_guide/rules.md"
+
+
+def as_json(audit: Audit) -> str:
+    return json.dumps([finding.as_json() for finding in audit.sorted()], indent=2)
+
+
+def as_text(audit: Audit, *, everything: bool) -> Iterator[str]:
+    """Yield the lines of the report. Without `everything`, findings with nothing to do are only counted."""
+    yield from summary(audit)
+    shown = [each for each in audit.sorted() if everything or each.severity is not Severity.NOTHING]
+    path = None
+    for finding in shown:
+        if finding.path != path:
+            path = finding.path
+            yield f"\n{path}"
+        fix = "" if finding.fix is Fix.NONE else f" [{finding.fix.value} fix]"
+        yield one_line(f"  {finding.line}: {finding.rule.code} {finding.severity.value}{fix}: {finding.message}")
+    for sentence in audit.unreadable:
+        yield one_line(f"\nnot read: {sentence}")
+    if shown:
+        yield f"\nEach code has a part of its own on the page of rules ({GUIDE})."
+
+
+def summary(audit: Audit) -> Iterator[str]:
+    """Yield the lines that matter most: how much moves without a change, how long the rest takes, what blocks."""
+    found = audit.findings
+    tasks = sum(len(places) for places in audit.tasks.values())
+    changed = {(each.path, each.task) for each in found if each.task and each.severity in HARD}
+    if tasks:
+        moved = max(tasks - len(changed), 0)
+        yield f"Tasks: {tasks}, of which {moved} ({100 * moved // tasks} %) move without a change of their code."
+    by_hand = {each.path for each in found if each.minutes}
+    yield f"Files that use Celery: {audit.files}, of which {len(by_hand)} need a look."
+    yield f"Findings: {len(found)}. " + ", ".join(_counts(found)) + "." if found else "Findings: none."
+    safe = sum(each.fix is Fix.SAFE for each in found)
+    unsafe = sum(each.fix is Fix.UNSAFE for each in found)
+    yield f"`migrate rewrite` mends {safe} of them, and {unsafe} more with --unsafe."
+    yield f"By hand: about {minutes(found)} minutes, by our measure."
+    blocking = [each for each in found if each.severity is Severity.BLOCKS]
+    if not blocking:
+        yield "Nothing blocks."
+        return
+    yield "What blocks:"
+    for (code, detail), number in Counter((each.rule.code, each.detail) for each in blocking).most_common(
+        MOST_BLOCKING
+    ):
+        yield one_line(f"  {code} {RULES[code].title}: {detail}" + (f" ({number} places)" if number > 1 else ""))
+
+
+def minutes(found: list[Finding]) -> int:
+    """Return how long the work by hand takes.
+
+    The second place of the same thing takes a third of the time, or none if one change mends all of them.
+    """
+    total = 0.0
+    for (code, _), number in Counter((each.rule.code, each.detail) for each in found if each.minutes).items():
+        rule = RULES[code]
+        total += rule.minutes * (1 if rule.once else 1 + (number - 1) / 3)
+    return round(total)
+
+
+def _counts(found: list[Finding]) -> Iterator[str]:
+    counts = Counter(each.severity for each in found)
+    for severity in sorted(counts, key=ORDER.__getitem__):
+        yield f"{counts[severity]} {severity.value}"

@@ -1,0 +1,1 @@
+"""Bookings. They have workflows alone, on the application's queue."""

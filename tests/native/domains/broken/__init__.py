@@ -1,0 +1,1 @@
+"""A domain whose activities can't be imported."""

@@ -1,0 +1,12 @@
+"""The tasks of payments."""
+
+from __future__ import annotations
+
+import os
+
+from pyramid_temporal_compat import shared_task
+
+
+@shared_task(queue=os.environ.get("PAYMENTS_QUEUE", "payments"))
+def refund(amount: int, reason: str = "none") -> str:
+    return f"{amount} back: {reason}"
