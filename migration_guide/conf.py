@@ -27,7 +27,7 @@ html_title = f"{project} {version}"
 extensions = ["myst_parser", "sphinx.ext.autodoc", "sphinx_copybutton"]
 root_doc = HOME
 include_patterns = ["migration_guide/**.md", "bench/*.md", "CHANGES.md"]
-exclude_patterns = ["**/.*", ".venv", ".cache"]
+exclude_patterns = ["**/.*", ".venv", ".cache", "migration_guide/examples"]
 
 myst_heading_anchors = 3
 # Names in signatures link to nothing: the Python documentation would have to be fetched at each build.
