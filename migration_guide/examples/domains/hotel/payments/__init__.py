@@ -1,0 +1,3 @@
+"""What the hotel is paid. Workers of this domain serve the queue `payments`."""
+
+TASK_QUEUE = "payments"
