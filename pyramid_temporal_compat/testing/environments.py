@@ -133,12 +133,13 @@ class RunningWorker:
         return Worker(self.client, registry, task_queue=self.task_queue, **options)
 
     def execute(self, workflow: Any, *args: Any, timeout: float = PATIENCE, **options: Any) -> Any:
-        """Run a workflow on the worker's queue, and return its result. It takes the options of `start_workflow`."""
+        """Run a workflow on the worker's queue, and return its result. It takes the options of `start_workflow`,
+        and also its `args=[…]` instead of arguments in their order."""
         return self.run(self._execute(workflow, args, options), timeout)
 
     async def _execute(self, workflow: Any, args: Sequence[Any], options: dict[str, Any]) -> Any:
-        options.setdefault("id", uuid.uuid4().hex)
-        return await self.client.execute_workflow(workflow, args=args, task_queue=self.task_queue, **options)
+        call = {"id": uuid.uuid4().hex, "task_queue": self.task_queue, "args": args, **options}
+        return await self.client.execute_workflow(workflow, **call)
 
     def run(self, coroutine: Coroutine[Any, Any, T], timeout: float = PATIENCE) -> T:
         """Run a coroutine on the worker's event loop, and return its result: a call of `client`, for example."""
