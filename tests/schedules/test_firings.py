@@ -41,7 +41,7 @@ def test_a_firing_knows_its_entry_and_has_the_options_of_the_entry(app: Celery, 
     told = app.AsyncResult(task_id).get(timeout=20)
     assert told["id"] == task_id
     assert (told["entry"], told["property"]) == ("report", "report")
-    assert (told["headers"], told["priority"]) == ({"tenant": "a"}, 7)
+    assert (told["headers"], told["priority"]) == ({"tenant": "a", "celery_beat_task": True}, 7)
     left = dt.datetime.fromisoformat(told["expires"]) - dt.datetime.now(dt.timezone.utc)
     assert dt.timedelta(0) < left <= dt.timedelta(seconds=60)
 
