@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 from sqlalchemy import event, select, text
+from sqlalchemy.pool import NullPool
 
 from pyramid_temporal_compat import Task, shared_task, signals
 from pyramid_temporal_compat.exceptions import ImproperlyConfigured, WorkerLostError
@@ -196,6 +197,8 @@ def test_sessions_found_by_name_and_two_phase_commits(postgres: str) -> None:
 
 
 def test_an_attempt_that_has_looked_for_a_receipt_holds_no_connection_until_its_task_uses_one(desk: Desk) -> None:
+    if isinstance(desk.engine.pool, NullPool):
+        pytest.skip("SQLAlchemy 1.4 has no pool for SQLite that counts connections")
     run = desk.begin(desk.job(looks_at_a_gate, attempt=2))
     gates["before"].reached()
     assert desk.engine.pool.checkedout() == 0  # type: ignore[attr-defined]
