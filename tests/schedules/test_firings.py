@@ -139,7 +139,7 @@ def test_tools_that_wrap_celerys_scheduler_are_told_of_each_firing(
     app.conf.beat_schedule = {"report": {"task": "tell", "schedule": NIGHT, "options": {"headers": {"tenant": "a"}}}}
     synchronise(app)
     told = app.AsyncResult(trigger(app, "report")).get(timeout=20)
-    assert told["headers"] == {"tenant": "a", "check-in": "7"}
+    assert told["headers"] == {"tenant": "a", "check-in": "7", "celery_beat_task": True}
     assert seen == [("report", "tell", app, schedule(NIGHT))]
     app.tasks["add"].apply_async((1, 2)).get(timeout=20)
     assert len(seen) == 1
