@@ -18,6 +18,9 @@ from pyramid_temporal_compat.exceptions import ImproperlyConfigured, WorkerLostE
 from pyramid_temporal_compat.message import wire_names as wire
 from pyramid_temporal_compat.outbox import metadata as our_tables
 from pyramid_temporal_compat.outbox import receipt_store, receipts
+from pyramid_temporal_compat.payload import Payload
+from pyramid_temporal_compat.payload.codecs import pack
+from pyramid_temporal_compat.payload.types import Unreadable
 from pyramid_temporal_compat.worker.outcome import (
     EndedWithoutResult,
     Failed,
@@ -28,6 +31,7 @@ from pyramid_temporal_compat.worker.outcome import (
     Succeeded,
 )
 from pyramid_temporal_compat.worker.runner import Runner
+from pyramid_temporal_compat.worker.runs.receipts import KIND, TREE, Receipts
 from tests.outbox import desk as tasks
 from tests.outbox import mariadb
 from tests.outbox.desk import Desk, value_of
@@ -357,6 +361,12 @@ def test_a_task_whose_receipt_cannot_be_read_is_in_doubt(desk: Desk) -> None:
     assert isinstance(desk.run(replace(job, attempt=3)), InDoubt)
     assert isinstance(first, Succeeded)
     assert desk.texts() == ["x"]
+
+
+def test_a_receipt_of_a_canvas_without_payloads_is_not_read(desk: Desk) -> None:
+    empty = pack(Payload({"encoding": b"json/plain", KIND: TREE}, b"[]"))
+    with pytest.raises(Unreadable, match="without payloads"):
+        Receipts(desk.app).read(empty)
 
 
 def test_a_task_that_was_ended_from_outside_after_its_commit_has_succeeded(desk: Desk) -> None:
