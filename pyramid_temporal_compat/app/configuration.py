@@ -74,6 +74,11 @@ class Configuration(PeriodicTasks):
         """Return the application's time zone. The default is UTC."""
         return self.naive_zone or datetime.timezone.utc
 
+    @timezone.setter
+    def timezone(self, zone: datetime.tzinfo | str) -> None:
+        """Set the `timezone` setting, which the app's schedules and naive times follow."""
+        self.conf["timezone"] = zone
+
     @property
     def naive_zone(self) -> datetime.tzinfo | None:
         """Return the time zone of a datetime that names none; None if the application sets no `timezone`."""

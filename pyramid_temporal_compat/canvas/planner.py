@@ -150,7 +150,8 @@ class Planner:
                 f"link and link_error take signatures, such as task.s(); {found!r} names no task that is known here: "
                 f"signature({found!r}) is for a task that only workers know"
             )
-        if not isinstance(found, (str, Mapping, CallableTask)):
+        is_signature = isinstance(found, Mapping) and isinstance(found.get("task"), str)
+        if not isinstance(found, (str, CallableTask)) and not is_signature:
             raise InvalidCall(
                 f"link and link_error take signatures, such as task.s(); {found!r} is {type(found).__name__}"
             )

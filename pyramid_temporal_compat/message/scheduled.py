@@ -20,6 +20,8 @@ from .tree import Tree, Unit
 FIRED_AT = re.compile(r"-\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ")
 PROPERTY = "periodic_task_name"
 """The message property in which Celery's extensions look for the entry's name."""
+HEADER = "celery_beat_task"
+"""The header with which Celery's beat marks the tasks that it sends."""
 
 
 def as_template(unit: Unit, entry: str) -> Unit:
@@ -33,6 +35,7 @@ def as_template(unit: Unit, entry: str) -> Unit:
             origin=None,
             publish_retry=None,
             scheduled=entry,
+            headers={**message.headers, HEADER: True},
             properties={**message.properties, PROPERTY: entry},
         )
 

@@ -5,13 +5,13 @@ from __future__ import annotations
 import base64
 import binascii
 import datetime as dt
-import json
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
 from ..celery_names.urls import sanitize_url
 from ..exceptions import OperationalError
+from ..payload.bounds import read_json
 
 
 @dataclass(frozen=True)
@@ -97,7 +97,7 @@ def described(body: bytes, content_type: str, headers: Any, properties: Mapping[
 
 def _of_body(body: bytes) -> Any:
     try:
-        return json.loads(body)
+        return read_json(body)
     except (ValueError, RecursionError):
         return None
 

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import datetime as dt
-import json
 from collections.abc import Collection, Iterator
 from typing import Any
 
 from ..celery_names.urls import url_to_parts
 from ..exceptions import ImproperlyConfigured
+from ..payload.bounds import read_json
 from .broker_messages import Broker, Queue, bounded, read_message, unreachable
 
 DEFAULT_QUEUE = "celery"
@@ -87,6 +87,6 @@ def _read_unacked(client: Any, broker: Broker) -> None:
 
 def _decoded(raw: bytes) -> Any:
     try:
-        return json.loads(raw)
+        return read_json(raw)
     except (ValueError, RecursionError):
         return None

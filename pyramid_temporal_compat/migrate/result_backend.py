@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import datetime as dt
-import json
 from collections.abc import Sequence
 from typing import Any
 
 from ..celery_names.urls import sanitize_url
 from ..exceptions import ImproperlyConfigured
+from ..payload.bounds import read_json
 from .broker_messages import unreachable
 from .findings import Finding
 from .rules import RULES
@@ -69,8 +69,8 @@ def _of_redis(url: str) -> tuple[int, list[dt.datetime]]:
 
 def _done(raw: Any) -> dt.datetime | None:
     try:
-        return _in_utc(dt.datetime.fromisoformat(json.loads(raw)["date_done"]))
-    except (ValueError, TypeError, KeyError):
+        return _in_utc(dt.datetime.fromisoformat(read_json(raw)["date_done"]))
+    except (ValueError, TypeError, KeyError, RecursionError):
         return None
 
 

@@ -131,12 +131,28 @@ _names_of_broker: dict[str, str] = {}
 """What the user wrote to give the broker that stands in `CELERY_BROKER_URL`: `-b` or a variable, by the broker."""
 
 
+BROKER_SCHEMES = frozenset(
+    (
+        *("temporal", "amqp", "amqps", "pyamqp", "librabbitmq", "qpid", "memory", "filesystem", "fs"),
+        *("redis", "rediss", "sentinel", "sqs", "sqla", "sqlalchemy", "mongodb", "consul", "etcd", "zookeeper"),
+        *("pyro", "slmq", "azurestoragequeues", "azureservicebus", "confluentkafka", "gcpubsub"),
+    )
+)
+"""Schemes of URLs that `-b` takes: ours, and those of Celery's brokers."""
+
+
 def set_broker(url: str, named: str) -> None:
     """Use the broker of a command line in this process and its children. `named` is what the user wrote to give it.
 
     It has to be the address of a Temporal server, or a URL, which may be the one of the broker that Celery had.
     """
-    if "://" not in url:
+    scheme, mark, _ = url.partition("://")
+    if mark and scheme.lower().partition("+")[0] not in BROKER_SCHEMES:
+        raise ImproperlyConfigured(
+            f"{named} {masked('', url)!r} is the URL of no Temporal server, and of no broker that Celery knows: "
+            f"it takes {address.takes}, or temporal://host:port"
+        )
+    if not mark:
         try:
             address.parse(url)
         except ValueError as error:

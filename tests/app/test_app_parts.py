@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import zoneinfo
 from collections.abc import Mapping
 from typing import Any
 
@@ -18,6 +19,7 @@ from pyramid_temporal_compat.context import Context
 from pyramid_temporal_compat.control import Control
 from pyramid_temporal_compat.exceptions import ImproperlyConfigured
 from pyramid_temporal_compat.log import Logging
+from pyramid_temporal_compat.schedules import crontab
 from pyramid_temporal_compat.task.call_options import make_message
 from pyramid_temporal_compat.task.routing import Amqp
 from pyramid_temporal_compat.worker.task_modules import load_tasks
@@ -187,3 +189,11 @@ def test_a_worker_caches_at_most_the_configured_number_of_workflows(temporal_add
             return worker._temporal_worker(client, "cache").config()
 
         assert app.temporal.call(made)["max_cached_workflows"] == 7
+
+
+@pytest.mark.parametrize("zone", ["Europe/Paris", zoneinfo.ZoneInfo("Europe/Paris")])
+def test_an_assigned_timezone_is_the_zone_of_schedules_and_naive_times(zone: Any) -> None:
+    app = Celery("assigned-zone")
+    app.timezone = zone
+    assert str(app.timezone) == str(app.now().tzinfo) == str(app.naive_zone) == "Europe/Paris"
+    assert str(crontab(hour=3, app=app).tz) == "Europe/Paris"

@@ -285,6 +285,7 @@ NO_SIGNATURES: dict[str, tuple[Any, str]] = {
         lambda app, add: add.apply_async((1,), link=5),
         r"link and link_error take signatures.*; 5 is",
     ),
+    "link of a dict": (lambda app, add: add.apply_async((1,), link={"a": 1}), r"\{'a': 1\} is dict"),
     "errback": (lambda app, add: add.s(1).on_error("f").delay(), r"such as task\.s\(\); 'f' names no task"),
     "priority": (lambda app, add: add.apply_async((1,), priority=99), r"priority=99; it takes 0 to 9"),
 }

@@ -157,6 +157,7 @@ def test_the_broker_of_the_command_line_is_the_server(tmp_path: Path) -> None:
     ("options", "says"),
     [
         (["-b", "foo"], "-b 'foo' names no Temporal server: it takes host:port"),
+        (["-b", "foo://x"], "-b 'foo://x' is the URL of no Temporal server"),
         (["-b", "localhost:99999"], "99999 is no port; ports are 1 to 65535"),
         (
             ["-A", "bakery"],

@@ -41,7 +41,7 @@ def test_a_firing_knows_its_entry_and_has_the_options_of_the_entry(app: Celery, 
     told = app.AsyncResult(task_id).get(timeout=20)
     assert told["id"] == task_id
     assert (told["entry"], told["property"]) == ("report", "report")
-    assert (told["headers"], told["priority"]) == ({"tenant": "a"}, 7)
+    assert (told["headers"], told["priority"]) == ({"tenant": "a", "celery_beat_task": True}, 7)
     left = dt.datetime.fromisoformat(told["expires"]) - dt.datetime.now(dt.timezone.utc)
     assert dt.timedelta(0) < left <= dt.timedelta(seconds=60)
 
@@ -139,7 +139,7 @@ def test_tools_that_wrap_celerys_scheduler_are_told_of_each_firing(
     app.conf.beat_schedule = {"report": {"task": "tell", "schedule": NIGHT, "options": {"headers": {"tenant": "a"}}}}
     synchronise(app)
     told = app.AsyncResult(trigger(app, "report")).get(timeout=20)
-    assert told["headers"] == {"tenant": "a", "check-in": "7"}
+    assert told["headers"] == {"tenant": "a", "check-in": "7", "celery_beat_task": True}
     assert seen == [("report", "tell", app, schedule(NIGHT))]
     app.tasks["add"].apply_async((1, 2)).get(timeout=20)
     assert len(seen) == 1

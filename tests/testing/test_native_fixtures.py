@@ -92,6 +92,7 @@ def test_the_environment_serves_coroutines_on_any_event_loop(ptemporal_env: Work
     assert asyncio.run(main()) == "Ada, enrich_user"
 
 
+@pytest.mark.integration
 def test_the_error_of_a_worker_is_the_tests_error(ptemporal_worker: Any) -> None:
     with pytest.raises(ValueError, match="At least one activity"):
         ptemporal_worker(task_queue="a worker without work")

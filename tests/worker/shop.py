@@ -53,7 +53,10 @@ class ShopRequest(Request):
 
 def models(config: Any) -> None:
     settings = config.get_settings()
-    engine = create_engine(settings["sqlalchemy.url"], pool_size=int(settings.get("shop.pool_size", 30)))
+    url = settings["sqlalchemy.url"]
+    # SQLAlchemy 1.4 has no pool for the files of SQLite, whose connections stay on their thread.
+    pool = {} if url.startswith("sqlite") else {"pool_size": int(settings.get("shop.pool_size", 30))}
+    engine = create_engine(url, **pool)
     new_session = sessionmaker(bind=engine)
 
     def dbsession(request: Any) -> Any:

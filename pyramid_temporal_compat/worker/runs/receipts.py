@@ -105,7 +105,10 @@ class Receipts:
         metadata = dict(payload.metadata)
         kind = metadata.pop(KIND, b"")
         if kind == TREE:
-            return Replaced(tuple(wire.read_payloads(read_json(payload.data))))
+            payloads = tuple(wire.read_payloads(read_json(payload.data)))
+            if not payloads:
+                raise Unreadable("a receipt holds a canvas without payloads: this release did not write it")
+            return Replaced(payloads)
         if kind == RESULT:
             return Succeeded(Payload(metadata, payload.data))
         raise Unreadable(
