@@ -137,8 +137,8 @@ class RunningWorker:
         return self.run(self._execute(workflow, args, options), timeout)
 
     async def _execute(self, workflow: Any, args: Sequence[Any], options: dict[str, Any]) -> Any:
-        options.setdefault("id", uuid.uuid4().hex)
-        return await self.client.execute_workflow(workflow, args=args, task_queue=self.task_queue, **options)
+        given = {"id": uuid.uuid4().hex, "args": args, **options}
+        return await self.client.execute_workflow(workflow, task_queue=self.task_queue, **given)
 
     def run(self, coroutine: Coroutine[Any, Any, T], timeout: float = PATIENCE) -> T:
         """Run a coroutine on the worker's event loop, and return its result: a call of `client`, for example."""

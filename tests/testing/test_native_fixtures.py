@@ -77,6 +77,11 @@ def test_a_worker_of_the_test_runs_a_workflow(ptemporal_worker: Any, shop: Shop)
     assert shop.lines() == ["Ada"]
 
 
+def test_a_worker_of_the_test_takes_arguments_as_a_list_too(ptemporal_worker: Any, shop: Shop) -> None:
+    worker = ptemporal_worker(workflows=[Quick], activities=ACTIVITIES)
+    assert worker.execute(Quick.run, args=["Ada"]) == "Ada, enrich_user"
+
+
 def test_a_worker_of_the_test_may_run_tasks_too(ptemporal_worker: Any, shop: Shop) -> None:
     ptemporal_worker(task_queue=shop.queue, tasks=True)
     assert add.delay(1, 2).get(timeout=PATIENCE) == 3

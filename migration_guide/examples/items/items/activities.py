@@ -1,6 +1,6 @@
 """The steps that read and write. Each runs in a transaction of its own, and may run twice."""
 
-from temporalio.exceptions import ApplicationError
+from temporalio.exceptions import ApplicationError, ApplicationErrorCategory
 
 from pyramid_temporal_compat import ActivityContext, activity
 
@@ -23,7 +23,8 @@ def analyse_image(context: ActivityContext, image_id: int) -> Analysis:
     try:
         return analyse(image.name, image.data)
     except UnreadableImage as error:
-        raise ApplicationError(str(error), type="UnreadableImage", non_retryable=True) from None
+        # Benign: the workflow expects it, so that the log needs no traceback.
+        raise ApplicationError(str(error), non_retryable=True, category=ApplicationErrorCategory.BENIGN) from None
 
 
 @activity.defn
