@@ -138,8 +138,8 @@ class RunningWorker:
         return self.run(self._execute(workflow, args, options), timeout)
 
     async def _execute(self, workflow: Any, args: Sequence[Any], options: dict[str, Any]) -> Any:
-        call = {"id": uuid.uuid4().hex, "task_queue": self.task_queue, "args": args, **options}
-        return await self.client.execute_workflow(workflow, **call)
+        given = {"id": uuid.uuid4().hex, "args": args, **options}
+        return await self.client.execute_workflow(workflow, task_queue=self.task_queue, **given)
 
     def run(self, coroutine: Coroutine[Any, Any, T], timeout: float = PATIENCE) -> T:
         """Run a coroutine on the worker's event loop, and return its result: a call of `client`, for example."""

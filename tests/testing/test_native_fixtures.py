@@ -75,7 +75,11 @@ def test_a_worker_of_the_test_runs_a_workflow(ptemporal_worker: Any, shop: Shop)
     worker = ptemporal_worker(workflows=[Quick], activities=ACTIVITIES)
     assert worker.execute(Quick.run, "Ada") == "Ada, enrich_user"
     assert shop.lines() == ["Ada"]
-    assert worker.execute(Quick.run, args=["Bob"]) == "Bob, enrich_user"
+
+
+def test_a_worker_of_the_test_takes_arguments_as_a_list_too(ptemporal_worker: Any, shop: Shop) -> None:
+    worker = ptemporal_worker(workflows=[Quick], activities=ACTIVITIES)
+    assert worker.execute(Quick.run, args=["Ada"]) == "Ada, enrich_user"
 
 
 def test_a_worker_of_the_test_may_run_tasks_too(ptemporal_worker: Any, shop: Shop) -> None:
