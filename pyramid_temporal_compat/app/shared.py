@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Concatenate, Literal, overload
@@ -54,14 +55,22 @@ def shared_tasks() -> list[SharedTask]:
 def _make(function: Callable[..., Any], options: dict[str, Any]) -> Task:
     name = options.get("name") or task_name(None, function.__name__, function.__module__)
     known = _shared.get(name)
-    if known is not None and known.function is function:
+    if known is not None and (known.function is function or in_workflow_sandbox()):
         return known.task
+    if in_workflow_sandbox():
+        return task_from_function(function, name, None, options)
     shared = SharedTask(function, options, task_from_function(function, name, None, options))
     _shared[name] = shared
     for app in list(current.apps):
         if app.finalized:
             app.adopt(shared)
     return shared.task
+
+
+def in_workflow_sandbox() -> bool:
+    """Return whether a workflow's sandbox imports a module anew. Its copies of tasks must not replace the tasks."""
+    workflow: Any = sys.modules.get("temporalio.workflow")
+    return workflow is not None and bool(workflow.unsafe.in_sandbox())
 
 
 def decorate(args: tuple[Any, ...], options: dict[str, Any], make: Callable[..., Task]) -> Any:

@@ -210,7 +210,8 @@ class WorkflowHandle(Generic[SelfType, ReturnType]):
         where = self._calls.app.temporal
         return WorkflowNotFound(
             f"{where}, namespace {where.settings.namespace!r}, knows no workflow {self.id!r} that it could ask: it has "
-            f"ended, or the transaction that was to start it was aborted, or the id is another one ({error.message})"
+            "ended, or the transaction that starts it was aborted or has not committed yet, or the id is another one "
+            f"({error.message})"
         )
 
     def for_client(self, client: Client) -> AsyncHandle[Any, Any]:

@@ -10,6 +10,7 @@ import uuid
 from collections import defaultdict
 from typing import Any
 
+import sqlalchemy
 import zope.sqlalchemy
 from pyramid.config import Configurator
 from pyramid.request import Request
@@ -55,7 +56,8 @@ def models(config: Any) -> None:
     settings = config.get_settings()
     url = settings["sqlalchemy.url"]
     # SQLAlchemy 1.4 has no pool for the files of SQLite, whose connections stay on their thread.
-    pool = {} if url.startswith("sqlite") else {"pool_size": int(settings.get("shop.pool_size", 30))}
+    has_pool = not url.startswith("sqlite") or sqlalchemy.__version__ >= "2"
+    pool = {"pool_size": int(settings.get("shop.pool_size", 30))} if has_pool else {}
     engine = create_engine(url, **pool)
     new_session = sessionmaker(bind=engine)
 
