@@ -7,6 +7,7 @@ from pyramid.config import Configurator
 from pyramid.request import Request
 from sqlalchemy import ForeignKey, engine_from_config
 from sqlalchemy.orm import DeclarativeBase, Mapped, Session, mapped_column, relationship, sessionmaker
+from sqlalchemy.schema import CreateTable
 
 
 class Base(DeclarativeBase):
@@ -60,7 +61,9 @@ class Notification(Base):
 
 def includeme(config: Configurator) -> None:
     engine = engine_from_config(config.get_settings(), "sqlalchemy.")
-    Base.metadata.create_all(engine)
+    with engine.begin() as connection:
+        for table in Base.metadata.sorted_tables:  # create_all would fail if web and worker start at the same time
+            connection.execute(CreateTable(table, if_not_exists=True))
     new_session = sessionmaker(engine)
 
     def dbsession(request: Request) -> Session:
