@@ -1,5 +1,6 @@
-#!/bin/sh
+#!/bin/bash
 # Start everything: ./start.sh [INI]. Ctrl-C or SIGTERM ends it: the web first, then the worker after its steps, then the server.
+# If one of the three ends by itself, the others end too.
 # If TEMPORAL_ADDRESS names a server, no server is started here.
 set -eu
 ini=$(realpath "${1:-$(dirname "$0")/development.ini}")
@@ -20,6 +21,6 @@ stop() {
     done
 }
 trap 'stop; exit 0' INT TERM
-wait "$worker" || true
+wait -n $web $worker $server || true
 stop
 exit 1

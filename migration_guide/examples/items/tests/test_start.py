@@ -1,11 +1,14 @@
 """The whole system, as `start.sh` starts it: the web, a worker, and a graceful stop."""
 
 import configparser
+import json
 import signal
 import socket
 import subprocess
 import sys
 from pathlib import Path
+from urllib.error import URLError
+from urllib.request import urlopen
 
 import pytest
 
@@ -13,11 +16,16 @@ HOME = Path(__file__).parent.parent
 
 
 @pytest.fixture
-def ini(tmp_path):
-    """development.ini, with a free port for the web."""
+def port():
+    """A free port for the web."""
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
+        return free.getsockname()[1]
+
+
+@pytest.fixture
+def ini(tmp_path, port):
+    """development.ini with this port."""
     parser = configparser.RawConfigParser()
     parser.read(HOME / "development.ini")
     parser["server:main"]["listen"] = f"127.0.0.1:{port}"
@@ -27,14 +35,27 @@ def ini(tmp_path):
     return path
 
 
-def test_system_processes_an_item_and_stops(ini, variables, web, png, eventually):
+@pytest.fixture
+def system(ini, variables):
+    """`start.sh` in a process of its own, with the commands of this Python."""
     variables["PATH"] = f"{Path(sys.executable).parent}:{variables['PATH']}"
     with subprocess.Popen([HOME / "start.sh", ini], env=variables) as system:
-        item = web.post("/items", {"owner": "ann@example.org"}, upload_files=[("image", "sea.png", png)]).json["item"]
+        yield system
+        system.send_signal(signal.SIGTERM)
+
+
+def test_system_processes_an_item_and_stops(system, port, web, png, eventually):
+    item = web.post("/items", {"owner": "ann@example.org"}, upload_files=[("image", "sea.png", png)]).json["item"]
+
+    def status():
         try:
-            eventually(lambda: web.get(f"/items/{item}").json["status"], "ready")
-        finally:
-            system.send_signal(signal.SIGTERM)
-    assert system.returncode == 0
+            with urlopen(f"http://127.0.0.1:{port}/items/{item}") as answer:
+                return json.load(answer)["status"]
+        except URLError:
+            return "the web does not listen yet"
+
+    eventually(status, "ready")
+    system.send_signal(signal.SIGTERM)
+    assert system.wait(60) == 0
     assert web.get(f"/items/{item}").json["images"][0]["suggestion"] == "Sea (landscape)"
     assert web.get("/items/404/processing", status=404).json["message"]
