@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 import time
@@ -15,6 +16,7 @@ from pyramid.registry import Registry
 from webtest import TestApp
 
 HERE = Path(__file__).parent.parent
+VARIABLES = {**os.environ, "PYTHONPATH": str(HERE)}
 
 
 @pytest.fixture(scope="session")
@@ -51,7 +53,7 @@ def web(app: Any) -> TestApp:
 @pytest.fixture(scope="session")
 def worker_process(ini: Path, app: Any) -> Iterator[None]:
     command = [Path(sys.executable).with_name("ptemporal-compat"), "worker", ini, "-P", "threads"]
-    with subprocess.Popen(command, cwd=HERE) as process:
+    with subprocess.Popen(command, env=VARIABLES) as process:
         yield
         process.terminate()
 

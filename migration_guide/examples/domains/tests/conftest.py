@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
@@ -14,6 +15,7 @@ from pyramid.paster import get_app
 from webtest import TestApp
 
 HERE = Path(__file__).parent.parent
+VARIABLES = {**os.environ, "PYTHONPATH": str(HERE)}
 COMMAND = Path(sys.executable).with_name("ptemporal-compat")
 
 
@@ -50,7 +52,7 @@ def command(ini: Path) -> Callable[..., str]:
     def run(action: str, *words: str) -> str:
         ended = subprocess.run(
             [COMMAND, "workflow", action, ini, *words],
-            cwd=HERE,
+            env=VARIABLES,
             capture_output=True,
             text=True,
             timeout=60,
@@ -69,7 +71,7 @@ def workers(app: Any, ini: Path) -> Iterator[None]:
             process = stack.enter_context(
                 subprocess.Popen(
                     [COMMAND, "worker", ini, "--domains", domain, "-P", "threads"],
-                    cwd=HERE,
+                    env=VARIABLES,
                 )
             )
             stack.callback(process.terminate)
