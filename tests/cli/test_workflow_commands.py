@@ -78,9 +78,10 @@ def test_running_workflow_is_shown_told_and_asked(desk: Desk) -> None:
     assert desk.run("query", desk.ini, this, "noted", "--kwargs", "limit=1") == '["42"]'
     assert "has no 'nod' among its queries" in desk.run("query", desk.ini, this, "nod", code=2)
     assert desk.json("show", desk.ini, this)["status"] == "running"
-    found = desk.json("find", desk.ini, "--type", "Pay", "--status", "running", "--since", "1h")
-    wait_until(lambda: this in {row["id"] for row in desk.json("find", desk.ini, "--type", "Pay", "--since", "1h")})
-    assert all(row["type"] == "Pay" for row in found)
+    of_type = ["find", desk.ini, "--type", "Pay", "--since", "1h", "--status"]
+    wait_until(lambda: this in {row["id"] for row in desk.json(*of_type, "running")})
+    assert this not in {row["id"] for row in desk.json(*of_type, "completed")}
+    assert {row["type"] for row in desk.json(*of_type, "running")} == {"Pay"}
     assert desk.json("update", desk.ini, this, "close", "--args", "done")["answer"] == 2
     assert json.loads(desk.run("result", desk.ini, this))["notes"] == ["42", "done"]
     assert "status       completed" in desk.run("show", desk.ini, this)

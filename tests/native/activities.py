@@ -38,6 +38,11 @@ def plain_sync(text: str) -> str:
     return f"plain sync {text}"
 
 
+@activity.defn
+def names_its_thread(context: ActivityContext, text: str) -> str:
+    return threading.current_thread().name
+
+
 class Service:
     """Activities as methods: one with a context and one without."""
 

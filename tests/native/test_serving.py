@@ -120,7 +120,7 @@ def test_worker_without_an_ini_serves_domains(desk: Desk, app: Celery, tmp_path:
         assert result(app, start(app, "bookings.Book", 4, "Bo", queue=desk.queue)) == "room 4 for Bo"
 
 
-def test_worker_takes_its_queue_and_limits_from_the_environment(desk: Desk, app: Celery) -> None:
+def test_worker_takes_its_queue_and_its_server_from_the_environment(desk: Desk, app: Celery) -> None:
     queue = f"env-{uuid.uuid4().hex[:8]}"
     environ = {
         "TEMPORAL_TASK_QUEUE": queue,

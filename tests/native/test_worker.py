@@ -23,6 +23,7 @@ from temporalio.worker.workflow_sandbox import SandboxedWorkflowRunner
 from pyramid_temporal_compat import Worker
 from pyramid_temporal_compat.app.shared import shared_tasks
 from pyramid_temporal_compat.exceptions import ImproperlyConfigured
+from pyramid_temporal_compat.native import interceptor
 from pyramid_temporal_compat.native.connection_limit import most_connections
 from pyramid_temporal_compat.native.interceptor import TransactionInterceptor
 from pyramid_temporal_compat.native.sandbox import passing_through
@@ -136,7 +137,8 @@ def test_the_connections_of_a_pool(options: Any, most: int | None, tmp_path: Pat
 
 def test_an_executor_that_is_given_is_used_and_not_shut_down(shop: Shop) -> None:
     with ThreadPoolExecutor(2, "own") as executor:
-        run_activity(shop, the.write_sync, "a", activity_executor=executor, max_concurrent_activities=2)
+        options: dict[str, Any] = {"activity_executor": executor, "max_concurrent_activities": 2}
+        assert run_activity(shop, the.names_its_thread, "a", **options).startswith("own")
         assert executor.submit(lambda: 1).result() == 1
 
 
@@ -216,7 +218,12 @@ def test_the_interceptor_gives_plain_activities_a_transaction(shop: Shop, kind: 
     assert shop.lines() == ["a"]
 
 
-def test_the_interceptor_leaves_context_activities_and_tasks_alone(shop: Shop) -> None:
+def test_the_interceptor_leaves_context_activities_and_tasks_alone(shop: Shop, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(registry: Any, fn: Any, **options: Any) -> Any:
+        raise AssertionError(f"{fn} gets a second unit of work")
+
+    monkeypatch.setattr(interceptor, "in_unit_of_work", refuse)
+
     async def call_task(handle: Any) -> None:
         await asyncio.to_thread(note.apply_async(("task",), queue=handle.id).get, PATIENCE)
 
