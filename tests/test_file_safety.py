@@ -53,7 +53,7 @@ def test_a_log_is_appended_to_through_a_link_of_the_own_user(tmp_path: Path) -> 
     assert target.read_text() == "old new"
 
 
-@pytest.mark.skipif(sys.platform != "linux", reason="/dev/stdout is a link to /proc on Linux")
+@pytest.mark.skipif(sys.platform != "linux", reason="only on Linux is /dev/stdout a link to /proc")
 def test_a_log_can_go_to_the_standard_output(capfd: pytest.CaptureFixture[str]) -> None:
     append(Path("/dev/stdout"), "a line\n")
     assert capfd.readouterr().out == "a line\n"

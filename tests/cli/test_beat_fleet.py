@@ -1,4 +1,4 @@
-"""Periodic tasks of whole deployments: a watch, fleets of workers that are killed, a web process, signed entries."""
+"""Periodic tasks of a deployment: fleets of workers that are killed, a watch, the report, the completion of names."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ def test_workers_with_b_that_are_killed_leave_one_schedule_that_goes_on(
     assert [row["name"] for row in listed] == ["tick"]
 
 
-def test_every_worker_synchronises_on_start_if_the_setting_says_so(
+def test_a_worker_synchronises_on_start_if_the_setting_says_so(
     project: BeatProject,  # noqa: F811
     tmp_path: Path,
 ) -> None:

@@ -72,7 +72,9 @@ def test_the_last_event_says_how_the_workflow_ended() -> None:
     assert event.status is WorkflowExecutionStatus.TERMINATED
 
 
-@pytest.mark.skipif(not hasattr(time, "tzset"), reason="the process's time zone can't be changed here")
+@pytest.mark.skipif(
+    not hasattr(time, "tzset"), reason="this system can't change the time zone of a process (time.tzset)"
+)
 def test_times_are_right_in_every_time_zone(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("TZ", "Asia/Tokyo")
     time.tzset()

@@ -390,10 +390,10 @@ def test_a_worker_that_was_late_once_gets_the_time_that_a_later_call_asks_for(
         try:
             assert process.stdout.readline() == "ready\n"
             os.kill(process.pid, signal.SIGSTOP)
-            assert nodes(app.control.ping(timeout=0.5)) == {alive.hostname}
+            wait_until(lambda: nodes(app.control.ping(timeout=0.5)) == {alive.hostname})
             resumed = threading.Timer(0.5, os.kill, (process.pid, signal.SIGCONT))
             resumed.start()
-            assert nodes(app.control.ping(timeout=20, limit=2)) == {alive.hostname, name}
+            assert nodes(app.control.ping(timeout=60, limit=2)) == {alive.hostname, name}
             resumed.join()
         finally:
             os.kill(process.pid, signal.SIGKILL)

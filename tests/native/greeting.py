@@ -17,7 +17,7 @@ class Guest:
 
 @workflow.defn(name="Greeting")
 class Greeting:
-    """Greets a guest; if asked to wait, when it is told to."""
+    """Greets a guest. If the guest waits, the workflow greets after the signal `open`."""
 
     def __init__(self) -> None:
         self._words: list[str] = []

@@ -52,7 +52,7 @@ class Desk:
     def run(self, *words: object, code: int = 0) -> str:
         """Run `ptemporal-compat workflow …`, and return what it prints: to stderr if not to stdout."""
         done = subprocess.run(
-            [*SCRIPT, "workflow", *map(str, words)], env=self.environ, capture_output=True, text=True, timeout=20
+            [*SCRIPT, "workflow", *map(str, words)], env=self.environ, capture_output=True, text=True, timeout=60
         )
         assert done.returncode == code, done.stderr + done.stdout
         return (done.stdout or done.stderr).strip()

@@ -75,7 +75,7 @@ def test_a_worker_of_ones_own_gets_the_interceptors_too(database: str, temporal_
 
 
 def test_the_named_converter_writes_and_reads_arguments(database: str, temporal_address: str) -> None:
-    pytest.importorskip("pydantic", reason="pydantic is not installed")
+    pytest.importorskip("pydantic", reason="the named converter is pydantic's")
     with site_with(database, temporal_address, payload_converter=f"{HERE}.converter") as site:
         queue, tasks = unique("greetings"), unique("tasks")
         name = uuid.uuid4()  # Temporal's own converter writes no UUID

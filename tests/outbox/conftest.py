@@ -53,7 +53,7 @@ def processes_database(request: pytest.FixtureRequest) -> Iterator[str]:
 @pytest.fixture
 def on_postgresql(outbox_database: str) -> None:
     if not outbox_database.startswith("postgresql"):
-        pytest.skip("what is tested is PostgreSQL's own")
+        pytest.skip("this test is about PostgreSQL alone")
 
 
 @pytest.fixture(scope="module")

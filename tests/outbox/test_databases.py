@@ -97,7 +97,7 @@ def test_a_database_in_memory_gets_no_rows(temporal_address: str, monkeypatch: p
 
 @pytest.mark.parametrize("driver", ["psycopg", "psycopg2"])
 def test_a_relay_is_notified_of_rows_and_survives_a_lost_database(database_url: str, driver: str) -> None:
-    pytest.importorskip(driver)
+    pytest.importorskip(driver, reason=f"this test needs the database driver {driver}")
     engine = create_engine(make_url(database_url).set(drivername=f"postgresql+{driver}"))
     store, sleep = Store(engine, "default"), Sleep(engine)
     store.create()
@@ -122,8 +122,8 @@ def test_a_relay_is_notified_of_rows_and_survives_a_lost_database(database_url: 
 
 
 def test_alembic_sees_the_tables(postgres: str) -> None:
-    autogenerate = pytest.importorskip("alembic.autogenerate")
-    migration = pytest.importorskip("alembic.migration")
+    autogenerate = pytest.importorskip("alembic.autogenerate", reason="migrations of the tables need alembic")
+    migration = pytest.importorskip("alembic.migration", reason="migrations of the tables need alembic")
     with fresh_database(postgres) as url:
         engine = create_engine(url)
         with engine.begin() as connection:

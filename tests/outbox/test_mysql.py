@@ -51,8 +51,8 @@ def test_the_tables_set_engine_and_collation_whatever_the_databases_defaults(mys
 
 
 def test_alembic_finds_no_difference(engine: Engine) -> None:
-    autogenerate = pytest.importorskip("alembic.autogenerate")
-    migration = pytest.importorskip("alembic.migration")
+    autogenerate = pytest.importorskip("alembic.autogenerate", reason="migrations of the tables need alembic")
+    migration = pytest.importorskip("alembic.migration", reason="migrations of the tables need alembic")
     with engine.connect() as connection:
         options = {"compare_type": True, "compare_server_default": True}
         context = migration.MigrationContext.configure(connection, opts=options)

@@ -335,14 +335,14 @@ def test_error_that_is_its_own_argument_and_cause_ends() -> None:
     assert isinstance(travelled(error), Plain)
 
 
-@pytest.mark.skipif(sys.version_info < (3, 11), reason="notes are of Python 3.11")
+@pytest.mark.skipif(sys.version_info < (3, 11), reason="errors have notes since Python 3.11")
 def test_notes_come_back() -> None:
     error = Plain("x")
     error.add_note("look here")
     assert travelled(error).__notes__ == ["look here"]
 
 
-@pytest.mark.skipif(sys.version_info < (3, 11), reason="groups are of Python 3.11")
+@pytest.mark.skipif(sys.version_info < (3, 11), reason="Python has exception groups since 3.11")
 def test_group_comes_back_with_its_members() -> None:
     back = travelled(ExceptionGroup("several", [Formats(1, "a"), ExceptionGroup("more", [KeyError("b")])]))  # noqa: F821
     assert type(back) is ExceptionGroup  # noqa: F821

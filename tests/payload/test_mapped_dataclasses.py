@@ -6,7 +6,7 @@ from pyramid_temporal_compat.exceptions import NotSerializable
 from pyramid_temporal_compat.payload.annotations import rebuild_value
 from pyramid_temporal_compat.payload.types import dumps
 
-pytest.importorskip("sqlalchemy", "2.0")
+pytest.importorskip("sqlalchemy", "2.0", reason="SQLAlchemy maps dataclasses since 2.0")
 
 from sqlalchemy.orm import DeclarativeBase, Mapped, MappedAsDataclass, mapped_column
 

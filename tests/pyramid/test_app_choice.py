@@ -131,7 +131,7 @@ def test_a_request_uses_the_app_in_the_registry() -> None:
     config.include(as_key)
     config.add_route("which", "/")
     config.add_view(lambda request: {"app": current_app().main}, route_name="which", renderer="json")
-    webob = pytest.importorskip("webob")
+    webob = pytest.importorskip("webob", reason="the request of this test is webob's")
     assert webob.Request.blank("/").get_response(config.make_wsgi_app()).json == {"app": "own"}
 
 

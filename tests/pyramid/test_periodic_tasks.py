@@ -129,7 +129,7 @@ def test_a_web_process_says_once_how_the_server_differs(app: Celery, caplog: pyt
         web.get("/idle")
         assert not caplog.messages
         web.get("/asks")
-        wait_until(lambda: any("differ" in line for line in caplog.messages), 20, "the difference is logged")
+        wait_until(lambda: any("differ" in line for line in caplog.messages), 60, "the difference is logged")
         web.get("/asks")
     (line,) = [line for line in caplog.messages if "differ" in line]
     assert line.endswith("differ from the declared ones: 1 to create; ptemporal-compat beat makes them equal")
@@ -141,7 +141,7 @@ def test_a_web_process_that_has_not_imported_a_task_compares_names(
     app.conf.beat_schedule = {"a": {"task": "not imported here", "schedule": NIGHT}}
     with caplog.at_level(logging.WARNING, "pyramid_temporal_compat"):
         serving(app).get("/asks")
-        wait_until(lambda: any("1 to create" in line for line in caplog.messages), 20, "the difference is logged")
+        wait_until(lambda: any("1 to create" in line for line in caplog.messages), 60, "the difference is logged")
 
 
 def test_a_web_process_serves_without_a_server(caplog: pytest.LogCaptureFixture) -> None:

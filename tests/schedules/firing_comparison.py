@@ -1,4 +1,4 @@
-"""Compares the server's firing times with those of Celery's own crontab: random expressions, zones and dates.
+"""Compares the server's firing times with Celery's own crontab: random expressions, zones and dates.
 
 `python -m tests.schedules.firing_comparison 1000` compares that many for each zone, and prints what differs.
 """

@@ -39,7 +39,7 @@ def firings(app: Celery, entry: str, least: int = 1) -> list[str]:
         recent = [each.action.workflow_id for each in on_server(app, entry).info.recent_actions]
         return recent if len(recent) >= least else []
 
-    return wait_until(found, 30, f"{entry} has fired")
+    return wait_until(found, 60, f"{entry} has fired")
 
 
 def trigger(app: Celery, entry: str) -> str:

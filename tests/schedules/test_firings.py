@@ -29,7 +29,7 @@ def test_an_interval_starts_a_task_with_its_result_again_and_again(app: Celery, 
     synchronise(app)
     ids = firings(app, "every second", least=2)
     assert len(set(ids)) == len(ids)
-    assert [app.AsyncResult(found).get(timeout=20) for found in ids[:2]] == [3, 3]
+    assert [app.AsyncResult(found).get(timeout=60) for found in ids[:2]] == [3, 3]
     assert app.AsyncResult(ids[0]).name == "add"
 
 
@@ -38,7 +38,7 @@ def test_a_firing_knows_its_entry_and_has_the_options_of_the_entry(app: Celery, 
     app.conf.beat_schedule = {"report": {"task": "tell", "schedule": NIGHT, "options": options}}
     synchronise(app)
     task_id = trigger(app, "report")
-    told = app.AsyncResult(task_id).get(timeout=20)
+    told = app.AsyncResult(task_id).get(timeout=60)
     assert told["id"] == task_id
     assert (told["entry"], told["property"]) == ("report", "report")
     assert (told["headers"], told["priority"]) == ({"tenant": "a", "celery_beat_task": True}, 7)
@@ -53,7 +53,7 @@ def test_a_firing_that_waits_longer_than_expires_is_not_run(app: Celery) -> None
     begun = dt.datetime.now()
     wait_until(lambda: dt.datetime.now() - begun > dt.timedelta(seconds=0.5))
     with WorkerThread(app, str(app.main)), pytest.raises(TaskRevokedError):
-        app.AsyncResult(task_id).get(timeout=20)
+        app.AsyncResult(task_id).get(timeout=60)
 
 
 def test_countdown_counts_from_the_firing(app: Celery, worker: WorkerThread) -> None:
@@ -61,7 +61,7 @@ def test_countdown_counts_from_the_firing(app: Celery, worker: WorkerThread) -> 
     synchronise(app)
     task_id = trigger(app, "later")
     assert app.AsyncResult(task_id).state == "PENDING"
-    assert app.AsyncResult(task_id).get(timeout=20) == 2
+    assert app.AsyncResult(task_id).get(timeout=60) == 2
 
     async def timers(client: Any) -> list[bool]:
         history = await client.get_workflow_handle(task_id).fetch_history()
@@ -73,7 +73,7 @@ def test_countdown_counts_from_the_firing(app: Celery, worker: WorkerThread) -> 
 def test_a_retry_with_other_arguments_still_knows_its_entry(app: Celery, worker: WorkerThread) -> None:
     app.conf.beat_schedule = {"again": {"task": "fails_once", "schedule": NIGHT}}
     synchronise(app)
-    assert app.AsyncResult(trigger(app, "again")).get(timeout=20) == "again"
+    assert app.AsyncResult(trigger(app, "again")).get(timeout=60) == "again"
 
 
 def test_canvases_and_callbacks_run_under_the_ids_of_their_firing(app: Celery, worker: WorkerThread) -> None:
@@ -84,14 +84,14 @@ def test_canvases_and_callbacks_run_under_the_ids_of_their_firing(app: Celery, w
     app.add_periodic_task(NIGHT, add.s(1, 1), name="linked", link=add.s(10))
     synchronise(app)
     for chain in firings(app, "chain/of two", least=2)[:2]:
-        assert app.AsyncResult(chain).get(timeout=20) == 7
-        assert app.AsyncResult(f"{chain}/1").get(timeout=20) == 2
-    assert app.AsyncResult(trigger(app, "chord")).get(timeout=20) == [[2, 4]]
+        assert app.AsyncResult(chain).get(timeout=60) == 7
+        assert app.AsyncResult(f"{chain}/1").get(timeout=60) == 2
+    assert app.AsyncResult(trigger(app, "chord")).get(timeout=60) == [[2, 4]]
     linked = app.AsyncResult(trigger(app, "linked"))
-    assert linked.get(timeout=20) == 2
-    assert linked.children[0].get(timeout=20) == 12
+    assert linked.get(timeout=60) == 2
+    assert linked.children[0].get(timeout=60) == 12
     grouped = trigger(app, "group")
-    assert [app.AsyncResult(f"{grouped}/{number}").get(timeout=20) for number in (1, 2)] in ([2, 4], [4, 2])
+    assert [app.AsyncResult(f"{grouped}/{number}").get(timeout=60) for number in (1, 2)] in ([2, 4], [4, 2])
 
 
 def test_the_same_declaration_is_written_the_same_so_that_no_sync_finds_a_difference(app: Celery) -> None:
@@ -111,7 +111,7 @@ def test_arguments_are_encrypted_on_the_server(app: Celery) -> None:
     assert "hunter2" not in str(on_server(app, "secret").raw_description)
     assert not synchronise(app).differences
     with WorkerThread(app, str(app.main)):
-        assert app.AsyncResult(trigger(app, "secret")).get(timeout=20) == "hunter2"
+        assert app.AsyncResult(trigger(app, "secret")).get(timeout=60) == "hunter2"
 
 
 def test_a_hand_written_workflow_is_started_by_its_type(app: Celery) -> None:
@@ -138,10 +138,10 @@ def test_tools_that_wrap_celerys_scheduler_are_told_of_each_firing(
     monkeypatch.setattr(Scheduler, "apply_entry", wrapped)
     app.conf.beat_schedule = {"report": {"task": "tell", "schedule": NIGHT, "options": {"headers": {"tenant": "a"}}}}
     synchronise(app)
-    told = app.AsyncResult(trigger(app, "report")).get(timeout=20)
+    told = app.AsyncResult(trigger(app, "report")).get(timeout=60)
     assert told["headers"] == {"tenant": "a", "check-in": "7", "celery_beat_task": True}
     assert seen == [("report", "tell", app, schedule(NIGHT))]
-    app.tasks["add"].apply_async((1, 2)).get(timeout=20)
+    app.tasks["add"].apply_async((1, 2)).get(timeout=60)
     assert len(seen) == 1
 
 
@@ -154,7 +154,7 @@ def test_a_tool_that_fails_does_not_fail_the_task(
     monkeypatch.setattr(Scheduler, "apply_entry", broken)
     app.conf.beat_schedule = {"sum": {"task": "add", "schedule": NIGHT, "args": (1, 1)}}
     synchronise(app)
-    assert app.AsyncResult(trigger(app, "sum")).get(timeout=20) == 2
+    assert app.AsyncResult(trigger(app, "sum")).get(timeout=60) == 2
     assert "apply_entry failed for the periodic task 'sum'" in caplog.text
 
 

@@ -268,7 +268,7 @@ def test_rates_are_read_as_celery_reads_them(limit: object) -> None:
 
 
 def test_events_of_the_sun_are_due_when_celerys_are() -> None:
-    pytest.importorskip("ephem")
+    pytest.importorskip("ephem", reason="events of the sun need ephem")
     pick = random.Random("sun")
     ours_app, theirs_app = apps("UTC")
     for _ in range(300):
@@ -285,6 +285,6 @@ def test_events_of_the_sun_are_due_when_celerys_are() -> None:
 
 @pytest.mark.parametrize("bad", [("noon", 0, 0), ("sunset", 91, 0), ("sunset", 0, -181)])
 def test_an_event_of_the_sun_that_is_not_valid_is_refused(bad: tuple[str, float, float]) -> None:
-    pytest.importorskip("ephem")
+    pytest.importorskip("ephem", reason="events of the sun need ephem")
     with pytest.raises(ValueError, match="valid"):
         solar(*bad)

@@ -59,11 +59,11 @@ def test_a_signed_entry_runs_and_the_arguments_of_another_entry_do_not(temporal_
         synchronise(app)
         assert not synchronise(app).differences
         with WorkerThread(app, str(app.main)):
-            assert app.AsyncResult(trigger(app, "small")).get(timeout=20) == 3
+            assert app.AsyncResult(trigger(app, "small")).get(timeout=60) == 3
             other = on_server(app, "large").raw_description.schedule.action.start_workflow.input
             rewrite(app, "small", lambda held: held.schedule.action.start_workflow.input.CopyFrom(other))
             with pytest.raises(SecurityError):
-                app.AsyncResult(trigger(app, "small")).get(timeout=20)
+                app.AsyncResult(trigger(app, "small")).get(timeout=60)
     finally:
         app.conf["beat_schedule"].clear()
         synchronise(app)

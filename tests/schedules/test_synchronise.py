@@ -115,17 +115,17 @@ def test_the_servers_list_shows_changed_declarations_and_edited_times(app: Celer
     app.conf.beat_schedule = {"a": entry(args=(2, 2)), "b": entry(), "c": entry()}
     wait_until(
         lambda: kinds(synchronise(app, by_list=True, change=False)) == {"a": "update", "b": "update", "c": "unchanged"},
-        20,
+        60,
         "the list shows the edited times",
     )
     synchronise(app, by_list=True)
-    wait_until(lambda: kinds(synchronise(app, by_list=True)) == unchanged, 20, "the list shows the update")
+    wait_until(lambda: kinds(synchronise(app, by_list=True)) == unchanged, 60, "the list shows the update")
 
 
 def test_the_servers_list_is_one_call_for_any_number_of_schedules(app: Celery) -> None:
     app.conf.beat_schedule = {f"entry {number}": entry() for number in range(30)}
     synchronise(app)
-    wait_until(lambda: calls_of(app, by_list=True) == 1, 20, "the list has all schedules")
+    wait_until(lambda: calls_of(app, by_list=True) == 1, 60, "the list has all schedules")
     assert calls_of(app, by_list=False) == 31
 
 

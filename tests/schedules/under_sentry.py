@@ -35,7 +35,7 @@ if __name__ == "__main__":
     app.conf.beat_schedule = {"nightly": {"task": "add", "schedule": crontab(hour=3, minute=0), "args": (1, 2)}}
     synchronise(app)
     with WorkerThread(app, name):
-        print(json.dumps({"result": app.AsyncResult(trigger(app, "nightly")).get(timeout=20)}), flush=True)
+        print(json.dumps({"result": app.AsyncResult(trigger(app, "nightly")).get(timeout=60)}), flush=True)
     app.conf["beat_schedule"].clear()
     synchronise(app)
     app.close()

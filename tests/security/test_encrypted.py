@@ -105,7 +105,7 @@ def test_what_came_in_the_clear_is_not_run(vault: Target, where: str) -> None:
 
 
 def test_a_call_without_an_envelope_is_not_run_even_if_nothing_of_it_came_in_the_clear(vault: Target) -> None:
-    """It has no arguments, or those of another call, which anyone can read on the server and send again."""
+    """The call has no arguments, or those that anyone can read of another call on the server, and send again."""
     vault.app.task(name="shop.empty_the_till")(lambda *args: vault.ran.append(args))
     seen_before = chain(vault.app.codecs()).encode(Payload(JSON, b'"stolen"'))
     try:

@@ -126,7 +126,7 @@ def test_a_worker_goes_on_when_the_server_refuses_a_queue_that_an_order_has_adde
             patched.setattr(running.worker, "_temporal_worker", lambda client, queue: Refused())
             assert "ok" in order(target, "add_consumer", queue=f"{target.queue}-bad")
         wait_until(lambda: running.worker.queues == [target.queue], PATIENCE)
-        assert "control call had added: the server refuses this queue" in caplog.text
+        wait_until(lambda: "control call had added: the server refuses this queue" in caplog.text, PATIENCE)
         target.still_works()
         assert "ok" in order(target, "add_consumer", queue=f"{target.queue}-good")
 

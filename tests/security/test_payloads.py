@@ -183,7 +183,7 @@ def test_a_count_that_is_none_counts_as_none(value: Any) -> None:
     assert wire.count(value, 7) in (0, 7)
 
 
-@pytest.mark.skipif(os.getuid() != 0, reason="only root is refused")
+@pytest.mark.skipif(os.getuid() != 0, reason="pickles are refused to root alone, and this user is not root")
 def test_a_worker_that_reads_pickles_does_not_run_as_root(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("C_FORCE_ROOT", raising=False)
     refuse_pickles_as_root(["json", "yaml"])

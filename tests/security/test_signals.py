@@ -1,4 +1,4 @@
-"""Signals to workflows: whoever can write to the namespace may send them, so none may stop a workflow for good."""
+"""Anyone who can write to the namespace can send signals to workflows. No signal may stop a workflow for good."""
 
 from __future__ import annotations
 
@@ -75,7 +75,9 @@ def test_a_workflow_goes_on_after_a_hostile_signal(waiter: Target, name: str, da
     assert result.get(timeout=PATIENCE) == "waited"
 
 
-def test_signals_that_cannot_be_read_take_one_line_of_the_log(waiter: Target, caplog: pytest.LogCaptureFixture) -> None:
+def test_signals_that_cannot_be_read_take_at_most_one_line_of_the_log(
+    waiter: Target, caplog: pytest.LogCaptureFixture
+) -> None:
     caplog.set_level(logging.WARNING)
     result = waiter.app.tasks["shop.wait"].delay()
     wait_until(lambda: waiter.ran, PATIENCE)

@@ -267,7 +267,7 @@ def test_a_test_run_that_is_interrupted_leaves_no_process_behind(tmp_path: Path)
 
 
 @pytest.mark.integration
-@pytest.mark.skipif(not hasattr(resource, "prlimit"), reason="a limit of another process is Linux's")
+@pytest.mark.skipif(not hasattr(resource, "prlimit"), reason="only Linux can limit the memory of another process")
 def test_a_state_file_that_can_not_be_written_is_logged_and_the_server_continues_once_it_can(
     tmp_path: Path,
 ) -> None:

@@ -107,7 +107,7 @@ def test_a_full_disk_of_the_database_means_away() -> None:
 
 
 def test_as_many_connections_to_a_mysql_as_a_user_may_have_mean_away() -> None:
-    errors = pytest.importorskip("pymysql.err")
+    errors = pytest.importorskip("pymysql.err", reason="the errors of MySQL come from PyMySQL")
     refused = errors.OperationalError(1203, "User site already has more than 'max_user_connections' active connections")
     refused.sqlstate = "42000"  # later releases of the driver set it to the SQLSTATE of a denied access
     assert database_is_away(OperationalError("SELECT 1", {}, refused))
