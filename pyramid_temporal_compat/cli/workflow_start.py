@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     "list", cls=WorkflowCommand, help="List the workflows, activities and tasks that an application defines."
 )
 @click.argument("words", nargs=-1, metavar="[CONFIG]")
-@click.option("--domain", "domains", multiple=True, help="Only those of this domain; may be repeated.")
+@click.option("--domain", "domains", multiple=True, help="List only this domain; may be repeated.")
 @JSON
 @click.pass_obj
 def list_definitions(common: Common, words: tuple[str, ...], domains: tuple[str, ...], as_json: bool) -> None:
