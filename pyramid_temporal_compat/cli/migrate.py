@@ -36,7 +36,12 @@ def group() -> None:
 @click.option("-A", "--app", help="Also load this app, as module or module:name.")
 @click.option("--broker", "broker_url", metavar="URL", help="Also look into this broker of Celery's.")
 @click.option("--backend", "backend_url", metavar="URL", help="Also count the results in this Redis of Celery's.")
-@click.option("-Q", "--queues", multiple=True, help="Also look into these queues of the broker. The queues in the code are always read.")
+@click.option(
+    "-Q",
+    "--queues",
+    multiple=True,
+    help="Also look into these queues of the broker. The queues in the code are always read.",
+)
 @click.option("--json", "as_json", is_flag=True, help="Print a list of findings as JSON, for programs.")
 @click.option("--all", "everything", is_flag=True, help="Show findings with nothing to do, too.")
 @click.option(

@@ -9,10 +9,11 @@ from typing import TYPE_CHECKING, Any, Generic, TypeVar, overload
 
 from temporalio.client import Client, WorkflowExecutionDescription
 from temporalio.client import WorkflowHandle as AsyncHandle
-from temporalio.service import RPCError, RPCStatusCode
+from temporalio.service import RPCError
 from temporalio.workflow import UpdateMethodMultiParam
 from typing_extensions import TypeVarTuple, Unpack
 
+from ..client.connection import is_absent
 from ..enlist.enlistment import is_enlisted
 from ..exceptions import OperationalError, StillEnlisted, WorkflowNotFound
 from ..exceptions import TimeoutError as CallTimeout
@@ -195,7 +196,7 @@ class WorkflowHandle(Generic[SelfType, ReturnType]):
             try:
                 return await ask(self.for_client(client))
             except RPCError as error:
-                if error.status is RPCStatusCode.NOT_FOUND and "namespace" not in error.message.lower():
+                if is_absent(error):
                     raise self._not_found(error) from error
                 raise
 
