@@ -40,7 +40,7 @@ def list_definitions(common: Common, words: tuple[str, ...], domains: tuple[str,
             click.echo(json.dumps(rows))
             return
         lines = [(row["kind"], row["name"], row["queue"] or "every queue", row["place"]) for row in rows]
-        widths = [max(map(len, column)) for column in zip(*lines)]
+        widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
         for line in lines:
             click.echo(one_line("  ".join(map(str.ljust, line, widths)).rstrip()))
 

@@ -470,7 +470,7 @@ def hint_at(error: RPCError) -> str:
 
 
 def is_absent(error: RPCError) -> bool:
-    """Tell whether the server does not have the workflow or schedule of a call. A missing namespace is another error."""
+    """Tell whether the server lacks the workflow or schedule of a call. A missing namespace is another error."""
     about_namespace = "amespace" in error.message and "not found" in error.message
     return error.status is RPCStatusCode.NOT_FOUND and not about_namespace
 
