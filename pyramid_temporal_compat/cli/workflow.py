@@ -32,8 +32,8 @@ STATUSES = ("running", "completed", "failed", "canceled", "terminated", "continu
 
 
 @click.group(
-    help="Start, follow and end workflows. CONFIG is the application's ini file; -A names an app instead. Both may "
-    "stand before the command, too."
+    help="Start, follow and end workflows. CONFIG is the application's ini file; -A names an app instead. --ini and -A "
+    "may also stand before `workflow`."
 )
 def group() -> None:
     pass
