@@ -216,8 +216,8 @@ add_command(
 @group.command(
     "backfill",
     cls=IniCommand,
-    help="Start the task for each time that the schedule has between BEGIN and END: moments in UTC such as 2026-01-31 or "
-    "2026-01-31T08:00.",
+    help="Start the task for each time that the schedule has between BEGIN and END. These are moments in UTC, such "
+    "as 2026-01-31 or 2026-01-31T08:00.",
 )
 @CONFIG
 @NAME
