@@ -22,6 +22,7 @@ from datetime import timedelta
 from types import FrameType
 from typing import Any, TypeVar
 
+from temporalio.api.errordetails.v1 import NamespaceNotFoundFailure
 from temporalio.client import Client, TLSConfig
 from temporalio.runtime import LogForwardingConfig, Runtime
 from temporalio.service import RetryConfig, RPCError, RPCStatusCode
@@ -470,8 +471,8 @@ def hint_at(error: RPCError) -> str:
 
 
 def is_absent(error: RPCError) -> bool:
-    """Tell whether the server lacks the workflow or schedule of a call. A missing namespace is another error."""
-    about_namespace = "amespace" in error.message and "not found" in error.message
+    """Tell whether the server lacks the workflow or schedule of a call. A missing namespace has the same status."""
+    about_namespace = any(detail.Is(NamespaceNotFoundFailure.DESCRIPTOR) for detail in error.grpc_status.details)
     return error.status is RPCStatusCode.NOT_FOUND and not about_namespace
 
 
