@@ -73,7 +73,7 @@ def audit(
         if broker_url:
             from ..migrate.broker import look_into
 
-            result.add(look_into(broker_url, queues, known=result.tasks))
+            result.add(look_into(broker_url, queues, known={each.name for each in result.tasks}))
         if backend_url:
             from ..migrate.result_backend import count_results
 

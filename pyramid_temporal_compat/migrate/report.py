@@ -40,13 +40,13 @@ def as_text(audit: Audit, *, everything: bool) -> Iterator[str]:
 def summary(audit: Audit) -> Iterator[str]:
     """Yield the lines that matter most: how much moves without a change, how long the rest takes, what blocks."""
     found = audit.findings
-    tasks = sum(len(places) for places in audit.tasks.values())
+    tasks = len(audit.tasks)
     changed = {(each.path, each.task) for each in found if each.task and each.severity in HARD}
     if tasks:
         moved = max(tasks - len(changed), 0)
         yield f"Tasks: {tasks}, of which {moved} ({100 * moved // tasks} %) move without a change of their code."
-    by_hand = {each.path for each in found if each.minutes}
-    yield f"Files that use Celery: {audit.files}, of which {len(by_hand)} need a look."
+    by_hand = {each.path for each in found if each.minutes} & audit.files
+    yield f"Files that use Celery: {len(audit.files)}, of which {len(by_hand)} need a look."
     yield f"Findings: {len(found)}. " + ", ".join(_counts(found)) + "." if found else "Findings: none."
     safe = sum(each.fix is Fix.SAFE for each in found)
     unsafe = sum(each.fix is Fix.UNSAFE for each in found)
