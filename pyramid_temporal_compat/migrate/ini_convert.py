@@ -6,6 +6,7 @@ Values and comments stay as they are. A note names each setting that can't be ca
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import Any
@@ -52,6 +53,12 @@ def written_name(name: str, names: str) -> str:
     return setting.old[0] if names == "old" and setting.old else name
 
 
+def in_place_of_pyramid_celery(text: str, entry: Entry) -> Edit | None:
+    """Return the edit that includes this package in the place of pyramid_celery; None if the key does not name it."""
+    found = re.compile(r"(?<!\S)pyramid_celery(?!\S)").search(text, entry.value_start, entry.end)
+    return Edit(found.start(), found.end(), PACKAGE) if found else None
+
+
 class _ToKeys:
     def __init__(self, text: str, address: str, names: str) -> None:
         self.text = text
@@ -92,17 +99,15 @@ class _ToKeys:
                 f"there is no {INCLUDES}: call config.include({PACKAGE!r}) in the application, or add the key"
             )
             return
-        words = entry.value.split()
-        if PACKAGE in words:
+        if PACKAGE in entry.value.split():
             return
-        if "pyramid_celery" in words:
-            at = self.text.index("pyramid_celery", entry.value_start)
-            self.edits.append(Edit(at, at + len("pyramid_celery"), PACKAGE))
+        if replacing := in_place_of_pyramid_celery(self.text, entry):
+            self.edits.append(replacing)
             return
+        lines = self.text[entry.start : entry.end].rstrip().splitlines()
         end = entry.start + len(self.text[entry.start : entry.end].rstrip())
-        last = self.text[entry.start : end].rpartition("\n")
-        indent = last[2][: len(last[2]) - len(last[2].lstrip())] if last[1] else ""
-        self.edits.append(Edit(end, end, f"\n{indent}{PACKAGE}" if last[1] else f" {PACKAGE}"))
+        indent = lines[-1][: len(lines[-1]) - len(lines[-1].lstrip())]
+        self.edits.append(Edit(end, end, f" {PACKAGE}" if len(lines) == 1 else f"\n{indent}{PACKAGE}"))
 
     def _rename(self, entry: Entry) -> None:
         """Give a `celery.` key its new name, or remove it if it has no meaning here."""
@@ -236,24 +241,23 @@ def to_sections(text: str, *, names: str = "new") -> Converted:
     application = application_section(sections(text))
     edits: list[Edit] = []
     notes: list[str] = []
-    plain: list[str] = []
-    more: dict[str, list[str]] = {}
+    made: dict[str, list[str]] = {"celery": []}
     position = application.header_end
     for entry in application.entries:
         comments = _comments(_right_above(text[position : entry.start]))
         position = entry.end
-        rest = text[entry.start + len(entry.key) : entry.end]
-        if entry.key == INCLUDE:
-            plain += [*comments, f"{written_name('imports', names)}{rest}"]
-        elif not entry.key.lower().startswith("celery."):
-            if entry.key == ADDRESS:
-                notes.append(f"{ADDRESS} stays: add broker_url to [celery]")
-            continue
-        elif not _to_section(entry, rest, names, plain, comments, more):
+        in_celery = entry.key.lower().startswith("celery.")
+        first, _, option = entry.key[len("celery.") :].partition(".") if in_celery else ("", "", "")
+        name = "imports" if entry.key == INCLUDE else celery_name(first)
+        if name is not None:
+            edits.append(Edit(entry.start - len("".join(comments)), entry.end, ""))
+            for section, lines in _in_sections(text, entry, name, option, names):
+                made.setdefault(section, []).extend([*comments, *lines])
+                comments = []
+        elif in_celery:
             notes.append(f"{entry.key} stays: it is no setting of Celery's")
-            continue
-        edits.append(Edit(entry.start - len("".join(comments)), entry.end, ""))
-    made = {"celery": plain, **more}
+        elif entry.key == ADDRESS:
+            notes.append(f"{ADDRESS} stays: add broker_url to [celery]")
     added = "".join(f"\n[{name}]\n{''.join(_ended(each) for each in lines)}" for name, lines in made.items() if lines)
     if added:
         end = application.end
@@ -261,29 +265,19 @@ def to_sections(text: str, *, names: str = "new") -> Converted:
     return Converted(applied(text, edits), notes)
 
 
-def _to_section(
-    entry: Entry, rest: str, names: str, plain: list[str], comments: list[str], more: dict[str, list[str]]
-) -> bool:
-    """Put one key where its section wants it. Return whether the key is a setting."""
-    first, dot, option = entry.key[len("celery.") :].partition(".")
-    name = celery_name(first)
-    if name is None:
-        return False
-    if dot:
-        more.setdefault(f"celery:{name}", []).extend([*comments, f"{option}{rest}"])
+def _in_sections(text: str, entry: Entry, name: str, option: str, names: str) -> Iterator[tuple[str, list[str]]]:
+    """Yield each section that holds a part of a setting, with its lines."""
+    rest = text[entry.start + len(entry.key) : entry.end]
+    if option:
+        yield f"celery:{name}", [f"{option}{rest}"]
     elif name == "beat_schedule":
-        for key, fields in json.loads(entry.value).items():
-            more[f"celerybeat:{key}"] = [*comments, *_beat_lines(fields)]
-            comments = []
+        for key, fields in SETTINGS[name].parse(entry.value, entry.key).items():
+            yield f"celerybeat:{key}", [*_beat_lines(fields)]
     elif name == "task_routes" and entry.value.lstrip().startswith("{"):
-        lines = [
-            f"{key} = {value if isinstance(value, str) else json.dumps(value)}\n"
-            for key, value in json.loads(entry.value).items()
-        ]
-        more.setdefault("celeryroutes", []).extend([*comments, *lines])
+        routes = SETTINGS[name].parse(entry.value, entry.key).items()
+        yield "celeryroutes", [f"{key} = {to if isinstance(to, str) else json.dumps(to)}\n" for key, to in routes]
     else:
-        plain += [*comments, f"{written_name(name, names)}{rest}"]
-    return True
+        yield "celery", [f"{written_name(name, names)}{rest}"]
 
 
 def _right_above(text: str) -> str:

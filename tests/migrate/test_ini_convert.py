@@ -174,6 +174,11 @@ def test_module_of_settings_becomes_keys(tmp_path: Path) -> None:
     assert settings["beat_schedule"]["purge"]["schedule"].hour == 2  # type: ignore[index]
 
 
+def test_schedule_that_is_no_json_is_an_error_of_its_key() -> None:
+    with pytest.raises(ImproperlyConfigured, match=r"celery\.beat_schedule"):
+        to_sections("[app:main]\ncelery.beat_schedule = {'a'\n")
+
+
 def test_module_that_is_no_python_is_an_error() -> None:
     with pytest.raises(ImproperlyConfigured, match=r"--from-module conf.py is no Python that can be read: .*line 1"):
         settings_of("x = (\n", "conf.py")
