@@ -37,8 +37,6 @@ app.send_task("shop.tasks.pack", ("x" * 3_000_000,), queue="items")
 app.send_task("shop.tasks.gone", (), queue="items", priority=6)
 app.send_task("shop.tasks.pack", ({1, 2},), queue="old", serializer="pickle")
 app.send_task("shop.tasks.pack", (), queue="old", eta=dt.datetime(2031, 5, 6, 7, 8, tzinfo=dt.timezone.utc))
-with app.connection_for_write() as connection:
-    app.conf.task_protocol = 1
 app2 = Celery("shop", broker=sys.argv[1])
 app2.conf.task_protocol = 1
 app2.send_task("shop.tasks.one", (), queue="protocol1")
@@ -138,6 +136,17 @@ def test_broker_that_is_away_or_unknown_is_told_without_its_password() -> None:
         look_into("sqs://key:secret@")
     with pytest.raises(OperationalError, match="can't be read"):
         look_into("amqp://guest:guest@127.0.0.1:1//")
+    with pytest.raises(OperationalError, match=r"the result backend at redis://127.0.0.1:1/.* can't be read"):
+        count_results("redis://127.0.0.1:1/0")
+    with pytest.raises(ImproperlyConfigured, match=r"redis:// and db\+…:// can"):
+        count_results("rpc://")
+
+
+def test_missing_client_is_named_with_the_command_that_installs_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name, url in (("redis", "redis://localhost"), ("amqp", "amqp://localhost")):
+        monkeypatch.setitem(sys.modules, name, None)
+        with pytest.raises(ImproperlyConfigured, match=rf"--broker {name}://… needs {name}: pip install"):
+            look_into(url)
 
 
 @pytest.mark.parametrize(
