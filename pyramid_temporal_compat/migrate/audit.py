@@ -11,7 +11,7 @@ from types import ModuleType
 from ..exceptions import ImproperlyConfigured
 from . import commands, ini_files, packaging
 from .findings import Finding, Kind, SourceFile, TaskPlace, not_ignored
-from .rules import RULES, Fix
+from .rules import ORDER, RULES, Fix, Severity
 
 TEXT_RULES: dict[Kind, Callable[[SourceFile], Iterator[Finding]]] = {
     Kind.INI: ini_files.findings,
@@ -42,12 +42,16 @@ class Audit:
     def add(self, found: Iterable[Finding]) -> None:
         self.findings.extend(found)
 
+    def has(self, least: Severity) -> bool:
+        """Tell whether a finding is as severe as `least`, or more."""
+        return any(ORDER[each.severity] <= ORDER[least] for each in self.findings)
+
     def sorted(self) -> list[Finding]:
         return sorted(self.findings, key=lambda each: (each.path, each.line, each.rule.code, each.detail))
 
 
 def audit(files: Iterable[SourceFile]) -> Audit:
-    """Read the files without importing them."""
+    """Return what the rules find in the files. No file is imported."""
     result = Audit()
     for file in files:
         _read(file, result)

@@ -1,7 +1,7 @@
 """Counts what waits in a live broker of Celery's, and leaves it there: Redis, and RabbitMQ.
 
-The clients are `redis` and `amqp`, which an application on Celery has. kombu is not used: in a process that has loaded
-the application, `import kombu` may mean this package.
+An application on Celery has the clients `redis` and `amqp`. These modules do not use kombu, because `import kombu` may
+mean this package after the application has been loaded.
 """
 
 from __future__ import annotations

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 
 from ..log_lines.text_safety import one_line
 from .audit import Audit
@@ -31,10 +31,17 @@ def as_text(audit: Audit, *, everything: bool) -> Iterator[str]:
             yield f"\n{path}"
         fix = "" if finding.fix is Fix.NONE else f" [{finding.fix.value} fix]"
         yield one_line(f"  {finding.line}: {finding.rule.code} {finding.severity.value}{fix}: {finding.message}")
-    for sentence in audit.unreadable:
-        yield one_line(f"\nnot read: {sentence}")
+    if audit.unreadable:
+        yield ""
+        yield from not_read(audit.unreadable)
     if shown:
         yield f"\nEach code has a part of its own on the page of rules ({GUIDE})."
+
+
+def not_read(unreadable: Iterable[str]) -> Iterator[str]:
+    """Yield a line for each file that could not be read."""
+    for sentence in unreadable:
+        yield one_line(f"not read: {sentence}")
 
 
 def summary(audit: Audit) -> Iterator[str]:

@@ -99,7 +99,7 @@ def compiles(text: str) -> bool:
     return True
 
 
-def known_codes(select: Collection[str]) -> list[str]:
+def unknown_codes(select: Collection[str]) -> list[str]:
     """Return the codes of `--select` that no rule has. `PTC1` stands for all codes that begin so."""
     return [code for code in select if not any(rule.startswith(code) for rule in RULES)]
 

@@ -69,6 +69,18 @@ def test_queues_are_found_by_their_bindings_and_counted(url: str) -> None:
     assert lengths == {"celery": 0, "items": 10, "old": 2, "protocol1": 1}
 
 
+def test_command_counts_the_queues_of_a_broker_that_are_named_with_commas(url: str, tmp_path: Path) -> None:
+    (tmp_path / "tasks.py").write_text("@app.task\ndef pack(number): ...\n")
+    command = [Path(sys.executable).parent / "ptemporal-compat", "migrate", "audit", "--json", "--broker", url]
+    done = subprocess.run([*command, "-Q", "one,two"], cwd=tmp_path, capture_output=True, text=True, timeout=60)
+    assert done.returncode == 0, done.stderr
+    told = [each["message"].split(":")[0] for each in json.loads(done.stdout) if each["code"] in ("PTC901", "PTC907")]
+    counted = {detail.split(";")[0] for detail in told}
+    assert {"items holds 10 messages", "one holds 0 messages", "two holds 0 messages"} <= counted
+    assert "shop.tasks.gone, 1 messages" in told
+    assert not any("shop.tasks.pack" in each for each in told)
+
+
 def test_payloads_types_times_and_priorities_are_told(url: str) -> None:
     [large] = [
         each for each in look_into(url) if each.rule.code == "PTC902" and each.severity.value == "changes behaviour"

@@ -66,6 +66,13 @@ def test_file_that_is_no_python_is_named_and_the_rest_is_read(folder: Path) -> N
     assert "PTC101" in done.stdout
 
 
+def test_file_that_is_not_utf8_is_named_by_every_command_that_leaves_it_out(folder: Path) -> None:
+    (folder / "shop" / "old.py").write_bytes("# é\nfrom celery import shared_task\n".encode("latin-1"))
+    assert "not read: shop/old.py: 'utf-8' codec can't decode" in run(folder, "audit").stdout
+    assert "not read: shop/old.py" in run(folder, "audit", "--json").stderr
+    assert "not read: shop/old.py" in run(folder, "rewrite").stderr
+
+
 def test_rewrite_shows_a_diff_writes_on_demand_and_then_has_nothing_to_do(folder: Path) -> None:
     shown = run(folder, "rewrite")
     assert "-from celery import shared_task\n+from pyramid_temporal_compat import shared_task\n" in shown.stdout

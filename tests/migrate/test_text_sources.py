@@ -219,6 +219,6 @@ def test_folders_of_others_are_left_out(tmp_path: Path) -> None:
     for name in ("shop/tasks.py", ".venv/celery.py", "node_modules/x.py", "bin/start"):
         (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / name).write_text("#!/bin/sh\nexec celery -A shop worker\n")
-    assert [Path(file.path).name for file in source_files([str(tmp_path)])] == ["start", "tasks.py"]
+    assert [Path(file.path).name for file in source_files([str(tmp_path)]).files] == ["start", "tasks.py"]
     with pytest.raises(ImproperlyConfigured, match="there is no file or folder 'nowhere'"):
-        list(source_files(["nowhere"]))
+        source_files(["nowhere"])
