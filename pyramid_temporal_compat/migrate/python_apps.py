@@ -128,9 +128,8 @@ def _decorators(source: PythonSource) -> Iterator[Finding]:
 def _periodic(source: PythonSource) -> Iterator[Finding]:
     for call in source.nodes(cst.Call):
         written = dotted(call.func)
-        if written.endswith(".add_periodic_task") or written.endswith(".on_after_configure.connect"):
-            if written.endswith("add_periodic_task"):
-                yield source.finding("PTC502", call, "add_periodic_task")
+        if written.endswith(".add_periodic_task"):
+            yield source.finding("PTC502", call, "add_periodic_task")
         elif re.search(r"(beat_schedule|CELERYBEAT_SCHEDULE)\.(update|setdefault)\Z", written):
             yield source.finding("PTC502", call, written)
     for target in source.nodes(cst.AssignTarget):

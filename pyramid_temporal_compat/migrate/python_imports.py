@@ -39,8 +39,9 @@ def findings(source: PythonSource) -> Iterator[Finding]:
     if elsewhere := _calls_of_others(source):
         yield source.finding("PTC411", elsewhere, source.code(elsewhere.func))
         return
-    keeps_kombu = any(True for _ in _own_messages(source))
-    yield from _own_messages(source)
+    own_messages = list(_own_messages(source))
+    keeps_kombu = bool(own_messages)
+    yield from own_messages
     for statement in source.nodes(cst.ImportFrom):
         yield from _from(source, statement, keeps_kombu)
     yield from _plain(source, keeps_kombu)
@@ -233,7 +234,7 @@ def _module_import(
     if module not in MODULES:
         yield _refusal(source, alias, module)
         return
-    everything_here = all(uses_place is not None for uses_place in (dotted_home(name) for name in uses.values()))
+    everything_here = all(dotted_home(name) is not None for name in uses.values())
     edits: list[Edit] = []
     if everything_here and len(statement.names) == 1:
         needed = dict.fromkeys(_module_to_import(name) for name in mine.values()) or {PACKAGE: None}

@@ -109,7 +109,7 @@ def _is_mark(statement: cst.BaseSmallStatement) -> bool:
 
 
 def _without_class(source: PythonSource, node: cst.ClassDef) -> list[Edit]:
-    """Return the edits that remove a class and the arguments that name it. None if something else names it."""
+    """Return the edits that remove a class and the arguments that name it; no edit if something else names it."""
     name = node.name.value
     edits = [source.removal(node)]
     start, end = source.span(node)
@@ -136,13 +136,8 @@ def without_argument(source: PythonSource, call: cst.Call, argument: cst.Arg) ->
     at = list(call.args).index(argument)
     start, end = source.span(argument)
     if at:
-        start = source.span(call.args[at - 1])[1]
-        if isinstance(call.args[at - 1].comma, cst.Comma):
-            text = source.file.text
-            start = text.rfind(",", 0, source.span(argument)[0])
-        if at == len(call.args) - 1:
-            return Edit(start, source.span(argument.value)[1], "")
-        return Edit(start, source.span(argument.value)[1], "")
+        comma = source.file.text.rfind(",", 0, start)
+        return Edit(comma, source.span(argument.value)[1], "")
     if len(call.args) > 1:
         return Edit(start, source.span(call.args[1])[0], "")
     return Edit(start, end, "")

@@ -124,7 +124,7 @@ def rewrite_all(
     choice = Choice(unsafe, select, SWAPS if mode == "alias" else (), real_kombu, files_with)
     results = [rewritten(file, choice) for file in files]
     if mode == "alias":
-        texts = with_alias([result.after for result in results])
+        texts = with_alias([result.after for result in results], real_kombu=real_kombu)
         for result in results:
             result.after = replace(result.after, text=texts.get(result.after.path, result.after.text))
     return [result for result in results if result.changed]

@@ -76,6 +76,8 @@ def test_other_commands_and_variables(text: str) -> None:
 def test_option_values_are_not_taken_for_options_of_others() -> None:
     [finding] = found("celery -A shop worker -Q a,b && rm -D x\n", Kind.COMMANDS)
     assert finding.detail == "celery -A shop worker -Q a,b"
+    [listed] = found('CMD ["celery", "-A", "shop", "worker"]\n', Kind.COMMANDS)
+    assert listed.detail == "celery -A shop worker"
 
 
 # --- requirements and pins --------------------------------------------------------------------------
