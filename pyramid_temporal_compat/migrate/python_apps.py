@@ -11,9 +11,9 @@ import libcst as cst
 from ..settings.table import CELERY_NAMES, NAMES, celery_name
 from .findings import Finding
 from .python_source import PythonSource, dotted, keyword, text_of
+from .python_task_classes import APP_CLASSES
 from .settings_rules import said_of
 
-APP = re.compile(r"(celery|pyramid_temporal_compat)(\.\w+)*\.Celery\Z")
 CONF = re.compile(r"(^|\.)(app|celery|celery_app|current_app|capp)\.(conf|config)\Z")
 SCHEDULE_CLASSES = re.compile(r"(celery|pyramid_temporal_compat)\.schedules\.(\w+\.)?(BaseSchedule|schedule|crontab)\Z")
 SCHEDULERS = re.compile(r"celery\.beat\.\w*Scheduler\Z|pyramid_temporal_compat\.schedules\.\w+\.\w*Scheduler\Z")
@@ -43,7 +43,7 @@ def _key(node: cst.CSTNode) -> str:
 def _apps(source: PythonSource) -> Iterator[Finding]:
     for call in source.nodes(cst.Call):
         name = dotted(call.func).rpartition(".")[2]
-        if APP.match(source.imported(call.func) or ""):
+        if APP_CLASSES.match(source.imported(call.func) or ""):
             named = text_of(call.args[0].value) if call.args else None
             inside = source.around(call, cst.FunctionDef)
             where = f" in {inside.name.value}()" if inside else ""
