@@ -30,7 +30,7 @@ coverage: $(STAMP)
 	$(BIN)/coverage combine --quiet
 	$(BIN)/coverage report
 
-# The tests that need no server of any kind: a minute at most. They need CPU alone, so there is one part for each CPU.
+# The tests that need no server of any kind: one to two minutes. They need CPU alone, so there is one part for each CPU.
 unit: $(STAMP)
 	$(BIN)/pytest -n logical --dist worksteal -m "not integration" $(ARGS)
 

@@ -6,6 +6,7 @@ import contextlib
 import gc
 import os
 import shutil
+import signal
 import tempfile
 from collections.abc import Generator, Iterator
 from pathlib import Path
@@ -16,6 +17,10 @@ import pytest
 from pyramid_temporal_compat.server.embedded import TIME_SKIPPING, EmbeddedServer
 from tests.no_servers import sitecustomize as no_servers
 from tests.parts import DRIVER, fresh_database
+
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    # A shell that runs the suite in the background has processes ignore Ctrl-C. Tests of Ctrl-C need it.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 SERVER_FIXTURES = frozenset({"temporal_server", "postgres", "mysql", "outbox_database", "processes_database"})
 """The fixtures that start a server. Those that ask for one of these are found by pytest."""

@@ -55,10 +55,10 @@ def shared_tasks() -> list[SharedTask]:
 def _make(function: Callable[..., Any], options: dict[str, Any]) -> Task:
     name = options.get("name") or task_name(None, function.__name__, function.__module__)
     known = _shared.get(name)
-    if known is not None and (known.function is function or in_workflow_sandbox()):
-        return known.task
     if in_workflow_sandbox():
-        return task_from_function(function, name, None, options)
+        return task_from_function(function, name, None, options) if known is None else known.task
+    if known is not None and known.function is function:
+        return known.task
     shared = SharedTask(function, options, task_from_function(function, name, None, options))
     _shared[name] = shared
     for app in list(current.apps):

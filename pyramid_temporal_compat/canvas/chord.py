@@ -141,7 +141,7 @@ class _chord(Signature):
             header=beside.node.members,
             body=after.node,
             errbacks=planner.linked([errback for errback, _ in errbacks], after.last),
-            told=tuple(about for _, about in errbacks) if isinstance(body, group) else (),
+            errback_subjects=tuple(about for _, about in errbacks) if isinstance(body, group) else (),
         )
         return Planned(body_result, node, after.last, beside.result)
 

@@ -133,9 +133,10 @@ def rewrite(paths: tuple[str, ...], action: str, unsafe: bool, select: str | Non
 
 
 @group.command(
-    help="Write Celery's settings of the ini file FILE as keys of the application's section: from [celery], "
-    "[celerybeat:NAME] and the other sections, from old names, and with --from-module from a module. The other way: "
-    "--to sections. Values and comments stay. What has no meaning here is left out, and named."
+    help="Write Celery's settings of the ini file FILE as keys of the application's section. The command reads "
+    "[celery], [celerybeat:NAME] and Celery's other sections, and old names of settings. --from-module adds the "
+    "settings of a Python module. --to sections goes the other way. Values and comments stay. Settings without a "
+    "meaning here are left out, and the command names them."
 )
 @click.argument("files", nargs=-1, required=True, metavar="FILE...")
 @click.option("--to", type=click.Choice(["keys", "sections"]), default="keys", show_default=True, help="What to write.")

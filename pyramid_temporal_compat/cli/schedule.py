@@ -37,6 +37,7 @@ def names_on_server(ctx: click.Context, parameter: click.Parameter, incomplete: 
 
 CONFIG = click.argument("config")
 NAME = click.argument("name", shell_complete=names_on_server)
+MOMENT = click.DateTime(["%Y-%m-%d", "%Y-%m-%dT%H:%M", "%Y-%m-%dT%H:%M:%S", "%Y-%m-%d %H:%M:%S"])
 NOTE = click.Option(["--note"], help="Why; the web UI shows it.")
 COMPLETION_TIMEOUT = 3.0
 """Seconds that a person waits for the names after the tab key."""
@@ -213,12 +214,15 @@ add_command(
 
 
 @group.command(
-    "backfill", cls=IniCommand, help="Start the task for each time that the schedule has between two moments."
+    "backfill",
+    cls=IniCommand,
+    help="Start the task for each time that the schedule has between BEGIN and END. These are moments in UTC, such "
+    "as 2026-01-31 or 2026-01-31T08:00.",
 )
 @CONFIG
 @NAME
-@click.argument("begin", type=click.DateTime())
-@click.argument("end", type=click.DateTime())
+@click.argument("begin", type=MOMENT, metavar="BEGIN")
+@click.argument("end", type=MOMENT, metavar="END")
 @click.pass_obj
 def backfill(common: Common, config: str, name: str, begin: dt.datetime, end: dt.datetime) -> None:
     from temporalio.client import ScheduleBackfill, ScheduleOverlapPolicy

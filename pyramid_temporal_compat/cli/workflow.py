@@ -32,8 +32,8 @@ STATUSES = ("running", "completed", "failed", "canceled", "terminated", "continu
 
 
 @click.group(
-    help="Start, follow and end workflows. CONFIG is the application's ini file; -A names an app instead. Both may "
-    "stand before the command, too."
+    help="Start, follow and end workflows. CONFIG is the application's ini file; -A names an app instead. --ini and -A "
+    "may also stand before `workflow`."
 )
 def group() -> None:
     pass
@@ -113,7 +113,7 @@ def signal(common: Common, /, words: tuple[str, ...], as_json: bool, **options: 
         await handle.signal(name, args=values)
         return "sent"
 
-    told(common, words, "signals", options, as_json, send)
+    tell_workflow(common, words, "signals", options, as_json, send)
 
 
 @group.command("query", cls=WorkflowCommand, help="Ask a workflow the query NAME, and print the answer as JSON.")
@@ -122,7 +122,9 @@ def signal(common: Common, /, words: tuple[str, ...], as_json: bool, **options: 
 @JSON
 @click.pass_obj
 def query(common: Common, /, words: tuple[str, ...], as_json: bool, **options: Any) -> None:
-    told(common, words, "queries", options, as_json, lambda handle, name, values: handle.query(name, args=values))
+    tell_workflow(
+        common, words, "queries", options, as_json, lambda handle, name, values: handle.query(name, args=values)
+    )
 
 
 @group.command("update", cls=WorkflowCommand, help="Make the update NAME, and print its result as JSON.")
@@ -131,7 +133,7 @@ def query(common: Common, /, words: tuple[str, ...], as_json: bool, **options: A
 @JSON
 @click.pass_obj
 def update(common: Common, /, words: tuple[str, ...], as_json: bool, **options: Any) -> None:
-    told(
+    tell_workflow(
         common,
         words,
         "updates",
@@ -141,7 +143,7 @@ def update(common: Common, /, words: tuple[str, ...], as_json: bool, **options: 
     )
 
 
-def told(
+def tell_workflow(
     common: Common,
     words: tuple[str, ...],
     kind: str,
@@ -197,7 +199,7 @@ def handler_of(definitions: Definitions, workflow_type: str, kind: str, name: st
 @JSON
 @click.pass_obj
 def cancel(common: Common, words: tuple[str, ...], as_json: bool) -> None:
-    ended(common, words, as_json, lambda handle: handle.cancel(), "asked to cancel")
+    end_workflow(common, words, as_json, lambda handle: handle.cancel(), "asked to cancel")
 
 
 @group.command("terminate", cls=WorkflowCommand, help="End a workflow at once. Its code learns nothing of it.")
@@ -206,10 +208,10 @@ def cancel(common: Common, words: tuple[str, ...], as_json: bool) -> None:
 @JSON
 @click.pass_obj
 def terminate(common: Common, words: tuple[str, ...], reason: str | None, as_json: bool) -> None:
-    ended(common, words, as_json, lambda handle: handle.terminate(reason=reason), "terminated")
+    end_workflow(common, words, as_json, lambda handle: handle.terminate(reason=reason), "terminated")
 
 
-def ended(
+def end_workflow(
     common: Common,
     words: tuple[str, ...],
     as_json: bool,

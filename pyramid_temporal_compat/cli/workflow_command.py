@@ -121,8 +121,11 @@ async def result_of(client: Client, workflow_id: str) -> Any:
 
 def reason(error: BaseException) -> str:
     """Return what a failure says, with the failures that caused it."""
-    texts = [one_line(str(error))]
+    from temporalio.exceptions import ApplicationError
+
+    texts = [str(error)]
     while (cause := getattr(error, "cause", None) or error.__cause__) is not None:
         error = cause
-        texts.append(one_line(f"{getattr(error, 'type', None) or type(error).__name__}: {error}"))
-    return "; ".join(texts)
+        kind = error.type if isinstance(error, ApplicationError) else None
+        texts.append(f"{kind or type(error).__name__}: {getattr(error, 'message', error)}")
+    return one_line("; ".join(texts))

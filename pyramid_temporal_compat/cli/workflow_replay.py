@@ -22,9 +22,9 @@ if TYPE_CHECKING:
 
 @click.command(
     cls=WorkflowCommand,
-    help="Replay histories with the workflows of this application, and of its tasks. It exits with 1 if one of them "
-    "would go another way than it went. A history is a file of the web UI's download, or of `temporal workflow show "
-    "--output json`; a directory stands for its *.json files.",
+    help="Replay histories with the code of this application's workflows and tasks. The command exits with 1 if the "
+    "code no longer makes the steps that a history records. A history is a file that the web UI downloads, or that "
+    "`temporal workflow show --output json` prints. A directory stands for its *.json files.",
 )
 @click.argument("words", nargs=-1, metavar="[CONFIG] HISTORY...")
 @JSON

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     "list", cls=WorkflowCommand, help="List the workflows, activities and tasks that an application defines."
 )
 @click.argument("words", nargs=-1, metavar="[CONFIG]")
-@click.option("--domain", "domains", multiple=True, help="Only those of this domain; may be repeated.")
+@click.option("--domain", "domains", multiple=True, help="List only this domain; may be repeated.")
 @JSON
 @click.pass_obj
 def list_definitions(common: Common, words: tuple[str, ...], domains: tuple[str, ...], as_json: bool) -> None:
@@ -39,11 +39,10 @@ def list_definitions(common: Common, words: tuple[str, ...], domains: tuple[str,
         if as_json:
             click.echo(json.dumps(rows))
             return
-        width = max((len(row["name"]) for row in rows), default=0)
-        for row in rows:
-            click.echo(
-                one_line(f"{row['kind']:8}  {row['name']:{width}}  {row['queue'] or 'every queue'}  {row['place']}")
-            )
+        lines = [(row["kind"], row["name"], row["queue"] or "every queue", row["place"]) for row in rows]
+        widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
+        for line in lines:
+            click.echo(one_line("  ".join(map(str.ljust, line, widths)).rstrip()))
 
 
 def rows_of(app: AppLike, work: ServedWork) -> list[dict[str, Any]]:

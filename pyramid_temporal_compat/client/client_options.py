@@ -5,11 +5,13 @@ from __future__ import annotations
 import inspect
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from temporalio.client import Interceptor as ClientInterceptor
 from temporalio.client import Plugin as ClientPlugin
 from temporalio.converter import CompositePayloadConverter, DataConverter, DefaultPayloadConverter, ExternalStorage
+from temporalio.worker import Interceptor as WorkerInterceptor
+from temporalio.worker import Plugin as WorkerPlugin
 
 from ..exceptions import ImproperlyConfigured
 from ..payload.codecs import Codec
@@ -17,10 +19,6 @@ from ..payload.converter import data_converter
 from ..payload.headers import HEADER_CODECS, HeaderInterceptor
 from ..settings import Settings
 from ..settings.config_objects import import_object
-
-if TYPE_CHECKING:
-    from temporalio.worker import Interceptor as WorkerInterceptor
-    from temporalio.worker import Plugin as WorkerPlugin
 
 
 @dataclass(frozen=True)
@@ -50,10 +48,8 @@ def client_options(conf: Settings, codecs: Sequence[Codec]) -> ClientOptions:
     converter = data_converter(codecs, _payload_converter(conf), _external_storage(conf))
     if not conf["ptemporal.interceptors"] and not conf["ptemporal.plugins"]:
         return ClientOptions(converter)
-    from temporalio import worker  # web processes run no worker, and most applications name nothing here
-
-    interceptors, worker_interceptors = _named(conf, "ptemporal.interceptors", ClientInterceptor, worker.Interceptor)
-    plugins, worker_plugins = _named(conf, "ptemporal.plugins", ClientPlugin, worker.Plugin)
+    interceptors, worker_interceptors = _named(conf, "ptemporal.interceptors", ClientInterceptor, WorkerInterceptor)
+    plugins, worker_plugins = _named(conf, "ptemporal.plugins", ClientPlugin, WorkerPlugin)
     return ClientOptions(converter, interceptors, plugins, worker_interceptors, worker_plugins)
 
 

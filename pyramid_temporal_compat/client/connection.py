@@ -22,6 +22,7 @@ from datetime import timedelta
 from types import FrameType
 from typing import Any, TypeVar
 
+from temporalio.api.errordetails.v1 import NamespaceNotFoundFailure
 from temporalio.client import Client, TLSConfig
 from temporalio.runtime import LogForwardingConfig, Runtime
 from temporalio.service import RetryConfig, RPCError, RPCStatusCode
@@ -268,12 +269,7 @@ class Connection:
 
     def explain(self, error: RPCError) -> OperationalError:
         """Return the server's error with the address, the namespace and a hint at the setting to check."""
-        hint = {
-            RPCStatusCode.UNAVAILABLE: "is it running? (ptemporal-compat server)",
-            RPCStatusCode.NOT_FOUND: "does the namespace exist? (ptemporal.namespace)",
-            RPCStatusCode.PERMISSION_DENIED: "may this key use the namespace? (ptemporal.api_key)",
-            RPCStatusCode.UNAUTHENTICATED: "is the key right? (ptemporal.api_key)",
-        }.get(error.status, "")
+        hint = hint_at(error)
         reason = error.message or error.status.name
         return OperationalError(
             f"{self}, namespace {self.settings.namespace!r}: {reason}" + (f"; {hint}" if hint else "")
@@ -457,6 +453,29 @@ PASSING_FAILURES = {
 """The same, where another attempt may succeed because the server may come back."""
 
 
+NO_WORKFLOW = "workflow not found"
+"""Part of the server's message if no workflow has the id of the call."""
+HINTS = {
+    RPCStatusCode.UNAVAILABLE: "is it running? (ptemporal-compat server)",
+    RPCStatusCode.NOT_FOUND: "does the namespace exist? (ptemporal.namespace)",
+    RPCStatusCode.PERMISSION_DENIED: "may this key use the namespace? (ptemporal.api_key)",
+    RPCStatusCode.UNAUTHENTICATED: "is the key right? (ptemporal.api_key)",
+}
+
+
+def hint_at(error: RPCError) -> str:
+    """Return what a user may check after this error of the server."""
+    if not is_absent(error):
+        return HINTS.get(error.status, "")
+    return "is the id right? (ptemporal-compat workflow find)" if NO_WORKFLOW in error.message else ""
+
+
+def is_absent(error: RPCError) -> bool:
+    """Tell whether the server lacks the workflow or schedule of a call. A missing namespace has the same status."""
+    about_namespace = any(detail.Is(NamespaceNotFoundFailure.DESCRIPTOR) for detail in error.grpc_status.details)
+    return error.status is RPCStatusCode.NOT_FOUND and not about_namespace
+
+
 def is_transient(error: BaseException) -> bool:
     """Tell whether the same call may succeed later."""
     if isinstance(error, RPCError):
@@ -466,4 +485,4 @@ def is_transient(error: BaseException) -> bool:
     return isinstance(error, (OSError, asyncio.TimeoutError, CallTimeout))
 
 
-__all__ = ["Client", "ConnectFailed", "Connection", "connect", "connect_failure", "is_transient"]
+__all__ = ["Client", "ConnectFailed", "Connection", "connect", "connect_failure", "is_absent", "is_transient"]

@@ -45,12 +45,6 @@ def runs_tree(found: WorkflowExecutionDescription) -> bool:
     return wire.TREE in found.raw_description.workflow_execution_info.memo.fields
 
 
-def is_absent(error: RPCError) -> bool:
-    """Tell whether the server says that the workflow does not exist. A missing namespace is another error."""
-    about_namespace = "amespace" in error.message and "not found" in error.message
-    return error.status is RPCStatusCode.NOT_FOUND and not about_namespace
-
-
 # --- find the workflow -----------------------------------------------------------------------------
 
 

@@ -16,7 +16,8 @@ from temporalio.service import RPCError, RPCStatusCode
 
 from ..message import wire_names as wire
 from ..message.ids import bundle_of, is_below, workflow_of
-from .members import READERS, describe_tree, is_absent, runs_tree, workflow_with
+from .connection import is_absent
+from .members import READERS, describe_tree, runs_tree, workflow_with
 from .queues import is_served
 from .task_status import BEFORE_FIRST_RUN, is_forgotten
 

@@ -20,11 +20,10 @@ from .. import states
 from ..message import wire_names as wire
 from ..message.ids import workflow_of
 from ..payload.converter import from_raw
-from .connection import is_transient
+from .connection import is_absent, is_transient
 from .members import (
     describe_bundle,
     ends_so_far,
-    is_absent,
     nearest_tree,
     runs_tree,
     status_in_tree,

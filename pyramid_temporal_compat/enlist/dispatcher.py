@@ -25,7 +25,7 @@ from ..message import wire_names as wire
 from ..message.backoff import exponential_pauses
 from ..message.priority import priority_of
 from ..message.tree import Unit
-from ..message.workflow_call import Outgoing, WorkflowCall, lane_of, logged_apart
+from ..message.workflow_call import Outgoing, WorkflowCall, lane_of, parts_to_log
 from ..payload.headers import to_arguments
 from .undelivered_log import name_and_text
 
@@ -84,9 +84,9 @@ class Dispatcher:
             future.cancel()
         self._notify_started(batch)
         for _, reason in batch.failed():
-            raise (
-                reason if isinstance(reason, WorkflowAlreadyStartedError) else self._as_operational(reason)
-            ) from reason
+            if isinstance(reason, WorkflowAlreadyStartedError):
+                raise reason
+            raise self._as_operational(reason) from reason
 
     def after_commit(self, messages: Sequence[Outgoing], recorder: DispatchRecorder | None = None) -> None:
         """Start the messages of a committed transaction. Never raises: it logs each message that could not be started.
@@ -127,7 +127,7 @@ class Dispatcher:
         if recorder is not None:
             failed = self._record(batch, failed, recorder)
         for unit, reason in failed:
-            for message in logged_apart(unit):
+            for message in parts_to_log(unit):
                 name, text = name_and_text(message, self._connection.codecs)
                 why = one_line(reason)
                 log.error("committed, but not started: %s[%s]: %s; the message: %s", name, message.id, why, text)

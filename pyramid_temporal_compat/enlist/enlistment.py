@@ -27,7 +27,7 @@ from ..exceptions import InvalidCall, NoTransaction
 from ..message.bundle import Block
 from ..message.ids import is_below, new_id
 from ..message.message import Message
-from ..message.workflow_call import logged_apart
+from ..message.workflow_call import parts_to_log
 from ..payload.codecs import Codec
 from .nested_sessions import NestedSessions
 from .undelivered_log import name_and_text
@@ -356,7 +356,7 @@ class Enlistment:
             (self._sender.after_commit if self._rows is None else self._rows.dispatch)(units)
         except Exception:
             # The transaction stays committed. `transaction` would log the error without the messages.
-            for message in itertools.chain.from_iterable(map(logged_apart, messages)):
+            for message in itertools.chain.from_iterable(map(parts_to_log, messages)):
                 name, text = name_and_text(message, self._sender.codecs)
                 log.exception("committed, but not started: %s[%s]; the message: %s", name, message.id, text)
 

@@ -181,7 +181,7 @@ class ChordNode(_WithParts):
     body: Node
     errbacks: tuple[Node, ...] = ()
     """They run when the header fails, and get the body's id."""
-    told: tuple[str, ...] = ()
+    errback_subjects: tuple[str, ...] = ()
     """If the body is a group: for each error callback the id of the body's member that it gets instead."""
 
     @property

@@ -96,6 +96,6 @@ def _with_node(node: Node, change: Callable[[Message], Message], rename: Callabl
     if isinstance(node, TaskNode):
         return replace(node, message=change(node.message))
     if isinstance(node, ChordNode):
-        told = tuple(map(rename, node.told))
-        return replace(node, id=rename(node.id), group_id=rename(node.group_id), told=told)
+        subjects = tuple(map(rename, node.errback_subjects))
+        return replace(node, id=rename(node.id), group_id=rename(node.group_id), errback_subjects=subjects)
     return replace(node, id=rename(node.id))

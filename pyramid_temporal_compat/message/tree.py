@@ -48,7 +48,7 @@ def is_tree(data: bytes) -> bool:
 
 
 @dataclass(frozen=True)
-class Above:
+class FromParent:
     """What a child workflow, which runs a part of a canvas, learns from its parent workflow."""
 
     follows: tuple[Any, ...] = ()
@@ -69,20 +69,20 @@ class Above:
         }
 
     @classmethod
-    def read(cls, written: Mapping[str, Any]) -> Above:
+    def read(cls, written: Mapping[str, Any]) -> FromParent:
         found: dict[str, Any] = {key: tuple(each) if isinstance(each, list) else each for key, each in written.items()}
-        above = cls(**found)
-        numbers = (above.first, above.of, above.room or 0)
+        made = cls(**found)
+        numbers = (made.first, made.of, made.room or 0)
         if (
-            not isinstance(above.follows, tuple)
-            or not all(map(is_name, above.revoked))
+            not isinstance(made.follows, tuple)
+            or not all(map(is_name, made.revoked))
             or not all(type(number) is int for number in numbers)
         ):
             raise ValueError(f"the parent workflow's part is {written!r:.80}")
-        return above
+        return made
 
 
-NOTHING_ABOVE = Above()
+NO_PARENT = FromParent()
 
 
 @dataclass(frozen=True)
@@ -99,7 +99,7 @@ class Tree:
     """Whether the workflow of a group returns the list of results, because its parent workflow needs them."""
     bundle: bool = False
     """Whether the members are unrelated tasks that are only sent together, as one workflow."""
-    above: Above = NOTHING_ABOVE
+    from_parent: FromParent = NO_PARENT
     limit: int = LIMIT
     """Bytes that the arguments of one task may have, including the previous results."""
 
@@ -201,8 +201,8 @@ class Tree:
             plan["bundle"] = True
         if self.limit != LIMIT:
             plan["limit"] = self.limit
-        if self.above != NOTHING_ABOVE:
-            plan["above"] = self.above.written()
+        if self.from_parent != NO_PARENT:
+            plan["above"] = self.from_parent.written()
         if self.before is not None:
             plan["before"] = self.before
         written = [_as_json(plan), *bodies, *self.payloads]
@@ -251,8 +251,8 @@ class Tree:
             check_places(before, len(more))
         keeps, bundle = bool(plan.get("keeps", False)), bool(plan.get("bundle", False))
         at_once = min(_count(plan["at_once"]), MOST_AT_ONCE)
-        above, limit = Above.read(plan.get("above", {})), _count(plan.get("limit", LIMIT))
-        return cls(root, at_once, before, more, keeps, bundle, above, limit)
+        from_parent, limit = FromParent.read(plan.get("above", {})), _count(plan.get("limit", LIMIT))
+        return cls(root, at_once, before, more, keeps, bundle, from_parent, limit)
 
     def for_log(self, codec: Codec | None = None) -> str:
         plan, *bodies = self._payloads()
@@ -289,8 +289,8 @@ def _written(node: Node, bodies: list[Payload]) -> dict[str, Any]:
         written = {node.kind: node.id}
     if isinstance(node, ChordNode):
         written["group_id"] = node.group_id
-        if node.told:
-            written["told"] = node.told
+        if node.errback_subjects:
+            written["told"] = node.errback_subjects
     if isinstance(node, GroupNode) and node.of_links:
         written["of_links"] = True
     for role in node.ROLES:
@@ -384,11 +384,9 @@ Unit = Message | Tree
 
 
 def read_unit(first: Payload, others: Sequence[Payload]) -> Unit:
-    """Return the message or tree whose payloads these are: the first one travels in the header, the others are the
-    Input."""
+    """Return the message or tree of these payloads.
+
+    :param first: the payload from the header.
+    :param others: the Input.
+    """
     return Tree.decode([first, *others]) if is_tree(first.data) else Message.decode(first.data, others)
-
-
-def told_apart(unit: Unit) -> tuple[Unit, ...]:
-    """Return what the log names when a unit is lost: each message of a bundle, or else the unit itself."""
-    return unit.messages if isinstance(unit, Tree) and unit.bundle else (unit,)

@@ -18,7 +18,7 @@ from ..exceptions import InvalidTaskError
 from ..payload import Payload
 from ..payload.bounds import read_json
 from .message import Message, is_name, readable
-from .tree import Unit, told_apart
+from .tree import Tree, Unit
 
 if TYPE_CHECKING:
     from ..payload.codecs import Codec
@@ -96,9 +96,9 @@ Outgoing = Unit | WorkflowCall
 """What a transaction sends, one after the other."""
 
 
-def logged_apart(outgoing: Outgoing) -> tuple[Outgoing, ...]:
-    """Return what the log names when this is lost: each message of a bundle, or else the thing itself."""
-    return (outgoing,) if isinstance(outgoing, WorkflowCall) else told_apart(outgoing)
+def parts_to_log(outgoing: Outgoing) -> tuple[Outgoing, ...]:
+    """Return what gets a log line of its own if it is lost: each message of a bundle; a canvas or a call as a whole."""
+    return outgoing.messages if isinstance(outgoing, Tree) and outgoing.bundle else (outgoing,)
 
 
 def count_of(outgoing: Sequence[Outgoing]) -> int:

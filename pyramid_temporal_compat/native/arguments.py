@@ -118,7 +118,9 @@ def _value(callee: Callee, name: str, text: str, readings: Callable[[str], list[
     reasons = []
     for value in [text] if hint is str and readings is _json_or_text else readings(text):
         try:
-            value_to_type(hint, value, CONVERTERS)
+            typed: Any = value_to_type(hint, value, CONVERTERS)
+            if type(typed) is int and typed != value:
+                raise ValueError("a fraction would be cut off")
             return value
         except Exception as error:  # also the errors of pydantic, and of classes of the application
             reasons.append(" ".join(str(error).split()))

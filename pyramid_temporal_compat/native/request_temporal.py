@@ -23,7 +23,7 @@ from .workflow_handle import (
     SelfType,
     Workflow,
     WorkflowHandle,
-    one_of,
+    given_arguments,
     refuse_event_loop,
 )
 
@@ -82,7 +82,7 @@ class Temporal:
         :param result_type: the type of the result of a workflow that is given by its name.
         :param options: see `StartOptions`. They mean what they mean for temporalio's client.
         """
-        given = one_of(positional, args)
+        given = given_arguments(positional, args)
         name = self._checked(workflow, options)
         if self._app.conf["task_always_eager"]:
             warnings.warn(
@@ -142,7 +142,7 @@ class Temporal:
         workflow goes on.
         """
         refuse_event_loop("execute_workflow")
-        given = one_of(positional, args)
+        given = given_arguments(positional, args)
         self._checked(workflow, options)
         run: Any = workflow  # temporalio's overloads take a method or a name, and not either of both
         self._app.temporal.call(

@@ -73,7 +73,7 @@ class ServedWork:
         self, queue: str, more_workflows: Sequence[type] = (), more_activities: Sequence[Callable[..., Any]] = ()
     ) -> dict[str, Any]:
         """Return options for the Temporal worker of a queue: `workflows`, `activities`, and what they need."""
-        from .worker import worker_options  # imports temporalio's workers, which a web process does not need
+        from .worker import worker_options  # imports the worker, which a web process does not need
 
         return worker_options(
             self._app.registry,

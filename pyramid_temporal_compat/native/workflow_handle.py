@@ -9,10 +9,11 @@ from typing import TYPE_CHECKING, Any, Generic, TypeVar, overload
 
 from temporalio.client import Client, WorkflowExecutionDescription
 from temporalio.client import WorkflowHandle as AsyncHandle
-from temporalio.service import RPCError, RPCStatusCode
+from temporalio.service import RPCError
 from temporalio.workflow import UpdateMethodMultiParam
 from typing_extensions import TypeVarTuple, Unpack
 
+from ..client.connection import is_absent
 from ..enlist.enlistment import is_enlisted
 from ..exceptions import OperationalError, StillEnlisted, WorkflowNotFound
 from ..exceptions import TimeoutError as CallTimeout
@@ -91,7 +92,7 @@ class WorkflowHandle(Generic[SelfType, ReturnType]):
         self, signal: Any, *positional: Any, args: Sequence[Any] | None = None, after_commit: bool = False
     ) -> None:
         """Send a signal to the workflow. With `after_commit`, it leaves when the current transaction has committed."""
-        given = one_of(positional, args)
+        given = given_arguments(positional, args)
         if after_commit:
             name = signal if isinstance(signal, str) else getattr(signal, "__name__", str(signal))
             self._calls.add(
@@ -118,7 +119,7 @@ class WorkflowHandle(Generic[SelfType, ReturnType]):
     ) -> Any:
         """Return the answer of a worker that has the workflow."""
         refuse_event_loop("query")
-        given = one_of(positional, args)
+        given = given_arguments(positional, args)
         return self._ask(lambda handle: handle.query(query, args=given, result_type=result_type), timeout)
 
     @overload
@@ -165,7 +166,7 @@ class WorkflowHandle(Generic[SelfType, ReturnType]):
     ) -> Any:
         """Send an update to the workflow, wait until it is done, and return its result."""
         refuse_event_loop("execute_update")
-        given = one_of(positional, args)
+        given = given_arguments(positional, args)
         return self._ask(
             lambda handle: handle.execute_update(update, args=given, id=id, result_type=result_type), timeout
         )
@@ -195,7 +196,7 @@ class WorkflowHandle(Generic[SelfType, ReturnType]):
             try:
                 return await ask(self.for_client(client))
             except RPCError as error:
-                if error.status is RPCStatusCode.NOT_FOUND and "namespace" not in error.message.lower():
+                if is_absent(error):
                     raise self._not_found(error) from error
                 raise
 
@@ -224,7 +225,7 @@ class WorkflowHandle(Generic[SelfType, ReturnType]):
         return f"<{type(self).__name__} {self.id}>"
 
 
-def one_of(positional: Sequence[Any], args: Sequence[Any] | None) -> Sequence[Any]:
+def given_arguments(positional: Sequence[Any], args: Sequence[Any] | None) -> Sequence[Any]:
     """Return the arguments of a call, which are given one by one or as `args=[…]`."""
     if args is None:
         return positional

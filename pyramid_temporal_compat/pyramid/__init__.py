@@ -20,6 +20,8 @@ __all__ = ["includeme", "periodic_task"]
 
 BEFORE_OTHER_ACTIONS = -1000
 """The order of our action. Others read the app's settings: an application may finalize its app in an action."""
+WATCHES_SCHEDULES = "pyramid_temporal_compat.watches_schedules"
+"""A key of the registry, set by the first request: each process looks at its schedules once."""
 AFTER_OTHER_ACTIONS = 1000
 """The order in which domains are imported: when every directive has added its definition."""
 
@@ -80,6 +82,10 @@ def look_for_drift(event: Any) -> None:
 
     The first request sets this up: commands and workers, which serve no requests, have their own comparison.
     """
-    app = event.request.registry[APP_KEY]
-    if app.temporal.on_connected is None and declares_any(app):
+    registry = event.request.registry
+    if registry.get(WATCHES_SCHEDULES):
+        return
+    registry[WATCHES_SCHEDULES] = True
+    app = registry[APP_KEY]
+    if declares_any(app):
         app.temporal.on_connected = lambda client: log_drift(client, app)

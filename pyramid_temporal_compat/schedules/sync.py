@@ -25,6 +25,7 @@ from temporalio.api.workflowservice.v1 import (
 from temporalio.client import Client, ScheduleHandle, ScheduleListDescription
 from temporalio.service import RPCError, RPCStatusCode
 
+from ..client.connection import is_absent
 from ..exceptions import CeleryError, OperationalError
 from ..message import wire_names as wire
 from ..message.ids import prefix_of
@@ -276,8 +277,7 @@ def _absence_is_fine() -> Iterator[None]:
     try:
         yield
     except RPCError as error:
-        about_namespace = "amespace" in error.message and "not found" in error.message
-        if error.status is not RPCStatusCode.NOT_FOUND or about_namespace:
+        if not is_absent(error):
             raise
 
 

@@ -91,7 +91,9 @@ def _placed(app: AppLike, node: Node, before: Place) -> Node:
             body=_placed(app, node.body, _results(list(map(_ids, node.header)), chord=node.id)),
             errbacks=tuple(
                 _placed(app, errback, _error(node.result_message.task, about))
-                for errback, about in zip(node.errbacks, node.told or [node.id] * len(node.errbacks), strict=False)
+                for errback, about in zip(
+                    node.errbacks, node.errback_subjects or [node.id] * len(node.errbacks), strict=False
+                )
             ),
         )
     links = _each(app, node.links, _results(_ids(node)))

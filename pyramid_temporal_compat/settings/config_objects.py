@@ -32,7 +32,7 @@ def working_directory_importable() -> Iterator[None]:
 def import_object(name: str) -> Any:
     """Return the module `name`, or the attribute of `package.module:attribute` or `package.module.attribute`."""
     if name.endswith(".py"):
-        raise ImproperlyConfigured(f"{name!r} is a file; a configuration is named as a module: {name[:-3]!r}")
+        raise ImproperlyConfigured(f"{name!r} is a file; write it as a module: {name[:-3]!r}")
     with working_directory_importable():
         module, colon, attribute = name.partition(":")
         if not colon:
@@ -46,7 +46,7 @@ def import_object(name: str) -> Any:
         found: Any = importlib.import_module(module)
     for part in attribute.split("."):
         if not hasattr(found, part):
-            raise ImproperlyConfigured(f"the configuration {name!r} can't be read: {module!r} has no {attribute!r}")
+            raise ImproperlyConfigured(f"{name!r} does not exist: the module {module!r} has no {attribute!r}")
         found = getattr(found, part)
     return found
 

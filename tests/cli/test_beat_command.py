@@ -107,7 +107,7 @@ def test_schedules_are_shown_paused_fired_and_deleted(project: BeatProject) -> N
     assert project.runs("beat", "beat.ini").stdout == "schedules: 1 unchanged\n"
     assert schedule("resume", "tick") == "tick: resumed\n"
     schedule("trigger", "tick")
-    schedule("backfill", "tick", "2026-01-01", "2026-01-03T12:00:00")
+    schedule("backfill", "tick", "2026-01-01", "2026-01-03T12:00")
     assert len(json.loads(schedule("show", "tick", "--json"))["next"]) == 5
     assert [row["name"] for row in json.loads(schedule("list", "--json"))] in ([], ["tick"])  # the list lags behind
     assert schedule("delete", "tick") == "tick: deleted\n"

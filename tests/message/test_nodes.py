@@ -67,5 +67,6 @@ def test_with_parts_changes_the_parts_and_nothing_else() -> None:
 
 
 def test_tree_is_read_as_it_was_written() -> None:
-    tree = Tree(replace(CHAIN, steps=(*CHAIN.steps, replace(CHORD, told=("w/9",)), replace(HEADER, of_links=True))))
+    more = replace(CHORD, errback_subjects=("w/9",)), replace(HEADER, of_links=True)
+    tree = Tree(replace(CHAIN, steps=(*CHAIN.steps, *more)))
     assert Tree.decode(tree.encode()) == tree

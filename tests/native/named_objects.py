@@ -10,6 +10,9 @@ import temporalio.worker
 from temporalio.api.common.v1 import Payload
 from temporalio.contrib.pydantic import pydantic_data_converter
 from temporalio.converter import ExternalStorage, StorageDriver, StorageDriverClaim
+from temporalio.plugin import SimplePlugin
+
+from tests.native.greeting import Greeting
 
 seen: list[str] = []
 
@@ -71,3 +74,8 @@ def storage() -> ExternalStorage:
 
 
 not_an_interceptor = object()
+
+
+def plugin() -> SimplePlugin:
+    """Return a plugin that has each worker serve one workflow more."""
+    return SimplePlugin("tests.greets", workflows=[Greeting])

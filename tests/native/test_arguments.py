@@ -72,6 +72,7 @@ def test_words_are_read_as_the_parameter_is_annotated() -> None:
         (['{"number": "x", "lines": []}'], (), r"It\(order: Order, .*\): '.*' is no value for 'order': .*number"),
         ([ORDER, '{"number": "x"}'], (), r"is no value for 'model'"),
         ([ORDER], ("count=many",), r"'many' is no value for 'count': Expected value to be int"),
+        ([ORDER], ("count=5.5",), r"'5\.5' is no value for 'count': a fraction would be cut off"),
         ([ORDER], ("count",), r"--kwargs count: it takes name=value"),
         ([ORDER], ("order=1",), r"'1' is no value for 'order'"),
         ([], (), r"missing a required argument: 'order'"),

@@ -74,6 +74,15 @@ def test_a_worker_of_ones_own_gets_the_interceptors_too(database: str, temporal_
         assert [type(each) for each in of_worker] == [named_objects.ForWorkers]
 
 
+def test_the_named_plugin_acts_in_the_worker_of_tasks(database: str, temporal_address: str) -> None:
+    with site_with(database, temporal_address, plugins=f"{HERE}:plugin") as site:
+        tasks = unique("tasks")
+        with serving_tasks(site.app, tasks):
+            handle = temporal(site.wsgi.registry).start_workflow(Greeting.run, Guest("Ada"), task_queue=tasks)
+            assert handle.result(timeout=30) == ["hello Ada"]
+            assert analyse.apply_async(("x",), queue=tasks).get(timeout=30) == "x"
+
+
 def test_the_named_converter_writes_and_reads_arguments(database: str, temporal_address: str) -> None:
     pytest.importorskip("pydantic", reason="pydantic is not installed")
     with site_with(database, temporal_address, payload_converter=f"{HERE}.converter") as site:

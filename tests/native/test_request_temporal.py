@@ -227,6 +227,11 @@ def test_a_handle_of_an_aborted_start_says_that_the_server_does_not_know_it(site
         handles[0].result(timeout=30)
 
 
+def test_an_unknown_id_with_any_words_in_it_is_an_unknown_workflow(site: Site) -> None:
+    with pytest.raises(WorkflowNotFound, match="knows no workflow 'my-namespace-1'"):
+        temporal(site.wsgi.registry).get_workflow_handle("my-namespace-1").describe()
+
+
 def test_a_handle_signals_queries_updates_and_cancels_at_once(site: Site) -> None:
     handle = temporal(site.wsgi.registry).start_workflow(Greeting.run, Guest("Ada", waits=True), task_queue=QUEUE)
 

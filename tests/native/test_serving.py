@@ -209,6 +209,7 @@ def test_workers_of_a_factory_run_until_they_are_told_to_stop(desk: Desk, app: C
     ("options", "told"),
     [
         (["--factory", f"{__name__}:make_nothing"], "returned []; it has to return a worker"),
+        (["--factory", f"{__name__}:made"], f"'{__name__}:made' does not exist: the module '{__name__}' has no 'made'"),
         (["--factory", f"{__name__}:PATIENCE"], "names 30, which can't be called"),
         (["--factory", f"{__name__}:make", "-Q", "items"], "--queues: does not go with --factory"),
     ],

@@ -7,6 +7,7 @@ import os
 import stat
 import subprocess
 import sys
+import tempfile
 from pathlib import Path
 
 import pytest
@@ -109,10 +110,10 @@ def test_the_umask_counts_for_the_log_file(tmp_path: Path) -> None:
 
 
 @as_root
-def test_the_log_file_belongs_to_the_user_whom_the_worker_runs_as(tmp_path: Path) -> None:
-    tmp_path.chmod(0o777)
-    for directory in tmp_path.parents[:-2]:  # all below /tmp
-        directory.chmod(0o755)
-    log = tmp_path / "worker.log"
-    made_by_a_worker({"logfile": str(log), "uid": NOBODY})
-    assert log.stat().st_uid == NOBODY
+def test_the_log_file_belongs_to_the_user_whom_the_worker_runs_as() -> None:
+    # Not below pytest's own directory: each pytest that starts meanwhile takes it away from all other users.
+    with tempfile.TemporaryDirectory() as directory:
+        os.chmod(directory, 0o777)
+        log = Path(directory, "worker.log")
+        made_by_a_worker({"logfile": str(log), "uid": NOBODY})
+        assert log.stat().st_uid == NOBODY

@@ -122,7 +122,7 @@ def written(value: Value, tree: Tree) -> Payload:
     found: Any = None
     if tree.keeps:
         count, size, omitted = measured(value)
-        room = tree.limit if tree.above.room is None else tree.above.room
+        room = tree.limit if tree.from_parent.room is None else tree.from_parent.room
         if omitted or size > min(room, tree.limit):
             found = {"large": [count, size]}
         else:

@@ -101,7 +101,7 @@ class TaskWorkflow:
     async def _run_tree(self, tree: Tree, nested: bool = False) -> Any:
         if (failure := failed_beforehand(tree)) is not None:
             raise failure
-        self._revoked.update(tree.above.revoked)
+        self._revoked.update(tree.from_parent.revoked)
         sent = next((message for message in tree.messages if message.sent), None)
         self._tree = TreeRun(tree, ahead_of(sent) if sent else timedelta(0), self._revoked, nested=nested)
         return to_raw(written(await self._tree.run(), tree))

@@ -66,7 +66,9 @@ class Children:
             refuse_too_large(replace(tree.root.result_message, id=child_id), before, self._limit)
             structure = flattened(before, payloads)
             tree = replace(tree, before=structure, payloads=tuple(payloads))
-        tree = replace(tree, above=replace(tree.above, revoked=tuple(select_below(sorted(self._refused), child_id))))
+        tree = replace(
+            tree, from_parent=replace(tree.from_parent, revoked=tuple(select_below(sorted(self._refused), child_id)))
+        )
         encoded = tree.encode()
         if (size := total_size(encoded)) > self._limit:
             raise too_large(
@@ -112,7 +114,8 @@ class Children:
         self._handles[child_id] = handle
         try:
             self._tell(
-                child_id, [id for id in select_below(sorted(self._refused), child_id) if id not in tree.above.revoked]
+                child_id,
+                [id for id in select_below(sorted(self._refused), child_id) if id not in tree.from_parent.revoked],
             )
             found: RawValue = await handle
         finally:

@@ -51,8 +51,8 @@ def note_alike(members: Iterable[str], reason: BaseException) -> None:
 def too_large(message: Message, reason: str) -> MemberFailed:
     """Note that a member can't run because something is too large, and return its failure."""
     text = f"task {message.task!r}: {reason}: have the tasks store what they make, and return where it is"
-    told = error_of(PayloadTooLarge(text))
-    failure = ApplicationError(text, wire.plain(told), type=PayloadTooLarge.__name__, non_retryable=True)
+    recorded = error_of(PayloadTooLarge(text))
+    failure = ApplicationError(text, wire.plain(recorded), type=PayloadTooLarge.__name__, non_retryable=True)
     note(message.id, failure)
     return MemberFailed(message, failure)
 

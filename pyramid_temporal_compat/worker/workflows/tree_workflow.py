@@ -31,7 +31,7 @@ from ...message import wire_names as wire
 from ...message.failures import how_it_failed
 from ...message.ids import bundle_of, is_below, prefix_of, workflow_of
 from ...message.nodes import ChainNode, ChordNode, GroupNode, Node, TaskNode
-from ...message.tree import Above, Tree
+from ...message.tree import FromParent, Tree
 from .canvas_limits import HISTORY_ROOM, CommandBudget, FairSemaphore, history_is_full, measured
 from .node_values import (
     Error,
@@ -77,7 +77,7 @@ class TreeRun:
         self._batches = asyncio.Semaphore(BATCHES_AT_ONCE)
         self._background = Background()
         commands = CommandBudget()
-        something_ran = nested or tree.above.later
+        something_ran = nested or tree.from_parent.later
         self._members = Members(tree, ahead, refused, self._places, commands, something_ran=something_ran)
         self._children = Children(refused, tree.limit, commands, self._background)
 
@@ -89,7 +89,7 @@ class TreeRun:
             if self.tree.bundle:
                 self._call_later(self._members_of_bundle(), None, "")
             else:
-                value = await self._node(self.tree.root, self._before(), "", self.tree.above.follows)
+                value = await self._node(self.tree.root, self._before(), "", self.tree.from_parent.follows)
         except MemberFailed as failure:
             failed = failure
         self._call_later(self._added.get(ORPHANS, ()), None)
@@ -158,7 +158,7 @@ class TreeRun:
 
     async def _chain(self, node: ChainNode, before: Value, place: str, follows: Sequence[Any]) -> Value:
         value = before
-        number, of = self.tree.above.first, max(self.tree.above.of, len(node.steps))
+        number, of = self.tree.from_parent.first, max(self.tree.from_parent.of, len(node.steps))
         rest = node.steps
         for steps in self._batched(node.steps):
             rest = rest[len(steps) :]
@@ -203,17 +203,17 @@ class TreeRun:
 
     async def _failed_chord(self, node: ChordNode, failed: MemberFailed) -> MemberFailed:
         """Fail the body, call the error callbacks, and return the chord's failure."""
-        told = chord_failure(node, failed)
+        failure = chord_failure(node, failed)
         # The members of a body that is a group fail with the error itself: Celery's rule.
-        reason = failed.reason if isinstance(node.body, GroupNode) else told.reason
-        await self._never_run([node.body], MemberFailed(told.message, reason))
-        for errback, about in zip(node.errbacks, node.told or itertools.repeat(node.id), strict=False):
+        reason = failed.reason if isinstance(node.body, GroupNode) else failure.reason
+        await self._never_run([node.body], MemberFailed(failure.message, reason))
+        for errback, about in zip(node.errbacks, node.errback_subjects or itertools.repeat(node.id), strict=False):
             if call_of(errback) not in failed.heard:
-                alike = MemberFailed(replace(told.message, id=about), reason)
-                alike.given = told.given
+                alike = MemberFailed(replace(failure.message, id=about), reason)
+                alike.given = failure.given
                 self._call_errbacks([errback], alike)
-        told.heard = failed.heard | {call_of(errback) for errback in node.errbacks}
-        return told
+        failure.heard = failed.heard | {call_of(errback) for errback in node.errbacks}
+        return failure
 
     async def _side_by_side(
         self, nodes: Sequence[Node], before: Value, place: str, chord: str | None = None
@@ -225,9 +225,9 @@ class TreeRun:
         added = self._added.setdefault(chord, []) if chord is not None else []
         running: list[asyncio.Task[list[Value]]] = []
         number, of = 0, len(nodes)
-        if self.tree.above.of and place == "":  # a batch of a larger group
-            number, of = self.tree.above.first, self.tree.above.of
-        results = ResultRoom(self.tree.limit if self.tree.above.room is None else self.tree.above.room)
+        if self.tree.from_parent.of and place == "":  # a batch of a larger group
+            number, of = self.tree.from_parent.first, self.tree.from_parent.of
+        results = ResultRoom(self.tree.limit if self.tree.from_parent.room is None else self.tree.from_parent.room)
         for batch in list(self._batched(nodes)):
             if self._is_below(batch[0]):
                 below = self._members_below(batch, before, number, of, results if chord is not None else None)
@@ -299,10 +299,10 @@ class TreeRun:
         if batch:
             yield batch
 
-    def _part(self, node: Node, follows: Sequence[Any] = (), at_once: int = 0, **above: Any) -> Tree:
+    def _part(self, node: Node, follows: Sequence[Any] = (), at_once: int = 0, **more: Any) -> Tree:
         """Return the tree that a child workflow runs."""
-        told = Above(tuple(follows), later=self._members.something_ran, **above)
-        return Tree(node, at_once or self.tree.at_once, keeps=True, above=told, limit=self.tree.limit)
+        found = FromParent(tuple(follows), later=self._members.something_ran, **more)
+        return Tree(node, at_once or self.tree.at_once, keeps=True, from_parent=found, limit=self.tree.limit)
 
     # --- what follows ----------------------------------------------------------------------------
 
