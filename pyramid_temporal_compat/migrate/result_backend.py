@@ -20,7 +20,7 @@ ACTIONS = 2
 MOST_READ = 20_000
 """Results that are read in Redis. The ones behind them are only counted."""
 BATCH = 1000
-"""Results that one question to Redis reads."""
+"""Results that are read from Redis in one round trip."""
 SHORTEST = 60.0
 """Seconds that the results have to span. A rate over less than that says nothing."""
 MONTH = dt.timedelta(days=30).total_seconds()
