@@ -22,6 +22,10 @@ from .errors import loading
 from .find_app import import_from_here, named_app
 
 
+class NotIncluded(ImproperlyConfigured):
+    """The Pyramid application does not include this package."""
+
+
 def application(common: Common, config: str | None = None) -> AppLike:
     """Return the app that the command line names: by an ini, by `-A`, or by both.
 
@@ -86,7 +90,7 @@ def app_of(wsgi_app: Any) -> Celery:
     registry = getattr(wsgi_app, "registry", None) or global_registries.last
     app = registry.get(APP_KEY) if registry is not None else None
     if not isinstance(app, Celery):
-        raise ImproperlyConfigured(
+        raise NotIncluded(
             "the application does not include pyramid_temporal_compat; add it to pyramid.includes in the ini, "
             'or call config.include("pyramid_temporal_compat")'
         )

@@ -2,22 +2,31 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import click
 
+from ..celery_names.lists import split_names
 from ..exceptions import ImproperlyConfigured
 from ..log_lines.text_safety import one_line
+from ..migrate import report
+from ..migrate.audit import audit as read_sources
+from ..migrate.broker import look_into
+from ..migrate.findings import Kind, SourceFile
+from ..migrate.ini_convert import to_keys, to_sections
+from ..migrate.result_backend import count_results
+from ..migrate.rewrite import Rewritten, counted, rewrite_all, unknown_codes
+from ..migrate.rules import Severity
+from ..migrate.settings_modules import ModuleSettings, settings_of
+from ..migrate.source_files import source_files
 from .common import Common
 from .errors import failing_in_one_line
-
-if TYPE_CHECKING:
-    from ..migrate.findings import SourceFile
 
 EXIT_FOUND = 3
 """Exit code of `audit` if a finding is as severe as `--fail-on` says."""
 SEVERITIES = ["blocks", "changes", "advice", "never"]
+"""Values of `--fail-on`: names of `Severity`, and `never`."""
 PATHS = click.argument("paths", nargs=-1, metavar="[PATH]...")
 
 
@@ -35,12 +44,15 @@ def group() -> None:
 @click.option("--ini", metavar="INI", help="Also load the Pyramid application of this ini file.")
 @click.option("-A", "--app", help="Also load this app, as module or module:name.")
 @click.option("--broker", "broker_url", metavar="URL", help="Also look into this broker of Celery's.")
-@click.option("--backend", "backend_url", metavar="URL", help="Also count the results in this Redis of Celery's.")
+@click.option(
+    "--backend", "backend_url", metavar="URL", help="Also count the results in this Redis or database of Celery's."
+)
 @click.option(
     "-Q",
     "--queues",
     multiple=True,
-    help="Also look into these queues of the broker. The queues in the code are always read.",
+    help="Queues of the broker to look into, separated by commas. `celery` and the queues that Redis lists come by "
+    "themselves.",
 )
 @click.option("--json", "as_json", is_flag=True, help="Print a list of findings as JSON, for programs.")
 @click.option("--all", "everything", is_flag=True, help="Show findings with nothing to do, too.")
@@ -65,33 +77,27 @@ def audit(
     everything: bool,
     fail_on: str,
 ) -> None:
-    from ..migrate import report
-    from ..migrate.audit import audit as read_sources
-    from ..migrate.source_files import source_files
-
     with failing_in_one_line():
-        result = read_sources(source_files(paths or (".",)))
+        sources = source_files(paths or (".",))
+        result = read_sources(sources.files)
+        result.unreadable += sources.unreadable
         if ini or app:
+            # It imports Pyramid and the worker, which a look at files does not need.
             from .migrate_loaded import add_application
 
             add_application(ctx.ensure_object(Common), ini, app, result)
         if broker_url:
-            from ..migrate.broker import look_into
-
-            result.add(look_into(broker_url, queues, known=result.tasks))
+            named = split_names(",".join(queues))
+            result.add(look_into(broker_url, named, known={each.name for each in result.tasks}))
         if backend_url:
-            from ..migrate.result_backend import count_results
-
             result.add(count_results(backend_url))
-        click.echo(report.as_json(result) if as_json else "\n".join(report.as_text(result, everything=everything)))
-        ctx.exit(EXIT_FOUND if _is_severe(result.findings, fail_on) else 0)
-
-
-def _is_severe(findings: list, fail_on: str) -> bool:  # type: ignore[type-arg]
-    from ..migrate.rules import ORDER, Severity
-
-    least = {"blocks": Severity.BLOCKS, "changes": Severity.CHANGES, "advice": Severity.ADVICE}.get(fail_on)
-    return least is not None and any(ORDER[each.severity] <= ORDER[least] for each in findings)
+        if as_json:
+            click.echo(report.as_json(result))
+            _say_on_stderr(report.not_read(result.unreadable))
+        else:
+            click.echo("\n".join(report.as_text(result, everything=everything)))
+        severe = fail_on != "never" and result.has(Severity[fail_on.upper()])
+        ctx.exit(EXIT_FOUND if severe else 0)
 
 
 @group.command(
@@ -111,23 +117,19 @@ def _is_severe(findings: list, fail_on: str) -> bool:  # type: ignore[type-arg]
     help="swap: change the imports. alias: call install_as_celery() instead, and change no import.",
 )
 def rewrite(paths: tuple[str, ...], action: str, unsafe: bool, select: str | None, mode: str) -> None:
-    from ..migrate.rewrite import counted, known_codes, rewrite_all
-    from ..migrate.source_files import source_files
-
     with failing_in_one_line():
-        codes = [code.strip().upper() for code in (select or "").split(",") if code.strip()]
-        if unknown := known_codes(codes):
+        codes = split_names((select or "").upper())
+        if unknown := unknown_codes(codes):
             raise ImproperlyConfigured(f"--select {', '.join(unknown)}: no rule has this code; an example is PTC101")
-        results = rewrite_all(list(source_files(paths or (".",))), unsafe=unsafe, select=codes, mode=mode)
+        sources = source_files(paths or (".",))
+        results = rewrite_all(sources.files, unsafe=unsafe, select=codes, mode=mode)
         for result in results:
-            if action == "write":
-                write(result.after)
-            else:
-                click.echo(result.diff(), nl=False)
+            _show_or_write(result, action)
         for line in counted(results):
             click.echo(line, err=action == "diff")
         done = "changed" if action == "write" else "would change; --write does it"
         click.echo(f"{len(results)} files {done}", err=action == "diff")
+        _say_on_stderr(report.not_read(sources.unreadable))
 
 
 @group.command(
@@ -155,38 +157,38 @@ def rewrite(paths: tuple[str, ...], action: str, unsafe: bool, select: str | Non
 @click.option("--diff", "action", flag_value="diff", default="diff", help="Print what would change (default).")
 @click.option("--write", "action", flag_value="write", help="Change the files.")
 def ini(files: tuple[str, ...], to: str, names: str, module: str | None, address: str, action: str) -> None:
-    from ..migrate.findings import Kind, SourceFile
-    from ..migrate.ini_convert import to_keys, to_sections
-    from ..migrate.rewrite import Rewritten
-    from ..migrate.settings_modules import ModuleSettings, settings_of
-
     with failing_in_one_line():
-        more = settings_of(read(module), module) if module else ModuleSettings([], [])
+        more = settings_of(_text_of(module), module) if module else ModuleSettings([], [])
         for name in files:
-            text = read(name)
+            text = _text_of(name)
             done = (
                 to_sections(text, names=names)
                 if to == "sections"
                 else to_keys(text, address=address, names=names, more=more.pairs)
             )
             result = Rewritten(SourceFile(name, text, Kind.INI), SourceFile(name, done.text, Kind.INI))
-            if action == "write":
-                write(result.after)
-            else:
-                click.echo(result.diff(), nl=False)
-            for note in (*done.notes, *more.notes):
-                click.echo(one_line(f"{name}: {note}"), err=True)
+            _show_or_write(result, action)
+            _say_on_stderr(one_line(f"{name}: {note}") for note in (*done.notes, *more.notes))
 
 
-def read(path: str) -> str:
+def _say_on_stderr(lines: Iterable[str]) -> None:
+    """Print lines for people. The standard output holds a diff or JSON, for programs."""
+    for line in lines:
+        click.echo(line, err=True)
+
+
+def _show_or_write(result: Rewritten, action: str) -> None:
+    """Print the diff of a file, or change the file. It keeps its line ends."""
+    if action == "write":
+        with Path(result.after.path).open("w", encoding="utf-8", newline="") as stream:
+            stream.write(result.after.text)
+    else:
+        click.echo(result.diff(), nl=False)
+
+
+def _text_of(path: str) -> str:
     try:
         with Path(path).open(encoding="utf-8", newline="") as stream:
             return stream.read()
     except (OSError, UnicodeDecodeError) as error:
         raise ImproperlyConfigured(f"{path!r} can't be read: {getattr(error, 'strerror', None) or error}") from None
-
-
-def write(file: SourceFile) -> None:
-    """Write a file with the line ends that it had."""
-    with Path(file.path).open("w", encoding="utf-8", newline="") as stream:
-        stream.write(file.text)

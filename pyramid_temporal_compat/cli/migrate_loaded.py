@@ -2,20 +2,17 @@
 
 from __future__ import annotations
 
-import click
-
 from ..app import current_app
 from ..as_celery import install_as_celery
-from ..exceptions import CeleryError, ImproperlyConfigured
+from ..exceptions import CeleryError
 from ..interfaces import AppLike
 from ..migrate.audit import Audit
 from ..migrate.loaded import add_application as add_loaded
 from ..migrate.loaded import not_loaded
 from ..worker.task_modules import load_tasks
-from .bootstrap import application
+from .bootstrap import NotIncluded, application
 from .common import Common
 from .errors import loading
-from .find_app import import_from_here
 
 
 def add_application(common: Common, ini: str | None, app: str | None, result: Audit) -> None:
@@ -24,21 +21,18 @@ def add_application(common: Common, ini: str | None, app: str | None, result: Au
     path = (ini or app or "").partition("#")[0]
     try:
         add_loaded(loaded(common, ini, path), path, result)
-    except click.UsageError as error:
-        raise ImproperlyConfigured(error.format_message()) from None
     except CeleryError as error:
         result.add([not_loaded(path, error)])
 
 
 def loaded(common: Common, ini: str | None, path: str) -> AppLike:
     """Return the app of the ini or of `-A`. If the ini does not include the package, return the current app."""
-    import_from_here()
     install_as_celery()
     try:
         found = application(common, ini)
-    except ImproperlyConfigured as error:
+    except NotIncluded:
         found = current_app()
-        if "does not include" not in str(error) or not found.tasks:
+        if not found.tasks:
             raise
     with loading(path, debug=False):
         load_tasks(found)

@@ -10,20 +10,21 @@ from pathlib import PurePath
 from .findings import Kind, SourceFile
 
 USES_CELERY = re.compile(r"^\s*(from|import)\s+(celery|kombu|billiard)\b", re.MULTILINE)
-OWN_MESSAGES = re.compile(r"kombu\.(mixins|pools|messaging|simple)|\b(Connection|ConsumerMixin|Producer|Consumer)\b")
 CALL = "install_as_celery"
 
 
-def with_alias(files: list[SourceFile]) -> dict[str, str]:
-    """Return the new text of each package's `__init__.py` that needs the call."""
+def with_alias(files: list[SourceFile], *, real_kombu: bool) -> dict[str, str]:
+    """Return the new text of each package's `__init__.py` that needs the call.
+
+    `real_kombu` means that the application sends messages of its own through kombu, so `import kombu` stays as it is.
+    """
     python = {file.path: file.text for file in files if file.kind is Kind.PYTHON}
     found: dict[str, str] = {}
     for init in _packages(python):
         folder = str(PurePath(init).parent)
         texts = [text for path, text in python.items() if PurePath(folder) in PurePath(path).parents]
-        users = [text for text in texts if USES_CELERY.search(text)]
-        if users and CALL not in python[init]:
-            found[init] = _with_call(python[init], real_kombu=any(_sends_messages(text) for text in users))
+        if CALL not in python[init] and any(USES_CELERY.search(text) for text in texts):
+            found[init] = _with_call(python[init], real_kombu=real_kombu)
     return found
 
 
@@ -33,10 +34,6 @@ def _packages(python: Iterable[str]) -> Iterator[str]:
     for folder, init in inits.items():
         if str(PurePath(folder).parent) not in inits and PurePath(folder).name not in ("tests", "test"):
             yield init
-
-
-def _sends_messages(text: str) -> bool:
-    return "kombu" in text and bool(OWN_MESSAGES.search(text))
 
 
 def _with_call(text: str, *, real_kombu: bool) -> str:

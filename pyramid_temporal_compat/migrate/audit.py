@@ -10,8 +10,8 @@ from types import ModuleType
 
 from ..exceptions import ImproperlyConfigured
 from . import commands, ini_files, packaging
-from .findings import Finding, Kind, SourceFile, not_ignored
-from .rules import RULES, Fix
+from .findings import Finding, Kind, SourceFile, TaskPlace, not_ignored
+from .rules import ORDER, RULES, Fix, Severity
 
 TEXT_RULES: dict[Kind, Callable[[SourceFile], Iterator[Finding]]] = {
     Kind.INI: ini_files.findings,
@@ -33,23 +33,25 @@ class Audit:
     """The result of reading an application: its findings, and its task functions."""
 
     findings: list[Finding] = field(default_factory=list)
-    tasks: dict[str, list[tuple[str, int]]] = field(default_factory=lambda: defaultdict(list))
-    """Task name, as written, to the places of its functions."""
-    named: dict[str, list[tuple[str, int]]] = field(default_factory=lambda: defaultdict(list))
-    """The same, of those tasks whose names are written in their decorators."""
-    files: int = 0
-    """Files that mention Celery in any way."""
+    tasks: list[TaskPlace] = field(default_factory=list)
+    files: set[str] = field(default_factory=set)
+    """The files that have a finding. A finding about a loaded application or a broker is about no file."""
     unreadable: list[str] = field(default_factory=list)
+    """A sentence for each file that could not be read."""
 
     def add(self, found: Iterable[Finding]) -> None:
         self.findings.extend(found)
+
+    def has(self, least: Severity) -> bool:
+        """Tell whether a finding is as severe as `least`, or more."""
+        return any(ORDER[each.severity] <= ORDER[least] for each in self.findings)
 
     def sorted(self) -> list[Finding]:
         return sorted(self.findings, key=lambda each: (each.path, each.line, each.rule.code, each.detail))
 
 
 def audit(files: Iterable[SourceFile]) -> Audit:
-    """Read the files without importing them."""
+    """Return what the rules find in the files. No file is imported."""
     result = Audit()
     for file in files:
         _read(file, result)
@@ -82,7 +84,8 @@ def beside_messages(finding: Finding) -> Finding:
 
 def _read(file: SourceFile, result: Audit) -> None:
     found = _python(file, result) if file.kind is Kind.PYTHON else list(TEXT_RULES[file.kind](file))
-    result.files += bool(found)
+    if found:
+        result.files.add(file.path)
     result.add(not_ignored(file, found))
 
 
@@ -94,10 +97,7 @@ def _python(file: SourceFile, result: Audit) -> list[Finding]:
         return []
     if read is None:
         return []
-    for name, line in read.tasks:
-        result.tasks[name].append((file.path, line))
-    for name, line in read.named:
-        result.named[name].append((file.path, line))
+    result.tasks.extend(read.tasks)
     findings: list[Finding] = read.findings
     return findings
 
@@ -122,9 +122,12 @@ def is_test(path: str) -> bool:
 
 def shared_names(result: Audit) -> Iterator[Finding]:
     """Yield a finding for each written task name that stands at functions of two folders. Tests are left out."""
-    for name, all_places in result.named.items():
-        places = [(path, line) for path, line in all_places if not is_test(path)]
-        if len({path.rpartition("/")[0] for path, _ in places}) > 1:
-            for path, line in places[1:]:
-                others = ", ".join(f"{other}:{at}" for other, at in places if (other, at) != (path, line))
-                yield Finding(RULES["PTC807"], path, line, f"{name}, also at {others}")
+    by_name: dict[str, list[TaskPlace]] = defaultdict(list)
+    for task in result.tasks:
+        if task.written_name and not is_test(task.path):
+            by_name[task.written_name].append(task)
+    for name, places in by_name.items():
+        if len({PurePath(each.path).parent for each in places}) > 1:
+            for place in places[1:]:
+                others = ", ".join(f"{other.path}:{other.line}" for other in places if other != place)
+                yield Finding(RULES["PTC807"], place.path, place.line, f"{name}, also at {others}")

@@ -1,7 +1,7 @@
 """Counts what waits in a live broker of Celery's, and leaves it there: Redis, and RabbitMQ.
 
-The clients are `redis` and `amqp`, which an application on Celery has. kombu is not used: in a process that has loaded
-the application, `import kombu` may mean this package.
+An application on Celery has the clients `redis` and `amqp`. These modules do not use kombu, because `import kombu` may
+mean this package after the application has been loaded.
 """
 
 from __future__ import annotations
@@ -12,7 +12,8 @@ from collections.abc import Collection, Iterator
 from ..celery_names.urls import sanitize_url
 from ..exceptions import ImproperlyConfigured
 from ..settings.table import SETTINGS
-from .broker_messages import Broker, Queue
+from . import broker_amqp, broker_redis
+from .broker_messages import REDIS_SCHEMES, Broker, BrokerQueue
 from .findings import Finding
 from .rules import RULES, Severity
 
@@ -24,15 +25,14 @@ SHOWN = 5
 def look_into(url: str, queues: Collection[str] = (), known: Collection[str] = ()) -> list[Finding]:
     """Return what waits in the broker at `url`. `known` are the names of the tasks that the code has."""
     scheme = url.partition("://")[0]
-    if scheme in ("redis", "rediss", "redis+socket", "unix"):
-        from .broker_redis import read
+    if scheme in REDIS_SCHEMES:
+        broker = broker_redis.read(url, queues)
     elif scheme in ("amqp", "amqps", "pyamqp"):
-        from .broker_amqp import read
+        broker = broker_amqp.read(url, queues)
     else:
         raise ImproperlyConfigured(
             f"--broker {sanitize_url(url)}: brokers of this kind can't be read; redis:// and amqp:// can"
         )
-    broker = read(url, queues)
     return [
         *(finding for queue in broker.queues for finding in _of_queue(broker, queue)),
         *_of_unacked(broker),
@@ -44,7 +44,7 @@ def _found(broker: Broker, code: str, detail: str, sentence: str = "", severity:
     return Finding(RULES[code], sanitize_url(broker.url), 0, detail, sentence, severity_here=severity)
 
 
-def _of_queue(broker: Broker, queue: Queue) -> Iterator[Finding]:
+def _of_queue(broker: Broker, queue: BrokerQueue) -> Iterator[Finding]:
     nothing = None if queue.length else Severity.NOTHING
     yield _found(broker, "PTC901", f"{queue.name} holds {queue.length} messages{_age(queue)}", severity=nothing)
     limit = SETTINGS["ptemporal.payload_limit"].default
@@ -57,12 +57,7 @@ def _of_queue(broker: Broker, queue: Queue) -> Iterator[Finding]:
     types = Counter(each.content_type for each in queue.messages)
     if set(types) - JSON_TYPES:
         yield _found(broker, "PTC903", f"{queue.name}: {_listed(types)}")
-    if waiting := [each.eta for each in queue.messages if each.eta is not None]:
-        yield _found(
-            broker,
-            "PTC904",
-            f"{queue.name}: {len(waiting)} with an ETA, the farthest {max(waiting):%Y-%m-%d %H:%M} UTC",
-        )
+    yield from _waiting(broker, queue)
     priorities = Counter(str(each.priority) for each in queue.messages if each.priority)
     if priorities:
         yield _found(broker, "PTC906", f"{queue.name}: {_listed(priorities)}")
@@ -70,7 +65,7 @@ def _of_queue(broker: Broker, queue: Queue) -> Iterator[Finding]:
         yield _found(broker, "PTC909", f"{queue.name}: {queue.unreadable} messages")
 
 
-def _age(queue: Queue) -> str:
+def _age(queue: BrokerQueue) -> str:
     sent = [each.sent for each in queue.messages if each.sent is not None]
     if not queue.length:
         return ""
@@ -85,8 +80,12 @@ def _of_unacked(broker: Broker) -> Iterator[Finding]:
         return
     since = f", the first since {broker.oldest_unacked:%Y-%m-%d %H:%M} UTC" if broker.oldest_unacked else ""
     yield _found(broker, "PTC905", f"{held.length} messages{since}")
-    if waiting := [each.eta for each in held.messages if each.eta is not None]:
-        detail = f"unacked: {len(waiting)} with an ETA, the farthest {max(waiting):%Y-%m-%d %H:%M} UTC"
+    yield from _waiting(broker, held)
+
+
+def _waiting(broker: Broker, queue: BrokerQueue) -> Iterator[Finding]:
+    if times := [each.eta for each in queue.messages if each.eta is not None]:
+        detail = f"{queue.name}: {len(times)} with an ETA, the farthest {max(times):%Y-%m-%d %H:%M} UTC"
         yield _found(broker, "PTC904", detail)
 
 

@@ -10,10 +10,8 @@ from collections.abc import Collection
 from typing import Any
 
 from ..celery_names.urls import parse_url
-from ..exceptions import ImproperlyConfigured
-from .broker_messages import Broker, Queue, bounded, described, unreachable
+from .broker_messages import Broker, BrokerQueue, client_library, described, queues_of_tasks, unreachable
 
-DEFAULT_QUEUE = "celery"
 MOST_TAKEN = 200
 """Messages of one queue that are read: the server gives each of them out and takes it back."""
 ANSWER_TIMEOUT = 30
@@ -21,12 +19,7 @@ ANSWER_TIMEOUT = 30
 
 def read(url: str, queues: Collection[str]) -> Broker:
     """Return the queues that are named, and `celery`: AMQP has no list of queues."""
-    try:
-        import amqp
-    except ModuleNotFoundError:
-        raise ImproperlyConfigured(
-            "--broker amqp://… needs amqp: pip install 'pyramid-temporal-compat[migrate]'"
-        ) from None
+    amqp = client_library("amqp", "--broker amqp://…")
     parts = parse_url(url)
     connection = amqp.Connection(
         host=f"{parts['hostname'] or 'localhost'}:{parts['port'] or (5671 if url.startswith('amqps') else 5672)}",
@@ -39,15 +32,15 @@ def read(url: str, queues: Collection[str]) -> Broker:
     )
     try:
         connection.connect()
-        return Broker(url, [_queue(connection, name, amqp.NotFound) for name in bounded([DEFAULT_QUEUE, *queues])])
+        return Broker(url, [_queue(connection, name, amqp.NotFound) for name in queues_of_tasks(queues)])
     except (amqp.AMQPError, OSError) as error:
-        raise unreachable(url, error) from None
+        raise unreachable("broker", url, error) from None
     finally:
         connection.close()
 
 
-def _queue(connection: Any, name: str, not_found: type[Exception]) -> Queue:
-    queue = Queue(name)
+def _queue(connection: Any, name: str, not_found: type[Exception]) -> BrokerQueue:
+    queue = BrokerQueue(name)
     channel = connection.channel()
     try:
         queue.length = channel.queue_declare(name, passive=True).message_count

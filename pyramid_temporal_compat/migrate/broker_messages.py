@@ -5,17 +5,26 @@ from __future__ import annotations
 import base64
 import binascii
 import datetime as dt
+import importlib
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
+from types import ModuleType
 from typing import Any
 
 from ..celery_names.urls import sanitize_url
-from ..exceptions import OperationalError
+from ..exceptions import ImproperlyConfigured, OperationalError
 from ..payload.bounds import read_json
+
+REDIS_SCHEMES = ("redis", "rediss", "redis+socket", "unix")
+DEFAULT_QUEUE = "celery"
+OWN_QUEUES = (".celery.pidbox", ".reply.celery.pidbox")
+"""Ends of the names of Celery's own queues: for control orders, and for the replies to them."""
+EVENT_QUEUES = "celeryev"
+"""The beginning of the names of Celery's queues of events."""
 
 
 @dataclass(frozen=True)
-class Message:
+class BrokerMessage:
     """What one message of the broker tells about itself."""
 
     task: str
@@ -27,15 +36,15 @@ class Message:
 
 
 @dataclass
-class Queue:
+class BrokerQueue:
     """A queue of the broker, with the messages that were read."""
 
     name: str
     length: int = 0
-    messages: list[Message] = field(default_factory=list)
+    messages: list[BrokerMessage] = field(default_factory=list)
     unreadable: int = 0
 
-    def add(self, message: Message | None) -> None:
+    def add(self, message: BrokerMessage | None) -> None:
         if message is None:
             self.unreadable += 1
         else:
@@ -45,26 +54,35 @@ class Queue:
 @dataclass
 class Broker:
     url: str
-    queues: list[Queue]
-    unacked: Queue = field(default_factory=lambda: Queue("unacked"))
+    queues: list[BrokerQueue]
+    unacked: BrokerQueue = field(default_factory=lambda: BrokerQueue("unacked"))
     oldest_unacked: dt.datetime | None = None
 
 
-def bounded(names: Iterable[str]) -> list[str]:
-    """Return queue names without the ones of Celery's own: replies to control orders, and events."""
-    own = (".celery.pidbox", ".reply.celery.pidbox", "celeryev")
-    return sorted({name for name in names if not name.endswith(own[:2]) and not name.startswith(own[2])})
+def queues_of_tasks(names: Iterable[str]) -> list[str]:
+    """Return the names of the queues to look into: these and Celery's default, without Celery's own queues."""
+    found = {DEFAULT_QUEUE, *names}
+    return sorted(name for name in found if not name.endswith(OWN_QUEUES) and not name.startswith(EVENT_QUEUES))
 
 
-def unreachable(url: str, error: Exception) -> OperationalError:
+def client_library(name: str, option: str) -> ModuleType:
+    """Import the client of a broker or a result backend. It is an extra, so it is imported where it is needed."""
+    try:
+        return importlib.import_module(name)
+    except ModuleNotFoundError:
+        raise ImproperlyConfigured(f"{option} needs {name}: pip install 'pyramid-temporal-compat[migrate]'") from None
+
+
+def unreachable(what: str, url: str, error: Exception) -> OperationalError:
+    """Return the error about a broker or a result backend that does not answer."""
     reason = " ".join(str(error).split()) or type(error).__name__
-    return OperationalError(f"the broker at {sanitize_url(url)} can't be read: {reason}")
+    return OperationalError(f"the {what} at {sanitize_url(url)} can't be read: {reason}")
 
 
 # --- messages ---------------------------------------------------------------------------------------
 
 
-def read_message(envelope: Any) -> Message | None:
+def read_message(envelope: Any) -> BrokerMessage | None:
     """Read kombu's envelope of a message, as Redis holds it; None if it is none."""
     if not isinstance(envelope, Mapping) or not isinstance(envelope.get("body"), str):
         return None
@@ -79,13 +97,13 @@ def read_message(envelope: Any) -> Message | None:
     return described(body, str(envelope.get("content-type") or ""), envelope.get("headers"), properties)
 
 
-def described(body: bytes, content_type: str, headers: Any, properties: Mapping[str, Any]) -> Message | None:
+def described(body: bytes, content_type: str, headers: Any, properties: Mapping[str, Any]) -> BrokerMessage | None:
     """Return what a message tells: from its headers, or from its body if it is of protocol 1."""
     told: Any = headers if isinstance(headers, Mapping) and headers.get("task") else _of_body(body)
     if not isinstance(told, Mapping) or not isinstance(told.get("task"), str):
         return None
     priority = properties.get("priority")
-    return Message(
+    return BrokerMessage(
         told["task"],
         len(body),
         content_type,

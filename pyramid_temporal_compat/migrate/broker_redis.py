@@ -4,46 +4,38 @@ from __future__ import annotations
 
 import datetime as dt
 from collections.abc import Collection, Iterator
+from types import ModuleType
 from typing import Any
 
 from ..celery_names.urls import url_to_parts
-from ..exceptions import ImproperlyConfigured
 from ..payload.bounds import read_json
-from .broker_messages import Broker, Queue, bounded, read_message, unreachable
+from .broker_messages import Broker, BrokerQueue, client_library, queues_of_tasks, read_message, unreachable
 
-DEFAULT_QUEUE = "celery"
 MOST_READ = 10_000
-"""Messages of one queue that are read. Those behind them are only counted."""
+"""Messages of one list that are read. Those behind them are only counted."""
 BATCH = 500
 PRIORITY_MARK = "\x06\x16"
-PRIORITIES = range(10)
+PRIORITIES = range(1, 10)
 BINDING = "_kombu.binding."
 
 
 def read(url: str, queues: Collection[str]) -> Broker:
     """Return the queues of a Redis: the named queues, the queues that kombu has bound, and `celery`."""
+    redis = client_library("redis", "--broker redis://…")
+    client = connected(redis, url)
     try:
-        import redis
-    except ModuleNotFoundError:
-        raise ImproperlyConfigured(
-            "--broker redis://… needs redis: pip install 'pyramid-temporal-compat[migrate]'"
-        ) from None
-    client = connected(url)
-    try:
-        names = bounded([DEFAULT_QUEUE, *queues, *_bound(client)])
+        names = queues_of_tasks([*queues, *_bound(client)])
         broker = Broker(url, [_queue(client, name) for name in names])
         _read_unacked(client, broker)
         return broker
     except redis.RedisError as error:
-        raise unreachable(url, error) from None
+        raise unreachable("broker", url, error) from None
     finally:
         client.close()
 
 
-def connected(url: str) -> Any:
+def connected(redis: ModuleType, url: str) -> Any:
     """Return a client of the Redis that a URL of Celery names. The database is the number at its end."""
-    import redis
-
     if not url.startswith(("redis+socket://", "unix://")):
         return redis.Redis.from_url(url, socket_timeout=30)
     # redis+socket:///path?virtual_host=1
@@ -60,9 +52,9 @@ def _bound(client: Any) -> Iterator[str]:
             yield member.decode("utf-8", "replace").rpartition(PRIORITY_MARK)[2]
 
 
-def _queue(client: Any, name: str) -> Queue:
+def _queue(client: Any, name: str) -> BrokerQueue:
     """Return one queue. Each priority above 0 has a list of its own."""
-    queue = Queue(name)
+    queue = BrokerQueue(name)
     for key in [name, *(f"{name}{PRIORITY_MARK}{priority}" for priority in PRIORITIES)]:
         length = client.llen(key)
         queue.length += length

@@ -73,6 +73,8 @@ class Command(NamedTuple):
     """The words after `celery`."""
     at: int
     """Which of the words is the command."""
+    is_list: bool
+    """Whether the command is written as a list of quoted words."""
 
     @property
     def command(self) -> str:
@@ -97,11 +99,11 @@ def commands_in(text: str) -> Iterator[Command]:
     for name in CELERY.finditer(text):
         if _is_comment(text, name.start()):
             continue
-        listed = text[name.end() : name.end() + 1] in ("'", '"')
-        words = tuple(WORD.finditer(text, name.end(), _end_of_command(text, name.end(), listed=listed)))
+        is_list = text[name.end() : name.end() + 1] in ("'", '"')
+        words = tuple(WORD.finditer(text, name.end(), _end_of_command(text, name.end(), is_list=is_list)))
         at = _command_at(words, old=name["name"] != "celery")
         if at is not None:
-            yield Command(name.start(), name, words, at)
+            yield Command(name.start(), name, words, at, is_list)
 
 
 def _is_comment(text: str, at: int) -> bool:
@@ -109,9 +111,9 @@ def _is_comment(text: str, at: int) -> bool:
     return text[start:at].lstrip().startswith(("#", ";", "//"))
 
 
-def _end_of_command(text: str, at: int, *, listed: bool) -> int:
+def _end_of_command(text: str, at: int, *, is_list: bool) -> int:
     """Return where a command ends: with its list of words, or with its line, which a backslash carries on."""
-    if listed:
+    if is_list:
         return end if (end := text.find("]", at)) >= 0 else len(text)
     while (end := text.find("\n", at)) >= 0 and text[at:end].rstrip(" \r").endswith("\\"):
         at = end + 1
@@ -136,7 +138,8 @@ def _command_at(words: tuple[re.Match[str], ...], *, old: bool) -> int | None:
 
 def _of_command(file: SourceFile, found: Command) -> Iterator[Finding]:
     line = file.line_at(found.start)
-    detail = " ".join(file.text[found.name.start("name") : found.words[-1].end()].split())[:LONGEST_DETAIL]
+    written = file.text[found.name.start("name") : found.words[-1].end()].split()
+    detail = " ".join([found.name["name"], *found.options] if found.is_list else written)[:LONGEST_DETAIL]
     if found.command == "worker":
         fix, edits = _worker_edits(file.text, found)
         sentence = "" if edits else BY_HAND
@@ -170,15 +173,23 @@ def _flower(file: SourceFile) -> Iterator[Finding]:
 
 
 def _our_name(text: str, found: Command) -> Edit | None:
-    """Return the edit that names our command. None if the application's own program has a command `celery`."""
+    """Return the edit that names our command. None if only a person knows what to write there.
+
+    That is so for Celery 3's own programs, such as celeryd, and if the application's program has a command `celery`.
+    """
+    if found.name["name"] != "celery":
+        return None
     before = text[: found.start]
     path = found.name["path"] or ""
     line = before[before.rfind("\n") + 1 :]
     if module := PYTHON.search(line):
         python = module.group().split()[0]
         folder = python.rpartition("/")[0]
-        start = found.start - len(module.group()) + len(module.group()) - len(module.group().lstrip())
-        return Edit(start, found.name.end(), f"{folder}/ptemporal-compat" if folder else "ptemporal-compat")
+        return Edit(
+            found.start - len(module.group()),
+            found.name.end(),
+            f"{folder}/ptemporal-compat" if folder else "ptemporal-compat",
+        )
     words = [word.group() for word in WORD.finditer(line)]
     if words and not _may_precede(words):
         return None
@@ -192,18 +203,13 @@ def _may_precede(words: list[str]) -> bool:
     return last.startswith("@") or (len(words) > 1 and words[-2] in USER_SWITCHES)
 
 
-def _is_list(text: str, found: Command) -> bool:
-    """Tell whether the command is written as a list of quoted words."""
-    return text[found.name.end() : found.name.end() + 1] in ("'", '"')
-
-
 def _worker_edits(text: str, found: Command) -> tuple[Fix, tuple[Edit, ...]]:
     name = _our_name(text, found)
-    if name is None or found.name["name"] != "celery":
+    if name is None:
         return Fix.NONE, ()
     if not any(each.startswith("--ini") and not each.startswith("--ini-var") for each in found.options):
         return Fix.SAFE, (name,)
-    if _is_list(text, found):
+    if found.is_list:
         return Fix.NONE, ()
     # The application of the ini has its app already: -A would name it a second time.
     edits = [name, *_without_app(text, found)]
@@ -232,11 +238,11 @@ def _next_word(text: str, at: int) -> int:
 
 def _beat_edits(text: str, found: Command) -> tuple[Fix, tuple[Edit, ...]]:
     name = _our_name(text, found)
-    if name is None or found.name["name"] != "celery":
+    if name is None:
         return Fix.NONE, ()
     word = found.words[found.at]
     edits = [name]
-    if _is_list(text, found):
+    if found.is_list:
         quote = text[word.end()]
         edits.append(Edit(word.end() + 1, word.end() + 1, f", {quote}--watch=60{quote}"))
     else:

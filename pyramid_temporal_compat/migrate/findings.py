@@ -6,7 +6,7 @@ import enum
 import re
 from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 from .rules import Fix, Rule, Severity
 
@@ -62,6 +62,21 @@ class Finding:
             "message": self.message,
             "fix": self.fix.value,
         }
+
+
+class TaskPlace(NamedTuple):
+    """A task function, and where it is."""
+
+    path: str
+    line: int
+    function: str
+    written_name: str | None
+    """The name that its decorator gives. None if Celery makes the name from module and function."""
+
+    @property
+    def name(self) -> str:
+        """The name of the task, as far as one file tells it."""
+        return self.written_name or self.function
 
 
 class Kind(enum.Enum):

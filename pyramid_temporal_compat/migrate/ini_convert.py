@@ -6,6 +6,7 @@ Values and comments stay as they are. A note names each setting that can't be ca
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import Any
@@ -20,6 +21,8 @@ from .ini_text import Entry, Section, sections
 INCLUDES = "pyramid.includes"
 PACKAGE = "pyramid_temporal_compat"
 MODULES = ("imports", "include")
+ADDRESS = "ptemporal.address"
+INCLUDE = "ptemporal.include"
 
 
 @dataclass
@@ -50,6 +53,12 @@ def written_name(name: str, names: str) -> str:
     return setting.old[0] if names == "old" and setting.old else name
 
 
+def in_place_of_pyramid_celery(text: str, entry: Entry) -> Edit | None:
+    """Return the edit that includes this package in the place of pyramid_celery; None if the key does not name it."""
+    found = re.compile(r"(?<!\S)pyramid_celery(?!\S)").search(text, entry.value_start, entry.end)
+    return Edit(found.start(), found.end(), PACKAGE) if found else None
+
+
 class _ToKeys:
     def __init__(self, text: str, address: str, names: str) -> None:
         self.text = text
@@ -62,10 +71,10 @@ class _ToKeys:
         self.added: list[str] = []
         """Lines for the end of the application's section."""
         self.mappings: dict[str, dict[str, Any]] = {}
-        """Settings whose entries are sections of their own: periodic tasks and routes."""
+        """Key to the entries that have sections of their own: periodic tasks and routes."""
         self.mapping_comments: dict[str, list[str]] = {}
-        self.has_address = self.application.get("ptemporal.address") is not None
-        self.has_include = self.application.get("ptemporal.include") is not None
+        self.set_keys = {entry.key for entry in self.application.entries if not entry.key.lower().startswith("celery.")}
+        """Keys of the application's section in the new text. An ini file must not have a key twice."""
 
     def done(self, more: Iterable[tuple[str, str]]) -> Converted:
         self._include()
@@ -74,9 +83,10 @@ class _ToKeys:
                 self._rename(entry)
         for section in self.sections:
             self._section(section)
+        self._add_mappings()
         for name, value in more:
-            if (key := self._key(name, value, "the module")) is not None:
-                self.added.append(f"{key} = {self._value(name, value)}\n".replace("= \n", "=\n", 1))
+            if (key := self._key(name, f"{name} of the module")) is not None:
+                self.added.append(f"{key} = {self._value(key, value)}\n".replace("= \n", "=\n", 1))
         self._add()
         return Converted(applied(self.text, self.edits), self.notes)
 
@@ -89,53 +99,54 @@ class _ToKeys:
                 f"there is no {INCLUDES}: call config.include({PACKAGE!r}) in the application, or add the key"
             )
             return
-        words = entry.value.split()
-        if PACKAGE in words:
+        if PACKAGE in entry.value.split():
             return
-        if "pyramid_celery" in words:
-            at = self.text.index("pyramid_celery", entry.value_start)
-            self.edits.append(Edit(at, at + len("pyramid_celery"), PACKAGE))
+        if replacing := in_place_of_pyramid_celery(self.text, entry):
+            self.edits.append(replacing)
             return
+        lines = self.text[entry.start : entry.end].rstrip().splitlines()
         end = entry.start + len(self.text[entry.start : entry.end].rstrip())
-        last = self.text[entry.start : end].rpartition("\n")
-        indent = last[2][: len(last[2]) - len(last[2].lstrip())] if last[1] else ""
-        self.edits.append(Edit(end, end, f"\n{indent}{PACKAGE}" if last[1] else f" {PACKAGE}"))
+        indent = lines[-1][: len(lines[-1]) - len(lines[-1].lstrip())]
+        self.edits.append(Edit(end, end, f" {PACKAGE}" if len(lines) == 1 else f"\n{indent}{PACKAGE}"))
 
     def _rename(self, entry: Entry) -> None:
         """Give a `celery.` key its new name, or remove it if it has no meaning here."""
         first, dot, option = entry.key[len("celery.") :].partition(".")
         name = celery_name(first)
         if name is None:
+            self.set_keys.add(entry.key)
             self.notes.append(f"{entry.key} is no setting of Celery's: it stays")
             return
-        key = self._key(name, entry.value, entry.key)
+        key = self._key(name, entry.key, f"{dot}{option}")
         if key is None:
             self.edits.append(Edit(entry.start, entry.end, ""))
             return
-        self.edits.append(Edit(entry.start, entry.start + len(entry.key), f"{key}{dot}{option}"))
-        if key == "ptemporal.address":
-            self.edits.append(Edit(entry.value_start, entry.value_start + len(self._raw(entry)), self.address))
+        raw = self.text[entry.value_start : entry.end].rstrip()
+        self.edits.append(Edit(entry.start, entry.start + len(entry.key), key))
+        self.edits.append(Edit(entry.value_start, entry.value_start + len(raw), self._value(key, raw)))
 
-    def _raw(self, entry: Entry) -> str:
-        return self.text[entry.value_start : entry.end].rstrip()
-
-    def _key(self, name: str, value: str, where: str) -> str | None:
-        """Return the key for a setting; None, with a note, if the setting has no meaning here."""
-        setting = SETTINGS[name]
-        if name == "broker_url" and not self.has_address:
-            self.has_address = True
-            self.notes.append(f"{where} named a broker: ptemporal.address = {self.address} takes its place")
-            return "ptemporal.address"
-        if name in MODULES and not self.has_include:
-            self.has_include = True
-            return "ptemporal.include"
-        if setting.effect is Effect.REFUSED:
-            self.notes.append(f"{where} is left out: {setting.sentence}")
+    def _key(self, name: str, where: str, option: str = "") -> str | None:
+        """Return the key for a setting, or for one option of it. None, with a note, if the setting is left out."""
+        if name == "broker_url" and ADDRESS not in self.set_keys:
+            self.notes.append(f"{where} named a broker: {ADDRESS} = {self.address} takes its place")
+            return self._set(ADDRESS, where)
+        if name in MODULES and INCLUDE not in self.set_keys:
+            return self._set(INCLUDE, where)
+        if SETTINGS[name].effect is Effect.REFUSED:
+            self.notes.append(f"{where} is left out: {SETTINGS[name].sentence}")
             return None
-        return f"celery.{written_name(name, self.names)}"
+        return self._set(f"celery.{written_name(name, self.names)}{option}", where)
 
-    def _value(self, name: str, value: str) -> str:
-        return self.address if name == "broker_url" else value
+    def _set(self, key: str, where: str) -> str | None:
+        """Return a key that is about to be written. None, with a note, if the application's section has it."""
+        if key in self.set_keys:
+            self.notes.append(f"{where} is left out: [{self.application.name}] sets {key}, which wins")
+            return None
+        self.set_keys.add(key)
+        return key
+
+    def _value(self, key: str, value: str) -> str:
+        return self.address if key == ADDRESS else value
 
     # --- Celery's sections ---
 
@@ -144,7 +155,7 @@ class _ToKeys:
         if section.name == "celery":
             self._take(section, "")
         elif kind == "celery" and celery_name(name):
-            self._take(section, f"{celery_name(name)}")
+            self._take(section, name)
         elif kind == "celerybeat" and name:
             self._take_mapping(section, "beat_schedule", {name: beat_fields(section.name, _pairs(section))})
         elif kind == "celeryroute" and name:
@@ -154,49 +165,49 @@ class _ToKeys:
             self._take_mapping(section, "task_routes", routes)
 
     def _take(self, section: Section, setting: str) -> None:
-        """Move the lines of a section, each with its comments. The keys are of a mapping if `setting` names one."""
+        """Move the lines of a section, each with its comments. They are options of `setting`, if it names one."""
         position = section.header_end
         for entry in section.entries:
             self.added += _comments(self.text[position : entry.start])
             position = entry.end
             rest = self.text[entry.start + len(entry.key) : entry.end]
-            key = self._option(entry, setting) if setting else self._plain(entry)
+            key = self._moved_key(entry, f"[{section.name}] {entry.key}", setting)
             if key is not None:
-                self.added.append(f"{key} = {self.address}" if key == "ptemporal.address" else f"{key}{rest}")
+                self.added.append(f"{key} = {self.address}" if key == ADDRESS else f"{key}{rest}")
         self.added += _comments(self.text[position : section.end])
         self._remove(section)
 
-    def _option(self, entry: Entry, setting: str) -> str | None:
-        if SETTINGS[setting].effect is Effect.REFUSED:
-            self.notes.append(f"[celery:{setting}] {entry.key} is left out: {SETTINGS[setting].sentence}")
-            return None
-        return f"celery.{written_name(setting, self.names)}.{entry.key}"
-
-    def _plain(self, entry: Entry) -> str | None:
+    def _moved_key(self, entry: Entry, where: str, setting: str) -> str | None:
+        """Return the key for a line of a section of Celery's. None, with a note, if the line is left out."""
+        if name := celery_name(setting):
+            return self._key(name, where, f".{entry.key}")
+        if name := celery_name(entry.key):
+            return self._key(name, where)
         if entry.key.lower() == "use_celeryconfig":
             self.notes.append("use_celeryconfig is left out: carry the module's settings over with --from-module FILE")
             return None
-        name = celery_name(entry.key)
-        if name is None:
-            self.notes.append(f"[celery] {entry.key} is no setting of Celery's: it becomes celery.{entry.key}")
-            return f"celery.{entry.key}"
-        return self._key(name, entry.value, f"[celery] {entry.key}")
+        self.notes.append(f"{where} is no setting of Celery's: it becomes celery.{entry.key}")
+        return self._set(f"celery.{entry.key}", where)
 
     def _take_mapping(self, section: Section, setting: str, value: dict[str, Any]) -> None:
         """Collect sections that are entries of one setting. They become one key, whose value is JSON."""
-        self.mappings.setdefault(setting, {}).update(value)
-        comments = _comments(self.text[section.header_end : section.end])
-        self.mapping_comments.setdefault(setting, []).extend(comments)
+        key = f"celery.{written_name(setting, self.names)}"
         self._remove(section)
+        if key in self.mappings or self._set(key, f"[{section.name}]"):
+            self.mappings.setdefault(key, {}).update(value)
+            comments = _comments(self.text[section.header_end : section.end])
+            self.mapping_comments.setdefault(key, []).extend(comments)
 
     def _remove(self, section: Section) -> None:
         self.edits.append(Edit(section.start, section.end, ""))
 
+    def _add_mappings(self) -> None:
+        for key, value in self.mappings.items():
+            self.added += self.mapping_comments[key]
+            self.added.append(f"{key} =\n{as_json_lines(value)}")
+
     def _add(self) -> None:
         """Write what was collected to the end of the application's section, before the empty lines there."""
-        for setting, value in self.mappings.items():
-            self.added += self.mapping_comments[setting]
-            self.added.append(f"celery.{written_name(setting, self.names)} =\n{as_json_lines(value)}")
         if not self.added:
             return
         at = max([self.application.header_end, *(entry.end for entry in self.application.entries)])
@@ -230,24 +241,23 @@ def to_sections(text: str, *, names: str = "new") -> Converted:
     application = application_section(sections(text))
     edits: list[Edit] = []
     notes: list[str] = []
-    plain: list[str] = []
-    more: dict[str, list[str]] = {}
+    made: dict[str, list[str]] = {"celery": []}
     position = application.header_end
     for entry in application.entries:
         comments = _comments(_right_above(text[position : entry.start]))
         position = entry.end
-        rest = text[entry.start + len(entry.key) : entry.end]
-        if entry.key == "ptemporal.include":
-            plain += [*comments, f"{written_name('imports', names)}{rest}"]
-        elif not entry.key.lower().startswith("celery."):
-            if entry.key == "ptemporal.address":
-                notes.append("ptemporal.address stays: add broker_url to [celery]")
-            continue
-        elif not _to_section(entry, rest, names, plain, comments, more):
+        in_celery = entry.key.lower().startswith("celery.")
+        first, _, option = entry.key[len("celery.") :].partition(".") if in_celery else ("", "", "")
+        name = "imports" if entry.key == INCLUDE else celery_name(first)
+        if name is not None:
+            edits.append(Edit(entry.start - len("".join(comments)), entry.end, ""))
+            for section, lines in _in_sections(text, entry, name, option, names):
+                made.setdefault(section, []).extend([*comments, *lines])
+                comments = []
+        elif in_celery:
             notes.append(f"{entry.key} stays: it is no setting of Celery's")
-            continue
-        edits.append(Edit(entry.start - len("".join(comments)), entry.end, ""))
-    made = {"celery": plain, **more}
+        elif entry.key == ADDRESS:
+            notes.append(f"{ADDRESS} stays: add broker_url to [celery]")
     added = "".join(f"\n[{name}]\n{''.join(_ended(each) for each in lines)}" for name, lines in made.items() if lines)
     if added:
         end = application.end
@@ -255,29 +265,19 @@ def to_sections(text: str, *, names: str = "new") -> Converted:
     return Converted(applied(text, edits), notes)
 
 
-def _to_section(
-    entry: Entry, rest: str, names: str, plain: list[str], comments: list[str], more: dict[str, list[str]]
-) -> bool:
-    """Put one key where its section wants it. Return whether the key is a setting."""
-    first, dot, option = entry.key[len("celery.") :].partition(".")
-    name = celery_name(first)
-    if name is None:
-        return False
-    if dot:
-        more.setdefault(f"celery:{name}", []).extend([*comments, f"{option}{rest}"])
+def _in_sections(text: str, entry: Entry, name: str, option: str, names: str) -> Iterator[tuple[str, list[str]]]:
+    """Yield each section that holds a part of a setting, with its lines."""
+    rest = text[entry.start + len(entry.key) : entry.end]
+    if option:
+        yield f"celery:{name}", [f"{option}{rest}"]
     elif name == "beat_schedule":
-        for key, fields in json.loads(entry.value).items():
-            more[f"celerybeat:{key}"] = [*comments, *_beat_lines(fields)]
-            comments = []
+        for key, fields in SETTINGS[name].parse(entry.value, entry.key).items():
+            yield f"celerybeat:{key}", [*_beat_lines(fields)]
     elif name == "task_routes" and entry.value.lstrip().startswith("{"):
-        lines = [
-            f"{key} = {value if isinstance(value, str) else json.dumps(value)}\n"
-            for key, value in json.loads(entry.value).items()
-        ]
-        more.setdefault("celeryroutes", []).extend([*comments, *lines])
+        routes = SETTINGS[name].parse(entry.value, entry.key).items()
+        yield "celeryroutes", [f"{key} = {to if isinstance(to, str) else json.dumps(to)}\n" for key, to in routes]
     else:
-        plain += [*comments, f"{written_name(name, names)}{rest}"]
-    return True
+        yield "celery", [f"{written_name(name, names)}{rest}"]
 
 
 def _right_above(text: str) -> str:

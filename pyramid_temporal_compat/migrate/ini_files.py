@@ -6,7 +6,8 @@ import re
 from collections.abc import Iterator
 
 from . import commands
-from .findings import Edit, Finding, SourceFile
+from .findings import Finding, SourceFile
+from .ini_convert import INCLUDES, in_place_of_pyramid_celery
 from .ini_text import Entry, Section, is_application, sections
 from .rules import RULES, Fix, Severity
 from .settings_rules import said_of
@@ -34,8 +35,6 @@ def _of_section(file: SourceFile, section: Section) -> Iterator[Finding]:
         )
         nothing = Severity.NOTHING
         yield Finding(RULES["PTC105"], file.path, section.line, f"[{section.name}]", sentence, severity_here=nothing)
-    elif kind in ("program", "watcher", "uwsgi"):
-        pass  # its command is found as any command is
     elif is_application(section.name) or section.name == "DEFAULT":
         for entry in section.entries:
             yield from _of_application(file, entry)
@@ -46,10 +45,8 @@ def _of_application(file: SourceFile, entry: Entry) -> Iterator[Finding]:
     if key.lower().startswith("celery."):
         rest = key[len("celery.") :]
         yield from _setting(file, entry, rest.partition(".")[0])
-    elif key == "pyramid.includes" and "pyramid_celery" in entry.value.split():
-        at = file.text.index("pyramid_celery", entry.value_start)
-        edit = Edit(at, at + len("pyramid_celery"), "pyramid_temporal_compat")
-        yield Finding(RULES["PTC207"], file.path, entry.line, "pyramid.includes", fix=Fix.UNSAFE, edits=(edit,))
+    elif key == INCLUDES and (edit := in_place_of_pyramid_celery(file.text, entry)):
+        yield Finding(RULES["PTC207"], file.path, entry.line, INCLUDES, fix=Fix.UNSAFE, edits=(edit,))
     elif LOOKS_LIKE.search(key) and not key.startswith("ptemporal."):
         yield Finding(RULES["PTC408"], file.path, entry.line, key)
 

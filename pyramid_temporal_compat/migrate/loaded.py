@@ -10,7 +10,7 @@ from typing import Any
 from ..interfaces import AppLike
 from ..settings.table import CELERY_NAMES
 from .audit import Audit
-from .findings import Finding
+from .findings import Finding, TaskPlace
 from .rules import RULES
 from .settings_rules import said_of
 
@@ -18,12 +18,10 @@ SET_BY_NOBODY = frozenset({None, "default"})
 
 
 def add_application(app: AppLike, path: str, result: Audit) -> None:
-    """Add what the files could not tell: names that are computed, and settings that come from the ini."""
-    for name, task in app.tasks.items():
-        if not name.startswith("celery."):
-            place = _place(task)
-            if place not in result.tasks[name]:
-                result.tasks[name].append(place)
+    """Add the tasks that the files did not show, and what is to be said of the settings and the periodic tasks."""
+    read = {(os.path.realpath(each.path), each.function) for each in result.tasks}
+    loaded = [_place(name, task) for name, task in app.tasks.items() if not name.startswith("celery.")]
+    result.tasks += [each for each in loaded if (os.path.realpath(each.path), each.function) not in read]
     result.add(_settings(app, path))
     result.add(_schedule(app, path, set(app.tasks)))
 
@@ -32,12 +30,13 @@ def not_loaded(path: str, error: Exception) -> Finding:
     return Finding(RULES["PTC410"], path, 1, " ".join(str(error).split()))
 
 
-def _place(task: Any) -> tuple[str, int]:
+def _place(name: str, task: Any) -> TaskPlace:
     try:
         function = inspect.unwrap(task.run)
-        return os.path.relpath(inspect.getsourcefile(function) or ""), inspect.getsourcelines(function)[1]
-    except (OSError, TypeError, ValueError):
-        return "", 0
+        path, line = os.path.relpath(inspect.getsourcefile(function) or ""), inspect.getsourcelines(function)[1]
+        return TaskPlace(path, line, function.__name__, name)
+    except (OSError, TypeError, ValueError, AttributeError):
+        return TaskPlace("", 0, "", name)
 
 
 def _settings(app: AppLike, path: str) -> Iterator[Finding]:

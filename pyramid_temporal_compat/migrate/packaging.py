@@ -8,6 +8,7 @@ import re
 from collections.abc import Iterator
 
 from ..exceptions import ImproperlyConfigured
+from .extensions import EXTENSIONS, normal_name
 from .findings import Edit, Finding, SourceFile
 from .rules import RULES, Fix, Severity
 
@@ -29,15 +30,9 @@ OF_CELERY: dict[str, str] = {
     "billiard": "Delete it.",
     "vine": "Delete it.",
     "amqp": "Delete it, unless the application sends messages of its own.",
-    "flower": "Delete it. The web UI shows every task.",
-    "celery-redbeat": "Delete it. The server keeps the schedules.",
-    "celery-batches": "Tasks in batches do not exist here: let a periodic task read the rows that wait.",
-    "celery-once": "Delete it, and give the call a task_id: the server starts an id once.",
-    "celery-singleton": "Delete it, and give the call a task_id: the server starts an id once.",
     "celery-types": "Delete it. This package has types of its own.",
     "pytest-celery": "Delete it. The plugin of this package has Celery's fixtures.",
-    "django-celery-beat": "Delete it. The server keeps the schedules.",
-    "sqlalchemy-celery-beat": "Name a callable in ptemporal.schedules that reads the entries from your tables.",
+    **{name: f"Delete it. {sentence}" for name, sentence in EXTENSIONS.items()},
 }
 REPLACED = frozenset({"celery", "pyramid-celery"})
 
@@ -63,7 +58,7 @@ def pyproject(file: SourceFile) -> Iterator[Finding]:
 def pytest_settings(file: SourceFile) -> Iterator[Finding]:
     """Findings of pytest.ini, tox.ini and setup.cfg."""
     for found in re.finditer(rf"^[ \t]+{REQUIREMENT.pattern}", file.text, re.MULTILINE):
-        if _normal(found["name"]) in OF_CELERY:
+        if normal_name(found["name"]) in OF_CELERY:
             yield from _of_requirement(file, found, found.start("name"), found.end(), editable=True)
     yield from _warnings(file)
 
@@ -84,7 +79,7 @@ def setup_requirement(file: SourceFile, start: int, end: int) -> Iterator[Findin
 def _of_requirement(
     file: SourceFile, found: re.Match[str], start: int, end: int, *, editable: bool
 ) -> Iterator[Finding]:
-    name, pins = _normal(found["name"]), (found["pins"] or "").strip()
+    name, pins = normal_name(found["name"]), (found["pins"] or "").strip()
     line = file.line_at(start)
     detail = f"{found['name']}{found['extras'] or ''}{pins}"
     if name in OF_CELERY:
@@ -103,7 +98,7 @@ def _end_of_name(text: str, found: re.Match[str], end: int) -> int:
 
 
 def _of_poetry(file: SourceFile, found: re.Match[str]) -> Iterator[Finding]:
-    name = _normal(found["name"])
+    name = normal_name(found["name"])
     line = file.line_at(found.start())
     if name in OF_CELERY:
         edits = (Edit(found.start(), found.end(), f'{PACKAGE} = "*"'),) if name in REPLACED else ()
@@ -128,10 +123,6 @@ def _warnings(file: SourceFile) -> Iterator[Finding]:
 # --- versions ---------------------------------------------------------------------------------------
 
 
-def _normal(name: str) -> str:
-    return re.sub(r"[-_.]+", "-", name).lower()
-
-
 def version(text: str) -> tuple[int, ...]:
     return tuple(int(part) for part in text.split(".") if part.isdigit())
 
@@ -153,7 +144,7 @@ def lowest() -> dict[str, tuple[int, ...]]:
     for line in importlib.metadata.requires(PACKAGE) or []:
         required = re.match(r"([\w.-]+)\s*>=\s*([\d.]+)", line)
         if required and "extra ==" not in line:
-            found[_normal(required.group(1))] = version(required.group(2))
+            found[normal_name(required.group(1))] = version(required.group(2))
     return found
 
 

@@ -11,9 +11,9 @@ import libcst as cst
 from ..settings.table import CELERY_NAMES, NAMES, celery_name
 from .findings import Finding
 from .python_source import PythonSource, dotted, keyword, text_of
+from .python_task_classes import APP_CLASSES
 from .settings_rules import said_of
 
-APP = re.compile(r"(celery|pyramid_temporal_compat)(\.\w+)*\.Celery\Z")
 CONF = re.compile(r"(^|\.)(app|celery|celery_app|current_app|capp)\.(conf|config)\Z")
 SCHEDULE_CLASSES = re.compile(r"(celery|pyramid_temporal_compat)\.schedules\.(\w+\.)?(BaseSchedule|schedule|crontab)\Z")
 SCHEDULERS = re.compile(r"celery\.beat\.\w*Scheduler\Z|pyramid_temporal_compat\.schedules\.\w+\.\w*Scheduler\Z")
@@ -43,7 +43,7 @@ def _key(node: cst.CSTNode) -> str:
 def _apps(source: PythonSource) -> Iterator[Finding]:
     for call in source.nodes(cst.Call):
         name = dotted(call.func).rpartition(".")[2]
-        if APP.match(source.imported(call.func) or ""):
+        if APP_CLASSES.match(source.imported(call.func) or ""):
             named = text_of(call.args[0].value) if call.args else None
             inside = source.around(call, cst.FunctionDef)
             where = f" in {inside.name.value}()" if inside else ""
@@ -128,9 +128,8 @@ def _decorators(source: PythonSource) -> Iterator[Finding]:
 def _periodic(source: PythonSource) -> Iterator[Finding]:
     for call in source.nodes(cst.Call):
         written = dotted(call.func)
-        if written.endswith(".add_periodic_task") or written.endswith(".on_after_configure.connect"):
-            if written.endswith("add_periodic_task"):
-                yield source.finding("PTC502", call, "add_periodic_task")
+        if written.endswith(".add_periodic_task"):
+            yield source.finding("PTC502", call, "add_periodic_task")
         elif re.search(r"(beat_schedule|CELERYBEAT_SCHEDULE)\.(update|setdefault)\Z", written):
             yield source.finding("PTC502", call, written)
     for target in source.nodes(cst.AssignTarget):

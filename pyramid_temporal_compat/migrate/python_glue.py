@@ -8,7 +8,7 @@ from collections.abc import Iterator, Sequence
 import libcst as cst
 
 from .findings import Edit, Finding
-from .python_source import PythonSource, dotted, text_of
+from .python_source import AN_APP, PythonSource, dotted, text_of
 from .python_task_classes import REQUEST_MAKERS, TRANSACTION, task_classes
 from .rules import Fix
 
@@ -31,7 +31,7 @@ STARTING = frozenset(
 )
 LOADERS = REQUEST_MAKERS | {"setup_logging", "create_app", "make_wsgi_app", "get_appsettings", "fileConfig", "loadapp"}
 KEPT_BY_GLUE = re.compile(r"\.(request|registry|request_context|pyramid_request|webapp|ini|pyramid_app|settings|env)\Z")
-APP_REQUEST = re.compile(r"(^|\.)(app|celery|celery_app|current_app)\.(request|pyramid_request)\Z")
+APP_REQUEST = re.compile(rf"{AN_APP}\.(request|pyramid_request)\Z")
 LOGGING = re.compile(r"(^|\.)(log|logger|logging|LOG)\.\w+\Z", re.IGNORECASE)
 
 

@@ -10,6 +10,7 @@ import libcst as cst
 
 from ..as_celery.name_table import MODULES
 from ..celery_names.refused import is_module, sentence_of
+from .extensions import extension_sentence
 from .findings import Edit, Finding
 from .homes import PACKAGE, dotted_home, home, module_home, split
 from .python_source import PythonSource, dotted, keyword, leftmost, text_of
@@ -20,27 +21,14 @@ LONGEST_LINE = 100
 IN_TEXT = re.compile(r"(celery|kombu|billiard)(\.[A-Za-z_]\w*)+\Z")
 LOGGERS = frozenset({"getLogger", "get_logger", "get_task_logger", "at_level", "set_level"})
 
-SCHEDULES = "The server keeps the schedules: declare them in beat_schedule, or name a callable in ptemporal.schedules."
-EXTENSIONS: dict[str, str] = {
-    "celery_batches": "Tasks in batches do not exist here: let a periodic task read the rows that wait.",
-    "celery_once": "Give the call a task_id of its own: the server starts an id once.",
-    "celery_singleton": "Give the call a task_id of its own: the server starts an id once.",
-    "celery_redbeat": SCHEDULES,
-    "redbeat": SCHEDULES,
-    "sqlalchemy_celery_beat": "Name a callable in ptemporal.schedules that reads the entries from your tables.",
-    "django_celery_beat": "Name a callable in ptemporal.schedules that reads the entries from your tables.",
-    "django_celery_results": "Temporal keeps the results: read them with AsyncResult.",
-    "celery_prometheus": "Workers send no events: use the metrics of Temporal.",
-    "flower": "Workers send no events: the web UI shows every task.",
-}
-
 
 def findings(source: PythonSource) -> Iterator[Finding]:
     if elsewhere := _calls_of_others(source):
         yield source.finding("PTC411", elsewhere, source.code(elsewhere.func))
         return
-    keeps_kombu = any(True for _ in _own_messages(source))
-    yield from _own_messages(source)
+    own_messages = list(_own_messages(source))
+    keeps_kombu = bool(own_messages)
+    yield from own_messages
     for statement in source.nodes(cst.ImportFrom):
         yield from _from(source, statement, keeps_kombu)
     yield from _plain(source, keeps_kombu)
@@ -103,8 +91,8 @@ def _own_messages(source: PythonSource) -> Iterator[Finding]:
 def _from(source: PythonSource, statement: cst.ImportFrom, keeps_kombu: bool) -> Iterator[Finding]:
     module = _module_of(statement)
     root = module.partition(".")[0]
-    if root in EXTENSIONS:
-        yield source.finding("PTC106", statement, module, EXTENSIONS[root])
+    if sentence := extension_sentence(root):
+        yield source.finding("PTC106", statement, module, sentence)
     if root not in ROOTS:
         return
     if isinstance(statement.names, cst.ImportStar):
@@ -206,8 +194,8 @@ def _plain(source: PythonSource, keeps_kombu: bool) -> Iterator[Finding]:
         for alias in statement.names:
             module = dotted(alias.name)
             root = module.partition(".")[0]
-            if root in EXTENSIONS:
-                yield source.finding("PTC106", alias, module, EXTENSIONS[root])
+            if sentence := extension_sentence(root):
+                yield source.finding("PTC106", alias, module, sentence)
             if root in ROOTS and not (root == "kombu" and keeps_kombu):
                 found.append((statement, alias, module))
                 if alias.asname is None:
@@ -233,7 +221,7 @@ def _module_import(
     if module not in MODULES:
         yield _refusal(source, alias, module)
         return
-    everything_here = all(uses_place is not None for uses_place in (dotted_home(name) for name in uses.values()))
+    everything_here = all(dotted_home(name) is not None for name in uses.values())
     edits: list[Edit] = []
     if everything_here and len(statement.names) == 1:
         needed = dict.fromkeys(_module_to_import(name) for name in mine.values()) or {PACKAGE: None}

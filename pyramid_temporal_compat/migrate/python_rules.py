@@ -7,18 +7,18 @@ from typing import NamedTuple
 import libcst as cst
 
 from . import python_apps, python_glue, python_imports, python_runs, python_task_classes
-from .findings import Finding, SourceFile
+from .findings import Finding, SourceFile, TaskPlace
 from .python_source import RELEVANT, PythonSource
+from .unused_imports import without_unused
+
+__all__ = ["Read", "read", "without_unused"]
 
 PARTS = (python_imports, python_glue, python_task_classes, python_apps, python_runs)
 
 
 class Read(NamedTuple):
     findings: list[Finding]
-    tasks: list[tuple[str, int]]
-    """Name and line of each task function."""
-    named: list[tuple[str, int]]
-    """Those whose names are written in their decorators."""
+    tasks: list[TaskPlace]
 
 
 def read(file: SourceFile) -> Read | str | None:
@@ -30,9 +30,10 @@ def read(file: SourceFile) -> Read | str | None:
     except (cst.ParserSyntaxError, RecursionError, UnicodeError) as error:
         return f"{file.path} is no Python that can be read: {' '.join(str(error).split())[:200]}"
     found = [finding for part in PARTS for finding in part.findings(source)]
-    tasks = [(name, source.line(function)) for function, name in source.tasks.items()]
-    named = [(name, source.line(each)) for each in source.tasks if (name := source.written_name(each))]
-    return Read(_without_those_inside(source, found), tasks, named)
+    tasks = [
+        TaskPlace(file.path, source.line(each), each.name.value, source.written_name(each)) for each in source.tasks
+    ]
+    return Read(_without_those_inside(source, found), tasks)
 
 
 def _without_those_inside(source: PythonSource, found: list[Finding]) -> list[Finding]:
@@ -45,10 +46,3 @@ def _without_those_inside(source: PythonSource, found: list[Finding]) -> list[Fi
         if not edit.text
     ]
     return [each for each in found if each.removes or each.edits or not any(each.line in lines for lines in gone)]
-
-
-def without_unused(before: str, after: str) -> str:
-    """Return `after` without the imports that `before` used and `after` does not."""
-    from .unused_imports import without_unused as remove
-
-    return remove(before, after)

@@ -26,11 +26,16 @@ OTHERS_TASKS = frozenset(
     {"airflow", "fabric", "invoke", "locust", "luigi", "nox", "prefect", "procrastinate", "pytest"}
 )
 """Packages whose decorator `task` is not Celery's."""
+OF_CELERY = r"(celery|pyramid_temporal_compat)(\.\w+)*"
+"""Pattern of the modules of Celery, and of this package: a rule finds the same before and after a rewrite."""
+AN_APP = r"(^|\.)(app|celery|celery_app|current_app)"
+"""Pattern of the names that applications give to their Celery app."""
 TASK_NAMES = frozenset({"task", "shared_task", "periodic_task"})
 RELEVANT = re.compile(
     r"celery|CELERY|\.conf\b|kombu|billiard|shared_task|\.delay\(|apply_async|AfterCommitHook|AsyncResult|\.task\b|redbeat|send_task|"
-    r"filterwarnings|pyramid_temporal_compat|request\.tm\b|beat_schedule|add_periodic_task|acks_late"
+    r"pyramid_temporal_compat|request\.tm\b|beat_schedule|add_periodic_task|acks_late"
 )
+"""What a file contains if a rule can find something in it. A file without it is not parsed, which takes most time."""
 
 
 class PythonSource:

@@ -8,11 +8,11 @@ from collections.abc import Iterator
 import libcst as cst
 
 from .findings import Edit, Finding
-from .python_source import PythonSource, dotted
+from .python_source import AN_APP, OF_CELERY, PythonSource, dotted
 from .rules import Fix
 
-TASK_CLASSES = re.compile(r"(celery|pyramid_temporal_compat)(\.\w+)*\.(Abortable)?Task\Z")
-CELERY_CLASSES = re.compile(r"(celery|pyramid_temporal_compat)(\.\w+)*\.Celery\Z")
+TASK_CLASSES = re.compile(rf"{OF_CELERY}\.(Abortable)?Task\Z")
+APP_CLASSES = re.compile(rf"{OF_CELERY}\.Celery\Z")
 AROUND = ("__new__", "__init__", "__call__")
 SENDING = ("apply_async", "delay", "apply", "retry", "send_task", "signature_from_request")
 HOOKS = ("before_start", "on_success", "on_retry", "on_failure", "after_return")
@@ -29,7 +29,7 @@ def findings(source: PythonSource) -> Iterator[Finding]:
     for node in tasks:
         yield from _of_class(source, node)
     for node in source.nodes(cst.ClassDef):
-        if node not in tasks and any(CELERY_CLASSES.match(source.imported(base.value) or "") for base in node.bases):
+        if node not in tasks and any(APP_CLASSES.match(source.imported(base.value) or "") for base in node.bases):
             for method in methods(node):
                 if method.name.value in SENDING:
                     yield source.finding("PTC302", method, f"{node.name.value}.{method.name.value}")
@@ -44,7 +44,7 @@ def task_classes(source: PythonSource) -> list[cst.ClassDef]:
         for base in node.bases:
             written = dotted(base.value)
             imported = source.imported(base.value) or ""
-            of_an_app = re.search(r"(^|\.)(app|celery|celery_app|current_app)\.Task\Z", written)
+            of_an_app = re.search(rf"{AN_APP}\.Task\Z", written)
             if TASK_CLASSES.match(imported) or of_an_app or written in names:
                 found.append(node)
                 names.add(node.name.value)
@@ -109,7 +109,7 @@ def _is_mark(statement: cst.BaseSmallStatement) -> bool:
 
 
 def _without_class(source: PythonSource, node: cst.ClassDef) -> list[Edit]:
-    """Return the edits that remove a class and the arguments that name it. None if something else names it."""
+    """Return the edits that remove a class and the arguments that name it; no edit if something else names it."""
     name = node.name.value
     edits = [source.removal(node)]
     start, end = source.span(node)
@@ -136,13 +136,8 @@ def without_argument(source: PythonSource, call: cst.Call, argument: cst.Arg) ->
     at = list(call.args).index(argument)
     start, end = source.span(argument)
     if at:
-        start = source.span(call.args[at - 1])[1]
-        if isinstance(call.args[at - 1].comma, cst.Comma):
-            text = source.file.text
-            start = text.rfind(",", 0, source.span(argument)[0])
-        if at == len(call.args) - 1:
-            return Edit(start, source.span(argument.value)[1], "")
-        return Edit(start, source.span(argument.value)[1], "")
+        comma = source.file.text.rfind(",", 0, start)
+        return Edit(comma, source.span(argument.value)[1], "")
     if len(call.args) > 1:
         return Edit(start, source.span(call.args[1])[0], "")
     return Edit(start, end, "")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 
 from ..log_lines.text_safety import one_line
 from .audit import Audit
@@ -31,22 +31,29 @@ def as_text(audit: Audit, *, everything: bool) -> Iterator[str]:
             yield f"\n{path}"
         fix = "" if finding.fix is Fix.NONE else f" [{finding.fix.value} fix]"
         yield one_line(f"  {finding.line}: {finding.rule.code} {finding.severity.value}{fix}: {finding.message}")
-    for sentence in audit.unreadable:
-        yield one_line(f"\nnot read: {sentence}")
+    if audit.unreadable:
+        yield ""
+        yield from not_read(audit.unreadable)
     if shown:
         yield f"\nEach code has a part of its own on the page of rules ({GUIDE})."
+
+
+def not_read(unreadable: Iterable[str]) -> Iterator[str]:
+    """Yield a line for each file that could not be read."""
+    for sentence in unreadable:
+        yield one_line(f"not read: {sentence}")
 
 
 def summary(audit: Audit) -> Iterator[str]:
     """Yield the lines that matter most: how much moves without a change, how long the rest takes, what blocks."""
     found = audit.findings
-    tasks = sum(len(places) for places in audit.tasks.values())
+    tasks = len(audit.tasks)
     changed = {(each.path, each.task) for each in found if each.task and each.severity in HARD}
     if tasks:
         moved = max(tasks - len(changed), 0)
         yield f"Tasks: {tasks}, of which {moved} ({100 * moved // tasks} %) move without a change of their code."
-    by_hand = {each.path for each in found if each.minutes}
-    yield f"Files that use Celery: {audit.files}, of which {len(by_hand)} need a look."
+    by_hand = {each.path for each in found if each.minutes} & audit.files
+    yield f"Files that use Celery: {len(audit.files)}, of which {len(by_hand)} need a look."
     yield f"Findings: {len(found)}. " + ", ".join(_counts(found)) + "." if found else "Findings: none."
     safe = sum(each.fix is Fix.SAFE for each in found)
     unsafe = sum(each.fix is Fix.UNSAFE for each in found)

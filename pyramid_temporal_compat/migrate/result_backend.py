@@ -3,19 +3,24 @@
 from __future__ import annotations
 
 import datetime as dt
+import itertools
 from collections.abc import Sequence
 from typing import Any
 
 from ..celery_names.urls import sanitize_url
 from ..exceptions import ImproperlyConfigured
 from ..payload.bounds import read_json
-from .broker_messages import unreachable
+from .broker_messages import REDIS_SCHEMES, client_library, unreachable
+from .broker_redis import connected
 from .findings import Finding
 from .rules import RULES
 
 ACTIONS = 2
 """Billable actions of a task without retries: its start, and its one run. Measured: see the page of figures."""
 MOST_READ = 20_000
+"""Results that are read in Redis. The ones behind them are only counted."""
+BATCH = 1000
+"""Results that are read from Redis in one round trip."""
 SHORTEST = 60.0
 """Seconds that the results have to span. A rate over less than that says nothing."""
 MONTH = dt.timedelta(days=30).total_seconds()
@@ -24,7 +29,7 @@ MONTH = dt.timedelta(days=30).total_seconds()
 def count_results(url: str) -> list[Finding]:
     """Return the rate of tasks that the results in the backend at `url` show."""
     scheme = url.partition("://")[0]
-    if scheme in ("redis", "rediss", "redis+socket", "unix"):
+    if scheme in REDIS_SCHEMES:
         number, times = _of_redis(url)
     elif scheme.startswith("db+"):
         number, times = _of_database(url.partition("db+")[2])
@@ -45,23 +50,18 @@ def _told(number: int, times: Sequence[dt.datetime]) -> str:
 
 
 def _of_redis(url: str) -> tuple[int, list[dt.datetime]]:
+    redis = client_library("redis", "--backend redis://…")
+    number = 0
+    times: list[dt.datetime] = []
+    client = connected(redis, url)
     try:
-        import redis
-    except ModuleNotFoundError:
-        raise ImproperlyConfigured(
-            "--backend redis://… needs redis: pip install 'pyramid-temporal-compat[migrate]'"
-        ) from None
-    from .broker_redis import connected
-
-    number, times = 0, []
-    client = connected(url)
-    try:
-        for key in client.scan_iter("celery-task-meta-*", count=1000):
-            number += 1
-            if number <= MOST_READ and (done := _done(client.get(key))) is not None:
-                times.append(done)
+        keys = client.scan_iter("celery-task-meta-*", count=BATCH)
+        while batch := list(itertools.islice(keys, BATCH)):
+            if number < MOST_READ:
+                times += [done for raw in client.mget(batch) if (done := _done(raw)) is not None]
+            number += len(batch)
     except redis.RedisError as error:
-        raise unreachable(url, error) from None
+        raise unreachable("result backend", url, error) from None
     finally:
         client.close()
     return number, times
@@ -93,5 +93,5 @@ def _of_database(url: str) -> tuple[int, list[dt.datetime]]:
         finally:
             engine.dispose()
     except (sa.exc.SQLAlchemyError, ImportError) as error:
-        raise unreachable(url, error) from None
+        raise unreachable("result backend", url, error) from None
     return number, [_in_utc(each) for each in (first, last) if isinstance(each, dt.datetime)]

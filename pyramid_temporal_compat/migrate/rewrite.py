@@ -99,7 +99,7 @@ def compiles(text: str) -> bool:
     return True
 
 
-def known_codes(select: Collection[str]) -> list[str]:
+def unknown_codes(select: Collection[str]) -> list[str]:
     """Return the codes of `--select` that no rule has. `PTC1` stands for all codes that begin so."""
     return [code for code in select if not any(rule.startswith(code) for rule in RULES)]
 
@@ -124,7 +124,7 @@ def rewrite_all(
     choice = Choice(unsafe, select, SWAPS if mode == "alias" else (), real_kombu, files_with)
     results = [rewritten(file, choice) for file in files]
     if mode == "alias":
-        texts = with_alias([result.after for result in results])
+        texts = with_alias([result.after for result in results], real_kombu=real_kombu)
         for result in results:
             result.after = replace(result.after, text=texts.get(result.after.path, result.after.text))
     return [result for result in results if result.changed]

@@ -7,6 +7,7 @@ import json
 from collections.abc import Iterator
 from typing import Any, NamedTuple
 
+from ..exceptions import ImproperlyConfigured
 from ..settings.table import SETTINGS, celery_name
 from ..settings.values import words, words_or_json
 from .ini_convert import as_json_lines
@@ -18,21 +19,30 @@ class ModuleSettings(NamedTuple):
     notes: list[str]
 
 
-class Computed(Exception):
-    """A value that only running the module would tell."""
+class Stays(Exception):
+    """A setting can't be carried over. The message says why."""
+
+
+def _computed() -> Stays:
+    """Return the error about a value that only running the module would tell."""
+    return Stays("its value is computed there")
 
 
 def settings_of(text: str, path: str) -> ModuleSettings:
     """Return the settings that a module assigns. One that is computed is named in a note."""
     found = ModuleSettings([], [])
-    for target, value, line in _assignments(ast.parse(text, path)):
+    try:
+        module = ast.parse(text, path)
+    except (SyntaxError, ValueError) as error:
+        raise ImproperlyConfigured(f"--from-module {path} is no Python that can be read: {error}") from None
+    for target, value, line in _assignments(module):
         name = celery_name(target)
         if name is None:
             continue
         try:
             found.pairs.append((name, _written(name, _literal(value))))
-        except Computed:
-            found.notes.append(f"{target} stays in {path}:{line}: its value is computed there")
+        except Stays as reason:
+            found.notes.append(f"{target} stays in {path}:{line}: {reason}")
     return found
 
 
@@ -48,8 +58,11 @@ def _literal(node: ast.expr) -> Any:
     """Return the value of an expression. `crontab(…)` and `timedelta(…)` become what the ini has for them."""
     if isinstance(node, ast.Dict):
         if any(key is None for key in node.keys):
-            raise Computed
-        return {_literal(key): _literal(value) for key, value in zip(node.keys, node.values, strict=True) if key}
+            raise _computed()
+        pairs = [(_literal(key), _literal(value)) for key, value in zip(node.keys, node.values, strict=True) if key]
+        if not all(isinstance(key, str) for key, _ in pairs):
+            raise Stays("its value is a dict with keys that are no text, which an ini file can't hold")
+        return dict(pairs)
     if isinstance(node, (ast.List, ast.Tuple, ast.Set)):
         return [_literal(each) for each in node.elts]
     if isinstance(node, ast.Call):
@@ -58,11 +71,11 @@ def _literal(node: ast.expr) -> Any:
         left, right = _literal(node.left), _literal(node.right)
         if isinstance(left, (int, float)) and isinstance(right, (int, float)):
             return left * right
-        raise Computed
+        raise _computed()
     try:
         return ast.literal_eval(node)
     except ValueError:
-        raise Computed from None
+        raise _computed() from None
 
 
 def _called(node: ast.Call) -> Any:
@@ -72,7 +85,7 @@ def _called(node: ast.Call) -> Any:
         return {name: fields}
     if name == "Queue" and len(node.args) == 1:
         return _literal(node.args[0])
-    raise Computed
+    raise _computed()
 
 
 def _written(name: str, value: Any) -> str:
@@ -87,11 +100,9 @@ def _written(name: str, value: Any) -> str:
         and all(isinstance(each, str) for each in value)
     ):
         text = " ".join(value)
-    elif isinstance(value, dict):
-        try:
-            text = f"\n{as_json_lines(value)}".rstrip()
-        except TypeError:
-            raise Computed from None
     else:
-        text = json.dumps(value)
+        try:
+            text = f"\n{as_json_lines(value)}".rstrip() if isinstance(value, dict) else json.dumps(value)
+        except TypeError:
+            raise Stays("an ini file can't hold its value") from None
     return text.replace("%", "%%")

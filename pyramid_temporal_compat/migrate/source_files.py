@@ -6,12 +6,13 @@ import os
 import re
 from collections.abc import Iterable, Iterator
 from pathlib import Path
+from typing import NamedTuple
 
 from ..exceptions import ImproperlyConfigured
 from .findings import Kind, SourceFile
 
 LARGEST = 2_000_000
-"""Bytes of the largest file that is read. A larger one is data."""
+"""Bytes of the largest file that is read. A larger file holds data, and is only named."""
 LEFT_OUT = frozenset(
     {
         ".git",
@@ -44,8 +45,8 @@ KINDS: tuple[tuple[re.Pattern[str], Kind], ...] = tuple(
         (r"(supervisord?.*|circus.*)\.(conf|ini)$|.*\.supervisord?\.conf$", Kind.COMMANDS),
         (r".*\.ini(\.(example|sample|dist|in|tmpl|j2|mako))?$", Kind.INI),
         (r"pyproject\.toml$", Kind.PYPROJECT),
-        (r".*(requirements|constraints)[^/]*\.(txt|in)$|requirements/[^/]*\.(txt|in)$", Kind.REQUIREMENTS),
-        (r"(procfile|dockerfile|containerfile)[^/]*$|.*\.(dockerfile|containerfile)$", Kind.COMMANDS),
+        (r".*(requirements|constraints).*\.(txt|in)$", Kind.REQUIREMENTS),
+        (r"(procfile|dockerfile|containerfile).*$|.*\.(dockerfile|containerfile)$", Kind.COMMANDS),
         (r".*\.(service|sh|bash|conf|mk)$|makefile$|.*\.(json|ya?ml)$", Kind.COMMANDS),
     )
 )
@@ -65,8 +66,26 @@ def kind_of(path: Path) -> Kind | None:
     return None
 
 
-def source_files(paths: Iterable[str]) -> Iterator[SourceFile]:
-    """Yield the source files below the paths, in a fixed order. A file that is named itself is read in any case."""
+class Sources(NamedTuple):
+    """The source files of an application."""
+
+    files: list[SourceFile]
+    unreadable: list[str]
+    """A sentence for each file that has the name of a source, and could not be read."""
+
+
+def source_files(paths: Iterable[str]) -> Sources:
+    """Read the source files below the paths, in a fixed order. A file that is named itself is read in any case."""
+    found = Sources([], [])
+    for path, kind in _sources_below(paths):
+        try:
+            found.files.append(_read(path, kind))
+        except (OSError, ValueError) as error:
+            found.unreadable.append(f"{path}: {getattr(error, 'strerror', None) or error}")
+    return found
+
+
+def _sources_below(paths: Iterable[str]) -> Iterator[tuple[Path, Kind]]:
     for name in paths:
         path = Path(name)
         if path.is_file():
@@ -76,12 +95,11 @@ def source_files(paths: Iterable[str]) -> Iterator[SourceFile]:
                     f"{name} is no kind of file that is read here: name Python files, ini files, requirements, "
                     "Procfiles, unit files, Dockerfiles, shell scripts, or folders that hold them"
                 )
-            if (found := _read(path, kind)) is not None:
-                yield found
+            yield path, kind
         elif path.is_dir():
             for file in sorted(_below(path)):
-                if (kind := kind_of(file)) is not None and (found := _read(file, kind)) is not None:
-                    yield found
+                if (kind := kind_of(file)) is not None:
+                    yield file, kind
         else:
             raise ImproperlyConfigured(f"there is no file or folder {name!r}")
 
@@ -95,11 +113,9 @@ def _below(folder: Path) -> Iterator[Path]:
                 yield path
 
 
-def _read(path: Path, kind: Kind) -> SourceFile | None:
-    try:
-        if path.stat().st_size > LARGEST:
-            return None
-        with path.open(encoding="utf-8", newline="") as file:  # the line ends are kept
-            return SourceFile(os.fspath(path), file.read(), kind)
-    except (OSError, UnicodeDecodeError):
-        return None
+def _read(path: Path, kind: Kind) -> SourceFile:
+    """Read a file. Raise OSError or ValueError if it can't be read, or is not UTF-8."""
+    if path.stat().st_size > LARGEST:
+        raise ValueError(f"it has more than {LARGEST:,} bytes")
+    with path.open(encoding="utf-8", newline="") as file:  # the line ends are kept
+        return SourceFile(os.fspath(path), file.read(), kind)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections import Counter
 
 import libcst as cst
 
@@ -21,7 +22,7 @@ def without_unused(before: str, after: str) -> str:
         if isinstance(statement.names, cst.ImportStar) or source.around(statement, cst.Try) is not None:
             continue
         aliases = list(statement.names)
-        gone = [each for each in aliases if counts.get(_local(each), 0) <= 1 and _local(each) in used_before]
+        gone = [each for each in aliases if counts[_local(each)] <= 1 and _local(each) in used_before]
         if gone and len(gone) == len(aliases):
             line = source.parent(statement)
             if isinstance(line, cst.SimpleStatementLine) and len(line.body) == 1:
@@ -50,9 +51,6 @@ def _local(alias: cst.ImportAlias) -> str:
     return alias.evaluated_alias or dotted(alias.name).partition(".")[0]
 
 
-def _counts(text: str) -> dict[str, int]:
+def _counts(text: str) -> Counter[str]:
     """Return how often each word stands in a text. A name in a text or a comment counts as used."""
-    counts: dict[str, int] = {}
-    for word in re.findall(r"\w+", text):
-        counts[word] = counts.get(word, 0) + 1
-    return counts
+    return Counter(re.findall(r"\w+", text))

@@ -37,8 +37,6 @@ app.send_task("shop.tasks.pack", ("x" * 3_000_000,), queue="items")
 app.send_task("shop.tasks.gone", (), queue="items", priority=6)
 app.send_task("shop.tasks.pack", ({1, 2},), queue="old", serializer="pickle")
 app.send_task("shop.tasks.pack", (), queue="old", eta=dt.datetime(2031, 5, 6, 7, 8, tzinfo=dt.timezone.utc))
-with app.connection_for_write() as connection:
-    app.conf.task_protocol = 1
 app2 = Celery("shop", broker=sys.argv[1])
 app2.conf.task_protocol = 1
 app2.send_task("shop.tasks.one", (), queue="protocol1")
@@ -69,6 +67,18 @@ def told(url: str, code: str, *, known: tuple[str, ...] = ("shop.tasks.pack", "s
 def test_queues_are_found_by_their_bindings_and_counted(url: str) -> None:
     lengths = {detail.split()[0]: int(detail.split()[2]) for detail in told(url, "PTC901")}
     assert lengths == {"celery": 0, "items": 10, "old": 2, "protocol1": 1}
+
+
+def test_command_counts_the_queues_of_a_broker_that_are_named_with_commas(url: str, tmp_path: Path) -> None:
+    (tmp_path / "tasks.py").write_text("@app.task\ndef pack(number): ...\n")
+    command = [Path(sys.executable).parent / "ptemporal-compat", "migrate", "audit", "--json", "--broker", url]
+    done = subprocess.run([*command, "-Q", "one,two"], cwd=tmp_path, capture_output=True, text=True, timeout=60)
+    assert done.returncode == 0, done.stderr
+    told = [each["message"].split(":")[0] for each in json.loads(done.stdout) if each["code"] in ("PTC901", "PTC907")]
+    counted = {detail.split(";")[0] for detail in told}
+    assert {"items holds 10 messages", "one holds 0 messages", "two holds 0 messages"} <= counted
+    assert "shop.tasks.gone, 1 messages" in told
+    assert not any("shop.tasks.pack" in each for each in told)
 
 
 def test_payloads_types_times_and_priorities_are_told(url: str) -> None:
@@ -138,6 +148,17 @@ def test_broker_that_is_away_or_unknown_is_told_without_its_password() -> None:
         look_into("sqs://key:secret@")
     with pytest.raises(OperationalError, match="can't be read"):
         look_into("amqp://guest:guest@127.0.0.1:1//")
+    with pytest.raises(OperationalError, match=r"the result backend at redis://127.0.0.1:1/.* can't be read"):
+        count_results("redis://127.0.0.1:1/0")
+    with pytest.raises(ImproperlyConfigured, match=r"redis:// and db\+…:// can"):
+        count_results("rpc://")
+
+
+def test_missing_client_is_named_with_the_command_that_installs_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name, url in (("redis", "redis://localhost"), ("amqp", "amqp://localhost")):
+        monkeypatch.setitem(sys.modules, name, None)
+        with pytest.raises(ImproperlyConfigured, match=rf"--broker {name}://… needs {name}: pip install"):
+            look_into(url)
 
 
 @pytest.mark.parametrize(

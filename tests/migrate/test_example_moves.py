@@ -24,7 +24,7 @@ BY_HAND = re.compile(r"^\| `([\w./]+)` \| (.+) \|$", re.MULTILINE)
 @pytest.fixture(scope="module")
 def moved() -> dict[str, str]:
     """Return the text of each file after `rewrite --unsafe`, `ini` and the import sorter, by its path."""
-    files = list(source_files([str(BEFORE)]))
+    files = source_files([str(BEFORE)]).files
     texts = {file.path: file.text for file in files}
     texts |= {result.after.path: result.after.text for result in rewrite_all(files, unsafe=True)}
     for file in files:
@@ -85,4 +85,4 @@ def test_one_line_is_left_of_the_factory(moved: dict[str, str]) -> None:
 
 def test_the_guide_shows_the_summary_of_the_example() -> None:
     shown = (GUIDE / "migrate.md").read_text().partition("$ ptemporal-compat migrate audit\n")[2].partition("```")[0]
-    assert shown == "".join(f"{line}\n" for line in summary(audit(source_files([str(BEFORE)]))))
+    assert shown == "".join(f"{line}\n" for line in summary(audit(source_files([str(BEFORE)]).files)))

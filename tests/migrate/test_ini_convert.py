@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import configparser
 from pathlib import Path
 
 import pytest
@@ -154,11 +155,15 @@ def test_module_of_settings_becomes_keys(tmp_path: Path) -> None:
             "ping": {"task": "shop.ping", "schedule": 3 * 60},
         }
         task_annotations = (Annotate(),)
+        broker_login_method = b"PLAIN"
         favourite_colour = "red"
         """
     )
     found = settings_of(module, "celeryconfig.py")
-    assert found.notes == ["task_annotations stays in celeryconfig.py:14: its value is computed there"]
+    assert found.notes == [
+        "task_annotations stays in celeryconfig.py:14: its value is computed there",
+        "broker_login_method stays in celeryconfig.py:15: an ini file can't hold its value",
+    ]
     text = to_keys("[app:main]\npyramid.includes = pyramid_tm\n", address=ADDRESS, more=found.pairs).text
     settings = read(tmp_path, text)
     assert settings["ptemporal.include"] == ("shop.tasks", "shop.reports")
@@ -169,9 +174,36 @@ def test_module_of_settings_becomes_keys(tmp_path: Path) -> None:
     assert settings["beat_schedule"]["purge"]["schedule"].hour == 2  # type: ignore[index]
 
 
+def test_schedule_that_is_no_json_is_an_error_of_its_key() -> None:
+    with pytest.raises(ImproperlyConfigured, match=r"celery\.beat_schedule"):
+        to_sections("[app:main]\ncelery.beat_schedule = {'a'\n")
+
+
+def test_module_that_is_no_python_is_an_error() -> None:
+    with pytest.raises(ImproperlyConfigured, match=r"--from-module conf.py is no Python that can be read: .*line 1"):
+        settings_of("x = (\n", "conf.py")
+
+
+def test_key_that_the_application_sets_is_written_once_and_the_other_is_named(tmp_path: Path) -> None:
+    text = (
+        "[app:main]\npyramid.includes = pyramid_tm\ncelery.task_default_queue = ours\n"
+        "[celery]\nCELERY_DEFAULT_QUEUE = theirs\n"
+        "[celerybeat:purge]\ntask = shop.purge\ntype = integer\nschedule = 30\n"
+    )
+    done = to_keys(text, address=ADDRESS, more=[("task_default_queue", "more"), ("beat_schedule", "{}")])
+    settings = read(tmp_path, done.text)
+    assert settings["task_default_queue"] == read(tmp_path, text)["task_default_queue"] == "ours"
+    assert list(settings["beat_schedule"]) == ["purge"]  # type: ignore[call-overload]
+    assert [note for note in done.notes if "which wins" in note] == [
+        "[celery] CELERY_DEFAULT_QUEUE is left out: [app:main] sets celery.task_default_queue, which wins",
+        "task_default_queue of the module is left out: [app:main] sets celery.task_default_queue, which wins",
+        "beat_schedule of the module is left out: [app:main] sets celery.beat_schedule, which wins",
+    ]
+
+
 NOTES = ["# a note", "; c", ""]
 OURS = ["celery.task_acks_late = true", "ptemporal.include = shop", "x = 1\n    2"]
-THEIRS = ["CELERYD_CONCURRENCY = 2", "include = a b", "broker_url = redis://x", "shop.a = b"]
+THEIRS = ["CELERYD_CONCURRENCY = 2", "CELERY_ACKS_LATE = no", "include = a b", "broker_url = redis://x", "shop.a = b"]
 HEADERS = ["[celery]", "[server:main]", "[celeryroutes]"]
 LINES = st.lists(st.sampled_from([*NOTES, *OURS, *THEIRS, *HEADERS]), max_size=12)
 
@@ -182,6 +214,16 @@ def test_twice_is_once_for_any_file(lines: list[str]) -> None:
     text = "\n".join(["[app:main]", "pyramid.includes = pyramid_tm", *lines, ""])
     once = to_keys(text, address=ADDRESS).text
     assert to_keys(once, address=ADDRESS).text == once
+    assert not is_readable(text) or is_readable(once)
     for line in lines:
         if line.startswith(("# ", "; ")):
             assert line in once
+
+
+def is_readable(text: str) -> bool:
+    parser = configparser.ConfigParser(interpolation=None)
+    try:
+        parser.read_string(text)
+    except configparser.Error:
+        return False
+    return True

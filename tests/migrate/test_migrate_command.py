@@ -66,6 +66,13 @@ def test_file_that_is_no_python_is_named_and_the_rest_is_read(folder: Path) -> N
     assert "PTC101" in done.stdout
 
 
+def test_file_that_is_not_utf8_is_named_by_every_command_that_leaves_it_out(folder: Path) -> None:
+    (folder / "shop" / "old.py").write_bytes("# é\nfrom celery import shared_task\n".encode("latin-1"))
+    assert "not read: shop/old.py: 'utf-8' codec can't decode" in run(folder, "audit").stdout
+    assert "not read: shop/old.py" in run(folder, "audit", "--json").stderr
+    assert "not read: shop/old.py" in run(folder, "rewrite").stderr
+
+
 def test_rewrite_shows_a_diff_writes_on_demand_and_then_has_nothing_to_do(folder: Path) -> None:
     shown = run(folder, "rewrite")
     assert "-from celery import shared_task\n+from pyramid_temporal_compat import shared_task\n" in shown.stdout
@@ -95,10 +102,11 @@ def test_alias_changes_no_import_and_calls_the_alias_first(folder: Path) -> None
         "from pyramid.config import Configurator\n"
     )
     loaded = subprocess.run(
-        [sys.executable, "-c", "import shop.tasks; print(type(shop.tasks.pack).__mro__[-2].__module__)"],
+        [sys.executable, "-c", "import shop.tasks; print(shop.tasks.shared_task.__module__)"],
         cwd=folder, capture_output=True, text=True, timeout=60,
     )  # fmt: skip
     assert loaded.returncode == 0, loaded.stderr
+    assert loaded.stdout.startswith("pyramid_temporal_compat."), "the import still finds the real Celery"
 
 
 def test_alias_keeps_the_real_kombu_of_an_application_with_messages_of_its_own(folder: Path) -> None:
@@ -124,6 +132,7 @@ def test_loaded_application_tells_its_settings_and_its_periodic_tasks(folder: Pa
         "from celery import Celery\n\napp = Celery('shop', include=['shop.tasks'])\n"
         "app.conf.update({'task_protocol': 1, 'beat_' + 'schedule': {'night': {'task': 'shop.gone', 'schedule': 60}}})\n"
     )
+    assert run(folder, "audit", "-A", "shop.app").stdout.startswith("Tasks: 1, ")  # read and loaded: counted once
     found = json.loads(run(folder, "audit", "-A", "shop.app", "--json").stdout)
     told = {(each["code"], each["message"].split(":")[0]) for each in found if each["path"] == "shop.app"}
     assert ("PTC403", "task_protocol of the loaded application") in told
