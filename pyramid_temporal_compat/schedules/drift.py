@@ -45,7 +45,7 @@ async def drift(client: Client, app: AppLike) -> str:
         declared = await asyncio.to_thread(declarations, app)
     except BadEntry:
         return await drift_of_names(client, app, application)
-    plan = await synchronise(client, application, declared, prune=False, change=False, by_list=True)
+    plan = await synchronise(client, application, declared, prune=False, change=False)
     return str(plan) if plan.differences else ""
 
 

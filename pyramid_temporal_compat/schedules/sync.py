@@ -40,8 +40,8 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 R = TypeVar("R")
 
-ANSWER_TIMEOUT = 120.0
-"""Seconds for a whole comparison or synchronisation: 1,000 schedules take half a minute."""
+LEAST_PATIENCE, PATIENCE_FOR_EACH = 120.0, 0.25
+"""Seconds for a whole comparison or synchronisation, and more for each entry. It takes 26 ms to create a schedule."""
 FAILURES = (CeleryError, OperationalError, RPCError)
 """What a comparison with the server may raise: a bad entry, an absent server, a refusal."""
 AT_ONCE = 8
@@ -56,15 +56,15 @@ class ForeignSchedule(OperationalError):
     """A Schedule on the server has the id of a declared entry and belongs to somebody else."""
 
 
-def synchronise_app(app: AppLike, *, prune: bool = True, change: bool = True, by_list: bool = False) -> Plan:
+def synchronise_app(app: AppLike, *, prune: bool = True, change: bool = True, look_at_each: bool = False) -> Plan:
     """Compare the server with what the app declares, and with `change` make it equal. Return what differed.
 
-    Raises `BadEntry` before anything has changed. `synchronise` says what `by_list` does.
+    Raises `BadEntry` before anything has changed. `synchronise` says what `look_at_each` does.
     """
     application, declared = application_name(app), declarations(app)
     return app.temporal.call(
-        lambda client: synchronise(client, application, declared, prune=prune, change=change, by_list=by_list),
-        ANSWER_TIMEOUT,
+        lambda client: synchronise(client, application, declared, prune=prune, change=change, look_at_each=look_at_each),
+        LEAST_PATIENCE + PATIENCE_FOR_EACH * len(declared),
     )
 
 
@@ -75,17 +75,19 @@ async def synchronise(
     *,
     prune: bool = True,
     change: bool = True,
-    by_list: bool = False,
+    look_at_each: bool = False,
 ) -> Plan:
     """Compare the server with the declaration, and with `change` make it equal. Return what differed.
 
-    :param by_list: believe the server's list, which shows every changed declaration and changed times, but no arguments
-        that somebody has changed in the web UI. It needs one call for up to 1,000 schedules, in the place of one each.
+    The server's list shows every changed declaration and edited times. It is one call for up to 1,000 schedules.
+
+    :param look_at_each: also see arguments, queue and overlap that somebody has edited in the web UI, by one more call
+        for each schedule.
 
     Raises `ForeignSchedule`, before anything has changed.
     """
     with permission_is_needed(client):
-        plan = await compare(client, application, declared, prune=prune, by_list=by_list, to_change=change)
+        plan = await compare(client, application, declared, prune=prune, look_at_each=look_at_each, to_change=change)
         return await apply(client, plan) if change else plan
 
 
@@ -95,7 +97,7 @@ async def compare(
     declared: Sequence[Declared],
     *,
     prune: bool = True,
-    by_list: bool = False,
+    look_at_each: bool = False,
     to_change: bool = False,
 ) -> Plan:
     """Return how the server differs from the declaration. Raises `ForeignSchedule`.
@@ -109,7 +111,7 @@ async def compare(
 
     async def look(id: str) -> OnServer | None:
         wanted, entry = by_id.get(id), listed.get(id)
-        if by_list and wanted is not None and entry is not None and wanted.is_listed_in(entry.raw_entry.info):
+        if not look_at_each and wanted is not None and entry is not None and wanted.is_listed_in(entry.raw_entry.info):
             equal = await has_its_driver(client, wanted)
             return OnServer(id, wanted.entry.name, equal)
         if to_change and entry is None and id not in foreign:

@@ -41,7 +41,7 @@ class StartOfSchedules:
 
     async def _synchronise(self, client: Client) -> None:
         try:
-            plan = await synchronise(client, application_name(self._app), self._declared, by_list=True)
+            plan = await synchronise(client, application_name(self._app), self._declared)
         except FAILURES as error:
             log.error("schedules are not synchronised: %s; tasks run all the same; ptemporal-compat beat", error)
         else:

@@ -101,32 +101,32 @@ def test_what_somebody_edits_in_the_web_ui_is_seen_and_made_equal(app: Celery, e
     app.conf.beat_schedule = {"a": entry()}
     synchronise(app)
     rewrite(app, "a", edit)
-    assert kinds(synchronise(app, change=False)) == {"a": "update"}
-    assert kinds(synchronise(app)) == {"a": "update"}
-    assert kinds(synchronise(app)) == {"a": "unchanged"}
+    assert kinds(synchronise(app, change=False, look_at_each=True)) == {"a": "update"}
+    assert kinds(synchronise(app, look_at_each=True)) == {"a": "update"}
+    assert kinds(synchronise(app, look_at_each=True)) == {"a": "unchanged"}
 
 
 def test_the_servers_list_shows_changed_declarations_and_edited_times(app: Celery) -> None:
     app.conf.beat_schedule = {"a": entry(), "b": entry(), "c": entry()}
     synchronise(app)
     unchanged = {"a": "unchanged", "b": "unchanged", "c": "unchanged"}
-    assert kinds(synchronise(app, by_list=True)) == unchanged
+    assert kinds(synchronise(app)) == unchanged
     rewrite(app, "b", lambda held: held.schedule.spec.structured_calendar.pop())
     app.conf.beat_schedule = {"a": entry(args=(2, 2)), "b": entry(), "c": entry()}
     wait_until(
-        lambda: kinds(synchronise(app, by_list=True, change=False)) == {"a": "update", "b": "update", "c": "unchanged"},
+        lambda: kinds(synchronise(app, change=False)) == {"a": "update", "b": "update", "c": "unchanged"},
         60,
         "the list shows the edited times",
     )
-    synchronise(app, by_list=True)
-    wait_until(lambda: kinds(synchronise(app, by_list=True)) == unchanged, 60, "the list shows the update")
+    synchronise(app)
+    wait_until(lambda: kinds(synchronise(app)) == unchanged, 60, "the list shows the update")
 
 
 def test_the_servers_list_is_one_call_for_any_number_of_schedules(app: Celery) -> None:
     app.conf.beat_schedule = {f"entry {number}": entry() for number in range(30)}
     synchronise(app)
-    wait_until(lambda: calls_of(app, by_list=True) == 1, 60, "the list has all schedules")
-    assert calls_of(app, by_list=False) == 31
+    wait_until(lambda: calls_of(app, look_at_each=False) == 1, 60, "the list has all schedules")
+    assert calls_of(app, look_at_each=True) == 31
 
 
 def test_a_server_that_goes_away_half_way_is_an_error_and_the_next_run_ends_the_work(
