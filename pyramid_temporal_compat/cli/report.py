@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import click
 
 from ..log_lines.text_safety import one_line
-from ..schedules.entries import declares_any
+from ..schedules.sources import declares_any
 from ..settings import connection
 from ..worker.task_modules import load_tasks
 from .app_command import AppCommand

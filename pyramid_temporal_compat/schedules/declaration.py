@@ -29,8 +29,18 @@ from ..message.scheduled import as_template
 from ..message.tree import Tree
 from ..payload.headers import FIELD, split, to_arguments
 from ..security.signed_places import accepts_only_signed, without_signature
-from .entries import BadEntry, Entry, application_name, declared_entries, schedule_id
-from .firing_times import LONGEST_CATCHUP, NotOnTheServer, catchup_of, check_driven, is_driven, once, spec_of
+from .entries import BadEntry, Entry, application_name, schedule_id
+from .firing_times import (
+    LEAST_CATCHUP,
+    LONGEST_CATCHUP,
+    NotOnTheServer,
+    catchup_of,
+    check_times,
+    is_driven,
+    once,
+    spec_of,
+)
+from .sources import declared_entries
 
 if TYPE_CHECKING:
     from ..interfaces import AppLike
@@ -146,16 +156,16 @@ def declaration(app: AppLike, application: str, entry: Entry) -> Declared:
     """Return what the server is to hold for one entry. Raises `BadEntry`."""
     policy = entry.policy
     found = Schedule()
-    driven = is_driven(entry.schedule, app)
     try:
+        check_times(entry.schedule)
+        driven = is_driven(entry.schedule, app)
         if driven:
-            check_driven(entry.schedule)
             _refuse_times(entry)
             found.policies.catchup_window.FromTimedelta(LONGEST_CATCHUP)  # no run of a driver is late
         else:
             found.spec.CopyFrom(spec_of(entry.schedule, app, jitter=policy.jitter, offset=policy.offset))
             window = catchup_of(entry.schedule, app) if policy.catchup_window is None else policy.catchup_window
-            found.policies.catchup_window.FromTimedelta(window)
+            found.policies.catchup_window.FromTimedelta(max(window, LEAST_CATCHUP))
     except (NotOnTheServer, OverflowError, ValueError) as error:
         raise BadEntry(entry.name, str(error)) from error
     found.policies.overlap_policy = ScheduleOverlapPolicy.Value(f"SCHEDULE_OVERLAP_POLICY_{policy.overlap.upper()}")

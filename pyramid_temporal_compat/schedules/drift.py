@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING
 from temporalio.client import Client
 
 from .declaration import declarations
-from .entries import BadEntry, application_name, declared_names, schedule_id
+from .entries import BadEntry, application_name, schedule_id
+from .sources import declared_names
 from .sync import FAILURES, owned, synchronise
 
 if TYPE_CHECKING:

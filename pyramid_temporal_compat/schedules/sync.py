@@ -31,7 +31,7 @@ from ..message import wire_names as wire
 from ..message.ids import prefix_of
 from .declaration import Declared, declarations
 from .drivers import has_its_driver, start_driver
-from .entries import application_name, schedule_id
+from .entries import BadEntry, application_name, schedule_id
 from .plan import Change, OnServer, Plan, make_plan
 
 if TYPE_CHECKING:
@@ -62,10 +62,11 @@ def synchronise_app(app: AppLike, *, prune: bool = True, change: bool = True, lo
     Raises `BadEntry` before anything has changed. `synchronise` says what `look_at_each` does.
     """
     application, declared = application_name(app), declarations(app)
-    return app.temporal.call(
-        lambda client: synchronise(client, application, declared, prune=prune, change=change, look_at_each=look_at_each),
-        LEAST_PATIENCE + PATIENCE_FOR_EACH * len(declared),
-    )
+
+    def work(client: Client) -> Awaitable[Plan]:
+        return synchronise(client, application, declared, prune=prune, change=change, look_at_each=look_at_each)
+
+    return app.temporal.call(work, LEAST_PATIENCE + PATIENCE_FOR_EACH * len(declared))
 
 
 async def synchronise(
@@ -84,10 +85,11 @@ async def synchronise(
     :param look_at_each: also see arguments, queue and overlap that somebody has edited in the web UI, by one more call
         for each schedule.
 
-    Raises `ForeignSchedule`, before anything has changed.
+    Raises `ForeignSchedule` or `BadEntry`, before anything has changed.
     """
     with permission_is_needed(client):
         plan = await compare(client, application, declared, prune=prune, look_at_each=look_at_each, to_change=change)
+        await check_arguments(client, plan)
         return await apply(client, plan) if change else plan
 
 
@@ -158,6 +160,16 @@ async def _value(client: Client, memo: Memo, key: str) -> Any:
     except Exception:  # another application's key has encrypted it, or it is not what we write
         return None
     return found
+
+
+async def check_arguments(client: Client, plan: Plan) -> None:
+    """Raise `BadEntry` for a workflow whose arguments can't be encoded. A task's arguments are encoded before."""
+    for change in plan.differences:
+        if change.declared is not None and change.declared.entry.workflow is not None:
+            try:
+                await change.declared.encoded(client)
+            except Exception as error:  # what the application's converter raises
+                raise BadEntry(change.entry, f"its args can't be sent: {error}") from error
 
 
 async def apply(client: Client, plan: Plan) -> Plan:

@@ -16,8 +16,9 @@ from temporalio.exceptions import ApplicationError
 
 from ..message import wire_names as wire
 from ..schedules.celery_schedules import BaseSchedule
-from ..schedules.entries import application_name, declared_entry
+from ..schedules.entries import application_name
 from ..schedules.firing_times import is_driven
+from ..schedules.sources import declared_entry
 from ..schedules.sync import handle_of
 
 if TYPE_CHECKING:

@@ -10,7 +10,8 @@ from temporalio.client import Client
 
 from ..schedules.declaration import declarations
 from ..schedules.drift import log_drift
-from ..schedules.entries import application_name, declares_any
+from ..schedules.entries import application_name
+from ..schedules.sources import declares_any
 from ..schedules.sync import FAILURES, synchronise
 
 if TYPE_CHECKING:
