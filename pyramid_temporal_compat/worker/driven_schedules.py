@@ -74,9 +74,10 @@ class DrivenSchedules:
             )
         return entry.schedule
 
-    def _bounded(self, pause: float) -> float:
+    def _bounded(self, pause: float | None) -> float:
+        """Return the pause within its limits. A class that does not know when it is due returns None."""
         longest = float(self._app.conf.beat_max_loop_interval or LONGEST_PAUSE)
-        return min(max(float(pause), SHORTEST_PAUSE), longest)
+        return longest if pause is None else min(max(float(pause), SHORTEST_PAUSE), longest)
 
 
 def latest_run(found: ScheduleDescription) -> dt.datetime:
