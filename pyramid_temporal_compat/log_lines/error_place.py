@@ -8,11 +8,11 @@ import traceback
 from pathlib import Path
 
 NEVER_MENDED = (
-    "<frozen importlib",
+    "<frozen ",
     os.path.dirname(contextlib.__file__) + os.sep + "importlib",
     str(Path(__file__).parent.parent) + os.sep,
 )
-"""The beginnings of the names of files that a user does not change: Python's own import, and this package."""
+"""The beginnings of the names of files that a user does not change: parts of Python, and this package."""
 
 
 def place_of(error: BaseException) -> str:

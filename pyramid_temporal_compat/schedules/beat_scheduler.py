@@ -218,6 +218,8 @@ class Scheduler:
         return min([self.max_interval, *map(self._pause, self.schedule.values())])
 
     def _pause(self, entry: ScheduleEntry) -> float:
+        due: bool
+        pause: float | None
         due, pause = self.is_due(entry)
         if due:
             return 0

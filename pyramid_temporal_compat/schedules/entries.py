@@ -84,13 +84,13 @@ class BadEntry(ImproperlyConfigured):
 
 def application_name(app: AppLike) -> str:
     """Return the name under which the application owns its schedules."""
-    name = app.main
+    name = app.conf["ptemporal.application"] or app.main
     if not name or name == "__main__" or "/" in name or not is_name(name):
         raise ImproperlyConfigured(
-            f"the app is named {name!r}: schedules on the server belong to an application by its name; write "
-            'Celery("shop") with a name of its own, without a slash'
+            f"the app is named {name!r}: schedules on the server belong to an application by its name; set "
+            'ptemporal.application, or write Celery("shop"), with a name of its own, without a slash'
         )
-    return name
+    return str(name)
 
 
 def schedule_id(application: str, entry: str) -> str:

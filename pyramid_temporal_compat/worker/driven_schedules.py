@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import datetime as dt
+import logging
 import uuid
 from typing import TYPE_CHECKING, Any
 
@@ -12,7 +13,7 @@ from temporalio import activity
 from temporalio.api.schedule.v1 import SchedulePatch, TriggerImmediatelyRequest
 from temporalio.api.workflowservice.v1 import PatchScheduleRequest
 from temporalio.client import Client, ScheduleDescription, ScheduleHandle
-from temporalio.exceptions import ApplicationError
+from temporalio.exceptions import ApplicationError, ApplicationErrorCategory
 
 from ..message import wire_names as wire
 from ..schedules.celery_schedules import BaseSchedule
@@ -23,6 +24,8 @@ from ..schedules.sync import handle_of
 
 if TYPE_CHECKING:
     from ..interfaces import AppLike
+
+log = logging.getLogger(__name__)
 
 LONGEST_PAUSE = 300.0
 """Seconds until a driver asks again, at most, as in Celery. beat_max_loop_interval sets another limit."""
@@ -67,11 +70,13 @@ class DrivenSchedules:
         known = application == application_name(self._app)
         entry = declared_entry(self._app, name) if known else None
         if entry is None:
-            raise ApplicationError(
+            text = (
                 f"the application {self._app.main!r} of this worker declares no periodic task {name!r}; the schedule "
-                f"is of {application!r}; ptemporal-compat beat deletes it if nobody declares it",
-                type="NotDeclared",
+                f"is of {application!r}; ptemporal-compat beat deletes it if nobody declares it"
             )
+            log.warning(text)
+            # Without this category, the client library logs a traceback for each attempt.
+            raise ApplicationError(text, type="NotDeclared", category=ApplicationErrorCategory.BENIGN)
         return entry.schedule
 
     def _bounded(self, pause: float | None) -> float:
