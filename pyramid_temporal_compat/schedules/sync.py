@@ -280,9 +280,10 @@ def permission_is_needed(client: Client) -> Iterator[None]:
     except RPCError as error:
         if error.status is not RPCStatusCode.PERMISSION_DENIED:
             raise
+        answer = error.message.rstrip(".") or error.status.name
         raise NoPermission(
             f"the server does not let this client read and change schedules in namespace {client.namespace!r}: "
-            f"{error.message or error.status.name}; give its key or certificate the write role (ptemporal.api_key)"
+            f"{answer}; give its key or certificate the write role (ptemporal.api_key)"
         ) from error
 
 
