@@ -23,6 +23,8 @@ if TYPE_CHECKING:
 EXIT_DIFFERENCE = 3
 """Exit code of `--check` if the server differs from the declaration."""
 LEVELS = [name for name in LOG_LEVELS if isinstance(name, str)]
+WIDEST_NAME = 60
+"""Characters of the column of names. A longer name moves only the rest of its own line."""
 NEXT_ATTEMPT = 1.0
 """Seconds between two attempts of `--wait-server`."""
 
@@ -170,7 +172,7 @@ def lines(plan: Plan, *, done: bool) -> list[str]:
     """Return the table of differences, and a line that sums up."""
     from ..schedules.plan import DONE
 
-    width = max((len(change.entry) for change in plan.differences), default=0)
+    width = min(max((len(change.entry) for change in plan.differences), default=0), WIDEST_NAME)
     rows = []
     for change in plan.differences:
         row = f"{DONE[change.kind] if done else change.kind:8} {change.entry:{width}}"

@@ -14,6 +14,7 @@ from ..exceptions import ImproperlyConfigured
 from ..log_lines.text_safety import one_line
 from .app_command import IniCommand
 from .ask_server import JSON, ask, load, show
+from .beat import WIDEST_NAME
 from .common import Common
 from .errors import failing_in_one_line
 
@@ -100,7 +101,7 @@ def list_schedules(common: Common, config: str, as_json: bool) -> None:
         if as_json:
             click.echo(json.dumps(rows))
             return
-        width = max((len(row["name"]) for row in rows), default=0)
+        width = min(max((len(row["name"]) for row in rows), default=0), WIDEST_NAME)
         for row in rows:
             following = row["next"] or ("by its class" if row["driven"] else "-")
             state = "paused" if row["paused"] else f"next {following}"

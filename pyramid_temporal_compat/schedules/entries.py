@@ -111,25 +111,21 @@ def read_entry(app: AppLike, name: Any, declared: Mapping[str, Any]) -> Entry:
 
 
 def _read(app: AppLike, name: str, declared: Mapping[str, Any]) -> Entry:
-    if unknown := sorted(set(map(str, declared)) - KEYS - POLICY_KEYS):
-        near = difflib.get_close_matches(unknown[0], KEYS | POLICY_KEYS, n=1, cutoff=0.0)
-        raise BadEntry(name, f"it has {unknown[0]!r}; the nearest that an entry takes is {near[0]!r}")
-    schedule = _read_schedule(app, name, declared)
+    _refuse_unknown_keys(name, declared)
     options = _read_mapping(name, declared, "options")
-    policy = {key: declared[key] for key in POLICY_KEYS & set(declared)}
-    policy |= {key: options.pop(key) for key in POLICY_KEYS & set(options)}
+    policy = _read_policy(name, {key: _taken(key, declared, options) for key in POLICY_KEYS})
     for option, reason in NOT_IN_AN_ENTRY.items():
         if options.get(option) is not None:
             raise BadEntry(name, f"it has the option {option}: {reason}")
     canvas, workflow = declared.get("canvas"), declared.get("workflow")
-    task = str(workflow_name(workflow) if workflow else declared.get("task") or getattr(canvas, "name", ""))
+    task = workflow_name(workflow) if workflow else declared.get("task") or getattr(canvas, "name", "")
     if canvas is not None and not isinstance(canvas, Mapping):
         raise BadEntry(name, f"its canvas is {canvas!r}; it takes a signature, such as a chain")
     if not workflow and canvas is None:
         _check_task(app, name, task)
     return Entry(
         name,
-        schedule,
+        _read_schedule(app, name, declared),
         task,
         _read_args(name, declared),
         _read_mapping(name, declared, "kwargs"),
@@ -137,8 +133,20 @@ def _read(app: AppLike, name: str, declared: Mapping[str, Any]) -> Entry:
         canvas,
         task if workflow else None,
         declared.get("queue") or options.get("queue"),
-        _read_policy(name, policy),
+        policy,
     )
+
+
+def _refuse_unknown_keys(name: str, declared: Mapping[str, Any]) -> None:
+    if unknown := sorted(set(map(str, declared)) - KEYS - POLICY_KEYS):
+        near = difflib.get_close_matches(unknown[0], KEYS | POLICY_KEYS, n=1, cutoff=0.0)
+        raise BadEntry(name, f"it has {unknown[0]!r}; the nearest that an entry takes is {near[0]!r}")
+
+
+def _taken(key: str, declared: Mapping[str, Any], options: dict[str, Any]) -> Any:
+    """Return the value of a key that stands beside `task`, or among the options, which then lose it."""
+    among_options = options.pop(key, None)
+    return declared.get(key) if among_options is None else among_options
 
 
 def _read_schedule(app: AppLike, name: str, declared: Mapping[str, Any]) -> BaseSchedule:
@@ -167,9 +175,11 @@ def _read_mapping(name: str, declared: Mapping[str, Any], key: str) -> dict[str,
     return dict(given)
 
 
-def _check_task(app: AppLike, name: str, task: str) -> None:
+def _check_task(app: AppLike, name: str, task: Any) -> None:
     if not task:
         raise BadEntry(name, "it has no task")
+    if not isinstance(task, str):
+        raise BadEntry(name, f"its task is {task!r}; it takes the name of a task")
     if task not in app.tasks:
         near = difflib.get_close_matches(task, app.tasks, n=1)
         hint = f"; the nearest is {near[0]!r}" if near else ""
