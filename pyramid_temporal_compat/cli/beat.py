@@ -12,6 +12,7 @@ from ..log import LOG_LEVELS
 from ..log_lines.text_safety import one_line
 from ..schedules.sources import enabled
 from ..worker.task_modules import load_tasks
+from .ask_server import WIDEST_NAME
 from .bootstrap import application
 from .common import Common
 from .errors import failing_in_one_line, loading
@@ -23,8 +24,6 @@ if TYPE_CHECKING:
 EXIT_DIFFERENCE = 3
 """Exit code of `--check` if the server differs from the declaration."""
 LEVELS = [name for name in LOG_LEVELS if isinstance(name, str)]
-WIDEST_NAME = 60
-"""Characters of the column of names. A longer name moves only the rest of its own line."""
 NEXT_ATTEMPT = 1.0
 """Seconds between two attempts of `--wait-server`."""
 

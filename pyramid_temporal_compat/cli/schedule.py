@@ -13,8 +13,7 @@ from click.shell_completion import CompletionItem
 from ..exceptions import ImproperlyConfigured
 from ..log_lines.text_safety import one_line
 from .app_command import IniCommand
-from .ask_server import JSON, ask, load, show
-from .beat import WIDEST_NAME
+from .ask_server import JSON, WIDEST_NAME, ask, load, show
 from .common import Common
 from .errors import failing_in_one_line
 

@@ -118,7 +118,7 @@ def _read(app: AppLike, name: str, declared: Mapping[str, Any]) -> Entry:
         if options.get(option) is not None:
             raise BadEntry(name, f"it has the option {option}: {reason}")
     canvas, workflow = declared.get("canvas"), declared.get("workflow")
-    task = workflow_name(workflow) if workflow else declared.get("task") or getattr(canvas, "name", "")
+    task: Any = workflow_name(workflow) if workflow else declared.get("task") or getattr(canvas, "name", "")
     if canvas is not None and not isinstance(canvas, Mapping):
         raise BadEntry(name, f"its canvas is {canvas!r}; it takes a signature, such as a chain")
     if not workflow and canvas is None:
