@@ -14,7 +14,7 @@ from ..log_lines.text_safety import one_line
 from ..message.ids import prefix_of
 from ..message.message import is_name
 from ..settings import CrontabFields
-from .celery_schedules import BaseSchedule, maybe_schedule
+from .celery_schedules import BaseSchedule, ParseException, crontab, maybe_schedule
 from .timezones import LONGEST_DURATION
 
 if TYPE_CHECKING:
@@ -106,7 +106,7 @@ def read_entry(app: AppLike, name: Any, declared: Mapping[str, Any]) -> Entry:
         return _read(app, name, declared)
     except BadEntry:
         raise
-    except (CeleryError, ValueError, TypeError, LookupError, ArithmeticError) as error:
+    except (CeleryError, ParseException, ValueError, TypeError, LookupError, ArithmeticError) as error:
         raise BadEntry(name, f"{type(error).__name__}: {error}") from error
 
 
@@ -153,11 +153,27 @@ def _read_schedule(app: AppLike, name: str, declared: Mapping[str, Any]) -> Base
     given = declared.get("schedule")
     if given is None:
         raise BadEntry(name, "it has no schedule")
+    if isinstance(given, str):
+        return _read_crontab_line(app, name, given)
     if isinstance(given, bool) or not isinstance(given, (int, float, dt.timedelta, BaseSchedule, CrontabFields)):
         raise BadEntry(name, f"its schedule is {given!r}; it takes seconds, a timedelta, a crontab or a schedule")
     if isinstance(given, (int, float)) and not abs(given) <= LONGEST_DURATION.total_seconds():
         raise BadEntry(name, f"its schedule is {given!r} seconds; it takes {LONGEST_DURATION.days:,} days at most")
     found: BaseSchedule = maybe_schedule(given, bool(declared.get("relative")), app=app)
+    return found
+
+
+def _read_crontab_line(app: AppLike, name: str, line: str) -> BaseSchedule:
+    """Return the schedule of a text such as `0 3 * * mon`, which a table may hold."""
+    fields = line.split()
+    if len(fields) != 5:
+        raise BadEntry(
+            name,
+            f"its schedule is {line!r}; as a text, it takes the five fields of a crontab: minute, hour, day of the "
+            "month, month, day of the week",
+        )
+    found = crontab.from_string(" ".join(fields))
+    found.app = app
     return found
 
 
