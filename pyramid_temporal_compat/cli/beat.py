@@ -136,7 +136,8 @@ def stand_in_for_tasks(app: AppLike) -> None:
     """Give an app without tasks those that its entries name. Its only purpose is beat: the tasks are another app's."""
     names = {str(declared["task"]) for _, declared in enabled(app) if declared.get("task")}
     for name in names:
-        app.tasks.register(type("NamedTask", (app.Task,), {"name": name, "run": lambda self, *args, **kwargs: None}))
+        anything = {"name": name, "run": lambda self, *args, **kwargs: None, "_app": app}
+        app.tasks.register(type("NamedTask", (app.Task,), anything))
     if names:
         click.echo("the app has no tasks of its own, so the names of the tasks are not checked", err=True)
 
