@@ -133,7 +133,7 @@ def say_of_options(given: dict[str, Any]) -> None:
 
 
 def stand_in_for_tasks(app: AppLike) -> None:
-    """Give an app without tasks those that its entries name. Its only purpose is beat: the tasks are another app's."""
+    """Give an app that is only beat a task for each name in its entries. The real tasks belong to another app."""
     names = {str(declared["task"]) for _, declared in enabled(app) if declared.get("task")}
     for name in names:
         anything = {"name": name, "run": lambda self, *args, **kwargs: None, "_app": app}

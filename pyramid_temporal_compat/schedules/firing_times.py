@@ -39,9 +39,11 @@ class NotOnTheServer(ValueError):
 def is_driven(found: BaseSchedule, app: AppLike) -> bool:
     """Return whether a driver has to ask the schedule when it is due: the server can't work out its times.
 
-    These are subclasses with times of their own, schedules with a clock of their own, intervals with a fraction of a
-    second, several days until a midnight of the application's zone, and days of the week in a zone whose clock skips
-    a midnight: the server takes such a day for the day before.
+    These are:
+
+    - subclasses with times of their own, and schedules with a clock of their own
+    - intervals with a fraction of a second, and several days until a midnight of the application's zone
+    - days of the week in a zone whose clock skips a midnight: the server takes such a day for the day before
     """
     kind = kind_of(found)
     if kind is None or found.nowfun is not None:
