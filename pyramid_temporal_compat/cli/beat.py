@@ -11,6 +11,7 @@ from ..exceptions import ImproperlyConfigured, OperationalError
 from ..log import LOG_LEVELS
 from ..log_lines.text_safety import one_line
 from ..worker.task_modules import load_tasks
+from .app_command import AppCommand
 from .bootstrap import application
 from .common import Common
 from .errors import failing_in_one_line, loading
@@ -42,11 +43,11 @@ REFUSED = {
 
 
 @click.command(
+    cls=AppCommand,
     help="Make the server's schedules equal to the periodic tasks that an application declares, and end: of the ini "
-    "file CONFIG, or of -A. The server then starts the tasks: no process of beat has to stay up."
+    "file CONFIG, or of -A. The server then starts the tasks: no process of beat has to stay up.",
 )
 @click.argument("config", required=False)
-@click.option("-A", "--app", help="The app, as module or module:name.")
 @click.option("--dry-run", is_flag=True, help="Print what would change, and change nothing.")
 @click.option("--check", is_flag=True, help="Change nothing; exit with 3 if the server differs.")
 @click.option(
@@ -71,7 +72,6 @@ def command(
     ctx: click.Context,
     /,
     config: str | None,
-    app: str | None,
     dry_run: bool,
     check: bool,
     prune: bool,
@@ -83,13 +83,11 @@ def command(
     from ..schedules.sync import synchronise_app  # the client library: 0.4 s, and not for `--help`
 
     common = ctx.ensure_object(Common)
-    common.app = app or common.app
-    common.name = app or common.name
     with failing_in_one_line():
         say_of_options(celerys)
         if watch is not None and (dry_run or check):
             raise ImproperlyConfigured("--watch changes schedules; it does not go with --dry-run or --check")
-        with loading(config or common.config or f"-A {common.name}", debug=(loglevel or "").upper() == "DEBUG"):
+        with loading(config or common.named, debug=(loglevel or "").upper() == "DEBUG"):
             found = application(common, config)
             found.log.setup(loglevel or "WARNING")
             load_tasks(found)
