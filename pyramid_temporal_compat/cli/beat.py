@@ -15,6 +15,7 @@ from .app_command import AppCommand
 from .bootstrap import application
 from .common import Common
 from .errors import failing_in_one_line, loading
+from .option_notes import say_of_options
 
 if TYPE_CHECKING:
     from ..interfaces import AppLike
@@ -34,6 +35,9 @@ TAKEN = {
     "uid": "start the command as that user",
     "gid": "start the command as that group",
     "umask": "the command writes no file",
+    "hostname": "no scheduler runs that would need a name",
+    "executable": "the command starts no other process",
+    "enable_remote_control": "the server fires the schedules, and takes orders by `ptemporal-compat schedule`",
 }
 """Options of Celery's beat that need nothing done here, each with the reason."""
 REFUSED = {
@@ -67,6 +71,9 @@ REFUSED = {
 @click.option("--gid", hidden=True)
 @click.option("--umask", hidden=True)
 @click.option("--detach", is_flag=True, hidden=True)
+@click.option("-n", "--hostname", hidden=True)
+@click.option("--executable", hidden=True)
+@click.option("--enable-remote-control/--no-enable-remote-control", default=None, hidden=True)
 @click.pass_context
 def command(
     ctx: click.Context,
@@ -84,7 +91,7 @@ def command(
 
     common = ctx.ensure_object(Common)
     with failing_in_one_line():
-        say_of_options(celerys)
+        say_of_options(celerys, TAKEN, REFUSED)
         if watch is not None and (dry_run or check):
             raise ImproperlyConfigured("--watch changes schedules; it does not go with --dry-run or --check")
         with loading(config or common.named, debug=(loglevel or "").upper() == "DEBUG"):
@@ -100,17 +107,6 @@ def command(
             watch_once(found, prune)
         found.close()
         ctx.exit(EXIT_DIFFERENCE if check and plan.differences else 0)
-
-
-def say_of_options(given: dict[str, Any]) -> None:
-    """Print a line for each of Celery's options that needs nothing done. Raise for an option that is refused."""
-    for name, value in given.items():
-        if value in (None, False):
-            continue
-        written = f"--{name.replace('_', '-')}"
-        if name in REFUSED:
-            raise ImproperlyConfigured(f"{written} is refused: {REFUSED[name]}")
-        click.echo(f"{written}: {TAKEN[name]}", err=True)
 
 
 def wait_for(app: AppLike, patience: float) -> None:
