@@ -26,6 +26,7 @@ from .ask_server import load
 from .common import Common
 from .completion import completing, completing_list, queue_names, task_names, worker_names
 from .errors import EXIT_UNAVAILABLE, failing_in_one_line, loading
+from .refused import Refused
 from .terminal import Terminal
 
 if TYPE_CHECKING:
@@ -152,7 +153,7 @@ def commands_of(kind: str) -> dict[str, CommandInfo]:
 def known_command(kind: str, name: str, app: AppLike) -> CommandInfo:
     """Return a command's entry in the table. Only if it is not there are the application's modules imported."""
     if sentence := sentence_of(kind, name):
-        raise click.UsageError(f"{kind} {name} is refused: {sentence}")
+        raise Refused(f"{kind} {name} is refused here. {sentence}")
     if name not in commands_of(kind):
         load_tasks(app)
     found = commands_of(kind)
@@ -231,7 +232,10 @@ def remote_command(kind: str, help: str) -> click.Command:
                 info = known_command(kind, command, app)
             order = Order(command, arguments_of(command, info, arguments), timeout, destination)
             terminal = Terminal(common.no_color, common.quiet)
-            replies = order.send(app, None if as_json else terminal)
+            try:
+                replies = order.send(app, None if as_json else terminal)
+            except ValueError as error:  # no signal of that name
+                raise click.UsageError(str(error)) from None
             if as_json:
                 click.echo(json.dumps(flatten_reply(replies) if kind == "inspect" else replies, default=str))
             elif not replies:
