@@ -19,6 +19,7 @@ from .bootstrap import application
 from .common import Common, importing
 from .errors import failing_in_one_line, loading
 from .find_app import hint_at_ini
+from .ports import listening
 
 if TYPE_CHECKING:
     from ..worker.program import Program
@@ -76,6 +77,8 @@ def bounds(value: str) -> tuple[int, int]:
 @click.option("--time-limit", type=click.FloatRange(min=0), help="Seconds until a task that sets no limit is stopped.")
 @click.option("--soft-time-limit", type=click.FloatRange(min=0), help="Seconds until SoftTimeLimitExceeded.")
 @click.option("--graceful-timeout", type=click.FloatRange(min=0), help="Seconds that running tasks get on SIGTERM.")
+@click.option("--health-port", type=listening, metavar="[HOST:]PORT", help="Answer probes there: /live and /ready.")
+@click.option("--metrics-port", type=listening, metavar="[HOST:]PORT", help="Serve /metrics for Prometheus there.")
 @click.option("-I", "--include", type=names, help="More task modules, separated by commas.")
 @click.option(
     "-l", "--loglevel", type=click.Choice(LEVELS, case_sensitive=False), help="Default: WARNING, or the ini's."
