@@ -88,12 +88,8 @@ class Order(NamedTuple):
         )
         app.close()
         if not replies and self.command not in DONE_BY_SERVER:
-            raise NoReply(
-                f"No nodes replied within time constraint ({self.timeout:g} s): no worker runs here, or none is named "
-                f"{', '.join(self.destination)}"
-                if self.destination
-                else f"No nodes replied within time constraint ({self.timeout:g} s); -t sets a longer one"
-            )
+            asked = f"; no worker is named {', '.join(self.destination)}, or it is busy" if self.destination else ""
+            raise NoReply(f"No nodes replied within time constraint ({self.timeout:g} s; -t sets another){asked}")
         return replies
 
 
@@ -105,6 +101,7 @@ def with_options(command: Any) -> Any:
 
 
 def print_count(terminal: Terminal, replies: Sequence[Reply]) -> None:
+    """Print how many workers answered, unless the terminal is quiet."""
     if not terminal.quiet:
         terminal.echo(f"\n{len(replies)} {'node' if len(replies) == 1 else 'nodes'} online.")
 
@@ -188,6 +185,7 @@ def arguments_of(name: str, info: CommandInfo, words: Sequence[str]) -> dict[str
 
 
 def usage_of(name: str, info: CommandInfo) -> str:
+    """Return what a worker's command takes."""
     return f"Command {name!r} takes arguments: {info.signature or 'none'}"
 
 

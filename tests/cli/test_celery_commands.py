@@ -81,7 +81,7 @@ def test_status_lists_the_workers_that_answer(run: Run, worker: RunningWorker) -
 def test_no_answer_is_celerys_exit_code(run: Run) -> None:
     for words in (("status",), ("inspect", "active"), ("control", "pool_grow")):
         told = run(*words, "-d", "nobody@nowhere", "-t", "0.1", code=69).output
-        assert "No nodes replied within time constraint (0.1 s)" in told
+        assert "No nodes replied within time constraint (0.1 s; -t sets another)" in told
         assert "nobody@nowhere" in told
 
 
