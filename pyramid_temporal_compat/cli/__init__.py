@@ -24,6 +24,7 @@ COMMANDS: dict[str, tuple[str, str, str]] = {
     "beat": ("pyramid_temporal_compat.cli.beat", "command", "Make the server's schedules equal to the declared ones."),
     "call": ("pyramid_temporal_compat.cli.call", "command", "Send a call of a task."),
     "control": ("pyramid_temporal_compat.cli.remote", "control", "Give running workers an order."),
+    "dev": ("pyramid_temporal_compat.cli.dev", "command", "Run server, site and worker together, for development."),
     "events": ("pyramid_temporal_compat.cli.events", "command", "Print each change of a task as a line."),
     "exporter": ("pyramid_temporal_compat.cli.exporter", "command", "Serve the metrics of queues, outbox, schedules."),
     "graph": ("pyramid_temporal_compat.cli.graph", "command", "Draw the state of a canvas."),
