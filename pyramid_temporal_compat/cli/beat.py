@@ -12,10 +12,12 @@ from ..log import LOG_LEVELS
 from ..log_lines.text_safety import one_line
 from ..schedules.sources import enabled
 from ..worker.task_modules import load_tasks
+from .app_command import AppCommand
 from .ask_server import WIDEST_NAME
 from .bootstrap import application
 from .common import Common
 from .errors import failing_in_one_line, loading
+from .option_notes import say_of_options
 
 if TYPE_CHECKING:
     from ..interfaces import AppLike
@@ -35,33 +37,28 @@ TAKEN = {
     "uid": "start the command as that user",
     "gid": "start the command as that group",
     "umask": "the command writes no file",
-    "executable": "nothing is started in the background",
+    "hostname": "no scheduler runs that would need a name",
+    "executable": "the command starts no other process",
+    "enable_remote_control": "the server fires the schedules, and takes orders by `ptemporal-compat schedule`",
 }
 """Options of Celery's beat that need nothing done here, each with the reason."""
 REFUSED = {
     "scheduler": "the server keeps the schedules; for entries from a database set ptemporal.schedules to a callable",
     "detach": "the command ends by itself, because the server starts the tasks; nothing runs in the background",
 }
-SHORT = {"schedule": "-s", "logfile": "-f", "scheduler": "-S"}
 
 
-def option_of_celerys_beat(name: str) -> click.Option:
-    """Return an option whose help says what becomes of it."""
-    flags = [written(name), *([SHORT[name]] if name in SHORT else [])]
-    said = f"Refused: {REFUSED[name]}." if name in REFUSED else f"No effect: {TAKEN[name]}."
-    return click.Option(flags, is_flag=name == "detach", help=said)
-
-
-def written(name: str) -> str:
-    return f"--{name.replace('_', '-')}"
+def said_of(name: str) -> str:
+    """Return the help of an option of Celery's beat: what becomes of it."""
+    return f"Refused: {REFUSED[name]}." if name in REFUSED else f"No effect: {TAKEN[name]}."
 
 
 @click.command(
+    cls=AppCommand,
     help="Make the server's schedules equal to the periodic tasks that an application declares, and end: of the ini "
-    "file CONFIG, or of -A. The server then starts the tasks: no process of beat has to stay up."
+    "file CONFIG, or of -A. The server then starts the tasks: no process of beat has to stay up.",
 )
 @click.argument("config", required=False)
-@click.option("-A", "--app", help="The app, as module or module:name.")
 @click.option("--dry-run", is_flag=True, help="Print what would change, and change nothing.")
 @click.option("--check", is_flag=True, help="Change nothing; exit with 3 if the server differs.")
 @click.option(
@@ -78,12 +75,23 @@ def written(name: str) -> str:
 )
 @click.option("--watch", type=click.FloatRange(min=1), metavar="SECONDS", help="Go on, and compare again so often.")
 @click.option("-l", "--loglevel", type=click.Choice(LEVELS, case_sensitive=False), help="The level of the log.")
+@click.option("-s", "--schedule", help=said_of("schedule"))
+@click.option("-S", "--scheduler", help=said_of("scheduler"))
+@click.option("--max-interval", type=float, help=said_of("max_interval"))
+@click.option("-f", "--logfile", help=said_of("logfile"))
+@click.option("--pidfile", help=said_of("pidfile"))
+@click.option("--uid", help=said_of("uid"))
+@click.option("--gid", help=said_of("gid"))
+@click.option("--umask", help=said_of("umask"))
+@click.option("--detach", is_flag=True, help=said_of("detach"))
+@click.option("-n", "--hostname", help=said_of("hostname"))
+@click.option("--executable", help=said_of("executable"))
+@click.option("--enable-remote-control/--no-enable-remote-control", default=None, help=said_of("enable_remote_control"))
 @click.pass_context
 def command(
     ctx: click.Context,
     /,
     config: str | None,
-    app: str | None,
     dry_run: bool,
     check: bool,
     each: bool,
@@ -96,13 +104,11 @@ def command(
     from ..schedules.sync import synchronise_app  # the client library: 0.4 s, and not for `--help`
 
     common = ctx.ensure_object(Common)
-    common.app = app or common.app
-    common.name = app or common.name
     with failing_in_one_line():
-        say_of_options(celerys)
+        say_of_options(celerys, TAKEN, REFUSED)
         if watch is not None and (dry_run or check):
             raise ImproperlyConfigured("--watch changes schedules; it does not go with --dry-run or --check")
-        with loading(config or common.config or f"-A {common.name}", debug=(loglevel or "").upper() == "DEBUG"):
+        with loading(config or common.named, debug=(loglevel or "").upper() == "DEBUG"):
             found = application(common, config)
             found.log.setup(loglevel or "WARNING")
             load_tasks(found)
@@ -117,19 +123,6 @@ def command(
             watch_once(found, prune, each)
         found.close()
         ctx.exit(EXIT_DIFFERENCE if check and plan.differences else 0)
-
-
-command.params += [option_of_celerys_beat(name) for name in (*TAKEN, *REFUSED)]
-
-
-def say_of_options(given: dict[str, Any]) -> None:
-    """Print a line for each of Celery's options that needs nothing done. Raise for an option that is refused."""
-    for name, value in given.items():
-        if value in (None, False):
-            continue
-        if name in REFUSED:
-            raise ImproperlyConfigured(f"{written(name)} is refused: {REFUSED[name]}")
-        click.echo(f"{written(name)}: {TAKEN[name]}", err=True)
 
 
 def stand_in_for_tasks(app: AppLike) -> None:
