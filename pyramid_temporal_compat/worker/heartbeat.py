@@ -14,6 +14,7 @@ from typing import Any
 
 from temporalio import activity
 
+from ..client.attempt_counts import AttemptCounts
 from ..message import wire_names as wire
 from ..message.message import Message
 from .job import Job, Progress
@@ -39,7 +40,7 @@ class Heartbeat:
     """Tells the server that a job is alive, and the progress that it reports."""
 
     def __init__(self, job: Job) -> None:
-        self._details: dict[str, Any] = counts(job.message)
+        self._details: dict[str, Any] = details_of(job.earlier)
         self._pause = pause_of(job.message)
         self._context = contextvars.copy_context()  # the activity's own; the pool calls `note` from elsewhere
 
@@ -69,32 +70,14 @@ async def beating(job: Job) -> AsyncIterator[Heartbeat]:
         running.cancel()
 
 
-# --- what the last attempt left in its heartbeat -----------------------------------------------------
-
-
-def counts(message: Message) -> dict[str, Any]:
-    """Return the counts for a heartbeat, and the changed message if a retry changed it."""
+def details_of(counts: AttemptCounts) -> dict[str, Any]:
+    """Return the details of a heartbeat: the counts, and the changed message if a retry changed it."""
     changed = {name: value for name, value in last_heartbeat().items() if name == wire.CHANGED}
-    return {wire.RETRIES: earlier_retries(message), wire.ORDERLY: _ended_in_order(), **changed}
-
-
-def earlier_retries(message: Message) -> int:
-    """Return how often the task was retried before this attempt."""
-    return wire.count(last_heartbeat().get(wire.RETRIES), message.retries)
-
-
-def lost_before() -> int:
-    """Return how many earlier attempts lost their worker, or their process."""
-    return activity.info().attempt - 1 - _ended_in_order()
+    return {**counts.written(), **changed}
 
 
 def last_heartbeat() -> Mapping[str, Any]:
-    """Return the details of the last heartbeat of the attempt before this one."""
+    """Return the details of the last heartbeat of an earlier attempt."""
     details = activity.info().heartbeat_details
     found = details[0] if details else None
     return found if isinstance(found, Mapping) else {}
-
-
-def _ended_in_order() -> int:
-    """Return how many earlier attempts ended in order."""
-    return wire.count(last_heartbeat().get(wire.ORDERLY))
