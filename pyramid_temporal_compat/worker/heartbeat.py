@@ -16,24 +16,8 @@ from temporalio import activity
 
 from ..client.attempt_counts import AttemptCounts
 from ..message import wire_names as wire
-from ..message.message import Message
+from ..message.heartbeat_pause import heartbeat_pause
 from .job import Job, Progress
-
-PART_OF_TIMEOUT = 0.8
-"""Part of the timeout between two heartbeats of a task that reports nothing. Temporal Cloud bills each heartbeat."""
-SLACK = 6.0
-"""Seconds that a heartbeat may be late, on a busy machine, before the server takes the worker for lost."""
-BEATS_PER_SHORT_TIMEOUT = 10
-"""Heartbeats in a `heartbeat_timeout` that is shorter than the slack: that many may be late."""
-SHORTEST_PAUSE = 0.02
-"""Seconds between two heartbeats at least, even if a message asks for a very short timeout."""
-
-
-def pause_of(message: Message) -> float:
-    """Return the seconds between two heartbeats."""
-    timeout = message.heartbeat_timeout
-    seldom = min(timeout * PART_OF_TIMEOUT, timeout - SLACK)
-    return max(SHORTEST_PAUSE, seldom, timeout / BEATS_PER_SHORT_TIMEOUT)
 
 
 class Heartbeat:
@@ -41,7 +25,7 @@ class Heartbeat:
 
     def __init__(self, job: Job) -> None:
         self._details: dict[str, Any] = details_of(job.earlier)
-        self._pause = pause_of(job.message)
+        self._pause = heartbeat_pause(job.message.heartbeat_timeout)
         self._context = contextvars.copy_context()  # the activity's own; the pool calls `note` from elsewhere
 
     def note(self, note: Any) -> None:

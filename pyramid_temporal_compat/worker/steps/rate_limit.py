@@ -9,8 +9,9 @@ from datetime import timedelta
 from temporalio import activity
 
 from ...message import wire_names as wire
-from .. import heartbeat
+from ...message.heartbeat_pause import heartbeat_pause
 from ..attempt_end import in_order
+from ..heartbeat import details_of
 from ..job import Job
 from ..taken_task import WorkerParts
 
@@ -35,6 +36,6 @@ async def wait_for_turn(worker: WorkerParts, job: Job, refuse_revoked: Callable[
                 next_retry_delay=timedelta(seconds=wait),
             )
         if wait > LONGEST_HOLD:
-            activity.heartbeat(heartbeat.details_of(job.earlier))
-        await asyncio.sleep(min(wait, LOOK_EVERY, heartbeat.pause_of(message)))
+            activity.heartbeat(details_of(job.earlier))
+        await asyncio.sleep(min(wait, LOOK_EVERY, heartbeat_pause(message.heartbeat_timeout)))
         refuse_revoked(worker, job)
