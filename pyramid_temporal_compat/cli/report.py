@@ -32,10 +32,26 @@ PACKAGES = ("pyramid-temporal-compat", "temporalio", "pyramid", "pyramid_tm", "t
 )
 @click.argument("config", required=False)
 @click.option("--all", "everything", is_flag=True, help="Also print settings that have their default value.")
+@click.option("--cost", is_flag=True, help="Instead, estimate the actions a month that Temporal Cloud would bill.")
+@click.option(
+    "--days",
+    type=click.FloatRange(min=0, min_open=True),
+    default=7.0,
+    show_default=True,
+    help="With --cost: the days whose workflows are counted.",
+)
+@click.option("--json", "as_json", is_flag=True, help="With --cost: print JSON, for programs.")
 @click.pass_obj
-def command(common: Common, config: str | None, everything: bool) -> None:
+def command(common: Common, config: str | None, everything: bool, cost: bool, days: float, as_json: bool) -> None:
     with failing_in_one_line():
         app = application(common, config)
+        if cost:
+            from .report_cost import print_cost  # the client library: 0.4 s
+
+            print_cost(app, days, as_json)
+            return
+        if as_json:
+            raise click.UsageError("--json needs --cost: the report itself is text")
         click.echo(f"python {platform.python_version()}, {platform.platform()}")
         for package in PACKAGES:
             click.echo(f"{package} {_version(package)}")
