@@ -11,11 +11,9 @@ import argparse
 import contextlib
 import dataclasses
 import functools
-import re
 import signal
 import sys
 import time
-import urllib.request
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
@@ -29,18 +27,16 @@ from temporalio.client import Client
 from bench import parts
 from bench.__main__ import broken_off, machine
 from bench.application import noop, retried, sleeps, total
+from bench.server_actions import settled_actions
 from pyramid_temporal_compat import Celery, chain, chord, group
 from pyramid_temporal_compat.message.heartbeat_pause import heartbeat_pause
 from pyramid_temporal_compat.results import AsyncResult, ResultSet
 from pyramid_temporal_compat.schedules.sync import synchronise_app
 from pyramid_temporal_compat.server import EmbeddedServer
 
-REPORT_EVERY = 1.2
-"""Seconds in which the server brings its metrics up to date."""
 PATIENCE = 120.0
 LONGEST = 600
 """Seconds for the whole run. A longer run is interrupted, and its processes end."""
-METRIC = re.compile(r'action\{action_type="([^"]+)",namespace="default",[^}]*\} (\d+)')
 
 
 @dataclass(frozen=True)
@@ -81,7 +77,7 @@ class Cost:
     @property
     def cells(self) -> tuple[str, ...]:
         kinds = ", ".join(
-            f"{number / self.times:.3g} {KINDS.get(kind, kind)}" for kind, number in self.actions.most_common()
+            f"{number / self.times:,.4g} {KINDS.get(kind, kind)}" for kind, number in self.actions.most_common()
         )
         aim = "" if self.row.at_most is None else f"<= {self.row.at_most:g} {self.verdict}"
         shown = (f"{self.total:,.4g}", kinds, f"{self.events:,.0f}", f"{self.server_ms:,.0f}", f"{self.worker_ms:,.0f}")
@@ -96,7 +92,8 @@ KINDS = {
     "grpc_RecordActivityTaskHeartbeat": "heartbeat",
     "command_StartTimer": "timer",
     "command_BatchMarkers": "marker",
-    "command_ModifyWorkflowProperties": "memo",
+    "command_StartChildWorkflowExecution": "child",
+    "command_StartChildWorkflowExecution_Extra": "child's own start",
 }
 """Shorter names of the server's types of actions."""
 OF_A_TASK = ("grpc_StartWorkflowExecution", "command_ScheduleActivityTask")
@@ -224,11 +221,10 @@ class Meter:
     """Reads what server and worker have used."""
 
     def __init__(self, server: EmbeddedServer, worker: parts.Process, app: Celery) -> None:
-        self._metrics = server.metrics_address
-        self._app = app
+        self._embedded, self._app = server, app
         assert server.pid is not None
         self._server, self._worker = psutil.Process(server.pid), psutil.Process(worker.pid)
-        self._last = self.settled()
+        self._last = settled_actions(server)
 
     def cost(self, row: Row) -> Cost:
         began, before = datetime.now(timezone.utc), self._last
@@ -236,24 +232,12 @@ class Meter:
         done = row.do(self._app, row.times)
         times = done if isinstance(done, int) else row.times
         server, worker = milliseconds(self._server) - server, milliseconds(self._worker) - worker
-        self._last = self.settled()
+        self._last = settled_actions(self._embedded)
         actions = self._last - before
         if row.do is firings:
             actions = Counter({kind: actions[kind] for kind in OF_A_TASK} | {"schedule": SCHEDULE * times})
         events = self._app.temporal.call(lambda client: events_since(client, began), PATIENCE)
         return Cost(row, times, actions, events / times, server / times, worker / times)
-
-    def settled(self) -> Counter[str]:
-        """Return the actions so far, once the server's metrics tell of all of them."""
-        now, last = self.actions(), None
-        while now != last:
-            time.sleep(REPORT_EVERY)
-            now, last = self.actions(), now
-        return now
-
-    def actions(self) -> Counter[str]:
-        with urllib.request.urlopen(self._metrics) as answer:
-            return Counter({kind: int(number) for kind, number in METRIC.findall(answer.read().decode())})
 
 
 def milliseconds(process: psutil.Process) -> float:

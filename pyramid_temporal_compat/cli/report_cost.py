@@ -57,11 +57,11 @@ def lines(found: CostEstimate) -> Iterator[str]:
     """Yield the estimate as text."""
     yield f"namespace {found.namespace}: the workflows since {found.since:%Y-%m-%d %H:%M} UTC, as actions in 30 days"
     if found.is_cut:
-        yield "(the server has deleted older workflows: that is as long as this namespace keeps them)"
+        yield f"(this namespace keeps ended workflows for {found.period}, so older ones can't be counted)"
     if found.idle > found.period / 4:
         yield (
-            f"(in the first {found.idle / found.period:.0%} of that time no workflow started; if the application is new, "
-            f"count from its first day on: --days {(found.period - found.idle).total_seconds() / 86400:.2g})"
+            f"(no workflow started in the first {found.idle / found.period:.0%} of that time: for an application "
+            "that is newer, choose --days so that they begin with it)"
         )
     yield ""
     yield f"{'a month':>14}  {'each':>9}  {'workflows':>10}  {'read':>5}  workflow type"

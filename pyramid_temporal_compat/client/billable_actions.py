@@ -70,7 +70,8 @@ def actions_of(events: Iterable[HistoryEvent]) -> Counter[Kind]:
             started = begun.pop(getattr(event, ACTIVITY_ENDS[kind]).started_event_id, None)
             if started is not None:
                 asked = activities[started.activity_task_started_event_attributes.scheduled_event_id]
-                found["heartbeat"] += _heartbeats(asked, event.event_time.seconds - started.event_time.seconds)
+                nanoseconds = event.event_time.ToNanoseconds() - started.event_time.ToNanoseconds()
+                found["heartbeat"] += _heartbeats(asked, nanoseconds / 1e9)
         elif kind == EventType.EVENT_TYPE_START_CHILD_WORKFLOW_EXECUTION_INITIATED:
             found["child"] += 2
         elif kind == EventType.EVENT_TYPE_WORKFLOW_EXECUTION_SIGNALED:
