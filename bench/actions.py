@@ -299,9 +299,9 @@ def computed(heartbeat_timeout: float, seconds: float) -> int:
 
 def as_table(costs: Sequence[Cost], markdown: bool) -> str:
     rows = [HEADINGS, *(cost.cells for cost in costs)]
-    if markdown:
-        rows.insert(1, ("---", "--:", "---", "--:", "--:", "--:", "---"))
-        return "\n".join(f"| {' | '.join(row)} |" for row in rows)
+    if markdown:  # for the guide, without the aims
+        rows.insert(1, ("---", "--:", "---", "--:", "--:", "--:", ""))
+        return "\n".join(f"| {' | '.join(row[:-1])} |" for row in rows)
     widths = [max(len(row[column]) for row in rows) for column in range(len(HEADINGS))]
     return "\n".join("  ".join(map(str.ljust, row, widths)).rstrip() for row in rows)
 
