@@ -26,7 +26,7 @@ from temporalio.client import Client
 
 from bench import parts
 from bench.__main__ import broken_off, machine
-from bench.application import noop, retried, sleeps, total
+from bench.application import noop, reports, retried, sleeps, total
 from bench.server_actions import settled_actions
 from pyramid_temporal_compat import Celery, chain, chord, group
 from pyramid_temporal_compat.message.heartbeat_pause import heartbeat_pause
@@ -125,6 +125,10 @@ def asleep(seconds: float) -> Callable[[Celery, int], object]:
     return do
 
 
+def reporting(seconds: float) -> Callable[[Celery, int], object]:
+    return lambda app, times: ResultSet([reports.delay(seconds) for _ in range(times)]).get(timeout=PATIENCE)
+
+
 def with_short_timeout(timeout: float, seconds: float) -> Callable[[Celery, int], object]:
     def do(app: Celery, times: int) -> None:
         usual, app.conf.ptemporal_heartbeat_timeout = app.conf.ptemporal_heartbeat_timeout, timeout
@@ -202,6 +206,7 @@ ROWS = (
     Row("with two retries", with_retries, 20, 5, at_most=4),
     Row("that runs for 30 s", asleep(30), 4, 0, at_most=4),
     Row("that runs for 5 s, heartbeat_timeout 10 s", with_short_timeout(10, 5), 4, 4, at_most=4),
+    Row("that reports progress ten times a second, for 5 s", reporting(5), 4, 2, at_most=8),
     Row("a group of 1,000", a_group(1000), 1, 0),
     Row("a group of 50", a_group(50), 4, 1),
     Row("a chain of 20", a_chain(20), 3, 1),

@@ -40,6 +40,14 @@ def sleeps(seconds: float) -> None:
     time.sleep(seconds)
 
 
+@shared_task(bind=True)
+def reports(self: Any, seconds: float) -> None:
+    """Report progress ten times a second."""
+    for step in range(int(seconds * 10)):
+        self.update_state(state="PROGRESS", meta=step)
+        time.sleep(0.1)
+
+
 @worker_ready.connect
 def tell(**kwargs: Any) -> None:
     print("bench worker is ready", file=sys.__stdout__, flush=True)
