@@ -205,7 +205,7 @@ ROWS = (
     Row("with a countdown", later, 20, 5, at_most=2),
     Row("with two retries", with_retries, 20, 5, at_most=4),
     Row("that runs for 30 s", asleep(30), 4, 0, at_most=4),
-    Row("that runs for 5 s, heartbeat_timeout 10 s", with_short_timeout(10, 5), 4, 4, at_most=4),
+    Row("that runs for 5 s, `heartbeat_timeout` 10 s", with_short_timeout(10, 5), 4, 4, at_most=4),
     Row("that reports progress ten times a second, for 5 s", reporting(5), 4, 2, at_most=8),
     Row("a group of 1,000", a_group(1000), 1, 0),
     Row("a group of 50", a_group(50), 4, 1),
@@ -213,9 +213,9 @@ ROWS = (
     Row("a chord of 10 and its body", a_chord(10), 5, 1),
     Row("a bundle of 8 tasks", a_bundle(8), 5, 1),
     Row("a firing of a schedule", firings, 5, 2),
-    Row("inspect().ping(), for each worker", pings, 10, 3),
-    Row("revoke() of a waiting task, with its start", revokes, 10, 3),
-    Row("revoke(terminate=True) of a running task, with its start", terminates, 5, 2),
+    Row("`inspect().ping()`, for each worker", pings, 10, 3),
+    Row("`revoke()` of a waiting task, with its start", revokes, 10, 3),
+    Row("`revoke(terminate=True)` of a running task, with its start", terminates, 5, 2),
 )
 
 

@@ -5,8 +5,8 @@ attempt. A worker writes the counts into one of the two. A retry writes them int
 bills a heartbeat and no failure. The next attempt reads the failure from the description of the workflow.
 
 An attempt that loses its worker writes nothing, and its failure takes the place of the failure before it. So the
-attempt after a lost one writes the counts into a heartbeat before it begins. Therefore each attempt that no counts tell
-of, but the last, ended with a retry.
+attempt after a lost one writes the counts into a heartbeat before the task begins. Some attempts before a lost one
+may be in no counts. These attempts ended with a retry, because only a retry writes no heartbeat.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ class AttemptCounts:
     """How the first `attempts` attempts of an activity ended."""
 
     retries: int = 0
-    """Retries, with those of earlier activities of the task."""
+    """Retries of the task, which may have had activities before this one."""
     orderly: int = 0
     """Attempts that ended with an answer of the worker. The other attempts lost their worker."""
     attempts: int = 0
@@ -64,7 +64,7 @@ class LastEnd:
     """How the last attempt ended, as its failure shows it."""
 
     counts: AttemptCounts = AttemptCounts()
-    """The counts in the failure. They tell of no attempt if it carries none."""
+    """The counts in the failure. A failure without counts has counts of no attempts."""
     is_retry: bool = False
     is_lost: bool = False
 

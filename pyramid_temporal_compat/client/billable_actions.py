@@ -1,8 +1,9 @@
 """Count from a workflow's history what Temporal Cloud bills: its *actions*.
 
-The kinds of actions are those of the server's own metric, `action`. A history shows most of them. It does not show
-heartbeats, so these are estimated: from how long each activity ran, as the last attempt shows it, and from how often a
-worker of this package sends a heartbeat. Queries, rejected updates and orders to workers leave no trace in a history.
+The server's own metric, `action`, has the same kinds of actions. A history shows most actions, but no heartbeats. The
+number of heartbeats is estimated: the last attempt of an activity shows how long the task ran, and a worker of this
+package sends its heartbeats at known times. Queries, rejected updates and orders to workers leave no trace in a
+history.
 """
 
 from __future__ import annotations
@@ -37,7 +38,7 @@ ONE_ACTION: dict[int, Kind] = {
     EventType.EVENT_TYPE_NEXUS_OPERATION_SCHEDULED: "other",
     EventType.EVENT_TYPE_NEXUS_OPERATION_CANCEL_REQUESTED: "other",
 }
-"""Events that cost one action each, whatever they contain."""
+"""Types of events that cost one action each."""
 ACTIVITY_ENDS = {
     EventType.EVENT_TYPE_ACTIVITY_TASK_COMPLETED: "activity_task_completed_event_attributes",
     EventType.EVENT_TYPE_ACTIVITY_TASK_FAILED: "activity_task_failed_event_attributes",
@@ -86,7 +87,7 @@ def actions_of(events: Iterable[HistoryEvent]) -> Counter[Kind]:
 
 
 def _actions_of_start(start: WorkflowExecutionStartedEventAttributes) -> Counter[Kind]:
-    """Return the actions of a start. Whoever started a child or a next run has paid for it."""
+    """Return the actions of a start. The parent has paid for a child workflow, and the last run for the next run."""
     if start.HasField("parent_workflow_execution") or start.continued_execution_run_id:
         return Counter()
     return Counter({"start": 1, "schedule": 2 * (SCHEDULED_BY in start.search_attributes.indexed_fields)})

@@ -1,7 +1,8 @@
 """Estimate how many actions a namespace costs a month, from the workflows that started in the last days.
 
 The server counts the workflows of each type. Some histories of each type are read, and say what one workflow costs. The
-work is bounded, whatever the namespace holds: `LISTED` workflows are listed, and `MOST_HISTORIES` histories are read.
+work is bounded, however large the namespace is: `WINDOWS` times `LISTED_PER_WINDOW` workflows are listed, and
+`MOST_HISTORIES` histories are read.
 """
 
 from __future__ import annotations
@@ -30,7 +31,6 @@ MONTH = timedelta(days=30)
 WINDOWS = 20
 """Equal parts of the period. The newest workflows of each part are listed, so the sample spreads over the period."""
 LISTED_PER_WINDOW = 50
-LISTED = WINDOWS * LISTED_PER_WINDOW
 HISTORIES_PER_TYPE = 20
 MOST_HISTORIES = 300
 MOST_EVENTS = 2000
@@ -38,7 +38,7 @@ MOST_EVENTS = 2000
 AT_ONCE = 8
 """Calls to the server at a time."""
 NO_STANDALONE = frozenset({RPCStatusCode.UNIMPLEMENTED, RPCStatusCode.PERMISSION_DENIED})
-"""Answers of a server that has no standalone activities, or may not tell of them."""
+"""Answers of a server without standalone activities, and to an API key that may not list activities."""
 
 
 @dataclass(frozen=True)
