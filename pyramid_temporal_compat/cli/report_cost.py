@@ -58,10 +58,10 @@ def lines(found: CostEstimate) -> Iterator[str]:
     yield f"namespace {found.namespace}: the workflows since {found.since:%Y-%m-%d %H:%M} UTC, as actions in 30 days"
     if found.is_cut:
         yield f"(this namespace keeps ended workflows for {found.period}, so older ones can't be counted)"
-    if found.idle > found.period / 4:
+    if found.idle:
         yield (
-            f"(no workflow started in the first {found.idle / found.period:.0%} of that time: for an application "
-            "that is newer, choose --days so that they begin with it)"
+            f"(no workflow started in the first {found.idle / found.period:.0%} of that time: for a new "
+            "application, choose --days so that they begin with it)"
         )
     yield ""
     yield f"{'a month':>14}  {'each':>9}  {'workflows':>10}  {'read':>5}  workflow type"

@@ -1,8 +1,8 @@
 """Estimate how many actions a namespace costs a month, from the workflows that started in the last days.
 
 The server counts the workflows of each type. Some histories of each type are read, and say what one workflow costs. The
-work is bounded, however large the namespace is: `WINDOWS` times `LISTED_PER_WINDOW` workflows are listed, and
-`MOST_HISTORIES` histories are read.
+work is bounded, however large the namespace is: `MOST_TYPES` types are looked for, and `MOST_HISTORIES` histories are
+read.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ import asyncio
 import json
 import math
 import statistics
-from collections import Counter, defaultdict
+from collections import Counter
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta, timezone
@@ -28,11 +28,13 @@ T = TypeVar("T")
 R = TypeVar("R")
 
 MONTH = timedelta(days=30)
-WINDOWS = 20
-"""Equal parts of the period. The newest workflows of each part are listed, so the sample spreads over the period."""
-LISTED_PER_WINDOW = 50
+PARTS = 4
+"""Equal parts of the period. Histories of each part are read, so that the sample spreads over the period."""
 HISTORIES_PER_TYPE = 20
 MOST_HISTORIES = 300
+MOST_TYPES = 100
+LISTED = 50
+"""Workflows that are listed at a time to find types."""
 MOST_EVENTS = 2000
 """Events that are read of one history. A longer one is taken to go on in the same way."""
 AT_ONCE = 8
@@ -78,10 +80,10 @@ class CostEstimate:
     is_cut: bool
     """Whether the period is shorter than asked for, because the server has deleted older workflows."""
     idle: timedelta
-    """Time at the beginning of the period in which no workflow was found."""
+    """Time at the beginning of the period in which no workflow started."""
     types: Sequence[TypeCost]
     other_workflows: int
-    """Workflows of types that the sample does not have."""
+    """Workflows of types that were not looked for, because there are too many."""
     activities: int
     """Standalone activities, such as orders to workers."""
 
@@ -129,32 +131,29 @@ async def estimate(client: Client, days: float) -> CostEstimate:
     asked, kept = timedelta(days=days), await _retention(client)
     period = min(asked, kept)
     end = datetime.now(timezone.utc)
-    since = end - period
-    listed = await _listed(client, since, period / WINDOWS)
-    by_type: dict[str, list[WorkflowExecution]] = defaultdict(list)
-    for run in listed:
-        by_type[run.workflow_type].append(run)
-    everything = await _count(client, _since(since))
-    most = max(1, min(HISTORIES_PER_TYPE, MOST_HISTORIES // max(1, len(by_type))))
-    names = [name for name, _ in Counter(run.workflow_type for run in listed).most_common(MOST_HISTORIES)]
+    parts = [(end - period + number * period / PARTS, period / PARTS) for number in range(PARTS)]
+    since = parts[0][0]
+    names = await _types(client, _since(since))
+    most = max(PARTS, min(HISTORIES_PER_TYPE, MOST_HISTORIES // max(1, len(names))))
 
     async def cost(name: str) -> TypeCost:
-        number = await _count(client, f"WorkflowType = {json.dumps(name, ensure_ascii=False)} AND {_since(since)}")
-        samples = [await _actions(client, run) for run in spread(by_type[name], most)]
-        found = [sample for sample in samples if sample is not None]
-        kinds = sum(found, Counter[Kind]())
-        return TypeCost(name, number, [float(sum(sample.values())) for sample in found], kinds)
+        of_type = f"WorkflowType = {_quoted(name)} AND "
+        found = [await _newest(client, of_type + _within(*part), most) for part in parts]
+        samples = [await _actions(client, run) for run in spread([run for part in found for run in part], most)]
+        known = [sample for sample in samples if sample is not None]
+        number = await _count(client, of_type + _since(since))
+        return TypeCost(name, number, [float(sum(sample.values())) for sample in known], sum(known, Counter[Kind]()))
 
     types = [each for each in await _each(names, cost) if each.samples]
-    types.sort(key=lambda each: -each.actions)
+    started = await _each(parts, lambda part: _count(client, _within(*part)))
     return CostEstimate(
         namespace=client.namespace,
         since=since,
         period=period,
         is_cut=kept < asked,
-        idle=min((run.start_time for run in listed), default=end) - since,
-        types=types,
-        other_workflows=max(0, everything - sum(each.workflows for each in types)),
+        idle=period / PARTS * next((place for place, number in enumerate(started) if number), 0),
+        types=sorted(types, key=lambda each: -each.actions),
+        other_workflows=max(0, sum(started) - sum(each.workflows for each in types)),
         activities=await _activities(client, since),
     )
 
@@ -170,21 +169,32 @@ def _since(moment: datetime) -> str:
     return f"StartTime >= '{moment.isoformat()}'"
 
 
+def _within(begin: datetime, length: timedelta) -> str:
+    return f"{_since(begin)} AND StartTime < '{(begin + length).isoformat()}'"
+
+
+def _quoted(name: str) -> str:
+    return json.dumps(name, ensure_ascii=False)
+
+
 async def _retention(client: Client) -> timedelta:
     found = await client.workflow_service.describe_namespace(DescribeNamespaceRequest(namespace=client.namespace))
     return found.config.workflow_execution_retention_ttl.ToTimedelta()
 
 
-async def _listed(client: Client, since: datetime, window: timedelta) -> list[WorkflowExecution]:
-    """Return the newest workflows of each part of the period."""
+async def _types(client: Client, query: str) -> list[str]:
+    """Return the types of the workflows, the newest type first."""
+    found: list[str] = []
+    while len(found) < MOST_TYPES:
+        others = "".join(f" AND WorkflowType != {_quoted(name)}" for name in found)
+        if not (more := await _newest(client, query + others, LISTED)):
+            break
+        found += dict.fromkeys(run.workflow_type for run in more)
+    return found[:MOST_TYPES]
 
-    async def newest(number: int) -> list[WorkflowExecution]:
-        begin = since + number * window
-        until = "" if number == WINDOWS - 1 else f" AND StartTime < '{(begin + window).isoformat()}'"
-        runs = client.list_workflows(_since(begin) + until, limit=LISTED_PER_WINDOW, page_size=LISTED_PER_WINDOW)
-        return [run async for run in runs]
 
-    return [run for part in await _each(range(WINDOWS), newest) for run in part]
+async def _newest(client: Client, query: str, most: int) -> list[WorkflowExecution]:
+    return [run async for run in client.list_workflows(query, limit=most, page_size=most)]
 
 
 async def _count(client: Client, query: str) -> int:
