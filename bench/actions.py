@@ -241,8 +241,9 @@ class Meter:
         actions = self._last - before
         if row.do is firings:
             actions = Counter({kind: actions[kind] for kind in OF_A_TASK} | {"schedule": SCHEDULE * times})
+        actions["order"] = self._app.temporal.call(lambda client: orders_since(client, began), PATIENCE)
         events = self._app.temporal.call(lambda client: events_since(client, began), PATIENCE)
-        return Cost(row, times, actions, events / times, server / times, worker / times)
+        return Cost(row, times, +actions, events / times, server / times, worker / times)
 
 
 def milliseconds(process: psutil.Process) -> float:
@@ -254,6 +255,11 @@ async def events_since(client: Client, began: datetime) -> int:
     """Return the number of events of the workflows that have started since then and ended."""
     found = client.list_workflows(f"StartTime >= '{began.isoformat()}' AND ExecutionStatus != 'Running'")
     return sum([run.history_length async for run in found])
+
+
+async def orders_since(client: Client, began: datetime) -> int:
+    """Return the number of activities without a workflow since then. The metric of server 1.32 does not count them."""
+    return (await client.count_activities(f"StartTime >= '{began.isoformat()}'")).count
 
 
 def count(app: Celery, query: str) -> int:
