@@ -72,12 +72,15 @@ class LastEnd:
     async def read(cls, client: Client, failure: Failure) -> LastEnd:
         stored = failure_of_worker(failure)
         kind = stored.application_failure_info.type
-        is_lost = stored.HasField("timeout_failure_info") or kind in LOST
+        is_retry, is_lost = kind == wire.RETRY, stored.HasField("timeout_failure_info") or kind in LOST
         if len(stored.application_failure_info.details.payloads) < 2:
-            return cls(is_retry=kind == wire.RETRY, is_lost=is_lost)
-        error = await client.data_converter.decode_failure(stored)
-        assert isinstance(error, ApplicationError), error
-        return cls(counts_in(error.details[1]), kind == wire.RETRY)
+            return cls(is_retry=is_retry, is_lost=is_lost)
+        try:
+            error = await client.data_converter.decode_failure(stored)
+        except (ValueError, RuntimeError):  # details that no worker of this package has written
+            return cls(is_retry=is_retry)
+        details = error.details if isinstance(error, ApplicationError) else ()
+        return cls(counts_in(details[1]) if len(details) > 1 else AttemptCounts(), is_retry)
 
 
 def failure_of_worker(failure: Failure) -> Failure:

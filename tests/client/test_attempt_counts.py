@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import json
+from types import SimpleNamespace
 
 import pytest
-from temporalio.api.common.v1 import Payloads
+from temporalio.api.common.v1 import Payload, Payloads
 from temporalio.api.failure.v1 import ApplicationFailureInfo, Failure, ServerFailureInfo, TimeoutFailureInfo
+from temporalio.converter import DataConverter
 
 from pyramid_temporal_compat.client.attempt_counts import AttemptCounts, LastEnd, counts_before, counts_in
 from pyramid_temporal_compat.message import wire_names as wire
@@ -50,8 +53,13 @@ def test_anything_else_counts_nothing(written: object) -> None:
     assert counts_in(written) == NOTHING
 
 
-def worker_failure(kind: str) -> Failure:
-    return Failure(application_failure_info=ApplicationFailureInfo(type=kind, details=Payloads()))
+def worker_failure(kind: str, *details: bytes) -> Failure:
+    payloads = [Payload(metadata={"encoding": b"json/plain"}, data=each) for each in details]
+    return Failure(application_failure_info=ApplicationFailureInfo(type=kind, details=Payloads(payloads=payloads)))
+
+
+WRITTEN = AttemptCounts(2, 2, 2)
+CONVERTER = SimpleNamespace(data_converter=DataConverter.default)
 
 
 @pytest.mark.parametrize(
@@ -60,8 +68,11 @@ def worker_failure(kind: str) -> Failure:
         (Failure(timeout_failure_info=TimeoutFailureInfo()), LOST),
         (worker_failure(wire.WORKER_LOST), LOST),
         (worker_failure("NotFoundError"), UNREADABLE),
+        (worker_failure(wire.RETRY, b"{}", json.dumps(WRITTEN.written()).encode()), LastEnd(WRITTEN, is_retry=True)),
+        (worker_failure(wire.RETRY, b"{}", b"[]"), A_RETRY_WITHOUT_COUNTS),
+        (worker_failure(wire.RETRY, b"{}", b"{no JSON"), A_RETRY_WITHOUT_COUNTS),
         (Failure(server_failure_info=ServerFailureInfo(), cause=worker_failure(wire.RETRY)), A_RETRY_WITHOUT_COUNTS),
     ],
 )
-def test_a_failure_without_counts_says_whether_the_worker_was_lost(failure: Failure, end: LastEnd) -> None:
-    assert asyncio.run(LastEnd.read(None, failure)) == end  # type: ignore[arg-type]
+def test_a_failure_says_how_the_last_attempt_ended(failure: Failure, end: LastEnd) -> None:
+    assert asyncio.run(LastEnd.read(CONVERTER, failure)) == end  # type: ignore[arg-type]
