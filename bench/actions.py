@@ -324,6 +324,7 @@ def main() -> None:
     parser.add_argument("--markdown", action="store_true", help="print the table as Markdown")
     arguments = parser.parse_args()
     signal.signal(signal.SIGALRM, lambda *_: broken_off(f"the run took longer than {LONGEST} s and was broken off"))
+    signal.signal(signal.SIGTERM, lambda *_: broken_off("stopped"))
     signal.alarm(LONGEST)
     costs = measured(arguments.names, arguments.smoke)
     print(f"\n{machine()}\n\n{as_table(costs, arguments.markdown)}")
