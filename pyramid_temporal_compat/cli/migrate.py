@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 from collections.abc import Iterable
 from pathlib import Path
 
@@ -30,7 +31,27 @@ SEVERITIES = ["blocks", "changes", "advice", "never"]
 PATHS = click.argument("paths", nargs=-1, metavar="[PATH]...")
 
 
-@click.group(help="Move an application from Celery: see what a move takes, and let most of it be done.")
+class MigrateGroup(click.Group):
+    """Imports the commands that load the application only when they run."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return sorted([*super().list_commands(ctx), *LOADED_LATE])
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        if cmd_name not in LOADED_LATE:
+            return super().get_command(ctx, cmd_name)
+        found: click.Command = getattr(importlib.import_module(LOADED_LATE[cmd_name], __package__), cmd_name)
+        return found
+
+
+LOADED_LATE = {"bridge": ".migrate_bridge"}
+"""Commands, each with its module, in which the command has its own name."""
+
+
+@click.group(
+    cls=MigrateGroup,
+    help="Move an application from Celery: see what a move takes, let most of it be done, and run both sides at once.",
+)
 def group() -> None:
     pass
 
