@@ -23,6 +23,7 @@ from ..migrate.settings_modules import ModuleSettings, settings_of
 from ..migrate.source_files import source_files
 from .common import Common
 from .errors import failing_in_one_line
+from .refused import refuse
 
 EXIT_FOUND = 3
 """Exit code of `audit` if a finding is as severe as `--fail-on` says."""
@@ -32,7 +33,14 @@ PATHS = click.argument("paths", nargs=-1, metavar="[PATH]...")
 
 
 class MigrateGroup(click.Group):
-    """Imports the commands that load the application only when they run."""
+    """Imports the commands that load the application only when they run. Refuses `migrate SOURCE DESTINATION`,
+    which is Celery's command."""
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        known = self.list_commands(ctx)
+        if any("://" in word for word in args) and not any(word in known for word in args):
+            refuse("migrate")
+        return super().parse_args(ctx, args)
 
     def list_commands(self, ctx: click.Context) -> list[str]:
         return sorted([*super().list_commands(ctx), *LOADED_LATE])
