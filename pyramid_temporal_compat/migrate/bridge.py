@@ -297,13 +297,9 @@ class Bridge:
             is_started = True
         except _Stopped:
             pass
-        except CeleryError as error:  # an id, a queue or a size that the server or we refuse
-            reason = str(error) or type(error).__name__
-        except RecursionError:
-            reason = "it is nested too deeply"
-        except Exception as error:  # a message that a decoder or the planner was not ready for
-            log.debug("%s", describe(taken), exc_info=True)
-            reason = f"{type(error).__name__}: {error}"
+        except Exception as error:
+            log.debug("%s stays", describe(taken), exc_info=True)
+            reason = reason_to_keep(error)
         self._outcomes.put(Outcome(session, taken, is_started, reason))
 
     def _start(self, unit: Unit, taken: Mapping[str, Any]) -> None:
@@ -318,6 +314,15 @@ class Bridge:
                 log.warning("%s waits for the server: %s", describe(taken), one_line(error))
             if self._stopping.wait(next(pauses)):
                 raise _Stopped
+
+
+def reason_to_keep(error: Exception) -> str:
+    """Return what is wrong with a message: also with one that a decoder or the planner was not ready for."""
+    if isinstance(error, RecursionError):
+        return "it is nested too deeply"
+    if isinstance(error, CeleryError) and str(error):  # an id, a queue or a size that the server or we refuse
+        return str(error)
+    return f"{type(error).__name__}: {error}"
 
 
 def _is_refused(error: BaseException) -> bool:

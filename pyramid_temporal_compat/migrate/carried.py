@@ -9,9 +9,9 @@ import base64
 import binascii
 import datetime as dt
 import uuid
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 from ..canvas import chain
 from ..canvas.planner import PlannedCall, as_unit, plan
@@ -23,6 +23,8 @@ from ..log_lines.text_safety import one_line
 from ..message.tree import Unit
 from ..payload.bounds import MOST_BYTES, is_deeper, read_json, read_together
 from ..payload.compression import decompress
+from ..payload.serializers import RAW_TYPE, SIGNED, find
+from ..security.signed_places import accepts_only_signed
 from ..task.call_options import PROPERTIES, make_message
 
 if TYPE_CHECKING:
@@ -134,7 +136,7 @@ def unit_of(app: AppLike, call: BrokerCall, rules: Rules) -> Unit:
     :raises CantCarry: if the message has to stay where it is.
     """
     with read_together():
-        content = _content(call, app.conf["accept_content"])
+        content = _content(app, call)
     if isinstance(content, Mapping):
         return _of_protocol_1(app, call, content, rules)
     if isinstance(content, (list, tuple)) and len(content) == 3 and isinstance(call.headers.get("task"), str):
@@ -143,17 +145,27 @@ def unit_of(app: AppLike, call: BrokerCall, rules: Rules) -> Unit:
     raise CantCarry("it is no message of Celery's: neither of protocol 1 nor of protocol 2")
 
 
-def _content(call: BrokerCall, accept: Collection[str]) -> Any:
+def _content(app: AppLike, call: BrokerCall) -> Any:
     body = call.body
     if method := call.headers.get("compression"):
         try:
             body = decompress(body, str(method))
         except Exception as error:
             raise CantCarry(f"its compression {method!r:.80} can't be undone: {error}") from None
+    accepted = prepare_accept_content(app.conf["accept_content"]) or ()
     try:
-        return loads(body, call.content_type, call.content_encoding, accept=prepare_accept_content(accept) or ())
+        if _serializer(app, call) == SIGNED:
+            return cast(Callable[[bytes], Any], find(SIGNED).decoder)(body)
+        return loads(body, call.content_type, call.content_encoding, accept=accepted)
     except Exception as error:
         raise CantCarry(f"its {call.content_type:.80} can't be read: {error}") from None
+
+
+def _serializer(app: AppLike, call: BrokerCall) -> str | None:
+    """Return the name of the serialiser that the message was written with, and that its arguments go on with."""
+    if call.content_type == RAW_TYPE and accepts_only_signed(app):
+        return SIGNED  # it shares its content type with plain bytes
+    return registry.type_to_name.get(call.content_type)
 
 
 def _of_protocol_1(app: AppLike, call: BrokerCall, content: Mapping[str, Any], rules: Rules) -> Unit:
@@ -226,7 +238,7 @@ def _options(
         "soft_time_limit": soft,
         "priority": _priority(call),
         "headers": dict(own_headers) or None,
-        "serializer": registry.type_to_name.get(call.content_type),
+        "serializer": _serializer(app, call),
         "compression": call.headers.get("compression"),
     }
     return {name: value for name, value in options.items() if value is not None}
