@@ -5,18 +5,18 @@ from __future__ import annotations
 import json
 import logging
 import signal
-import sys
 from typing import TYPE_CHECKING
 
 import click
 
 from ..celery_names.lists import split_names
-from ..celery_names.urls import sanitize_url
 from ..log_lines.text_safety import one_line
 from .app_command import IniCommand
 from .ask_server import load
+from .broker_options import FROM, TRANSPORT_OPTIONS, UNTESTED, broker_of
 from .common import Common
 from .errors import failing_in_one_line
+from .live_line import LiveLine
 
 if TYPE_CHECKING:
     from ..migrate.bridge import Carried
@@ -32,11 +32,15 @@ EXIT_KEPT = 3
     "What can't be carried goes back where it was. Ends with 3 if there is any.",
 )
 @click.argument("config")
-@click.option("--from", "url", required=True, metavar="URL", help="Celery's broker, as redis://… or amqp://…")
-@click.option("-Q", "--queues", type=split_names, help="Queues to empty, separated by commas; default: task_queues.")
-@click.option("--to-queue", "to_queues", multiple=True, metavar="OLD=NEW", help="Start OLD's tasks on queue NEW.")
+@FROM
+@click.option(
+    "-Q", "--queues", type=split_names, metavar="NAMES", help="Queues, separated by commas; default: the workers' own."
+)
+@click.option("--to-queue", "renames", multiple=True, metavar="OLD=NEW", help="Start OLD's tasks on queue NEW.")
 @click.option("--until-empty", is_flag=True, help="End when nothing waits in these queues.")
-@click.option("--untested", is_flag=True, help="Also carry from a broker that nobody has tried the bridge with.")
+@click.option("--unknown", is_flag=True, help="Also carry tasks that the application does not know.")
+@UNTESTED
+@TRANSPORT_OPTIONS
 @click.option("--json", "as_json", is_flag=True, help="Print what was done as JSON, for programs.")
 @click.pass_context
 def bridge(
@@ -44,35 +48,41 @@ def bridge(
     config: str,
     url: str,
     queues: list[str] | None,
-    to_queues: tuple[str, ...],
+    renames: tuple[str, ...],
     until_empty: bool,
+    unknown: bool,
     untested: bool,
+    options: str,
     as_json: bool,
 ) -> None:
     common = ctx.ensure_object(Common)
     with failing_in_one_line():
-        renamed = dict(pair(each) for each in to_queues)
+        new_names = dict(pair(each) for each in renames)
         app = load(common, config)
+        conf = app.conf
+        broker = broker_of(url, options, untested, conf["broker_transport_options"], conf["broker_use_ssl"])
         from ..migrate.bridge import Bridge  # the client library: 0.4 s
+        from ..migrate.carried import Rules
 
         app.finalize()
         app.log.setup(logging.INFO)
+        line = LiveLine()
         found = Bridge(
             app,
-            url,
-            queues or list(app.amqp.queues.consume_from),
+            broker,
+            queues,
             until_empty=until_empty,
-            untested=untested,
-            to_queue=lambda name: renamed.get(name, name),
-            on_change=(lambda carried: None) if as_json else Progress(),
+            rules=Rules(unknown, new_names),
+            on_change=lambda carried: None if as_json else line.show(progress(carried)),
         )
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, lambda *_: found.stop())
         if not as_json:
-            click.echo(f"carrying from {sanitize_url(url)}; Ctrl-C ends it", err=True)
+            click.echo(f"carrying from {broker}; Ctrl-C ends it", err=True)
         try:
             carried = found.run()
         finally:
+            line.end()
             app.close()
         tell(carried, as_json)
         ctx.exit(EXIT_KEPT if carried.kept else 0)
@@ -86,28 +96,11 @@ def pair(text: str) -> tuple[str, str]:
     return old, new
 
 
-class Progress:
-    """Writes one line again and again on a terminal, and each change as a line elsewhere."""
-
-    def __init__(self) -> None:
-        self._last = ""
-
-    def __call__(self, carried: Carried) -> None:
-        line = progress_line(carried)
-        if line == self._last:
-            return
-        self._last = line
-        if sys.stderr.isatty():
-            click.echo(f"\r\x1b[K{line}", nl=False, err=True)
-        else:
-            click.echo(line, err=True)
-
-
-def progress_line(carried: Carried) -> str:
+def progress(carried: Carried) -> str:
     """Return what was carried and what still waits, in one line."""
-    waiting = ", ".join(f"{name} {count}" for name, count in carried.waiting.items() if count) or "nothing"
+    parts = [f"{name} {count}" for name, count in carried.waiting.items() if count]
     kept = f"; {len(carried.kept)} stay on Celery's side" if carried.kept else ""
-    return one_line(f"{carried.started.total()} started; waiting: {waiting}{kept}")
+    return f"{carried.started.total()} started; waiting: {', '.join(parts) or 'nothing'}{kept}"
 
 
 def tell(carried: Carried, as_json: bool) -> None:
@@ -117,11 +110,13 @@ def tell(carried: Carried, as_json: bool) -> None:
             "started": dict(carried.started),
             "kept": [{"message": message, "reason": reason} for message, reason in carried.kept.items()],
             "waiting": dict(carried.waiting),
+            "held_by_workers": carried.unacked,
         }
         click.echo(json.dumps(found))
         return
-    if sys.stderr.isatty():
-        click.echo(err=True)
-    click.echo(f"{carried.started.total()} messages were started in Temporal")
+    count = carried.started.total()
+    click.echo("1 message was started in Temporal" if count == 1 else f"{count} messages were started in Temporal")
     for message, reason in carried.kept.items():
-        click.echo(f"stays on Celery's side: {message}: {reason}")
+        click.echo(one_line(f"stays on Celery's side: {message}: {reason}"))
+    if carried.unacked:
+        click.echo(f"Celery's workers hold {carried.unacked} messages: `migrate drain` says how to free them")

@@ -3,50 +3,61 @@
 A message is acknowledged when the server has it, or has had its id before. So whoever is killed, and whenever, a
 message is in the broker, or on the server, or in both. One that comes a second time starts nothing, because the server
 has its id.
+
+A message that can't be carried is *kept*: the bridge holds it, or it would get it again and again. From time to time
+the bridge gives all kept messages back, and takes nothing for a moment. Then a Celery worker on the same queue gets
+them.
 """
 
 from __future__ import annotations
 
-import contextlib
-import json
 import logging
 import queue
-import subprocess
-import sys
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from ..celery_names.urls import sanitize_url
-from ..enlist.enlistment import transactions_set_aside
-from ..exceptions import CeleryError, ImproperlyConfigured, OperationalError
+from temporalio.service import RPCError, RPCStatusCode
+
+from ..client.connection import is_transient
+from ..exceptions import CeleryError, OperationalError
 from ..log_lines.text_safety import one_line
 from ..message.backoff import exponential_pauses
-from .carried import BrokerCall, CantCarry, describe, signature_of
+from .carried import BrokerCall, CantCarry, Rules, describe, unit_of
+from .carrier_process import BrokerAddress, Carrier, CarrierLost
 
 if TYPE_CHECKING:
     from ..interfaces import AppLike
+    from ..message.tree import Unit
 
 log = logging.getLogger(__name__)
 
 AT_ONCE = 16
 """Starts under way at a time."""
-PREFETCH = 64
-"""Messages that the bridge takes from the broker before it has started them. Kept ones come on top."""
+MOST_TAKEN = 64
+"""Messages that the bridge holds before it has started them. Kept messages come on top."""
 MOST_KEPT = 1000
 """Messages that can't be carried, of which the bridge holds so many at most."""
 FIRST_PAUSE, LONGEST_PAUSE = 0.2, 5.0
 """Seconds between two attempts to start a message while the server is away."""
+FIRST_REOPENING, LONGEST_REOPENING = 0.5, 30.0
+"""Seconds between two attempts to open a broker that has gone away."""
+BROKER_AWAY = 300.0
+"""Seconds without the broker after which a bridge ends that is to end when the broker is empty."""
+IDLE = 0.2
+"""Seconds between two looks at queues that were empty."""
+COUNTING = 0.5
+"""Seconds between two counts of what waits."""
 QUIET = 1.0
 """Seconds without a message, with empty queues, after which a broker counts as empty."""
-GIVING_BACK = 30.0
-"""Seconds that the carrier may take to give back what it holds."""
-TRIED = ("redis", "rediss", "redis+socket", "amqp", "amqps", "pyamqp", "memory", "filesystem")
-"""The schemes of the brokers that our tests carry from."""
+KEPT_FOR = 60.0
+"""Seconds after which kept messages go back, for Celery's workers."""
+LEFT_ALONE = 2.0
+"""Seconds in which the bridge then takes nothing."""
 
 
 @dataclass
@@ -60,161 +71,263 @@ class Carried:
     waiting: Mapping[str, int] = field(default_factory=dict)
     """What the broker counted last, by queue."""
     unacked: int = 0
-    """What consumers of the broker hold, this bridge included; known on Redis."""
+    """What Celery's workers hold; known on Redis."""
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """How a message ended that the bridge has taken."""
+
+    session: int
+    taken: Mapping[str, Any]
+    is_started: bool
+    reason: str = ""
+    """Why it can't be carried. Without a reason, the bridge ends before it could start the message."""
 
 
 class Bridge:
-    """Carries until it is stopped, or until the broker is empty. `run` belongs to the caller's thread."""
+    """Carries until it is stopped, or until the broker is empty. All but `stop` belongs to one thread."""
 
     def __init__(
         self,
         app: AppLike,
-        url: str,
-        queues: Sequence[str],
+        broker: BrokerAddress,
+        queues: Sequence[str] | None = None,
         *,
         until_empty: bool = False,
-        untested: bool = False,
-        to_queue: Callable[[str], str] = lambda name: name,
+        rules: Rules | None = None,
         on_change: Callable[[Carried], None] = lambda carried: None,
     ) -> None:
-        scheme = url.partition("://")[0].partition("+")[0]
-        if scheme not in TRIED and not untested:
-            raise ImproperlyConfigured(
-                f"--from {sanitize_url(url)}: nobody has tried the bridge with {scheme}; --untested tries it"
-            )
-        self._app, self._url, self._queues = app, url, list(queues)
-        self._until_empty, self._to_queue, self._on_change = until_empty, to_queue, on_change
+        """
+        :param queues: the queues to carry from. Without it, those of the application's workers that the broker has.
+        """
+        self._app, self._broker = app, broker
+        self._are_named = bool(queues)
+        self._queues = list(dict.fromkeys(queues or app.amqp.queues.consume_from))
+        self._until_empty, self._rules, self._on_change = until_empty, rules or Rules(), on_change
         self.carried = Carried()
         self._stopping = threading.Event()
-        self._answers: queue.Queue[dict[str, Any] | None] = queue.Queue()
-        self._lock = threading.Lock()
+        self._outcomes: queue.Queue[Outcome] = queue.Queue()
+        self._carrier: Carrier | None = None
+        self._sessions: list[str] = []
+        """The sessions of all carriers. Number `len(_sessions)` is the running one."""
         self._under_way = 0
-        self._process: subprocess.Popen[str] | None = None
+        self._held: dict[str, str] = {}
+        """The tags of kept messages, each with the line that names the message."""
+        self._stale: set[str] = set()
+        """Kept messages that went back, and that the bridge has not seen again."""
+        self._told: set[str] = set()
+        self._last_message = self._last_count = self._kept_since = time.monotonic()
+        self._pause_until = 0.0
 
     def stop(self) -> None:
-        """End when the messages at hand have been started. Any thread may call this, and a signal handler."""
+        """End when the starts under way have ended. Any thread may call this, and a signal handler."""
         self._stopping.set()
 
     def run(self) -> Carried:
-        """Carry. Return what was carried and what was kept."""
-        with self._carrier() as process, ThreadPoolExecutor(AT_ONCE, "bridge") as pool:
-            self._process = process
-            options = dict(self._app.conf["broker_transport_options"] or {})
-            self._order(url=self._url, queues=self._queues, prefetch=PREFETCH + MOST_KEPT, options=options)
-            last_message = last_count = time.monotonic()
-            while not self._stopping.is_set():
-                try:
-                    answer = self._answers.get(timeout=0.2)
-                except queue.Empty:
-                    answer = {}
-                if answer is None:
-                    raise OperationalError("the bridge's process at the broker has ended; run the bridge again")
-                now = time.monotonic()
-                if "message" in answer:
-                    last_message = now
-                    with self._lock:
-                        self._under_way += 1
-                    pool.submit(self._carry, BrokerCall.read(answer["message"]))
-                elif "error" in answer:
-                    raise OperationalError(f"the broker at {sanitize_url(self._url)}: {one_line(answer['error'])}")
-                elif "waiting" in answer:
-                    self.carried.waiting, self.carried.unacked = answer["waiting"], answer["unacked"]
-                    self._on_change(self.carried)
-                    is_empty = not any(answer["waiting"].values()) and not self._under_way
-                    if self._until_empty and is_empty and now - last_message > QUIET:
-                        break
-                if now - last_count > QUIET / 2:
-                    last_count = now
-                    self._order(count=True)
-            pool.shutdown(wait=True)
-            self._order(end=True)
-            process.wait(GIVING_BACK)
+        """Carry. Return what was carried and what was kept.
+
+        Raises `OperationalError` if the broker can't be opened, and `ImproperlyConfigured` if it has no such queue.
+        """
+        self._open_first()
+        with ThreadPoolExecutor(AT_ONCE, "bridge") as pool:
+            try:
+                while not self._is_done():
+                    try:
+                        self._step(pool)
+                    except CarrierLost as error:
+                        self._reopen(error)
+            finally:
+                self.stop()
+                pool.shutdown(wait=True)
+                if self._carrier is not None:
+                    self._settle_last()
+                    self._carrier.close()
         self._on_change(self.carried)
         return self.carried
 
-    @contextlib.contextmanager
-    def _carrier(self) -> Iterator[subprocess.Popen[str]]:
-        """Run the carrier until the end of the block. Without an order to end it gives back what it holds, too."""
-        process = subprocess.Popen(
-            [sys.executable, "-m", "pyramid_temporal_compat.migrate.carrier"],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            text=True,
-            start_new_session=True,  # Ctrl-C comes to the bridge, which ends the carrier in order
-        )
-        threading.Thread(target=self._read_answers, args=(process,), daemon=True).start()
-        try:
-            yield process
-        finally:
-            assert process.stdin is not None
-            with contextlib.suppress(BrokenPipeError):
-                process.stdin.close()
+    # --- the broker ----------------------------------------------------------------------------------------
+
+    def _open(self) -> Carrier:
+        carrier = Carrier(self._broker, self._queues, self._sessions)
+        self._carrier = carrier
+        self._sessions.append(carrier.session)
+        return carrier
+
+    def _open_first(self) -> None:
+        """Open the broker, and check the queues' names."""
+        carrier = self._open()
+        missing = carrier.unknown
+        if not missing:
+            return
+        carrier.close()
+        if self._are_named or len(missing) == len(self._queues):
+            raise carrier.no_such_queue(missing)
+        log.warning("%s has no queue %s: carrying from the others", self._broker, one_line(", ".join(missing)))
+        self._queues = [name for name in self._queues if name not in missing]
+        self._open()
+
+    def _reopen(self, error: CarrierLost) -> None:
+        """Open the broker again, as often as it takes. What the last carrier held is in the broker again."""
+        assert self._carrier is not None
+        self._carrier.close()
+        self._carrier = None
+        self._stale |= set(self._held.values())
+        self._held.clear()
+        pauses = exponential_pauses(FIRST_REOPENING, LONGEST_REOPENING)
+        since = time.monotonic()
+        while not self._stopping.is_set():
+            log.warning("the bridge waits for the broker: %s", error)
+            if self._until_empty and time.monotonic() - since > BROKER_AWAY:
+                raise OperationalError(f"{error}; it stayed away for {BROKER_AWAY:g} s: run the bridge again") from None
+            if self._stopping.wait(next(pauses)):
+                return
             try:
-                process.wait(GIVING_BACK)
-            except subprocess.TimeoutExpired:
-                process.kill()
-                process.wait()
+                self._open()
+            except CarrierLost as again:
+                error = again
+            else:
+                log.warning("the bridge goes on with %s", self._broker)
+                return
 
-    def _read_answers(self, process: subprocess.Popen[str]) -> None:
-        assert process.stdout is not None
-        for line in process.stdout:
-            self._answers.put(json.loads(line))
-        self._answers.put(None)
-
-    def _order(self, **order: Any) -> None:
-        assert self._process is not None
-        assert self._process.stdin is not None
-        with self._lock:
-            try:
-                self._process.stdin.write(json.dumps(order) + "\n")
-                self._process.stdin.flush()
-            except (BrokenPipeError, ValueError):
-                log.debug("the carrier has ended")  # its last answer says why
-
-    def _carry(self, call: BrokerCall) -> None:
-        """Start what a message asks for, and have the message acknowledged."""
+    def _is_done(self) -> bool:
+        if self._stopping.is_set():
+            return True
+        if not self._until_empty or self._under_way or time.monotonic() - self._last_message < QUIET:
+            return False
+        assert self._carrier is not None
         try:
-            self._start(call)
-        except CantCarry as reason:
-            self._keep(call, str(reason))
+            found = self._count(self._carrier)
+        except CarrierLost as error:
+            self._reopen(error)
+            return False
+        return not any(found["waiting"].values()) and not found["claimed"]
+
+    def _step(self, pool: ThreadPoolExecutor) -> None:
+        """Take what there is room for, settle what has ended, and wait if there was nothing to do."""
+        carrier = self._carrier
+        assert carrier is not None
+        now = time.monotonic()
+        if self._held and now - self._kept_since > KEPT_FOR:
+            self._give_back_kept(carrier)
+        taken = self._take(carrier)
+        for message in taken:
+            self._under_way += 1
+            self._last_message = now
+            pool.submit(self._carry, len(self._sessions), message)
+        self._settle(carrier, wait=0 if taken else IDLE)
+        if now - self._last_count > COUNTING:
+            self._count(carrier)
+            self._on_change(self.carried)
+
+    def _take(self, carrier: Carrier) -> list[dict[str, Any]]:
+        room = min(MOST_TAKEN - self._under_way, MOST_KEPT - len(self._held))
+        if room <= 0 or time.monotonic() < self._pause_until:
+            return []
+        taken = carrier.take(room)
+        if not taken and not self._under_way:  # the queues have been looked at: what was not seen again is gone
+            for name in self._stale:
+                self.carried.kept.pop(name, None)
+            self._stale.clear()
+        return taken
+
+    def _count(self, carrier: Carrier) -> dict[str, Any]:
+        self._last_count = time.monotonic()
+        found = carrier.count()
+        self.carried.waiting, self.carried.unacked = found["waiting"], found["unacked"]
+        return found
+
+    def _give_back_kept(self, carrier: Carrier) -> None:
+        """Let Celery's workers have the messages that this bridge can't carry."""
+        self._kept_since = time.monotonic()
+        if self._until_empty:
+            return
+        self._stale |= set(self._held.values())
+        carrier.give_back(list(self._held))
+        self._held.clear()
+        self._pause_until = self._kept_since + LEFT_ALONE
+
+    def _settle(self, carrier: Carrier, wait: float) -> None:
+        """Acknowledge or keep the messages whose starts have ended. Wait so long for the first of them."""
+        ended: list[Outcome] = []
+        try:
+            ended.append(self._outcomes.get(timeout=wait) if wait else self._outcomes.get_nowait())
+            while True:
+                ended.append(self._outcomes.get_nowait())
+        except queue.Empty:
+            pass
+        self._under_way -= len(ended)
+        ours = [each for each in ended if each.session == len(self._sessions)]  # the broker gives the others again
+        for each in ours:
+            if each.reason:
+                self._keep(each.taken, each.reason)
+        done = [each for each in ours if each.is_started]
+        carrier.acknowledge([each.taken["tag"] for each in done])
+        self.carried.started.update(each.taken["queue"] for each in done)
+
+    def _settle_last(self) -> None:
+        assert self._carrier is not None
+        try:
+            self._settle(self._carrier, wait=0)
+            self._count(self._carrier)
+        except CarrierLost as error:
+            log.warning("the bridge ends without the broker, which has the messages that were under way: %s", error)
+
+    def _keep(self, taken: Mapping[str, Any], reason: str) -> None:
+        if not self._held:
+            self._kept_since = time.monotonic()
+        name, text = describe(taken), one_line(reason)
+        self._held[taken["tag"]] = name
+        self._stale.discard(name)
+        self.carried.kept[name] = text
+        if name not in self._told and len(self._told) < MOST_KEPT:
+            self._told.add(name)
+            log.warning("%s stays on Celery's side: %s", name, text)
+        if len(self._held) >= MOST_KEPT:
+            log.error("the bridge holds %d messages that it can't carry, and takes no more", MOST_KEPT)
+            if self._until_empty:
+                self.stop()
+
+    # --- the server, in the pool's threads -----------------------------------------------------------------
+
+    def _carry(self, session: int, taken: Mapping[str, Any]) -> None:
+        is_started, reason = False, ""
+        try:
+            self._start(unit_of(self._app, BrokerCall.read(taken), self._rules), taken)
+            is_started = True
         except _Stopped:
-            pass  # not acknowledged: it goes back
-        except CeleryError as error:  # an id, a queue or a size that the server or we refuse
-            self._keep(call, str(error))
+            pass
         except Exception as error:
-            log.exception("%s could not be carried", describe(call))
-            self._keep(call, f"{type(error).__name__}: {error}")
-        else:
-            self._order(ack=call.tag)
-            with self._lock:
-                self.carried.started[call.queue] += 1
-        finally:
-            with self._lock:
-                self._under_way -= 1
+            log.debug("%s stays", describe(taken), exc_info=True)
+            reason = reason_to_keep(error)
+        self._outcomes.put(Outcome(session, taken, is_started, reason))
 
-    def _start(self, call: BrokerCall) -> None:
-        signature = signature_of(self._app, call)
-        signature.options["queue"] = self._to_queue(call.queue)
+    def _start(self, unit: Unit, taken: Mapping[str, Any]) -> None:
+        """Start the workflow of a message, or find that the server has it. Wait while the server is away."""
         pauses = exponential_pauses(FIRST_PAUSE, LONGEST_PAUSE)
         while True:
             try:
-                with transactions_set_aside():
-                    signature.clone().apply_async()
-                return
-            except OperationalError as error:  # the server is away: the message waits here, unacknowledged
-                log.warning("%s waits for the server: %s", describe(call), one_line(error))
+                return self._app.dispatcher.send([unit])
+            except OperationalError as error:
+                if error.__cause__ is not None and _is_refused(error.__cause__):
+                    raise CantCarry(f"the server refuses it: {error}") from None
+                log.warning("%s waits for the server: %s", describe(taken), one_line(error))
             if self._stopping.wait(next(pauses)):
                 raise _Stopped
 
-    def _keep(self, call: BrokerCall, reason: str) -> None:
-        text = one_line(reason)
-        log.warning("%s stays on Celery's side: %s", describe(call), text)
-        with self._lock:
-            self.carried.kept[describe(call)] = text
-            is_full = len(self.carried.kept) >= MOST_KEPT
-        if is_full:
-            log.error("the bridge ends: it holds %d messages that it can't carry", MOST_KEPT)
-            self.stop()
+
+def reason_to_keep(error: Exception) -> str:
+    """Return what is wrong with a message: also with one that a decoder or the planner was not ready for."""
+    if isinstance(error, RecursionError):
+        return "it is nested too deeply"
+    if isinstance(error, CeleryError) and str(error):  # an id, a queue or a size that the server or we refuse
+        return str(error)
+    return f"{type(error).__name__}: {error}"
+
+
+def _is_refused(error: BaseException) -> bool:
+    """Return whether the server will never take this message. Without its rights or its namespace, it takes none."""
+    return isinstance(error, RPCError) and error.status is RPCStatusCode.INVALID_ARGUMENT and not is_transient(error)
 
 
 class _Stopped(Exception):

@@ -1,136 +1,127 @@
 """The bridge's hands on Celery's broker: a process of its own, with the real kombu.
 
 The bridge has loaded the application, and there `import kombu` may mean this package. So another process has the
-broker: `python -m pyramid_temporal_compat.migrate.carrier`. It reads its orders from stdin and writes to stdout, a JSON
-object a line. Nothing here decodes a message: its body travels as bytes, in base64.
+broker: `python -m pyramid_temporal_compat.migrate.carrier`. It reads orders from stdin and writes one answer to each, a
+JSON object a line. The first line of stdin says what to open. Nothing here decodes a message: a message travels as
+bytes, in base64.
 
-orders   {"ack": tag}  {"keep": tag}  {"count": true}  {"end": true}
-answers  {"ready": true}  {"message": {…}}  {"waiting": {queue: number}, "unacked": number}  {"error": text}
+| order | answer |
+| --- | --- |
+| what to open | `{"ready": true, …}` |
+| `{"take": number}` | `{"messages": […]}`, at most so many |
+| `{"ack": [tags]}` | `{}`: these messages are gone from the broker |
+| `{"give_back": [tags]}` | `{}`: these messages are where they were |
+| `{"count": true}` | `{"waiting": {queue: number}, "unacked": number, "claimed": number}` |
+| `{"held": true}` | `{"held": {…}}`: what Celery's workers hold |
+| anything that fails | `{"error": text}`, and the process ends |
 
-A message that is neither acknowledged nor kept when this process ends goes back to its queue, as kombu does it for a
-worker that ends. `keep` says that the message can't be carried: it goes back at the end, and not at once, or the broker
-would send it again and again.
+At the end of stdin, also after a kill of the bridge, all messages that are taken and not acknowledged go back.
 """
 
 from __future__ import annotations
 
-import base64
-import contextlib
 import json
-import queue
+import signal
 import sys
-import threading
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, Protocol
 
-DRAIN = 0.1
-"""Seconds for which one look at the broker waits."""
+from ..log_lines.text_safety import one_line
+from .celery_workers import ask_workers
 
-
-class Carrier:
-    """Takes messages from a broker, and acknowledges them when told to. Belongs to the main thread."""
-
-    def __init__(self, kombu: Any, url: str, queues: Sequence[str], prefetch: int, options: Mapping[str, Any]) -> None:
-        self._connection = kombu.Connection(url, transport_options=dict(options))
-        self._channel = self._connection.default_channel
-        self._queues = list(queues)
-        self._held: dict[str, Any] = {}
-        self._orders: queue.Queue[dict[str, Any]] = queue.Queue()
-        self._ended = False
-        self._channel.basic_qos(0, prefetch, False)
-        # One consumer for each queue: then a message is known by the queue that it came from.
-        self._consumers = [
-            kombu.Consumer(
-                self._channel,
-                [kombu.Queue(name, channel=self._channel, no_declare=True)],
-                on_message=lambda message, name=name: self._received(name, message),
-                accept=None,
-                auto_declare=False,
-            )
-            for name in self._queues
-        ]
-
-    def run(self) -> None:
-        """Carry until told to end, or until stdin closes."""
-        threading.Thread(target=self._read_orders, daemon=True).start()
-        tell({"ready": True})
-        for consumer in self._consumers:
-            consumer.consume()
-        while not self._ended:
-            with contextlib.suppress(TimeoutError):
-                self._connection.drain_events(timeout=DRAIN)
-            while not self._orders.empty():
-                self._obey(self._orders.get())
-        for consumer in self._consumers:
-            consumer.cancel()
-        for message in self._held.values():  # in the order in which they came
-            message.requeue()
-        self._connection.close()
-
-    def _received(self, name: str, message: Any) -> None:
-        tag = str(message.delivery_tag)
-        self._held[tag] = message
-        body = message.body
-        tell(
-            {
-                "message": {
-                    "tag": tag,
-                    "queue": name,
-                    "body": base64.b64encode(body.encode() if isinstance(body, str) else bytes(body)).decode(),
-                    "content_type": message.content_type,
-                    "content_encoding": message.content_encoding,
-                    "headers": message.headers,
-                    "properties": message.properties,
-                    "delivery_info": message.delivery_info,
-                }
-            }
-        )
-
-    def _obey(self, order: dict[str, Any]) -> None:
-        if "ack" in order:
-            self._held.pop(order["ack"]).ack()
-        elif "count" in order:
-            tell({"waiting": {name: self._length(name) for name in self._queues}, "unacked": self._unacked()})
-        elif "end" in order:
-            self._ended = True
-
-    def _length(self, name: str) -> int:
-        if hasattr(self._channel, "_size"):  # a virtual transport of kombu's: it declares no queue that exists already
-            return int(self._channel._size(name))
-        return int(self._channel.queue_declare(name, passive=True).message_count)
-
-    def _unacked(self) -> int:
-        """Return how many messages consumers hold: on Redis, where a hash has them. Others don't say."""
-        channel: Any = self._channel
-        if not hasattr(channel, "unacked_key"):
-            return 0
-        with channel.conn_or_acquire() as client:  # not `channel.client`, which waits for the answer to a BRPOP
-            return int(client.hlen(channel.unacked_key))
-
-    def _read_orders(self) -> None:
-        for line in sys.stdin:
-            self._orders.put(json.loads(line))
-        self._orders.put({"end": True})
+CONNECT_TIMEOUT = 10
 
 
-def tell(answer: dict[str, Any]) -> None:
+class Queues(Protocol):
+    """The queues of a broker, as one kind of broker has them."""
+
+    def about(self) -> dict[str, Any]:
+        """Return what the bridge has to know at the start: `session`, and `unknown` with the names of no queue."""
+
+    def take(self, most: int) -> list[dict[str, Any]]: ...
+
+    def ack(self, tags: Sequence[str]) -> None: ...
+
+    def give_back(self, tags: Sequence[str]) -> None: ...
+
+    def give_back_all(self) -> None: ...
+
+    def count(self) -> dict[str, Any]: ...
+
+    def held(self) -> dict[str, Any]:
+        """Return what the broker says about messages that consumers hold; an empty dict if it says nothing."""
+
+
+def open_queues(connection: Any, names: Sequence[str], former: Sequence[str]) -> Queues:
+    """Return the queues of a connection of kombu's.
+
+    :param former: the sessions of carriers of the same bridge that were killed.
+    """
+    channel = connection.default_channel
+    if hasattr(channel, "unacked_key"):  # kombu's transport for Redis, also through Sentinel
+        from .carrier_redis import RedisQueues  # imports redis, which only this broker needs
+
+        return RedisQueues(channel, names, former)
+    from .carrier_kombu import KombuQueues  # imports kombu, which the bridge's own process must not do
+
+    return KombuQueues(channel, names)
+
+
+def answer(connection: Any, queues: Queues, order: Mapping[str, Any]) -> dict[str, Any]:
+    """Obey one order."""
+    if "take" in order:
+        return {"messages": queues.take(int(order["take"]))}
+    if "ack" in order:
+        queues.ack(order["ack"])
+    elif "give_back" in order:
+        queues.give_back(order["give_back"])
+    elif "count" in order:
+        return queues.count()
+    elif "held" in order:
+        return {"held": {**queues.held(), "workers": ask_workers(connection)}}
+    return {}
+
+
+def obey(kombu: Any, asked: Mapping[str, Any]) -> None:
+    """Open the broker, and obey the orders on stdin until it ends."""
+    options = {"socket_timeout": 30, "socket_connect_timeout": CONNECT_TIMEOUT, **asked["options"]}
+    connection = kombu.Connection(
+        asked["url"],
+        ssl=asked.get("ssl") or None,
+        connect_timeout=CONNECT_TIMEOUT,
+        transport_options=options if asked["url"].startswith(("redis", "sentinel")) else asked["options"],
+    )
+    with connection:
+        connection.ensure_connection(max_retries=1, timeout=CONNECT_TIMEOUT)
+        queues = open_queues(connection, asked["queues"], asked.get("former") or ())
+        tell({"ready": True, **queues.about()})
+        try:
+            for line in sys.stdin:
+                tell(answer(connection, queues, json.loads(line)))
+        finally:
+            queues.give_back_all()
+
+
+def tell(told: Mapping[str, Any]) -> None:
     """Write one answer."""
-    sys.stdout.write(json.dumps(answer, default=str) + "\n")
+    sys.stdout.write(json.dumps(told, default=str) + "\n")
     sys.stdout.flush()
 
 
 def main() -> None:
-    """Carry for the bridge, which has written what to do into the first line of stdin."""
+    """Carry for the bridge. The end of stdin ends this process, and no signal does: it has messages to give back."""
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, signal.SIG_IGN)
     asked = json.loads(sys.stdin.readline())
     try:
         import kombu
     except ModuleNotFoundError:
-        tell({"error": "kombu is not installed: pip install 'pyramid-temporal-compat[bridge]'"})
+        tell({"error": "it needs kombu: pip install 'pyramid-temporal-compat[bridge]'"})
         raise SystemExit(1) from None
     try:
-        Carrier(kombu, asked["url"], asked["queues"], asked["prefetch"], asked["options"]).run()
-    except Exception as error:
-        tell({"error": f"{type(error).__name__}: {' '.join(str(error).split())}"})
+        obey(kombu, asked)
+    except Exception as error:  # the bridge says it in one line
+        tell({"error": one_line(f"{type(error).__name__}: {error}")})
         raise SystemExit(1) from None
 
 
