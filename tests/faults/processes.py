@@ -66,6 +66,11 @@ class Process:
     def running(self) -> bool:
         return self._popen is not None and self._popen.poll() is None
 
+    @property
+    def exit_code(self) -> int | None:
+        """The exit code, or None while the process runs."""
+        return None if self._popen is None else self._popen.poll()
+
     def start(self, *, wait: bool = True) -> Process:
         with self._lock:
             assert not self.running, f"{self.name} runs already"

@@ -1,0 +1,104 @@
+"""`python -m tests.move [BROKER ...] [--short] [--seed N]`: move the application, count, and print the counts.
+
+The exit code is 1 if a task was lost or doubled.
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import random
+import shutil
+import signal
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+from ..faults import processes
+from ..faults.postgres import Postgres
+from .brokers import BROKERS, installed
+from .ledger import Ledger
+from .move import LONG, SHORT, Move
+from .scene import Scene
+
+
+def main() -> int:
+    arguments = parse()
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit("stopped"))
+    try:
+        with servers(arguments.keep) as (directory, postgres):
+            held = [move(directory, broker, postgres, arguments) for broker in arguments.brokers]
+    except KeyboardInterrupt:
+        print("stopped", file=sys.stderr)
+        return 130
+    return 0 if all(held) else 1
+
+
+def parse() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(prog="python -m tests.move", description="The proof of the move.")
+    parser.add_argument("brokers", nargs="*", metavar="BROKER", help=f"default: of {', '.join(BROKERS)}, all installed")
+    parser.add_argument("--short", action="store_true", help="shorter days: what CI runs")
+    parser.add_argument("--seed", type=int, default=random.SystemRandom().randrange(10**6), help="repeats a run")
+    parser.add_argument("--keep", type=Path, metavar="DIRECTORY", help="leave logs in this new directory")
+    arguments = parser.parse_args()
+    if unknown := set(arguments.brokers) - set(BROKERS):
+        parser.error(f"no broker {', '.join(sorted(unknown))}; there are {', '.join(BROKERS)}")
+    if not arguments.brokers:
+        arguments.brokers = installed()
+        for missing in set(BROKERS) - set(arguments.brokers):
+            print(f"{missing} is not installed, and is left out", file=sys.stderr)
+    return arguments
+
+
+@contextlib.contextmanager
+def servers(keep: Path | None) -> Iterator[tuple[Path, Postgres]]:
+    """Make the directory of the run, and start the database server."""
+    directory = keep.absolute() if keep else Path(tempfile.mkdtemp(prefix="move"))
+    with contextlib.ExitStack() as undo:
+        if keep:
+            directory.mkdir()
+        else:
+            undo.callback(shutil.rmtree, directory, ignore_errors=True)
+        directory.chmod(0o755)
+        postgres = Postgres(directory / "postgres")
+        undo.callback(postgres.process.kill)
+        postgres.process.start()
+        # First of all, so that nothing is started again while the rest ends.
+        undo.callback(processes.over.set)
+        yield directory, postgres
+
+
+def move(directory: Path, broker: str, postgres: Postgres, arguments: argparse.Namespace) -> bool:
+    """Move the application away from one broker. Return whether the counts hold."""
+    began = time.monotonic()
+
+    def tell(line: str) -> None:
+        print(f"{time.monotonic() - began:6.1f} s  {line}", flush=True)
+
+    print(f"From {broker} to Temporal, seed {arguments.seed}", flush=True)
+    dice = random.Random(f"{arguments.seed} {broker}")
+    with Scene(directory, broker, postgres) as scene:
+        run = Move(scene, dice, SHORT if arguments.short else LONG, tell)
+        ledger = run.run()
+    problems = [*run.problems, *ledger.problems]
+    tell(counts(run, ledger))
+    for problem in problems:
+        tell(f"NOT as it should be: {problem}")
+    return not problems
+
+
+def counts(run: Move, ledger: Ledger) -> str:
+    kills = ", ".join(f"{name} {count}" for name, count in sorted(run.kills.items()))
+    carried = ", ".join(f"{kind} {count}" for kind, count in sorted(ledger.carried.items()))
+    return f"""at rest
+  killed -9: {run.kills.total()} ({kills})
+  committed {len(ledger.committed)} = started {len(ledger.started)} = effects {len(ledger.effects)}
+  lost {len(ledger.lost)}, doubled {len(ledger.doubled)}
+  called in Celery and run in Temporal: {ledger.carried.total()} ({carried})
+  Celery's own: {len(ledger.never_sent)} never sent, {len(ledger.doubled_by_celery)} doubled"""
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,201 @@
+"""The processes of one move: the servers, the web processes, and the workers of both sides, each to kill and start."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import psutil
+import psycopg
+from sqlalchemy import create_engine
+
+from pyramid_temporal_compat.outbox import metadata
+from pyramid_temporal_compat.server.embedded import EmbeddedServer, free_ports
+
+from ..faults.postgres import Postgres
+from ..faults.processes import Process, ptemporal, python
+from ..faults.scene import answers
+from .application import QUEUES, Base
+from .brokers import BROKERS, Broker
+from .ledger import NEW, OLD, Reader
+
+WEBS = 2
+WORKERS = 2
+VISIBILITY_TIMEOUT = 40
+"""Seconds after which Redis gives a message to another worker of Celery's. It has to be longer than any ETA here."""
+
+
+class Scene:
+    """Everything that runs during one move. All of it ends with the `with` block."""
+
+    def __init__(self, directory: Path, broker: str, postgres: Postgres) -> None:
+        self.directory = directory / broker
+        self.directory.mkdir()
+        self.broker: Broker = BROKERS[broker](self.directory)
+        self.postgres = postgres
+        self.database = f"move_{broker}"
+        self.server = EmbeddedServer(headless=True)
+        self.webs: list[Process] = []
+        self.web_releases: list[str] = []
+        self.web_ports = free_ports("127.0.0.1", WEBS)
+        self.celery: dict[str, Process] = {}
+        """Celery's workers, by the queue that each consumes."""
+        self.workers: list[Process] = []
+        self.bridge: Process | None = None
+        self.bridged: Sequence[str] = ()
+        """The queues that the bridge carries from."""
+        self.killed: dict[int, float] = {}
+        """When processes of Celery's workers were killed, by pid. `ledger` says why this is kept."""
+        self._undo = contextlib.ExitStack()
+
+    def __enter__(self) -> Scene:
+        try:
+            self._build()
+        except BaseException:
+            self.close()
+            raise
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """End every process. May be called twice."""
+        self._undo.pop_all().close()
+
+    def _build(self) -> None:
+        self._undo.callback(self.broker.close)
+        self.broker.process.start(wait=False)
+        self._undo.enter_context(self.server)
+        with self.postgres.connect() as connection:
+            connection.execute(f"CREATE DATABASE {self.database}")
+        engine = create_engine(self.postgres.url(self.database))
+        Base.metadata.create_all(engine)
+        metadata.create_all(engine)
+        engine.dispose()
+        self._write_inis()
+        self.broker.process.wait_until_ready()
+        for number in range(WEBS):
+            self.webs.append(self._web(number, OLD))
+            self.web_releases.append(OLD)
+        self.celery = {queue: self._celery_worker(queue) for queue in QUEUES}
+        self.workers = [self._worker(number) for number in range(WORKERS)]
+        for process in (*self.webs, *self.celery.values(), *self.workers):
+            process.wait_until_ready()
+
+    def connect(self) -> psycopg.Connection:
+        return self.postgres.connect(self.database)
+
+    @property
+    def reader(self) -> Reader:
+        return Reader(self.connect, self.server.address, self.killed)
+
+    # --- the processes -----------------------------------------------------------------------------
+
+    def _write_inis(self) -> None:
+        shared = {
+            "use": "call:tests.move.application:main",
+            "tm.manager_hook": "pyramid_tm.explicit_manager",
+            "sqlalchemy.url": self.postgres.url(self.database),
+        }
+        old = {
+            "pyramid.includes": "pyramid_tm",
+            "move.broker": self.broker.url,
+            "move.visibility_timeout": VISIBILITY_TIMEOUT,
+        }
+        new = {
+            "pyramid.includes": "pyramid_tm pyramid_temporal_compat",
+            "ptemporal.address": self.server.address,
+            "ptemporal.include": "tests.move.application",
+            "ptemporal.outbox": "dbsession",
+            "ptemporal.receipts": "true",
+            "ptemporal.heartbeat_timeout": 2,
+            "celery.task_default_queue": QUEUES[0],
+        }
+        for release, settings in ((OLD, old), (NEW, new)):
+            lines = [f"{key} = {value}" for key, value in {**shared, **settings}.items()]
+            self.ini(release).write_text("\n".join(["[app:main]", *lines, ""]))
+
+    def ini(self, release: str) -> Path:
+        return self.directory / f"{release}.ini"
+
+    def _run(
+        self, name: str, command: Sequence[object], release: str, is_ready: Callable[[Process], bool], supervised: bool
+    ) -> Process:
+        environment = {"MOVE_RELEASE": release, "MOVE_INI": str(self.ini(release))}
+        process = Process(name, command, self.directory, is_ready, environment=environment, supervised=supervised)
+        self._undo.callback(process.kill)
+        return process.start(wait=False)
+
+    def _web(self, number: int, release: str) -> Process:
+        port = self.web_ports[number]
+        command = python("-m", "tests.faults.web", self.ini(release), port)
+        return self._run(f"web{number}_{release}", command, release, lambda _: answers(port), supervised=True)
+
+    def _celery_worker(self, queue: str) -> Process:
+        options = ("-Q", queue, "-c", 2, "-n", f"{queue}@move", "-l", "info", "--without-gossip", "--without-mingle")
+        command = python("-m", "celery", "-A", "tests.move.old_worker", "worker", *options)
+        return self._run(f"celery_{queue}", command, OLD, lambda process: " ready." in process.said, supervised=False)
+
+    def _worker(self, number: int) -> Process:
+        name = f"worker{number}"
+        options = ("-Q", ",".join(QUEUES), "-P", "threads", "-c", 4, "-n", name, "-l", "info")
+        command = ptemporal("worker", self.ini(NEW), *options)
+        return self._run(name, command, NEW, lambda process: "[tasks]" in process.said, supervised=True)
+
+    # --- steps of the move -------------------------------------------------------------------------
+
+    def start_bridge(self, queues: Sequence[str], *options: object) -> Process:
+        """Start a bridge for these queues, in the place of the bridge that runs. With `--until-empty`, it ends."""
+        if self.bridge is not None and self.bridge.running:
+            self.bridge.stop()
+        self.bridged = tuple(queues)
+        command = ptemporal("migrate", "bridge", self.ini(NEW), "--from", self.broker.url, "-Q", ",".join(queues), *options)
+        name = f"bridge{len(queues)}{''.join(map(str, options))}"
+        self.bridge = self._run(
+            name, command, NEW, lambda process: "carrying from" in process.said, supervised=not options
+        )
+        return self.bridge
+
+    def stop_celery(self, queue: str) -> Process:
+        """Ask Celery's worker of a queue to end in order: it finishes what runs, and gives back what waits."""
+        process = self.celery.pop(queue)
+        process.send(signal.SIGTERM)
+        return process
+
+    def deploy_web(self, number: int, release: str) -> None:
+        """Put another release in the place of a web process, on the same port."""
+        self.webs[number].stop()
+        self.webs[number] = self._web(number, release)
+        self.web_releases[number] = release
+        self.webs[number].wait_until_ready()
+
+    # --- kills -------------------------------------------------------------------------------------
+
+    def kill_celery(self, queue: str) -> None:
+        """Kill -9 a whole worker of Celery's and start it, or only a child where the broker would lose a message."""
+        process = self.celery[queue]
+        main = psutil.Process(process.pid)
+        children = [child.pid for child in main.children(recursive=True)]
+        if self.broker.survives_killed_worker:
+            process.kill_and_start(wait=False)
+            self.killed.update(dict.fromkeys([main.pid, *children], time.time()))
+        elif children:
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(children[0], signal.SIGKILL)
+            self.killed[children[0]] = time.time()
+
+    def kill_carrier(self) -> None:
+        """Kill -9 the bridge's process that holds the broker."""
+        assert self.bridge is not None
+        with contextlib.suppress(psutil.NoSuchProcess):
+            for child in psutil.Process(self.bridge.pid).children(recursive=True):
+                child.kill()
+
+    def kill_bridge(self) -> None:
+        assert self.bridge is not None
+        self.bridge.send(signal.SIGKILL)
