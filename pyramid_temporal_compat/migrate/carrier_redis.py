@@ -25,9 +25,9 @@ from ..payload.bounds import MOST_BYTES, read_json
 from .broker_messages import BrokerMessage, read_message
 
 PREFIX = "ptemporal-bridge"
-ALIVE = 30
-"""Seconds after which a session that says nothing counts as gone."""
-SWEEP = 10
+ALIVE = 15
+"""Seconds after which a session that says nothing counts as gone. A bridge that works says something each half second."""
+SWEEP = 5
 """Seconds between two looks for messages that nobody holds any more."""
 MOST_READ = 10_000
 """Messages of `unacked` that are read for their ETA."""
@@ -88,9 +88,7 @@ class RedisQueues:
         return {"session": self.session, "unknown": unknown, "known": sorted(known)}
 
     def take(self, most: int) -> list[dict[str, Any]]:
-        if time.monotonic() - self._swept > SWEEP:
-            self._say_alive()
-            self._sweep()
+        self._sweep_now_and_then()
         self._turn += 1
         turn = self._turn % len(self._names)
         names = self._names[turn:] + self._names[:turn]  # each queue comes first in its turn
@@ -132,6 +130,7 @@ class RedisQueues:
         self._redis.delete(self._alive_key(self.session))
 
     def count(self) -> dict[str, Any]:
+        self._sweep_now_and_then()
         unacked = self._redis.hlen(self._unacked_keys[0])
         others = unacked - len(self._held)
         claimed = sum(1 for tag in self._claims() if tag not in self._held) if others else 0
@@ -178,6 +177,11 @@ class RedisQueues:
 
     def _say_alive(self) -> None:
         self._redis.set(self._alive_key(self.session), "", ex=ALIVE)
+
+    def _sweep_now_and_then(self) -> None:
+        if time.monotonic() - self._swept > SWEEP:
+            self._say_alive()
+            self._sweep()
 
     def _sweep(self) -> None:
         """Give back what bridges that are gone have left, and what Celery's workers hold for too long."""
