@@ -99,11 +99,15 @@ class Process:
                 user=self._user,
             )
 
+    @property
+    def ready(self) -> bool:
+        return self.running and self._is_ready(self)
+
     def wait_until_ready(self, timeout: float = START_WITHIN) -> None:
         def ready() -> bool:
             if not self._supervised and not self.running:
                 raise AssertionError(f"{self.name} ended: {self.said[-2000:]}")
-            return self.running and self._is_ready(self)
+            return self.ready
 
         try:
             wait_until(ready, timeout, f"{self.name} is ready")

@@ -12,7 +12,6 @@ import shutil
 import signal
 import sys
 import tempfile
-import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -20,7 +19,8 @@ from ..faults import processes
 from ..faults.postgres import Postgres
 from .brokers import BROKERS, installed
 from .ledger import Ledger
-from .move import LONG, SHORT, Move
+from .move import DEMO, LONG, SHORT, Move
+from .picture import Picture
 from .scene import Scene
 
 
@@ -39,10 +39,13 @@ def main() -> int:
 def parse() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m tests.move", description="The proof of the move.")
     parser.add_argument("brokers", nargs="*", metavar="BROKER", help=f"default: of {', '.join(BROKERS)}, all installed")
-    parser.add_argument("--short", action="store_true", help="shorter days: what CI runs")
+    pace = parser.add_mutually_exclusive_group()
+    pace.add_argument("--short", action="store_const", dest="pace", const=SHORT, help="short days: what CI runs")
+    pace.add_argument("--demo", action="store_true", help="the shortest days, with a live picture in the terminal")
     parser.add_argument("--seed", type=int, default=random.SystemRandom().randrange(10**6), help="repeats a run")
     parser.add_argument("--keep", type=Path, metavar="DIRECTORY", help="leave logs in this new directory")
     arguments = parser.parse_args()
+    arguments.pace = DEMO if arguments.demo else arguments.pace or LONG
     if unknown := set(arguments.brokers) - set(BROKERS):
         parser.error(f"no broker {', '.join(sorted(unknown))}; there are {', '.join(BROKERS)}")
     if not arguments.brokers:
@@ -72,32 +75,26 @@ def servers(keep: Path | None) -> Iterator[tuple[Path, Postgres]]:
 
 def move(directory: Path, broker: str, postgres: Postgres, arguments: argparse.Namespace) -> bool:
     """Move the application away from one broker. Return whether the counts hold."""
-    began = time.monotonic()
-
-    def tell(line: str) -> None:
-        print(f"{time.monotonic() - began:6.1f} s  {line}", flush=True)
-
-    print(f"From {broker} to Temporal, seed {arguments.seed}", flush=True)
+    picture = Picture(f"From Celery on {broker} to Temporal, seed {arguments.seed}", drawn=arguments.demo)
     dice = random.Random(f"{arguments.seed} {broker}")
-    with Scene(directory, broker, postgres) as scene:
-        run = Move(scene, dice, SHORT if arguments.short else LONG, tell)
+    picture.day(f"The servers, the web processes and the workers start ({broker}, seed {arguments.seed}).")
+    with Scene(directory, broker, postgres) as scene, picture.of(scene):
+        run = Move(scene, dice, arguments.pace, picture)
         ledger = run.run()
     problems = [*run.problems, *ledger.problems]
-    tell(counts(run, ledger))
-    for problem in problems:
-        tell(f"NOT as it should be: {problem}")
+    print(told(run, ledger), *(f"NOT as it should be: {problem}" for problem in problems), sep="\n", flush=True)
     return not problems
 
 
-def counts(run: Move, ledger: Ledger) -> str:
+def told(run: Move, ledger: Ledger) -> str:
     kills = ", ".join(f"{name} {count}" for name, count in sorted(run.kills.items()))
     carried = ", ".join(f"{kind} {count}" for kind, count in sorted(ledger.carried.items()))
-    return f"""at rest
+    return f"""
   killed -9: {run.kills.total()} ({kills})
   committed {len(ledger.committed)} = started {len(ledger.started)} = effects {len(ledger.effects)}
   lost {len(ledger.lost)}, doubled {len(ledger.doubled)}
   called in Celery and run in Temporal: {ledger.carried.total()} ({carried})
-  Celery's own: {len(ledger.never_sent)} never sent, {len(ledger.doubled_by_celery)} doubled"""
+  Celery's own: {len(ledger.never_sent)} never sent, {len(ledger.doubled_by_celery)} run again"""
 
 
 if __name__ == "__main__":

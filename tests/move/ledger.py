@@ -166,7 +166,9 @@ class Reader:
     def read(self) -> Ledger:
         # The database first: a task that commits after this query may be started before the next one.
         with self._connect() as connection:
-            promised = connection.execute("SELECT task_id, order_id, queue, kind, release, sent FROM promised").fetchall()
+            promised = connection.execute(
+                "SELECT task_id, order_id, queue, kind, release, sent FROM promised"
+            ).fetchall()
             begun = connection.execute(
                 "SELECT task_id, order_id, attempt, release, pid, extract(epoch from at)::float FROM begun"
             ).fetchall()

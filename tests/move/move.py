@@ -5,22 +5,28 @@ from __future__ import annotations
 import random
 import time
 from collections import Counter
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 
 from ..faults.load import Load
+from ..faults.processes import Process
 from .application import QUEUES
 from .ledger import NEW, Ledger
+from .picture import Picture
 from .scene import Scene
 
-RATE = 10.0
+RATE = 7.0
 """Requests per second."""
 MIXTURE: Mapping[str, float] = {"one": 30, "eta": 20, "retry": 15, "chain": 15, "group": 8, "spawn": 8, "abort": 4}
-SOONEST, LATEST = 1.0, 8.0
+SOONEST, LATEST = 1.0, 6.0
 """Seconds until an ETA."""
-CALM = 0.7, 1.8
-"""Seconds between two kills."""
-STOPS_WITHIN = 30.0
+CALM, RARE = (1.0, 2.5), (6.0, 12.0)
+"""Seconds between two kills, and between two kills while something has to come to its end."""
+LOOK_EVERY = 0.4
+FULL = 120
+"""If so many tasks wait, no more are called until half of them have run."""
+STOPS_WITHIN = 12.0
 EMPTY_WITHIN = 90.0
 SETTLES_WITHIN = 180.0
 
@@ -35,39 +41,41 @@ class Pace:
     after: float
 
 
+DEMO = Pace(before=4, queue=5, web=2, after=3)
 SHORT = Pace(before=6, queue=7, web=4, after=5)
 LONG = Pace(before=30, queue=45, web=20, after=30)
 
 
 class Move:
-    """One move from Celery to Temporal. `told` says what happens, for the picture and the log."""
+    """One move from Celery to Temporal, which the picture shows."""
 
-    def __init__(self, scene: Scene, dice: random.Random, pace: Pace, tell: Callable[[str], None]) -> None:
+    def __init__(self, scene: Scene, dice: random.Random, pace: Pace, picture: Picture) -> None:
         self.scene = scene
         self._dice = dice
         self._pace = pace
-        self._tell = tell
-        self._load_dice = random.Random(dice.random())
+        self._picture = picture
+        load_dice = random.Random(dice.random())
+        self._load = Load(scene.web_ports, load_dice, 10**6, rate=RATE, mixture=MIXTURE, parameters=parameters)
+        self._next_kill = 0.0
         self.kills: Counter[str] = Counter()
         self.problems: list[str] = []
-        self.day = ""
+        """What is not as it should be, besides the counts."""
 
     def run(self) -> Ledger:
         """Move, and return the ledger when everything is at rest."""
         scene = self.scene
-        load = Load(scene.web_ports, self._load_dice, 10**6, rate=RATE, mixture=MIXTURE, parameters=parameters)
-        with load:
+        with self._load as load:
             try:
-                self._begin("All queues are on Celery. Temporal's workers wait for tasks.")
+                self._picture.day("All queues are on Celery. Temporal's workers wait for tasks.")
                 self._live(self._pace.before)
                 for queue in self._dice.sample(QUEUES, len(QUEUES)):
                     self._move(queue)
-                self._deploy_new_release(load)
+                self._deploy_new_release()
                 self._drain()
                 self._live(self._pace.after)
             finally:
                 load.end()
-        self._begin("The load has ended. What is under way comes to its end.")
+        self._picture.day("The load has ended. What is under way comes to its end.")
         if unexpected := load.answers.unexpected:
             self.problems.append(f"{len(unexpected)} requests failed, such as {unexpected[0]}")
         return scene.reader.settled(SETTLES_WITHIN)
@@ -75,72 +83,77 @@ class Move:
     # --- the days ------------------------------------------------------------------------------------
 
     def _move(self, queue: str) -> None:
-        self._begin(f"Queue {queue}: the bridge carries beside Celery's worker.")
+        self._picture.day(f"Queue {queue}: the bridge carries beside Celery's worker.")
         self.scene.start_bridge([*self.scene.bridged, queue]).wait_until_ready()
         self._live(self._pace.queue / 2)
-        self._begin(f"Queue {queue}: Celery's worker ends, and gives back what it holds.")
+        self._picture.day(f"Queue {queue}: Celery's worker ends, and gives back what it holds.")
         worker = self.scene.stop_celery(queue)
         self._live(self._pace.queue / 2, lambda: not worker.running, STOPS_WITHIN)
         if worker.running:
-            self.problems.append(f"Celery's worker of {queue} did not end")
-            worker.kill()
+            self._picture.note("Celery's worker waits for a task of a killed child, and is killed too")
+            self.scene.give_up(worker)
 
-    def _deploy_new_release(self, load: Load) -> None:
+    def _deploy_new_release(self) -> None:
         for number in range(len(self.scene.webs)):
-            self._begin(f"Web process {number + 1} gets the new release, which calls Temporal.")
+            self._picture.day(f"Web process {number + 1} gets the new release, which calls Temporal.")
             self.scene.deploy_web(number, NEW)
             self._live(self._pace.web)
 
     def _drain(self) -> None:
-        self._begin("The last messages leave the broker. The bridge ends by itself when nothing waits.")
-        bridge = self.scene.start_bridge(QUEUES, "--until-empty")
-        self._live(self._dice.uniform(1, 4))
-        self._kill("bridge", self.scene.kill_bridge)
-        bridge = self.scene.start_bridge(QUEUES, "--until-empty")
-        self._live(0, lambda: not bridge.running, EMPTY_WITHIN, spare=("bridge", "carrier"))
-        if bridge.exit_code != 0:
-            self.problems.append(f"the bridge ended with {bridge.exit_code} and not 0: {bridge.said[-500:]}")
+        self._picture.day("The last messages leave the broker: `migrate drain --watch` waits until nothing is left.")
+        drain = self.scene.drain()
+        self._live(0, lambda: not drain.running, EMPTY_WITHIN)
+        if drain.exit_code != 0:
+            self.problems.append(f"`migrate drain` ended with {drain.exit_code} and not 0: {drain.said[-500:]}")
+        self.scene.stop_bridge()
         if left := {queue: count for queue, count in self.scene.broker.waiting(QUEUES).items() if count}:
             self.problems.append(f"messages are left in the broker: {left}")
 
-    def _begin(self, day: str) -> None:
-        self.day = day
-        self._tell(day)
-
     # --- kills ---------------------------------------------------------------------------------------
 
-    def _live(
-        self,
-        seconds: float,
-        is_done: Callable[[], bool] = lambda: True,
-        within: float = 0.0,
-        spare: Collection[str] = (),
-    ) -> None:
-        """Kill processes for so many seconds, and then until `is_done`, but not for longer than `within`."""
+    def _live(self, seconds: float, is_done: Callable[[], bool] = lambda: True, within: float = 0.0) -> None:
+        """Kill processes for so many seconds, and then wait until `is_done`, but not for longer than `within`."""
         began = time.monotonic()
         while (lasted := time.monotonic() - began) < seconds or (lasted < within and not is_done()):
-            time.sleep(self._dice.uniform(*CALM))
-            targets = {name: kill for name, kill in self._targets().items() if name not in spare}
-            name = self._dice.choice(sorted(targets))
-            self._kill(name, targets[name])
+            time.sleep(LOOK_EVERY)
+            self._hold_back()
+            # While something has to come to its end, kills are rare: a bridge that is always killed carries nothing.
+            self._kill_one(CALM if lasted < seconds else RARE)
+
+    def _hold_back(self) -> None:
+        """Let no request in while too many tasks wait, as on a slow machine."""
+        backlog = self.scene.backlog()
+        if backlog > FULL:
+            self._load.hold()
+        elif backlog < FULL / 2:
+            self._load.go_on()
+
+    def _kill_one(self, pause: tuple[float, float]) -> None:
+        targets = self._targets()
+        if time.monotonic() < self._next_kill or not targets:
+            return
+        name = self._dice.choice(sorted(targets))
+        targets[name]()
+        self.kills[name] += 1
+        self._picture.kill(name)
+        self._next_kill = time.monotonic() + self._dice.uniform(*pause)
 
     def _targets(self) -> Mapping[str, Callable[[], None]]:
-        """Return what can be killed now, each with how."""
-        scene, dice = self.scene, self._dice
-        found: dict[str, Callable[[], None]] = {
-            "Temporal worker": lambda: dice.choice(scene.workers).kill_and_start(wait=False),
-            "web process": lambda: dice.choice(scene.webs).kill_and_start(wait=False),
-        }
-        if scene.celery:
-            found["Celery worker"] = lambda: scene.kill_celery(dice.choice(sorted(scene.celery)))
-        if scene.bridge is not None and scene.bridge.running:
+        """Return what can be killed now, each with how: processes that work, and not those that are still starting."""
+        scene = self.scene
+        found: dict[str, Callable[[], None]] = {}
+        if workers := [each for each in scene.workers if each.ready]:
+            found["Temporal worker"] = partial(self._again, workers)
+        if webs := [each for each in scene.webs if each.ready]:
+            found["web process"] = partial(self._again, webs)
+        if celery := [each for _, each in sorted(scene.celery.items()) if each.ready]:
+            found["Celery worker"] = lambda: scene.kill_celery(self._dice.choice(celery))
+        if scene.bridge is not None and scene.bridge.ready:
             found |= {"bridge": scene.kill_bridge, "carrier": scene.kill_carrier}
         return found
 
-    def _kill(self, name: str, kill: Callable[[], None]) -> None:
-        kill()
-        self.kills[name] += 1
-        self._tell(f"  kill -9: {name}")
+    def _again(self, processes: Sequence[Process]) -> None:
+        self._dice.choice(processes).kill_and_start(wait=False)
 
 
 def parameters(dice: random.Random) -> dict[str, object]:

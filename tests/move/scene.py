@@ -25,8 +25,12 @@ from .ledger import NEW, OLD, Reader
 
 WEBS = 2
 WORKERS = 2
-VISIBILITY_TIMEOUT = 40
+VISIBILITY_TIMEOUT = 20
 """Seconds after which Redis gives a message to another worker of Celery's. It has to be longer than any ETA here."""
+
+BACKLOG = (
+    "SELECT count(*) FROM promised p WHERE sent AND NOT EXISTS (SELECT 1 FROM effects e WHERE e.task_id = p.task_id)"
+)
 
 
 class Scene:
@@ -94,6 +98,12 @@ class Scene:
     def reader(self) -> Reader:
         return Reader(self.connect, self.server.address, self.killed)
 
+    def backlog(self) -> int:
+        """Return how many committed tasks have no effect yet."""
+        with self.connect() as connection:
+            [(count,)] = connection.execute(BACKLOG).fetchall()
+        return int(count)
+
     # --- the processes -----------------------------------------------------------------------------
 
     def _write_inis(self) -> None:
@@ -149,17 +159,20 @@ class Scene:
 
     # --- steps of the move -------------------------------------------------------------------------
 
-    def start_bridge(self, queues: Sequence[str], *options: object) -> Process:
-        """Start a bridge for these queues, in the place of the bridge that runs. With `--until-empty`, it ends."""
-        if self.bridge is not None and self.bridge.running:
-            self.bridge.stop()
+    def start_bridge(self, queues: Sequence[str]) -> Process:
+        """Start a bridge for these queues, in the place of the bridge that runs."""
+        self.stop_bridge()
+        command = ptemporal("migrate", "bridge", self.ini(NEW), "--from", self.broker.url, "-Q", ",".join(queues))
+        name = f"bridge_{'_'.join(queues)}"
         self.bridged = tuple(queues)
-        command = ptemporal("migrate", "bridge", self.ini(NEW), "--from", self.broker.url, "-Q", ",".join(queues), *options)
-        name = f"bridge{len(queues)}{''.join(map(str, options))}"
-        self.bridge = self._run(
-            name, command, NEW, lambda process: "carrying from" in process.said, supervised=not options
-        )
+        self.bridge = self._run(name, command, NEW, lambda process: "carrying from" in process.said, supervised=True)
         return self.bridge
+
+    def stop_bridge(self) -> None:
+        """Ask the bridge to end in order."""
+        if self.bridge is not None:
+            self.bridge.stop()
+            self.bridge, self.bridged = None, ()
 
     def stop_celery(self, queue: str) -> Process:
         """Ask Celery's worker of a queue to end in order: it finishes what runs, and gives back what waits."""
@@ -174,28 +187,51 @@ class Scene:
         self.web_releases[number] = release
         self.webs[number].wait_until_ready()
 
+    def drain(self) -> Process:
+        """Wait for the broker to be empty, and for Celery's workers to hold nothing: `migrate drain --watch`."""
+        command = ptemporal("migrate", "drain", "--from", self.broker.url, "-Q", ",".join(QUEUES), "--watch")
+        return self._run("drain", command, NEW, lambda process: process.running, supervised=False)
+
     # --- kills -------------------------------------------------------------------------------------
 
-    def kill_celery(self, queue: str) -> None:
+    def kill_celery(self, process: Process) -> None:
         """Kill -9 a whole worker of Celery's and start it, or only a child where the broker would lose a message."""
-        process = self.celery[queue]
-        main = psutil.Process(process.pid)
-        children = [child.pid for child in main.children(recursive=True)]
+        pids = family(process)
         if self.broker.survives_killed_worker:
             process.kill_and_start(wait=False)
-            self.killed.update(dict.fromkeys([main.pid, *children], time.time()))
-        elif children:
-            with contextlib.suppress(ProcessLookupError):
-                os.kill(children[0], signal.SIGKILL)
-            self.killed[children[0]] = time.time()
+        else:
+            pids = pids[1:2]
+            end(pids)
+        self.killed.update(dict.fromkeys(pids, time.time()))
+
+    def give_up(self, process: Process) -> None:
+        """Kill -9 a worker of Celery's that does not end.
+
+        That can happen if a child is killed before it has said which task it has: the worker then waits for this task.
+        """
+        pids = family(process)
+        process.kill()
+        self.killed.update(dict.fromkeys(pids, time.time()))
 
     def kill_carrier(self) -> None:
         """Kill -9 the bridge's process that holds the broker."""
         assert self.bridge is not None
-        with contextlib.suppress(psutil.NoSuchProcess):
-            for child in psutil.Process(self.bridge.pid).children(recursive=True):
-                child.kill()
+        end(family(self.bridge)[1:])
 
     def kill_bridge(self) -> None:
+        """Kill -9 the bridge, but not its carrier."""
         assert self.bridge is not None
         self.bridge.send(signal.SIGKILL)
+
+
+def family(process: Process) -> list[int]:
+    """Return the pids of a process and of its children."""
+    with contextlib.suppress(psutil.NoSuchProcess):
+        return [process.pid, *(child.pid for child in psutil.Process(process.pid).children(recursive=True))]
+    return []
+
+
+def end(pids: Sequence[int]) -> None:
+    for pid in pids:
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(pid, signal.SIGKILL)
