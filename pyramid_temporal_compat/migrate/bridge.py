@@ -119,6 +119,9 @@ class Bridge:
         self._told: set[str] = set()
         self._last_message = self._last_count = self._kept_since = time.monotonic()
         self._pause_until = 0.0
+        self._away_since = 0.0
+        """When the broker went away. A broker that is back counts as away until a message has been acknowledged."""
+        self._pauses = exponential_pauses(FIRST_REOPENING, LONGEST_REOPENING)
 
     def stop(self) -> None:
         """End when the starts under way have ended. Any thread may call this, and a signal handler."""
@@ -174,13 +177,12 @@ class Bridge:
         self._carrier = None
         self._stale |= set(self._held.values())
         self._held.clear()
-        pauses = exponential_pauses(FIRST_REOPENING, LONGEST_REOPENING)
-        since = time.monotonic()
+        self._away_since = self._away_since or time.monotonic()
         while not self._stopping.is_set():
             log.warning("the bridge waits for the broker: %s", error)
-            if self._until_empty and time.monotonic() - since > BROKER_AWAY:
-                raise OperationalError(f"{error}; it stayed away for {BROKER_AWAY:g} s: run the bridge again") from None
-            if self._stopping.wait(next(pauses)):
+            if self._until_empty and time.monotonic() - self._away_since > BROKER_AWAY:
+                raise OperationalError(f"{error}; nothing was carried for {BROKER_AWAY:g} s: run it again") from None
+            if self._stopping.wait(next(self._pauses)):
                 return
             try:
                 self._open()
@@ -262,7 +264,10 @@ class Bridge:
             if each.reason:
                 self._keep(each.taken, each.reason)
         done = [each for each in ours if each.is_started]
-        carrier.acknowledge([each.taken["tag"] for each in done])
+        if done:
+            carrier.acknowledge([each.taken["tag"] for each in done])
+            self._away_since = 0.0
+            self._pauses = exponential_pauses(FIRST_REOPENING, LONGEST_REOPENING)
         self.carried.started.update(each.taken["queue"] for each in done)
 
     def _settle_last(self) -> None:

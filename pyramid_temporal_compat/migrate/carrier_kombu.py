@@ -19,7 +19,9 @@ class KombuQueues:
     def __init__(self, channel: Any, names: Sequence[str]) -> None:
         self._channel, self._names = channel, list(names)
         self._is_virtual = hasattr(channel, "_size")  # a transport that kombu makes of something else than AMQP
+        self._to_kombu = getattr(channel, "message_to_python", lambda message: message)
         self._held: dict[str, Any] = {}
+        """The delivery tags of the broker, by their texts, in the order in which the messages were taken."""
 
     def about(self) -> dict[str, Any]:
         unknown = [name for name in self._names if not self._is_there(name)]
@@ -34,12 +36,12 @@ class KombuQueues:
                 if message is None:
                     waiting.remove(name)
                 else:
-                    taken.append(self._taken(name, message))
+                    taken.append(self._taken(name, self._to_kombu(message)))
         return taken
 
     def _taken(self, name: str, message: Any) -> dict[str, Any]:
         tag = str(message.delivery_tag)
-        self._held[tag] = message
+        self._held[tag] = message.delivery_tag
         body = message.body.encode() if isinstance(message.body, str) else bytes(message.body or b"")
         return {
             "tag": tag,
@@ -54,11 +56,11 @@ class KombuQueues:
 
     def ack(self, tags: Sequence[str]) -> None:
         for tag in tags:
-            self._held.pop(tag).ack()
+            self._channel.basic_ack(self._held.pop(tag))
 
     def give_back(self, tags: Sequence[str]) -> None:
         for tag in sorted(tags, key=list(self._held).index, reverse=True):
-            self._held.pop(tag).requeue()
+            self._channel.basic_reject(self._held.pop(tag), requeue=True)
 
     def give_back_all(self) -> None:
         self.give_back(list(self._held))

@@ -9,7 +9,7 @@ from celery import Celery, chain, group
 
 
 def main(broker: str, count: int) -> None:
-    app = Celery("shop", broker=broker, backend=broker)
+    app = Celery("shop", broker=broker, backend="cache+memory://")
     app.conf.task_default_queue = "carried"
     add, note, total = (app.task(anything, name=f"shop.{name}") for name in ("add", "note", "total"))
     for number in range(count):

