@@ -91,7 +91,7 @@ def told(run: Move, ledger: Ledger) -> str:
     carried = ", ".join(f"{kind} {count}" for kind, count in sorted(ledger.carried.items()))
     return f"""
   killed -9: {run.kills.total()} ({kills})
-  committed {len(ledger.committed)} = started {len(ledger.started)} = effects {len(ledger.effects)}
+  committed {len(ledger.committed)} = started {len(ledger.started)} = effects {len(ledger.runs)}
   lost {len(ledger.lost)}, doubled {len(ledger.doubled)}
   called in Celery and run in Temporal: {ledger.carried.total()} ({carried})
   Celery's own: {len(ledger.never_sent)} never sent, {len(ledger.doubled_by_celery)} run again"""

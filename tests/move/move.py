@@ -12,6 +12,7 @@ from functools import partial
 from ..faults.load import Load
 from ..faults.processes import Process
 from .application import QUEUES
+from .brokers import waiting
 from .ledger import NEW, Ledger
 from .picture import Picture
 from .scene import Scene
@@ -106,7 +107,7 @@ class Move:
         if drain.exit_code != 0:
             self.problems.append(f"`migrate drain` ended with {drain.exit_code} and not 0: {drain.said[-500:]}")
         self.scene.stop_bridge()
-        if left := {queue: count for queue, count in self.scene.broker.waiting(QUEUES).items() if count}:
+        if left := {queue: count for queue, count in waiting(self.scene.broker, QUEUES).items() if count}:
             self.problems.append(f"messages are left in the broker: {left}")
 
     # --- kills ---------------------------------------------------------------------------------------

@@ -18,6 +18,7 @@ from dataclasses import dataclass, field
 from temporalio.client import Client
 
 from .application import QUEUES
+from .brokers import waiting
 from .ledger import NEW, OLD
 from .scene import Scene
 
@@ -50,7 +51,7 @@ def look(scene: Scene) -> Look:
     """Ask the database, the broker and the Temporal server."""
     with scene.connect() as connection:
         tasks = {(queue, by): count for queue, by, count in connection.execute(COUNTS).fetchall()}
-    return Look(scene.broker.waiting(QUEUES), asyncio.run(open_workflows(scene.server.address)), tasks)
+    return Look(waiting(scene.broker, QUEUES), asyncio.run(open_workflows(scene.server.address)), tasks)
 
 
 async def open_workflows(address: str) -> dict[str, int]:
@@ -118,9 +119,7 @@ class Picture:
 
     def _lines(self, scene: Scene, seen: Look) -> list[str]:
         most = max([20, *seen.waiting.values(), *seen.open.values()])
-        head = (
-            f"  {'queue':8} {'Celery’s broker':{BAR}}      {'Temporal':{BAR}}      {'ran: Celery':>11} {'Temporal':>8}"
-        )
+        head = f"  {'queue':8} {'in the broker':{BAR}}      {'Temporal':{BAR}}      {'ran: Celery':>11} {'Temporal':>8}"
         kills = ", ".join(f"{name} {count}" for name, count in sorted(self._kills.items())) or "nothing yet"
         releases = ", ".join("Celery" if release == OLD else "Temporal" for release in scene.web_releases)
         return [

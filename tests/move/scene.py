@@ -72,8 +72,8 @@ class Scene:
         self._undo.pop_all().close()
 
     def _build(self) -> None:
-        self._undo.callback(self.broker.close)
-        self.broker.process.start(wait=False)
+        self._undo.callback(self.broker.stop)
+        self.broker.start()
         self._undo.enter_context(self.server)
         with self.postgres.connect() as connection:
             connection.execute(f"CREATE DATABASE {self.database}")
@@ -82,7 +82,6 @@ class Scene:
         metadata.create_all(engine)
         engine.dispose()
         self._write_inis()
-        self.broker.process.wait_until_ready()
         for number in range(WEBS):
             self.webs.append(self._web(number, OLD))
             self.web_releases.append(OLD)
