@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from .client.client_options import ClientOptions
     from .client.connection import Connection
     from .enlist.dispatcher import Dispatcher
-    from .message.workflow_call import Outgoing
+    from .message.outgoing import Outgoing
     from .payload.codecs import Codec
     from .settings import Settings
 
@@ -88,6 +88,10 @@ class AppLike(Protocol):
     @property
     def outbox(self) -> Any:
         """Return the writer of outbox rows; None without an outbox."""
+
+    @property
+    def switch(self) -> Any:
+        """Return what decides whether Temporal or Celery gets a call; None without `ptemporal.switch`."""
 
     def client_options(self) -> ClientOptions: ...
     def codecs(self) -> Sequence[Codec]: ...

@@ -31,7 +31,7 @@ from ..interfaces import P, R
 from ..log import Logging
 from ..message.ids import new_id
 from ..message.nodes import TaskNode
-from ..message.workflow_call import Outgoing
+from ..message.outgoing import Outgoing
 from ..payload.codecs import Encryption, parse_keys
 from ..results import result as results
 from ..results import result_sets
@@ -60,6 +60,7 @@ if TYPE_CHECKING:
     from ..payload.codecs import Codec
     from ..results.eager_result import EagerResult
     from ..results.result import AsyncResult
+    from ..switch.route import Switch
     from ..task.eager import EagerDispatch
 
 __all__ = ["APP_KEY", "Celery"]
@@ -149,6 +150,7 @@ class Celery(Commands, Configuration, ConnectionMethods, RefusedOfApps):
         self._dispatcher: Dispatcher | None = None
         self._sender = MessageSender(self)
         self._outbox: Outbox | None = None
+        self._switch: Switch | None = None
         self._config_arguments = (config_source, config_source_silent, namespace)
         apps.add(self)
         if set_as_current:
@@ -477,6 +479,18 @@ class Celery(Commands, Configuration, ConnectionMethods, RefusedOfApps):
             return self._outbox
 
     @property
+    def switch(self) -> Switch | None:
+        """Return what decides whether Temporal or Celery gets a call; None if `ptemporal.switch` is not set."""
+        if self.conf["ptemporal.switch"] is None:
+            return None
+        with self._lock:
+            if self._switch is None:
+                from ..switch.route import Switch  # for applications that are being moved only
+
+                self._switch = Switch(self)
+            return self._switch
+
+    @property
     def temporal(self) -> Connection:
         """Return this process's connection to the Temporal server. It connects on first use."""
         with self._lock:
@@ -534,6 +548,9 @@ class Celery(Commands, Configuration, ConnectionMethods, RefusedOfApps):
         with self._lock:
             connection, self._connection, self._dispatcher = self._connection, None, None
             outbox, self._outbox = self._outbox, None
+            switch, self._switch = self._switch, None
+        if switch is not None:
+            switch.close()
         if connection is not None:
             connection.close()
         if outbox is not None:

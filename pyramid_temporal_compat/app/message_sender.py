@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from ..enlist.call_watch import tell_called
 from ..message.bundle import bundled
 from ..message.ids import new_id
-from ..message.workflow_call import Outgoing
+from ..message.outgoing import Outgoing
 
 if TYPE_CHECKING:
     from ..enlist.enlistment import OutboxRows
@@ -24,10 +24,18 @@ class MessageSender:
         self._app = app
 
     def enlist(self, message: Outgoing, manager: Any = None) -> None:
-        """Send a message, a canvas or a workflow's call when the current transaction commits; without one, now."""
-        tell_called(message)
-        if not _enlist()(message, self._app, self, self._app.conf["ptemporal.enlist"], manager):
-            self._app.dispatcher.send([message])
+        """Send a message, a canvas or a workflow's call when the current transaction commits; without one, now.
+
+        During a move, the switch decides whether the server or Celery gets it.
+        """
+        switch, mode = self._app.switch, self._app.conf["ptemporal.enlist"]
+        at_once = []
+        for unit in (message,) if switch is None else switch.sides(message):
+            tell_called(unit)
+            if not _enlist()(unit, self._app, self, mode, manager):
+                at_once.append(unit)
+        if at_once:
+            self._app.dispatcher.send(at_once)
 
     def id_for(self, queue: str, manager: Any = None) -> str:
         """Return the id for a call to this queue. With bundles, the transaction gives ids that may form a bundle."""

@@ -7,9 +7,10 @@ from typing import Any
 from .. import signals
 from ..exceptions import InvalidCall
 from ..message.backoff import DEFAULTS
+from ..message.celery_call import CeleryCall
 from ..message.celery_view import STAMPED_HEADERS, STAMPS, protocol_headers
 from ..message.message import Message
-from ..message.workflow_call import Outgoing
+from ..message.outgoing import Outgoing
 
 
 def before_publish(message: Message, args: Any, kwargs: Any) -> Message:
@@ -30,14 +31,16 @@ def policy_of(message: Message) -> dict[str, Any]:
 
 
 def after_publish(unit: Outgoing) -> None:
-    """Send `after_task_publish` and `task_sent`: the server has accepted the unit.
+    """Send `after_task_publish` and `task_sent`: the server, or Celery's broker, has accepted the unit.
 
     Receivers get no arguments, because the arguments are serialised by now.
     """
     if not signals.after_task_publish.receivers and not signals.task_sent.receivers:
         return
-    for message in unit.messages:
-        _send(signals.after_task_publish, message, {**protocol_headers(message), **message.headers}, (), {})
+    published: tuple[Message | CeleryCall, ...] = (unit,) if isinstance(unit, CeleryCall) else unit.messages
+    for message in published:
+        standard = {} if isinstance(message, CeleryCall) else protocol_headers(message)
+        _send(signals.after_task_publish, message, {**standard, **message.headers}, (), {})
         details: dict[str, Any] = {
             "task_id": message.id,
             "task": message.task,
@@ -49,7 +52,7 @@ def after_publish(unit: Outgoing) -> None:
 
 
 def _send(
-    signal: signals.Signal, message: Message, headers: dict[str, Any], args: Any, kwargs: Any, **more: Any
+    signal: signals.Signal, message: Message | CeleryCall, headers: dict[str, Any], args: Any, kwargs: Any, **more: Any
 ) -> None:
     embed = {"callbacks": None, "errbacks": None, "chain": None, "chord": None}
     signal.send(
