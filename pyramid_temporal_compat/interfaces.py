@@ -90,6 +90,10 @@ class AppLike(Protocol):
         """Return the writer of outbox rows; None without an outbox."""
 
     @property
+    def old_results(self) -> Any:
+        """Return Celery's result backend; None without `ptemporal.old_result_backend`."""
+
+    @property
     def switch(self) -> Any:
         """Return what decides whether Temporal or Celery gets a call; None without `ptemporal.switch`."""
 

@@ -59,6 +59,7 @@ if TYPE_CHECKING:
     from ..outbox.writer import Outbox
     from ..payload.codecs import Codec
     from ..results.eager_result import EagerResult
+    from ..results.old_results import OldResults
     from ..results.result import AsyncResult
     from ..switch.route import Switch
     from ..task.eager import EagerDispatch
@@ -151,6 +152,7 @@ class Celery(Commands, Configuration, ConnectionMethods, RefusedOfApps):
         self._sender = MessageSender(self)
         self._outbox: Outbox | None = None
         self._switch: Switch | None = None
+        self._old_results: OldResults | None = None
         self._config_arguments = (config_source, config_source_silent, namespace)
         apps.add(self)
         if set_as_current:
@@ -479,6 +481,19 @@ class Celery(Commands, Configuration, ConnectionMethods, RefusedOfApps):
             return self._outbox
 
     @property
+    def old_results(self) -> OldResults | None:
+        """Return Celery's result backend, which is asked for old ids; None if it is not set."""
+        url = self.conf["ptemporal.old_result_backend"]
+        if url is None:
+            return None
+        with self._lock:
+            if self._old_results is None:
+                from ..results.old_results import OldResults  # the client library, as for `temporal`
+
+                self._old_results = OldResults(url, self.conf["accept_content"])
+            return self._old_results
+
+    @property
     def switch(self) -> Switch | None:
         """Return what decides whether Temporal or Celery gets a call; None if `ptemporal.switch` is not set."""
         if self.conf["ptemporal.switch"] is None:
@@ -549,6 +564,7 @@ class Celery(Commands, Configuration, ConnectionMethods, RefusedOfApps):
             connection, self._connection, self._dispatcher = self._connection, None, None
             outbox, self._outbox = self._outbox, None
             switch, self._switch = self._switch, None
+            self._old_results = None
         if switch is not None:
             switch.close()
         if connection is not None:
