@@ -43,14 +43,25 @@ def celery_redis(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
 def celery_side(celery_redis: Any) -> Iterator[CelerySide]:
     """Yield a broker and a result backend with a worker of real Celery."""
     url = f"redis+socket://{celery_redis.socket_file}?virtual_host="
-    side = CelerySide(celery_redis, url + "0", url.replace("redis+socket", "redis+socket") + "1", QUEUES[0])
+    side = CelerySide(celery_redis, url + "0", url + "1", QUEUES[0])
     environment = {
         **os.environ,
         "SHOP_BROKER": side.broker,
         "SHOP_BACKEND": side.backend,
         "SHOP_EFFECTS": celery_redis.socket_file,
     }
-    command = [sys.executable, "-m", "celery", "-A", "tests.switch.celery_shop", "worker", "-P", "solo", "-l", "WARNING"]
+    command = [
+        sys.executable,
+        "-m",
+        "celery",
+        "-A",
+        "tests.switch.celery_shop",
+        "worker",
+        "-P",
+        "solo",
+        "-l",
+        "WARNING",
+    ]
     options = ["-Q", ",".join(QUEUES), "--without-gossip", "--without-mingle", "-n", f"{uuid.uuid4().hex}@shop"]
     worker = subprocess.Popen([*command, *options], cwd=Path(__file__).parents[2], env=environment)
     yield side
