@@ -56,7 +56,8 @@ def test_a_chain_holds_its_later_steps_last_first() -> None:
 
 def test_a_group_is_a_message_for_each_member() -> None:
     found = calls(group(task.s(1), chain(task.s(2), task.s(3))))
-    assert len({call.headers["group"] for call in found}) == 1
+    assert len({call.messages[-1].group for call in found}) == 1
+    assert json.loads(found[1].body)[2]["chain"][0]["options"]["group_id"] == found[0].headers["group"]
     assert [len(call.messages) for call in found] == [1, 2]
 
 
