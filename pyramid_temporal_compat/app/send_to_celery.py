@@ -8,11 +8,9 @@ from typing import Any
 from ..celery_side.publisher import check_broker
 from ..current import current_app
 from ..exceptions import InvalidCall
-from ..message.for_celery import NotForCelery, celery_call
+from ..message.for_celery import NO_EMBED, NotForCelery, celery_call
 from ..message.message import is_queue
 from ..task.call_options import make_message
-
-NO_LINKS = {"callbacks": None, "errbacks": None, "chain": None, "chord": None}
 
 
 def send_to_celery(
@@ -49,7 +47,7 @@ def send_to_celery(
     made = make_message(app, name, tuple(args), arguments[1], {**DEFAULTS, **options}, None)
     message = made.copy(queue=queue)
     try:
-        call = celery_call(message, url, arguments, NO_LINKS, (message,))
+        call = celery_call(message, url, arguments, NO_EMBED, (message,))
     except NotForCelery as error:
         raise InvalidCall(f"send_to_celery({name!r}): {error}") from None
     app.enlist(call, transaction_manager)

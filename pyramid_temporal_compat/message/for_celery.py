@@ -28,6 +28,8 @@ WRITERS = ("json", "pickle")
 WRITTEN = "a body for Celery is json or pickle"
 """The serialisers in which a body is written for Celery."""
 HIGHEST_PRIORITY = 9
+NO_EMBED: dict[str, Any] = {"callbacks": None, "errbacks": None, "chain": None, "chord": None}
+"""What is in a body besides the arguments: no links, and no place in a chain or chord."""
 
 
 class NotForCelery(CeleryError):
@@ -62,10 +64,10 @@ def _call(steps: Sequence[TaskNode], url: str) -> CeleryCall:
     if message.chord is not None:
         raise NotForCelery("it is in the header of a chord, which Celery counts in its result backend")
     embed = {
+        **NO_EMBED,
         "callbacks": _signatures(first.links) or None,
         "errbacks": _signatures(first.errbacks) or None,
         "chain": [_signature(step) for step in reversed(later)] or None,  # Celery takes the next step from the end
-        "chord": None,
     }
     return celery_call(message, url, _arguments(message), embed, tuple(step.message for step in steps))
 
