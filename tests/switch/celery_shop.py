@@ -37,3 +37,11 @@ def note(self: Any, *args: Any, **kwargs: Any) -> Any:
         "expires": request.expires,
         "limits": request.timelimit,
     }
+
+
+@app.task(name="switch.held")
+def held(name: str) -> str:
+    """Wait until the test lets the task go on."""
+    effects.rpush("effects", f"held {name}")
+    effects.blpop(f"go {name}", timeout=60)
+    return name

@@ -6,7 +6,6 @@ import os
 import signal
 import subprocess
 import sys
-import uuid
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -50,19 +49,8 @@ def celery_side(celery_redis: Any) -> Iterator[CelerySide]:
         "SHOP_BACKEND": side.backend,
         "SHOP_EFFECTS": celery_redis.socket_file,
     }
-    command = [
-        sys.executable,
-        "-m",
-        "celery",
-        "-A",
-        "tests.switch.celery_shop",
-        "worker",
-        "-P",
-        "solo",
-        "-l",
-        "WARNING",
-    ]
-    options = ["-Q", ",".join(QUEUES), "--without-gossip", "--without-mingle", "-n", f"{uuid.uuid4().hex}@shop"]
+    command = [sys.executable, "-m", "celery", "-A", "tests.switch.celery_shop", "worker", "-P", "threads", "-c", "4"]
+    options = ["-l", "WARNING", "--without-gossip", "--without-mingle", "-Q", ",".join(QUEUES)]
     worker = subprocess.Popen([*command, *options], cwd=Path(__file__).parents[2], env=environment)
     yield side
     worker.send_signal(signal.SIGTERM)
