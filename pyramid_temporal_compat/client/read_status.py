@@ -52,10 +52,11 @@ def revoked_status(reason: str) -> Status:
     return Status(states.REVOKED, error=error_of(TaskRevokedError(reason)), ended=True)
 
 
-async def pending_status(client: Client, activity: Any, name: str, queue: str) -> Status:
+async def pending_status(client: Client, activity: Any, state: int, name: str, queue: str) -> Status:
     """Return the status of a task whose activity has not ended: it waits, runs, or waits for its retry.
 
-    :param activity: the activity in the description of its workflow.
+    :param activity: the activity in the description of its workflow, or the description of a standalone activity.
+    :param state: the activity's `PendingActivityState`.
     """
     details: Mapping[str, Any] = {}
     if activity.HasField("heartbeat_details"):
@@ -63,11 +64,11 @@ async def pending_status(client: Client, activity: Any, name: str, queue: str) -
         details = values[0] if values and isinstance(values[0], Mapping) else {}
     retries = wire.count(details.get(wire.RETRIES))
     worker = activity.last_worker_identity or None
-    if activity.state in RUNNING:
-        state = details.get(wire.STATE)
-        if not isinstance(state, str) or not state:
-            state = states.STARTED
-        return Status(state, meta=details.get(wire.META), name=name, queue=queue, retries=retries, worker=worker)
+    if state in RUNNING:
+        shown = details.get(wire.STATE)
+        if not isinstance(shown, str) or not shown:
+            shown = states.STARTED
+        return Status(shown, meta=details.get(wire.META), name=name, queue=queue, retries=retries, worker=worker)
     failure = _failure_of_worker(activity.last_failure)
     if failure.application_failure_info.type != wire.RETRY:
         return Status(states.PENDING, name=name, queue=queue, retries=retries, worker=worker)

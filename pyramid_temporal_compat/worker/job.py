@@ -32,11 +32,16 @@ class Job:
     """Attempt number, as the server counts it."""
     namespace: str = ""
     run_id: str = ""
-    """The run id of the workflow."""
+    """The run id of the workflow, or of the standalone activity."""
     only_asks_for_receipt: bool = False
     """The function is not called: the only question is whether the task has a receipt."""
     known_runs: Mapping[str, bool] = field(default_factory=dict)
     """Other runs of the workflow id, and whether each is a run of this same task, so that its receipt counts."""
+
+    @property
+    def execution_id(self) -> str:
+        """The id of the workflow, or of the standalone activity, which is the task's."""
+        return self.workflow_id or self.message.id
 
 
 @dataclass(frozen=True)

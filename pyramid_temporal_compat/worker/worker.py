@@ -7,7 +7,7 @@ import contextlib
 import functools
 import logging
 import signal
-from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Iterator, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
@@ -41,6 +41,7 @@ from .pools.pool_choice import POOLS, PoolOptions, pool_name, pool_size
 from .runner import Runner
 from .server_watch import ServerWatch
 from .slot_supplier import SharedSlots
+from .taken_task import TakenTask
 from .tuning import deployment, polling, tuner
 from .workflows.schedule_driver import ScheduleDriver
 from .workflows.task_workflow import TaskWorkflow
@@ -268,7 +269,7 @@ class Worker:
             signals.worker_ready.send(sender=self.tasks.parts.consumer)
             log.info("%s ready.", self.hostname)
             await self._stop.wait()
-            running = set(self.tasks.running)
+            running = in_workflows(self.tasks.running.values())
             await asyncio.gather(*(worker.shutdown() for worker in self._serving.values()), *self._runs)
             if running:
                 await self._finish_workflows(running, self.queues)
@@ -342,7 +343,7 @@ class Worker:
             log.info("No longer consuming from %s", queue)
 
     async def _drop(self, worker: TemporalWorker, queue: str) -> None:
-        running = {taken.job.message.id for taken in self.tasks.running.values() if taken.job.message.queue == queue}
+        running = in_workflows(taken for taken in self.tasks.running.values() if taken.job.message.queue == queue)
         await worker.shutdown()
         if running:
             await self._finish_workflows(running, [queue])
@@ -530,6 +531,11 @@ def checked_queue(name: str) -> str:
     if is_control_queue(name):
         raise ImproperlyConfigured(f"queue {name!r:.60} can't be served; control calls to workers travel there")
     return name
+
+
+def in_workflows(running: Iterable[TakenTask]) -> set[str]:
+    """Return the ids of the tasks that have a workflow."""
+    return {taken.job.message.id for taken in running if taken.job.workflow_id is not None}
 
 
 async def no_workflow_task(client: Client, task_id: str) -> None:

@@ -33,6 +33,8 @@ def read_job(worker: WorkerParts, payloads: Sequence[RawValue]) -> Job:
         task_signals.rejected(worker, payloads, error)
         raise
     info, retries = activity.info(), earlier_retries(message)
+    if message.sent is not None and info.workflow_id is None:  # no workflow has compared the two clocks
+        message = message.copy(ahead=(info.scheduled_time - message.sent).total_seconds())
     return Job(
         message,
         retries,
@@ -42,7 +44,7 @@ def read_job(worker: WorkerParts, payloads: Sequence[RawValue]) -> Job:
         workflow_id=info.workflow_id,
         attempt=info.attempt,
         namespace=info.namespace,
-        run_id=info.workflow_run_id or "",
+        run_id=info.workflow_run_id or info.activity_run_id or "",
     )
 
 
