@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import dataclasses
 import datetime
+import json
 import logging
 import weakref
 from dataclasses import dataclass, field
@@ -43,6 +44,8 @@ NOT_AVAILABLE = frozenset({RPCStatusCode.PERMISSION_DENIED, RPCStatusCode.UNIMPL
 """The API key may use the namespace but not this call, or the server does not have the call."""
 MOST_REMEMBERED = 10_000
 """Ids of started tasks that a client remembers. A result of any other task costs two more calls to the server."""
+MOST_SUMMARY_BYTES = 240
+"""Bytes of the text for the web UI, as JSON. The server refuses more than 400, and encryption adds 115."""
 SHORTEST_WAIT = datetime.timedelta(milliseconds=1)
 """Given to the server for a task that has expired: it takes 0 for no limit."""
 NEVER = datetime.timedelta(days=1)
@@ -133,7 +136,7 @@ async def start(client: Client, message: Message, delay: datetime.timedelta | No
             id_reuse_policy=ActivityIDReusePolicy.REJECT_DUPLICATE,
             schedule_to_start_timeout=left,
             start_delay=delay,
-            summary=message.summary[: wire.SUMMARY_LIMIT],
+            summary=_summary(message),
             **activity_options(message),
         )
     except ActivityAlreadyStartedError:
@@ -143,6 +146,13 @@ async def start(client: Client, message: Message, delay: datetime.timedelta | No
             support.takes_tasks = False  # later calls take the workflow; this one may have arrived before
         raise
     support.remember(message.id)
+
+
+def _summary(message: Message) -> str:
+    text = message.summary[: wire.SUMMARY_LIMIT]
+    while len(json.dumps(text)) > MOST_SUMMARY_BYTES:
+        text = text[: len(text) * 3 // 4]
+    return text
 
 
 async def take_id(client: Client, task_id: str, kind: str, reason: str) -> bool:
@@ -194,8 +204,11 @@ async def status_of(client: Client, task_id: str) -> Status | None:
     found = await describe(
         client, task_id, include_heartbeat_details=True, include_last_failure=True, include_outcome=True
     )
-    if found is None:
-        return None
+    return None if found is None else await status_in(client, found)
+
+
+async def status_in(client: Client, found: DescribeActivityExecutionResponse) -> Status | None:
+    """Return the status that a description shows; None if the task goes on as a workflow."""
     info = found.info
     name, queue, worker = info.activity_type.name, info.task_queue, info.last_worker_identity or None
     if info.status == ActivityExecutionStatus.ACTIVITY_EXECUTION_STATUS_RUNNING:
@@ -279,7 +292,7 @@ async def _went_on(client: Client, found: DescribeActivityExecutionResponse) -> 
     return found.HasField("outcome") and await _ended_status(client, found) is None
 
 
-async def terminate(client: Client, info: ActivityExecutionInfo | Any, reason: str) -> bool:
+async def terminate(client: Client, info: ActivityExecutionInfo, reason: str) -> bool:
     """End an activity; return False if it has ended meanwhile."""
     handle = client.get_activity_handle(info.activity_id, run_id=info.run_id)
     return await _unless_ended(handle.terminate(reason=reason))

@@ -21,6 +21,7 @@ from ..message.ids import workflow_of
 from ..message.message import Message, total_size
 from ..message.nodes import TaskNode
 from ..message.tree import Tree
+from . import waiting_activities
 
 S = TypeVar("S")
 T = TypeVar("T")
@@ -79,7 +80,7 @@ async def delayed(client: Client, queues: Sequence[str]) -> list[Message]:
             if size > MOST_LISTED_BYTES:
                 return in_order(messages)
             messages.append(message)
-    return in_order(messages)
+    return in_order([*messages, *await waiting_activities.delayed(client, waiting_in(queues), MOST_LISTED)])
 
 
 def in_order(messages: Sequence[Message]) -> list[Message]:
@@ -90,7 +91,8 @@ def in_order(messages: Sequence[Message]) -> list[Message]:
 async def purge(client: Client, queues: Sequence[str]) -> int:
     """End the tasks of these queues that have not begun, and return their number. Other workflows stay."""
     found = [run async for run in client.list_workflows(waiting_in(queues))]
-    return sum(await for_each(found, lambda run: end_waiting_tasks(client, run)))
+    in_workflows = await for_each(found, lambda run: end_waiting_tasks(client, run))
+    return sum(in_workflows) + await waiting_activities.purge(client, waiting_in(queues))
 
 
 async def end_waiting_tasks(client: Client, run: WorkflowExecution) -> int:
@@ -155,7 +157,7 @@ def single_task(unit: Message | Tree | None) -> Message | None:
 
 
 def waiting_in(queues: Sequence[str]) -> str:
-    """Return the query for running workflows of these queues."""
+    """Return the query for running workflows, or for running standalone activities, of these queues."""
     names = ", ".join("'" + queue.replace("\\", "\\\\").replace("'", "\\'") + "'" for queue in queues)
     return f"TaskQueue IN ({names}) AND ExecutionStatus = 'Running'"
 

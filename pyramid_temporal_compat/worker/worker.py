@@ -27,6 +27,7 @@ from ..control.revoked_ids import RevokedIdsReader
 from ..exceptions import CeleryError, ImproperlyConfigured, OperationalError
 from ..log_lines.library_log import hide_lines
 from ..log_lines.text_safety import one_line
+from ..message.lane import ACTIVITY
 from ..message.message import LONGEST_ID, RESERVED_QUEUES, is_name, is_queue
 from ..settings import connection
 from .activity import TaskActivity
@@ -61,6 +62,8 @@ STICKY = timedelta(seconds=2)
 default, a killed worker would hold up the end of its tasks by ten seconds. Our workflows are quick to replay."""
 LOOK_EVERY = 0.05
 """Seconds between two looks at a workflow that is about to end."""
+LANE_ANSWER = 5.0
+"""Seconds that a worker waits for the server to say whether it takes standalone activities."""
 LAST_WORDS = 2.0
 """Seconds that a worker which ends at once may take to give its tasks back."""
 FAREWELL = 10.0
@@ -199,6 +202,8 @@ class Worker:
             await self.pool.stop()
             return
         self.tasks.parts.consumer = Consumer(State(self, self._client))
+        if any(task.lane == ACTIVITY for task in self.app.tasks.values()):
+            await asyncio.to_thread(self.app.lane_choice.is_open, LANE_ANSWER)  # logs if the server has no such lane
         await self.on_connected(self._client)
         session = asyncio.ensure_future(self._session())
         stopping = asyncio.ensure_future(self._stop.wait())
