@@ -8,14 +8,9 @@ import os
 import threading
 
 from .connection import Connection
-from .standalone import Support, support_of
+from .standalone import NO_ACTIVITIES, Support, support_of
 
 log = logging.getLogger(__name__)
-
-NO_ACTIVITIES = (
-    "%s, namespace %r, takes no standalone activities from this client: tasks with lane='activity' run as workflows "
-    "(ptemporal.lane)"
-)
 
 
 class LaneChoice:
@@ -56,5 +51,5 @@ class LaneChoice:
     async def _ask(self) -> Support:
         support = await support_of(await self._connection.client())
         if not support.takes_tasks:
-            log.warning(NO_ACTIVITIES, self._connection, self._connection.settings.namespace)
+            log.info(NO_ACTIVITIES, self._connection.settings.address, self._connection.settings.namespace)
         return support

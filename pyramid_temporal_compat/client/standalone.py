@@ -42,6 +42,10 @@ log = logging.getLogger(__name__)
 
 NOT_AVAILABLE = frozenset({RPCStatusCode.PERMISSION_DENIED, RPCStatusCode.UNIMPLEMENTED})
 """The API key may use the namespace but not this call, or the server does not have the call."""
+NO_ACTIVITIES = (
+    "Temporal at %s, namespace %r, takes no standalone activities from this client, so tasks with the lane 'activity' "
+    "run as workflows (ptemporal.lane)"
+)
 MOST_REMEMBERED = 10_000
 """Ids of started tasks that a client remembers. A result of any other task costs two more calls to the server."""
 MOST_SUMMARY_BYTES = 240

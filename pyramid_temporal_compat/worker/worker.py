@@ -19,6 +19,7 @@ from temporalio.worker import Worker as TemporalWorker
 
 from .. import signals
 from ..celery_names.nodenames import default_nodename, host_format
+from ..client.standalone import NO_ACTIVITIES, support_of
 from ..control.addresses import is_control_queue
 from ..control.command_registry import Consumer, State
 from ..control.limits import Limits
@@ -62,8 +63,6 @@ STICKY = timedelta(seconds=2)
 default, a killed worker would hold up the end of its tasks by ten seconds. Our workflows are quick to replay."""
 LOOK_EVERY = 0.05
 """Seconds between two looks at a workflow that is about to end."""
-LANE_ANSWER = 5.0
-"""Seconds that a worker waits for the server to say whether it takes standalone activities."""
 LAST_WORDS = 2.0
 """Seconds that a worker which ends at once may take to give its tasks back."""
 FAREWELL = 10.0
@@ -202,8 +201,7 @@ class Worker:
             await self.pool.stop()
             return
         self.tasks.parts.consumer = Consumer(State(self, self._client))
-        if any(task.lane == ACTIVITY for task in self.app.tasks.values()):
-            await asyncio.to_thread(self.app.lane_choice.is_open, LANE_ANSWER)  # logs if the server has no such lane
+        await self._tell_of_lane(self._client)
         await self.on_connected(self._client)
         session = asyncio.ensure_future(self._session())
         stopping = asyncio.ensure_future(self._stop.wait())
@@ -278,6 +276,13 @@ class Worker:
             await asyncio.gather(*(worker.shutdown() for worker in self._serving.values()), *self._runs)
             if running:
                 await self._finish_workflows(running, self.queues)
+
+    async def _tell_of_lane(self, client: Client) -> None:
+        """Log once if tasks are to run as standalone activities, and the server does not take them."""
+        if any(task.lane == ACTIVITY for task in self.app.tasks.values()):
+            support = await support_of(client)
+            if not support.takes_tasks:
+                log.warning(NO_ACTIVITIES, connection(self.app.conf).address, client.namespace)
 
     async def _beat(self) -> None:
         """Send `heartbeat_sent` while the server answers. Applications see from this signal that a worker is well."""
