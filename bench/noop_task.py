@@ -18,20 +18,23 @@ PEER = "temporalio by hand"
 
 LATENCY_AIM = 1 / 0.95
 THROUGHPUT_AIM = 0.95
+LANE_LATENCY_AIM = 0.6
+LANE_THROUGHPUT_AIM = 1.8
 LONGEST = 80
 """Seconds after which no further round of many tasks begins, on a slow machine."""
 
 
 def run(quick: bool) -> list[Figure]:
     rounds, singly, together = (2, 15, 60) if quick else (8, 30, 120)
-    alone: dict[str, list[float]] = {"ours": [], "theirs": []}
-    rates: dict[str, list[float]] = {"ours": [], "theirs": []}
+    alone: dict[str, list[float]] = {"ours": [], "lane": [], "theirs": []}
+    rates: dict[str, list[float]] = {"ours": [], "lane": [], "theirs": []}
     with contextlib.ExitStack() as stack:
         address = stack.enter_context(parts.temporal())
         stack.enter_context(parts.our_worker(address))
         stack.enter_context(parts.python("-m", "bench.native", "worker", address)).wait_for_line("ready")
         clients = {
             "ours": stack.enter_context(parts.python("-m", "bench.client", address)),
+            "lane": stack.enter_context(parts.python("-m", "bench.client", address, "activity")),
             "theirs": stack.enter_context(parts.python("-m", "bench.native", "client", address)),
         }
         for client in clients.values():
@@ -73,5 +76,23 @@ def run(quick: bool) -> list[Figure]:
             "/s",
             PEER,
             at_least=THROUGHPUT_AIM,
+        ),
+        Figure(
+            NAME,
+            "lane activity, one at a time, median",
+            statistics.median(alone["lane"]),
+            statistics.median(alone["theirs"]),
+            "ms",
+            PEER,
+            at_most=LANE_LATENCY_AIM,
+        ),
+        Figure(
+            NAME,
+            f"lane activity, {together} at once, concurrency {parts.CONCURRENCY}",
+            statistics.median(rates["lane"]),
+            statistics.median(rates["theirs"]),
+            "/s",
+            PEER,
+            at_least=LANE_THROUGHPUT_AIM,
         ),
     ]
