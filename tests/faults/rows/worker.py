@@ -34,6 +34,16 @@ class WorkerKilled(Fault):
         scene.answered_as_expected(load)
 
 
+class LaneWorkerKilled(WorkerKilled):
+    name = "lane-worker-killed"
+    does = "a worker whose tasks are standalone activities is killed -9 at any moment"
+    rounds, short_rounds = 12, 1
+
+    def run(self, scene: Scene) -> None:
+        scene.settings["ptemporal.lane"] = "activity"
+        super().run(scene)
+
+
 class WorkerKilledThreads(WorkerKilled):
     name = "worker-killed-threads"
     short_rounds = 0
@@ -117,4 +127,12 @@ class WorkerFrozen(Fault):
         scene.answered_as_expected(load)
 
 
-WORKER = (WorkerKilled, WorkerKilledThreads, MainKilled, WorkerKilledAtPoints, ChildKilledAtPoints, WorkerFrozen)
+WORKER = (
+    WorkerKilled,
+    LaneWorkerKilled,
+    WorkerKilledThreads,
+    MainKilled,
+    WorkerKilledAtPoints,
+    ChildKilledAtPoints,
+    WorkerFrozen,
+)
