@@ -6,6 +6,7 @@ import functools
 from collections.abc import Callable, Collection, Sequence
 from typing import TYPE_CHECKING, Any
 
+from ..enlist.call_watch import tell_called
 from ..message.bundle import bundled
 from ..message.ids import new_id
 from ..message.lane import WORKFLOW
@@ -26,6 +27,7 @@ class MessageSender:
 
     def enlist(self, message: Outgoing, manager: Any = None) -> None:
         """Send a message, a canvas or a workflow's call when the current transaction commits; without one, now."""
+        tell_called(message)
         app = self._app
         # Within a transaction nothing waits for the server: until its answer is there, calls take the workflow.
         if not _enlist()(self._with_lane(message, 0), app, self, app.conf["ptemporal.enlist"], manager):
