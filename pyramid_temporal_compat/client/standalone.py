@@ -104,19 +104,16 @@ async def _ask_for_support(client: Client) -> Support:
 
 
 async def _may_start(client: Client) -> bool:
-    """Return whether the client may start standalone activities: the server refuses an empty request as invalid.
+    """Return whether the client may start standalone activities: then the server finds an empty request invalid.
 
     A server that does not allow the call says so before it looks at the request.
     """
     request = StartActivityExecutionRequest(namespace=client.namespace, identity=client.identity)
     try:
-        await client.workflow_service.start_activity_execution(request)
+        await client.workflow_service.start_activity_execution(request, retry=True)
     except RPCError as error:
-        if error.status in NOT_AVAILABLE:
-            return False
-        if error.status is not RPCStatusCode.INVALID_ARGUMENT:
-            raise
-    return True
+        return error.status is RPCStatusCode.INVALID_ARGUMENT
+    return False
 
 
 # --- start -------------------------------------------------------------------------------------------

@@ -1,7 +1,7 @@
 """The lane of a call: a workflow around one activity, or the activity alone.
 
-A call keeps its lane for good, and its message carries it. A workflow and a standalone activity may have the same id,
-so the server would not notice a call that is sent a second time in the other lane.
+A call keeps its lane for good, and its message carries it. A workflow and a standalone activity may have the same id.
+So the server would not notice a call that is sent again in the other lane.
 """
 
 from __future__ import annotations

@@ -23,7 +23,7 @@ from pyramid_temporal_compat import Celery, current_app, shared_task, states
 from pyramid_temporal_compat.client import standalone
 from pyramid_temporal_compat.control.waiting_tasks import delayed
 from pyramid_temporal_compat.enlist.dispatcher import start
-from pyramid_temporal_compat.exceptions import TaskRevokedError
+from pyramid_temporal_compat.exceptions import OperationalError, TaskRevokedError
 from pyramid_temporal_compat.message.lane import ACTIVITY
 from pyramid_temporal_compat.message.message import Message
 from pyramid_temporal_compat.outbox import metadata
@@ -298,6 +298,17 @@ def test_a_forgotten_result_is_unknown(shop: Shop) -> None:
     assert not result.exists()
 
 
+def test_the_first_call_in_a_transaction_waits_for_no_server(shop: Shop) -> None:
+    shop.app.close()  # the next call connects anew
+    with prepare(registry=shop.registry) as environment, environment["request"].tm:
+        first = add.delay(1, 1)
+    assert shop.app.lane_choice.is_open(PATIENCE)
+    with prepare(registry=shop.registry) as environment, environment["request"].tm:
+        second = add.delay(2, 2)
+    assert [first.get(timeout=PATIENCE), second.get(timeout=PATIENCE)] == [2, 4]
+    assert [lanes_of(shop, result.id) for result in (first, second)] == [{"workflow"}, {"activity"}]
+
+
 @pytest.mark.integration
 def test_without_standalone_activities_tasks_take_the_workflow(caplog: pytest.LogCaptureFixture) -> None:
     off = ("--dynamic-config-value", "activity.enableStandalone=false")
@@ -307,6 +318,12 @@ def test_without_standalone_activities_tasks_take_the_workflow(caplog: pytest.Lo
         task = app.task(name="lane.double")(lambda x: 2 * x)
         with caplog.at_level(logging.WARNING), WorkerThread(app, "celery"):
             assert [task.delay(x).get(timeout=PATIENCE) for x in (1, 2)] == [2, 4]
+            # As if the server had taken them until now. The refused call may have arrived before, so it is not sent
+            # as a workflow.
+            app.temporal.call(standalone.support_of).takes_tasks = True
+            with pytest.raises(OperationalError):
+                task.delay(3)
+            assert task.delay(4).get(timeout=PATIENCE) == 8
         app.close()
     warnings = [record.message for record in caplog.records if "takes no standalone activities" in record.message]
     assert len(warnings) == 1
