@@ -10,6 +10,7 @@ import datetime
 import json
 import logging
 import weakref
+from collections.abc import Awaitable
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -307,7 +308,7 @@ async def delete(client: Client, task_id: str) -> bool:
     return await _unless_ended(client.workflow_service.delete_activity_execution(request))
 
 
-async def _unless_ended(call: Any) -> bool:
+async def _unless_ended(call: Awaitable[object]) -> bool:
     """Make a call about an activity; return False if the server has no such activity any more."""
     try:
         await call

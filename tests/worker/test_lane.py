@@ -24,10 +24,11 @@ from pyramid_temporal_compat.client import standalone
 from pyramid_temporal_compat.control.waiting_tasks import delayed
 from pyramid_temporal_compat.enlist.dispatcher import start
 from pyramid_temporal_compat.exceptions import OperationalError, TaskRevokedError
-from pyramid_temporal_compat.message.lane import ACTIVITY
+from pyramid_temporal_compat.message.lane import ACTIVITY, WORKFLOW
 from pyramid_temporal_compat.message.message import Message
 from pyramid_temporal_compat.outbox import metadata
 from pyramid_temporal_compat.server.embedded import EmbeddedServer
+from pyramid_temporal_compat.worker.steps import hand_over
 from tests.outbox.parts import without_dispatch
 from tests.parts import fresh_database, wait_until
 from tests.worker.shop import Shop, WorkerThread, gates, seen, write
@@ -172,6 +173,17 @@ def test_a_retry_that_the_activity_cant_make_goes_on_as_a_workflow(shop: Shop, c
     assert lanes_of(shop, result.id) == {"activity", "workflow"}
     forget_the_lane(result.id)
     assert shop.app.AsyncResult(result.id).state == states.SUCCESS
+
+
+def test_a_retry_in_a_workflow_keeps_the_difference_of_the_clocks() -> None:
+    now = datetime.datetime.now(datetime.timezone.utc)
+    hour = datetime.timedelta(hours=1)
+    sent = Message(add.name, "1", (), "items", expires=now + hour, sent=now - hour, ahead=3600.0, lane=ACTIVITY)
+    unit, pause, _ = hand_over.retry_in_workflow(sent, 2.0, sent.envelope(), None)
+    assert isinstance(unit, Message)
+    assert (unit.lane, unit.expires, pause) == (WORKFLOW, sent.expires, 2.0)
+    assert unit.sent is not None
+    assert now - hour <= unit.sent < now  # the sender's clock is an hour behind the server's
 
 
 @shared_task(bind=True)

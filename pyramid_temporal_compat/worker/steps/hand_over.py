@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import dataclasses
+import datetime
 import logging
 from collections.abc import Callable, Mapping
 from datetime import timedelta
@@ -76,19 +77,25 @@ Start = tuple[Unit, float, Mapping[str, Any] | None]
 """What the workflow runs, after how many seconds, and its memo."""
 
 
-def _retry(message: Message, pause: float, envelope: Any, body: Any) -> Start:
+def retry_in_workflow(message: Message, pause: float, envelope: Any, body: Any) -> Start:
     unit = Message.read(envelope, message.body if body is None else wire.read_payloads(body)).copy(lane=WORKFLOW)
-    return unit, pause, {wire.HANDED_ON: True}
+    # The workflow compares the sender's clock with the server's at its own start. So this counts as sent now, by the
+    # sender's clock.
+    now = datetime.datetime.now(datetime.timezone.utc) - timedelta(seconds=message.ahead)
+    return unit.leaving(now), pause, {wire.HANDED_ON: True}
 
 
-def _replacement(message: Message, written: Any) -> Start:
+def replacement_in_workflow(message: Message, written: Any) -> Start:
     tree = Tree.decode(wire.read_payloads(written))
     # A task ran before the tree, so its members count their countdown from their own turn.
     tree = dataclasses.replace(tree, from_parent=dataclasses.replace(tree.from_parent, later=True))
     return tree, 0, wire.memo_of(tree)
 
 
-_UNITS: dict[str | None, Callable[..., Start]] = {wire.RETRY_ANEW: _retry, wire.REPLACED: _replacement}
+_UNITS: dict[str | None, Callable[..., Start]] = {
+    wire.RETRY_ANEW: retry_in_workflow,
+    wire.REPLACED: replacement_in_workflow,
+}
 """The error types that ask a workflow to run something else, and how to read what it is."""
 
 
