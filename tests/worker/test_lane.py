@@ -21,6 +21,7 @@ from temporalio.service import RPCError, RPCStatusCode
 
 from pyramid_temporal_compat import Celery, current_app, shared_task, states
 from pyramid_temporal_compat.client import standalone
+from pyramid_temporal_compat.control.task_changes import Watch
 from pyramid_temporal_compat.control.waiting_tasks import delayed
 from pyramid_temporal_compat.enlist.dispatcher import start
 from pyramid_temporal_compat.exceptions import OperationalError, TaskRevokedError
@@ -300,6 +301,24 @@ def test_a_task_revoked_before_it_is_sent_never_starts(shop: Shop) -> None:
     with pytest.raises(TaskRevokedError):
         result.get(timeout=PATIENCE)
     assert shop.lines() == []
+
+
+def test_the_changes_of_a_task_are_seen(shop: Shop) -> None:
+    watch = Watch(shop.app.temporal.call(itself))
+    result = add.delay(1, 1)
+    found: set[str] = set()
+
+    def ended() -> bool:
+        changes = shop.app.temporal.call(lambda client: watch.look())
+        found.update(change.type for change in changes if change.id == result.id)
+        return "task-succeeded" in found
+
+    wait_until(ended)
+    assert {"task-sent", "task-succeeded"} <= found
+
+
+async def itself(client: Client) -> Client:
+    return client
 
 
 def test_a_forgotten_result_is_unknown(shop: Shop) -> None:
