@@ -55,6 +55,7 @@ OWN: tuple[Setting, ...] = (
     own("lane", choice("workflow", "activity"), "workflow", "What carries a single task whose `lane` is not set. workflow: a workflow around one activity. activity: the activity alone, which costs half, where the server has standalone activities and the task needs no workflow."),
     own("canvas_batch", count, 250, "How many tasks of a group or chain one workflow runs. A larger group or chain is cut into several workflows."),
     own("canvas_at_once", count, 500, "How many tasks of one canvas may be in progress at a time. The server allows 2,000."),
+    own("application", text, None, "The name under which the application owns its schedules on the server. Default: the name of the app, as in `Celery(\"shop\")`."),
     own("schedules", text, None, "A callable, as package.module:name, that gets the app and gives more periodic tasks than beat_schedule has: a mapping, or dicts with a name."),
     own("beat", choice("by-command", "on-start"), "by-command", "When the server's schedules are made equal to the declared ones. by-command: by `ptemporal-compat beat` and `worker -B`. on-start: whenever a worker starts."),
     own("interceptors", words, (), "Interceptors for Temporal's client and worker, by their dotted names: objects, or classes or functions that make them."),

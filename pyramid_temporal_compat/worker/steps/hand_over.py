@@ -24,7 +24,7 @@ from ...message.message import Message
 from ...message.tree import Tree, Unit
 from ...payload.errors import to_wire
 from ..attempt_end import AttemptEnd, failed
-from ..heartbeat import beating, lost_before
+from ..heartbeat import beating
 from ..job import Job
 
 log = logging.getLogger(__name__)
@@ -35,7 +35,7 @@ PAUSE = 1.0
 
 async def refuse_handed_over(job: Job) -> None:
     """Raise if an earlier attempt has started the task's workflow, and then lost its worker."""
-    if job.workflow_id is not None or not lost_before():
+    if job.workflow_id is not None or not job.earlier.lost:
         return
     try:
         await activity.client().get_workflow_handle(job.message.id).describe()
