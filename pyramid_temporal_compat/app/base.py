@@ -25,6 +25,7 @@ from ..context import current_frame, worker_frame
 from ..control import Control
 from ..current import APP_KEY, apps, set_app_class, set_current_app, set_default_app
 from ..enlist.publish_signals import after_publish, before_publish
+from ..enlist.publish_signals import is_watched as publishing_is_watched
 from ..exceptions import AlwaysEagerIgnored
 from ..interfaces import P, R
 from ..log import Logging
@@ -403,7 +404,7 @@ class Celery(Commands, Configuration, ConnectionMethods, RefusedOfApps):
         if task is not None:
             options = {**task.own_options(), **options}
         message = make_message(self, name, args, kwargs, options, task, id_for)
-        if signals.before_task_publish.receivers:
+        if publishing_is_watched():
             message = before_publish(message, args, kwargs)
         return message, links, errbacks
 

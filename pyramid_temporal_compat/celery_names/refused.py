@@ -90,7 +90,7 @@ NAMES: dict[str, str] = {
     "kombu.Connection": NO_BROKER,
     "kombu.Consumer": NO_BROKER,
     "kombu.Message": NO_BROKER,
-    "kombu.Producer": NO_BROKER,
+    "kombu.Producer": NO_BROKER,  # `producer.py` has the class, because monitoring tools wrap its method
     "kombu.connections": NO_BROKER,
     "kombu.eventloop": NO_BROKER,
     "kombu.producers": NO_BROKER,
@@ -222,20 +222,11 @@ class RefusedName(type):
         return f"<refused {cls.__module__}.{cls.__qualname__}>"
 
 
-WATCHED = {"kombu.Producer": ("publish",)}
-"""Methods that monitoring tools wrap when they start. Wrapping is allowed, because nothing calls them here."""
-
-
 def placeholder(dotted: str, sentence: str) -> RefusedName:
     """Return the object that stands for a refused name."""
     module, _, name = dotted.rpartition(".")
     about: dict[str, Any] = {"__module__": module, "__refused__": dotted, "__sentence__": sentence, "__doc__": sentence}
-    about |= dict.fromkeys(WATCHED.get(dotted, ()), _refused_method)
     return RefusedName(name, (), about)
-
-
-def _refused_method(self: RefusedName, *args: Any, **kwargs: Any) -> NoReturn:
-    _refuse(self if isinstance(self, RefusedName) else type(self))
 
 
 def _refuse(cls: RefusedName) -> NoReturn:
