@@ -259,7 +259,6 @@ MODULES: dict[str, Names] = {
     },
     "celery.worker.strategy": at(".worker.task_log", "logger=received_log"),
     "kombu": {
-        **at(".celery_names.producer", "Producer"),
         **at(".celery_names.kombu_queues", "Exchange Queue binding"),
         **at(".celery_names.serialization", "disable_insecure_serializers enable_insecure_serializers"),
         **at(".celery_names.urls", "parse_url"),

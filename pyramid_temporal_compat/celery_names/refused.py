@@ -7,6 +7,7 @@ an attribute, an item, a `with`.
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Iterator
 from typing import Any, NoReturn
 
@@ -90,7 +91,7 @@ NAMES: dict[str, str] = {
     "kombu.Connection": NO_BROKER,
     "kombu.Consumer": NO_BROKER,
     "kombu.Message": NO_BROKER,
-    "kombu.Producer": NO_BROKER,  # `producer.py` has the class, because monitoring tools wrap its method
+    "kombu.Producer": NO_BROKER,
     "kombu.connections": NO_BROKER,
     "kombu.eventloop": NO_BROKER,
     "kombu.producers": NO_BROKER,
@@ -222,6 +223,7 @@ class RefusedName(type):
         return f"<refused {cls.__module__}.{cls.__qualname__}>"
 
 
+@functools.cache
 def placeholder(dotted: str, sentence: str) -> RefusedName:
     """Return the object that stands for a refused name."""
     module, _, name = dotted.rpartition(".")

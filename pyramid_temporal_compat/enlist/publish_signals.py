@@ -4,7 +4,7 @@ The signals `before_task_publish`, `after_task_publish` and `task_sent` show Cel
 
 A tracing tool begins a span in `before_task_publish`, makes it the current span, and ends it in `after_task_publish`.
 In Celery nothing happens between the two. Here the rest of the transaction does. So each message has a context of its
-own (`contextvars`), which begins as a copy of the caller's: what the receivers make current there is not seen elsewhere.
+own (`contextvars`), a copy of the caller's. What the receivers make current there is not seen elsewhere.
 """
 
 from __future__ import annotations
@@ -47,8 +47,9 @@ def _published(message: Message, headers: Mapping[str, Any], args: Any, kwargs: 
     if Producer.publish is OWN_PUBLISH:
         return headers
     producer = TaskProducer()
-    producer.publish(**_parts_of(message, headers, args, kwargs))
-    return producer.headers
+    Producer.publish(producer, **_parts_of(message, headers, args, kwargs))
+    published: Mapping[str, Any] = producer.headers
+    return published
 
 
 def policy_of(message: Message) -> dict[str, Any]:
