@@ -12,16 +12,12 @@ from .refused import NO_BROKER, placeholder
 Producer: Any = placeholder("kombu.Producer", NO_BROKER)
 
 
+OWN_PUBLISH = Producer.publish
+"""The method that no tool has wrapped."""
+
+
 class TaskProducer:
     """The producer of one message of a task: the `self` of `Producer.publish`."""
 
     headers: Any = None
     """The headers with which the message leaves."""
-
-    def publish(self, body: Any, routing_key: Any = None, headers: Any = None, **properties: Any) -> None:
-        """Take the headers with which the message leaves."""
-        self.headers = headers
-
-
-OWN_PUBLISH = Producer.publish = TaskProducer.publish
-"""The method that no tool has wrapped."""

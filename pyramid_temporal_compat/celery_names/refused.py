@@ -223,11 +223,21 @@ class RefusedName(type):
         return f"<refused {cls.__module__}.{cls.__qualname__}>"
 
 
+def take_headers(producer: Any, body: Any, headers: Any = None, **options: Any) -> None:
+    """Keep the headers with which a message of a task leaves, for the code that publishes it."""
+    producer.headers = headers
+
+
+WATCHED = {"kombu.Producer": {"publish": take_headers}}
+"""Methods that monitoring tools wrap when they start. `producer.py` calls them for the messages of tasks."""
+
+
 @functools.cache
 def placeholder(dotted: str, sentence: str) -> RefusedName:
     """Return the object that stands for a refused name."""
     module, _, name = dotted.rpartition(".")
     about: dict[str, Any] = {"__module__": module, "__refused__": dotted, "__sentence__": sentence, "__doc__": sentence}
+    about |= WATCHED.get(dotted, {})
     return RefusedName(name, (), about)
 
 
