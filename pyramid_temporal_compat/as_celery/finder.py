@@ -26,6 +26,10 @@ PACKAGES = frozenset(
 """The modules that contain other modules."""
 
 
+IMPORTED_BY_CELERY = ("celery", "celery.app.trace", "billiard.pool", "kombu.messaging")
+"""Modules that Celery imports by itself and that agents wait for. Nothing here would import them."""
+
+
 class CeleryImportedFirst(CeleryError):
     """`install_as_celery()` was called too late: the real Celery was already imported."""
 
@@ -130,6 +134,9 @@ def install_as_celery(*, kombu: bool = True) -> None:
     sys.meta_path.insert(_before_files(), _finder)
     if not kombu:
         derive_from_kombu()
+    for module in IMPORTED_BY_CELERY:
+        if module.partition(".")[0] in roots:
+            importlib.import_module(module)
 
 
 def _before_files() -> int:

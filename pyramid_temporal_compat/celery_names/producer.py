@@ -7,17 +7,24 @@ from __future__ import annotations
 
 from typing import Any
 
-from .refused import NO_BROKER, placeholder
+from .refused import NO_BROKER, placeholder, take_headers
 
 Producer: Any = placeholder("kombu.Producer", NO_BROKER)
 
 
-OWN_PUBLISH = Producer.publish
-"""The method that no tool has wrapped."""
+def is_wrapped() -> bool:
+    """Return whether a tool has wrapped `Producer.publish`."""
+    return Producer.publish is not take_headers
 
 
-class TaskProducer:
-    """The producer of one message of a task: the `self` of `Producer.publish`."""
+class TaskProducer(Producer):  # type: ignore[misc]
+    """The producer of one message of a task."""
 
     headers: Any = None
     """The headers with which the message leaves."""
+
+
+def task_producer() -> TaskProducer:
+    """Return a producer for one message."""
+    made: TaskProducer = object.__new__(TaskProducer)  # the call of a refused class raises
+    return made

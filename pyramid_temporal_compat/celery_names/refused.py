@@ -228,8 +228,15 @@ def take_headers(producer: Any, body: Any, headers: Any = None, **options: Any) 
     producer.headers = headers
 
 
-WATCHED = {"kombu.Producer": {"publish": take_headers}}
-"""Methods that monitoring tools wrap when they start. `producer.py` calls them for the messages of tasks."""
+def receive_nothing(consumer: Any, message: Any) -> None:
+    """Stand for the method of kombu's consumer that gets a message. It is never called."""
+
+
+WATCHED: dict[str, dict[str, Any]] = {
+    "kombu.Producer": {"publish": take_headers},
+    "kombu.messaging.Consumer": {"_receive_callback": receive_nothing},
+}
+"""Methods that monitoring tools wrap when they start. `producer.py` calls the first for the messages of tasks."""
 
 
 @functools.cache

@@ -14,7 +14,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from .. import signals
-from ..celery_names.producer import OWN_PUBLISH, Producer, TaskProducer
+from ..celery_names.producer import is_wrapped, task_producer
 from ..exceptions import InvalidCall
 from ..message.backoff import DEFAULTS
 from ..message.celery_view import STAMPED_HEADERS, STAMPS, protocol_headers
@@ -24,7 +24,7 @@ from ..message.workflow_call import Outgoing
 
 def is_watched() -> bool:
     """Return whether a receiver or a tool wants to know of a message before it is published."""
-    return bool(signals.before_task_publish.receivers) or Producer.publish is not OWN_PUBLISH
+    return bool(signals.before_task_publish.receivers) or is_wrapped()
 
 
 def before_publish(message: Message, args: Any, kwargs: Any) -> Message:
@@ -44,10 +44,10 @@ def before_publish(message: Message, args: Any, kwargs: Any) -> Message:
 
 def _published(message: Message, headers: Mapping[str, Any], args: Any, kwargs: Any) -> Mapping[str, Any]:
     """Return the headers with which the message leaves kombu's producer, if a tool has wrapped it."""
-    if Producer.publish is OWN_PUBLISH:
+    if not is_wrapped():
         return headers
-    producer = TaskProducer()
-    Producer.publish(producer, **_parts_of(message, headers, args, kwargs))
+    producer = task_producer()
+    producer.publish(**_parts_of(message, headers, args, kwargs))
     published: Mapping[str, Any] = producer.headers
     return published
 

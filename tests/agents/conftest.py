@@ -47,11 +47,11 @@ def needs(agent: str) -> None:
         pytest.skip(f"{agent} is not installed; `make agents` installs it", allow_module_level=True)
 
 
-def block_of(agent: str) -> str:
-    """Return the code that the guide shows for an agent."""
+def block_of(agent: str, language: str = "python") -> str:
+    """Return the code or the settings that the guide shows for an agent."""
     _, _, section = PAGE.read_text().partition(f"\n## {agent}\n")
-    found = re.search(r"```python\n(.*?)```", section, re.DOTALL)
-    assert found, f"the page has no block for {agent}"
+    found = re.search(rf"```{language}\n(.*?)```", section, re.DOTALL)
+    assert found, f"the page has no {language} for {agent}"
     return found[1]
 
 
@@ -75,7 +75,8 @@ def environ_of(agent: str, collector: Collector, home: Path) -> dict[str, str]:
             "NEW_RELIC_APP_NAME": "shop",
             "NEW_RELIC_LICENSE_KEY": "0" * 40,
             "NEW_RELIC_DEVELOPER_MODE": "true",
-            "NEW_RELIC_AUDIT_LOG_FILE": str(home / "audit.log"),
+            "NEW_RELIC_AUDIT_LOG": str(home / "audit.log"),
+            "NEW_RELIC_CONFIG_FILE": str(home / "newrelic.ini"),
             "NEW_RELIC_STARTUP_TIMEOUT": "10",
         },
         "Elastic": {
@@ -92,6 +93,7 @@ def environ_of(agent: str, collector: Collector, home: Path) -> dict[str, str]:
             "SCOUT_CORE_AGENT_DOWNLOAD": "false",
             "SCOUT_CORE_AGENT_LAUNCH": "false",
             "SCOUT_CORE_AGENT_SOCKET_PATH": f"tcp://{collector.core_agent}",
+            "SCOUT_ERRORS_ENABLED": "true",
             "SCOUT_ERRORS_HOST": f"http://{collector.http}",
         },
     }[agent]
@@ -103,6 +105,7 @@ def shopping(request: pytest.FixtureRequest, temporal_address: str, tmp_path_fac
     agent = request.module.AGENT
     home = tmp_path_factory.mktemp("shop")
     (home / "tracing.py").write_text(block_of(agent))
+    (home / "newrelic.ini").write_text(block_of("New Relic", "ini"))
     ini = home / "shop.ini"
     ini.write_text(INI.format(address=temporal_address, queue=f"agents-{uuid.uuid4().hex[:8]}"))
     with running_collector() as collector:
@@ -111,7 +114,11 @@ def shopping(request: pytest.FixtureRequest, temporal_address: str, tmp_path_fac
         environ["PYTHONPATH"] += f":{home}"
         with WorkerProcess(ini, "-c", "1", log=home / "worker.log", environ=environ) as worker:
             called = subprocess.run(
-                [sys.executable, "-m", "tests.agents.shop", ini], env=environ, capture_output=True, text=True, timeout=90
+                [sys.executable, "-m", "tests.agents.shop", ini],
+                env=environ,
+                capture_output=True,
+                text=True,
+                timeout=90,
             )
             assert called.returncode == 0, called.stderr + worker.said
             worker.signal(signal.SIGTERM)

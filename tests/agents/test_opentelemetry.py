@@ -14,7 +14,9 @@ AGENT = "OpenTelemetry"
 
 def spans_of(shopping: Shopping) -> list[Any]:
     requests = map(ExportTraceServiceRequest.FromString, shopping.collector.bodies("/v1/traces"))
-    return [span for each in requests for sent in each.resource_spans for part in sent.scope_spans for span in part.spans]
+    return [
+        span for each in requests for sent in each.resource_spans for part in sent.scope_spans for span in part.spans
+    ]
 
 
 def test_the_view_the_call_and_the_run_are_one_trace(shopping: Shopping) -> None:

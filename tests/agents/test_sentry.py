@@ -17,7 +17,11 @@ def items_of(shopping: Shopping) -> list[dict[str, Any]]:
     found = []
     for envelope in shopping.collector.bodies("/api/1/envelope/"):
         lines = [json.loads(line) for line in envelope.splitlines() if line.startswith(b"{")]
-        found += [line | {"kind": header["type"]} for header, line in zip(lines[1:], lines[2:], strict=False) if "type" in header]
+        found += [
+            line | {"kind": header["type"]}
+            for header, line in zip(lines[1:], lines[2:], strict=False)
+            if "type" in header
+        ]
     return found
 
 
