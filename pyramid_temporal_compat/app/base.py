@@ -33,6 +33,7 @@ from ..message.ids import new_id
 from ..message.nodes import TaskNode
 from ..message.workflow_call import Outgoing
 from ..payload.codecs import Encryption, parse_keys
+from ..payload.trace_carrier import trace_carrier
 from ..results import result as results
 from ..results import result_sets
 from ..security import setup_security
@@ -404,6 +405,8 @@ class Celery(Commands, Configuration, ConnectionMethods, RefusedOfApps):
         if task is not None:
             options = {**task.own_options(), **options}
         message = make_message(self, name, args, kwargs, options, task, id_for)
+        if self.conf["ptemporal.tracing"] != "off":
+            message = message.copy(headers={**trace_carrier(), **message.headers})
         if publishing_is_watched():
             message = before_publish(message, args, kwargs)
         return message, links, errbacks
