@@ -8,36 +8,24 @@ from contextlib import contextmanager
 from typing import Any
 
 import pytest
-from temporalio import workflow
+import transaction
+from pyramid.config import Configurator
 
+from pyramid_temporal_compat import Celery, group
+from pyramid_temporal_compat.current import APP_KEY, set_current_app
+from pyramid_temporal_compat.native.request_temporal import temporal
 from tests.agents.conftest import needs
+from tests.agents.packing import Packing
+from tests.worker.shop import WorkerThread
 
 needs("opentelemetry-sdk")
+from opentelemetry import trace  # noqa: E402
+from opentelemetry.sdk.trace import TracerProvider  # noqa: E402
+from opentelemetry.sdk.trace.export import SimpleSpanProcessor  # noqa: E402
+from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter  # noqa: E402
 
-with workflow.unsafe.imports_passed_through():
-    from opentelemetry import trace
-    from opentelemetry.sdk.trace import TracerProvider
-    from opentelemetry.sdk.trace.export import SimpleSpanProcessor
-    from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
-
-    import transaction
-    from pyramid.config import Configurator
-
-    from pyramid_temporal_compat import Celery, execute_task, group
-    from pyramid_temporal_compat.current import APP_KEY, set_current_app
-    from pyramid_temporal_compat.native.request_temporal import temporal
-    from tests.native.client_parts import serving
-    from tests.worker.shop import WorkerThread
-
-QUEUE, WORKFLOWS = f"traced-{uuid.uuid4().hex[:8]}", f"traced-workflows-{uuid.uuid4().hex[:8]}"
+QUEUE = f"traced-{uuid.uuid4().hex[:8]}"
 EXPORTER = InMemorySpanExporter()
-
-
-@workflow.defn
-class Packing:
-    @workflow.run
-    async def run(self) -> str:
-        return str(await execute_task("traced.wrap", args=["book"], queue=QUEUE))
 
 
 @pytest.fixture(scope="module")
@@ -59,7 +47,7 @@ def registry(temporal_address: str) -> Iterator[Any]:
         with trace.get_tracer("shop").start_as_current_span("tie a bow"):
             return f"wrapped {what}"
 
-    with WorkerThread(app, QUEUE), serving(config.registry, WORKFLOWS, [Packing]):
+    with WorkerThread(app, QUEUE, workflows=[Packing]):
         yield config.registry
     app.close()
     set_current_app(None)
@@ -94,7 +82,7 @@ def test_a_task_and_the_view_are_one_trace(registry: Any) -> None:
 
 def test_a_task_the_workflow_that_called_it_and_the_view_are_one_trace(registry: Any) -> None:
     with view("view of a workflow"):
-        handle = temporal(registry).start_workflow(Packing.run, task_queue=WORKFLOWS)
+        handle = temporal(registry).start_workflow(Packing.run, QUEUE, task_queue=QUEUE)
     assert handle.result(timeout=60) == "wrapped book"
     assert lines_of("view of a workflow") >= {
         "StartWorkflow:Packing < view of a workflow",
