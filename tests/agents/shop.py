@@ -12,7 +12,7 @@ import os
 import sys
 from typing import Any
 
-import tracing  # type: ignore[import-not-found]
+import tracing  # type: ignore[import-not-found]  # isort: skip
 
 from pyramid.config import Configurator
 from pyramid.paster import get_app

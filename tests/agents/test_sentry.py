@@ -16,12 +16,8 @@ def items_of(shopping: Shopping) -> list[dict[str, Any]]:
     """Return the events that came, each with its kind."""
     found = []
     for envelope in shopping.collector.bodies("/api/1/envelope/"):
-        lines = [json.loads(line) for line in envelope.splitlines() if line.startswith(b"{")]
-        found += [
-            line | {"kind": header["type"]}
-            for header, line in zip(lines[1:], lines[2:], strict=False)
-            if "type" in header
-        ]
+        _, *items = [json.loads(line) for line in envelope.splitlines() if line]
+        found += [body | {"kind": header["type"]} for header, body in zip(items[::2], items[1::2], strict=True)]
     return found
 
 
