@@ -15,6 +15,7 @@ from pyramid_temporal_compat.celery_names.producer import Producer
 from pyramid_temporal_compat.context import Context
 from pyramid_temporal_compat.enlist.publish_signals import after_publish
 from pyramid_temporal_compat.exceptions import Retry
+from pyramid_temporal_compat.message.trace_headers import without_trace
 from pyramid_temporal_compat.task import trace
 
 
@@ -113,6 +114,13 @@ def test_a_task_that_a_tool_has_wrapped_for_build_tracer_is_called(sell: Any, mo
     original = trace.build_tracer
     monkeypatch.setattr(trace, "build_tracer", lambda name, task, *args, **more: original(name, Wrapped(task), *args))
     assert sell.apply((4,)).get() == ["seen", 4]
+
+
+def test_the_message_of_a_periodic_task_has_no_trace() -> None:
+    inner = {"sentry-trace": "1-2", "x-datadog-trace-id": "5", "tenant": 7}
+    headers = {"traceparent": "00-1-2-01", "sentry-task-enqueued-time": 1.5, "tenant": 7, "headers": inner}
+    assert without_trace(headers) == {"tenant": 7, "headers": {"tenant": 7}}
+    assert without_trace({"newrelic": "x", "headers": {"baggage": "y"}}) == {}
 
 
 CURRENT_SPAN: contextvars.ContextVar[str] = contextvars.ContextVar("span", default="the view's")
