@@ -60,7 +60,7 @@ def _tracing(conf: Settings) -> list[ClientInterceptor]:
     except ModuleNotFoundError as error:
         raise ImproperlyConfigured(
             f"ptemporal.tracing = {conf['ptemporal.tracing']} needs OpenTelemetry ({error}): "
-            "pip install 'temporalio[opentelemetry]'"
+            "pip install 'pyramid-temporal-compat[opentelemetry]'"
         ) from None
     return [TracingInterceptor()]
 
