@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
-from tests.agents.conftest import Shopping, needs
+from tests.agents.conftest import Shopping, needs_agents
 
-needs("ddtrace")
+needs_agents()
 import msgpack  # noqa: E402
 
 AGENT = "Datadog"

@@ -6,9 +6,9 @@ import ast
 import re
 from typing import Any
 
-from tests.agents.conftest import Shopping, needs
+from tests.agents.conftest import Shopping, needs_agents
 
-needs("newrelic")
+needs_agents()
 
 AGENT = "New Relic"
 

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
-from tests.agents.conftest import Shopping, needs
+from tests.agents.conftest import Shopping, needs_agents
 
-needs("opentelemetry-instrumentation-celery")
+needs_agents()
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest  # noqa: E402
 
 AGENT = "OpenTelemetry"

@@ -5,9 +5,9 @@ from __future__ import annotations
 import json
 from typing import Any
 
-from tests.agents.conftest import Shopping, needs
+from tests.agents.conftest import Shopping, needs_agents
 
-needs("sentry-sdk")
+needs_agents()
 
 AGENT = "Sentry"
 

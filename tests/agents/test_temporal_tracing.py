@@ -13,12 +13,14 @@ from pyramid.config import Configurator
 
 from pyramid_temporal_compat import Celery, group
 from pyramid_temporal_compat.current import APP_KEY, set_current_app
+from pyramid_temporal_compat.enlist.dispatcher import start
+from pyramid_temporal_compat.message.message import Message
 from pyramid_temporal_compat.native.request_temporal import temporal
-from tests.agents.conftest import needs
+from tests.agents.conftest import needs_agents
 from tests.agents.packing import Packing
 from tests.worker.shop import WorkerThread
 
-needs("opentelemetry-sdk")
+needs_agents()
 from opentelemetry import trace  # noqa: E402
 from opentelemetry.sdk.trace import TracerProvider  # noqa: E402
 from opentelemetry.sdk.trace.export import SimpleSpanProcessor  # noqa: E402
@@ -98,3 +100,14 @@ def test_the_tasks_of_a_canvas_belong_to_the_trace(registry: Any) -> None:
         result = group(wrap.s("pen"), wrap.s("book")).delay()
     assert sorted(result.get(timeout=60)) == ["wrapped book", "wrapped pen"]
     assert "tie a bow < RunActivity:traced.wrap" in lines_of("view of a canvas")
+
+
+def test_the_trace_travels_in_the_message_as_the_outbox_keeps_it(registry: Any) -> None:
+    app = registry[APP_KEY]
+    with trace.get_tracer("shop").start_as_current_span("view of a row"):
+        message, *_ = app.message("traced.wrap", ("cup",), {}, {}, app.tasks["traced.wrap"])
+    envelope, *body = message.encode()
+    read = Message.decode(envelope.data, body)
+    app.temporal.call(lambda client: start(client, read))
+    assert app.AsyncResult(message.id).get(timeout=60) == "wrapped cup"
+    assert "StartWorkflow:traced.wrap < view of a row" in lines_of("view of a row")

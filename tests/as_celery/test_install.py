@@ -98,18 +98,17 @@ def test_a_module_has_the_same_attributes_as_celerys(prelude: str) -> None:
     assert python(prelude + textwrap.dedent(code)) == "fine"
 
 
-def test_an_import_hook_of_an_agent_sees_the_modules(prelude: str) -> None:
+def test_an_import_hook_of_an_agent_sees_the_modules_that_it_waits_for(prelude: str) -> None:
     code = """
     import importlib.machinery, sys
     seen = []
     class Hook:
         def find_spec(self, name, path, target=None):
             seen.append(name)
-    {install}
     sys.meta_path.insert(0, Hook())
-    import celery.app.trace
+    {install}
     kinds = [getattr(finder, "__name__", type(finder).__name__) for finder in sys.meta_path]
-    print(seen[:3], kinds[kinds.index("CeleryFinder") + 1])
+    print([name for name in seen if name.startswith("celery")], kinds[kinds.index("CeleryFinder") + 1])
     """
     hidden = prelude.removesuffix(INSTALL)
     found = "['celery', 'celery.app', 'celery.app.trace'] PathFinder"

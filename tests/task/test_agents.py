@@ -14,7 +14,7 @@ from pyramid_temporal_compat import Celery, signals
 from pyramid_temporal_compat.celery_names.producer import Producer
 from pyramid_temporal_compat.context import Context
 from pyramid_temporal_compat.enlist.publish_signals import after_publish
-from pyramid_temporal_compat.exceptions import Retry
+from pyramid_temporal_compat.exceptions import ImproperlyConfigured, Retry
 from pyramid_temporal_compat.message.trace_headers import without_trace
 from pyramid_temporal_compat.task import trace
 
@@ -160,3 +160,10 @@ def test_a_tool_that_has_wrapped_kombus_producer_gets_each_message(app: Celery, 
     monkeypatch.setattr(Producer, "publish", publish)
     message = app.message("sell", (1,), {}, {"queue": "till", "headers": {"own": 1}}, sell)[0]
     assert message.headers == {"own": 1, "newrelic": "sell to till"}
+
+
+def test_tracing_without_opentelemetry_says_what_to_install(monkeypatch: Any) -> None:
+    monkeypatch.setitem(sys.modules, "temporalio.contrib.opentelemetry", None)
+    app = Celery("shop", set_as_current=False, **{"ptemporal.tracing": "opentelemetry"})
+    with pytest.raises(ImproperlyConfigured, match=r"needs OpenTelemetry .*\[opentelemetry\]'"):
+        app.client_options()
