@@ -132,6 +132,7 @@ def shopping(request: pytest.FixtureRequest, temporal_address: str, tmp_path_fac
                 timeout=90,
             )
             assert called.returncode == 0, called.stderr + worker.said
+            assert "Failed to detach context" not in called.stderr + worker.said
             worker.signal(signal.SIGTERM)
             assert worker.ends() == 0, worker.said
         ended = json.loads(called.stdout.splitlines()[-1])
