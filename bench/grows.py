@@ -119,8 +119,9 @@ def purge(count: int) -> Iterator[str]:
 def scheduled(count: int) -> Iterator[str]:
     with bench() as found, parts.our_worker(found.server.address):
         found.ask("call_later", count // 4)
-        cost, listed = found.cost("scheduled", 0)
-        yield row(f"inspect().scheduled() of {listed:,}", cost)
+        for which in ("first", "next"):
+            cost, listed = found.cost("scheduled", 0)
+            yield row(f"inspect().scheduled() of {listed:,}, the {which} time", cost)
 
 
 def results(count: int) -> Iterator[str]:

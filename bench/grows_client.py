@@ -53,9 +53,9 @@ def read(_: int) -> int:
 
 
 def main(address: str, least: str | None = None) -> None:
-    more = {} if least is None else {"ptemporal_bundle": int(least)}
-    timeout = {"ptemporal_dispatch_timeout": LONGEST}
-    app = Celery("bench", ptemporal_address=address, task_default_queue=QUEUE, **timeout, **more)
+    app = Celery("bench", ptemporal_address=address, task_default_queue=QUEUE, ptemporal_dispatch_timeout=LONGEST)
+    if least is not None:
+        app.conf["ptemporal.bundle"] = int(least)
 
     def scheduled(_: int) -> int:
         return sum(len(found) for found in (app.control.inspect(timeout=20).scheduled() or {}).values())

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import datetime
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Collection, Sequence
 from typing import NamedTuple, TypeVar
 
 from temporalio.api.enums.v1 import PendingActivityState
@@ -29,9 +29,11 @@ T = TypeVar("T")
 AT_A_TIME = 20
 """How many calls to the server run at the same time."""
 MOST_LISTED = 500
-"""How many delayed tasks one reply shows, at most. Each task costs a call to the server."""
+"""How many delayed tasks one reply shows, at most. Each task costs a call to the server when it is first listed."""
 MOST_LISTED_BYTES = 64 * 1024 * 1024
 """Bytes of delayed tasks that are held at a time. A reply has room for 2 MiB."""
+MOST_KEPT_BYTES = 16 * 1024
+"""Bytes of a delayed task that is kept for the next listing, at most: together 8 MiB."""
 
 
 async def revoke_all(client: Client, ids: Sequence[str], terminate: bool) -> None:
@@ -63,24 +65,61 @@ async def exists(client: Client, workflow_id: str) -> bool:
     return True
 
 
-async def delayed(client: Client, queues: Sequence[str]) -> list[Message]:
-    """Return the tasks of these queues that must not start yet, the nearest eta first."""
-    now = datetime.datetime.now(datetime.timezone.utc)
-    query = f"{running_in(queues)} AND ExecutionTime > '{now.isoformat()}'"
-    found = [run async for run in client.list_workflows(query, limit=MOST_LISTED)]
-    messages: list[Message] = []
-    size = 0
-    for at in range(0, len(found), AT_A_TIME):
-        starts = await for_each(found[at : at + AT_A_TIME], lambda run: start_of(client, run.id, run.run_id))
-        for start in starts:  # decoded one after the other, because each may be a large canvas
-            message = single_task(await start.unit()) if start else None
-            if message is None or message.eta is None:
-                continue
-            size += total_size(message.encode())
-            if size > MOST_LISTED_BYTES:
-                return in_order(messages)
-            messages.append(message)
-    return in_order(messages)
+class DelayedTasks:
+    """Lists the tasks of some queues that must not start yet.
+
+    The list of workflows shows their ids; what they were started with is in their histories, one call for each. A start
+    never changes, so small messages are kept for the next listing: monitors list every few seconds.
+    """
+
+    def __init__(self, client: Client, queues: Callable[[], Sequence[str]]) -> None:
+        """`queues` returns the queues whose tasks are listed, which may change."""
+        self._client = client
+        self._queues = queues
+        self._kept: dict[str, Message] = {}
+        """Messages of the last listing, by the id of the workflow's run."""
+        self._listing = asyncio.Lock()
+
+    async def all(self) -> list[Message]:
+        """Return the tasks, the nearest eta first."""
+        return in_order(await self._read(await self._listed()))
+
+    async def among(self, ids: Collection[str]) -> list[Message]:
+        """Return those of the tasks that have these ids, the nearest eta first."""
+        return in_order(await self._read([run for run in await self._listed() if run.id in ids]))
+
+    async def _listed(self) -> list[WorkflowExecution]:
+        now = datetime.datetime.now(datetime.timezone.utc)
+        query = f"{running_in(self._queues())} AND ExecutionTime > '{now.isoformat()}'"
+        listed = [run async for run in self._client.list_workflows(query, limit=MOST_LISTED)]
+        runs = {run.run_id for run in listed}
+        self._kept = {run_id: message for run_id, message in self._kept.items() if run_id in runs}
+        return listed
+
+    async def _read(self, listed: Sequence[WorkflowExecution]) -> list[Message]:
+        messages: list[Message] = []
+        size = 0
+        async with self._listing:  # one listing holds up to `MOST_LISTED_BYTES`
+            for at in range(0, len(listed), AT_A_TIME):
+                for run_id, message in (await self._read_some(listed[at : at + AT_A_TIME])).items():
+                    size += total_size(message.encode())
+                    if size > MOST_LISTED_BYTES:
+                        return messages
+                    messages.append(message)
+                    if message.rough_size <= MOST_KEPT_BYTES:
+                        self._kept[run_id] = message
+        return messages
+
+    async def _read_some(self, runs: Sequence[WorkflowExecution]) -> dict[str, Message]:
+        """Return the messages of the delayed tasks among these runs, by the id of the run."""
+        unread = [run for run in runs if run.run_id not in self._kept]
+        starts = await for_each(unread, lambda run: start_of(self._client, run.id, run.run_id))
+        found = {run.run_id: self._kept[run.run_id] for run in runs if run.run_id in self._kept}
+        for run, start in zip(unread, starts, strict=True):
+            message = single_task(await start.unit()) if start else None  # one by one: each may be a large canvas
+            if message is not None and message.eta is not None:
+                found[run.run_id] = message
+        return found
 
 
 def in_order(messages: Sequence[Message]) -> list[Message]:
