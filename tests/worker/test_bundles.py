@@ -12,7 +12,7 @@ from temporalio.client import Client
 
 from pyramid_temporal_compat import chain, shared_task
 from pyramid_temporal_compat.as_celery.abortable import AbortableTask
-from pyramid_temporal_compat.client import members
+from pyramid_temporal_compat.client import members, task_status
 from pyramid_temporal_compat.control import process_state, revoked_ids
 from pyramid_temporal_compat.control.waiting_tasks import purge
 from pyramid_temporal_compat.exceptions import StillEnlisted, TaskRevokedError
@@ -106,6 +106,23 @@ def test_a_set_of_results_reads_the_history_of_a_bundle_once(shop: Shop, monkeyp
     assert (found.completed_count(), found.get(timeout=PATIENCE)[-1]) == (MANY + 1, 3)
     gates["of a set"].open()
     assert ResultSet([waits, *results]).get(timeout=PATIENCE)[0] == "done"
+
+
+def test_results_read_one_by_one_are_read_from_the_history_that_was_read_last(
+    shop: Shop, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    results = several()
+    ResultSet(results).get(PATIENCE)
+    asked: list[str] = []
+    look = task_status._outcome_or_revoked
+
+    async def counted(client: Client, handle: Any) -> Any:
+        asked.append(handle.id)
+        return await look(client, handle)
+
+    monkeypatch.setattr(task_status, "_outcome_or_revoked", counted)
+    assert [shop.app.AsyncResult(result.id).get(PATIENCE) for result in results] == [2 * n for n in range(MANY)]
+    assert len(asked) <= MANY // 4  # none, unless the test pauses for seconds
 
 
 def test_a_result_set_of_single_tasks_asks_for_each_task(shop: Shop) -> None:
