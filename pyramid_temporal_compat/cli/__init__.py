@@ -21,7 +21,10 @@ if TYPE_CHECKING:
 # command -> (module, attribute, one line of help)
 COMMANDS: dict[str, tuple[str, str, str]] = {
     "beat": ("pyramid_temporal_compat.cli.beat", "command", "Make the server's schedules equal to the declared ones."),
+    "dev": ("pyramid_temporal_compat.cli.dev", "command", "Run server, site and worker together, for development."),
+    "exporter": ("pyramid_temporal_compat.cli.exporter", "command", "Serve the metrics of queues, outbox, schedules."),
     "graph": ("pyramid_temporal_compat.cli.graph", "command", "Draw the state of a canvas."),
+    "health": ("pyramid_temporal_compat.cli.health", "command", "Ask a worker of this machine whether it is well."),
     "list": ("pyramid_temporal_compat.cli.list_", "group", "List what an application has."),
     "migrate": ("pyramid_temporal_compat.cli.migrate", "group", "Move an application from Celery."),
     "outbox": ("pyramid_temporal_compat.cli.outbox", "group", "Manage the messages that wait to be dispatched."),
