@@ -125,9 +125,7 @@ def main(address: str) -> None:
     from pyramid_temporal_compat import Celery
 
     Celery("bench", ptemporal_address=address, task_default_queue="bench", ptemporal_dispatch_timeout=60)
-    answer_lines(
-        {"latency": latency, "pipelined": pipelined, "single_transactions": single_transactions, **CANVASES}
-    )
+    answer_lines({"latency": latency, "pipelined": pipelined, "single_transactions": single_transactions, **CANVASES})
 
 
 if __name__ == "__main__":

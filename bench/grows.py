@@ -1,8 +1,8 @@
 """What grows with the number of tasks: `python -m bench.grows [CASE ...] [--count N]`; all of it takes some minutes.
 
-The server's state is in a file, as a user's is. Each case has a server of its own. The table shows the time, the CPU that
-the server and the client took, and the requests that the server got from clients. CPU and requests vary less than the time on
-a machine that does other work.
+The server's state is in a file, as a user's is. Each case has a server of its own. The table shows the time, the CPU
+that the server and the client took, and the requests that the server got from clients. CPU and requests vary less than
+the time on a machine that does other work.
 """
 
 from __future__ import annotations

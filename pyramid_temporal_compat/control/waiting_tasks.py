@@ -182,10 +182,10 @@ async def queue_state(client: Client, queue: str) -> QueueState:
 
 
 TREE_TYPES = "('bundle', 'chain', 'chord', 'group')"
-"""The types of the workflows of canvases and bundles. A task with links has its own type: it counts as a single task."""
+"""The types of the workflows of canvases and bundles. A task with links has its own type: it counts as single."""
 MOST_TREES_READ = 200
-"""How many canvases and bundles of a queue are asked for their members. Each costs up to three calls to the server. All
-members of the others count as waiting."""
+"""How many canvases and bundles of a queue are asked for their members. Each costs up to three calls to the server.
+All members of the others count as waiting."""
 
 
 class Counted(NamedTuple):

@@ -38,9 +38,9 @@ FIRST_PAUSE, LONGEST_PAUSE = 0.05, 0.5
 CONCURRENT_STARTS = 16
 """Starts under way at a time. With 500 at a time the server accepts no more a second than with 8 (measured)."""
 MOST_IN_BACKGROUND = 32
-"""Transactions whose messages are on their way in the background at a time. A busy server on two cores takes 25 starts a
-second. With many more at a time, the last ones would wait for longer than the timeout, and be given up (measured: 137
-of 500)."""
+"""Transactions whose messages are on their way in the background at a time. A busy server on two cores takes 25 starts
+a second. With many more at a time, the last ones would wait for longer than the timeout, and be given up (measured:
+137 of 500)."""
 GRACE = 0.5
 """Seconds that a batch gets after its timeout to report its results."""
 
@@ -133,8 +133,8 @@ class Dispatcher:
             if (left := until - time.monotonic()) <= 0:
                 return
             _background_full.say(
-                "ptemporal.dispatch = background, but commits have to wait (%d since the last such line): the messages of "
-                "%d earlier transactions are still on their way to %s, which is slow or away",
+                "ptemporal.dispatch = background, but commits have to wait (%d since the last such line): the messages "
+                "of %d earlier transactions are still on their way to %s, which is slow or away",
                 MOST_IN_BACKGROUND,
                 self._connection,
             )

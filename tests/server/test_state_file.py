@@ -77,7 +77,11 @@ def test_a_new_state_file_has_only_the_indexes_that_are_read(server: EmbeddedSer
 def test_a_filter_on_any_attribute_finds_a_workflow(server: EmbeddedServer) -> None:
     async def found() -> dict[str, list[str]]:
         client = await Client.connect(server.address)
-        return {query: [run.id async for run in client.list_workflows(query)] for query in FILTERS}
+
+        async def ids(query: str) -> list[str]:
+            return [run.id async for run in client.list_workflows(query)]
+
+        return {query: await ids(query) for query in FILTERS}
 
     wait_until(lambda: asyncio.run(found())["ExecutionStatus = 'Terminated'"])
     assert asyncio.run(found()) == {query: ["order-1"] for query in FILTERS}
