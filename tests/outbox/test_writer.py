@@ -180,8 +180,7 @@ def test_a_canvas_is_kept_as_one_unit(site: OutboxSite) -> None:
     assert site.has_started(result.id.rpartition("/")[0] or result.id)
 
 
-def test_a_bundle_is_one_unit_in_the_row(site: OutboxSite, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(site.app.conf, "ptemporal.bundle", 8)
+def test_a_bundle_is_one_unit_in_the_row(site: OutboxSite) -> None:
     with without_dispatch():
         tasks = site.visit(lambda request: [analyse.delay("x") for _ in range(10)])
     (row,) = site.rows()
