@@ -24,7 +24,7 @@ METRICS = "/metrics"
 @click.command(
     cls=IniCommand,
     help="Serve the metrics of queues, workers, outbox and schedules of the application in CONFIG (an ini file), or of "
-    "--ini or -A before the command. One process is enough; workers serve those of their tasks: --metrics-port.",
+    "--ini or -A. One process is enough; workers serve those of their tasks: --metrics-port.",
 )
 @click.argument("config")
 @click.option(
