@@ -22,7 +22,7 @@ from temporalio.service import RPCError, RPCStatusCode
 from pyramid_temporal_compat import Celery, current_app, shared_task, states
 from pyramid_temporal_compat.client import standalone
 from pyramid_temporal_compat.control.task_changes import Watch
-from pyramid_temporal_compat.control.waiting_tasks import delayed
+from pyramid_temporal_compat.control.waiting_tasks import DelayedTasks
 from pyramid_temporal_compat.enlist.dispatcher import start
 from pyramid_temporal_compat.exceptions import OperationalError, TaskRevokedError
 from pyramid_temporal_compat.message.lane import ACTIVITY, WORKFLOW
@@ -34,7 +34,7 @@ from tests.outbox.parts import without_dispatch
 from tests.parts import fresh_database, wait_until
 from tests.worker.shop import Shop, WorkerThread, gates, seen, write
 
-PATIENCE = 20
+PATIENCE = 60
 SETTINGS = {
     "ptemporal.lane": "activity",
     "ptemporal.heartbeat_timeout": "2",
@@ -220,7 +220,7 @@ def test_a_delayed_task_is_listed_and_purged(shop: Shop, idle_queue: str) -> Non
     result = add.apply_async((1, 1), countdown=60, queue=idle_queue)
     assert result.state == states.PENDING
     assert lanes_of(shop, result.id) == {"activity"}
-    listed = wait_until(lambda: shop.app.temporal.call(lambda client: delayed(client, [idle_queue])))
+    listed = wait_until(lambda: shop.app.temporal.call(lambda client: DelayedTasks(client, lambda: [idle_queue]).all()))
     assert [message.id for message in listed] == [result.id]
     shop.app.conf.task_default_queue = idle_queue
     try:
