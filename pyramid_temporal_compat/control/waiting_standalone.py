@@ -1,4 +1,7 @@
-"""Tasks that wait as standalone activities: finds the delayed ones, and purges queues. `waiting_tasks` asks here."""
+"""Tasks that wait as standalone activities: counts them, finds delayed ones, and purges queues.
+
+`waiting_tasks` asks here.
+"""
 
 from __future__ import annotations
 
@@ -17,6 +20,13 @@ AT_A_TIME = 20
 """How many activities are described at the same time."""
 
 
+async def count(client: Client, query: str) -> int:
+    """Return how many standalone activities the query finds."""
+    if not await standalone.has_standalone_activities(client):
+        return 0
+    return (await client.count_activities(query)).count
+
+
 async def delayed(client: Client, in_queues: str, limit: int) -> list[Message]:
     """Return the tasks that must not start yet.
 
@@ -33,13 +43,13 @@ async def delayed(client: Client, in_queues: str, limit: int) -> list[Message]:
 
 async def purge(client: Client, in_queues: str) -> int:
     """End the tasks that have not begun, and return their number. Activities that are no tasks stay."""
-    count = 0
+    ended = 0
     async for found in _described(client, in_queues):
         status = await standalone.status_in(client, found)
         waits = status is not None and status.state == states.PENDING
         if waits and await standalone.read_message(client, found) is not None:
-            count += await standalone.terminate(client, found.info, "purged")
-    return count
+            ended += await standalone.terminate(client, found.info, "purged")
+    return ended
 
 
 async def _described(

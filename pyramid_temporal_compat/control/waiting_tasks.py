@@ -172,14 +172,15 @@ async def queue_state(client: Client, queue: str) -> QueueState:
     """Return how many tasks wait in a queue, and how many workers serve it.
 
     The server counts what it holds in the queue: a bundle that waits for its first worker as one, and also workflows
-    that were terminated since. So single tasks are counted as the list of workflows has them, but no more than the
-    server holds, because the list also has tasks that run. Canvases and bundles are counted by their members.
+    that were terminated since. So single tasks are counted as the lists of workflows and standalone activities have
+    them, but no more than the server holds, because the lists also have tasks that run. Canvases and bundles are
+    counted by their members.
     """
     held = await queue_as_held(client, queue)
     now = datetime.datetime.now(datetime.timezone.utc)
     due = f"{running_in([queue])} AND ExecutionTime <= '{now.isoformat()}'"
     trees = [run async for run in client.list_workflows(f"{due} AND WorkflowType IN {TREE_TYPES}")]
-    single = (await client.count_workflows(due)).count - len(trees)
+    single = (await client.count_workflows(due)).count - len(trees) + await waiting_standalone.count(client, due)
     counted = await for_each(trees[:MOST_TREES_READ], lambda run: count_in_tree(client, run))
     others = [Counted(await tasks_at_start(client, run), 1) for run in trees[MOST_TREES_READ:]]
     held_for_trees = sum(tree.held for tree in (*counted, *others))

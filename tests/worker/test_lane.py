@@ -22,7 +22,7 @@ from temporalio.service import RPCError, RPCStatusCode
 from pyramid_temporal_compat import Celery, current_app, shared_task, states
 from pyramid_temporal_compat.client import standalone
 from pyramid_temporal_compat.control.task_changes import Watch
-from pyramid_temporal_compat.control.waiting_tasks import DelayedTasks
+from pyramid_temporal_compat.control.waiting_tasks import DelayedTasks, queue_state
 from pyramid_temporal_compat.enlist.dispatcher import start
 from pyramid_temporal_compat.exceptions import OperationalError, TaskRevokedError
 from pyramid_temporal_compat.message.lane import ACTIVITY, WORKFLOW
@@ -220,14 +220,21 @@ def test_a_delayed_task_is_listed_and_purged(shop: Shop, idle_queue: str) -> Non
     result = add.apply_async((1, 1), countdown=60, queue=idle_queue)
     assert result.state == states.PENDING
     assert lanes_of(shop, result.id) == {"activity"}
+    other = add.apply_async((1, 1), queue=idle_queue)
+    wait_until(lambda: waiting_in(shop, idle_queue) == 1)
     listed = wait_until(lambda: shop.app.temporal.call(lambda client: DelayedTasks(client, lambda: [idle_queue]).all()))
     assert [message.id for message in listed] == [result.id]
     shop.app.conf.task_default_queue = idle_queue
     try:
-        assert shop.app.control.purge() == 1
+        assert shop.app.control.purge() == 2
     finally:
         shop.app.conf.task_default_queue = shop.queue
-    assert result.state == states.REVOKED
+    assert result.state == other.state == states.REVOKED
+    wait_until(lambda: waiting_in(shop, idle_queue) == 0)
+
+
+def waiting_in(shop: Shop, queue: str) -> int:
+    return shop.app.temporal.call(lambda client: queue_state(client, queue), PATIENCE).message_count
 
 
 def test_a_countdown_is_kept(shop: Shop) -> None:
