@@ -7,6 +7,7 @@ password.
 
 from __future__ import annotations
 
+import contextvars
 import datetime
 import json
 from collections.abc import Mapping, Sequence
@@ -57,6 +58,11 @@ class CeleryCall:
     @property
     def publish_retry(self) -> None:
         """Return no retry policy: the call is sent again until `ptemporal.dispatch_timeout`."""
+
+    @property
+    def publish_context(self) -> contextvars.Context | None:
+        """The context in which the signals about the call are sent; None in another process than the caller's."""
+        return self.messages[0].publish_context if self.messages else None
 
     @property
     def summary(self) -> str:

@@ -33,7 +33,7 @@ from temporalio.service import RPCError, RPCStatusCode
 from ..celery_side.publisher import NotPublished
 from ..client.connection import ConnectFailed, Connection, is_transient
 from ..client.server_absence import REFUSES_ALL_CALLS, means_server_away, reason_if_away
-from ..enlist.dispatcher import in_lanes, publish_to_celery, start_committed
+from ..enlist.dispatcher import in_sequences, publish_to_celery, start_committed
 from ..enlist.publish_signals import after_publish
 from ..exceptions import ImproperlyConfigured, SecurityError
 from ..log_lines.text_safety import one_line
@@ -322,8 +322,8 @@ class RelayBatch:
         # In a thread: while a large row is decoded, `get()` and other calls go on with this loop.
         units = await asyncio.to_thread(row_format.decode_units, row.units, self._codec)
         ahead = await asyncio.to_thread(self._clock_ahead, row)
-        lanes = ([units[place] for place in lane] for lane in in_lanes(units))
-        ends = await asyncio.gather(*(self._start(lane, ahead) for lane in lanes), return_exceptions=True)
+        starts = (self._start([units[place] for place in places], ahead) for places in in_sequences(units))
+        ends = await asyncio.gather(*starts, return_exceptions=True)
         errors = [end for end in ends if isinstance(end, Exception)]
         for away in errors:
             if isinstance(away, ServerAway):
@@ -348,8 +348,8 @@ class RelayBatch:
         then = row_format.sender_clock(row.units)
         return datetime.timedelta(0) if then is None else then + between(row.created, row.taken) - self._taken
 
-    async def _start(self, lane: Sequence[Outgoing], ahead: datetime.timedelta) -> None:
-        for unit in lane:
+    async def _start(self, sequence: Sequence[Outgoing], ahead: datetime.timedelta) -> None:
+        for unit in sequence:
             async with self._slots:
                 if isinstance(unit, CeleryCall):
                     await asyncio.wait_for(publish_to_celery(unit), self._timeout)

@@ -1,4 +1,4 @@
-"""Calls for Celery on a real RabbitMQ. `make move` runs these tests, because the server needs half a minute to start."""
+"""Calls for Celery on a real RabbitMQ. `make move` runs these tests: the server needs half a minute to start."""
 
 from __future__ import annotations
 
@@ -68,7 +68,7 @@ def test_a_queue_that_does_not_exist_is_an_error_that_names_it(rabbitmq: RabbitM
 def test_a_broker_that_was_away_gets_the_next_call_on_a_new_connection(rabbitmq: RabbitMQ) -> None:
     publish(call(rabbitmq.url))
     rabbitmq.kill()
-    with pytest.raises(NotPublished, match="can't take other.task") as raised:
+    with pytest.raises(NotPublished, match=r"can't take other\.task") as raised:
         publish(call(rabbitmq.url))
     assert raised.value.transient
     rabbitmq.start()
