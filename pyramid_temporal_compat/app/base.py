@@ -26,13 +26,16 @@ from ..context import current_frame, worker_frame
 from ..control import Control
 from ..current import APP_KEY, apps, set_app_class, set_current_app, set_default_app
 from ..enlist.publish_signals import after_publish, before_publish
+from ..enlist.publish_signals import is_watched as publishing_is_watched
 from ..exceptions import AlwaysEagerIgnored
 from ..interfaces import P, R
 from ..log import Logging
 from ..message.ids import new_id
+from ..message.lane import WORKFLOW, lane_of_call
 from ..message.nodes import TaskNode
-from ..message.workflow_call import Outgoing
+from ..message.outgoing import Outgoing
 from ..payload.codecs import Encryption, parse_keys
+from ..payload.trace_carrier import trace_carrier
 from ..results import result as results
 from ..results import result_sets
 from ..security import setup_security
@@ -53,13 +56,16 @@ from .shared import SharedTask, decorate, shared_tasks, task_name
 if TYPE_CHECKING:
     from ..client.client_options import ClientOptions
     from ..client.connection import Connection
+    from ..client.lane_choice import LaneChoice
     from ..enlist.dispatcher import Dispatcher
     from ..interfaces import NativeWork
     from ..message.message import Message
     from ..outbox.writer import Outbox
     from ..payload.codecs import Codec
     from ..results.eager_result import EagerResult
+    from ..results.old_results import OldResults
     from ..results.result import AsyncResult
+    from ..switch.route import Switch
     from ..task.eager import EagerDispatch
 
 __all__ = ["APP_KEY", "Celery"]
@@ -147,8 +153,11 @@ class Celery(Commands, Configuration, ConnectionMethods, RefusedOfApps):
         self._lock = threading.RLock()
         self._connection: Connection | None = None
         self._dispatcher: Dispatcher | None = None
+        self._lane_choice: LaneChoice | None = None
         self._sender = MessageSender(self)
         self._outbox: Outbox | None = None
+        self._switch: Switch | None = None
+        self._old_results: OldResults | None = None
         self._config_arguments = (config_source, config_source_silent, namespace)
         apps.add(self)
         if set_as_current:
@@ -379,7 +388,7 @@ class Celery(Commands, Configuration, ConnectionMethods, RefusedOfApps):
         id_for = functools.partial(self._sender.id_for, manager=manager)
         message, links, errbacks = self.message(name, args, kwargs, options, task, id_for)
         if not links and not errbacks:
-            self.enlist(message, manager)
+            self.enlist(self._in_lane(message, options, task), manager)
         else:
             planner, follows = Planner(self, Ids(message.id)), Lineage().after(message)
             planner.ids.claim()
@@ -388,6 +397,20 @@ class Celery(Commands, Configuration, ConnectionMethods, RefusedOfApps):
             )
             self.enlist(as_unit(node, self), manager)
         return message
+
+    def _in_lane(self, message: Message, options: Mapping[str, Any], task: BaseTask | None) -> Message:
+        """Return the message of a single task with the lane that the task asks for and the call allows."""
+        asked = self.conf["ptemporal.lane"] if task is None else task.lane
+        if asked == WORKFLOW:
+            return message
+        lane = lane_of_call(
+            message.task,
+            asked,
+            id_is_new=options.get("task_id") is None,
+            needs_workflow=task is not None and task.needs_workflow,
+            at_most_once=message.at_most_once,
+        )
+        return message.copy(lane=lane)
 
     def message(
         self,
@@ -404,7 +427,9 @@ class Celery(Commands, Configuration, ConnectionMethods, RefusedOfApps):
         if task is not None:
             options = {**task.own_options(), **options}
         message = make_message(self, name, args, kwargs, options, task, id_for)
-        if signals.before_task_publish.receivers:
+        if self.conf["ptemporal.tracing"] != "off":
+            message = message.copy(headers={**trace_carrier(), **message.headers})
+        if publishing_is_watched():
             message = before_publish(message, args, kwargs)
         return message, links, errbacks
 
@@ -477,6 +502,31 @@ class Celery(Commands, Configuration, ConnectionMethods, RefusedOfApps):
             return self._outbox
 
     @property
+    def old_results(self) -> OldResults | None:
+        """Return Celery's result backend, which is asked for old ids; None if it is not set."""
+        url = self.conf["ptemporal.old_result_backend"]
+        if url is None:
+            return None
+        with self._lock:
+            if self._old_results is None:
+                from ..results.old_results import OldResults  # the client library, as for `temporal`
+
+                self._old_results = OldResults(url, self.conf["accept_content"])
+            return self._old_results
+
+    @property
+    def switch(self) -> Switch | None:
+        """Return what decides whether Temporal or Celery gets a call; None if `ptemporal.switch` is not set."""
+        if self.conf["ptemporal.switch"] is None:
+            return None
+        with self._lock:
+            if self._switch is None:
+                from ..switch.route import Switch  # for applications that are being moved only
+
+                self._switch = Switch(self)
+            return self._switch
+
+    @property
     def temporal(self) -> Connection:
         """Return this process's connection to the Temporal server. It connects on first use."""
         with self._lock:
@@ -486,6 +536,17 @@ class Celery(Commands, Configuration, ConnectionMethods, RefusedOfApps):
 
                 self._connection = Connection(connection(self.conf), self.client_options)
             return self._connection
+
+    @property
+    def lane_choice(self) -> LaneChoice:
+        """Return what knows whether the server takes tasks as standalone activities."""
+        connection = self.temporal
+        with self._lock:
+            if self._lane_choice is None:
+                from ..client.lane_choice import LaneChoice  # the client library, as above
+
+                self._lane_choice = LaneChoice(connection)
+            return self._lane_choice
 
     @property
     def dispatcher(self) -> Dispatcher:
@@ -533,7 +594,12 @@ class Celery(Commands, Configuration, ConnectionMethods, RefusedOfApps):
         """Close the connection and the outbox. The next call connects again, with the settings at that time."""
         with self._lock:
             connection, self._connection, self._dispatcher = self._connection, None, None
+            self._lane_choice = None
             outbox, self._outbox = self._outbox, None
+            switch, self._switch = self._switch, None
+            self._old_results = None
+        if switch is not None:
+            switch.close()
         if connection is not None:
             connection.close()
         if outbox is not None:
