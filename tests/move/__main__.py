@@ -12,6 +12,7 @@ import shutil
 import signal
 import sys
 import tempfile
+from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -87,14 +88,17 @@ def move(directory: Path, broker: str, postgres: Postgres, arguments: argparse.N
 
 
 def told(run: Move, ledger: Ledger) -> str:
-    kills = ", ".join(f"{name} {count}" for name, count in sorted(run.kills.items()))
-    carried = ", ".join(f"{kind} {count}" for kind, count in sorted(ledger.carried.items()))
     return f"""
-  killed -9: {run.kills.total()} ({kills})
+  killed -9: {run.kills.total()} ({listed(run.kills)})
   committed {len(ledger.committed)} = started {len(ledger.started)} = effects {len(ledger.runs)}
   lost {len(ledger.lost)}, doubled {len(ledger.doubled)}
-  called in Celery and run in Temporal: {ledger.carried.total()} ({carried})
+  called in Celery and run in Temporal: {ledger.carried.total()} ({listed(ledger.carried)})
+  called here and run in Celery: {ledger.returned.total()} ({listed(ledger.returned)})
   Celery's own: {len(ledger.never_sent)} never sent, {len(ledger.doubled_by_celery)} run again"""
+
+
+def listed(counts: Counter[str]) -> str:
+    return ", ".join(f"{name} {count}" for name, count in sorted(counts.items()))
 
 
 if __name__ == "__main__":

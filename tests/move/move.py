@@ -20,6 +20,8 @@ from .scene import Scene
 RATE = 7.0
 """Requests per second."""
 MIXTURE: Mapping[str, float] = {"one": 30, "eta": 20, "retry": 15, "chain": 15, "group": 8, "spawn": 8, "abort": 4}
+TEMPORAL, CELERY = "temporal", "celery"
+"""The two sides, by the names that `migrate switch` has for them."""
 SOONEST, LATEST = 1.0, 6.0
 """Seconds until an ETA."""
 CALM, RARE = (1.0, 2.5), (6.0, 12.0)
@@ -69,9 +71,16 @@ class Move:
             try:
                 self._picture.day("All queues are on Celery. Temporal's workers wait for tasks.")
                 self._live(self._pace.before)
-                for queue in self._dice.sample(QUEUES, len(QUEUES)):
+                for queue in self._in_some_order():
                     self._move(queue)
                 self._deploy_new_release()
+                self._drain()
+                self._live(self._pace.after)
+                self._go_back()
+                for queue in self._in_some_order():
+                    self._switch(queue, TEMPORAL, 50)
+                    self._switch(queue, TEMPORAL, 100)
+                    self._move(queue)
                 self._drain()
                 self._live(self._pace.after)
             finally:
@@ -99,6 +108,21 @@ class Move:
             self._picture.day(f"Web process {number + 1} gets the new release, which calls Temporal.")
             self.scene.deploy_web(number, NEW)
             self._live(self._pace.web)
+
+    def _go_back(self) -> None:
+        self._picture.day("Back: Celery's workers of all queues start again.")
+        self.scene.start_celery()
+        for queue in self._in_some_order():
+            self._switch(queue, CELERY, 100)
+        self._live(self._pace.queue)
+
+    def _switch(self, queue: str, side: str, percent: int) -> None:
+        self._picture.day(f"Queue {queue}: the switch gives {percent} % of its calls to {side.capitalize()}.")
+        self.scene.switch(queue, side, percent)
+        self._live(self._pace.queue / 2)
+
+    def _in_some_order(self) -> list[str]:
+        return self._dice.sample(QUEUES, len(QUEUES))
 
     def _drain(self) -> None:
         self._picture.day("The last messages leave the broker: `migrate drain --watch` waits until nothing is left.")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import signal
+import subprocess
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -17,7 +18,7 @@ from pyramid_temporal_compat.outbox import metadata
 from pyramid_temporal_compat.server.embedded import EmbeddedServer, free_ports
 
 from ..faults.postgres import Postgres
-from ..faults.processes import Process, ptemporal, python
+from ..faults.processes import ROOT, Process, ptemporal, python
 from ..faults.scene import answers
 from .application import QUEUES, Base
 from .brokers import BROKERS, Broker
@@ -123,6 +124,8 @@ class Scene:
             "ptemporal.outbox": "dbsession",
             "ptemporal.receipts": "true",
             "ptemporal.heartbeat_timeout": 2,
+            "ptemporal.switch": "outbox",
+            "ptemporal.celery_broker": self.broker.url,
             "celery.task_default_queue": QUEUES[0],
         }
         for release, settings in ((OLD, old), (NEW, new)):
@@ -132,10 +135,13 @@ class Scene:
     def ini(self, release: str) -> Path:
         return self.directory / f"{release}.ini"
 
+    def _environment(self, release: str) -> dict[str, str]:
+        return {**os.environ, "MOVE_RELEASE": release, "MOVE_INI": str(self.ini(release))}
+
     def _run(
         self, name: str, command: Sequence[object], release: str, is_ready: Callable[[Process], bool], supervised: bool
     ) -> Process:
-        environment = {"MOVE_RELEASE": release, "MOVE_INI": str(self.ini(release))}
+        environment = self._environment(release)
         process = Process(name, command, self.directory, is_ready, environment=environment, supervised=supervised)
         self._undo.callback(process.kill)
         return process.start(wait=False)
@@ -172,6 +178,20 @@ class Scene:
         if self.bridge is not None:
             self.bridge.stop()
             self.bridge, self.bridged = None, ()
+
+    def start_celery(self) -> None:
+        """Start Celery's workers of all queues again."""
+        self.celery = {queue: self._celery_worker(queue) for queue in QUEUES}
+        for process in self.celery.values():
+            process.wait_until_ready()
+
+    def switch(self, queue: str, side: str, percent: int) -> None:
+        """Give a share of the calls on a queue to one side: `migrate switch set`."""
+        options = (f"queue:{queue}", "--to", side, "--percent", percent)
+        command = ptemporal("migrate", "switch", "set", self.ini(NEW), *options)
+        done = subprocess.run(command, cwd=ROOT, env=self._environment(NEW), capture_output=True, text=True, timeout=60)
+        if done.returncode:
+            raise AssertionError(f"`migrate switch` ended with {done.returncode}: {done.stderr[-1000:]}")
 
     def stop_celery(self, queue: str) -> Process:
         """Ask Celery's worker of a queue to end in order: it finishes what runs, and gives back what waits."""
