@@ -23,6 +23,8 @@ class Broker(Protocol):
     name: str
     survives_killed_worker: bool
     """Whether the broker has each message of a Celery worker that is killed -9."""
+    publishes_once: bool
+    """Whether the broker refuses a call of ours that is published a second time."""
     url: str
 
     def start(self) -> object: ...
@@ -38,6 +40,7 @@ class Redis:
 
     name = "redis"
     survives_killed_worker = False
+    publishes_once = True
 
     def __init__(self, directory: Path) -> None:
         (port,) = free_ports("127.0.0.1", 1)
@@ -59,6 +62,7 @@ class Redis:
 class RabbitMQ(rabbitmq.RabbitMQ):
     name = "rabbitmq"
     survives_killed_worker = True
+    publishes_once = False
 
     def length(self, channel: Any, queue: str) -> int:
         return int(channel.queue_declare(queue, passive=True).message_count)

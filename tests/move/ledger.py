@@ -1,7 +1,8 @@
 """Read the ledger, and count: committed, started, effects, lost and doubled.
 
-Some losses and doubles are Celery's own, and would happen without a move. They count apart, and only where the ledger
-proves that Celery is the cause:
+A task counts as doubled if it has two effects or two workflows, or if one attempt of it has begun on both sides.
+
+Some losses and doubles are Celery's or AMQP's own. They count apart, and only where the ledger shows the cause:
 
 - *Never sent.* The old release publishes after its commit. A process that is killed between the two loses the task. The
   ledger marks a promise as sent after the publish, so such a task is not marked, and has no effect.
@@ -10,7 +11,11 @@ proves that Celery is the cause:
   a process of Celery's that was killed within the next `KILLED_WITHIN` seconds. All tasks of its order are excused from
   counting as doubled. None is ever excused from counting as lost.
 
-What remains is the move's doing: each must be zero.
+- *Published twice.* A call of the new release that the switch gives to Celery may reach RabbitMQ twice, if its process
+  is killed between the broker's confirmation and the end of the outbox row. Redis refuses the second message, so there
+  such a task counts as doubled.
+
+What remains is the move's doing, and must be zero.
 """
 
 from __future__ import annotations
@@ -71,6 +76,8 @@ class Ledger:
     running: int
     killed: Mapping[int, float]
     """When each killed process of Celery's was killed, by its pid."""
+    publishes_once: bool = True
+    """Whether Celery's broker refuses a call that is published a second time."""
 
     @property
     def runs(self) -> Counter[str]:
@@ -118,12 +125,19 @@ class Ledger:
 
     @property
     def doubled(self) -> set[str]:
-        return self.twice - self.doubled_by_celery
+        return self.twice - self.doubled_by_celery - self.published_twice
 
     @property
     def doubled_by_celery(self) -> set[str]:
         excused = self.excused_orders
         return {each for each in self.twice if each in self.promised and self.promised[each].order_id in excused}
+
+    @property
+    def published_twice(self) -> set[str]:
+        if self.publishes_once:
+            return set()
+        on_celery = {each.task_id for each in self.begun if each.release == OLD}
+        return {each for each in self.twice & on_celery if self.promised[each].release == NEW} - self.doubled_by_celery
 
     @property
     def strange(self) -> set[str]:
@@ -158,10 +172,17 @@ class Ledger:
 class Reader:
     """Reads the ledger from the database, and the workflows from the server."""
 
-    def __init__(self, connect: Callable[[], psycopg.Connection], address: str, killed: Mapping[int, float]) -> None:
+    def __init__(
+        self,
+        connect: Callable[[], psycopg.Connection],
+        address: str,
+        killed: Mapping[int, float],
+        publishes_once: bool,
+    ) -> None:
         self._connect = connect
         self._address = address
         self._killed = killed
+        self._publishes_once = publishes_once
 
     def read(self) -> Ledger:
         # The database first: a task that commits after this query may be started before the next one.
@@ -181,6 +202,7 @@ class Reader:
             workflows,
             running,
             dict(self._killed),
+            self._publishes_once,
         )
 
     async def _on_server(self) -> tuple[Counter[str], int]:

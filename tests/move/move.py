@@ -24,8 +24,8 @@ TEMPORAL, CELERY = "temporal", "celery"
 """The two sides, by the names that `migrate switch` has for them."""
 SOONEST, LATEST = 1.0, 6.0
 """Seconds until an ETA."""
-CALM, RARE = (1.0, 2.5), (6.0, 12.0)
-"""Seconds between two kills, and between two kills while something has to come to its end."""
+RARE = 6.0, 12.0
+"""Seconds between two kills while something has to come to its end."""
 LOOK_EVERY = 0.4
 FULL = 120
 """If so many tasks wait, no more are called until half of them have run."""
@@ -42,11 +42,13 @@ class Pace:
     queue: float
     web: float
     after: float
+    calm: tuple[float, float]
+    """Seconds between two kills."""
 
 
-DEMO = Pace(before=4, queue=5, web=2, after=3)
-SHORT = Pace(before=6, queue=7, web=4, after=5)
-LONG = Pace(before=30, queue=45, web=20, after=30)
+DEMO = Pace(before=4, queue=6, web=2, after=3, calm=(1.5, 3.5))
+SHORT = Pace(before=5, queue=6, web=3, after=4, calm=(1.5, 3.0))
+LONG = Pace(before=20, queue=30, web=15, after=20, calm=(1.0, 2.5))
 
 
 class Move:
@@ -64,33 +66,44 @@ class Move:
         self.problems: list[str] = []
         """What is not as it should be, besides the counts."""
 
-    def run(self) -> Ledger:
-        """Move, and return the ledger when everything is at rest."""
-        scene = self.scene
+    def run(self, *, there_only: bool) -> Ledger:
+        """Move there, back, and there again. Return the ledger when everything is at rest."""
         with self._load as load:
             try:
-                self._picture.day("All queues are on Celery. Temporal's workers wait for tasks.")
-                self._live(self._pace.before)
-                for queue in self._in_some_order():
-                    self._move(queue)
-                self._deploy_new_release()
-                self._drain()
-                self._live(self._pace.after)
-                self._go_back()
-                for queue in self._in_some_order():
-                    self._switch(queue, TEMPORAL, 50)
-                    self._switch(queue, TEMPORAL, 100)
-                    self._move(queue)
-                self._drain()
-                self._live(self._pace.after)
+                self._there()
+                if not there_only:
+                    self._back()
+                    self._there_again()
             finally:
                 load.end()
         self._picture.day("The load has ended. What is under way comes to its end.")
         if unexpected := load.answers.unexpected:
             self.problems.append(f"{len(unexpected)} requests failed, such as {unexpected[0]}")
-        return scene.reader.settled(SETTLES_WITHIN)
+        return self.scene.reader.settled(SETTLES_WITHIN)
 
     # --- the days ------------------------------------------------------------------------------------
+
+    def _there(self) -> None:
+        self._picture.day("All queues are on Celery. Temporal's workers wait for tasks.")
+        self._live(self._pace.before)
+        for queue in self._in_some_order():
+            self._move(queue)
+        self._deploy_new_release()
+        self._drain()
+
+    def _back(self) -> None:
+        self._picture.day("Back: Celery's workers of all queues start again.")
+        self.scene.start_celery()
+        for queue in self._in_some_order():
+            self._switch(queue, CELERY, 100)
+        self._live(self._pace.queue)
+
+    def _there_again(self) -> None:
+        for queue in self._in_some_order():
+            self._switch(queue, TEMPORAL, 50)
+            self._switch(queue, TEMPORAL, 100)
+            self._move(queue)
+        self._drain()
 
     def _move(self, queue: str) -> None:
         self._picture.day(f"Queue {queue}: the bridge carries beside Celery's worker.")
@@ -109,13 +122,6 @@ class Move:
             self.scene.deploy_web(number, NEW)
             self._live(self._pace.web)
 
-    def _go_back(self) -> None:
-        self._picture.day("Back: Celery's workers of all queues start again.")
-        self.scene.start_celery()
-        for queue in self._in_some_order():
-            self._switch(queue, CELERY, 100)
-        self._live(self._pace.queue)
-
     def _switch(self, queue: str, side: str, percent: int) -> None:
         self._picture.day(f"Queue {queue}: the switch gives {percent} % of its calls to {side.capitalize()}.")
         self.scene.switch(queue, side, percent)
@@ -133,6 +139,7 @@ class Move:
         self.scene.stop_bridge()
         if left := {queue: count for queue, count in waiting(self.scene.broker, QUEUES).items() if count}:
             self.problems.append(f"messages are left in the broker: {left}")
+        self._live(self._pace.after)
 
     # --- kills ---------------------------------------------------------------------------------------
 
@@ -143,7 +150,7 @@ class Move:
             time.sleep(LOOK_EVERY)
             self._hold_back()
             # While something has to come to its end, kills are rare: a bridge that is always killed carries nothing.
-            self._kill_one(CALM if lasted < seconds else RARE)
+            self._kill_one(self._pace.calm if lasted < seconds else RARE)
 
     def _hold_back(self) -> None:
         """Let no request in while too many tasks wait, as on a slow machine."""

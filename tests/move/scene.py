@@ -96,7 +96,7 @@ class Scene:
 
     @property
     def reader(self) -> Reader:
-        return Reader(self.connect, self.server.address, self.killed)
+        return Reader(self.connect, self.server.address, self.killed, self.broker.publishes_once)
 
     def backlog(self) -> int:
         """Return how many committed tasks have no effect yet."""
