@@ -26,9 +26,9 @@ from .broker_messages import BrokerMessage, read_message
 
 PREFIX = "ptemporal-bridge"
 ALIVE = 15
-"""Seconds after which a session that says nothing counts as gone. A bridge that works says something each half second."""
+"""Seconds after which a session that says nothing counts as gone."""
 SWEEP = 5
-"""Seconds between two looks for messages that nobody holds any more."""
+"""Seconds between two signs of life, and between two looks for messages that nobody holds any more."""
 MOST_READ = 10_000
 """Messages of `unacked` that are read for their ETA."""
 
