@@ -6,7 +6,7 @@ STAMP := $(VENV)/.installed
 # Parts of the tests that run beside each other, each with servers of its own.
 JOBS ?= 3
 
-.PHONY: venv demo test coverage unit pythons lowest wheel-smoke conformance faults fuzz lint docs bench clean
+.PHONY: venv demo test coverage unit pythons lowest wheel-smoke conformance faults fuzz move lint docs bench clean
 
 venv: $(STAMP)
 
@@ -53,6 +53,10 @@ conformance: $(STAMP)
 # Breaks real processes under load, and counts: half an hour; ARGS=--short takes four minutes, ARGS=storm one row.
 faults: $(STAMP)
 	$(BIN)/python -m tests.faults $(ARGS)
+
+# Carries messages from a real RabbitMQ, with kills: two minutes. Without Debian's package rabbitmq-server, it is skipped.
+move: $(STAMP)
+	PTEMPORAL_MOVE=1 $(BIN)/pytest tests/migrate/test_bridge_rabbitmq.py -q $(ARGS)
 
 # Gives every decoder broken input, other input each time, and compares more crontabs with Celery's: two minutes. It finds
 # decoders without bounds.
