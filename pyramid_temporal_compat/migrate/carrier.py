@@ -27,6 +27,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any, Protocol
 
 from ..log_lines.text_safety import one_line
+from .broker_messages import DEFAULT_QUEUE
 from .celery_workers import ask_workers
 
 CONNECT_TIMEOUT = 10
@@ -64,7 +65,7 @@ def open_queues(connection: Any, names: Sequence[str], former: Sequence[str]) ->
         return RedisQueues(channel, names, former)
     from .carrier_kombu import KombuQueues  # imports kombu, which the bridge's own process must not do
 
-    return KombuQueues(channel, names)
+    return KombuQueues(channel, names or [DEFAULT_QUEUE])
 
 
 def answer(connection: Any, queues: Queues, order: Mapping[str, Any]) -> dict[str, Any]:

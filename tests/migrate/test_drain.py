@@ -52,9 +52,10 @@ def test_worker_that_holds_an_eta_is_named_until_a_warm_stop_frees_it(
     environ = {**environment(), "BROKER": url, "PYTHONPATH": str(tmp_path)}
     with (tmp_path / "log").open("w") as log:
         worker = subprocess.Popen(command, cwd=tmp_path, env=environ, stdout=log, stderr=log)
-    drain = Drain(BrokerAddress(url), [])
+    drain = None
     try:
         wait_until(lambda: redis.hlen("unacked"))
+        drain = Drain(BrokerAddress(url), [])
         left = wait_until(lambda: (found := drain.look()).workers and found)
         assert (left.held, left.total, left.farthest) == (1, 1, "2031-05-06T07:08:00+00:00")
         assert in_one_line(left) == "1 left: held by workers 1 until 2031-05-06T07:08:00+00:00"
@@ -67,7 +68,8 @@ def test_worker_that_holds_an_eta_is_named_until_a_warm_stop_frees_it(
     finally:
         worker.kill()
         worker.wait()
-        drain.close()
+        if drain is not None:
+            drain.close()
 
 
 def test_what_is_held_of_other_queues_does_not_count(redis: Any, url: str) -> None:
