@@ -1,4 +1,7 @@
-"""A process that calls tasks, and waits for them: `python -m bench.client ADDRESS`."""
+"""A process that calls tasks, and waits for them: `python -m bench.client ADDRESS [LANE]`.
+
+With the lane `activity`, each task is a standalone activity, and no tasks share a workflow.
+"""
 
 from __future__ import annotations
 
@@ -39,6 +42,30 @@ def pipelined(count: int) -> float:
     for result in results:
         result.get()
     return time.perf_counter() - began
+
+
+def single_transactions(count: int) -> float:
+    """Call each task in a transaction of its own. As in a web server, threads commit side by side."""
+    import concurrent.futures
+
+    import transaction
+
+    from bench.application import noop
+
+    def call(number: int) -> Any:
+        with transaction.manager:  # of this thread
+            return noop.delay(number)
+
+    began = time.perf_counter()
+    with concurrent.futures.ThreadPoolExecutor(SENDERS) as threads:
+        results = list(threads.map(call, range(count)))
+    for result in results:
+        result.get()
+    return time.perf_counter() - began
+
+
+SENDERS = 16
+"""Threads that commit at the same time: as many starts as one process sends at a time."""
 
 
 def asked(ask: Callable[[], Any]) -> list[float]:
@@ -97,12 +124,14 @@ LONGEST = 120
 CANVASES = {"many_delays": many_delays, "a_group": a_group, "a_chain": a_chain, "a_chord": a_chord}
 
 
-def main(address: str) -> None:
+def main(address: str, lane: str = "workflow") -> None:
     from pyramid_temporal_compat import Celery
 
-    Celery("bench", ptemporal_address=address, task_default_queue="bench", ptemporal_dispatch_timeout=60)
-    answer_lines({"latency": latency, "pipelined": pipelined, **CANVASES})
+    app = Celery("bench", ptemporal_address=address, task_default_queue="bench", ptemporal_dispatch_timeout=60)
+    if lane == "activity":
+        app.conf.update({"ptemporal.lane": lane, "ptemporal.bundle": 0})
+    answer_lines({"latency": latency, "pipelined": pipelined, "single_transactions": single_transactions, **CANVASES})
 
 
 if __name__ == "__main__":
-    main(sys.argv[1])
+    main(*sys.argv[1:])

@@ -45,6 +45,10 @@ ABORT = "ptemporal.abort"
 ABORTED = "ptemporal.aborted"
 """Memo key: the task was asked to stop. For a member of a tree, a colon and the member's id follow."""
 
+HANDED_OVER = "HandedOver"
+"""Error type. The task was a standalone activity, needs a workflow, and goes on as one, under its id."""
+HANDED_ON = "ptemporal.handed-on"
+"""Memo key: the workflow goes on with a task that was a standalone activity, and waits for the task's retry."""
 REPLACED = "Replaced"
 """Error type. A tree replaces the task: the details are `[the tree's payloads]`."""
 HALTED = "Halted"
@@ -52,9 +56,10 @@ HALTED = "Halted"
 REVOKE = "ptemporal.revoke"
 """The signal that keeps members of a tree from starting. It carries their ids."""
 TREE = "ptemporal.tree"
-"""Memo key: the workflow runs a tree."""
+"""Memo key: the workflow runs a tree. The value says how many of its tasks can run as soon as it begins; True says that
+the number is not known."""
 BUNDLE = "ptemporal.bundle"
-"""Memo key: the workflow runs a bundle."""
+"""Memo key: the workflow runs a bundle. `TREE` is then in the memo, too."""
 SCHEDULE = "ptemporal.schedule"
 """Memo key of a Schedule: which application declares it, and under which name."""
 FIRING = "ptemporal.schedule-digest"
@@ -92,7 +97,9 @@ RETRIES = "retries"
 CHANGED = "changed"
 """Heartbeat key: the message that the next attempt runs instead of the activity's input, as `[envelope, body]`."""
 ORDERLY = "orderly"
-"""Heartbeat key: how many attempts ended with an answer of the worker. The other attempts lost their worker."""
+COUNTED = "counted"
+"""Keys of a heartbeat, and of the second detail of a retry's failure: how many attempts ended with an answer of the
+worker, and how many attempts there were. The other attempts lost their worker."""
 STATE = "state"
 META = "meta"
 """Heartbeat keys: the state that the task has set, and its data. The heartbeat's only detail is a dict."""
@@ -113,7 +120,7 @@ def memo_of(unit: Message | Tree) -> dict[str, Any] | None:
     """Return the memo that marks the workflow of a canvas or of a bundle. A single task has none."""
     if not isinstance(unit, Tree):
         return None
-    return {TREE: True, BUNDLE: True} if unit.bundle else {TREE: True}
+    return {TREE: unit.root.ready, BUNDLE: True} if unit.bundle else {TREE: unit.root.ready}
 
 
 def write_payload(payload: Payload) -> dict[str, Any]:

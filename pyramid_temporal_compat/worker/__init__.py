@@ -6,7 +6,7 @@
 `call_defaults.py` completes a call by another Temporal client, which has arguments only
 `activity.py`    one attempt of a task on the event loop; it lists the steps in `steps/` in their order:
 
-                 read_message     the message, and what the last attempt changed in it
+                 read_message     the message, what the last attempt changed in it, and how the earlier attempts ended
                  earlier_receipt  is the task done already?
                  admission        has it expired, was it revoked, is it known here?
                  rate_limit       its turn
@@ -15,6 +15,7 @@
                                   what becomes of a run that does not end by itself
                  failure_hooks    the hooks after such a run
                  report           the result or failure, for Temporal
+                 hand_over        a task without a workflow that needs one goes on as one
 
 `job.py`         what the event loop hands to the pool, and `outcome.py` what the pool hands back
 `pools/`         threads, child processes, or this thread

@@ -29,6 +29,7 @@ from .steps import (
     admission,
     earlier_receipt,
     failure_hooks,
+    hand_over,
     lost_worker,
     pool_run,
     rate_limit,
@@ -65,17 +66,18 @@ class TaskActivity:
 
     @activity.defn(dynamic=True)
     async def run(self, payloads: Sequence[RawValue]) -> Any:
-        """Make one attempt of one task: from the payloads that the workflow sent to the result that it gets."""
+        """Make one attempt of one task: from the payloads that it was sent with to its result."""
         worker = self.parts
-        job = read_message.read_job(worker, payloads)
+        job = await read_message.read_job(worker, payloads)
         with unexpected_errors_fail_the_task(job.message):
+            await hand_over.refuse_handed_over(job)
             if not await earlier_receipt.is_done(worker, job):
-                admission.admit(worker, job.message)
-                await rate_limit.wait_for_turn(worker, job.message, admission.refuse_revoked)
+                admission.admit(worker, job)
+                await rate_limit.wait_for_turn(worker, job, admission.refuse_revoked)
         task_log.received(job.message)
         task_signals.received(worker, job)
         with self._taken(job) as taken:
-            if (error := lost_worker.refusal(worker, job.message)) is not None:
+            if (error := lost_worker.refusal(worker, job)) is not None:
                 outcome = await failure_hooks.fail(worker, job, error)
             else:
                 outcome = await self._run_in_pool(taken)
@@ -83,7 +85,10 @@ class TaskActivity:
                 taken.job = await earlier_receipt.with_known_run(taken.job, outcome)
                 outcome = await self._run_in_pool(taken)
             task_signals.ended(worker, taken, outcome)
-        return report.tell_temporal(worker, job, outcome)
+        try:
+            return report.tell_temporal(worker, job, outcome)
+        except AttemptEnd as end:
+            raise await hand_over.with_workflow(job, end) from None
 
     async def _run_in_pool(self, taken: TakenTask) -> Outcome:
         worker, task = self.parts, taken.job.message
@@ -98,7 +103,7 @@ class TaskActivity:
             end = lost_worker.after_loss(worker, taken, error)
         except Exception as error:
             if taken.began is None and worker.stop_now.is_set():
-                raise not_begun(task) from None
+                raise not_begun(taken.job) from None
             # Temporal must not see it: it would try again for ever.
             log.exception("Task %s[%s]: the pool could not run it", task.task, task.id)
             end = Failed(to_wire(error))

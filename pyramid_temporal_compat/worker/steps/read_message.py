@@ -15,16 +15,18 @@ from ...message.message import Message, NewerMessage
 from ...payload import Payload
 from ...payload.converter import from_raw
 from ...payload.headers import header_of_activity
+from ...payload.trace_carrier import trace_carrier
 from .. import task_signals
 from ..attempt_end import AttemptEnd
-from ..heartbeat import earlier_retries, last_heartbeat
+from ..earlier_attempts import counts_of
+from ..heartbeat import last_heartbeat
 from ..job import Job
 from ..taken_task import WorkerParts
 
 log = logging.getLogger(__name__)
 
 
-def read_job(worker: WorkerParts, payloads: Sequence[RawValue]) -> Job:
+async def read_job(worker: WorkerParts, payloads: Sequence[RawValue]) -> Job:
     """Return the run to make."""
     try:
         sent, previous_results = read_message(payloads)
@@ -32,17 +34,20 @@ def read_job(worker: WorkerParts, payloads: Sequence[RawValue]) -> Job:
     except AttemptEnd as error:
         task_signals.rejected(worker, payloads, error)
         raise
-    info, retries = activity.info(), earlier_retries(message)
+    info, earlier = activity.info(), await counts_of(sent)
+    if message.sent is not None and info.workflow_id is None:  # no workflow has compared the two clocks
+        message = message.copy(ahead=(info.scheduled_time - message.sent).total_seconds())
     return Job(
         message,
-        retries,
+        earlier,
         worker.hostname,
-        redelivered=info.attempt - 1 > retries - message.retries,
+        redelivered=info.attempt - 1 > earlier.retries - message.retries,
         previous_results=previous_results,
         workflow_id=info.workflow_id,
         attempt=info.attempt,
         namespace=info.namespace,
-        run_id=info.workflow_run_id or "",
+        run_id=info.workflow_run_id or info.activity_run_id or "",
+        trace=trace_carrier(),
     )
 
 
