@@ -99,7 +99,7 @@ class RedisQueues:
         self._turn += 1
         turn = self._turn % len(self._names)
         names = self._names[turn:] + self._names[:turn]  # each queue comes first in its turn
-        lists = [(name, self._channel._q_for_pri(name, step)) for step in self._steps for name in names]
+        lists = self._lists(names)
         suffixes = [f", {json.dumps('')}, {json.dumps(name)}]" for name, _ in lists]
         found = self._take(
             keys=[*self._unacked_keys, *(self._prefix + key for _, key in lists)],
@@ -112,7 +112,7 @@ class RedisQueues:
     def _taken(self, tag: str, raw: bytes) -> dict[str, Any]:
         self._held.add(tag)
         key = tag.split(":", 4)[4]
-        queue = next(name for name in self._names if key in {self._channel._q_for_pri(name, s) for s in self._steps})
+        queue = next(name for name, of_queue in self._lists(self._names) if of_queue == key)
         told = {"tag": tag, "queue": queue, "size": len(raw)}
         return told if len(raw) > MOST_BYTES else {**told, "envelope": base64.b64encode(raw).decode()}
 
@@ -140,11 +140,12 @@ class RedisQueues:
         self._sweep_now_and_then()
         unacked = self._redis.hlen(self._unacked_keys[0])
         others = unacked - len(self._held)
-        claimed = sum(1 for tag in self._claims() if tag not in self._held) if others else 0
+        claims = [tag for tag in self._claims() if tag not in self._held] if others else []
+        ours = {key for _, key in self._lists(self._names)}
         return {
             "waiting": {name: self._length(name) for name in self._names or self._known()},
-            "unacked": max(0, others - claimed),
-            "claimed": claimed,
+            "unacked": max(0, others - len(claims)),
+            "claimed": sum(1 for tag in claims if not ours or tag.split(":", 4)[4] in ours),
         }
 
     def held(self) -> dict[str, Any]:
@@ -167,9 +168,10 @@ class RedisQueues:
 
     # --- parts -------------------------------------------------------------------------------------------
 
-    @property
-    def _steps(self) -> list[int]:
-        return list(self._channel.priority_steps)
+    def _lists(self, names: Sequence[str]) -> list[tuple[str, str]]:
+        """Return the lists of these queues, each with its queue. Those of the highest priority come first."""
+        steps = self._channel.priority_steps
+        return [(name, self._channel._q_for_pri(name, step)) for step in steps for name in names]
 
     @property
     def _tag(self) -> str:
@@ -208,7 +210,7 @@ class RedisQueues:
             yield _text(tag)
 
     def _length(self, name: str) -> int:
-        return sum(self._redis.llen(self._prefix + self._channel._q_for_pri(name, step)) for step in self._steps)
+        return sum(self._redis.llen(self._prefix + key) for _, key in self._lists([name]))
 
     def _known(self) -> list[str]:
         """Return the names of the queues that kombu has bound in this Redis, without Celery's own ones."""
