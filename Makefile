@@ -6,7 +6,7 @@ STAMP := $(VENV)/.installed
 # Parts of the tests that run beside each other, each with servers of its own.
 JOBS ?= 3
 
-.PHONY: venv demo demo-move test coverage unit pythons lowest agents wheel-smoke conformance faults move fuzz lint docs bench actions clean
+.PHONY: venv demo demo-move test coverage unit pythons lowest agents wheel-smoke conformance faults move rabbitmq fuzz lint docs bench actions clean
 
 venv: $(STAMP)
 
@@ -67,6 +67,10 @@ faults: $(STAMP)
 # where it is installed. A quarter of an hour; ARGS=--short takes less than four minutes.
 move: $(STAMP)
 	$(BIN)/python -m tests.move $(ARGS)
+
+# Carries messages from a real RabbitMQ, with kills: two minutes. Without Debian's package rabbitmq-server, it is skipped.
+rabbitmq: $(STAMP)
+	PTEMPORAL_MOVE=1 $(BIN)/pytest tests/migrate/test_bridge_rabbitmq.py tests/switch/test_rabbitmq.py -q $(ARGS)
 
 # Gives every decoder broken input, other input each time, and compares more crontabs with Celery's: two minutes. It finds
 # decoders without bounds.

@@ -66,23 +66,21 @@ def bridge(
 
         app.finalize()
         app.log.setup(logging.INFO)
-        line = LiveLine()
+        shown = Progress(f"carrying from {broker}; Ctrl-C ends it")
         found = Bridge(
             app,
             broker,
             queues,
             until_empty=until_empty,
             rules=Rules(unknown, new_names),
-            on_change=lambda carried: None if as_json else line.show(progress(carried)),
+            on_change=(lambda carried: None) if as_json else shown.show,
         )
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, lambda *_: found.stop())
-        if not as_json:
-            click.echo(f"carrying from {broker}; Ctrl-C ends it", err=True)
         try:
             carried = found.run()
         finally:
-            line.end()
+            shown.end()
             app.close()
         tell(carried, as_json)
         ctx.exit(EXIT_KEPT if carried.kept else 0)
@@ -96,11 +94,24 @@ def pair(text: str) -> tuple[str, str]:
     return old, new
 
 
-def progress(carried: Carried) -> str:
-    """Return what was carried and what still waits, in one line."""
-    parts = [f"{name} {count}" for name, count in carried.waiting.items() if count]
-    kept = f"; {len(carried.kept)} stay on Celery's side" if carried.kept else ""
-    return f"{carried.started.total()} started; waiting: {', '.join(parts) or 'nothing'}{kept}"
+class Progress:
+    """Shows what was carried and what still waits, below a first line that says what the bridge does."""
+
+    def __init__(self, first: str) -> None:
+        self._first = first
+        self._line = LiveLine()
+
+    def show(self, carried: Carried) -> None:
+        """Show how far the bridge is. The first call means that the broker is open."""
+        if self._first:
+            click.echo(self._first, err=True)
+            self._first = ""
+        parts = [f"{name} {count}" for name, count in carried.waiting.items() if count]
+        kept = f"; kept: {len(carried.kept)}" if carried.kept else ""
+        self._line.show(f"{carried.started.total()} started; waiting: {', '.join(parts) or 'nothing'}{kept}")
+
+    def end(self) -> None:
+        self._line.end()
 
 
 def tell(carried: Carried, as_json: bool) -> None:

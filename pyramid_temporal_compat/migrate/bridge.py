@@ -26,6 +26,7 @@ from temporalio.service import RPCError, RPCStatusCode
 from ..client.connection import is_transient
 from ..exceptions import CeleryError, OperationalError
 from ..log_lines.text_safety import one_line
+from ..log_lines.throttled_log import LoggedNames, ThrottledLog
 from ..message.backoff import exponential_pauses
 from .carried import BrokerCall, CantCarry, Rules, describe, unit_of
 from .carrier_process import BrokerAddress, Carrier, CarrierLost
@@ -35,6 +36,7 @@ if TYPE_CHECKING:
     from ..message.tree import Unit
 
 log = logging.getLogger(__name__)
+waits = ThrottledLog(log, logging.WARNING)
 
 AT_ONCE = 16
 """Starts under way at a time."""
@@ -116,7 +118,7 @@ class Bridge:
         """The tags of kept messages, each with the line that names the message."""
         self._stale: set[str] = set()
         """Kept messages that went back, and that the bridge has not seen again."""
-        self._told: set[str] = set()
+        self._told = LoggedNames()
         self._last_message = self._last_count = self._kept_since = time.monotonic()
         self._pause_until = 0.0
         self._away_since = 0.0
@@ -285,8 +287,7 @@ class Bridge:
         self._held[taken["tag"]] = name
         self._stale.discard(name)
         self.carried.kept[name] = text
-        if name not in self._told and len(self._told) < MOST_KEPT:
-            self._told.add(name)
+        if self._told.is_new(name):
             log.warning("%s stays on Celery's side: %s", name, text)
         if len(self._held) >= MOST_KEPT:
             log.error("the bridge holds %d messages that it can't carry, and takes no more", MOST_KEPT)
@@ -316,7 +317,9 @@ class Bridge:
             except OperationalError as error:
                 if error.__cause__ is not None and _is_refused(error.__cause__):
                     raise CantCarry(f"the server refuses it: {error}") from None
-                log.warning("%s waits for the server: %s", describe(taken), one_line(error))
+                waits.say(
+                    "%d starts failed, and wait for the server; the last: %s: %s", describe(taken), one_line(error)
+                )
             if self._stopping.wait(next(pauses)):
                 raise _Stopped
 

@@ -88,6 +88,8 @@ class BrokerCall:
     @classmethod
     def read(cls, taken: Mapping[str, Any]) -> BrokerCall:
         """Read what the carrier has taken."""
+        if "problem" in taken:
+            raise CantCarry(taken["problem"])
         if "envelope" in taken:
             return cls._of_envelope(taken["queue"], base64.b64decode(taken["envelope"]))
         if "body" not in taken:

@@ -27,9 +27,11 @@ from collections.abc import Mapping, Sequence
 from typing import Any, Protocol
 
 from ..log_lines.text_safety import one_line
+from .broker_messages import DEFAULT_QUEUE
 from .celery_workers import ask_workers
 
-CONNECT_TIMEOUT = 10
+CONNECT_TIMEOUT, ANSWER_TIMEOUT = 10, 30
+"""Seconds."""
 
 
 class Queues(Protocol):
@@ -64,7 +66,7 @@ def open_queues(connection: Any, names: Sequence[str], former: Sequence[str]) ->
         return RedisQueues(channel, names, former)
     from .carrier_kombu import KombuQueues  # imports kombu, which the bridge's own process must not do
 
-    return KombuQueues(channel, names)
+    return KombuQueues(channel, names or [DEFAULT_QUEUE])
 
 
 def answer(connection: Any, queues: Queues, order: Mapping[str, Any]) -> dict[str, Any]:
@@ -84,12 +86,11 @@ def answer(connection: Any, queues: Queues, order: Mapping[str, Any]) -> dict[st
 
 def obey(kombu: Any, asked: Mapping[str, Any]) -> None:
     """Open the broker, and obey the orders on stdin until it ends."""
-    options = {"socket_timeout": 30, "socket_connect_timeout": CONNECT_TIMEOUT, **asked["options"]}
     connection = kombu.Connection(
         asked["url"],
         ssl=asked.get("ssl") or None,
         connect_timeout=CONNECT_TIMEOUT,
-        transport_options=options if asked["url"].startswith(("redis", "sentinel")) else asked["options"],
+        transport_options={**timeouts_of(asked["url"]), **asked["options"]},
     )
     with connection:
         connection.ensure_connection(max_retries=1, timeout=CONNECT_TIMEOUT)
@@ -100,6 +101,13 @@ def obey(kombu: Any, asked: Mapping[str, Any]) -> None:
                 tell(answer(connection, queues, json.loads(line)))
         finally:
             queues.give_back_all()
+
+
+def timeouts_of(url: str) -> dict[str, Any]:
+    """Return transport options that end a wait for a broker that has gone without closing the connection."""
+    if url.startswith(("redis", "sentinel")):
+        return {"socket_timeout": ANSWER_TIMEOUT, "socket_connect_timeout": CONNECT_TIMEOUT}
+    return {"read_timeout": ANSWER_TIMEOUT, "write_timeout": ANSWER_TIMEOUT} if "amqp" in url.partition(":")[0] else {}
 
 
 def tell(told: Mapping[str, Any]) -> None:

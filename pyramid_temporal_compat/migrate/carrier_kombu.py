@@ -8,9 +8,11 @@ from typing import Any
 
 from kombu.exceptions import ChannelError
 
-from ..payload.bounds import MOST_BYTES
+from ..payload.bounds import MOST_BYTES, is_deeper
 
 NOT_FOUND = 404
+DEEPEST = 100
+"""Levels of lists and dicts in the headers of a message."""
 
 
 class KombuQueues:
@@ -42,11 +44,12 @@ class KombuQueues:
     def _taken(self, name: str, message: Any) -> dict[str, Any]:
         tag = str(message.delivery_tag)
         self._held[tag] = message.delivery_tag
+        told = {"tag": tag, "queue": name, "size": len(message.body or b"")}
+        if is_deeper([message.headers, message.properties], DEEPEST):
+            return {**told, "problem": f"its headers are nested in more than {DEEPEST} levels"}
         body = message.body.encode() if isinstance(message.body, str) else bytes(message.body or b"")
         return {
-            "tag": tag,
-            "queue": name,
-            "size": len(body),
+            **told,
             **({} if len(body) > MOST_BYTES else {"body": base64.b64encode(body).decode()}),
             "content_type": message.content_type,
             "content_encoding": message.content_encoding,

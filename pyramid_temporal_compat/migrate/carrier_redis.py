@@ -22,13 +22,15 @@ from typing import Any
 import redis
 
 from ..payload.bounds import MOST_BYTES, read_json
-from .broker_messages import BrokerMessage, read_message
+from .broker_messages import BrokerMessage, queues_of_tasks, read_message
 
 PREFIX = "ptemporal-bridge"
 ALIVE = 15
-"""Seconds after which a session that says nothing counts as gone. A bridge that works says something each half second."""
+"""Seconds after which a session that says nothing counts as gone."""
 SWEEP = 5
-"""Seconds between two looks for messages that nobody holds any more."""
+"""Seconds between two signs of life, and between two looks for messages that nobody holds any more."""
+LISTING = 10.0
+"""Seconds between two looks at all keys for the names of queues."""
 MOST_READ = 10_000
 """Messages of `unacked` that are read for their ETA."""
 
@@ -65,7 +67,7 @@ redis.call('ZREM', KEYS[2], ARGV[1])
 
 
 class RedisQueues:
-    """Queues of a broker in Redis. Implements `carrier.Queues`."""
+    """Queues of a broker in Redis. Implements `carrier.Queues`. Without names, it counts the queues that it finds."""
 
     def __init__(self, channel: Any, names: Sequence[str], former: Sequence[str]) -> None:
         self._channel, self._names = channel, list(names)
@@ -75,6 +77,8 @@ class RedisQueues:
         self._number = self._turn = 0
         self._held: set[str] = set()
         self._swept = 0.0
+        self._listed: list[str] = []
+        self._listed_at = -LISTING
         self._take = self._redis.register_script(TAKE)
         self._give_back = self._redis.register_script(GIVE_BACK)
         self._say_alive()
@@ -83,16 +87,19 @@ class RedisQueues:
         self._sweep()
 
     def about(self) -> dict[str, Any]:
-        known = self._known()
-        unknown = [name for name in self._names if name not in known and not self._length(name)]
-        return {"session": self.session, "unknown": unknown, "known": sorted(known)}
+        # By default an exchange of Celery's has the name of its queue. Other bindings take a look at all keys.
+        exchange = self._prefix + self._channel.keyprefix_queue
+        missing = [name for name in self._names if not self._length(name) and not self._redis.exists(exchange % name)]
+        known = self._known() if missing else ()
+        unknown = [name for name in missing if name not in known]
+        return {"session": self.session, "unknown": unknown, "known": known}
 
     def take(self, most: int) -> list[dict[str, Any]]:
         self._sweep_now_and_then()
         self._turn += 1
         turn = self._turn % len(self._names)
         names = self._names[turn:] + self._names[:turn]  # each queue comes first in its turn
-        lists = [(name, self._channel._q_for_pri(name, step)) for step in self._steps for name in names]
+        lists = self._lists(names)
         suffixes = [f", {json.dumps('')}, {json.dumps(name)}]" for name, _ in lists]
         found = self._take(
             keys=[*self._unacked_keys, *(self._prefix + key for _, key in lists)],
@@ -105,7 +112,7 @@ class RedisQueues:
     def _taken(self, tag: str, raw: bytes) -> dict[str, Any]:
         self._held.add(tag)
         key = tag.split(":", 4)[4]
-        queue = next(name for name in self._names if key in {self._channel._q_for_pri(name, s) for s in self._steps})
+        queue = next(name for name, of_queue in self._lists(self._names) if of_queue == key)
         told = {"tag": tag, "queue": queue, "size": len(raw)}
         return told if len(raw) > MOST_BYTES else {**told, "envelope": base64.b64encode(raw).decode()}
 
@@ -133,11 +140,12 @@ class RedisQueues:
         self._sweep_now_and_then()
         unacked = self._redis.hlen(self._unacked_keys[0])
         others = unacked - len(self._held)
-        claimed = sum(1 for tag in self._claims() if tag not in self._held) if others else 0
+        claims = [tag for tag in self._claims() if tag not in self._held] if others else []
+        ours = {key for _, key in self._lists(self._names)}
         return {
-            "waiting": {name: self._length(name) for name in self._names},
-            "unacked": max(0, others - claimed),
-            "claimed": claimed,
+            "waiting": {name: self._length(name) for name in self._names or self._known()},
+            "unacked": max(0, others - len(claims)),
+            "claimed": sum(1 for tag in claims if not ours or tag.split(":", 4)[4] in ours),
         }
 
     def held(self) -> dict[str, Any]:
@@ -160,9 +168,10 @@ class RedisQueues:
 
     # --- parts -------------------------------------------------------------------------------------------
 
-    @property
-    def _steps(self) -> list[int]:
-        return list(self._channel.priority_steps)
+    def _lists(self, names: Sequence[str]) -> list[tuple[str, str]]:
+        """Return the lists of these queues, each with its queue. Those of the highest priority come first."""
+        steps = self._channel.priority_steps
+        return [(name, self._channel._q_for_pri(name, step)) for step in steps for name in names]
 
     @property
     def _tag(self) -> str:
@@ -201,16 +210,22 @@ class RedisQueues:
             yield _text(tag)
 
     def _length(self, name: str) -> int:
-        return sum(self._redis.llen(self._prefix + self._channel._q_for_pri(name, step)) for step in self._steps)
+        return sum(self._redis.llen(self._prefix + key) for _, key in self._lists([name]))
 
-    def _known(self) -> set[str]:
+    def _known(self) -> list[str]:
         """Return the names of the queues that kombu has bound in this Redis, without Celery's own ones."""
+        if time.monotonic() - self._listed_at > LISTING:
+            self._listed_at = time.monotonic()
+            self._listed = self._bound()
+        return self._listed
+
+    def _bound(self) -> list[str]:
         found: set[str] = set()
         pattern = self._prefix + self._channel.keyprefix_queue % "*"
         for key in self._redis.scan_iter(pattern, count=500, _type="set"):
             for member in self._redis.smembers(key):
                 found.add(_text(member).rpartition(self._channel.sep)[2])
-        return {name for name in found if not name.endswith(".pidbox") and not name.startswith("celeryev")}
+        return [name for name in queues_of_tasks(found) if name in found or self._length(name)]
 
 
 def _text(raw: bytes | str) -> str:

@@ -120,18 +120,11 @@ class Drain:
         self._carrier.close()
 
     def _open(self) -> Carrier:
-        """Open the broker with the named queues, or else with those that it lists."""
-        carrier = Carrier(self._broker, self._named or ["celery"])
-        if self._named:
-            if missing := carrier.unknown:
-                carrier.close()
-                raise carrier.no_such_queue(missing)
-            return carrier
-        known = carrier.known
-        if not known:
-            return carrier
-        carrier.close()
-        return Carrier(self._broker, known)
+        carrier = Carrier(self._broker, self._named)
+        if missing := carrier.unknown if self._named else ():
+            carrier.close()
+            raise carrier.no_such_queue(missing)
+        return carrier
 
     def _held_now(self) -> int:
         """Return how many messages the last answers told of."""

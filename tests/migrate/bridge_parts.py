@@ -47,7 +47,14 @@ def envelope(task: str = "shop.add", args: Any = (1, 2), embed: Any = None, **he
         "content-encoding": "utf-8",
         "content-type": "application/json",
         "headers": {"lang": "py", "task": task, "id": task_id, "retries": 0, **headers},
-        "properties": {"correlation_id": task_id, "body_encoding": "base64", "priority": 0, "delivery_tag": "t"},
+        "properties": {
+            "correlation_id": task_id,
+            "body_encoding": "base64",
+            "delivery_info": {"exchange": "", "routing_key": QUEUE},
+            "delivery_mode": 2,
+            "delivery_tag": task_id,
+            "priority": 0,
+        },
         "ours": True,
     }
     return json.dumps(made, indent=1).encode()

@@ -237,27 +237,21 @@ def test_wrong_brokers_and_queues_are_told_in_one_line(running: Any, broker: Bro
     redis.hset("wrong", "a", "b")
     for url, text in {
         "redis://:secret@127.0.0.1:1/0": "refused",
-        f"{broker.url}&password=x": "",
         "redis://nowhere.invalid:6379/0": "nowhere.invalid",
     }.items():
-        if text:
-            with pytest.raises(CarrierLost, match=text) as caught:
-                Bridge(running, BrokerAddress(url), [QUEUE]).run()
-            assert "secret" not in str(caught.value)
-            assert "\n" not in str(caught.value)
+        with pytest.raises(CarrierLost, match=text) as caught:
+            Bridge(running, BrokerAddress(url), [QUEUE]).run()
+        assert "secret" not in str(caught.value)
+        assert "\n" not in str(caught.value)
     with pytest.raises(OperationalError, match="WRONGTYPE"):
-        carry_from(running, broker, "wrong")
+        Bridge(running, broker, ["wrong"], until_empty=True).run()
     for url, text in {
         "sqs://key:secret@": "nobody has tried the bridge with sqs",
-        "localhost": "it takes a URL",
+        "localhost": "--from takes a URL",
     }.items():
         with pytest.raises(ImproperlyConfigured, match=text) as refused:
             BrokerAddress(url).refuse_untried()
         assert "secret" not in str(refused.value)
-
-
-def carry_from(app: Any, broker: BrokerAddress, queue: str) -> None:
-    Bridge(app, broker, [queue], until_empty=True).run()
 
 
 def test_command_reports_and_exits(running: Any, broker: BrokerAddress, redis: Any, temporal_address: str) -> None:
