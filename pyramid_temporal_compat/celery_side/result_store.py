@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import io
-import pickle
 from collections.abc import Collection, Mapping
 from typing import Any, Protocol
 
 from ..celery_names.urls import sanitize_url
 from ..exceptions import ContentDisallowed, ImproperlyConfigured, OperationalError
+from ..payload.serializers import find, plain_pickle
 from ..payload.types import Unreadable, loads
 from .clients import REDIS_SCHEMES, client_library, redis_client, unreachable
 
@@ -21,8 +20,6 @@ PICKLED = b"\x80"
 """The first byte of a pickle. No JSON begins with it."""
 BINARY = ("result", "children", "args", "kwargs")
 """The columns of a database whose values are encoded."""
-PLAIN = frozenset({("datetime", "datetime"), ("datetime", "date"), ("decimal", "Decimal"), ("uuid", "UUID")})
-"""The classes that a pickle may name although the application does not accept pickle. They are values only."""
 
 
 class ResultStore(Protocol):
@@ -101,19 +98,9 @@ def decoded(raw: bytes, accept: Collection[str]) -> Any:
     try:
         if not raw.startswith(PICKLED):
             return loads(raw)
-        return pickle.loads(raw) if "pickle" in accept else PlainUnpickler(io.BytesIO(raw)).load()
+        unpickle = find("pickle").decoder if "pickle" in accept else plain_pickle
+        return None if unpickle is None else unpickle(raw)
     except (Unreadable, ContentDisallowed):
         raise
     except Exception as error:
         raise OperationalError(f"a result of Celery's can't be read: {type(error).__name__}: {error}") from error
-
-
-class PlainUnpickler(pickle.Unpickler):
-    """Reads a pickle that holds numbers, texts, lists, dicts, times and the like. It calls nothing else."""
-
-    def find_class(self, module: str, name: str) -> Any:
-        if (module, name) not in PLAIN:
-            raise ContentDisallowed(
-                f"a result of Celery's is a pickle that names {module}.{name}: it is read if accept_content has pickle"
-            )
-        return super().find_class(module, name)
