@@ -18,8 +18,8 @@ DATABASE = "db+"
 ANSWER_TIMEOUT = 5.0
 PICKLED = b"\x80"
 """The first byte of a pickle. No JSON begins with it."""
-BINARY = ("result", "children", "args", "kwargs")
-"""The columns of a database whose values are encoded."""
+ENCODED = ("result", "children")
+"""The columns of a database that are decoded. The arguments are encoded, too, and nobody asks for them."""
 
 
 class ResultStore(Protocol):
@@ -84,7 +84,7 @@ class DatabaseResults:
         return {name: self._value(name, value) for name, value in row.items()}
 
     def _value(self, name: str, value: Any) -> Any:
-        if name not in BINARY or not isinstance(value, (bytes, memoryview)):
+        if name not in ENCODED or not isinstance(value, (bytes, memoryview)):
             return value
         return decoded(bytes(value), self._accept)
 
@@ -98,8 +98,8 @@ def decoded(raw: bytes, accept: Collection[str]) -> Any:
     try:
         if not raw.startswith(PICKLED):
             return loads(raw)
-        unpickle = find("pickle").decoder if "pickle" in accept else plain_pickle
-        return None if unpickle is None else unpickle(raw)
+        unpickle = find("pickle").decoder if "pickle" in accept else None
+        return (unpickle or plain_pickle)(raw)
     except (Unreadable, ContentDisallowed):
         raise
     except Exception as error:
