@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import io
-import pickle
 from collections.abc import Collection, Mapping
 from typing import Any, Protocol
 
 from ..celery_names.urls import sanitize_url
 from ..exceptions import ContentDisallowed, ImproperlyConfigured, OperationalError
+from ..payload.serializers import find, plain_pickle
 from ..payload.types import Unreadable, loads
 from .clients import REDIS_SCHEMES, client_library, redis_client, unreachable
 
@@ -19,10 +18,8 @@ DATABASE = "db+"
 ANSWER_TIMEOUT = 5.0
 PICKLED = b"\x80"
 """The first byte of a pickle. No JSON begins with it."""
-BINARY = ("result", "children", "args", "kwargs")
-"""The columns of a database whose values are encoded."""
-PLAIN = frozenset({("datetime", "datetime"), ("datetime", "date"), ("decimal", "Decimal"), ("uuid", "UUID")})
-"""The classes that a pickle may name although the application does not accept pickle. They are values only."""
+ENCODED = ("result", "children")
+"""The columns of a database that are decoded. The arguments are encoded, too, and nobody asks for them."""
 
 
 class ResultStore(Protocol):
@@ -87,7 +84,7 @@ class DatabaseResults:
         return {name: self._value(name, value) for name, value in row.items()}
 
     def _value(self, name: str, value: Any) -> Any:
-        if name not in BINARY or not isinstance(value, (bytes, memoryview)):
+        if name not in ENCODED or not isinstance(value, (bytes, memoryview)):
             return value
         return decoded(bytes(value), self._accept)
 
@@ -101,19 +98,9 @@ def decoded(raw: bytes, accept: Collection[str]) -> Any:
     try:
         if not raw.startswith(PICKLED):
             return loads(raw)
-        return pickle.loads(raw) if "pickle" in accept else PlainUnpickler(io.BytesIO(raw)).load()
+        unpickle = find("pickle").decoder if "pickle" in accept else None
+        return (unpickle or plain_pickle)(raw)
     except (Unreadable, ContentDisallowed):
         raise
     except Exception as error:
         raise OperationalError(f"a result of Celery's can't be read: {type(error).__name__}: {error}") from error
-
-
-class PlainUnpickler(pickle.Unpickler):
-    """Reads a pickle that holds numbers, texts, lists, dicts, times and the like. It calls nothing else."""
-
-    def find_class(self, module: str, name: str) -> Any:
-        if (module, name) not in PLAIN:
-            raise ContentDisallowed(
-                f"a result of Celery's is a pickle that names {module}.{name}: it is read if accept_content has pickle"
-            )
-        return super().find_class(module, name)

@@ -52,7 +52,7 @@ def show(common: Common, config: str, as_json: bool) -> None:
     with opened(common, config) as (_, kept):
         rules = kept.read()
         if as_json:
-            click.echo(json.dumps({"where": kept.where, **json.loads(rules.written())}))
+            click.echo(json.dumps({"where": kept.where, **rules.plain()}))
         else:
             say(kept, rules)
 

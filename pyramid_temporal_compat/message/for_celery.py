@@ -7,12 +7,12 @@ be written by Celery, and raise `NotForCelery` here.
 
 from __future__ import annotations
 
-import json
 import pickle
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from ..exceptions import CeleryError, ContentDisallowed
+from ..payload.bounds import read_json
 from ..payload.serializers import find
 from ..payload.types import TYPE, dumps
 from .body import read_body
@@ -118,7 +118,7 @@ def _arguments(message: Message) -> tuple[list[Any], dict[str, Any]]:
 def _as_json(value: Any, name: str) -> bytes:
     written = dumps(value, name)
     if b'"' + TYPE.encode() + b'"' in written:
-        json.loads(written, object_hook=_refuse_own_types)
+        read_json(written, _refuse_own_types)
     return written
 
 

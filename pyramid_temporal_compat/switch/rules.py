@@ -7,6 +7,7 @@ import json
 import zlib
 from collections.abc import Iterable
 from dataclasses import dataclass
+from typing import Any
 
 from ..exceptions import ImproperlyConfigured
 from ..payload.bounds import read_json
@@ -67,9 +68,13 @@ class Rules:
         rule = next((each for each in self.ordered if each.matches(task, queue)), None)
         return rule is not None and _place_of(id) >= rule.temporal
 
+    def plain(self) -> dict[str, Any]:
+        """Return the rules as plain data for JSON."""
+        return {"rules": [{"pattern": each.pattern, "temporal": each.temporal} for each in self.ordered]}
+
     def written(self) -> str:
         """Return the rules as JSON."""
-        return json.dumps({"rules": [{"pattern": each.pattern, "temporal": each.temporal} for each in self.ordered]})
+        return json.dumps(self.plain())
 
     @classmethod
     def read(cls, text: str, where: str) -> Rules:
