@@ -18,7 +18,7 @@ $(STAMP): pyproject.toml
 demo: $(STAMP)
 	$(BIN)/python migration_guide/demo.py $(if $(KEEP),--keep)
 
-# An application moves from Celery to Temporal, with a picture of both sides' queues in the terminal: about a minute.
+# An application moves from Celery to Temporal, with a picture of both sides' queues in the terminal: one to two minutes.
 demo-move: $(STAMP)
 	$(BIN)/python -m tests.move redis --demo $(ARGS)
 

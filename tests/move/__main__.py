@@ -27,7 +27,10 @@ from .scene import Scene
 
 def main() -> int:
     arguments = parse()
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit("stopped"))
+    # A shell starts its background jobs with SIGINT ignored; this run ends by it all the same.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    for number in (signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, lambda *_: sys.exit("stopped"))
     try:
         with servers(arguments.keep) as (directory, postgres):
             held = [move(directory, broker, postgres, arguments) for broker in arguments.brokers]

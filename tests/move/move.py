@@ -46,8 +46,8 @@ class Pace:
     """Seconds between two kills."""
 
 
-DEMO = Pace(before=4, queue=6, web=2, after=3, calm=(1.5, 3.5))
-SHORT = Pace(before=5, queue=6, web=3, after=4, calm=(1.5, 3.0))
+DEMO = Pace(before=3, queue=4, web=1, after=1, calm=(1.5, 3.5))
+SHORT = Pace(before=4, queue=5, web=2, after=2, calm=(1.5, 3.0))
 LONG = Pace(before=20, queue=30, web=15, after=20, calm=(1.0, 2.5))
 
 
