@@ -5,9 +5,9 @@ a Pyramid application needs for it, and `new_release` has this package. The vari
 
 The ledger has three tables:
 
-- `promised`: a row for each task, written by the transaction that calls the task. So it holds the committed tasks.
-- `begun`: a row for each attempt of a task, written at its start and committed at once.
-- `effects`: a row for each run that has committed. There is no unique constraint, so a second run can be seen.
+- `promised` has a row for each committed task. The transaction that calls the task writes it.
+- `begun` has a row for each attempt of a task. The attempt writes it at its start, in a transaction of its own.
+- `effects` has a row for each run that has committed. It has no unique constraint, so a second run can be seen.
 """
 
 from __future__ import annotations

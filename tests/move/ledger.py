@@ -5,17 +5,16 @@ A task counts as doubled if it has two effects or two workflows, or if one attem
 Some losses and doubles are Celery's or AMQP's own. They count apart, and only where the ledger shows the cause:
 
 - *Never sent.* The old release publishes after its commit. A process that is killed between the two loses the task. The
-  ledger marks a promise as sent after the publish, so such a task is not marked, and has no effect.
+  ledger marks a promise as sent after the publish, so this task has no mark and no effect. A task whose message is lost
+  after its publish and before its mark looks the same. There is at most one such request for each kill.
 - *Run again.* Celery acknowledges a message after the task. A worker that is killed before its acknowledgement has the
   task run again, and the next step of its chain, or its next attempt, may be published twice. Such a task has begun in
-  a process of Celery's that was killed within the next `KILLED_WITHIN` seconds. All tasks of its order are excused from
-  counting as doubled. None is ever excused from counting as lost.
+  a process of Celery's that was killed within the next `KILLED_WITHIN` seconds. The tasks of its order may run twice.
+- *Published twice.* The switch gives a call of the new release to Celery. It may reach RabbitMQ twice: its process may
+  be killed after the broker's confirmation, before the outbox row is deleted. Redis refuses the second message, so a
+  task that Redis has twice counts as doubled.
 
-- *Published twice.* A call of the new release that the switch gives to Celery may reach RabbitMQ twice, if its process
-  is killed between the broker's confirmation and the end of the outbox row. Redis refuses the second message, so there
-  such a task counts as doubled.
-
-What remains is the move's doing, and must be zero.
+All other losses and doubles are the move's doing, and must be zero.
 """
 
 from __future__ import annotations
@@ -161,7 +160,7 @@ class Ledger:
 
     @property
     def problems(self) -> list[str]:
-        """What must be nothing, each with some ids to look for in the logs."""
+        """Say what was lost, doubled or strange, with some ids to look for in the logs."""
         found = {"lost": self.lost, "doubled": self.doubled, "ran without a commit": self.strange}
         told = [f"{len(ids)} {what}: {' '.join(sorted(ids)[:3])}" for what, ids in found.items() if ids]
         if self.running:

@@ -64,7 +64,7 @@ class Move:
         self._next_kill = 0.0
         self.kills: Counter[str] = Counter()
         self.problems: list[str] = []
-        """What is not as it should be, besides the counts."""
+        """Failures that the counts do not show."""
 
     def run(self, *, there_only: bool) -> Ledger:
         """Move there, back, and there again. Return the ledger when everything is at rest."""
@@ -171,7 +171,7 @@ class Move:
         self._next_kill = time.monotonic() + self._dice.uniform(*pause)
 
     def _targets(self) -> Mapping[str, Callable[[], None]]:
-        """Return what can be killed now, each with how: processes that work, and not those that are still starting."""
+        """Return what can be killed now. Each function kills one process of its kind, of those that are ready."""
         scene = self.scene
         found: dict[str, Callable[[], None]] = {}
         if workers := [each for each in scene.workers if each.ready]:

@@ -41,7 +41,7 @@ class Look:
     open: Mapping[str, int] = field(default_factory=dict)
     """Open workflows in Temporal."""
     tasks: Mapping[tuple[str, str | None], int] = field(default_factory=dict)
-    """Tasks by their queue, and by the release that ran them; None for those that nobody has run yet."""
+    """Tasks by queue and by the release that ran them. A task that has not run yet has None."""
 
     def ran(self, release: str) -> int:
         return sum(count for (_, by), count in self.tasks.items() if by == release)
