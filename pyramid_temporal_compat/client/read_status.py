@@ -20,6 +20,10 @@ from .status import Status
 
 DEEPEST = 200
 """Parents above a result, or groups in groups, that a child of a task may have. A child with more is left out."""
+PAUSED = (
+    PendingActivityState.PENDING_ACTIVITY_STATE_PAUSED,
+    PendingActivityState.PENDING_ACTIVITY_STATE_PAUSE_REQUESTED,
+)
 RUNNING = (
     PendingActivityState.PENDING_ACTIVITY_STATE_STARTED,
     PendingActivityState.PENDING_ACTIVITY_STATE_CANCEL_REQUESTED,  # it was revoked while it ran: it continues
@@ -68,11 +72,11 @@ async def pending_status(client: Client, activity: Any, name: str, queue: str) -
         if not isinstance(state, str) or not state:
             state = states.STARTED
         return Status(state, meta=details.get(wire.META), name=name, queue=queue, retries=retries, worker=worker)
-    failure = _failure_of_worker(activity.last_failure)
+    failure, paused = _failure_of_worker(activity.last_failure), activity.state in PAUSED
     if failure.application_failure_info.type != wire.RETRY:
-        return Status(states.PENDING, name=name, queue=queue, retries=retries, worker=worker)
+        return Status(states.PENDING, name=name, queue=queue, retries=retries, worker=worker, paused=paused)
     error = _retry_error(await client.data_converter.decode_failure(failure))
-    return Status(states.RETRY, error=error, name=name, queue=queue, retries=retries, worker=worker)
+    return Status(states.RETRY, error=error, name=name, queue=queue, retries=retries, worker=worker, paused=paused)
 
 
 def _failure_of_worker(failure: Failure) -> Failure:

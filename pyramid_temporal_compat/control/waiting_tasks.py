@@ -13,6 +13,7 @@ from temporalio.service import RPCError, RPCStatusCode
 
 from .. import states
 from ..client.history import start_of, started_with, tree_of
+from ..client.list_filter import one_of
 from ..client.members import describe_tree, ends_so_far, nearest_tree, runs_bundle
 from ..client.task_actions import revoke, signal_members
 from ..client.task_status import BEFORE_FIRST_RUN, status_of
@@ -156,8 +157,7 @@ def single_task(unit: Message | Tree | None) -> Message | None:
 
 def waiting_in(queues: Sequence[str]) -> str:
     """Return the query for running workflows of these queues."""
-    names = ", ".join("'" + queue.replace("\\", "\\\\").replace("'", "\\'") + "'" for queue in queues)
-    return f"TaskQueue IN ({names}) AND ExecutionStatus = 'Running'"
+    return f"{one_of('TaskQueue', queues)} AND ExecutionStatus = 'Running'"
 
 
 async def for_each(items: Sequence[S], call: Callable[[S], Awaitable[T]]) -> list[T]:

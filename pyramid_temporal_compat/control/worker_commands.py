@@ -24,6 +24,7 @@ from ..log_lines.text_safety import one_line
 from ..message.celery_view import stamps_of
 from ..message.message import Message, is_name
 from ..settings import connection
+from ..version import __version__
 from . import process_state
 from .call_arguments import signal_name
 from .command_registry import Panel, State, control_command, inspect_command
@@ -129,9 +130,12 @@ def stats(state: State, **kwargs: Any) -> dict[str, Any]:
         "pid": os.getpid(),
         "pool": {"implementation": state.worker.pool_name, **state.worker.pool.info()},
         "prefetch_count": state.worker.slots.size,
+        "queues": list(state.worker.queues),
+        "running": len(state.taken),
         "rusage": {name[3:]: getattr(usage, name) for name in dir(usage) if name.startswith("ru_")},
         "total": dict(process_state.total_count),
         "uptime": time.monotonic() - state.began,
+        "version": __version__,
     }
 
 

@@ -17,6 +17,9 @@ from ..payload.types import dumps
 from .message import Message
 from .tree import MOST_VALUES, Tree
 
+OWN = "ptemporal."
+"""What the types of this package's own workflows begin with: those that run no task."""
+
 RETRY = "Retry"
 """Error type. The activity is retried with the same arguments, and the server waits until then."""
 RETRY_ANEW = "RetryAnew"

@@ -1,0 +1,133 @@
+"""Pages of tasks, the newest first. The server makes the pages, so ten thousand tasks cost no more than fifty."""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import json
+from collections.abc import AsyncIterator, Sequence
+from dataclasses import dataclass
+
+from temporalio.client import Client, WorkflowExecution
+
+from ..exceptions import InvalidCall
+from ..message.ids import workflow_of
+from .task_filter import TaskFilter
+from .task_rows import RowReader, TaskRow, is_tree
+
+PAGE = 50
+"""Tasks of one page, if the caller does not say how many."""
+LONGEST_PAGE = 500
+MOST_SEARCHED = 1_000
+"""Workflows that are searched for one page. A rare task may need several pages, the first ones empty."""
+
+
+@dataclass(frozen=True)
+class TaskPage:
+    """One page of a list of tasks."""
+
+    rows: Sequence[TaskRow]
+    following: str | None
+    """What the next page begins with; None after the last page."""
+    searched: int
+    """How many workflows were looked at for this page."""
+
+
+@dataclass(frozen=True)
+class Cursor:
+    """Where a page begins: the server's own token, and the rows of the server's page that earlier pages have."""
+
+    token: bytes = b""
+    skip: int = 0
+
+    def __str__(self) -> str:
+        written = json.dumps([base64.b64encode(self.token).decode(), self.skip])
+        return base64.urlsafe_b64encode(written.encode()).decode().rstrip("=")
+
+    @classmethod
+    def read(cls, written: str) -> Cursor:
+        """Read a cursor that came from a person or a browser."""
+        try:
+            token, skip = json.loads(base64.urlsafe_b64decode(written + "=" * (-len(written) % 4)))
+            if type(skip) is not int or not 0 <= skip < 1_000_000:
+                raise ValueError
+            return cls(base64.b64decode(token, validate=True), skip)
+        except (ValueError, TypeError, binascii.Error, RecursionError):
+            raise InvalidCall(f"{written!r:.80} is no page of a list of tasks; begin with the first page") from None
+
+
+class TaskLister:
+    """Lists tasks. Belongs to the connection's event loop."""
+
+    def __init__(self) -> None:
+        self._reader = RowReader()
+
+    async def page(self, client: Client, asked: TaskFilter, cursor: str = "", size: int = PAGE) -> TaskPage:
+        """Return one page of the tasks that the filter selects.
+
+        :param cursor: `following` of the page before; "" for the first page.
+        """
+        size = max(1, min(size, LONGEST_PAGE))
+        at = Cursor.read(cursor) if cursor else Cursor()
+        rows: list[TaskRow] = []
+        searched = 0
+        while True:
+            runs, following = await self._server_page(client, asked, at.token, size)
+            found = (await self._matching(client, asked, runs))[at.skip :]
+            room = size - len(rows)
+            rows += found[:room]
+            searched += len(runs)
+            if len(found) > room:
+                return TaskPage(rows, str(Cursor(at.token, at.skip + room)), searched)
+            if not following:
+                return TaskPage(rows, None, searched)
+            at = Cursor(following)
+            if len(rows) == size or searched >= MOST_SEARCHED:
+                return TaskPage(rows, str(at), searched)
+
+    async def every(self, client: Client, asked: TaskFilter, most: int | None = None) -> AsyncIterator[TaskRow]:
+        """Yield all tasks that the filter selects, or the newest `most` of them."""
+        cursor, left = "", most
+        while left is None or left > 0:
+            page = await self.page(client, asked, cursor, LONGEST_PAGE if left is None else left)
+            for row in page.rows:
+                yield row
+            if page.following is None:
+                return
+            cursor = page.following
+            left = None if left is None else left - len(page.rows)
+
+    async def _server_page(
+        self, client: Client, asked: TaskFilter, token: bytes, size: int
+    ) -> tuple[Sequence[WorkflowExecution], bytes | None]:
+        """Return the workflows of one page of the server, and the token of its next page."""
+        listed = client.list_workflows(asked.query(), page_size=size, next_page_token=token or None)
+        await listed.fetch_next_page()
+        return listed.current_page or (), listed.next_page_token
+
+    async def _matching(self, client: Client, asked: TaskFilter, runs: Sequence[WorkflowExecution]) -> list[TaskRow]:
+        wanted = [run for run in runs if asked.lists_members or not is_part(run)]
+        found = await self._reader.rows(client, [run for run in wanted if may_match(asked, run)], asked.lists_members)
+        return [row for rows in found for row in rows if matches(asked, row)]
+
+
+def is_part(run: WorkflowExecution) -> bool:
+    """Return whether the workflow is a child that runs a part of a canvas."""
+    return bool(workflow_of(run.id)) and is_tree(run)
+
+
+def may_match(asked: TaskFilter, run: WorkflowExecution) -> bool:
+    """Return whether rows of the workflow can match, as far as the server's list tells: rows cost further calls."""
+    return is_tree(run) or asked.matches_name(run.workflow_type)
+
+
+def matches(asked: TaskFilter, row: TaskRow) -> bool:
+    """Return whether the filter selects the task."""
+    return (
+        asked.matches_name(row.name)
+        and asked.matches_state(row.state)
+        and asked.matches_error(row.error)
+        and asked.matches_arguments(row.arguments)
+        and (not asked.queue or row.queue == asked.queue)
+        and asked.matches_time([row.began, row.ended])
+    )
