@@ -286,6 +286,20 @@ def revoke_by_stamped_headers(
     return ok(f"headers {matched} revoked")
 
 
+@control_command(args=[("task_name", str)], signature="<task_name>", visible=False)
+def paused(state: State, task_name: str, **kwargs: Any) -> dict[str, Any]:
+    """Tell worker(s) that a type of tasks was paused on the server: `control.paused_types`."""
+    process_state.paused_types.add(str(task_name))
+    return ok("tasks of this type are given back")
+
+
+@control_command(args=[("task_name", str)], signature="<task_name>", visible=False)
+def resumed(state: State, task_name: str, **kwargs: Any) -> dict[str, Any]:
+    """Tell worker(s) that a type of tasks was resumed on the server."""
+    process_state.paused_types.discard(str(task_name))
+    return ok("tasks of this type start again")
+
+
 @control_command(
     args=[("task_name", str), ("rate_limit", str)], signature="<task_name> <rate_limit (e.g., 5/s | 5/m | 5/h)>"
 )

@@ -30,6 +30,7 @@ from .steps import (
     earlier_receipt,
     failure_hooks,
     lost_worker,
+    pause,
     pool_run,
     rate_limit,
     read_message,
@@ -71,6 +72,7 @@ class TaskActivity:
         with unexpected_errors_fail_the_task(job.message):
             if not await earlier_receipt.is_done(worker, job):
                 admission.admit(worker, job.message)
+                await pause.hold_if_paused(worker, job.message)
                 await rate_limit.wait_for_turn(worker, job.message, admission.refuse_revoked)
         task_log.received(job.message)
         task_signals.received(worker, job)

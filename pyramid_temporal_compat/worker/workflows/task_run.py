@@ -87,7 +87,7 @@ async def run_activity(
         retry_policy=RetryPolicy(
             initial_interval=timedelta(seconds=1),
             maximum_interval=timedelta(minutes=1),
-            maximum_attempts=1 if message.at_most_once else 0,
+            maximum_attempts=1 if message.at_most_once and not message.held else 0,
         ),
         # A task that runs when it is revoked runs to its end: revoking only keeps tasks from starting.
         cancellation_type=workflow.ActivityCancellationType.WAIT_CANCELLATION_COMPLETED,

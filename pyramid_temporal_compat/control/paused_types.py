@@ -1,0 +1,226 @@
+"""Keep all tasks of one type from starting, until they are resumed.
+
+The record that a type is paused is a workflow on the server that never runs: it stays in its start delay. So it needs no
+worker, and survives restarts of workers and of the server. Workers read the records when they start and then again and
+again. Control calls tell running workers at once.
+
+A worker that takes a task of a paused type has the server pause the task's activity. Then it gives the task back. The
+server keeps a paused activity without offering it to workers and without any timer, so waiting costs nothing. A resumed
+type's activities are found by `TemporalPauseInfo`, by which the server lists workflows with paused activities.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import datetime
+import logging
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from temporalio.api.common.v1 import WorkflowExecution as Execution
+from temporalio.api.workflowservice.v1 import PauseActivityRequest, UnpauseActivityRequest
+from temporalio.client import Client, WorkflowExecution, WorkflowExecutionStatus
+from temporalio.common import WorkflowIDReusePolicy
+from temporalio.exceptions import WorkflowAlreadyStartedError
+from temporalio.service import RPCError, RPCStatusCode
+
+from ..client.connection import is_absent
+from ..client.list_filter import all_of, quoted
+from ..message import wire_names as wire
+from . import process_state
+from .waiting_tasks import for_each
+
+log = logging.getLogger(__name__)
+
+NEVER = datetime.timedelta(days=3650)
+"""Start delay of a record."""
+READ_EVERY = 20.0
+"""Seconds between two reads of a worker."""
+READ_TIMEOUT = 5.0
+"""Seconds for one read. It is short, because the first read delays the worker's start."""
+LISTED_AFTER = 1.0
+"""Seconds after which the server lists a workflow whose activity was paused."""
+MOST_PAUSED = 1_000
+"""Types that can be paused at a time."""
+
+
+@dataclass(frozen=True)
+class PausedType:
+    """A paused type."""
+
+    name: str
+    since: datetime.datetime
+    reason: str
+    waiting: int
+    """How many workflows have a task of this type that was taken and given back. Further tasks may wait in queues."""
+
+
+def record_id(name: str) -> str:
+    """Return the id of the record that a type is paused."""
+    return f"{wire.PAUSED_TYPE}:{name}"
+
+
+# --- for people ------------------------------------------------------------------------------------
+
+
+async def pause_type(client: Client, name: str, reason: str = "") -> bool:
+    """Write the record that a type is paused. Return False if it is paused already."""
+    try:
+        await client.start_workflow(
+            wire.PAUSED_TYPE,
+            id=record_id(name),
+            task_queue=wire.PAUSED_TYPE,
+            start_delay=NEVER,
+            id_reuse_policy=WorkflowIDReusePolicy.ALLOW_DUPLICATE,
+            memo={"reason": reason},
+        )
+    except WorkflowAlreadyStartedError:
+        return False
+    return True
+
+
+async def resume_type(client: Client, name: str) -> bool:
+    """End the record that a type is paused. Return False if it is not paused."""
+    try:
+        await client.get_workflow_handle(record_id(name)).terminate(reason="resumed")
+    except RPCError as error:
+        if not is_absent(error):
+            raise
+        return False
+    return True
+
+
+async def release(client: Client, name: str) -> int:
+    """Have the server offer the paused tasks of a type to workers again. Return the number of workflows with such."""
+    runs = [run async for run in client.list_workflows(waiting_for(name))]
+
+    async def unpause(run: WorkflowExecution) -> bool:
+        request = UnpauseActivityRequest(
+            namespace=client.namespace,
+            execution=Execution(workflow_id=run.id, run_id=run.run_id),
+            identity=client.identity,
+            type=name,
+        )
+        try:
+            await client.workflow_service.unpause_activity(request, retry=True)
+        except RPCError as error:  # the workflow has ended, or its task was resumed by hand
+            if error.status not in (RPCStatusCode.NOT_FOUND, RPCStatusCode.FAILED_PRECONDITION):
+                raise
+            return False
+        return True
+
+    return sum(await for_each(runs, unpause))
+
+
+async def release_all(client: Client, name: str) -> int:
+    """Do what `release` does, and once more for the tasks that the server did not list yet."""
+    found = await release(client, name)
+    await asyncio.sleep(LISTED_AFTER)
+    return found + await release(client, name)
+
+
+def waiting_for(name: str) -> str:
+    """Return the query for workflows that have a paused task of this type."""
+    return all_of([f"TemporalPauseInfo = {quoted(f'property:activityType={name}')}", "ExecutionStatus = 'Running'"])
+
+
+async def paused_types(client: Client) -> list[PausedType]:
+    """Return the paused types by name, each with the number of workflows that wait for it."""
+
+    async def described(run: WorkflowExecution) -> PausedType:
+        reason = str((await run.memo()).get("reason") or "")
+        name = name_in(run)
+        return PausedType(name, run.start_time, reason, (await client.count_workflows(waiting_for(name))).count)
+
+    runs = [run async for run in client.list_workflows(RECORDS, limit=MOST_PAUSED)]
+    return sorted(await for_each(runs, described), key=lambda each: each.name)
+
+
+async def is_paused(client: Client, name: str) -> bool:
+    """Return whether the type is paused now. The server's list lags behind by moments; this does not."""
+    try:
+        found = await client.get_workflow_handle(record_id(name)).describe()
+    except RPCError as error:
+        if not is_absent(error):
+            raise
+        return False
+    return found.status is WorkflowExecutionStatus.RUNNING
+
+
+RECORDS = f"WorkflowType = '{wire.PAUSED_TYPE}' AND ExecutionStatus = 'Running'"
+
+
+def name_in(record: WorkflowExecution) -> str:
+    """Return the name of the type that a record is about."""
+    return record.id.removeprefix(record_id(""))
+
+
+# --- for workers -----------------------------------------------------------------------------------
+
+
+async def pause_activity(client: Client, workflow_id: str, run_id: str, activity_id: str) -> bool:
+    """Have the server keep an activity back. Return False if the server can't do that."""
+    request = PauseActivityRequest(
+        namespace=client.namespace,
+        execution=Execution(workflow_id=workflow_id, run_id=run_id),
+        id=activity_id,
+        identity=client.identity,
+        reason="its type is paused",
+    )
+    try:
+        await client.workflow_service.pause_activity(request)
+    except RPCError as error:
+        log.log(
+            logging.DEBUG if error.status is RPCStatusCode.NOT_FOUND else logging.WARNING,
+            "the server can't pause the task %s, whose type is paused: %s",
+            workflow_id,
+            error,
+        )
+        return False
+    return True
+
+
+class PausedTypesReader:
+    """Reads for one worker which types are paused. Belongs to the worker's event loop."""
+
+    def __init__(self, client: Client) -> None:
+        self._client = client
+        self._warned = False
+
+    async def read(self) -> None:
+        """Make `process_state.paused_types` equal to what the server has. Never raises."""
+        try:
+            await asyncio.wait_for(self._read(), READ_TIMEOUT)
+        except Exception as error:
+            if not self._warned:
+                log.warning("can't read from the server, for now, which types of tasks are paused: %r", error)
+            self._warned = True
+        else:
+            self._warned = False
+
+    async def forever(self) -> None:
+        """Read again and again."""
+        while True:
+            await asyncio.sleep(READ_EVERY)
+            await self.read()
+
+    async def _read(self) -> None:
+        runs = [run async for run in self._client.list_workflows(RECORDS, limit=MOST_PAUSED)]
+        listed = {name_in(run) for run in runs}
+        known = process_state.paused_types
+        paused = await self._confirmed(sorted(listed ^ known))
+        for name in listed - known:
+            if paused[name]:
+                log.info("Tasks of type %s are paused", name)
+                known.add(name)
+        for name in known - listed:
+            if not paused[name]:
+                log.info("Tasks of type %s are resumed", name)
+                known.discard(name)
+                # Whoever resumed the type has not told this worker, which may have given tasks back since.
+                await release(self._client, name)
+
+    async def _confirmed(self, names: Sequence[str]) -> dict[str, bool]:
+        """Return for each name whether the type is paused. The list may lag behind what a control call has told."""
+        answers = await for_each(names, lambda name: is_paused(self._client, name))
+        return dict(zip(names, answers, strict=True))
