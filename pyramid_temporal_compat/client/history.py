@@ -119,11 +119,16 @@ class ActivityScheduled(Event):
 
     async def message(self) -> Message | None:
         """Return the message that the activity runs; None if it runs none."""
+        call = await self.call()
+        return None if call is None else call[0]
+
+    async def call(self) -> tuple[Message, tuple[Payload, ...]] | None:
+        """Return the message that the activity runs, and the payloads that follow its body; None if it runs none."""
         if not self.is_ours:
             return None
         envelope, *body = await self.input.payloads()
         try:
-            return Message.decode(envelope.data, body).apart()[0]
+            return Message.decode(envelope.data, body).apart()
         except InvalidTaskError:
             return None
 

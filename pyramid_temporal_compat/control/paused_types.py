@@ -1,8 +1,8 @@
 """Keep all tasks of one type from starting, until they are resumed.
 
-The record that a type is paused is a workflow on the server that never runs: it stays in its start delay. So it needs no
-worker, and survives restarts of workers and of the server. Workers read the records when they start and then again and
-again. Control calls tell running workers at once.
+The record that a type is paused is a workflow on the server that never runs: it stays in its start delay. So the record
+needs no worker, and survives restarts of workers and of the server. Workers read the records when they start and then
+again and again. Control calls tell running workers at once.
 
 A worker that takes a task of a paused type has the server pause the task's activity. Then it gives the task back. The
 server keeps a paused activity without offering it to workers and without any timer, so waiting costs nothing. A resumed
@@ -16,6 +16,7 @@ import datetime
 import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from temporalio.api.common.v1 import WorkflowExecution as Execution
 from temporalio.api.workflowservice.v1 import PauseActivityRequest, UnpauseActivityRequest
@@ -29,6 +30,9 @@ from ..client.list_filter import all_of, quoted
 from ..message import wire_names as wire
 from . import process_state
 from .waiting_tasks import for_each
+
+if TYPE_CHECKING:
+    from ..interfaces import AppLike
 
 log = logging.getLogger(__name__)
 
@@ -61,6 +65,26 @@ def record_id(name: str) -> str:
 
 
 # --- for people ------------------------------------------------------------------------------------
+
+
+def pause(app: AppLike, name: str, reason: str = "") -> bool:
+    """Keep the tasks of a type from starting, and tell running workers. Return False if the type was paused already.
+
+    A worker that does not answer reads the record within `READ_EVERY` seconds.
+    """
+    is_new = app.temporal.call(lambda client: pause_type(client, name, reason))
+    app.control.broadcast("paused", {"task_name": name}, reply=True)
+    return is_new
+
+
+def resume(app: AppLike, name: str) -> int | None:
+    """Let the tasks of a type start again. Return how many workflows had such tasks; None if the type is not paused."""
+    was_paused = app.temporal.call(lambda client: resume_type(client, name))
+    # First the tasks, then the workers: if this process ends in between, a worker that was not told finds the rest.
+    released = app.temporal.call(lambda client: release(client, name))
+    app.control.broadcast("resumed", {"task_name": name}, reply=True)
+    released += app.temporal.call(lambda client: release_all(client, name))
+    return released if was_paused or released else None
 
 
 async def pause_type(client: Client, name: str, reason: str = "") -> bool:

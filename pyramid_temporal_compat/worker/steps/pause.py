@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from datetime import timedelta
 
 from temporalio import activity
@@ -11,6 +12,9 @@ from ...message import wire_names as wire
 from ...message.message import Message
 from ..attempt_end import AT_ONCE, in_order, run_anew
 from ..taken_task import WorkerParts
+
+# The server answers the last heartbeat of such an attempt by cancelling it, when the attempt has ended already.
+warnings.filterwarnings("ignore", "Cannot find activity to cancel", UserWarning, append=True)
 
 NEXT_LOOK = timedelta(minutes=1)
 """When a task is offered again on a server that can't pause activities."""
