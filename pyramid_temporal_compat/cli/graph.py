@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import click
 
+from ..celery_names.refused_commands import REFUSED_COMMANDS
 from .app_command import AppCommand
 from .bootstrap import application
 from .common import Common
 from .errors import failing_in_one_line
+from .refused import refuse
 
 TIMEOUT = 60.0
 """Seconds for reading a canvas. A canvas of 10,000 tasks has 41 histories to read."""
@@ -31,6 +33,8 @@ def command(common: Common, task_id: str, config: str | None, dot: bool) -> None
         outline,
     )
 
+    if f"graph {task_id}" in REFUSED_COMMANDS:
+        refuse(f"graph {task_id}")
     with failing_in_one_line():
         app = application(common, config)
         lines = app.temporal.call(lambda client: outline(client, task_id), TIMEOUT)

@@ -16,7 +16,7 @@ from ..worker.pools.pool_choice import POOLS, accepted_names
 from ..worker.task_modules import load_tasks
 from .app_command import WorkerCommand
 from .bootstrap import application
-from .common import Common, importing, ini_variables
+from .common import Common, importing
 from .errors import failing_in_one_line, loading
 from .find_app import hint_at_ini
 
@@ -57,9 +57,6 @@ def bounds(value: str) -> tuple[int, int]:
     "KEY=VALUE sets a worker_* setting.",
 )
 @click.argument("words", nargs=-1, metavar="[CONFIG] [KEY=VALUE]...")
-@click.option("-A", "--app", help="The app, as module or module:name.")
-@click.option("--ini", metavar="INI", help="The same as CONFIG.")
-@click.option("--ini-var", metavar="KEY=VALUE", multiple=True, help="The value of %(KEY)s in the ini; may be repeated.")
 @click.option("-n", "--hostname", help="The worker's name; %h is the host's name. Default: celery@%h.")
 @click.option("-Q", "--queues", type=names, help="Queues to serve, separated by commas; default: task_queues.")
 @click.option(
@@ -111,9 +108,6 @@ def command(
     ctx: click.Context,
     /,
     words: tuple[str, ...],
-    app: str | None,
-    ini: str | None,
-    ini_var: tuple[str, ...],
     loglevel: str | None,
     quiet: bool,
     no_color: bool | None,
@@ -126,11 +120,10 @@ def command(
     common.no_color = no_color or common.no_color
     with failing_in_one_line():
         set_umask(options["umask"])  # before the ini's logging opens its files
-        common.ini_variables |= ini_variables(ini_var)
         files = [word for word in words if "=" not in word]
         if len(files) > 1:
             raise click.UsageError(f"one application at a time, not {', '.join(files)}")
-        found = application(common, files[0] if files else ini)
+        found = application(common, files[0] if files else None)
         if found.registry is None and not common.quiet and (hint := hint_at_ini(common.name)):
             click.echo(hint, err=True)
         found.conf.update(from_words([word for word in words if "=" in word], "worker"))

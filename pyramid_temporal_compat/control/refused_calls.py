@@ -38,3 +38,8 @@ class CommandRefused(CeleryError):
 def refuse(name: str) -> NoReturn:
     """Raise `CommandRefused` for a method of Celery's, such as `Control.election`."""
     raise CommandRefused(f"{name.rpartition('.')[2]}: {UNSUPPORTED[f'celery.app.control.{name}']}")
+
+
+def sentence_of(kind: str, command: str) -> str | None:
+    """Return why a command of `celery inspect` or `celery control` is refused; None if it is not."""
+    return UNSUPPORTED.get(f"celery.app.control.{kind.capitalize()}.{command}")
