@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import datetime
-from collections.abc import AsyncIterator, Iterable
+from collections.abc import AsyncIterator, Iterable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -13,7 +13,7 @@ from temporalio.client import Client
 from ..client.history import ActivityScheduled, WorkflowStarted, read_history
 from ..client.members import workflow_with
 from ..client.task_status import status_of
-from ..control.waiting_tasks import exists
+from ..control.waiting_tasks import exists, for_each
 from ..enlist.dispatcher import start_task
 from ..exceptions import CeleryError
 from ..message.ids import retry_id, workflow_of
@@ -58,6 +58,12 @@ async def retry(client: Client, task_id: str) -> Retried:
         return Retried(task_id, None, str(error))
     await start_task(client, unit, datetime.datetime.now(datetime.timezone.utc))
     return Retried(task_id, new_id)
+
+
+async def not_retried(client: Client, ids: Sequence[str]) -> list[str]:
+    """Return the ids of those tasks that nobody has run anew yet."""
+    known = await for_each(ids, lambda task_id: exists(client, retry_id(task_id)))
+    return [task_id for task_id, is_known in zip(ids, known, strict=True) if not is_known]
 
 
 async def retry_each(client: Client, ids: Iterable[str], interval: float = 0.0) -> AsyncIterator[Retried]:

@@ -59,8 +59,8 @@ class Cursor:
 class TaskLister:
     """Lists tasks. Belongs to the connection's event loop."""
 
-    def __init__(self) -> None:
-        self._reader = RowReader()
+    def __init__(self, *, shows_arguments: bool = True) -> None:
+        self._reader = RowReader(shows_arguments=shows_arguments)
 
     async def page(self, client: Client, asked: TaskFilter, cursor: str = "", size: int = PAGE) -> TaskPage:
         """Return one page of the tasks that the filter selects.

@@ -87,7 +87,11 @@ class RowReader:
     It remembers how workflows began and how they ended, so that a page that is shown again costs few calls.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, *, shows_arguments: bool = True) -> None:
+        """
+        :param shows_arguments: whether rows of single tasks have their arguments, which costs a call for each task.
+        """
+        self._shows_arguments = shows_arguments
         self._units: Remembered = Remembered()
         self._ends: Remembered = Remembered()
         self._members: Remembered = Remembered()
@@ -108,7 +112,7 @@ class RowReader:
         return list(await asyncio.gather(*map(one, runs)))
 
     async def _row(self, client: Client, run: WorkflowExecution) -> TaskRow:
-        unit = await self._unit(client, run)
+        unit = await self._unit(client, run) if self._shows_arguments else None
         row = TaskRow(
             run.id,
             run.workflow_type,
