@@ -26,7 +26,7 @@ HEADINGS = ("queue", "backlog", "oldest", "in/s", "out/s", "delayed", "paused", 
 
 @click.command(
     cls=CeleryCommand,
-    help="Show for each queue how many tasks wait for a worker and for how long the oldest has, how many come and go in "
+    help="Show for each queue how many tasks wait for a worker and for how long, how many come and go in "
     "a second, how many are delayed or paused, and which workers poll it.",
 )
 @click.option(
