@@ -18,6 +18,7 @@ from typing import Any
 
 from ..app import APP_KEY
 from ..exceptions import ImproperlyConfigured
+from .views import add_views
 
 __all__ = ["includeme"]
 
@@ -27,12 +28,6 @@ AFTER_OTHER_ACTIONS = 2000
 
 def includeme(config: Any) -> None:
     """Mount the board: `config.include("pyramid_temporal_compat.board")`. `route_prefix` puts it below a path."""
-    try:
-        from . import views
-    except ImportError as error:
-        if error.name not in ("jinja2", "markupsafe"):
-            raise
-        raise ImproperlyConfigured("the board needs Jinja2: pip install 'pyramid-temporal-compat[board]'") from None
 
     def check() -> None:
         if APP_KEY not in config.registry:
@@ -42,4 +37,4 @@ def includeme(config: Any) -> None:
             )
 
     config.action("pyramid_temporal_compat.board", check, order=AFTER_OTHER_ACTIONS)
-    views.add_views(config)
+    add_views(config)

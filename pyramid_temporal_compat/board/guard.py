@@ -85,7 +85,7 @@ def token_of(request: Request) -> str:
 
 
 def token_storage(request: Request) -> Any:
-    """Return the application's storage of tokens. An application without sessions has none: a cookie takes its place."""
+    """Return the application's storage of tokens; a cookie for an application without sessions, which has none."""
     storage = request.registry.queryUtility(ICSRFStoragePolicy)
     if isinstance(storage, LegacySessionCSRFStoragePolicy) and request.registry.queryUtility(ISessionFactory) is None:
         return CookieCSRFStoragePolicy(

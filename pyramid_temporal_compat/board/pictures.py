@@ -9,11 +9,10 @@ from ..results.canvas_view import Line
 
 WIDTH, HEIGHT = 160, 32
 """Size of a plot."""
-ROW, INDENT, BOX = 38, 26, 30
+ROW, INDENT, BOX = 36, 22, 28
 """Pixels: from one task of a canvas to the next, from a level to the next, and the height of a task's box."""
-CANVAS_WIDTH = 640
-LETTER = 7.6
-"""Width of a letter in a box, roughly."""
+DEEPEST = 12
+"""Levels that are drawn further to the right than the level above."""
 
 
 @dataclass(frozen=True)
@@ -48,21 +47,16 @@ def plot(values: Sequence[int]) -> Plot | None:
 
 @dataclass(frozen=True)
 class Box:
-    """One node of a canvas."""
+    """One node of a canvas. It reaches to the right edge, however wide the page is."""
 
     x: int
     y: int
-    width: int
-    height: int
-    text: str
-    full_text: str
-    state: str
-    id: str
-    is_task: bool
+    line: Line
     is_chosen: bool
     """Whether the page is about this task."""
     elbow: str
     """The way from the node above, as SVG writes it; "" for the root."""
+    height: int = BOX
 
 
 @dataclass(frozen=True)
@@ -70,42 +64,18 @@ class CanvasPicture:
     """A canvas: each node below the node that has it, and further to the right."""
 
     boxes: Sequence[Box]
-    width: int
     height: int
 
 
 def picture_of(lines: Sequence[Line], chosen: str) -> CanvasPicture | None:
     """Return the picture of a canvas; None without one."""
-    if not lines:
-        return None
     boxes: list[Box] = []
-    above: list[int] = []
-    deepest = max(line.depth for line in lines)
-    indent = INDENT if deepest * INDENT < CANVAS_WIDTH // 2 else max(2, CANVAS_WIDTH // 2 // deepest)
+    above: list[Box] = []
     for place, line in enumerate(lines):
-        x, y = line.depth * indent + 1, place * ROW + 4
+        x, y = min(line.depth, DEEPEST) * INDENT + 1, place * ROW + 2
         del above[line.depth :]
-        width = CANVAS_WIDTH - x - 1
-        elbow = ""
-        if above:
-            left, top = max(0, line.depth - 1) * indent + 1 + indent // 2, above[-1] * ROW + 4 + BOX
-            elbow = f"M{left},{top} V{y + BOX // 2} H{x}"
-        room = int((width - 110) / LETTER)
-        text = line.text if len(line.text) <= room else f"{line.text[: room - 1]}…"
-        boxes.append(
-            Box(
-                x,
-                y,
-                width,
-                BOX,
-                text,
-                line.text,
-                line.state,
-                line.id,
-                line.is_task,
-                line.is_task and line.id == chosen,
-                elbow,
-            )  # fmt: skip
-        )
-        above.append(place)
-    return CanvasPicture(boxes, CANVAS_WIDTH, len(lines) * ROW + 4)
+        elbow = f"M{above[-1].x + INDENT // 2},{above[-1].y + BOX} V{y + BOX // 2} H{x}" if above else ""
+        box = Box(x, y, line, line.is_task and line.id == chosen, elbow)
+        boxes.append(box)
+        above.append(box)
+    return CanvasPicture(boxes, len(lines) * ROW) if boxes else None

@@ -6,13 +6,18 @@ import datetime
 from collections.abc import Mapping
 from typing import Any
 
-from jinja2 import Environment, PackageLoader, StrictUndefined
 from pyramid.request import Request
 from pyramid.response import Response
 
+from ..exceptions import ImproperlyConfigured
 from ..version import __version__
 from .guard import CONTROL, TOKEN, may, token_of
 from .sources import sources_of, utc_now
+
+try:
+    from jinja2 import Environment, PackageLoader, StrictUndefined
+except ImportError:  # an extra brings it
+    raise ImproperlyConfigured("the board needs Jinja2: pip install 'pyramid-temporal-compat[board]'") from None
 
 PREFIX = "ptemporal_board."
 """What the names of the board's routes begin with."""
@@ -35,7 +40,7 @@ def render(request: Request, template: str, *, status: int = 200, **values: Any)
         **values,
         page=template.partition(".")[0],
         pages=PAGES,
-        link=lambda name, **query: link(request, name, query),
+        link=lambda page, /, **query: link(request, page, query),
         asset=lambda name: request.static_path(f"pyramid_temporal_compat.board:static/{name}"),
         controls=controls,
         token_field=TOKEN,

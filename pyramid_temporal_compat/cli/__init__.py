@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 # command -> (module, attribute, one line of help)
 COMMANDS: dict[str, tuple[str, str, str]] = {
     "beat": ("pyramid_temporal_compat.cli.beat", "command", "Make the server's schedules equal to the declared ones."),
+    "board": ("pyramid_temporal_compat.cli.board", "command", "Serve the board on this machine."),
     "call": ("pyramid_temporal_compat.cli.call", "command", "Send a call of a task."),
     "control": ("pyramid_temporal_compat.cli.remote", "control", "Give running workers an order."),
     "events": ("pyramid_temporal_compat.cli.events", "command", "Print each change of a task as a line."),
