@@ -16,7 +16,7 @@ from pyramid.security import Allowed, Denied
 
 from ..app import APP_KEY
 from ..interfaces import AppLike
-from .guard import CONTROL, VIEW
+from .guard import CONTROL, VIEW, refuse_unreadable
 from .rendering import link
 
 CLOSED = (
@@ -40,6 +40,7 @@ class Door:
 
     def open(self, request: Request) -> Response:
         """Give the browser the cookie if it brings the token, which nobody can use again."""
+        refuse_unreadable(request)
         brought = request.GET.get("token", "")
         if self.token is None or not is_same(brought, self.token):
             raise HTTPForbidden(CLOSED)

@@ -58,6 +58,7 @@ def guarded(permission: str, view: View) -> View:
 
     @functools.wraps(view)
     def checked(context: Any, request: Request) -> Response:
+        refuse_unreadable(request)
         if not may(request, permission):
             raise HTTPForbidden(
                 f"The board needs the permission {permission}, and the application does not grant it to you."
@@ -69,6 +70,14 @@ def guarded(permission: str, view: View) -> View:
         return response
 
     return checked
+
+
+def refuse_unreadable(request: Request) -> None:
+    """Raise if the query or the form is not UTF-8."""
+    try:
+        request.GET, request.POST  # noqa: B018  WebOb decodes them when they are asked for
+    except UnicodeDecodeError:
+        raise HTTPBadRequest("The address or the form is not UTF-8.") from None
 
 
 def refuse_forged(request: Request) -> None:

@@ -14,7 +14,6 @@ from __future__ import annotations
 import asyncio
 import datetime
 import logging
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -80,11 +79,10 @@ def pause(app: AppLike, name: str, reason: str = "") -> bool:
 def resume(app: AppLike, name: str) -> int | None:
     """Let the tasks of a type start again. Return how many workflows had such tasks; None if the type is not paused."""
     was_paused = app.temporal.call(lambda client: resume_type(client, name))
-    # First the tasks, then the workers: if this process ends in between, a worker that was not told finds the rest.
-    released = app.temporal.call(lambda client: release(client, name))
+    # If this process ends after one of these steps, the workers do the rest when they next read the records.
     app.control.broadcast("resumed", {"task_name": name}, reply=True)
-    released += app.temporal.call(lambda client: release_all(client, name))
-    return released if was_paused or released else None
+    released = app.temporal.call(lambda client: release_all(client, name), None)
+    return len(released) if was_paused or released else None
 
 
 async def pause_type(client: Client, name: str, reason: str = "") -> bool:
@@ -114,11 +112,11 @@ async def resume_type(client: Client, name: str) -> bool:
     return True
 
 
-async def release(client: Client, name: str) -> int:
-    """Have the server offer the paused tasks of a type to workers again. Return the number of workflows with such."""
+async def release(client: Client, name: str) -> set[str]:
+    """Have the server offer the paused tasks of a type to workers again. Return the ids of their workflows."""
     runs = [run async for run in client.list_workflows(waiting_for(name))]
 
-    async def unpause(run: WorkflowExecution) -> bool:
+    async def unpause(run: WorkflowExecution) -> None:
         request = UnpauseActivityRequest(
             namespace=client.namespace,
             execution=Execution(workflow_id=run.id, run_id=run.run_id),
@@ -130,17 +128,16 @@ async def release(client: Client, name: str) -> int:
         except RPCError as error:  # the workflow has ended, or its task was resumed by hand
             if error.status not in (RPCStatusCode.NOT_FOUND, RPCStatusCode.FAILED_PRECONDITION):
                 raise
-            return False
-        return True
 
-    return sum(await for_each(runs, unpause))
+    await for_each(runs, unpause)
+    return {run.id for run in runs}
 
 
-async def release_all(client: Client, name: str) -> int:
+async def release_all(client: Client, name: str) -> set[str]:
     """Do what `release` does, and once more for the tasks that the server did not list yet."""
     found = await release(client, name)
     await asyncio.sleep(LISTED_AFTER)
-    return found + await release(client, name)
+    return found | await release(client, name)
 
 
 def waiting_for(name: str) -> str:
@@ -231,20 +228,21 @@ class PausedTypesReader:
     async def _read(self) -> None:
         runs = [run async for run in self._client.list_workflows(RECORDS, limit=MOST_PAUSED)]
         listed = {name_in(run) for run in runs}
-        known = process_state.paused_types
-        paused = await self._confirmed(sorted(listed ^ known))
-        for name in listed - known:
-            if paused[name]:
-                log.info("Tasks of type %s are paused", name)
-                known.add(name)
-        for name in known - listed:
-            if not paused[name]:
-                log.info("Tasks of type %s are resumed", name)
-                known.discard(name)
-                # Whoever resumed the type has not told this worker, which may have given tasks back since.
-                await release(self._client, name)
+        known, told_resumed = set(process_state.paused_types), set(process_state.resumed_types)
+        # The list may lag behind what a control call has told.
+        paused = (listed & known) | await self._really_paused((listed ^ known) | told_resumed)
+        for name in sorted(paused - known):
+            log.info("Tasks of type %s are paused", name)
+        process_state.paused_types.update(paused)
+        process_state.resumed_types.difference_update(told_resumed)
+        # Whoever has resumed a type may have ended before every task was released, or has not told this worker, which
+        # may have given tasks back since.
+        for name in (known | told_resumed) - paused:
+            process_state.paused_types.discard(name)
+            await release(self._client, name)
 
-    async def _confirmed(self, names: Sequence[str]) -> dict[str, bool]:
-        """Return for each name whether the type is paused. The list may lag behind what a control call has told."""
-        answers = await for_each(names, lambda name: is_paused(self._client, name))
-        return dict(zip(names, answers, strict=True))
+    async def _really_paused(self, names: set[str]) -> set[str]:
+        """Return the names of those types that are paused now."""
+        ordered = sorted(names)
+        answers = await for_each(ordered, lambda name: is_paused(self._client, name))
+        return {name for name, answer in zip(ordered, answers, strict=True) if answer}

@@ -80,6 +80,8 @@ revoked_stamps: dict[str, list[Any]] = {}
 """Revoked stamps, by header."""
 paused_types: set[str] = set()
 """Names of tasks that must not start for now. The server has the records."""
+resumed_types: set[str] = set()
+"""Names of tasks that a control call has resumed since the worker last read the records."""
 total_count: Counter[str] = Counter()
 """Number of tasks that this process has taken, by task name."""
 

@@ -298,6 +298,7 @@ def paused(state: State, task_name: str, **kwargs: Any) -> dict[str, Any]:
 def resumed(state: State, task_name: str, **kwargs: Any) -> dict[str, Any]:
     """Tell worker(s) that a type of tasks was resumed on the server."""
     process_state.paused_types.discard(str(task_name))
+    process_state.resumed_types.add(str(task_name))
     return ok("tasks of this type start again")
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import datetime
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from temporalio.client import Client, WorkflowExecutionDescription
@@ -208,7 +208,7 @@ def _details(
         headers={str(name): masked(str(name), value) for name, value in headers.items()},
         children=list(ids_in(status.children))[:MOST_CHILDREN],
         attempts=[*read.attempts, *_pending(found, task_id, is_member=read.tree is not None)],
-        canvas=canvas,
+        canvas=[replace(line, text=masked_text(line.text)) for line in canvas],
     )
 
 
