@@ -77,8 +77,7 @@ def commands() -> str:
 
 def _sections(command: click.Command, name: str) -> Iterator[str]:
     context = click.Context(command, info_name=name)
-    arguments = [_argument(parameter) for parameter in command.params if isinstance(parameter, click.Argument)]
-    usage = " ".join([name, *arguments])
+    usage = " ".join([name, *_words(command, context)])
     title = f"## `{usage}`" if command is not program else "## Options before the command"
     yield "\n\n".join([title, command.help or "", *_options(command)])
     if isinstance(command, click.Group):
@@ -88,9 +87,12 @@ def _sections(command: click.Command, name: str) -> Iterator[str]:
                 yield from _sections(found, f"{name} {child}")
 
 
-def _argument(parameter: click.Argument) -> str:
-    name = parameter.metavar or (parameter.name or "").upper()
-    return name if parameter.required or name.startswith("[") else f"[{name}]"
+def _words(command: click.Command, context: click.Context) -> list[str]:
+    """Return the words that a command takes beside its options."""
+    if isinstance(command, click.Group):
+        return []
+    options = command.options_metavar or ""
+    return [piece for piece in command.collect_usage_pieces(context) if piece != options]
 
 
 def _options(command: click.Command) -> Iterator[str]:

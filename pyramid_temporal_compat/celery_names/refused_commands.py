@@ -32,8 +32,8 @@ REFUSED_COMMANDS: dict[str, str] = {
         "messages of the old broker. `ptemporal-compat migrate audit --broker URL` counts them."
     ),
     "events": (
-        "There is no curses screen: `ptemporal-compat events --dump` prints the changes of tasks as lines, "
-        "`ptemporal-compat board` shows tasks and workers as pages, and so does Temporal's web UI."
+        "There is no curses screen: `ptemporal-compat events --dump` prints the changes of tasks as lines, and "
+        "the board, pyramid_temporal_compat.board, shows tasks and workers as pages, as Temporal's web UI does."
     ),
     "events --camera": (
         "There are no snapshots to take, because the server keeps the state of every task: read it with "

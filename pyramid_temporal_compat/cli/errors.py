@@ -34,7 +34,8 @@ def failing_in_one_line(failed: int = EXIT_FAILED) -> Iterator[None]:
     except OperationalError as error:
         _fail(str(error), failed)
     except CeleryError as error:
-        _fail(str(error), EXIT_USAGE)
+        # A KeyError, such as QueueNotFound, puts its text into quotes.
+        _fail(str(error.args[0]) if isinstance(error, KeyError) and error.args else str(error), EXIT_USAGE)
 
 
 @contextlib.contextmanager

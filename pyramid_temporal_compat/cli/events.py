@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import time
 from collections.abc import Iterator
@@ -77,10 +78,12 @@ def command(common: Common, /, dump: bool, camera: str | None, frequency: float,
         watch = app.temporal.call(watch_from_now, ANSWER_TIMEOUT)
         if not as_json:
             click.echo(f"-> looking at {app.temporal} every {frequency:g} s ...")
-        while True:
-            for line in lines_of_look(app, watch, as_json):
-                click.echo(line)
-            time.sleep(frequency)
+        with contextlib.suppress(KeyboardInterrupt):  # Ctrl-C is how the command ends
+            while True:
+                for line in lines_of_look(app, watch, as_json):
+                    click.echo(line)
+                time.sleep(frequency)
+        app.close()
 
 
 async def watch_from_now(client: Client) -> Watch:

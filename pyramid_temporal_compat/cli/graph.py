@@ -18,7 +18,7 @@ TIMEOUT = 60.0
 @click.command(
     cls=AppCommand,
     help="Draw the canvas that holds the task ID: every task, its place and its state. CONFIG is the "
-    "application's ini file; -A before the command names an app instead.",
+    "application's ini file; -A names an app instead.",
 )
 @click.argument("task_id", metavar="ID")
 @click.argument("config", required=False)

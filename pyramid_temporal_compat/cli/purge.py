@@ -46,9 +46,7 @@ def command(
     with failing_in_one_line():
         app = load(common)
         names = sorted(set(queues or app.amqp.queues) - set(exclude_queues or ()))
-        if not names:
-            raise click.UsageError("no queue is left to purge")
-        if not force:
+        if names and not force:
             warning = Terminal(common.no_color).style("WARNING", fg="red")
             click.echo(f"{warning}: this ends every task that waits in {', '.join(names)}. There is no undo.", err=True)
             click.confirm("(-f skips this question) Are you sure?", abort=True, err=True)
@@ -58,7 +56,7 @@ def command(
 
             return await purge(client, names)
 
-        count = ask(app, end_waiting_tasks, timeout=None)
+        count = ask(app, end_waiting_tasks, timeout=None) if names else 0
         places = f"{len(names)} {'queue' if len(names) == 1 else 'queues'}"
         if as_json:
             click.echo(json.dumps({"purged": count, "queues": names}))

@@ -7,6 +7,7 @@ from typing import NoReturn
 import click
 
 from ..celery_names.refused_commands import REFUSED_COMMANDS
+from .errors import EXIT_USAGE
 
 
 def refused_command(name: str) -> click.Command:
@@ -24,9 +25,15 @@ def refused_command(name: str) -> click.Command:
     return command
 
 
+class Refused(click.ClickException):
+    """A command of Celery's has no meaning here. The message says what to use."""
+
+    exit_code = EXIT_USAGE
+
+
 def refuse(name: str) -> NoReturn:
     """End the command with the sentence that refuses it."""
-    raise click.UsageError(f"{name} is refused here. {REFUSED_COMMANDS[name]}")
+    raise Refused(f"{name} is refused here. {REFUSED_COMMANDS[name]}")
 
 
 amqp, logtool, multi, upgrade = map(refused_command, ("amqp", "logtool", "multi", "upgrade"))

@@ -26,6 +26,7 @@ from .ask_server import load
 from .common import Common
 from .completion import completing, completing_list, queue_names, task_names, worker_names
 from .errors import EXIT_UNAVAILABLE, failing_in_one_line, loading
+from .refused import Refused
 from .terminal import Terminal
 
 if TYPE_CHECKING:
@@ -87,12 +88,8 @@ class Order(NamedTuple):
         )
         app.close()
         if not replies and self.command not in DONE_BY_SERVER:
-            raise NoReply(
-                f"No nodes replied within time constraint ({self.timeout:g} s): no worker runs here, or none is named "
-                f"{', '.join(self.destination)}"
-                if self.destination
-                else f"No nodes replied within time constraint ({self.timeout:g} s); -t sets a longer one"
-            )
+            asked = f"; no worker is named {', '.join(self.destination)}, or it is busy" if self.destination else ""
+            raise NoReply(f"No nodes replied within time constraint ({self.timeout:g} s; -t sets another){asked}")
         return replies
 
 
@@ -104,6 +101,7 @@ def with_options(command: Any) -> Any:
 
 
 def print_count(terminal: Terminal, replies: Sequence[Reply]) -> None:
+    """Print how many workers answered, unless the terminal is quiet."""
     if not terminal.quiet:
         terminal.echo(f"\n{len(replies)} {'node' if len(replies) == 1 else 'nodes'} online.")
 
@@ -152,7 +150,7 @@ def commands_of(kind: str) -> dict[str, CommandInfo]:
 def known_command(kind: str, name: str, app: AppLike) -> CommandInfo:
     """Return a command's entry in the table. Only if it is not there are the application's modules imported."""
     if sentence := sentence_of(kind, name):
-        raise click.UsageError(f"{kind} {name} is refused: {sentence}")
+        raise Refused(f"{kind} {name} is refused here. {sentence}")
     if name not in commands_of(kind):
         load_tasks(app)
     found = commands_of(kind)
@@ -187,6 +185,7 @@ def arguments_of(name: str, info: CommandInfo, words: Sequence[str]) -> dict[str
 
 
 def usage_of(name: str, info: CommandInfo) -> str:
+    """Return what a worker's command takes."""
     return f"Command {name!r} takes arguments: {info.signature or 'none'}"
 
 
@@ -231,7 +230,10 @@ def remote_command(kind: str, help: str) -> click.Command:
                 info = known_command(kind, command, app)
             order = Order(command, arguments_of(command, info, arguments), timeout, destination)
             terminal = Terminal(common.no_color, common.quiet)
-            replies = order.send(app, None if as_json else terminal)
+            try:
+                replies = order.send(app, None if as_json else terminal)
+            except ValueError as error:  # no signal of that name
+                raise click.UsageError(str(error)) from None
             if as_json:
                 click.echo(json.dumps(flatten_reply(replies) if kind == "inspect" else replies, default=str))
             elif not replies:

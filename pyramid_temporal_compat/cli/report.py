@@ -30,8 +30,7 @@ PACKAGES = ("pyramid-temporal-compat", "temporalio", "pyramid", "pyramid_tm", "t
 
 @click.command(
     cls=AppCommand,
-    help="Print versions, and the settings of the application in CONFIG (an ini file), or of -A before the command. "
-    "Secrets are masked.",
+    help="Print versions, and the settings of the application in CONFIG (an ini file), or of -A. Secrets are masked.",
 )
 @click.argument("config", required=False)
 @click.option("--all", "everything", is_flag=True, help="Also print settings that have their default value.")

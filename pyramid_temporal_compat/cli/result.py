@@ -8,7 +8,7 @@ from typing import Any
 import click
 
 from ..exceptions import ImproperlyConfigured, TimeoutError
-from ..log_lines.text_safety import one_line, record_text
+from ..log_lines.text_safety import one_line, safe_lines
 from ..worker.task_modules import load_tasks
 from .app_command import CeleryCommand
 from .ask_server import JSON, load
@@ -54,7 +54,7 @@ def show_traceback(found: Any, as_json: bool) -> None:
     if as_json:
         click.echo(json.dumps({"id": found.id, "state": found.state, "traceback": text}))
     else:
-        click.echo(text if text is None else record_text(text))
+        click.echo(text if text is None else safe_lines(text))
 
 
 def show_result(found: Any, timeout: float | None, as_json: bool) -> bool:
@@ -71,5 +71,5 @@ def show_result(found: Any, timeout: float | None, as_json: bool) -> bool:
         key = "error" if failed else "result"
         click.echo(json.dumps({"id": found.id, "state": found.state, key: shown}, default=str))
     else:
-        click.echo("\n".join(map(one_line, str(shown).split("\n"))), err=failed)
+        click.echo(safe_lines(str(shown)), err=failed)
     return not failed

@@ -39,7 +39,7 @@ NOTE = click.Option(["--note"], help="Why; the web UI shows it.")
 
 @click.group(
     help="Look at, pause and fire the schedules that the server has of the application in CONFIG (an ini file), "
-    "or of --ini or -A before the command."
+    "or of --ini or -A."
 )
 def group() -> None:
     pass

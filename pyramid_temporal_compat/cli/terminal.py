@@ -10,7 +10,7 @@ from typing import Any
 
 import click
 
-from ..log_lines.text_safety import one_line
+from ..log_lines.text_safety import one_line, safe_lines
 
 
 class Terminal:
@@ -59,4 +59,4 @@ class Terminal:
         if isinstance(value, list):
             return self.OK, "\n".join(f"* {one_line(each)}" for each in value) or "- empty -"
         text = value if isinstance(value, str) else pprint.pformat(value)
-        return self.OK, "\n".join(map(one_line, text.split("\n")))
+        return self.OK, safe_lines(text)

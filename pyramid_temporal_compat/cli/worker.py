@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -19,11 +20,14 @@ from .bootstrap import application
 from .common import Common, importing
 from .errors import failing_in_one_line, loading
 from .find_app import hint_at_ini
+from .ports import listening
 
 if TYPE_CHECKING:
     from ..worker.program import Program
 
 LEVELS = [name for name in LOG_LEVELS if isinstance(name, str)]
+LONGEST_TASK = 86400.0
+"""Seconds that `--reload` waits for running tasks, at most."""
 OUR_LOG = "pyramid_temporal_compat"
 
 
@@ -76,6 +80,8 @@ def bounds(value: str) -> tuple[int, int]:
 @click.option("--time-limit", type=click.FloatRange(min=0), help="Seconds until a task that sets no limit is stopped.")
 @click.option("--soft-time-limit", type=click.FloatRange(min=0), help="Seconds until SoftTimeLimitExceeded.")
 @click.option("--graceful-timeout", type=click.FloatRange(min=0), help="Seconds that running tasks get on SIGTERM.")
+@click.option("--health-port", type=listening, metavar="[HOST:]PORT", help="Answer probes there: /live and /ready.")
+@click.option("--metrics-port", type=listening, metavar="[HOST:]PORT", help="Serve /metrics for Prometheus there.")
 @click.option("-I", "--include", type=names, help="More task modules, separated by commas.")
 @click.option(
     "-l", "--loglevel", type=click.Choice(LEVELS, case_sensitive=False), help="Default: WARNING, or the ini's."
@@ -86,6 +92,7 @@ def bounds(value: str) -> tuple[int, int]:
 @click.option("--gid", help="The group to run as.")
 @click.option("--umask", help="The mask of new files, in octal digits.")
 @click.option("--purge", "--discard", is_flag=True, help="First end every task that waits in these queues.")
+@click.option("--reload", "reloads", is_flag=True, help="Start anew when a file changes; running tasks end first.")
 @click.option("-C", "--no-color", is_flag=True, default=None, help="No colours.")
 @click.option("-q", "--quiet", is_flag=True, help="No banner.")
 @click.option("-D", "--detach", is_flag=True, help="Refused: use a service manager.")
@@ -113,9 +120,12 @@ def command(
     no_color: bool | None,
     domains: list[str] | None,
     factory: str | None,
+    reloads: bool,
     **options: Any,
 ) -> None:
     common = ctx.ensure_object(Common)
+    if reloads:
+        reload_on_changes([*words, *([common.config] if common.config else [])])
     common.quiet = quiet or common.quiet
     common.no_color = no_color or common.no_color
     with failing_in_one_line():
@@ -140,6 +150,16 @@ def command(
             set_level(loglevel)
         worker.start()
         ctx.exit(worker.exitcode)
+
+
+def reload_on_changes(files: list[str]) -> None:
+    """Run this command in a child process that starts anew when a file changes. Return in that child alone."""
+    import hupper  # it comes with Pyramid, whose `pserve --reload` uses it
+
+    if not hupper.is_active():
+        hupper.start_reloader("pyramid_temporal_compat.cli.main", shutdown_interval=LONGEST_TASK)
+    inis = [Path(word.partition("#")[0]).absolute() for word in files if ".ini" in word]
+    hupper.get_reloader().watch_files([str(path) for path in inis])
 
 
 def run_factory(app: AppLike, factory: str, loglevel: str | None, given: dict[str, Any]) -> None:

@@ -14,7 +14,7 @@ UNSUPPORTED: dict[str, str] = {
     "celery.app.control.Control.enable_events": NO_EVENTS,
     "celery.app.control.Control.disable_events": NO_EVENTS,
     "celery.app.control.Control.heartbeat": (
-        "Workers send no heartbeat events: app.control.ping() returns the workers that answer."
+        "Workers send no heartbeat events: app.control.ping() and `ptemporal-compat status` show which workers answer."
     ),
     "celery.app.control.Control.election": (
         "Workers hold no elections: give the task a fixed task_id, and it is started once, however many ask for it."

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import datetime as dt
-from collections.abc import Iterator
 from dataclasses import dataclass
 
 from temporalio.client import Client, WorkflowExecution
@@ -14,9 +13,9 @@ from ..client.task_status import status_of
 from .waiting_tasks import for_each
 
 MOST_CHANGES = 500
-"""Workflows that one look at the server reads, at most. Each costs one or two calls."""
+"""The largest number of workflows in one look at the server. Each costs one or two calls."""
 MOST_FOLLOWED = 200
-"""Tasks that have not ended and are looked at each time."""
+"""The largest number of tasks without an end whose state each look asks for."""
 OVERLAP = dt.timedelta(seconds=5)
 """How far a look goes back before the one before it: the server's list may lag behind."""
 OURS = "ptemporal."
@@ -56,74 +55,61 @@ class Watch:
         self._since = since or dt.datetime.now(dt.timezone.utc)
         self._last_look = self._since
         self._seen: dict[tuple[str, str], dt.datetime] = {}
-        """The types of the changes that were told, by run id, until the server's list no longer repeats them."""
+        """Which workflows were told of as sent and as ended, by run id, while the server's list may repeat them."""
         self._open: dict[str, tuple[WorkflowExecution, str]] = {}
         """Workflows that have not ended, each with its state at the last look."""
         self.left_out = False
         """Whether the last look found more changes than it read."""
 
     async def look(self) -> list[TaskChange]:
-        """Return the changes since the last look, in their order."""
+        """Return the changes since the last look, in their order. If a call fails, the next look finds them."""
         now = dt.datetime.now(dt.timezone.utc)
-        changed = [run async for run in self._client.list_workflows(self._query(), limit=MOST_CHANGES)]
-        self.left_out = len(changed) == MOST_CHANGES
-        self._last_look = now
-        changes = [change for run in changed for change in self._sent(run)]
+        listed = [run async for run in self._client.list_workflows(self._query(), limit=MOST_CHANGES)]
+        changed = [run for run in listed if not run.workflow_type.startswith(OURS)]
         for run in changed:
-            if not run.workflow_type.startswith(OURS) and run.run_id not in self._open:
-                self._follow(run)
-        changes += await self._news_of_open()
-        self._forget_before(now - 2 * OVERLAP)
+            self._follow(run)
+        changes = await self._news_of_open(now)
+        changes += [change_of(run, "task-sent", run.start_time) for run in changed if self._is_newly_sent(run, now)]
+        self.left_out = len(listed) == MOST_CHANGES
+        self._last_look = now
+        self._seen = {key: at for key, at in self._seen.items() if at > now - 2 * OVERLAP}
         return sorted(changes, key=lambda change: change.at)
 
     def _query(self) -> str:
         after = max(self._since, self._last_look - OVERLAP).isoformat()
         return f"StartTime >= '{after}' OR CloseTime >= '{after}'"
 
-    def _sent(self, run: WorkflowExecution) -> Iterator[TaskChange]:
-        if run.start_time >= self._since and not run.workflow_type.startswith(OURS) and self._is_news(run, "task-sent"):
-            yield change_of(run, "task-sent", run.start_time)
-
     def _follow(self, run: WorkflowExecution) -> None:
-        if (run.run_id, "ended") in self._seen:
+        """Ask for the state of this workflow, from now on until its end."""
+        if run.run_id in self._open or (run.run_id, "ended") in self._seen:
             return
         if len(self._open) < MOST_FOLLOWED or run.close_time is not None:
             self._open[run.run_id] = run, states.PENDING
 
-    async def _news_of_open(self) -> list[TaskChange]:
+    async def _news_of_open(self, now: dt.datetime) -> list[TaskChange]:
         followed = list(self._open.values())
-
-        async def look_at(entry: tuple[WorkflowExecution, str]) -> tuple[WorkflowExecution, str, Status]:
-            run, before = entry
-            return run, before, await status_of(self._client, run.id)
-
+        statuses = await for_each(followed, lambda entry: status_of(self._client, entry[0].id))
         found = []
-        for run, before, status in await for_each(followed, look_at):
+        for (run, before), status in zip(followed, statuses, strict=True):
             if status.ended or run.close_time is not None or not status.known:
                 del self._open[run.run_id]
-                self._seen[run.run_id, "ended"] = self._last_look
+                self._seen[run.run_id, "ended"] = now
             else:
                 self._open[run.run_id] = run, status.state
             if status.known and status.state not in (before, states.PENDING):
-                found.append(self._change(run, status))
+                kind = TYPES.get(status.state, f"task-{status.state.lower()}")
+                at = (status.ended_at or run.close_time) if status.ended else None
+                found.append(change_of(run, kind, at or now, status))
         return found
 
-    def _change(self, run: WorkflowExecution, status: Status) -> TaskChange:
-        kind = TYPES.get(status.state, f"task-{status.state.lower()}")
-        at = (status.ended_at or run.close_time) if status.ended else None
-        change = change_of(run, kind, at or self._last_look, status)
-        return change
-
-    def _is_news(self, run: WorkflowExecution, what: str) -> bool:
-        known = (run.run_id, what) in self._seen
-        self._seen[run.run_id, what] = self._last_look
-        return not known
-
-    def _forget_before(self, moment: dt.datetime) -> None:
-        self._seen = {key: at for key, at in self._seen.items() if at > moment}
+    def _is_newly_sent(self, run: WorkflowExecution, now: dt.datetime) -> bool:
+        known = (run.run_id, "sent") in self._seen
+        self._seen[run.run_id, "sent"] = now
+        return not known and run.start_time >= self._since
 
 
 def change_of(run: WorkflowExecution, kind: str, at: dt.datetime, status: Status | None = None) -> TaskChange:
+    """Return the change of this type at this moment, with what the server knows of the task."""
     ended = status is not None and status.ended
     runtime = (at - run.start_time).total_seconds() if ended else None
     return TaskChange(kind, run.id, run.workflow_type, run.task_queue, at, status, runtime)

@@ -3,7 +3,20 @@
 from __future__ import annotations
 
 from .declare import Setting, own
-from .values import address, boolean, choice, count, fraction, pollers, positive_seconds, seconds, text, whole, words
+from .values import (
+    address,
+    boolean,
+    choice,
+    count,
+    fraction,
+    listener,
+    pollers,
+    positive_seconds,
+    seconds,
+    text,
+    whole,
+    words,
+)
 
 # One row a setting reads as a table; broken over lines it does not.
 # fmt: off
@@ -48,6 +61,11 @@ OWN: tuple[Setting, ...] = (
     own("payload_converter", text, None, "The payload converter for hand-written workflows and activities, by its dotted name: a class, or a DataConverter. Without a value: Temporal's own."),
     own("external_storage", text, None, "Where large payloads are kept, by its dotted name: an ExternalStorage of temporalio, or a function that makes it."),
     own("workflow_cache", count, 1000, "How many workflows a worker keeps in memory between their steps."),
+    own("health_port", listener, None, "Where a worker answers probes: /live and /ready, on a port of every address, or on host:port."),
+    own("metrics_port", listener, None, "Where a worker serves /metrics for Prometheus. It may be the same as ptemporal.health_port."),
+    own("web_metrics_port", listener, None, "Where a web process serves /metrics for Prometheus."),
+    own("memory_limit", count, None, "The memory in KiB that a worker may use with its child processes. Above it, /live says so, and a supervisor restarts the worker."),
+    own("log_format", choice("text", "json"), "text", "What a worker's log lines are. json: an object for each line, with the task, its workflow and its trace."),
     own("domains", words, (), "Packages of the application whose modules tasks, temporal_workflows and temporal_activities are imported, and whose workflows and activities workers serve."),
     own("max_concurrent_activities", count, 100, "How many hand-written activities a worker runs at a time, beside its tasks. The environment: TEMPORAL_MAX_CONCURRENT_ACTIVITIES."),
     own("max_concurrent_workflows", count, 100, "How many workflow tasks a worker takes at a time; at least 2. The environment: TEMPORAL_MAX_CONCURRENT_WORKFLOWS."),

@@ -1,4 +1,4 @@
-"""The board alone, in a real Chromium: it opens once, runs no foreign script, fits a phone, and is readable and operable.
+"""The board alone, in a real Chromium: it opens once, runs no foreign script, fits a phone, can be read and operated.
 
 Debian's Chromium is in `.ci/run` only. The tests skip, with the reason, where it is absent.
 """
