@@ -70,7 +70,7 @@ def list_tasks(common: Common, /, members: bool, limit: int, page: str, as_json:
         if found.rows:
             click.echo(in_columns([line_of(row) for row in found.rows]))
         if found.following is not None:
-            click.echo(f"{found.searched} workflows searched; for more: --page {found.following}", err=True)
+            click.echo(f"{found.searched} tasks searched; for more: --page {found.following}", err=True)
         elif not found.rows:
             click.echo("no task matches", err=True)
 

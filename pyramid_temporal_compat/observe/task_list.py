@@ -18,8 +18,10 @@ from .task_rows import RowReader, TaskRow, is_tree
 PAGE = 50
 """Tasks of one page, if the caller does not say how many."""
 LONGEST_PAGE = 500
-MOST_SEARCHED = 1_000
-"""Workflows that are searched for one page. A rare task may need several pages, the first ones empty."""
+MOST_SEARCHED = 2_000
+"""Tasks that are looked at for one page, roughly. A rare task may need several pages, the first ones empty."""
+TREES_AT_A_TIME = 25
+"""Workflows that are asked for at a time if members of canvases are listed: a canvas may have thousands."""
 
 
 @dataclass(frozen=True)
@@ -30,7 +32,7 @@ class TaskPage:
     following: str | None
     """What the next page begins with; None after the last page."""
     searched: int
-    """How many workflows were looked at for this page."""
+    """How many tasks were looked at for this page."""
 
 
 @dataclass(frozen=True)
@@ -73,10 +75,11 @@ class TaskLister:
         searched = 0
         while True:
             runs, following = await self._server_page(client, asked, at.token, size)
-            found = (await self._matching(client, asked, runs))[at.skip :]
+            every = await self._rows(client, asked, runs)
+            found = [row for row in every if matches(asked, row)][at.skip :]
             room = size - len(rows)
             rows += found[:room]
-            searched += len(runs)
+            searched += max(len(runs), len(every))
             if len(found) > room:
                 return TaskPage(rows, str(Cursor(at.token, at.skip + room)), searched)
             if not following:
@@ -101,14 +104,16 @@ class TaskLister:
         self, client: Client, asked: TaskFilter, token: bytes, size: int
     ) -> tuple[Sequence[WorkflowExecution], bytes | None]:
         """Return the workflows of one page of the server, and the token of its next page."""
-        listed = client.list_workflows(asked.query(), page_size=size, next_page_token=token or None)
+        most = min(size, TREES_AT_A_TIME) if asked.lists_members else size
+        listed = client.list_workflows(asked.query(), page_size=most, next_page_token=token or None)
         await listed.fetch_next_page()
         return listed.current_page or (), listed.next_page_token
 
-    async def _matching(self, client: Client, asked: TaskFilter, runs: Sequence[WorkflowExecution]) -> list[TaskRow]:
-        wanted = [run for run in runs if asked.lists_members or not is_part(run)]
-        found = await self._reader.rows(client, [run for run in wanted if may_match(asked, run)], asked.lists_members)
-        return [row for rows in found for row in rows if matches(asked, row)]
+    async def _rows(self, client: Client, asked: TaskFilter, runs: Sequence[WorkflowExecution]) -> list[TaskRow]:
+        """Return the rows of these workflows that may match."""
+        wanted = [run for run in runs if (asked.lists_members or not is_part(run)) and may_match(asked, run)]
+        found = await self._reader.rows(client, wanted, asked.lists_members)
+        return [row for rows in found for row in rows]
 
 
 def is_part(run: WorkflowExecution) -> bool:

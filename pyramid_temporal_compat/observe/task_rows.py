@@ -25,8 +25,8 @@ from ..message.message import Message, call_repr
 from ..message.tree import Tree
 from ..settings.masking import masked_text
 
-MOST_REMEMBERED = 5_000
-"""Workflows whose start or end is remembered, because neither can change."""
+MOST_REMEMBERED = 20_000
+"""Rows that are remembered. A row takes about a kilobyte."""
 LONGEST_TEXT = 300
 """Characters of an error or of arguments in a row."""
 STATES = {
@@ -71,20 +71,30 @@ class TaskRow:
         return None if self.ended is None or self.began is None else (self.ended - self.began).total_seconds()
 
 
-class Remembered(OrderedDict[Any, Any]):
-    """Remembers values that can't change; the oldest are dropped."""
+class RememberedRows:
+    """Remembers the rows of workflows that have ended, which can't change. Drops the oldest if there are too many."""
 
-    def put(self, key: Any, value: Any) -> Any:
-        self[key] = value
-        while len(self) > MOST_REMEMBERED:
-            self.popitem(last=False)
-        return value
+    def __init__(self) -> None:
+        self._rows: OrderedDict[tuple[str, bool], Sequence[TaskRow]] = OrderedDict()
+        self._count = 0
+
+    def get(self, run_id: str, members: bool) -> Sequence[TaskRow] | None:
+        return self._rows.get((run_id, members))
+
+    def put(self, run_id: str, members: bool, rows: Sequence[TaskRow]) -> None:
+        if (run_id, members) in self._rows:
+            return
+        self._rows[run_id, members] = rows
+        self._count += len(rows) + 1
+        while self._count > MOST_REMEMBERED:
+            _, dropped = self._rows.popitem(last=False)
+            self._count -= len(dropped) + 1
 
 
 class RowReader:
     """Makes rows. Belongs to the connection's event loop.
 
-    It remembers how workflows began and how they ended, so that a page that is shown again costs few calls.
+    It remembers the rows of workflows that have ended, so that a page that is shown again costs few calls.
     """
 
     def __init__(self, *, shows_arguments: bool = True) -> None:
@@ -92,54 +102,52 @@ class RowReader:
         :param shows_arguments: whether rows of single tasks have their arguments, which costs a call for each task.
         """
         self._shows_arguments = shows_arguments
-        self._units: Remembered = Remembered()
-        self._ends: Remembered = Remembered()
-        self._members: Remembered = Remembered()
+        self._remembered = RememberedRows()
 
-    async def rows(self, client: Client, runs: Sequence[WorkflowExecution], members: bool) -> list[list[TaskRow]]:
+    async def rows(self, client: Client, runs: Sequence[WorkflowExecution], members: bool) -> list[Sequence[TaskRow]]:
         """Return the rows of each of these workflows.
 
         :param members: whether a canvas or bundle has a row for each of its members, and none for itself.
         """
         turn = asyncio.Semaphore(READERS)
 
-        async def one(run: WorkflowExecution) -> list[TaskRow]:
+        async def one(run: WorkflowExecution) -> Sequence[TaskRow]:
+            if (known := self._remembered.get(run.run_id, members)) is not None:
+                return known
             async with turn:
-                if members and is_tree(run):
-                    return await self._rows_of_members(client, run)
-                return [await self._row(client, run)]
+                rows = await (self._members(client, run) if members and is_tree(run) else self._row(client, run))
+            if run.status is not WorkflowExecutionStatus.RUNNING:
+                self._remembered.put(run.run_id, members, rows)
+            return rows
 
         return list(await asyncio.gather(*map(one, runs)))
 
-    async def _row(self, client: Client, run: WorkflowExecution) -> TaskRow:
-        unit = await self._unit(client, run) if self._shows_arguments else None
+    async def _row(self, client: Client, run: WorkflowExecution) -> Sequence[TaskRow]:
         row = TaskRow(
             run.id,
             run.workflow_type,
             run.task_queue,
             STATES.get(run.status, states.FAILURE) if run.status else states.PENDING,
             is_tree=is_tree(run),
-            arguments=shown_arguments(unit),
+            arguments=shown_arguments(await unit_of(client, run)) if self._shows_arguments else "",
             began=run.start_time,
             eta=run.execution_time if is_later(run.execution_time, run.start_time) else None,
             ended=run.close_time,
         )
         if run.status is WorkflowExecutionStatus.FAILED:
-            return with_status(row, await self._end(client, run))
+            return [with_status(row, await failure_of(client, run))]
         if run.status is WorkflowExecutionStatus.RUNNING and not row.is_tree:
             status = await status_of(client, run.id)
-            return with_status(row, status) if status.known else row
-        return row
+            return [with_status(row, status) if status.known else row]
+        return [row]
 
-    async def _rows_of_members(self, client: Client, run: WorkflowExecution) -> list[TaskRow]:
-        if (known := self._members.get(run.run_id)) is not None:
-            return list(known)
-        unit, found = await self._unit(client, run), await describe_tree(client, run.id)
+    async def _members(self, client: Client, run: WorkflowExecution) -> Sequence[TaskRow]:
+        unit, found = await unit_of(client, run), await describe_tree(client, run.id)
         if not isinstance(unit, Tree) or found is None or found.run_id != run.run_id:
-            return [] if found is None else [await self._row(client, run)]
+            return [] if found is None else await self._row(client, run)
         messages = {each.id: each for each in unit.root.all_messages() if is_member_of(each.id, unit)}
         statuses = await statuses_in_tree(client, found, list(messages))
-        rows = [
+        return [
             with_status(
                 TaskRow(
                     message.id,
@@ -156,27 +164,21 @@ class RowReader:
             for message in messages.values()
             if statuses[message.id].known
         ]
-        return rows if run.status is WorkflowExecutionStatus.RUNNING else list(self._members.put(run.run_id, rows))
 
-    async def _unit(self, client: Client, run: WorkflowExecution) -> Message | Tree | None:
-        """Return the message or tree that the workflow was started with; None for another application's workflow."""
-        if run.run_id in self._units:
-            return self._units[run.run_id]  # type: ignore[no-any-return]
-        start = await start_of(client, run.id, run.run_id)
-        try:
-            unit = await start.unit() if start else None
-        except (InvalidTaskError, ValueError):  # the codecs of this process can't decode it
-            unit = None
-        return self._units.put(run.run_id, unit)  # type: ignore[no-any-return]
 
-    async def _end(self, client: Client, run: WorkflowExecution) -> Status:
-        """Return the status of a task whose workflow has failed."""
-        if run.run_id in self._ends:
-            return self._ends[run.run_id]  # type: ignore[no-any-return]
-        closed = await end_of(client, run.id, run.run_id)
-        if closed is None:
-            return Status(states.FAILURE, ended=True)
-        return self._ends.put(run.run_id, failed_status(await closed.failure.error()))  # type: ignore[no-any-return]
+async def unit_of(client: Client, run: WorkflowExecution) -> Message | Tree | None:
+    """Return the message or tree that the workflow was started with; None if it can't be read, or is another's."""
+    start = await start_of(client, run.id, run.run_id)
+    try:
+        return await start.unit() if start else None
+    except (InvalidTaskError, ValueError):  # the codecs of this process can't decode it
+        return None
+
+
+async def failure_of(client: Client, run: WorkflowExecution) -> Status:
+    """Return the status of a task whose workflow has failed."""
+    closed = await end_of(client, run.id, run.run_id)
+    return Status(states.FAILURE, ended=True) if closed is None else failed_status(await closed.failure.error())
 
 
 def is_tree(run: WorkflowExecution) -> bool:
