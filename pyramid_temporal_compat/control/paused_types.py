@@ -114,7 +114,12 @@ async def resume_type(client: Client, name: str) -> bool:
 
 async def release(client: Client, name: str) -> set[str]:
     """Have the server offer the paused tasks of a type to workers again. Return the ids of their workflows."""
-    runs = [run async for run in client.list_workflows(waiting_for(name))]
+    try:
+        runs = [run async for run in client.list_workflows(waiting_for(name))]
+    except RPCError as error:
+        if error.status is not RPCStatusCode.INVALID_ARGUMENT:
+            raise
+        return set()  # a server before 1.28 pauses nothing
 
     async def unpause(run: WorkflowExecution) -> None:
         request = UnpauseActivityRequest(
@@ -151,10 +156,20 @@ async def paused_types(client: Client) -> list[PausedType]:
     async def described(run: WorkflowExecution) -> PausedType:
         reason = str((await run.memo()).get("reason") or "")
         name = name_in(run)
-        return PausedType(name, run.start_time, reason, (await client.count_workflows(waiting_for(name))).count)
+        return PausedType(name, run.start_time, reason, await count_paused(client, waiting_for(name)))
 
     runs = [run async for run in client.list_workflows(RECORDS, limit=MOST_PAUSED)]
     return sorted(await for_each(runs, described), key=lambda each: each.name)
+
+
+async def count_paused(client: Client, condition: str) -> int:
+    """Return how many workflows fulfil a condition about paused tasks. A server before 1.28 pauses nothing."""
+    try:
+        return (await client.count_workflows(condition)).count
+    except RPCError as error:
+        if error.status is not RPCStatusCode.INVALID_ARGUMENT:
+            raise
+        return 0
 
 
 async def is_paused(client: Client, name: str) -> bool:

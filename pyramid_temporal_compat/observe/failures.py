@@ -11,9 +11,12 @@ from temporalio.client import Client
 from .. import states
 from .task_filter import TaskFilter
 from .task_list import TaskLister
+from .task_rows import TaskRow
 
 MOST_COUNTED = 500
-"""Failed tasks that are looked at. Each costs one call to the server, once."""
+"""Failed tasks that are counted. Each costs one call to the server, once."""
+MOST_SEARCHED = 10_000
+"""Tasks that are looked at, because they are members of canvases that may have failed members."""
 
 
 @dataclass(frozen=True)
@@ -38,13 +41,21 @@ class Failures:
     groups: Sequence[FailureGroup]
     count: int
     is_all: bool
-    """Whether all failed tasks were counted. Otherwise there were more than `MOST_COUNTED`."""
+    """Whether all failed tasks were counted. Otherwise these are the newest."""
 
 
 async def failures_since(client: Client, lister: TaskLister, moment: datetime.datetime) -> Failures:
     """Return the tasks that have failed since then."""
     asked = TaskFilter(states=frozenset({states.FAILURE}), since=moment)
-    rows = [row async for row in lister.every(client, asked, MOST_COUNTED)]
+    rows: list[TaskRow] = []
+    searched, cursor = 0, ""
+    while len(rows) < MOST_COUNTED and searched < MOST_SEARCHED:
+        page = await lister.page(client, asked, cursor, MOST_COUNTED - len(rows))
+        rows += page.rows
+        searched += page.searched
+        cursor = page.following or ""
+        if not cursor:
+            break
     groups: dict[tuple[str, str], FailureGroup] = {}
     for row in rows:
         if row.ended is not None and row.ended < moment:
@@ -56,4 +67,4 @@ async def failures_since(client: Client, lister: TaskLister, moment: datetime.da
         else:  # the newest comes first
             groups[key] = FailureGroup(*key, known.count + 1, known.last, known.last_id, known.last_text)
     ordered = sorted(groups.values(), key=lambda group: -group.count)
-    return Failures(ordered, sum(group.count for group in ordered), len(rows) < MOST_COUNTED)
+    return Failures(ordered, sum(group.count for group in ordered), is_all=not cursor)

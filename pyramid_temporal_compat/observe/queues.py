@@ -12,6 +12,7 @@ from temporalio.client import Client
 
 from ..client import list_filter
 from ..client.queues import describe_queue
+from ..control.paused_types import count_paused
 from ..interfaces import AppLike
 
 WORKFLOWS = TaskQueueType.TASK_QUEUE_TYPE_WORKFLOW
@@ -61,7 +62,7 @@ async def report_queue(client: Client, queue: str) -> QueueReport:
         describe_queue(client, queue, WORKFLOWS),
         describe_queue(client, queue, ACTIVITIES),
         client.count_workflows(later),
-        client.count_workflows(paused),
+        count_paused(client, paused),
     )
     both = (workflows.stats, activities.stats)
     pollers = {
@@ -78,6 +79,6 @@ async def report_queue(client: Client, queue: str) -> QueueReport:
         rate_in=round(activities.stats.tasks_add_rate, 2),
         rate_out=round(activities.stats.tasks_dispatch_rate, 2),
         delayed=delayed.count,
-        paused=held.count,
+        paused=held,
         pollers=sorted(pollers),
     )

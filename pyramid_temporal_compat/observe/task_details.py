@@ -34,7 +34,7 @@ from ..payload.serializers import deserialize
 from ..results.canvas_view import Line, outline
 from ..settings.masking import masked, masked_text
 from .retries import RETRY_OF
-from .task_rows import error_line, shortened
+from .task_rows import error_line, readable, shortened
 
 LONGEST_ARGUMENTS = 10_000
 LONGEST_TRACEBACK = 20_000
@@ -136,7 +136,7 @@ class _HistoryReader:
     async def add(self, event: Event) -> None:
         if isinstance(event, WorkflowStarted):
             self.began = event.time
-            unit = await event.unit()
+            unit = await readable(event.unit())
             if isinstance(unit, Tree):
                 self.tree = unit
                 self.message = next((each for each in unit.root.all_messages() if each.id == self._task_id), None)
@@ -145,14 +145,15 @@ class _HistoryReader:
         elif isinstance(event, ActivityScheduled):
             if self._is_own(event):
                 # A task that joined the canvas later is not in its tree, and a retry may change the arguments.
-                self.message = await event.message() or self.message
+                self.message = await readable(event.message()) or self.message
         elif isinstance(event, ActivityStarted):
             if self._is_own(event.activity):
                 self.attempts.append(Attempt(event.attempt, event.worker, event.time))
         elif isinstance(event, ActivityCompleted):
             self._end(event, event.activity, "done")
         elif isinstance(event, ActivityFailed):
-            self._end(event, event.activity, error_line(failed_status(await event.failure.error()).error))
+            error = await readable(event.failure.error())
+            self._end(event, event.activity, error_line(failed_status(error).error) if error else "failed")
 
     def _is_own(self, activity: ActivityScheduled) -> bool:
         # A single task's workflow numbers its activities. A canvas's activities have the ids of their tasks.

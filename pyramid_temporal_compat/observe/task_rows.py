@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import datetime
+import logging
 from collections import OrderedDict
-from collections.abc import Mapping, Sequence
+from collections.abc import Awaitable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, TypeVar
 
 from temporalio.client import Client, WorkflowExecution, WorkflowExecutionStatus
 
@@ -17,13 +18,16 @@ from ..client.members import READERS, describe_tree, statuses_in_tree
 from ..client.read_status import failed_status
 from ..client.status import Status
 from ..client.task_status import status_of
-from ..exceptions import InvalidTaskError
 from ..log_lines.text_safety import one_line
 from ..message import wire_names as wire
 from ..message.ids import bundle_of, workflow_of
 from ..message.message import Message, call_repr
 from ..message.tree import Tree
 from ..settings.masking import masked_text
+
+log = logging.getLogger(__name__)
+
+T = TypeVar("T")
 
 MOST_REMEMBERED = 20_000
 """Rows that are remembered. A row takes about a kilobyte."""
@@ -169,16 +173,27 @@ class RowReader:
 async def unit_of(client: Client, run: WorkflowExecution) -> Message | Tree | None:
     """Return the message or tree that the workflow was started with; None if it can't be read, or is another's."""
     start = await start_of(client, run.id, run.run_id)
-    try:
-        return await start.unit() if start else None
-    except (InvalidTaskError, ValueError):  # the codecs of this process can't decode it
-        return None
+    return await readable(start.unit()) if start else None
 
 
 async def failure_of(client: Client, run: WorkflowExecution) -> Status:
     """Return the status of a task whose workflow has failed."""
     closed = await end_of(client, run.id, run.run_id)
-    return Status(states.FAILURE, ended=True) if closed is None else failed_status(await closed.failure.error())
+    if closed is None or (error := await readable(closed.failure.error())) is None:
+        return Status(states.FAILURE, ended=True)
+    return failed_status(error)
+
+
+async def readable(decoded: Awaitable[T]) -> T | None:
+    """Return what is decoded; None if this process can't decode it. Codecs raise errors of their own.
+
+    One task that was sent with another key must not hide all other tasks.
+    """
+    try:
+        return await decoded
+    except Exception as error:
+        log.debug("a task of the list can't be decoded: %r", error)
+        return None
 
 
 def is_tree(run: WorkflowExecution) -> bool:
