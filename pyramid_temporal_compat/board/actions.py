@@ -11,18 +11,16 @@ from urllib.parse import parse_qsl
 from pyramid.httpexceptions import HTTPBadRequest, HTTPSeeOther
 from pyramid.request import Request
 from pyramid.response import Response
-from sqlalchemy.exc import SQLAlchemyError
 from temporalio.client import Client, ScheduleHandle
 
 from ..control import paused_types
-from ..exceptions import CeleryError
 from ..message.message import is_name
 from ..observe.retries import Retried, retry_each
 from ..schedules.entries import application_name
 from ..schedules.sync import handle_of
 from .guard import View
 from .rendering import link
-from .sources import Sources, sources_of
+from .sources import FAILURES, Sources, sources_of
 
 log = logging.getLogger(__name__)
 
@@ -66,7 +64,7 @@ def view_of(deed: Deed) -> View:
     def view(context: Any, request: Request) -> Response:
         try:
             page, query = deed(sources_of(request), request)
-        except (CeleryError, SQLAlchemyError):
+        except FAILURES:
             log.exception("board: %s failed", deed.__name__)
             page, query = "overview", {"done": "failed"}
         return HTTPSeeOther(location=link(request, page, query))

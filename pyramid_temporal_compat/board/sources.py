@@ -11,8 +11,10 @@ from collections.abc import Awaitable, Callable, Sequence
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from pyramid.request import Request
+from sqlalchemy.exc import SQLAlchemyError
 
 from ..app import APP_KEY
+from ..exceptions import CeleryError, OperationalError
 from ..observe.outbox import store_of
 from ..observe.queues import QueueReport
 from ..observe.task_list import TaskLister
@@ -26,6 +28,8 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 KEY = "pyramid_temporal_compat.board.sources"
+FAILURES = (CeleryError, OperationalError, SQLAlchemyError)
+"""What asking may raise: a wrong value, a server or a database that does not answer."""
 PATIENCE = 15.0
 """Seconds that the server has to answer one question of a page."""
 MOST_SAMPLES = 120

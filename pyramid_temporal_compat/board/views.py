@@ -9,11 +9,10 @@ from typing import Any, TypeVar
 from pyramid.httpexceptions import HTTPNotFound
 from pyramid.request import Request
 from pyramid.response import Response
-from sqlalchemy.exc import SQLAlchemyError
 
 from .. import states
 from ..control.paused_types import paused_types
-from ..exceptions import CeleryError, InvalidCall
+from ..exceptions import InvalidCall
 from ..observe.failures import failures_since
 from ..observe.queues import queues_of, report_queues
 from ..observe.schedules import report_schedules
@@ -24,7 +23,7 @@ from . import actions
 from .guard import CONTROL, VIEW, View, guarded
 from .pictures import picture_of, plot
 from .rendering import PREFIX, link, render
-from .sources import Sources, sources_of, utc_now
+from .sources import FAILURES, Sources, sources_of, utc_now
 
 T = TypeVar("T")
 
@@ -76,7 +75,7 @@ class Section:
         self.error = ""
         try:
             self.value = read()
-        except (CeleryError, SQLAlchemyError) as error:
+        except FAILURES as error:
             self.error = " ".join(str(error).split())[:LONGEST_INPUT]
 
 

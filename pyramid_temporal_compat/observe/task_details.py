@@ -114,7 +114,7 @@ async def read_task(client: Client, app: AppLike, task_id: str) -> TaskDetails |
     read = _HistoryReader(task_id)
     async for event in read_history(client, workflow_id, found.run_id):
         await read.add(event)
-    if read.message is None and read.tree is None:
+    if read.message is None and not read.is_ours:
         return None  # a workflow of another kind
     canvas = await outline(client, task_id) if runs_tree(found) else []
     retried_as = retry_id(task_id) if status.ended else None
@@ -128,6 +128,8 @@ class _HistoryReader:
 
     def __init__(self, task_id: str) -> None:
         self._task_id = task_id
+        self.is_ours = False
+        """Whether the workflow runs something of this package, even if this process can't decode it."""
         self.message: Message | None = None
         self.tree: Tree | None = None
         self.began: datetime.datetime | None = None
@@ -135,7 +137,7 @@ class _HistoryReader:
 
     async def add(self, event: Event) -> None:
         if isinstance(event, WorkflowStarted):
-            self.began = event.time
+            self.began, self.is_ours = event.time, event.is_ours
             unit = await readable(event.unit())
             if isinstance(unit, Tree):
                 self.tree = unit

@@ -95,6 +95,15 @@ def test_nothing_of_the_address_gets_into_what_the_page_says(guarded: Any, query
     assert "<b>" not in page.text
 
 
+def test_pages_stay_readable_while_the_server_is_away(guarded: Any, app: Celery) -> None:
+    app.conf.update(ptemporal_address="127.0.0.1:1", ptemporal_connect_timeout=1)
+    chief = browser(guarded, "chief")
+    for path in PAGES[:-1]:
+        page = chief.get(path)
+        assert "127.0.0.1:1" in page.html.find(role="alert").text
+        assert page.html.find("nav") is not None
+
+
 def test_an_application_that_does_not_include_the_package_is_told(app: Celery) -> None:
     config = Configurator(settings={})
     config.include("pyramid_temporal_compat.board")

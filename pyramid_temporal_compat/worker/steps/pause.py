@@ -33,7 +33,7 @@ async def hold_if_paused(worker: WorkerParts, message: Message) -> None:
     if message.at_most_once and not message.held:
         raise run_anew("its type is paused", 0, message.copy(held=True), None)
     info = activity.info()
-    is_kept = await pause_activity(
-        activity.client(), info.workflow_id or "", info.workflow_run_id or "", info.activity_id
+    is_kept = info.workflow_id is not None and await pause_activity(
+        activity.client(), info.workflow_id, info.workflow_run_id or "", info.activity_id
     )
     raise in_order(message, "its type is paused", type=wire.PAUSED, next_retry_delay=AT_ONCE if is_kept else NEXT_LOOK)
