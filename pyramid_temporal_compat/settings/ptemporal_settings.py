@@ -54,6 +54,7 @@ OWN: tuple[Setting, ...] = (
     own("bundle", whole, 8, "If a transaction sends at least this many tasks to one queue, they leave as one workflow, in one start. 0 means that each task leaves by itself."),
     own("canvas_batch", count, 250, "How many tasks of a group or chain one workflow runs. A larger group or chain is cut into several workflows."),
     own("canvas_at_once", count, 500, "How many tasks of one canvas may be in progress at a time. The server allows 2,000."),
+    own("application", text, None, "The name under which the application owns its schedules on the server. Default: the name of the app, as in `Celery(\"shop\")`."),
     own("schedules", text, None, "A callable, as package.module:name, that gets the app and gives more periodic tasks than beat_schedule has: a mapping, or dicts with a name."),
     own("beat", choice("by-command", "on-start"), "by-command", "When the server's schedules are made equal to the declared ones. by-command: by `ptemporal-compat beat` and `worker -B`. on-start: whenever a worker starts."),
     own("interceptors", words, (), "Interceptors for Temporal's client and worker, by their dotted names: objects, or classes or functions that make them."),

@@ -14,7 +14,8 @@ from typing import TYPE_CHECKING, Any
 from ...context import Context
 from ...message.message import Message
 from ...schedules.beat_scheduler import OWN_APPLY_ENTRY, ScheduleEntry, Scheduler
-from ...schedules.entries import Entry, declared_entry
+from ...schedules.entries import Entry
+from ...schedules.sources import declared_entry
 
 if TYPE_CHECKING:
     from ...interfaces import AppLike
