@@ -16,9 +16,10 @@ from ..exceptions import InvalidCall
 from ..observe.failures import failures_since
 from ..observe.queues import queues_of, report_queues
 from ..observe.schedules import report_schedules
-from ..observe.task_details import read_task
+from ..observe.task_details import TaskDetails, read_task
 from ..observe.task_filter import TaskFilter
 from ..observe.workers import report_workers
+from ..settings.values import TRACE_ID
 from . import actions
 from .guard import CONTROL, VIEW, View, guarded
 from .pictures import picture_of, plot
@@ -173,8 +174,19 @@ def task(context: Any, request: Request) -> Response:
         found=found,
         task_id=task_id,
         picture=picture_of(found.value.canvas, task_id) if found.value else None,
+        trace_url=trace_url(sources, found.value),
         type_is_paused=bool(found.value and paused.value and found.value.name in paused.value),
         done=actions.said(request),
+    )
+
+
+def trace_url(sources: Sources, found: TaskDetails | None) -> str:
+    """Return where the task's trace can be looked at; "" if that is not known."""
+    template = sources.app.conf["ptemporal.trace_url"]
+    return (
+        ""
+        if found is None or found.trace_id is None or template is None
+        else str(template).replace(TRACE_ID, found.trace_id)
     )
 
 

@@ -32,6 +32,8 @@ if TYPE_CHECKING:
 YES = click.option("--yes", is_flag=True, help="Do not ask for confirmation.")
 IDS = click.argument("ids", nargs=-1, metavar="[ID]...")
 NAME = click.argument("name", shell_complete=completing(task_names))
+AT_ONCE = 5_000
+"""Tasks that one order to workers revokes."""
 MOST_NAMES = 10
 """Names of tasks that a question about many tasks lists."""
 
@@ -214,7 +216,8 @@ def cancel_tasks(
         app = load(common)
         found = confirmed(app, ids, options, UNENDED, "Revoke {}", yes)
         try:
-            app.control.revoke(found, terminate=terminate)
+            for place in range(0, len(found), AT_ONCE):
+                app.control.revoke(found[place : place + AT_ONCE], terminate=terminate)
         finally:
             app.close()
         if as_json:

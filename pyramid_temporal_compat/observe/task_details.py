@@ -100,7 +100,9 @@ class TaskDetails:
     children: Sequence[str] = ()
     attempts: Sequence[Attempt] = ()
     canvas: Sequence[Line] = ()
-    """The canvas that the task is in, from its root on."""
+    """The canvas that the task is in, from its root on, but not more than `MOST_LINES` of it."""
+    canvas_size: int = 0
+    """How many lines the whole canvas has."""
 
 
 async def read_task(client: Client, app: AppLike, task_id: str) -> TaskDetails | None:
@@ -120,7 +122,7 @@ async def read_task(client: Client, app: AppLike, task_id: str) -> TaskDetails |
     retried_as = retry_id(task_id) if status.ended else None
     if retried_as is not None and not await exists(client, retried_as):
         retried_as = None
-    return _details(app, task_id, status, found, read, retried_as, canvas[:MOST_LINES])
+    return _details(app, task_id, status, found, read, retried_as, canvas)
 
 
 class _HistoryReader:
@@ -211,7 +213,8 @@ def _details(
         headers={str(name): masked(str(name), value) for name, value in headers.items()},
         children=list(ids_in(status.children))[:MOST_CHILDREN],
         attempts=[*read.attempts, *_pending(found, task_id, is_member=read.tree is not None)],
-        canvas=[replace(line, text=masked_text(line.text)) for line in canvas],
+        canvas=[replace(line, text=masked_text(line.text)) for line in canvas[:MOST_LINES]],
+        canvas_size=len(canvas),
     )
 
 

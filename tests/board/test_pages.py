@@ -107,6 +107,15 @@ def test_one_task_shows_call_error_and_canvas_as_text(chief: TestApp, office: Of
     assert is_harmless(missing)
 
 
+def test_a_trace_becomes_a_link_only_if_it_is_one(chief: TestApp, office: Office) -> None:
+    trace = "4bf92f3577b34da6a3ce929d0e0e4736"
+    office.app.conf.update(ptemporal_trace_url="https://traces.example/t/{trace_id}")
+    for header, linked in ((f"00-{trace}-00f067aa0ba902b7-01", 1), ("00-javascript:alert(1)-x-01", 0), (7, 0)):
+        result = office.add.apply_async((1,), headers={"traceparent": header})
+        page = chief.get("/ptemporal/task", {"id": result.id})
+        assert len(page.html.select(f'a[href="https://traces.example/t/{trace}"]')) == linked
+
+
 def test_one_who_may_only_look_gets_no_buttons(mounted: Any, office: Office) -> None:
     clerk = browser(mounted, "clerk")
     for path in ("/ptemporal/", "/ptemporal/tasks", f"/ptemporal/task?id={task_of(office, name=office.add.name)}"):
