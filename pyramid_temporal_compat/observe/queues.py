@@ -11,14 +11,13 @@ from temporalio.api.enums.v1 import TaskQueueType
 from temporalio.client import Client
 
 from ..client import list_filter
-from ..client.queues import describe_queue
+from ..client.queues import POLLS_EVERY, describe_queue
 from ..control.paused_types import count_paused
+from ..control.waiting_tasks import queue_state, running_in
 from ..interfaces import AppLike
 
 WORKFLOWS = TaskQueueType.TASK_QUEUE_TYPE_WORKFLOW
 ACTIVITIES = TaskQueueType.TASK_QUEUE_TYPE_ACTIVITY
-ALIVE = datetime.timedelta(seconds=90)
-"""A worker that is alive polls more often. The server lists each poller of the last five minutes."""
 
 
 @dataclass(frozen=True)
@@ -27,7 +26,8 @@ class QueueReport:
 
     name: str
     backlog: int
-    """Approximate number of tasks that wait for a worker. Delayed and paused tasks are not among them."""
+    """Approximate number of tasks that wait for a worker, members of canvases and bundles included. Delayed and paused
+    tasks are not among them."""
     oldest: float
     """Seconds that the oldest of them has waited."""
     rate_in: float
@@ -55,10 +55,11 @@ async def report_queues(client: Client, queues: Sequence[str]) -> list[QueueRepo
 async def report_queue(client: Client, queue: str) -> QueueReport:
     """Return the report of one queue."""
     now = datetime.datetime.now(datetime.timezone.utc)
-    running = list_filter.all_of([list_filter.one_of("TaskQueue", [queue]), "ExecutionStatus = 'Running'"])
+    running = running_in([queue])
     later = list_filter.all_of([running, f"ExecutionTime > {list_filter.quoted(now.isoformat())}"])
     paused = list_filter.all_of([running, "TemporalPauseInfo IS NOT NULL"])
-    workflows, activities, delayed, held = await asyncio.gather(
+    state, workflows, activities, delayed, held = await asyncio.gather(
+        queue_state(client, queue),
         describe_queue(client, queue, WORKFLOWS),
         describe_queue(client, queue, ACTIVITIES),
         client.count_workflows(later),
@@ -69,11 +70,11 @@ async def report_queue(client: Client, queue: str) -> QueueReport:
         each.identity
         for found in (workflows, activities)
         for each in found.pollers
-        if each.last_access_time.ToDatetime(tzinfo=datetime.timezone.utc) > now - ALIVE
+        if each.last_access_time.ToDatetime(tzinfo=datetime.timezone.utc) > now - POLLS_EVERY
     }
     return QueueReport(
         queue,
-        backlog=sum(stats.approximate_backlog_count for stats in both),
+        backlog=state.message_count,
         oldest=max(stats.approximate_backlog_age.ToTimedelta().total_seconds() for stats in both),
         # One task is one activity. A workflow has further steps, which would be counted too.
         rate_in=round(activities.stats.tasks_add_rate, 2),

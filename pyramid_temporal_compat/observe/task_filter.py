@@ -12,11 +12,7 @@ from ..client import list_filter
 from ..client.saved_groups import SAVED
 from ..exceptions import InvalidCall
 from ..message import wire_names as wire
-from ..message.nodes import ChainNode, ChordNode, GroupNode
-
-BUNDLE = "bundle"
-TREE_TYPES = (BUNDLE, ChainNode.kind, GroupNode.kind, ChordNode.kind)
-"""The workflow types of canvases and bundles. A single task's workflow has the name of the task."""
+from ..message.tree import TREE_TYPES
 
 _RUNNING, _FAILED = ("Running",), ("Failed", "TimedOut")
 STATUSES = {

@@ -10,10 +10,11 @@ from dataclasses import dataclass
 
 from temporalio.client import Client, WorkflowExecution
 
+from ..control.waiting_tasks import is_listed_as_tree
 from ..exceptions import InvalidCall
 from ..message.ids import workflow_of
 from .task_filter import TaskFilter
-from .task_rows import RowReader, TaskRow, is_tree
+from .task_rows import RowReader, TaskRow
 
 PAGE = 50
 """Tasks of one page, if the caller does not say how many."""
@@ -118,12 +119,12 @@ class TaskLister:
 
 def is_part(run: WorkflowExecution) -> bool:
     """Return whether the workflow is a child that runs a part of a canvas."""
-    return bool(workflow_of(run.id)) and is_tree(run)
+    return bool(workflow_of(run.id)) and is_listed_as_tree(run)
 
 
 def may_match(asked: TaskFilter, run: WorkflowExecution) -> bool:
     """Return whether rows of the workflow can match, as far as the server's list tells: rows cost further calls."""
-    return is_tree(run) or asked.matches_name(run.workflow_type)
+    return is_listed_as_tree(run) or asked.matches_name(run.workflow_type)
 
 
 def matches(asked: TaskFilter, row: TaskRow) -> bool:

@@ -18,8 +18,8 @@ from ..client.members import READERS, describe_tree, statuses_in_tree
 from ..client.read_status import failed_status
 from ..client.status import Status
 from ..client.task_status import status_of
+from ..control.waiting_tasks import is_listed_as_tree
 from ..log_lines.text_safety import one_line
-from ..message import wire_names as wire
 from ..message.ids import bundle_of, workflow_of
 from ..message.message import Message, call_repr
 from ..message.tree import Tree
@@ -119,7 +119,9 @@ class RowReader:
             if (known := self._remembered.get(run.run_id, members)) is not None:
                 return known
             async with turn:
-                rows = await (self._members(client, run) if members and is_tree(run) else self._row(client, run))
+                rows = await (
+                    self._members(client, run) if members and is_listed_as_tree(run) else self._row(client, run)
+                )
             if run.status is not WorkflowExecutionStatus.RUNNING:
                 self._remembered.put(run.run_id, members, rows)
             return rows
@@ -132,7 +134,7 @@ class RowReader:
             run.workflow_type,
             run.task_queue,
             STATES.get(run.status, states.FAILURE) if run.status else states.PENDING,
-            is_tree=is_tree(run),
+            is_tree=is_listed_as_tree(run),
             arguments=shown_arguments(await unit_of(client, run)) if self._shows_arguments else "",
             began=run.start_time,
             eta=run.execution_time if is_later(run.execution_time, run.start_time) else None,
@@ -194,11 +196,6 @@ async def readable(decoded: Awaitable[T]) -> T | None:
     except Exception as error:
         log.debug("a task of the list can't be decoded: %r", error)
         return None
-
-
-def is_tree(run: WorkflowExecution) -> bool:
-    """Return whether the workflow runs a canvas or bundle."""
-    return wire.TREE in run.raw_info.memo.fields
 
 
 def is_member_of(task_id: str, tree: Tree) -> bool:
