@@ -28,16 +28,16 @@ Deed = Callable[[Sources, Request], tuple[str, dict[str, Any]]]
 """Does something. Returns the page to show then, and the values of its query."""
 
 SAID = {
-    "retried": "{count} of {of} tasks run anew.",
+    "retried": "Tasks that run anew: {count} of {of}.",
     "not_retried": "No task runs anew: each was run anew before, has not ended, or never began.",
-    "revoked": "{count} tasks revoked. A running task runs to its end.",
-    "terminated": "{count} tasks terminated.",
+    "revoked": "Tasks revoked: {count}. A running task runs to its end.",
+    "terminated": "Tasks terminated: {count}.",
     "paused": "The tasks of this name are paused. Running tasks run to their end.",
     "resumed": "The tasks of this name start again.",
     "schedule_paused": "The schedule is paused.",
     "schedule_resumed": "The schedule is resumed.",
     "triggered": "The schedule's task starts now.",
-    "outbox_retried": "{count} rows will be tried again.",
+    "outbox_retried": "Rows that will be tried again: {count}.",
     "failed": "That was not done: the server or the database does not answer, or refuses. The log of the web process "
     "has the error.",
 }
@@ -55,7 +55,7 @@ def said(request: Request) -> str:
 
 def number(request: Request, name: str) -> str:
     value = request.GET.get(name, "")
-    return value if re.fullmatch(f"[0-9]{{1,{LONGEST_NUMBER}}}", value) else "Some"
+    return value if re.fullmatch(f"[0-9]{{1,{LONGEST_NUMBER}}}", value) else "some"
 
 
 def view_of(deed: Deed) -> View:

@@ -84,6 +84,10 @@ def duration(seconds: float | None) -> str:
     return f"{seconds:.0f} s" if seconds >= 10 else f"{seconds:.1f} s"
 
 
+def counted(number: int, noun: str) -> str:
+    return f"{number:,} {noun}" if number == 1 else f"{number:,} {noun}s"
+
+
 def tone(state: str) -> str:
     return TONES.get(state, "idle")
 
@@ -95,4 +99,4 @@ environment = Environment(
     trim_blocks=True,
     lstrip_blocks=True,
 )
-environment.filters.update(moment=moment, iso=iso, distance=distance, duration=duration, tone=tone)
+environment.filters.update(moment=moment, iso=iso, distance=distance, duration=duration, counted=counted, tone=tone)

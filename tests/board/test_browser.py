@@ -140,7 +140,7 @@ def test_keyboard_alone_opens_a_task_and_runs_it_anew(page: Any, address: str, o
     assert page.evaluate("getComputedStyle(document.activeElement).outlineStyle") == "solid"
     with page.expect_navigation():
         page.keyboard.press("Enter")
-    assert "1 of 1 tasks run anew." in page.locator("[role=status]").text_content()
+    assert "run anew: 1 of 1" in page.locator("[role=status]").text_content()
     assert "-retry-1" in page.url
 
 

@@ -135,7 +135,7 @@ def test_a_task_runs_anew_and_the_page_of_the_new_run_opens(chief: TestApp, offi
     assert answer.status_int == 303
     page = answer.follow()
     assert f"{failed}-retry-1" in page.text
-    assert "1 of 1 tasks run anew." in page.html.find(role="status").text
+    assert "run anew: 1 of 1" in page.html.find(role="status").text
     again = form.submit().follow()
     assert "No task runs anew" in again.html.find(role="status").text
 
