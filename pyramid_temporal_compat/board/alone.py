@@ -28,7 +28,7 @@ CLOSED = (
 class Door:
     """Lets in the browser that brings the one-time token, and recognises it by a cookie from then on.
 
-    Other users of the machine can reach the port, and pages of other sites can send forms to it. None of them has the
+    Other users of the machine can reach the port, and pages of other sites can send forms to it. They do not have the
     cookie.
     """
 

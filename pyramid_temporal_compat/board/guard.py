@@ -1,4 +1,4 @@
-"""Keeps the board to those who may use it: permissions, tokens against forged forms, and headers of each answer."""
+"""Decides who may use the board: permissions, tokens against forged forms, and the headers of each answer."""
 
 from __future__ import annotations
 

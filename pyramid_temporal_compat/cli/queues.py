@@ -1,4 +1,4 @@
-"""`ptemporal-compat queues`: what waits in each queue, how fast tasks come and go, and who polls it."""
+"""`ptemporal-compat queues`: the backlog, the rates and the pollers of each queue."""
 
 from __future__ import annotations
 

@@ -33,7 +33,7 @@ YES = click.option("--yes", is_flag=True, help="Do not ask for confirmation.")
 IDS = click.argument("ids", nargs=-1, metavar="[ID]...")
 NAME = click.argument("name", shell_complete=completing(task_names))
 AT_ONCE = 5_000
-"""Tasks that one order to workers revokes."""
+"""How many tasks are revoked by one order to the workers."""
 MOST_NAMES = 10
 """Names of tasks that a question about many tasks lists."""
 
@@ -238,7 +238,7 @@ def confirmed(
     """Return the ids of the chosen tasks, after the user has said yes to their number.
 
     :param otherwise: the states of the tasks that are chosen if no option names a state.
-    :param leave_out: returns those of many ids that are worth acting on.
+    :param leave_out: returns the ids of the tasks on which the command can act.
     """
     if bool(ids) == chooses_any(options):
         raise click.UsageError("say which tasks: by ids, or by options such as --failed, --name, --queue or --since")

@@ -79,7 +79,7 @@ def pause(app: AppLike, name: str, reason: str = "") -> bool:
 def resume(app: AppLike, name: str) -> int | None:
     """Let the tasks of a type start again. Return how many workflows had such tasks; None if the type is not paused."""
     was_paused = app.temporal.call(lambda client: resume_type(client, name))
-    # If this process ends after one of these steps, the workers do the rest when they next read the records.
+    # If this process ends between two of the steps, each worker does the rest when it next reads the records.
     app.control.broadcast("resumed", {"task_name": name}, reply=True)
     released = app.temporal.call(lambda client: release_all(client, name), None)
     return len(released) if was_paused or released else None
@@ -250,8 +250,8 @@ class PausedTypesReader:
             log.info("Tasks of type %s are paused", name)
         process_state.paused_types.update(paused)
         process_state.resumed_types.difference_update(told_resumed)
-        # Whoever has resumed a type may have ended before every task was released, or has not told this worker, which
-        # may have given tasks back since.
+        # The process that has resumed a type may have ended before it had released every task. Or it could not tell this
+        # worker, and the worker has given tasks back since.
         for name in (known | told_resumed) - paused:
             process_state.paused_types.discard(name)
             await release(self._client, name)

@@ -15,7 +15,7 @@ GRANTED = {"chief": ("ptemporal.view", "ptemporal.control"), "clerk": ("ptempora
 
 
 class HeaderPolicy:
-    """The user is whoever the header X-User names."""
+    """The header X-User names the user."""
 
     def identity(self, request: Request) -> str | None:
         return request.headers.get("X-User")
