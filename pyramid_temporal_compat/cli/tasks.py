@@ -65,16 +65,16 @@ def list_tasks(common: Common, /, members: bool, limit: int, page: str, as_json:
 
     with failing_in_one_line():
         asked = chosen(options, members=members)
-        found = ask(load(common), lambda client: TaskLister().page(client, asked, page, limit))
+        found = ask(load(common), lambda client: TaskLister().full_page(client, asked, page, limit), timeout=None)
         if as_json:
             click.echo(json.dumps({"tasks": [as_plain(row) for row in found.rows], "next": found.following}))
             return
         if found.rows:
             click.echo(in_columns([line_of(row) for row in found.rows]))
-        if found.following is not None:
-            click.echo(f"{found.searched} tasks searched; for more: --page {found.following}", err=True)
-        elif not found.rows:
+        else:
             click.echo("no task matches", err=True)
+        if found.following is not None:
+            click.echo(f"for more: --page {found.following}", err=True)
 
 
 def line_of(row: TaskRow) -> Sequence[str]:
@@ -192,7 +192,7 @@ def retry_tasks(
         started = sum(not outcome.why_not for outcome in done)
         if as_json:
             click.echo(json.dumps([as_plain(outcome) for outcome in done]))
-        elif len(done) != 1:
+        elif len(done) > 1:
             click.echo(f"{started} of {len(done)} tasks run anew", err=True)
         ctx.exit(0 if started or not done else EXIT_FAILED)
 
@@ -222,7 +222,7 @@ def cancel_tasks(
             app.close()
         if as_json:
             click.echo(json.dumps({"revoked": found}))
-        else:
+        elif found:
             click.echo(f"{counted(len(found))} revoked")
 
 

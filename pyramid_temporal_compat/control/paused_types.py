@@ -250,8 +250,8 @@ class PausedTypesReader:
             log.info("Tasks of type %s are paused", name)
         process_state.paused_types.update(paused)
         process_state.resumed_types.difference_update(told_resumed)
-        # The process that has resumed a type may have ended before it had released every task. Or it could not tell this
-        # worker, and the worker has given tasks back since.
+        # The process that has resumed a type may have ended before it had released every task. Or it could not tell
+        # this worker, and the worker has given tasks back since.
         for name in (known | told_resumed) - paused:
             process_state.paused_types.discard(name)
             await release(self._client, name)

@@ -58,7 +58,7 @@ class TaskFilter:
 
     @property
     def wanted_states(self) -> frozenset[str]:
-        """The states that fulfil the filter. A filter of errors alone wants failed tasks, and tasks that wait for a retry."""
+        """The states that fulfil the filter. A filter of errors wants failed tasks, and tasks that wait for a retry."""
         return self.states or (frozenset({states.FAILURE, states.RETRY}) if self.error else frozenset())
 
     def query(self) -> str:

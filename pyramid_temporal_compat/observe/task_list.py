@@ -89,6 +89,18 @@ class TaskLister:
             if len(rows) == size or searched >= MOST_SEARCHED:
                 return TaskPage(rows, str(at), searched)
 
+    async def full_page(self, client: Client, asked: TaskFilter, cursor: str = "", size: int = PAGE) -> TaskPage:
+        """Return a page that is full, unless it is the last one, however many tasks have to be looked at."""
+        rows: list[TaskRow] = []
+        searched = 0
+        while True:
+            page = await self.page(client, asked, cursor, size - len(rows))
+            rows += page.rows
+            searched += page.searched
+            if page.following is None or len(rows) >= size:
+                return TaskPage(rows, page.following, searched)
+            cursor = page.following
+
     async def every(self, client: Client, asked: TaskFilter, most: int | None = None) -> AsyncIterator[TaskRow]:
         """Yield all tasks that the filter selects, or the newest `most` of them."""
         cursor, left = "", most
