@@ -28,6 +28,7 @@ from ..message.priority import priority_of
 from ..message.tree import Unit
 from ..message.workflow_call import Outgoing, WorkflowCall, lane_of, parts_to_log
 from ..payload.headers import to_arguments
+from ..payload.trace_carrier import trace_continued
 from .call_watch import tell_sent
 from .undelivered_log import name_and_text
 
@@ -288,18 +289,19 @@ async def start_task(client: Client, message: Unit, now: datetime.datetime) -> N
     """Start the generated workflow of a task, a canvas or a bundle."""
     message = message.leaving(now)
     try:
-        await client.start_workflow(
-            message.task,
-            args=to_arguments(message.encode()),
-            id=message.id,
-            task_queue=message.queue,
-            id_reuse_policy=WorkflowIDReusePolicy.REJECT_DUPLICATE,
-            id_conflict_policy=WorkflowIDConflictPolicy.FAIL,
-            start_delay=delay_of(message, now),
-            priority=priority_of(message),
-            static_summary=message.summary[: wire.SUMMARY_LIMIT],
-            memo=wire.memo_of(message),
-        )
+        with trace_continued(message.headers):
+            await client.start_workflow(
+                message.task,
+                args=to_arguments(message.encode()),
+                id=message.id,
+                task_queue=message.queue,
+                id_reuse_policy=WorkflowIDReusePolicy.REJECT_DUPLICATE,
+                id_conflict_policy=WorkflowIDConflictPolicy.FAIL,
+                start_delay=delay_of(message, now),
+                priority=priority_of(message),
+                static_summary=message.summary[: wire.SUMMARY_LIMIT],
+                memo=wire.memo_of(message),
+            )
     except WorkflowAlreadyStartedError:
         log.debug("already started: %s[%s]", message.task, message.id)
 

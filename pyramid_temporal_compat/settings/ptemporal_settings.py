@@ -60,6 +60,7 @@ OWN: tuple[Setting, ...] = (
     own("beat", choice("by-command", "on-start"), "by-command", "When the server's schedules are made equal to the declared ones. by-command: by `ptemporal-compat beat` and `worker -B`. on-start: whenever a worker starts."),
     own("interceptors", words, (), "Interceptors for Temporal's client and worker, by their dotted names: objects, or classes or functions that make them."),
     own("plugins", words, (), "Plugins for Temporal's client and worker, named as interceptors are."),
+    own("tracing", choice("off", "opentelemetry"), "off", "Whether Temporal's own spans are made: of starts, workflows and activities. opentelemetry: by temporalio.contrib.opentelemetry."),
     own("payload_converter", text, None, "The payload converter for hand-written workflows and activities, by its dotted name: a class, or a DataConverter. Without a value: Temporal's own."),
     own("external_storage", text, None, "Where large payloads are kept, by its dotted name: an ExternalStorage of temporalio, or a function that makes it."),
     own("workflow_cache", count, 1000, "How many workflows a worker keeps in memory between their steps."),
