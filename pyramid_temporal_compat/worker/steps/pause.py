@@ -17,7 +17,7 @@ from ..taken_task import WorkerParts
 warnings.filterwarnings("ignore", "Cannot find activity to cancel", UserWarning, append=True)
 
 NEXT_LOOK = timedelta(minutes=1)
-"""When a task is offered again on a server that can't pause activities."""
+"""When a task is offered again that the server does not keep back."""
 
 
 async def hold_if_paused(worker: WorkerParts, job: Job) -> None:
@@ -33,7 +33,16 @@ async def hold_if_paused(worker: WorkerParts, job: Job) -> None:
         return
     if message.at_most_once and not message.held:
         raise run_anew("its type is paused", 0, message.copy(held=True), None)
-    is_kept = job.workflow_id is not None and await pause_activity(
-        activity.client(), job.workflow_id, job.run_id, activity.info().activity_id
-    )
+    is_kept = await is_kept_by_server(job)
     raise in_order(job, "its type is paused", type=wire.PAUSED, next_retry_delay=AT_ONCE if is_kept else NEXT_LOOK)
+
+
+async def is_kept_by_server(job: Job) -> bool:
+    """Have the server keep the task's activity back. Return False if it does not.
+
+    The server can't pause an activity without a workflow in this way, nor one task of an activity that runs several.
+    """
+    info = activity.info()
+    if job.workflow_id is None or info.activity_type != job.message.task:
+        return False
+    return await pause_activity(activity.client(), job.workflow_id, job.run_id, info.activity_id)
