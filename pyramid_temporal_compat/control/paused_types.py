@@ -37,6 +37,8 @@ log = logging.getLogger(__name__)
 
 NEVER = datetime.timedelta(days=3650)
 """Start delay of a record."""
+TOLD_WITHIN = 3.0
+"""Seconds that workers have to answer that they know of a pause. Later they read the record."""
 READ_EVERY = 20.0
 """Seconds between two reads of a worker."""
 READ_TIMEOUT = 5.0
@@ -72,7 +74,7 @@ def pause(app: AppLike, name: str, reason: str = "") -> bool:
     A worker that does not answer reads the record within `READ_EVERY` seconds.
     """
     is_new = app.temporal.call(lambda client: pause_type(client, name, reason))
-    app.control.broadcast("paused", {"task_name": name}, reply=True)
+    app.control.broadcast("paused", {"task_name": name}, reply=True, timeout=TOLD_WITHIN)
     return is_new
 
 
@@ -80,7 +82,7 @@ def resume(app: AppLike, name: str) -> int | None:
     """Let the tasks of a type start again. Return how many workflows had such tasks; None if the type is not paused."""
     was_paused = app.temporal.call(lambda client: resume_type(client, name))
     # If this process ends between two of the steps, each worker does the rest when it next reads the records.
-    app.control.broadcast("resumed", {"task_name": name}, reply=True)
+    app.control.broadcast("resumed", {"task_name": name}, reply=True, timeout=TOLD_WITHIN)
     released = app.temporal.call(lambda client: release_all(client, name), None)
     return len(released) if was_paused or released else None
 

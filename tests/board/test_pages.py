@@ -173,7 +173,7 @@ def test_a_type_is_paused_and_resumed(chief: TestApp, office: Office) -> None:
     form = next(form for form in chief.get(path).forms.values() if form.action == "/ptemporal/do/pause-type")
     page = form.submit().follow()
     assert "are paused" in page.html.find(role="status").text
-    wait_until(lambda: "by chief" in chief.get("/ptemporal/").text, 30, "the reason on the overview")
+    wait_until(lambda: "by chief" in chief.get("/ptemporal/").text, 60, "the reason on the overview")
     form = next(form for form in chief.get(path).forms.values() if form.action == "/ptemporal/do/resume-type")
     form.submit().follow()
-    wait_until(lambda: "by chief" not in chief.get("/ptemporal/").text, 30, "no pause on the overview")
+    wait_until(lambda: "by chief" not in chief.get("/ptemporal/").text, 60, "no pause on the overview")

@@ -73,7 +73,7 @@ def test_retry_in_bulk_counts_first_and_then_leaves_out_what_ran_anew(office: Of
 
 def test_cancel_and_queues_know_delayed_tasks(office: Office) -> None:
     delayed = [office.add.apply_async((number,), countdown=3600) for number in (1, 2)]
-    wait_until(lambda: run_json(office, "queues", "-Q", office.queue)[0]["delayed"] == 2, 30, "two delayed tasks")
+    wait_until(lambda: run_json(office, "queues", "-Q", office.queue)[0]["delayed"] == 2, 60, "two delayed tasks")
     text, _ = run(office, "queues", "-Q", office.queue)
     assert text.split("\n")[0].split() == [
         "queue",
@@ -92,7 +92,7 @@ def test_cancel_and_queues_know_delayed_tasks(office: Office) -> None:
 
 def test_pause_names_what_it_paused_until_resume(office: Office) -> None:
     assert run_json(office, "tasks", "pause", office.add.name, "--reason", "lunch")["done"] == "paused"
-    wait_until(lambda: any(each["reason"] == "lunch" for each in run_json(office, "tasks", "paused")), 30, "the record")
+    wait_until(lambda: any(each["reason"] == "lunch" for each in run_json(office, "tasks", "paused")), 60, "the record")
     assert "was paused already" in run(office, "tasks", "pause", office.add.name)[0]
     assert run_json(office, "tasks", "resume", office.add.name)["done"] == "resumed; workflows that waited: 0"
     assert "was not paused" in run(office, "tasks", "resume", office.add.name)[0]

@@ -56,7 +56,7 @@ class Office:
         return RunningWorker(self.app, **{"hostname": hostname, "concurrency": 4, **options})
 
     def ask(self, question: Callable[[Client], Awaitable[T]]) -> T:
-        return self.app.temporal.call(question, 30)
+        return self.app.temporal.call(question, 60)
 
     def rows(self, **asked: Any) -> list[TaskRow]:
         """Return the tasks of this office's queue that a filter selects."""
@@ -70,10 +70,10 @@ class Office:
     def listed(self, count: int, **asked: Any) -> list[TaskRow]:
         """Return the tasks that a filter selects, once the server lists so many: its list lags behind by moments."""
         return wait_until(
-            lambda: rows if len(rows := self.rows(**asked)) == count else None, 30, f"{count} tasks for {asked}"
+            lambda: rows if len(rows := self.rows(**asked)) == count else None, 60, f"{count} tasks for {asked}"
         )
 
     def ended(self, *results: Any) -> None:
         """Return when all these tasks have ended."""
         for result in results:
-            wait_until(result.ready, 30, f"the end of {result.id}")
+            wait_until(result.ready, 60, f"the end of {result.id}")
