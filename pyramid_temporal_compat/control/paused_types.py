@@ -18,14 +18,20 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from temporalio.api.common.v1 import WorkflowExecution as Execution
-from temporalio.api.workflowservice.v1 import PauseActivityRequest, UnpauseActivityRequest
-from temporalio.client import Client, WorkflowExecution, WorkflowExecutionStatus
+from temporalio.api.workflowservice.v1 import (
+    PauseActivityExecutionRequest,
+    PauseActivityRequest,
+    UnpauseActivityExecutionRequest,
+    UnpauseActivityRequest,
+)
+from temporalio.client import ActivityExecution, Client, WorkflowExecution, WorkflowExecutionStatus
 from temporalio.common import WorkflowIDReusePolicy
 from temporalio.exceptions import WorkflowAlreadyStartedError
 from temporalio.service import RPCError, RPCStatusCode
 
 from ..client.connection import is_absent
 from ..client.list_filter import all_of, quoted
+from ..client.standalone import has_standalone_activities
 from ..message import wire_names as wire
 from . import process_state
 from .waiting_tasks import for_each
@@ -137,7 +143,27 @@ async def release(client: Client, name: str) -> set[str]:
                 raise
 
     await for_each(runs, unpause)
-    return {run.id for run in runs}
+    return {run.id for run in runs} | await release_standalone(client, name)
+
+
+async def release_standalone(client: Client, name: str) -> set[str]:
+    """Do what `release` does, for tasks that are standalone activities."""
+    if not await has_standalone_activities(client):
+        return set()
+    found = [each async for each in client.list_activities(standalone_waiting_for(name))]
+
+    async def unpause(task: ActivityExecution) -> None:
+        request = UnpauseActivityExecutionRequest(
+            namespace=client.namespace, activity_id=task.activity_id, identity=client.identity
+        )
+        try:
+            await client.workflow_service.unpause_activity_execution(request, retry=True)
+        except RPCError as error:  # as above
+            if error.status not in (RPCStatusCode.NOT_FOUND, RPCStatusCode.FAILED_PRECONDITION):
+                raise
+
+    await for_each(found, unpause)
+    return {each.activity_id for each in found}
 
 
 async def release_all(client: Client, name: str) -> set[str]:
@@ -152,26 +178,38 @@ def waiting_for(name: str) -> str:
     return all_of([f"TemporalPauseInfo = {quoted(f'property:activityType={name}')}", "ExecutionStatus = 'Running'"])
 
 
+def standalone_waiting_for(name: str) -> str:
+    """Return the query for paused standalone activities of this type."""
+    return all_of([f"ActivityType = {quoted(name)}", PAUSED_NOW])
+
+
+PAUSED_NOW = "ExecutionStatus = 'Paused'"
+
+
 async def paused_types(client: Client) -> list[PausedType]:
     """Return the paused types by name, each with the number of workflows that wait for it."""
 
     async def described(run: WorkflowExecution) -> PausedType:
         reason = str((await run.memo()).get("reason") or "")
         name = name_in(run)
-        return PausedType(name, run.start_time, reason, await count_paused(client, waiting_for(name)))
+        count = await count_paused(client, waiting_for(name), standalone_waiting_for(name))
+        return PausedType(name, run.start_time, reason, count)
 
     runs = [run async for run in client.list_workflows(RECORDS, limit=MOST_PAUSED)]
     return sorted(await for_each(runs, described), key=lambda each: each.name)
 
 
-async def count_paused(client: Client, condition: str) -> int:
-    """Return how many workflows fulfil a condition about paused tasks. A server before 1.28 pauses nothing."""
+async def count_paused(client: Client, workflows: str, activities: str) -> int:
+    """Return how many workflows, and how many standalone activities, fulfil these conditions about paused tasks."""
     try:
-        return (await client.count_workflows(condition)).count
+        count = (await client.count_workflows(workflows)).count
     except RPCError as error:
         if error.status is not RPCStatusCode.INVALID_ARGUMENT:
             raise
-        return 0
+        return 0  # a server before 1.28 pauses nothing
+    if not await has_standalone_activities(client):
+        return count
+    return count + (await client.count_activities(activities)).count
 
 
 async def is_paused(client: Client, name: str) -> bool:
@@ -196,22 +234,26 @@ def name_in(record: WorkflowExecution) -> str:
 # --- for workers -----------------------------------------------------------------------------------
 
 
-async def pause_activity(client: Client, workflow_id: str, run_id: str, activity_id: str) -> bool:
-    """Have the server keep an activity back. Return False if the server can't do that."""
-    request = PauseActivityRequest(
-        namespace=client.namespace,
-        execution=Execution(workflow_id=workflow_id, run_id=run_id),
-        id=activity_id,
-        identity=client.identity,
-        reason="its type is paused",
-    )
+async def pause_activity(client: Client, workflow_id: str | None, run_id: str, activity_id: str) -> bool:
+    """Have the server keep an activity back. Return False if the server can't do that.
+
+    :param workflow_id: None for a standalone activity.
+    """
+    told = {"namespace": client.namespace, "identity": client.identity, "reason": "its type is paused"}
     try:
-        await client.workflow_service.pause_activity(request)
+        if workflow_id is None:
+            standalone = PauseActivityExecutionRequest(activity_id=activity_id, run_id=run_id, **told)
+            await client.workflow_service.pause_activity_execution(standalone)
+        else:
+            execution = Execution(workflow_id=workflow_id, run_id=run_id)
+            await client.workflow_service.pause_activity(
+                PauseActivityRequest(execution=execution, id=activity_id, **told)
+            )
     except RPCError as error:
         log.log(
             logging.DEBUG if error.status is RPCStatusCode.NOT_FOUND else logging.WARNING,
             "the server can't pause the task %s, whose type is paused: %s",
-            workflow_id,
+            workflow_id or activity_id,
             error,
         )
         return False

@@ -12,7 +12,7 @@ from temporalio.client import Client
 
 from ..client import list_filter
 from ..client.queues import POLLS_EVERY, describe_queue
-from ..control.paused_types import count_paused
+from ..control.paused_types import PAUSED_NOW, count_paused
 from ..control.waiting_tasks import queue_state, running_in
 from ..interfaces import AppLike
 
@@ -63,7 +63,7 @@ async def report_queue(client: Client, queue: str) -> QueueReport:
         describe_queue(client, queue, WORKFLOWS),
         describe_queue(client, queue, ACTIVITIES),
         client.count_workflows(later),
-        count_paused(client, paused),
+        count_paused(client, paused, list_filter.all_of([list_filter.one_of("TaskQueue", [queue]), PAUSED_NOW])),
     )
     both = (workflows.stats, activities.stats)
     pollers = {

@@ -12,6 +12,7 @@ from ...message import wire_names as wire
 from ..attempt_end import AT_ONCE, in_order, run_anew
 from ..job import Job
 from ..taken_task import WorkerParts
+from .hand_over import with_workflow
 
 # The server answers the last heartbeat of such an attempt by cancelling it, when the attempt has ended already.
 warnings.filterwarnings("ignore", "Cannot find activity to cancel", UserWarning, append=True)
@@ -32,7 +33,7 @@ async def hold_if_paused(worker: WorkerParts, job: Job) -> None:
             raise run_anew("its type is resumed", 0, message.copy(held=False), None)
         return
     if message.at_most_once and not message.held:
-        raise run_anew("its type is paused", 0, message.copy(held=True), None)
+        raise await with_workflow(job, run_anew("its type is paused", 0, message.copy(held=True), None))
     is_kept = await is_kept_by_server(job)
     raise in_order(job, "its type is paused", type=wire.PAUSED, next_retry_delay=AT_ONCE if is_kept else NEXT_LOOK)
 
@@ -40,9 +41,9 @@ async def hold_if_paused(worker: WorkerParts, job: Job) -> None:
 async def is_kept_by_server(job: Job) -> bool:
     """Have the server keep the task's activity back. Return False if it does not.
 
-    The server can't pause an activity without a workflow in this way, nor one task of an activity that runs several.
+    The server can't pause one task of an activity that runs several.
     """
     info = activity.info()
-    if job.workflow_id is None or info.activity_type != job.message.task:
+    if info.activity_type != job.message.task:
         return False
     return await pause_activity(activity.client(), job.workflow_id, job.run_id, info.activity_id)
