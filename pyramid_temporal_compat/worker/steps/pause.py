@@ -12,7 +12,6 @@ from ...message import wire_names as wire
 from ..attempt_end import AT_ONCE, in_order, run_anew
 from ..job import Job
 from ..taken_task import WorkerParts
-from .hand_over import with_workflow
 
 # The server answers the last heartbeat of such an attempt by cancelling it, when the attempt has ended already.
 warnings.filterwarnings("ignore", "Cannot find activity to cancel", UserWarning, append=True)
@@ -33,7 +32,7 @@ async def hold_if_paused(worker: WorkerParts, job: Job) -> None:
             raise run_anew("its type is resumed", 0, message.copy(held=False), None)
         return
     if message.at_most_once and not message.held:
-        raise await with_workflow(job, run_anew("its type is paused", 0, message.copy(held=True), None))
+        raise run_anew("its type is paused", 0, message.copy(held=True), None)
     is_kept = await is_kept_by_server(job)
     raise in_order(job, "its type is paused", type=wire.PAUSED, next_retry_delay=AT_ONCE if is_kept else NEXT_LOOK)
 
