@@ -63,7 +63,7 @@ def test_paused_tasks_wait_through_a_restart_and_then_run_once(
     assert not pause(office.app, office.add.name)
     pause_known_to_the_worker(office, office.once.name)
     single, once = office.add.delay(1), office.once.delay("x")
-    members = group(office.add.s(2), office.fails.s("seen")).apply_async()
+    members = group(office.add.s(2), office.notes.s("seen")).apply_async()
     steps = chain(office.add.s(3), office.add.s(4)).apply_async()
     office.ended(members.results[1])  # of another type
     wait_until(lambda: waiting(office, office.add.name) == 3, 60, "three workflows that wait")
@@ -73,7 +73,7 @@ def test_paused_tasks_wait_through_a_restart_and_then_run_once(
     start()  # a later worker reads the record
     later = office.add.delay(5)
     wait_until(lambda: waiting(office, office.add.name) == 4, 60, "four workflows that wait")
-    assert office.ran == [("fails", "seen")]
+    assert office.ran == [("notes", "seen")]
     assert {row.state for row in office.rows(states=frozenset({"PENDING"}), name="*.add") if row.paused} == {"PENDING"}
     assert office.ask(lambda client: report_queue(client, office.queue)).paused == 5
 

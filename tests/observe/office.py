@@ -47,7 +47,11 @@ class Office:
             self.ran.append(("once", what))
             return what
 
-        self.add, self.fails, self.once = add, fails, once
+        @task(name=f"{self.prefix}.notes")
+        def notes(what: Any) -> None:
+            self.ran.append(("notes", what))
+
+        self.add, self.fails, self.once, self.notes = add, fails, once, notes
         self.lister = TaskLister()
 
     def worker(self, **options: Any) -> RunningWorker:
