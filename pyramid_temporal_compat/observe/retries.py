@@ -12,11 +12,13 @@ from temporalio.client import Client
 
 from ..client.history import ActivityScheduled, WorkflowStarted, read_history
 from ..client.members import workflow_with
+from ..client.task_history import read_task_history
 from ..client.task_status import status_of
 from ..control.waiting_tasks import exists, for_each
 from ..enlist.dispatcher import start_task
 from ..exceptions import CeleryError
 from ..message.ids import retry_id, workflow_of
+from ..message.lane import WORKFLOW
 from ..message.message import Message
 from ..message.nodes import TaskNode
 from ..message.tree import Tree, Unit
@@ -107,6 +109,7 @@ async def _again(client: Client, task_id: str, new_id: str) -> Unit:
         **dict.fromkeys(OF_THE_FIRST_CALL),
         retries=0,
         held=False,
+        lane=WORKFLOW,  # only workflows refuse a second start under the same id
     )
     if message.joins is None:
         return again
@@ -127,6 +130,9 @@ async def _first_call(client: Client, task_id: str) -> tuple[Message, tuple[Payl
     None for a bundle, and for a member of a canvas that never began. A canvas has the id of its last member.
     """
     container = await workflow_with(client, task_id)
+    if container is None and not await exists(client, task_id):
+        history = await read_task_history(client, task_id)  # a standalone activity has the message it was sent with
+        return None if history is None else (history.message, ())
     start: Message | None = None
     is_canvas = False
     async for event in read_history(client, container or task_id):

@@ -8,7 +8,10 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from temporalio.client import Client, WorkflowExecutionDescription
+from temporalio.service import RPCError
 
+from ..client import standalone
+from ..client.connection import is_absent
 from ..client.history import (
     ActivityCompleted,
     ActivityFailed,
@@ -110,19 +113,51 @@ async def read_task(client: Client, app: AppLike, task_id: str) -> TaskDetails |
     status = await status_of(client, task_id)
     if not status.known:
         return None
-    container = await workflow_with(client, task_id)
-    workflow_id = container or task_id
-    found = await client.get_workflow_handle(workflow_id).describe()
+    workflow_id = await workflow_with(client, task_id) or task_id
+    try:
+        found = await client.get_workflow_handle(workflow_id).describe()
+    except RPCError as error:
+        if not is_absent(error):
+            raise
+        return await _read_standalone(client, app, task_id, status)
     read = _HistoryReader(task_id)
     async for event in read_history(client, workflow_id, found.run_id):
         await read.add(event)
     if read.message is None and not read.is_ours:
         return None  # a workflow of another kind
     canvas = await outline(client, task_id) if runs_tree(found) else []
-    retried_as = retry_id(task_id) if status.ended else None
-    if retried_as is not None and not await exists(client, retried_as):
-        retried_as = None
-    return _details(app, task_id, status, found, read, retried_as, canvas)
+    pending = _pending(found, task_id, is_member=read.tree is not None)
+    place = _Place(found.id, found.run_id, found.workflow_type, found.task_queue, pending)
+    return _details(app, task_id, status, place, read, await retried_as(client, task_id, status), canvas)
+
+
+async def _read_standalone(client: Client, app: AppLike, task_id: str, status: Status) -> TaskDetails | None:
+    """Return what the server knows of a task that is a standalone activity; None if there is none of this id."""
+    found = await standalone.describe(client, task_id, include_input=True)
+    message = None if found is None else await readable(standalone.read_message(client, found))
+    if found is None or message is None:
+        return None
+    info, read = found.info, _HistoryReader(task_id)
+    read.message, read.began = message, info.schedule_time.ToDatetime(tzinfo=datetime.timezone.utc)
+    place = _Place(task_id, info.run_id, info.activity_type.name, info.task_queue, [_attempt(info)])
+    return _details(app, task_id, status, place, read, await retried_as(client, task_id, status), [])
+
+
+async def retried_as(client: Client, task_id: str, status: Status) -> str | None:
+    """Return the id of the task that has run this one anew; None if there is none."""
+    again = retry_id(task_id)
+    return again if status.ended and await exists(client, again) else None
+
+
+@dataclass(frozen=True)
+class _Place:
+    """Where a task runs: its workflow, or its standalone activity."""
+
+    id: str
+    run_id: str
+    type: str
+    queue: str
+    pending: Sequence[Attempt]
 
 
 class _HistoryReader:
@@ -173,7 +208,7 @@ def _details(
     app: AppLike,
     task_id: str,
     status: Status,
-    found: WorkflowExecutionDescription,
+    found: _Place,
     read: _HistoryReader,
     retried_as: str | None,
     canvas: Sequence[Line],
@@ -183,8 +218,8 @@ def _details(
     headers = message.headers if message else {}
     return TaskDetails(
         id=task_id,
-        name=found.workflow_type if is_tree or message is None else message.task,
-        queue=(message.queue if message else "") or status.queue or found.task_queue,
+        name=found.type if is_tree or message is None else message.task,
+        queue=(message.queue if message else "") or status.queue or found.queue,
         state=status.state,
         workflow_id=found.id,
         run_id=found.run_id,
@@ -212,7 +247,7 @@ def _details(
         trace_id=trace_id_in(headers),
         headers={str(name): masked(str(name), value) for name, value in headers.items()},
         children=list(ids_in(status.children))[:MOST_CHILDREN],
-        attempts=[*read.attempts, *_pending(found, task_id, is_member=read.tree is not None)],
+        attempts=[*read.attempts, *found.pending],
         canvas=[replace(line, text=masked_text(line.text)) for line in canvas[:MOST_LINES]],
         canvas_size=len(canvas),
     )
@@ -220,17 +255,18 @@ def _details(
 
 def _pending(found: WorkflowExecutionDescription, task_id: str, is_member: bool) -> list[Attempt]:
     """Return the attempt that runs or waits now: the history has no event of it yet."""
-    return [
-        Attempt(
-            each.attempt,
-            each.last_worker_identity,
-            each.last_started_time.ToDatetime(tzinfo=datetime.timezone.utc)
-            if each.HasField("last_started_time")
-            else None,
-        )
-        for each in found.raw_description.pending_activities
-        if not is_member or each.activity_id == task_id
-    ][:1]
+    pending = found.raw_description.pending_activities
+    return [_attempt(each) for each in pending if not is_member or each.activity_id == task_id][:1]
+
+
+def _attempt(activity: Any) -> Attempt:
+    """Return the last attempt that the description of an activity shows."""
+    began = activity.last_started_time if activity.HasField("last_started_time") else None
+    return Attempt(
+        activity.attempt,
+        activity.last_worker_identity,
+        began.ToDatetime(tzinfo=datetime.timezone.utc) if began else None,
+    )
 
 
 def shown_text(text: str) -> str:

@@ -6,6 +6,7 @@ import pytest
 
 from pyramid_temporal_compat.message.ids import retry_id, workflow_of
 from pyramid_temporal_compat.observe.retries import Retried, not_retried, retry, retry_each
+from pyramid_temporal_compat.observe.task_details import read_task
 from tests.observe.office import Office
 
 
@@ -47,6 +48,23 @@ def test_a_step_of_a_chain_runs_anew_with_the_result_that_it_had(office: Office)
     never_ran = office.ask(lambda client: retry(client, str(failed.within)))
     assert never_ran.new_id is None
     assert "its last one never began" in never_ran.why_not
+
+
+def test_a_standalone_activity_is_shown_and_runs_anew_as_a_workflow(
+    office: Office, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(office.fails, "lane", "activity")
+    failed = office.fails.delay("pepper")
+    office.ended(failed)
+    found = office.ask(lambda client: read_task(client, office.app, failed.id))
+    assert found is not None
+    assert (found.state, found.args, found.error) == ("FAILURE", "('pepper',)", "LookupError: no pepper")
+    outcome = office.ask(lambda client: retry(client, failed.id))
+    office.ended(office.app.AsyncResult(str(outcome.new_id)))
+    assert office.ran.count(("fails", "pepper")) == 2
+    again = office.ask(lambda client: read_task(client, office.app, failed.id))
+    assert again is not None
+    assert again.retried_as == outcome.new_id
 
 
 def test_unended_and_unknown_tasks_are_not_run_anew(office: Office) -> None:
