@@ -74,6 +74,22 @@ class TaskFilter:
             ]
         )
 
+    def query_of_standalone(self) -> str:
+        """Return the condition for tasks that are standalone activities."""
+        statuses = [*self._statuses(), *(["Paused"] if "Running" in self._statuses() else [])]
+        recent = (
+            [] if self.since is None else [list_filter.since(name, self.since) for name in ("StartTime", "CloseTime")]
+        )
+        return list_filter.all_of(
+            [
+                f"NOT ActivityType STARTS_WITH {list_filter.quoted(wire.OWN)}",
+                list_filter.like_glob("ActivityType", self.name) if self.name else None,
+                list_filter.one_of("ExecutionStatus", statuses) if statuses else None,
+                list_filter.one_of("TaskQueue", [self.queue]) if self.queue else None,
+                list_filter.any_of(recent) or None,
+            ]
+        )
+
     def _statuses(self) -> list[str]:
         return list(dict.fromkeys(status for state in sorted(self.wanted_states) for status in STATUSES[state]))
 

@@ -1,4 +1,8 @@
-"""Pages of tasks, the newest first. The server makes the pages, so ten thousand tasks cost no more than fifty."""
+"""Pages of tasks, the newest first. The server makes the pages, so ten thousand tasks cost no more than fifty.
+
+The server lists workflows and standalone activities apart. So the pages have first the tasks with a workflow, and then
+the tasks without one.
+"""
 
 from __future__ import annotations
 
@@ -10,9 +14,11 @@ from dataclasses import dataclass
 
 from temporalio.client import Client, WorkflowExecution
 
+from ..client.standalone import has_standalone_activities
 from ..control.waiting_tasks import is_listed_as_tree
 from ..exceptions import InvalidCall
 from ..message.ids import workflow_of
+from .standalone_rows import standalone_rows
 from .task_filter import TaskFilter
 from .task_rows import RowReader, TaskRow
 
@@ -42,19 +48,21 @@ class Cursor:
 
     token: bytes = b""
     skip: int = 0
+    is_standalone: bool = False
+    """Whether the page has standalone activities. They come after all workflows."""
 
     def __str__(self) -> str:
-        written = json.dumps([base64.b64encode(self.token).decode(), self.skip])
+        written = json.dumps([base64.b64encode(self.token).decode(), self.skip, self.is_standalone])
         return base64.urlsafe_b64encode(written.encode()).decode().rstrip("=")
 
     @classmethod
     def read(cls, written: str) -> Cursor:
         """Read a cursor that came from a person or a browser."""
         try:
-            token, skip = json.loads(base64.urlsafe_b64decode(written + "=" * (-len(written) % 4)))
-            if type(skip) is not int or not 0 <= skip < 1_000_000:
+            token, skip, is_standalone = json.loads(base64.urlsafe_b64decode(written + "=" * (-len(written) % 4)))
+            if type(skip) is not int or not 0 <= skip < 1_000_000 or type(is_standalone) is not bool:
                 raise ValueError
-            return cls(base64.b64decode(token, validate=True), skip)
+            return cls(base64.b64decode(token, validate=True), skip, is_standalone)
         except (ValueError, TypeError, binascii.Error, RecursionError):
             raise InvalidCall(f"{written!r:.80} is no page of a list of tasks; begin with the first page") from None
 
@@ -75,17 +83,16 @@ class TaskLister:
         rows: list[TaskRow] = []
         searched = 0
         while True:
-            runs, following = await self._server_page(client, asked, at.token, size)
-            every = await self._rows(client, asked, runs)
+            looked_at, every, following = await self._server_page(client, asked, at, size)
             found = [row for row in every if matches(asked, row)][at.skip :]
             room = size - len(rows)
             rows += found[:room]
-            searched += max(len(runs), len(every))
+            searched += max(looked_at, len(every))
             if len(found) > room:
-                return TaskPage(rows, str(Cursor(at.token, at.skip + room)), searched)
-            if not following:
+                return TaskPage(rows, str(Cursor(at.token, at.skip + room, at.is_standalone)), searched)
+            if following is None:
                 return TaskPage(rows, None, searched)
-            at = Cursor(following)
+            at = following
             if len(rows) == size or searched >= MOST_SEARCHED:
                 return TaskPage(rows, str(at), searched)
 
@@ -114,13 +121,20 @@ class TaskLister:
             left = None if left is None else left - len(page.rows)
 
     async def _server_page(
-        self, client: Client, asked: TaskFilter, token: bytes, size: int
-    ) -> tuple[Sequence[WorkflowExecution], bytes | None]:
-        """Return the workflows of one page of the server, and the token of its next page."""
+        self, client: Client, asked: TaskFilter, at: Cursor, size: int
+    ) -> tuple[int, Sequence[TaskRow], Cursor | None]:
+        """Return how many entries one page of the server has, their rows, and where the next page begins."""
+        if at.is_standalone:
+            rows, token = await standalone_rows(client, asked.query_of_standalone(), at.token, size)
+            return len(rows), rows, Cursor(token, is_standalone=True) if token else None
         most = min(size, TREES_AT_A_TIME) if asked.lists_members else size
-        listed = client.list_workflows(asked.query(), page_size=most, next_page_token=token or None)
+        listed = client.list_workflows(asked.query(), page_size=most, next_page_token=at.token or None)
         await listed.fetch_next_page()
-        return listed.current_page or (), listed.next_page_token
+        runs = listed.current_page or ()
+        rows = await self._rows(client, asked, runs)
+        if listed.next_page_token:
+            return len(runs), rows, Cursor(listed.next_page_token)
+        return len(runs), rows, Cursor(is_standalone=True) if await has_standalone_activities(client) else None
 
     async def _rows(self, client: Client, asked: TaskFilter, runs: Sequence[WorkflowExecution]) -> list[TaskRow]:
         """Return the rows of these workflows that may match."""

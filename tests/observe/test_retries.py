@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import datetime
+
 import pytest
 
 from pyramid_temporal_compat.message.ids import retry_id, workflow_of
@@ -59,6 +61,9 @@ def test_a_standalone_activity_is_shown_and_runs_anew_as_a_workflow(
     found = office.ask(lambda client: read_task(client, office.app, failed.id))
     assert found is not None
     assert (found.state, found.args, found.error) == ("FAILURE", "('pepper',)", "LookupError: no pepper")
+    hour = datetime.datetime.now(datetime.timezone.utc) - datetime.timedelta(hours=1)
+    (row,) = office.listed(1, arguments="pepper", states=frozenset({"FAILURE"}), since=hour, name="*.fails")
+    assert (row.id, row.error) == (failed.id, "LookupError: no pepper")
     outcome = office.ask(lambda client: retry(client, failed.id))
     office.ended(office.app.AsyncResult(str(outcome.new_id)))
     assert office.ran.count(("fails", "pepper")) == 2
