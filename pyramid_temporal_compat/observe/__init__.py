@@ -4,7 +4,7 @@ The commands `tasks` and `queues` print these values, and the board shows them.
 
 `task_filter.py`   which tasks: by name, state, queue, time, error, arguments
 `task_list.py`     pages of tasks, newest first; the server makes the pages
-`task_rows.py`     one task in a list
+`task_rows.py`     one task in a list, and `standalone_rows.py` one without a workflow
 `task_details.py`  everything about one task
 `failures.py`      the failed tasks of the last hours, counted by task and error
 `retries.py`       run failed tasks anew
