@@ -59,9 +59,10 @@ conformance: $(STAMP)
 faults: $(STAMP)
 	$(BIN)/python -m tests.faults $(ARGS)
 
-# Carries messages from a real RabbitMQ, with kills: two minutes. Without Debian's package rabbitmq-server, it is skipped.
+# The long tests of `migrate bridge` and `drain`: kills, real Celery workers, a real RabbitMQ: three minutes. Without
+# Debian's package rabbitmq-server, its tests are skipped.
 move: $(STAMP)
-	PTEMPORAL_MOVE=1 $(BIN)/pytest tests/migrate/test_bridge_rabbitmq.py -q $(ARGS)
+	PTEMPORAL_MOVE=1 $(BIN)/pytest tests/migrate/test_bridge.py tests/migrate/test_bridge_rabbitmq.py tests/migrate/test_drain.py -q $(ARGS)
 
 # Gives every decoder broken input, other input each time, and compares more crontabs with Celery's: two minutes. It finds
 # decoders without bounds.
