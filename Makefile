@@ -6,7 +6,7 @@ STAMP := $(VENV)/.installed
 # Parts of the tests that run beside each other, each with servers of its own.
 JOBS ?= 3
 
-.PHONY: venv demo demo-move test coverage unit pythons lowest agents wheel-smoke conformance faults move rabbitmq fuzz lint docs bench actions clean
+.PHONY: venv demo demo-move test coverage unit pythons lowest agents wheel-smoke conformance faults move move-tests fuzz lint docs bench actions clean
 
 venv: $(STAMP)
 
@@ -68,9 +68,10 @@ faults: $(STAMP)
 move: $(STAMP)
 	$(BIN)/python -m tests.move $(ARGS)
 
-# Carries messages from a real RabbitMQ, with kills: two minutes. Without Debian's package rabbitmq-server, it is skipped.
-rabbitmq: $(STAMP)
-	PTEMPORAL_MOVE=1 $(BIN)/pytest tests/migrate/test_bridge_rabbitmq.py tests/switch/test_rabbitmq.py -q $(ARGS)
+# The long tests of `migrate bridge`, `drain` and `switch`: kills, real Celery workers, a real RabbitMQ: three minutes. Without
+# Debian's package rabbitmq-server, the tests of RabbitMQ are skipped.
+move-tests: $(STAMP)
+	PTEMPORAL_MOVE=1 $(BIN)/pytest tests/migrate/test_bridge.py tests/migrate/test_bridge_rabbitmq.py tests/migrate/test_drain.py tests/switch/test_rabbitmq.py -q $(ARGS)
 
 # Gives every decoder broken input, other input each time, and compares more crontabs with Celery's: two minutes. It finds
 # decoders without bounds.

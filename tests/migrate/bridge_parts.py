@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import json
+import os
 import subprocess
 import sys
 import threading
@@ -14,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import psutil
+import pytest
 
 from pyramid_temporal_compat.migrate.bridge import Bridge, Carried
 from pyramid_temporal_compat.migrate.carrier_process import BrokerAddress
@@ -21,6 +23,7 @@ from tests.migrate import bridge_app
 from tests.parts import wait_until
 
 QUEUE = "carried"
+in_move_tests = pytest.mark.skipif("PTEMPORAL_MOVE" not in os.environ, reason="it takes long, so `make move-tests` runs it")
 PRODUCER = Path(__file__).with_name("celery_producer.py")
 
 

@@ -32,6 +32,7 @@ from tests.migrate.bridge_parts import (
     carry,
     envelope,
     id_of,
+    in_move_tests,
     lists,
     produce,
     standing,
@@ -143,6 +144,7 @@ def test_bridge_goes_on_when_its_carrier_is_killed(running: Any, broker: BrokerA
     all_ran_once(messages)
 
 
+@in_move_tests
 def test_killed_bridge_loses_nothing_and_doubles_nothing(
     running: Any, broker: BrokerAddress, redis: Any, temporal_address: str
 ) -> None:
@@ -164,6 +166,7 @@ def test_killed_bridge_loses_nothing_and_doubles_nothing(
     all_ran_once(messages)
 
 
+@in_move_tests
 def test_message_of_a_killed_bridge_can_be_given_back_by_celery(
     running: Any, broker: BrokerAddress, redis: Any
 ) -> None:
@@ -184,6 +187,7 @@ def test_message_of_a_killed_bridge_can_be_given_back_by_celery(
     assert id_of(again) == id_of(message)
 
 
+@in_move_tests
 def test_bridge_goes_on_when_the_broker_comes_back(running: Any, tmp_path: Path) -> None:
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))

@@ -1,10 +1,9 @@
-"""The bridge on a real RabbitMQ. `make rabbitmq` runs these tests, because the server needs half a minute to start."""
+"""The bridge on a real RabbitMQ. `make move-tests` runs these tests, because the server needs half a minute to start."""
 
 from __future__ import annotations
 
 import base64
 import json
-import os
 from collections.abc import Iterator
 from typing import Any
 
@@ -17,14 +16,25 @@ from pyramid_temporal_compat.migrate.bridge import Bridge
 from pyramid_temporal_compat.migrate.carrier_process import BrokerAddress, CarrierLost
 from pyramid_temporal_compat.migrate.drain import Drain
 from tests.migrate import bridge_app
-from tests.migrate.bridge_parts import CHORD, QUEUE, all_ran_once, carriers, carry, envelope, id_of, produce, standing
+from tests.migrate.bridge_parts import (
+    CHORD,
+    QUEUE,
+    all_ran_once,
+    carriers,
+    carry,
+    envelope,
+    id_of,
+    in_move_tests,
+    produce,
+    standing,
+)
 from tests.migrate.rabbitmq import MISSING, RabbitMQ, is_installed, running_rabbitmq
 from tests.parts import wait_until
 
 pytestmark = [
     pytest.mark.integration,
     pytest.mark.skipif(not is_installed(), reason=MISSING),
-    pytest.mark.skipif("PTEMPORAL_MOVE" not in os.environ, reason="make rabbitmq runs it: RabbitMQ starts slowly"),
+    in_move_tests,
 ]
 
 
