@@ -1,8 +1,8 @@
 """Publish messages to Celery's broker, in the form in which kombu writes them: to Redis, and to AMQP brokers.
 
 On Redis, publishing a call twice puts one message into the queue: the same step that adds the message leaves a mark
-of its id. AMQP has no such step. There a call may be published twice if this process dies, or loses the connection,
-between the broker's confirmation and the moment in which the outbox row is deleted.
+of its id. AMQP has no such step. A call is published twice there if this process dies after the broker has the call and
+before the outbox row is deleted.
 """
 
 from __future__ import annotations
@@ -58,8 +58,7 @@ class Publisher(Protocol):
 
 
 _publishers: dict[tuple[int, str], Publisher] = {}
-"""The publishers of this process, by its id and the broker's URL. A forked process makes its own, and keeps those that
-it has inherited unused."""
+"""The publishers, by the id of the process and the broker's URL. A forked process makes publishers of its own."""
 _lock = threading.Lock()
 
 
@@ -79,12 +78,14 @@ if hasattr(os, "register_at_fork"):
 
 
 def check_broker(url: str, named_by: str) -> None:
-    """Raise `ImproperlyConfigured` if nothing can be published to brokers of this kind."""
-    if url.partition("://")[0] not in (*REDIS_SCHEMES, *AMQP_SCHEMES):
+    """Raise `ImproperlyConfigured` if nothing can be published to this broker from here: its kind, or its client."""
+    scheme = url.partition("://")[0]
+    if scheme not in (*REDIS_SCHEMES, *AMQP_SCHEMES):
         raise ImproperlyConfigured(
             f"{named_by} = {sanitize_url(url)}: nothing can be published to brokers of this kind; "
             "redis:// and amqp:// can be used"
         )
+    client_library("redis" if scheme in REDIS_SCHEMES else "amqp", f"{named_by} = {sanitize_url(url)}")
 
 
 def _publisher(url: str) -> Publisher:

@@ -92,8 +92,8 @@ class DatabaseResults:
 def decoded(raw: bytes, accept: Collection[str]) -> Any:
     """Return the value that Celery wrote as JSON or as a pickle.
 
-    Celery's databases hold pickles whatever the serialiser is. If the application does not accept pickle, a pickle is
-    read all the same, if it holds plain values only.
+    Older releases of Celery write a pickle into a database, also with the serialiser JSON. If the application does not
+    accept pickle, such a pickle is read if it holds plain values only.
     """
     try:
         if not raw.startswith(PICKLED):

@@ -172,7 +172,8 @@ class Dispatcher:
 
     def _record(self, batch: DispatchBatch, failed: Failures, recorder: DispatchRecorder) -> Failures:
         away = next((reason for _, reason in batch.failed() if is_transient(reason)), None)
-        if away is not None and not batch.started():
+        has_answered = any(not isinstance(message, CeleryCall) for message in batch.started())
+        if away is not None and not has_answered:
             self.absence.notice(away)
         return recorder.record_dispatch(batch.started(), failed)
 

@@ -1,8 +1,8 @@
 """A call of a task that Celery's workers run: a message of Celery's that waits for a commit. A frozen value.
 
 It holds the message as it goes into the broker, in Celery's protocol 2, and the broker's URL. In an outbox row a call
-is two payloads: what is known of it as JSON, and the body as bytes. The outbox's codecs encrypt both, and so the URL's
-password.
+is two payloads: its headers and its address as JSON, and its body as bytes. The outbox's codecs encrypt both, with the
+password in the URL.
 """
 
 from __future__ import annotations

@@ -29,7 +29,7 @@ WRITTEN = "a body for Celery is json or pickle"
 """The serialisers in which a body is written for Celery."""
 HIGHEST_PRIORITY = 9
 NO_EMBED: dict[str, Any] = {"callbacks": None, "errbacks": None, "chain": None, "chord": None}
-"""What is in a body besides the arguments: no links, and no place in a chain or chord."""
+"""The third part of a body, after the arguments, for a task without links and outside any canvas."""
 
 
 class NotForCelery(CeleryError):

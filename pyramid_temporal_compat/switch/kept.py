@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
 from ..exceptions import ImproperlyConfigured, OperationalError
-from ..settings.masking import masked_text
 from .rules import NO_RULES, Rules
 
 if TYPE_CHECKING:
@@ -36,7 +35,11 @@ def kept_rules(app: AppLike) -> KeptRules:
             "ptemporal.switch is not set: it says where the rules are kept, in the database of the outbox "
             f"(ptemporal.switch = {IN_OUTBOX}) or in a file (ptemporal.switch = /var/lib/app/switch.json)"
         )
-    return RulesInDatabase(app) if place == IN_OUTBOX else RulesInFile(Path(place))
+    if place != IN_OUTBOX:
+        return RulesInFile(Path(place))
+    from .in_database import RulesInDatabase  # imports SQLAlchemy, for applications with an outbox only
+
+    return RulesInDatabase(app)
 
 
 class RulesInFile:
@@ -65,63 +68,3 @@ class RulesInFile:
             os.replace(name, self._path)
         except OSError as error:
             raise OperationalError(f"ptemporal.switch = {self.where} can't be written: {error}") from error
-
-
-class RulesInDatabase:
-    """The rules in the table `ptemporal_switch`, on connections of their own."""
-
-    def __init__(self, app: AppLike) -> None:
-        from ..outbox.sessions import app_engine  # imports SQLAlchemy, for applications with an outbox only
-        from ..outbox.writer import IN_MEMORY
-
-        self._engine = app_engine(app)
-        if isinstance(self._engine.pool, IN_MEMORY):
-            raise ImproperlyConfigured(
-                f"ptemporal.switch = {IN_OUTBOX}, and the outbox is in this process' memory, where no command could "
-                "change the rules: name a file instead"
-            )
-        self._namespace = app.conf["ptemporal.namespace"]
-        self.where = masked_text(self._engine.url.render_as_string(hide_password=True))
-
-    def read(self) -> Rules:
-        from sqlalchemy import select
-
-        from ..outbox.tables import switch
-
-        question = select(switch.c.rules).where(switch.c.namespace == self._namespace)
-        with _explaining(self.where), self._engine.connect() as connection:
-            found = connection.execute(question).scalar()
-        return NO_RULES if found is None else Rules.read(found, self.where)
-
-    def write(self, rules: Rules) -> None:
-        from sqlalchemy import delete, insert
-
-        from ..outbox.dialects import now
-        from ..outbox.tables import switch
-
-        row = {"namespace": self._namespace, "rules": rules.written()}
-        with _explaining(self.where), self._engine.begin() as connection:
-            connection.execute(delete(switch).where(switch.c.namespace == self._namespace))
-            connection.execute(insert(switch).values(changed=now(), **row))
-
-
-class _explaining:
-    """Turns the database's errors into one that says what to do."""
-
-    def __init__(self, where: str) -> None:
-        self._where = where
-
-    def __enter__(self) -> None:
-        pass
-
-    def __exit__(self, kind: object, error: BaseException | None, traceback: object) -> None:
-        from sqlalchemy.exc import DBAPIError, SQLAlchemyError
-
-        if isinstance(error, DBAPIError) and "ptemporal_switch" in str(error.orig):
-            raise ImproperlyConfigured(
-                f"ptemporal.switch = {IN_OUTBOX}, and the database at {self._where} can't give the table "
-                "ptemporal_switch: create it with `ptemporal-compat outbox init app.ini`, or with a migration of the "
-                f"metadata pyramid_temporal_compat.outbox.metadata: {' '.join(str(error.orig).split())}"
-            ) from error
-        if isinstance(error, SQLAlchemyError):
-            raise OperationalError(f"the switch in {self._where}: {' '.join(str(error).split())}") from error

@@ -35,6 +35,7 @@ from . import task_log
 from .job import Began, Job
 from .outcome import Failed, Outcome, ReceiptAnswer
 from .pools.pool import Note
+from .pools.pool_choice import pool_name
 from .pools.threads import ThreadPool
 from .runs.arguments import read_arguments
 from .runs.ending import outcome_of
@@ -54,6 +55,13 @@ CONCURRENCY = 100
 """Tasks that the worker waits for at a time, unless `-c` says otherwise. Each has a thread, which mostly sleeps."""
 FIRST_PAUSE, LONGEST_PAUSE = 0.05, 1.0
 """Seconds between two looks at the result backend, or two attempts to reach the broker: the first and the longest."""
+
+
+def waiting_pool(asked: object) -> str:
+    """Return the name of the pool of such a worker. Raise if the command line asks for another one."""
+    if asked and pool_name(asked) != "threads":
+        raise ImproperlyConfigured(f"--to-celery waits for tasks in threads: leave out -P {asked}")
+    return "threads"
 
 
 class WaitingPool(ThreadPool):

@@ -46,7 +46,7 @@ from .runner import Runner
 from .server_watch import ServerWatch
 from .slot_supplier import SharedSlots
 from .taken_task import TakenTask
-from .to_celery import CONCURRENCY, CeleryRunner, WaitingPool
+from .to_celery import CONCURRENCY, CeleryRunner, WaitingPool, waiting_pool
 from .tuning import code_name, deployment, polling, tuner
 from .workflows.schedule_driver import ScheduleDriver
 from .workflows.task_workflow import TaskWorkflow
@@ -113,7 +113,7 @@ class Worker:
         self._own_queues = frozenset(self.queues)
         """The queues that the worker starts with. The others come from control calls."""
         self.hostname = default_nodename(host_format(hostname or ""))
-        self.pool_name = "threads" if to_celery else pool_name(pool or conf.worker_pool)
+        self.pool_name = waiting_pool(pool) if to_celery else pool_name(pool or conf.worker_pool)
         most = concurrency or conf.worker_concurrency or (CONCURRENCY if to_celery else None)
         self.concurrency = pool_size(most, self.pool_name)
         self.autoscale = sorted_bounds(autoscale) if autoscale else None

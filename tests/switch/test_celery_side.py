@@ -168,6 +168,31 @@ def test_a_transaction_may_send_to_both_sides(site: OutboxSite, celery_side: Cel
     site.is_empty()
 
 
+def test_calls_for_celery_leave_while_the_server_is_away(postgres: str, celery_side: CelerySide) -> None:
+    before, queue = latest_app(), unique()
+    settings = {"ptemporal.dispatch_timeout": "0.5", "ptemporal.connect_timeout": "0.5"}
+    with fresh_database(postgres) as url:
+        site = OutboxSite(url, "127.0.0.1:1", **settings)
+        try:
+            here = task(site, "here.note")
+
+            def view(request: Any) -> None:
+                here.delay()
+                send_to_celery(celery_side.broker, "other.task", queue=queue)
+
+            site.visit(view)
+            wait_until(lambda: queued(celery_side, queue) == 1)
+            wait_until(lambda: site.count() == 1)
+            assert site.app.dispatcher.absence.lasts
+            site.visit(view)
+            wait_until(lambda: queued(celery_side, queue) == 2)
+            wait_until(lambda: site.count() == 2)
+            assert {row.messages for row in site.rows()} == {1}
+        finally:
+            site.close()
+            set_current_app(before)
+
+
 def test_a_change_of_the_rules_is_seen_within_seconds(site: OutboxSite) -> None:
     other = task(site, "later.note")
     assert site.app.switch is not None

@@ -12,7 +12,7 @@ import pytest
 
 from pyramid_temporal_compat import chain, group
 from pyramid_temporal_compat.exceptions import ImproperlyConfigured
-from pyramid_temporal_compat.worker.to_celery import CeleryRunner
+from pyramid_temporal_compat.worker.to_celery import CeleryRunner, waiting_pool
 from tests.outbox.parts import unique
 from tests.parts import ROOT, wait_until
 from tests.switch.conftest import CelerySide
@@ -91,6 +91,8 @@ def test_a_canvas_mixes_both_sides_and_a_killed_worker_publishes_nothing_twice(
 def test_a_worker_says_what_it_needs(here: Any, celery_side: CelerySide) -> None:
     with pytest.raises(ImproperlyConfigured, match="it takes a broker in Redis"):
         CeleryRunner(here.app, "amqp://guest:guest@localhost//")
+    with pytest.raises(ImproperlyConfigured, match="leave out -P prefork"):
+        waiting_pool("prefork")
     app = type(here.app)("alone", set_as_current=False)
     with pytest.raises(ImproperlyConfigured, match=r"ptemporal\.old_result_backend is not set"):
         CeleryRunner(app, celery_side.broker)
