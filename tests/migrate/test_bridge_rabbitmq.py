@@ -1,4 +1,4 @@
-"""The bridge on a real RabbitMQ. `make move-tests` runs these tests, because the server needs half a minute to start."""
+"""The bridge on a real RabbitMQ. `make move-tests` runs these tests, because the server starts slowly."""
 
 from __future__ import annotations
 
