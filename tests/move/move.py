@@ -178,6 +178,7 @@ class Move:
         gather while the bridge is away, and it is killed while it catches up.
         """
         for _ in range(BUSY_KILLS):
+            self._load.go_on()
             self._kill("bridge", self.scene.kill_bridge)
             self.scene.wait_until_carrying()
             time.sleep(self._dice.uniform(0, 0.2))

@@ -25,7 +25,7 @@ from .brokers import BROKERS, Broker, waiting
 from .ledger import NEW, OLD, Reader
 
 WEBS = 2
-GATHERED, GATHERS_WITHIN = 4, 20.0
+GATHERED, GATHERS_WITHIN = 4, 12.0
 """Messages that the bridge has taken when it counts as carrying, and seconds to wait for that."""
 WORKERS = 2
 VISIBILITY_TIMEOUT = 20
