@@ -14,6 +14,7 @@ from .values import (
     positive_seconds,
     seconds,
     text,
+    trace_url,
     whole,
     words,
 )
@@ -52,6 +53,7 @@ OWN: tuple[Setting, ...] = (
     own("encryption_keys", words, (), "Keys for payloads: the first key encrypts, all of them decrypt.", secret=True),
     own("encryption_required", boolean, False, "Refuse unencrypted payloads. Set this once all tasks that were sent unencrypted have ended."),
     own("bundle", whole, 2, "If a transaction sends at least this many tasks to one queue, they leave as one workflow, in one start. 0 means that each task leaves by itself."),
+    own("lane", choice("workflow", "activity"), "workflow", "What carries a single task whose `lane` is not set. workflow: a workflow around one activity. activity: the activity alone, which costs half, where the server has standalone activities and the task needs no workflow."),
     own("canvas_batch", count, 250, "How many tasks of a group or chain one workflow runs. A larger group or chain is cut into several workflows."),
     own("canvas_at_once", count, 500, "How many tasks of one canvas may be in progress at a time. The server allows 2,000."),
     own("application", text, None, "The name under which the application owns its schedules on the server. Default: the name of the app, as in `Celery(\"shop\")`."),
@@ -68,6 +70,7 @@ OWN: tuple[Setting, ...] = (
     own("web_metrics_port", listener, None, "Where a web process serves /metrics for Prometheus."),
     own("memory_limit", count, None, "The memory in KiB that a worker may use with its child processes. Above it, /live says so, and a supervisor restarts the worker."),
     own("log_format", choice("text", "json"), "text", "What a worker's log lines are. json: an object for each line, with the task, its workflow and its trace."),
+    own("trace_url", trace_url, None, "Where a trace can be looked at: the board links the trace of a task there. {trace_id} stands for its id."),
     own("domains", words, (), "Packages of the application whose modules tasks, temporal_workflows and temporal_activities are imported, and whose workflows and activities workers serve."),
     own("max_concurrent_activities", count, 100, "How many hand-written activities a worker runs at a time, beside its tasks. The environment: TEMPORAL_MAX_CONCURRENT_ACTIVITIES."),
     own("max_concurrent_workflows", count, 100, "How many workflow tasks a worker takes at a time; at least 2. The environment: TEMPORAL_MAX_CONCURRENT_WORKFLOWS."),

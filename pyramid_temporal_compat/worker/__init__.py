@@ -9,12 +9,14 @@
                  read_message     the message, what the last attempt changed in it, and how the earlier attempts ended
                  earlier_receipt  is the task done already?
                  admission        has it expired, was it revoked, is it known here?
+                 pause            is its type paused?
                  rate_limit       its turn
                  lost_worker      has it lost its worker too often?
                  pool_run         the run in the pool, with heartbeats; `stopping`, `time_limit` and `lost_worker` say
                                   what becomes of a run that does not end by itself
                  failure_hooks    the hooks after such a run
                  report           the result or failure, for Temporal
+                 hand_over        a task without a workflow that needs one goes on as one
 
 `job.py`         what the event loop hands to the pool, and `outcome.py` what the pool hands back
 `pools/`         threads, child processes, or this thread

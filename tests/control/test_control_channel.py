@@ -20,6 +20,7 @@ import pytest
 import transaction
 
 from pyramid_temporal_compat.app import Celery
+from pyramid_temporal_compat.client.standalone import has_standalone_activities
 from pyramid_temporal_compat.control import CommandRefused, flatten_reply
 from pyramid_temporal_compat.control.addresses import Address
 from pyramid_temporal_compat.control.channel import (
@@ -27,7 +28,6 @@ from pyramid_temporal_compat.control.channel import (
     ControlRequest,
     Post,
     Silence,
-    has_standalone_activities,
 )
 from pyramid_temporal_compat.control.worker_commands import Panel, State, control_command, inspect_command
 from pyramid_temporal_compat.exceptions import DuplicateNodenameWarning, OperationalError, WorkerTerminate
@@ -295,7 +295,7 @@ def test_a_command_may_end_its_worker_at_once(app: Celery, start: Start, own_com
     [
         ("enable_events", "Workers send no event messages"),
         ("disable_events", "Workers send no event messages"),
-        ("heartbeat", r"app\.control\.ping\(\) returns the workers that answer"),
+        ("heartbeat", r"app\.control\.ping\(\) and `ptemporal-compat status` show which workers answer"),
         ("election", "Workers hold no elections"),
         ("pool_restart", "Restart the worker"),
         ("Mailbox", r"use app\.control\.broadcast\(\)"),
