@@ -380,6 +380,7 @@ RULES_OF_CODE: tuple[Rule, ...] = (
         "`ptemporal-compat schedule` shows, pauses and fires them.",
         'beat_scheduler = "redbeat.RedBeatScheduler"',
         minutes=45,
+        once=True,
     ),
     Rule(
         "PTC504",
