@@ -24,7 +24,9 @@ def said_of(key: str, value: str, *, own_section: bool) -> Iterator[Said]:
     """Yield what is to be said of `key = value`. `own_section` means that only Celery's settings should stand there."""
     name = celery_name(key)
     if name is None:
-        if meant := misspelled(key):
+        if key.lower().startswith("redbeat_"):
+            yield Said("PTC503")
+        elif meant := misspelled(key):
             yield Said("PTC405", f"Celery has no setting of this name. Did you mean {meant!r}?")
         elif own_section:
             yield Said("PTC408")

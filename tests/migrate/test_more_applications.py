@@ -30,8 +30,8 @@ PYTHON = {
     # A key of the registry is no module of Celery.
     """
     config.registry["celery.app"] = make()
-    config.registry["celery.app"].conf.update(accept_content=["json", "pickle"], broker_url=url)
-    """: ["PTC402", "PTC403", "PTC808"],
+    config.registry["celery.app"].conf.update(accept_content=["json", "pickle"], REDBEAT_REDIS_URL=url)
+    """: ["PTC402", "PTC503", "PTC808"],
     """
     import sys
 
