@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from ..message.bundle import bundled
 from ..message.ids import new_id
+from ..message.tree import tree_options
 from ..message.workflow_call import Outgoing
 
 if TYPE_CHECKING:
@@ -40,8 +41,7 @@ class MessageSender:
         least = conf["ptemporal.bundle"]
         if not least or len(messages) < least:
             return messages
-        at_once, limit = conf["ptemporal.canvas_at_once"], conf["ptemporal.payload_limit"]
-        return bundled(messages, blocks, least, at_once, limit)
+        return bundled(messages, blocks, least, **tree_options(conf))
 
     def codecs(self) -> Sequence[Codec]:
         """Return the codecs of payloads."""

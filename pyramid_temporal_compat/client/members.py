@@ -21,7 +21,7 @@ from .connection import is_transient
 from .history import read_history, tree_of
 from .history_follower import follow
 from .member_ends import MemberEnds
-from .read_status import pending_status, revoked_status
+from .read_status import member_in_slice, pending_status, revoked_status
 from .status import ABORTED, Status
 
 Workflows = Mapping[str, Collection[str]]
@@ -98,11 +98,15 @@ async def statuses_in_tree(
     """Return the statuses now of several members of one workflow. Reads its history once."""
     info = found.raw_description
     running = found.status is WorkflowExecutionStatus.RUNNING
-    pending = {each.activity_id: each for each in info.pending_activities} if running else {}
+    pending = {each.activity_id: (each, each.activity_type.name) for each in info.pending_activities if running}
+    for activity, name in list(pending.values()):
+        if name == wire.SLICE and (member_of := await member_in_slice(client, activity)) is not None:
+            pending[member_of[0]] = activity, member_of[1]
     statuses: dict[str, Status] = {}
     for member in members:
-        if (activity := pending.get(member)) is not None:
-            status = await pending_status(client, activity, activity.activity_type.name, found.task_queue)
+        if member in pending:
+            activity, name = pending[member]
+            status = await pending_status(client, activity, name, found.task_queue)
             was_aborted = f"{wire.ABORTED}:{member}" in info.workflow_execution_info.memo.fields
             statuses[member] = dataclasses.replace(status, state=ABORTED) if was_aborted else status
     rest = [member for member in members if member not in pending]

@@ -14,6 +14,7 @@ from .. import states
 from ..exceptions import Retry, TaskRevokedError
 from ..message import wire_names as wire
 from ..message.failures import error_of, how_it_failed
+from ..message.message import is_name
 from ..payload import Payload
 from ..payload.bounds import read_json
 from .status import Status
@@ -57,10 +58,7 @@ async def pending_status(client: Client, activity: Any, name: str, queue: str) -
 
     :param activity: the activity in the description of its workflow.
     """
-    details: Mapping[str, Any] = {}
-    if activity.HasField("heartbeat_details"):
-        values = await client.data_converter.decode(activity.heartbeat_details.payloads)
-        details = values[0] if values and isinstance(values[0], Mapping) else {}
+    details = await _heartbeat(client, activity)
     retries = wire.count(details.get(wire.RETRIES))
     worker = activity.last_worker_identity or None
     if activity.state in RUNNING:
@@ -73,6 +71,25 @@ async def pending_status(client: Client, activity: Any, name: str, queue: str) -
         return Status(states.PENDING, name=name, queue=queue, retries=retries, worker=worker)
     error = _retry_error(await client.data_converter.decode_failure(failure))
     return Status(states.RETRY, error=error, name=name, queue=queue, retries=retries, worker=worker)
+
+
+async def member_in_slice(client: Client, activity: Any) -> tuple[str, str] | None:
+    """Return the id and the task of the member that runs in a slice; None if the slice has not told of one.
+
+    :param activity: the slice's activity in the description of its workflow.
+    """
+    if activity.state not in RUNNING:
+        return None
+    member = (await _heartbeat(client, activity)).get(wire.MEMBER)
+    return tuple(member) if isinstance(member, list) and len(member) == 2 and all(map(is_name, member)) else None
+
+
+async def _heartbeat(client: Client, activity: Any) -> Mapping[str, Any]:
+    """Return the details of the activity's last heartbeat."""
+    if not activity.HasField("heartbeat_details"):
+        return {}
+    values = await client.data_converter.decode(activity.heartbeat_details.payloads)
+    return values[0] if values and isinstance(values[0], Mapping) else {}
 
 
 def _failure_of_worker(failure: Failure) -> Failure:

@@ -27,20 +27,20 @@ async def read_task_history(client: Client, task_id: str) -> TaskHistory | None:
     """Return what the history shows of a task; None if the server does not know the task."""
     container = await workflow_with(client, task_id)
     message, worker = None, None
-
-    def is_own(activity: ActivityScheduled) -> bool:
-        return container is None or activity.activity_id == task_id
-
+    own_activities: set[str] = set()
     try:
         async for event in read_history(client, container or task_id):
             if isinstance(event, WorkflowStarted):
                 unit = await event.unit()
                 message = _message_of(unit, task_id) if isinstance(unit, Tree) else unit
-            elif isinstance(event, ActivityScheduled) and is_own(event):
+            elif isinstance(event, ActivityScheduled) and (container is None or event.may_run(task_id)):
                 # The start has no message of a task that came later: a link, an addition or a replacement. And a
                 # retry can change the arguments.
-                message = await event.message() or message
-            elif isinstance(event, ActivityStarted) and is_own(event.activity):
+                found = await event.messages()
+                own = found[-1:] if container is None else [each for each in found if each.id == task_id]
+                for message in own:
+                    own_activities.add(event.activity_id)
+            elif isinstance(event, ActivityStarted) and event.activity.activity_id in own_activities:
                 worker = event.worker
     except RPCError as error:
         if error.status is RPCStatusCode.NOT_FOUND:

@@ -3,7 +3,20 @@
 from __future__ import annotations
 
 from .declare import Setting, own
-from .values import address, boolean, choice, count, fraction, pollers, positive_seconds, seconds, text, whole, words
+from .values import (
+    address,
+    boolean,
+    choice,
+    count,
+    fraction,
+    pollers,
+    positive_seconds,
+    seconds,
+    text,
+    up_to_a_second,
+    whole,
+    words,
+)
 
 # One row a setting reads as a table; broken over lines it does not.
 # fmt: off
@@ -41,6 +54,7 @@ OWN: tuple[Setting, ...] = (
     own("bundle", whole, 8, "If a transaction sends at least this many tasks to one queue, they leave as one workflow, in one start. 0 means that each task leaves by itself."),
     own("canvas_batch", count, 250, "How many tasks of a group or chain one workflow runs. A larger group or chain is cut into several workflows."),
     own("canvas_at_once", count, 500, "How many tasks of one canvas may be in progress at a time. The server allows 2,000."),
+    own("slice", up_to_a_second, 0.25, "Seconds of work that one activity does for a canvas or bundle: short tasks that are ready run one after the other, in a slice. At most 1. 0: each task has an activity of its own."),
     own("schedules", text, None, "A callable, as package.module:name, that gets the app and gives more periodic tasks than beat_schedule has: a mapping, or dicts with a name."),
     own("beat", choice("by-command", "on-start"), "by-command", "When the server's schedules are made equal to the declared ones. by-command: by `ptemporal-compat beat` and `worker -B`. on-start: whenever a worker starts."),
     own("interceptors", words, (), "Interceptors for Temporal's client and worker, by their dotted names: objects, or classes or functions that make them."),

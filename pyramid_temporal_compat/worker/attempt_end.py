@@ -11,7 +11,6 @@ from collections.abc import Mapping, Sequence
 from datetime import timedelta
 from typing import Any
 
-from temporalio import activity
 from temporalio.exceptions import ApplicationError
 
 from ..log_lines.library_log import hide_errors
@@ -87,7 +86,7 @@ def in_order(
     if changed is not None:
         counts[wire.CHANGED] = [wire.plain(changed.envelope()), wire.write_payloads(changed.body)]
     # The next attempt reads the counts from the last heartbeat; the failure itself it never sees.
-    activity.heartbeat(counts)
+    heartbeat.tell(counts)
     return AttemptEnd(shorten_to_bytes(reason, REASON_LIMIT), *details, **how)
 
 

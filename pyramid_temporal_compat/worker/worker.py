@@ -159,7 +159,7 @@ class Worker:
         if self.autoscale is None:
             return None
         largest, smallest = self.autoscale
-        autoscaler = Autoscaler(smallest, largest, self._scaled, lambda: len(self.tasks.running))
+        autoscaler = Autoscaler(smallest, largest, self._scaled, lambda: self.tasks.places_wanted)
         self.slots.resize(autoscaler.may_be_taken)
         self.tasks.on_taken = autoscaler.task_taken
         return autoscaler

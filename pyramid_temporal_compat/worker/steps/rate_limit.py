@@ -6,8 +6,6 @@ import asyncio
 from collections.abc import Callable
 from datetime import timedelta
 
-from temporalio import activity
-
 from ...message import wire_names as wire
 from ...message.message import Message
 from .. import heartbeat
@@ -36,6 +34,6 @@ async def wait_for_turn(
                 next_retry_delay=timedelta(seconds=wait),
             )
         if wait > LONGEST_HOLD:
-            activity.heartbeat(heartbeat.counts(message))
+            heartbeat.tell(heartbeat.counts(message))
         await asyncio.sleep(min(wait, LOOK_EVERY, heartbeat.pause_of(message)))
         refuse_revoked(worker, message)
