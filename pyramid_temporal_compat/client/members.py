@@ -18,7 +18,7 @@ from ..message import wire_names as wire
 from ..message.ids import bundle_of, workflow_of
 from ..message.tree import Tree
 from .connection import is_transient
-from .history import read_history, tree_of
+from .history import ActivityScheduled, read_history, tree_of
 from .history_follower import follow
 from .member_ends import MemberEnds
 from .read_status import member_in_slice, pending_status, revoked_status
@@ -119,6 +119,17 @@ async def statuses_in_tree(
             otherwise = Status(known=False)
         statuses |= {**dict.fromkeys(rest, otherwise), **(ended or {})}
     return statuses
+
+
+async def members_in_slices(
+    client: Client, found: WorkflowExecutionDescription, slices: Collection[str]
+) -> Mapping[str, str]:
+    """Return the slice of each member that some slices were made of. The slices are named by their activities' ids."""
+    members: dict[str, str] = {}
+    async for event in read_history(client, found.id, found.run_id):
+        if isinstance(event, ActivityScheduled) and event.activity_id in slices:
+            members |= {message.id: event.activity_id for message in await event.messages()}
+    return members
 
 
 async def ends_so_far(

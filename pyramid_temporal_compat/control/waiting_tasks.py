@@ -13,7 +13,7 @@ from temporalio.service import RPCError, RPCStatusCode
 
 from .. import states
 from ..client.history import start_of, started_with, tree_of
-from ..client.members import describe_tree, ends_so_far, nearest_tree, runs_bundle
+from ..client.members import describe_tree, ends_so_far, members_in_slices, nearest_tree, runs_bundle
 from ..client.task_actions import revoke, signal_members
 from ..client.task_status import BEFORE_FIRST_RUN, status_of
 from ..message import wire_names as wire
@@ -110,10 +110,15 @@ async def revoke_waiting_members(client: Client, tree: WorkflowExecutionDescript
     Members of a bundle count as waiting, too, before the workflow has asked the server to run them.
     """
     pending = {each.activity_id: each for each in tree.raw_description.pending_activities}
-    waiting = [member for member, each in pending.items() if each.state == WAITS and not each.HasField("last_failure")]
+    fresh = {id for id, each in pending.items() if each.state == WAITS and not each.HasField("last_failure")}
+    slices = {id for id, each in pending.items() if each.activity_type.name == wire.SLICE}
+    in_slices = await members_in_slices(client, tree, slices) if slices else {}
+    waiting = [member for member in pending if member in fresh - slices]
+    waiting += [member for member, slice_id in in_slices.items() if slice_id in fresh and member not in pending]
     asked_for = await tree_of(client, tree.id) if runs_bundle(tree) else None
     if asked_for is not None:
-        ids = [message.id for message in asked_for.messages if message.id not in pending]
+        known = {*pending, *in_slices}
+        ids = [message.id for message in asked_for.messages if message.id not in known]
         ended = await ends_so_far(client, tree, ids)
         waiting += [member for member in ids if member not in ended]
     if waiting:
