@@ -50,7 +50,11 @@ class AttemptRecord:
     """The last heartbeat of an attempt that ended in order."""
 
     def error(self) -> ApplicationError:
-        return ApplicationError(self.text, *self.details, type=self.type, non_retryable=self.final)
+        """Return the error that the attempt raised."""
+        error = ApplicationError(self.text, *self.details, type=self.type, non_retryable=self.final)
+        # It is the cause of an `ActivityError`, and is raised again while that is handled: a circle, if it were kept.
+        error.__suppress_context__ = True
+        return error
 
     def written(self) -> dict[str, Any]:
         return {name: value for name, value in vars(self).items() if value is not None}
