@@ -15,6 +15,7 @@ import click
 from pyramid_temporal_compat import unsupported
 from pyramid_temporal_compat.as_celery.name_table import MODULES
 from pyramid_temporal_compat.cli import group as program
+from pyramid_temporal_compat.cli.app_command import AppCommand, naming_options
 from pyramid_temporal_compat.migrate.homes import home
 from pyramid_temporal_compat.migrate.rules import TABLE, Fix, Rule
 
@@ -55,6 +56,8 @@ COMMON: tuple[tuple[str, str], ...] = (
 )
 """The names that applications import most, as they import them."""
 
+NAMING = {option.name for option in naming_options()}
+"""Options that nearly every command has: the page explains them once."""
 VALUES = {"integer": "N", "integer range": "N", "float": "NUMBER", "float range": "NUMBER"}
 
 
@@ -77,8 +80,7 @@ def commands() -> str:
 
 def _sections(command: click.Command, name: str) -> Iterator[str]:
     context = click.Context(command, info_name=name)
-    arguments = [_argument(parameter) for parameter in command.params if isinstance(parameter, click.Argument)]
-    usage = " ".join([name, *arguments])
+    usage = " ".join([name, *_words(command, context)])
     title = f"## `{usage}`" if command is not program else "## Options before the command"
     yield "\n\n".join([title, command.help or "", *_options(command)])
     if isinstance(command, click.Group):
@@ -88,21 +90,29 @@ def _sections(command: click.Command, name: str) -> Iterator[str]:
                 yield from _sections(found, f"{name} {child}")
 
 
-def _argument(parameter: click.Argument) -> str:
-    name = parameter.metavar or (parameter.name or "").upper()
-    return name if parameter.required or name.startswith("[") else f"[{name}]"
+def _words(command: click.Command, context: click.Context) -> list[str]:
+    """Return the words that a command takes beside its options."""
+    if isinstance(command, click.Group):
+        return []
+    options = command.options_metavar or ""
+    return [piece for piece in command.collect_usage_pieces(context) if piece != options]
 
 
 def _options(command: click.Command) -> Iterator[str]:
     options = [parameter for parameter in command.params if isinstance(parameter, click.Option)]
-    shown = [option for option in options if not option.hidden]
+    names_the_application = isinstance(command, AppCommand)
+    shown = [
+        option for option in options if not option.hidden and not (names_the_application and option.name in NAMING)
+    ]
     hidden = [option.opts[-1] for option in options if option.hidden]
     if shown:
         rows = [f"| {_names(option)} | {_meaning(option, command)} |" for option in shown]
         yield "\n".join(["| option | meaning |", "| --- | --- |", *rows])
+    if names_the_application:
+        yield "`-A`, `--ini` and `--ini-var` name the application, as [before it](#options-before-the-command)."
     if hidden:
         names = ", ".join(f"`{name}`" for name in sorted(hidden))
-        yield f"Celery's options that have no effect here are accepted: {names}. The command says what replaces each."
+        yield f"Celery's options that have no effect here: {names}. The command says what replaces each."
 
 
 def _names(option: click.Option) -> str:
@@ -122,7 +132,7 @@ def _meaning(option: click.Option, command: click.Command) -> str:
     show = option.show_default if option.show_default is not None else command.context_settings.get("show_default")
     if isinstance(show, str):
         parts.append(f"Default: {show}.")
-    elif show and not option.is_flag and isinstance(option.default, (int, str)):
+    elif show and not option.is_flag and isinstance(option.default, (int, float, str)):
         parts.append(f"Default: `{option.default}`.")
     return " ".join(part for part in parts if part)
 

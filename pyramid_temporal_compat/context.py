@@ -68,6 +68,8 @@ class Context:
     utc: bool | None = True
     workflow_id: str | None = None
     """The workflow that runs this task as an activity, if the task's id does not name the workflow."""
+    workflow_run_id: str | None = None
+    """The run of that workflow."""
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         self.update(*args, **kwargs)

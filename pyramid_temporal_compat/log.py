@@ -20,6 +20,7 @@ from .celery_names.nodenames import node_format
 from .context import worker_frame
 from .exceptions import CDeprecationWarning, CPendingDeprecationWarning, ImproperlyConfigured
 from .file_safety import open_for_append
+from .json_log import JsonFormatter
 from .log_lines.text_safety import record_text
 
 if TYPE_CHECKING:
@@ -275,6 +276,7 @@ class Logging:
         Return the answers of the receivers; None if logging was set up before.
         """
         if self.already_setup:
+            self._use_json()
             return None
         if logfile and hostname:
             logfile = node_format(logfile, hostname)
@@ -298,6 +300,12 @@ class Logging:
             signals.after_setup_logger.send(sender=None, logger=root, **about)
             self.setup_task_loggers(loglevel, logfile, colorize=colorize)
         return receivers
+
+    def _use_json(self) -> None:
+        """Write JSON if the settings ask for it, where an ini or another app has set up the root logger."""
+        if self.app.conf["ptemporal.log_format"] == "json":
+            for handler in logging.getLogger().handlers:
+                handler.setFormatter(JsonFormatter())
 
     def setup_task_loggers(
         self,
@@ -337,7 +345,8 @@ class Logging:
         """Make the logger write to a file or to stderr, unless it has a handler already."""
         if all(isinstance(handler, logging.NullHandler) for handler in logger.handlers):
             handler = _handler(logfile)
-            handler.setFormatter(formatter(format, use_color=colorize, datefmt=datefmt))
+            as_json = self.app.conf["ptemporal.log_format"] == "json"
+            handler.setFormatter(JsonFormatter() if as_json else formatter(format, use_color=colorize, datefmt=datefmt))
             logger.addHandler(handler)
         return logger
 

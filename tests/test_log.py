@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import json
 import logging
 import sys
 from collections.abc import Iterator
@@ -162,3 +163,34 @@ def test_what_is_printed_is_logged_if_asked_for(app: Celery) -> None:
     log.Logging(app).setup(loglevel="INFO", logfile=stream, redirect_stdouts=True, redirect_level="WARNING")
     print("printed")
     assert stream.getvalue() == "WARNING printed\n"
+
+
+def test_json_lines_name_the_task_and_its_workflow(app: Celery) -> None:
+    @app.task(name="shop.pay")
+    def pay() -> None: ...
+
+    app.conf["ptemporal.log_format"] = "json"
+    stream = io.StringIO()
+    log.Logging(app).setup_handlers(logging.getLogger("celery.task"), stream, None, False)
+    request = Context(id="7", called_directly=False, workflow_id="canvas-1", workflow_run_id="run-1", retries=2)
+    with running(pay, request):
+        log.get_task_logger("shop.json").warning("paid %s\n{line two}", "5")
+    try:
+        raise KeyError("no such item")
+    except KeyError:
+        log.get_task_logger("shop.json").exception("failed")
+    first, second = (json.loads(line) for line in stream.getvalue().splitlines())
+    assert (
+        first.items()
+        >= {
+            "message": "paid 5\n{line two}",
+            "task_id": "7",
+            "task_name": "shop.pay",
+            "workflow_id": "canvas-1",
+            "run_id": "run-1",
+            "retries": 2,
+            "level": "WARNING",
+        }.items()
+    )
+    assert second["error"] == "KeyError"
+    assert "no such item" in second["traceback"]

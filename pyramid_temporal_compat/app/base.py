@@ -9,6 +9,7 @@ import sys
 import threading
 import uuid
 import warnings
+from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, ClassVar, Concatenate, Literal, overload
 
@@ -116,7 +117,7 @@ class Celery(Commands, Configuration, ConnectionMethods, RefusedOfApps):
         self.autofinalize = autofinalize
         self.strict_typing = strict_typing
         self.finalized = False
-        self.user_options: dict[str, set[Any]] = {"preload": set(), "worker": set(), "beat": set()}
+        self.user_options: dict[str, set[Any]] = defaultdict(set)
         self.steps: dict[str, set[Any]] = {"worker": set(), "consumer": set()}
         self.fixups = set(fixups or ())
         self.registry: Any = None

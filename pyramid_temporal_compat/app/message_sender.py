@@ -6,6 +6,7 @@ import functools
 from collections.abc import Callable, Collection, Sequence
 from typing import TYPE_CHECKING, Any
 
+from ..enlist.call_watch import tell_called
 from ..message.bundle import bundled
 from ..message.ids import new_id
 from ..message.tree import tree_options
@@ -25,6 +26,7 @@ class MessageSender:
 
     def enlist(self, message: Outgoing, manager: Any = None) -> None:
         """Send a message, a canvas or a workflow's call when the current transaction commits; without one, now."""
+        tell_called(message)
         if not _enlist()(message, self._app, self, self._app.conf["ptemporal.enlist"], manager):
             self._app.dispatcher.send([message])
 

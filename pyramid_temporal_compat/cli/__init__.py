@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 import click
+from click.shell_completion import CompletionItem
 
 from ..client.process_exit import exit_after_threads
 from ..exceptions import ImproperlyConfigured
@@ -21,40 +22,77 @@ if TYPE_CHECKING:
 # command -> (module, attribute, one line of help)
 COMMANDS: dict[str, tuple[str, str, str]] = {
     "beat": ("pyramid_temporal_compat.cli.beat", "command", "Make the server's schedules equal to the declared ones."),
+    "call": ("pyramid_temporal_compat.cli.call", "command", "Send a call of a task."),
+    "control": ("pyramid_temporal_compat.cli.remote", "control", "Give running workers an order."),
+    "dev": ("pyramid_temporal_compat.cli.dev", "command", "Run server, site and worker together, for development."),
+    "events": ("pyramid_temporal_compat.cli.events", "command", "Print each change of a task as a line."),
+    "exporter": ("pyramid_temporal_compat.cli.exporter", "command", "Serve the metrics of queues, outbox, schedules."),
     "graph": ("pyramid_temporal_compat.cli.graph", "command", "Draw the state of a canvas."),
+    "health": ("pyramid_temporal_compat.cli.health", "command", "Ask a worker of this machine whether it is well."),
+    "inspect": ("pyramid_temporal_compat.cli.remote", "inspect", "Ask running workers a question."),
     "list": ("pyramid_temporal_compat.cli.list_", "group", "List what an application has."),
     "migrate": ("pyramid_temporal_compat.cli.migrate", "group", "Move an application from Celery."),
     "outbox": ("pyramid_temporal_compat.cli.outbox", "group", "Manage the messages that wait to be dispatched."),
+    "purge": ("pyramid_temporal_compat.cli.purge", "command", "End every task that waits in the application's queues."),
     "relay": ("pyramid_temporal_compat.cli.relay", "command", "Send what waits in the outbox."),
     "report": ("pyramid_temporal_compat.cli.report", "command", "Print versions and settings."),
+    "result": ("pyramid_temporal_compat.cli.result", "command", "Print the result of a task."),
     "schedule": ("pyramid_temporal_compat.cli.schedule", "group", "Look at, pause and fire the server's schedules."),
     "server": ("pyramid_temporal_compat.cli.server", "server", "Run an embedded Temporal server with its web UI."),
+    "shell": ("pyramid_temporal_compat.cli.shell", "command", "Start a Python shell with the application's names."),
+    "status": ("pyramid_temporal_compat.cli.remote", "status", "List the workers that answer."),
     "worker": ("pyramid_temporal_compat.cli.worker", "command", "Run the tasks of an application."),
     "workflow": ("pyramid_temporal_compat.cli.workflow", "group", "Start, follow and end workflows, and replay them."),
 }
+REFUSED = ("amqp", "logtool", "multi", "upgrade")
+"""Commands of Celery's that say what to use. They are not listed."""
 
 
 CLIENT_LIBRARY = "temporalio.bridge"
 """A module that is imported together with the client library, which may then have threads."""
 
 
+PLUGINS = "pyramid_temporal_compat.cli.plugins"
+
+
+def imported(module: str, attribute: str) -> Any:
+    """Import a module of a command, and return what it has under this name."""
+    with importing():
+        return getattr(importlib.import_module(module), attribute)
+
+
 class LazyGroup(click.Group):
-    """Lists the commands without importing them, because the client library takes 0.4 s to import."""
+    """Lists the commands without importing them, because the client library takes 0.4 s to import.
+
+    It also has the commands that other packages add. It looks for these only after its own.
+    """
 
     def list_commands(self, ctx: click.Context) -> list[str]:
         return sorted(COMMANDS)
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
-        if cmd_name not in COMMANDS:
-            return None
-        module, attribute, _ = COMMANDS[cmd_name]
-        with importing():
-            command: click.Command = getattr(importlib.import_module(module), attribute)
+        command: click.Command | None
+        if cmd_name in COMMANDS:
+            module, attribute, _ = COMMANDS[cmd_name]
+            command = imported(module, attribute)
+        elif cmd_name in REFUSED:
+            command = imported("pyramid_temporal_compat.cli.refused", cmd_name)
+        else:
+            command = imported(PLUGINS, "plugin_command")(cmd_name)
         return command
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         with formatter.section("Commands"):
             formatter.write_dl([(name, COMMANDS[name][2]) for name in sorted(COMMANDS)])
+        if others := imported(PLUGINS, "plugin_lines")(COMMANDS):
+            with formatter.section("Commands of other packages"):
+                formatter.write_dl(others)
+
+    def shell_complete(self, ctx: click.Context, incomplete: str) -> list[CompletionItem]:
+        names = [
+            CompletionItem(name, help=text) for name, (_, _, text) in COMMANDS.items() if name.startswith(incomplete)
+        ]
+        return [*names, *click.Command.shell_complete(self, ctx, incomplete)]
 
 
 def main() -> None:

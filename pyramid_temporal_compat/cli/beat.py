@@ -11,9 +11,11 @@ from ..exceptions import ImproperlyConfigured, OperationalError
 from ..log import LOG_LEVELS
 from ..log_lines.text_safety import one_line
 from ..worker.task_modules import load_tasks
+from .app_command import AppCommand
 from .bootstrap import application
 from .common import Common
 from .errors import failing_in_one_line, loading
+from .option_notes import say_of_options
 
 if TYPE_CHECKING:
     from ..interfaces import AppLike
@@ -33,6 +35,9 @@ TAKEN = {
     "uid": "start the command as that user",
     "gid": "start the command as that group",
     "umask": "the command writes no file",
+    "hostname": "no scheduler runs that would need a name",
+    "executable": "the command starts no other process",
+    "enable_remote_control": "the server fires the schedules, and takes orders by `ptemporal-compat schedule`",
 }
 """Options of Celery's beat that need nothing done here, each with the reason."""
 REFUSED = {
@@ -42,11 +47,11 @@ REFUSED = {
 
 
 @click.command(
+    cls=AppCommand,
     help="Make the server's schedules equal to the periodic tasks that an application declares, and end: of the ini "
-    "file CONFIG, or of -A. The server then starts the tasks: no process of beat has to stay up."
+    "file CONFIG, or of -A. The server then starts the tasks: no process of beat has to stay up.",
 )
 @click.argument("config", required=False)
-@click.option("-A", "--app", help="The app, as module or module:name.")
 @click.option("--dry-run", is_flag=True, help="Print what would change, and change nothing.")
 @click.option("--check", is_flag=True, help="Change nothing; exit with 3 if the server differs.")
 @click.option(
@@ -66,12 +71,14 @@ REFUSED = {
 @click.option("--gid", hidden=True)
 @click.option("--umask", hidden=True)
 @click.option("--detach", is_flag=True, hidden=True)
+@click.option("-n", "--hostname", hidden=True)
+@click.option("--executable", hidden=True)
+@click.option("--enable-remote-control/--no-enable-remote-control", default=None, hidden=True)
 @click.pass_context
 def command(
     ctx: click.Context,
     /,
     config: str | None,
-    app: str | None,
     dry_run: bool,
     check: bool,
     prune: bool,
@@ -83,13 +90,11 @@ def command(
     from ..schedules.sync import synchronise_app  # the client library: 0.4 s, and not for `--help`
 
     common = ctx.ensure_object(Common)
-    common.app = app or common.app
-    common.name = app or common.name
     with failing_in_one_line():
-        say_of_options(celerys)
+        say_of_options(celerys, TAKEN, REFUSED)
         if watch is not None and (dry_run or check):
             raise ImproperlyConfigured("--watch changes schedules; it does not go with --dry-run or --check")
-        with loading(config or common.config or f"-A {common.name}", debug=(loglevel or "").upper() == "DEBUG"):
+        with loading(config or common.named, debug=(loglevel or "").upper() == "DEBUG"):
             found = application(common, config)
             found.log.setup(loglevel or "WARNING")
             load_tasks(found)
@@ -102,17 +107,6 @@ def command(
             watch_once(found, prune)
         found.close()
         ctx.exit(EXIT_DIFFERENCE if check and plan.differences else 0)
-
-
-def say_of_options(given: dict[str, Any]) -> None:
-    """Print a line for each of Celery's options that needs nothing done. Raise for an option that is refused."""
-    for name, value in given.items():
-        if value in (None, False):
-            continue
-        written = f"--{name.replace('_', '-')}"
-        if name in REFUSED:
-            raise ImproperlyConfigured(f"{written} is refused: {REFUSED[name]}")
-        click.echo(f"{written}: {TAKEN[name]}", err=True)
 
 
 def wait_for(app: AppLike, patience: float) -> None:

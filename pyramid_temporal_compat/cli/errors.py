@@ -17,19 +17,25 @@ EXIT_FAILED = 1
 """Exit code if something outside is missing: no server, no namespace, no database."""
 EXIT_USAGE = 2
 """Exit code if the user wrote something invalid: on the command line, in the ini, in a setting."""
+EXIT_UNAVAILABLE = 69
+"""Exit code of Celery's commands about workers if no worker answers, or if the server is away (EX_UNAVAILABLE)."""
 IMPORT_MACHINERY = ("<frozen importlib", os.path.dirname(contextlib.__file__) + os.sep + "importlib")
 """The beginnings of the file names in which Python's own import lies. An error is never to be mended there."""
 
 
 @contextlib.contextmanager
-def failing_in_one_line() -> Iterator[None]:
-    """Print an error that the user can fix in one line, and exit with the code for its kind."""
+def failing_in_one_line(failed: int = EXIT_FAILED) -> Iterator[None]:
+    """Print an error that the user can fix in one line, and exit with the code for its kind.
+
+    `failed` is the code if something outside is missing.
+    """
     try:
         yield
     except OperationalError as error:
-        _fail(str(error), EXIT_FAILED)
+        _fail(str(error), failed)
     except CeleryError as error:
-        _fail(str(error), EXIT_USAGE)
+        # A KeyError, such as QueueNotFound, puts its text into quotes.
+        _fail(str(error.args[0]) if isinstance(error, KeyError) and error.args else str(error), EXIT_USAGE)
 
 
 @contextlib.contextmanager
@@ -63,7 +69,7 @@ def place_of(error: BaseException) -> str:
 
 def _fail(message: str, code: int) -> None:
     click.echo(f"ptemporal-compat: {message}", err=True)
-    if code == EXIT_FAILED:
+    if code != EXIT_USAGE:
         # After a failed connection, a thread of the client library still runs. If it returns to an interpreter that is
         # ending, it panics or hangs for ever. This was seen with a server that does not answer.
         logging.shutdown()

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import click
 
+from ..celery_names.refused_commands import REFUSED_COMMANDS
 from .app_command import AppCommand
 from .bootstrap import application
 from .common import Common
 from .errors import failing_in_one_line
+from .refused import refuse
 
 TIMEOUT = 60.0
 """Seconds for reading a canvas. A canvas of 10,000 tasks has 41 histories to read."""
@@ -16,7 +18,7 @@ TIMEOUT = 60.0
 @click.command(
     cls=AppCommand,
     help="Draw the canvas that holds the task ID: every task, its place and its state. CONFIG is the "
-    "application's ini file; -A before the command names an app instead.",
+    "application's ini file; -A names an app instead.",
 )
 @click.argument("task_id", metavar="ID")
 @click.argument("config", required=False)
@@ -31,6 +33,8 @@ def command(common: Common, task_id: str, config: str | None, dot: bool) -> None
         outline,
     )
 
+    if f"graph {task_id}" in REFUSED_COMMANDS:
+        refuse(f"graph {task_id}")
     with failing_in_one_line():
         app = application(common, config)
         lines = app.temporal.call(lambda client: outline(client, task_id), TIMEOUT)

@@ -22,6 +22,7 @@ from ..migrate.settings_modules import ModuleSettings, settings_of
 from ..migrate.source_files import source_files
 from .common import Common
 from .errors import failing_in_one_line
+from .refused import refuse
 
 EXIT_FOUND = 3
 """Exit code of `audit` if a finding is as severe as `--fail-on` says."""
@@ -30,7 +31,18 @@ SEVERITIES = ["blocks", "changes", "advice", "never"]
 PATHS = click.argument("paths", nargs=-1, metavar="[PATH]...")
 
 
-@click.group(help="Move an application from Celery: see what a move takes, and let most of it be done.")
+class MigrateGroup(click.Group):
+    """Refuses `migrate SOURCE DESTINATION`, which is Celery's command."""
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        if any("://" in word for word in args) and not any(word in self.commands for word in args):
+            refuse("migrate")
+        return super().parse_args(ctx, args)
+
+
+@click.group(
+    cls=MigrateGroup, help="Move an application from Celery: see what a move takes, and let most of it be done."
+)
 def group() -> None:
     pass
 

@@ -49,7 +49,7 @@ def store_of(common: Common, config: str) -> Iterator[Store]:
 
 
 @click.group(
-    help="Manage the outbox of the application in CONFIG (an ini file), or of --ini before the command: messages "
+    help="Manage the outbox of the application in CONFIG (an ini file), or of --ini: messages "
     "between commit and dispatch."
 )
 def group() -> None:

@@ -20,8 +20,8 @@ LEVELS = [name for name in LOG_LEVELS if isinstance(name, str)]
 
 @click.command(
     cls=AppCommand,
-    help="Send the messages that wait in the outbox of an application: of the ini file CONFIG, or of -A before the "
-    "command. Every worker does this too, so run a relay only if no worker runs.",
+    help="Send the messages that wait in the outbox of an application: of the ini file CONFIG, or of -A. "
+    "Every worker does this too, so run a relay only if no worker runs.",
 )
 @click.argument("config", required=False)
 @click.option("-l", "--loglevel", type=click.Choice(LEVELS, case_sensitive=False), help="Default: INFO, or the ini's.")

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import json
 import platform
+from collections.abc import Iterator
 from importlib.metadata import PackageNotFoundError, version
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -13,6 +15,7 @@ from ..schedules.entries import declares_any
 from ..settings import connection
 from ..worker.task_modules import load_tasks
 from .app_command import AppCommand
+from .ask_server import JSON
 from .bootstrap import application
 from .common import Common
 from .errors import failing_in_one_line
@@ -27,26 +30,49 @@ PACKAGES = ("pyramid-temporal-compat", "temporalio", "pyramid", "pyramid_tm", "t
 
 @click.command(
     cls=AppCommand,
-    help="Print versions, and the settings of the application in CONFIG (an ini file), or of -A before the command. "
-    "Secrets are masked.",
+    help="Print versions, and the settings of the application in CONFIG (an ini file), or of -A. Secrets are masked.",
 )
 @click.argument("config", required=False)
 @click.option("--all", "everything", is_flag=True, help="Also print settings that have their default value.")
+@JSON
 @click.pass_obj
-def command(common: Common, config: str | None, everything: bool) -> None:
+def command(common: Common, config: str | None, everything: bool, as_json: bool) -> None:
     with failing_in_one_line():
         app = application(common, config)
-        click.echo(f"python {platform.python_version()}, {platform.platform()}")
-        for package in PACKAGES:
-            click.echo(f"{package} {_version(package)}")
-        settings = connection(app.conf)
-        tls = "on" if settings.tls else "off"
-        click.echo(f"\nserver {settings.address}, namespace {settings.namespace}, tls {tls}")
-        click.echo(f"\n{app.conf.humanize(with_defaults=everything)}")
-        for notice in app.conf.notices:
-            click.echo(f"note: {notice}")
-        if declares_any(app):
-            click.echo(f"\nschedules: {one_line(_schedules(app))}")
+        found = {**facts(), **facts_of(app, everything)}
+        click.echo(json.dumps(found, default=str) if as_json else "\n".join(lines(app, found, everything)))
+
+
+def facts() -> dict[str, Any]:
+    """Return the versions, which the application does not change."""
+    return {
+        "python": platform.python_version(),
+        "platform": platform.platform(),
+        "packages": {package: _version(package) for package in PACKAGES},
+    }
+
+
+def facts_of(app: AppLike, everything: bool) -> dict[str, Any]:
+    """Return the server, the settings with masked secrets, and what is to be said of them."""
+    server = connection(app.conf)
+    return {
+        "server": {"address": server.address, "namespace": server.namespace, "tls": bool(server.tls)},
+        "settings": app.conf.table(with_defaults=everything),
+        "notices": list(app.conf.notices),
+        "schedules": one_line(_schedules(app)) if declares_any(app) else None,
+    }
+
+
+def lines(app: AppLike, found: dict[str, Any], everything: bool) -> Iterator[str]:
+    """Yield the lines of a report."""
+    yield f"python {found['python']}, {found['platform']}"
+    yield from (f"{package} {version}" for package, version in found["packages"].items())
+    server = found["server"]
+    yield f"\nserver {server['address']}, namespace {server['namespace']}, tls {'on' if server['tls'] else 'off'}"
+    yield f"\n{app.conf.humanize(with_defaults=everything)}"
+    yield from (f"note: {notice}" for notice in found["notices"])
+    if found["schedules"]:
+        yield f"\nschedules: {found['schedules']}"
 
 
 def _schedules(app: AppLike) -> str:

@@ -8,13 +8,14 @@ from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
-from click.shell_completion import CompletionItem
 
 from ..exceptions import ImproperlyConfigured
 from ..log_lines.text_safety import one_line
 from .app_command import IniCommand
 from .ask_server import JSON, ask, load, show
 from .common import Common
+from .completion import ANSWER_TIMEOUT as COMPLETION_TIMEOUT
+from .completion import completing
 from .errors import failing_in_one_line
 
 if TYPE_CHECKING:
@@ -25,27 +26,20 @@ if TYPE_CHECKING:
 R = TypeVar("R")
 
 
-def names_on_server(ctx: click.Context, parameter: click.Parameter, incomplete: str) -> list[CompletionItem]:
-    """Return the names that the shell completes, from the server. Return none if it does not answer at once."""
-    try:
-        app = load(ctx.ensure_object(Common), ctx.params.get("config"))
-        names = [name_of(each) for each in ask(app, owned_by(app), COMPLETION_TIMEOUT)]
-    except (Exception, SystemExit):  # the shell would show a traceback in the middle of the line
-        return []
-    return [CompletionItem(name) for name in sorted(names) if name.startswith(incomplete)]
+def names_on_server(app: AppLike) -> list[str]:
+    """Return the names of the schedules that the server has of this application."""
+    return [name_of(each) for each in ask(app, owned_by(app), COMPLETION_TIMEOUT)]
 
 
 CONFIG = click.argument("config")
-NAME = click.argument("name", shell_complete=names_on_server)
+NAME = click.argument("name", shell_complete=completing(names_on_server))
 MOMENT = click.DateTime(["%Y-%m-%d", "%Y-%m-%dT%H:%M", "%Y-%m-%dT%H:%M:%S", "%Y-%m-%d %H:%M:%S"])
 NOTE = click.Option(["--note"], help="Why; the web UI shows it.")
-COMPLETION_TIMEOUT = 3.0
-"""Seconds that a person waits for the names after the tab key."""
 
 
 @click.group(
     help="Look at, pause and fire the schedules that the server has of the application in CONFIG (an ini file), "
-    "or of --ini or -A before the command."
+    "or of --ini or -A."
 )
 def group() -> None:
     pass

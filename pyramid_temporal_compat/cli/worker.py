@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -16,14 +17,17 @@ from ..worker.pools.pool_choice import POOLS, accepted_names
 from ..worker.task_modules import load_tasks
 from .app_command import WorkerCommand
 from .bootstrap import application
-from .common import Common, importing, ini_variables
+from .common import Common, importing
 from .errors import failing_in_one_line, loading
 from .find_app import hint_at_ini
+from .ports import listening
 
 if TYPE_CHECKING:
     from ..worker.program import Program
 
 LEVELS = [name for name in LOG_LEVELS if isinstance(name, str)]
+LONGEST_TASK = 86400.0
+"""Seconds that `--reload` waits for running tasks, at most."""
 OUR_LOG = "pyramid_temporal_compat"
 
 
@@ -57,9 +61,6 @@ def bounds(value: str) -> tuple[int, int]:
     "KEY=VALUE sets a worker_* setting.",
 )
 @click.argument("words", nargs=-1, metavar="[CONFIG] [KEY=VALUE]...")
-@click.option("-A", "--app", help="The app, as module or module:name.")
-@click.option("--ini", metavar="INI", help="The same as CONFIG.")
-@click.option("--ini-var", metavar="KEY=VALUE", multiple=True, help="The value of %(KEY)s in the ini; may be repeated.")
 @click.option("-n", "--hostname", help="The worker's name; %h is the host's name. Default: celery@%h.")
 @click.option("-Q", "--queues", type=names, help="Queues to serve, separated by commas; default: task_queues.")
 @click.option(
@@ -79,6 +80,8 @@ def bounds(value: str) -> tuple[int, int]:
 @click.option("--time-limit", type=click.FloatRange(min=0), help="Seconds until a task that sets no limit is stopped.")
 @click.option("--soft-time-limit", type=click.FloatRange(min=0), help="Seconds until SoftTimeLimitExceeded.")
 @click.option("--graceful-timeout", type=click.FloatRange(min=0), help="Seconds that running tasks get on SIGTERM.")
+@click.option("--health-port", type=listening, metavar="[HOST:]PORT", help="Answer probes there: /live and /ready.")
+@click.option("--metrics-port", type=listening, metavar="[HOST:]PORT", help="Serve /metrics for Prometheus there.")
 @click.option("-I", "--include", type=names, help="More task modules, separated by commas.")
 @click.option(
     "-l", "--loglevel", type=click.Choice(LEVELS, case_sensitive=False), help="Default: WARNING, or the ini's."
@@ -89,6 +92,7 @@ def bounds(value: str) -> tuple[int, int]:
 @click.option("--gid", help="The group to run as.")
 @click.option("--umask", help="The mask of new files, in octal digits.")
 @click.option("--purge", "--discard", is_flag=True, help="First end every task that waits in these queues.")
+@click.option("--reload", "reloads", is_flag=True, help="Start anew when a file changes; running tasks end first.")
 @click.option("-C", "--no-color", is_flag=True, default=None, help="No colours.")
 @click.option("-q", "--quiet", is_flag=True, help="No banner.")
 @click.option("-D", "--detach", is_flag=True, help="Refused: use a service manager.")
@@ -111,26 +115,25 @@ def command(
     ctx: click.Context,
     /,
     words: tuple[str, ...],
-    app: str | None,
-    ini: str | None,
-    ini_var: tuple[str, ...],
     loglevel: str | None,
     quiet: bool,
     no_color: bool | None,
     domains: list[str] | None,
     factory: str | None,
+    reloads: bool,
     **options: Any,
 ) -> None:
     common = ctx.ensure_object(Common)
+    if reloads:
+        reload_on_changes([*words, *([common.config] if common.config else [])])
     common.quiet = quiet or common.quiet
     common.no_color = no_color or common.no_color
     with failing_in_one_line():
         set_umask(options["umask"])  # before the ini's logging opens its files
-        common.ini_variables |= ini_variables(ini_var)
         files = [word for word in words if "=" not in word]
         if len(files) > 1:
             raise click.UsageError(f"one application at a time, not {', '.join(files)}")
-        found = application(common, files[0] if files else ini)
+        found = application(common, files[0] if files else None)
         if found.registry is None and not common.quiet and (hint := hint_at_ini(common.name)):
             click.echo(hint, err=True)
         found.conf.update(from_words([word for word in words if "=" in word], "worker"))
@@ -147,6 +150,16 @@ def command(
             set_level(loglevel)
         worker.start()
         ctx.exit(worker.exitcode)
+
+
+def reload_on_changes(files: list[str]) -> None:
+    """Run this command in a child process that starts anew when a file changes. Return in that child alone."""
+    import hupper  # it comes with Pyramid, whose `pserve --reload` uses it
+
+    if not hupper.is_active():
+        hupper.start_reloader("pyramid_temporal_compat.cli.main", shutdown_interval=LONGEST_TASK)
+    inis = [Path(word.partition("#")[0]).absolute() for word in files if ".ini" in word]
+    hupper.get_reloader().watch_files([str(path) for path in inis])
 
 
 def run_factory(app: AppLike, factory: str, loglevel: str | None, given: dict[str, Any]) -> None:

@@ -10,8 +10,9 @@ import click
 from ..exceptions import OperationalError
 from ..log_lines.text_safety import one_line
 from ..worker.task_modules import load_tasks
+from .app_command import AppCommand
 from .ask_server import load
-from .common import Common, ini_variables
+from .common import Common
 from .errors import loading
 
 if TYPE_CHECKING:
@@ -22,26 +23,11 @@ if TYPE_CHECKING:
     from ..native.served_work import ServedWork
 
 
-class WorkflowCommand(click.Command):
-    """Takes `-A`, `--ini` and `--ini-var` behind the command too, and lists of words for `--args` and `--kwargs`."""
-
-    def __init__(self, *args: Any, **kwargs: Any) -> None:
-        super().__init__(*args, **kwargs)
-        self.params += [
-            click.Option(["-A", "--app"], help="The app, as module or module:name."),
-            click.Option(["--ini"], metavar="INI", help="The same as CONFIG."),
-            click.Option(["--ini-var"], metavar="KEY=VALUE", multiple=True, help="The value of %(KEY)s in the ini."),
-        ]
+class WorkflowCommand(AppCommand):
+    """Takes lists of words for `--args` and `--kwargs`."""
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
         return super().parse_args(ctx, list(one_word_each(args)))
-
-    def invoke(self, ctx: click.Context) -> Any:
-        common = ctx.ensure_object(Common)
-        common.name_app(ctx.params.pop("app"))
-        common.config = ctx.params.pop("ini") or common.config
-        common.ini_variables |= ini_variables(ctx.params.pop("ini_var"))
-        return super().invoke(ctx)
 
 
 LISTS = ("--args", "--kwargs")

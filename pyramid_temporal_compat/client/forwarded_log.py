@@ -12,7 +12,14 @@ import re
 import threading
 from typing import Any
 
-from temporalio.runtime import LogForwardingConfig, LoggingConfig, Runtime, TelemetryConfig, TelemetryFilter
+from temporalio.runtime import (
+    LogForwardingConfig,
+    LoggingConfig,
+    PrometheusConfig,
+    Runtime,
+    TelemetryConfig,
+    TelemetryFilter,
+)
 
 from ..log_lines.text_safety import one_line
 from ..log_lines.throttled_log import ThrottledLog
@@ -33,7 +40,7 @@ EXPECTED = "Activity not found on completion"
 """The beginning of the line after a task that was revoked while it ran. The worker has logged the task's end itself."""
 
 
-def telemetry() -> TelemetryConfig:
+def telemetry(metrics: PrometheusConfig | None = None) -> TelemetryConfig:
     """Return the configuration of a runtime whose log lines go through the logger `temporalio.sdk_core`.
 
     Each runtime has its own counters, because a forked process could inherit the lock of one that is in use.
@@ -49,18 +56,23 @@ def telemetry() -> TelemetryConfig:
                 prepend_target_on_message=False,
                 append_log_fields_to_message=False,
             ),
-        )
+        ),
+        metrics=metrics,
     )
 
 
-def forward_default_runtime() -> None:
-    """Give the library's default runtime this log, unless the application has made a default runtime of its own."""
+def forward_default_runtime(metrics: PrometheusConfig | None = None) -> bool:
+    """Give the library's default runtime this log, and serve its metrics if asked to.
+
+    Return False if there is a default runtime already: the application's own, or ours from an earlier call.
+    """
     with _making_default:
         try:
             Runtime.prevent_default()  # type: ignore[no-untyped-call]  # raises if there is a default runtime
         except RuntimeError:
-            return
-        Runtime.set_default(Runtime(telemetry=telemetry()))
+            return False
+        Runtime.set_default(Runtime(telemetry=telemetry(metrics)))
+    return True
 
 
 _making_default = threading.Lock()

@@ -6,6 +6,7 @@ import threading
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, NoReturn
 
+from ..celery_names.lists import as_list
 from .call_arguments import TIMEOUT, matching, seconds, signal_name
 from .inspect_calls import Callback, Inspect, Reply
 from .refused_calls import refuse
@@ -13,6 +14,10 @@ from .refused_calls import refuse
 if TYPE_CHECKING:
     from ..interfaces import AppLike
     from .channel import Channel
+
+
+DONE_BY_SERVER = frozenset({"revoke", "terminate"})
+"""Orders that the server carries out as well. They hold even if no worker gets them."""
 
 
 class Control:
@@ -48,6 +53,8 @@ class Control:
         """Send a command to all workers, or to some. With `reply`, return `[{node: reply}, …]` with the replies."""
         wanted = matching(destination, pattern, matcher)
         given = {**(arguments or {}), **extra_kwargs}
+        if command in DONE_BY_SERVER:
+            self._revoke_on_server(given, terminate=command == "terminate" or bool(given.get("terminate")))
         if not reply:
             self._channel.tell(command, given, wanted)
             return None
@@ -94,15 +101,18 @@ class Control:
         The server does this in any worker that has the task, and workers learn it too. `destination` chooses the
         workers that learn it.
         """
+        ids = [task_id] if isinstance(task_id, str) else list(task_id)
+        arguments = {"task_id": ids, "terminate": terminate, "signal": signal_name(signal)}
+        return self._send_and_wait("revoke", arguments, destination=destination, **kwargs)
+
+    def _revoke_on_server(self, arguments: Mapping[str, Any], *, terminate: bool) -> None:
         from .waiting_tasks import revoke_all  # the client library, as in `_channel`
 
-        ids = [task_id] if isinstance(task_id, str) else list(task_id)
-        signum = signal_name(signal)
+        ids = as_list(arguments.get("task_id"))
+        signal_name(arguments.get("signal"))  # raises for a signal that workers would not know
         self.app.temporal.call(
             lambda client: revoke_all(client, ids, terminate), self.app.conf.ptemporal_dispatch_timeout
         )
-        arguments = {"task_id": ids, "terminate": terminate, "signal": signum}
-        return self._send_and_wait("revoke", arguments, destination=destination, **kwargs)
 
     def terminate(
         self,

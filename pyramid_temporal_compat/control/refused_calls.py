@@ -14,7 +14,7 @@ UNSUPPORTED: dict[str, str] = {
     "celery.app.control.Control.enable_events": NO_EVENTS,
     "celery.app.control.Control.disable_events": NO_EVENTS,
     "celery.app.control.Control.heartbeat": (
-        "Workers send no heartbeat events: app.control.ping() returns the workers that answer."
+        "Workers send no heartbeat events: app.control.ping() and `ptemporal-compat status` show which workers answer."
     ),
     "celery.app.control.Control.election": (
         "Workers hold no elections: give the task a fixed task_id, and it is started once, however many ask for it."
@@ -38,3 +38,8 @@ class CommandRefused(CeleryError):
 def refuse(name: str) -> NoReturn:
     """Raise `CommandRefused` for a method of Celery's, such as `Control.election`."""
     raise CommandRefused(f"{name.rpartition('.')[2]}: {UNSUPPORTED[f'celery.app.control.{name}']}")
+
+
+def sentence_of(kind: str, command: str) -> str | None:
+    """Return why a command of `celery inspect` or `celery control` is refused; None if it is not."""
+    return UNSUPPORTED.get(f"celery.app.control.{kind.capitalize()}.{command}")

@@ -24,6 +24,7 @@ from ..log_lines.text_safety import one_line
 from ..message.celery_view import stamps_of
 from ..message.message import Message, is_name
 from ..settings import connection
+from ..settings.values import boolean
 from . import process_state
 from .call_arguments import signal_name
 from .command_registry import Panel, State, control_command, inspect_command
@@ -141,7 +142,7 @@ def report(state: State, **kwargs: Any) -> dict[str, str]:
     return ok(state.app.bugreport())
 
 
-@inspect_command(alias="dump_conf", signature="[include_defaults=False]", args=[("with_defaults", bool)])
+@inspect_command(alias="dump_conf", signature="[include_defaults=False]", args=[("with_defaults", boolean.parse)])
 def conf(state: State, with_defaults: bool = False, **kwargs: Any) -> dict[str, Any]:
     """The settings; secrets are masked."""
     everything = state.app.conf.table(with_defaults=True)

@@ -27,6 +27,7 @@ from ..message.priority import priority_of
 from ..message.tree import Unit
 from ..message.workflow_call import Outgoing, WorkflowCall, lane_of, parts_to_log
 from ..payload.headers import to_arguments
+from .call_watch import tell_sent
 from .undelivered_log import name_and_text
 
 log = logging.getLogger(__name__)
@@ -139,8 +140,9 @@ class Dispatcher:
         return recorder.record_dispatch(batch.started(), failed)
 
     def _notify_started(self, batch: DispatchBatch) -> None:
-        if self._on_started is not None:
-            for message in batch.started():
+        for message in batch.started():
+            tell_sent(message)
+            if self._on_started is not None:
                 self._on_started(message)
 
     def _as_operational(self, reason: BaseException) -> OperationalError:

@@ -29,6 +29,7 @@ from ..message.ids import is_below, new_id
 from ..message.message import Message
 from ..message.workflow_call import parts_to_log
 from ..payload.codecs import Codec
+from .call_watch import tell_dropped
 from .nested_sessions import NestedSessions
 from .undelivered_log import name_and_text
 
@@ -318,8 +319,8 @@ class Enlistment:
         Messages are compared by number. Counting them from the end would drop others, because savepoints of several
         sessions need not end in the order in which they began.
         """
-        for later in [key for key in self._messages if key >= number]:
-            del self._messages[later]
+        later = [key for key in self._messages if key >= number]
+        tell_dropped([self._messages.pop(key) for key in later], "a savepoint was rolled back")
 
     def _before_commit(self) -> None:
         if not self.is_open:  # an earlier hook has aborted the transaction
@@ -337,6 +338,8 @@ class Enlistment:
 
     def _end(self, state: EnlistmentState) -> None:
         self.state = state
+        if state is EnlistmentState.DROPPED:
+            tell_dropped(self.messages, "the transaction was aborted")
         self._messages.clear()
         self._written = []
         self._nested.forget()

@@ -11,6 +11,11 @@ def one_line(value: object) -> str:
     return "".join(each if each.isprintable() else _escaped(each) for each in text)
 
 
+def safe_lines(text: str) -> str:
+    """Return `text` for a terminal. Its line ends stay, and all other control characters are escaped."""
+    return "\n".join(map(_tabbed, text.split("\n")))
+
+
 def record_text(text: str) -> str:
     """Return a record's text with all lines but the first indented, so that no line looks like a new record."""
     first, *more = text.split("\n")

@@ -6,9 +6,10 @@ import re
 from collections.abc import Iterator
 from typing import NamedTuple
 
+from ..celery_names.refused_commands import REFUSED_COMMANDS
 from .findings import Edit, Finding, SourceFile
 from .packaging import python_image
-from .rules import RULES, Fix
+from .rules import RULES, Fix, Severity
 
 CELERY = re.compile(r"(?<![\w./$-])(?P<path>[\w./${}-]*/)?(?P<name>celery|pceleryd|celeryd|celerybeat)(?![\w.:/=-])")
 LONGEST_DETAIL = 120
@@ -36,8 +37,6 @@ COMMANDS = frozenset(
         "worker",
     }
 )
-HERE = frozenset({"graph", "list", "report"})
-"""Other commands of Celery that `ptemporal-compat` has."""
 WITH_VALUE = frozenset({"-A", "--app", "-b", "--broker", "--config", "--workdir", "--result-backend", "--loader", "-l"})
 WRAPPERS = frozenset(
     {"&&", "||", ";", "|", "!", "-", "--", "-c", "-m", "do", "dumb-init", "ddtrace-run", "env", "exec", "nice", "nohup"}
@@ -152,12 +151,16 @@ def _of_command(file: SourceFile, found: Command) -> Iterator[Finding]:
         yield Finding(RULES["PTC602"], file.path, line, detail, fix=fix, edits=edits)
         if any(each.startswith(("-S", "--scheduler")) for each in found.options):
             yield Finding(RULES["PTC503"], file.path, line, detail)
-    elif found.command in ("flower", "events"):
+    elif found.command == "flower" or (found.command == "events" and not {"-d", "--dump"} & set(found.options)):
         yield Finding(RULES["PTC603"], file.path, line, detail)
-    elif found.command == "call":
-        yield Finding(RULES["PTC504"], file.path, line, detail)
-    elif found.command not in HERE:
-        yield Finding(RULES["PTC604"], file.path, line, detail)
+    elif found.command in REFUSED_COMMANDS and found.command != "events":
+        sentence = REFUSED_COMMANDS[found.command]
+        yield Finding(RULES["PTC604"], file.path, line, detail, sentence, severity_here=Severity.CHANGES)
+    else:
+        rule = RULES["PTC504" if found.command == "call" else "PTC604"]
+        name = _our_name(file.text, found)
+        fix, edits = (Fix.NONE, ()) if name is None else (Fix.SAFE, (name,))
+        yield Finding(rule, file.path, line, detail, "" if edits else BY_HAND, fix, edits)
     if found.command in ("worker", "beat"):
         for option in found.options:
             if named := WITHOUT_EFFECT.get(option.partition("=")[0]):

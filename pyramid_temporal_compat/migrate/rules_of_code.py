@@ -377,9 +377,11 @@ RULES_OF_CODE: tuple[Rule, ...] = (
         "A scheduler outside the application",
         "A crontab, a CronJob or a script that publishes tasks with `celery call`, `send_task` or kombu.",
         "Nothing listens to the broker any more.",
-        "Make it an entry of `beat_schedule`, or let the script load the application and call the task.",
+        "Make it an entry of `beat_schedule`, or let the script load the application and call the task. "
+        "`ptemporal-compat call` takes the place of `celery call`, which `rewrite` changes.",
         "0 3 * * * celery -A shop call shop.purge",
-        minutes=15,
+        Fix.SAFE,
+        15,
     ),
     Rule(
         "PTC505",

@@ -45,13 +45,15 @@ RULES_OF_RUNNING: tuple[Rule, ...] = (
     ),
     Rule(
         "PTC604",
-        CHANGES,
+        ADVICE,
         "Another command of Celery",
-        "`celery inspect`, `control`, `purge`, `call`, `multi` and others.",
-        "There is no command of this name here.",
-        "Use `app.control` and `inspect` from Python, the web UI, or the `temporal` command.",
+        "`celery inspect`, `control`, `status`, `purge`, `result`, `multi` and others.",
+        "The commands have the same names and options. `amqp`, `logtool`, `multi`, `upgrade` and `migrate` are refused, "
+        "and say what to use.",
+        "Let `rewrite` change the name. In the place of a refused command, do what its sentence says.",
         "celery -A shop inspect ping",
-        minutes=10,
+        Fix.SAFE,
+        3,
     ),
     Rule(
         "PTC605",

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from pyramid.events import ApplicationCreated, NewRequest
+from pyramid.interfaces import INewRequest
 
 from ..app import APP_KEY, latest_app
 from ..native.served_work import ServedWork
@@ -64,6 +65,7 @@ def includeme(config: Any) -> None:
     config.action("pyramid_temporal_compat.domains", load_domains, order=AFTER_OTHER_ACTIONS)
     config.add_subscriber(lambda event: bind_existing(), ApplicationCreated)
     config.add_subscriber(look_for_drift, NewRequest)
+    config.add_subscriber(count_what_is_sent, ApplicationCreated)
 
 
 def bind(app: Any, registry: Any, settings: dict[str, Any]) -> None:
@@ -75,6 +77,18 @@ def bind(app: Any, registry: Any, settings: dict[str, Any]) -> None:
     connection(app.conf)
     app.registry = registry
     registry[APP_KEY] = app
+
+
+def count_what_is_sent(event: Any) -> None:
+    """Serve the metrics of the web process, if a setting asks for them, from its first request on."""
+    registry = event.app.registry
+    app = registry[APP_KEY]
+    if (listener := app.conf["ptemporal.web_metrics_port"]) is None:
+        return
+    from ..monitoring.web_metrics import WebMetrics
+
+    metrics = WebMetrics(listener)
+    registry.registerHandler(lambda _: metrics.serve(), [INewRequest])
 
 
 def look_for_drift(event: Any) -> None:

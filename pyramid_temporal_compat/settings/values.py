@@ -16,6 +16,7 @@ FALSE = frozenset({"false", "no", "off", "0", "f", "n"})
 UNITS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
 DURATION = re.compile(r"(\d+(?:\.\d+)?)(ms|s|m|h|d)")
 ADDRESS = re.compile(r"(\[[0-9a-fA-F:.]+\]|[^\s/:@]+):(\d+)")
+LISTENER = re.compile(r"(?:(\[[0-9a-fA-F:.]+\]|[^\s/:@]+):)?(\d{1,5})")
 LAST_PORT = 65535
 
 
@@ -176,6 +177,21 @@ def _address(value: Any) -> str:
     return found[0]
 
 
+def _listener(value: Any) -> str:
+    found = LISTENER.fullmatch(str(value).strip())
+    if not found or isinstance(value, bool):
+        raise ValueError(value)
+    if int(found[2]) > LAST_PORT:
+        raise Reason(f"{found[2]} is no port; ports are 1 to {LAST_PORT}, and 0 for a free one")
+    return found[0]
+
+
+def host_and_port(listener: str) -> tuple[str, int]:
+    """Return the two parts of a `listener`. The host is empty for every address of the machine."""
+    host, _, port = listener.rpartition(":")
+    return host.strip("[]"), int(port)
+
+
 SCHEME = "temporal://"
 
 
@@ -213,6 +229,7 @@ pollers = Kind("count or auto", "a whole number from 2 on, or auto", _pollers)
 up_to_a_second = Kind("seconds", "seconds from 0 to 1, as 0.25 or 250ms", _up_to_a_second)
 fraction = Kind("number", "a number above 0, and at most 1", _fraction)
 zone = Kind("time zone", "the name of a time zone, as Europe/Berlin or UTC", _zone)
+listener = Kind("port", "a port, as 8080, or host:port, as 127.0.0.1:8080", _listener)
 address = Kind("address", "host:port, as localhost:7233, without a scheme", _address)
 
 

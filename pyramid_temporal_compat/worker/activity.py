@@ -98,6 +98,7 @@ class TaskActivity:
             while isinstance(outcome, ReceiptOfAnotherRun):
                 taken.job = await earlier_receipt.with_known_run(taken.job, outcome)
                 outcome = await self._run_in_pool(taken)
+            task_signals.ended(worker, taken, outcome)
         return report.tell_temporal(worker, job, outcome)
 
     async def _run_in_pool(self, taken: TakenTask) -> Outcome:

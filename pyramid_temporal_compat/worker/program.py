@@ -41,6 +41,7 @@ from ..settings.conf import SettingIgnored
 from ..version import __version__
 from . import celery_options
 from .daemon import become, pidfile, refuse_pickles_as_root, release, set_umask
+from .pages import Pages
 from .pools.pool_choice import POOLS
 from .schedules import StartOfSchedules
 from .task_modules import load_tasks
@@ -87,6 +88,7 @@ class Program(Worker):
             pool=options.get("pool") or options.get("pool_cls"),
             **{name: options[name] for name in PASSED_ON if options.get(name) is not None},
         )
+        self._pages = Pages(self, options.get("health_port"), options.get("metrics_port"))
         self._schedules = StartOfSchedules(app, asked=bool(options.get("beat")))
         signals.worker_init.send(sender=self)
         self._own_logging = self.setup_logging()
@@ -111,10 +113,12 @@ class Program(Worker):
             self.on_connected = self._connected
             try:
                 self.start_pool()
+                self._pages.open()
                 faulthandler.register(signal.SIGUSR1, file=sys.__stderr__ or 2)  # prints the stack of each thread
                 asyncio.run(self._main())
             finally:
                 self.pool.kill()
+                self._pages.close()
                 signals.worker_shutdown.send(sender=self)
         if self._restart:
             os.execv(sys.executable, [sys.executable, *sys.orig_argv[1:]])
@@ -123,7 +127,8 @@ class Program(Worker):
         loop = asyncio.get_running_loop()
         if not sys.stdout or not sys.stdout.isatty():  # in a terminal, SIGHUP means that the terminal was closed
             loop.add_signal_handler(signal.SIGHUP, self._begin_restart)
-        await self._run_with_signals()
+        async with self._pages.watching():
+            await self._run_with_signals()
         if self.abandoned or self.tasks.stop_now.is_set():
             self._leave()
 

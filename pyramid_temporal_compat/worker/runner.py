@@ -9,7 +9,7 @@ import os
 import time
 from typing import TYPE_CHECKING, Any
 
-from ..context import Context
+from ..context import Context, running
 from ..exceptions import CeleryError, ImproperlyConfigured
 from ..payload.errors import to_wire
 from ..task.execution import Execution, Undecided, without_our_frames
@@ -67,7 +67,8 @@ class Runner:
             return answer
         if job.failed_with is not None:
             return Failed(to_wire(job.failed_with))
-        task_log.ended(task, message, ending, time.monotonic() - began, job.hostname)
+        with running(task, request):  # the log line names the task and its workflow
+            task_log.ended(task, message, ending, time.monotonic() - began, job.hostname)
         return outcome_of(app, task, job, request, ending, progress.last)
 
     def _execution(self, task: Task, job: Job, request: Context, control: JobControl) -> Execution:

@@ -26,6 +26,10 @@ class ServerWatch:
         self._misses = 0
         self._answered = time.monotonic()
 
+    @property
+    def is_lost(self) -> bool:
+        return self._misses >= MISSES
+
     async def ask(self, timeout: float) -> bool:
         """Ask the server whether it is there, for at most `timeout` seconds. Return whether it answers."""
         try:

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from ..control.limits import Limits
 from ..control.orders import Orders
 from ..log_lines.throttled_log import LoggedNames
+from ..monitoring.watch import NobodyWatches, TaskWatch
 from .job import Began, Job
 from .pools.pool import Pool
 
@@ -33,6 +35,8 @@ class WorkerParts:
     """The sender that signals about messages name."""
     stop_now: asyncio.Event = field(default_factory=asyncio.Event)
     """Set when the worker is to end at once: running tasks are stopped, and run again on another worker."""
+    watch: TaskWatch = field(default_factory=NobodyWatches)
+    """Counts what becomes of tasks, for metrics."""
     unknown_tasks: LoggedNames = field(default_factory=LoggedNames)
     """The unknown tasks that the log has named."""
 
@@ -61,6 +65,11 @@ class TakenTask:
     """Whether it waits for the members of its slice that are before it."""
     terminated: asyncio.Future[str] = field(default_factory=lambda: asyncio.get_running_loop().create_future())
     """Set to the name of a signal when a control call terminates the task."""
+
+    @property
+    def seconds(self) -> float:
+        """Return how long ago the function was called; 0 if it was not."""
+        return 0.0 if self.began is None else max(0.0, time.time() - self.began.at)
 
     def terminate(self, signal: str) -> None:
         if not self.terminated.done():

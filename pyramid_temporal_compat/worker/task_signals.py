@@ -1,27 +1,45 @@
-"""Celery's signals about a message that the worker has taken: received, revoked, rejected, unknown."""
+"""Tells what became of a message that the worker has taken: by Celery's signals, and to the metrics."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from typing import Any
 
+from temporalio import activity
 from temporalio.common import RawValue
 
-from .. import signals
+from .. import signals, states
 from ..exceptions import NotRegistered
 from ..message.message import Message
 from ..payload import Payload
 from .celery_request import Request
 from .heartbeat import earlier_retries
 from .job import Job
-from .taken_task import WorkerParts
+from .outcome import EndedWithoutResult, Failed, Outcome, Replaced, Retried, Succeeded
+from .taken_task import TakenTask, WorkerParts
 
 
 def received(worker: WorkerParts, job: Job) -> None:
     """Send `task_received`."""
+    info = activity.info()
+    waited = (info.started_time - info.current_attempt_scheduled_time).total_seconds()
+    worker.watch.received(job.message, max(0.0, waited))
     if signals.task_received.receivers:
         request = _request(worker, job.message, job.previous_results)
         signals.task_received.send(sender=worker.consumer, request=request)
+
+
+def ended(worker: WorkerParts, taken: TakenTask, outcome: Outcome) -> None:
+    """Tell the metrics how a run ended. Celery's own signals about it are sent in the pool."""
+    message = taken.job.message
+    if isinstance(outcome, (Succeeded, Replaced)):
+        worker.watch.succeeded(message, taken.seconds)
+    elif isinstance(outcome, Failed):
+        worker.watch.failed(message, str(outcome.error.get("type")))
+    elif isinstance(outcome, Retried):
+        worker.watch.retried(message)
+    elif isinstance(outcome, EndedWithoutResult) and outcome.state.state == states.REJECTED:
+        worker.watch.rejected(message)
 
 
 def rejected(worker: WorkerParts, payloads: Sequence[RawValue], error: Exception) -> None:
@@ -46,6 +64,7 @@ def revoked(
     signum: Any = None,
 ) -> None:
     """Send `task_revoked`."""
+    worker.watch.revoked(message)
     if signals.task_revoked.receivers and message.task in worker.app.tasks:
         request = _request(worker, message)
         request.already_revoked = True

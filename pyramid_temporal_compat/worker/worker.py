@@ -28,6 +28,7 @@ from ..exceptions import CeleryError, ImproperlyConfigured, OperationalError
 from ..log_lines.library_log import hide_lines
 from ..log_lines.text_safety import one_line
 from ..message.message import LONGEST_ID, RESERVED_QUEUES, is_name, is_queue
+from ..monitoring.worker_health import Seen
 from ..settings import connection
 from .activity import TaskActivity
 from .call_defaults import CallDefaults
@@ -131,6 +132,7 @@ class Worker:
         self._own_workflows: list[type] = UPGRADING if self._deployment else [TaskWorkflow, ScheduleDriver]
         self._stop = asyncio.Event()
         self._client: Client | None = None
+        self._server: ServerWatch | None = None
         self._serving: dict[str, TemporalWorker] = {}
         self._runs: list[asyncio.Future[None]] = []
         limits = Limits(soft_time_limit or conf.task_soft_time_limit, time_limit or conf.task_time_limit)
@@ -241,6 +243,20 @@ class Worker:
         """Return how many tasks and hand-written activities run."""
         return len(self.tasks.running) + len(self._native_activities.running)
 
+    def seen(self) -> Seen:
+        """Return what probes are told of this worker."""
+        return Seen(
+            server_answers=self._server is not None and not self._server.is_lost,
+            is_polling=bool(self._serving),
+            stops=self._stop.is_set(),
+            children=self._children(),
+            running=self.running_count,
+        )
+
+    def _children(self) -> tuple[int, ...] | None:
+        processes = self.pool.info().get("processes")
+        return None if processes is None else tuple(processes)
+
     def _is_idle(self) -> bool:
         return self.tasks.idle.is_set() and self._native_activities.idle.is_set()
 
@@ -275,10 +291,10 @@ class Worker:
 
     async def _beat(self) -> None:
         """Send `heartbeat_sent` while the server answers. Applications see from this signal that a worker is well."""
-        server = ServerWatch(self.client, connection(self.app.conf).address)
+        self._server = ServerWatch(self.client, connection(self.app.conf).address)
         while True:
             await asyncio.sleep(BEAT_EVERY)
-            if await server.ask(BEAT_EVERY):
+            if await self._server.ask(BEAT_EVERY):
                 signals.heartbeat_sent.send(sender=self)
 
     async def _clean_up_receipts(self) -> None:

@@ -29,6 +29,12 @@ SAFE_COMMANDS = {
     "DD=1 celery -A shop worker -c ${N:-1}\n": f"DD=1 {OURS} -A shop worker -c ${{N:-1}}\n",
     "/srv/bin/python3 -m celery -A shop worker\n": f"/srv/bin/{OURS} -A shop worker\n",
     "python -m celery -A shop worker\n": f"{OURS} -A shop worker\n",
+    "celery -A shop inspect ping\n": f"{OURS} -A shop inspect ping\n",
+    "0 3 * * * root /srv/venv/bin/celery -A shop call shop.purge -k '{}'\n": (
+        "0 3 * * * root /srv/venv/bin/celery -A shop call shop.purge -k '{}'\n"
+    ),
+    "RUN celery -A shop purge -f\n": f"RUN {OURS} -A shop purge -f\n",
+    "celery multi start w1 -A shop\n": "celery multi start w1 -A shop\n",
     # The application's own program has a command `celery`: only a person knows what to write.
     "command=newrelic-admin run-program shop celery worker\n": "command=newrelic-admin run-program shop celery worker\n",
     "# celery -A shop worker\n": "# celery -A shop worker\n",
@@ -45,6 +51,8 @@ OTHER_COMMANDS = {
     "celery -A shop flower\n": ["PTC603"],
     "celery -A shop inspect ping\n": ["PTC604"],
     "celery multi start w1 -A shop\n": ["PTC604"],
+    "celery -A shop events\n": ["PTC603"],
+    "celery -A shop events --dump\n": ["PTC604"],
     "0 3 * * * celery -A shop call shop.purge\n": ["PTC504"],
     "celery -A shop worker -D -E\n": ["PTC601", "PTC605", "PTC605"],
     "celery -A shop worker -B\n": ["PTC601", "PTC602"],
@@ -58,7 +66,7 @@ OTHER_COMMANDS = {
 
 
 @pytest.mark.parametrize("text", SAFE_COMMANDS)
-def test_command_of_a_worker_is_renamed_and_its_options_stay(text: str) -> None:
+def test_command_that_works_here_is_renamed_and_its_options_stay(text: str) -> None:
     assert after(text, Kind.COMMANDS) == SAFE_COMMANDS[text]
 
 

@@ -38,6 +38,12 @@ log = logging.getLogger(__name__)
 _IGNORED = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT)
 
 
+def runs_under_reloader() -> bool:
+    """Return whether `worker --reload` runs this process. Hupper's threads hold no lock that a task could want."""
+    hupper = sys.modules.get("hupper")
+    return hupper is not None and bool(hupper.is_active())
+
+
 class Zygote:
     """The zygote, as the worker sees it."""
 
@@ -48,7 +54,7 @@ class Zygote:
         :param before_fork: called in the zygote, before every fork.
         """
         others = [thread.name for thread in threading.enumerate() if thread is not threading.current_thread()]
-        if others:
+        if others and not runs_under_reloader():
             log.warning(
                 "the pool forks while this process has other threads (%s): its children do not have these threads, "
                 "and a lock that a thread holds now stays locked there; start threads in worker_process_init instead",

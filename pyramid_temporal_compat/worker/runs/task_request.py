@@ -26,5 +26,6 @@ def make_request(app: AppLike, job: Job, task: Task, args: tuple[Any, ...], kwar
         "ignore_result": bool(task.ignore_result if message.ignore_result is None else message.ignore_result),
         "kwargs": kwargs,
         "workflow_id": job.workflow_id,
+        "workflow_run_id": job.run_id or None,
     }
     return (LinkedContext if linked else Context)(values)

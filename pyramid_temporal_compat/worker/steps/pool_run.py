@@ -33,6 +33,7 @@ async def run_in_pool(
         def note(value: Any) -> None:
             if isinstance(value, Began):
                 taken.began = value
+                worker.watch.started(taken.job.message)
             else:
                 beat.note(value)
 

@@ -1,0 +1,80 @@
+"""Log lines as JSON: an object for each line, for programs that collect logs."""
+
+from __future__ import annotations
+
+import datetime as dt
+import json
+import logging
+import sys
+from typing import Any
+
+from .context import worker_frame
+from .log_lines.text_safety import record_text
+
+LONGEST = 100_000
+"""How many characters of a text a line keeps. Collectors cut longer lines in the middle, and then they are no JSON."""
+
+
+class JsonFormatter(logging.Formatter):
+    """Writes a record as one JSON object. `ptemporal.log_format = json` uses it, and an ini can: `class = …`."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        try:
+            message = record.getMessage()
+        except Exception as error:
+            message = f"<Unrepresentable {type(record.msg)!r}: {error!r}>"
+        fields: dict[str, Any] = {
+            "time": dt.datetime.fromtimestamp(record.created, dt.timezone.utc).isoformat(timespec="milliseconds"),
+            "level": record.levelname,
+            "logger": record.name,
+            "message": message,
+            "process": record.process,
+            **about_the_task(record),
+            **about_the_trace(),
+        }
+        if record.exc_info and record.exc_info[0] is not None:
+            fields["error"] = record.exc_info[0].__qualname__
+            fields["traceback"] = record_text(self.formatException(record.exc_info))
+        return json.dumps({key: _short(value) for key, value in fields.items() if value is not None}, default=repr)
+
+
+def about_the_task(record: logging.LogRecord) -> dict[str, Any]:
+    """Return the task, the workflow and the run that a line belongs to."""
+    frame = worker_frame()
+    if frame is not None:
+        task, request = frame
+        return {
+            "task_id": request.id,
+            "task_name": task.name,
+            "workflow_id": request.workflow_id or request.id,
+            "run_id": request.workflow_run_id,
+            "retries": request.retries,
+        }
+    data = getattr(record, "data", None)
+    if isinstance(data, dict) and "id" in data and "name" in data:  # the worker's own lines about a task
+        return {"task_id": data["id"], "task_name": data["name"], **_about_the_activity()}
+    return _about_the_activity()
+
+
+def _about_the_activity() -> dict[str, Any]:
+    """Return the workflow of the activity that runs here, if the client library is in use at all."""
+    activity = sys.modules.get("temporalio.activity")
+    if activity is None or not activity.in_activity():
+        return {}
+    info = activity.info()
+    return {"workflow_id": info.workflow_id, "run_id": info.workflow_run_id, "activity": info.activity_type}
+
+
+def about_the_trace() -> dict[str, Any]:
+    """Return the ids of OpenTelemetry's current span, if the application uses OpenTelemetry."""
+    trace = sys.modules.get("opentelemetry.trace")
+    if trace is None:
+        return {}
+    context = trace.get_current_span().get_span_context()
+    if not context.is_valid:
+        return {}
+    return {"trace_id": f"{context.trace_id:032x}", "span_id": f"{context.span_id:016x}"}
+
+
+def _short(value: Any) -> Any:
+    return f"{value[:LONGEST]}..." if isinstance(value, str) and len(value) > LONGEST else value
