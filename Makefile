@@ -6,7 +6,7 @@ STAMP := $(VENV)/.installed
 # Parts of the tests that run beside each other, each with servers of its own.
 JOBS ?= 3
 
-.PHONY: venv demo test coverage unit pythons lowest wheel-smoke conformance faults fuzz lint docs bench clean
+.PHONY: venv demo test coverage unit pythons lowest wheel-smoke conformance faults fuzz lint docs bench actions clean
 
 venv: $(STAMP)
 
@@ -72,6 +72,10 @@ docs: $(STAMP)
 
 bench: $(STAMP)
 	$(BIN)/python -m bench
+
+# What a task costs in billable actions; fails if that grows. Under a minute; `python -m bench.actions` measures all rows.
+actions: $(STAMP)
+	$(BIN)/python -m bench.actions --smoke $(ARGS)
 
 clean:
 	rm -rf .venv .cache

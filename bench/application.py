@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+import time
 from typing import Any
 
 from pyramid.config import Configurator
@@ -24,6 +25,27 @@ def total(numbers: list[int]) -> int:
 @shared_task
 def makes(size: int) -> str:
     return "x" * size
+
+
+@shared_task(bind=True, max_retries=None)
+def retried(self: Any, times: int) -> int:
+    """Retry so many times, at once."""
+    if self.request.retries < times:
+        raise self.retry(countdown=0)
+    return times
+
+
+@shared_task
+def sleeps(seconds: float) -> None:
+    time.sleep(seconds)
+
+
+@shared_task(bind=True)
+def reports(self: Any, seconds: float) -> None:
+    """Report progress ten times a second."""
+    for step in range(int(seconds * 10)):
+        self.update_state(state="PROGRESS", meta=step)
+        time.sleep(0.1)
 
 
 @worker_ready.connect

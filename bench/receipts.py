@@ -73,6 +73,7 @@ def runner(engine: Any, receipts: bool) -> Callable[[str], Any]:
     from pyramid.config import Configurator
 
     from pyramid_temporal_compat import Celery
+    from pyramid_temporal_compat.client.attempt_counts import AttemptCounts
     from pyramid_temporal_compat.task.call_options import make_message
     from pyramid_temporal_compat.worker.job import Job
     from pyramid_temporal_compat.worker.outcome import Succeeded
@@ -113,7 +114,9 @@ def runner(engine: Any, receipts: bool) -> Callable[[str], Any]:
     def once(name: str) -> None:
         task_id = f"{app.main}-{next(numbers)}"
         message = make_message(app, name, (), {}, {"task_id": task_id}, app.tasks[name])
-        outcome = handler(Job(message, 0, "bench", workflow_id=task_id, namespace="bench", run_id="1"), control)
+        outcome = handler(
+            Job(message, AttemptCounts(), "bench", workflow_id=task_id, namespace="bench", run_id="1"), control
+        )
         assert isinstance(outcome, Succeeded), outcome
 
     return once

@@ -34,11 +34,24 @@ PACKAGES = ("pyramid-temporal-compat", "temporalio", "pyramid", "pyramid_tm", "t
 )
 @click.argument("config", required=False)
 @click.option("--all", "everything", is_flag=True, help="Also print settings that have their default value.")
+@click.option("--cost", is_flag=True, help="Instead, estimate the actions a month that Temporal Cloud would bill.")
+@click.option(
+    "--days",
+    type=click.FloatRange(min=0, min_open=True),
+    default=7.0,
+    show_default=True,
+    help="With --cost: the days whose workflows are counted.",
+)
 @JSON
 @click.pass_obj
-def command(common: Common, config: str | None, everything: bool, as_json: bool) -> None:
+def command(common: Common, config: str | None, everything: bool, cost: bool, days: float, as_json: bool) -> None:
     with failing_in_one_line():
         app = application(common, config)
+        if cost:
+            from .report_cost import print_cost  # the client library: 0.4 s
+
+            print_cost(app, days, as_json)
+            return
         found = {**facts(), **facts_of(app, everything)}
         click.echo(json.dumps(found, default=str) if as_json else "\n".join(lines(app, found, everything)))
 

@@ -6,7 +6,6 @@ from collections.abc import Mapping
 from typing import Any
 
 from temporalio.api.enums.v1 import PendingActivityState
-from temporalio.api.failure.v1 import Failure
 from temporalio.client import Client
 from temporalio.exceptions import ApplicationError
 
@@ -17,6 +16,7 @@ from ..message.failures import error_of, how_it_failed
 from ..message.message import is_name
 from ..payload import Payload
 from ..payload.bounds import read_json
+from .attempt_counts import LastEnd, counts_before, counts_in, failure_of_worker
 from .status import Status
 
 DEEPEST = 200
@@ -59,17 +59,20 @@ async def pending_status(client: Client, activity: Any, name: str, queue: str) -
     :param activity: the activity in the description of its workflow.
     """
     details = await _heartbeat(client, activity)
-    retries = wire.count(details.get(wire.RETRIES))
+    known = counts_in(details)
+    last = await LastEnd.read(client, activity.last_failure)
+    retries = counts_before(activity.attempt, known, last).retries
     worker = activity.last_worker_identity or None
     if activity.state in RUNNING:
+        if known.attempts != activity.attempt - 1:
+            details = {}  # an earlier attempt has sent the heartbeat
         state = details.get(wire.STATE)
         if not isinstance(state, str) or not state:
             state = states.STARTED
         return Status(state, meta=details.get(wire.META), name=name, queue=queue, retries=retries, worker=worker)
-    failure = _failure_of_worker(activity.last_failure)
-    if failure.application_failure_info.type != wire.RETRY:
+    if not last.is_retry:
         return Status(states.PENDING, name=name, queue=queue, retries=retries, worker=worker)
-    error = _retry_error(await client.data_converter.decode_failure(failure))
+    error = _retry_error(await client.data_converter.decode_failure(failure_of_worker(activity.last_failure)))
     return Status(states.RETRY, error=error, name=name, queue=queue, retries=retries, worker=worker)
 
 
@@ -90,11 +93,6 @@ async def _heartbeat(client: Client, activity: Any) -> Mapping[str, Any]:
         return {}
     values = await client.data_converter.decode(activity.heartbeat_details.payloads)
     return values[0] if values and isinstance(values[0], Mapping) else {}
-
-
-def _failure_of_worker(failure: Failure) -> Failure:
-    """Return the failure that the worker sent. The server wraps one that is too large, and drops its details."""
-    return failure.cause if failure.HasField("server_failure_info") and failure.HasField("cause") else failure
 
 
 def _retry_error(cause: BaseException) -> Mapping[str, Any] | None:

@@ -204,6 +204,7 @@ class EmbeddedServer:
         self.pid: int | None = None
         self.port = port or None
         self.ui_port = ui_port or None
+        self.metrics_port: int | None = None
         self._port_given, self._ui_port_given = bool(port), bool(ui_port)
         self._on_log = on_log
         self._last_lines: collections.deque[str] = collections.deque(maxlen=50)
@@ -224,6 +225,13 @@ class EmbeddedServer:
     def ui_address(self) -> str | None:
         """The web UI's URL; None for a headless server."""
         return None if self.headless or self.ui_port is None else f"http://{LOOPBACK}:{self.ui_port}"
+
+    @property
+    def metrics_address(self) -> str:
+        """The URL of the server's own metrics, as Prometheus reads them."""
+        if self.metrics_port is None:
+            raise ServerFailed("the server has no metrics before it has started")
+        return f"http://{LOOPBACK}:{self.metrics_port}/metrics"
 
     @property
     def running(self) -> bool:
@@ -257,7 +265,7 @@ class EmbeddedServer:
                 if attempt + 1 < PORT_ATTEMPTS and isinstance(error, ServerFailed) and self._has_logged(PORT_IN_USE):
                     continue
                 raise
-            self.port, self.ui_port = port, ui_port or None
+            self.port, self.ui_port, self.metrics_port = port, ui_port or None, metrics_port
             return
 
     def stop(self, timeout: float = 15.0) -> None:

@@ -6,7 +6,7 @@
 `call_defaults.py` completes a call by another Temporal client, which has arguments only
 `activity.py`    one attempt of a task on the event loop; it lists the steps in `steps/` in their order:
 
-                 read_message     the message, and what the last attempt changed in it
+                 read_message     the message, what the last attempt changed in it, and how the earlier attempts ended
                  earlier_receipt  is the task done already?
                  admission        has it expired, was it revoked, is it known here?
                  rate_limit       its turn

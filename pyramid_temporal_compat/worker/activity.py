@@ -79,19 +79,20 @@ class TaskActivity:
         """
         if activity.info().activity_type == wire.SLICE:
             return await SliceActivity(self.parts, self.attempt, self.reserved).run(payloads)
-        return await self.attempt(slice_attempt.without_attempt(read_message.read_job(self.parts, payloads)))
+        job = await read_message.read_job(self.parts, payloads)
+        return await self.attempt(slice_attempt.without_attempt(job))
 
     async def attempt(self, job: Job) -> Any:
         """Make one attempt of one task, and return its result."""
         worker = self.parts
         with unexpected_errors_fail_the_task(job.message):
             if not await earlier_receipt.is_done(worker, job):
-                admission.admit(worker, job.message)
-                await rate_limit.wait_for_turn(worker, job.message, admission.refuse_revoked)
+                admission.admit(worker, job)
+                await rate_limit.wait_for_turn(worker, job, admission.refuse_revoked)
         task_log.received(job.message)
         task_signals.received(worker, job)
         with self._taken(job) as taken:
-            if (error := lost_worker.refusal(worker, job.message)) is not None:
+            if (error := lost_worker.refusal(worker, job)) is not None:
                 outcome = await failure_hooks.fail(worker, job, error)
             else:
                 outcome = await self._run_in_pool(taken)
@@ -114,7 +115,7 @@ class TaskActivity:
             end = lost_worker.after_loss(worker, taken, error)
         except Exception as error:
             if taken.began is None and worker.stop_now.is_set():
-                raise not_begun(task) from None
+                raise not_begun(taken.job) from None
             # Temporal must not see it: it would try again for ever.
             log.exception("Task %s[%s]: the pool could not run it", task.task, task.id)
             end = Failed(to_wire(error))

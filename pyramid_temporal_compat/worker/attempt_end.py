@@ -1,7 +1,8 @@
 """How an attempt ends for Temporal, if not with a result: the errors that the activity raises.
 
 An attempt ends the task for good, or another attempt follows. If the worker itself asks for another attempt, this
-attempt ends *in order*. The last heartbeat counts such attempts, so that no one takes them for lost workers.
+attempt ends *in order*. The last heartbeat or the failure counts such attempts, so that no one takes them for lost
+workers.
 """
 
 from __future__ import annotations
@@ -13,12 +14,14 @@ from typing import Any
 
 from temporalio.exceptions import ApplicationError
 
+from ..client.attempt_counts import AttemptCounts
 from ..log_lines.library_log import hide_errors
 from ..message import wire_names as wire
 from ..message.message import Message
 from ..payload import Payload
 from ..payload.errors import fitting, shorten_to_bytes
-from . import heartbeat
+from .heartbeat import details_of, tell
+from .job import Job
 
 log = logging.getLogger(__name__)
 
@@ -67,56 +70,60 @@ def failed_after(retries: int, error: Mapping[str, Any]) -> AttemptEnd:
 # --- another attempt follows -------------------------------------------------------------------------
 
 
-def in_order(
-    message: Message,
-    reason: str,
-    *details: Any,
-    retries: int | None = None,
-    changed: Message | None = None,
-    **how: Any,
-) -> AttemptEnd:
-    """Give the task back to the server, which makes another attempt.
+def in_order(job: Job, reason: str, **how: Any) -> AttemptEnd:
+    """Give the task back to the server, which makes another attempt."""
+    tell(details_of(job.earlier.after(job.attempt, job.retries)))
+    return AttemptEnd(shorten_to_bytes(reason, REASON_LIMIT), **how)
 
-    :param changed: what the next attempt runs in place of `message`.
+
+def retried(job: Job, retries: int, error: Mapping[str, Any], delay: timedelta, changed: Message | None) -> AttemptEnd:
+    """Give the task back to the server, which makes another attempt after the delay: the task asked for a retry.
+
+    :param changed: what the next attempt runs in place of the job's message.
     """
-    counts = heartbeat.counts(message)
-    counts[wire.ORDERLY] += 1
-    if retries is not None:
-        counts[wire.RETRIES] = retries
+    counts = job.earlier.after(job.attempt, retries)
     if changed is not None:
-        counts[wire.CHANGED] = [wire.plain(changed.envelope()), wire.write_payloads(changed.body)]
-    # The next attempt reads the counts from the last heartbeat; the failure itself it never sees.
-    heartbeat.tell(counts)
-    return AttemptEnd(shorten_to_bytes(reason, REASON_LIMIT), *details, **how)
-
-
-def retried(
-    message: Message, retries: int, error: Mapping[str, Any], delay: timedelta, changed: Message | None
-) -> AttemptEnd:
-    """Give the task back to the server, which makes another attempt after the delay: the task asked for a retry."""
-    details, how = wire.plain(fitting(dict(error), ERROR_LIMIT)), {"type": wire.RETRY, "next_retry_delay": delay}
-    end = in_order(message, str(error.get("text")), details, retries=retries, changed=changed, **how)
+        written = [wire.plain(changed.envelope()), wire.write_payloads(changed.body)]
+        tell({**details_of(counts), wire.CHANGED: written})
+    elif not job.is_single:
+        # To read the failure, the next attempt would have to read those of all pending tasks of the workflow.
+        tell(details_of(counts))
+    end = AttemptEnd(
+        shorten_to_bytes(str(error.get("text")), REASON_LIMIT),
+        wire.plain(fitting(dict(error), ERROR_LIMIT)),
+        counts.written(),
+        type=wire.RETRY,
+        next_retry_delay=delay,
+    )
     end.remote_traceback = shorten_to_bytes(str(error.get("traceback") or ""), TRACEBACK_LIMIT, "\n...\n")
     return end
 
 
-def worker_stopped(message: Message) -> AttemptEnd:
+def counts_not_kept(counts: AttemptCounts, reason: str) -> AttemptEnd:
+    """Give back a task that can't begin, because the server did not take the counts of its earlier attempts."""
+    again = counts.after(counts.attempts + 1, counts.retries).written()
+    return AttemptEnd(reason, None, again, type=wire.IN_DOUBT, next_retry_delay=IN_DOUBT_PAUSE)
+
+
+def worker_stopped(job: Job) -> AttemptEnd:
     """Give back a task that was stopped with its worker."""
-    return in_order(message, "the worker was stopped", type=wire.WORKER_SHUTDOWN, next_retry_delay=AT_ONCE)
+    return in_order(job, "the worker was stopped", type=wire.WORKER_SHUTDOWN, next_retry_delay=AT_ONCE)
 
 
-def not_begun(message: Message) -> AttemptEnd:
+def not_begun(job: Job) -> AttemptEnd:
     """Give back a task whose function was not called, so that it runs elsewhere, even if it runs at most once."""
+    message = job.message
     log.info("Task %s[%s] had not begun; it is given back", message.task, message.id)
     if not message.at_most_once:
-        return worker_stopped(message)
+        return worker_stopped(job)
     return run_anew("the worker was stopped", 0, message, None)
 
 
-def in_doubt(message: Message, retries: int, error: Mapping[str, Any]) -> AttemptEnd:
+def in_doubt(job: Job, error: Mapping[str, Any]) -> AttemptEnd:
     """Ask again later whether the task is done. A task that runs at most once fails instead."""
+    message = job.message
     if message.at_most_once:
-        return failed_after(retries, error)
+        return failed_after(job.retries, error)
     log.error(
         "Task %s[%s]: whether it is done can't be told; asked again in %d s: %s",
         message.task,
@@ -124,7 +131,7 @@ def in_doubt(message: Message, retries: int, error: Mapping[str, Any]) -> Attemp
         IN_DOUBT_PAUSE.total_seconds(),
         error.get("text"),
     )
-    return in_order(message, str(error.get("text")), type=wire.IN_DOUBT, next_retry_delay=IN_DOUBT_PAUSE)
+    return in_order(job, str(error.get("text")), type=wire.IN_DOUBT, next_retry_delay=IN_DOUBT_PAUSE)
 
 
 def run_anew(reason: str, delay: float, message: Message, changed_body: Sequence[Payload] | None) -> AttemptEnd:

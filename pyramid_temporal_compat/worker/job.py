@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from ..client.attempt_counts import AttemptCounts
 from ..message.message import Message
 from ..payload import Payload
 
@@ -18,8 +19,8 @@ class Job:
     """One run of a task, for the pool to make."""
 
     message: Message
-    retries: int
-    """How often the task was retried before this run."""
+    earlier: AttemptCounts
+    """How the earlier attempts ended."""
     hostname: str
     redelivered: bool = False
     """Whether the task was begun before, and given back by `Reject` or by a worker that was lost."""
@@ -37,6 +38,16 @@ class Job:
     """The function is not called: the only question is whether the task has a receipt."""
     known_runs: Mapping[str, bool] = field(default_factory=dict)
     """Other runs of the workflow id, and whether each is a run of this same task, so that its receipt counts."""
+
+    @property
+    def retries(self) -> int:
+        """Return how often the task was retried before this run."""
+        return self.earlier.retries
+
+    @property
+    def is_single(self) -> bool:
+        """Return whether the task has a workflow to itself, which has no other pending activities."""
+        return self.workflow_id == self.message.id
 
 
 @dataclass(frozen=True)

@@ -24,6 +24,7 @@ from temporalio import activity
 from temporalio.common import RawValue
 from temporalio.service import RPCError, RPCStatusCode
 
+from ..client.attempt_counts import AttemptCounts
 from ..exceptions import InvalidTaskError
 from ..log_lines.text_safety import one_line
 from ..message import wire_names as wire
@@ -114,7 +115,7 @@ class SliceActivity:
         for message, previous_results in part.members:
             job = Job(
                 message,
-                message.retries,
+                AttemptCounts(message.retries),
                 self._worker.hostname,
                 previous_results=previous_results,
                 workflow_id=info.workflow_id,

@@ -11,9 +11,7 @@ from temporalio.common import RawValue
 from .. import signals, states
 from ..exceptions import NotRegistered
 from ..message.message import Message
-from ..payload import Payload
 from .celery_request import Request
-from .heartbeat import earlier_retries
 from .job import Job
 from .outcome import EndedWithoutResult, Failed, Outcome, Replaced, Retried, Succeeded
 from .taken_task import TakenTask, WorkerParts
@@ -25,7 +23,7 @@ def received(worker: WorkerParts, job: Job) -> None:
     waited = (info.started_time - info.current_attempt_scheduled_time).total_seconds()
     worker.watch.received(job.message, max(0.0, waited))
     if signals.task_received.receivers:
-        request = _request(worker, job.message, job.previous_results)
+        request = _request(worker, job)
         signals.task_received.send(sender=worker.consumer, request=request)
 
 
@@ -57,20 +55,20 @@ def unknown(worker: WorkerParts, message: Message, text: str) -> None:
 
 def revoked(
     worker: WorkerParts,
-    message: Message,
+    job: Job,
     *,
     expired: bool = False,
     terminated: bool = False,
     signum: Any = None,
 ) -> None:
     """Send `task_revoked`."""
-    worker.watch.revoked(message)
-    if signals.task_revoked.receivers and message.task in worker.app.tasks:
-        request = _request(worker, message)
+    worker.watch.revoked(job.message)
+    if signals.task_revoked.receivers and job.message.task in worker.app.tasks:
+        request = _request(worker, job)
         request.already_revoked = True
-        task = worker.app.tasks[message.task]
+        task = worker.app.tasks[job.message.task]
         signals.task_revoked.send(sender=task, request=request, terminated=terminated, signum=signum, expired=expired)
 
 
-def _request(worker: WorkerParts, message: Message, payloads: Sequence[Payload] = ()) -> Request:
-    return Request(worker.app, message, earlier_retries(message), worker.hostname, payloads)
+def _request(worker: WorkerParts, job: Job) -> Request:
+    return Request(worker.app, job.message, job.retries, worker.hostname, job.previous_results)

@@ -169,7 +169,9 @@ def take_effect(task: Any, order_id: int) -> None:
 
 
 @shared_task(name="faults.effect", bind=True)
-def effect(self: Any, order_id: int, seconds: float = 0, point: str = "", whole: bool = False) -> int:
+def effect(self: Any, order_id: int, seconds: float = 0, point: str = "", whole: bool = False, retries: int = 0) -> int:
+    if self.request.retries < retries:
+        raise self.retry(countdown=0)
     fall = (lambda: falls_once(self, die_with_the_worker if whole else die)) if point else (lambda: None)
     if point == BEFORE_TASK:
         fall()
@@ -281,7 +283,7 @@ def promise(session: Any, order_id: int, *task_ids: str, effects: int = 1) -> No
 
 def one(request: Any, order_id: int) -> None:
     options = request.params
-    arguments = {"seconds": float(options.get("seconds", 0))}
+    arguments = {"seconds": float(options.get("seconds", 0)), "retries": int(options.get("retries", 0))}
     if options.get("point"):
         arguments |= {"point": options["point"], "whole": bool(options.get("whole"))}
     promise(request.dbsession, order_id, effect.delay(order_id, **arguments).id)

@@ -66,7 +66,11 @@ def test_a_report_tells_people_how_each_member_ended() -> None:
         {"members": [{"id": "", "task": "t", "seconds": 1, "result": {"text": ""}}]},
         {"members": [{"id": "a", "task": "t", "seconds": "x", "result": {"text": ""}}]},
         {"members": [{"id": "a", "task": "t", "seconds": 1, "result": {"text": 1}}]},
-        {"members": [{"id": "a", "task": "t", "seconds": 1, "ended": {"text": "", "type": "", "final": 1, "delay": []}}]},
+        {
+            "members": [
+                {"id": "a", "task": "t", "seconds": 1, "ended": {"text": "", "type": "", "final": 1, "delay": []}}
+            ]
+        },
         {"members": [], "given_back": [1]},
         {"members": [], "rest": ["a"]},
         {"members": 3},

@@ -16,6 +16,7 @@ from sqlalchemy.orm import Session, scoped_session, sessionmaker
 from sqlalchemy.pool import NullPool
 
 from pyramid_temporal_compat import Celery, shared_task
+from pyramid_temporal_compat.client.attempt_counts import AttemptCounts
 from pyramid_temporal_compat.exceptions import Ignore
 from pyramid_temporal_compat.outbox import metadata as our_tables
 from pyramid_temporal_compat.outbox import receipts
@@ -66,7 +67,7 @@ class Desk:
     def job(self, task: Any, *args: Any, task_id: str = "task-1", options: Any = (), **how: Any) -> Job:
         message = make_message(self.app, task.name, args, {}, {"task_id": task_id, **dict(options)}, task)
         place = {"workflow_id": task_id, "namespace": NAMESPACE, "run_id": "run-1"}
-        return Job(message, 0, "worker@test", **{**place, **how})
+        return Job(message, AttemptCounts(), "worker@test", **{**place, **how})
 
     def run(self, job: Job) -> Outcome:
         return Runner(self.app)(job, Control())

@@ -14,6 +14,7 @@ from sqlalchemy import insert
 from zope.sqlalchemy import mark_changed
 
 from pyramid_temporal_compat import Celery, shared_task
+from pyramid_temporal_compat.client.attempt_counts import AttemptCounts
 from pyramid_temporal_compat.task.call_options import make_message
 from pyramid_temporal_compat.worker.job import Job
 from pyramid_temporal_compat.worker.outcome import Failed, Succeeded
@@ -114,6 +115,6 @@ def test_a_message_meets_a_changed_signature(
     ]
     desk.app.tasks.unregister("pack")
     desk.app.task(name="pack")(new)
-    outcomes = [desk.run(Job(message, 0, "worker@test")) for message in old]
+    outcomes = [desk.run(Job(message, AttemptCounts(), "worker@test")) for message in old]
     met = [str(each.error["type"]) if isinstance(each, Failed) else value_of(each) for each in outcomes]
     assert met == [by_position, by_keyword]

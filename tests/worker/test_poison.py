@@ -68,6 +68,13 @@ def test_a_task_that_gives_itself_back_has_lost_no_worker(project: Project) -> N
         assert project.tasks.gives_itself_back.delay(5).get(timeout=PATIENCE) == 6
 
 
+def test_retries_and_lost_workers_are_counted_apart(project: Project) -> None:
+    with project.worker("-c", 1, "ptemporal.lost_worker_attempts=3"):
+        result = project.tasks.dies_between_retries.delay()
+        assert result.get(timeout=PATIENCE) == [0, 1, 1, 1, 2]
+        assert result.retries == 2
+
+
 def test_retry_on_worker_lost_retries_as_often_as_the_task_may(project: Project) -> None:
     with project.worker("-c", 1):
         with pytest.raises(WorkerLostError):

@@ -107,7 +107,13 @@ def test_members_run_in_slices_and_keep_what_is_theirs(shop: Shop) -> None:
     assert slices_of(shop, result)
     assert "ACTIVITY_TASK_TIMED_OUT" not in event_names(shop, result.id)
     member = shop.app.AsyncResult(result[7].id)
-    assert (member.state, member.result, member.args, member.kwargs, member.name) == ("SUCCESS", 14, [7, 7], {}, add.name)
+    assert (member.state, member.result, member.args, member.kwargs, member.name) == (
+        "SUCCESS",
+        14,
+        [7, 7],
+        {},
+        add.name,
+    )
     assert (member.queue, member.retries, bool(member.date_done), bool(member.worker)) == (shop.queue, 0, True, True)
     assert len({each.id for each in result}) == MANY
 
@@ -115,7 +121,9 @@ def test_members_run_in_slices_and_keep_what_is_theirs(shop: Shop) -> None:
 def test_the_web_ui_tells_what_a_slice_ran_and_how_each_ended(shop: Shop) -> None:
     result = group([*(add.s(number, 1) for number in range(4)), fails_with.s(1)])()
     result.get(timeout=PATIENCE, propagate=False)
-    (event,) = [event for event in events(shop, result.id) if event.HasField("activity_task_scheduled_event_attributes")]
+    (event,) = [
+        event for event in events(shop, result.id) if event.HasField("activity_task_scheduled_event_attributes")
+    ]
     summary = json.loads(event.user_metadata.summary.data)
     assert summary.startswith(f"slice of 5: {add.name}(0, 1), {add.name}(1, 1), ")
     (done,) = [each for each in events(shop, result.id) if each.HasField("activity_task_completed_event_attributes")]

@@ -7,6 +7,8 @@ import threading
 from typing import Any
 
 import pytest
+from temporalio.client import WorkflowHandle
+from temporalio.service import RPCError, RPCStatusCode
 
 from pyramid_temporal_compat import shared_task
 from pyramid_temporal_compat.exceptions import MaxRetriesExceededError, NotSerializable, PayloadTooLarge, Reject, Retry
@@ -31,6 +33,21 @@ def test_the_same_arguments_are_retried_by_the_activity_alone(shop: Shop) -> Non
     assert shop.lines() == ["run 3"]
     # The server writes a start only after the last attempt, so the history is as long as without a retry.
     assert len(event_names(shop, result.id)) == 11
+
+
+def test_attempts_count_as_retries_if_the_server_does_not_say_how_they_ended(
+    shop: Shop, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    describe_workflow = WorkflowHandle.describe
+
+    async def refused_to_workers(handle: Any, **options: Any) -> Any:
+        if threading.current_thread().name.startswith("worker-"):
+            raise RPCError("not for this key", RPCStatusCode.PERMISSION_DENIED, b"")
+        return await describe_workflow(handle, **options)
+
+    monkeypatch.setattr(WorkflowHandle, "describe", refused_to_workers)
+    assert succeeds_at.delay(2).get(timeout=PATIENCE) == [0, 1, 2]
+    assert "they count as retries" in caplog.text
 
 
 def test_more_retries_than_max_retries_raise_the_error_itself(shop: Shop) -> None:

@@ -14,6 +14,7 @@ from ...message import wire_names as wire
 from ...message.message import Message
 from .. import task_signals
 from ..attempt_end import AttemptEnd, in_order, revoked
+from ..job import Job
 from ..taken_task import WorkerParts
 
 log = logging.getLogger(__name__)
@@ -24,29 +25,32 @@ FROZEN = 1.0
 """Seconds between the two clocks of a process that only a test which freezes the time can cause."""
 
 
-def admit(worker: WorkerParts, message: Message) -> None:
+def admit(worker: WorkerParts, job: Job) -> None:
     """Raise what ends the task, or what gives it back, if it may not run here and now."""
-    refuse_expired(worker, message)
-    refuse_revoked(worker, message)
-    refuse_unknown(worker, message)
+    refuse_expired(worker, job)
+    refuse_revoked(worker, job)
+    refuse_unknown(worker, job)
 
 
-def refuse_expired(worker: WorkerParts, message: Message) -> None:
+def refuse_expired(worker: WorkerParts, job: Job) -> None:
+    message = job.message
     if message.expires and has_expired(message, message.expires, activity.info().started_time):
         log.info("%s[%s] expired at %s", message.task, message.id, message.expires.isoformat())
-        task_signals.revoked(worker, message, expired=True)
+        task_signals.revoked(worker, job, expired=True)
         raise revoked(f"expired at {message.expires.isoformat()}")
 
 
-def refuse_revoked(worker: WorkerParts, message: Message) -> None:
+def refuse_revoked(worker: WorkerParts, job: Job) -> None:
+    message = job.message
     reason = worker.orders.refusal(message)
     if reason is not None:
         log.info("Discarding revoked task: %s[%s]", message.task, message.id)
-        task_signals.revoked(worker, message)
+        task_signals.revoked(worker, job)
         raise revoked(reason)
 
 
-def refuse_unknown(worker: WorkerParts, message: Message) -> None:
+def refuse_unknown(worker: WorkerParts, job: Job) -> None:
+    message = job.message
     if message.task in worker.app.tasks:
         return
     text = worker.why_unknown(message.task)
@@ -55,7 +59,7 @@ def refuse_unknown(worker: WorkerParts, message: Message) -> None:
     task_signals.unknown(worker, message, text)
     if worker.app.conf.ptemporal_unknown_task == "fail":
         raise AttemptEnd(text, type=wire.NOT_REGISTERED, non_retryable=True)
-    raise in_order(message, text, type=wire.NOT_REGISTERED, next_retry_delay=UNKNOWN_PAUSE)
+    raise in_order(job, text, type=wire.NOT_REGISTERED, next_retry_delay=UNKNOWN_PAUSE)
 
 
 def has_expired(

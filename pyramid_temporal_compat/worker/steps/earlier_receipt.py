@@ -14,7 +14,7 @@ from temporalio.service import RPCError, RPCStatusCode
 
 from ...message import wire_names as wire
 from ..attempt_end import IN_DOUBT_PAUSE, in_doubt, in_order
-from ..heartbeat import beating, lost_before
+from ..heartbeat import beating
 from ..job import Job
 from ..outcome import InDoubt, ReceiptAnswer, ReceiptOfAnotherRun
 from ..taken_task import NO_LIMITS, WorkerParts
@@ -25,13 +25,13 @@ log = logging.getLogger(__name__)
 async def is_done(worker: WorkerParts, job: Job) -> bool:
     """Return whether an attempt that lost its worker has committed."""
     message = job.message
-    if not worker.app.conf["ptemporal.receipts"] or not lost_before() or message.task not in worker.app.tasks:
+    if not worker.app.conf["ptemporal.receipts"] or not job.earlier.lost or message.task not in worker.app.tasks:
         return False
     async with beating(job):
         question = dataclasses.replace(job, only_asks_for_receipt=True)
         answer = await worker.pool.run(question, NO_LIMITS, lambda note: None)
     if isinstance(answer, InDoubt):
-        raise in_doubt(message, job.retries, answer.error)
+        raise in_doubt(job, answer.error)
     return isinstance(answer, ReceiptAnswer) and answer.is_done
 
 
@@ -46,7 +46,7 @@ async def with_known_run(job: Job, found: ReceiptOfAnotherRun) -> Job:
         same = await is_same_task(client, (job.workflow_id or "", job.run_id), (found.workflow_id, found.run_id))
     except RPCError as error:
         log.warning("Task %s[%s]: whether it is done is asked again: %s", message.task, message.id, error.message)
-        raise in_order(message, error.message, type=wire.IN_DOUBT, next_retry_delay=IN_DOUBT_PAUSE) from None
+        raise in_order(job, error.message, type=wire.IN_DOUBT, next_retry_delay=IN_DOUBT_PAUSE) from None
     return dataclasses.replace(job, known_runs={**job.known_runs, found.run_id: same})
 
 

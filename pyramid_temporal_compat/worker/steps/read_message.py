@@ -17,14 +17,15 @@ from ...payload.converter import from_raw
 from ...payload.headers import header_of_activity
 from .. import task_signals
 from ..attempt_end import AttemptEnd
-from ..heartbeat import earlier_retries, last_heartbeat
+from ..earlier_attempts import counts_of
+from ..heartbeat import last_heartbeat
 from ..job import Job
 from ..taken_task import WorkerParts
 
 log = logging.getLogger(__name__)
 
 
-def read_job(worker: WorkerParts, payloads: Sequence[RawValue]) -> Job:
+async def read_job(worker: WorkerParts, payloads: Sequence[RawValue]) -> Job:
     """Return the run to make."""
     try:
         sent, previous_results = read_message(payloads)
@@ -32,12 +33,12 @@ def read_job(worker: WorkerParts, payloads: Sequence[RawValue]) -> Job:
     except AttemptEnd as error:
         task_signals.rejected(worker, payloads, error)
         raise
-    info, retries = activity.info(), earlier_retries(message)
+    info, earlier = activity.info(), await counts_of(sent)
     return Job(
         message,
-        retries,
+        earlier,
         worker.hostname,
-        redelivered=info.attempt - 1 > retries - message.retries,
+        redelivered=info.attempt - 1 > earlier.retries - message.retries,
         previous_results=previous_results,
         workflow_id=info.workflow_id,
         attempt=info.attempt,

@@ -6,8 +6,6 @@ import logging
 from datetime import timedelta
 from typing import Any
 
-from temporalio import activity
-
 from ...message import wire_names as wire
 from ...message.backoff import exponential_pause
 from ...message.message import Message, total_size
@@ -59,27 +57,27 @@ def _end(worker: WorkerParts, job: Job, outcome: Outcome) -> AttemptEnd:
     if isinstance(outcome, Retried):
         return _retry(job, outcome)
     if isinstance(outcome, InDoubt):
-        return in_doubt(job.message, job.retries, outcome.error)
+        return in_doubt(job, outcome.error)
     if isinstance(outcome, DatabaseAway):
-        return _wait_for_database(job.message, str(outcome.error.get("text")))
+        return _wait_for_database(job, str(outcome.error.get("text")))
     if isinstance(outcome, EndedWithoutResult):
-        return in_order(job.message, outcome.reason, type=wire.REJECTED, next_retry_delay=AT_ONCE)
+        return in_order(job, outcome.reason, type=wire.REJECTED, next_retry_delay=AT_ONCE)
     assert isinstance(outcome, Failed), outcome
     children = {"children": list(outcome.children)} if outcome.children else {}
     error = with_signature(worker.app, job.message, outcome.error)
     return failed_after(job.retries, {**error, **children})
 
 
-def _wait_for_database(message: Message, text: str) -> AttemptEnd:
-    pause = exponential_pause(FIRST_ABSENCE, activity.info().attempt - 1, LONGEST_ABSENCE)
+def _wait_for_database(job: Job, text: str) -> AttemptEnd:
+    pause = exponential_pause(FIRST_ABSENCE, job.attempt - 1, LONGEST_ABSENCE)
     log.warning(
         "Task %s[%s]: its database is away, and it runs again in %d s: %s",
-        message.task,
-        message.id,
+        job.message.task,
+        job.message.id,
         pause,
         text,
     )
-    return in_order(message, text, type=wire.DATABASE_AWAY, next_retry_delay=timedelta(seconds=pause))
+    return in_order(job, text, type=wire.DATABASE_AWAY, next_retry_delay=timedelta(seconds=pause))
 
 
 def _retry(job: Job, outcome: Retried) -> AttemptEnd:
@@ -87,7 +85,7 @@ def _retry(job: Job, outcome: Retried) -> AttemptEnd:
     message, retries = outcome.message, job.retries + 1
     if not job.message.at_most_once and (message is None or is_same_to_the_server(job.message, message)):
         delay = max(AT_ONCE, timedelta(seconds=outcome.delay))
-        return retried(job.message, retries, outcome.error, delay, message)
+        return retried(job, retries, outcome.error, delay, message)
     again = message or job.message.copy(retries=retries)
     same_body = again.body == job.message.body and wire.CHANGED not in last_heartbeat()
     return run_anew(str(outcome.error.get("text")), outcome.delay, again, None if same_body else again.body)

@@ -21,7 +21,7 @@ def when_told(worker: WorkerParts, taken: TakenTask) -> AttemptEnd | None:
     if taken.terminated.done():
         name = taken.terminated.result()
         log.warning("Task %s[%s] is terminated (%s)", message.task, message.id, name)
-        task_signals.revoked(worker, message, terminated=True, signum=name)
+        task_signals.revoked(worker, taken.job, terminated=True, signum=name)
         return revoked("terminated")
     return _with_worker(taken) if worker.stop_now.is_set() else None
 
@@ -35,7 +35,7 @@ def when_cancelled(worker: WorkerParts, taken: TakenTask) -> AttemptEnd | None:
     details = activity.cancellation_details()
     if details is not None and (details.not_found or details.timed_out):
         log.info("Task %s[%s] was terminated", message.task, message.id)
-        task_signals.revoked(worker, message, terminated=True, signum="SIGTERM")
+        task_signals.revoked(worker, taken.job, terminated=True, signum="SIGTERM")
         return AttemptEnd("terminated", type=Terminated.__name__, non_retryable=True)
     if details is None or details.worker_shutdown:
         return _with_worker(taken)
@@ -46,11 +46,11 @@ def when_cancelled(worker: WorkerParts, taken: TakenTask) -> AttemptEnd | None:
 def _with_worker(taken: TakenTask) -> AttemptEnd:
     message = taken.job.message
     if taken.began is None:
-        return not_begun(message)
+        return not_begun(taken.job)
     if message.at_most_once:
         log.error(
             "Task %s[%s] is stopped with this worker; acks_late=False: it is not run again", message.task, message.id
         )
         return failed(to_wire(WorkerLostError(f"the worker was stopped while it ran {message.id}")))
     log.warning("Task %s[%s] is stopped with this worker and runs again", message.task, message.id)
-    return worker_stopped(message)
+    return worker_stopped(taken.job)

@@ -9,7 +9,6 @@ from ...exceptions import TimeLimitExceeded
 from ...message import wire_names as wire
 from ...message.message import Message
 from ..attempt_end import AT_ONCE, AttemptEnd
-from ..heartbeat import lost_before
 from ..taken_task import TakenTask, WorkerParts
 
 log = logging.getLogger(__name__)
@@ -28,7 +27,7 @@ def after_limit(worker: WorkerParts, taken: TakenTask, limits: Limits, error: Ti
     """Return the error with which the task fails; raise what gives the task back, if it is to run again."""
     message = taken.job.message
     log.error("Task %s[%s]: hard time limit (%s s) exceeded", message.task, message.id, limits.hard)
-    if not _is_given_back(worker, message) or worker.is_lost_too_often(1 + lost_before()):
+    if not _is_given_back(worker, message) or worker.is_lost_too_often(1 + taken.job.earlier.lost):
         return error
     # Not in order: each such attempt counts as an attempt that killed its process.
     raise AttemptEnd(str(error), type=wire.REJECTED, next_retry_delay=AT_ONCE) from None

@@ -105,6 +105,19 @@ def dies_and_is_retried() -> None:
     dies()
 
 
+@app.task(bind=True, max_retries=2, default_retry_delay=0)
+def dies_between_retries(self: Any) -> list[int]:
+    """Retry, die twice, retry again, and return the retries that each run knew of."""
+    told(f"knew {self.request.retries}")
+    with open(os.environ["PROJECT_TOLD"]) as file:
+        knew = [int(line.split()[1]) for line in file if line.startswith("knew ")]
+    if len(knew) in (1, 4):
+        raise self.retry()
+    if len(knew) < 4:
+        os.kill(os.getpid(), signal.SIGKILL)
+    return knew
+
+
 @app.task(acks_late=True, acks_on_timeout=False, time_limit=0.2)
 def is_late_once() -> str:
     told("late")

@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import signal
 import time
+from collections.abc import Mapping
 
 from ..application import TASK_POINTS
 from ..counting import Count
+from ..load import MIXTURE
 from ..scene import HEARTBEAT_TIMEOUT, Scene
 from .fault import Fault
 from .web import always
 
 RATE = 30.0
+RETRIES = 2
 ORPHANS_END_WITHIN = 5.0
 
 
@@ -21,17 +24,39 @@ class WorkerKilled(Fault):
     holds = "the task runs again; its effects happen exactly once"
     rounds, short_rounds = 12, 1
     pool = "prefork"
+    mixture = MIXTURE
+    parameters: Mapping[str, object] = {}
 
     def run(self, scene: Scene) -> None:
         scene.web()
         workers = [scene.worker(pool=self.pool) for _ in range(2)]
         scene.ready()
-        with scene.load(scene.rounds * 20, rate=RATE) as load:
+        how = {"mixture": self.mixture, "parameters": always(self.parameters)}
+        with scene.load(scene.rounds * 20, rate=RATE, **how) as load:
             for _ in range(scene.rounds):
                 scene.pause(0.3, 1.0)
                 scene.dice.choice(workers).kill_and_start()
             load.wait()
         scene.answered_as_expected(load)
+
+
+class RetriesKilled(WorkerKilled):
+    """Each attempt that was lost must count as a lost worker, and each other attempt as a retry."""
+
+    name = "retries-killed"
+    does = "a worker is killed -9 at any moment; each task retries twice before it takes effect"
+    holds = "each task retries exactly twice; its effects happen exactly once"
+    pool = "threads"
+    mixture: Mapping[str, float] = {"one": 1}
+    parameters: Mapping[str, object] = {"retries": RETRIES}
+
+    def count(self, scene: Scene) -> Count:
+        count = scene.settled()
+        with scene.connect() as connection:
+            query = "SELECT task_id, attempt FROM effects WHERE attempt <> %s"
+            wrong = connection.execute(query, (RETRIES,)).fetchall()
+        scene.expect(not wrong, f"{len(wrong)} tasks did not retry {RETRIES} times, such as {wrong[:3]}")
+        return count
 
 
 class WorkerKilledThreads(WorkerKilled):
@@ -117,4 +142,12 @@ class WorkerFrozen(Fault):
         scene.answered_as_expected(load)
 
 
-WORKER = (WorkerKilled, WorkerKilledThreads, MainKilled, WorkerKilledAtPoints, ChildKilledAtPoints, WorkerFrozen)
+WORKER = (
+    WorkerKilled,
+    WorkerKilledThreads,
+    RetriesKilled,
+    MainKilled,
+    WorkerKilledAtPoints,
+    ChildKilledAtPoints,
+    WorkerFrozen,
+)

@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from pyramid_temporal_compat.message.message import Message
-from pyramid_temporal_compat.payload import Payload
-from pyramid_temporal_compat.worker.heartbeat import pause_of
+from pyramid_temporal_compat.message.heartbeat_pause import heartbeat_pause
 
 
 @pytest.mark.parametrize(
@@ -20,5 +18,4 @@ from pyramid_temporal_compat.worker.heartbeat import pause_of
     ],
 )
 def test_heartbeats_are_as_seldom_as_the_timeout_allows(timeout: float, pause: float) -> None:
-    message = Message(task="t", id="i", queue="q", body=Payload({}, b""), heartbeat_timeout=timeout)
-    assert pause_of(message) == pytest.approx(pause)
+    assert heartbeat_pause(timeout) == pytest.approx(pause)
