@@ -37,8 +37,9 @@ async def read_task_history(client: Client, task_id: str) -> TaskHistory | None:
                 # The start has no message of a task that came later: a link, an addition or a replacement. And a
                 # retry can change the arguments.
                 found = await event.messages()
-                own = found[-1:] if container is None else [each for each in found if each.id == task_id]
-                for message in own:
+                own = found if container is None else [each for each in found if each.id == task_id]
+                if own:
+                    message = own[0]
                     own_activities.add(event.activity_id)
             elif isinstance(event, ActivityStarted) and event.activity.activity_id in own_activities:
                 worker = event.worker

@@ -4,10 +4,10 @@ Each attempt is the attempt of `TaskActivity`, with all its steps. The slice is 
 
 - It begins members until its time is over, until it is told to end, or until an attempt ends in a way that the members
   after it may share: a rate limit, a database that is away, a process that died.
-- If a member runs longer than the slice may take, the others go back to the workflow at once, with the outcomes of those
-  that have ended. From then on the activity belongs to the member that runs. A large result goes the same way.
-- So the server knows the end of each member within the slice's time, and one call, after it. A worker that is killed
-  loses no more than that.
+- If a member runs longer than the slice may take, the others go back to the workflow at once, with the outcomes of
+  those that have ended. From then on the activity belongs to the member that runs. A large result goes the same way.
+- So the server knows the end of each member no later than the slice's time, and one call, after it. A worker that is
+  killed loses no more than that.
 """
 
 from __future__ import annotations
@@ -150,7 +150,7 @@ class SliceActivity:
         return None
 
     async def _outcome(self, job: Job) -> MemberOutcome | None:
-        """Make the attempt of one member. Return None if nobody can tell how it ended: the workflow counts it as lost."""
+        """Make the attempt of one member. Return None if nobody knows how it ended: then it counts as lost."""
         message, began = job.message, time.monotonic()
         self._counts = None
         heartbeat.told_by(lambda details: self._beat(message, details))
