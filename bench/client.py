@@ -109,7 +109,14 @@ def mixed(count: int) -> list[float]:
 
 LONGEST = 120
 """Seconds to wait for a canvas."""
-CANVASES = {"many_delays": many_delays, "a_group": a_group, "a_chain": a_chain, "a_chord": a_chord, "long_ones": long_ones, "mixed": mixed}
+CANVASES = {
+    "many_delays": many_delays,
+    "a_group": a_group,
+    "a_chain": a_chain,
+    "a_chord": a_chord,
+    "long_ones": long_ones,
+    "mixed": mixed,
+}
 
 
 def main(address: str) -> None:

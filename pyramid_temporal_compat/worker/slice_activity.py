@@ -22,9 +22,9 @@ from typing import Any
 
 from temporalio import activity
 from temporalio.common import RawValue
-from temporalio.service import RPCError, RPCStatusCode
 
 from ..client.attempt_counts import AttemptCounts
+from ..client.connection import is_transient
 from ..exceptions import InvalidTaskError
 from ..log_lines.text_safety import one_line
 from ..message import wire_names as wire
@@ -98,7 +98,7 @@ class SliceActivity:
         self._over = True
         if self._running is not None:
             activity.heartbeat({**(self._counts or {}), wire.MEMBER: [self._running.id, self._running.task]})
-            await self._send(self._running)
+            await self._send(self._running, unless=self._members.done)
         last = await self._members
         return to_raw(self._report().encode()) if last is None else await self._end_as(*last)
 
@@ -179,8 +179,11 @@ class SliceActivity:
         single = None if rest is None else (rest.id, rest.task)
         return SliceReport(tuple(self._ended), given_back, single, activity.info().activity_id)
 
-    async def _send(self, rest: Message) -> None:
-        """Tell the workflow of all members but one, which has the activity for itself from then on."""
+    async def _send(self, rest: Message, unless: Callable[[], bool]) -> None:
+        """Tell the workflow of all members but one, which has the activity for itself from then on.
+
+        :param unless: tells whether it is no longer worth it, because the result of the activity tells all.
+        """
         info = activity.info()
         workflow = activity.client().get_workflow_handle(info.workflow_id or "", run_id=info.workflow_run_id)
         report = self._report(rest)
@@ -188,10 +191,11 @@ class SliceActivity:
             try:
                 await workflow.signal(wire.SLICE, to_raw(report.encode()))
                 self._is_single = True
-            except RPCError as error:
-                if error.status is RPCStatusCode.NOT_FOUND or self._worker.stop_now.is_set():
-                    return  # the workflow has ended, or the result of the activity has to tell all
-                log.warning("the report of a slice of %s is sent again: %s", info.workflow_id, one_line(error.message))
+            except Exception as error:  # the member that runs must not be left alone, whatever it is
+                if not is_transient(error) or self._worker.stop_now.is_set() or unless():
+                    return
+                log.warning("the report of a slice of %s is sent again: %s", info.workflow_id, one_line(error))
+                activity.heartbeat()
                 await asyncio.sleep(REPORT_PAUSE)
         del self._ended[: len(report.outcomes)]  # the member that runs may have ended meanwhile
         while self._waiting:
@@ -199,7 +203,7 @@ class SliceActivity:
 
     async def _end_as(self, message: Message, outcome: MemberOutcome) -> Any:
         """End the activity as the member's own activity would."""
-        await self._send(message)
+        await self._send(message, unless=lambda: False)
         if not self._is_single:  # a large result can't travel with the others, so its member counts as lost
             return to_raw(self._report().encode())
         if outcome.goes_on:

@@ -241,7 +241,7 @@ class Worker:
     @property
     def running_count(self) -> int:
         """Return how many tasks and hand-written activities run."""
-        return len(self.tasks.running) + len(self._native_activities.running)
+        return self.tasks.places_wanted + len(self._native_activities.running)
 
     def seen(self) -> Seen:
         """Return what probes are told of this worker."""

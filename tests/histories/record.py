@@ -307,7 +307,10 @@ KINDS: dict[str, Callable[[Celery], str]] = {
         lambda tasks: group(
             [
                 *(tasks["add"].s(1, number) for number in range(MANY)),
-                *(tasks[name].s(*args) for name, *args in (("fail",), ("retry", 1), ("retry", 1, True), ("replaced", 3))),
+                *(
+                    tasks[name].s(*args)
+                    for name, *args in (("fail",), ("retry", 1), ("retry", 1, True), ("replaced", 3))
+                ),
             ]
         )
     ),

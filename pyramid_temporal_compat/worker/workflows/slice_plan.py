@@ -13,10 +13,10 @@ from dataclasses import dataclass
 SPREAD = 16
 """Slices that are made of the members that are ready, at least, so that as many places get work."""
 GRAIN = 0.01
-"""Seconds of work that are not divided any further. An activity costs the server and the worker about as much."""
+"""Seconds of measured work that are not divided any further. An activity costs server and worker about as much."""
 OF_AIM = 0.5
 """Part of the aim that a slice is filled to. Some members take longer than their mean."""
-UNKNOWN = 1 / 32
+UNKNOWN = 1 / 50
 """Part of the aim that a task is taken to need before it was measured."""
 MOST = 100
 """Members of a slice."""
@@ -48,21 +48,24 @@ class RunTimes:
         measured.count += 1
         measured.seconds += seconds
 
+    def knows(self, task: str) -> bool:
+        return task in self._tasks
+
     def expected(self, task: str) -> float:
         """Return the seconds that a run is expected to take: the mean, or a guess."""
         measured = self._tasks.get(task)
-        if measured is None:
-            return max(GRAIN, self.aim * UNKNOWN)
-        return measured.seconds / measured.count
+        return self.aim * UNKNOWN if measured is None else measured.seconds / measured.count
 
 
-def plan(members: Sequence[tuple[str, int]], times: RunTimes) -> list[list[int]]:
+def plan(members: Sequence[tuple[str, int]], times: RunTimes, beside: int = 1) -> list[list[int]]:
     """Return the slices, each as the places of its members. A slice of one member is an activity of its own.
 
     :param members: the task of each member that is ready, and the size of its messages in bytes.
+    :param beside: how many workflows make slices at the same time: the parts of a large group.
     """
     expected = [times.expected(task) for task, _ in members]
-    room = min(times.aim * OF_AIM, max(GRAIN, sum(expected) / SPREAD))
+    least = GRAIN if all(times.knows(task) for task, _ in members) else 0.0
+    room = min(times.aim * OF_AIM, max(least, sum(expected) * beside / SPREAD))
     slices: list[list[int]] = []
     left = bytes_left = 0.0
     for place, (seconds, (_, size)) in enumerate(zip(expected, members, strict=True)):

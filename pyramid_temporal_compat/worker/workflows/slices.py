@@ -96,6 +96,8 @@ class Slices:
     places: FairSemaphore
     """Limits how many activities run at a time."""
     background: Background
+    beside: int = 1
+    """How many workflows make slices at the same time: the parts of a large group."""
     fits: Callable[[int, int], bool] = lambda size, count: True
     """Tells whether the history has room for members of this size and number, and for their results."""
     members_started: int = 0
@@ -164,7 +166,7 @@ class Slices:
             if not member.cancelled:
                 lines.setdefault(member.line, []).append(member)
         for members in lines.values():
-            for places in plan([(member.message.task, member.size) for member in members], self._times):
+            for places in plan([(member.message.task, member.size) for member in members], self._times, self.beside):
                 part = [members[place] for place in places]
                 if len(part) == 1:
                     leave_alone(part)
