@@ -2,6 +2,8 @@
 
     python -m tests.conformance.run [canvas | FILE …] [options of pytest: -k retry, -x, …]
 
+With `CONFORMANCE_SPREAD=1` in the environment, all members of a canvas that are ready share slices.
+
 Every test passes, or is listed with the reason why it does not concern a user of tasks. The run fails if a test fails
 and is not listed, if a listed test passes, or if a listed test does not exist. A test that is listed as failing on a
 slow machine may pass or fail.

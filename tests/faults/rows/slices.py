@@ -2,6 +2,11 @@
 
 from __future__ import annotations
 
+from collections import Counter
+from dataclasses import replace
+from datetime import timedelta
+from typing import Any
+
 from ..application import CROWD, TASK_POINTS
 from ..counting import Count
 from ..scene import Scene
@@ -59,4 +64,50 @@ class SlicesKilledAtPoints(Fault):
         return count
 
 
-SLICES = (SlicesWorkerKilled, SlicesKilledAtPoints)
+class SlicesWithoutReceipts(Fault):
+    name = "slices-without-receipts"
+    does = "as slices-worker-killed, with receipts off"
+    holds = "no effect is lost; only what ended in the last moments before a kill may happen twice"
+    rounds, short_rounds = 8, 1
+
+    def run(self, scene: Scene) -> None:
+        scene.settings["ptemporal.receipts"] = "false"
+        scene.web()
+        workers = [scene.worker(pool=pool) for pool in ("prefork", "threads")]
+        scene.ready()
+        self.kills: list[tuple[Any, Any]] = []
+        """Times before and after each kill, by the database's clock."""
+        with scene.load(scene.rounds * 3, rate=2.0, mixture={"crowd": 1}) as load, scene.connect() as database:
+            for _ in range(scene.rounds):
+                scene.pause(0.2, 1.0)
+                worker = scene.dice.choice(workers)
+                before = time_of(database)
+                worker.kill()
+                self.kills.append((before, time_of(database)))
+                worker.start()
+            load.wait()
+        scene.answered_as_expected(load)
+
+    def count(self, scene: Scene) -> Count:
+        count = scene.settled()
+        with scene.connect() as database:
+            again = database.execute(EFFECTS_THAT_CAME_AGAIN).fetchall()
+        allowed = {task_id for task_id, first in again if self._is_recent(first)}
+        effects = Counter({task: 1 if task in allowed else number for task, number in count.effects.items()})
+        return replace(count, effects=effects)
+
+    def _is_recent(self, first: Any) -> bool:
+        return any(before - LAST_MOMENTS <= first <= after for before, after in self.kills)
+
+
+EFFECTS_THAT_CAME_AGAIN = "SELECT task_id, min(at) FROM effects GROUP BY task_id HAVING count(*) > 1"
+LAST_MOMENTS = timedelta(seconds=0.25 + 1.0)
+"""`ptemporal.slice`, and the time of one call to a server on a busy machine."""
+
+
+def time_of(database: Any) -> Any:
+    [(now,)] = database.execute("SELECT clock_timestamp()").fetchall()
+    return now
+
+
+SLICES = (SlicesWorkerKilled, SlicesKilledAtPoints, SlicesWithoutReceipts)
