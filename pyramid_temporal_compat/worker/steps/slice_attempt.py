@@ -22,8 +22,10 @@ def without_attempt(job: Job) -> Job:
     attempted = job.message.attempted
     if attempted is None:
         return job
-    if activity.info().attempt == 1:
-        raise as_it_ended(AttemptRecord.read(attempted))
+    record, info = AttemptRecord.read(attempted), activity.info()
+    was_lost = bool(record.counts) and not info.heartbeat_details  # the worker of the first attempt did not get so far
+    if info.attempt == 1 or was_lost:
+        raise as_it_ended(record)
     return dataclasses.replace(job, message=job.message.copy(attempted=None))
 
 
