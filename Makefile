@@ -6,7 +6,7 @@ STAMP := $(VENV)/.installed
 # Parts of the tests that run beside each other, each with servers of its own.
 JOBS ?= 3
 
-.PHONY: venv demo test coverage unit pythons lowest wheel-smoke conformance faults fuzz lint docs bench actions clean
+.PHONY: venv demo test coverage unit pythons lowest agents wheel-smoke conformance faults fuzz lint docs bench actions clean
 
 venv: $(STAMP)
 
@@ -41,6 +41,10 @@ pythons: $(STAMP)
 # The unit tests and a few end to end, with the lowest version of each dependency that pyproject.toml declares.
 lowest: $(STAMP)
 	.ci/lowest_versions
+
+# The agents of migration_guide/tracing.md, in an environment of their own. Two minutes.
+agents:
+	PYTHON=$(PYTHON) .ci/agents $(ARGS)
 
 # Builds the wheel, installs it into an empty environment, and runs one task with it.
 wheel-smoke:

@@ -206,7 +206,7 @@ ROWS = (
     Row("with two retries", with_retries, 20, 5, at_most=4),
     Row("that runs for 30 s", asleep(30), 4, 0, at_most=4),
     Row("that runs for 5 s, `heartbeat_timeout` 10 s", with_short_timeout(10, 5), 4, 4, at_most=4),
-    Row("that reports progress ten times a second, for 5 s", reporting(5), 4, 2, at_most=8),
+    Row("that reports progress ten times a second, for 5 s", reporting(5), 4, 2, at_most=15),
     Row("a group of 1,000", a_group(1000), 1, 0, at_most=60),
     Row("a group of 50", a_group(50), 4, 1),
     Row("a chain of 20", a_chain(20), 3, 1),
@@ -324,6 +324,7 @@ def main() -> None:
     parser.add_argument("--markdown", action="store_true", help="print the table as Markdown")
     arguments = parser.parse_args()
     signal.signal(signal.SIGALRM, lambda *_: broken_off(f"the run took longer than {LONGEST} s and was broken off"))
+    signal.signal(signal.SIGTERM, lambda *_: broken_off("stopped"))
     signal.alarm(LONGEST)
     costs = measured(arguments.names, arguments.smoke)
     print(f"\n{machine()}\n\n{as_table(costs, arguments.markdown)}")

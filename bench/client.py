@@ -41,6 +41,30 @@ def pipelined(count: int) -> float:
     return time.perf_counter() - began
 
 
+def single_transactions(count: int) -> float:
+    """Call each task in a transaction of its own. As in a web server, threads commit side by side."""
+    import concurrent.futures
+
+    import transaction
+
+    from bench.application import noop
+
+    def call(number: int) -> Any:
+        with transaction.manager:  # of this thread
+            return noop.delay(number)
+
+    began = time.perf_counter()
+    with concurrent.futures.ThreadPoolExecutor(SENDERS) as threads:
+        results = list(threads.map(call, range(count)))
+    for result in results:
+        result.get()
+    return time.perf_counter() - began
+
+
+SENDERS = 16
+"""Threads that commit at the same time: as many starts as one process sends at a time."""
+
+
 def asked(ask: Callable[[], Any]) -> list[float]:
     """Return the seconds until `ask` returns, and until its result is there."""
     began = time.perf_counter()
@@ -123,7 +147,7 @@ def main(address: str) -> None:
     from pyramid_temporal_compat import Celery
 
     Celery("bench", ptemporal_address=address, task_default_queue="bench", ptemporal_dispatch_timeout=60)
-    answer_lines({"latency": latency, "pipelined": pipelined, **CANVASES})
+    answer_lines({"latency": latency, "pipelined": pipelined, "single_transactions": single_transactions, **CANVASES})
 
 
 if __name__ == "__main__":

@@ -87,6 +87,7 @@ async def ask(address: str) -> None:
         {
             "latency": lambda count: on_the_loop(latency, count),
             "pipelined": lambda count: on_the_loop(pipelined, count),
+            "single_transactions": lambda count: on_the_loop(pipelined, count),
         },
     )
 

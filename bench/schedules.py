@@ -30,22 +30,22 @@ def synchronisation() -> None:
     from .scheduled_app import app, thousand  # the app reads its address when it is made
 
     app.conf.beat_schedule = thousand()
-    for what, by_list in (("from nothing", False), ("again, each described", False), ("again, by the list", True)):
-        took, calls = synchronised(app, by_list)
+    for what, look_at_each in (("from nothing", False), ("again", False), ("again, and a look at each", True)):
+        took, calls = synchronised(app, look_at_each)
         print(f"1,000 schedules {what}: {took:.1f} s, {calls} calls", flush=True)
     app.conf["beat_schedule"].clear()
     synchronised(app, False)
     app.close()
 
 
-def synchronised(app: Any, by_list: bool) -> tuple[float, int]:
+def synchronised(app: Any, look_at_each: bool) -> tuple[float, int]:
     """Return the seconds and the calls to the server that a synchronisation takes."""
     from pyramid_temporal_compat.schedules.sync import synchronise_app
 
     count = Counted()
     app.temporal.call(count.watch, 20)
     began = time.monotonic()
-    synchronise_app(app, by_list=by_list)
+    synchronise_app(app, look_at_each=look_at_each)
     return time.monotonic() - began, count.calls
 
 

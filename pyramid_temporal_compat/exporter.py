@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from temporalio.client import Client
 
-from .client.queues import queue_state
+from .control.waiting_tasks import queue_state
 from .log_lines.text_safety import one_line
 from .log_lines.throttled_log import ThrottledLog
 from .monitoring.http_server import Page

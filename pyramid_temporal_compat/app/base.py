@@ -26,6 +26,7 @@ from ..context import current_frame, worker_frame
 from ..control import Control
 from ..current import APP_KEY, apps, set_app_class, set_current_app, set_default_app
 from ..enlist.publish_signals import after_publish, before_publish
+from ..enlist.publish_signals import is_watched as publishing_is_watched
 from ..exceptions import AlwaysEagerIgnored
 from ..interfaces import P, R
 from ..log import Logging
@@ -33,6 +34,7 @@ from ..message.ids import new_id
 from ..message.nodes import TaskNode
 from ..message.workflow_call import Outgoing
 from ..payload.codecs import Encryption, parse_keys
+from ..payload.trace_carrier import trace_carrier
 from ..results import result as results
 from ..results import result_sets
 from ..security import setup_security
@@ -404,7 +406,9 @@ class Celery(Commands, Configuration, ConnectionMethods, RefusedOfApps):
         if task is not None:
             options = {**task.own_options(), **options}
         message = make_message(self, name, args, kwargs, options, task, id_for)
-        if signals.before_task_publish.receivers:
+        if self.conf["ptemporal.tracing"] != "off":
+            message = message.copy(headers={**trace_carrier(), **message.headers})
+        if publishing_is_watched():
             message = before_publish(message, args, kwargs)
         return message, links, errbacks
 

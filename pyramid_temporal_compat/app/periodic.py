@@ -9,7 +9,7 @@ from ..settings import Settings
 
 
 class PeriodicTasks:
-    """What of an app declares periodic tasks. `schedules/entries.py` reads the declarations."""
+    """What of an app declares periodic tasks. `schedules/sources.py` reads the declarations."""
 
     conf: Settings
     _periodic: list[tuple[str, dict[str, Any]]]
@@ -23,7 +23,7 @@ class PeriodicTasks:
         :param sig: a signature, a task, a whole canvas, or the class of a hand-written workflow.
         """
         key = name or repr(sig)
-        entry = _entry(schedule, sig, args, kwargs, opts)
+        entry = _entry(key, schedule, sig, args, kwargs, opts)
         if self.conf.configured:
             self._keep_periodic(key, entry)
         else:
@@ -46,13 +46,18 @@ class PeriodicTasks:
         self._periodic.clear()
 
 
-def _entry(schedule: Any, sig: Any, args: Any, kwargs: Any, options: dict[str, Any]) -> dict[str, Any]:
+def _entry(key: str, schedule: Any, sig: Any, args: Any, kwargs: Any, options: dict[str, Any]) -> dict[str, Any]:
     """Return the entry of `beat_schedule`."""
     from ..schedules.entries import is_workflow, workflow_name  # an application without periodic tasks needs none of it
 
     if is_workflow(sig):
         name = workflow_name(sig)
         return {"schedule": schedule, "workflow": name, "task": name, "args": tuple(args), "options": options}
+    if not hasattr(sig, "name"):
+        raise ImproperlyConfigured(
+            f"periodic task {key!r} is {sig!r}: add_periodic_task takes a task, a signature such as "
+            'app.signature("shop.poll"), or the class of a workflow'
+        )
     entry = {
         "schedule": schedule,
         "task": sig.name,

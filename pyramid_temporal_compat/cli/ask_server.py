@@ -20,6 +20,8 @@ if TYPE_CHECKING:
 
 R = TypeVar("R")
 
+WIDEST_NAME = 60
+"""Characters of a column of names. A longer name moves only the rest of its own line."""
 JSON = click.option("--json", "as_json", is_flag=True, help="Print JSON, for programs.")
 ANSWER_TIMEOUT = 60.0
 """Seconds for one question to the server."""

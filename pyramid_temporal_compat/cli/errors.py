@@ -12,6 +12,7 @@ from collections.abc import Iterator
 import click
 
 from ..exceptions import CeleryError, ImproperlyConfigured, OperationalError
+from ..log_lines.error_place import place_of
 
 EXIT_FAILED = 1
 """Exit code if something outside is missing: no server, no namespace, no database."""
@@ -19,8 +20,6 @@ EXIT_USAGE = 2
 """Exit code if the user wrote something invalid: on the command line, in the ini, in a setting."""
 EXIT_UNAVAILABLE = 69
 """Exit code of Celery's commands about workers if no worker answers, or if the server is away (EX_UNAVAILABLE)."""
-IMPORT_MACHINERY = ("<frozen importlib", os.path.dirname(contextlib.__file__) + os.sep + "importlib")
-"""The beginnings of the file names in which Python's own import lies. An error is never to be mended there."""
 
 
 @contextlib.contextmanager
@@ -55,16 +54,6 @@ def loading(what: str, *, debug: bool | None = None) -> Iterator[None]:
         text = " ".join(f"{type(error).__name__}: {error}".split())
         more = "" if debug is None else "; -l debug prints the traceback"
         raise ImproperlyConfigured(f"{what} can't be loaded: {text} ({place_of(error)}{more})") from None
-
-
-def place_of(error: BaseException) -> str:
-    """Return `file:line` of an error: where a syntax error is, or else where the exception was raised."""
-    if isinstance(error, SyntaxError) and error.filename:
-        return f"{error.filename}:{error.lineno}"
-    frames = traceback.extract_tb(error.__traceback__)
-    own = [frame for frame in frames if not frame.filename.startswith(IMPORT_MACHINERY)]
-    where = (own or frames)[-1]
-    return f"{where.filename}:{where.lineno}"
 
 
 def _fail(message: str, code: int) -> None:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from ..log_lines.text_safety import one_line
-from ..schedules.entries import declares_any
+from ..schedules.sources import declares_any
 from ..settings import connection
 from ..worker.task_modules import load_tasks
 from .app_command import AppCommand
@@ -25,6 +25,8 @@ if TYPE_CHECKING:
 
 ANSWER_TIMEOUT = 10.0
 """Seconds for the comparison of schedules with the server's."""
+SERVER_TIMEOUT = 3.0
+"""Seconds for the question what the server can do: a report is also made when the server is away."""
 PACKAGES = ("pyramid-temporal-compat", "temporalio", "pyramid", "pyramid_tm", "transaction", "sqlalchemy")
 
 
@@ -73,6 +75,7 @@ def facts_of(app: AppLike, everything: bool) -> dict[str, Any]:
         "settings": app.conf.table(with_defaults=everything),
         "notices": list(app.conf.notices),
         "schedules": one_line(_schedules(app)) if declares_any(app) else None,
+        "features": _features(app),
     }
 
 
@@ -82,6 +85,7 @@ def lines(app: AppLike, found: dict[str, Any], everything: bool) -> Iterator[str
     yield from (f"{package} {version}" for package, version in found["packages"].items())
     server = found["server"]
     yield f"\nserver {server['address']}, namespace {server['namespace']}, tls {'on' if server['tls'] else 'off'}"
+    yield from found["features"]
     yield f"\n{app.conf.humanize(with_defaults=everything)}"
     yield from (f"note: {notice}" for notice in found["notices"])
     if found["schedules"]:
@@ -99,6 +103,22 @@ def _schedules(app: AppLike) -> str:
     except FAILURES as error:
         return f"not compared with the server's: {error}"
     return f"{found} (ptemporal-compat beat makes them equal)" if found else "the server has them as declared"
+
+
+def _features(app: AppLike) -> list[str]:
+    """Return a line for the server's release, and one for each thing that we use and that it lacks."""
+    from ..client.server_features import LOWEST, TESTED, server_features  # the client library, as above
+
+    try:
+        found = app.temporal.call(server_features, SERVER_TIMEOUT)
+    except Exception as error:
+        return [f"the server was not asked what it can do: {one_line(error)}"]
+    said = [f"server release {found.version or 'unknown'}, tested with {TESTED}"]
+    if found.is_too_old:
+        said.append(f"  too old: {'.'.join(map(str, LOWEST))} is the lowest release")
+    missing = [feature for feature, is_there in found.features if not is_there]
+    said += [f"  no {each.name} (from {each.since} on): {each.without}" for each in missing]
+    return said if missing else [f"{said[0]}: it has all that is used here"]
 
 
 def _version(package: str) -> str:

@@ -12,7 +12,7 @@ import click
 from ..exceptions import ImproperlyConfigured
 from ..log_lines.text_safety import one_line
 from .app_command import IniCommand
-from .ask_server import JSON, ask, load, show
+from .ask_server import JSON, WIDEST_NAME, ask, load, show
 from .common import Common
 from .completion import ANSWER_TIMEOUT as COMPLETION_TIMEOUT
 from .completion import completing
@@ -94,7 +94,7 @@ def list_schedules(common: Common, config: str, as_json: bool) -> None:
         if as_json:
             click.echo(json.dumps(rows))
             return
-        width = max((len(row["name"]) for row in rows), default=0)
+        width = min(max((len(row["name"]) for row in rows), default=0), WIDEST_NAME)
         for row in rows:
             following = row["next"] or ("by its class" if row["driven"] else "-")
             state = "paused" if row["paused"] else f"next {following}"

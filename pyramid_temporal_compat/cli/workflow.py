@@ -49,14 +49,35 @@ def act(common: Common, workflow_id: str, action: Callable[[WorkflowHandle[Any, 
     return ask(load(common), lambda client: action(client.get_workflow_handle(workflow_id)))
 
 
-@group.command("show", cls=WorkflowCommand, help="Show a workflow: its type, its state, and what it waits for.")
+@group.command(
+    "show",
+    cls=WorkflowCommand,
+    help="Show a workflow: its type, its state, and what it waits for. For a task of a canvas or bundle, show the "
+    "workflow that runs it.",
+)
 @ONE
 @JSON
 @click.pass_obj
 def show_workflow(common: Common, words: tuple[str, ...], as_json: bool) -> None:
     with failing_in_one_line():
         (workflow_id,) = take_words(common, words, "ID")
-        show(details(act(common, workflow_id, lambda handle: handle.describe())), as_json)
+        show(details(ask(load(common), lambda client: described(client, workflow_id))), as_json)
+
+
+async def described(client: Client, workflow_id: str) -> WorkflowExecutionDescription:
+    """Return the description of a workflow, or of the workflow that runs the task with this id."""
+    from temporalio.service import RPCError  # the client library: 0.4 s
+
+    from ..client.connection import is_absent
+    from ..client.members import workflow_with
+
+    try:
+        return await client.get_workflow_handle(workflow_id).describe()
+    except RPCError as error:
+        container = await workflow_with(client, workflow_id) if is_absent(error) else None
+        if container is None:
+            raise
+        return await client.get_workflow_handle(container).describe()
 
 
 def details(found: WorkflowExecutionDescription) -> dict[str, Any]:

@@ -1,9 +1,8 @@
 """Count from a workflow's history what Temporal Cloud bills: its *actions*.
 
-The server's own metric, `action`, has the same kinds of actions. A history shows most actions, but no heartbeats. The
-number of heartbeats is estimated: the last attempt of an activity shows how long the task ran, and a worker of this
-package sends its heartbeats at known times. Queries, rejected updates and orders to workers leave no trace in a
-history.
+The server's own metric, `action`, has the same kinds of actions. A history shows most actions, but no heartbeats. Their
+number is estimated: the last attempt of an activity shows how long the task ran, and workers send heartbeats at known
+times. Queries, rejected updates and orders to workers leave no trace in a history.
 """
 
 from __future__ import annotations

@@ -187,6 +187,12 @@ class Connection:
                 future.add_done_callback(lambda done: lingering.pop(done, None))
         return future
 
+    @property
+    def lingering(self) -> list[concurrent.futures.Future[Any]]:
+        """The work that was submitted with `linger` and has not ended. It may end at any moment."""
+        with self._lock:
+            return [*self._lingering]
+
     async def client(self) -> Client:
         """Return the connected client. It belongs to the loop's thread. Raises `ConnectFailed`."""
         if self._client is None:

@@ -321,12 +321,15 @@ async def read_report(encoded: Encoded | KnownResult) -> SliceReport | None:
 
 
 async def read_history(
-    client: Client, workflow_id: str, run_id: str | None = None, *, follow: bool = False
+    client: Client, workflow_id: str, run_id: str | None = None, *, follow: bool = False, page_size: int | None = None
 ) -> AsyncIterator[Event]:
-    """Yield the events of a workflow's history. With `follow`, wait for new events until the workflow has ended."""
+    """Yield the events of a workflow's history. With `follow`, wait for new events until the workflow has ended.
+
+    :param page_size: how many events one call to the server reads. Without a value, the server decides.
+    """
     reader, slices = EventReader(client.data_converter), SliceEvents(client.data_converter)
     handle = client.get_workflow_handle(workflow_id, run_id=run_id)
-    async for event in handle.fetch_history_events(wait_new_event=follow):
+    async for event in handle.fetch_history_events(wait_new_event=follow, page_size=page_size):
         for each in await slices.events(reader.read(event)):
             yield each
 

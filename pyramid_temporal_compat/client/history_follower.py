@@ -42,10 +42,30 @@ async def follow(client: Client, run: Run, new_collector: Callable[[], C], enoug
     followers = _followers.setdefault(client, {})
     follower = followers.get(run)
     if follower is None:
-        follower = Follower(client, run, new_collector, lambda: followers.pop(run, None))
+        follower = Follower(client, run, new_collector, lambda: _drop(followers, run, follower))
         followers[run] = follower
     collector: C = await follower.until(enough)
     return collector
+
+
+def followed(client: Client, workflow_id: str) -> Collector | None:
+    """Return what has been collected of a history that is followed, or was until a moment ago. Asks nobody.
+
+    A caller that only looks does not make the follower stay. So what was collected is at most `LINGER` seconds older
+    than the last call of `follow`.
+    """
+    follower = _followers.get(client, {}).get((workflow_id, None))
+    return None if follower is None else follower.collector
+
+
+def unfollow(client: Client, workflow_id: str) -> None:
+    """Have `followed` and `follow` know nothing of a workflow's history. Callers that wait for it go on waiting."""
+    _followers.get(client, {}).pop((workflow_id, None), None)
+
+
+def _drop(followers: dict[Run, Follower], run: Run, follower: Follower | None) -> None:
+    if followers.get(run) is follower:
+        del followers[run]
 
 
 class Follower:
@@ -55,7 +75,8 @@ class Follower:
         self, client: Client, run: Run, new_collector: Callable[[], Collector], on_left: Callable[[], object]
     ) -> None:
         self._new_collector = new_collector
-        self._collector = new_collector()
+        self.collector = new_collector()
+        """What the history shows so far."""
         self._client = client
         self._run = run
         self._on_left = on_left
@@ -70,7 +91,7 @@ class Follower:
             self._leaving.cancel()
             self._leaving = None
         try:
-            while not enough(self._collector) and not self._reading.done():
+            while not enough(self.collector) and not self._reading.done():
                 changed: asyncio.Future[None] = asyncio.get_running_loop().create_future()
                 self._waiting.add(changed)
                 try:
@@ -79,7 +100,7 @@ class Follower:
                     self._waiting.discard(changed)
             if self._reading.done():
                 self._reading.result()  # raises the error that ended the reading
-            return self._collector
+            return self.collector
         finally:
             if not self._waiting:
                 failed = self._reading.done() and (self._reading.cancelled() or self._reading.exception() is not None)
@@ -90,13 +111,13 @@ class Follower:
         while True:
             try:
                 async for event in read_history(self._client, workflow_id, run_id, follow=True):
-                    await self._collector.add(event)
+                    await self.collector.add(event)
                     self._wake()
                 return
             except RPCError as error:
                 if OUTDATED not in error.message:
                     raise
-                self._collector = self._new_collector()
+                self.collector = self._new_collector()
 
     def _ended(self, reading: asyncio.Task[None]) -> None:
         if not reading.cancelled():

@@ -34,8 +34,8 @@ async def is_served(client: Client, queue: str) -> bool:
     return any(time > since for time in times)
 
 
-async def queue_state(client: Client, queue: str) -> QueueState:
-    """Return how many tasks and workers the server counts for a queue."""
+async def queue_as_held(client: Client, queue: str) -> QueueState:
+    """Return what the server holds in a queue, workflow steps and activities, and how many workers serve it."""
     waiting, workers = 0, set()
     for kind in (TaskQueueType.TASK_QUEUE_TYPE_WORKFLOW, TaskQueueType.TASK_QUEUE_TYPE_ACTIVITY):
         found = await _describe(client, queue, kind)

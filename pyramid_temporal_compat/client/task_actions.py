@@ -17,6 +17,7 @@ from temporalio.service import RPCError, RPCStatusCode
 from ..message import wire_names as wire
 from ..message.ids import bundle_of, is_below, workflow_of
 from .connection import is_absent
+from .history_follower import unfollow
 from .members import READERS, describe_tree, runs_tree, workflow_with
 from .queues import is_served
 from .task_status import BEFORE_FIRST_RUN, is_forgotten
@@ -156,6 +157,8 @@ async def forget_results(client: Client, tasks: Sequence[str], groups: Sequence[
             await delete_workflow(client, workflow_id)
         elif workflow_id not in deleted and await workflow_with(client, members[0]) is not None:
             await _for_each(members, lambda task_id: take_id(client, task_id, wire.FORGOTTEN, "forgotten"))
+    for task_id in tasks:
+        unfollow(client, workflow_of(task_id) or bundle_of(task_id))
 
 
 async def delete_workflow(client: Client, workflow_id: str) -> bool:

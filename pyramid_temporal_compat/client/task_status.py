@@ -24,6 +24,7 @@ from .connection import is_absent, is_transient
 from .members import (
     describe_bundle,
     ends_so_far,
+    known_end,
     nearest_tree,
     runs_tree,
     status_in_tree,
@@ -92,6 +93,8 @@ async def is_forgotten(client: Client, task_id: str) -> bool:
 
 async def _end_of(client: Client, task_id: str) -> Status:
     """Wait until the task has ended, and return how. Return at once if the server does not know the task."""
+    if (known := known_end(client, task_id)) is not None:
+        return known
     container = workflow_of(task_id)
     try:
         tree = await nearest_tree(client, task_id) if container else None

@@ -14,6 +14,7 @@ something is an `async def`. A command that computes for long should do so in a 
 from __future__ import annotations
 
 import asyncio
+import functools
 import time
 from collections import UserDict
 from collections.abc import Callable, Sequence
@@ -23,8 +24,8 @@ if TYPE_CHECKING:
     from temporalio.client import Client
 
     from ..interfaces import AppLike, TakenLike, WorkerLike
-    from ..message.message import Message
     from .orders import Orders
+    from .waiting_tasks import DelayedTasks
 
 C = TypeVar("C", bound=Callable[..., Any])
 
@@ -106,7 +107,6 @@ class State:
         self.consumer = Consumer(self)
         self.began = time.monotonic()
         self._requests = 0
-        self._listing = asyncio.Lock()
 
     @property
     def orders(self) -> Orders:
@@ -124,13 +124,13 @@ class State:
         found: TakenLike | None = self.worker.tasks.running.get(task_id)
         return found
 
-    async def delayed(self) -> list[Message]:
-        """Return the tasks that the server holds until their eta, in this worker's queues."""
+    @functools.cached_property
+    def delayed(self) -> DelayedTasks:
+        """The tasks that the server holds until their eta, in this worker's queues."""
         # Imported here, because an application that only registers commands does not need the client library.
-        from .waiting_tasks import delayed
+        from .waiting_tasks import DelayedTasks
 
-        async with self._listing:  # each call reads hundreds of histories
-            return await delayed(self.client, self.worker.queues)
+        return DelayedTasks(self.client, lambda: self.worker.queues)
 
     def tick(self) -> None:
         """Count one request."""

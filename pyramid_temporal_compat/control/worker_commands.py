@@ -202,7 +202,7 @@ async def scheduled(state: State, safe: bool | None = False, **kwargs: Any) -> l
             "request": task_info(state, message, safe),
         }
 
-    return await asyncio.to_thread(each_shown, shown, await state.delayed())
+    return await asyncio.to_thread(each_shown, shown, await state.delayed.all())
 
 
 @inspect_command(alias="dump_tasks", variadic="taskinfoitems", signature="[attr1 [attr2 [... [attrN]]]]")
@@ -226,7 +226,7 @@ async def query_task(state: State, ids: Any, **kwargs: Any) -> dict[str, list[An
         info["id"]: ["active" if each.began else "reserved", info] for each, info in zip(taken, shown, strict=True)
     }
     if len(found) < len(asked):
-        waiting = [message for message in await state.delayed() if message.id in asked]
+        waiting = await state.delayed.among(asked)
         infos = await asyncio.to_thread(each_shown, lambda message: task_info(state, message), waiting)
         found |= {info["id"]: ["scheduled", info] for info in infos}
     return found

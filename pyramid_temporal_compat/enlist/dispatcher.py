@@ -21,12 +21,14 @@ from ..client.workflow_requests import send_request
 from ..exceptions import OperationalError
 from ..exceptions import TimeoutError as CallTimeout
 from ..log_lines.text_safety import one_line
+from ..log_lines.throttled_log import ThrottledLog
 from ..message import wire_names as wire
 from ..message.backoff import exponential_pauses
 from ..message.priority import priority_of
 from ..message.tree import Unit
 from ..message.workflow_call import Outgoing, WorkflowCall, lane_of, parts_to_log
 from ..payload.headers import to_arguments
+from ..payload.trace_carrier import trace_continued
 from .call_watch import tell_sent
 from .undelivered_log import name_and_text
 
@@ -36,8 +38,14 @@ FIRST_PAUSE, LONGEST_PAUSE = 0.05, 0.5
 """Seconds between two attempts while the server is away: the first pause, and the longest after doubling."""
 CONCURRENT_STARTS = 16
 """Starts under way at a time. With 500 at a time the server accepts no more a second than with 8 (measured)."""
+MOST_IN_BACKGROUND = 32
+"""Transactions whose messages are on their way in the background at a time. A busy server on two cores takes 25 starts
+a second. With many more at a time, the last ones would wait for longer than the timeout, and be given up (measured:
+137 of 500)."""
 GRACE = 0.5
 """Seconds that a batch gets after its timeout to report its results."""
+
+_background_full = ThrottledLog(log, logging.WARNING)
 
 Failures = Sequence[tuple[Outgoing, BaseException]]
 """What could not be sent, each with the reason."""
@@ -97,7 +105,7 @@ class Dispatcher:
 
         With `wait`, this returns when the server has accepted all messages, and after the timeout at the latest. A
         batch that makes progress then goes on in the background. It ends when it is done, or when it has made no
-        progress for as long as the timeout.
+        progress for as long as the timeout. Without `wait`, this returns at once, unless the background is full.
         """
         if recorder is not None and self.absence.lasts:
             reason = self._as_operational(self.absence.reason or OperationalError(f"{self._connection} is away"))
@@ -105,16 +113,33 @@ class Dispatcher:
             messages = [message for message, _ in unkept]
             if not messages:
                 return
+        may_wait = not self._connection.in_own_thread()
+        if may_wait and not self._wait:
+            self._wait_for_room()
         batch = DispatchBatch(messages, self._connection, self._timeout, start_committed)
         future = self._connection.submit(batch.run, linger=self._timeout + GRACE)
         try:
-            if self._wait and not self._connection.in_own_thread():
+            if may_wait and self._wait:
                 concurrent.futures.wait([future], self._timeout + GRACE)
         finally:  # Ctrl-C during the wait must not lose the report
             if future.done():
                 self._report(batch, future, recorder)
             else:
                 future.add_done_callback(lambda done: self._report(batch, done, recorder))
+
+    def _wait_for_room(self) -> None:
+        """Wait while `MOST_IN_BACKGROUND` transactions have messages on their way, at most as long as the timeout."""
+        until = time.monotonic() + self._timeout
+        while len(on_their_way := self._connection.lingering) >= MOST_IN_BACKGROUND:
+            if (left := until - time.monotonic()) <= 0:
+                return
+            _background_full.say(
+                "ptemporal.dispatch = background, but commits have to wait (%d since the last such line): the messages "
+                "of %d earlier transactions are still on their way to %s, which is slow or away",
+                MOST_IN_BACKGROUND,
+                self._connection,
+            )
+            concurrent.futures.wait(on_their_way, left, concurrent.futures.FIRST_COMPLETED)
 
     def _report(
         self, batch: DispatchBatch, ended: concurrent.futures.Future[None], recorder: DispatchRecorder | None
@@ -264,18 +289,19 @@ async def start_task(client: Client, message: Unit, now: datetime.datetime) -> N
     """Start the generated workflow of a task, a canvas or a bundle."""
     message = message.leaving(now)
     try:
-        await client.start_workflow(
-            message.task,
-            args=to_arguments(message.encode()),
-            id=message.id,
-            task_queue=message.queue,
-            id_reuse_policy=WorkflowIDReusePolicy.REJECT_DUPLICATE,
-            id_conflict_policy=WorkflowIDConflictPolicy.FAIL,
-            start_delay=delay_of(message, now),
-            priority=priority_of(message),
-            static_summary=message.summary[: wire.SUMMARY_LIMIT],
-            memo=wire.memo_of(message),
-        )
+        with trace_continued(message.headers):
+            await client.start_workflow(
+                message.task,
+                args=to_arguments(message.encode()),
+                id=message.id,
+                task_queue=message.queue,
+                id_reuse_policy=WorkflowIDReusePolicy.REJECT_DUPLICATE,
+                id_conflict_policy=WorkflowIDConflictPolicy.FAIL,
+                start_delay=delay_of(message, now),
+                priority=priority_of(message),
+                static_summary=message.summary[: wire.SUMMARY_LIMIT],
+                memo=wire.memo_of(message),
+            )
     except WorkflowAlreadyStartedError:
         log.debug("already started: %s[%s]", message.task, message.id)
 

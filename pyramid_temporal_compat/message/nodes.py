@@ -82,6 +82,11 @@ class TaskNode(_WithParts):
         return 1
 
     @property
+    def ready(self) -> int:
+        """How many of its tasks can run as soon as it begins."""
+        return 1
+
+    @property
     def result_message(self) -> Message:
         """The message of the task whose result is this node's result."""
         return self.message
@@ -121,6 +126,10 @@ class ChainNode(_WithParts):
         return max((step.width for step in self.steps), default=0)
 
     @property
+    def ready(self) -> int:
+        return self.steps[0].ready if self.steps else 0
+
+    @property
     def result_message(self) -> Message:
         return self.steps[-1].result_message
 
@@ -154,6 +163,10 @@ class GroupNode(_WithParts):
     @property
     def width(self) -> int:
         return sum(member.width for member in self.members)
+
+    @property
+    def ready(self) -> int:
+        return sum(member.ready for member in self.members)
 
     @property
     def result_message(self) -> Message:
@@ -191,6 +204,10 @@ class ChordNode(_WithParts):
     @property
     def width(self) -> int:
         return max(sum(member.width for member in self.header), self.body.width)
+
+    @property
+    def ready(self) -> int:
+        return sum(member.ready for member in self.header)
 
     @property
     def result_message(self) -> Message:

@@ -57,9 +57,10 @@ HALTED = "Halted"
 REVOKE = "ptemporal.revoke"
 """The signal that keeps members of a tree from starting. It carries their ids."""
 TREE = "ptemporal.tree"
-"""Memo key: the workflow runs a tree."""
+"""Memo key: the workflow runs a tree. The value says how many of its tasks can run as soon as it begins; True says that
+the number is not known."""
 BUNDLE = "ptemporal.bundle"
-"""Memo key: the workflow runs a bundle."""
+"""Memo key: the workflow runs a bundle. `TREE` is then in the memo, too."""
 SCHEDULE = "ptemporal.schedule"
 """Memo key of a Schedule: which application declares it, and under which name."""
 FIRING = "ptemporal.schedule-digest"
@@ -122,7 +123,7 @@ def memo_of(unit: Message | Tree) -> dict[str, Any] | None:
     """Return the memo that marks the workflow of a canvas or of a bundle. A single task has none."""
     if not isinstance(unit, Tree):
         return None
-    return {TREE: True, BUNDLE: True} if unit.bundle else {TREE: True}
+    return {TREE: unit.root.ready, BUNDLE: True} if unit.bundle else {TREE: unit.root.ready}
 
 
 def write_payload(payload: Payload) -> dict[str, Any]:

@@ -10,7 +10,7 @@ from pyramid.interfaces import INewRequest
 from ..app import APP_KEY, latest_app
 from ..native.served_work import ServedWork
 from ..schedules.drift import log_drift
-from ..schedules.entries import declares_any
+from ..schedules.sources import declares_any
 from ..settings import connection, from_pyramid
 from .app_choice import existing_app, latest_or_new_app, set_celery_app
 from .ini_file import sections_of_this_ini

@@ -22,6 +22,8 @@ if TYPE_CHECKING:
 log = logging.getLogger("celery.beat")
 
 LONGEST_PAUSE = 300
+EARLY = 0.01
+"""Seconds by which Celery's beat wakes before a run is due."""
 EDITABLE = ("task", "schedule", "args", "kwargs", "options")
 """The fields of an entry that a changed declaration changes."""
 
@@ -180,8 +182,11 @@ class Scheduler:
             result = self.apply_async(entry, producer=producer, advance=False)
         except Exception as error:
             log.error("Message Error: %s", error, exc_info=True)
+            return
+        if hasattr(result, "id"):
+            log.debug("%s sent. id->%s", entry.task, result.id)
         else:
-            log.debug("%s sent. id->%s", entry.task, getattr(result, "id", None))
+            log.debug("%s sent.", entry.task)
 
     def apply_async(self, entry: ScheduleEntry, producer: Any = None, advance: bool = True, **kwargs: Any) -> Any:
         """Call the task of an entry now, and return its result object."""
@@ -210,8 +215,17 @@ class Scheduler:
 
     def tick(self, *args: Any, **kwargs: Any) -> float:
         """Return the seconds until a run is due, at most `max_interval`. Send nothing: the server fires the entries."""
-        waits = [0.0 if due else pause for due, pause in map(self.is_due, self.schedule.values())]
-        return min([*waits, self.max_interval])
+        return min([self.max_interval, *map(self._pause, self.schedule.values())])
+
+    def _pause(self, entry: ScheduleEntry) -> float:
+        due: bool
+        pause: float | None
+        due, pause = self.is_due(entry)
+        if due:
+            return 0
+        if pause is None:  # the schedule does not know
+            return self.max_interval
+        return pause - EARLY if pause > 0 else pause
 
     def sync(self) -> None:
         """Write nothing: the server remembers the last runs."""

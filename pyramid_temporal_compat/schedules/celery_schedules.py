@@ -7,6 +7,7 @@ import datetime as dt
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from functools import cached_property
+from numbers import Integral
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from ..current import current_app
@@ -186,6 +187,8 @@ class crontab_parser:
             return numbers
         if not step:
             raise self.ParseException("empty filter")
+        if int(step) == 0:
+            raise ValueError("a step of 0 leads nowhere")
         return numbers[:: int(step)]
 
     def _range(self, first: str, last: str) -> Sequence[int]:
@@ -245,10 +248,6 @@ class crontab(BaseSchedule):
         self.day_of_week = _numbers(day_of_week, 7)
         self.day_of_month = _numbers(day_of_month, 31, 1)
         self.month_of_year = _numbers(month_of_year, 12, 1)
-        if not any(day <= _longest(month) for month in self.month_of_year for day in self.day_of_month):
-            raise ValueError(
-                f"Invalid crontab: day_of_month {day_of_month!r} never occurs in month_of_year {month_of_year!r}."
-            )
         super().__init__(**kwargs)
 
     @classmethod
@@ -380,16 +379,13 @@ def _numbers(spec: Cronspec, count: int, lowest: int = 0) -> set[int]:
             f"{type(spec)!r} was given."
         )
     for number in numbers:
+        if not isinstance(number, Integral):
+            raise TypeError(f"a field of a crontab takes whole numbers, and {number!r} is none")
         if not lowest <= number < lowest + count:
             raise ValueError(
                 f"Invalid crontab pattern. Valid range is {lowest}-{lowest + count - 1}. '{number}' was found."
             )
     return numbers
-
-
-def _longest(month: int) -> int:
-    """Return the number of days of a month, in a leap year."""
-    return calendar.monthrange(2000, month)[1]
 
 
 def _ymd(day: dt.date) -> tuple[int, int, int]:

@@ -16,6 +16,7 @@ from temporalio.api.common.v1 import Payload as ProtoPayload
 from temporalio.api.common.v1 import Payloads
 from temporalio.api.enums.v1 import ScheduleOverlapPolicy
 from temporalio.api.schedule.v1 import Schedule, ScheduleListInfo, ScheduleSpec
+from temporalio.api.workflow.v1 import NewWorkflowExecutionInfo
 from temporalio.client import Client
 from temporalio.common import Priority
 
@@ -29,8 +30,18 @@ from ..message.scheduled import as_template
 from ..message.tree import Tree
 from ..payload.headers import FIELD, split, to_arguments
 from ..security.signed_places import accepts_only_signed, without_signature
-from .entries import BadEntry, Entry, application_name, declared_entries, schedule_id
-from .firing_times import LONGEST_CATCHUP, NotOnTheServer, catchup_of, check_driven, is_driven, once, spec_of
+from .entries import BadEntry, Entry, application_name, schedule_id
+from .firing_times import (
+    LEAST_CATCHUP,
+    LONGEST_CATCHUP,
+    NotOnTheServer,
+    catchup_of,
+    check_times,
+    is_driven,
+    once,
+    spec_of,
+)
+from .sources import declared_entries
 
 if TYPE_CHECKING:
     from ..interfaces import AppLike
@@ -144,31 +155,56 @@ def declarations(app: AppLike) -> list[Declared]:
 
 def declaration(app: AppLike, application: str, entry: Entry) -> Declared:
     """Return what the server is to hold for one entry. Raises `BadEntry`."""
-    policy = entry.policy
-    found = Schedule()
-    driven = is_driven(entry.schedule, app)
     try:
-        if driven:
-            check_driven(entry.schedule)
-            _refuse_times(entry)
-            found.policies.catchup_window.FromTimedelta(LONGEST_CATCHUP)  # no run of a driver is late
-        else:
-            found.spec.CopyFrom(spec_of(entry.schedule, app, jitter=policy.jitter, offset=policy.offset))
-            window = catchup_of(entry.schedule, app) if policy.catchup_window is None else policy.catchup_window
-            found.policies.catchup_window.FromTimedelta(window)
+        check_times(entry.schedule)
+        driven = is_driven(entry.schedule, app)
+        found = _without_times(entry) if driven else _with_times(app, entry)
     except (NotOnTheServer, OverflowError, ValueError) as error:
         raise BadEntry(entry.name, str(error)) from error
+    policy = entry.policy
     found.policies.overlap_policy = ScheduleOverlapPolicy.Value(f"SCHEDULE_OVERLAP_POLICY_{policy.overlap.upper()}")
     found.policies.pause_on_failure = policy.pause_on_failure
     found.state.notes = policy.note or ""
     start = found.action.start_workflow
     start.workflow_id = firing_base(application, entry.name)
-    if entry.workflow is not None:
-        start.workflow_type.name = entry.workflow
-        start.task_queue.name = entry.queue or app.conf["task_default_queue"]
-        if entry.kwargs:
-            raise BadEntry(entry.name, "a workflow takes args only, and the entry has kwargs")
-        return Declared(schedule_id(application, entry.name), application, entry, found, entry.args, "", {}, driven)
+    fill = _start_workflow if entry.workflow is not None else _start_task
+    arguments, summary, memo = fill(start, app, entry)
+    return Declared(schedule_id(application, entry.name), application, entry, found, arguments, summary, memo, driven)
+
+
+def _with_times(app: AppLike, entry: Entry) -> Schedule:
+    policy = entry.policy
+    found = Schedule(spec=spec_of(entry.schedule, app, jitter=policy.jitter, offset=policy.offset))
+    window = catchup_of(entry.schedule, app) if policy.catchup_window is None else policy.catchup_window
+    found.policies.catchup_window.FromTimedelta(max(window, LEAST_CATCHUP))
+    return found
+
+
+def _without_times(entry: Entry) -> Schedule:
+    """Return the Schedule of a driven entry. Raises if it has an option that belongs to times of the server."""
+    for option in ("jitter", "offset", "catchup_window"):
+        if getattr(entry.policy, option) is not None:
+            raise NotOnTheServer(
+                f"it has {option}, and is_due() of {type(entry.schedule).__qualname__} tells its times"
+            )
+    found = Schedule()
+    found.policies.catchup_window.FromTimedelta(LONGEST_CATCHUP)  # no run of a driver is late
+    return found
+
+
+Content = tuple[Sequence[Any], str, Mapping[str, Any]]
+"""Arguments, summary and memo of the workflow that a firing starts."""
+
+
+def _start_workflow(start: NewWorkflowExecutionInfo, app: AppLike, entry: Entry) -> Content:
+    start.workflow_type.name = str(entry.workflow)
+    start.task_queue.name = entry.queue or app.conf["task_default_queue"]
+    if entry.kwargs:
+        raise BadEntry(entry.name, "a workflow takes args only, and the entry has kwargs")
+    return entry.args, "", {}
+
+
+def _start_task(start: NewWorkflowExecutionInfo, app: AppLike, entry: Entry) -> Content:
     try:
         unit = as_template(_unit(app, entry, start.workflow_id), entry.name)
     except (CeleryError, ValueError, TypeError, LookupError) as error:
@@ -176,19 +212,7 @@ def declaration(app: AppLike, application: str, entry: Entry) -> Declared:
     start.workflow_type.name = unit.task
     start.task_queue.name = unit.queue
     _set_priority(start.priority, priority_of(unit))
-    arguments = to_arguments(unit.encode())
-    summary = unit.summary[: wire.SUMMARY_LIMIT]
-    memo = wire.memo_of(unit) or {}
-    return Declared(schedule_id(application, entry.name), application, entry, found, arguments, summary, memo, driven)
-
-
-def _refuse_times(entry: Entry) -> None:
-    """Raise if a driven entry has an option that belongs to times which the server works out."""
-    for option in ("jitter", "offset", "catchup_window"):
-        if getattr(entry.policy, option) is not None:
-            raise BadEntry(
-                entry.name, f"it has {option}, and is_due() of {type(entry.schedule).__qualname__} tells its times"
-            )
+    return to_arguments(unit.encode()), unit.summary[: wire.SUMMARY_LIMIT], wire.memo_of(unit) or {}
 
 
 def _unit(app: AppLike, entry: Entry, template_id: str) -> Any:

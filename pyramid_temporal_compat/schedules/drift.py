@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING
 from temporalio.client import Client
 
 from .declaration import declarations
-from .entries import BadEntry, application_name, declared_names, schedule_id
+from .entries import BadEntry, application_name, schedule_id
+from .sources import declared_names
 from .sync import FAILURES, owned, synchronise
 
 if TYPE_CHECKING:
@@ -45,7 +46,7 @@ async def drift(client: Client, app: AppLike) -> str:
         declared = await asyncio.to_thread(declarations, app)
     except BadEntry:
         return await drift_of_names(client, app, application)
-    plan = await synchronise(client, application, declared, prune=False, change=False, by_list=True)
+    plan = await synchronise(client, application, declared, prune=False, change=False)
     return str(plan) if plan.differences else ""
 
 

@@ -1,12 +1,11 @@
-"""The periodic tasks that an application declares, as values: `declared_entries` reads every source."""
+"""One declared periodic task as a value: `read_entry` checks it, as far as that is possible without the server."""
 
 from __future__ import annotations
 
 import datetime as dt
 import difflib
 import inspect
-import itertools
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -15,8 +14,8 @@ from ..log_lines.text_safety import one_line
 from ..message.ids import prefix_of
 from ..message.message import is_name
 from ..settings import CrontabFields
-from ..settings.config_objects import import_object
-from .celery_schedules import BaseSchedule, maybe_schedule
+from .celery_schedules import BaseSchedule, ParseException, crontab, maybe_schedule
+from .timezones import LONGEST_DURATION
 
 if TYPE_CHECKING:
     from ..interfaces import AppLike
@@ -26,6 +25,8 @@ KEYS = frozenset(
 )
 POLICY_KEYS = frozenset(("overlap", "catchup_window", "jitter", "offset", "pause_on_failure", "note"))
 """What Temporal's Schedules have beyond Celery's beat. An entry has these keys beside `task`, or among its options."""
+LONGEST_SHOWN_NAME = 120
+"""Characters of a bad name in an error."""
 OVERLAPS = ("allow_all", "skip", "buffer_one", "buffer_all", "cancel_other", "terminate_other")
 NOT_IN_AN_ENTRY = {
     "eta": "each firing would have the same moment; use countdown, which counts from the firing",
@@ -75,18 +76,21 @@ class BadEntry(ImproperlyConfigured):
     """A periodic task can't be scheduled as it is declared. The text begins with the entry's name."""
 
     def __init__(self, name: object, reason: str) -> None:
-        super().__init__(f"periodic task {one_line(repr(name))}: {one_line(reason)}")
+        shown = one_line(repr(name))
+        if len(shown) > LONGEST_SHOWN_NAME:
+            shown = f"{shown[:LONGEST_SHOWN_NAME]}…"
+        super().__init__(f"periodic task {shown}: {one_line(reason)}")
 
 
 def application_name(app: AppLike) -> str:
     """Return the name under which the application owns its schedules."""
-    name = app.main
+    name = app.conf["ptemporal.application"] or app.main
     if not name or name == "__main__" or "/" in name or not is_name(name):
         raise ImproperlyConfigured(
-            f"the app is named {name!r}: schedules on the server belong to an application by its name; write "
-            'Celery("shop") with a name of its own, without a slash'
+            f"the app is named {name!r}: schedules on the server belong to an application by its name; set "
+            'ptemporal.application, or write Celery("shop"), with a name of its own, without a slash'
         )
-    return name
+    return str(name)
 
 
 def schedule_id(application: str, entry: str) -> str:
@@ -94,113 +98,104 @@ def schedule_id(application: str, entry: str) -> str:
     return f"{prefix_of(application)}{entry}"
 
 
-def declares_any(app: AppLike) -> bool:
-    """Return whether the application declares periodic tasks at all."""
-    return bool(app.conf["beat_schedule"] or app.conf["ptemporal.schedules"])
-
-
-def declared_entries(app: AppLike) -> list[Entry]:
-    """Return every periodic task of the application, by name. The task modules must have been imported.
-
-    Raises `BadEntry` for the first entry that can't be scheduled.
-    """
-    found: dict[str, Entry] = {}
-    for name, declared in _enabled(app):
-        if name in found:
-            raise BadEntry(name, "the name is used twice, in beat_schedule and by ptemporal.schedules")
-        found[name] = read_entry(app, name, declared)
-    return [found[name] for name in sorted(found)]
-
-
-def declared_entry(app: AppLike, entry: str) -> Entry | None:
-    """Return one periodic task of the application; None if it declares none of this name."""
-    return next((read_entry(app, name, declared) for name, declared in _enabled(app) if name == entry), None)
-
-
-def declared_names(app: AppLike) -> list[str]:
-    """Return the names of the application's periodic tasks. The task modules need not have been imported."""
-    return [str(name) for name, _ in _enabled(app)]
-
-
-def _enabled(app: AppLike) -> Iterator[tuple[Any, Mapping[str, Any]]]:
-    """Yield every entry that is not switched off, with its name."""
-    for name, declared in itertools.chain(app.conf["beat_schedule"].items(), _from_callable(app)):
-        if not isinstance(declared, Mapping):
-            raise BadEntry(name, f"it is {declared!r}, and an entry is a dict with a task and a schedule")
-        if declared.get("enabled", True):
-            yield name, declared
-
-
-def _from_callable(app: AppLike) -> Iterator[tuple[Any, Any]]:
-    """Yield the entries of the callable that `ptemporal.schedules` names."""
-    name = app.conf["ptemporal.schedules"]
-    if name is None:
-        return
-    given: Any = import_object(name)(app)
-    if isinstance(given, Mapping):
-        yield from given.items()
-    elif isinstance(given, Iterable):
-        seen: set[Any] = set()
-        for each in given:
-            if not isinstance(each, Mapping) or "name" not in each:
-                raise ImproperlyConfigured(f"ptemporal.schedules = {name} gives {each!r}, which has no name")
-            if each["name"] in seen:
-                raise BadEntry(each["name"], f"ptemporal.schedules = {name} gives the name twice")
-            seen.add(each["name"])
-            yield each["name"], each
-    else:
-        raise ImproperlyConfigured(f"ptemporal.schedules = {name} gives {given!r}, and not a mapping or a list")
-
-
 def read_entry(app: AppLike, name: Any, declared: Mapping[str, Any]) -> Entry:
     """Return one declared entry, checked."""
     if not isinstance(name, str) or not is_name(name) or len(name.encode()) > 500:
-        raise BadEntry(name, "a name is up to 500 printable bytes")
+        raise BadEntry(name, "a name is a text of 1 to 500 printable bytes")
     try:
         return _read(app, name, declared)
     except BadEntry:
         raise
-    except (CeleryError, ValueError, TypeError, LookupError, ArithmeticError) as error:
+    except (CeleryError, ParseException, ValueError, TypeError, LookupError, ArithmeticError) as error:
         raise BadEntry(name, f"{type(error).__name__}: {error}") from error
 
 
 def _read(app: AppLike, name: str, declared: Mapping[str, Any]) -> Entry:
-    if unknown := sorted(set(map(str, declared)) - KEYS - POLICY_KEYS):
-        near = difflib.get_close_matches(unknown[0], KEYS | POLICY_KEYS, n=1, cutoff=0.0)
-        raise BadEntry(name, f"it has {unknown[0]!r}; the nearest that an entry takes is {near[0]!r}")
-    if declared.get("schedule") is None:
-        raise BadEntry(name, "it has no schedule")
-    given = declared["schedule"]
-    if isinstance(given, bool) or not isinstance(given, (int, float, dt.timedelta, BaseSchedule, CrontabFields)):
-        raise BadEntry(name, f"its schedule is {given!r}; it takes seconds, a timedelta, a crontab or a schedule")
-    schedule: BaseSchedule = maybe_schedule(given, bool(declared.get("relative")), app=app)
-    options = dict(declared.get("options") or {})
-    policy = {key: declared[key] for key in POLICY_KEYS & set(declared)}
-    policy |= {key: options.pop(key) for key in POLICY_KEYS & set(options)}
+    _refuse_unknown_keys(name, declared)
+    options = _read_mapping(name, declared, "options")
+    policy = _read_policy(name, {key: _taken(key, declared, options) for key in POLICY_KEYS})
     for option, reason in NOT_IN_AN_ENTRY.items():
         if options.get(option) is not None:
             raise BadEntry(name, f"it has the option {option}: {reason}")
     canvas, workflow = declared.get("canvas"), declared.get("workflow")
-    task = str(workflow_name(workflow) if workflow else declared.get("task") or getattr(canvas, "name", ""))
+    task: Any = workflow_name(workflow) if workflow else declared.get("task") or getattr(canvas, "name", "")
+    if canvas is not None and not isinstance(canvas, Mapping):
+        raise BadEntry(name, f"its canvas is {canvas!r}; it takes a signature, such as a chain")
     if not workflow and canvas is None:
         _check_task(app, name, task)
     return Entry(
         name,
-        schedule,
+        _read_schedule(app, name, declared),
         task,
-        tuple(declared.get("args") or ()),
-        dict(declared.get("kwargs") or {}),
+        _read_args(name, declared),
+        _read_mapping(name, declared, "kwargs"),
         options,
         canvas,
         task if workflow else None,
         declared.get("queue") or options.get("queue"),
-        _read_policy(name, policy),
+        policy,
     )
 
 
-def _check_task(app: AppLike, name: str, task: str) -> None:
+def _refuse_unknown_keys(name: str, declared: Mapping[str, Any]) -> None:
+    if unknown := sorted(set(map(str, declared)) - KEYS - POLICY_KEYS):
+        near = difflib.get_close_matches(unknown[0], KEYS | POLICY_KEYS, n=1, cutoff=0.0)
+        raise BadEntry(name, f"it has {unknown[0]!r}; the nearest that an entry takes is {near[0]!r}")
+
+
+def _taken(key: str, declared: Mapping[str, Any], options: dict[str, Any]) -> Any:
+    """Return the value of a key that stands beside `task`, or among the options, which then lose it."""
+    among_options = options.pop(key, None)
+    return declared.get(key) if among_options is None else among_options
+
+
+def _read_schedule(app: AppLike, name: str, declared: Mapping[str, Any]) -> BaseSchedule:
+    given = declared.get("schedule")
+    if given is None:
+        raise BadEntry(name, "it has no schedule")
+    if isinstance(given, str):
+        return _read_crontab_line(app, name, given)
+    if isinstance(given, bool) or not isinstance(given, (int, float, dt.timedelta, BaseSchedule, CrontabFields)):
+        raise BadEntry(name, f"its schedule is {given!r}; it takes seconds, a timedelta, a crontab or a schedule")
+    if isinstance(given, (int, float)) and not abs(given) <= LONGEST_DURATION.total_seconds():
+        raise BadEntry(name, f"its schedule is {given!r} seconds; it takes {LONGEST_DURATION.days:,} days at most")
+    found: BaseSchedule = maybe_schedule(given, bool(declared.get("relative")), app=app)
+    return found
+
+
+def _read_crontab_line(app: AppLike, name: str, line: str) -> BaseSchedule:
+    """Return the schedule of a text such as `0 3 * * mon`, which a table may hold."""
+    fields = line.split()
+    if len(fields) != 5:
+        raise BadEntry(
+            name,
+            f"its schedule is {line!r}; as a text, it takes the five fields of a crontab: minute, hour, day of the "
+            "month, month, day of the week",
+        )
+    found = crontab.from_string(" ".join(fields))
+    found.app = app
+    return found
+
+
+def _read_args(name: str, declared: Mapping[str, Any]) -> tuple[Any, ...]:
+    given = declared.get("args") or ()
+    if isinstance(given, (str, bytes)) or not isinstance(given, Iterable):
+        raise BadEntry(name, f"its args are {given!r}; they take a tuple or a list, such as ({given!r},)")
+    return tuple(given)
+
+
+def _read_mapping(name: str, declared: Mapping[str, Any], key: str) -> dict[str, Any]:
+    given = declared.get(key) or {}
+    if not isinstance(given, Mapping):
+        raise BadEntry(name, f"its {key} are {given!r}; they take a dict")
+    return dict(given)
+
+
+def _check_task(app: AppLike, name: str, task: Any) -> None:
     if not task:
         raise BadEntry(name, "it has no task")
+    if not isinstance(task, str):
+        raise BadEntry(name, f"its task is {task!r}; it takes the name of a task")
     if task not in app.tasks:
         near = difflib.get_close_matches(task, app.tasks, n=1)
         hint = f"; the nearest is {near[0]!r}" if near else ""
@@ -240,6 +235,8 @@ def _read_policy(name: str, given: Mapping[str, Any]) -> Policy:
     for key in ("catchup_window", "jitter", "offset"):
         if key in values:
             values[key] = _duration(name, key, values[key])
+    if not isinstance(values.get("note", ""), str):
+        raise BadEntry(name, f"note = {values['note']!r}; it takes a text")
     overlap = values.get("overlap", Policy.overlap)
     if overlap not in OVERLAPS:
         raise BadEntry(name, f"overlap = {overlap!r}; it takes {', '.join(OVERLAPS)}")
@@ -252,10 +249,7 @@ def _read_policy(name: str, given: Mapping[str, Any]) -> Policy:
 def _duration(name: str, key: str, value: Any) -> dt.timedelta:
     if isinstance(value, bool) or not isinstance(value, (int, float, dt.timedelta)):
         raise BadEntry(name, f"{key} = {value!r}; it takes seconds or a timedelta")
-    found = value if isinstance(value, dt.timedelta) else dt.timedelta(seconds=value)
-    if found < dt.timedelta(0):
-        raise BadEntry(name, f"{key} = {value!r} is less than 0")
-    return found
-
-
-__all__ = ["BadEntry", "Entry", "Policy", "application_name", "declared_entries", "schedule_id"]
+    seconds = value.total_seconds() if isinstance(value, dt.timedelta) else value
+    if not 0 <= seconds <= LONGEST_DURATION.total_seconds():
+        raise BadEntry(name, f"{key} = {value!r}; it takes 0 seconds to {LONGEST_DURATION.days:,} days")
+    return dt.timedelta(seconds=seconds)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import calendar
 import datetime as dt
 import functools
 import itertools
@@ -15,7 +16,7 @@ from temporalio.api.schedule.v1 import IntervalSpec, Range, ScheduleSpec, Struct
 
 from .celery_schedules import BaseSchedule, crontab, schedule
 from .clock_changes import YEARS, runs_near_changes, skips_a_midnight
-from .timezones import DAY, HOUR, MINUTE, UTC, LocalTimezone, zone_of
+from .timezones import DAY, HOUR, LONGEST_DURATION, MINUTE, UTC, LocalTimezone, zone_of
 
 if TYPE_CHECKING:
     from ..interfaces import AppLike
@@ -38,9 +39,11 @@ class NotOnTheServer(ValueError):
 def is_driven(found: BaseSchedule, app: AppLike) -> bool:
     """Return whether a driver has to ask the schedule when it is due: the server can't work out its times.
 
-    These are subclasses with times of their own, schedules with a clock of their own, intervals with a fraction of a
-    second, several days until a midnight of the application's zone, and days of the week in a zone whose clock skips
-    a midnight: the server takes such a day for the day before.
+    These are:
+
+    - subclasses with times of their own, and schedules with a clock of their own
+    - intervals with a fraction of a second, and several days until a midnight of the application's zone
+    - days of the week in a zone whose clock skips a midnight: the server takes such a day for the day before
     """
     kind = kind_of(found)
     if kind is None or found.nowfun is not None:
@@ -61,18 +64,46 @@ def kind_of(found: BaseSchedule) -> type[BaseSchedule] | None:
     return None
 
 
-def check_driven(found: BaseSchedule) -> None:
-    """Raise `NotOnTheServer` if a driver could not ask the schedule."""
+def check_times(found: BaseSchedule) -> None:
+    """Raise `NotOnTheServer` if a schedule never fires, or more often than the server can."""
     if type(found).is_due is BaseSchedule.is_due:
         raise NotOnTheServer(f"{type(found).__qualname__} defines no is_due(), and is no crontab() or schedule()")
     if isinstance(found, schedule):
         check_interval(found)
+    elif isinstance(found, crontab):
+        check_fields(found)
 
 
 def check_interval(found: schedule) -> None:
+    every = found.run_every
+    if not isinstance(every, dt.timedelta):
+        raise NotOnTheServer(f"its interval is {every!r}: it takes seconds or a timedelta")
     # The id of a run ends with the second of its firing, so that two runs within a second would have the same id.
-    if found.run_every < SECOND:
-        raise NotOnTheServer(f"its interval is {found.run_every.total_seconds():g} seconds: it takes 1 second or more")
+    if dt.timedelta(0) < every < SECOND:
+        raise NotOnTheServer(
+            f"its interval is {every.total_seconds():g} seconds, and the server starts runs at whole seconds: make it "
+            "1 second, and let the task do its work several times, with pauses"
+        )
+    if every < SECOND:
+        raise NotOnTheServer(f"its interval is {every.total_seconds():g} seconds: it takes 1 second or more")
+    if every > LONGEST_DURATION:
+        raise NotOnTheServer(f"its interval is {every.days:,} days: it takes {LONGEST_DURATION.days:,} days at most")
+
+
+def check_fields(found: crontab) -> None:
+    for field in ("minute", "hour", "day_of_month", "month_of_year", "day_of_week"):
+        if not getattr(found, field):
+            raise NotOnTheServer(f"its {field} has no number, so that it never fires")
+    if min(found.day_of_month) > max(map(most_days, found.month_of_year)):
+        raise NotOnTheServer(
+            f"it never fires: day_of_month {found._orig_day_of_month!r} never occurs in month_of_year "
+            f"{found._orig_month_of_year!r}"
+        )
+
+
+def most_days(month: int) -> int:
+    """Return the number of days of a month, in a leap year."""
+    return calendar.monthrange(2000, month)[1]
 
 
 def spec_of(
@@ -96,7 +127,6 @@ def spec_of(
 
 def interval_of(found: schedule, app: AppLike, offset: dt.timedelta | None) -> ScheduleSpec:
     """Return the spec of a run every so many seconds."""
-    check_interval(found)
     every = whole_units(found.run_every) if found.relative else found.run_every
     if offset and offset >= every:
         raise NotOnTheServer(f"its offset {offset} is not shorter than its interval {every}")

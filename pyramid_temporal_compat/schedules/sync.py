@@ -31,7 +31,7 @@ from ..message import wire_names as wire
 from ..message.ids import prefix_of
 from .declaration import Declared, declarations
 from .drivers import has_its_driver, start_driver
-from .entries import application_name, schedule_id
+from .entries import BadEntry, application_name, schedule_id
 from .plan import Change, OnServer, Plan, make_plan
 
 if TYPE_CHECKING:
@@ -40,8 +40,8 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 R = TypeVar("R")
 
-ANSWER_TIMEOUT = 120.0
-"""Seconds for a whole comparison or synchronisation: 1,000 schedules take half a minute."""
+LEAST_PATIENCE, PATIENCE_FOR_EACH = 120.0, 0.25
+"""Seconds for a whole comparison or synchronisation, and more for each entry. It takes 26 ms to create a schedule."""
 FAILURES = (CeleryError, OperationalError, RPCError)
 """What a comparison with the server may raise: a bad entry, an absent server, a refusal."""
 AT_ONCE = 8
@@ -56,16 +56,17 @@ class ForeignSchedule(OperationalError):
     """A Schedule on the server has the id of a declared entry and belongs to somebody else."""
 
 
-def synchronise_app(app: AppLike, *, prune: bool = True, change: bool = True, by_list: bool = False) -> Plan:
+def synchronise_app(app: AppLike, *, prune: bool = True, change: bool = True, look_at_each: bool = False) -> Plan:
     """Compare the server with what the app declares, and with `change` make it equal. Return what differed.
 
-    Raises `BadEntry` before anything has changed. `synchronise` says what `by_list` does.
+    Raises `BadEntry` before anything has changed. `synchronise` says what `look_at_each` does.
     """
     application, declared = application_name(app), declarations(app)
-    return app.temporal.call(
-        lambda client: synchronise(client, application, declared, prune=prune, change=change, by_list=by_list),
-        ANSWER_TIMEOUT,
-    )
+
+    def work(client: Client) -> Awaitable[Plan]:
+        return synchronise(client, application, declared, prune=prune, change=change, look_at_each=look_at_each)
+
+    return app.temporal.call(work, LEAST_PATIENCE + PATIENCE_FOR_EACH * len(declared))
 
 
 async def synchronise(
@@ -75,17 +76,20 @@ async def synchronise(
     *,
     prune: bool = True,
     change: bool = True,
-    by_list: bool = False,
+    look_at_each: bool = False,
 ) -> Plan:
     """Compare the server with the declaration, and with `change` make it equal. Return what differed.
 
-    :param by_list: believe the server's list, which shows every changed declaration and changed times, but no arguments
-        that somebody has changed in the web UI. It needs one call for up to 1,000 schedules, in the place of one each.
+    The server's list shows every changed declaration and edited times. It is one call for up to 1,000 schedules.
 
-    Raises `ForeignSchedule`, before anything has changed.
+    :param look_at_each: also see arguments, queue and overlap that somebody has edited in the web UI, by one more call
+        for each schedule.
+
+    Raises `ForeignSchedule` or `BadEntry`, before anything has changed.
     """
     with permission_is_needed(client):
-        plan = await compare(client, application, declared, prune=prune, by_list=by_list, to_change=change)
+        plan = await compare(client, application, declared, prune=prune, look_at_each=look_at_each, to_change=change)
+        await check_arguments(client, plan)
         return await apply(client, plan) if change else plan
 
 
@@ -95,7 +99,7 @@ async def compare(
     declared: Sequence[Declared],
     *,
     prune: bool = True,
-    by_list: bool = False,
+    look_at_each: bool = False,
     to_change: bool = False,
 ) -> Plan:
     """Return how the server differs from the declaration. Raises `ForeignSchedule`.
@@ -109,7 +113,7 @@ async def compare(
 
     async def look(id: str) -> OnServer | None:
         wanted, entry = by_id.get(id), listed.get(id)
-        if by_list and wanted is not None and entry is not None and wanted.is_listed_in(entry.raw_entry.info):
+        if not look_at_each and wanted is not None and entry is not None and wanted.is_listed_in(entry.raw_entry.info):
             equal = await has_its_driver(client, wanted)
             return OnServer(id, wanted.entry.name, equal)
         if to_change and entry is None and id not in foreign:
@@ -156,6 +160,16 @@ async def _value(client: Client, memo: Memo, key: str) -> Any:
     except Exception:  # another application's key has encrypted it, or it is not what we write
         return None
     return found
+
+
+async def check_arguments(client: Client, plan: Plan) -> None:
+    """Raise `BadEntry` for a workflow whose arguments can't be encoded. A task's arguments are encoded before."""
+    for change in plan.differences:
+        if change.declared is not None and change.declared.entry.workflow is not None:
+            try:
+                await change.declared.encoded(client)
+            except Exception as error:  # what the application's converter raises
+                raise BadEntry(change.entry, f"its args can't be sent: {error}") from error
 
 
 async def apply(client: Client, plan: Plan) -> Plan:
@@ -266,9 +280,10 @@ def permission_is_needed(client: Client) -> Iterator[None]:
     except RPCError as error:
         if error.status is not RPCStatusCode.PERMISSION_DENIED:
             raise
+        answer = error.message.rstrip(".") or error.status.name
         raise NoPermission(
             f"the server does not let this client read and change schedules in namespace {client.namespace!r}: "
-            f"{error.message or error.status.name}; give its key or certificate the write role (ptemporal.api_key)"
+            f"{answer}; give its key or certificate the write role (ptemporal.api_key)"
         ) from error
 
 

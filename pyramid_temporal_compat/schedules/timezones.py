@@ -9,6 +9,7 @@ import zoneinfo
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
+from ..exceptions import ImproperlyConfigured
 from ..message.backoff import exponential_pause
 
 if TYPE_CHECKING:
@@ -18,6 +19,8 @@ UTC = zoneinfo.ZoneInfo("UTC")
 DAY = dt.timedelta(days=1)
 HOUR = dt.timedelta(hours=1)
 MINUTE = dt.timedelta(minutes=1)
+LONGEST_DURATION = dt.timedelta(days=36500)
+"""Of an interval, a jitter and so on. The server's durations end at 292 years."""
 
 DAYS = ("sun", "mon", "tue", "wed", "thu", "fri", "sat")
 MONTHS = ("jan", "feb", "mar", "apr", "may", "jun", "jul", "aug", "sep", "oct", "nov", "dec")
@@ -90,7 +93,13 @@ def zone_of(app: AppLike) -> dt.tzinfo:
     """
     zone = app.conf.timezone
     if zone:
-        return timezone.get_timezone(zone)
+        try:
+            return timezone.get_timezone(zone)
+        except (zoneinfo.ZoneInfoNotFoundError, ValueError, OSError):
+            raise ImproperlyConfigured(
+                f"celery.timezone = {zone!r} is no time zone that this machine knows: set it to a name like "
+                "Europe/Paris; a machine without time zones needs pip install tzdata"
+            ) from None
     return timezone.utc if app.conf.enable_utc else timezone.local
 
 

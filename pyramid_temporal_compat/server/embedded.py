@@ -30,6 +30,7 @@ from types import TracebackType
 from pyramid_temporal_compat import file_safety
 from pyramid_temporal_compat.exceptions import ServerBinaryMissing, ServerFailed
 from pyramid_temporal_compat.server import guard as server_guard
+from pyramid_temporal_compat.server import state_file
 
 # migration_guide/server.md, "What it is tuned for", gives the reason and the figures for each setting.
 DYNAMIC_CONFIG: dict[str, object] = {
@@ -259,6 +260,8 @@ class EmbeddedServer:
             try:
                 self._launch(port, ui_port, http_port, metrics_port)
                 self._wait_until_ready(http_port, deadline)
+                if self.database is not None:
+                    state_file.drop_unread_indexes(self.database)  # of a file that this server has made
             except BaseException as error:
                 self.kill()
                 # Another process may have taken the port after this process had found it free.
@@ -351,6 +354,7 @@ class EmbeddedServer:
         environment = {name: value for name, value in os.environ.items() if not name.startswith("TEMPORAL_")}
         guard = [sys.executable, "-I", "-S", server_guard.__file__, str(os.getpid())]
         with state_file_locked(self.database) as locks:
+            self._tidy_state_file()
             # The guard gets a session of its own, so that Ctrl-C reaches this process only.
             self._guard = subprocess.Popen(
                 [*guard, *self._command(port, ui_port, http_port, metrics_port)],
@@ -365,6 +369,14 @@ class EmbeddedServer:
             )
         self._reader = threading.Thread(target=self._read_log, args=(self._guard,), name="temporal-server", daemon=True)
         self._reader.start()
+
+    def _tidy_state_file(self) -> None:
+        """Shrink the state file that an earlier server has left, if there is one. No server uses the file now."""
+        if self.database is None or not self.database.exists():
+            return
+        state_file.drop_unread_indexes(self.database)
+        if (freed := state_file.shrink(self.database)) and self._on_log is not None:
+            self._on_log(f"the state file {self.database} was mostly free space, and is now {freed:,} bytes smaller")
 
     def _read_log(self, guard: subprocess.Popen[str]) -> None:
         """Read the server's output until it ends. Runs in the reader's thread."""

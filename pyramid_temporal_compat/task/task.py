@@ -230,7 +230,8 @@ class Task(RefusedOfTasks, Generic[P, R]):
         the arguments or the options.
         """
         task = self._in_app()
-        if getattr(task.apply_async, "__func__", None) is not OWN_APPLY_ASYNC:
+        # Asked of the class, because the wrapper of a tool shows the attributes of the method that it wraps.
+        if type(task).apply_async is not OWN_APPLY_ASYNC or "apply_async" in vars(task):
             return task.apply_async(args, kwargs, planned=call, **options)
         return task._send_or_plan(args, kwargs, options, call)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import datetime as dt
+import logging
 import uuid
 from typing import TYPE_CHECKING, Any
 
@@ -12,16 +13,19 @@ from temporalio import activity
 from temporalio.api.schedule.v1 import SchedulePatch, TriggerImmediatelyRequest
 from temporalio.api.workflowservice.v1 import PatchScheduleRequest
 from temporalio.client import Client, ScheduleDescription, ScheduleHandle
-from temporalio.exceptions import ApplicationError
+from temporalio.exceptions import ApplicationError, ApplicationErrorCategory
 
 from ..message import wire_names as wire
 from ..schedules.celery_schedules import BaseSchedule
-from ..schedules.entries import application_name, declared_entry
+from ..schedules.entries import application_name
 from ..schedules.firing_times import is_driven
+from ..schedules.sources import declared_entry
 from ..schedules.sync import handle_of
 
 if TYPE_CHECKING:
     from ..interfaces import AppLike
+
+log = logging.getLogger(__name__)
 
 LONGEST_PAUSE = 300.0
 """Seconds until a driver asks again, at most, as in Celery. beat_max_loop_interval sets another limit."""
@@ -66,16 +70,19 @@ class DrivenSchedules:
         known = application == application_name(self._app)
         entry = declared_entry(self._app, name) if known else None
         if entry is None:
-            raise ApplicationError(
+            text = (
                 f"the application {self._app.main!r} of this worker declares no periodic task {name!r}; the schedule "
-                f"is of {application!r}; ptemporal-compat beat deletes it if nobody declares it",
-                type="NotDeclared",
+                f"is of {application!r}; ptemporal-compat beat deletes it if nobody declares it"
             )
+            log.warning(text)
+            # Without this category, the client library logs a traceback for each attempt.
+            raise ApplicationError(text, type="NotDeclared", category=ApplicationErrorCategory.BENIGN)
         return entry.schedule
 
-    def _bounded(self, pause: float) -> float:
+    def _bounded(self, pause: float | None) -> float:
+        """Return the pause within its limits. A class that does not know when it is due returns None."""
         longest = float(self._app.conf.beat_max_loop_interval or LONGEST_PAUSE)
-        return min(max(float(pause), SHORTEST_PAUSE), longest)
+        return longest if pause is None else min(max(float(pause), SHORTEST_PAUSE), longest)
 
 
 def latest_run(found: ScheduleDescription) -> dt.datetime:

@@ -34,6 +34,8 @@ class Job:
     namespace: str = ""
     run_id: str = ""
     """The run id of the workflow."""
+    trace: Mapping[str, str] = field(default_factory=dict)
+    """The trace of the activity, as OpenTelemetry writes it. The run belongs to it."""
     only_asks_for_receipt: bool = False
     """The function is not called: the only question is whether the task has a receipt."""
     known_runs: Mapping[str, bool] = field(default_factory=dict)

@@ -10,7 +10,8 @@ from temporalio.client import Client
 
 from ..schedules.declaration import declarations
 from ..schedules.drift import log_drift
-from ..schedules.entries import application_name, declares_any
+from ..schedules.entries import application_name
+from ..schedules.sources import declares_any
 from ..schedules.sync import FAILURES, synchronise
 
 if TYPE_CHECKING:
@@ -41,7 +42,7 @@ class StartOfSchedules:
 
     async def _synchronise(self, client: Client) -> None:
         try:
-            plan = await synchronise(client, application_name(self._app), self._declared, by_list=True)
+            plan = await synchronise(client, application_name(self._app), self._declared)
         except FAILURES as error:
             log.error("schedules are not synchronised: %s; tasks run all the same; ptemporal-compat beat", error)
         else:

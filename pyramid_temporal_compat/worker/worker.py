@@ -42,7 +42,7 @@ from .pools.pool_choice import POOLS, PoolOptions, pool_name, pool_size
 from .runner import Runner
 from .server_watch import ServerWatch
 from .slot_supplier import SharedSlots
-from .tuning import deployment, polling, tuner
+from .tuning import code_name, deployment, polling, tuner
 from .workflows.schedule_driver import ScheduleDriver
 from .workflows.task_workflow import TaskWorkflow
 from .workflows.upgrading import UPGRADING
@@ -128,8 +128,9 @@ class Worker:
         # For native activities that are not `async def`. It starts no thread before such an activity runs.
         self._threads = ThreadPoolExecutor(native_size, "activity")
         self.slots = SharedSlots(self.concurrency, native_size, names)
-        self._deployment = deployment(conf)
-        self._own_workflows: list[type] = UPGRADING if self._deployment else [TaskWorkflow, ScheduleDriver]
+        versioned = deployment(conf)
+        self._version = versioned or code_name(conf)
+        self._own_workflows: list[type] = UPGRADING if versioned else [TaskWorkflow, ScheduleDriver]
         self._stop = asyncio.Event()
         self._client: Client | None = None
         self._server: ServerWatch | None = None
@@ -410,7 +411,7 @@ class Worker:
                         activities=[self._call_defaults.envelope],
                         no_remote_activities=True,
                         identity=self.hostname,
-                        **self._deployment,
+                        **self._version,
                     )
                     await stack.enter_async_context(last)
                 waits = (no_workflow_task(client, task_id) for task_id in task_ids)
@@ -454,7 +455,7 @@ class Worker:
             max_heartbeat_throttle_interval=PROGRESS_INTERVAL,
             default_heartbeat_throttle_interval=PROGRESS_INTERVAL,
             **polling(self.app.conf),
-            **self._deployment,
+            **self._version,
             **native,
         )
 

@@ -6,8 +6,9 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
+import transaction
 
-from pyramid_temporal_compat import Celery
+from pyramid_temporal_compat import Celery, chain, group
 from pyramid_temporal_compat.as_celery import Unsupported
 from pyramid_temporal_compat.exceptions import CeleryError, OperationalError
 from tests.client.client_parts import client_app, closed_port, silent_server
@@ -71,6 +72,20 @@ def test_the_length_of_a_queue_is_the_number_of_waiting_tasks(app: Celery) -> No
         found = wait_until(lambda: (state := channel.queue_declare(queue=queue, passive=True))[1] == 3 and state)
         assert (found.queue, found.message_count, found.consumer_count) == (queue, 3, 0)
         assert channel.queue_purge(queue) == 3
+
+
+def test_the_length_of_a_queue_counts_each_task_of_a_bundle_and_none_that_was_purged(temporal_address: str) -> None:
+    with client_app(temporal_address, bundle=2) as app:
+        queue, buy = app.conf.task_default_queue, app.tasks["buy"]
+        with transaction.manager:
+            results = [buy.delay(number) for number in range(5)]
+        group(buy.si(number) for number in range(2)).apply_async()
+        chain(buy.si(1), buy.si(2)).apply_async()
+        channel = app.connection().default_channel
+        assert wait_until(lambda: channel.queue_declare(queue).message_count == 5 + 2 + 1)
+        assert channel.queue_purge(queue) == 8
+        assert wait_until(lambda: channel.queue_declare(queue).message_count == 0)
+        assert {result.state for result in results} == {"REVOKED"}
 
 
 def test_many_calls_can_share_a_producer(app: Celery) -> None:

@@ -367,6 +367,27 @@ def test_closing_waits_for_a_dispatch_in_the_background(temporal_address, caplog
         assert started(app, ids) == set(ids)
 
 
+def test_a_commit_waits_while_the_background_is_full(app, caplog, monkeypatch):
+    from pyramid_temporal_compat.enlist import dispatcher
+
+    may_start = asyncio.Event()
+
+    async def held_back(client, message, now=None):
+        await may_start.wait()
+
+    monkeypatch.setattr(dispatcher, "start", held_back)
+    monkeypatch.setattr(dispatcher, "MOST_IN_BACKGROUND", 2)
+    busy = dispatcher.Dispatcher(app.temporal, timeout=60, wait=False)
+    with concurrent.futures.ThreadPoolExecutor(1) as pool:
+        for message in messages(app, 2):
+            busy.after_commit([message])
+        third = pool.submit(busy.after_commit, messages(app, 1))
+        wait_until(lambda: "commits have to wait" in caplog.text)
+        assert not third.done()
+        app.temporal._loop.call_soon_threadsafe(may_start.set)
+        third.result(30)
+
+
 def test_closing_logs_messages_that_could_not_be_sent(caplog):
     with silent_server() as address, client_app(address, dispatch="background", dispatch_timeout=TIMEOUT) as app:
         ids = call_in_transaction(app, 20)

@@ -350,7 +350,8 @@ def test_canvases_that_no_worker_has_run_yet_are_purged_and_listed(app: Celery, 
     queue = app.conf.task_default_queue
 
     def listed() -> list[str]:
-        return [message.id for message in app.temporal.call(lambda client: waiting.delayed(client, [queue]), 10)]
+        found = app.temporal.call(lambda client: waiting.DelayedTasks(client, lambda: [queue]).all(), 10)
+        return [message.id for message in found]
 
     wait_until(lambda: listed() == [delayed.id])  # the server updates its list of workflows a moment later
     ended = 0

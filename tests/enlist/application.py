@@ -64,6 +64,7 @@ class Site:
         self.explicit = manager == "explicit"
         ini = {
             "ptemporal.address": address,
+            "ptemporal.bundle": "8",  # most of these tests look at the workflow of each task
             "celery.task_default_queue": UNSERVED,
             "tm.commit_veto": "pyramid_tm.default_commit_veto",
             "retry.attempts": "3",

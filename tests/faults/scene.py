@@ -38,6 +38,7 @@ INI: Mapping[str, object] = {
     "ptemporal.include": "tests.faults.application",
     "ptemporal.dispatch_timeout": DISPATCH_TIMEOUT,
     "ptemporal.heartbeat_timeout": HEARTBEAT_TIMEOUT,
+    "ptemporal.bundle": "8",  # five tasks of a transaction have a workflow each, and a dozen are a bundle
     "ptemporal.outbox": "dbsession",
     "ptemporal.receipts": "true",
 }

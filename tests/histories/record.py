@@ -219,7 +219,7 @@ def bundle(app: Celery) -> str:
             called = [tasks["shop.add"].delay(number, 1) for number in range(6)]
             called += [tasks["shop.fail"].delay(), tasks["shop.retry"].delay(1, True), tasks["shop.replaced"].delay(3)]
         found = bundle_of(called[0].id)
-        wait_until(lambda: history(app, found)["events"][-1]["eventType"].endswith("EXECUTION_COMPLETED"))
+        wait_until(lambda: history(app, found)["events"][-1]["eventType"].endswith("EXECUTION_FAILED"))
     return found
 
 

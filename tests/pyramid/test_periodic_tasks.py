@@ -18,7 +18,7 @@ from pyramid_temporal_compat import Celery
 from pyramid_temporal_compat.app import APP_KEY
 from pyramid_temporal_compat.schedules import crontab
 from pyramid_temporal_compat.schedules.drift import log_drift
-from pyramid_temporal_compat.schedules.entries import declared_entries
+from pyramid_temporal_compat.schedules.sources import declared_entries
 from tests.parts import wait_until
 from tests.schedules.parts import kinds, synchronise
 

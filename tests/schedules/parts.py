@@ -14,8 +14,8 @@ from pyramid_temporal_compat.schedules.sync import compare, synchronise_app
 from tests.parts import wait_until
 
 
-def synchronise(app: Celery, *, prune: bool = True, change: bool = True, by_list: bool = False) -> Any:
-    return synchronise_app(app, prune=prune, change=change, by_list=by_list)
+def synchronise(app: Celery, *, prune: bool = True, change: bool = True, look_at_each: bool = False) -> Any:
+    return synchronise_app(app, prune=prune, change=change, look_at_each=look_at_each)
 
 
 def kinds(plan: Any) -> dict[str, str]:
@@ -66,7 +66,7 @@ def rewrite(app: Celery, entry: str, edit: Callable[[Any], Any]) -> None:
     app.temporal.call(change, 20)
 
 
-def calls_of(app: Celery, *, by_list: bool) -> int:
+def calls_of(app: Celery, *, look_at_each: bool) -> int:
     """Return how many calls to the server a comparison makes."""
     count = 0
 
@@ -82,7 +82,7 @@ def calls_of(app: Celery, *, by_list: bool) -> int:
 
         service._rpc_call = counted
         try:
-            await compare(client, str(app.main), declarations(app), by_list=by_list)
+            await compare(client, str(app.main), declarations(app), look_at_each=look_at_each)
         finally:
             del service._rpc_call
 

@@ -89,8 +89,8 @@ def test_the_driver_ends_when_the_server_can_keep_the_times(app: Celery, worker:
     wait_until(lambda: driver_status(app, "moon") is WorkflowExecutionStatus.COMPLETED, 60, "the driver has ended")
 
 
-@pytest.mark.parametrize("by_list", [False, True])
-def test_a_driver_that_somebody_has_ended_is_a_difference(app: Celery, worker: WorkerThread, by_list: bool) -> None:
+@pytest.mark.parametrize("each", [False, True])
+def test_a_driver_that_somebody_has_ended_is_a_difference(app: Celery, worker: WorkerThread, each: bool) -> None:
     app.conf.beat_schedule = {"moon": entry(EveryNow(3600))}
     synchronise(app)
 
@@ -98,8 +98,8 @@ def test_a_driver_that_somebody_has_ended_is_a_difference(app: Celery, worker: W
         await client.get_workflow_handle(driver_id(f"{app.main}/moon")).terminate()
 
     app.temporal.call(terminate, 20)
-    assert kinds(synchronise(app, change=False, by_list=by_list)) == {"moon": "update"}
-    synchronise(app, by_list=by_list)
+    assert kinds(synchronise(app, change=False, look_at_each=each)) == {"moon": "update"}
+    synchronise(app, look_at_each=each)
     assert driver_status(app, "moon") is WorkflowExecutionStatus.RUNNING
     assert kinds(synchronise(app, change=False)) == {"moon": "unchanged"}
 

@@ -174,11 +174,6 @@ def test_an_invalid_field_is_refused_as_celery_refuses_it(arguments: dict[str, o
     assert caught.type is expected.type
 
 
-def test_a_day_that_no_month_has_is_refused() -> None:
-    with pytest.raises(ValueError, match="day_of_month 30 never occurs in month_of_year '2'"):
-        schedules.crontab(day_of_month=30, month_of_year="2")
-
-
 def test_the_29th_of_february_on_a_monday_is_found_however_far_it_is() -> None:
     app, _ = apps("UTC")
     last = dt.datetime(2072, 3, 1, tzinfo=zones.UTC)

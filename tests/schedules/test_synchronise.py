@@ -10,14 +10,19 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import pytest
-from temporalio.service import RPCError, RPCStatusCode
 
 from pyramid_temporal_compat import Celery
 from pyramid_temporal_compat.exceptions import ImproperlyConfigured, OperationalError
-from pyramid_temporal_compat.schedules import BaseSchedule, crontab, schedule, sync
+from pyramid_temporal_compat.schedules import BaseSchedule, crontab, schedule
+from pyramid_temporal_compat.server.embedded import EmbeddedServer
+from tests.faults.proxy import Proxy
 from tests.parts import wait_until
 from tests.schedules.parts import calls_of, firings, kinds, on_server, rewrite, synchronise, trigger
 
+NO_SCHEDULES = ("--dynamic-config-value", "frontend.enableSchedules=false")
+"""With it, the server answers each call for schedules with PERMISSION_DENIED."""
+HALF_OF_30_ENTRIES = 15_000
+"""Bytes that a client sends to create them."""
 NIGHT = crontab(hour=3, minute=0)
 
 
@@ -101,63 +106,65 @@ def test_what_somebody_edits_in_the_web_ui_is_seen_and_made_equal(app: Celery, e
     app.conf.beat_schedule = {"a": entry()}
     synchronise(app)
     rewrite(app, "a", edit)
-    assert kinds(synchronise(app, change=False)) == {"a": "update"}
-    assert kinds(synchronise(app)) == {"a": "update"}
-    assert kinds(synchronise(app)) == {"a": "unchanged"}
+    assert kinds(synchronise(app, change=False, look_at_each=True)) == {"a": "update"}
+    assert kinds(synchronise(app, look_at_each=True)) == {"a": "update"}
+    assert kinds(synchronise(app, look_at_each=True)) == {"a": "unchanged"}
 
 
 def test_the_servers_list_shows_changed_declarations_and_edited_times(app: Celery) -> None:
     app.conf.beat_schedule = {"a": entry(), "b": entry(), "c": entry()}
     synchronise(app)
     unchanged = {"a": "unchanged", "b": "unchanged", "c": "unchanged"}
-    assert kinds(synchronise(app, by_list=True)) == unchanged
+    assert kinds(synchronise(app)) == unchanged
     rewrite(app, "b", lambda held: held.schedule.spec.structured_calendar.pop())
     app.conf.beat_schedule = {"a": entry(args=(2, 2)), "b": entry(), "c": entry()}
     wait_until(
-        lambda: kinds(synchronise(app, by_list=True, change=False)) == {"a": "update", "b": "update", "c": "unchanged"},
+        lambda: kinds(synchronise(app, change=False)) == {"a": "update", "b": "update", "c": "unchanged"},
         60,
         "the list shows the edited times",
     )
-    synchronise(app, by_list=True)
-    wait_until(lambda: kinds(synchronise(app, by_list=True)) == unchanged, 60, "the list shows the update")
+    synchronise(app)
+    wait_until(lambda: kinds(synchronise(app)) == unchanged, 60, "the list shows the update")
 
 
 def test_the_servers_list_is_one_call_for_any_number_of_schedules(app: Celery) -> None:
     app.conf.beat_schedule = {f"entry {number}": entry() for number in range(30)}
     synchronise(app)
-    wait_until(lambda: calls_of(app, by_list=True) == 1, 60, "the list has all schedules")
-    assert calls_of(app, by_list=False) == 31
+    wait_until(lambda: calls_of(app, look_at_each=False) == 1, 60, "the list has all schedules")
+    assert calls_of(app, look_at_each=True) == 31
 
 
 def test_a_server_that_goes_away_half_way_is_an_error_and_the_next_run_ends_the_work(
-    app: Celery, monkeypatch: pytest.MonkeyPatch
+    app: Celery, temporal_server: EmbeddedServer
 ) -> None:
-    app.conf.beat_schedule = {f"entry {number}": entry() for number in range(12)}
-    create, left = sync._create, iter([True] * 5)
+    app.conf.beat_schedule = {f"entry {number}": entry() for number in range(30)}
+    sent: list[int] = []
 
-    async def until_the_server_goes(client: Any, declared: Any) -> bool:
-        if not next(left, False):
-            raise RPCError("the server goes", RPCStatusCode.UNAVAILABLE, b"")
-        return await create(client, declared)
+    def is_half_way(data: bytes) -> bool:
+        sent.append(len(data))
+        return sum(sent) > HALF_OF_30_ENTRIES
 
-    with monkeypatch.context() as away:
-        away.setattr(sync, "_create", until_the_server_goes)
-        with pytest.raises(OperationalError, match="the server goes"):
-            synchronise(app)
-    assert set(kinds(synchronise(app)).values()) <= {"create", "unchanged"}
-    assert not synchronise(app).differences
+    assert temporal_server.port is not None
+    with Proxy(temporal_server.port, is_half_way) as proxy:
+        through = Celery(app.main, **{"ptemporal.address": proxy.address})
+        through.task(name="add")(lambda x, y: x + y)
+        through.conf.task_default_queue, through.conf.beat_schedule = app.main, app.conf.beat_schedule
+        with pytest.raises(OperationalError):
+            synchronise(through)
+        through.close()
+    assert set(kinds(synchronise(app)).values()) == {"create", "unchanged"}
+    wait_until(lambda: not synchronise(app).differences, 60, "the server is equal")
 
 
-def test_a_missing_permission_is_named(app: Celery, monkeypatch: pytest.MonkeyPatch) -> None:
-    app.conf.beat_schedule = {"a": entry()}
-
-    async def refused(client: Any, declared: Any) -> bool:
-        raise RPCError("Request unauthorized.", RPCStatusCode.PERMISSION_DENIED, b"")
-
-    with monkeypatch.context() as without:
-        without.setattr(sync, "_create", refused)
+@pytest.mark.integration
+def test_a_missing_permission_is_named() -> None:
+    with EmbeddedServer(headless=True, extra_args=NO_SCHEDULES) as server:
+        app = Celery("denied", **{"ptemporal.address": server.address})
+        app.task(name="add")(lambda x, y: x + y)
+        app.conf.beat_schedule = {"a": entry()}
         with pytest.raises(OperationalError, match=r"does not let this client read and change schedules.*api_key"):
             synchronise(app)
+        app.close()
 
 
 def test_two_applications_share_a_namespace(app: Celery, temporal_address: str) -> None:
@@ -242,9 +249,15 @@ class Lunar(BaseSchedule):
         ({"task": None}, "it has no task"),
         ({"schedule": 0}, "its interval is 0 seconds"),
         ({"schedule": -5}, "its interval is -5 seconds"),
-        ({"schedule": 0.5}, "its interval is 0.5 seconds: it takes 1 second or more"),
+        ({"schedule": 0.5}, "its interval is 0.5 seconds, .* make it 1 second, and let the task do its work several"),
+        ({"schedule": float("nan")}, "its schedule is nan seconds; it takes 36,500 days at most"),
+        ({"schedule": crontab(day_of_month=30, month_of_year=2)}, "day_of_month 30 never occurs in month_of_year 2"),
+        ({"schedule": crontab(minute=[])}, "its minute has no number, so that it never fires"),
         ({"schedule": None}, "it has no schedule"),
-        ({"schedule": "0 3 * * *"}, "it takes seconds, a timedelta, a crontab or a schedule"),
+        ({"schedule": [30]}, "it takes seconds, a timedelta, a crontab or a schedule"),
+        ({"schedule": "0 3"}, "its schedule is '0 3'; as a text, it takes the five fields of a crontab"),
+        ({"schedule": "99 3 * * *"}, "ValueError: Invalid crontab pattern"),
+        ({"schedule": "*, 3 * * *"}, "ParseException: empty part"),
         ({"schedule": crontab(hour=3, nowfun=dt.datetime.now), "jitter": 5}, "it has jitter, and is_due.. of crontab"),
         ({"schedule": Lunar()}, "Lunar defines no is_due"),
         ({"schedule": schedule(60), "offset": 60}, "not shorter than its interval"),
@@ -252,7 +265,12 @@ class Lunar(BaseSchedule):
         ({"overlap": "never"}, "overlap = 'never'; it takes allow_all"),
         ({"pause_on_failure": True}, "needs an overlap other than allow_all"),
         ({"jitter": "1h"}, "jitter = '1h'; it takes seconds or a timedelta"),
-        ({"catchup_window": -1}, "less than 0"),
+        ({"catchup_window": -1}, "catchup_window = -1; it takes 0 seconds to 36,500 days"),
+        ({"note": 5}, "note = 5; it takes a text"),
+        ({"args": "all"}, "its args are 'all'; they take a tuple or a list, such as"),
+        ({"kwargs": [1]}, r"its kwargs are \[1\]; they take a dict"),
+        ({"canvas": 5}, "its canvas is 5; it takes a signature"),
+        ({"workflow": "W", "task": None, "args": (object(),)}, "its args can't be sent"),
         ({"args": (object(), 1)}, "add"),
         ({"args": (1,)}, "add"),
         ({"options": {"eta": dt.datetime(2030, 1, 1)}}, "option eta: .*use countdown"),
@@ -269,6 +287,40 @@ def test_a_bad_entry_is_one_line_before_anything_changes(app: Celery, bad: dict[
     assert "\n" not in str(caught.value)
     app.conf.beat_schedule = {"a good one": entry()}
     assert kinds(synchronise(app, change=False)) == {"a good one": "create"}
+
+
+@pytest.mark.parametrize(
+    ("setting", "given", "why"),
+    [
+        ("beat_schedule", [entry()], "beat_schedule is .*; it takes a dict of entries by their names"),
+        ("timezone", "Mars/Base", "celery.timezone = 'Mars/Base' is no time zone"),
+        ("ptemporal.schedules", f"{__name__}:away", r"has failed: RuntimeError: no database .*test_synchronise.py:\d+"),
+        ("ptemporal.schedules", "nowhere:rows", "nowhere:rows has failed: ModuleNotFoundError"),
+    ],
+    ids=["no dict", "no zone", "a callable that fails", "no callable"],
+)
+def test_a_bad_setting_is_one_line(app: Celery, setting: str, given: Any, why: str) -> None:
+    app.conf.beat_schedule = {"a": entry()}
+    known = app.conf[setting]
+    app.conf[setting] = given
+    with pytest.raises(ImproperlyConfigured, match=why) as caught:
+        synchronise(app)
+    assert "\n" not in str(caught.value)
+    app.conf[setting] = known
+
+
+def away(app: Any) -> None:
+    raise RuntimeError("no database")
+
+
+def test_a_nameless_app_owns_schedules_by_a_setting(temporal_address: str) -> None:
+    name = f"setting-{uuid.uuid4().hex[:8]}"
+    nameless = Celery(**{"ptemporal.address": temporal_address, "ptemporal.application": name})
+    nameless.task(name="add")(lambda x, y: x + y)
+    nameless.conf.beat_schedule = {"a": entry()}
+    (change,) = synchronise(nameless, change=False).changes
+    assert change.id == f"{name}/a"
+    nameless.close()
 
 
 def test_a_name_that_is_used_twice_is_refused(app: Celery) -> None:
@@ -298,13 +350,13 @@ def test_add_periodic_task_refuses_a_second_entry_of_the_same_name(app: Celery) 
 def test_an_app_without_a_name_of_its_own_owns_no_schedules(name: str | None) -> None:
     nameless = Celery(name)
     nameless.conf.beat_schedule = {}
-    with pytest.raises(ImproperlyConfigured, match="write Celery"):
+    with pytest.raises(ImproperlyConfigured, match=r"set ptemporal[.]application, or write Celery"):
         synchronise(nameless)
 
 
 def test_a_server_that_is_away_is_an_error_of_one_line() -> None:
-    away = Celery(f"away-{uuid.uuid4().hex[:8]}", **{"ptemporal.address": "localhost:1"})
-    away.conf.ptemporal_connect_timeout = 1
+    absent = Celery(f"away-{uuid.uuid4().hex[:8]}", **{"ptemporal.address": "localhost:1"})
+    absent.conf.ptemporal_connect_timeout = 1
     with pytest.raises(OperationalError, match="connection refused"):
-        synchronise(away)
-    away.close()
+        synchronise(absent)
+    absent.close()

@@ -15,6 +15,7 @@ from ...message.message import Message, NewerMessage
 from ...payload import Payload
 from ...payload.converter import from_raw
 from ...payload.headers import header_of_activity
+from ...payload.trace_carrier import trace_carrier
 from .. import task_signals
 from ..attempt_end import AttemptEnd
 from ..earlier_attempts import counts_of
@@ -44,6 +45,7 @@ async def read_job(worker: WorkerParts, payloads: Sequence[RawValue]) -> Job:
         attempt=info.attempt,
         namespace=info.namespace,
         run_id=info.workflow_run_id or "",
+        trace=trace_carrier(),
     )
 
 

@@ -76,6 +76,8 @@ class TreeRun:
         self._refused = refused
         self._added: dict[str, list[Node]] = {}
         """Nodes that running members have added to the header of their chord, by the chord's id."""
+        self._first_failure: MemberFailed | None = None
+        """What the workflow ends with: the failure of the root, or of a bundle's first task that has failed."""
         self._places = FairSemaphore(tree.at_once)
         self._batches = asyncio.Semaphore(BATCHES_AT_ONCE)
         self._background = Background()
@@ -88,18 +90,18 @@ class TreeRun:
 
     async def run(self) -> Value:
         """Return the root's value, or raise its failure, once all linked tasks have ended too."""
-        failed: MemberFailed | None = None
         value: Value = None
         try:
             if self.tree.bundle:
-                self._call_later(self._members_of_bundle(), None, "")
+                for node in self._members_of_bundle():
+                    self._background.start(self._task_of_bundle(node))
             else:
                 value = await self._node(self.tree.root, self._before(), "", self.tree.from_parent.follows)
         except MemberFailed as failure:
-            failed = failure
+            self._first_failure = failure
         self._call_later(self._added.get(ORPHANS, ()), None)
         await self._background.ended()
-        if failed is not None:
+        if (failed := self._first_failure) is not None:
             raise as_workflow_failure(failed) from failed.reason
         return value
 
@@ -119,6 +121,17 @@ class TreeRun:
     def _members_of_bundle(self) -> Sequence[Node]:
         assert isinstance(self.tree.root, GroupNode)
         return self.tree.root.members
+
+    async def _task_of_bundle(self, node: Node) -> None:
+        """Run a task of a bundle. No other task depends on it.
+
+        The workflow ends with the failure of the first task that has failed, so that lists of failed workflows show it.
+        """
+        try:
+            await self._node(node, None, "")
+        except MemberFailed as failed:
+            if self._first_failure is None and is_failure(failed):
+                self._first_failure = failed
 
     # --- nodes -----------------------------------------------------------------------------------
     #
@@ -343,20 +356,23 @@ class TreeRun:
             self._background.start(self._quietly(node, before, place))
 
     def _call_errbacks(self, nodes: Sequence[Node], failed: MemberFailed) -> None:
-        if not nodes or isinstance(failed.reason, MemberHalted):
+        if not nodes or not is_failure(failed):
             return
-        state, error = how_it_failed(failed.reason)
-        if state == states.REVOKED:
-            return
+        _, error = how_it_failed(failed.reason)
         given = failed.given
         if given is not None and (given.size > GIVEN_LIMIT or history_is_full(HISTORY_ROOM // 2)):
             given = None
         self._call_later(nodes, Error(failed.message, wire.plain(error), given), "errback ")
 
     async def _quietly(self, node: Node, before: Value, place: str) -> None:
-        """Run a linked or bundled node: it has a result of its own, and does not change the result of another node."""
+        """Run a linked node: it has a result of its own, and does not change the result of another node."""
         with contextlib.suppress(MemberFailed):
             await self._node(node, before, place)
+
+
+def is_failure(failed: MemberFailed) -> bool:
+    """Return whether a member has failed: it was not revoked, and did not end by `Ignore` or `Reject`."""
+    return not isinstance(failed.reason, MemberHalted) and how_it_failed(failed.reason)[0] != states.REVOKED
 
 
 class ResultRoom:
