@@ -3,6 +3,8 @@
 Nobody knows here how many places the workers have, or how long a task takes that has not run yet. So a plan makes at
 least `SPREAD` slices of members that may take long. It makes larger slices of tasks that were measured to be short. The
 worker corrects a plan that was wrong: it gives back what it can't begin in time.
+
+Like all workflow code, this is replayed: after the first release, other figures need `workflow.patched`.
 """
 
 from __future__ import annotations
@@ -49,6 +51,7 @@ class RunTimes:
         measured.seconds += seconds
 
     def knows(self, task: str) -> bool:
+        """Return whether a run of the task was measured."""
         return task in self._tasks
 
     def expected(self, task: str) -> float:
