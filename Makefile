@@ -50,7 +50,8 @@ agents:
 wheel-smoke:
 	PYTHON=$(PYTHON) .ci/wheel_smoke
 
-# Celery's own integration suite, on this package; ARGS=canvas for its tests of canvases alone.
+# Celery's own integration suite, on this package; ARGS=canvas for its tests of canvases alone, ARGS=--lane=activity with
+# single tasks as standalone activities.
 conformance: $(STAMP)
 	$(BIN)/python -m tests.conformance.run $(ARGS)
 

@@ -106,7 +106,7 @@ async def statuses_in_tree(
     for member in members:
         if member in pending:
             activity, name = pending[member]
-            status = await pending_status(client, activity, name, found.task_queue)
+            status = await pending_status(client, activity, activity.state, name, found.task_queue)
             was_aborted = f"{wire.ABORTED}:{member}" in info.workflow_execution_info.memo.fields
             statuses[member] = dataclasses.replace(status, state=ABORTED) if was_aborted else status
     rest = [member for member in members if member not in pending]

@@ -29,6 +29,7 @@ from ..payload import Payload
 from ..payload.bounds import read_json
 from ..payload.types import loads
 from .backoff import PublishRetry
+from .lane import WORKFLOW, is_lane
 
 if TYPE_CHECKING:
     from ..payload.codecs import Codec
@@ -189,6 +190,8 @@ class Message:
     )
     heartbeat_timeout: float = field(default=30.0, metadata=_about(_is_timeout))
     """Seconds without a heartbeat after which the worker counts as lost."""
+    lane: str = field(default=WORKFLOW, metadata=_about(is_lane))
+    """What carries the task if it is sent alone: a workflow, or its activity only."""
     at_most_once: bool = False
     """`acks_late=False`: a lost worker fails the task rather than running it again."""
     ignore_result: bool | None = field(default=None, metadata=_about(None, "ignore_result", carried=True))

@@ -31,6 +31,8 @@ from .message import Message, NewerMessage, is_name
 VERSION = 1
 SMALL = 16 * 1024
 """Bytes up to which a member can be in a slice, and up to which a report holds its outcome."""
+MOST_NAMED = 10
+"""Members that the summary names: it has room for few."""
 MOST_MEMBERS = 1000
 """Members that a slice may have for its readers. The plan of slices stays far below."""
 
@@ -161,13 +163,18 @@ class Slice:
 
     @property
     def summary(self) -> str:
-        return f"slice of {len(self.members)}: {', '.join(message.summary for message, _ in self.members)}"
+        """The slice in one line, for people."""
+        named = ", ".join(message.summary for message, _ in self.members[:MOST_NAMED])
+        return f"slice of {len(self.members)}: {named}"
 
     def encode(self) -> list[Payload]:
         heads: list[Any] = []
         payloads: list[Payload] = []
         for message, before in self.members:
-            heads.append([message.copy(more=len(before)).envelope(), len(message.body) + len(before)])
+            envelope = message.envelope()
+            if before:
+                envelope["more"] = len(before)
+            heads.append([envelope, len(message.body) + len(before)])
             payloads += [*message.body, *before]
         head = {wire.SLICE: VERSION, "seconds": self.seconds, "members": heads}
         return [Payload({"encoding": b"json/plain"}, _as_json(head)), *payloads]

@@ -48,6 +48,10 @@ ABORT = "ptemporal.abort"
 ABORTED = "ptemporal.aborted"
 """Memo key: the task was asked to stop. For a member of a tree, a colon and the member's id follow."""
 
+HANDED_OVER = "HandedOver"
+"""Error type. The task was a standalone activity, needs a workflow, and goes on as one, under its id."""
+HANDED_ON = "ptemporal.handed-on"
+"""Memo key: the workflow goes on with a task that was a standalone activity, and waits for the task's retry."""
 REPLACED = "Replaced"
 """Error type. A tree replaces the task: the details are `[the tree's payloads]`."""
 CONTINUES = (RETRY_ANEW, REPLACED)

@@ -53,6 +53,7 @@ OWN: tuple[Setting, ...] = (
     own("encryption_keys", words, (), "Keys for payloads: the first key encrypts, all of them decrypt.", secret=True),
     own("encryption_required", boolean, False, "Refuse unencrypted payloads. Set this once all tasks that were sent unencrypted have ended."),
     own("bundle", whole, 2, "If a transaction sends at least this many tasks to one queue, they leave as one workflow, in one start. 0 means that each task leaves by itself."),
+    own("lane", choice("workflow", "activity"), "workflow", "What carries a single task whose `lane` is not set. workflow: a workflow around one activity. activity: the activity alone, which costs half, where the server has standalone activities and the task needs no workflow."),
     own("canvas_batch", count, 250, "How many tasks of a group or chain one workflow runs. A larger group or chain is cut into several workflows."),
     own("canvas_at_once", count, 500, "How many tasks of one canvas may be in progress at a time. The server allows 2,000."),
     own("slice", up_to_a_second, 0.25, "Seconds of work that one activity does for a canvas or bundle: short tasks that are ready run one after the other, in a slice. At most 1. 0: each task has an activity of its own."),

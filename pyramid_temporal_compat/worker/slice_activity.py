@@ -33,6 +33,7 @@ from ..message.slices import SMALL, AttemptRecord, MemberOutcome, Slice, SliceRe
 from ..payload import Payload
 from ..payload.converter import from_raw, to_raw
 from ..payload.headers import header_of_activity
+from ..payload.trace_carrier import trace_carrier
 from . import heartbeat
 from .attempt_end import AttemptEnd
 from .job import Job
@@ -121,6 +122,7 @@ class SliceActivity:
                 workflow_id=info.workflow_id,
                 namespace=info.namespace,
                 run_id=info.workflow_run_id or "",
+                trace=trace_carrier(),
             )
             reserved = self._reserved.enter_context(ExitStack())
             reserved.enter_context(self._reserve(job)).in_line = True

@@ -24,7 +24,7 @@ from tests.conformance import inside  # noqa: E402  # it needs the `celery` that
 
 slice_plan.SPREAD = int(os.environ.get("CONFORMANCE_SPREAD", slice_plan.SPREAD))
 
-inside.install()
+inside.install(os.environ["CONFORMANCE_LANE"])
 
 LONGEST = 300
 """Seconds for one test, as in the suite. Some tests wait ten seconds, twenty times, for an event that must not come."""

@@ -35,6 +35,8 @@ async def read_job(worker: WorkerParts, payloads: Sequence[RawValue]) -> Job:
         task_signals.rejected(worker, payloads, error)
         raise
     info, earlier = activity.info(), await counts_of(sent)
+    if message.sent is not None and info.workflow_id is None:  # no workflow has compared the two clocks
+        message = message.copy(ahead=(info.scheduled_time - message.sent).total_seconds())
     return Job(
         message,
         earlier,
@@ -44,7 +46,7 @@ async def read_job(worker: WorkerParts, payloads: Sequence[RawValue]) -> Job:
         workflow_id=info.workflow_id,
         attempt=info.attempt,
         namespace=info.namespace,
-        run_id=info.workflow_run_id or "",
+        run_id=info.workflow_run_id or info.activity_run_id or "",
         trace=trace_carrier(),
     )
 

@@ -21,7 +21,6 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Hashable, Sequence
 from dataclasses import dataclass, field
-from datetime import timedelta
 from typing import Any
 
 from temporalio import workflow
@@ -30,15 +29,14 @@ from temporalio.exceptions import ActivityError, ApplicationError, CancelledErro
 
 from ...exceptions import InvalidTaskError
 from ...message import wire_names as wire
+from ...message.activity_options import activity_options
 from ...message.message import Message
-from ...message.priority import priority_of
 from ...message.slices import SMALL, AttemptRecord, MemberOutcome, Slice, SliceReport
 from ...payload import Payload
 from ...payload.converter import from_raw
 from ...payload.headers import to_arguments
 from .canvas_limits import FairSemaphore
 from .slice_plan import RunTimes, plan
-from .task_run import LONGEST_RUN
 from .tree_children import Background
 
 LOST = AttemptRecord("the worker that ran the slice was lost", wire.WORKER_LOST, final=False, delay=0.0)
@@ -203,13 +201,9 @@ class Slices:
             args=to_arguments(part.encode()),
             activity_id=slice_id,
             result_type=RawValue,
-            task_queue=first.queue,
-            start_to_close_timeout=LONGEST_RUN,
-            heartbeat_timeout=timedelta(seconds=first.heartbeat_timeout),
-            retry_policy=RetryPolicy(maximum_attempts=1),
             cancellation_type=workflow.ActivityCancellationType.WAIT_CANCELLATION_COMPLETED,
             summary=part.summary[: wire.SUMMARY_LIMIT],
-            priority=priority_of(first),
+            **{**activity_options(first), "retry_policy": RetryPolicy(maximum_attempts=1)},
         )
 
     # --- what a slice has done -------------------------------------------------------------------

@@ -143,17 +143,19 @@ class Members:
     async def _attempts(self, message: Message, payloads: Sequence[Payload], place: str) -> Payload:
         """Run the member in a slice if it can be in one, and otherwise, or after that, in an activity of its own."""
         self._refuse_revoked(message)
-        size, pause = total_size([*message.encode(), *payloads]), 0.0
-        if self.slices.take(message, size):
+        pause = 0.0
+        # A rough size, because a thousand members may be ready in one step, which may take two seconds.
+        if self.slices.take(message, rough := message.rough_size + total_size(payloads)):
             try:
-                await self._commands.room_for(size)
-                return await self.slices.run(message, payloads, size)
+                await self._commands.room_for(rough)
+                return await self.slices.run(message, payloads, rough)
             except RunsAlone as alone:
                 message = alone.message
             except ActivityError as error:
                 pause, message, payloads = next_run(error, message, payloads)
         async with self._places.taken():
             self._refuse_revoked(message)
+            size = total_size([*message.encode(), *payloads])
             if self._is_full(size):
                 raise too_large(
                     message,
