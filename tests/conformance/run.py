@@ -1,6 +1,6 @@
 """Run Celery's integration suite against this package, and hold the outcome against `listed.toml`.
 
-    python -m tests.conformance.run [canvas | FILE …] [--lane=activity] [--spread=1] [options of pytest: -k retry, -x, …]
+    python -m tests.conformance.run [canvas | FILE …] [--lane=activity] [--spread=1] [options of pytest: -k retry, …]
 
 Every test passes, or is listed with the reason why it does not concern a user of tasks. The run fails if a test fails
 and is not listed, if a listed test passes, or if a listed test does not exist. A test that is listed as failing on a

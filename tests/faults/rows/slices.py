@@ -65,7 +65,7 @@ class SlicesKilledAtPoints(Fault):
 
 
 class SlicesWithoutReceipts(Fault):
-    name = "slices-without-receipts"
+    name = "slices-no-receipts"
     does = "as slices-worker-killed, with receipts off"
     holds = "no effect is lost; only what ended in the last moments before a kill may happen twice"
     rounds, short_rounds = 8, 1
