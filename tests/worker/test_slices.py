@@ -278,6 +278,15 @@ def test_without_the_setting_each_member_has_an_activity(shop: Shop, monkeypatch
     assert not slices_of(shop, result)
 
 
+def test_a_worker_that_allows_no_loss_takes_no_slices(shop: Shop, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(shop.app.conf, "ptemporal.lost_worker_attempts", 1)
+    result = group(add.s(number, number) for number in range(6))()
+    assert result.get(timeout=PATIENCE) == [2 * number for number in range(6)]
+    scheduled = [event.activity_task_scheduled_event_attributes.activity_id for event in events(shop, result.id)]
+    assert {member.id for member in result} <= set(scheduled)
+    assert len(slices_of(shop, result)) == 1
+
+
 def test_a_signal_that_is_no_report_has_no_effect(shop: Shop) -> None:
     result = group([waits_at.s("signals"), add.s(1, 1)])()
     gates["signals"].reached()
