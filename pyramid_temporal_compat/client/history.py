@@ -13,9 +13,11 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from temporalio.api.common.v1 import Payload as ProtoPayload
+from temporalio.api.common.v1 import WorkflowExecution
 from temporalio.api.enums.v1 import EventType
 from temporalio.api.failure.v1 import Failure
 from temporalio.api.history.v1 import HistoryEvent
+from temporalio.api.workflowservice.v1 import GetWorkflowExecutionHistoryReverseRequest
 from temporalio.client import Client, WorkflowExecutionStatus
 from temporalio.common import RawValue
 from temporalio.converter import DataConverter
@@ -126,6 +128,10 @@ class WorkflowStarted(Event):
         return None if unit is None else fired(unit, self.workflow_id, self.time)
 
 
+Call = tuple[Message, tuple[Payload, ...]]
+"""A message, and the payloads that follow its body."""
+
+
 @dataclass(frozen=True)
 class ActivityScheduled(Event):
     """The workflow has asked for an activity."""
@@ -137,19 +143,27 @@ class ActivityScheduled(Event):
     """As in `WorkflowStarted`."""
     is_ours: bool
 
-    def may_run(self, task_id: str) -> bool:
-        """Return whether the activity can be one that runs this member of a tree. `messages` tells for a slice."""
-        return task_id == self.activity_id or self.name == wire.SLICE
+    async def call_of(self, member: str | None) -> Call | None:
+        """Return the message that the activity runs for a member of a tree; None if it does not run the member.
 
-    async def messages(self) -> Sequence[Message]:
-        """Return the messages that the activity runs: one, none if it is another application's, or those of a slice."""
+        :param member: the member's id; None for a workflow that runs a single task.
+        """
+        if member not in (None, self.activity_id) and self.name != wire.SLICE:
+            return None
+        calls = await self.calls()
+        if self.name == wire.SLICE:
+            calls = [call for call in calls if call[0].id == member]
+        return calls[0] if calls else None
+
+    async def calls(self) -> Sequence[Call]:
+        """Return what the activity runs: the call of one task, or those of a slice. Empty for another application's."""
         if not self.is_ours:
             return []
         head, *body = await self.input.payloads()
         try:
             if self.name == wire.SLICE:
-                return [message for message, _ in Slice.decode(head.data, body).members]
-            return [Message.decode(head.data, body).apart()[0]]
+                return Slice.decode(head.data, body).members
+            return [Message.decode(head.data, body).apart()]
         except InvalidTaskError:
             return []
 
@@ -160,6 +174,10 @@ class ActivityStarted(Event):
 
     activity: ActivityScheduled
     worker: str
+    attempt: int
+    """Attempt number, as the server counts it."""
+    last_failure: EncodedFailure | None
+    """How the attempt before this one failed."""
 
 
 @dataclass(frozen=True)
@@ -223,7 +241,9 @@ class EventReader:
             return activity
         if kind == EventType.EVENT_TYPE_ACTIVITY_TASK_STARTED:
             begun = event.activity_task_started_event_attributes
-            return ActivityStarted(number, time, self._activities[begun.scheduled_event_id], begun.identity)
+            before = self._encoded_failure(begun.last_failure) if begun.HasField("last_failure") else None
+            asked_for = self._activities[begun.scheduled_event_id]
+            return ActivityStarted(number, time, asked_for, begun.identity, begun.attempt, before)
         if kind == EventType.EVENT_TYPE_ACTIVITY_TASK_COMPLETED:
             completed = event.activity_task_completed_event_attributes
             activity = self._activities[completed.scheduled_event_id]
@@ -332,6 +352,26 @@ async def read_history(
     async for event in handle.fetch_history_events(wait_new_event=follow, page_size=page_size):
         for each in await slices.events(reader.read(event)):
             yield each
+
+
+async def end_of(client: Client, workflow_id: str, run_id: str | None = None) -> WorkflowClosed | None:
+    """Return the last event of a workflow's history; None if the workflow runs, or if the server does not have it."""
+    request = GetWorkflowExecutionHistoryReverseRequest(
+        namespace=client.namespace,
+        execution=WorkflowExecution(workflow_id=workflow_id, run_id=run_id or ""),
+        maximum_page_size=1,
+    )
+    try:
+        found = await client.workflow_service.get_workflow_execution_history_reverse(request, retry=True)
+    except RPCError as error:
+        if error.status is RPCStatusCode.NOT_FOUND:
+            return None
+        raise
+    last = found.history.events[0] if found.history.events else None
+    if last is None or last.event_type not in CLOSES:
+        return None
+    closed = EventReader(client.data_converter).read(last)
+    return closed if isinstance(closed, WorkflowClosed) else None
 
 
 async def started_with(client: Client, workflow_id: str, run_id: str | None = None) -> Message | Tree | None:

@@ -128,7 +128,7 @@ async def members_in_slices(
     members: dict[str, str] = {}
     async for event in read_history(client, found.id, found.run_id):
         if isinstance(event, ActivityScheduled) and event.activity_id in slices:
-            members |= {message.id: event.activity_id for message in await event.messages()}
+            members |= {message.id: event.activity_id for message, _ in await event.calls()}
     return members
 
 

@@ -44,13 +44,12 @@ async def _in_workflow(client: Client, task_id: str) -> TaskHistory | None:
             if isinstance(event, WorkflowStarted):
                 unit = await event.unit()
                 message = _message_of(unit, task_id) if isinstance(unit, Tree) else unit
-            elif isinstance(event, ActivityScheduled) and (container is None or event.may_run(task_id)):
+            elif isinstance(event, ActivityScheduled):
                 # The start has no message of a task that came later: a link, an addition or a replacement. And a
                 # retry can change the arguments.
-                found = await event.messages()
-                own = found if container is None else [each for each in found if each.id == task_id]
-                if own:
-                    message = own[0]
+                call = await event.call_of(None if container is None else task_id)
+                if call is not None:
+                    message = call[0]
                     own_activities.add(event.activity_id)
             elif isinstance(event, ActivityStarted) and event.activity.activity_id in own_activities:
                 worker = event.worker
