@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import concurrent.futures
+import contextvars
 import datetime
 import logging
 import time
@@ -128,7 +129,9 @@ class Dispatcher:
             if future.done():
                 self._report(batch, future, recorder)
             else:
-                future.add_done_callback(lambda done: self._report(batch, done, recorder))
+                # In the context of the commit, so that whoever watches the request learns of it, too.
+                context = contextvars.copy_context()
+                future.add_done_callback(lambda done: context.run(self._report, batch, done, recorder))
 
     def _wait_for_room(self) -> None:
         """Wait while `MOST_IN_BACKGROUND` transactions have messages on their way, at most as long as the timeout."""
