@@ -41,20 +41,7 @@ class WebMetrics:
         library = prometheus()
         self._registry = library.CollectorRegistry()
         self._sent = library.Counter("celery_task_sent", "Tasks that were sent.", LABELS, registry=self._registry)
-        self._seconds = library.Histogram(
-            "ptemporal_dispatch_seconds",
-            "Seconds until the server had the tasks of a transaction.",
-            buckets=DISPATCH_SECONDS,
-            registry=self._registry,
-        )
-        self._failed = library.Counter(
-            "ptemporal_dispatch_failed",
-            "Tasks that did not reach the server. An outbox keeps them, or the log has them.",
-            ["kept"],
-            registry=self._registry,
-        )
-        for kept in (OUTBOX, LOG):
-            self._failed.labels(kept=kept)
+        self._seconds, self._failed = dispatch_metrics(self._registry)
         signals.after_task_publish.connect(self._count, weak=False)
         dispatch_ended.connect(self._count_dispatch, weak=False)
 
@@ -95,3 +82,23 @@ class WebMetrics:
         self._seconds.observe(end.seconds)
         self._failed.labels(kept=OUTBOX).inc(end.kept)
         self._failed.labels(kept=LOG).inc(end.lost)
+
+
+def dispatch_metrics(registry: Any) -> tuple[Any, Any]:
+    """Return the time that dispatches take, and what did not reach the server, as metrics of the registry."""
+    library = prometheus()
+    seconds = library.Histogram(
+        "ptemporal_dispatch_seconds",
+        "Seconds until the server had the calls of a transaction.",
+        buckets=DISPATCH_SECONDS,
+        registry=registry,
+    )
+    failed = library.Counter(
+        "ptemporal_dispatch_failed",
+        "Calls that did not reach the server, by what keeps them. A canvas or a bundle counts once.",
+        ["kept"],
+        registry=registry,
+    )
+    for kept in (OUTBOX, LOG):
+        failed.labels(kept=kept)
+    return seconds, failed
