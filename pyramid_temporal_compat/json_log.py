@@ -14,8 +14,10 @@ LONGEST = 100_000
 """How many characters of a text a line keeps. Collectors cut longer lines in the middle, and then they are no JSON."""
 
 OF_EVERY_RECORD = {*vars(logging.LogRecord("", 0, "", 0, "", (), None)), "message", "asctime", "taskName"}
-SAID_OTHERWISE = {"data", "temporal_workflow", "temporal_activity", "temporal_log"}
-"""Extras of Celery's and of the client library, whose ids are fields of their own, or are in the message."""
+DETAILS_OF_THE_CLIENT_LIBRARY = ("temporal_workflow", "temporal_activity")
+"""Extras of `workflow.logger` and `activity.logger`: ids, which are fields of their own."""
+SAID_OTHERWISE = {"data", "temporal_log", *DETAILS_OF_THE_CLIENT_LIBRARY}
+"""Extras of Celery's and of the client library that are in other fields, or in the message."""
 
 
 class JsonFormatter(logging.Formatter):
@@ -29,6 +31,8 @@ class JsonFormatter(logging.Formatter):
             message = record.getMessage()
         except Exception as error:
             message = f"<Unrepresentable {type(record.msg)!r}: {error!r}>"
+        for name in DETAILS_OF_THE_CLIENT_LIBRARY:  # its loggers also write them behind the message
+            message = message.removesuffix(f" ({vars(record).get(name)})")
         fields: dict[str, Any] = {
             "time": dt.datetime.fromtimestamp(record.created, dt.timezone.utc).isoformat(timespec="milliseconds"),
             "level": record.levelname,

@@ -215,3 +215,14 @@ def test_json_lines_have_the_extras_of_a_record(app: Celery) -> None:
     assert found["circle"] == "[[...]]"
     assert found["what"] == "<Unspeakable: its repr raises RuntimeError>"
     assert "test_json_lines_have" in found["stack"]
+
+
+def test_json_lines_of_a_workflow_have_its_ids_once(app: Celery) -> None:
+    app.conf["ptemporal.log_format"] = "json"
+    stream = io.StringIO()
+    log.Logging(app).setup_handlers(logging.getLogger("celery.task"), stream, None, False)
+    details = {"workflow_id": "w-1"}  # as temporalio's workflow.logger writes them
+    log.get_task_logger("shop.json").warning(f"begin ({details})", extra={"temporal_workflow": details})
+    found = json.loads(stream.getvalue().splitlines()[-1])
+    assert found["message"] == "begin"
+    assert "temporal_workflow" not in found
