@@ -48,7 +48,7 @@ class JsonFormatter(logging.Formatter):
         if record.stack_info:
             fields["stack"] = record.stack_info
         fields |= {key: value for key, value in extras(record).items() if key not in fields}
-        written = (f"{json.dumps(key)}: {_written(value)}" for key, value in fields.items() if value is not None)
+        written = (f"{json.dumps(str(key))}: {_written(value)}" for key, value in fields.items() if value is not None)
         return "{" + ", ".join(written) + "}"
 
 
