@@ -6,7 +6,7 @@ STAMP := $(VENV)/.installed
 # Parts of the tests that run beside each other, each with servers of its own.
 JOBS ?= 3
 
-.PHONY: venv demo test coverage unit pythons lowest wheel-smoke conformance faults fuzz lint docs bench actions clean
+.PHONY: venv demo test coverage unit pythons lowest agents wheel-smoke conformance faults fuzz lint docs bench actions clean
 
 venv: $(STAMP)
 
@@ -42,11 +42,16 @@ pythons: $(STAMP)
 lowest: $(STAMP)
 	.ci/lowest_versions
 
+# The agents of migration_guide/tracing.md, in an environment of their own. Two minutes.
+agents:
+	PYTHON=$(PYTHON) .ci/agents $(ARGS)
+
 # Builds the wheel, installs it into an empty environment, and runs one task with it.
 wheel-smoke:
 	PYTHON=$(PYTHON) .ci/wheel_smoke
 
-# Celery's own integration suite, on this package; ARGS=canvas for its tests of canvases alone.
+# Celery's own integration suite, on this package; ARGS=canvas for its tests of canvases alone, ARGS=--lane=activity with
+# single tasks as standalone activities.
 conformance: $(STAMP)
 	$(BIN)/python -m tests.conformance.run $(ARGS)
 

@@ -1,4 +1,7 @@
-"""A process that calls tasks, and waits for them: `python -m bench.client ADDRESS`."""
+"""A process that calls tasks, and waits for them: `python -m bench.client ADDRESS [LANE]`.
+
+With the lane `activity`, each task is a standalone activity, and no tasks share a workflow.
+"""
 
 from __future__ import annotations
 
@@ -121,12 +124,14 @@ LONGEST = 120
 CANVASES = {"many_delays": many_delays, "a_group": a_group, "a_chain": a_chain, "a_chord": a_chord}
 
 
-def main(address: str) -> None:
+def main(address: str, lane: str = "workflow") -> None:
     from pyramid_temporal_compat import Celery
 
-    Celery("bench", ptemporal_address=address, task_default_queue="bench", ptemporal_dispatch_timeout=60)
+    app = Celery("bench", ptemporal_address=address, task_default_queue="bench", ptemporal_dispatch_timeout=60)
+    if lane == "activity":
+        app.conf.update({"ptemporal.lane": lane, "ptemporal.bundle": 0})
     answer_lines({"latency": latency, "pipelined": pipelined, "single_transactions": single_transactions, **CANVASES})
 
 
 if __name__ == "__main__":
-    main(sys.argv[1])
+    main(*sys.argv[1:])

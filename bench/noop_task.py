@@ -23,13 +23,15 @@ KINDS = {
 """The commands of the clients that ask for many tasks at once. By hand, both do the same."""
 LATENCY_AIM = 1 / 0.95
 THROUGHPUT_AIM = 0.95
+LANE_LATENCY_AIM = 0.6
+LANE_THROUGHPUT_AIM = 1.8
 LONGEST = 80
 """Seconds after which no further round of many tasks begins, on a slow machine."""
 
 
 def run(quick: bool) -> list[Figure]:
     rounds, singly, together = (2, 15, 60) if quick else (8, 30, 120)
-    alone: dict[str, list[float]] = {"ours": [], "theirs": []}
+    alone: dict[str, list[float]] = {"ours": [], "lane": [], "theirs": []}
     rates: dict[tuple[str, str], list[float]] = {(kind, name): [] for kind in KINDS for name in alone}
     with contextlib.ExitStack() as stack:
         address = stack.enter_context(parts.temporal())
@@ -37,6 +39,7 @@ def run(quick: bool) -> list[Figure]:
         stack.enter_context(parts.python("-m", "bench.native", "worker", address)).wait_for_line("ready")
         clients = {
             "ours": stack.enter_context(parts.python("-m", "bench.client", address)),
+            "lane": stack.enter_context(parts.python("-m", "bench.client", address, "activity")),
             "theirs": stack.enter_context(parts.python("-m", "bench.native", "client", address)),
         }
         for client in clients.values():
@@ -83,5 +86,23 @@ def run(quick: bool) -> list[Figure]:
                 at_least=THROUGHPUT_AIM,
             )
             for kind, what in KINDS.items()
+        ),
+        Figure(
+            NAME,
+            "lane activity, one at a time, median",
+            statistics.median(alone["lane"]),
+            statistics.median(alone["theirs"]),
+            "ms",
+            PEER,
+            at_most=LANE_LATENCY_AIM,
+        ),
+        Figure(
+            NAME,
+            f"lane activity, {together} at once, concurrency {parts.CONCURRENCY}",
+            statistics.median(rates["single_transactions", "lane"]),
+            statistics.median(rates["single_transactions", "theirs"]),
+            "/s",
+            PEER,
+            at_least=LANE_THROUGHPUT_AIM,
         ),
     ]

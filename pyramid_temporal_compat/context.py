@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from contextvars import ContextVar
 from typing import TYPE_CHECKING, Any
@@ -42,6 +42,8 @@ class Context:
     logfile: str | None = None
     loglevel: int | None = None
     origin: str | None = None
+    own_headers: Any = None
+    """All headers of the application and its tools, as they were sent. `headers` shows the same, or the inner ones."""
     parent_id: str | None = None
     periodic_task_name: str | None = None
     """The entry of the schedule that started the run."""
@@ -80,7 +82,24 @@ class Context:
         if "timelimit" in values:
             hard, soft = tuple(values["timelimit"] or (None, None))[:2]
             values |= {"time_limit": hard, "soft_time_limit": soft}
+        if "own_headers" in values:
+            values = {**self._views_of(values["own_headers"] or {}), **values}
         self.__dict__.update(values)
+
+    def _views_of(self, headers: Mapping[str, Any]) -> dict[str, Any]:
+        """Return the attributes that show a message's own headers: each header by its name, and all as `headers`.
+
+        If there is a header `headers`, then the attribute `headers` is that header. Tracing tools put their headers in
+        both places, because versions of Celery differ. A header can't replace an attribute that the class has.
+        """
+        attributes = {name: value for name, value in headers.items() if not hasattr(type(self), name)}
+        return {**attributes, "headers": headers.get("headers") or dict(headers) or None}
+
+    def _headers_to_send(self) -> dict[str, Any]:
+        """Return the message's own headers, with what the task has changed in `headers`."""
+        if self.own_headers and self.own_headers.get("headers"):
+            return {**self.own_headers, "headers": self.headers}
+        return dict(self.headers or {})
 
     def clear(self) -> None:
         """Set all attributes back to their defaults."""
@@ -95,7 +114,7 @@ class Context:
         return {
             "task_id": self.id,
             **{option: getattr(self, part) for option, part in CARRIED_OPTIONS.items()},
-            "headers": dict(self.headers or {}),
+            "headers": self._headers_to_send(),
             **({"stamped_headers": self.stamped_headers, **(self.stamps or {})} if self.stamped_headers else {}),
         }
 

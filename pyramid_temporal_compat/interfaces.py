@@ -14,6 +14,7 @@ if TYPE_CHECKING:
 
     from .client.client_options import ClientOptions
     from .client.connection import Connection
+    from .client.lane_choice import LaneChoice
     from .enlist.dispatcher import Dispatcher
     from .message.workflow_call import Outgoing
     from .payload.codecs import Codec
@@ -79,6 +80,8 @@ class AppLike(Protocol):
     # The connection to the server, and the ways to send.
     @property
     def temporal(self) -> Connection: ...
+    @property
+    def lane_choice(self) -> LaneChoice: ...
     @property
     def dispatcher(self) -> Dispatcher: ...
     @property

@@ -26,13 +26,16 @@ from ..context import current_frame, worker_frame
 from ..control import Control
 from ..current import APP_KEY, apps, set_app_class, set_current_app, set_default_app
 from ..enlist.publish_signals import after_publish, before_publish
+from ..enlist.publish_signals import is_watched as publishing_is_watched
 from ..exceptions import AlwaysEagerIgnored
 from ..interfaces import P, R
 from ..log import Logging
 from ..message.ids import new_id
+from ..message.lane import WORKFLOW, lane_of_call
 from ..message.nodes import TaskNode
 from ..message.workflow_call import Outgoing
 from ..payload.codecs import Encryption, parse_keys
+from ..payload.trace_carrier import trace_carrier
 from ..results import result as results
 from ..results import result_sets
 from ..security import setup_security
@@ -53,6 +56,7 @@ from .shared import SharedTask, decorate, shared_tasks, task_name
 if TYPE_CHECKING:
     from ..client.client_options import ClientOptions
     from ..client.connection import Connection
+    from ..client.lane_choice import LaneChoice
     from ..enlist.dispatcher import Dispatcher
     from ..interfaces import NativeWork
     from ..message.message import Message
@@ -147,6 +151,7 @@ class Celery(Commands, Configuration, ConnectionMethods, RefusedOfApps):
         self._lock = threading.RLock()
         self._connection: Connection | None = None
         self._dispatcher: Dispatcher | None = None
+        self._lane_choice: LaneChoice | None = None
         self._sender = MessageSender(self)
         self._outbox: Outbox | None = None
         self._config_arguments = (config_source, config_source_silent, namespace)
@@ -379,7 +384,7 @@ class Celery(Commands, Configuration, ConnectionMethods, RefusedOfApps):
         id_for = functools.partial(self._sender.id_for, manager=manager)
         message, links, errbacks = self.message(name, args, kwargs, options, task, id_for)
         if not links and not errbacks:
-            self.enlist(message, manager)
+            self.enlist(self._in_lane(message, options, task), manager)
         else:
             planner, follows = Planner(self, Ids(message.id)), Lineage().after(message)
             planner.ids.claim()
@@ -388,6 +393,20 @@ class Celery(Commands, Configuration, ConnectionMethods, RefusedOfApps):
             )
             self.enlist(as_unit(node, self), manager)
         return message
+
+    def _in_lane(self, message: Message, options: Mapping[str, Any], task: BaseTask | None) -> Message:
+        """Return the message of a single task with the lane that the task asks for and the call allows."""
+        asked = self.conf["ptemporal.lane"] if task is None else task.lane
+        if asked == WORKFLOW:
+            return message
+        lane = lane_of_call(
+            message.task,
+            asked,
+            id_is_new=options.get("task_id") is None,
+            needs_workflow=task is not None and task.needs_workflow,
+            at_most_once=message.at_most_once,
+        )
+        return message.copy(lane=lane)
 
     def message(
         self,
@@ -404,7 +423,9 @@ class Celery(Commands, Configuration, ConnectionMethods, RefusedOfApps):
         if task is not None:
             options = {**task.own_options(), **options}
         message = make_message(self, name, args, kwargs, options, task, id_for)
-        if signals.before_task_publish.receivers:
+        if self.conf["ptemporal.tracing"] != "off":
+            message = message.copy(headers={**trace_carrier(), **message.headers})
+        if publishing_is_watched():
             message = before_publish(message, args, kwargs)
         return message, links, errbacks
 
@@ -488,6 +509,17 @@ class Celery(Commands, Configuration, ConnectionMethods, RefusedOfApps):
             return self._connection
 
     @property
+    def lane_choice(self) -> LaneChoice:
+        """Return what knows whether the server takes tasks as standalone activities."""
+        connection = self.temporal
+        with self._lock:
+            if self._lane_choice is None:
+                from ..client.lane_choice import LaneChoice  # the client library, as above
+
+                self._lane_choice = LaneChoice(connection)
+            return self._lane_choice
+
+    @property
     def dispatcher(self) -> Dispatcher:
         """Return what starts the workflows of messages on the server."""
         connection = self.temporal
@@ -533,6 +565,7 @@ class Celery(Commands, Configuration, ConnectionMethods, RefusedOfApps):
         """Close the connection and the outbox. The next call connects again, with the settings at that time."""
         with self._lock:
             connection, self._connection, self._dispatcher = self._connection, None, None
+            self._lane_choice = None
             outbox, self._outbox = self._outbox, None
         if connection is not None:
             connection.close()

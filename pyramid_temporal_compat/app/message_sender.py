@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Any
 from ..enlist.call_watch import tell_called
 from ..message.bundle import bundled
 from ..message.ids import new_id
+from ..message.lane import WORKFLOW
+from ..message.message import Message
 from ..message.workflow_call import Outgoing
 
 if TYPE_CHECKING:
@@ -26,8 +28,20 @@ class MessageSender:
     def enlist(self, message: Outgoing, manager: Any = None) -> None:
         """Send a message, a canvas or a workflow's call when the current transaction commits; without one, now."""
         tell_called(message)
-        if not _enlist()(message, self._app, self, self._app.conf["ptemporal.enlist"], manager):
-            self._app.dispatcher.send([message])
+        app = self._app
+        # Within a transaction nothing waits for the server: until its answer is there, calls take the workflow.
+        if not _enlist()(self._with_lane(message, 0), app, self, app.conf["ptemporal.enlist"], manager):
+            app.dispatcher.send([self._with_lane(message, app.conf["ptemporal.dispatch_timeout"])])
+
+    def _with_lane(self, message: Outgoing, patience: float) -> Outgoing:
+        """Return what is to be sent, with its lane for good.
+
+        No later step changes the lane. So a message that is sent again, by whatever process, is sent in the same lane,
+        where the server knows its id.
+        """
+        if not isinstance(message, Message) or message.lane == WORKFLOW or self._app.lane_choice.is_open(patience):
+            return message
+        return message.copy(lane=WORKFLOW)
 
     def id_for(self, queue: str, manager: Any = None) -> str:
         """Return the id for a call to this queue. With bundles, the transaction gives ids that may form a bundle."""

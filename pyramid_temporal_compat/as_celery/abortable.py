@@ -30,6 +30,8 @@ class AbortableTask(Task):
     """A task that can check with `self.is_aborted()` whether it was asked to stop."""
 
     abstract = True
+    needs_workflow = True
+    """`abort()` sends a signal, and only a workflow takes signals."""
 
     def AsyncResult(self, task_id: str, **kwargs: Any) -> AbortableAsyncResult:
         """Return the result of the call with this id. Its `abort()` asks the task to stop."""

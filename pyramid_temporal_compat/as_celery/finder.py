@@ -5,8 +5,9 @@ from __future__ import annotations
 import importlib
 import importlib.abc
 import importlib.machinery
+import importlib.metadata
 import sys
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from types import FunctionType, ModuleType
 from typing import Any
 
@@ -23,6 +24,10 @@ PACKAGES = frozenset(
     for end in (at for at, letter in enumerate(name) if letter == ".")
 )
 """The modules that contain other modules."""
+
+
+IMPORTED_BY_CELERY = ("celery", "celery.app.trace", "billiard.pool", "kombu.messaging")
+"""Modules that Celery imports by itself and that agents wait for. Nothing here would import them."""
 
 
 class CeleryImportedFirst(CeleryError):
@@ -59,7 +64,7 @@ class CeleryModule(ModuleType):
 
 
 class CeleryFinder(importlib.abc.MetaPathFinder, importlib.abc.Loader):
-    """The first finder in `sys.meta_path`. It makes the modules that the table names."""
+    """A finder in `sys.meta_path`, before the one for files. It makes the modules that the table names."""
 
     roots: tuple[str, ...] = ()
 
@@ -74,14 +79,36 @@ class CeleryFinder(importlib.abc.MetaPathFinder, importlib.abc.Loader):
         # Without this error, Python would go on and import the module from the real Celery, if it is installed.
         raise ModuleNotFoundError(f"{PACKAGE}, which stands for Celery here, has no module {fullname}", name=fullname)
 
+    def find_distributions(
+        self, context: importlib.metadata.DistributionFinder.Context | None = None
+    ) -> Iterator[importlib.metadata.Distribution]:
+        """Find the distributions whose modules are made here: agents ask for the version of `celery`."""
+        wanted = None if context is None or context.name is None else context.name.lower()
+        for name in self.roots:
+            if wanted in (None, name):
+                yield CeleryDistribution(name)
+
     def create_module(self, spec: importlib.machinery.ModuleSpec) -> ModuleType:
         return CeleryModule(spec.name, f"{spec.name}, as {PACKAGE} has it.")
 
     def exec_module(self, module: ModuleType) -> None:
         names = MODULES.get(module.__name__, {})
         module.__dict__["__all__"] = tuple(name for name in names if not name.startswith("_"))
-        if module.__name__ in ("celery", "kombu"):
-            module.__dict__["__version__"] = version.__version__
+        if module.__name__ in version.RELEASES:
+            module.__dict__["__version__"] = version.RELEASES[module.__name__]
+
+
+class CeleryDistribution(importlib.metadata.Distribution):
+    """What `importlib.metadata` says of `celery`, `kombu` and `billiard`: a name and a version, and no files."""
+
+    def __init__(self, name: str) -> None:
+        self._text = f"Metadata-Version: 2.1\nName: {name}\nVersion: {version.RELEASES[name]}\n"
+
+    def read_text(self, filename: str) -> str | None:
+        return self._text if filename == "METADATA" else None
+
+    def locate_file(self, path: Any) -> Any:
+        raise FileNotFoundError(f"{path}: {PACKAGE} makes this package's modules when they are imported")
 
 
 _finder = CeleryFinder()
@@ -104,9 +131,19 @@ def install_as_celery(*, kombu: bool = True) -> None:
         if (imported := sys.modules.get(root)) is not None and not isinstance(imported, CeleryModule):
             raise CeleryImportedFirst(_too_late(root))
     _finder.roots = roots
-    sys.meta_path.insert(0, _finder)
+    sys.meta_path.insert(_before_files(), _finder)
     if not kombu:
         derive_from_kombu()
+    for module in IMPORTED_BY_CELERY:
+        if module.partition(".")[0] in roots:
+            importlib.import_module(module)
+
+
+def _before_files() -> int:
+    """Return the place just before the finder of files, so that the import hooks of agents see our modules too."""
+    finders: list[Any] = list(sys.meta_path)
+    files = importlib.machinery.PathFinder
+    return finders.index(files) if files in finders else len(finders)
 
 
 def uninstall() -> None:

@@ -104,8 +104,8 @@ PROCESS_ERRORS = {
 MODULES: dict[str, Names] = {
     "celery.__main__": at(".cli", "main"),
     "celery.bin.celery": at(".cli", "main"),
-    "billiard": PROCESSES | PROCESS_ERRORS,
-    "billiard.einfo": at(".celery_names.einfo", "ExceptionInfo"),
+    "billiard": PROCESSES | PROCESS_ERRORS | at(".celery_names.version", "VERSION=BILLIARD_VERSION"),
+    "billiard.einfo": at(".celery_names.einfo", "ExceptionInfo") | at("multiprocessing.pool", "ExceptionWithTraceback"),
     "billiard.exceptions": PROCESS_ERRORS,
     "billiard.pool": at(".task.trace", "Worker=PoolProcess"),
     "billiard.process": at("multiprocessing", "Process active_children current_process"),
@@ -289,6 +289,7 @@ MODULES: dict[str, Names] = {
         **at("socket", "TimeoutError=timeout"),
     },
     "kombu.log": at(".log", "LOG_LEVELS get_logger=plain_logger"),
+    "kombu.messaging": at(".celery_names.producer", "Producer"),
     "kombu.serialization": SERIALIZERS,
     "kombu.utils.functional": FUNCTIONAL,
     "kombu.utils.imports": at(".celery_names.importing", "symbol_by_name"),

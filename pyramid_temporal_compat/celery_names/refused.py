@@ -7,6 +7,7 @@ an attribute, an item, a `with`.
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Iterator
 from typing import Any, NoReturn
 
@@ -222,20 +223,29 @@ class RefusedName(type):
         return f"<refused {cls.__module__}.{cls.__qualname__}>"
 
 
-WATCHED = {"kombu.Producer": ("publish",)}
-"""Methods that monitoring tools wrap when they start. Wrapping is allowed, because nothing calls them here."""
+def take_headers(producer: Any, body: Any, headers: Any = None, **options: Any) -> None:
+    """Keep the headers with which a message of a task leaves, for the code that publishes it."""
+    producer.headers = headers
 
 
+def receive_nothing(consumer: Any, message: Any) -> None:
+    """Stand for the method of kombu's consumer that gets a message. It is never called."""
+
+
+WATCHED: dict[str, dict[str, Any]] = {
+    "kombu.Producer": {"publish": take_headers},
+    "kombu.messaging.Consumer": {"_receive_callback": receive_nothing},
+}
+"""Methods that monitoring tools wrap when they start. `producer.py` calls the first for the messages of tasks."""
+
+
+@functools.cache
 def placeholder(dotted: str, sentence: str) -> RefusedName:
     """Return the object that stands for a refused name."""
     module, _, name = dotted.rpartition(".")
     about: dict[str, Any] = {"__module__": module, "__refused__": dotted, "__sentence__": sentence, "__doc__": sentence}
-    about |= dict.fromkeys(WATCHED.get(dotted, ()), _refused_method)
+    about |= WATCHED.get(dotted, {})
     return RefusedName(name, (), about)
-
-
-def _refused_method(self: RefusedName, *args: Any, **kwargs: Any) -> NoReturn:
-    _refuse(self if isinstance(self, RefusedName) else type(self))
 
 
 def _refuse(cls: RefusedName) -> NoReturn:

@@ -1,4 +1,4 @@
-"""The version of Celery that this package stands for, under the names in `celery` and `kombu`."""
+"""The versions of Celery, kombu and billiard that this package stands for, under the names in these packages."""
 
 from __future__ import annotations
 
@@ -19,3 +19,7 @@ VERSION = version_info = version_info_t(5, 7, 0)
 __version__ = ".".join(map(str, VERSION[:3]))
 SERIES = "collider"
 VERSION_BANNER = f"{__version__} ({SERIES})"
+
+BILLIARD_VERSION = (4, 3, 2, "")
+RELEASES = {"celery": __version__, "kombu": __version__, "billiard": ".".join(map(str, BILLIARD_VERSION[:3]))}
+"""The version of each distribution."""

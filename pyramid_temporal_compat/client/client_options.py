@@ -46,11 +46,23 @@ class ClientOptions:
 def client_options(conf: Settings, codecs: Sequence[Codec]) -> ClientOptions:
     """Return the options that the settings name."""
     converter = data_converter(codecs, _payload_converter(conf), _external_storage(conf))
-    if not conf["ptemporal.interceptors"] and not conf["ptemporal.plugins"]:
-        return ClientOptions(converter)
     interceptors, worker_interceptors = _named(conf, "ptemporal.interceptors", ClientInterceptor, WorkerInterceptor)
     plugins, worker_plugins = _named(conf, "ptemporal.plugins", ClientPlugin, WorkerPlugin)
-    return ClientOptions(converter, interceptors, plugins, worker_interceptors, worker_plugins)
+    return ClientOptions(converter, [*_tracing(conf), *interceptors], plugins, worker_interceptors, worker_plugins)
+
+
+def _tracing(conf: Settings) -> list[ClientInterceptor]:
+    """Return temporalio's interceptor that makes spans, if the setting asks for it."""
+    if conf["ptemporal.tracing"] == "off":
+        return []
+    try:
+        from temporalio.contrib.opentelemetry import TracingInterceptor  # an optional dependency
+    except ModuleNotFoundError as error:
+        raise ImproperlyConfigured(
+            f"ptemporal.tracing = {conf['ptemporal.tracing']} needs OpenTelemetry ({error}): "
+            "pip install 'pyramid-temporal-compat[opentelemetry]'"
+        ) from None
+    return [TracingInterceptor()]
 
 
 def _named(conf: Settings, setting: str, of_client: type, of_worker: type) -> tuple[list[Any], list[Any]]:

@@ -102,7 +102,9 @@ async def statuses_in_tree(
     statuses: dict[str, Status] = {}
     for member in members:
         if (activity := pending.get(member)) is not None:
-            status = await pending_status(client, activity, activity.activity_type.name, found.task_queue)
+            status = await pending_status(
+                client, activity, activity.state, activity.activity_type.name, found.task_queue
+            )
             was_aborted = f"{wire.ABORTED}:{member}" in info.workflow_execution_info.memo.fields
             statuses[member] = dataclasses.replace(status, state=ABORTED) if was_aborted else status
     rest = [member for member in members if member not in pending]

@@ -52,10 +52,11 @@ def revoked_status(reason: str) -> Status:
     return Status(states.REVOKED, error=error_of(TaskRevokedError(reason)), ended=True)
 
 
-async def pending_status(client: Client, activity: Any, name: str, queue: str) -> Status:
+async def pending_status(client: Client, activity: Any, state: int, name: str, queue: str) -> Status:
     """Return the status of a task whose activity has not ended: it waits, runs, or waits for its retry.
 
-    :param activity: the activity in the description of its workflow.
+    :param activity: the activity in the description of its workflow, or the description of a standalone activity.
+    :param state: the activity's `PendingActivityState`.
     """
     details: Mapping[str, Any] = {}
     if activity.HasField("heartbeat_details"):
@@ -65,13 +66,13 @@ async def pending_status(client: Client, activity: Any, name: str, queue: str) -
     last = await LastEnd.read(client, activity.last_failure)
     retries = counts_before(activity.attempt, known, last).retries
     worker = activity.last_worker_identity or None
-    if activity.state in RUNNING:
+    if state in RUNNING:
         if known.attempts != activity.attempt - 1:
             details = {}  # an earlier attempt has sent the heartbeat
-        state = details.get(wire.STATE)
-        if not isinstance(state, str) or not state:
-            state = states.STARTED
-        return Status(state, meta=details.get(wire.META), name=name, queue=queue, retries=retries, worker=worker)
+        shown = details.get(wire.STATE)
+        if not isinstance(shown, str) or not shown:
+            shown = states.STARTED
+        return Status(shown, meta=details.get(wire.META), name=name, queue=queue, retries=retries, worker=worker)
     if not last.is_retry:
         return Status(states.PENDING, name=name, queue=queue, retries=retries, worker=worker)
     error = _retry_error(await client.data_converter.decode_failure(failure_of_worker(activity.last_failure)))

@@ -16,6 +16,7 @@ from temporalio.service import RPCError, RPCStatusCode
 
 from ..message import wire_names as wire
 from ..message.ids import bundle_of, is_below, workflow_of
+from . import standalone
 from .connection import is_absent
 from .history_follower import unfollow
 from .members import READERS, describe_tree, runs_tree, workflow_with
@@ -38,12 +39,14 @@ NEVER = datetime.timedelta(days=1)
 async def revoke(client: Client, task_id: str, terminate: bool) -> None:
     """Keep a task from starting, or stop it. A task that the server does not have yet is refused when it comes."""
     for _ in range(2):
-        if await _revoke_single(client, task_id, terminate):
+        if await _revoke_single(client, task_id, terminate) or await standalone.revoke(client, task_id, terminate):
             return
         if (container := await workflow_with(client, task_id)) is not None:
             return await signal_members(client, container, wire.REVOKE, [task_id])
-        # Take the id, so that the server rejects a later message with this id as a duplicate.
-        if await take_id(client, task_id, wire.REVOKED_BEFOREHAND, "revoked"):
+        # Take the id, in both lanes, so that the server rejects a later message with this id as a duplicate.
+        if await standalone.take_id(client, task_id, wire.REVOKED_BEFOREHAND, "revoked") and await take_id(
+            client, task_id, wire.REVOKED_BEFOREHAND, "revoked"
+        ):
             if (container := await workflow_with(client, task_id)) is not None:  # it has started since the last look
                 await signal_members(client, container, wire.REVOKE, [task_id])
             return
@@ -139,7 +142,7 @@ async def forget_results(client: Client, tasks: Sequence[str], groups: Sequence[
     deleted: set[str] = set()
 
     async def delete_one(task_id: str) -> None:
-        if await is_forgotten(client, task_id) or await delete_workflow(client, task_id):
+        if await is_forgotten(client, task_id) or await delete_in_each_lane(client, task_id):
             deleted.add(task_id)
 
     async def delete_group(group_id: str) -> None:
@@ -159,6 +162,14 @@ async def forget_results(client: Client, tasks: Sequence[str], groups: Sequence[
             await _for_each(members, lambda task_id: take_id(client, task_id, wire.FORGOTTEN, "forgotten"))
     for task_id in tasks:
         unfollow(client, workflow_of(task_id) or bundle_of(task_id))
+
+
+async def delete_in_each_lane(client: Client, task_id: str) -> bool:
+    """Have the server delete what it has of a task. Return False if it has nothing.
+
+    A standalone activity that went on as a workflow has left both.
+    """
+    return any([await delete_workflow(client, task_id), await standalone.delete(client, task_id)])
 
 
 async def delete_workflow(client: Client, workflow_id: str) -> bool:

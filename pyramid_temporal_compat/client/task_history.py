@@ -9,6 +9,7 @@ from temporalio.service import RPCError, RPCStatusCode
 
 from ..message.message import Message
 from ..message.tree import Tree
+from . import standalone
 from .history import ActivityScheduled, ActivityStarted, WorkflowStarted, read_history
 from .members import workflow_with
 
@@ -25,6 +26,16 @@ class TaskHistory:
 
 async def read_task_history(client: Client, task_id: str) -> TaskHistory | None:
     """Return what the history shows of a task; None if the server does not know the task."""
+    return await _in_workflow(client, task_id) or await _of_standalone(client, task_id)
+
+
+async def _of_standalone(client: Client, task_id: str) -> TaskHistory | None:
+    found = await standalone.describe(client, task_id, include_input=True)
+    message = found and await standalone.read_message(client, found)
+    return TaskHistory(message, found.info.last_worker_identity or None) if found and message else None
+
+
+async def _in_workflow(client: Client, task_id: str) -> TaskHistory | None:
     container = await workflow_with(client, task_id)
     message, worker = None, None
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import dataclasses
+from collections.abc import Awaitable, Callable
 from typing import Any
 
 from temporalio.client import (
@@ -20,6 +21,7 @@ from .. import states
 from ..message import wire_names as wire
 from ..message.ids import workflow_of
 from ..payload.converter import from_raw
+from . import standalone
 from .connection import is_absent, is_transient
 from .members import (
     describe_bundle,
@@ -41,8 +43,39 @@ BEFORE_FIRST_RUN = 4
 """Most events of a history whose workflow has not yet scheduled its activity."""
 
 
+UNKNOWN = Status(known=False)
+
+
 async def status_of(client: Client, task_id: str) -> Status:
     """Return the status of a task now. Its state is PENDING if the server does not know the task."""
+    return await _in_either_lane(client, task_id, _status_in_workflow, standalone.status_of)
+
+
+async def _in_either_lane(
+    client: Client,
+    task_id: str,
+    ask_workflow: Callable[[Client, str], Awaitable[Status]],
+    ask_activity: Callable[[Client, str], Awaitable[Status | None]],
+) -> Status:
+    """Return the answer of the lane that has the task, or an unknown status.
+
+    Asks first for the lane in which this client has started the task.
+    """
+    if workflow_of(task_id):  # a member of a canvas
+        return await ask_workflow(client, task_id)
+    if await standalone.was_started_here(client, task_id):
+        return await ask_activity(client, task_id) or await ask_workflow(client, task_id)
+    found = await ask_workflow(client, task_id)
+    if found.known:
+        return found
+    if (status := await ask_activity(client, task_id)) is not None:
+        return status
+    # Between the two questions, the activity may have gone on as a workflow.
+    return await ask_workflow(client, task_id) if await standalone.describe(client, task_id) else found
+
+
+async def _status_in_workflow(client: Client, task_id: str) -> Status:
+    """Return the status of a task that has a workflow, or shares one."""
     container = workflow_of(task_id)
     if container and (tree := await nearest_tree(client, task_id)) is not None:
         return await _unless_forgotten(client, task_id, await status_in_tree(client, tree, task_id))
@@ -52,7 +85,7 @@ async def status_of(client: Client, task_id: str) -> Status:
         if runs_tree(found):
             return await status_in_tree(client, found, task_id)
         if found.workflow_type == wire.FORGOTTEN:
-            return Status(known=False)
+            return UNKNOWN
         if found.status is WorkflowExecutionStatus.RUNNING:
             return await _running_status(found, client)
         return await _ended_status(handle, found)  # a second call, before which the result may be forgotten
@@ -60,7 +93,7 @@ async def status_of(client: Client, task_id: str) -> Status:
         if not is_absent(error):
             raise
     bundle = await describe_bundle(client, task_id)
-    return Status(known=False) if bundle is None else await status_in_tree(client, bundle, task_id)
+    return UNKNOWN if bundle is None else await status_in_tree(client, bundle, task_id)
 
 
 async def wait_for_end(client: Client, task_id: str, interval: float) -> Status:
@@ -71,7 +104,7 @@ async def wait_for_end(client: Client, task_id: str, interval: float) -> Status:
     """
     while True:
         try:
-            status = await _end_of(client, task_id)
+            status = await _in_either_lane(client, task_id, _end_of_workflow, standalone.wait_for_end)
             if status.known:
                 return status
             await asyncio.sleep(interval)
@@ -91,28 +124,28 @@ async def is_forgotten(client: Client, task_id: str) -> bool:
         return False
 
 
-async def _end_of(client: Client, task_id: str) -> Status:
-    """Wait until the task has ended, and return how. Return at once if the server does not know the task."""
+async def _end_of_workflow(client: Client, task_id: str) -> Status:
+    """Wait until the task has ended, and return how. Return at once if no workflow has the task."""
     if (known := known_end(client, task_id)) is not None:
         return known
     container = workflow_of(task_id)
     try:
         tree = await nearest_tree(client, task_id) if container else None
         if tree is not None and tree.id != container:  # an ancestor: it will start the container, or has ended
-            ended = (await ends_so_far(client, tree, [task_id])).get(task_id, Status(known=False))
+            ended = (await ends_so_far(client, tree, [task_id])).get(task_id, UNKNOWN)
             return await _unless_forgotten(client, task_id, ended)
         if tree is None:
             handle = _handle(client, task_id)
             status = await _outcome_or_revoked(client, handle)
             if status.state == states.REVOKED and (await handle.describe()).workflow_type == wire.FORGOTTEN:
-                return Status(known=False)
+                return UNKNOWN
             return status
     except RPCError as error:
         if not is_absent(error):
             raise
         bundle = await describe_bundle(client, task_id)
         if bundle is None:
-            return Status(known=False)
+            return UNKNOWN
         return (await wait_for_members(client, bundle.id, [task_id]))[task_id]
     ended = (await wait_for_members(client, container, [task_id]))[task_id]
     return await _unless_forgotten(client, task_id, ended)
@@ -120,7 +153,7 @@ async def _end_of(client: Client, task_id: str) -> Status:
 
 async def _unless_forgotten(client: Client, member: str, status: Status) -> Status:
     """Return the member's status, or an unknown one if its result was forgotten. Only an ended task costs a call."""
-    return Status(known=False) if status.ended and await is_forgotten(client, member) else status
+    return UNKNOWN if status.ended and await is_forgotten(client, member) else status
 
 
 async def _outcome_or_revoked(client: Client, handle: WorkflowHandle[Any, Any]) -> Status:
@@ -149,7 +182,8 @@ async def _running_status(found: WorkflowExecutionDescription, client: Client) -
     """Return the status of a single task whose workflow runs."""
     info = found.raw_description
     if info.pending_activities:
-        status = await pending_status(client, info.pending_activities[0], found.workflow_type, found.task_queue)
+        activity = info.pending_activities[0]
+        status = await pending_status(client, activity, activity.state, found.workflow_type, found.task_queue)
     else:
         status = _status_without_activity(found)
     if info.workflow_execution_info.memo.fields.get(wire.ABORTED) is not None:
@@ -162,13 +196,14 @@ def _status_without_activity(found: WorkflowExecutionDescription) -> Status:
     info = found.raw_description
     name, queue = found.workflow_type, found.task_queue
     # The workflow of a periodic task waits for its countdown itself, which is one event more.
-    before = BEFORE_FIRST_RUN + (wire.FIRING in info.workflow_execution_info.memo.fields)
+    memo = info.workflow_execution_info.memo.fields
+    before = BEFORE_FIRST_RUN + (wire.FIRING in memo)
     if found.history_length > before and info.HasField("pending_workflow_task"):
         # The activity has ended, and the workflow has yet to record how.
         return Status(states.STARTED, name=name, queue=queue)
     if info.workflow_extended_info.cancel_requested:
         return dataclasses.replace(revoked_status("revoked"), ended=False, name=name, queue=queue)
-    state = states.RETRY if found.history_length > before else states.PENDING
+    state = states.RETRY if found.history_length > before or wire.HANDED_ON in memo else states.PENDING
     return Status(state, name=name, queue=queue)
 
 

@@ -14,15 +14,15 @@ from typing import Any, NamedTuple
 from temporalio.api.enums.v1 import TaskQueueType
 from temporalio.api.taskqueue.v1 import TaskQueue
 from temporalio.api.workflowservice.v1 import (
-    DescribeNamespaceRequest,
     DescribeTaskQueueRequest,
     ListTaskQueuePartitionsRequest,
 )
 from temporalio.client import ActivityFailureError, ActivityHandle, Client, WorkflowFailureError, WorkflowHandle
 from temporalio.common import RawValue, RetryPolicy
-from temporalio.service import RPCError, RPCStatusCode
+from temporalio.service import RPCError
 
 from ..client.connection import Connection
+from ..client.standalone import NOT_AVAILABLE, has_standalone_activities
 from ..exceptions import OperationalError, SecurityError
 from ..message import wire_names as wire
 from ..message.message import is_name
@@ -40,8 +40,6 @@ DOUBT_LASTS = 10.0
 """Seconds after which a worker that did not answer in time gets the whole timeout again: it may only have been busy."""
 NO_REPLY_TIMEOUT = 10.0
 """Seconds in which a worker must begin a request whose sender waits for no reply. Later the server drops it."""
-NOT_AVAILABLE = frozenset({RPCStatusCode.PERMISSION_DENIED, RPCStatusCode.UNIMPLEMENTED})
-"""The API key may use the namespace but not describe it, or the server does not have the call."""
 ONCE = RetryPolicy(maximum_attempts=1)
 
 Reply = dict[str, Any]
@@ -119,7 +117,6 @@ class Post:
 
     def __init__(self, patience: float) -> None:
         self._patience = patience
-        self._standalone: bool | None = None
         self._silent: dict[Address, Silence] = {}
         """The workers that did not answer the last request in time."""
 
@@ -175,8 +172,6 @@ class Post:
         await asyncio.gather(*(self._send(client, worker, request) for worker in workers))
 
     async def _workers(self, client: Client, wanted: Wanted) -> dict[Address, float]:
-        if self._standalone is None:
-            self._standalone = await has_standalone_activities(client)
         seen = await directory(client)
         oldest = max(seen.values(), default=0.0) - POLL_LASTS
         return {worker: last for worker, last in seen.items() if last >= oldest and wanted(worker.node)}
@@ -194,7 +189,7 @@ class Post:
         request_id = f"control-{request.command}-{uuid.uuid4()}"
         summary = f"{request.command} to {worker.node}"[: wire.SUMMARY_LIMIT]
         timeout = timedelta(seconds=request.timeout)
-        if not self._standalone:
+        if not await has_standalone_activities(client):
             return await client.start_workflow(
                 COMMAND,
                 request.value,
@@ -260,14 +255,3 @@ async def pollers_of(client: Client, partition: str) -> dict[Address, float]:
         for poller in answer.pollers
         if "#" in poller.identity and is_name((address := Address.read(poller.identity)).mailbox)
     }
-
-
-async def has_standalone_activities(client: Client) -> bool:
-    """Return whether the server runs standalone activities, which need no workflow. Older servers do not."""
-    try:
-        found = await client.workflow_service.describe_namespace(DescribeNamespaceRequest(namespace=client.namespace))
-    except RPCError as error:
-        if error.status in NOT_AVAILABLE:
-            return False
-        raise
-    return found.namespace_info.capabilities.standalone_activities

@@ -17,6 +17,7 @@ from temporalio.common import RawValue, RetryPolicy
 from temporalio.exceptions import ApplicationError
 from temporalio.worker import Worker as TemporalWorker
 
+from ..client.standalone import has_standalone_activities
 from ..exceptions import CeleryError, WorkerShutdown, WorkerTerminate
 from ..log_lines.library_log import hide_errors
 from ..log_lines.text_safety import one_line
@@ -27,7 +28,7 @@ from ..payload.converter import from_raw, raise_if_refused, to_raw
 from ..payload.types import Unreadable, dumps, loads
 from . import process_state
 from .addresses import COMMAND, DIRECTORY, Address
-from .channel import ControlRequest, Post, directory, has_standalone_activities
+from .channel import ControlRequest, Post, directory
 from .other_applications import warning_about
 from .refused_calls import UNSUPPORTED, CommandRefused
 from .worker_commands import Panel, State

@@ -5,21 +5,22 @@ from __future__ import annotations
 import datetime as dt
 from dataclasses import dataclass
 
-from temporalio.client import Client, WorkflowExecution
+from temporalio.client import Client
 
 from .. import states
+from ..client.listed_runs import ListedRun, list_runs
 from ..client.status import Status
 from ..client.task_status import status_of
 from .waiting_tasks import for_each
 
 MOST_CHANGES = 500
-"""The largest number of workflows in one look at the server. Each costs one or two calls."""
+"""The largest number of workflows, and of standalone activities, in one look. Each costs one or two calls."""
 MOST_FOLLOWED = 200
 """The largest number of tasks without an end whose state each look asks for."""
 OVERLAP = dt.timedelta(seconds=5)
 """How far a look goes back before the one before it: the server's list may lag behind."""
 OURS = "ptemporal."
-"""What the types of workflows begin with that are no tasks."""
+"""What the types of workflows and activities begin with that are no tasks."""
 TYPES = {
     states.STARTED: "task-started",
     states.RETRY: "task-retried",
@@ -56,21 +57,21 @@ class Watch:
         self._last_look = self._since
         self._seen: dict[tuple[str, str], dt.datetime] = {}
         """Which workflows were told of as sent and as ended, by run id, while the server's list may repeat them."""
-        self._open: dict[str, tuple[WorkflowExecution, str]] = {}
-        """Workflows that have not ended, each with its state at the last look."""
+        self._open: dict[str, tuple[ListedRun, str]] = {}
+        """Workflows and activities that have not ended, each with its state at the last look."""
         self.left_out = False
         """Whether the last look found more changes than it read."""
 
     async def look(self) -> list[TaskChange]:
         """Return the changes since the last look, in their order. If a call fails, the next look finds them."""
         now = dt.datetime.now(dt.timezone.utc)
-        listed = [run async for run in self._client.list_workflows(self._query(), limit=MOST_CHANGES)]
-        changed = [run for run in listed if not run.workflow_type.startswith(OURS)]
+        listed = await list_runs(self._client, self._query(), MOST_CHANGES)
+        changed = [run for run in listed if not run.name.startswith(OURS)]
         for run in changed:
             self._follow(run)
         changes = await self._news_of_open(now)
         changes += [change_of(run, "task-sent", run.start_time) for run in changed if self._is_newly_sent(run, now)]
-        self.left_out = len(listed) == MOST_CHANGES
+        self.left_out = len(listed) >= MOST_CHANGES
         self._last_look = now
         self._seen = {key: at for key, at in self._seen.items() if at > now - 2 * OVERLAP}
         return sorted(changes, key=lambda change: change.at)
@@ -79,8 +80,8 @@ class Watch:
         after = max(self._since, self._last_look - OVERLAP).isoformat()
         return f"StartTime >= '{after}' OR CloseTime >= '{after}'"
 
-    def _follow(self, run: WorkflowExecution) -> None:
-        """Ask for the state of this workflow, from now on until its end."""
+    def _follow(self, run: ListedRun) -> None:
+        """Ask for the state of this task, from now on until its end."""
         if run.run_id in self._open or (run.run_id, "ended") in self._seen:
             return
         if len(self._open) < MOST_FOLLOWED or run.close_time is not None:
@@ -102,14 +103,14 @@ class Watch:
                 found.append(change_of(run, kind, at or now, status))
         return found
 
-    def _is_newly_sent(self, run: WorkflowExecution, now: dt.datetime) -> bool:
+    def _is_newly_sent(self, run: ListedRun, now: dt.datetime) -> bool:
         known = (run.run_id, "sent") in self._seen
         self._seen[run.run_id, "sent"] = now
         return not known and run.start_time >= self._since
 
 
-def change_of(run: WorkflowExecution, kind: str, at: dt.datetime, status: Status | None = None) -> TaskChange:
+def change_of(run: ListedRun, kind: str, at: dt.datetime, status: Status | None = None) -> TaskChange:
     """Return the change of this type at this moment, with what the server knows of the task."""
     ended = status is not None and status.ended
     runtime = (at - run.start_time).total_seconds() if ended else None
-    return TaskChange(kind, run.id, run.workflow_type, run.task_queue, at, status, runtime)
+    return TaskChange(kind, run.id, run.name, run.queue, at, status, runtime)

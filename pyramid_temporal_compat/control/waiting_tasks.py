@@ -22,6 +22,7 @@ from ..message.ids import workflow_of
 from ..message.message import Message, total_size
 from ..message.nodes import TaskNode
 from ..message.tree import Tree
+from . import waiting_standalone
 
 S = TypeVar("S")
 T = TypeVar("T")
@@ -82,11 +83,15 @@ class DelayedTasks:
 
     async def all(self) -> list[Message]:
         """Return the tasks, the nearest eta first."""
-        return in_order(await self._read(await self._listed()))
+        return in_order([*await self._read(await self._listed()), *await self._standalone()])
 
     async def among(self, ids: Collection[str]) -> list[Message]:
         """Return those of the tasks that have these ids, the nearest eta first."""
-        return in_order(await self._read([run for run in await self._listed() if run.id in ids]))
+        in_workflows = await self._read([run for run in await self._listed() if run.id in ids])
+        return in_order([*in_workflows, *(message for message in await self._standalone() if message.id in ids)])
+
+    async def _standalone(self) -> list[Message]:
+        return await waiting_standalone.delayed(self._client, running_in(self._queues()), MOST_LISTED)
 
     async def _listed(self) -> list[WorkflowExecution]:
         now = datetime.datetime.now(datetime.timezone.utc)
@@ -130,7 +135,8 @@ def in_order(messages: Sequence[Message]) -> list[Message]:
 async def purge(client: Client, queues: Sequence[str]) -> int:
     """End the tasks of these queues that have not begun, and return their number. Other workflows stay."""
     found = [run async for run in client.list_workflows(running_in(queues))]
-    return sum(await for_each(found, lambda run: end_waiting_tasks(client, run)))
+    in_workflows = await for_each(found, lambda run: end_waiting_tasks(client, run))
+    return sum(in_workflows) + await waiting_standalone.purge(client, running_in(queues))
 
 
 async def end_waiting_tasks(client: Client, run: WorkflowExecution) -> int:
@@ -166,14 +172,15 @@ async def queue_state(client: Client, queue: str) -> QueueState:
     """Return how many tasks wait in a queue, and how many workers serve it.
 
     The server counts what it holds in the queue: a bundle that waits for its first worker as one, and also workflows
-    that were terminated since. So single tasks are counted as the list of workflows has them, but no more than the
-    server holds, because the list also has tasks that run. Canvases and bundles are counted by their members.
+    that were terminated since. So single tasks are counted as the lists of workflows and standalone activities have
+    them, but no more than the server holds, because the lists also have tasks that run. Canvases and bundles are
+    counted by their members.
     """
     held = await queue_as_held(client, queue)
     now = datetime.datetime.now(datetime.timezone.utc)
     due = f"{running_in([queue])} AND ExecutionTime <= '{now.isoformat()}'"
     trees = [run async for run in client.list_workflows(f"{due} AND WorkflowType IN {TREE_TYPES}")]
-    single = (await client.count_workflows(due)).count - len(trees)
+    single = (await client.count_workflows(due)).count - len(trees) + await waiting_standalone.count(client, due)
     counted = await for_each(trees[:MOST_TREES_READ], lambda run: count_in_tree(client, run))
     others = [Counted(await tasks_at_start(client, run), 1) for run in trees[MOST_TREES_READ:]]
     held_for_trees = sum(tree.held for tree in (*counted, *others))
@@ -269,7 +276,7 @@ def single_task(unit: Message | Tree | None) -> Message | None:
 
 
 def running_in(queues: Sequence[str]) -> str:
-    """Return the query for running workflows of these queues."""
+    """Return the query for running workflows, or for running standalone activities, of these queues."""
     names = ", ".join("'" + queue.replace("\\", "\\\\").replace("'", "\\'") + "'" for queue in queues)
     return f"TaskQueue IN ({names}) AND ExecutionStatus = 'Running'"
 

@@ -1,4 +1,4 @@
-"""Start the workflow of each message on the server, and send calls of hand-written workflows: the dispatch."""
+"""Start the workflow or activity of each message, and send calls of hand-written workflows: the dispatch."""
 
 from __future__ import annotations
 
@@ -8,14 +8,15 @@ import contextvars
 import datetime
 import logging
 import time
-from collections.abc import Awaitable, Callable, Iterator, Sequence
-from typing import Protocol
+from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
+from typing import Any, Protocol
 
 from temporalio.client import Client
 from temporalio.common import WorkflowIDConflictPolicy, WorkflowIDReusePolicy
 from temporalio.exceptions import WorkflowAlreadyStartedError
 from temporalio.service import RPCError
 
+from ..client import standalone
 from ..client.connection import Connection, is_transient
 from ..client.server_absence import ServerAbsence
 from ..client.workflow_requests import send_request
@@ -25,10 +26,13 @@ from ..log_lines.text_safety import one_line
 from ..log_lines.throttled_log import ThrottledLog
 from ..message import wire_names as wire
 from ..message.backoff import exponential_pauses
+from ..message.lane import ACTIVITY
+from ..message.message import Message
 from ..message.priority import priority_of
 from ..message.tree import Unit
-from ..message.workflow_call import Outgoing, WorkflowCall, lane_of, parts_to_log
+from ..message.workflow_call import Outgoing, WorkflowCall, parts_to_log, workflow_id_of
 from ..payload.headers import to_arguments
+from ..payload.trace_carrier import trace_continued
 from .call_watch import tell_sent
 from .dispatch_end import DispatchEnd, tell_dispatch_end
 from .undelivered_log import name_and_text
@@ -216,9 +220,9 @@ class DispatchBatch:
 
     async def run(self) -> None:
         """Try to start every message. Give up when no message could be started for `patience` seconds."""
-        lanes = in_lanes(self._messages)
-        turns = iter(lanes)
-        await asyncio.gather(*(self._take_turns(turns) for _ in range(min(CONCURRENT_STARTS, len(lanes)))))
+        sequences = in_sequences(self._messages)
+        turns = iter(sequences)
+        await asyncio.gather(*(self._take_turns(turns) for _ in range(min(CONCURRENT_STARTS, len(sequences)))))
 
     def failed(self) -> list[tuple[Outgoing, BaseException]]:
         """Return the messages that the server has not confirmed, each with the reason."""
@@ -229,15 +233,15 @@ class DispatchBatch:
         return [message for turn, message in enumerate(self._messages) if turn not in self._unstarted]
 
     async def _take_turns(self, turns: Iterator[Sequence[int]]) -> None:
-        for lane in turns:
+        for sequence in turns:
             try:
-                for turn in lane:
+                for turn in sequence:
                     await self._start(self._messages[turn])
                     del self._unstarted[turn]
                     self._deadline = time.monotonic() + self._patience
             except Exception as error:
-                # What follows in the lane needs the one that has failed: a signal needs the start of its workflow.
-                self._unstarted.update((turn, error) for turn in lane if turn in self._unstarted)
+                # What follows in the sequence needs the one that has failed: a signal needs the start of its workflow.
+                self._unstarted.update((turn, error) for turn in sequence if turn in self._unstarted)
 
     async def _start(self, message: Outgoing) -> None:
         retry = message.publish_retry
@@ -263,12 +267,12 @@ class DispatchBatch:
         await self._start_one(await client, message)
 
 
-def in_lanes(messages: Sequence[Outgoing]) -> list[list[int]]:
+def in_sequences(messages: Sequence[Outgoing]) -> list[list[int]]:
     """Return the places of the messages: those of one workflow together, in their order."""
-    lanes: dict[str, list[int]] = {}
+    sequences: dict[str, list[int]] = {}
     for place, message in enumerate(messages):
-        lanes.setdefault(lane_of(message), []).append(place)
-    return list(lanes.values())
+        sequences.setdefault(workflow_id_of(message), []).append(place)
+    return list(sequences.values())
 
 
 async def start_committed(client: Client, message: Outgoing, now: datetime.datetime | None = None) -> None:
@@ -299,22 +303,44 @@ async def start(client: Client, message: Outgoing, now: datetime.datetime | None
         await start_task(client, message, now)
 
 
-async def start_task(client: Client, message: Unit, now: datetime.datetime) -> None:
-    """Start the generated workflow of a task, a canvas or a bundle."""
-    message = message.leaving(now)
+async def start_task(client: Client, unit: Unit, now: datetime.datetime) -> None:
+    """Start a task in its lane, or the workflow of a canvas or a bundle."""
+    unit = unit.leaving(now)
+    delay = delay_of(unit, now)
+    if isinstance(unit, Message) and unit.lane == ACTIVITY:
+        with trace_continued(unit.headers):
+            await standalone.start(client, unit, delay, now)
+    else:
+        await start_workflow(client, unit, delay, memo=wire.memo_of(unit))
+
+
+async def start_workflow(
+    client: Client,
+    unit: Unit,
+    delay: datetime.timedelta | None,
+    *,
+    memo: Mapping[str, Any] | None,
+    in_place_of: Message | None = None,
+) -> None:
+    """Start the generated workflow of a task, a canvas or a bundle.
+
+    :param in_place_of: the task whose name, id and queue the workflow takes.
+    """
+    message = in_place_of or unit
     try:
-        await client.start_workflow(
-            message.task,
-            args=to_arguments(message.encode()),
-            id=message.id,
-            task_queue=message.queue,
-            id_reuse_policy=WorkflowIDReusePolicy.REJECT_DUPLICATE,
-            id_conflict_policy=WorkflowIDConflictPolicy.FAIL,
-            start_delay=delay_of(message, now),
-            priority=priority_of(message),
-            static_summary=message.summary[: wire.SUMMARY_LIMIT],
-            memo=wire.memo_of(message),
-        )
+        with trace_continued(message.headers):
+            await client.start_workflow(
+                message.task,
+                args=to_arguments(unit.encode()),
+                id=message.id,
+                task_queue=message.queue,
+                id_reuse_policy=WorkflowIDReusePolicy.REJECT_DUPLICATE,
+                id_conflict_policy=WorkflowIDConflictPolicy.FAIL,
+                start_delay=delay,
+                priority=priority_of(message),
+                static_summary=message.summary[: wire.SUMMARY_LIMIT],
+                memo=memo,
+            )
     except WorkflowAlreadyStartedError:
         log.debug("already started: %s[%s]", message.task, message.id)
 

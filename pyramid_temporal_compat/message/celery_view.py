@@ -50,8 +50,8 @@ def request_values(message: Message, retries: int, hostname: str, redelivered: b
         "chord": message.chord,
         "correlation_id": message.id,
         "delivery_info": delivery_info(message, redelivered),
-        "headers": headers or None,
         "hostname": hostname,
+        "own_headers": headers or None,
         "periodic_task_name": message.scheduled,
         "properties": {
             "correlation_id": message.id,

@@ -14,6 +14,7 @@ field, and one file acts on it. The field's `_about` says whether a retry and a 
 from __future__ import annotations
 
 import base64
+import contextvars
 import dataclasses
 import datetime
 import functools
@@ -28,6 +29,7 @@ from ..payload import Payload
 from ..payload.bounds import read_json
 from ..payload.types import loads
 from .backoff import PublishRetry
+from .lane import WORKFLOW, is_lane
 
 if TYPE_CHECKING:
     from ..payload.codecs import Codec
@@ -186,6 +188,8 @@ class Message:
     )
     heartbeat_timeout: float = field(default=30.0, metadata=_about(_is_timeout))
     """Seconds without a heartbeat after which the worker counts as lost."""
+    lane: str = field(default=WORKFLOW, metadata=_about(is_lane))
+    """What carries the task if it is sent alone: a workflow, or its activity only."""
     at_most_once: bool = False
     """`acks_late=False`: a lost worker fails the task rather than running it again."""
     ignore_result: bool | None = field(default=None, metadata=_about(None, "ignore_result", carried=True))
@@ -204,6 +208,9 @@ class Message:
     """Message properties that only applications use, such as `app_id`."""
     publish_retry: PublishRetry | None = None
     """How often the message is sent again while the server is away. The sender alone uses it, so it does not travel."""
+    publish_context: contextvars.Context | None = field(default=None, compare=False, repr=False)
+    """The context of the receivers that were told of the call. They are told in it that the message has left. It does
+    not travel."""
 
     @property
     def is_passed_on(self) -> bool:
@@ -260,7 +267,7 @@ class Message:
 
     def __getstate__(self) -> dict[str, Any]:
         # Only the parts: the process that gets the message can write the envelope again.
-        return {name: value for name, value in vars(self).items() if name != "_envelope"}
+        return {name: value for name, value in vars(self).items() if name not in ("_envelope", "publish_context")}
 
     def envelope(self) -> dict[str, Any]:
         """Return all parts but the body, as plain JSON. Parts that have their default are left out."""
@@ -351,7 +358,7 @@ _as_json = json.JSONEncoder(separators=(",", ":"), default=dict).encode
 _ENVELOPE: dict[str, Any] = {
     entry.name: {} if entry.name in ("headers", "properties") else entry.default
     for entry in dataclasses.fields(Message)
-    if entry.name not in ("body", "publish_retry")
+    if entry.name not in ("body", "publish_retry", "publish_context")
 }
 """Each part that the envelope carries, and its default, which is not written."""
 

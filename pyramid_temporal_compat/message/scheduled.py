@@ -15,6 +15,7 @@ from dataclasses import replace
 from .ids import prefix_of
 from .message import Message
 from .nodes import ChordNode, Node, TaskNode
+from .trace_headers import without_trace
 from .tree import Tree, Unit
 
 FIRED_AT = re.compile(r"-\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ")
@@ -35,7 +36,7 @@ def as_template(unit: Unit, entry: str) -> Unit:
             origin=None,
             publish_retry=None,
             scheduled=entry,
-            headers={**message.headers, HEADER: True},
+            headers={**without_trace(message.headers), HEADER: True},
             properties={**message.properties, PROPERTY: entry},
         )
 

@@ -123,6 +123,10 @@ class Tree:
         return self.first.queue if self.first else ""
 
     @property
+    def headers(self) -> Mapping[str, Any]:
+        return self.first.headers if self.first else {}
+
+    @property
     def eta(self) -> datetime.datetime | None:
         return self._single.eta if self._single else None
 

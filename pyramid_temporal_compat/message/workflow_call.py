@@ -106,8 +106,8 @@ def count_of(outgoing: Sequence[Outgoing]) -> int:
     return sum(len(each.messages) or 1 for each in outgoing)
 
 
-def lane_of(outgoing: Outgoing) -> str:
-    """Return the id of the workflow that this starts or signals. Calls of one lane are sent one after the other."""
+def workflow_id_of(outgoing: Outgoing) -> str:
+    """Return the id of the workflow that this starts or signals. Calls of one workflow are sent one after the other."""
     return outgoing.workflow_id if isinstance(outgoing, WorkflowCall) else outgoing.id
 
 

@@ -32,7 +32,7 @@ from temporalio.service import RPCError, RPCStatusCode
 
 from ..client.connection import ConnectFailed, Connection, is_transient
 from ..client.server_absence import REFUSES_ALL_CALLS, means_server_away, reason_if_away
-from ..enlist.dispatcher import in_lanes, start_committed
+from ..enlist.dispatcher import in_sequences, start_committed
 from ..enlist.publish_signals import after_publish
 from ..exceptions import ImproperlyConfigured, SecurityError
 from ..log_lines.text_safety import one_line
@@ -324,8 +324,8 @@ class RelayBatch:
             client = await self._connection.client()
         except ConnectFailed as error:
             raise ServerAway from error
-        lanes = ([units[place] for place in lane] for lane in in_lanes(units))
-        ends = await asyncio.gather(*(self._start(client, lane, ahead) for lane in lanes), return_exceptions=True)
+        starts = (self._start(client, [units[place] for place in places], ahead) for places in in_sequences(units))
+        ends = await asyncio.gather(*starts, return_exceptions=True)
         errors = [end for end in ends if isinstance(end, Exception)]
         if errors:
             worst = max(errors, key=attempts_for)  # the row is parked only when no unit of it has attempts left
@@ -347,8 +347,8 @@ class RelayBatch:
         then = row_format.sender_clock(row.units)
         return datetime.timedelta(0) if then is None else then + between(row.created, row.taken) - self._taken
 
-    async def _start(self, client: Client, lane: Sequence[Outgoing], ahead: datetime.timedelta) -> None:
-        for unit in lane:
+    async def _start(self, client: Client, sequence: Sequence[Outgoing], ahead: datetime.timedelta) -> None:
+        for unit in sequence:
             async with self._slots:
                 now = datetime.datetime.now(datetime.timezone.utc) + ahead
                 await asyncio.wait_for(start_committed(client, unit, now), self._timeout)

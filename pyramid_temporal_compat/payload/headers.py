@@ -101,6 +101,11 @@ class _ClientCalls(temporalio.client.OutboundInterceptor):
     ) -> temporalio.client.WorkflowHandle[Any, Any]:
         return await super().start_workflow(_moved(input))
 
+    async def start_activity(
+        self, input: temporalio.client.StartActivityInput
+    ) -> temporalio.client.ActivityHandle[Any]:
+        return await super().start_activity(_moved(input))
+
 
 class _ActivityRuns(temporalio.worker.ActivityInboundInterceptor):
     async def execute_activity(self, input: temporalio.worker.ExecuteActivityInput) -> Any:

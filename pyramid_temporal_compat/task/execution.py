@@ -22,7 +22,7 @@ from collections.abc import Callable
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeVar
 
 from .. import signals, states
 from ..celery_names.einfo import ExceptionInfo
@@ -37,6 +37,7 @@ log = logging.getLogger(__name__)
 
 Call = Callable[[Callable[[], Any]], Any]
 """Calls the task's function, as the pool does it: the pool may interrupt the call."""
+E = TypeVar("E", bound=BaseException)
 NewAttempt = Callable[[], AbstractContextManager[Attempt]]
 """Opens a Pyramid request with a transaction of its own."""
 
@@ -106,10 +107,15 @@ class Execution:
     """The receipt of this run; None if receipts are off."""
     on_database_away: Callable[[BaseException], Any] | None = None
     """Returns the outcome of a run whose database is unreachable. If this is None, such a run fails."""
+    wrapped_task: Any = None
+    """The task inside the wrapper of a monitoring tool, which is called in the task's place; None without one."""
 
     def run(self) -> Ending:
         """Make the run, inside the tracer of a monitoring tool if there is one."""
-        return traced(self, self._run)
+        return traced(self, self._run_as)
+
+    def _run_as(self, task: Any) -> Ending:
+        return (self if task is self.task else replace(self, wrapped_task=task))._run()
 
     def _run(self) -> Ending:
         with running(self.task, self.request):
@@ -190,9 +196,10 @@ class Execution:
     def _value(self) -> Any:
         """Call the function. An error that `autoretry_for` names becomes a retry."""
         task = self.task
+        called = task if self.wrapped_task is None else self.wrapped_task
         # As in Celery: only a subclass's own __call__ is called. The inherited one would add nothing.
-        around = type(task).__call__ is not Task.__call__
-        function = task if around else task.run
+        around = type(called).__call__ is not Task.__call__
+        function = called if around else called.run
         self.request.entered = not around
         try:
             return self.call(lambda: run_if_coroutine(function(*self.args, **self.kwargs)))
@@ -217,10 +224,17 @@ class Execution:
         return ending
 
     def _call_failure_hooks(self, ending: Ending) -> None:
-        error = ending.value
+        while_handling(ending.value, self._tell_of_failure)
+
+    def _tell_of_failure(self, error: BaseException) -> None:
         einfo = ExceptionInfo(error)
         self.task.on_failure(error, str(self.request.id), self.args, self.kwargs, einfo)
         self._send(signals.task_failure, exception=error, traceback=error.__traceback__, einfo=einfo)
+
+    def _tell_of_retry(self, asked: Retry) -> None:
+        einfo = ExceptionInfo(asked)
+        self.task.on_retry(asked.exc, str(self.request.id), self.args, self.kwargs, einfo)
+        signals.task_retry.send(sender=self.task, request=self.request, reason=asked, einfo=einfo)
 
     def _in_own_transaction(self, ending: Ending, tell: Callable[[Ending], None]) -> None:
         if not self._has_listeners():
@@ -247,21 +261,18 @@ class Execution:
         )
 
     def _call_hooks(self, ending: Ending) -> None:
-        task, request, error = self.task, self.request, ending.error
-        about = (str(request.id), self.args, self.kwargs)
-        einfo = None if error is None else ExceptionInfo(error)
+        task, error = self.task, ending.error
+        about = (str(self.request.id), self.args, self.kwargs)
         try:
             if ending.state == states.SUCCESS:
                 task.on_success(ending.value, *about)
                 signals.task_success.send(sender=task, result=ending.value)
             elif isinstance(error, Retry):
-                task.on_retry(error.exc, *about, einfo)
-                signals.task_retry.send(sender=task, request=request, reason=error, einfo=einfo)
+                while_handling(error, self._tell_of_retry)
             elif ending.state == states.FAILURE and error is not None:
-                task.on_failure(error, *about, einfo)
-                self._send(signals.task_failure, exception=error, traceback=error.__traceback__, einfo=einfo)
+                while_handling(error, self._tell_of_failure)
             if ending.state not in NOT_A_RETURN:
-                task.after_return(ending.state, ending.value, *about, einfo)
+                task.after_return(ending.state, ending.value, *about, None if error is None else ExceptionInfo(error))
         finally:
             if ending.called:
                 self._send(signals.task_postrun, task=task, retval=ending.value, state=ending.state)
@@ -272,6 +283,19 @@ class Execution:
 
 HOOKS = ("on_success", "on_retry", "on_failure", "after_return")
 SIGNALS = (signals.task_success, signals.task_retry, signals.task_failure, signals.task_postrun)
+
+
+def while_handling(error: E, tell: Callable[[E], None]) -> None:
+    """Call `tell(error)` as if in the `except` block that caught the error: `sys.exc_info()` returns the error.
+
+    Monitoring tools read the error there, because Celery calls the hooks of a failure in such a block.
+    """
+    traceback, context = error.__traceback__, error.__context__
+    try:
+        raise error
+    except BaseException:
+        error.__traceback__, error.__context__ = traceback, context  # without the marks of this `raise`
+        tell(error)
 
 
 def run_if_coroutine(value: Any) -> Any:

@@ -80,12 +80,15 @@ class Task(RefusedOfTasks, Generic[P, R]):
     throws: tuple[type[BaseException], ...] = ()
     trail = True
     resultrepr_maxsize = 1024
+    needs_workflow = False
+    """Whether only a workflow can do what the task needs, whatever its `lane`."""
 
     acks_late: Any = FromConfig("task_acks_late")
     acks_on_failure: Any = FromConfig("task_acks_on_failure")
     acks_on_failure_or_timeout: Any = FromConfig("task_acks_on_failure_or_timeout")
     acks_on_timeout: Any = FromConfig("task_acks_on_timeout")
     ignore_result: Any = FromConfig("task_ignore_result")
+    lane: Any = FromConfig("ptemporal_lane")
     priority: Any = FromConfig("task_default_priority")
     rate_limit: Any = FromConfig("task_default_rate_limit")
     reject_on_worker_lost: Any = FromConfig("task_reject_on_worker_lost")
@@ -230,7 +233,8 @@ class Task(RefusedOfTasks, Generic[P, R]):
         the arguments or the options.
         """
         task = self._in_app()
-        if getattr(task.apply_async, "__func__", None) is not OWN_APPLY_ASYNC:
+        # Asked of the class, because the wrapper of a tool shows the attributes of the method that it wraps.
+        if type(task).apply_async is not OWN_APPLY_ASYNC or "apply_async" in vars(task):
             return task.apply_async(args, kwargs, planned=call, **options)
         return task._send_or_plan(args, kwargs, options, call)
 

@@ -1,8 +1,8 @@
 """Lets monitoring tools (Sentry, APM agents) wrap the run of a task, as they do in Celery.
 
 Such tools replace `celery.app.trace.build_tracer` by a function that wraps the tracer. They set `task.run` or the
-class's `__call__` to functions of their own. They replace `billiard.pool.Worker.workloop`, to run code at the end of a
-child process. All of this works here. Without such a tool, it costs one comparison.
+class's `__call__` to functions of their own. They replace methods of `billiard.pool.Worker`, to run code at the end of
+a child process. All of this works here. Without such a tool, it costs one comparison.
 """
 
 from __future__ import annotations
@@ -19,6 +19,8 @@ if TYPE_CHECKING:
     from ..interfaces import EndingLike
 
 Tracer = Callable[..., Any]
+OnExit = Callable[[int, int], None]
+"""Gets the id and the exit code of a process that ends."""
 
 
 class TracedRun(Protocol):
@@ -49,7 +51,7 @@ class trace_ok_t(NamedTuple):
 class _Run:
     """One run inside a tracer. `ending` is None until the tracer has called it."""
 
-    def __init__(self, make: Callable[[], Any]) -> None:
+    def __init__(self, make: Callable[[Any], Any]) -> None:
         self.make = make
         self.ending: Any = None
 
@@ -72,7 +74,7 @@ def build_tracer(name: str, task: Any, loader: Any = None, hostname: str | None 
             result = task.apply(args, kwargs, task_id=uuid)
             return trace_ok_t(result.result, None, time.monotonic() - began, repr(result.result))
         run = runs[-1]
-        ending = run.ending = run.make()
+        ending = run.ending = run.make(task)
         info = None if ending.error is None else ExceptionInfo(ending.error)
         return trace_ok_t(ending.value, info, time.monotonic() - began, None)
 
@@ -82,11 +84,14 @@ def build_tracer(name: str, task: Any, loader: Any = None, hostname: str | None 
 _OWN_BUILD_TRACER = build_tracer
 
 
-def traced(execution: TracedRun, make: Callable[[], E]) -> E:
-    """Call `make()` inside the tracer of a monitoring tool, if a tool has replaced `build_tracer`."""
-    if build_tracer is _OWN_BUILD_TRACER:
-        return make()
+def traced(execution: TracedRun, make: Callable[[Any], E]) -> E:
+    """Call `make(task)` inside the tracer of a monitoring tool, if a tool has replaced `build_tracer`.
+
+    A tool may give `build_tracer` the task in a wrapper. Then `make` gets the wrapper.
+    """
     task, request = execution.task, execution.request
+    if build_tracer is _OWN_BUILD_TRACER:
+        return make(task)
     run = _Run(make)
     token = _runs.set((*_runs.get(), run))
     try:
@@ -106,11 +111,17 @@ def traced(execution: TracedRun, make: Callable[[], E]) -> E:
 
 
 class PoolProcess:
-    """A child process of the pool. Tools know it as `billiard.pool.Worker`, and wrap its `workloop`."""
+    """A child process of the pool. Tools know it as `billiard.pool.Worker`, and wrap its methods."""
 
-    def __init__(self, live: Callable[[], int]) -> None:
+    def __init__(self, live: Callable[[OnExit], int], on_exit: OnExit | None) -> None:
         self._live = live
+        self._on_exit = on_exit
 
     def workloop(self, *args: Any, **kwargs: Any) -> int:
         """Run the child process from its start to its end. Return the exit code."""
-        return self._live()
+        return self._live(self._do_exit)
+
+    def _do_exit(self, pid: int, exitcode: int, exc: Any = None) -> None:
+        """Call the hooks at the end of the child process."""
+        if self._on_exit is not None:
+            self._on_exit(pid, exitcode)

@@ -15,6 +15,7 @@
                                   what becomes of a run that does not end by itself
                  failure_hooks    the hooks after such a run
                  report           the result or failure, for Temporal
+                 hand_over        a task without a workflow that needs one goes on as one
 
 `job.py`         what the event loop hands to the pool, and `outcome.py` what the pool hands back
 `pools/`         threads, child processes, or this thread

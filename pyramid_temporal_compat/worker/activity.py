@@ -29,6 +29,7 @@ from .steps import (
     admission,
     earlier_receipt,
     failure_hooks,
+    hand_over,
     lost_worker,
     pool_run,
     rate_limit,
@@ -65,10 +66,11 @@ class TaskActivity:
 
     @activity.defn(dynamic=True)
     async def run(self, payloads: Sequence[RawValue]) -> Any:
-        """Make one attempt of one task: from the payloads that the workflow sent to the result that it gets."""
+        """Make one attempt of one task: from the payloads that it was sent with to its result."""
         worker = self.parts
         job = await read_message.read_job(worker, payloads)
         with unexpected_errors_fail_the_task(job.message):
+            await hand_over.refuse_handed_over(job)
             if not await earlier_receipt.is_done(worker, job):
                 admission.admit(worker, job)
                 await rate_limit.wait_for_turn(worker, job, admission.refuse_revoked)
@@ -83,7 +85,10 @@ class TaskActivity:
                 taken.job = await earlier_receipt.with_known_run(taken.job, outcome)
                 outcome = await self._run_in_pool(taken)
             task_signals.ended(worker, taken, outcome)
-        return report.tell_temporal(worker, job, outcome)
+        try:
+            return report.tell_temporal(worker, job, outcome)
+        except AttemptEnd as end:
+            raise await hand_over.with_workflow(job, end) from None
 
     async def _run_in_pool(self, taken: TakenTask) -> Outcome:
         worker, task = self.parts, taken.job.message

@@ -9,9 +9,11 @@ import contextlib
 import logging
 
 from temporalio import activity
-from temporalio.client import AsyncActivityCancelledError
+from temporalio.api.failure.v1 import Failure
+from temporalio.client import AsyncActivityCancelledError, Client
 from temporalio.service import RPCError
 
+from ..client import standalone
 from ..client.attempt_counts import AttemptCounts, LastEnd, counts_before, counts_in
 from ..log_lines.throttled_log import ThrottledLog
 from ..message.message import Message
@@ -27,7 +29,7 @@ async def counts_of(message: Message) -> AttemptCounts:
     known = counts_in(last_heartbeat(), message.retries)
     if known.attempts >= info.attempt - 1:
         return counts_before(info.attempt, known, LastEnd())
-    last = await _last_end(info) if info.workflow_id == message.id else LastEnd()
+    last = await _last_end(info) if info.workflow_id in (None, message.id) else LastEnd()
     counts = counts_before(info.attempt, known, last)
     if not last.is_retry:
         await _keep(counts)
@@ -36,20 +38,29 @@ async def counts_of(message: Message) -> AttemptCounts:
 
 async def _last_end(info: activity.Info) -> LastEnd:
     """Return how the last attempt ended. Take it for a retry if the server does not say."""
-    client, workflow_id = activity.client(), info.workflow_id or ""
+    client = activity.client()
     try:
-        found = await client.get_workflow_handle(workflow_id, run_id=info.workflow_run_id).describe()
+        failure = await _last_failure(client, info)
     except RPCError as error:
         unread_ends.say(
             "%d tasks run again, and the server did not say how their last attempts ended; they count as retries. "
             "The first: %s: %s",
-            workflow_id,
+            info.workflow_id or info.activity_id,
             error.message,
         )
         return LastEnd(is_retry=True)
-    pending = (each for each in found.raw_description.pending_activities if each.activity_id == info.activity_id)
+    return LastEnd() if failure is None else await LastEnd.read(client, failure)
+
+
+async def _last_failure(client: Client, info: activity.Info) -> Failure | None:
+    """Return the failure of the last attempt. Return None if the server has ended the activity."""
+    if info.workflow_id is None:
+        found = await standalone.describe(client, info.activity_id, include_last_failure=True)
+        return None if found is None else found.info.last_failure
+    workflow = await client.get_workflow_handle(info.workflow_id, run_id=info.workflow_run_id).describe()
+    pending = (each for each in workflow.raw_description.pending_activities if each.activity_id == info.activity_id)
     activity_now = next(pending, None)
-    return LastEnd() if activity_now is None else await LastEnd.read(client, activity_now.last_failure)
+    return None if activity_now is None else activity_now.last_failure
 
 
 async def _keep(counts: AttemptCounts) -> None:

@@ -33,11 +33,18 @@ class Job:
     """Attempt number, as the server counts it."""
     namespace: str = ""
     run_id: str = ""
-    """The run id of the workflow."""
+    """The run id of the workflow, or of the standalone activity."""
+    trace: Mapping[str, str] = field(default_factory=dict)
+    """The trace of the activity, as OpenTelemetry writes it. The run belongs to it."""
     only_asks_for_receipt: bool = False
     """The function is not called: the only question is whether the task has a receipt."""
     known_runs: Mapping[str, bool] = field(default_factory=dict)
     """Other runs of the workflow id, and whether each is a run of this same task, so that its receipt counts."""
+
+    @property
+    def execution_id(self) -> str:
+        """The id of the workflow, or of the standalone activity, which is the task's."""
+        return self.workflow_id or self.message.id
 
     @property
     def retries(self) -> int:
@@ -46,8 +53,8 @@ class Job:
 
     @property
     def is_single(self) -> bool:
-        """Return whether the task has a workflow to itself, which has no other pending activities."""
-        return self.workflow_id == self.message.id
+        """Return whether the task has a workflow to itself, or none: no other activities are pending with its own."""
+        return self.execution_id == self.message.id
 
 
 @dataclass(frozen=True)

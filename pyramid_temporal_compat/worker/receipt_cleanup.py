@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 
 from temporalio.client import Client
 
+from ..client.standalone import has_standalone_activities
 from ..outbox import receipt_store
 from ..outbox.dialects import reading_committed
 from ..outbox.sessions import app_engine
@@ -67,9 +68,11 @@ class ReceiptCleanup:
     async def _still_open(self, workflow_ids: Iterable[str]) -> set[str]:
         found: set[str] = set()
         for names in in_parts(sorted(workflow_ids), ASKED_AT_ONCE):
-            query = f"CloseTime IS NULL AND WorkflowId IN ({', '.join(map(quoted, names))})"
+            listed = ", ".join(map(quoted, names))
+            query = f"CloseTime IS NULL AND WorkflowId IN ({listed})"
             async for execution in self._client.list_workflows(query, rpc_timeout=ANSWER_TIMEOUT):
                 found.add(execution.id)
+            found |= await open_activities(self._client, f"CloseTime IS NULL AND ActivityId IN ({listed})")
         return found
 
     def _aged(self, after: receipt_store.OldReceipt | None) -> list[receipt_store.OldReceipt]:
@@ -79,6 +82,13 @@ class ReceiptCleanup:
     def _remove(self, task_ids: list[str]) -> int:
         with reading_committed(app_engine(self._app)).begin() as connection:
             return receipt_store.delete_receipts(connection, self._client.namespace, task_ids, self._age)
+
+
+async def open_activities(client: Client, query: str) -> set[str]:
+    """Return the ids of the standalone activities that the query finds."""
+    if not await has_standalone_activities(client):
+        return set()
+    return {found.activity_id async for found in client.list_activities(query, rpc_timeout=ANSWER_TIMEOUT)}
 
 
 def in_parts(names: list[str], size: int) -> list[list[str]]:

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 from ..context import Context, running
 from ..exceptions import CeleryError, ImproperlyConfigured
 from ..payload.errors import to_wire
+from ..payload.trace_carrier import trace_continued
 from ..task.execution import Execution, Undecided, without_our_frames
 from ..task.task import Task
 from ..transactions.pyramid_request import attempt
@@ -58,7 +59,8 @@ class Runner:
         execution = self._execution(task, job, request, control)
         began = time.monotonic()
         try:
-            ending = execution.run() if job.failed_with is None else execution.follow(job.failed_with)
+            with trace_continued(job.trace):
+                ending = execution.run() if job.failed_with is None else execution.follow(job.failed_with)
         except Undecided as undecided:
             outcome: Outcome = undecided.outcome
             return outcome

@@ -7,7 +7,7 @@ import contextlib
 import functools
 import logging
 import signal
-from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Iterator, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
@@ -19,6 +19,7 @@ from temporalio.worker import Worker as TemporalWorker
 
 from .. import signals
 from ..celery_names.nodenames import default_nodename, host_format
+from ..client.standalone import NO_ACTIVITIES, support_of
 from ..control.addresses import is_control_queue
 from ..control.command_registry import Consumer, State
 from ..control.limits import Limits
@@ -27,6 +28,7 @@ from ..control.revoked_ids import RevokedIdsReader
 from ..exceptions import CeleryError, ImproperlyConfigured, OperationalError
 from ..log_lines.library_log import hide_lines
 from ..log_lines.text_safety import one_line
+from ..message.lane import ACTIVITY
 from ..message.message import LONGEST_ID, RESERVED_QUEUES, is_name, is_queue
 from ..monitoring.worker_health import Seen
 from ..settings import connection
@@ -42,6 +44,7 @@ from .pools.pool_choice import POOLS, PoolOptions, pool_name, pool_size
 from .runner import Runner
 from .server_watch import ServerWatch
 from .slot_supplier import SharedSlots
+from .taken_task import TakenTask
 from .tuning import code_name, deployment, polling, tuner
 from .workflows.schedule_driver import ScheduleDriver
 from .workflows.task_workflow import TaskWorkflow
@@ -201,6 +204,7 @@ class Worker:
             await self.pool.stop()
             return
         self.tasks.parts.consumer = Consumer(State(self, self._client))
+        await self._tell_of_lane(self._client)
         await self.on_connected(self._client)
         session = asyncio.ensure_future(self._session())
         stopping = asyncio.ensure_future(self._stop.wait())
@@ -285,10 +289,17 @@ class Worker:
             signals.worker_ready.send(sender=self.tasks.parts.consumer)
             log.info("%s ready.", self.hostname)
             await self._stop.wait()
-            running = set(self.tasks.running)
+            running = in_workflows(self.tasks.running.values())
             await asyncio.gather(*(worker.shutdown() for worker in self._serving.values()), *self._runs)
             if running:
                 await self._finish_workflows(running, self.queues)
+
+    async def _tell_of_lane(self, client: Client) -> None:
+        """Log once if tasks are to run as standalone activities, and the server does not take them."""
+        if any(task.lane == ACTIVITY for task in self.app.tasks.values()):
+            support = await support_of(client)
+            if not support.takes_tasks:
+                log.warning(NO_ACTIVITIES, connection(self.app.conf).address, client.namespace)
 
     async def _beat(self) -> None:
         """Send `heartbeat_sent` while the server answers. Applications see from this signal that a worker is well."""
@@ -359,7 +370,7 @@ class Worker:
             log.info("No longer consuming from %s", queue)
 
     async def _drop(self, worker: TemporalWorker, queue: str) -> None:
-        running = {taken.job.message.id for taken in self.tasks.running.values() if taken.job.message.queue == queue}
+        running = in_workflows(taken for taken in self.tasks.running.values() if taken.job.message.queue == queue)
         await worker.shutdown()
         if running:
             await self._finish_workflows(running, [queue])
@@ -547,6 +558,11 @@ def checked_queue(name: str) -> str:
     if is_control_queue(name):
         raise ImproperlyConfigured(f"queue {name!r:.60} can't be served; control calls to workers travel there")
     return name
+
+
+def in_workflows(running: Iterable[TakenTask]) -> set[str]:
+    """Return the ids of the tasks that have a workflow."""
+    return {taken.job.message.id for taken in running if taken.job.workflow_id is not None}
 
 
 async def no_workflow_task(client: Client, task_id: str) -> None:

@@ -10,12 +10,12 @@ from pathlib import Path
 import pytest
 
 HIDE_CELERY = """
-import sys
-class Hidden:
-    def find_spec(self, name, path, target=None):
-        if name.partition(".")[0] in {"celery", "kombu", "billiard", "amqp", "vine"}:
-            raise ModuleNotFoundError(name, name=name)
-sys.meta_path.insert(0, Hidden())
+from importlib.machinery import PathFinder
+find_spec = PathFinder.find_spec
+def find_other(name, path=None, target=None):
+    hidden = name.partition(".")[0] in {"celery", "kombu", "billiard", "amqp", "vine"}
+    return None if hidden else find_spec(name, path, target)
+PathFinder.find_spec = find_other
 """
 INSTALL = "import pyramid_temporal_compat; pyramid_temporal_compat.install_as_celery()\n"
 NOT_OURS = [
@@ -96,6 +96,39 @@ def test_a_module_has_the_same_attributes_as_celerys(prelude: str) -> None:
     print("fine")
     """
     assert python(prelude + textwrap.dedent(code)) == "fine"
+
+
+def test_an_import_hook_of_an_agent_sees_the_modules_that_it_waits_for(prelude: str) -> None:
+    code = """
+    import importlib.machinery, sys
+    seen = []
+    class Hook:
+        def find_spec(self, name, path, target=None):
+            seen.append(name)
+    sys.meta_path.insert(0, Hook())
+    {install}
+    kinds = [getattr(finder, "__name__", type(finder).__name__) for finder in sys.meta_path]
+    print([name for name in seen if name.startswith("celery")], kinds[kinds.index("CeleryFinder") + 1])
+    """
+    hidden = prelude.removesuffix(INSTALL)
+    found = "['celery', 'celery.app', 'celery.app.trace'] PathFinder"
+    assert python(hidden + textwrap.dedent(code).format(install=INSTALL)) == found
+
+
+def test_the_distribution_celery_is_found_while_the_names_are_installed(prelude: str) -> None:
+    code = """
+    from importlib.metadata import distributions, requires, version
+    assert version("celery") == version("Celery") == celery.__version__ and not requires("celery")
+    assert version("billiard") == ".".join(map(str, billiard.VERSION[:3])) and version("kombu") == kombu.__version__
+    assert version("pyramid") and billiard.einfo.ExceptionWithTraceback
+    def ours():
+        return sorted(each.metadata["Name"] for each in distributions() if type(each).__name__ == "CeleryDistribution")
+    print(*ours())
+    pyramid_temporal_compat.as_celery.uninstall()
+    print(*ours())
+    """
+    imports = "import billiard, billiard.einfo, celery, kombu\n"
+    assert python(prelude + imports + textwrap.dedent(code)) == "billiard celery kombu"
 
 
 def test_our_modules_are_imported_on_first_use(prelude: str) -> None:

@@ -12,6 +12,7 @@ from typing import Any
 from pyramid_temporal_compat import signals
 from pyramid_temporal_compat.as_celery.backend import Backend
 from pyramid_temporal_compat.control import process_state
+from pyramid_temporal_compat.testing.celery_app import DEFAULT_TEST_CONFIG
 from pyramid_temporal_compat.worker.celery_request import Request
 
 
@@ -25,7 +26,9 @@ class Revoked:
         process_state.revoked.discard(task_id)
 
 
-def install() -> None:
+def install(lane: str) -> None:
+    """Prepare this process for the suite. `lane` is the setting `ptemporal.lane` of the suite's app."""
+    DEFAULT_TEST_CONFIG["ptemporal.lane"] = lane
     successful: set[str] = set()
 
     def succeeded(sender: Any = None, **details: Any) -> None:

@@ -21,7 +21,7 @@ install_as_celery()
 
 from tests.conformance import inside  # noqa: E402  # it needs the `celery` that exists only now
 
-inside.install()
+inside.install(os.environ["CONFORMANCE_LANE"])
 
 LONGEST = 300
 """Seconds for one test, as in the suite. Some tests wait ten seconds, twenty times, for an event that must not come."""

@@ -20,6 +20,7 @@ import pytest
 import transaction
 
 from pyramid_temporal_compat.app import Celery
+from pyramid_temporal_compat.client.standalone import has_standalone_activities
 from pyramid_temporal_compat.control import CommandRefused, flatten_reply
 from pyramid_temporal_compat.control.addresses import Address
 from pyramid_temporal_compat.control.channel import (
@@ -27,7 +28,6 @@ from pyramid_temporal_compat.control.channel import (
     ControlRequest,
     Post,
     Silence,
-    has_standalone_activities,
 )
 from pyramid_temporal_compat.control.worker_commands import Panel, State, control_command, inspect_command
 from pyramid_temporal_compat.exceptions import DuplicateNodenameWarning, OperationalError, WorkerTerminate

@@ -1,4 +1,6 @@
-"""Count tasks: committed tasks and effects by the database, started tasks by the server's list of workflows.
+"""Count tasks: committed tasks and effects by the database, started tasks by the server's lists.
+
+The server lists workflows, and tasks that are standalone activities.
 
 Nothing here reads the package's own logs or tables.
 """
@@ -40,7 +42,7 @@ class Count:
 
     promised: tuple[Promised, ...]
     runs: Counter[str]
-    """How often each workflow was started, by its id."""
+    """How often each workflow or standalone activity was started, by its id."""
     effects: Counter[str]
     """How many effects each task had, by its id."""
     ends: Counter[str] = field(default_factory=Counter)
@@ -137,12 +139,20 @@ class Counting:
         runs: Counter[str] = Counter()
         ends: Counter[str] = Counter()
         seen = set()
-        async for found in client.list_workflows(f"TaskQueue = '{self._queue}'", page_size=1000):
-            if found.run_id in seen:  # a workflow may be listed twice, because new ones move the pages
+        query = f"TaskQueue = '{self._queue}'"
+        workflows = [
+            (found.id, found.run_id, found.status) async for found in client.list_workflows(query, page_size=1000)
+        ]
+        activities = [
+            (found.activity_id, found.activity_run_id, found.status)
+            async for found in client.list_activities(query, page_size=1000)
+        ]
+        for task_id, run_id, status in (*workflows, *activities):
+            if run_id in seen:  # it may be listed twice, because new ones move the pages
                 continue
-            seen.add(found.run_id)
-            runs[found.id] += 1
-            ends[found.status.name if found.status else "?"] += 1
+            seen.add(run_id)
+            runs[task_id] += 1
+            ends[status.name if status else "?"] += 1
         return runs, ends
 
     def settled(self, within: float) -> Count:

@@ -21,7 +21,7 @@ from types import FrameType
 from typing import Any, TypeVar
 
 from pyramid_temporal_compat.exceptions import NotSerializable, SoftTimeLimitExceeded, TaskStopped
-from pyramid_temporal_compat.task.trace import PoolProcess
+from pyramid_temporal_compat.task.trace import OnExit, PoolProcess
 from pyramid_temporal_compat.worker.pools import prefork_messages as messages
 from pyramid_temporal_compat.worker.pools.pool import Handler
 from pyramid_temporal_compat.worker.pools.zygote import flush
@@ -179,7 +179,7 @@ def serve(
     sock: socket.socket,
     handler: Handler,
     on_start: Callable[[], None] | None,
-    on_exit: Callable[[int, int], None] | None,
+    on_exit: OnExit | None,
 ) -> int:
     """Run jobs until the worker closes its end of the socket. Return the process's exit code."""
     signals = _Signals(sock)
@@ -193,14 +193,13 @@ def serve(
         sock.sendall(messages.packed(messages.NOT_STARTED, traceback.format_exc().encode()))
         return 1
     signals.install()
-    code = PoolProcess(lambda: _run_until_told_to_end(sock, handler, on_exit, signals)).workloop()
+    process = PoolProcess(lambda do_exit: _run_until_told_to_end(sock, handler, do_exit, signals), on_exit)
+    code = process.workloop()
     signals.end_as_signalled()
     return code
 
 
-def _run_until_told_to_end(
-    sock: socket.socket, handler: Handler, on_exit: Callable[[int, int], None] | None, signals: _Signals
-) -> int:
+def _run_until_told_to_end(sock: socket.socket, handler: Handler, on_exit: OnExit, signals: _Signals) -> int:
     code = 0
     try:
         sock.sendall(messages.packed(messages.READY, b"%d" % os.getpid()))
@@ -212,11 +211,10 @@ def _run_until_told_to_end(
     except BaseException:
         log.exception("a child process of the pool ends because of an error")
         code = 1
-    if on_exit is not None:
-        try:
-            on_exit(os.getpid(), code)
-        except BaseException:
-            log.exception("worker_process_shutdown, or another hook at the end of a child process, failed")
+    try:
+        on_exit(os.getpid(), code)
+    except BaseException:
+        log.exception("worker_process_shutdown, or another hook at the end of a child process, failed")
     return code
 
 

@@ -9,6 +9,7 @@ method, nothing happens.
 from __future__ import annotations
 
 import logging
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from ...context import Context
@@ -34,8 +35,15 @@ class FiredByServer(Scheduler):
         """Return the result of the task that runs. Its headers become those of the entry."""
         headers = entry.options.get("headers")
         if headers:
-            self._request.headers = {**(self._request.headers or {}), **headers}
+            self._request.update(own_headers=headers_with(self._request.own_headers or {}, headers))
         return self.app.AsyncResult(self._request.id)
+
+
+def headers_with(sent: Mapping[str, Any], given: Mapping[str, Any]) -> dict[str, Any]:
+    """Return a message's own headers with those of a tool: also among the inner headers, if the message has some."""
+    added = {name: value for name, value in given.items() if name not in sent}
+    inner = {"headers": {**sent["headers"], **added}} if sent.get("headers") else {}
+    return {**sent, **given, **inner}
 
 
 def tell_of_firing(app: AppLike, message: Message, workflow_id: str | None, request: Context) -> None:
@@ -51,7 +59,7 @@ def tell_of_firing(app: AppLike, message: Message, workflow_id: str | None, requ
 
 
 def entry_of(app: AppLike, found: Entry, request: Context) -> ScheduleEntry:
-    options = {**found.options, "headers": dict(request.headers or {})}
+    options = {**found.options, "headers": dict(request.own_headers or {})}
     return ScheduleEntry(
         found.name,
         found.task,

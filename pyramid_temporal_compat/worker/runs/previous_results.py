@@ -73,7 +73,7 @@ def _error(app: AppLike, task: Task, job: Job, body: Mapping[str, Any]) -> list[
         group=failed.group,
         argsrepr=failed.argsrepr,
         kwargsrepr=failed.kwargsrepr,
-        headers=failed.read_headers() or None,
+        own_headers=failed.read_headers() or None,
         retries=failed.retries,
     )
     return [request, _unsigned(failed) if error is None else from_plain(error), traceback]

@@ -130,7 +130,7 @@ class RunReceipt:
         self._request = request
         message = job.message
         key = table.receipt_key(message.id, message.replaced_task_nesting)
-        self._whose = table.TaskRun(key, job.namespace, job.workflow_id or "", job.run_id)
+        self._whose = table.TaskRun(key, job.namespace, job.execution_id, job.run_id)
         self._follows = job.attempt > 1 or job.redelivered or job.retries > 0 or bool(job.known_runs)
         """Whether another run may have come before, or may still go on."""
         self._tries = 0

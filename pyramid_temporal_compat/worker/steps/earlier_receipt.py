@@ -41,9 +41,11 @@ async def with_known_run(job: Job, found: ReceiptOfAnotherRun) -> Job:
     The server knows: the other run may be a workflow that was reset, or one that had the id before.
     """
     message = job.message
+    if job.workflow_id is None:  # a standalone activity has one run, and its attempts share the run's id
+        return dataclasses.replace(job, known_runs={**job.known_runs, found.run_id: False})
     try:
         client = activity.client()
-        same = await is_same_task(client, (job.workflow_id or "", job.run_id), (found.workflow_id, found.run_id))
+        same = await is_same_task(client, (job.workflow_id, job.run_id), (found.workflow_id, found.run_id))
     except RPCError as error:
         log.warning("Task %s[%s]: whether it is done is asked again: %s", message.task, message.id, error.message)
         raise in_order(job, error.message, type=wire.IN_DOUBT, next_retry_delay=IN_DOUBT_PAUSE) from None

@@ -15,6 +15,7 @@ from ...message.message import Message, NewerMessage
 from ...payload import Payload
 from ...payload.converter import from_raw
 from ...payload.headers import header_of_activity
+from ...payload.trace_carrier import trace_carrier
 from .. import task_signals
 from ..attempt_end import AttemptEnd
 from ..earlier_attempts import counts_of
@@ -34,6 +35,8 @@ async def read_job(worker: WorkerParts, payloads: Sequence[RawValue]) -> Job:
         task_signals.rejected(worker, payloads, error)
         raise
     info, earlier = activity.info(), await counts_of(sent)
+    if message.sent is not None and info.workflow_id is None:  # no workflow has compared the two clocks
+        message = message.copy(ahead=(info.scheduled_time - message.sent).total_seconds())
     return Job(
         message,
         earlier,
@@ -43,7 +46,8 @@ async def read_job(worker: WorkerParts, payloads: Sequence[RawValue]) -> Job:
         workflow_id=info.workflow_id,
         attempt=info.attempt,
         namespace=info.namespace,
-        run_id=info.workflow_run_id or "",
+        run_id=info.workflow_run_id or info.activity_run_id or "",
+        trace=trace_carrier(),
     )
 
 

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from datetime import timedelta
 
 from temporalio import workflow
-from temporalio.common import RawValue, RetryPolicy
+from temporalio.common import RawValue
 from temporalio.exceptions import (
     ActivityError,
     ApplicationError,
@@ -18,14 +18,11 @@ from temporalio.exceptions import (
 )
 
 from ...message import wire_names as wire
+from ...message.activity_options import activity_options
 from ...message.message import Message
-from ...message.priority import priority_of
 from ...payload import Payload
 from ...payload.converter import from_raw
 from ...payload.headers import to_arguments
-
-LONGEST_RUN = timedelta(days=3650)
-"""The server asks for a limit. The limits that act are the pool's (`time_limit`) and the heartbeat timeout."""
 
 
 class ActivityReplaced(Exception):
@@ -80,19 +77,11 @@ async def run_activity(
         args=to_arguments([*message.encode(), *before]),
         activity_id=activity_id,
         result_type=RawValue,
-        task_queue=message.queue,
-        start_to_close_timeout=LONGEST_RUN,
         schedule_to_start_timeout=left,
-        heartbeat_timeout=timedelta(seconds=message.heartbeat_timeout),
-        retry_policy=RetryPolicy(
-            initial_interval=timedelta(seconds=1),
-            maximum_interval=timedelta(minutes=1),
-            maximum_attempts=1 if message.at_most_once else 0,
-        ),
         # A task that runs when it is revoked runs to its end: revoking only keeps tasks from starting.
         cancellation_type=workflow.ActivityCancellationType.WAIT_CANCELLATION_COMPLETED,
         summary=f"{place}{message.summary}"[: wire.SUMMARY_LIMIT],
-        priority=priority_of(message),
+        **activity_options(message),
     )
     return result
 

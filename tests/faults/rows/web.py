@@ -51,6 +51,16 @@ class WebKilled(NoFault):
             load.wait()
 
 
+class LaneWebKilled(WebKilled):
+    name = "lane-web-killed"
+    does = "the web process is killed -9 while it sends tasks as standalone activities"
+    rounds, short_rounds = 30, 3
+
+    def run(self, scene: Scene) -> None:
+        scene.settings["ptemporal.lane"] = "activity"
+        super().run(scene)
+
+
 class WebKilledAtPoints(NoFault):
     name = "web-killed-at"
     does = "the web process is killed -9 before the commit, after the commit, while it sends, or after it has sent"
@@ -99,4 +109,4 @@ def always(parameters: Mapping[str, object]):  # type: ignore[no-untyped-def]
     return drawn
 
 
-WEB = (NoFault, WebKilled, WebKilledAtPoints, WebFrozen)
+WEB = (NoFault, WebKilled, LaneWebKilled, WebKilledAtPoints, WebFrozen)

@@ -40,6 +40,16 @@ class WorkerKilled(Fault):
         scene.answered_as_expected(load)
 
 
+class LaneWorkerKilled(WorkerKilled):
+    name = "lane-worker-killed"
+    does = "a worker whose tasks are standalone activities is killed -9 at any moment"
+    rounds, short_rounds = 12, 1
+
+    def run(self, scene: Scene) -> None:
+        scene.settings["ptemporal.lane"] = "activity"
+        super().run(scene)
+
+
 class RetriesKilled(WorkerKilled):
     """Each attempt that was lost must count as a lost worker, and each other attempt as a retry."""
 
@@ -144,6 +154,7 @@ class WorkerFrozen(Fault):
 
 WORKER = (
     WorkerKilled,
+    LaneWorkerKilled,
     WorkerKilledThreads,
     RetriesKilled,
     MainKilled,
