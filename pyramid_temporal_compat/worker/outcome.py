@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import Enum
 from typing import Any
 
@@ -31,7 +31,8 @@ class Succeeded:
     """The tasks that the run asked for, each as `AsyncResult.as_tuple` writes it."""
     added: tuple[tuple[Payload, ...], ...] = ()
     """The trees that the run added to the header of its chord."""
-    receipt: ReceiptUse = ReceiptUse.NONE
+    receipt: ReceiptUse = field(default=ReceiptUse.NONE, compare=False)
+    """For metrics. A task has the same outcome whether its own run or an earlier one has brought it about."""
 
 
 @dataclass(frozen=True)
@@ -39,7 +40,7 @@ class Replaced:
     """The function asked for a tree to take the task's place, and the transaction committed."""
 
     tree: tuple[Payload, ...]
-    receipt: ReceiptUse = ReceiptUse.NONE
+    receipt: ReceiptUse = field(default=ReceiptUse.NONE, compare=False)
 
 
 @dataclass(frozen=True)
