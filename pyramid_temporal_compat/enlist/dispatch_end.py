@@ -1,4 +1,4 @@
-"""Tells whoever counts in this process how each dispatch ended: the metrics of a web process."""
+"""Tells the metrics of a web process how each dispatch ended."""
 
 from __future__ import annotations
 
