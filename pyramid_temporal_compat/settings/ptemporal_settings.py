@@ -83,5 +83,8 @@ OWN: tuple[Setting, ...] = (
     own("deployment", text, None, "The name of the Worker Deployment that a worker belongs to. The environment: TEMPORAL_DEPLOYMENT_NAME."),
     own("build_id", text, None, "The version of the Worker Deployment: the build id of this release. The environment: TEMPORAL_WORKER_BUILD_ID."),
     own("versioning", choice("auto-upgrade", "pinned"), "auto-upgrade", "The versioning behaviour of workflows in a Worker Deployment that name none themselves. auto-upgrade: a workflow goes on with the current version. pinned: it ends with the version that it began with. Workflows of tasks always upgrade."),
+    own("switch", text, None, "Where the rules of `migrate switch` are kept, which say whether a call goes to Temporal or to Celery: outbox, or the path of a file. Without a value every call goes to Temporal."),
+    own("celery_broker", text, None, "The URL of the Celery broker that gets the calls that the switch gives to Celery.", secret=True),
+    own("old_result_backend", text, None, "The URL of Celery's result backend, in Redis or a database. It is asked for results that the Temporal server does not know.", secret=True),
     own("workflow_passthrough", words, (), "More modules that the workflow sandbox takes as they are, and does not import anew for each run."),
 )

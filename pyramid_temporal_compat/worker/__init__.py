@@ -21,6 +21,7 @@
 
 `job.py`         what the event loop hands to the pool, and `outcome.py` what the pool hands back
 `pools/`         threads, child processes, or this thread
+`to_celery.py`   in the place of `runner.py`: has Celery run the task, and waits for its result
 `runner.py`      one run of a task in the pool; it lists the steps in `runs/` in their order:
 
                  arguments        read from the message, with `previous_results` in front
