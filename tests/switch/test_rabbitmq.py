@@ -1,4 +1,4 @@
-"""Calls for Celery on a real RabbitMQ. `make move` runs these tests: the server needs half a minute to start."""
+"""Calls for Celery on a real RabbitMQ. `make move-tests` runs these tests: the server needs half a minute to start."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from tests.migrate.rabbitmq import MISSING, RabbitMQ, is_installed, running_rabb
 pytestmark = [
     pytest.mark.integration,
     pytest.mark.skipif(not is_installed(), reason=MISSING),
-    pytest.mark.skipif("PTEMPORAL_MOVE" not in os.environ, reason="make move runs it: RabbitMQ starts slowly"),
+    pytest.mark.skipif("PTEMPORAL_MOVE" not in os.environ, reason="make move-tests runs it: RabbitMQ starts slowly"),
 ]
 
 QUEUE = "items"
