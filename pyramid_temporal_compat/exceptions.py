@@ -245,6 +245,13 @@ class WorkerLostError(Exception):
     """The worker that ran the task died, and the task asked not to be run again (`acks_late=False`)."""
 
 
+class StoppedAtLimit(TimeLimitExceeded):
+    """The pool has stopped this very task at its hard limit.
+
+    A class of its own: a function can also raise the `TimeLimitExceeded` of another task, whose result it reads.
+    """
+
+
 class Terminated(Exception):
     """The task was stopped by `revoke(terminate=True)`."""
 

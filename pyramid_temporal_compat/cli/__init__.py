@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 # command -> (module, attribute, one line of help)
 COMMANDS: dict[str, tuple[str, str, str]] = {
     "beat": ("pyramid_temporal_compat.cli.beat", "command", "Make the server's schedules equal to the declared ones."),
+    "board": ("pyramid_temporal_compat.cli.board", "command", "Serve the board on this machine."),
     "call": ("pyramid_temporal_compat.cli.call", "command", "Send a call of a task."),
     "control": ("pyramid_temporal_compat.cli.remote", "control", "Give running workers an order."),
     "dev": ("pyramid_temporal_compat.cli.dev", "command", "Run server, site and worker together, for development."),
@@ -34,6 +35,7 @@ COMMANDS: dict[str, tuple[str, str, str]] = {
     "migrate": ("pyramid_temporal_compat.cli.migrate", "group", "Move an application from Celery."),
     "outbox": ("pyramid_temporal_compat.cli.outbox", "group", "Manage the messages that wait to be dispatched."),
     "purge": ("pyramid_temporal_compat.cli.purge", "command", "End every task that waits in the application's queues."),
+    "queues": ("pyramid_temporal_compat.cli.queues", "command", "Show what waits in each queue, and who polls it."),
     "relay": ("pyramid_temporal_compat.cli.relay", "command", "Send what waits in the outbox."),
     "report": ("pyramid_temporal_compat.cli.report", "command", "Print versions and settings."),
     "result": ("pyramid_temporal_compat.cli.result", "command", "Print the result of a task."),
@@ -41,6 +43,7 @@ COMMANDS: dict[str, tuple[str, str, str]] = {
     "server": ("pyramid_temporal_compat.cli.server", "server", "Run an embedded Temporal server with its web UI."),
     "shell": ("pyramid_temporal_compat.cli.shell", "command", "Start a Python shell with the application's names."),
     "status": ("pyramid_temporal_compat.cli.remote", "status", "List the workers that answer."),
+    "tasks": ("pyramid_temporal_compat.cli.tasks", "group", "Find, show, retry, cancel and pause tasks."),
     "worker": ("pyramid_temporal_compat.cli.worker", "command", "Run the tasks of an application."),
     "workflow": ("pyramid_temporal_compat.cli.workflow", "group", "Start, follow and end workflows, and replay them."),
 }

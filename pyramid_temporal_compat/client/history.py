@@ -13,9 +13,11 @@ from dataclasses import dataclass
 from typing import Any
 
 from temporalio.api.common.v1 import Payload as ProtoPayload
+from temporalio.api.common.v1 import WorkflowExecution
 from temporalio.api.enums.v1 import EventType
 from temporalio.api.failure.v1 import Failure
 from temporalio.api.history.v1 import HistoryEvent
+from temporalio.api.workflowservice.v1 import GetWorkflowExecutionHistoryReverseRequest
 from temporalio.client import Client, WorkflowExecutionStatus
 from temporalio.common import RawValue
 from temporalio.converter import DataConverter
@@ -117,11 +119,16 @@ class ActivityScheduled(Event):
 
     async def message(self) -> Message | None:
         """Return the message that the activity runs; None if it runs none."""
+        call = await self.call()
+        return None if call is None else call[0]
+
+    async def call(self) -> tuple[Message, tuple[Payload, ...]] | None:
+        """Return the message that the activity runs, and the payloads that follow its body; None if it runs none."""
         if not self.is_ours:
             return None
         envelope, *body = await self.input.payloads()
         try:
-            return Message.decode(envelope.data, body).apart()[0]
+            return Message.decode(envelope.data, body).apart()
         except InvalidTaskError:
             return None
 
@@ -132,6 +139,10 @@ class ActivityStarted(Event):
 
     activity: ActivityScheduled
     worker: str
+    attempt: int
+    """Attempt number, as the server counts it."""
+    last_failure: EncodedFailure | None
+    """How the attempt before this one failed."""
 
 
 @dataclass(frozen=True)
@@ -188,7 +199,9 @@ class EventReader:
             return activity
         if kind == EventType.EVENT_TYPE_ACTIVITY_TASK_STARTED:
             begun = event.activity_task_started_event_attributes
-            return ActivityStarted(number, time, self._activities[begun.scheduled_event_id], begun.identity)
+            before = self._encoded_failure(begun.last_failure) if begun.HasField("last_failure") else None
+            asked_for = self._activities[begun.scheduled_event_id]
+            return ActivityStarted(number, time, asked_for, begun.identity, begun.attempt, before)
         if kind == EventType.EVENT_TYPE_ACTIVITY_TASK_COMPLETED:
             completed = event.activity_task_completed_event_attributes
             activity = self._activities[completed.scheduled_event_id]
@@ -233,6 +246,26 @@ async def read_history(
     handle = client.get_workflow_handle(workflow_id, run_id=run_id)
     async for event in handle.fetch_history_events(wait_new_event=follow, page_size=page_size):
         yield reader.read(event)
+
+
+async def end_of(client: Client, workflow_id: str, run_id: str | None = None) -> WorkflowClosed | None:
+    """Return the last event of a workflow's history; None if the workflow runs, or if the server does not have it."""
+    request = GetWorkflowExecutionHistoryReverseRequest(
+        namespace=client.namespace,
+        execution=WorkflowExecution(workflow_id=workflow_id, run_id=run_id or ""),
+        maximum_page_size=1,
+    )
+    try:
+        found = await client.workflow_service.get_workflow_execution_history_reverse(request, retry=True)
+    except RPCError as error:
+        if error.status is RPCStatusCode.NOT_FOUND:
+            return None
+        raise
+    last = found.history.events[0] if found.history.events else None
+    if last is None or last.event_type not in CLOSES:
+        return None
+    closed = EventReader(client.data_converter).read(last)
+    return closed if isinstance(closed, WorkflowClosed) else None
 
 
 async def started_with(client: Client, workflow_id: str, run_id: str | None = None) -> Message | Tree | None:

@@ -28,7 +28,7 @@ poller of the last five minutes."""
 
 async def is_served(client: Client, queue: str) -> bool:
     """Return whether a worker polls the queue for workflow steps."""
-    found = await _describe(client, queue, TaskQueueType.TASK_QUEUE_TYPE_WORKFLOW)
+    found = await describe_queue(client, queue, TaskQueueType.TASK_QUEUE_TYPE_WORKFLOW)
     since = datetime.datetime.now(datetime.timezone.utc) - POLLS_EVERY
     times = (poller.last_access_time.ToDatetime(tzinfo=datetime.timezone.utc) for poller in found.pollers)
     return any(time > since for time in times)
@@ -38,13 +38,14 @@ async def queue_as_held(client: Client, queue: str) -> QueueState:
     """Return what the server holds in a queue, workflow steps and activities, and how many workers serve it."""
     waiting, workers = 0, set()
     for kind in (TaskQueueType.TASK_QUEUE_TYPE_WORKFLOW, TaskQueueType.TASK_QUEUE_TYPE_ACTIVITY):
-        found = await _describe(client, queue, kind)
+        found = await describe_queue(client, queue, kind)
         waiting += found.stats.approximate_backlog_count
         workers |= {poller.identity for poller in found.pollers}
     return QueueState(queue, waiting, len(workers))
 
 
-async def _describe(client: Client, queue: str, kind: TaskQueueType.ValueType) -> DescribeTaskQueueResponse:
+async def describe_queue(client: Client, queue: str, kind: TaskQueueType.ValueType) -> DescribeTaskQueueResponse:
+    """Return what the server tells of a queue, with its statistics."""
     return await client.workflow_service.describe_task_queue(
         DescribeTaskQueueRequest(
             namespace=client.namespace, task_queue=TaskQueue(name=queue), task_queue_type=kind, report_stats=True

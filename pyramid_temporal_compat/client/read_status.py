@@ -20,6 +20,10 @@ from .status import Status
 
 DEEPEST = 200
 """Parents above a result, or groups in groups, that a child of a task may have. A child with more is left out."""
+PAUSED = (
+    PendingActivityState.PENDING_ACTIVITY_STATE_PAUSED,
+    PendingActivityState.PENDING_ACTIVITY_STATE_PAUSE_REQUESTED,
+)
 RUNNING = (
     PendingActivityState.PENDING_ACTIVITY_STATE_STARTED,
     PendingActivityState.PENDING_ACTIVITY_STATE_CANCEL_REQUESTED,  # it was revoked while it ran: it continues
@@ -73,10 +77,11 @@ async def pending_status(client: Client, activity: Any, state: int, name: str, q
         if not isinstance(shown, str) or not shown:
             shown = states.STARTED
         return Status(shown, meta=details.get(wire.META), name=name, queue=queue, retries=retries, worker=worker)
+    paused = state in PAUSED
     if not last.is_retry:
-        return Status(states.PENDING, name=name, queue=queue, retries=retries, worker=worker)
+        return Status(states.PENDING, name=name, queue=queue, retries=retries, worker=worker, paused=paused)
     error = _retry_error(await client.data_converter.decode_failure(failure_of_worker(activity.last_failure)))
-    return Status(states.RETRY, error=error, name=name, queue=queue, retries=retries, worker=worker)
+    return Status(states.RETRY, error=error, name=name, queue=queue, retries=retries, worker=worker, paused=paused)
 
 
 def _retry_error(cause: BaseException) -> Mapping[str, Any] | None:

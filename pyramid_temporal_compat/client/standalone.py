@@ -209,11 +209,18 @@ async def status_of(client: Client, task_id: str) -> Status | None:
     return None if found is None else await status_in(client, found)
 
 
+OPEN = (
+    ActivityExecutionStatus.ACTIVITY_EXECUTION_STATUS_RUNNING,
+    ActivityExecutionStatus.ACTIVITY_EXECUTION_STATUS_PAUSED,
+)
+"""The statuses of an activity that has not ended."""
+
+
 async def status_in(client: Client, found: DescribeActivityExecutionResponse) -> Status | None:
     """Return the status that a description shows; None if the task goes on as a workflow."""
     info = found.info
     name, queue, worker = info.activity_type.name, info.task_queue, info.last_worker_identity or None
-    if info.status == ActivityExecutionStatus.ACTIVITY_EXECUTION_STATUS_RUNNING:
+    if info.status in OPEN:
         return await pending_status(client, info, info.run_state, name, queue)
     status = await _ended_status(client, found)
     if status is None:

@@ -32,6 +32,8 @@ class Status:
     """Whether the task has ended, in any state: `update_state` can also set a state with another name."""
     ended_at: datetime.datetime | None = None
     """When the task ended."""
+    paused: bool = False
+    """Whether the task waits because somebody has paused it on the server, by itself or with all tasks of its type."""
     never_ran: bool = False
     """Whether the task was not to run: it is linked to a task that ended otherwise. Celery has no state for it."""
     known: bool = True

@@ -33,6 +33,10 @@ class Orders:
             return f"revoked by its stamps {found}"
         return None
 
+    def is_paused(self, message: Message) -> bool:
+        """Return whether the tasks of the message's type must not start for now."""
+        return message.task in process_state.paused_types
+
     def wait(self, message: Message) -> float:
         """Return the seconds that the task must wait for its rate limit before it asks again; 0 if it may start now."""
         rate = self._rate(message.task)

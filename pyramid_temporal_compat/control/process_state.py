@@ -78,6 +78,10 @@ revoked_on_server = LimitedSet()
 """Ids whose revocation the server remembers. Other workers read them from the server too, so none passes them on."""
 revoked_stamps: dict[str, list[Any]] = {}
 """Revoked stamps, by header."""
+paused_types: set[str] = set()
+"""Names of tasks that must not start for now. The server has the records."""
+resumed_types: set[str] = set()
+"""Names of tasks that a control call has resumed since the worker last read the records."""
 total_count: Counter[str] = Counter()
 """Number of tasks that this process has taken, by task name."""
 

@@ -13,6 +13,7 @@ from temporalio.service import RPCError, RPCStatusCode
 
 from .. import states
 from ..client.history import ActivityScheduled, WorkflowStarted, read_history, start_of, tree_of
+from ..client.list_filter import one_of
 from ..client.members import describe_tree, ends_so_far, nearest_tree, runs_bundle
 from ..client.queues import QueueState, queue_as_held
 from ..client.task_actions import revoke, signal_members
@@ -21,7 +22,7 @@ from ..message import wire_names as wire
 from ..message.ids import workflow_of
 from ..message.message import Message, total_size
 from ..message.nodes import TaskNode
-from ..message.tree import Tree
+from ..message.tree import TREE_TYPES, Tree
 from . import waiting_standalone
 
 S = TypeVar("S")
@@ -179,7 +180,7 @@ async def queue_state(client: Client, queue: str) -> QueueState:
     held = await queue_as_held(client, queue)
     now = datetime.datetime.now(datetime.timezone.utc)
     due = f"{running_in([queue])} AND ExecutionTime <= '{now.isoformat()}'"
-    trees = [run async for run in client.list_workflows(f"{due} AND WorkflowType IN {TREE_TYPES}")]
+    trees = [run async for run in client.list_workflows(f"{due} AND {one_of('WorkflowType', TREE_TYPES)}")]
     single = (await client.count_workflows(due)).count - len(trees) + await waiting_standalone.count(client, due)
     counted = await for_each(trees[:MOST_TREES_READ], lambda run: count_in_tree(client, run))
     others = [Counted(await tasks_at_start(client, run), 1) for run in trees[MOST_TREES_READ:]]
@@ -188,8 +189,6 @@ async def queue_state(client: Client, queue: str) -> QueueState:
     return held._replace(message_count=waiting + sum(tree.tasks for tree in (*counted, *others)))
 
 
-TREE_TYPES = "('bundle', 'chain', 'chord', 'group')"
-"""The types of the workflows of canvases and bundles. A task with links has its own type: it counts as single."""
 MOST_TREES_READ = 200
 """How many canvases and bundles of a queue are asked for their members. Each costs up to three calls to the server.
 All members of the others count as waiting."""
@@ -277,8 +276,7 @@ def single_task(unit: Message | Tree | None) -> Message | None:
 
 def running_in(queues: Sequence[str]) -> str:
     """Return the query for running workflows, or for running standalone activities, of these queues."""
-    names = ", ".join("'" + queue.replace("\\", "\\\\").replace("'", "\\'") + "'" for queue in queues)
-    return f"TaskQueue IN ({names}) AND ExecutionStatus = 'Running'"
+    return f"{one_of('TaskQueue', queues)} AND ExecutionStatus = 'Running'"
 
 
 async def for_each(items: Sequence[S], call: Callable[[S], Awaitable[T]]) -> list[T]:

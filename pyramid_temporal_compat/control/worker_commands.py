@@ -25,6 +25,7 @@ from ..message.celery_view import stamps_of
 from ..message.message import Message, is_name
 from ..settings import connection
 from ..settings.values import boolean
+from ..version import __version__
 from . import process_state
 from .call_arguments import signal_name
 from .command_registry import Panel, State, control_command, inspect_command
@@ -130,9 +131,12 @@ def stats(state: State, **kwargs: Any) -> dict[str, Any]:
         "pid": os.getpid(),
         "pool": {"implementation": state.worker.pool_name, **state.worker.pool.info()},
         "prefetch_count": state.worker.slots.size,
+        "queues": list(state.worker.queues),
+        "running": len(state.taken),
         "rusage": {name[3:]: getattr(usage, name) for name in dir(usage) if name.startswith("ru_")},
         "total": dict(process_state.total_count),
         "uptime": time.monotonic() - state.began,
+        "version": __version__,
     }
 
 
@@ -281,6 +285,21 @@ def revoke_by_stamped_headers(
         for header, values in stamps.items():
             matched.setdefault(header, set()).update(values)
     return ok(f"headers {matched} revoked")
+
+
+@control_command(args=[("task_name", str)], signature="<task_name>", visible=False)
+def paused(state: State, task_name: str, **kwargs: Any) -> dict[str, Any]:
+    """Tell worker(s) that a type of tasks was paused on the server: `control.paused_types`."""
+    process_state.paused_types.add(str(task_name))
+    return ok("tasks of this type are given back")
+
+
+@control_command(args=[("task_name", str)], signature="<task_name>", visible=False)
+def resumed(state: State, task_name: str, **kwargs: Any) -> dict[str, Any]:
+    """Tell worker(s) that a type of tasks was resumed on the server."""
+    process_state.paused_types.discard(str(task_name))
+    process_state.resumed_types.add(str(task_name))
+    return ok("tasks of this type start again")
 
 
 @control_command(

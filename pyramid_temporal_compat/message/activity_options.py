@@ -24,7 +24,7 @@ def activity_options(message: Message) -> dict[str, Any]:
         "retry_policy": RetryPolicy(
             initial_interval=timedelta(seconds=1),
             maximum_interval=timedelta(minutes=1),
-            maximum_attempts=1 if message.at_most_once else 0,
+            maximum_attempts=1 if message.at_most_once and not message.held else 0,
         ),
         "priority": priority_of(message),
     }

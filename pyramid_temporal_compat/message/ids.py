@@ -7,6 +7,7 @@
 | member of a canvas | `<workflow id>/<number>` | `5f0c…/3` |
 | batch, a child workflow | `<workflow id>/b<number>` | `5f0c…/b1`, its members `5f0c…/b1/7` |
 | member that joined a running canvas | `<workflow id>/<token>-<number>`, or `b<token>-<number>` | `5f0c…/a1b2c3-1` |
+| retry by an operator | the task's id with `-retry-<number>`, and a dot for each slash | `5f0c….3-retry-1` |
 | saved group | `<group id>/saved` | `5f0c…/saved` |
 
 The result of a whole canvas has the id of its workflow. A replacement task keeps the id of the task
@@ -25,6 +26,8 @@ from collections.abc import Iterable, Sequence
 BUNDLE_DIGITS = 4
 UUID_LENGTH = 36
 """Characters of a UUID."""
+RETRIED = "-retry-"
+"""Stands in the id of a task that was run anew by an operator, before the number of such runs."""
 FEW = 4
 """Up to this number, tasks are looked up one by one, because finding out whether they share a bundle costs as much."""
 
@@ -58,6 +61,17 @@ def member_id(workflow_id: str, number: int, token: str = "") -> str:
 def batch_id(workflow_id: str, number: int, token: str = "") -> str:
     """Return the id of a child workflow that runs some of the members of `workflow_id`."""
     return f"{workflow_id}/b{token}{number}"
+
+
+def retry_id(task_id: str) -> str:
+    """Return the id under which an operator runs a task anew: the same one each time, so that no task runs anew twice.
+
+    The id of a member would name the canvas. So each slash becomes a dot.
+    """
+    original, mark, number = task_id.rpartition(RETRIED)
+    if mark and number.isdigit() and len(number) < 10:
+        return f"{original}{RETRIED}{int(number) + 1}"
+    return f"{task_id.replace('/', '.')}{RETRIED}1"
 
 
 def saved_group_id(group_id: str) -> str:

@@ -192,6 +192,9 @@ class Message:
     """What carries the task if it is sent alone: a workflow, or its activity only."""
     at_most_once: bool = False
     """`acks_late=False`: a lost worker fails the task rather than running it again."""
+    held: bool = False
+    """Whether this activity only waits until the task's type is resumed. It never runs the function, so the server may
+    offer it more than once, even if the task runs at most once."""
     ignore_result: bool | None = field(default=None, metadata=_about(None, "ignore_result", carried=True))
     """None: the task's own setting decides, in the worker."""
     shadow: str | None = field(default=None, metadata=_about(_or_none(is_name), "shadow", carried=True))

@@ -30,6 +30,9 @@ MARK = "ptemporal-tree"
 VERSION = 1
 MOST_AT_ONCE = 2000
 """The server's limit on the pending activities of one workflow."""
+BUNDLE = "bundle"
+TREE_TYPES = (BUNDLE, ChainNode.kind, GroupNode.kind, ChordNode.kind)
+"""The types of the workflows of canvases and bundles. A task with links has its own type."""
 PACKED = "packed"
 """A key of the mark. It says that the next payload holds all the payloads of the tree, compressed."""
 SMALL = 32 * 1024
@@ -111,7 +114,7 @@ class Tree:
     def task(self) -> str:
         """The workflow's type."""
         if self.bundle:
-            return "bundle"
+            return BUNDLE
         return self.root.kind
 
     @property

@@ -17,6 +17,9 @@ from ..payload.types import dumps
 from .message import Message
 from .tree import MOST_VALUES, Tree
 
+OWN = "ptemporal."
+"""What the types of this package's own workflows begin with: those that run no task."""
+
 RETRY = "Retry"
 """Error type. The activity is retried with the same arguments, and the server waits until then."""
 RETRY_ANEW = "RetryAnew"
@@ -28,6 +31,8 @@ NOT_REGISTERED = "NotRegistered"
 REVOKED = "TaskRevokedError"
 REVOKED_BEFOREHAND = "ptemporal.revoked"
 """Workflow type and queue of the placeholder for a task that was revoked before its message came."""
+PAUSED_TYPE = "ptemporal.paused-type"
+"""Workflow type and queue of the record that all tasks of one type are paused."""
 FORGOTTEN = "ptemporal.forgotten"
 """Workflow type and queue of the placeholder for a member whose result was forgotten."""
 WORKER_LOST = "WorkerLostError"
@@ -37,6 +42,8 @@ IN_DOUBT = "InDoubt"
 """Error type. The worker could not look for the task's receipt."""
 DATABASE_AWAY = "DatabaseAway"
 """Error type. The task was rolled back because its database went away."""
+PAUSED = "Paused"
+"""Error type. The task's type is paused, and the server holds the task until the type is resumed."""
 RATE_LIMITED = "RateLimited"
 """Error type. The rate limit is reached, and the server holds the task until its turn comes."""
 

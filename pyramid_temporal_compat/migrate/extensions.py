@@ -16,7 +16,7 @@ EXTENSIONS: dict[str, str] = {
     "celery-singleton": ONE_ID,
     "django-celery-beat": SCHEDULES_IN_TABLES,
     "django-celery-results": "Temporal keeps the results: read them with AsyncResult.",
-    "flower": "Workers send no events: the web UI shows every task.",
+    "flower": "Workers send no events: the board shows every task (ptemporal-compat board), and so does the web UI.",
     "sqlalchemy-celery-beat": SCHEDULES_IN_TABLES,
 }
 """The normal form of a distribution's name to what takes its place."""

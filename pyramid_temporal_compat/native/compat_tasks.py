@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from temporalio.client import Client
 
+from ..control.paused_types import PausedTypesReader
 from ..exceptions import ImproperlyConfigured
 from ..payload.headers import HEADER_CODECS
 from ..worker.activity import TaskActivity
@@ -16,7 +17,7 @@ from ..worker.call_defaults import CallDefaults
 from ..worker.pools.threads import ThreadPool
 from ..worker.runner import Runner
 from ..worker.task_modules import load_tasks
-from ..worker.worker import PROGRESS_INTERVAL
+from ..worker.worker import PROGRESS_INTERVAL, beside
 from ..worker.workflows.task_workflow import TaskWorkflow
 
 if TYPE_CHECKING:
@@ -38,6 +39,7 @@ class CompatTasks:
         self._pool = ThreadPool(self._runner, size)
         self._activity = TaskActivity(app, self._pool, identity)
         self._call_defaults = CallDefaults(self._activity.parts)
+        self._paused_types = PausedTypesReader(client)
 
     def added_to(self, options: Mapping[str, Any]) -> dict[str, Any]:
         """Return the options of a Temporal worker, with what makes it run tasks too."""
@@ -58,7 +60,9 @@ class CompatTasks:
             await self._pool.ready()
             if self._runner.receipts is not None:
                 await asyncio.to_thread(self._runner.receipts.check)
-            yield
+            await self._paused_types.read()
+            async with beside(self._paused_types.forever()):
+                yield
             await self._pool.stop()
         finally:
             self._pool.kill()

@@ -14,6 +14,7 @@ from .values import (
     positive_seconds,
     seconds,
     text,
+    trace_url,
     whole,
     words,
 )
@@ -69,6 +70,7 @@ OWN: tuple[Setting, ...] = (
     own("web_metrics_port", listener, None, "Where a web process serves /metrics for Prometheus."),
     own("memory_limit", count, None, "The memory in KiB that a worker may use with its child processes. Above it, /live says so, and a supervisor restarts the worker."),
     own("log_format", choice("text", "json"), "text", "What a worker's log lines are. json: an object for each line, with the task, its workflow and its trace."),
+    own("trace_url", trace_url, None, "Where a trace can be looked at: the board links the trace of a task there. {trace_id} stands for its id."),
     own("domains", words, (), "Packages of the application whose modules tasks, temporal_workflows and temporal_activities are imported, and whose workflows and activities workers serve."),
     own("max_concurrent_activities", count, 100, "How many hand-written activities a worker runs at a time, beside its tasks. The environment: TEMPORAL_MAX_CONCURRENT_ACTIVITIES."),
     own("max_concurrent_workflows", count, 100, "How many workflow tasks a worker takes at a time; at least 2. The environment: TEMPORAL_MAX_CONCURRENT_WORKFLOWS."),

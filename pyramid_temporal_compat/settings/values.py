@@ -161,6 +161,16 @@ def _zone(value: Any) -> Any:
     return name
 
 
+TRACE_ID = "{trace_id}"
+
+
+def _trace_url(value: Any) -> str:
+    found = _text(value)
+    if not found.startswith(("https://", "http://")) or TRACE_ID not in found:
+        raise ValueError(value)
+    return found
+
+
 def _address(value: Any) -> str:
     found = ADDRESS.fullmatch(_text(value))
     if not found:
@@ -222,6 +232,7 @@ pollers = Kind("count or auto", "a whole number from 2 on, or auto", _pollers)
 fraction = Kind("number", "a number above 0, and at most 1", _fraction)
 zone = Kind("time zone", "the name of a time zone, as Europe/Berlin or UTC", _zone)
 listener = Kind("port", "a port, as 8080, or host:port, as 127.0.0.1:8080", _listener)
+trace_url = Kind("URL", f"a URL with {TRACE_ID} in it, as https://traces.example/{TRACE_ID}", _trace_url)
 address = Kind("address", "host:port, as localhost:7233, without a scheme", _address)
 
 

@@ -27,7 +27,7 @@ from typing import Any, Protocol, TypeVar
 from .. import signals, states
 from ..celery_names.einfo import ExceptionInfo
 from ..context import Context, running
-from ..exceptions import Ignore, Reject, Retry, TaskReplaced, TaskStopped, Terminated
+from ..exceptions import Ignore, Reject, Retry, StoppedAtLimit, TaskReplaced, TaskStopped, Terminated
 from ..transactions.database_errors import database_is_away
 from ..transactions.pyramid_request import Attempt
 from .task import Task
@@ -132,7 +132,7 @@ class Execution:
             return Ending(states.IGNORED, ignored)
         except Reject as rejected:
             return Ending(states.REJECTED if rejected.requeue else states.FAILURE, rejected)
-        except (TaskStopped, Terminated, Undecided):
+        except (TaskStopped, StoppedAtLimit, Terminated, Undecided):
             raise  # the pool stopped the run, and decides what happens to the task: no hook is called
         except (Exception, SystemExit) as error:
             return Ending(states.FAILURE, without_our_frames(error))
@@ -199,7 +199,7 @@ class Execution:
         self.request.entered = not around
         try:
             return self.call(lambda: run_if_coroutine(function(*self.args, **self.kwargs)))
-        except (Retry, Ignore, Reject, Terminated):
+        except (Retry, Ignore, Reject, StoppedAtLimit, Terminated):
             raise
         except Exception as error:
             asked = task.autoretry(error)

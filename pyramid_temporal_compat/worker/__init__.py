@@ -9,6 +9,7 @@
                  read_message     the message, what the last attempt changed in it, and how the earlier attempts ended
                  earlier_receipt  is the task done already?
                  admission        has it expired, was it revoked, is it known here?
+                 pause            is its type paused?
                  rate_limit       its turn
                  lost_worker      has it lost its worker too often?
                  pool_run         the run in the pool, with heartbeats; `stopping`, `time_limit` and `lost_worker` say

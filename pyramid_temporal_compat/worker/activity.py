@@ -31,6 +31,7 @@ from .steps import (
     failure_hooks,
     hand_over,
     lost_worker,
+    pause,
     pool_run,
     rate_limit,
     read_message,
@@ -73,6 +74,7 @@ class TaskActivity:
             await hand_over.refuse_handed_over(job)
             if not await earlier_receipt.is_done(worker, job):
                 admission.admit(worker, job)
+                await pause.hold_if_paused(worker, job)
                 await rate_limit.wait_for_turn(worker, job, admission.refuse_revoked)
         task_log.received(job.message)
         task_signals.received(worker, job)

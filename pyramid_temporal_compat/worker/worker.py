@@ -23,6 +23,7 @@ from ..client.standalone import NO_ACTIVITIES, support_of
 from ..control.addresses import is_control_queue
 from ..control.command_registry import Consumer, State
 from ..control.limits import Limits
+from ..control.paused_types import PausedTypesReader
 from ..control.receiver import Receiver
 from ..control.revoked_ids import RevokedIdsReader
 from ..exceptions import CeleryError, ImproperlyConfigured, OperationalError
@@ -274,12 +275,14 @@ class Worker:
     async def _session(self) -> None:
         """Take tasks until `stop` is called. Return when the running tasks have ended."""
         revoked_ids = RevokedIdsReader(self.client)
-        await revoked_ids.read()
+        paused_types = PausedTypesReader(self.client)
+        await asyncio.gather(revoked_ids.read(), paused_types.read())
         for queue in self.queues:
             self._serve(queue)
         async with (
             self._control(),
             beside(revoked_ids.forever()),
+            beside(paused_types.forever()),
             beside(self._beat()),
             beside(self._scale()),
             beside(self._clean_up_receipts()),

@@ -96,4 +96,6 @@ def clean_process_state() -> Iterator[None]:
     process_state.revoked.clear()
     process_state.revoked_on_server.clear()
     process_state.revoked_stamps.clear()
+    process_state.paused_types.clear()
+    process_state.resumed_types.clear()
     process_state.total_count.clear()

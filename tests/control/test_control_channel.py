@@ -295,7 +295,7 @@ def test_a_command_may_end_its_worker_at_once(app: Celery, start: Start, own_com
     [
         ("enable_events", "Workers send no event messages"),
         ("disable_events", "Workers send no event messages"),
-        ("heartbeat", r"app\.control\.ping\(\) returns the workers that answer"),
+        ("heartbeat", r"app\.control\.ping\(\) and `ptemporal-compat status` show which workers answer"),
         ("election", "Workers hold no elections"),
         ("pool_restart", "Restart the worker"),
         ("Mailbox", r"use app\.control\.broadcast\(\)"),

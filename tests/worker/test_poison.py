@@ -87,14 +87,17 @@ def test_a_task_that_is_not_acknowledged_at_its_time_limit_runs_again(project: P
         assert project.tasks.is_late_once.delay().get(timeout=PATIENCE) == "in time"
 
 
+@pytest.mark.parametrize("how", ["late", "busy"])
 @pytest.mark.parametrize("pool", ["prefork", "threads"])
-def test_on_failure_is_called_for_a_task_that_was_stopped_at_its_time_limit(project: Project, pool: str) -> None:
+def test_on_failure_is_called_for_a_task_that_was_stopped_at_its_time_limit(
+    project: Project, pool: str, how: str
+) -> None:
     with project.worker("-c", 1, "-P", pool):
-        result = project.tasks.is_late.delay("late")
+        result = project.tasks.is_late.delay(how)
         with pytest.raises(TimeLimitExceeded):
             result.get(timeout=PATIENCE)
     assert [line for line in project.told if "on_failure" in line or "after_return" in line] == [
-        f"on_failure TimeLimitExceeded {result.id} ('late',) True"
+        f"on_failure TimeLimitExceeded {result.id} ({how!r},) True"
     ]
 
 

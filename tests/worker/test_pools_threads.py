@@ -14,7 +14,13 @@ from typing import Any
 import pytest
 
 from pyramid_temporal_compat.control.limits import Limits
-from pyramid_temporal_compat.exceptions import SoftTimeLimitExceeded, Terminated, TimeLimitExceeded, WorkerLostError
+from pyramid_temporal_compat.exceptions import (
+    SoftTimeLimitExceeded,
+    StoppedAtLimit,
+    Terminated,
+    TimeLimitExceeded,
+    WorkerLostError,
+)
 from pyramid_temporal_compat.worker.pools.pool import JobControl
 from pyramid_temporal_compat.worker.pools.solo import SoloPool
 from pyramid_temporal_compat.worker.pools.threads import ThreadJob, ThreadPool
@@ -349,7 +355,7 @@ async def test_exception_thrown_just_as_the_function_ends_is_raised_nowhere_else
     for _ in range(50):
         on_their_way[:] = [SoftTimeLimitExceeded]
         assert await run(pool, job) == "committed"
-        on_their_way[:] = [SoftTimeLimitExceeded, TimeLimitExceeded]
+        on_their_way[:] = [SoftTimeLimitExceeded, StoppedAtLimit]
         with pytest.raises(TimeLimitExceeded):
             await run(pool, job)
         assert on_their_way == []

@@ -29,7 +29,7 @@ class JobControl(Protocol):
     def interruptible(self, function: Callable[[], T]) -> T:
         """Call `function`. The pool raises its exceptions inside this call and nowhere else in the handler.
 
-        The pool raises `SoftTimeLimitExceeded` when the soft limit passes, and `TimeLimitExceeded` or `Terminated`
+        The pool raises `SoftTimeLimitExceeded` when the soft limit passes, and `StoppedAtLimit` or `Terminated`
         when the job is stopped. It never interrupts the handler before or after this call, for example while the
         handler makes a request or commits. A limit that passes outside the call is raised by the next call, or never.
 

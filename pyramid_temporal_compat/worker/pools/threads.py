@@ -15,6 +15,7 @@ from typing import Any, TypeVar
 from pyramid_temporal_compat.control.limits import Limits
 from pyramid_temporal_compat.exceptions import (
     SoftTimeLimitExceeded,
+    StoppedAtLimit,
     Terminated,
     TimeLimitExceeded,
     WorkerLostError,
@@ -26,7 +27,7 @@ log = logging.getLogger(__name__)
 T = TypeVar("T")
 Interrupt = type[Exception]
 
-_INTERRUPTS: tuple[Interrupt, ...] = (SoftTimeLimitExceeded, TimeLimitExceeded, Terminated)
+_INTERRUPTS: tuple[Interrupt, ...] = (SoftTimeLimitExceeded, StoppedAtLimit, Terminated)
 _NONE = ctypes.py_object()  # a NULL pointer: withdraws an exception that was thrown and has not been raised yet
 _throw_into = ctypes.pythonapi.PyThreadState_SetAsyncExc
 _throw_into.argtypes = (ctypes.c_ulong, ctypes.py_object)
@@ -242,7 +243,7 @@ class ThreadPool:
         try:
             if await _ends(job, limits.hard or None):
                 return job.ended.result()
-            job.throw(TimeLimitExceeded)
+            job.throw(StoppedAtLimit)
             if await _ends(job, self._grace) and not job.interrupted:
                 return job.ended.result()
             raise TimeLimitExceeded(limits.hard)

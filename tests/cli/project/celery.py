@@ -137,9 +137,12 @@ class TellsOfFailure(app.Task):  # type: ignore[misc, name-defined]
         told("after_return")
 
 
-@app.task(base=TellsOfFailure, time_limit=0.2, acks_late=False)
+@app.task(base=TellsOfFailure, time_limit=0.2, acks_late=False, autoretry_for=(Exception,), max_retries=3)
 def is_late(how: str) -> None:
-    time.sleep(60)
+    if how == "late":
+        time.sleep(60)
+    while True:  # in Python, where a thread can be stopped
+        how = how[::-1]
 
 
 @app.task(base=TellsOfFailure, acks_late=False)
