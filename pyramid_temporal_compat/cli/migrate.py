@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 from collections.abc import Iterable
 from pathlib import Path
 
@@ -32,16 +33,32 @@ PATHS = click.argument("paths", nargs=-1, metavar="[PATH]...")
 
 
 class MigrateGroup(click.Group):
-    """Refuses `migrate SOURCE DESTINATION`, which is Celery's command."""
+    """Imports the commands that load the application only when they run. Refuses `migrate SOURCE DESTINATION`,
+    which is Celery's command."""
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
-        if any("://" in word for word in args) and not any(word in self.commands for word in args):
+        known = self.list_commands(ctx)
+        if any("://" in word for word in args) and not any(word in known for word in args):
             refuse("migrate")
         return super().parse_args(ctx, args)
 
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return sorted([*super().list_commands(ctx), *LOADED_LATE])
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        if cmd_name not in LOADED_LATE:
+            return super().get_command(ctx, cmd_name)
+        found: click.Command = getattr(importlib.import_module(LOADED_LATE[cmd_name], __package__), cmd_name)
+        return found
+
+
+LOADED_LATE = {"bridge": ".migrate_bridge", "drain": ".migrate_drain", "switch": ".migrate_switch"}
+"""Commands, each with its module, in which the command has its own name."""
+
 
 @click.group(
-    cls=MigrateGroup, help="Move an application from Celery: see what a move takes, and let most of it be done."
+    cls=MigrateGroup,
+    help="Move an application from Celery: see what a move takes, let most of it be done, and run both sides at once.",
 )
 def group() -> None:
     pass

@@ -10,24 +10,29 @@ from collections import Counter
 from collections.abc import Collection, Iterator
 
 from ..celery_names.urls import sanitize_url
+from ..celery_side.clients import AMQP_SCHEMES, REDIS_SCHEMES
 from ..exceptions import ImproperlyConfigured
 from ..settings.table import SETTINGS
 from . import broker_amqp, broker_redis
-from .broker_messages import REDIS_SCHEMES, Broker, BrokerQueue
+from .broker_messages import Broker, BrokerQueue
 from .findings import Finding
 from .rules import RULES, Severity
 
 JSON_TYPES = frozenset({"application/json", "application/data"})
+REDIS_PRIORITIES = (
+    "In Redis, priority 0 goes first. Here 9 goes first, so turn the numbers of your calls around. "
+    "`migrate bridge` keeps the order of what it carries."
+)
 SHOWN = 5
 """Values of a list in a finding: the most frequent ones."""
 
 
 def look_into(url: str, queues: Collection[str] = (), known: Collection[str] = ()) -> list[Finding]:
     """Return what waits in the broker at `url`. `known` are the names of the tasks that the code has."""
-    scheme = url.partition("://")[0]
+    scheme = scheme_of(url)
     if scheme in REDIS_SCHEMES:
         broker = broker_redis.read(url, queues)
-    elif scheme in ("amqp", "amqps", "pyamqp"):
+    elif scheme in AMQP_SCHEMES:
         broker = broker_amqp.read(url, queues)
     else:
         raise ImproperlyConfigured(
@@ -38,6 +43,11 @@ def look_into(url: str, queues: Collection[str] = (), known: Collection[str] = (
         *_of_unacked(broker),
         *_of_tasks(broker, known),
     ]
+
+
+def scheme_of(url: str) -> str:
+    """Return the kind of broker that a URL names."""
+    return url.partition("://")[0]
 
 
 def _found(broker: Broker, code: str, detail: str, sentence: str = "", severity: Severity | None = None) -> Finding:
@@ -60,7 +70,9 @@ def _of_queue(broker: Broker, queue: BrokerQueue) -> Iterator[Finding]:
     yield from _waiting(broker, queue)
     priorities = Counter(str(each.priority) for each in queue.messages if each.priority)
     if priorities:
-        yield _found(broker, "PTC906", f"{queue.name}: {_listed(priorities)}")
+        turned = REDIS_PRIORITIES if scheme_of(broker.url) in REDIS_SCHEMES else ""
+        severity = Severity.CHANGES if turned else None
+        yield _found(broker, "PTC906", f"{queue.name}: {_listed(priorities)}", turned, severity)
     if queue.unreadable:
         yield _found(broker, "PTC909", f"{queue.name}: {queue.unreadable} messages")
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import json
 import zlib
 from collections.abc import Callable, Sequence
@@ -11,6 +12,7 @@ from decimal import Decimal
 from typing import Any
 from uuid import UUID
 
+from pyramid_temporal_compat import Celery
 from pyramid_temporal_compat.control.channel import read_reply
 from pyramid_temporal_compat.control.receiver import read_request
 from pyramid_temporal_compat.exceptions import (
@@ -27,6 +29,7 @@ from pyramid_temporal_compat.message.message import Message
 from pyramid_temporal_compat.message.nodes import ChainNode, ChordNode, GroupNode, TaskNode
 from pyramid_temporal_compat.message.tree import Tree
 from pyramid_temporal_compat.message.wire_names import added_trees
+from pyramid_temporal_compat.migrate.carried import BrokerCall, Rules, unit_of
 from pyramid_temporal_compat.outbox.row_format import decode_units, encode_units
 from pyramid_temporal_compat.payload import Payload
 from pyramid_temporal_compat.payload.annotations import rebuild_value
@@ -131,6 +134,30 @@ REQUEST = {"command": "revoke", "arguments": {"task_id": ["a"], "terminate": Fal
 PARTS = [Payload(JSON, b"1"), Payload(JSON, b"[2]")]
 KEEPS = Tree(GroupNode("g", (node(1),)), keeps=True)
 
+BRIDGE_KEEPS = (ValueError, TypeError, AttributeError, LookupError, RecursionError, ArithmeticError)
+"""The bridge keeps a message for any error. Here only memory and time count."""
+SHOP = Celery("fuzz", set_as_current=False)
+SHOP.task(lambda *args: None, name="shop.add")
+STEP = {"task": "shop.add", "args": [1], "kwargs": {}, "options": {"task_id": "s"}, "subtask_type": None}
+GROUP = {"task": "celery.group", "kwargs": {"tasks": [STEP]}, "options": {}, "subtask_type": "group"}
+CARRIED = [
+    json.dumps(
+        [[1], {"a": 2}, {"callbacks": [STEP], "errbacks": None, "chain": [STEP, GROUP], "chord": None}]
+    ).encode(),
+    json.dumps([[1], {}, {"chain": [{"subtask_type": "chord", "kwargs": {"header": GROUP, "body": STEP}}]}]).encode(),
+    json.dumps({"task": "shop.add", "id": "a", "args": [1], "kwargs": {}, "callbacks": [STEP], "utc": True}).encode(),
+]
+
+
+def read_carried(data: bytes) -> None:
+    """Read a message of Celery's with this body, and with these headers."""
+    body = base64.b64encode(data).decode()
+    envelope = {"body": body, "headers": {"task": "shop.add", "id": "a"}, "properties": {"body_encoding": "base64"}}
+    for raw in (json.dumps(envelope).encode(), data):
+        taken = {"tag": "", "queue": "q", "size": len(raw), "envelope": base64.b64encode(raw).decode()}
+        unit_of(SHOP, BrokerCall.read(taken), Rules())
+
+
 DECODERS: dict[str, Decoder] = {
     "json": Decoder(loads, READS, [dumps(value) for value in VALUES]),
     "yaml": Decoder(read_value("yaml"), READS, [serialize(value, "yaml").data for value in PLAIN] + [b"&a [*a]"]),
@@ -172,5 +199,6 @@ DECODERS: dict[str, Decoder] = {
         [encode_units([message(), TREES[0]], chain([]))],
     ),
     "order": Decoder(read_request, (CeleryError,), [json.dumps(REQUEST).encode()]),
+    "carried": Decoder(read_carried, (CeleryError, *BRIDGE_KEEPS), CARRIED),
     "reply": Decoder(lambda data: read_reply(Payload(JSON, data)), (), [b'{"ok":"pong"}', dumps({1, 2})]),
 }
