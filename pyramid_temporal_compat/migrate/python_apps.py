@@ -8,14 +8,16 @@ from pathlib import PurePath
 
 import libcst as cst
 
+from ..celery_names.refused import MEMBERS
 from ..settings.table import CELERY_NAMES, NAMES, celery_name
 from .findings import Finding, is_test
-from .python_source import PythonSource, dotted, keyword, text_of
+from .python_source import AN_APP, PythonSource, dotted, keyword, text_of
 from .python_task_classes import APP_CLASSES
 from .rules import Severity
 from .settings_rules import said_of
 
 CONF = re.compile(r"(^|\.)(app|celery|celery_app|current_app|capp)\.(conf|config)\Z")
+APP = re.compile(rf"{AN_APP}\Z")
 SCHEDULE_CLASSES = re.compile(r"(celery|pyramid_temporal_compat)\.schedules\.(\w+\.)?(BaseSchedule|schedule|crontab)\Z")
 SCHEDULERS = re.compile(r"celery\.beat\.\w*Scheduler\Z|pyramid_temporal_compat\.schedules\.\w+\.\w*Scheduler\Z")
 TIMES = frozenset({"is_due", "remaining_estimate", "remaining_delta"})
@@ -25,6 +27,7 @@ FEWEST = 3
 
 def findings(source: PythonSource) -> Iterator[Finding]:
     yield from _apps(source)
+    yield from _refused_members(source)
     for key, value in _settings(source):
         for said in said_of(_key(key), source.code(value), own_section=False):
             yield source.finding(said.code, key, _key(key), said.sentence)
@@ -57,6 +60,14 @@ def _apps(source: PythonSource) -> Iterator[Finding]:
         written = source.code(target.target)
         if re.search(r"registry(\.celery\w*|\[[\"']celery[\w.]*[\"']\])\Z", written):
             yield source.finding("PTC402", target, written)
+
+
+def _refused_members(source: PythonSource) -> Iterator[Finding]:
+    """Members of an app that are refused here, such as `app.Beat`, where the app is no imported module."""
+    for node in source.nodes(cst.Attribute):
+        sentence = MEMBERS.get(f"celery.Celery.{node.attr.value}")
+        if sentence and APP.search(dotted(node.value)) and not (source.imported(node) or "").startswith("celery."):
+            yield source.finding("PTC102", node, dotted(node), sentence)
 
 
 # --- settings ---------------------------------------------------------------------------------------

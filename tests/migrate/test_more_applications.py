@@ -48,6 +48,10 @@ PYTHON = {
     from sentry_sdk.integrations.celery import CeleryIntegration
     """: ["PTC107"],
     """
+    def test_beat(celery):
+        return celery.Beat().Service(app=celery)
+    """: ["PTC102"],
+    """
     import opentelemetry.instrumentation.celery
     """: ["PTC107"],
     """
