@@ -6,7 +6,7 @@ STAMP := $(VENV)/.installed
 # Parts of the tests that run beside each other, each with servers of its own.
 JOBS ?= 3
 
-.PHONY: venv demo test coverage unit pythons lowest agents wheel-smoke conformance faults fuzz move lint docs bench actions clean
+.PHONY: venv demo demo-move test coverage unit pythons lowest agents wheel-smoke conformance faults move move-tests fuzz lint docs bench actions clean
 
 venv: $(STAMP)
 
@@ -17,6 +17,10 @@ $(STAMP): pyproject.toml
 
 demo: $(STAMP)
 	$(BIN)/python migration_guide/demo.py $(if $(KEEP),--keep)
+
+# An application moves from Celery to Temporal, with a picture of both sides' queues in the terminal: one to two minutes.
+demo-move: $(STAMP)
+	$(BIN)/python -m tests.move redis --demo $(ARGS)
 
 test: $(STAMP)
 	$(BIN)/pytest -n $(JOBS) --dist loadfile --no-loadscope-reorder $(ARGS)
@@ -59,10 +63,15 @@ conformance: $(STAMP)
 faults: $(STAMP)
 	$(BIN)/python -m tests.faults $(ARGS)
 
-# The long tests of `migrate bridge` and `drain`: kills, real Celery workers, a real RabbitMQ: three minutes. Without
-# Debian's package rabbitmq-server, its tests are skipped.
+# Moves an application from real Celery to Temporal and back under load, with kills, and counts: from Redis, and from RabbitMQ
+# where it is installed. A quarter of an hour; ARGS=--short takes less than four minutes.
 move: $(STAMP)
-	PTEMPORAL_MOVE=1 $(BIN)/pytest tests/migrate/test_bridge.py tests/migrate/test_bridge_rabbitmq.py tests/migrate/test_drain.py -q $(ARGS)
+	$(BIN)/python -m tests.move $(ARGS)
+
+# The long tests of `migrate bridge`, `drain` and `switch`: kills, real Celery workers, a real RabbitMQ: three minutes. Without
+# Debian's package rabbitmq-server, the tests of RabbitMQ are skipped.
+move-tests: $(STAMP)
+	PTEMPORAL_MOVE=1 $(BIN)/pytest tests/migrate/test_bridge.py tests/migrate/test_bridge_rabbitmq.py tests/migrate/test_drain.py tests/switch/test_rabbitmq.py -q $(ARGS)
 
 # Gives every decoder broken input, other input each time, and compares more crontabs with Celery's: two minutes. It finds
 # decoders without bounds.

@@ -9,6 +9,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 from .app import Celery, shared_task
+from .app.send_to_celery import send_to_celery
 from .as_celery import install_as_celery, unsupported
 from .as_celery.bugreport import bugreport
 from .as_celery.local_proxies import current_app, current_task
@@ -90,6 +91,7 @@ __all__ = [
     "group",
     "install_as_celery",
     "maybe_signature",
+    "send_to_celery",
     "shared_task",
     "signature",
     "subtask",

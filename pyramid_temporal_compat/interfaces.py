@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from .client.connection import Connection
     from .client.lane_choice import LaneChoice
     from .enlist.dispatcher import Dispatcher
-    from .message.workflow_call import Outgoing
+    from .message.outgoing import Outgoing
     from .payload.codecs import Codec
     from .settings import Settings
 
@@ -91,6 +91,14 @@ class AppLike(Protocol):
     @property
     def outbox(self) -> Any:
         """Return the writer of outbox rows; None without an outbox."""
+
+    @property
+    def old_results(self) -> Any:
+        """Return Celery's result backend; None without `ptemporal.old_result_backend`."""
+
+    @property
+    def switch(self) -> Any:
+        """Return what decides whether Temporal or Celery gets a call; None without `ptemporal.switch`."""
 
     def client_options(self) -> ClientOptions: ...
     def codecs(self) -> Sequence[Codec]: ...

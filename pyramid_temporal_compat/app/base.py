@@ -33,7 +33,7 @@ from ..log import Logging
 from ..message.ids import new_id
 from ..message.lane import WORKFLOW, lane_of_call
 from ..message.nodes import TaskNode
-from ..message.workflow_call import Outgoing
+from ..message.outgoing import Outgoing
 from ..payload.codecs import Encryption, parse_keys
 from ..payload.trace_carrier import trace_carrier
 from ..results import result as results
@@ -63,7 +63,9 @@ if TYPE_CHECKING:
     from ..outbox.writer import Outbox
     from ..payload.codecs import Codec
     from ..results.eager_result import EagerResult
+    from ..results.old_results import OldResults
     from ..results.result import AsyncResult
+    from ..switch.route import Switch
     from ..task.eager import EagerDispatch
 
 __all__ = ["APP_KEY", "Celery"]
@@ -154,6 +156,8 @@ class Celery(Commands, Configuration, ConnectionMethods, RefusedOfApps):
         self._lane_choice: LaneChoice | None = None
         self._sender = MessageSender(self)
         self._outbox: Outbox | None = None
+        self._switch: Switch | None = None
+        self._old_results: OldResults | None = None
         self._config_arguments = (config_source, config_source_silent, namespace)
         apps.add(self)
         if set_as_current:
@@ -498,6 +502,31 @@ class Celery(Commands, Configuration, ConnectionMethods, RefusedOfApps):
             return self._outbox
 
     @property
+    def old_results(self) -> OldResults | None:
+        """Return Celery's result backend, which is asked for old ids; None if it is not set."""
+        url = self.conf["ptemporal.old_result_backend"]
+        if url is None:
+            return None
+        with self._lock:
+            if self._old_results is None:
+                from ..results.old_results import OldResults  # the client library, as for `temporal`
+
+                self._old_results = OldResults(url, self.conf["accept_content"])
+            return self._old_results
+
+    @property
+    def switch(self) -> Switch | None:
+        """Return what decides whether Temporal or Celery gets a call; None if `ptemporal.switch` is not set."""
+        if self.conf["ptemporal.switch"] is None:
+            return None
+        with self._lock:
+            if self._switch is None:
+                from ..switch.route import Switch  # for applications that are being moved only
+
+                self._switch = Switch(self)
+            return self._switch
+
+    @property
     def temporal(self) -> Connection:
         """Return this process's connection to the Temporal server. It connects on first use."""
         with self._lock:
@@ -567,6 +596,10 @@ class Celery(Commands, Configuration, ConnectionMethods, RefusedOfApps):
             connection, self._connection, self._dispatcher = self._connection, None, None
             self._lane_choice = None
             outbox, self._outbox = self._outbox, None
+            switch, self._switch = self._switch, None
+            self._old_results = None
+        if switch is not None:
+            switch.close()
         if connection is not None:
             connection.close()
         if outbox is not None:

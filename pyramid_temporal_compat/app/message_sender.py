@@ -11,7 +11,8 @@ from ..message.bundle import bundled
 from ..message.ids import new_id
 from ..message.lane import WORKFLOW
 from ..message.message import Message
-from ..message.workflow_call import Outgoing
+from ..message.outgoing import Outgoing
+from ..message.tree import tree_options
 
 if TYPE_CHECKING:
     from ..enlist.enlistment import OutboxRows
@@ -26,12 +27,19 @@ class MessageSender:
         self._app = app
 
     def enlist(self, message: Outgoing, manager: Any = None) -> None:
-        """Send a message, a canvas or a workflow's call when the current transaction commits; without one, now."""
-        tell_called(message)
+        """Send a message, a canvas or a workflow's call when the current transaction commits; without one, now.
+
+        During a move, the switch decides whether the server or Celery gets it.
+        """
         app = self._app
-        # Within a transaction nothing waits for the server: until its answer is there, calls take the workflow.
-        if not _enlist()(self._with_lane(message, 0), app, self, app.conf["ptemporal.enlist"], manager):
-            app.dispatcher.send([self._with_lane(message, app.conf["ptemporal.dispatch_timeout"])])
+        switch, conf, at_once = app.switch, app.conf, []
+        for unit in (message,) if switch is None else switch.sides(message):
+            tell_called(unit)
+            # Within a transaction nothing waits for the server: until its answer is there, calls take the workflow.
+            if not _enlist()(self._with_lane(unit, 0), app, self, conf["ptemporal.enlist"], manager):
+                at_once.append(self._with_lane(unit, conf["ptemporal.dispatch_timeout"]))
+        if at_once:
+            app.dispatcher.send(at_once)
 
     def _with_lane(self, message: Outgoing, patience: float) -> Outgoing:
         """Return what is to be sent, with its lane for good.
@@ -56,8 +64,7 @@ class MessageSender:
         least = conf["ptemporal.bundle"]
         if not least or len(messages) < least:
             return messages
-        at_once, limit = conf["ptemporal.canvas_at_once"], conf["ptemporal.payload_limit"]
-        return bundled(messages, blocks, least, at_once, limit)
+        return bundled(messages, blocks, least, **tree_options(conf))
 
     def codecs(self) -> Sequence[Codec]:
         """Return the codecs of payloads."""

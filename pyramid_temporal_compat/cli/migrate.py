@@ -52,7 +52,7 @@ class MigrateGroup(click.Group):
         return found
 
 
-LOADED_LATE = {"bridge": ".migrate_bridge", "drain": ".migrate_drain"}
+LOADED_LATE = {"bridge": ".migrate_bridge", "drain": ".migrate_drain", "switch": ".migrate_switch"}
 """Commands, each with its module, in which the command has its own name."""
 
 

@@ -82,6 +82,11 @@ def bounds(value: str) -> tuple[int, int]:
 @click.option("--graceful-timeout", type=click.FloatRange(min=0), help="Seconds that running tasks get on SIGTERM.")
 @click.option("--health-port", type=listening, metavar="[HOST:]PORT", help="Answer probes there: /live and /ready.")
 @click.option("--metrics-port", type=listening, metavar="[HOST:]PORT", help="Serve /metrics for Prometheus there.")
+@click.option(
+    "--to-celery",
+    metavar="URL",
+    help="Publish the tasks to this broker of Celery's and wait for their results, for queues that have not moved.",
+)
 @click.option("-I", "--include", type=names, help="More task modules, separated by commas.")
 @click.option(
     "-l", "--loglevel", type=click.Choice(LEVELS, case_sensitive=False), help="Default: WARNING, or the ini's."

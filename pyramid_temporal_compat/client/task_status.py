@@ -96,8 +96,12 @@ async def _status_in_workflow(client: Client, task_id: str) -> Status:
     return UNKNOWN if bundle is None else await status_in_tree(client, bundle, task_id)
 
 
-async def wait_for_end(client: Client, task_id: str, interval: float) -> Status:
+async def wait_for_end(
+    client: Client, task_id: str, interval: float, elsewhere: Callable[[str], Status | None] | None = None
+) -> Status:
     """Wait until the task has ended, and return how. Looks every `interval` seconds for a task not yet on the server.
+
+    :param elsewhere: returns the status of a task that the server does not know, in a thread; None if it is unknown.
 
     A single task needs one call to the server. The status that it returns has no name, queue or time: `status_of`
     reads them.
@@ -107,6 +111,8 @@ async def wait_for_end(client: Client, task_id: str, interval: float) -> Status:
             status = await _in_either_lane(client, task_id, _end_of_workflow, standalone.wait_for_end)
             if status.known:
                 return status
+            if elsewhere is not None and (found := await asyncio.to_thread(elsewhere, task_id)) and found.ready:
+                return found
             await asyncio.sleep(interval)
         except RPCError as error:
             if not is_transient(error):

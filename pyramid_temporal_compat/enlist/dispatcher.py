@@ -1,9 +1,14 @@
-"""Start the workflow or activity of each message, and send calls of hand-written workflows: the dispatch."""
+"""Send what a transaction has committed: the dispatch.
+
+It starts the workflow or activity of each message on the server, sends the calls of hand-written workflows, and
+publishes the calls for Celery's workers to their broker.
+"""
 
 from __future__ import annotations
 
 import asyncio
 import concurrent.futures
+import contextvars
 import datetime
 import logging
 import time
@@ -15,6 +20,7 @@ from temporalio.common import WorkflowIDConflictPolicy, WorkflowIDReusePolicy
 from temporalio.exceptions import WorkflowAlreadyStartedError
 from temporalio.service import RPCError
 
+from ..celery_side.publisher import NotPublished, publish
 from ..client import standalone
 from ..client.connection import Connection, is_transient
 from ..client.server_absence import ServerAbsence
@@ -25,14 +31,17 @@ from ..log_lines.text_safety import one_line
 from ..log_lines.throttled_log import ThrottledLog
 from ..message import wire_names as wire
 from ..message.backoff import exponential_pauses
+from ..message.celery_call import CeleryCall
 from ..message.lane import ACTIVITY
 from ..message.message import Message
+from ..message.outgoing import Outgoing, parts_to_log, workflow_id_of
 from ..message.priority import priority_of
 from ..message.tree import Unit
-from ..message.workflow_call import Outgoing, WorkflowCall, parts_to_log, workflow_id_of
+from ..message.workflow_call import WorkflowCall
 from ..payload.headers import to_arguments
 from ..payload.trace_carrier import trace_continued
 from .call_watch import tell_sent
+from .dispatch_end import DispatchEnd, tell_dispatch_end
 from .undelivered_log import name_and_text
 
 log = logging.getLogger(__name__)
@@ -95,7 +104,9 @@ class Dispatcher:
         finally:
             future.cancel()
         self._notify_started(batch)
-        for _, reason in batch.failed():
+        failed = batch.failed()
+        tell_dispatch_end(DispatchEnd(batch.seconds, lost=len(failed)))
+        for _, reason in failed:
             if isinstance(reason, WorkflowAlreadyStartedError):
                 raise reason
             raise self._as_operational(reason) from reason
@@ -112,8 +123,11 @@ class Dispatcher:
         """
         if recorder is not None and self.absence.lasts:
             reason = self._as_operational(self.absence.reason or OperationalError(f"{self._connection} is away"))
-            unkept = recorder.record_dispatch((), [(message, reason) for message in messages])
-            messages = [message for message, _ in unkept]
+            for_celery = [message for message in messages if isinstance(message, CeleryCall)]
+            for_server = [message for message in messages if not isinstance(message, CeleryCall)]
+            unkept = recorder.record_dispatch((), [(message, reason) for message in for_server])
+            tell_dispatch_end(DispatchEnd(0.0, kept=len(for_server) - len(unkept)))
+            messages = [*for_celery, *(message for message, _ in unkept)]
             if not messages:
                 return
         may_wait = not self._connection.in_own_thread()
@@ -128,7 +142,9 @@ class Dispatcher:
             if future.done():
                 self._report(batch, future, recorder)
             else:
-                future.add_done_callback(lambda done: self._report(batch, done, recorder))
+                # In the context of the commit, so that whoever watches the request learns of it, too.
+                context = contextvars.copy_context()
+                future.add_done_callback(lambda done: context.run(self._report, batch, done, recorder))
 
     def _wait_for_room(self) -> None:
         """Wait while `MOST_IN_BACKGROUND` transactions have messages on their way, at most as long as the timeout."""
@@ -153,8 +169,10 @@ class Dispatcher:
             batch.obstacle = error
         self._notify_started(batch)
         failed: Failures = [(message, self._as_operational(reason)) for message, reason in batch.failed()]
+        unsent = len(failed)
         if recorder is not None:
             failed = self._record(batch, failed, recorder)
+        tell_dispatch_end(DispatchEnd(batch.seconds, kept=unsent - len(failed), lost=len(failed)))
         for unit, reason in failed:
             for message in parts_to_log(unit):
                 name, text = name_and_text(message, self._connection.codecs)
@@ -163,7 +181,8 @@ class Dispatcher:
 
     def _record(self, batch: DispatchBatch, failed: Failures, recorder: DispatchRecorder) -> Failures:
         away = next((reason for _, reason in batch.failed() if is_transient(reason)), None)
-        if away is not None and not batch.started():
+        has_answered = any(not isinstance(message, CeleryCall) for message in batch.started())
+        if away is not None and not has_answered:
             self.absence.notice(away)
         return recorder.record_dispatch(batch.started(), failed)
 
@@ -192,16 +211,22 @@ class DispatchBatch:
         messages: Sequence[Outgoing],
         connection: Connection,
         patience: float,
-        start_one: Callable[[Client, Outgoing], Awaitable[None]],
+        start_one: Callable[[Client, Unit | WorkflowCall], Awaitable[None]],
     ) -> None:
         self._messages = messages
         self._start_one = start_one
         self._connection = connection
         self._patience = patience
-        self._deadline = time.monotonic() + patience
+        self._began = time.monotonic()
+        self._deadline = self._began + patience
         self._unstarted: dict[int, BaseException | None] = dict.fromkeys(range(len(messages)))
         self.obstacle: BaseException = CallTimeout(f"no answer within {patience:g} s")
         """Why the batch makes no progress. Messages whose turn did not come have failed for this reason, too."""
+
+    @property
+    def seconds(self) -> float:
+        """Return how long ago the batch was made."""
+        return time.monotonic() - self._began
 
     async def run(self) -> None:
         """Try to start every message. Give up when no message could be started for `patience` seconds."""
@@ -237,7 +262,7 @@ class DispatchBatch:
             except asyncio.TimeoutError:
                 continue
             except Exception as error:
-                if not is_transient(error):
+                if not may_succeed_soon(error):
                     raise
                 self.obstacle = error
             pause = next(pauses, None)
@@ -247,9 +272,21 @@ class DispatchBatch:
         raise self.obstacle
 
     async def _try_to_start(self, message: Outgoing) -> None:
+        if isinstance(message, CeleryCall):  # it goes to the broker, also while the server is away
+            return await publish_to_celery(message)
         connection = self._connection
         client = connection.client() if message.publish_retry is None else connection.client_without_retries()
         await self._start_one(await client, message)
+
+
+def may_succeed_soon(error: BaseException) -> bool:
+    """Return whether another attempt within seconds may succeed: to start a workflow, or to publish to Celery."""
+    return error.transient if isinstance(error, NotPublished) else is_transient(error)
+
+
+async def publish_to_celery(call: CeleryCall) -> None:
+    """Publish a call to Celery's broker. The event loop goes on meanwhile."""
+    await asyncio.to_thread(publish, call)
 
 
 def in_sequences(messages: Sequence[Outgoing]) -> list[list[int]]:
@@ -260,7 +297,7 @@ def in_sequences(messages: Sequence[Outgoing]) -> list[list[int]]:
     return list(sequences.values())
 
 
-async def start_committed(client: Client, message: Outgoing, now: datetime.datetime | None = None) -> None:
+async def start_committed(client: Client, message: Unit | WorkflowCall, now: datetime.datetime | None = None) -> None:
     """Do what `start` does after a commit, when no caller is left to get an error that another attempt can't change."""
     try:
         await start(client, message, now)
@@ -274,7 +311,7 @@ async def start_committed(client: Client, message: Outgoing, now: datetime.datet
         )
 
 
-async def start(client: Client, message: Outgoing, now: datetime.datetime | None = None) -> None:
+async def start(client: Client, message: Unit | WorkflowCall, now: datetime.datetime | None = None) -> None:
     """Start the workflow of one message. Do nothing if the server already has a workflow with the message's id.
 
     For a call of a hand-written workflow, send its request, which may raise `WorkflowAlreadyStartedError`.

@@ -27,7 +27,7 @@ from ..exceptions import InvalidCall, NoTransaction
 from ..message.bundle import Block
 from ..message.ids import is_below, new_id
 from ..message.message import Message
-from ..message.workflow_call import parts_to_log
+from ..message.outgoing import parts_to_log
 from ..payload.codecs import Codec
 from .call_watch import tell_dropped
 from .nested_sessions import NestedSessions

@@ -17,9 +17,10 @@ from .. import signals
 from ..celery_names.producer import is_wrapped, task_producer
 from ..exceptions import InvalidCall
 from ..message.backoff import DEFAULTS
+from ..message.celery_call import CeleryCall
 from ..message.celery_view import STAMPED_HEADERS, STAMPS, protocol_headers
 from ..message.message import Message
-from ..message.workflow_call import Outgoing
+from ..message.outgoing import Outgoing
 
 
 def is_watched() -> bool:
@@ -58,18 +59,20 @@ def policy_of(message: Message) -> dict[str, Any]:
 
 
 def after_publish(unit: Outgoing) -> None:
-    """Send `after_task_publish` and `task_sent`: the server has accepted the unit.
+    """Send `after_task_publish` and `task_sent`: the server, or Celery's broker, has accepted the unit.
 
     Receivers get no arguments, because the arguments are serialised by now.
     """
     if not signals.after_task_publish.receivers and not signals.task_sent.receivers:
         return
-    for message in unit.messages:
+    published: tuple[Message | CeleryCall, ...] = (unit,) if isinstance(unit, CeleryCall) else unit.messages
+    for message in published:
         (message.publish_context or contextvars.copy_context()).run(_tell_that_it_left, message)
 
 
-def _tell_that_it_left(message: Message) -> None:
-    _send(signals.after_task_publish, message, {**protocol_headers(message), **message.headers}, (), {})
+def _tell_that_it_left(message: Message | CeleryCall) -> None:
+    standard = {} if isinstance(message, CeleryCall) else protocol_headers(message)
+    _send(signals.after_task_publish, message, {**standard, **message.headers}, (), {})
     details: dict[str, Any] = {
         "task_id": message.id,
         "task": message.task,
@@ -81,13 +84,18 @@ def _tell_that_it_left(message: Message) -> None:
 
 
 def _send(
-    signal: signals.Signal, message: Message, headers: Mapping[str, Any], args: Any, kwargs: Any, **more: Any
+    signal: signals.Signal,
+    message: Message | CeleryCall,
+    headers: Mapping[str, Any],
+    args: Any,
+    kwargs: Any,
+    **more: Any,
 ) -> None:
     properties = {"correlation_id": message.id, "reply_to": "", "priority": message.priority}
     signal.send(sender=message.task, properties=properties, **_parts_of(message, headers, args, kwargs), **more)
 
 
-def _parts_of(message: Message, headers: Mapping[str, Any], args: Any, kwargs: Any) -> dict[str, Any]:
+def _parts_of(message: Message | CeleryCall, headers: Mapping[str, Any], args: Any, kwargs: Any) -> dict[str, Any]:
     """Return what kombu gets to publish the message."""
     embed = {"callbacks": None, "errbacks": None, "chain": None, "chord": None}
     return {

@@ -18,7 +18,6 @@ from ..exceptions import InvalidTaskError
 from ..payload import Payload
 from ..payload.bounds import read_json
 from .message import Message, is_name, readable
-from .tree import Tree, Unit
 
 if TYPE_CHECKING:
     from ..payload.codecs import Codec
@@ -90,25 +89,6 @@ class WorkflowCall:
 
 
 _TEXTS = ("rpc", "id", "workflow_id", "task", "queue")
-
-
-Outgoing = Unit | WorkflowCall
-"""What a transaction sends, one after the other."""
-
-
-def parts_to_log(outgoing: Outgoing) -> tuple[Outgoing, ...]:
-    """Return what gets a log line of its own if it is lost: each message of a bundle; a canvas or a call as a whole."""
-    return outgoing.messages if isinstance(outgoing, Tree) and outgoing.bundle else (outgoing,)
-
-
-def count_of(outgoing: Sequence[Outgoing]) -> int:
-    """Return how many messages and calls these are."""
-    return sum(len(each.messages) or 1 for each in outgoing)
-
-
-def workflow_id_of(outgoing: Outgoing) -> str:
-    """Return the id of the workflow that this starts or signals. Calls of one workflow are sent one after the other."""
-    return outgoing.workflow_id if isinstance(outgoing, WorkflowCall) else outgoing.id
 
 
 def is_workflow_call(data: bytes) -> bool:

@@ -10,10 +10,11 @@ from collections import Counter
 from collections.abc import Collection, Iterator
 
 from ..celery_names.urls import sanitize_url
+from ..celery_side.clients import AMQP_SCHEMES, REDIS_SCHEMES
 from ..exceptions import ImproperlyConfigured
 from ..settings.table import SETTINGS
 from . import broker_amqp, broker_redis
-from .broker_messages import REDIS_SCHEMES, Broker, BrokerQueue
+from .broker_messages import Broker, BrokerQueue
 from .findings import Finding
 from .rules import RULES, Severity
 
@@ -31,7 +32,7 @@ def look_into(url: str, queues: Collection[str] = (), known: Collection[str] = (
     scheme = scheme_of(url)
     if scheme in REDIS_SCHEMES:
         broker = broker_redis.read(url, queues)
-    elif scheme in ("amqp", "amqps", "pyamqp"):
+    elif scheme in AMQP_SCHEMES:
         broker = broker_amqp.read(url, queues)
     else:
         raise ImproperlyConfigured(

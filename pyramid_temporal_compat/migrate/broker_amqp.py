@@ -9,27 +9,17 @@ from __future__ import annotations
 from collections.abc import Collection
 from typing import Any
 
-from ..celery_names.urls import parse_url
-from .broker_messages import Broker, BrokerQueue, client_library, described, queues_of_tasks, unreachable
+from ..celery_side.clients import amqp_connection, client_library, unreachable
+from .broker_messages import Broker, BrokerQueue, described, queues_of_tasks
 
 MOST_TAKEN = 200
 """Messages of one queue that are read: the server gives each of them out and takes it back."""
-ANSWER_TIMEOUT = 30
 
 
 def read(url: str, queues: Collection[str]) -> Broker:
     """Return the queues that are named, and `celery`: AMQP has no list of queues."""
     amqp = client_library("amqp", "--broker amqp://…")
-    parts = parse_url(url)
-    connection = amqp.Connection(
-        host=f"{parts['hostname'] or 'localhost'}:{parts['port'] or (5671 if url.startswith('amqps') else 5672)}",
-        userid=parts["userid"] or "guest",
-        password=parts["password"] or "guest",
-        virtual_host=parts["virtual_host"] or "/",
-        ssl=parts.get("ssl") or url.startswith("amqps"),
-        connect_timeout=ANSWER_TIMEOUT,
-        read_timeout=ANSWER_TIMEOUT,
-    )
+    connection = amqp_connection(amqp, url)
     try:
         connection.connect()
         return Broker(url, [_queue(connection, name, amqp.NotFound) for name in queues_of_tasks(queues)])

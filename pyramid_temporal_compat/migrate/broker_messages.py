@@ -5,17 +5,12 @@ from __future__ import annotations
 import base64
 import binascii
 import datetime as dt
-import importlib
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
-from types import ModuleType
 from typing import Any
 
-from ..celery_names.urls import sanitize_url
-from ..exceptions import ImproperlyConfigured, OperationalError
 from ..payload.bounds import read_json
 
-REDIS_SCHEMES = ("redis", "rediss", "redis+socket", "unix")
 DEFAULT_QUEUE = "celery"
 OWN_QUEUES = (".celery.pidbox", ".reply.celery.pidbox")
 """Ends of the names of Celery's own queues: for control orders, and for the replies to them."""
@@ -63,20 +58,6 @@ def queues_of_tasks(names: Iterable[str]) -> list[str]:
     """Return the names of the queues to look into: these and Celery's default, without Celery's own queues."""
     found = {DEFAULT_QUEUE, *names}
     return sorted(name for name in found if not name.endswith(OWN_QUEUES) and not name.startswith(EVENT_QUEUES))
-
-
-def client_library(name: str, option: str) -> ModuleType:
-    """Import the client of a broker or a result backend. It is an extra, so it is imported where it is needed."""
-    try:
-        return importlib.import_module(name)
-    except ModuleNotFoundError:
-        raise ImproperlyConfigured(f"{option} needs {name}: pip install 'pyramid-temporal-compat[migrate]'") from None
-
-
-def unreachable(what: str, url: str, error: Exception) -> OperationalError:
-    """Return the error about a broker or a result backend that does not answer."""
-    reason = " ".join(str(error).split()) or type(error).__name__
-    return OperationalError(f"the {what} at {sanitize_url(url)} can't be read: {reason}")
 
 
 # --- messages ---------------------------------------------------------------------------------------

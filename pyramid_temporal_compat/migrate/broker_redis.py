@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import datetime as dt
 from collections.abc import Collection, Iterator
-from types import ModuleType
 from typing import Any
 
-from ..celery_names.urls import url_to_parts
+from ..celery_side.clients import client_library, redis_client, unreachable
 from ..payload.bounds import read_json
-from .broker_messages import Broker, BrokerQueue, client_library, queues_of_tasks, read_message, unreachable
+from .broker_messages import Broker, BrokerQueue, queues_of_tasks, read_message
 
 MOST_READ = 10_000
 """Messages of one list that are read. Those behind them are only counted."""
@@ -22,7 +21,7 @@ BINDING = "_kombu.binding."
 def read(url: str, queues: Collection[str]) -> Broker:
     """Return the queues of a Redis: the named queues, the queues that kombu has bound, and `celery`."""
     redis = client_library("redis", "--broker redis://…")
-    client = connected(redis, url)
+    client = redis_client(redis, url)
     try:
         names = queues_of_tasks([*queues, *_bound(client)])
         broker = Broker(url, [_queue(client, name) for name in names])
@@ -32,17 +31,6 @@ def read(url: str, queues: Collection[str]) -> Broker:
         raise unreachable("broker", url, error) from None
     finally:
         client.close()
-
-
-def connected(redis: ModuleType, url: str) -> Any:
-    """Return a client of the Redis that a URL of Celery names. The database is the number at its end."""
-    if not url.startswith(("redis+socket://", "unix://")):
-        return redis.Redis.from_url(url, socket_timeout=30)
-    # redis+socket:///path?virtual_host=1
-    parts = url_to_parts(url)
-    database = int(parts.query.get("virtual_host") or parts.query.get("db") or 0)
-    path = url.partition("://")[2].partition("?")[0]
-    return redis.Redis(unix_socket_path=path, db=database, password=parts.password, socket_timeout=30)
 
 
 def _bound(client: Any) -> Iterator[str]:

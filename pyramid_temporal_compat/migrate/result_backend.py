@@ -8,10 +8,9 @@ from collections.abc import Sequence
 from typing import Any
 
 from ..celery_names.urls import sanitize_url
+from ..celery_side.clients import REDIS_SCHEMES, client_library, redis_client, unreachable
 from ..exceptions import ImproperlyConfigured
 from ..payload.bounds import read_json
-from .broker_messages import REDIS_SCHEMES, client_library, unreachable
-from .broker_redis import connected
 from .findings import Finding
 from .rules import RULES
 
@@ -53,7 +52,7 @@ def _of_redis(url: str) -> tuple[int, list[dt.datetime]]:
     redis = client_library("redis", "--backend redis://…")
     number = 0
     times: list[dt.datetime] = []
-    client = connected(redis, url)
+    client = redis_client(redis, url)
     try:
         keys = client.scan_iter("celery-task-meta-*", count=BATCH)
         while batch := list(itertools.islice(keys, BATCH)):

@@ -30,15 +30,17 @@ from temporalio.common import MetricGauge, MetricGaugeFloat
 from temporalio.runtime import Runtime
 from temporalio.service import RPCError, RPCStatusCode
 
+from ..celery_side.publisher import NotPublished
 from ..client.connection import ConnectFailed, Connection, is_transient
 from ..client.server_absence import REFUSES_ALL_CALLS, means_server_away, reason_if_away
-from ..enlist.dispatcher import in_sequences, start_committed
+from ..enlist.dispatcher import in_sequences, publish_to_celery, start_committed
 from ..enlist.publish_signals import after_publish
 from ..exceptions import ImproperlyConfigured, SecurityError
 from ..log_lines.text_safety import one_line
 from ..log_lines.throttled_log import EVERY, ThrottledLog
 from ..message.backoff import exponential_pause
-from ..message.workflow_call import Outgoing
+from ..message.celery_call import CeleryCall
+from ..message.outgoing import Outgoing
 from ..payload.codecs import Codec, chain
 from . import row_format
 from .dialects import between
@@ -320,13 +322,12 @@ class RelayBatch:
         # In a thread: while a large row is decoded, `get()` and other calls go on with this loop.
         units = await asyncio.to_thread(row_format.decode_units, row.units, self._codec)
         ahead = await asyncio.to_thread(self._clock_ahead, row)
-        try:
-            client = await self._connection.client()
-        except ConnectFailed as error:
-            raise ServerAway from error
-        starts = (self._start(client, [units[place] for place in places], ahead) for places in in_sequences(units))
+        starts = (self._start([units[place] for place in places], ahead) for places in in_sequences(units))
         ends = await asyncio.gather(*starts, return_exceptions=True)
         errors = [end for end in ends if isinstance(end, Exception)]
+        for away in errors:
+            if isinstance(away, ServerAway):
+                raise away
         if errors:
             worst = max(errors, key=attempts_for)  # the row is parked only when no unit of it has attempts left
             if attempts_for(worst) > 1 and means_server_away(worst) and await self._is_away(worst):
@@ -347,12 +348,21 @@ class RelayBatch:
         then = row_format.sender_clock(row.units)
         return datetime.timedelta(0) if then is None else then + between(row.created, row.taken) - self._taken
 
-    async def _start(self, client: Client, sequence: Sequence[Outgoing], ahead: datetime.timedelta) -> None:
+    async def _start(self, sequence: Sequence[Outgoing], ahead: datetime.timedelta) -> None:
         for unit in sequence:
             async with self._slots:
-                now = datetime.datetime.now(datetime.timezone.utc) + ahead
-                await asyncio.wait_for(start_committed(client, unit, now), self._timeout)
+                if isinstance(unit, CeleryCall):
+                    await asyncio.wait_for(publish_to_celery(unit), self._timeout)
+                else:
+                    now = datetime.datetime.now(datetime.timezone.utc) + ahead
+                    await asyncio.wait_for(start_committed(await self._client(), unit, now), self._timeout)
             self.sent.append(unit)
+
+    async def _client(self) -> Client:
+        try:
+            return await self._connection.client()
+        except ConnectFailed as error:
+            raise ServerAway from error
 
 
 def by_queue(found: Sequence[Row]) -> Mapping[str, Sequence[Row]]:
@@ -365,6 +375,8 @@ def by_queue(found: Sequence[Row]) -> Mapping[str, Sequence[Row]]:
 
 def attempts_for(error: BaseException) -> float:
     """Return after how many attempts a row is parked that fails with this error."""
+    if isinstance(error, NotPublished):  # Celery's broker is away, or has no such queue yet: the row waits for it
+        return math.inf
     if isinstance(error, SecurityError):  # the key that the row needs may reach this host later
         return ATTEMPTS_IF_REFUSED
     if isinstance(error, RPCError) and not means_server_away(error):

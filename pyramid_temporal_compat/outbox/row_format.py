@@ -13,8 +13,10 @@ from collections.abc import Sequence
 from typing import Any
 
 from ..exceptions import InvalidTaskError, PayloadTooLarge
+from ..message.celery_call import CeleryCall, is_celery_call
+from ..message.outgoing import Outgoing
 from ..message.tree import read_unit
-from ..message.workflow_call import Outgoing, WorkflowCall, is_workflow_call
+from ..message.workflow_call import WorkflowCall, is_workflow_call
 from ..payload import Payload
 from ..payload.bounds import OutOfBounds, check_json, read_json, read_together
 from ..payload.codecs import Codec
@@ -88,6 +90,8 @@ def _unit(payloads: list[Payload]) -> Outgoing:
         first, *body = payloads
     except ValueError:
         raise InvalidTaskError("a row of the outbox holds a unit without payloads") from None
+    if is_celery_call(first.data):
+        return CeleryCall.decode(first.data, body)
     return WorkflowCall.decode(first.data, body) if is_workflow_call(first.data) else read_unit(first, body)
 
 

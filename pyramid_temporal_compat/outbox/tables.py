@@ -1,4 +1,5 @@
-"""The tables in the application's own database: the outbox, with messages that wait for dispatch, and the receipts.
+"""The tables in the application's own database: the outbox, with messages that wait for dispatch, the receipts, and the
+rules of a move from Celery.
 
 The tables have SQLAlchemy metadata of their own. Alembic takes it beside the application's metadata:
 `target_metadata = [Base.metadata, pyramid_temporal_compat.outbox.metadata]`. All times are the database's, see
@@ -132,6 +133,21 @@ receipts = Table(
 """One row for each task that succeeded and wrote something, inserted in the task's own transaction."""
 
 Index("ix_ptemporal_receipts_created", receipts.c.namespace, receipts.c.created)
+
+switch = Table(
+    "ptemporal_switch",
+    metadata,
+    Column(
+        "namespace",
+        _for_mysql(String(255), _exact(255)),
+        primary_key=True,
+        comment="The Temporal namespace of the processes that follow the rules.",
+    ),
+    Column("rules", Text, nullable=False, comment="The rules as JSON."),
+    Column("changed", _moment(), nullable=False),
+    **TABLE_OPTIONS,
+)
+"""At most one row for each namespace: which calls go to Celery during a move."""
 
 
 def for_all(connection: Connection) -> dict[str, Any]:

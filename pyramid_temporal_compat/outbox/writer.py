@@ -14,7 +14,8 @@ from sqlalchemy.pool import SingletonThreadPool, StaticPool
 from zope.sqlalchemy.datamanager import ZopeTransactionEvents
 
 from ..log_lines.throttled_log import ThrottledLog
-from ..message.workflow_call import Outgoing, count_of
+from ..message.celery_call import CeleryCall
+from ..message.outgoing import Outgoing, count_of
 from ..payload.codecs import chain
 from . import row_format
 from .sessions import connection_of, engine_of, join, session_of
@@ -102,12 +103,23 @@ class TransactionRows:
             join(self._session, self._events, self._transaction)
 
     def write(self, units: Sequence[Outgoing]) -> None:
-        """Insert one row with these units, in the transaction."""
-        if not units or self._session is None:
+        """Insert one row with these units in the transaction, and one with the units for Celery.
+
+        So no message is published a second time because the server was away, nor the other way round.
+        """
+        if self._session is None:
             return
-        self.join_session()  # again: the application may have closed the session since
-        connection = connection_of(self._session)
+        for_celery = [unit for unit in units if isinstance(unit, CeleryCall)]
+        for_server = [unit for unit in units if not isinstance(unit, CeleryCall)]
         absent = self._outbox.app.dispatcher.absence.lasts
+        if for_server:
+            self._insert(self._session, for_server, absent)
+        if for_celery:
+            self._insert(self._session, for_celery, False)
+
+    def _insert(self, session: Session, units: Sequence[Outgoing], absent: bool) -> None:
+        self.join_session()  # again: the application may have closed the session since
+        connection = connection_of(session)
         row_id = insert_row(
             connection,
             namespace=self._outbox.namespace,
@@ -116,7 +128,7 @@ class TransactionRows:
             units=row_format.encode_units(units, self._outbox.codec),
             wait=0 if absent else self._outbox.grace,
         )
-        self._events.mark_changed(self._session)
+        self._events.mark_changed(session)
         self._rows[row_id] = frozenset(unit.id for unit in units)
         if absent:
             self._due.add(row_id)
@@ -149,8 +161,9 @@ class TransactionRows:
         The sweeper deletes the rows whose units have all started, and releases the other rows to a relay.
         """
         started_ids = {unit.id for unit in started}
+        failed_ids = {unit.id for unit, _ in failed}
         done = [row_id for row_id, ids in self._rows.items() if ids <= started_ids]
-        remaining = [row_id for row_id in self._rows if row_id not in done]
+        remaining = [row_id for row_id, ids in self._rows.items() if ids & failed_ids]
         sweeper = self._outbox.sweeper(self._engine)
         if done:
             sweeper.delete(done)

@@ -391,10 +391,13 @@ class AsyncResult(ResultBase, Generic[R]):
         return self.current_status() if self._ended is None else self._ended
 
     def current_status(self) -> Status:
-        """Ask the server for the task's status now."""
+        """Ask the server for the status now, and Celery's result backend if the server does not know the task."""
         from ..client.task_status import status_of  # the client library: 0.4 s
 
         status: Status = self.app.temporal.call(lambda client: status_of(client, self.id), self._call_timeout)
+        old = self.app.old_results
+        if not status.known and old is not None:
+            status = old.status(self.id) or status
         if status.ready:
             self._end(status)
         return status
@@ -426,7 +429,11 @@ class AsyncResult(ResultBase, Generic[R]):
                 raise TimeoutError(f"task {self._name or ''}[{self.id}] has not ended")
             return found
         try:
-            status: Status = self.app.temporal.call(lambda client: wait_for_end(client, self.id, interval), timeout)
+            old = self.app.old_results
+            elsewhere = None if old is None else old.status
+            status: Status = self.app.temporal.call(
+                lambda client: wait_for_end(client, self.id, interval, elsewhere), timeout
+            )
         except TimeoutError:
             raise TimeoutError(f"task {self._name or ''}[{self.id}] has not ended within {timeout} s") from None
         except KeyboardInterrupt:

@@ -142,7 +142,10 @@ class ResultSet(ResultBase):
         """Return the ids of members that share a history and are not known to have ended.
 
         First the members of canvases by their workflow, then the tasks that may be bundled by their possible bundle.
+        While Celery runs some tasks, each member is asked by itself, because the server may not know it.
         """
+        if self.app.old_results is not None:
+            return {}, {}
         workflows: dict[str, list[str]] = {}
         for result in self.results:
             remote = isinstance(result, AsyncResult) and result.on_server

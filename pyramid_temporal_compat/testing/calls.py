@@ -15,7 +15,8 @@ from ..client.workflow_requests import SIGNAL, arguments_of
 from ..enlist.enlistment import current_transaction, find_enlistment
 from ..message.body import read_body
 from ..message.message import Message
-from ..message.workflow_call import Outgoing, WorkflowCall
+from ..message.outgoing import Outgoing
+from ..message.workflow_call import WorkflowCall
 
 
 @dataclass(frozen=True)

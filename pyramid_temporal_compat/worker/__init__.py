@@ -4,6 +4,7 @@
 `program.py`     is the worker as a command, with Celery's options, signals and logging
 `workflows/`     the workflow of a task or a canvas, which asks for one activity per task
 `call_defaults.py` completes a call by another Temporal client, which has arguments only
+`slice_activity.py` runs several members of a canvas in one activity; each makes the attempt that `activity.py` lists
 `activity.py`    one attempt of a task on the event loop; it lists the steps in `steps/` in their order:
 
                  read_message     the message, what the last attempt changed in it, and how the earlier attempts ended
@@ -20,6 +21,7 @@
 
 `job.py`         what the event loop hands to the pool, and `outcome.py` what the pool hands back
 `pools/`         threads, child processes, or this thread
+`to_celery.py`   in the place of `runner.py`: has Celery run the task, and waits for its result
 `runner.py`      one run of a task in the pool; it lists the steps in `runs/` in their order:
 
                  arguments        read from the message, with `previous_results` in front

@@ -38,6 +38,7 @@ ACTS = frozenset(
         "redirect_stdouts_level",
         "soft_time_limit",
         "time_limit",
+        "to_celery",
         "uid",
         "umask",
         "workflows",

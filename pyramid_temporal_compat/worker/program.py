@@ -238,6 +238,7 @@ PASSED_ON = (
     "max_tasks_per_child",
     "soft_time_limit",
     "time_limit",
+    "to_celery",
     "workflows",
 )
 

@@ -46,6 +46,7 @@ from .runner import Runner
 from .server_watch import ServerWatch
 from .slot_supplier import SharedSlots
 from .taken_task import TakenTask
+from .to_celery import CONCURRENCY, CeleryRunner, WaitingPool, waiting_pool
 from .tuning import code_name, deployment, polling, tuner
 from .workflows.schedule_driver import ScheduleDriver
 from .workflows.task_workflow import TaskWorkflow
@@ -94,6 +95,7 @@ class Worker:
         time_limit: float | None = None,
         soft_time_limit: float | None = None,
         autoscale: tuple[int, int] | None = None,
+        to_celery: str | None = None,
         workflows: Sequence[type] = (),
         activities: Sequence[Callable[..., Any]] = (),
     ) -> None:
@@ -101,6 +103,7 @@ class Worker:
         The settings give every parameter that is None.
 
         :param pool: `prefork`, `threads` or `solo`.
+        :param to_celery: the URL of a broker. The worker publishes its tasks there, and waits for their results.
         :param autoscale: how many tasks may run at a time, as maximum and minimum. It replaces `concurrency`.
         """
         conf = app.conf
@@ -110,8 +113,9 @@ class Worker:
         self._own_queues = frozenset(self.queues)
         """The queues that the worker starts with. The others come from control calls."""
         self.hostname = default_nodename(host_format(hostname or ""))
-        self.pool_name = pool_name(pool or conf.worker_pool)
-        self.concurrency = pool_size(concurrency or conf.worker_concurrency, self.pool_name)
+        self.pool_name = waiting_pool(pool) if to_celery else pool_name(pool or conf.worker_pool)
+        most = concurrency or conf.worker_concurrency or (CONCURRENCY if to_celery else None)
+        self.concurrency = pool_size(most, self.pool_name)
         self.autoscale = sorted_bounds(autoscale) if autoscale else None
         if self.autoscale:
             self.concurrency = self.autoscale[1]
@@ -122,7 +126,7 @@ class Worker:
         self.abandoned = False
         """Whether the worker ended without the server's knowledge, so that the client library's threads still run."""
         self._process_hooks = ProcessHooks(app)
-        self._runner = Runner(app)
+        self._runner = Runner(app) if to_celery is None else CeleryRunner(app, to_celery)
         self.pool = self._make_pool()
         self._native = list(workflows), list(activities)
         self._driven = DrivenSchedules(app)
@@ -150,6 +154,8 @@ class Worker:
         self.on_ready: Callable[[], None] = lambda: None
 
     def _make_pool(self) -> Pool:
+        if isinstance(self._runner, CeleryRunner):
+            return WaitingPool(self._runner, self.concurrency)
         return POOLS[self.pool_name].make(
             PoolOptions(
                 self._runner,
@@ -166,7 +172,7 @@ class Worker:
         if self.autoscale is None:
             return None
         largest, smallest = self.autoscale
-        autoscaler = Autoscaler(smallest, largest, self._scaled, lambda: len(self.tasks.running))
+        autoscaler = Autoscaler(smallest, largest, self._scaled, lambda: self.tasks.places_wanted)
         self.slots.resize(autoscaler.may_be_taken)
         self.tasks.on_taken = autoscaler.task_taken
         return autoscaler
@@ -247,7 +253,7 @@ class Worker:
     @property
     def running_count(self) -> int:
         """Return how many tasks and hand-written activities run."""
-        return len(self.tasks.running) + len(self._native_activities.running)
+        return self.tasks.places_wanted + len(self._native_activities.running)
 
     def seen(self) -> Seen:
         """Return what probes are told of this worker."""

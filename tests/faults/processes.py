@@ -66,6 +66,11 @@ class Process:
     def running(self) -> bool:
         return self._popen is not None and self._popen.poll() is None
 
+    @property
+    def exit_code(self) -> int | None:
+        """The exit code, or None while the process runs."""
+        return None if self._popen is None else self._popen.poll()
+
     def start(self, *, wait: bool = True) -> Process:
         with self._lock:
             assert not self.running, f"{self.name} runs already"
@@ -94,11 +99,15 @@ class Process:
                 user=self._user,
             )
 
+    @property
+    def ready(self) -> bool:
+        return self.running and self._is_ready(self)
+
     def wait_until_ready(self, timeout: float = START_WITHIN) -> None:
         def ready() -> bool:
             if not self._supervised and not self.running:
                 raise AssertionError(f"{self.name} ended: {self.said[-2000:]}")
-            return self.running and self._is_ready(self)
+            return self.ready
 
         try:
             wait_until(ready, timeout, f"{self.name} is ready")

@@ -23,7 +23,9 @@ from tests.migrate import bridge_app
 from tests.parts import wait_until
 
 QUEUE = "carried"
-in_make_move = pytest.mark.skipif("PTEMPORAL_MOVE" not in os.environ, reason="it takes long, so `make move` runs it")
+in_move_tests = pytest.mark.skipif(
+    "PTEMPORAL_MOVE" not in os.environ, reason="it takes long, so `make move-tests` runs it"
+)
 PRODUCER = Path(__file__).with_name("celery_producer.py")
 
 

@@ -35,7 +35,7 @@ from tests.migrate.bridge_parts import (
     carry,
     envelope,
     id_of,
-    in_make_move,
+    in_move_tests,
     lists,
     produce,
     standing,
@@ -148,7 +148,7 @@ def test_bridge_goes_on_when_its_carrier_is_killed(running: Any, broker: BrokerA
     all_ran_once(messages)
 
 
-@in_make_move
+@in_move_tests
 def test_killed_bridge_loses_nothing_and_doubles_nothing(
     running: Any, broker: BrokerAddress, redis: Any, temporal_address: str
 ) -> None:
@@ -170,7 +170,7 @@ def test_killed_bridge_loses_nothing_and_doubles_nothing(
     all_ran_once(messages)
 
 
-@in_make_move
+@in_move_tests
 def test_bridge_goes_on_when_the_temporal_server_is_killed(broker: BrokerAddress, redis: Any, tmp_path: Path) -> None:
     ran: Counter[str] = Counter()
     messages = [envelope() for _ in range(120)]
@@ -209,7 +209,7 @@ def answers_at(address: str) -> bool:
     return True
 
 
-@in_make_move
+@in_move_tests
 def test_message_of_a_killed_bridge_can_be_given_back_by_celery(
     running: Any, broker: BrokerAddress, redis: Any
 ) -> None:
@@ -230,7 +230,7 @@ def test_message_of_a_killed_bridge_can_be_given_back_by_celery(
     assert id_of(again) == id_of(message)
 
 
-@in_make_move
+@in_move_tests
 def test_bridge_goes_on_when_the_broker_comes_back(running: Any, tmp_path: Path) -> None:
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))

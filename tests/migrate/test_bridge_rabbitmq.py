@@ -1,4 +1,4 @@
-"""The bridge on a real RabbitMQ. `make move` runs these tests, because the server needs half a minute to start."""
+"""The bridge on a real RabbitMQ. `make move-tests` runs these tests, because the server starts slowly."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from tests.migrate.bridge_parts import (
     carry,
     envelope,
     id_of,
-    in_make_move,
+    in_move_tests,
     produce,
     standing,
 )
@@ -34,7 +34,7 @@ from tests.parts import wait_until
 pytestmark = [
     pytest.mark.integration,
     pytest.mark.skipif(not is_installed(), reason=MISSING),
-    in_make_move,
+    in_move_tests,
 ]
 
 

@@ -18,7 +18,7 @@ from pyramid_temporal_compat.migrate import drain as drain_module
 from pyramid_temporal_compat.migrate.carrier_process import BrokerAddress
 from pyramid_temporal_compat.migrate.drain import Drain
 from tests.cli.parts import SCRIPT, environment
-from tests.migrate.bridge_parts import QUEUE, envelope, in_make_move
+from tests.migrate.bridge_parts import QUEUE, envelope, in_move_tests
 from tests.parts import ROOT, wait_until
 
 pytestmark = pytest.mark.integration
@@ -37,7 +37,7 @@ def url(redis: Any) -> str:
     return f"redis+socket://{redis.socket_file}?virtual_host=0"
 
 
-@in_make_move
+@in_move_tests
 def test_worker_that_holds_an_eta_is_named_until_a_warm_stop_frees_it(
     redis: Any, url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

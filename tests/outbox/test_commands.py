@@ -54,7 +54,7 @@ def test_init_makes_the_tables_once(postgres: str, temporal_address: str, tmp_pa
         ini = write_ini(tmp_path / "new.ini", settings)
         missing = run("status", ini, status=2)
         assert "has no table ptemporal_outbox; create it with `ptemporal-compat outbox init app.ini`" in missing
-        assert run("init", ini).endswith("created ptemporal_outbox, ptemporal_receipts\n")
+        assert run("init", ini).endswith("created ptemporal_outbox, ptemporal_receipts, ptemporal_switch\n")
         assert run("init", ini).endswith("all tables exist\n")
         engine = create_engine(url)
         indexes = {index["name"] for index in inspect(engine).get_indexes("ptemporal_outbox")}

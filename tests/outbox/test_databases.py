@@ -130,7 +130,7 @@ def test_alembic_sees_the_tables(postgres: str) -> None:
             context = migration.MigrationContext.configure(connection, opts={"compare_type": True})
             found = autogenerate.compare_metadata(context, [Base.metadata, metadata])
             added = {entry[1].name for entry in found if entry[0] == "add_table"}
-            assert added == {"items", "ptemporal_outbox", "ptemporal_receipts"}
+            assert added == {"items", "ptemporal_outbox", "ptemporal_receipts", "ptemporal_switch"}
             Base.metadata.create_all(connection)
             metadata.create_all(connection)
             assert autogenerate.compare_metadata(context, [Base.metadata, metadata]) == []
