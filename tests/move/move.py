@@ -26,6 +26,8 @@ SOONEST, LATEST = 1.0, 6.0
 """Seconds until an ETA."""
 RARE = 6.0, 12.0
 """Seconds between two kills while something has to come to its end."""
+BUSY_KILLS = 2
+"""Kills of the bridge for each queue, while it catches up."""
 LOOK_EVERY = 0.4
 FULL = 120
 """If so many tasks wait, no more are called until half of them have run."""
@@ -88,6 +90,7 @@ class Move:
         self._live(self._pace.before)
         for queue in self._in_some_order():
             self._move(queue)
+            self._kill_while_carrying()
         self._deploy_new_release()
         self._drain()
 
@@ -165,10 +168,29 @@ class Move:
         if time.monotonic() < self._next_kill or not targets:
             return
         name = self._dice.choice(sorted(targets))
-        targets[name]()
+        self._kill(name, targets[name])
+        self._next_kill = time.monotonic() + self._dice.uniform(*pause)
+
+    def _kill_while_carrying(self) -> None:
+        """Kill the bridge, its carrier, or both, at moments when starts are under way.
+
+        A bridge that keeps up rarely has a message in its hands, so a kill at any moment rarely hits one. Here messages
+        gather while the bridge is away, and it is killed while it catches up.
+        """
+        for _ in range(BUSY_KILLS):
+            self._kill("bridge", self.scene.kill_bridge)
+            self.scene.wait_until_carrying()
+            time.sleep(self._dice.uniform(0, 0.2))
+            whom = self._dice.choice(["bridge", "carrier", "bridge and carrier"])
+            if whom != "bridge":
+                self._kill("carrier", self.scene.kill_carrier)
+            if whom != "carrier":
+                self._kill("bridge", self.scene.kill_bridge)
+
+    def _kill(self, name: str, kill: Callable[[], None]) -> None:
+        kill()
         self.kills[name] += 1
         self._picture.kill(name)
-        self._next_kill = time.monotonic() + self._dice.uniform(*pause)
 
     def _targets(self) -> Mapping[str, Callable[[], None]]:
         """Return what can be killed now. Each function kills one process of its kind, of those that are ready."""

@@ -21,10 +21,12 @@ from ..faults.postgres import Postgres
 from ..faults.processes import ROOT, Process, ptemporal, python
 from ..faults.scene import answers
 from .application import QUEUES, Base
-from .brokers import BROKERS, Broker
+from .brokers import BROKERS, Broker, waiting
 from .ledger import NEW, OLD, Reader
 
 WEBS = 2
+GATHERED, GATHERS_WITHIN = 4, 20.0
+"""Messages that the bridge has taken when it counts as carrying, and seconds to wait for that."""
 WORKERS = 2
 VISIBILITY_TIMEOUT = 20
 """Seconds after which Redis gives a message to another worker of Celery's. It has to be longer than any ETA here."""
@@ -172,6 +174,17 @@ class Scene:
         self.bridged = tuple(queues)
         self.bridge = self._run(name, command, NEW, lambda process: "carrying from" in process.said, supervised=True)
         return self.bridge
+
+    def wait_until_carrying(self) -> None:
+        """Wait until messages have gathered in queues of the bridge, and it takes them."""
+        most, deadline = 0, time.monotonic() + GATHERS_WITHIN
+        queues = [queue for queue in self.bridged if queue not in self.celery]
+        while time.monotonic() < deadline:
+            count = sum(waiting(self.broker, queues).values())
+            if count < most - GATHERED:
+                return
+            most = max(most, count)
+            time.sleep(0.01)
 
     def stop_bridge(self) -> None:
         """Ask the bridge to end in order."""
