@@ -13,10 +13,10 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import NoReturn
 
-from . import canvas, delay_in_view, imports, noop_task, pools, receipts
+from . import canvas, delay_in_view, imports, mixed, noop_task, pools, receipts
 from .table import Figure, as_markdown, as_text
 
-MODULES = (delay_in_view, noop_task, canvas, imports, pools, receipts)
+MODULES = (delay_in_view, noop_task, canvas, mixed, imports, pools, receipts)
 BENCHMARKS: Mapping[str, Callable[[bool], list[Figure]]] = {module.NAME: module.run for module in MODULES}
 """Benchmarks by their names on the command line. A new one is a module with NAME, TITLE and run(quick), listed here."""
 

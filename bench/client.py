@@ -119,9 +119,31 @@ def a_chord(count: int) -> list[float]:
     return asked(lambda: chord([noop.s(number) for number in range(count)])(total.s()))
 
 
+def long_ones(count: int) -> list[float]:
+    from bench.application import sleeps
+    from pyramid_temporal_compat import group
+
+    return asked(lambda: group(sleeps.s(2.0) for _ in range(count))())
+
+
+def mixed(count: int) -> list[float]:
+    """One in ten takes 3 s, the others 5 ms."""
+    from bench.application import sleeps
+    from pyramid_temporal_compat import group
+
+    return asked(lambda: group(sleeps.s(3.0 if number % 10 == 5 else 0.005) for number in range(count))())
+
+
 LONGEST = 120
 """Seconds to wait for a canvas."""
-CANVASES = {"many_delays": many_delays, "a_group": a_group, "a_chain": a_chain, "a_chord": a_chord}
+CANVASES = {
+    "many_delays": many_delays,
+    "a_group": a_group,
+    "a_chain": a_chain,
+    "a_chord": a_chord,
+    "long_ones": long_ones,
+    "mixed": mixed,
+}
 
 
 def main(address: str, lane: str = "workflow") -> None:

@@ -6,14 +6,15 @@ are those of celery-exporter where it has the figure.
 
 from __future__ import annotations
 
+import asyncio
 import datetime as dt
 import logging
 import time
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from temporalio.client import Client
+from temporalio.client import Client, ScheduleDescription, ScheduleListDescription
 
 from .control.waiting_tasks import queue_state
 from .log_lines.text_safety import one_line
@@ -22,7 +23,7 @@ from .monitoring.http_server import Page
 from .monitoring.task_metrics import prometheus
 from .monitoring.worker_pages import METRICS_TYPE
 from .schedules.entries import application_name
-from .schedules.sync import owned
+from .schedules.sync import AT_ONCE, owned
 
 if TYPE_CHECKING:
     from .interfaces import AppLike
@@ -38,6 +39,10 @@ LATE_AFTER = dt.timedelta(seconds=5)
 """A schedule whose next time lies further back than this is late."""
 
 
+MISSED_EVERY = 60.0
+"""Seconds between two rounds of one question for each schedule."""
+
+
 class Exporter:
     """Asks the server, the workers and the database, and keeps the answers as gauges."""
 
@@ -46,6 +51,7 @@ class Exporter:
         self._last_seen: dict[str, float] = {}
         self._failures = ThrottledLog(log, logging.WARNING)
         self._store: Store | None = None
+        self._next_missed = 0.0
         library = prometheus()
         self.registry = library.CollectorRegistry()
 
@@ -62,6 +68,10 @@ class Exporter:
         self._parked = gauge("ptemporal_outbox_parked", "Rows of the outbox that are set aside.", "namespace")
         self._lag = gauge("ptemporal_schedule_lag_seconds", "How late the next run of a schedule is.", "schedule")
         self._paused = gauge("ptemporal_schedule_paused", "1 for a schedule that is paused.", "schedule")
+        self._missed = gauge("ptemporal_schedule_missed", "Runs that the server was away for.", "schedule")
+        self._skipped = gauge(
+            "ptemporal_schedule_skipped", "Runs left out because the run before still went on.", "schedule"
+        )
         self._good = gauge("ptemporal_exporter_up", "1 if the last round of questions had answers.", "source")
 
     def page(self) -> Page:
@@ -79,7 +89,9 @@ class Exporter:
                 ask()
             except Exception as error:  # an absence of any kind: the next round asks again
                 self._good.labels(source=name).set(0)
-                self._failures.say("%d: no figures of %s: %s", name, one_line(error))
+                self._failures.say(
+                    "no figures this time (%d times since the last such line) of %s: %s", name, one_line(error)
+                )
             else:
                 self._good.labels(source=name).set(1)
 
@@ -116,19 +128,33 @@ class Exporter:
             self._consumers.labels(queue_name=state.queue).set(state.consumer_count)
 
     def _ask_schedules(self) -> None:
-        async def question(client: Client) -> dict[str, tuple[float, bool]]:
-            now = dt.datetime.now(dt.timezone.utc)
-            return {
-                each.id.partition("/")[2]: (lag(each, now), bool(each.schedule and each.schedule.state.paused))
-                async for each in owned(client, application_name(self._app))
-            }
+        application = application_name(self._app)
 
-        found: Mapping[str, tuple[float, bool]] = self._app.temporal.call(question, ANSWER_TIMEOUT)
-        self._lag.clear()
-        self._paused.clear()
-        for name, (late, paused) in found.items():
-            self._lag.labels(schedule=name).set(late)
-            self._paused.labels(schedule=name).set(int(paused))
+        async def question(client: Client) -> list[ScheduleListDescription]:
+            return [each async for each in owned(client, application)]
+
+        found, now = self._app.temporal.call(question, ANSWER_TIMEOUT), dt.datetime.now(dt.timezone.utc)
+        show(self._lag, {name_of(each): lag(each, now) for each in found})
+        show(self._paused, {name_of(each): float(is_paused(each)) for each in found})
+        if time.monotonic() >= self._next_missed:
+            self._ask_missed([each.id for each in found])
+            self._next_missed = time.monotonic() + MISSED_EVERY
+
+    def _ask_missed(self, ids: Sequence[str]) -> None:
+        """Ask for each schedule by itself: the server's list does not have the counts."""
+
+        async def question(client: Client) -> list[ScheduleDescription]:
+            turns = asyncio.Semaphore(AT_ONCE)
+
+            async def describe(id: str) -> ScheduleDescription:
+                async with turns:
+                    return await client.get_schedule_handle(id).describe()
+
+            return await asyncio.gather(*map(describe, ids))
+
+        found = self._app.temporal.call(question, ANSWER_TIMEOUT)
+        show(self._missed, {name_of(each): float(each.info.num_actions_missed_catchup_window) for each in found})
+        show(self._skipped, {name_of(each): float(each.info.num_actions_skipped_overlap) for each in found})
 
     def _ask_outbox(self) -> None:
         if self._store is None:
@@ -147,10 +173,32 @@ def size_of_pool(stats: Mapping[str, Any]) -> int:
     return int(stats.get("pool", {}).get("max-concurrency") or 0)
 
 
+def show(gauge: Any, figures: Mapping[str, float]) -> None:
+    """Give a gauge of schedules these figures, and take away schedules that have none.
+
+    A scrape at the same time sees no gap, because nothing is cleared before it is set.
+    """
+    for name, figure in figures.items():
+        gauge.labels(schedule=name).set(figure)
+    for metric in gauge.collect():
+        for sample in metric.samples:
+            if (name := sample.labels["schedule"]) not in figures:
+                gauge.remove(name)
+
+
+def name_of(found: ScheduleListDescription | ScheduleDescription) -> str:
+    """Return the entry's name, which follows the application's in the id of a schedule."""
+    return found.id.partition("/")[2]
+
+
+def is_paused(found: ScheduleListDescription) -> bool:
+    return bool(found.schedule and found.schedule.state.paused)
+
+
 def lag(found: Any, now: dt.datetime) -> float:
     """Return how many seconds ago the next run of a schedule should have begun; 0 if its time is still to come."""
     times = found.info.next_action_times if found.info else ()
-    if not times or (found.schedule and found.schedule.state.paused):
+    if not times or is_paused(found):
         return 0.0
     late = now - times[0]
     return late.total_seconds() if late > LATE_AFTER else 0.0

@@ -9,20 +9,30 @@ import sys
 from typing import Any
 
 from .context import worker_frame
-from .log_lines.text_safety import record_text
 
 LONGEST = 100_000
 """How many characters of a text a line keeps. Collectors cut longer lines in the middle, and then they are no JSON."""
 
+OF_EVERY_RECORD = {*vars(logging.LogRecord("", 0, "", 0, "", (), None)), "message", "asctime", "taskName"}
+DETAILS_OF_THE_CLIENT_LIBRARY = ("temporal_workflow", "temporal_activity")
+"""Extras of `workflow.logger` and `activity.logger`: ids, which are fields of their own."""
+SAID_OTHERWISE = {"data", "temporal_log", *DETAILS_OF_THE_CLIENT_LIBRARY}
+"""Extras of Celery's and of the client library that are in other fields, or in the message."""
+
 
 class JsonFormatter(logging.Formatter):
-    """Writes a record as one JSON object. `ptemporal.log_format = json` uses it, and an ini can: `class = …`."""
+    """Writes a record as one JSON object. `ptemporal.log_format = json` uses it, and an ini can: `class = …`.
+
+    The fields of `extra={…}` become fields of the object, unless the object has a field of that name already.
+    """
 
     def format(self, record: logging.LogRecord) -> str:
         try:
             message = record.getMessage()
         except Exception as error:
             message = f"<Unrepresentable {type(record.msg)!r}: {error!r}>"
+        for name in DETAILS_OF_THE_CLIENT_LIBRARY:  # its loggers also write them behind the message
+            message = message.removesuffix(f" ({vars(record).get(name)})")
         fields: dict[str, Any] = {
             "time": dt.datetime.fromtimestamp(record.created, dt.timezone.utc).isoformat(timespec="milliseconds"),
             "level": record.levelname,
@@ -34,8 +44,17 @@ class JsonFormatter(logging.Formatter):
         }
         if record.exc_info and record.exc_info[0] is not None:
             fields["error"] = record.exc_info[0].__qualname__
-            fields["traceback"] = record_text(self.formatException(record.exc_info))
-        return json.dumps({key: _short(value) for key, value in fields.items() if value is not None}, default=repr)
+            fields["traceback"] = self.formatException(record.exc_info)
+        if record.stack_info:
+            fields["stack"] = record.stack_info
+        fields |= {key: value for key, value in extras(record).items() if key not in fields}
+        written = (f"{json.dumps(str(key))}: {_written(value)}" for key, value in fields.items() if value is not None)
+        return "{" + ", ".join(written) + "}"
+
+
+def extras(record: logging.LogRecord) -> dict[str, Any]:
+    """Return what the caller has added to a record: `log.info("…", extra={"item": 5})`."""
+    return {key: value for key, value in vars(record).items() if key not in OF_EVERY_RECORD | SAID_OTHERWISE}
 
 
 def about_the_task(record: logging.LogRecord) -> dict[str, Any]:
@@ -53,7 +72,7 @@ def about_the_task(record: logging.LogRecord) -> dict[str, Any]:
     data = getattr(record, "data", None)
     if isinstance(data, dict) and "id" in data and "name" in data:  # the worker's own lines about a task
         return {"task_id": data["id"], "task_name": data["name"], **_about_the_activity()}
-    return _about_the_activity()
+    return _about_the_activity() or _about_the_workflow()
 
 
 def _about_the_activity() -> dict[str, Any]:
@@ -63,6 +82,15 @@ def _about_the_activity() -> dict[str, Any]:
         return {}
     info = activity.info()
     return {"workflow_id": info.workflow_id, "run_id": info.workflow_run_id, "activity": info.activity_type}
+
+
+def _about_the_workflow() -> dict[str, Any]:
+    """Return the hand-written workflow whose code runs here."""
+    workflow = sys.modules.get("temporalio.workflow")
+    if workflow is None or not workflow.in_workflow():
+        return {}
+    info = workflow.info()
+    return {"workflow_id": info.workflow_id, "run_id": info.run_id, "workflow": info.workflow_type}
 
 
 def about_the_trace() -> dict[str, Any]:
@@ -76,5 +104,20 @@ def about_the_trace() -> dict[str, Any]:
     return {"trace_id": f"{context.trace_id:032x}", "span_id": f"{context.span_id:016x}"}
 
 
-def _short(value: Any) -> Any:
-    return f"{value[:LONGEST]}..." if isinstance(value, str) and len(value) > LONGEST else value
+def _written(value: Any) -> str:
+    """Return a value as JSON; what JSON can't hold, as the text that `repr` gives."""
+    try:
+        text = json.dumps(value, default=repr, allow_nan=False)
+    except Exception:  # a circle, a key that is no text, NaN, a `__repr__` that raises
+        text = json.dumps(_described(value))
+    if len(text) <= LONGEST:
+        return text
+    shown = value if isinstance(value, str) else text
+    return json.dumps(f"{shown[:LONGEST]}...")
+
+
+def _described(value: Any) -> str:
+    try:
+        return repr(value)
+    except Exception as error:
+        return f"<{type(value).__name__}: its repr raises {type(error).__name__}>"

@@ -194,3 +194,35 @@ def test_json_lines_name_the_task_and_its_workflow(app: Celery) -> None:
     )
     assert second["error"] == "KeyError"
     assert "no such item" in second["traceback"]
+
+
+class Unspeakable:
+    def __repr__(self) -> str:
+        raise RuntimeError
+
+
+def test_json_lines_have_the_extras_of_a_record(app: Celery) -> None:
+    app.conf["ptemporal.log_format"] = "json"
+    stream = io.StringIO()
+    log.Logging(app).setup_handlers(logging.getLogger("celery.task"), stream, None, False)
+    circle: list[Any] = []
+    circle.append(circle)
+    extras = {"item": 5, "level": "mine", "set": {1}, "nan": float("nan"), "circle": circle, "what": Unspeakable()}
+    log.get_task_logger("shop.json").warning("paid", extra=extras, stack_info=True)
+    (line,) = stream.getvalue().splitlines()
+    found = json.loads(line)
+    assert (found["item"], found["level"], found["set"], found["nan"]) == (5, "WARNING", "{1}", "nan")
+    assert found["circle"] == "[[...]]"
+    assert found["what"] == "<Unspeakable: its repr raises RuntimeError>"
+    assert "test_json_lines_have" in found["stack"]
+
+
+def test_json_lines_of_a_workflow_have_its_ids_once(app: Celery) -> None:
+    app.conf["ptemporal.log_format"] = "json"
+    stream = io.StringIO()
+    log.Logging(app).setup_handlers(logging.getLogger("celery.task"), stream, None, False)
+    details = {"workflow_id": "w-1"}  # as temporalio's workflow.logger writes them
+    log.get_task_logger("shop.json").warning(f"begin ({details})", extra={"temporal_workflow": details})
+    found = json.loads(stream.getvalue().splitlines()[-1])
+    assert found["message"] == "begin"
+    assert "temporal_workflow" not in found

@@ -12,6 +12,7 @@ from ..message.ids import new_id
 from ..message.lane import WORKFLOW
 from ..message.message import Message
 from ..message.outgoing import Outgoing
+from ..message.tree import tree_options
 
 if TYPE_CHECKING:
     from ..enlist.enlistment import OutboxRows
@@ -63,8 +64,7 @@ class MessageSender:
         least = conf["ptemporal.bundle"]
         if not least or len(messages) < least:
             return messages
-        at_once, limit = conf["ptemporal.canvas_at_once"], conf["ptemporal.payload_limit"]
-        return bundled(messages, blocks, least, at_once, limit)
+        return bundled(messages, blocks, least, **tree_options(conf))
 
     def codecs(self) -> Sequence[Codec]:
         """Return the codecs of payloads."""

@@ -15,7 +15,7 @@ from ..context import worker_frame
 from ..exceptions import InvalidCall, PayloadTooLarge
 from ..message.message import Message
 from ..message.nodes import GroupNode, Node, TaskNode
-from ..message.tree import MOST, Tree, Unit
+from ..message.tree import MOST, Tree, Unit, tree_options
 from ..payload.bounds import MOST_BYTES
 from ..security.signed_places import with_signed_places
 from .abstract import CallableTask
@@ -191,7 +191,7 @@ def as_unit(node: Node, app: AppLike) -> Unit:
     node = with_signed_places(app, node)
     if isinstance(node, TaskNode) and not node.links and not node.errbacks:
         return node.message
-    tree = Tree(node, at_once=app.conf["ptemporal.canvas_at_once"], limit=app.conf["ptemporal.payload_limit"])
+    tree = Tree(node, **tree_options(app.conf))
     if (count := len(tree.messages)) > MOST:
         raise PayloadTooLarge(
             f"the canvas {tree.summary} has {count:,} tasks, and the limit is {MOST:,}; split it into several canvases"

@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from types import FrameType
@@ -26,9 +27,11 @@ OURSELVES = (sys.executable, "-m", "pyramid_temporal_compat.cli")
 SERVER_IS_READY = "Temporal is ready"
 PATIENCE = 60.0
 """Seconds until the server is ready."""
+LOOK_EVERY = 0.2
 LAST_MOMENT = 5.0
 """Seconds between telling a part to end at once and killing it."""
 HERE = ("localhost", "127.0.0.1", "::1")
+GUARD = Path(__file__).with_name("dev_guard.py")
 COLOURS = {"server": "magenta", "web": "cyan", "worker": "green"}
 
 
@@ -83,17 +86,27 @@ class Parts:
 
     def __init__(self) -> None:
         self.running: list[Part] = []
+        self._guard = subprocess.Popen(
+            [sys.executable, "-I", "-S", str(GUARD)], stdin=subprocess.PIPE, start_new_session=True
+        )
         self._interrupted = threading.Event()
         self._interruptions = 0
 
     def start(self, name: str, *command: str, **environ: str) -> Part:
         part = Part(name, command, environ)
         self.running.append(part)
+        assert self._guard.stdin is not None
+        self._guard.stdin.write(b"%d\n" % part.process.pid)
+        self._guard.stdin.flush()
         return part
+
+    @property
+    def is_interrupted(self) -> bool:
+        return self._interrupted.is_set()
 
     def until_the_end(self) -> int:
         """Wait for Ctrl-C, or for the first part that ends by itself. Return the exit code."""
-        while not self._interrupted.wait(0.2):
+        while not self._interrupted.wait(LOOK_EVERY):
             for part in self.running:
                 if not part.runs:
                     click.echo(f"{part.name} has ended by itself, with exit code {part.process.returncode}", err=True)
@@ -114,7 +127,7 @@ class Parts:
             part.tell(signal.SIGTERM)
         while any(part.runs for part in first) and self._interruptions < 2:
             with contextlib.suppress(subprocess.TimeoutExpired):
-                next(part for part in first if part.runs).process.wait(0.2)
+                next(part for part in first if part.runs).process.wait(LOOK_EVERY)
         for part in first:
             part.end()
         for part in self.running:
@@ -123,6 +136,7 @@ class Parts:
                 with contextlib.suppress(subprocess.TimeoutExpired):
                     part.process.wait(LAST_MOMENT)
                 part.end()
+        self._guard.communicate()  # it sees that nothing is left, and ends
 
 
 @click.command(
@@ -150,9 +164,9 @@ def command(
     with ending() as parts:
         if not no_server:
             start_server(parts, address)
-        if not no_web:
+        if not no_web and not parts.is_interrupted:
             parts.start("web", sys.executable, "-m", "pyramid.scripts.pserve", "--reload", config, *variables)
-        if not no_worker:
+        if not no_worker and not parts.is_interrupted:
             ours = [word for each in variables for word in ("--ini-var", each)]
             parts.start("worker", *OURSELVES, *ours, "worker", config, "--reload", "-l", loglevel)
         code = parts.until_the_end()
@@ -180,7 +194,10 @@ def start_server(parts: Parts, address: str) -> None:
         click.echo(f"something listens at {address} already: it is used as the server")
     else:
         server = parts.start("server", *OURSELVES, "server", "--port", str(port))
-        if not server.is_ready.wait(PATIENCE) or not server.runs:
+        until = time.monotonic() + PATIENCE
+        while not (server.is_ready.wait(LOOK_EVERY) or parts.is_interrupted or time.monotonic() > until):
+            pass
+        if not parts.is_interrupted and not (server.is_ready.is_set() and server.runs):
             raise click.ClickException("the Temporal server did not start; its lines above say why")
 
 

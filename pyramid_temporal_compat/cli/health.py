@@ -12,7 +12,9 @@ from pathlib import Path
 
 import click
 
+from ..settings.values import host_and_port
 from .common import Common
+from .ports import listening
 
 KEYS = ("ptemporal.health_port", "health_port")
 PATIENCE = 3.0
@@ -24,18 +26,16 @@ NOT_WELL, NO_ANSWER = 1, 2
     "it is, with 1 if it is not, and with 2 if there is no answer."
 )
 @click.argument("config", required=False)
-@click.option("--port", metavar="[HOST:]PORT", help="The --health-port of the worker.")
+@click.option("--port", type=listening, metavar="[HOST:]PORT", help="The --health-port of the worker.")
 @click.option("--live", is_flag=True, help="Ask whether it is alive, and not whether it takes tasks.")
 @click.option("--timeout", type=click.FloatRange(min=0.1), default=PATIENCE, show_default=True, help="Seconds.")
 @click.pass_context
 def command(ctx: click.Context, config: str | None, port: str | None, live: bool, timeout: float) -> None:
     common = ctx.ensure_object(Common)
     listener = port or port_in(config or common.config)
-    host, _, number = listener.rpartition(":")
-    if not number.isdigit():
-        raise click.UsageError(f"{listener!r} is not a port, as 8080, or host:port, as 127.0.0.1:8080")
+    host, number = host_and_port(listener)
     try:
-        status, text = ask(host, int(number), "/live" if live else "/ready", timeout)
+        status, text = ask(host, number, "/live" if live else "/ready", timeout)
     except (OSError, http.client.HTTPException) as error:
         click.echo(f"no worker answers at port {listener}: {error}", err=True)
         ctx.exit(NO_ANSWER)
@@ -45,7 +45,6 @@ def command(ctx: click.Context, config: str | None, port: str | None, live: bool
 
 def ask(host: str, port: int, page: str, timeout: float) -> tuple[int, str]:
     """Return the answer of a worker's page: its status and its text."""
-    host = host.strip("[]")
     connection = http.client.HTTPConnection("127.0.0.1" if host in ("", "0.0.0.0", "::") else host, port, timeout)
     try:
         connection.request("GET", page)
@@ -71,5 +70,5 @@ def port_in(config: str | None) -> str:
     for section in parser.sections():
         for key in KEYS if section == "ptemporal" else KEYS[:1]:
             if found := parser[section].get(key):
-                return found.strip()
+                return listening(found.strip())
     raise click.UsageError(f"{path} sets no ptemporal.health_port; set it for the worker, or give --port PORT")

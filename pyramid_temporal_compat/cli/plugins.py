@@ -9,28 +9,10 @@ from typing import Any
 
 import click
 
-from ..as_celery import install_as_celery
 from ..log_lines.text_safety import one_line
-from .bootstrap import application
 from .common import Common, importing
-from .errors import failing_in_one_line
-from .terminal import Terminal
 
 GROUP = "celery.commands"
-
-
-class PluginContext(Terminal):
-    """What a command gets as `ctx.obj`, by Celery's names."""
-
-    def __init__(self, common: Common) -> None:
-        super().__init__(common.no_color, common.quiet)
-        self._common = common
-
-    @functools.cached_property
-    def app(self) -> Any:
-        """Return the app. It is loaded at the first use, because a command need not have an application."""
-        with failing_in_one_line():
-            return application(self._common)
 
 
 @functools.cache
@@ -44,6 +26,8 @@ def plugin_command(name: str) -> click.Command | None:
     found = plugin_commands().get(name)
     if found is None:
         return None
+    from ..as_celery import install_as_celery  # most of the package, which `--help` does not need
+
     try:
         with importing():
             install_as_celery()  # the command was written for Celery
@@ -65,6 +49,8 @@ def plugin_lines(taken: Container[str]) -> list[tuple[str, str]]:
 
 def with_celerys_context(command: click.Command) -> click.Command:
     """Have the command run with what Celery gives as `ctx.obj`."""
+    from .plugin_context import PluginContext  # imports Pyramid, which `--help` does not need
+
     invoke = command.invoke
 
     def run(ctx: click.Context) -> Any:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import datetime
 from collections.abc import AsyncIterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from temporalio.api.common.v1 import Payload as ProtoPayload
@@ -23,9 +23,11 @@ from temporalio.common import RawValue
 from temporalio.converter import DataConverter
 from temporalio.service import RPCError, RPCStatusCode
 
-from ..exceptions import InvalidTaskError
+from ..exceptions import InvalidTaskError, SecurityError
+from ..message import wire_names as wire
 from ..message.message import Message
 from ..message.scheduled import fired
+from ..message.slices import AttemptRecord, Slice, SliceReport
 from ..message.tree import Tree, is_tree, read_unit
 from ..payload import Payload
 from ..payload.converter import from_raw
@@ -72,6 +74,26 @@ class EncodedFailure:
 
 
 @dataclass(frozen=True)
+class KnownResult:
+    """A result that was read from the report of a slice. It stands in the place of an `Encoded`."""
+
+    result: Payload
+
+    async def payloads(self, first: int | None = None) -> list[Payload]:
+        return [self.result]
+
+
+@dataclass(frozen=True)
+class KnownFailure:
+    """A failure that was read from the report of a slice. It stands in the place of an `EncodedFailure`."""
+
+    record: AttemptRecord
+
+    async def error(self) -> BaseException:
+        return self.record.error()
+
+
+@dataclass(frozen=True)
 class Event:
     """One event of a history. Events of a kind that no reader needs have this class."""
 
@@ -106,6 +128,10 @@ class WorkflowStarted(Event):
         return None if unit is None else fired(unit, self.workflow_id, self.time)
 
 
+Call = tuple[Message, tuple[Payload, ...]]
+"""A message, and the payloads that follow its body."""
+
+
 @dataclass(frozen=True)
 class ActivityScheduled(Event):
     """The workflow has asked for an activity."""
@@ -117,20 +143,29 @@ class ActivityScheduled(Event):
     """As in `WorkflowStarted`."""
     is_ours: bool
 
-    async def message(self) -> Message | None:
-        """Return the message that the activity runs; None if it runs none."""
-        call = await self.call()
-        return None if call is None else call[0]
+    async def call_of(self, member: str | None) -> Call | None:
+        """Return the message that the activity runs for a member of a tree; None if it does not run the member.
 
-    async def call(self) -> tuple[Message, tuple[Payload, ...]] | None:
-        """Return the message that the activity runs, and the payloads that follow its body; None if it runs none."""
+        :param member: the member's id; None for a workflow that runs a single task.
+        """
+        if member not in (None, self.activity_id) and self.name != wire.SLICE:
+            return None
+        calls = await self.calls()
+        if self.name == wire.SLICE:
+            calls = [call for call in calls if call[0].id == member]
+        return calls[0] if calls else None
+
+    async def calls(self) -> Sequence[Call]:
+        """Return what the activity runs: the call of one task, or those of a slice. Empty for another application's."""
         if not self.is_ours:
-            return None
-        envelope, *body = await self.input.payloads()
+            return []
+        head, *body = await self.input.payloads()
         try:
-            return Message.decode(envelope.data, body).apart()
+            if self.name == wire.SLICE:
+                return Slice.decode(head.data, body).members
+            return [Message.decode(head.data, body).apart()]
         except InvalidTaskError:
-            return None
+            return []
 
 
 @dataclass(frozen=True)
@@ -150,7 +185,7 @@ class ActivityCompleted(Event):
     """An activity has returned a result."""
 
     activity: ActivityScheduled
-    result: Encoded
+    result: Encoded | KnownResult
 
 
 @dataclass(frozen=True)
@@ -158,7 +193,14 @@ class ActivityFailed(Event):
     """An activity has failed, and the server does not retry it."""
 
     activity: ActivityScheduled
-    failure: EncodedFailure
+    failure: EncodedFailure | KnownFailure
+
+
+@dataclass(frozen=True)
+class SliceReported(Event):
+    """A worker has told the workflow of members of a slice before the slice has ended."""
+
+    report: Encoded
 
 
 @dataclass(frozen=True)
@@ -211,6 +253,10 @@ class EventReader:
             return ActivityFailed(
                 number, time, self._activities[failed.scheduled_event_id], self._encoded_failure(failed.failure)
             )
+        if kind == EventType.EVENT_TYPE_WORKFLOW_EXECUTION_SIGNALED:
+            signal = event.workflow_execution_signaled_event_attributes
+            is_report = signal.signal_name == wire.SLICE
+            return SliceReported(number, time, self._encoded(signal.input)) if is_report else Event(number, time)
         if kind == EventType.EVENT_TYPE_WORKFLOW_PROPERTIES_MODIFIED:
             fields = event.workflow_properties_modified_event_attributes.upserted_memo.fields
             return MemoChanged(
@@ -235,6 +281,65 @@ class EventReader:
         return EncodedFailure(failure, self._converter)
 
 
+class SliceEvents:
+    """Turns the reports of slices into the events that the members' own activities would have.
+
+    Readers of a history see the ends of members, and need not know whether a member ran in a slice.
+    """
+
+    def __init__(self, converter: DataConverter) -> None:
+        self._nothing = Encoded((), converter)
+        self._slices: dict[str, ActivityScheduled] = {}
+        self._single: dict[str, tuple[str, str]] = {}
+        """The id and the task of the member to which the activity of a slice belongs, by the activity's id."""
+
+    async def events(self, event: Event) -> Sequence[Event]:
+        """Return what the event stands for. Most events stand for themselves."""
+        if isinstance(event, ActivityScheduled) and event.name == wire.SLICE:
+            self._slices[event.activity_id] = event
+        elif isinstance(event, SliceReported):
+            report = await read_report(event.report)
+            if report is not None and report.slice_id in self._slices:
+                if report.rest is not None:
+                    self._single[report.slice_id] = report.rest
+                return [event, *self._ends(self._slices[report.slice_id], event, report)]
+        elif isinstance(event, (ActivityCompleted, ActivityFailed)) and event.activity.name == wire.SLICE:
+            return [Event(event.number, event.time), *await self._last_ends(event)]
+        return [event]
+
+    async def _last_ends(self, event: ActivityCompleted | ActivityFailed) -> Sequence[Event]:
+        """Return the ends that the end of a slice's activity tells of."""
+        if isinstance(event, ActivityCompleted):
+            (result,) = await event.result.payloads()
+            if wire.SLICE in result.metadata:
+                report = await read_report(event.result)
+                return [] if report is None else self._ends(event.activity, event, report)
+        single = self._single.get(event.activity.activity_id)
+        return [] if single is None else [replace(event, activity=self._member(event.activity, *single))]
+
+    def _ends(self, activity: ActivityScheduled, event: Event, report: SliceReport) -> list[Event]:
+        ends: list[Event] = []
+        for outcome in report.outcomes:
+            member = self._member(activity, outcome.id, outcome.task)
+            if outcome.result is not None:
+                ends.append(ActivityCompleted(event.number, event.time, member, KnownResult(outcome.result)))
+            elif outcome.record is not None and outcome.record.final:
+                ends.append(ActivityFailed(event.number, event.time, member, KnownFailure(outcome.record)))
+        return ends
+
+    def _member(self, activity: ActivityScheduled, member_id: str, task: str) -> ActivityScheduled:
+        return replace(activity, activity_id=member_id, name=task, input=self._nothing, is_ours=False)
+
+
+async def read_report(encoded: Encoded | KnownResult) -> SliceReport | None:
+    """Return the report of a slice; None if this is none that can be read. Anyone can send such a signal."""
+    try:
+        (payload,) = await encoded.payloads()
+        return SliceReport.decode(payload)
+    except (InvalidTaskError, SecurityError, ValueError, RecursionError):
+        return None
+
+
 async def read_history(
     client: Client, workflow_id: str, run_id: str | None = None, *, follow: bool = False, page_size: int | None = None
 ) -> AsyncIterator[Event]:
@@ -242,10 +347,11 @@ async def read_history(
 
     :param page_size: how many events one call to the server reads. Without a value, the server decides.
     """
-    reader = EventReader(client.data_converter)
+    reader, slices = EventReader(client.data_converter), SliceEvents(client.data_converter)
     handle = client.get_workflow_handle(workflow_id, run_id=run_id)
     async for event in handle.fetch_history_events(wait_new_event=follow, page_size=page_size):
-        yield reader.read(event)
+        for each in await slices.events(reader.read(event)):
+            yield each
 
 
 async def end_of(client: Client, workflow_id: str, run_id: str | None = None) -> WorkflowClosed | None:

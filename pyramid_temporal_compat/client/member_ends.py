@@ -27,8 +27,6 @@ from .history import (
 from .read_status import failed_status, result_status, revoked_status
 from .status import Status
 
-CONTINUES = (wire.RETRY_ANEW, wire.REPLACED)
-"""Types of an activity's failure after which the task goes on in another activity."""
 REVOKING = {WorkflowExecutionStatus.CANCELED: "revoked", WorkflowExecutionStatus.TERMINATED: "terminated"}
 NEVER_RAN = "it was linked to a task that ended otherwise, and did not run"
 NO_RESULT = Payload({"encoding": b"json/plain"}, b"null")
@@ -56,7 +54,7 @@ class MemberEnds:
             self._end(event.activity, event, result_status(result))
         elif isinstance(event, ActivityFailed):
             cause = await event.failure.error()
-            if not isinstance(cause, ApplicationError) or cause.type not in CONTINUES:
+            if not isinstance(cause, ApplicationError) or cause.type not in wire.CONTINUES:
                 self._end(event.activity, event, failed_status(cause))
         elif isinstance(event, MemoChanged):
             for key, written in event.fields.items():

@@ -18,10 +18,10 @@ from ..message import wire_names as wire
 from ..message.ids import bundle_of, workflow_of
 from ..message.tree import Tree
 from .connection import is_transient
-from .history import read_history, tree_of
+from .history import ActivityScheduled, read_history, tree_of
 from .history_follower import follow, followed
 from .member_ends import MemberEnds
-from .read_status import pending_status, revoked_status
+from .read_status import member_in_slice, pending_status, revoked_status
 from .status import ABORTED, Status
 
 Workflows = Mapping[str, Collection[str]]
@@ -98,13 +98,15 @@ async def statuses_in_tree(
     """Return the statuses now of several members of one workflow. Reads its history once."""
     info = found.raw_description
     running = found.status is WorkflowExecutionStatus.RUNNING
-    pending = {each.activity_id: each for each in info.pending_activities} if running else {}
+    pending = {each.activity_id: (each, each.activity_type.name) for each in info.pending_activities if running}
+    for activity, name in list(pending.values()):
+        if name == wire.SLICE and (member_of := await member_in_slice(client, activity)) is not None:
+            pending[member_of[0]] = activity, member_of[1]
     statuses: dict[str, Status] = {}
     for member in members:
-        if (activity := pending.get(member)) is not None:
-            status = await pending_status(
-                client, activity, activity.state, activity.activity_type.name, found.task_queue
-            )
+        if member in pending:
+            activity, name = pending[member]
+            status = await pending_status(client, activity, activity.state, name, found.task_queue)
             was_aborted = f"{wire.ABORTED}:{member}" in info.workflow_execution_info.memo.fields
             statuses[member] = dataclasses.replace(status, state=ABORTED) if was_aborted else status
     rest = [member for member in members if member not in pending]
@@ -117,6 +119,17 @@ async def statuses_in_tree(
             otherwise = Status(known=False)
         statuses |= {**dict.fromkeys(rest, otherwise), **(ended or {})}
     return statuses
+
+
+async def members_in_slices(
+    client: Client, found: WorkflowExecutionDescription, slices: Collection[str]
+) -> Mapping[str, str]:
+    """Return the slice of each member that some slices were made of. The slices are named by their activities' ids."""
+    members: dict[str, str] = {}
+    async for event in read_history(client, found.id, found.run_id):
+        if isinstance(event, ActivityScheduled) and event.activity_id in slices:
+            members |= {message.id: event.activity_id for message, _ in await event.calls()}
+    return members
 
 
 async def ends_so_far(

@@ -13,6 +13,7 @@ from .. import states
 from ..exceptions import Retry, TaskRevokedError
 from ..message import wire_names as wire
 from ..message.failures import error_of, how_it_failed
+from ..message.message import is_name
 from ..payload import Payload
 from ..payload.bounds import read_json
 from .attempt_counts import LastEnd, counts_before, counts_in, failure_of_worker
@@ -62,10 +63,7 @@ async def pending_status(client: Client, activity: Any, state: int, name: str, q
     :param activity: the activity in the description of its workflow, or the description of a standalone activity.
     :param state: the activity's `PendingActivityState`.
     """
-    details: Mapping[str, Any] = {}
-    if activity.HasField("heartbeat_details"):
-        values = await client.data_converter.decode(activity.heartbeat_details.payloads)
-        details = values[0] if values and isinstance(values[0], Mapping) else {}
+    details = await _heartbeat(client, activity)
     known = counts_in(details)
     last = await LastEnd.read(client, activity.last_failure)
     retries = counts_before(activity.attempt, known, last).retries
@@ -82,6 +80,25 @@ async def pending_status(client: Client, activity: Any, state: int, name: str, q
         return Status(states.PENDING, name=name, queue=queue, retries=retries, worker=worker, paused=paused)
     error = _retry_error(await client.data_converter.decode_failure(failure_of_worker(activity.last_failure)))
     return Status(states.RETRY, error=error, name=name, queue=queue, retries=retries, worker=worker, paused=paused)
+
+
+async def member_in_slice(client: Client, activity: Any) -> tuple[str, str] | None:
+    """Return the id and the task of the member that runs in a slice; None if the slice has not told of one.
+
+    :param activity: the slice's activity in the description of its workflow.
+    """
+    if activity.state not in RUNNING:
+        return None
+    member = (await _heartbeat(client, activity)).get(wire.MEMBER)
+    return tuple(member) if isinstance(member, list) and len(member) == 2 and all(map(is_name, member)) else None
+
+
+async def _heartbeat(client: Client, activity: Any) -> Mapping[str, Any]:
+    """Return the details of the activity's last heartbeat."""
+    if not activity.HasField("heartbeat_details"):
+        return {}
+    values = await client.data_converter.decode(activity.heartbeat_details.payloads)
+    return values[0] if values and isinstance(values[0], Mapping) else {}
 
 
 def _retry_error(cause: BaseException) -> Mapping[str, Any] | None:

@@ -38,20 +38,20 @@ async def _of_standalone(client: Client, task_id: str) -> TaskHistory | None:
 async def _in_workflow(client: Client, task_id: str) -> TaskHistory | None:
     container = await workflow_with(client, task_id)
     message, worker = None, None
-
-    def is_own(activity: ActivityScheduled) -> bool:
-        return container is None or activity.activity_id == task_id
-
+    own_activities: set[str] = set()
     try:
         async for event in read_history(client, container or task_id):
             if isinstance(event, WorkflowStarted):
                 unit = await event.unit()
                 message = _message_of(unit, task_id) if isinstance(unit, Tree) else unit
-            elif isinstance(event, ActivityScheduled) and is_own(event):
+            elif isinstance(event, ActivityScheduled):
                 # The start has no message of a task that came later: a link, an addition or a replacement. And a
                 # retry can change the arguments.
-                message = await event.message() or message
-            elif isinstance(event, ActivityStarted) and is_own(event.activity):
+                call = await event.call_of(None if container is None else task_id)
+                if call is not None:
+                    message = call[0]
+                    own_activities.add(event.activity_id)
+            elif isinstance(event, ActivityStarted) and event.activity.activity_id in own_activities:
                 worker = event.worker
     except RPCError as error:
         if error.status is RPCStatusCode.NOT_FOUND:

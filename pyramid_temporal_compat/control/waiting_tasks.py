@@ -14,7 +14,7 @@ from temporalio.service import RPCError, RPCStatusCode
 from .. import states
 from ..client.history import ActivityScheduled, WorkflowStarted, read_history, start_of, tree_of
 from ..client.list_filter import one_of
-from ..client.members import describe_tree, ends_so_far, nearest_tree, runs_bundle
+from ..client.members import describe_tree, ends_so_far, members_in_slices, nearest_tree, runs_bundle
 from ..client.queues import QueueState, queue_as_held
 from ..client.task_actions import revoke, signal_members
 from ..client.task_status import BEFORE_FIRST_RUN, status_of
@@ -237,11 +237,16 @@ async def waiting_members(client: Client, tree: WorkflowExecutionDescription) ->
 
     Members of a bundle count as waiting, too, before the workflow has asked the server to run them.
     """
-    pending = {each.activity_id for each in tree.raw_description.pending_activities}
-    waiting = waiting_activities(tree)
+    pending = {each.activity_id: each for each in tree.raw_description.pending_activities}
+    slices = {id for id, each in pending.items() if each.activity_type.name == wire.SLICE}
+    in_slices = await members_in_slices(client, tree, slices) if slices else {}
+    activities = waiting_activities(tree)
+    waiting = [member for member in activities if member not in slices]
+    waiting += [member for member, slice_id in in_slices.items() if slice_id in activities and member not in pending]
     asked_for = await tree_of(client, tree.id) if runs_bundle(tree) else None
     if asked_for is not None:
-        ids = [message.id for message in asked_for.messages if message.id not in pending]
+        known = {*pending, *in_slices}
+        ids = [message.id for message in asked_for.messages if message.id not in known]
         ended = await ends_so_far(client, tree, ids)
         waiting += [member for member in ids if member not in ended]
     return waiting

@@ -17,12 +17,16 @@ from ..current import app_of
 from ..enlist.call_watch import watch
 
 ON_ITS_WAY = "on its way"
+BACKGROUND = "background"
+"""The value of `ptemporal.dispatch` with which a request does not wait for the server."""
 SENT = "sent"
 DROPPED = "dropped"
 KEPT = "kept by the outbox"
 NOT_STARTED = "not started: the log says why"
 LONGEST_TEXT = 2000
 OUR_PACKAGES = ("pyramid_temporal_compat", "pyramid_tm", "transaction", "zope", "sqlalchemy", "pyramid_debugtoolbar")
+ROUTER = "pyramid.router"
+"""The module of Pyramid that calls the tweens. Behind it there is only the web server."""
 
 
 @dataclass
@@ -53,12 +57,10 @@ class Calls:
         self._by_id: dict[str, Call] = {}
 
     def called(self, message: Any) -> None:
-        args, kwargs = getattr(message, "argsrepr", None), getattr(message, "kwargsrepr", None)
-        text = f"{args or ''} {kwargs or ''}".strip() if args or kwargs else str(message.summary)
         call = Call(
             str(getattr(message, "shadow", None) or message.task),
             message.id,
-            text[:LONGEST_TEXT],
+            arguments_of(message)[:LONGEST_TEXT],
             str(getattr(message, "queue", "") or ""),
             line_of_the_application(),
             self._now(),
@@ -78,7 +80,10 @@ class Calls:
                 call.fate, call.why = DROPPED, f"{why}, {where}" if where else why
 
     def end(self, has_outbox: bool) -> None:
-        """Settle the calls that were neither sent nor dropped while the request ran."""
+        """Settle the calls that were neither sent nor dropped, at the end of a request that waited for the server.
+
+        The server may still accept them later.
+        """
         for call in self.calls:
             if call.fate == ON_ITS_WAY:
                 call.fate = KEPT if has_outbox else NOT_STARTED
@@ -87,10 +92,23 @@ class Calls:
         return time.monotonic() - self.began
 
 
+def arguments_of(message: Any) -> str:
+    """Return the arguments of a call, as `(5,)`, `{'to': 3}` or `(5,) {'to': 3}`. Of a canvas, what it calls."""
+    args, kwargs = getattr(message, "argsrepr", None), getattr(message, "kwargsrepr", None)
+    if not args and not kwargs:
+        return str(message.summary)
+    return " ".join(text for text in (args, kwargs) if text and text not in ("()", "{}"))
+
+
 def line_of_the_application() -> str:
-    """Return the innermost line on the stack that belongs to no package of ours, as `views.py:57 in create`."""
+    """Return the innermost line on the stack that belongs to no package of ours, as `views.py:57 in create`.
+
+    Return nothing if the application has no part in it, as in the abort of a request that raised.
+    """
     for frame, line in traceback.walk_stack(None):
         name = str(frame.f_globals.get("__name__", ""))
+        if name == ROUTER:
+            break
         if name.partition(".")[0] not in OUR_PACKAGES:
             return f"{frame.f_code.co_filename.rpartition('/')[2]}:{line} in {frame.f_code.co_name}"
     return ""
@@ -105,8 +123,8 @@ class TasksPanel(DebugPanel):  # type: ignore[misc]
 
     def __init__(self, request: Any) -> None:
         self._calls = Calls()
-        self._waits = waits_for_the_server(request)
-        self.data: dict[str, Any] = {"calls": [], "dispatch": self._waits}
+        self._is_background = dispatch_of(request) == BACKGROUND
+        self.data: dict[str, Any] = {"calls": [], "is_background": self._is_background}
 
     @property
     def has_content(self) -> bool:
@@ -128,13 +146,14 @@ class TasksPanel(DebugPanel):  # type: ignore[misc]
                 return handler(request)
             finally:
                 watch.reset(token)
-                self._calls.end(has_outbox(request))
+                if not self._is_background:
+                    self._calls.end(has_outbox(request))
                 self.data["calls"] = [vars(call) for call in self._calls.calls]
 
         return watched
 
 
-def waits_for_the_server(request: Any) -> str:
+def dispatch_of(request: Any) -> str:
     """Return `ptemporal.dispatch` of the request's application."""
     return str(app_of(request.registry).conf["ptemporal.dispatch"])
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import concurrent.futures
+import contextvars
 import datetime
 import logging
 import time
@@ -40,6 +41,7 @@ from ..message.workflow_call import WorkflowCall
 from ..payload.headers import to_arguments
 from ..payload.trace_carrier import trace_continued
 from .call_watch import tell_sent
+from .dispatch_end import DispatchEnd, tell_dispatch_end
 from .undelivered_log import name_and_text
 
 log = logging.getLogger(__name__)
@@ -102,7 +104,9 @@ class Dispatcher:
         finally:
             future.cancel()
         self._notify_started(batch)
-        for _, reason in batch.failed():
+        failed = batch.failed()
+        tell_dispatch_end(DispatchEnd(batch.seconds, lost=len(failed)))
+        for _, reason in failed:
             if isinstance(reason, WorkflowAlreadyStartedError):
                 raise reason
             raise self._as_operational(reason) from reason
@@ -122,6 +126,7 @@ class Dispatcher:
             for_celery = [message for message in messages if isinstance(message, CeleryCall)]
             for_server = [message for message in messages if not isinstance(message, CeleryCall)]
             unkept = recorder.record_dispatch((), [(message, reason) for message in for_server])
+            tell_dispatch_end(DispatchEnd(0.0, kept=len(for_server) - len(unkept)))
             messages = [*for_celery, *(message for message, _ in unkept)]
             if not messages:
                 return
@@ -137,7 +142,9 @@ class Dispatcher:
             if future.done():
                 self._report(batch, future, recorder)
             else:
-                future.add_done_callback(lambda done: self._report(batch, done, recorder))
+                # In the context of the commit, so that whoever watches the request learns of it, too.
+                context = contextvars.copy_context()
+                future.add_done_callback(lambda done: context.run(self._report, batch, done, recorder))
 
     def _wait_for_room(self) -> None:
         """Wait while `MOST_IN_BACKGROUND` transactions have messages on their way, at most as long as the timeout."""
@@ -162,8 +169,10 @@ class Dispatcher:
             batch.obstacle = error
         self._notify_started(batch)
         failed: Failures = [(message, self._as_operational(reason)) for message, reason in batch.failed()]
+        unsent = len(failed)
         if recorder is not None:
             failed = self._record(batch, failed, recorder)
+        tell_dispatch_end(DispatchEnd(batch.seconds, kept=unsent - len(failed), lost=len(failed)))
         for unit, reason in failed:
             for message in parts_to_log(unit):
                 name, text = name_and_text(message, self._connection.codecs)
@@ -208,10 +217,16 @@ class DispatchBatch:
         self._start_one = start_one
         self._connection = connection
         self._patience = patience
-        self._deadline = time.monotonic() + patience
+        self._began = time.monotonic()
+        self._deadline = self._began + patience
         self._unstarted: dict[int, BaseException | None] = dict.fromkeys(range(len(messages)))
         self.obstacle: BaseException = CallTimeout(f"no answer within {patience:g} s")
         """Why the batch makes no progress. Messages whose turn did not come have failed for this reason, too."""
+
+    @property
+    def seconds(self) -> float:
+        """Return how long ago the batch was made."""
+        return time.monotonic() - self._began
 
     async def run(self) -> None:
         """Try to start every message. Give up when no message could be started for `patience` seconds."""

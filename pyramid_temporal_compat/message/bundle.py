@@ -52,10 +52,13 @@ def can_be_bundled(unit: Any) -> bool:
     return isinstance(unit, Message) and unit.eta is None and unit.publish_retry is None and unit.rough_size <= LARGE
 
 
-def bundled(units: Sequence[Any], blocks: Collection[str], least: int, at_once: int, limit: int = LIMIT) -> list[Any]:
+def bundled(
+    units: Sequence[Any], blocks: Collection[str], least: int, *, limit: int = LIMIT, **options: Any
+) -> list[Any]:
     """Return what is started for the units. If a block has `least` messages, a bundle takes the first one's place.
 
     :param limit: bytes that a start request may have. If a bundle would be larger, its messages are sent one by one.
+    :param options: the other parts of a tree that `tree_options` returns.
     """
     found: dict[str, list[Message]] = {}
     for unit in units:
@@ -70,7 +73,7 @@ def bundled(units: Sequence[Any], blocks: Collection[str], least: int, at_once: 
             packed.append(unit)
         elif home in large:
             members = tuple(TaskNode(message) for message in large[home])
-            tree = Tree(GroupNode(home, members), at_once=at_once, bundle=True, limit=limit)
+            tree = Tree(GroupNode(home, members), bundle=True, limit=limit, **options)
             packed += [tree] if tree.size <= limit else large[home]
             del large[home]
     return packed

@@ -27,6 +27,10 @@ MARK = "ptemporal-celery"
 VERSION = 1
 
 
+AWAITED = "ptemporal_awaited"
+"""A header of a message that `worker --to-celery` publishes: its task's workflow waits for the result."""
+
+
 @dataclass(frozen=True)
 class CeleryCall:
     """One message for a queue of Celery's broker."""

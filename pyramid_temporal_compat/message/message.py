@@ -180,6 +180,8 @@ class Message:
     """The index, among the payloads that follow the body, at which the tree of callbacks begins. Tasks can read it."""
     more: int = field(default=0, metadata=_about(_is_count))
     """How many payloads follow the body in the activity's input. `joins` and `linked` name them."""
+    attempted: Any = field(default=None, metadata=_about(_or_none(_is_dict)))
+    """How an attempt in a slice ended, as `message.slices` writes it. The activity's first attempt ends in this way."""
     scheduled: str | None = field(default=None, metadata=_about(_or_none(_is_text)))
     """The name of the periodic task whose schedule started this run."""
     time_limit: float | None = field(default=None, metadata=_about(_or_none(_is_pause), "time_limit", carried=True))

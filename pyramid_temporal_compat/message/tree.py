@@ -19,7 +19,7 @@ from ..exceptions import InvalidTaskError, PayloadTooLarge
 from ..log_lines.text_safety import one_line
 from ..payload import Payload
 from ..payload.bounds import OutOfBounds, check_json, read_json, read_together
-from .message import Message, NewerMessage, is_name, readable, total_size
+from .message import LONGEST, Message, NewerMessage, is_name, readable, total_size
 from .nodes import ChainNode, ChordNode, GroupNode, Node, TaskNode
 from .payload_archive import MOST_PAYLOADS, VALUES_EACH, packed, unpacked
 
@@ -105,6 +105,8 @@ class Tree:
     from_parent: FromParent = NO_PARENT
     limit: int = LIMIT
     """Bytes that the arguments of one task may have, including the previous results."""
+    slice_seconds: float = 0.0
+    """How long the members of one slice should take together. 0: each member has an activity of its own."""
 
     @property
     def id(self) -> str:
@@ -208,6 +210,8 @@ class Tree:
             plan["bundle"] = True
         if self.limit != LIMIT:
             plan["limit"] = self.limit
+        if self.slice_seconds:
+            plan["slice"] = self.slice_seconds
         if self.from_parent != NO_PARENT:
             plan["above"] = self.from_parent.written()
         if self.before is not None:
@@ -259,11 +263,20 @@ class Tree:
         keeps, bundle = bool(plan.get("keeps", False)), bool(plan.get("bundle", False))
         at_once = min(_count(plan["at_once"]), MOST_AT_ONCE)
         from_parent, limit = FromParent.read(plan.get("above", {})), _count(plan.get("limit", LIMIT))
-        return cls(root, at_once, before, more, keeps, bundle, from_parent, limit)
+        return cls(root, at_once, before, more, keeps, bundle, from_parent, limit, _seconds(plan.get("slice", 0)))
 
     def for_log(self, codec: Codec | None = None) -> str:
         plan, *bodies = self._payloads()
         return json.dumps({"plan": readable(plan, codec), "bodies": [readable(body, codec) for body in bodies]})
+
+
+def tree_options(conf: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the parts of a tree that the settings give."""
+    return {
+        "at_once": conf["ptemporal.canvas_at_once"],
+        "limit": conf["ptemporal.payload_limit"],
+        "slice_seconds": conf["ptemporal.slice"],
+    }
 
 
 NO_PLAN = Payload({}, b"")
@@ -336,6 +349,12 @@ def _count(value: Any) -> int:
     if type(value) is not int or value < 1:
         raise ValueError(f"{value!r:.80} is not a number of tasks or bytes")
     return value
+
+
+def _seconds(value: Any) -> float:
+    if type(value) not in (int, float) or not 0 <= value < LONGEST:
+        raise ValueError(f"{value!r:.80} is not a number of seconds")
+    return float(value)
 
 
 def _id(value: Any) -> str:

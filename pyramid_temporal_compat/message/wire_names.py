@@ -46,6 +46,9 @@ PAUSED = "Paused"
 """Error type. The task's type is paused, and the server holds the task until the type is resumed."""
 RATE_LIMITED = "RateLimited"
 """Error type. The rate limit is reached, and the server holds the task until its turn comes."""
+SLICE = "ptemporal.slice"
+"""Name of the activity that runs several members of a tree, of the signal with its early report, and of the mark on a
+report. The id of each such activity begins with the name."""
 
 ABORT = "ptemporal.abort"
 """The signal that asks an abortable task to stop."""
@@ -58,6 +61,8 @@ HANDED_ON = "ptemporal.handed-on"
 """Memo key: the workflow goes on with a task that was a standalone activity, and waits for the task's retry."""
 REPLACED = "Replaced"
 """Error type. A tree replaces the task: the details are `[the tree's payloads]`."""
+CONTINUES = (RETRY_ANEW, REPLACED)
+"""Types of an activity's failure after which the task goes on in another activity."""
 HALTED = "Halted"
 """Error type. A member of a tree ended without a result, by `Ignore` or `Reject`."""
 REVOKE = "ptemporal.revoke"
@@ -110,6 +115,8 @@ worker, and how many attempts there were. The other attempts lost their worker."
 STATE = "state"
 META = "meta"
 """Heartbeat keys: the state that the task has set, and its data. The heartbeat's only detail is a dict."""
+MEMBER = "member"
+"""Heartbeat key of a slice: the id and the task of the member that runs."""
 
 
 SUMMARY_LIMIT = 200

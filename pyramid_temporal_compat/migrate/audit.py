@@ -10,7 +10,7 @@ from types import ModuleType
 
 from ..exceptions import ImproperlyConfigured
 from . import commands, ini_files, packaging
-from .findings import Finding, Kind, SourceFile, TaskPlace, not_ignored
+from .findings import Finding, Kind, SourceFile, TaskPlace, is_test, not_ignored
 from .rules import ORDER, RULES, Fix, Severity
 
 TEXT_RULES: dict[Kind, Callable[[SourceFile], Iterator[Finding]]] = {
@@ -113,11 +113,6 @@ def python_rules() -> ModuleType:
             "reading Python files needs libcst: pip install 'pyramid-temporal-compat[migrate]'"
         ) from None
     return module
-
-
-def is_test(path: str) -> bool:
-    parts = PurePath(path).parts
-    return bool({"test", "tests"} & set(parts)) or parts[-1].startswith("test_")
 
 
 def shared_names(result: Audit) -> Iterator[Finding]:

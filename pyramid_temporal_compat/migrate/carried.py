@@ -20,6 +20,7 @@ from ..celery_names.lists import as_list
 from ..celery_names.serialization import loads, prepare_accept_content, registry
 from ..exceptions import CeleryError
 from ..log_lines.text_safety import one_line
+from ..message.celery_call import AWAITED
 from ..message.tree import Unit
 from ..payload.bounds import MOST_BYTES, is_deeper, read_json, read_together
 from ..payload.compression import decompress
@@ -52,6 +53,11 @@ LONGEST = 300
 """Characters of a text about a message."""
 
 IN_CHORD = "it is in the header of a chord, which Celery counts in its result backend; a Celery worker has to run it"
+
+
+IS_AWAITED = (
+    "`worker --to-celery` has published it, and its workflow waits for Celery's result; a Celery worker has to run it"
+)
 
 
 class CantCarry(CeleryError):
@@ -203,6 +209,8 @@ def _unit(
         raise CantCarry("it names no task and no id")
     if links.get("chord") or about["task"] == "celery.chord_unlock":
         raise CantCarry(IN_CHORD)
+    if call.headers.get(AWAITED):
+        raise CantCarry(IS_AWAITED)
     parts = [_list(links, name) for name in ("callbacks", "errbacks", "chain")]
     if is_deeper(parts, DEEPEST):
         raise CantCarry(f"its links or its chain are nested in more than {DEEPEST} levels")

@@ -8,10 +8,15 @@ from typing import NamedTuple
 
 from ..celery_names.refused_commands import REFUSED_COMMANDS
 from .findings import Edit, Finding, SourceFile
-from .packaging import python_image
+from .packaging import installed_sentence, python_image
 from .rules import RULES, Fix, Severity
 
-CELERY = re.compile(r"(?<![\w./$-])(?P<path>[\w./${}-]*/)?(?P<name>celery|pceleryd|celeryd|celerybeat)(?![\w.:/=-])")
+CELERY = re.compile(
+    r"(?<![\w./$-])(?P<path>[\w./${}-]*/)?(?P<name>celery(?:-?3(?:\.\d+)?)?|pceleryd|celeryd|celerybeat)(?![\w.:/=-])"
+)
+OLD_PROGRAMS = frozenset({"pceleryd", "celeryd", "celerybeat"})
+"""Programs of Celery 3 that are no program here."""
+INSTALLS = re.compile(r"\b(?:pip[\d.]*|uv|apt|apt-get|dnf|yum|apk)\s+(?:pip\s+)?(?:-\S+\s+)*(?:install|add)\b")
 LONGEST_DETAIL = 120
 WORD = re.compile(r"[^\s\"',\[\]]+")
 COMMANDS = frozenset(
@@ -91,6 +96,7 @@ def findings(file: SourceFile) -> Iterator[Finding]:
         if not _is_comment(file.text, found.start()):
             yield Finding(RULES["PTC606"], file.path, file.line_at(found.start()), found.group())
     yield from _flower(file)
+    yield from _installed(file)
     yield from python_image(file)
 
 
@@ -100,7 +106,7 @@ def commands_in(text: str) -> Iterator[Command]:
             continue
         is_list = text[name.end() : name.end() + 1] in ("'", '"')
         words = tuple(WORD.finditer(text, name.end(), _end_of_command(text, name.end(), is_list=is_list)))
-        at = _command_at(words, old=name["name"] != "celery")
+        at = _command_at(words)
         if at is not None:
             yield Command(name.start(), name, words, at, is_list)
 
@@ -121,7 +127,7 @@ def _end_of_command(text: str, at: int, *, is_list: bool) -> int:
     return min([line_end, *stops])
 
 
-def _command_at(words: tuple[re.Match[str], ...], *, old: bool) -> int | None:
+def _command_at(words: tuple[re.Match[str], ...]) -> int | None:
     skip = False
     for position, word in enumerate(words):
         if skip:
@@ -146,11 +152,13 @@ def _of_command(file: SourceFile, found: Command) -> Iterator[Finding]:
         if {"-B", "--beat"} & set(found.options):
             sentence = "`-B` works: the worker makes the server's schedules equal to the declared ones when it starts."
             yield Finding(RULES["PTC602"], file.path, line, "-B", sentence, edits=())
+        if any(each.startswith("--scheduler") for each in found.options):
+            yield Finding(RULES["PTC503"], file.path, line, "--scheduler")
     elif found.command == "beat":
         fix, edits = _beat_edits(file.text, found)
         yield Finding(RULES["PTC602"], file.path, line, detail, fix=fix, edits=edits)
         if any(each.startswith(("-S", "--scheduler")) for each in found.options):
-            yield Finding(RULES["PTC503"], file.path, line, detail)
+            yield Finding(RULES["PTC503"], file.path, line, "--scheduler")
     elif found.command == "flower" or (found.command == "events" and not {"-d", "--dump"} & set(found.options)):
         yield Finding(RULES["PTC603"], file.path, line, detail)
     elif found.command in REFUSED_COMMANDS and found.command != "events":
@@ -172,6 +180,16 @@ def _flower(file: SourceFile) -> Iterator[Finding]:
         yield Finding(RULES["PTC603"], file.path, file.line_at(found.start()), found.group(1))
 
 
+def _installed(file: SourceFile) -> Iterator[Finding]:
+    """Packages of Celery's that a command installs, such as `RUN pip install celery`."""
+    for found in INSTALLS.finditer(file.text):
+        if _is_comment(file.text, found.start()):
+            continue
+        for word in WORD.finditer(file.text, found.end(), _end_of_command(file.text, found.end(), is_list=False)):
+            if sentence := installed_sentence(word.group()):
+                yield Finding(RULES["PTC701"], file.path, file.line_at(word.start()), word.group(), sentence)
+
+
 # --- edits ------------------------------------------------------------------------------------------
 
 
@@ -180,7 +198,7 @@ def _our_name(text: str, found: Command) -> Edit | None:
 
     That is so for Celery 3's own programs, such as celeryd, and if the application's program has a command `celery`.
     """
-    if found.name["name"] != "celery":
+    if found.name["name"] in OLD_PROGRAMS:
         return None
     before = text[: found.start]
     path = found.name["path"] or ""
@@ -194,6 +212,8 @@ def _our_name(text: str, found: Command) -> Edit | None:
             f"{folder}/ptemporal-compat" if folder else "ptemporal-compat",
         )
     words = [word.group() for word in WORD.finditer(line)]
+    if words and words[-1] == "-m":  # a program that runs a module, such as hupper
+        return Edit(found.start, found.name.end(), "pyramid_temporal_compat.cli")
     if words and not _may_precede(words):
         return None
     return Edit(found.start, found.name.end(), f"{path}ptemporal-compat")

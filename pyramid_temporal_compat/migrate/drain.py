@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -10,6 +11,8 @@ from typing import Any
 from ..exceptions import OperationalError
 from ..message.backoff import exponential_pauses
 from .carrier_process import BrokerAddress, Carrier, CarrierLost
+
+log = logging.getLogger(__name__)
 
 LOOK = 1.0
 """Seconds between two counts."""
@@ -102,7 +105,8 @@ class Drain:
         while True:
             try:
                 left = self.look()
-            except CarrierLost:
+            except CarrierLost as error:
+                log.warning("waiting for the broker: %s", error)
                 self.close()
                 time.sleep(next(pauses))
                 try:

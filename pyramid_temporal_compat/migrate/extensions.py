@@ -22,6 +22,8 @@ EXTENSIONS: dict[str, str] = {
 """The normal form of a distribution's name to what takes its place."""
 OTHER_MODULES = {"redbeat": "celery-redbeat"}
 """Module to distribution, where the two have different names."""
+AGENTS = re.compile(r"(sentry_sdk|opentelemetry|ddtrace|elasticapm|scout_apm|raven)(\.\w+)*\.celery\b")
+"""The modules by which APM agents reach into Celery."""
 
 
 def normal_name(name: str) -> str:

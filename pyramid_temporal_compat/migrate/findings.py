@@ -6,6 +6,7 @@ import enum
 import re
 from collections.abc import Iterable
 from dataclasses import dataclass
+from pathlib import PurePath
 from typing import Any, NamedTuple
 
 from .rules import Fix, Rule, Severity
@@ -108,6 +109,13 @@ class SourceFile:
             start = self.text.find("\n", start) + 1
         end = self.text.find("\n", start)
         return start, len(self.text) if end < 0 else end + 1
+
+
+def is_test(path: str) -> bool:
+    """Tell whether a path is a test's: in a folder `tests`, or with a name such as `test_x.py` or `x_test.py`."""
+    *folders, name = PurePath(path).parts
+    stem = PurePath(name).stem
+    return bool({"test", "tests"} & {*folders, stem}) or stem == "conftest" or bool(re.match(r"test_|.*_test\Z", stem))
 
 
 def not_ignored(file: SourceFile, findings: Iterable[Finding]) -> list[Finding]:

@@ -34,6 +34,7 @@ OF_CELERY: dict[str, str] = {
     "pytest-celery": "Delete it. The plugin of this package has Celery's fixtures.",
     **{name: f"Delete it. {sentence}" for name, sentence in EXTENSIONS.items()},
 }
+OF_EXTRAS = "Its extra brought other packages, such as redis: name those that the application imports itself."
 REPLACED = frozenset({"celery", "pyramid-celery"})
 
 
@@ -70,6 +71,12 @@ def python_image(file: SourceFile) -> Iterator[Finding]:
             yield Finding(RULES["PTC702"], file.path, file.line_at(found.start()), detail)
 
 
+def installed_sentence(word: str) -> str | None:
+    """Return what to do about a package that a command installs, by pip's name or by the name of a system's package."""
+    name = REQUIREMENT.match(re.sub(r"^python3?-", "", word))
+    return OF_CELERY.get(normal_name(name["name"])) if name else None
+
+
 def setup_requirement(file: SourceFile, start: int, end: int) -> Iterator[Finding]:
     """Findings of one quoted requirement of a setup.py, whose text goes from `start` to `end`."""
     if found := REQUIREMENT.match(file.text, start, end):
@@ -82,13 +89,16 @@ def _of_requirement(
     name, pins = normal_name(found["name"]), (found["pins"] or "").strip()
     line = file.line_at(start)
     detail = f"{found['name']}{found['extras'] or ''}{pins}"
+    with_extras = f" {OF_EXTRAS}" if found["extras"] and name in REPLACED else ""
     if name in OF_CELERY:
         edits = (Edit(start, _end_of_name(file.text, found, end), PACKAGE),) if editable and name in REPLACED else ()
-        sentence = OF_CELERY[name] if editable else f"{OF_CELERY[name]} This file is compiled: compile it again."
+        sentence = (
+            OF_CELERY[name] + with_extras if editable else f"{OF_CELERY[name]} This file is compiled: compile it again."
+        )
         fix, severity = (Fix.SAFE if edits else Fix.NONE), (None if editable else Severity.NOTHING)
         yield Finding(RULES["PTC701"], file.path, line, detail, sentence, fix, edits, severity_here=severity)
     elif name in lowest() and not satisfiable(pins, lowest()[name]):
-        yield Finding(RULES["PTC702"], file.path, line, f"{detail}; {name} {shown(lowest()[name])} is the lowest")
+        yield Finding(RULES["PTC702"], file.path, line, f"{name}{pins}; {shown(lowest()[name])} is the lowest")
 
 
 def _end_of_name(text: str, found: re.Match[str], end: int) -> int:

@@ -8,13 +8,16 @@ from pathlib import PurePath
 
 import libcst as cst
 
+from ..celery_names.refused import MEMBERS
 from ..settings.table import CELERY_NAMES, NAMES, celery_name
-from .findings import Finding
-from .python_source import PythonSource, dotted, keyword, text_of
+from .findings import Finding, is_test
+from .python_source import AN_APP, PythonSource, dotted, keyword, text_of
 from .python_task_classes import APP_CLASSES
+from .rules import Severity
 from .settings_rules import said_of
 
 CONF = re.compile(r"(^|\.)(app|celery|celery_app|current_app|capp)\.(conf|config)\Z")
+APP = re.compile(rf"{AN_APP}\Z")
 SCHEDULE_CLASSES = re.compile(r"(celery|pyramid_temporal_compat)\.schedules\.(\w+\.)?(BaseSchedule|schedule|crontab)\Z")
 SCHEDULERS = re.compile(r"celery\.beat\.\w*Scheduler\Z|pyramid_temporal_compat\.schedules\.\w+\.\w*Scheduler\Z")
 TIMES = frozenset({"is_due", "remaining_estimate", "remaining_delta"})
@@ -24,6 +27,7 @@ FEWEST = 3
 
 def findings(source: PythonSource) -> Iterator[Finding]:
     yield from _apps(source)
+    yield from _refused_members(source)
     for key, value in _settings(source):
         for said in said_of(_key(key), source.code(value), own_section=False):
             yield source.finding(said.code, key, _key(key), said.sentence)
@@ -47,13 +51,23 @@ def _apps(source: PythonSource) -> Iterator[Finding]:
             named = text_of(call.args[0].value) if call.args else None
             inside = source.around(call, cst.FunctionDef)
             where = f" in {inside.name.value}()" if inside else ""
-            yield source.finding("PTC402" if inside else "PTC401", call, f"Celery({named or ''}){where}")
+            severity = Severity.NOTHING if is_test(source.file.path) else None
+            code = "PTC402" if inside else "PTC401"
+            yield source.finding(code, call, f"Celery({named or ''}){where}", severity=severity)
         elif name in ("config_from_object", "config_from_envvar"):
             yield source.finding("PTC407", call, source.code(call).splitlines()[0])
     for target in source.nodes(cst.AssignTarget):
         written = source.code(target.target)
-        if re.search(r"registry(\.celery\w*|\[[\"']celery\w*[\"']\])\Z", written):
+        if re.search(r"registry(\.celery\w*|\[[\"']celery[\w.]*[\"']\])\Z", written):
             yield source.finding("PTC402", target, written)
+
+
+def _refused_members(source: PythonSource) -> Iterator[Finding]:
+    """Members of an app that are refused here, such as `app.Beat`, where the app is no imported module."""
+    for node in source.nodes(cst.Attribute):
+        sentence = MEMBERS.get(f"celery.Celery.{node.attr.value}")
+        if sentence and APP.search(dotted(node.value)) and not (source.imported(node) or "").startswith("celery."):
+            yield source.finding("PTC102", node, dotted(node), sentence)
 
 
 # --- settings ---------------------------------------------------------------------------------------
@@ -63,18 +77,26 @@ def _settings(source: PythonSource) -> Iterator[tuple[cst.CSTNode, cst.BaseExpre
     """Yield key and value of each setting: of `app.conf`, of a settings module, of a settings class."""
     for call in source.nodes(cst.Call):
         sets = isinstance(call.func, cst.Attribute) and call.func.attr.value in ("update", "add_defaults")
-        if sets and CONF.search(dotted(call.func).rpartition(".")[0]):
+        if sets and isinstance(call.func, cst.Attribute) and _is_conf(source, call.func.value):
             yield from _of_call(call)
     for assign in source.nodes(cst.Assign):
         target = assign.targets[0].target
-        if isinstance(target, cst.Attribute) and CONF.search(dotted(target.value)):
+        if isinstance(target, cst.Attribute) and _is_conf(source, target.value):
             yield target, assign.value
-        elif isinstance(target, cst.Subscript) and CONF.search(dotted(target.value)):
+        elif isinstance(target, cst.Subscript) and _is_conf(source, target.value):
             index = target.slice[0].slice
             if isinstance(index, cst.Index) and text_of(index.value):
                 yield index.value, assign.value
     for body in _bodies(source):
         yield from body
+
+
+def _is_conf(source: PythonSource, node: cst.BaseExpression) -> bool:
+    """Tell whether this is the `conf` of an app: `app.conf`, or `registry["celery.app"].conf`."""
+    if CONF.search(dotted(node)):
+        return True
+    held = node.value if isinstance(node, cst.Attribute) and node.attr.value == "conf" else None
+    return isinstance(held, cst.Subscript) and "celery" in source.code(held)
 
 
 def _of_call(call: cst.Call) -> Iterator[tuple[cst.CSTNode, cst.BaseExpression]]:
@@ -91,18 +113,22 @@ def _bodies(source: PythonSource) -> Iterator[list[tuple[cst.CSTNode, cst.BaseEx
     """Yield the assignments of each module or class that holds Celery's settings."""
     holders: list[cst.Module | cst.ClassDef] = [source.module, *source.nodes(cst.ClassDef)]
     for holder in holders:
-        statements = holder.body if isinstance(holder, cst.Module) else holder.body.body
         pairs: list[tuple[cst.CSTNode, cst.BaseExpression]] = [
             (each.targets[0].target, each.value)
-            for line in statements
-            if isinstance(line, cst.SimpleStatementLine)
-            for each in line.body
-            if isinstance(each, cst.Assign) and isinstance(each.targets[0].target, cst.Name)
+            for each in source.within(holder, cst.Assign)
+            if isinstance(each.targets[0].target, cst.Name) and _scope(source, each) is holder
         ]
         known = sum(dotted(key) in CELERY_NAMES or _is_old(dotted(key)) for key, _ in pairs)
         named = isinstance(holder, cst.Module) and PurePath(source.file.path).name == "celeryconfig.py"
         if named or known >= FEWEST:
             yield pairs
+
+
+def _scope(source: PythonSource, node: cst.CSTNode) -> cst.CSTNode:
+    """Return the module, class or function that a statement belongs to, also from under an `if` or a `try`."""
+    return next(
+        each for each in source.ancestors(node) if isinstance(each, (cst.Module, cst.ClassDef, cst.FunctionDef))
+    )
 
 
 def _is_old(name: str) -> bool:

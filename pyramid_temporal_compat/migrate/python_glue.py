@@ -10,7 +10,7 @@ import libcst as cst
 from .findings import Edit, Finding
 from .python_source import AN_APP, PythonSource, dotted, text_of
 from .python_task_classes import REQUEST_MAKERS, TRANSACTION, task_classes
-from .rules import Fix
+from .rules import Fix, Severity
 
 SENDERS = frozenset({"delay", "apply_async", "send_task"})
 SIGNAL = re.compile(r"(?:celery|pyramid_temporal_compat)\.signals\.(\w+)(?:\.connect)?\Z")
@@ -32,6 +32,10 @@ STARTING = frozenset(
 LOADERS = REQUEST_MAKERS | {"setup_logging", "create_app", "make_wsgi_app", "get_appsettings", "fileConfig", "loadapp"}
 KEPT_BY_GLUE = re.compile(r"\.(request|registry|request_context|pyramid_request|webapp|ini|pyramid_app|settings|env)\Z")
 APP_REQUEST = re.compile(rf"{AN_APP}\.(request|pyramid_request)\Z")
+KEPT_REGISTRY = (
+    "pyramid_celery keeps Pyramid's registry in `app.conf` under this key. Here the key is not set, so "
+    "`conf.get()` gives its default. Take `pyramid.threadlocal.get_current_registry()` in a task."
+)
 LOGGING = re.compile(r"(^|\.)(log|logger|logging|LOG)\.\w+\Z", re.IGNORECASE)
 
 
@@ -236,15 +240,30 @@ def _pyramid_celery(source: PythonSource) -> Iterator[Finding]:
                 local = statement.names[0].evaluated_alias or "celery_app"
                 edits = [source.replacement(statement, f"from pyramid_temporal_compat import current_app as {local}")]
             yield source.finding("PTC207", statement, ", ".join(names), fix=Fix.UNSAFE, edits=edits)
+    for plain in source.nodes(cst.Import):
+        for alias in plain.names:
+            if dotted(alias.name).partition(".")[0] == "pyramid_celery":
+                yield source.finding("PTC207", alias, f"import {dotted(alias.name)}")
+    yield from _kept_registry(source)
     for call in source.nodes(cst.Call):
         name = dotted(call.func).rpartition(".")[2]
         first = call.args[0].value if call.args else None
         if name == "include" and text_of(first) == "pyramid_celery" and first is not None:
             edit = source.replacement(first, '"pyramid_temporal_compat"')
             yield source.finding("PTC207", call, 'include("pyramid_celery")', fix=Fix.UNSAFE, edits=[edit])
-        if name == "configure_celery":
+        if name == "configure_celery" and isinstance(call.func, cst.Attribute):
             edits = [source.removal(source.statement(call))]
             yield source.finding("PTC207", call, "configure_celery", fix=Fix.UNSAFE, edits=edits)
+
+
+def _kept_registry(source: PythonSource) -> Iterator[Finding]:
+    """Findings about the registry that pyramid_celery keeps among Celery's settings."""
+    texts = [
+        each for each in source.nodes(cst.SimpleString) if text_of(each) in ("PYRAMID_REGISTRY", "pyramid_registry")
+    ]
+    members = [each for each in source.nodes(cst.Attribute) if dotted(each).endswith(".conf.pyramid_registry")]
+    for node in [*texts, *members]:
+        yield source.finding("PTC207", node, "PYRAMID_REGISTRY", KEPT_REGISTRY, severity=Severity.CHANGES)
 
 
 def _ini_options(source: PythonSource) -> Iterator[Finding]:

@@ -10,7 +10,7 @@ import libcst as cst
 
 from ..as_celery.name_table import MODULES
 from ..celery_names.refused import is_module, sentence_of
-from .extensions import extension_sentence
+from .extensions import AGENTS, extension_sentence
 from .findings import Edit, Finding
 from .homes import PACKAGE, dotted_home, home, module_home, split
 from .python_source import PythonSource, dotted, keyword, leftmost, text_of
@@ -18,6 +18,9 @@ from .rules import Fix, Severity
 
 ROOTS = frozenset({"celery", "kombu", "billiard"})
 LONGEST_LINE = 100
+NOT_RUN = re.compile(r"\bTYPE_CHECKING\b|celery\S*\.(version_info|VERSION|__version__)\s*<")
+"""Tests of an `if` whose body does not run here: it is for types, or for a Celery older than the one that is here."""
+OPTIONAL = "The name does not exist here, and the program goes on without it. Delete the lines when it is convenient."
 IN_TEXT = re.compile(r"(celery|kombu|billiard)(\.[A-Za-z_]\w*)+\Z")
 LOGGERS = frozenset({"getLogger", "get_logger", "get_task_logger", "at_level", "set_level"})
 
@@ -51,9 +54,25 @@ def _has(module: str, name: str) -> bool:
 
 def _refusal(source: PythonSource, node: cst.CSTNode, name: str) -> Finding:
     """Return the finding about a name that is not here: refused with a reason, or not known at all."""
-    if sentence := sentence_of(name) or (sentence_of(f"{name}.*") if is_module(name) else None):
-        return source.finding("PTC102", node, name, sentence)
-    return source.finding("PTC103", node, name)
+    sentence = sentence_of(name) or (sentence_of(f"{name}.*") if is_module(name) else None)
+    code = "PTC102" if sentence else "PTC103"
+    if _is_optional(source, node):
+        return source.finding(code, node, name, OPTIONAL, severity=Severity.NOTHING)
+    return source.finding(code, node, name, sentence or "")
+
+
+def _is_optional(source: PythonSource, node: cst.CSTNode) -> bool:
+    """Tell whether the program goes on without the name: it is for an old Celery, for types, or may be missing."""
+    inside: cst.CSTNode = node
+    for each in source.ancestors(node):
+        if isinstance(each, cst.If) and inside is each.body and NOT_RUN.search(source.code(each.test)):
+            return True
+        if isinstance(each, cst.Try) and inside is each.body:
+            caught = [source.code(handler.type) for handler in each.handlers if handler.type is not None]
+            if any(re.search(r"\b(ImportError|ModuleNotFoundError)\b", text) for text in caught):
+                return True
+        inside = each
+    return False
 
 
 def _module_of(statement: cst.ImportFrom) -> str:
@@ -93,6 +112,8 @@ def _from(source: PythonSource, statement: cst.ImportFrom, keeps_kombu: bool) ->
     root = module.partition(".")[0]
     if sentence := extension_sentence(root):
         yield source.finding("PTC106", statement, module, sentence)
+    if AGENTS.match(module):
+        yield source.finding("PTC107", statement, module)
     if root not in ROOTS:
         return
     if isinstance(statement.names, cst.ImportStar):
@@ -196,6 +217,8 @@ def _plain(source: PythonSource, keeps_kombu: bool) -> Iterator[Finding]:
             root = module.partition(".")[0]
             if sentence := extension_sentence(root):
                 yield source.finding("PTC106", alias, module, sentence)
+            if AGENTS.match(module):
+                yield source.finding("PTC107", alias, module)
             if root in ROOTS and not (root == "kombu" and keeps_kombu):
                 found.append((statement, alias, module))
                 if alias.asname is None:
@@ -283,6 +306,8 @@ def _texts(source: PythonSource) -> Iterator[Finding]:
         call = source.around(node, cst.Call)
         if call is not None and dotted(call.func).rpartition(".")[2] in LOGGERS:
             continue
+        if _is_key(source, node):
+            continue
         found = split(value)
         known = value in MODULES or (found is not None and found.name in MODULES.get(found.module, {}))
         place = dotted_home(value)
@@ -296,3 +321,11 @@ def _texts(source: PythonSource) -> Iterator[Finding]:
         elif known or sentence_of(value):
             sentence = sentence_of(value) or ""
             yield source.finding("PTC105", node, value, sentence)
+
+
+def _is_key(source: PythonSource, text: cst.SimpleString) -> bool:
+    """Tell whether a text is a key, as in `registry["celery.app"]`. A key of `sys.modules` names a module."""
+    held = source.around(text, cst.Subscript)
+    return (
+        isinstance(source.parent(text), cst.Index) and held is not None and not dotted(held.value).endswith("modules")
+    )

@@ -8,7 +8,7 @@ from pathlib import PurePath
 
 import libcst as cst
 
-from .findings import Finding
+from .findings import Finding, is_test
 from .packaging import setup_requirement
 from .python_glue import SENDERS
 from .python_source import PythonSource, dotted, keyword, text_of
@@ -32,12 +32,17 @@ def findings(source: PythonSource) -> Iterator[Finding]:
     for task in source.tasks:
         yield from _effects(source, task)
         yield from _missing_rows(source, task)
-        yield from _waits(source, task)
+        yield from _waits(source, task, "PTC806")
+    if not is_test(source.file.path):
+        for function in source.nodes(cst.FunctionDef):
+            if not source.task_of(function) and source.around(function, cst.FunctionDef) is None:
+                yield from _waits(source, function, "PTC809")
     for call in source.nodes(cst.Call):
-        if isinstance(call.func, cst.Attribute) and call.func.attr.value in SENDERS:
+        if _sends(call):
             yield from _sending(source, call)
     yield from _kept_ids(source)
     yield from _commands(source)
+    yield from _program_names(source)
     for text in source.nodes(cst.SimpleString):
         if VARIABLE.fullmatch(text_of(text) or ""):
             yield source.finding("PTC606", text, text_of(text) or "")
@@ -69,24 +74,34 @@ def _missing_rows(source: PythonSource, task: cst.FunctionDef) -> Iterator[Findi
             yield source.finding("PTC803", call, f"retry in {task.name.value} after {caught or tested}")
 
 
-def _waits(source: PythonSource, task: cst.FunctionDef) -> Iterator[Finding]:
+def _sends(call: cst.Call) -> bool:
+    """Tell whether a call sends a task. `apply_async` of a pool of processes does not."""
+    return (
+        isinstance(call.func, cst.Attribute)
+        and call.func.attr.value in SENDERS
+        and not re.search(r"pool|executor", dotted(call.func.value), re.IGNORECASE)
+    )
+
+
+def _waits(source: PythonSource, function: cst.FunctionDef, code: str) -> Iterator[Finding]:
+    """Findings about code that waits for a task which the same function calls."""
     results = {
         dotted(each.targets[0].target)
-        for each in source.within(task, cst.Assign)
+        for each in source.within(function, cst.Assign)
         if isinstance(each.value, cst.Call) and _gives_a_result(source, each.value)
     }
-    for call in source.within(task, cst.Call):
+    for call in source.within(function, cst.Call):
         if not isinstance(call.func, cst.Attribute) or call.func.attr.value not in WAITING:
             continue
         of = call.func.value
         if (isinstance(of, cst.Call) and _gives_a_result(source, of)) or (
             isinstance(of, cst.Name) and of.value in results
         ):
-            yield source.finding("PTC806", call, f"{source.code(call).splitlines()[0][:80]} in {task.name.value}")
+            yield source.finding(code, call, f"{source.code(call).splitlines()[0][:80]} in {function.name.value}")
 
 
 def _gives_a_result(source: PythonSource, call: cst.Call) -> bool:
-    if isinstance(call.func, cst.Attribute) and call.func.attr.value in SENDERS | {"AsyncResult"}:
+    if _sends(call) or (isinstance(call.func, cst.Attribute) and call.func.attr.value == "AsyncResult"):
         return True
     # group(…)() and chord(…)(…)
     return isinstance(call.func, cst.Call) and source.called(call.func).rpartition(".")[2] in (
@@ -130,3 +145,15 @@ def _commands(source: PythonSource) -> Iterator[Finding]:
             for command, code in (("worker", "PTC601"), ("beat", "PTC602")):
                 if command in words:
                     yield source.finding(code, node, " ".join(word or "…" for word in words))
+
+
+def _program_names(source: PythonSource) -> Iterator[Finding]:
+    """Tests by which a program finds out that it is a Celery worker, such as `"celery" in sys.argv[0]`."""
+    tests: list[cst.Comparison | cst.Call] = [*source.nodes(cst.Comparison)]
+    tests += [
+        each for each in source.nodes(cst.Call) if dotted(each.func).rpartition(".")[2] in ("endswith", "startswith")
+    ]
+    for test in tests:
+        code = source.code(test)
+        if "sys.argv" in code and any(text_of(each) == "celery" for each in source.within(test, cst.SimpleString)):
+            yield source.finding("PTC607", test, code.splitlines()[0][:80])

@@ -33,7 +33,7 @@ AN_APP = r"(^|\.)(app|celery|celery_app|current_app)"
 TASK_NAMES = frozenset({"task", "shared_task", "periodic_task"})
 RELEVANT = re.compile(
     r"celery|CELERY|\.conf\b|kombu|billiard|shared_task|\.delay\(|apply_async|AfterCommitHook|AsyncResult|\.task\b|redbeat|send_task|"
-    r"pyramid_temporal_compat|request\.tm\b|beat_schedule|add_periodic_task|acks_late"
+    r"broker_url|BROKER_URL|result_backend|task_always_eager|task_routes|pyramid_temporal_compat|request\.tm\b|beat_schedule|add_periodic_task|acks_late"
 )
 """What a file contains if a rule can find something in it. A file without it is not parsed, which takes most time."""
 

@@ -18,6 +18,10 @@ SENDING = ("apply_async", "delay", "apply", "retry", "send_task", "signature_fro
 HOOKS = ("before_start", "on_success", "on_retry", "on_failure", "after_return")
 RESULT_TABLES = re.compile(r"\bcelery_tasks?(et)?_?meta\b|celery-task-meta-")
 
+ADDS_REQUEST = (
+    "The functions of these tasks take the request as their first argument, so the class stays. Let `__call__` pass "
+    "`self.pyramid_request`. Delete what makes a request, runs the function in a transaction, or waits for the commit."
+)
 REQUEST_MAKERS = frozenset({"prepare", "bootstrap", "get_app", "webapp_bootstrap", "request_context", "make_request"})
 TRANSACTION = re.compile(
     r"\.tm\b|\btm\.(begin|commit|abort)|transaction\.(manager|commit|abort|begin)|AfterCommitHook|addBeforeCommitHook"
@@ -57,11 +61,14 @@ def methods(node: cst.ClassDef) -> list[cst.FunctionDef]:
 
 
 def _of_class(source: PythonSource, node: cst.ClassDef) -> Iterator[Finding]:
-    glue = [method for method in methods(node) if is_glue(source, method)]
+    glue = _glue_of(source, node)
     if glue:
         names = ", ".join(f"{node.name.value}.{method.name.value}" for method in glue)
-        edits = _without_class(source, node) if is_only_glue(source, node) else []
-        yield source.finding("PTC204", node, names, fix=Fix.UNSAFE, edits=edits, removes=node.name.value)
+        if any(_adds_an_argument(source, method) for method in glue):
+            yield source.finding("PTC204", node, names, ADDS_REQUEST)
+        else:
+            edits = _without_class(source, node) if is_only_glue(source, node) else []
+            yield source.finding("PTC204", node, names, fix=Fix.UNSAFE, edits=edits, removes=node.name.value)
     for method in methods(node):
         name = method.name.value
         detail = f"{node.name.value}.{name}"
@@ -78,6 +85,30 @@ def _of_class(source: PythonSource, node: cst.ClassDef) -> Iterator[Finding]:
             for each in statement.body:
                 if isinstance(each, cst.Assign) and dotted(each.targets[0].target) in ("Request", "Strategy"):
                     yield source.finding("PTC304", each, f"{node.name.value}.{dotted(each.targets[0].target)}")
+
+
+def _glue_of(source: PythonSource, node: cst.ClassDef) -> list[cst.FunctionDef]:
+    """Return the methods of a class that are glue, and those that are built on one of them."""
+    direct = [method for method in methods(node) if is_glue(source, method)]
+    names = {f"self.{method.name.value}" for method in direct}
+    return [
+        method
+        for method in methods(node)
+        if method in direct
+        or (method.name.value in AROUND and any(dotted(call.func) in names for call in source.within(method, cst.Call)))
+    ]
+
+
+def _adds_an_argument(source: PythonSource, method: cst.FunctionDef) -> bool:
+    """Tell whether `__call__` gives the function more than its own arguments: a request before them."""
+    return any(
+        method.name.value == "__call__"
+        and dotted(call.func) in ("super.__call__", "self.run")
+        and bool(call.args)
+        and not (call.args[0].star and isinstance(call.args[0].value, cst.Name))
+        and call.args[0].keyword is None
+        for call in source.within(method, cst.Call)
+    )
 
 
 def is_glue(source: PythonSource, method: cst.FunctionDef) -> bool:

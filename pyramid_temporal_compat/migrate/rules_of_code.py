@@ -73,6 +73,16 @@ RULES_OF_CODE: tuple[Rule, ...] = (
         "from redbeat import RedBeatSchedulerEntry",
         minutes=60,
     ),
+    Rule(
+        "PTC107",
+        ADVICE,
+        "An APM agent's integration with Celery",
+        "An import such as `sentry_sdk.integrations.celery` or `opentelemetry.instrumentation.celery`.",
+        "Such a module imports Celery, and replaces parts of it.",
+        "Call `install_as_celery()` before the import: the integration then works here. See the page on tracing.",
+        "from sentry_sdk.integrations.celery import CeleryIntegration",
+        minutes=5,
+    ),
     # --- glue ---
     Rule(
         "PTC201",
@@ -147,7 +157,7 @@ RULES_OF_CODE: tuple[Rule, ...] = (
         "PTC207",
         ADVICE,
         "pyramid_celery",
-        "An import or an include of pyramid_celery.",
+        "An import or an include of pyramid_celery, `config.configure_celery()`, or the registry in `app.conf`.",
         "The package reads the same sections of the ini, and gives tasks a request with a transaction.",
         "Include `pyramid_temporal_compat` instead. `celery_app` becomes `current_app`, and `configure_celery` goes.",
         'config.include("pyramid_celery")',
@@ -310,7 +320,7 @@ RULES_OF_CODE: tuple[Rule, ...] = (
         "PTC409",
         CHANGES,
         "A setting whose default differs in effect",
-        "`task_acks_late = False`, `acks_late=False`, `task_always_eager` or `worker_prefetch_multiplier`, said explicitly.",
+        "`task_acks_late = False`, `acks_late=False` or `task_always_eager`, said explicitly.",
         "An explicit `acks_late=False` means at most once. Eager tasks run when the transaction commits.",
         "Keep `acks_late=False` only where running twice is worse than not running.",
         "task_acks_late = False",
@@ -370,6 +380,7 @@ RULES_OF_CODE: tuple[Rule, ...] = (
         "`ptemporal-compat schedule` shows, pauses and fires them.",
         'beat_scheduler = "redbeat.RedBeatScheduler"',
         minutes=45,
+        once=True,
     ),
     Rule(
         "PTC504",

@@ -75,12 +75,22 @@ RULES_OF_RUNNING: tuple[Rule, ...] = (
         "Environment=CELERY_BROKER_URL=redis://redis/0",
         minutes=2,
     ),
+    Rule(
+        "PTC607",
+        CHANGES,
+        "A program that asks whether it is Celery",
+        "A test of `sys.argv` for the text `celery`.",
+        "The worker's program is `ptemporal-compat`, so the test is false in a worker.",
+        "Test for that name, or let a receiver of `worker_init` set a flag.",
+        'if sys.argv[0].endswith("celery"): ...',
+        minutes=5,
+    ),
     # --- packages and tests ---
     Rule(
         "PTC701",
         ADVICE,
         "A requirement of Celery",
-        "celery, kombu, billiard, vine or an extension of Celery among the requirements.",
+        "celery, kombu, billiard, vine or an extension of Celery among the requirements, or in a command that installs it.",
         "Nothing here needs them.",
         "Replace celery by pyramid-temporal-compat. Keep kombu if the application sends messages of its own (PTC104).",
         "celery[redis]==5.3.6",
@@ -96,6 +106,7 @@ RULES_OF_RUNNING: tuple[Rule, ...] = (
         "Raise the version. The page on dependencies says why each lowest version is needed.",
         "sqlalchemy==1.3.24",
         minutes=60,
+        once=True,
     ),
     Rule(
         "PTC703",
@@ -187,6 +198,17 @@ RULES_OF_RUNNING: tuple[Rule, ...] = (
         "Pickle is accepted only if `accept_content` names it, as in Celery.",
         "Move to JSON while you are here, if the arguments allow it.",
         'task_serializer = "pickle"',
+        minutes=10,
+    ),
+    Rule(
+        "PTC809",
+        CHANGES,
+        "A view or a script that waits for its task",
+        "`.get()` or `.wait()` of a result in the function that calls the task, outside of tasks and tests.",
+        "In a transaction, the task starts after the commit. Waiting for it before the commit raises `StillEnlisted`. Without a "
+        "transaction, as in most scripts, it works as before.",
+        "Answer without the result, let the page ask for it later, or commit before waiting.",
+        "result = convert.delay(item.id)\nresult.get(timeout=5)",
         minutes=10,
     ),
     # --- the live broker ---

@@ -24,12 +24,15 @@ def said_of(key: str, value: str, *, own_section: bool) -> Iterator[Said]:
     """Yield what is to be said of `key = value`. `own_section` means that only Celery's settings should stand there."""
     name = celery_name(key)
     if name is None:
-        if meant := misspelled(key):
+        if key.lower().startswith("redbeat_"):
+            yield Said("PTC503")
+        elif meant := misspelled(key):
             yield Said("PTC405", f"Celery has no setting of this name. Did you mean {meant!r}?")
         elif own_section:
             yield Said("PTC408")
         return
     setting = SETTINGS[name]
+    is_false = value.strip().lower() in FALSE
     if key != name and key.isupper():
         yield Said("PTC406", f"The new name is {name}. The old one is read, too.")
     if name == "beat_schedule":
@@ -38,7 +41,7 @@ def said_of(key: str, value: str, *, own_section: bool) -> Iterator[Said]:
         yield Said("PTC503")
     elif name in SERIALIZERS and ("pickle" in value or "yaml" in value):
         yield Said("PTC808")
-    elif name in AT_MOST_ONCE and value.strip().lower() in FALSE:
+    elif (name in AT_MOST_ONCE and is_false) or (name == "task_always_eager" and not is_false):
         yield Said("PTC409")
     elif setting.effect is Effect.REFUSED:
         yield Said("PTC403", f"{setting.sentence} The setting is accepted, and has no effect.")

@@ -47,7 +47,11 @@ KINDS: tuple[tuple[re.Pattern[str], Kind], ...] = tuple(
         (r"pyproject\.toml$", Kind.PYPROJECT),
         (r".*(requirements|constraints).*\.(txt|in)$", Kind.REQUIREMENTS),
         (r"(procfile|dockerfile|containerfile).*$|.*\.(dockerfile|containerfile)$", Kind.COMMANDS),
-        (r".*\.(service|sh|bash|conf|mk)$|makefile$|.*\.(json|ya?ml)$", Kind.COMMANDS),
+        (
+            r".*\.(service|sh|bash|conf|mk)$|makefile$|.*\.(json|ya?ml)([.-](sample|example|dist|tmpl|j2|in))?$",
+            Kind.COMMANDS,
+        ),
+        (r"crontab.*$|.*\.cron(tab)?$|.*\.env(\.(sample|example|dist))?$", Kind.COMMANDS),
     )
 )
 SHEBANG = re.compile(r"#!.*\b(ba|da|z|k)?sh\b")

@@ -53,6 +53,7 @@ class HttpServer:
             ) from None
         host, port = self._server.server_address[:2]
         self.address = Address(str(host), int(port))
+        self.paths = tuple(pages)
         self._owner = os.getpid()
         _open.add(self)
         threading.Thread(target=self._server.serve_forever, name="ptemporal-http", daemon=True).start()

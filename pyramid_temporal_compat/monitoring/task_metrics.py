@@ -39,8 +39,8 @@ class TaskMetrics:
         self._exceptions: set[str] = set()
         counter, histogram = prometheus().Counter, prometheus().Histogram
 
-        def count(what: str, text: str, *more: str) -> Any:
-            return counter(f"celery_task_{what}", text, [*LABELS, *more], registry=registry)
+        def count(what: str, text: str, *more: str, prefix: str = "celery_task") -> Any:
+            return counter(f"{prefix}_{what}", text, [*LABELS, *more], registry=registry)
 
         self._received = count("received", "Attempts that the worker has taken.")
         self._started = count("started", "Attempts whose function was called.")
@@ -49,6 +49,10 @@ class TaskMetrics:
         self._rejected = count("rejected", "Tasks that raised Reject.")
         self._revoked = count("revoked", "Tasks that were revoked or had expired.")
         self._retried = count("retried", "Attempts that asked for another attempt.")
+        self._left = count("left", "Tasks that committed a receipt.", prefix="ptemporal_receipts")
+        self._found = count(
+            "found", "Tasks that were done already, as the receipt of an earlier run said.", prefix="ptemporal_receipts"
+        )
         self._runtime = histogram(
             "celery_task_runtime", "Seconds that a task ran.", LABELS, buckets=RUNTIMES, registry=registry
         )
@@ -62,6 +66,7 @@ class TaskMetrics:
 
     def received(self, message: Message, waited: float) -> None:
         labels = self._labels(message)
+        self._begin_at_zero(labels)
         self._received.labels(**labels).inc()
         self._waited.labels(**labels).observe(waited)
 
@@ -84,6 +89,18 @@ class TaskMetrics:
 
     def revoked(self, message: Message) -> None:
         self._revoked.labels(**self._labels(message)).inc()
+
+    def left_receipt(self, message: Message) -> None:
+        self._left.labels(**self._labels(message)).inc()
+
+    def found_receipt(self, message: Message) -> None:
+        self._found.labels(**self._labels(message)).inc()
+
+    def _begin_at_zero(self, labels: dict[str, str]) -> None:
+        """Show all counters of a task from its first attempt on: `increase()` does not count a first value above 0."""
+        for counter in (self._started, self._succeeded, self._rejected, self._revoked, self._retried):
+            counter.labels(**labels)
+        self._failed.labels(**labels, exception="")
 
     def _labels(self, message: Message) -> dict[str, str]:
         name = message.task if self._is_known(message.task) else UNKNOWN

@@ -31,6 +31,12 @@ class TaskWatch(Protocol):
     def revoked(self, message: Message) -> None:
         """The task was revoked, or came after its time."""
 
+    def left_receipt(self, message: Message) -> None:
+        """The task's transaction has committed a receipt."""
+
+    def found_receipt(self, message: Message) -> None:
+        """The task was done already: an earlier run, whose worker was lost, has left its receipt."""
+
 
 class NobodyWatches:
     """The watch of a worker without metrics."""
@@ -38,7 +44,7 @@ class NobodyWatches:
     def started(self, message: Message) -> None:
         """Count nothing."""
 
-    retried = rejected = revoked = started
+    retried = rejected = revoked = left_receipt = found_receipt = started
 
     def received(self, message: Message, waited: float) -> None:
         """Count nothing."""

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
 
 from .http_server import Address, HttpServer, Page
 from .sdk_metrics import SdkMetrics
@@ -33,7 +32,9 @@ class WorkerMetrics:
         return Page(200, own.decode() + self._sdk.text(), METRICS_TYPE)
 
 
-def serve(health: tuple[Address, WorkerHealth] | None, metrics: tuple[Address, WorkerMetrics] | None) -> list[Any]:
+def serve(
+    health: tuple[Address, WorkerHealth] | None, metrics: tuple[Address, WorkerMetrics] | None
+) -> list[HttpServer]:
     """Serve the pages that were asked for. Both have one server if they have one address. Return the servers."""
     pages: dict[Address, dict[str, Callable[[], Page]]] = {}
     if health is not None:

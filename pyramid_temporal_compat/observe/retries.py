@@ -143,8 +143,8 @@ async def _first_call(client: Client, task_id: str) -> tuple[Message, tuple[Payl
                 start = unit
             elif unit is not None and (unit.bundle or isinstance(unit.root, TaskNode)):
                 start = next((each for each in unit.messages if each.id == task_id), None)
-        elif isinstance(event, ActivityScheduled) and (not is_canvas or event.activity_id == task_id):
-            call = await event.call()
+        elif isinstance(event, ActivityScheduled):
+            call = await event.call_of(task_id if is_canvas else None)
             if call is not None:
                 message, before = call
                 return message.copy(queue=message.queue or event.queue), before

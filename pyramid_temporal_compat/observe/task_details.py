@@ -171,6 +171,8 @@ class _HistoryReader:
         self.tree: Tree | None = None
         self.began: datetime.datetime | None = None
         self.attempts: list[Attempt] = []
+        self._activities: set[str] = set()
+        """The ids of the activities that ran the task: its own, and slices."""
 
     async def add(self, event: Event) -> None:
         if isinstance(event, WorkflowStarted):
@@ -182,9 +184,13 @@ class _HistoryReader:
             else:
                 self.message = unit
         elif isinstance(event, ActivityScheduled):
-            if self._is_own(event):
-                # A task that joined the canvas later is not in its tree, and a retry may change the arguments.
-                self.message = await readable(event.message()) or self.message
+            if self.tree is None:
+                self._activities.add(event.activity_id)
+            # A task that joined the canvas later is not in its tree, and a retry may change the arguments.
+            call = await readable(event.call_of(None if self.tree is None else self._task_id))
+            if call is not None:
+                self._activities.add(event.activity_id)
+                self.message = call[0]
         elif isinstance(event, ActivityStarted):
             if self._is_own(event.activity):
                 self.attempts.append(Attempt(event.attempt, event.worker, event.time))
@@ -195,8 +201,7 @@ class _HistoryReader:
             self._end(event, event.activity, error_line(failed_status(error).error) if error else "failed")
 
     def _is_own(self, activity: ActivityScheduled) -> bool:
-        # A single task's workflow numbers its activities. A canvas's activities have the ids of their tasks.
-        return self.tree is None or activity.activity_id == self._task_id
+        return activity.activity_id in self._activities or activity.activity_id == self._task_id
 
     def _end(self, event: Event, activity: ActivityScheduled, outcome: str) -> None:
         if self._is_own(activity) and self.attempts:

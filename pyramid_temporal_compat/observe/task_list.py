@@ -18,6 +18,7 @@ from ..client.standalone import has_standalone_activities
 from ..control.waiting_tasks import is_listed_as_tree
 from ..exceptions import InvalidCall
 from ..message.ids import workflow_of
+from ..payload.bounds import read_json
 from .standalone_rows import standalone_rows
 from .task_filter import TaskFilter
 from .task_rows import RowReader, TaskRow
@@ -59,7 +60,7 @@ class Cursor:
     def read(cls, written: str) -> Cursor:
         """Read a cursor that came from a person or a browser."""
         try:
-            token, skip, is_standalone = json.loads(base64.urlsafe_b64decode(written + "=" * (-len(written) % 4)))
+            token, skip, is_standalone = read_json(base64.urlsafe_b64decode(written + "=" * (-len(written) % 4)))
             if type(skip) is not int or not 0 <= skip < 1_000_000 or type(is_standalone) is not bool:
                 raise ValueError
             return cls(base64.b64decode(token, validate=True), skip, is_standalone)

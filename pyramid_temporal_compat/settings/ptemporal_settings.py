@@ -15,6 +15,7 @@ from .values import (
     seconds,
     text,
     trace_url,
+    up_to_a_second,
     whole,
     words,
 )
@@ -56,6 +57,7 @@ OWN: tuple[Setting, ...] = (
     own("lane", choice("workflow", "activity"), "workflow", "What carries a single task whose `lane` is not set. workflow: a workflow around one activity. activity: the activity alone, which costs half, where the server has standalone activities and the task needs no workflow."),
     own("canvas_batch", count, 250, "How many tasks of a group or chain one workflow runs. A larger group or chain is cut into several workflows."),
     own("canvas_at_once", count, 500, "How many tasks of one canvas may be in progress at a time. The server allows 2,000."),
+    own("slice", up_to_a_second, 0.25, "Seconds of work that one activity does for a canvas or bundle: short tasks that are ready run one after the other, in a slice. At most 1. 0: each task has an activity of its own."),
     own("application", text, None, "The name under which the application owns its schedules on the server. Default: the name of the app, as in `Celery(\"shop\")`."),
     own("schedules", text, None, "A callable, as package.module:name, that gets the app and gives more periodic tasks than beat_schedule has: a mapping, or dicts with a name."),
     own("beat", choice("by-command", "on-start"), "by-command", "When the server's schedules are made equal to the declared ones. by-command: by `ptemporal-compat beat` and `worker -B`. on-start: whenever a worker starts."),

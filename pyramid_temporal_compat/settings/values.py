@@ -143,6 +143,13 @@ def _pollers(value: Any) -> int | str:
     return found
 
 
+def _up_to_a_second(value: Any) -> float:
+    number = _seconds(value)
+    if number > 1:
+        raise ValueError(value)
+    return number
+
+
 def _fraction(value: Any) -> float:
     found = _number(value)
     if not 0 < found <= 1:
@@ -229,6 +236,7 @@ anything = Kind("any", "JSON, or a plain text", _anything)
 words_or_json = Kind("words or JSON", "words, or JSON", _words_or_json)
 concurrency = Kind("count or auto", "a whole number from 1 on, or auto", _concurrency)
 pollers = Kind("count or auto", "a whole number from 2 on, or auto", _pollers)
+up_to_a_second = Kind("seconds", "seconds from 0 to 1, as 0.25 or 250ms", _up_to_a_second)
 fraction = Kind("number", "a number above 0, and at most 1", _fraction)
 zone = Kind("time zone", "the name of a time zone, as Europe/Berlin or UTC", _zone)
 listener = Kind("port", "a port, as 8080, or host:port, as 127.0.0.1:8080", _listener)

@@ -76,6 +76,10 @@ class Undecided(Exception):
 class ReceiptLike(Protocol):
     """The receipt of one run. It makes the effects of a task happen once, even if the task runs several times."""
 
+    @property
+    def was_left(self) -> bool:
+        """Whether the run has written its receipt."""
+
     def earlier(self, run: Attempt) -> Ending | None:
         """Return how an earlier run ended; None if this run is needed. Called in this run's transaction."""
 

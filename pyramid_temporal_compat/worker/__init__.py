@@ -4,6 +4,7 @@
 `program.py`     is the worker as a command, with Celery's options, signals and logging
 `workflows/`     the workflow of a task or a canvas, which asks for one activity per task
 `call_defaults.py` completes a call by another Temporal client, which has arguments only
+`slice_activity.py` runs several members of a canvas in one activity; each makes the attempt that `activity.py` lists
 `activity.py`    one attempt of a task on the event loop; it lists the steps in `steps/` in their order:
 
                  read_message     the message, what the last attempt changed in it, and how the earlier attempts ended

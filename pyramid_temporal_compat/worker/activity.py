@@ -18,6 +18,7 @@ from ..control import process_state
 from ..control.limits import Limits
 from ..control.orders import Orders
 from ..exceptions import TimeLimitExceeded, WorkerLostError
+from ..message import wire_names as wire
 from ..message.message import Message
 from ..payload.errors import to_wire
 from . import task_log, task_signals
@@ -25,6 +26,7 @@ from .attempt_end import AttemptEnd, failed, not_begun
 from .job import Job
 from .outcome import Failed, Outcome, ReceiptOfAnotherRun
 from .pools.pool import Pool
+from .slice_activity import SliceActivity
 from .steps import (
     admission,
     earlier_receipt,
@@ -36,6 +38,7 @@ from .steps import (
     rate_limit,
     read_message,
     report,
+    slice_attempt,
     stopping,
     time_limit,
 )
@@ -65,11 +68,25 @@ class TaskActivity:
         self.count = 0
         """How many tasks were taken so far."""
 
+    @property
+    def places_wanted(self) -> int:
+        """Number of tasks that have a place in the pool, or wait for one."""
+        return sum(not taken.in_line for taken in self.running.values())
+
     @activity.defn(dynamic=True)
     async def run(self, payloads: Sequence[RawValue]) -> Any:
-        """Make one attempt of one task: from the payloads that it was sent with to its result."""
+        """Make one attempt of one task, or of the members of a slice.
+
+        Takes the payloads that the workflow sent, and returns the result that the workflow gets.
+        """
+        if activity.info().activity_type == wire.SLICE:
+            return await SliceActivity(self.parts, self.attempt, self.reserved).run(payloads)
+        job = await read_message.read_job(self.parts, payloads)
+        return await self.attempt(slice_attempt.without_attempt(job))
+
+    async def attempt(self, job: Job) -> Any:
+        """Make one attempt of one task, and return its result."""
         worker = self.parts
-        job = await read_message.read_job(worker, payloads)
         with unexpected_errors_fail_the_task(job.message):
             await hand_over.refuse_handed_over(job)
             if not await earlier_receipt.is_done(worker, job):
@@ -114,18 +131,24 @@ class TaskActivity:
     @contextlib.contextmanager
     def _taken(self, job: Job) -> Iterator[TakenTask]:
         """Count the task among the running ones until the end of the block."""
-        task = job.message
-        taken = self.running[task.id] = TakenTask(job)
-        self.idle.clear()
-        process_state.total_count[task.task] += 1
+        process_state.total_count[job.message.task] += 1
         self.count += 1
-        self.on_taken()
+        with self.reserved(job) as taken:
+            self.on_taken()
+            yield taken
+
+    @contextlib.contextmanager
+    def reserved(self, job: Job) -> Iterator[TakenTask]:
+        """Show the task among those that the worker has taken, until the end of the block."""
+        task_id = job.message.id
+        taken = self.running[task_id] = TakenTask(job)
+        self.idle.clear()
         try:
             yield taken
         finally:
             # Another attempt of the task may have come to this worker, since the server took this one for dead.
-            if self.running.get(task.id) is taken:
-                del self.running[task.id]
+            if self.running.get(task_id) is taken:
+                del self.running[task_id]
             if not self.running:
                 self.idle.set()
 

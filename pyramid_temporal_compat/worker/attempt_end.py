@@ -12,7 +12,6 @@ from collections.abc import Mapping, Sequence
 from datetime import timedelta
 from typing import Any
 
-from temporalio import activity
 from temporalio.exceptions import ApplicationError
 
 from ..client.attempt_counts import AttemptCounts
@@ -21,7 +20,7 @@ from ..message import wire_names as wire
 from ..message.message import Message
 from ..payload import Payload
 from ..payload.errors import fitting, shorten_to_bytes
-from .heartbeat import details_of
+from .heartbeat import details_of, tell
 from .job import Job
 
 log = logging.getLogger(__name__)
@@ -73,7 +72,7 @@ def failed_after(retries: int, error: Mapping[str, Any]) -> AttemptEnd:
 
 def in_order(job: Job, reason: str, **how: Any) -> AttemptEnd:
     """Give the task back to the server, which makes another attempt."""
-    activity.heartbeat(details_of(job.earlier.after(job.attempt, job.retries)))
+    tell(details_of(job.earlier.after(job.attempt, job.retries)))
     return AttemptEnd(shorten_to_bytes(reason, REASON_LIMIT), **how)
 
 
@@ -85,10 +84,10 @@ def retried(job: Job, retries: int, error: Mapping[str, Any], delay: timedelta, 
     counts = job.earlier.after(job.attempt, retries)
     if changed is not None:
         written = [wire.plain(changed.envelope()), wire.write_payloads(changed.body)]
-        activity.heartbeat({**details_of(counts), wire.CHANGED: written})
+        tell({**details_of(counts), wire.CHANGED: written})
     elif not job.is_single:
         # To read the failure, the next attempt would have to read those of all pending tasks of the workflow.
-        activity.heartbeat(details_of(counts))
+        tell(details_of(counts))
     end = AttemptEnd(
         shorten_to_bytes(str(error.get("text")), REASON_LIMIT),
         wire.plain(fitting(dict(error), ERROR_LIMIT)),

@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import contextvars
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping
 from typing import Any
 
 from temporalio import activity
@@ -40,7 +40,21 @@ class Heartbeat:
             self._beat()
 
     def _beat(self) -> None:
-        self._context.run(activity.heartbeat, self._details)
+        self._context.run(tell, self._details)
+
+
+Teller = Callable[[Mapping[str, Any]], None]
+_teller: contextvars.ContextVar[Teller] = contextvars.ContextVar("ptemporal_heartbeat", default=activity.heartbeat)
+
+
+def tell(details: Mapping[str, Any]) -> None:
+    """Send a heartbeat of the current attempt. In a slice, the slice adds the member to it."""
+    _teller.get()(details)
+
+
+def told_by(teller: Teller) -> None:
+    """Have the heartbeats of the current asyncio task sent by `teller`."""
+    _teller.set(teller)
 
 
 @contextlib.asynccontextmanager

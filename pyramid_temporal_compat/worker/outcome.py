@@ -3,12 +3,23 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from enum import Enum
 from typing import Any
 
 from ..message.message import Message
 from ..payload import Payload
 from .job import Progress
+
+
+class ReceiptUse(Enum):
+    """What a receipt did in a run that committed, or that did not have to."""
+
+    NONE = "none"
+    LEFT = "left"
+    """The run has left a receipt."""
+    FOUND = "found"
+    """An earlier run has left one: the outcome is that run's, and this run had no effect."""
 
 
 @dataclass(frozen=True)
@@ -20,6 +31,8 @@ class Succeeded:
     """The tasks that the run asked for, each as `AsyncResult.as_tuple` writes it."""
     added: tuple[tuple[Payload, ...], ...] = ()
     """The trees that the run added to the header of its chord."""
+    receipt: ReceiptUse = field(default=ReceiptUse.NONE, compare=False)
+    """For metrics. A task has the same outcome whether its own run or an earlier one has brought it about."""
 
 
 @dataclass(frozen=True)
@@ -27,6 +40,7 @@ class Replaced:
     """The function asked for a tree to take the task's place, and the transaction committed."""
 
     tree: tuple[Payload, ...]
+    receipt: ReceiptUse = field(default=ReceiptUse.NONE, compare=False)
 
 
 @dataclass(frozen=True)

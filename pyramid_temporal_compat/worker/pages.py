@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import logging
 import os
 from collections.abc import AsyncIterator
 from typing import TYPE_CHECKING
@@ -14,6 +15,8 @@ from ..settings.values import host_and_port
 
 if TYPE_CHECKING:
     from .worker import Worker
+
+log = logging.getLogger(__name__)
 
 
 class Pages:
@@ -46,6 +49,8 @@ class Pages:
             self._worker.tasks.parts.watch = counts.tasks
             metrics = self._metrics, counts
         self._servers = serve(None if self._health is None else (self._health, self._of_worker), metrics)
+        for server in self._servers:
+            log.info("%s served at port %d", " and ".join(server.paths), server.address.port)
 
     @contextlib.asynccontextmanager
     async def watching(self) -> AsyncIterator[None]:

@@ -5,6 +5,7 @@ Nothing here knows of Temporal, so it runs as well in a child process that never
 
 from __future__ import annotations
 
+import dataclasses
 import os
 import time
 from typing import TYPE_CHECKING, Any
@@ -18,7 +19,7 @@ from ..task.task import Task
 from ..transactions.pyramid_request import attempt
 from . import task_log
 from .job import Began, Job, Progress
-from .outcome import DatabaseAway, Failed, InDoubt, Outcome, ReceiptAnswer
+from .outcome import DatabaseAway, Failed, InDoubt, Outcome, ReceiptAnswer, ReceiptUse, Replaced, Succeeded
 from .runs.arguments import read_arguments
 from .runs.ending import outcome_of
 from .runs.fired_task import tell_of_firing
@@ -65,13 +66,16 @@ class Runner:
             return outcome
         if ending.outcome is not None:
             task_log.answered(message)
-            answer: Outcome = ending.outcome
+            answer: Outcome = dataclasses.replace(ending.outcome, receipt=ReceiptUse.FOUND)
             return answer
         if job.failed_with is not None:
             return Failed(to_wire(job.failed_with))
         with running(task, request):  # the log line names the task and its workflow
             task_log.ended(task, message, ending, time.monotonic() - began, job.hostname)
-        return outcome_of(app, task, job, request, ending, progress.last)
+        ended = outcome_of(app, task, job, request, ending, progress.last)
+        if execution.receipt is not None and execution.receipt.was_left and isinstance(ended, (Succeeded, Replaced)):
+            return dataclasses.replace(ended, receipt=ReceiptUse.LEFT)
+        return ended
 
     def _execution(self, task: Task, job: Job, request: Context, control: JobControl) -> Execution:
         app, message = self._app, job.message

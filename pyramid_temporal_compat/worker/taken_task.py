@@ -61,6 +61,8 @@ class TakenTask:
     job: Job
     began: Began | None = None
     """Set once the pool has begun the task."""
+    in_line: bool = False
+    """Whether it waits for the members of its slice that are before it."""
     terminated: asyncio.Future[str] = field(default_factory=lambda: asyncio.get_running_loop().create_future())
     """Set to the name of a signal when a control call terminates the task."""
 

@@ -13,7 +13,7 @@ from ..exceptions import NotRegistered
 from ..message.message import Message
 from .celery_request import Request
 from .job import Job
-from .outcome import EndedWithoutResult, Failed, Outcome, Replaced, Retried, Succeeded
+from .outcome import EndedWithoutResult, Failed, Outcome, ReceiptUse, Replaced, Retried, Succeeded
 from .taken_task import TakenTask, WorkerParts
 
 
@@ -32,6 +32,10 @@ def ended(worker: WorkerParts, taken: TakenTask, outcome: Outcome) -> None:
     message = taken.job.message
     if isinstance(outcome, (Succeeded, Replaced)):
         worker.watch.succeeded(message, taken.seconds)
+        if outcome.receipt is ReceiptUse.LEFT:
+            worker.watch.left_receipt(message)
+        elif outcome.receipt is ReceiptUse.FOUND:
+            worker.watch.found_receipt(message)
     elif isinstance(outcome, Failed):
         worker.watch.failed(message, str(outcome.error.get("type")))
     elif isinstance(outcome, Retried):

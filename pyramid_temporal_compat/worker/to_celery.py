@@ -23,6 +23,7 @@ from ..exceptions import ImproperlyConfigured, OperationalError, Terminated
 from ..log_lines.text_safety import one_line
 from ..log_lines.throttled_log import ThrottledLog
 from ..message.backoff import exponential_pauses
+from ..message.celery_call import AWAITED
 from ..message.for_celery import NO_EMBED, celery_call
 from ..message.message import Message
 from ..payload.errors import from_plain, to_wire
@@ -126,7 +127,8 @@ class CeleryRunner:
             raise ImproperlyConfigured(
                 f"task {message.task!r}: another task needs its result, and Celery keeps none (ignore_result)"
             )
-        call = celery_call(message, self._url, (list(request.args), dict(request.kwargs)), NO_EMBED, (message,))
+        awaited = message.copy(headers={**message.headers, AWAITED: True})
+        call = celery_call(awaited, self._url, (list(request.args), dict(request.kwargs)), NO_EMBED, (message,))
         self._until_it_answers(lambda: publish(call))
         if request.ignore_result:
             return Status(states.SUCCESS)

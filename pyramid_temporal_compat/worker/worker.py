@@ -172,7 +172,7 @@ class Worker:
         if self.autoscale is None:
             return None
         largest, smallest = self.autoscale
-        autoscaler = Autoscaler(smallest, largest, self._scaled, lambda: len(self.tasks.running))
+        autoscaler = Autoscaler(smallest, largest, self._scaled, lambda: self.tasks.places_wanted)
         self.slots.resize(autoscaler.may_be_taken)
         self.tasks.on_taken = autoscaler.task_taken
         return autoscaler
@@ -253,7 +253,7 @@ class Worker:
     @property
     def running_count(self) -> int:
         """Return how many tasks and hand-written activities run."""
-        return len(self.tasks.running) + len(self._native_activities.running)
+        return self.tasks.places_wanted + len(self._native_activities.running)
 
     def seen(self) -> Seen:
         """Return what probes are told of this worker."""

@@ -6,6 +6,7 @@ import os
 import shutil
 import signal
 import subprocess
+import sys
 import urllib.request
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -14,6 +15,7 @@ from pathlib import Path
 import psutil
 import pytest
 
+from pyramid_temporal_compat.cli import dev as dev_command
 from pyramid_temporal_compat.monitoring.sdk_metrics import free_port
 from tests.cli.parts import SCRIPT, environment
 from tests.parts import wait_until
@@ -110,3 +112,18 @@ def test_dev_says_what_it_needs(tmp_path: Path) -> None:
     assert "bare.ini has no [server:main], so there is no site to start" in refused("bare.ini")
     (tmp_path / "bad.ini").write_text("[app:main]\nptemporal.adress = x:1\n[server:main]\n")
     assert "ptemporal.address" in refused("bad.ini")
+
+
+def test_the_parts_end_with_a_dev_that_was_killed() -> None:
+    part = subprocess.Popen(["sh", "-c", "trap '' TERM; sleep 60 & wait"], start_new_session=True)
+    guard = subprocess.Popen([sys.executable, "-I", "-S", dev_command.GUARD], stdin=subprocess.PIPE)
+    try:
+        assert guard.stdin is not None
+        guard.stdin.write(b"%d\n" % part.pid)
+        guard.stdin.flush()
+        assert part.poll() is None
+        guard.stdin.close()  # what the end of `dev` does
+        assert part.wait(60) == -signal.SIGKILL
+        assert guard.wait(60) == 0
+    finally:
+        guard.kill()

@@ -19,7 +19,10 @@ from tests.parts import wait_until
 
 install_as_celery()
 
+from pyramid_temporal_compat.worker.workflows import slice_plan  # noqa: E402
 from tests.conformance import inside  # noqa: E402  # it needs the `celery` that exists only now
+
+slice_plan.SPREAD = int(os.environ["CONFORMANCE_SPREAD"])
 
 inside.install(os.environ["CONFORMANCE_LANE"])
 

@@ -1,6 +1,6 @@
 """Run Celery's integration suite against this package, and hold the outcome against `listed.toml`.
 
-    python -m tests.conformance.run [canvas | FILE …] [--lane=activity] [options of pytest: -k retry, -x, …]
+    python -m tests.conformance.run [canvas | FILE …] [--lane=activity] [--spread=1] [options of pytest: -k retry, …]
 
 Every test passes, or is listed with the reason why it does not concern a user of tasks. The run fails if a test fails
 and is not listed, if a listed test passes, or if a listed test does not exist. A test that is listed as failing on a
@@ -28,6 +28,8 @@ from tests.conformance.suite import CANVAS, FILES, ROOT, unpacked
 HERE = Path(__file__).resolve().parent
 LANE = "--lane="
 """Option: the value of `ptemporal.lane` for the suite's app."""
+SPREAD = "--spread="
+"""Option: slices that are made of the members that are ready, at least. With 1, all of them share slices."""
 PARTS = 3
 """Number of parts: more than cores, because most tests wait most of the time."""
 COLUMNS = ("passed", "failed", "listed", "skipped")
@@ -35,9 +37,9 @@ COLUMNS = ("passed", "failed", "listed", "skipped")
 
 def main(arguments: list[str]) -> int:
     directory = unpacked()
-    lane = next((option.removeprefix(LANE) for option in arguments if option.startswith(LANE)), "workflow")
-    os.environ["CONFORMANCE_LANE"] = lane
-    arguments = [argument for argument in arguments if not argument.startswith(LANE)]
+    for option, variable, usual in ((LANE, "CONFORMANCE_LANE", "workflow"), (SPREAD, "CONFORMANCE_SPREAD", "16")):
+        os.environ[variable] = next((each.removeprefix(option) for each in arguments if each.startswith(option)), usual)
+        arguments = [argument for argument in arguments if not argument.startswith(option)]
     if arguments[:1] == ["canvas"]:
         arguments[:1] = CANVAS
     named = [argument for argument in arguments if argument in FILES]

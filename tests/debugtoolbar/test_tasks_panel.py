@@ -14,6 +14,7 @@ pytest.importorskip("pyramid_debugtoolbar", reason="pyramid_debugtoolbar is not 
 from pyramid.config import Configurator
 
 from pyramid_temporal_compat import Celery
+from tests.parts import wait_until
 
 app = Celery("paneled", set_as_current=False)
 
@@ -26,6 +27,11 @@ def pay(amount: Any) -> Any:
 def commits(request: Any) -> str:
     pay.delay("<b>5</b>")
     return "ok"
+
+
+def raises(request: Any) -> str:
+    pay.delay(1)
+    raise RuntimeError("no")
 
 
 def aborts(request: Any) -> str:
@@ -68,7 +74,7 @@ def site(temporal_address: str) -> Iterator[Any]:
     for package in ("pyramid_tm", "pyramid_temporal_compat", "pyramid_debugtoolbar"):
         config.include(package)
     config.set_celery_app(app)  # type: ignore[attr-defined]
-    for view in (commits, aborts, rolls_back, at_once, bundles):
+    for view in (commits, raises, aborts, rolls_back, at_once, bundles):
         config.add_route(view.__name__, f"/{view.__name__}")
         config.add_view(view, route_name=view.__name__, renderer="string")
     yield webtest.TestApp(config.make_wsgi_app(), extra_environ={"REMOTE_ADDR": "127.0.0.1"})
@@ -78,11 +84,16 @@ def site(temporal_address: str) -> Iterator[Any]:
 def panel(site: Any, path: str) -> tuple[list[list[str]], str]:
     """Return the rows of the panel for one request, each as the texts of its cells; and the panel's HTML."""
     site.get(path)
+    return shown(site)
+
+
+def shown(site: Any) -> tuple[list[list[str]], str]:
+    """Return what the panel shows of the last request."""
     page = site.get("/_debug_toolbar/").text
     found = re.search(r'<div[^>]*id="pDebugPanel-ptemporal_tasks-content".*?</table>', page, re.DOTALL)
     assert found, page
     rows = re.findall(r"<tr>(.*?)</tr>", found[0], re.DOTALL)[1:]
-    cells = [re.findall(r"<td>(.*?)</td>", row, re.DOTALL) for row in rows]
+    cells = [re.findall(r"<td[^>]*>(.*?)</td>", row, re.DOTALL) for row in rows]
     return [[" ".join(re.sub(r"<br>|<[^b][^>]*>", " ", cell).split()) for cell in row] for row in cells], found[0]
 
 
@@ -115,3 +126,20 @@ def test_a_call_outside_a_transaction_and_calls_that_leave_as_a_bundle(site: Any
     assert (row[2], row[4]) == ("other", "sent")
     rows, _ = panel(site, "/bundles")
     assert [row[4] for row in rows] == ["sent"] * 12
+
+
+def test_the_abort_of_a_request_that_raised_names_no_line_of_pyramid(site: Any) -> None:
+    site.get("/raises", status=500)
+    (row,), _ = shown(site)
+    assert row[4] == "dropped the transaction was aborted"
+
+
+def test_a_request_that_does_not_wait_shows_what_is_sent_later(site: Any) -> None:
+    app.conf["ptemporal.dispatch"] = "background"
+    try:
+        (row,), html = panel(site, "/commits")
+        assert "the request did not wait" in html
+        assert row[4] in ("on its way", "sent")
+        wait_until(lambda: shown(site)[0][0][4] == "sent")
+    finally:
+        app.conf["ptemporal.dispatch"] = "wait"

@@ -312,6 +312,27 @@ def grouped(request: Any, order_id: int) -> None:
     promise(request.dbsession, order_id, *(child.id for child in result.results))
 
 
+def crowded(request: Any, order_id: int) -> None:
+    """A group that runs in slices: most members are short, each tenth takes long, and some die at their points."""
+    options = request.params
+    points = options["points"].split() if options.get("points") else []
+    deadly = {7 + 11 * number: point for number, point in enumerate(points)}
+    result = group(
+        effect.si(
+            order_id,
+            seconds=float(options.get("seconds", 0)) if number % 10 == 5 else 0.0,
+            point=deadly.get(number, ""),
+            whole=bool(options.get("whole")),
+        )
+        for number in range(CROWD)
+    ).delay()
+    promise(request.dbsession, order_id, *(child.id for child in result.results))
+
+
+CROWD = 100
+"""Members of a group that runs in slices."""
+
+
 def chorded(request: Any, order_id: int) -> None:
     result = chord(effect.si(order_id) for _ in range(2))(step.s(order_id=order_id))
     promise(request.dbsession, order_id, result.id, *(child.id for child in result.parent.results))
@@ -403,6 +424,7 @@ KINDS = {
     "many": many,
     "chain": chained,
     "group": grouped,
+    "crowd": crowded,
     "chord": chorded,
     "spawn": spawning,
     "abort": aborted,

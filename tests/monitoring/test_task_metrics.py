@@ -47,6 +47,20 @@ def test_names_and_labels_are_those_of_celery_exporter(registry: Any, metrics: T
     assert registry.get_sample_value("celery_task_queue_wait_time_sum", LABELS) == 0.2
 
 
+def test_counters_are_there_from_the_first_attempt_on(registry: Any, metrics: TaskMetrics) -> None:
+    metrics.received(message(), 0.2)
+    for name in ("started", "succeeded", "retried", "rejected", "revoked"):
+        assert registry.get_sample_value(f"celery_task_{name}_total", LABELS) == 0, name
+    assert registry.get_sample_value("celery_task_failed_total", {**LABELS, "exception": ""}) == 0
+
+
+def test_receipts_are_counted(registry: Any, metrics: TaskMetrics) -> None:
+    metrics.left_receipt(message())
+    metrics.found_receipt(message())
+    for name in ("left", "found"):
+        assert registry.get_sample_value(f"ptemporal_receipts_{name}_total", LABELS) == 1
+
+
 def test_names_from_outside_do_not_grow_without_bound(
     registry: Any, metrics: TaskMetrics, monkeypatch: pytest.MonkeyPatch
 ) -> None:

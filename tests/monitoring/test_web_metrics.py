@@ -11,6 +11,8 @@ import webtest
 from pyramid.config import Configurator
 
 from pyramid_temporal_compat import Celery, signals
+from pyramid_temporal_compat.enlist.dispatch_end import dispatch_ended
+from pyramid_temporal_compat.exceptions import OperationalError
 from pyramid_temporal_compat.message.message import Message
 from pyramid_temporal_compat.monitoring import web_metrics
 from pyramid_temporal_compat.monitoring.readiness import readiness
@@ -20,9 +22,11 @@ from pyramid_temporal_compat.task.call_options import make_message
 
 @pytest.fixture
 def receivers_as_before() -> Iterator[None]:
-    before = list(signals.after_task_publish.receivers)
+    watched = (signals.after_task_publish, dispatch_ended)
+    before = [list(signal.receivers) for signal in watched]
     yield
-    signals.after_task_publish.receivers[:] = before
+    for signal, receivers in zip(watched, before, strict=True):
+        signal.receivers[:] = receivers
 
 
 def test_a_web_process_counts_what_it_sends(receivers_as_before: None) -> None:
@@ -55,7 +59,34 @@ def test_a_taken_port_does_not_stop_the_site(
     first.serve()
     second.serve()
     second.serve()
-    assert [record.getMessage() for record in caplog.records if "PROMETHEUS_MULTIPROC_DIR" in record.getMessage()]
+    assert len([each for each in caplog.records if "PROMETHEUS_MULTIPROC_DIR" in each.getMessage()]) == 1
+    assert first._server is not None
+    first._server.close()  # as if its process had ended
+    monkeypatch.setattr(second, "_next_try", 0.0)
+    second.serve()
+    assert second._server is not None
+
+
+def test_a_dispatch_is_timed_and_what_it_lacks_is_counted(receivers_as_before: None) -> None:
+    metrics = web_metrics.WebMetrics("127.0.0.1:0")
+    app = Celery("away", set_as_current=False)
+    app.conf.update(ptemporal_address="127.0.0.1:1", ptemporal_dispatch_timeout=0.5)
+    message = make_message(app, "shop.pay", (), {}, {"queue": "money"}, None)
+    with pytest.raises(OperationalError):
+        app.dispatcher.send([message])
+    app.dispatcher.after_commit([message], KeepsAll())
+    app.close()
+    text = metrics.page().text
+    assert "ptemporal_dispatch_seconds_count 2.0" in text
+    assert 'ptemporal_dispatch_failed_total{kept="log"} 1.0' in text
+    assert 'ptemporal_dispatch_failed_total{kept="outbox"} 1.0' in text
+
+
+class KeepsAll:
+    """An outbox that has a row for each message."""
+
+    def record_dispatch(self, started: Any, failed: Any) -> Any:
+        return []
 
 
 def test_readiness_says_whether_the_server_answers(temporal_address: str) -> None:

@@ -14,7 +14,7 @@ from sqlalchemy import event, insert, text
 
 from pyramid_temporal_compat.outbox import dialects, receipt_store, receipts
 from pyramid_temporal_compat.payload import Payload
-from pyramid_temporal_compat.worker.outcome import InDoubt, Outcome, Replaced, Succeeded
+from pyramid_temporal_compat.worker.outcome import InDoubt, Outcome, ReceiptUse, Replaced, Succeeded
 from pyramid_temporal_compat.worker.receipt_cleanup import quoted
 from tests.outbox import desk as tasks
 from tests.outbox.desk import NAMESPACE, Desk
@@ -56,8 +56,17 @@ def put(desk: Desk, result: bytes) -> None:
 def test_receipts_of_older_releases_are_read(desk: Desk, kind: str) -> None:
     written, outcome = RECORDED[kind]
     put(desk, written)
-    assert desk.run(desk.job(tasks.writes, "x", attempt=2)) == outcome
+    found = desk.run(desk.job(tasks.writes, "x", attempt=2))
+    assert found == outcome
+    assert isinstance(found, (Succeeded, Replaced))
+    assert found.receipt is ReceiptUse.FOUND
     assert desk.texts() == []
+
+
+def test_the_outcome_of_a_run_says_that_it_has_left_a_receipt(desk: Desk) -> None:
+    wrote = desk.run(desk.job(tasks.writes, "x"))
+    assert isinstance(wrote, Succeeded)
+    assert wrote.receipt is ReceiptUse.LEFT
 
 
 def test_a_receipt_of_a_newer_release_is_left_to_that_releases_workers(desk: Desk) -> None:

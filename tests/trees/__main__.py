@@ -6,11 +6,13 @@ It needs its own process: Celery has one current app per process, and other test
 from __future__ import annotations
 
 import argparse
+import itertools
 import json
 import tempfile
 from pathlib import Path
 
 from pyramid_temporal_compat.server import EmbeddedServer
+from pyramid_temporal_compat.worker.workflows import slice_plan
 
 from .comparing import differences, out_of_order
 from .on_celery import on_celery
@@ -19,6 +21,8 @@ from .specs import some_tree
 
 BATCHES = (250, 2)
 """`canvas_batch`: tasks of a group or chain in one workflow. Half of the trees run with each number."""
+SPREADS = (slice_plan.SPREAD, 1)
+"""With 1, all members that are ready share slices. With the usual number, groups as small as these have none."""
 
 
 def main() -> None:
@@ -43,9 +47,11 @@ def compare(seeds: range, address: str) -> None:
             expected = celery.run(specs)
         with on_ours(Path(path), address) as ours:
             found = {}
-            for rest, batch in enumerate(BATCHES):
+            ways = list(itertools.product(SPREADS, BATCHES))
+            for rest, (spread, batch) in enumerate(ways):
+                slice_plan.SPREAD = spread  # the worker is in this process
                 ours.app.conf["ptemporal.canvas_batch"] = batch
-                found |= ours.run({seed: spec for seed, spec in specs.items() if seed % len(BATCHES) == rest})
+                found |= ours.run({seed: spec for seed, spec in specs.items() if seed % len(ways) == rest})
     for seed, spec in specs.items():
         wrong = [differences(spec, expected[seed], found[seed]), *out_of_order(spec, found[seed].get("order", ()))]
         told = "\n".join(filter(None, wrong))

@@ -14,6 +14,7 @@ import pyramid_temporal_compat as ours
 from bench import parts
 from pyramid_temporal_compat import current
 from pyramid_temporal_compat.signals import worker_ready
+from pyramid_temporal_compat.worker.workflows import slice_plan
 from tests.parts import wait_until
 from tests.worker.shop import WorkerThread
 
@@ -75,6 +76,7 @@ def worker_of(side: Side, address: str, *options: str) -> contextlib.AbstractCon
 
 
 if "TREES_ADDRESS" in os.environ:
+    slice_plan.SPREAD = int(os.environ.get("TREES_SPREAD", slice_plan.SPREAD))
     app = make(os.environ["TREES_ADDRESS"], os.environ["TREES_QUEUE"], os.environ["TREES_OURS"])
 
     @worker_ready.connect

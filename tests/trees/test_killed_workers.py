@@ -30,11 +30,12 @@ def undisturbed(tmp_path_factory: pytest.TempPathFactory, temporal_address: str)
         return ours.run(SPECS)
 
 
-@pytest.mark.parametrize("pool", ["prefork", "threads"])
+@pytest.mark.parametrize(("pool", "spread"), [("prefork", "1"), ("threads", "1"), ("threads", "16")])
 def test_every_tree_ends_right_though_workers_are_killed(
-    temporal_address: str, tmp_path: Path, undisturbed: Any, pool: str, monkeypatch: pytest.MonkeyPatch
+    temporal_address: str, tmp_path: Path, undisturbed: Any, pool: str, spread: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("TREES_PAUSE", "0.02")
+    monkeypatch.setenv("TREES_SPREAD", spread)  # with 1, all members that are ready share slices
     dice = random.Random()
     with without_worker(tmp_path, temporal_address) as ours:
         ours.app.conf["ptemporal.canvas_batch"] = BATCH

@@ -292,7 +292,7 @@ def test_a_transaction_of_thousands_is_cut_into_bundles_that_the_server_takes() 
         body = Payload({"encoding": b"json/plain"}, b"x" * (2000 if number > MOST else 10))
         messages.append(Message("add", blocks[-1].new_id(), (body,), "here"))
         blocks[-1].count(messages[-1])
-    units = bundled(messages, {block.bundle for block in blocks}, 16, 500)
+    units = bundled(messages, {block.bundle for block in blocks}, 16, at_once=500)
     assert [message for unit in units for message in unit.messages] == messages
     assert len(units) == len(blocks) > 2
     assert all(len(unit.messages) <= MOST for unit in units)
@@ -306,9 +306,9 @@ def test_tasks_whose_bundle_would_be_too_large_to_start_leave_one_by_one() -> No
         Message("add", block.new_id(), (Payload({"encoding": b"json/plain"}, os.urandom(20_000)),), "here")
         for _ in range(MANY)
     ]
-    (bundle,) = bundled(messages, {block.bundle}, 8, 500)
+    (bundle,) = bundled(messages, {block.bundle}, 8, at_once=500)
     assert bundle.messages == tuple(messages)
-    assert bundled(messages, {block.bundle}, 8, 500, 300_000) == messages
+    assert bundled(messages, {block.bundle}, 8, at_once=500, limit=300_000) == messages
 
 
 # --- revoked before its workflow is there --------------------------------------------------------------------

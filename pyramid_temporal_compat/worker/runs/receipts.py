@@ -142,6 +142,10 @@ class RunReceipt:
         self._instead_of: str | None = None
         """The run of another task with the same id. This run's receipt replaces that task's receipt."""
 
+    @property
+    def was_left(self) -> bool:
+        return self._left
+
     # --- the steps around the run ----------------------------------------------------------------
 
     def earlier(self, run: Attempt) -> Ending | None:

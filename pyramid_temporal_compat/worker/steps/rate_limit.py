@@ -6,12 +6,10 @@ import asyncio
 from collections.abc import Callable
 from datetime import timedelta
 
-from temporalio import activity
-
 from ...message import wire_names as wire
 from ...message.heartbeat_pause import heartbeat_pause
 from ..attempt_end import in_order
-from ..heartbeat import details_of
+from ..heartbeat import details_of, tell
 from ..job import Job
 from ..taken_task import WorkerParts
 
@@ -36,6 +34,6 @@ async def wait_for_turn(worker: WorkerParts, job: Job, refuse_revoked: Callable[
                 next_retry_delay=timedelta(seconds=wait),
             )
         if wait > LONGEST_HOLD:
-            activity.heartbeat(details_of(job.earlier))
+            tell(details_of(job.earlier))
         await asyncio.sleep(min(wait, LOOK_EVERY, heartbeat_pause(message.heartbeat_timeout)))
         refuse_revoked(worker, job)

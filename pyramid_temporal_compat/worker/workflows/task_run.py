@@ -40,25 +40,24 @@ async def run_message(
     before: Sequence[Payload] = (),
     activity_id: str | None = None,
     place: str = "",
+    pause: float = 0.0,
 ) -> Payload:
     """Return the task's result. Raises `ApplicationError`, `CancelledError`, or `ActivityReplaced` if there is none.
 
     :param ahead: by how much the server's clock is ahead of the clock that set `expires`.
     :param before: results that `message.joins` puts in front of the arguments.
     :param place: where in its tree the task stands, for the web UI.
+    :param pause: seconds to wait before the first activity.
     """
     while True:
+        if pause > 0:
+            await asyncio.sleep(pause)
         if message.expires is not None:
             message = message.copy(ahead=ahead.total_seconds())
         try:
             return from_raw(await run_activity(message, ahead, before, activity_id, place))
         except ActivityError as error:
-            pause, message = next_run(error, message)
-            if message.joins is None and message.linked is None:
-                before = ()  # the arguments of the new message have them
-        if workflow.cancellation_reason() is not None:
-            raise CancelledError("revoked while it ran, so its retry does not run")
-        await asyncio.sleep(pause)
+            pause, message, before = next_run(error, message, before)
 
 
 async def run_activity(
@@ -86,14 +85,22 @@ async def run_activity(
     return result
 
 
-def next_run(error: ActivityError, message: Message) -> tuple[float, Message]:
-    """Return how long to wait and what to run then. Raises if the task has ended."""
+NextRun = tuple[float, Message, Sequence[Payload]]
+"""How long to wait, and then the message to run, and the payloads that follow its body."""
+
+
+def next_run(error: ActivityError, message: Message, before: Sequence[Payload]) -> NextRun:
+    """Return what to run after an activity that has failed. Raises if the task has ended."""
     cause = error.cause
     if error.retry_state == RetryState.CANCEL_REQUESTED:
         raise CancelledError("revoked while it ran, so its retry does not run")
     if isinstance(cause, ApplicationError) and cause.type == wire.RETRY_ANEW:
+        if workflow.cancellation_reason() is not None:
+            raise CancelledError("revoked while it ran, so its retry does not run")
         pause, envelope, body = cause.details
-        return pause, Message.read(envelope, message.body if body is None else wire.read_payloads(body))
+        again = Message.read(envelope, message.body if body is None else wire.read_payloads(body))
+        # Without `joins`, the arguments of the new message have what followed the body.
+        return pause, again, () if again.joins is None and again.linked is None else before
     if isinstance(cause, ApplicationError) and cause.type == wire.REPLACED:
         raise ActivityReplaced(message, wire.read_payloads(cause.details[0])) from None
     if isinstance(cause, TimeoutError) and cause.type == TimeoutType.SCHEDULE_TO_START:

@@ -13,6 +13,7 @@ are under way during an upgrade must go on.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 from collections.abc import Sequence
 from datetime import timedelta
@@ -29,6 +30,7 @@ from ...log_lines.throttled_log import ThrottledLog
 from ...message import wire_names as wire
 from ...message.message import Message, NewerMessage, is_name
 from ...message.scheduled import fired, is_template
+from ...message.slices import SliceReport
 from ...message.tree import Tree, Unit, read_unit
 from ...payload.converter import from_raw, to_raw
 from ...payload.headers import header_in
@@ -76,6 +78,13 @@ class TaskWorkflow:
         self._revoked.update(names)
         if self._tree is not None:
             self._tree.revoke(names)
+
+    @workflow.signal(name=wire.SLICE)
+    def slice_reported(self, report: Any = None) -> None:
+        """Take over what a worker tells of the members of a slice. A signal that holds no report has no effect."""
+        if self._tree is not None:
+            with contextlib.suppress(InvalidTaskError):
+                self._tree.slice_reported(SliceReport.read(report))
 
     @workflow.run
     async def run(self, payloads: Sequence[RawValue]) -> Any:
@@ -143,7 +152,7 @@ hide_errors("temporalio.worker._workflow_instance", UnknownWorkflow)
 # `payload.converter` logs what the codecs refuse, once a minute. The library would write a traceback each time.
 hide_errors("temporalio.worker._workflow_instance", SecurityError)
 # Anyone who can write to the server can send signals that can't be read, and each would take 40 lines.
-for signal_name in (wire.ABORT, wire.REVOKE):
+for signal_name in (wire.ABORT, wire.REVOKE, wire.SLICE):
     shorten_lines(
         "temporalio.worker._workflow_instance",
         f"Failed deserializing signal input for {signal_name} ",

@@ -1,4 +1,4 @@
-"""Runs the members of a tree that belong to this workflow: each is an activity whose id is the member's id."""
+"""Runs the members of a tree that belong to this workflow: in slices, or as activities with the member's id."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from datetime import timedelta
 from typing import Any
 
 from temporalio import workflow
-from temporalio.exceptions import ApplicationError, CancelledError, FailureError
+from temporalio.exceptions import ActivityError, ApplicationError, CancelledError, FailureError
 
 from ...exceptions import InvalidTaskError
 from ...message import wire_names as wire
@@ -18,7 +18,8 @@ from ...message.tree import Tree
 from ...payload import Payload
 from .canvas_limits import CommandBudget, FairSemaphore, history_is_full
 from .node_values import Given, MemberFailed, Value, ended_without_result, flattened, revoked
-from .task_run import ActivityReplaced, run_message
+from .slices import RunsAlone, Slices
+from .task_run import ActivityReplaced, next_run, run_message
 from .tree_notes import note, refuse_too_large, too_large
 
 SHOWN_LIMIT = 64 * 1024
@@ -36,6 +37,7 @@ class Members:
         refused: set[str],
         places: FairSemaphore,
         commands: CommandBudget,
+        slices: Slices,
         *,
         something_ran: bool,
     ) -> None:
@@ -51,6 +53,10 @@ class Members:
         self._refused = refused
         self._places = places
         self._commands = commands
+        self.slices = slices
+        slices.fits = lambda size, count: not self._is_full(size, count)
+        self._alone = 0
+        """Members that have a place of their own."""
         self.something_ran = something_ran
         self._running: dict[str, asyncio.Task[Payload]] = {}
         self._largest = 0
@@ -72,18 +78,17 @@ class Members:
         message, payloads = self._prepared(node, before, children)
         # Before it has a place: other tasks would wait with it, and their own time would begin after its time.
         await self._wait_for_its_time(message)
-        async with self._places.taken():
-            try:
-                value = await self._activity(message, payloads, place)
-            except MemberFailed:
+        try:
+            value = await self._cancellable(message, payloads, place)
+        except MemberFailed:
+            raise
+        except ActivityReplaced:
+            self.something_ran = True
+            raise
+        except FailureError as reason:
+            if workflow.cancellation_reason() is not None:
                 raise
-            except ActivityReplaced:
-                self.something_ran = True
-                raise
-            except FailureError as reason:
-                if workflow.cancellation_reason() is not None:
-                    raise
-                raise failure_of(message, reason, payloads) from reason
+            raise failure_of(message, reason, payloads) from reason
         self.something_ran = True
         if wire.ENDED_AS in value.metadata:
             raise MemberFailed(message, ended_without_result(message, value))
@@ -117,23 +122,12 @@ class Members:
         if pause > 0:
             await asyncio.sleep(pause)
 
-    async def _activity(self, message: Message, payloads: Sequence[Payload], place: str) -> Payload:
-        if workflow.cancellation_reason() is not None:  # a running task has run to its end; no other task starts
-            raise CancelledError("revoked")
-        if message.id in self._refused:
-            raise revoked()
+    async def _cancellable(self, message: Message, payloads: Sequence[Payload], place: str) -> Payload:
+        """Run the member as an asyncio task that `cancel` can find."""
         if message.id in self._running:  # the server would refuse a second activity of this id, again and again
             text = f"two tasks have the id {message.id!r}"
             raise ApplicationError(text, type=InvalidTaskError.__name__, non_retryable=True)
-        size = total_size([*message.encode(), *payloads])
-        if history_is_full(size + self._largest * (len(self._running) + 1)):
-            raise too_large(
-                message,
-                "what the tasks of its workflow are given and return fills the history that a workflow may have: make "
-                "ptemporal.canvas_batch smaller, so that there are more workflows, or else",
-            )
-        await self._commands.room_for(size)
-        own = asyncio.create_task(run_message(message, self._ahead, payloads, message.id, place))
+        own = asyncio.create_task(self._attempts(message, payloads, place))
         self._running[message.id] = own
         try:
             result = await own
@@ -145,6 +139,45 @@ class Members:
             raise
         finally:
             del self._running[message.id]
+
+    async def _attempts(self, message: Message, payloads: Sequence[Payload], place: str) -> Payload:
+        """Run the member in a slice if it can be in one, and otherwise, or after that, in an activity of its own."""
+        self._refuse_revoked(message)
+        pause = 0.0
+        # A rough size, because a thousand members may be ready in one step, which may take two seconds.
+        if self.slices.take(message, rough := message.rough_size + total_size(payloads)):
+            try:
+                await self._commands.room_for(rough)
+                return await self.slices.run(message, payloads, rough)
+            except RunsAlone as alone:
+                message = alone.message
+            except ActivityError as error:
+                pause, message, payloads = next_run(error, message, payloads)
+        async with self._places.taken():
+            self._refuse_revoked(message)
+            size = total_size([*message.encode(), *payloads])
+            if self._is_full(size):
+                raise too_large(
+                    message,
+                    "what the tasks of its workflow are given and return fills the history that a workflow may have: "
+                    "make ptemporal.canvas_batch smaller, so that there are more workflows, or else",
+                )
+            await self._commands.room_for(size)
+            self._alone += 1
+            try:
+                return await run_message(message, self._ahead, payloads, message.id, place, pause)
+            finally:
+                self._alone -= 1
+
+    def _refuse_revoked(self, message: Message) -> None:
+        if workflow.cancellation_reason() is not None:  # a running task has run to its end; no other task starts
+            raise CancelledError("revoked")
+        if message.id in self._refused:
+            raise revoked()
+
+    def _is_full(self, size: int, count: int = 1) -> bool:
+        """Return whether the history has no room for `size` more bytes, and for the results of `count` more members."""
+        return history_is_full(size + self._largest * (self._alone + self.slices.members_started + count))
 
 
 def failure_of(message: Message, reason: BaseException, payloads: Sequence[Payload]) -> MemberFailed:

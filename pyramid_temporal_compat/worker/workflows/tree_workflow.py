@@ -3,7 +3,8 @@
 How the work is divided:
 
 `tree_workflow`   the tree: which node runs when, with what, and what follows from its value or its failure
-`tree_members`    a member that belongs to this workflow: one activity, whose id is the member's id
+`tree_members`    a member that belongs to this workflow: in a slice, or as an activity whose id is the member's id
+`slices`          slices: activities that run several members, as `slice_plan` says
 `tree_children`   parts that belong to another workflow, as their ids say: the batches of a large group or chain, and
                   tasks that had their id before the tree was made
 `tree_notes`      notes in the workflow's memo about members that never ran
@@ -31,6 +32,7 @@ from ...message import wire_names as wire
 from ...message.failures import how_it_failed
 from ...message.ids import bundle_of, is_below, prefix_of, workflow_of
 from ...message.nodes import ChainNode, ChordNode, GroupNode, Node, TaskNode
+from ...message.slices import SliceReport
 from ...message.tree import FromParent, Tree
 from .canvas_limits import HISTORY_ROOM, CommandBudget, FairSemaphore, history_is_full, measured
 from .node_values import (
@@ -43,6 +45,7 @@ from .node_values import (
     chord_failure,
     unflattened,
 )
+from .slices import Slices
 from .task_run import ActivityReplaced
 from .tree_children import Background, Children, together
 from .tree_members import Members
@@ -80,7 +83,9 @@ class TreeRun:
         self._background = Background()
         commands = CommandBudget()
         something_ran = nested or tree.from_parent.later
-        self._members = Members(tree, ahead, refused, self._places, commands, something_ran=something_ran)
+        beside = BATCHES_AT_ONCE if tree.from_parent.of else 1
+        slices = Slices(tree.slice_seconds, self._places, self._background, beside)
+        self._members = Members(tree, ahead, refused, self._places, commands, slices, something_ran=something_ran)
         self._children = Children(refused, tree.limit, commands, self._background)
 
     async def run(self) -> Value:
@@ -105,6 +110,10 @@ class TreeRun:
         self._refused.update(ids)
         self._members.cancel(ids)
         self._children.revoke(ids)
+
+    def slice_reported(self, report: SliceReport) -> None:
+        """Take over what a worker tells of the members of a slice before the slice has ended."""
+        self._members.slices.reported(report)
 
     def _before(self) -> Value:
         return None if self.tree.before is None else unflattened(self.tree.before, self.tree.payloads)
@@ -315,7 +324,8 @@ class TreeRun:
     def _part(self, node: Node, follows: Sequence[Any] = (), at_once: int = 0, **more: Any) -> Tree:
         """Return the tree that a child workflow runs."""
         found = FromParent(tuple(follows), later=self._members.something_ran, **more)
-        return Tree(node, at_once or self.tree.at_once, keeps=True, from_parent=found, limit=self.tree.limit)
+        part = replace(self.tree, root=node, before=None, payloads=(), keeps=True, bundle=False, from_parent=found)
+        return replace(part, at_once=at_once or self.tree.at_once)
 
     # --- what follows ----------------------------------------------------------------------------
 

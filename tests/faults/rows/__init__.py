@@ -9,6 +9,7 @@ from .fault import Fault
 from .limits import LIMITS
 from .relay import RELAY
 from .server import SERVER
+from .slices import SLICES
 from .stopping import STOPPING
 from .storm import STORM
 from .times import TIMES
@@ -19,6 +20,7 @@ FAULTS: Sequence[type[Fault]] = (
     *WEB,
     *SERVER,
     *WORKER,
+    *SLICES,
     *DATABASE,
     *RELAY,
     *STOPPING,

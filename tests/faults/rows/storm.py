@@ -19,8 +19,10 @@ from .web import always
 T = TypeVar("T")
 
 RATE = 40.0
-TASKS_A_REQUEST = 1.6
-"""Tasks that a request of the mixture commits, on average."""
+CALLS = {**MIXTURE, "contend": 5, "crowd": 1}
+"""The kinds of requests, with groups that run in slices."""
+TASKS_A_REQUEST = 2.5
+"""Tasks that a request of these kinds commits, on average."""
 CUT_EVERY = 150
 """One commit in so many loses its answer."""
 CALM = 0.3, 2.0
@@ -42,7 +44,7 @@ class Storm(Fault):
         scene.ready()
         requests = int(scene.rounds / TASKS_A_REQUEST)
         began = time.monotonic()
-        with scene.load(requests, rate=RATE, mixture={**MIXTURE, "contend": 5}, at_once=8) as load:
+        with scene.load(requests, rate=RATE, mixture=CALLS, at_once=8) as load:
             while load.running:
                 scene.pause(*CALM)
                 weather.break_something()

@@ -1,0 +1,80 @@
+"""Plans slices: how many of the members that are ready run in one activity. Pure functions of values.
+
+Nobody knows here how many places the workers have, or how long a task takes that has not run yet. So a plan makes at
+least `SPREAD` slices of members that may take long. It makes larger slices of tasks that were measured to be short. The
+worker corrects a plan that was wrong: it gives back what it can't begin in time.
+
+Like all workflow code, this is replayed: after the first release, other figures need `workflow.patched`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+SPREAD = 16
+"""Slices that are made of the members that are ready, at least, so that as many places get work."""
+GRAIN = 0.01
+"""Seconds of measured work that are not divided any further. An activity costs server and worker about as much."""
+OF_AIM = 0.5
+"""Part of the aim that a slice is filled to. Some members take longer than their mean."""
+UNKNOWN = 1 / 50
+"""Part of the aim that a task is taken to need before it was measured."""
+MOST = 100
+"""Members of a slice."""
+MOST_BYTES = 128 * 1024
+"""Bytes of all messages of a slice."""
+
+
+@dataclass
+class Measured:
+    """The runs of one task so far."""
+
+    count: int = 0
+    seconds: float = 0.0
+
+
+class RunTimes:
+    """How long each task takes, as far as runs were measured. Belongs to one workflow."""
+
+    def __init__(self, aim: float) -> None:
+        """
+        :param aim: seconds that a slice should take.
+        """
+        self.aim = aim
+        self._tasks: dict[str, Measured] = {}
+
+    def add(self, task: str, seconds: float) -> None:
+        """Count one run."""
+        measured = self._tasks.setdefault(task, Measured())
+        measured.count += 1
+        measured.seconds += seconds
+
+    def knows(self, task: str) -> bool:
+        """Return whether a run of the task was measured."""
+        return task in self._tasks
+
+    def expected(self, task: str) -> float:
+        """Return the seconds that a run is expected to take: the mean, or a guess."""
+        measured = self._tasks.get(task)
+        return self.aim * UNKNOWN if measured is None else measured.seconds / measured.count
+
+
+def plan(members: Sequence[tuple[str, int]], times: RunTimes, beside: int = 1) -> list[list[int]]:
+    """Return the slices, each as the places of its members. A slice of one member is an activity of its own.
+
+    :param members: the task of each member that is ready, and the size of its messages in bytes.
+    :param beside: how many workflows make slices at the same time: the parts of a large group.
+    """
+    expected = [times.expected(task) for task, _ in members]
+    least = GRAIN if all(times.knows(task) for task, _ in members) else 0.0
+    room = min(times.aim * OF_AIM, max(least, sum(expected) * beside / SPREAD))
+    slices: list[list[int]] = []
+    left = bytes_left = 0.0
+    for place, (seconds, (_, size)) in enumerate(zip(expected, members, strict=True)):
+        if not slices or seconds > left or size > bytes_left or len(slices[-1]) >= MOST:
+            slices.append([])
+            left, bytes_left = room * (1 + 1e-9), MOST_BYTES
+        slices[-1].append(place)
+        left, bytes_left = left - seconds, bytes_left - size
+    return slices
