@@ -83,7 +83,9 @@ def refuse_unreadable(request: Request) -> None:
 def refuse_forged(request: Request) -> None:
     """Raise if the form does not come from a page of the board."""
     supplied = request.POST.get(TOKEN, "")
-    good = isinstance(supplied, str) and bool(supplied) and token_storage(request).check_csrf_token(request, supplied)
+    # Tokens are ASCII. Pyramid before 2.1 raises an error for a text that is not Latin-1.
+    is_token = isinstance(supplied, str) and bool(supplied) and supplied.isascii()
+    good = is_token and token_storage(request).check_csrf_token(request, supplied)
     if not good or not check_csrf_origin(request, allow_no_origin=True, raises=False):
         raise HTTPBadRequest("The form is too old, or it was not sent from the board. Open the page again.")
 

@@ -31,7 +31,7 @@ from temporalio.service import RPCError, RPCStatusCode
 
 from ..message import wire_names as wire
 from ..message.activity_options import LONGEST_RUN, activity_options
-from ..message.message import Message
+from ..message.message import LONGEST_ID, Message
 from ..payload.converter import from_raw
 from ..payload.headers import FIELD, to_arguments
 from .connection import is_absent
@@ -159,7 +159,7 @@ def _summary(message: Message) -> str:
 
 async def take_id(client: Client, task_id: str, kind: str, reason: str) -> bool:
     """Leave a standalone activity under the id that has ended before it began. Return False if the id is in use."""
-    if not (await support_of(client)).takes_tasks:
+    if not (await support_of(client)).takes_tasks or not fits(task_id):
         return True
     try:
         handle = await client.start_activity(
@@ -179,12 +179,17 @@ async def take_id(client: Client, task_id: str, kind: str, reason: str) -> bool:
 # --- read --------------------------------------------------------------------------------------------
 
 
+def fits(task_id: str) -> bool:
+    """Return whether an activity can have this id. The server refuses a longer one, with an error of its own."""
+    return len(task_id.encode("utf-8", "surrogatepass")) <= LONGEST_ID
+
+
 async def describe(client: Client, task_id: str, **parts: Any) -> DescribeActivityExecutionResponse | None:
     """Return the server's description of the task's standalone activity; None if it has none.
 
     :param parts: what the description has besides: `include_input`, `include_outcome`, …
     """
-    if not await has_standalone_activities(client):
+    if not await has_standalone_activities(client) or not fits(task_id):
         return None
     request = DescribeActivityExecutionRequest(namespace=client.namespace, activity_id=task_id, **parts)
     try:
@@ -234,7 +239,7 @@ async def wait_for_end(client: Client, task_id: str) -> Status | None:
 
     Raises `RPCError` as the server's calls do.
     """
-    if not await has_standalone_activities(client):
+    if not await has_standalone_activities(client) or not fits(task_id):
         return None
     try:
         return result_status(from_raw(await _handle(client, task_id).result()))
@@ -309,7 +314,7 @@ async def terminate(client: Client, info: ActivityExecutionInfo, reason: str) ->
 
 async def delete(client: Client, task_id: str) -> bool:
     """Have the server delete the task's standalone activity. Return False if it has none."""
-    if not await has_standalone_activities(client):
+    if not await has_standalone_activities(client) or not fits(task_id):
         return False
     request = DeleteActivityExecutionRequest(namespace=client.namespace, activity_id=task_id)
     return await _unless_ended(client.workflow_service.delete_activity_execution(request))

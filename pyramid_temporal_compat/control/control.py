@@ -109,6 +109,8 @@ class Control:
         from .waiting_tasks import revoke_all  # the client library, as in `_channel`
 
         ids = as_list(arguments.get("task_id"))
+        if not all(isinstance(each, str) for each in ids):
+            return  # the workers say what is wrong with the order
         signal_name(arguments.get("signal"))  # raises for a signal that workers would not know
         self.app.temporal.call(
             lambda client: revoke_all(client, ids, terminate), self.app.conf.ptemporal_dispatch_timeout

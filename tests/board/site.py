@@ -10,6 +10,7 @@ from pyramid.security import Allowed, Denied
 from webtest import TestApp
 
 from pyramid_temporal_compat.app import Celery
+from pyramid_temporal_compat.current import set_current_app
 
 GRANTED = {"chief": ("ptemporal.view", "ptemporal.control"), "clerk": ("ptemporal.view",)}
 
@@ -35,6 +36,7 @@ class HeaderPolicy:
 
 def site(app: Celery, *, policy: Any = None, prefix: str | None = None) -> Any:
     """Return the WSGI application."""
+    set_current_app(None)  # else the application adopts an app of another test
     with Configurator(settings={}) as config:
         config.include("pyramid_temporal_compat")
         config.set_celery_app(app)

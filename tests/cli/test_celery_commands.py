@@ -88,7 +88,8 @@ def test_no_answer_is_celerys_exit_code(run: Run) -> None:
 def test_inspect_prints_the_answers(run: Run, worker: RunningWorker) -> None:
     to_it = ("-d", worker.hostname)
     lines = run("inspect", "registered", "rate_limit", *to_it).output.splitlines()
-    assert lines[:2] == [f"->  {worker.hostname}: OK", "    * counter.add [rate_limit=100/s]"]
+    assert lines[0] == f"->  {worker.hostname}: OK"
+    assert "    * counter.add [rate_limit=100/s]" in lines  # among shared tasks of other tests
     assert "    - empty -" in run("inspect", "active", *to_it).output
     stats = json.loads(run("inspect", *to_it, "stats", "--json").output)[worker.hostname]
     assert stats["broker"]["transport"] == "temporal"

@@ -49,10 +49,11 @@ def run(app: Celery) -> Run:
     return run
 
 
-@pytest.fixture
-def installed() -> Iterator[None]:
-    """Leave the real Celery as other tests know it."""
-    real = {name: module for name, module in sys.modules.items() if name.partition(".")[0] in ("celery", "kombu")}
+@pytest.fixture(autouse=True)
+def no_real_celery() -> Iterator[None]:
+    """Hide the real Celery, which other tests may have imported, from `install_as_celery()`."""
+    roots = ("celery", "kombu", "billiard")
+    real = {name: module for name, module in sys.modules.items() if name.partition(".")[0] in roots}
     for name in real:
         del sys.modules[name]
     yield
@@ -181,7 +182,7 @@ def test_the_shell_of_a_pyramid_application_has_a_request_in_a_transaction(ini_o
 
 
 def test_commands_of_other_packages_load_and_a_broken_one_is_one_line(
-    run: Run, monkeypatch: pytest.MonkeyPatch, installed: None
+    run: Run, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     @click.command()
     @click.argument("n", type=int)

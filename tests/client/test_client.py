@@ -349,7 +349,7 @@ def test_ctrl_c_ends_the_wait_for_a_result_and_says_how_to_ask_again(app, monkey
 
     main_thread = threading.get_ident()
 
-    async def interrupted(client, task_id, interval):
+    async def interrupted(client, task_id, interval, elsewhere):
         signal.pthread_kill(main_thread, signal.SIGINT)  # the main thread waits for the result
         await asyncio.sleep(60)
 

@@ -14,6 +14,7 @@ pytest.importorskip("pyramid_debugtoolbar", reason="pyramid_debugtoolbar is not 
 from pyramid.config import Configurator
 
 from pyramid_temporal_compat import Celery
+from pyramid_temporal_compat.current import set_current_app
 from tests.parts import wait_until
 
 app = Celery("paneled", set_as_current=False)
@@ -63,6 +64,7 @@ def bundles(request: Any) -> str:
 
 @pytest.fixture
 def site(temporal_address: str) -> Iterator[Any]:
+    set_current_app(None)  # else the application adopts an app of another test
     config = Configurator(
         settings={
             "ptemporal.address": temporal_address,

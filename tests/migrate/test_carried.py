@@ -5,7 +5,6 @@ from __future__ import annotations
 import base64
 import copy
 import datetime as dt
-import importlib.util
 import json
 import subprocess
 import sys
@@ -36,10 +35,11 @@ def keys(tmp_path_factory: pytest.TempPathFactory) -> tuple[str, str]:
 
 @pytest.fixture(scope="module")
 def written(keys: tuple[str, str]) -> dict[str, Any]:
-    if importlib.util.find_spec("celery") is None:
-        pytest.skip("Celery is not installed")
     script = Path(__file__).with_name("celery_messages.py")
-    done = subprocess.run([sys.executable, script, *keys], capture_output=True, text=True, check=True, timeout=120)
+    done = subprocess.run([sys.executable, script, *keys], capture_output=True, text=True, timeout=120)
+    if "No module named 'celery'" in done.stderr:  # this process may have our stand-in for it
+        pytest.skip("Celery is not installed")
+    assert done.returncode == 0, done.stderr
     found: dict[str, Any] = json.loads(done.stdout)
     return found
 

@@ -11,6 +11,7 @@ import webtest
 from pyramid.config import Configurator
 
 from pyramid_temporal_compat import Celery, signals
+from pyramid_temporal_compat.current import set_current_app
 from pyramid_temporal_compat.enlist.dispatch_end import dispatch_ended
 from pyramid_temporal_compat.exceptions import OperationalError
 from pyramid_temporal_compat.message.message import Message
@@ -32,6 +33,7 @@ def receivers_as_before() -> Iterator[None]:
 def test_a_web_process_counts_what_it_sends(receivers_as_before: None) -> None:
     port = free_port()
     app = Celery("web", set_as_current=False)
+    set_current_app(None)  # else the application adopts an app of another test
     config = Configurator(settings={"ptemporal.web_metrics_port": f"127.0.0.1:{port}"})
     config.include("pyramid_temporal_compat")
     config.set_celery_app(app)  # type: ignore[attr-defined]

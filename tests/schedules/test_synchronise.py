@@ -256,7 +256,7 @@ class Lunar(BaseSchedule):
         ({"schedule": None}, "it has no schedule"),
         ({"schedule": [30]}, "it takes seconds, a timedelta, a crontab or a schedule"),
         ({"schedule": "0 3"}, "its schedule is '0 3'; as a text, it takes the five fields of a crontab"),
-        ({"schedule": "99 3 * * *"}, "ValueError: Invalid crontab pattern"),
+        ({"schedule": "99 3 * * *"}, "ValueError: Invalid "),
         ({"schedule": "*, 3 * * *"}, "ParseException: empty part"),
         ({"schedule": crontab(hour=3, nowfun=dt.datetime.now), "jitter": 5}, "it has jitter, and is_due.. of crontab"),
         ({"schedule": Lunar()}, "Lunar defines no is_due"),
