@@ -6,7 +6,7 @@ STAMP := $(VENV)/.installed
 # Parts of the tests that run beside each other, each with servers of its own.
 JOBS ?= 3
 
-.PHONY: venv demo demo-move test coverage unit pythons lowest agents wheel-smoke conformance faults move move-tests fuzz lint docs bench actions clean
+.PHONY: examples venv demo demo-move test coverage unit pythons lowest agents wheel-smoke conformance faults move move-tests fuzz lint docs bench actions clean
 
 venv: $(STAMP)
 
@@ -23,7 +23,12 @@ demo-move: $(STAMP)
 	$(BIN)/python -m tests.move redis --demo $(ARGS)
 
 test: $(STAMP)
-	$(BIN)/pytest -n $(JOBS) --dist loadfile --no-loadscope-reorder $(ARGS)
+	$(BIN)/pytest -n $(JOBS) --dist loadfile --no-loadscope-reorder $(APART:%=--ignore=%) $(ARGS)
+
+# The applications of the guide, each with its own tests, and the demo: a minute or two.
+APART := tests/test_example.py tests/test_examples.py
+examples: $(STAMP)
+	$(BIN)/pytest -n logical --dist load $(APART) $(ARGS)
 
 # The tests of `make test`, with branch coverage, which fails below the figure in pyproject.toml. On Python 3.12 or later:
 # on 3.11 and a busy machine, the threads of a measured process can pass the GIL around for ever and run no line.
