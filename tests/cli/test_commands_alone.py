@@ -22,6 +22,7 @@ from pyramid_temporal_compat.cli import group, plugins
 from pyramid_temporal_compat.cli.common import Common
 from pyramid_temporal_compat.current import set_current_app
 from tests.cli.parts import write_ini
+from tests.cli.project.celery import app as project
 
 Run = Callable[..., Result]
 
@@ -141,7 +142,8 @@ def test_an_application_is_named_before_or_behind_a_command(ini_of_a_shop: Path)
         ["-A", "tests.cli.project", "list", "queues"],
     ):
         done = CliRunner().invoke(group, words)
-        assert done.output == ("project\n" if "-A" in words else "of-shop\n"), words
+        expected = project.conf.task_default_queue if "-A" in words else "of-shop"
+        assert done.output == f"{expected}\n", words
 
 
 @pytest.mark.parametrize(

