@@ -6,7 +6,7 @@ STAMP := $(VENV)/.installed
 # Parts of the tests that run beside each other, each with servers of its own.
 JOBS ?= 3
 
-.PHONY: examples venv demo demo-move test coverage unit pythons lowest agents wheel-smoke conformance faults move move-tests fuzz lint docs bench actions clean
+.PHONY: long venv demo demo-move test coverage unit pythons lowest agents wheel-smoke conformance faults move move-tests fuzz lint docs bench actions clean
 
 venv: $(STAMP)
 
@@ -25,9 +25,10 @@ demo-move: $(STAMP)
 test: $(STAMP)
 	$(BIN)/pytest -n $(JOBS) --dist loadfile --no-loadscope-reorder $(APART:%=--ignore=%) $(ARGS)
 
-# The applications of the guide, each with its own tests, and the demo: a minute or two.
-APART := tests/test_example.py tests/test_examples.py
-examples: $(STAMP)
+# Tests that take long each: the applications of the guide with their own tests, the demo, and random canvases that are
+# compared with Celery's, or whose workers are killed. Two to three minutes.
+APART := tests/test_example.py tests/test_examples.py tests/trees
+long: $(STAMP)
 	$(BIN)/pytest -n logical --dist load $(APART) $(ARGS)
 
 # The tests of `make test`, with branch coverage, which fails below the figure in pyproject.toml. On Python 3.12 or later:
