@@ -173,18 +173,28 @@ class Connection:
             future.cancel()  # also after Ctrl-C: no caller waits for it any more
 
     def submit(
-        self, work: Callable[[], Coroutine[Any, Any, T]], *, linger: float | None = None
+        self,
+        work: Callable[[], Coroutine[Any, Any, T]],
+        *,
+        linger: float | None = None,
+        into: concurrent.futures.Future[T] | None = None,
     ) -> concurrent.futures.Future[T]:
-        """Start `work()` on the loop. With `linger`, `close` waits up to this many seconds for its end."""
+        """Start `work()` on the loop. With `linger`, `close` waits up to this many seconds for its end.
+
+        :param into: the future that gets the result. The caller has it also when Ctrl-C interrupts this method.
+        """
+        future: concurrent.futures.Future[T] = concurrent.futures.Future() if into is None else into
         # Under the lock, so that close() sees all work that was submitted before it.
         with self._lock:
-            future = asyncio.run_coroutine_threadsafe(work(), self._running_loop())
+            loop = self._running_loop()
             self._under_way.add(future)
             future.add_done_callback(self._under_way.discard)
             if linger is not None:
                 lingering = self._lingering
                 lingering[future] = linger
                 future.add_done_callback(lambda done: lingering.pop(done, None))
+            # Last, because Ctrl-C can interrupt the caller as soon as the work runs.
+            loop.call_soon_threadsafe(_begin, work, future)
         return future
 
     @property
@@ -310,6 +320,29 @@ class Connection:
         self._reset()
 
 
+def _begin(work: Callable[[], Coroutine[Any, Any, T]], future: concurrent.futures.Future[T]) -> None:
+    """Run `work()` on the running loop, and hand its end to the future. A cancelled future cancels the work."""
+    loop = asyncio.get_running_loop()
+    task = loop.create_task(work())
+
+    def hand_over(ended: asyncio.Task[T]) -> None:
+        if ended.cancelled():
+            future.cancel()
+        if not future.set_running_or_notify_cancel():
+            return
+        if (error := ended.exception()) is not None:
+            future.set_exception(error)
+        else:
+            future.set_result(ended.result())
+
+    def cancel(ended: concurrent.futures.Future[T]) -> None:
+        if ended.cancelled() and not loop.is_closed():
+            loop.call_soon_threadsafe(task.cancel)
+
+    task.add_done_callback(hand_over)
+    future.add_done_callback(cancel)
+
+
 def _run(loop: asyncio.AbstractEventLoop) -> None:
     asyncio.set_event_loop(loop)
     try:
@@ -378,7 +411,8 @@ class _ProcessState:
     def close_all(self) -> None:
         for connection in list(self.open):
             connection.close()
-            _wait_for_the_runtimes_threads()
+        # Also with no connection open: the application may have closed it a moment ago, or have run a worker.
+        _wait_for_the_runtimes_threads()
 
 
 def _keep(*objects: object) -> None:

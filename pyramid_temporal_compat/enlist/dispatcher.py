@@ -134,11 +134,12 @@ class Dispatcher:
         if may_wait and not self._wait:
             self._wait_for_room()
         batch = DispatchBatch(messages, self._connection, self._timeout, start_committed)
-        future = self._connection.submit(batch.run, linger=self._timeout + GRACE)
+        future: concurrent.futures.Future[None] = concurrent.futures.Future()
         try:
+            self._connection.submit(batch.run, linger=self._timeout + GRACE, into=future)
             if may_wait and self._wait:
                 concurrent.futures.wait([future], self._timeout + GRACE)
-        finally:  # Ctrl-C during the wait must not lose the report
+        finally:  # Ctrl-C must not lose the report
             if future.done():
                 self._report(batch, future, recorder)
             else:
