@@ -6,7 +6,6 @@ are those of celery-exporter where it has the figure.
 
 from __future__ import annotations
 
-import asyncio
 import datetime as dt
 import logging
 import time
@@ -16,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from temporalio.client import Client, ScheduleDescription, ScheduleListDescription
 
+from .client.for_each import for_each
 from .control.waiting_tasks import queue_state
 from .log_lines.text_safety import one_line
 from .log_lines.throttled_log import ThrottledLog
@@ -144,13 +144,7 @@ class Exporter:
         """Ask for each schedule by itself: the server's list does not have the counts."""
 
         async def question(client: Client) -> list[ScheduleDescription]:
-            turns = asyncio.Semaphore(AT_ONCE)
-
-            async def describe(id: str) -> ScheduleDescription:
-                async with turns:
-                    return await client.get_schedule_handle(id).describe()
-
-            return await asyncio.gather(*map(describe, ids))
+            return await for_each(ids, lambda id: client.get_schedule_handle(id).describe(), AT_ONCE)
 
         found = self._app.temporal.call(question, ANSWER_TIMEOUT)
         show(self._missed, {name_of(each): float(each.info.num_actions_missed_catchup_window) for each in found})

@@ -6,7 +6,11 @@ bills a heartbeat and no failure. The next attempt reads the failure from the de
 
 An attempt that loses its worker writes nothing, and its failure takes the place of the failure before it. So the
 attempt after a lost one writes the counts into a heartbeat before the task begins. Some attempts before a lost one
-may be in no counts. These attempts ended with a retry, because only a retry writes no heartbeat.
+may be in no counts. They count as retries, because a retry writes no heartbeat.
+
+One of them may have been a loss instead. Then the attempt after the loss was lost, too, before its heartbeat reached
+the server. This heartbeat is the attempt's second call to the server, some ten milliseconds after the attempt began.
+The first of the two losses counts as a retry.
 """
 
 from __future__ import annotations
@@ -70,6 +74,7 @@ class LastEnd:
 
     @classmethod
     async def read(cls, client: Client, failure: Failure) -> LastEnd:
+        """Read the failure as the server describes it."""
         stored = failure_of_worker(failure)
         kind = stored.application_failure_info.type
         is_retry, is_lost = kind == wire.RETRY, stored.HasField("timeout_failure_info") or kind in LOST

@@ -7,12 +7,10 @@ read.
 
 from __future__ import annotations
 
-import asyncio
-import json
 import math
 import statistics
 from collections import Counter
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta, timezone
 from typing import TypeVar
@@ -23,9 +21,11 @@ from temporalio.client import Client, WorkflowExecution
 from temporalio.service import RPCError, RPCStatusCode
 
 from .billable_actions import Kind, actions_of
+from .for_each import for_each
+from .list_filter import quoted, since
+from .standalone import NOT_AVAILABLE
 
 T = TypeVar("T")
-R = TypeVar("R")
 
 MONTH = timedelta(days=30)
 PARTS = 4
@@ -39,8 +39,6 @@ MOST_EVENTS = 2000
 """Events that are read of one history. A longer one is taken to go on in the same way."""
 AT_ONCE = 8
 """Calls to the server at a time."""
-NO_STANDALONE = frozenset({RPCStatusCode.UNIMPLEMENTED, RPCStatusCode.PERMISSION_DENIED})
-"""Answers of a server without standalone activities, and to an API key that may not list activities."""
 
 
 @dataclass(frozen=True)
@@ -132,29 +130,30 @@ async def estimate(client: Client, days: float) -> CostEstimate:
     period = min(asked, kept)
     end = datetime.now(timezone.utc)
     parts = [(end - period + number * period / PARTS, period / PARTS) for number in range(PARTS)]
-    since = parts[0][0]
-    names = await _types(client, _since(since))
+    begin = parts[0][0]
+    in_period = since("StartTime", begin)
+    names = await _types(client, in_period)
     most = max(PARTS, min(HISTORIES_PER_TYPE, MOST_HISTORIES // max(1, len(names))))
 
     async def cost(name: str) -> TypeCost:
-        of_type = f"WorkflowType = {_quoted(name)} AND "
+        of_type = f"WorkflowType = {quoted(name)} AND "
         found = [await _newest(client, of_type + _within(*part), most) for part in parts]
         samples = [await _actions(client, run) for run in spread([run for part in found for run in part], most)]
         known = [sample for sample in samples if sample is not None]
-        number = await _count(client, of_type + _since(since))
+        number = await _count(client, of_type + in_period)
         return TypeCost(name, number, [float(sum(sample.values())) for sample in known], sum(known, Counter[Kind]()))
 
-    types = [each for each in await _each(names, cost) if each.samples]
-    started = await _each(parts, lambda part: _count(client, _within(*part)))
+    types = [each for each in await for_each(names, cost, AT_ONCE) if each.samples]
+    started = await for_each(parts, lambda part: _count(client, _within(*part)), AT_ONCE)
     return CostEstimate(
         namespace=client.namespace,
-        since=since,
+        since=begin,
         period=period,
         is_cut=kept < asked,
         idle=period / PARTS * next((place for place, number in enumerate(started) if number), 0),
         types=sorted(types, key=lambda each: -each.actions),
         other_workflows=max(0, sum(started) - sum(each.workflows for each in types)),
-        activities=await _activities(client, since),
+        activities=await _activities(client, in_period),
     )
 
 
@@ -165,16 +164,8 @@ def spread(found: Sequence[T], most: int) -> Sequence[T]:
     return [found[number * len(found) // most] for number in range(most)]
 
 
-def _since(moment: datetime) -> str:
-    return f"StartTime >= '{moment.isoformat()}'"
-
-
 def _within(begin: datetime, length: timedelta) -> str:
-    return f"{_since(begin)} AND StartTime < '{(begin + length).isoformat()}'"
-
-
-def _quoted(name: str) -> str:
-    return json.dumps(name, ensure_ascii=False)
+    return f"{since('StartTime', begin)} AND StartTime < {quoted((begin + length).isoformat())}"
 
 
 async def _retention(client: Client) -> timedelta:
@@ -186,7 +177,7 @@ async def _types(client: Client, query: str) -> list[str]:
     """Return the types of the workflows, the newest type first."""
     found: list[str] = []
     while len(found) < MOST_TYPES:
-        others = "".join(f" AND WorkflowType != {_quoted(name)}" for name in found)
+        others = "".join(f" AND WorkflowType != {quoted(name)}" for name in found)
         if not (more := await _newest(client, query + others, LISTED)):
             break
         found += dict.fromkeys(run.workflow_type for run in more)
@@ -201,11 +192,11 @@ async def _count(client: Client, query: str) -> int:
     return (await client.count_workflows(query)).count
 
 
-async def _activities(client: Client, since: datetime) -> int:
+async def _activities(client: Client, query: str) -> int:
     try:
-        return (await client.count_activities(_since(since))).count
+        return (await client.count_activities(query)).count
     except RPCError as error:
-        if error.status in NO_STANDALONE:
+        if error.status in NOT_AVAILABLE:
             return 0
         raise
 
@@ -224,14 +215,3 @@ async def _actions(client: Client, run: WorkflowExecution) -> Counter[Kind] | No
         raise
     longer = max(1.0, run.history_length / len(events)) if len(events) == MOST_EVENTS else 1.0
     return Counter({kind: round(number * longer) for kind, number in actions_of(events).items()})
-
-
-async def _each(items: Sequence[T], call: Callable[[T], Awaitable[R]]) -> list[R]:
-    """Call `call` for each item, some at a time. Return the results in the order of the items."""
-    turns = asyncio.Semaphore(AT_ONCE)
-
-    async def one(item: T) -> R:
-        async with turns:
-            return await call(item)
-
-    return await asyncio.gather(*map(one, items))

@@ -156,7 +156,10 @@ class ActivityScheduled(Event):
         return calls[0] if calls else None
 
     async def calls(self) -> Sequence[Call]:
-        """Return what the activity runs: the call of one task, or those of a slice. Empty for another application's."""
+        """Return what the activity runs: the call of one task, or the calls of a slice.
+
+        Return nothing for an activity of another application.
+        """
         if not self.is_ours:
             return []
         head, *body = await self.input.payloads()
@@ -308,7 +311,7 @@ class SliceEvents:
         return [event]
 
     async def _last_ends(self, event: ActivityCompleted | ActivityFailed) -> Sequence[Event]:
-        """Return the ends that the end of a slice's activity tells of."""
+        """Return the ends of members that the end of a slice's activity reports."""
         if isinstance(event, ActivityCompleted):
             (result,) = await event.result.payloads()
             if wire.SLICE in result.metadata:
@@ -332,7 +335,7 @@ class SliceEvents:
 
 
 async def read_report(encoded: Encoded | KnownResult) -> SliceReport | None:
-    """Return the report of a slice; None if this is none that can be read. Anyone can send such a signal."""
+    """Return the report of a slice; None if it can't be read, because anyone can send such a signal."""
     try:
         (payload,) = await encoded.payloads()
         return SliceReport.decode(payload)

@@ -20,7 +20,7 @@ def one_of(attribute: str, values: Iterable[str]) -> str:
 
 
 def like_glob(attribute: str, glob: str) -> str | None:
-    """Return a condition that every value fulfils which the glob matches; None if there is no such condition.
+    """Return a condition that is true for every value that the glob matches; None if there is no such condition.
 
     The server knows no globs. So it compares the part before the first wildcard, and the caller compares the rest.
     """

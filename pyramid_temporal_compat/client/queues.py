@@ -45,7 +45,7 @@ async def queue_as_held(client: Client, queue: str) -> QueueState:
 
 
 async def describe_queue(client: Client, queue: str, kind: TaskQueueType.ValueType) -> DescribeTaskQueueResponse:
-    """Return what the server tells of a queue, with its statistics."""
+    """Return the server's description of a queue, with its statistics."""
     return await client.workflow_service.describe_task_queue(
         DescribeTaskQueueRequest(
             namespace=client.namespace, task_queue=TaskQueue(name=queue), task_queue_type=kind, report_stats=True

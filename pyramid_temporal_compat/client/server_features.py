@@ -1,4 +1,4 @@
-"""What the server can do of what this package uses, as the server itself says it."""
+"""Which of the features that this package uses the server has, as the server itself says."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from temporalio.service import RPCError
 TESTED = "1.32"
 """The release of the server that the tests run against."""
 LOWEST = (1, 28)
-"""The first release with priorities of queues and with Worker Deployments, which older servers take without a word."""
+"""The first release with priorities of tasks and with Worker Deployments. Older servers silently ignore both."""
 
 
 class Answers(NamedTuple):
@@ -30,7 +30,7 @@ class Answers(NamedTuple):
 
 @dataclass(frozen=True)
 class Feature:
-    """Something of the server's that this package uses."""
+    """A feature of the server that this package uses."""
 
     name: str
     since: str
@@ -60,7 +60,7 @@ FEATURES = (
         "a list of workers",
         "1.29.1",
         lambda found: found.namespace.worker_heartbeats,
-        "`temporal worker list` and the web UI's page of workers are empty; ours are not touched by it",
+        "`temporal worker list` and the web UI's page of workers are empty; our own lists of workers are complete",
     ),
     Feature(
         "eager start of workflows",

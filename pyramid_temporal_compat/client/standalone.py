@@ -52,7 +52,7 @@ MOST_REMEMBERED = 10_000
 MOST_SUMMARY_BYTES = 240
 """Bytes of the text for the web UI, as JSON. The server refuses more than 400, and encryption adds 115."""
 SHORTEST_WAIT = datetime.timedelta(milliseconds=1)
-"""Given to the server for a task that has expired: it takes 0 for no limit."""
+"""The limit for a task that has expired, because the server takes a limit of 0 for none."""
 NEVER = datetime.timedelta(days=1)
 """Start delay of an activity that is terminated at once, so that no worker gets it in between."""
 
@@ -121,7 +121,7 @@ async def _may_start(client: Client) -> bool:
 
 
 async def start(client: Client, message: Message, delay: datetime.timedelta | None, now: datetime.datetime) -> None:
-    """Start a task as a standalone activity. Do nothing if the server has one with the task's id.
+    """Start a task as a standalone activity. Do nothing if the server has an activity with the task's id.
 
     :param delay: how long the server waits before it gives the task to a worker.
     :param now: the time on the clock that the message's `expires` was read from.

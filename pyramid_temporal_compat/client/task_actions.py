@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import asyncio
 import datetime
-from collections.abc import Awaitable, Callable, Iterable, Sequence
+from collections.abc import Sequence
 
 from temporalio.api.common.v1 import WorkflowExecution
 from temporalio.api.enums.v1 import PendingActivityState, PendingWorkflowTaskState
@@ -18,6 +17,7 @@ from ..message import wire_names as wire
 from ..message.ids import bundle_of, is_below, workflow_of
 from . import standalone
 from .connection import is_absent
+from .for_each import for_each
 from .history_follower import unfollow
 from .members import READERS, describe_tree, runs_tree, workflow_with
 from .queues import is_served
@@ -149,8 +149,8 @@ async def forget_results(client: Client, tasks: Sequence[str], groups: Sequence[
         if await describe_tree(client, group_id) is not None:
             await delete_one(group_id)
 
-    await _for_each(groups, delete_group)
-    await _for_each(tasks, delete_one)
+    await for_each(groups, delete_group, READERS)
+    await for_each(tasks, delete_one, READERS)
     shared: dict[str, list[str]] = {}
     for task_id in tasks:
         if task_id not in deleted:
@@ -159,7 +159,7 @@ async def forget_results(client: Client, tasks: Sequence[str], groups: Sequence[
         if any(is_below(workflow_id, above) for above in deleted):  # a child of a deleted workflow
             await delete_workflow(client, workflow_id)
         elif workflow_id not in deleted and await workflow_with(client, members[0]) is not None:
-            await _for_each(members, lambda task_id: take_id(client, task_id, wire.FORGOTTEN, "forgotten"))
+            await for_each(members, lambda task_id: take_id(client, task_id, wire.FORGOTTEN, "forgotten"), READERS)
     for task_id in tasks:
         unfollow(client, workflow_of(task_id) or bundle_of(task_id))
 
@@ -184,14 +184,3 @@ async def delete_workflow(client: Client, workflow_id: str) -> bool:
             raise
         return False
     return True
-
-
-async def _for_each(ids: Iterable[str], call: Callable[[str], Awaitable[object]]) -> None:
-    """Call with each id, `READERS` at a time."""
-    turn = asyncio.Semaphore(READERS)
-
-    async def one(task_id: str) -> None:
-        async with turn:
-            await call(task_id)
-
-    await asyncio.gather(*map(one, ids))

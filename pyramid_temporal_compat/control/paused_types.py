@@ -30,11 +30,11 @@ from temporalio.exceptions import WorkflowAlreadyStartedError
 from temporalio.service import RPCError, RPCStatusCode
 
 from ..client.connection import is_absent
+from ..client.for_each import for_each
 from ..client.list_filter import all_of, quoted
 from ..client.standalone import has_standalone_activities
 from ..message import wire_names as wire
 from . import process_state
-from .waiting_tasks import for_each
 
 if TYPE_CHECKING:
     from ..interfaces import AppLike

@@ -8,10 +8,11 @@ from dataclasses import dataclass
 from temporalio.client import Client
 
 from .. import states
+from ..client.for_each import for_each
 from ..client.listed_runs import ListedRun, list_runs
 from ..client.status import Status
 from ..client.task_status import status_of
-from .waiting_tasks import for_each
+from ..message import wire_names as wire
 
 MOST_CHANGES = 500
 """The largest number of workflows, and of standalone activities, in one look. Each costs one or two calls."""
@@ -19,8 +20,6 @@ MOST_FOLLOWED = 200
 """The largest number of tasks without an end whose state each look asks for."""
 OVERLAP = dt.timedelta(seconds=5)
 """How far a look goes back before the one before it: the server's list may lag behind."""
-OURS = "ptemporal."
-"""What the types of workflows and activities begin with that are no tasks."""
 TYPES = {
     states.STARTED: "task-started",
     states.RETRY: "task-retried",
@@ -66,7 +65,7 @@ class Watch:
         """Return the changes since the last look, in their order. If a call fails, the next look finds them."""
         now = dt.datetime.now(dt.timezone.utc)
         listed = await list_runs(self._client, self._query(), MOST_CHANGES)
-        changed = [run for run in listed if not run.name.startswith(OURS)]
+        changed = [run for run in listed if not run.name.startswith(wire.OWN)]
         for run in changed:
             self._follow(run)
         changes = await self._news_of_open(now)

@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import asyncio
 import datetime
-from collections.abc import Awaitable, Callable, Collection, Sequence
-from typing import NamedTuple, TypeVar
+from collections.abc import Callable, Collection, Sequence
+from typing import NamedTuple
 
 from temporalio.api.enums.v1 import PendingActivityState
 from temporalio.client import Client, WorkflowExecution, WorkflowExecutionDescription, WorkflowExecutionStatus
 from temporalio.service import RPCError, RPCStatusCode
 
 from .. import states
+from ..client.for_each import for_each
 from ..client.history import ActivityScheduled, WorkflowStarted, read_history, start_of, tree_of
 from ..client.list_filter import one_of
 from ..client.members import describe_tree, ends_so_far, members_in_slices, nearest_tree, runs_bundle
@@ -25,11 +26,8 @@ from ..message.nodes import TaskNode
 from ..message.tree import TREE_TYPES, Tree
 from . import waiting_standalone
 
-S = TypeVar("S")
-T = TypeVar("T")
-
 AT_A_TIME = 20
-"""How many calls to the server run at the same time."""
+"""How many delayed tasks are read at the same time."""
 MOST_LISTED = 500
 """How many delayed tasks one reply shows, at most. Each task costs a call to the server when it is first listed."""
 MOST_LISTED_BYTES = 64 * 1024 * 1024
@@ -87,7 +85,7 @@ class DelayedTasks:
         return in_order([*await self._read(await self._listed()), *await self._standalone()])
 
     async def among(self, ids: Collection[str]) -> list[Message]:
-        """Return those of the tasks that have these ids, the nearest eta first."""
+        """Return the delayed tasks that have these ids, the nearest eta first."""
         in_workflows = await self._read([run for run in await self._listed() if run.id in ids])
         return in_order([*in_workflows, *(message for message in await self._standalone() if message.id in ids)])
 
@@ -172,10 +170,10 @@ async def waits(client: Client, run: WorkflowExecution) -> bool:
 async def queue_state(client: Client, queue: str) -> QueueState:
     """Return how many tasks wait in a queue, and how many workers serve it.
 
-    The server counts what it holds in the queue: a bundle that waits for its first worker as one, and also workflows
-    that were terminated since. So single tasks are counted as the lists of workflows and standalone activities have
-    them, but no more than the server holds, because the lists also have tasks that run. Canvases and bundles are
-    counted by their members.
+    The server counts what it holds in the queue. It counts a bundle that waits for its first worker as one, and also
+    workflows that were terminated since. So the number of single tasks comes from the lists of workflows and standalone
+    activities. The lists also have tasks that run, so no more single tasks are counted than the server holds. Canvases
+    and bundles are counted by their members.
     """
     held = await queue_as_held(client, queue)
     now = datetime.datetime.now(datetime.timezone.utc)
@@ -282,14 +280,3 @@ def single_task(unit: Message | Tree | None) -> Message | None:
 def running_in(queues: Sequence[str]) -> str:
     """Return the query for running workflows, or for running standalone activities, of these queues."""
     return f"{one_of('TaskQueue', queues)} AND ExecutionStatus = 'Running'"
-
-
-async def for_each(items: Sequence[S], call: Callable[[S], Awaitable[T]]) -> list[T]:
-    """Call a function with each item, `AT_A_TIME` at a time. Return the results in the order of the items."""
-    places = asyncio.Semaphore(AT_A_TIME)
-
-    async def one(item: S) -> T:
-        async with places:
-            return await call(item)
-
-    return list(await asyncio.gather(*map(one, items)))

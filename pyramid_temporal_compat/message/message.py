@@ -214,8 +214,8 @@ class Message:
     publish_retry: PublishRetry | None = None
     """How often the message is sent again while the server is away. The sender alone uses it, so it does not travel."""
     publish_context: contextvars.Context | None = field(default=None, compare=False, repr=False)
-    """The context of the receivers that were told of the call. They are told in it that the message has left. It does
-    not travel."""
+    """The context of the receivers that were told of the call. In it, they learn that the message has left. It does not
+    travel."""
 
     @property
     def is_passed_on(self) -> bool:

@@ -3,9 +3,9 @@
 `Slice` is what the workflow asks for: the members, as messages with their payloads. Its head travels in the header, as
 the envelope of a single message does, and the payloads of all members are the activity's Input.
 
-`SliceReport` is what the worker tells of the members: the outcomes of those that ran, and the ids of those that it
-gives back. A report is the activity's result. If a member runs long, or has a large result, a report goes to the
-workflow earlier, as a signal. From then on the activity belongs to one member alone, the *rest*: it ends as this
+`SliceReport` is what the worker tells of the members: the outcomes of the members that ran, and the ids of the members
+that it gives back. A report is the activity's result. If a member runs long, or has a large result, a report goes to
+the workflow earlier, as a signal. From then on the activity belongs to one member alone, the *rest*: it ends as this
 member ends.
 
 Reports are JSON that people can read in the web UI.
@@ -137,7 +137,12 @@ class SliceReport:
 
     @classmethod
     def decode(cls, payload: Payload) -> SliceReport:
-        return cls.read(read_json(payload.data))
+        """Read a report that `encode` wrote. Raise `InvalidTaskError` if it is none: anyone may have written it."""
+        try:
+            written = read_json(payload.data)
+        except (ValueError, RecursionError):
+            raise InvalidTaskError(f"not the report of a slice: {payload.data[:200]!r}") from None
+        return cls.read(written)
 
     @classmethod
     def read(cls, written: Any) -> SliceReport:

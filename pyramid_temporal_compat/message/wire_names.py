@@ -18,7 +18,7 @@ from .message import Message
 from .tree import MOST_VALUES, Tree
 
 OWN = "ptemporal."
-"""What the types of this package's own workflows begin with: those that run no task."""
+"""The beginning of the types of this package's own workflows and activities, which run no task."""
 
 RETRY = "Retry"
 """Error type. The activity is retried with the same arguments, and the server waits until then."""

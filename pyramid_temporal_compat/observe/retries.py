@@ -10,11 +10,12 @@ from typing import TYPE_CHECKING
 
 from temporalio.client import Client
 
+from ..client.for_each import for_each
 from ..client.history import ActivityScheduled, WorkflowStarted, read_history
 from ..client.members import workflow_with
 from ..client.task_history import read_task_history
 from ..client.task_status import status_of
-from ..control.waiting_tasks import exists, for_each
+from ..control.waiting_tasks import exists
 from ..enlist.dispatcher import start_task
 from ..exceptions import CeleryError
 from ..message.ids import retry_id, workflow_of

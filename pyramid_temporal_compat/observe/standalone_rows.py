@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import datetime
 from collections.abc import Sequence
 
@@ -11,6 +10,7 @@ from temporalio.client import Client
 
 from .. import states
 from ..client import standalone
+from ..client.for_each import for_each
 from ..client.members import READERS
 from .task_rows import TaskRow, readable, shown_arguments, with_status
 
@@ -21,13 +21,7 @@ async def standalone_rows(client: Client, query: str, token: bytes, size: int) -
         namespace=client.namespace, query=query, page_size=size, next_page_token=token
     )
     listed = await client.workflow_service.list_activity_executions(request, retry=True)
-    turn = asyncio.Semaphore(READERS)
-
-    async def one(task_id: str) -> TaskRow | None:
-        async with turn:
-            return await _row(client, task_id)
-
-    rows = await asyncio.gather(*(one(each.activity_id) for each in listed.executions))
+    rows = await for_each(listed.executions, lambda each: _row(client, each.activity_id), READERS)
     return [row for row in rows if row is not None], listed.next_page_token
 
 

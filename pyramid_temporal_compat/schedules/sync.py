@@ -6,12 +6,11 @@ of a Schedule follows from its entry, so no Schedule is created twice. Writing o
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
 import uuid
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
+from collections.abc import AsyncIterator, Awaitable, Iterator, Sequence
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any
 
 from temporalio.api.common.v1 import Memo
 from temporalio.api.schedule.v1 import ScheduleState
@@ -26,6 +25,7 @@ from temporalio.client import Client, ScheduleHandle, ScheduleListDescription
 from temporalio.service import RPCError, RPCStatusCode
 
 from ..client.connection import is_absent
+from ..client.for_each import for_each
 from ..exceptions import CeleryError, OperationalError
 from ..message import wire_names as wire
 from ..message.ids import prefix_of
@@ -36,9 +36,6 @@ from .plan import Change, OnServer, Plan, make_plan
 
 if TYPE_CHECKING:
     from ..interfaces import AppLike
-
-T = TypeVar("T")
-R = TypeVar("R")
 
 LEAST_PATIENCE, PATIENCE_FOR_EACH = 120.0, 0.25
 """Seconds for a whole comparison or synchronisation, and more for each entry. It takes 26 ms to create a schedule."""
@@ -120,7 +117,7 @@ async def compare(
             return None
         return await _look(client, application, id, wanted)
 
-    found = await _each(list(dict.fromkeys([*by_id, *listed])), look)
+    found = await for_each(dict.fromkeys([*by_id, *listed]), look, AT_ONCE)
     return make_plan(declared, [each for each in found if each is not None], prune=prune)
 
 
@@ -174,7 +171,7 @@ async def check_arguments(client: Client, plan: Plan) -> None:
 
 async def apply(client: Client, plan: Plan) -> Plan:
     """Make the changes of a plan. Return what was changed: another process may have made some of the changes."""
-    return Plan(await _each(plan.changes, lambda change: _apply(client, change)))
+    return Plan(await for_each(plan.changes, lambda change: _apply(client, change), AT_ONCE))
 
 
 async def _apply(client: Client, change: Change) -> Change:
@@ -294,14 +291,3 @@ def _absence_is_fine() -> Iterator[None]:
     except RPCError as error:
         if not is_absent(error):
             raise
-
-
-async def _each(items: Sequence[T], call: Callable[[T], Awaitable[R]]) -> list[R]:
-    """Call with each item, `AT_ONCE` at a time, and return the answers in their order."""
-    turn = asyncio.Semaphore(AT_ONCE)
-
-    async def one(item: T) -> R:
-        async with turn:
-            return await call(item)
-
-    return list(await asyncio.gather(*map(one, items)))

@@ -86,7 +86,7 @@ def retried(job: Job, retries: int, error: Mapping[str, Any], delay: timedelta, 
         written = [wire.plain(changed.envelope()), wire.write_payloads(changed.body)]
         tell({**details_of(counts), wire.CHANGED: written})
     elif not job.is_single:
-        # To read the failure, the next attempt would have to read those of all pending tasks of the workflow.
+        # To read the failure, the next attempt would have to read the failures of all pending tasks of the workflow.
         tell(details_of(counts))
     end = AttemptEnd(
         shorten_to_bytes(str(error.get("text")), REASON_LIMIT),

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 
 from temporalio.client import Client
 
+from ..client.list_filter import one_of
 from ..client.standalone import has_standalone_activities
 from ..outbox import receipt_store
 from ..outbox.dialects import reading_committed
@@ -68,11 +69,10 @@ class ReceiptCleanup:
     async def _still_open(self, workflow_ids: Iterable[str]) -> set[str]:
         found: set[str] = set()
         for names in in_parts(sorted(workflow_ids), ASKED_AT_ONCE):
-            listed = ", ".join(map(quoted, names))
-            query = f"CloseTime IS NULL AND WorkflowId IN ({listed})"
+            query = f"CloseTime IS NULL AND {one_of('WorkflowId', names)}"
             async for execution in self._client.list_workflows(query, rpc_timeout=ANSWER_TIMEOUT):
                 found.add(execution.id)
-            found |= await open_activities(self._client, f"CloseTime IS NULL AND ActivityId IN ({listed})")
+            found |= await open_activities(self._client, f"CloseTime IS NULL AND {one_of('ActivityId', names)}")
         return found
 
     def _aged(self, after: receipt_store.OldReceipt | None) -> list[receipt_store.OldReceipt]:
@@ -93,9 +93,3 @@ async def open_activities(client: Client, query: str) -> set[str]:
 
 def in_parts(names: list[str], size: int) -> list[list[str]]:
     return [names[start : start + size] for start in range(0, len(names), size)]
-
-
-def quoted(name: str) -> str:
-    """Return a text as a string literal of the server's query language."""
-    escaped = name.replace("\\", "\\\\").replace("'", "\\'")
-    return f"'{escaped}'"

@@ -5,9 +5,10 @@ Each attempt is the attempt of `TaskActivity`, with all its steps. The slice is 
 - It begins members until its time is over, until it is told to end, or until an attempt ends in a way that the members
   after it may share: a rate limit, a database that is away, a process that died.
 - If a member runs longer than the slice may take, the others go back to the workflow at once, with the outcomes of
-  those that have ended. From then on the activity belongs to the member that runs. A large result goes the same way.
-- So the server knows the end of each member no later than the slice's time, and one call, after it. A worker that is
-  killed loses no more than that.
+  the members that have ended. From then on the activity belongs to the member that runs. A large result also makes the
+  others go back.
+- So the server learns how a member ended within the slice's time and one call. A killed worker loses only the outcomes
+  of this time.
 """
 
 from __future__ import annotations

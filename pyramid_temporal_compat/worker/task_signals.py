@@ -18,7 +18,7 @@ from .taken_task import TakenTask, WorkerParts
 
 
 def received(worker: WorkerParts, job: Job) -> None:
-    """Send `task_received`."""
+    """Count the task as received, and send `task_received`."""
     info = activity.info()
     waited = (info.started_time - info.current_attempt_scheduled_time).total_seconds()
     worker.watch.received(job.message, max(0.0, waited))
@@ -65,7 +65,7 @@ def revoked(
     terminated: bool = False,
     signum: Any = None,
 ) -> None:
-    """Send `task_revoked`."""
+    """Count the task as revoked, and send `task_revoked`."""
     worker.watch.revoked(job.message)
     if signals.task_revoked.receivers and job.message.task in worker.app.tasks:
         request = _request(worker, job)

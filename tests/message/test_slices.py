@@ -81,6 +81,12 @@ def test_what_is_no_report_is_refused(found: Any) -> None:
         SliceReport.read(found)
 
 
+@pytest.mark.parametrize("data", [b"", b"{no JSON", b"[" * 100_000])
+def test_bytes_that_are_no_report_are_refused(data: bytes) -> None:
+    with pytest.raises(InvalidTaskError, match="not the report of a slice"):
+        SliceReport.decode(Payload({}, data))
+
+
 @pytest.mark.parametrize(
     "head",
     [

@@ -15,7 +15,6 @@ from sqlalchemy import event, insert, text
 from pyramid_temporal_compat.outbox import dialects, receipt_store, receipts
 from pyramid_temporal_compat.payload import Payload
 from pyramid_temporal_compat.worker.outcome import InDoubt, Outcome, ReceiptUse, Replaced, Succeeded
-from pyramid_temporal_compat.worker.receipt_cleanup import quoted
 from tests.outbox import desk as tasks
 from tests.outbox.desk import NAMESPACE, Desk
 
@@ -156,7 +155,3 @@ def test_a_receipt_that_was_written_again_meanwhile_is_not_removed(desk: Desk) -
     desk.run(replace(job, run_id="run-2", known_runs={"run-1": False}))
     with desk.engine.begin() as connection:
         assert receipt_store.delete_receipts(connection, NAMESPACE, [found.task_id], 3600) == 0
-
-
-def test_names_in_questions_to_the_server_are_quoted() -> None:
-    assert quoted("a'b\\c") == "'a\\'b\\\\c'"

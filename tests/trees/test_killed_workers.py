@@ -74,7 +74,8 @@ def steady(seen: Any) -> Any:
 def told(runs: Any) -> set[str]:
     """Return the arguments of a run: a lost run is repeated with the same arguments.
 
-    The number of retries is left out. If a worker is killed twice before its first heartbeat, one of the two losses can
-    count as a retry: see `client/attempt_counts.py`. `tests.faults` counts retries between kills.
+    The number of retries is left out. If a task loses its worker, and then loses the next worker before its first
+    heartbeat, the first loss counts as a retry: see `client/attempt_counts.py`. `tests.faults` counts retries between
+    kills.
     """
     return {json.dumps({key: run[key] for key in run if key != "retries"}, sort_keys=True) for run in runs}

@@ -40,7 +40,7 @@ class FiredByServer(Scheduler):
 
 
 def headers_with(sent: Mapping[str, Any], given: Mapping[str, Any]) -> dict[str, Any]:
-    """Return a message's own headers with those of a tool: also among the inner headers, if the message has some."""
+    """Return a message's own headers, and a tool's. If the message has inner headers, the tool's are there, too."""
     added = {name: value for name, value in given.items() if name not in sent}
     inner = {"headers": {**sent["headers"], **added}} if sent.get("headers") else {}
     return {**sent, **given, **inner}
