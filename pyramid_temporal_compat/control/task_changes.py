@@ -11,6 +11,7 @@ from .. import states
 from ..client.listed_runs import ListedRun, list_runs
 from ..client.status import Status
 from ..client.task_status import status_of
+from ..message import wire_names as wire
 from .waiting_tasks import for_each
 
 MOST_CHANGES = 500
@@ -19,8 +20,6 @@ MOST_FOLLOWED = 200
 """The largest number of tasks without an end whose state each look asks for."""
 OVERLAP = dt.timedelta(seconds=5)
 """How far a look goes back before the one before it: the server's list may lag behind."""
-OURS = "ptemporal."
-"""What the types of workflows and activities begin with that are no tasks."""
 TYPES = {
     states.STARTED: "task-started",
     states.RETRY: "task-retried",
@@ -56,7 +55,7 @@ class Watch:
         self._since = since or dt.datetime.now(dt.timezone.utc)
         self._last_look = self._since
         self._seen: dict[tuple[str, str], dt.datetime] = {}
-        """Which workflows were told of as sent and as ended, by run id, while the server's list may repeat them."""
+        """The workflows that were reported as sent or as ended, by run id. The server's list may repeat them."""
         self._open: dict[str, tuple[ListedRun, str]] = {}
         """Workflows and activities that have not ended, each with its state at the last look."""
         self.left_out = False
@@ -66,7 +65,7 @@ class Watch:
         """Return the changes since the last look, in their order. If a call fails, the next look finds them."""
         now = dt.datetime.now(dt.timezone.utc)
         listed = await list_runs(self._client, self._query(), MOST_CHANGES)
-        changed = [run for run in listed if not run.name.startswith(OURS)]
+        changed = [run for run in listed if not run.name.startswith(wire.OWN)]
         for run in changed:
             self._follow(run)
         changes = await self._news_of_open(now)
