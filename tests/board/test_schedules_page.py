@@ -5,6 +5,7 @@ from __future__ import annotations
 import uuid
 from collections.abc import Iterator
 from typing import Any
+from urllib.parse import parse_qsl, urlsplit
 
 import pytest
 from webtest import TestApp
@@ -63,7 +64,9 @@ def test_a_schedule_is_paused_resumed_and_triggered(chief: TestApp, office: Offi
     assert press(page, "trigger-schedule") == "The schedule's task starts now."
     (row,) = office.listed(1, name=office.notes.name)
     assert row.arguments == "('week')"
-    wait_until(lambda: f"id={row.id}" in chief.get(PAGE).text, 60, "the link to the last run")
+    run = wait_until(lambda: chief.get(PAGE).html.select_one("td[data-label='Last began'] a"), 60, "the last run")
+    assert chief.get(run["href"]).html.find("h1").text == office.notes.name
+    assert dict(parse_qsl(urlsplit(run["href"]).query)) == {"id": row.id}
 
 
 def test_a_schedule_of_another_application_is_refused(chief: TestApp) -> None:
