@@ -40,10 +40,9 @@ def test_each_node_of_a_canvas_is_tied_to_the_node_above_it() -> None:
 
 
 def test_samples_are_taken_apart_in_time(monkeypatch: pytest.MonkeyPatch) -> None:
-    now = 100.0
-    monkeypatch.setattr(time, "monotonic", lambda: now)
     samples = QueueSamples()
     for backlog, now in ((1, 100.0), (2, 101.0), (3, 105.0)):
+        monkeypatch.setattr(time, "monotonic", lambda now=now: now)
         samples.add([QueueReport("mail", backlog, 0.0, 0.0, 0.0, 0, 0, ())])
     assert samples.of("mail") == [1, 3]
     assert samples.of("other") == []
