@@ -19,13 +19,13 @@ from ..observe.retries import Retried, retry_each
 from ..schedules.entries import application_name
 from ..schedules.sync import handle_of
 from .guard import View
-from .rendering import link
+from .rendering import FILTERS, link
 from .sources import FAILURES, Sources, sources_of
 
 log = logging.getLogger(__name__)
 
 Deed = Callable[[Sources, Request], tuple[str, dict[str, Any]]]
-"""Does something. Returns the page to show then, and the values of its query."""
+"""Does what a form asks for. Returns the page to show next, and the values of that page's query."""
 
 SAID = {
     "retried": "Tasks that run anew: {count} of {of}.",
@@ -41,7 +41,7 @@ SAID = {
     "failed": "That was not done: the server or the database does not answer, or refuses. The log of the web process "
     "has the error.",
 }
-"""What pages say after a form. Nothing of it comes from the browser, save numbers."""
+"""What pages say after a form. Only numbers in it come from the browser."""
 LONGEST_NUMBER = 9
 MOST_AT_ONCE = 500
 """Tasks of one form."""
@@ -118,7 +118,7 @@ def came_from(request: Request, ids: Sequence[str], done: dict[str, Any]) -> tup
     """Return the page of the form: the task's own, or the list with its filters."""
     if request.POST.get("from") == "task":
         return "task", {"id": ids[0], **done}
-    known = ("name", "state", "queue", "since", "error", "arguments", "members", "size", "page")
+    known = (*FILTERS, "members", "size", "page")
     filters = dict(parse_qsl(str(request.POST.get("back", ""))))
     return "tasks", {**{name: filters[name] for name in known if name in filters}, **done}
 

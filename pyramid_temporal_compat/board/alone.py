@@ -20,8 +20,8 @@ from .guard import CONTROL, VIEW, refuse_unreadable
 from .rendering import link
 
 CLOSED = (
-    "Open the board by the address that the command has printed. It opens it once, in one browser. For another "
-    "browser, start the command again."
+    "Open the board by the address that the command has printed. The address opens the board once, in one "
+    "browser. For another browser, start the command again."
 )
 
 

@@ -51,7 +51,7 @@ def may(request: Request, permission: str) -> bool:
 
 
 def guarded(permission: str, view: View) -> View:
-    """Return a view that only those with the permission reach, and whose answers have the board's headers.
+    """Return a view that only people with the permission reach, and whose answers have the board's headers.
 
     The application's own view for forbidden requests answers everybody else, for example with its login.
     """
@@ -96,7 +96,10 @@ def token_of(request: Request) -> str:
 
 
 def token_storage(request: Request) -> Any:
-    """Return the application's storage of tokens; a cookie for an application without sessions, which has none."""
+    """Return the application's storage of tokens.
+
+    Without sessions, an application has no storage. The board then keeps the token in a cookie.
+    """
     storage = request.registry.queryUtility(ICSRFStoragePolicy)
     if isinstance(storage, LegacySessionCSRFStoragePolicy) and request.registry.queryUtility(ISessionFactory) is None:
         return CookieCSRFStoragePolicy(

@@ -21,6 +21,8 @@ except ImportError:  # an extra brings it
 
 PREFIX = "ptemporal_board."
 """What the names of the board's routes begin with."""
+FILTERS = ("name", "state", "queue", "since", "error", "arguments")
+"""The filters of the list of tasks: the names of its fields, and of the values in its query."""
 PAGES = {"overview": "Overview", "tasks": "Tasks", "schedules": "Schedules", "outbox": "Outbox"}
 TONES = {
     "SUCCESS": "good",

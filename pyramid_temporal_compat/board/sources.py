@@ -43,14 +43,15 @@ class QueueSamples:
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._backlogs: dict[str, deque[int]] = {}
-        self._last = 0.0
+        self._due = 0.0
 
-    def add(self, reports: Sequence[QueueReport], now: Callable[[], float] = time.monotonic) -> None:
+    def add(self, reports: Sequence[QueueReport]) -> None:
         """Take a sample, unless the last one is too young."""
+        now = time.monotonic()
         with self._lock:
-            if self._last and now() - self._last < SAMPLE_EVERY:
+            if now < self._due:
                 return
-            self._last = now()
+            self._due = now + SAMPLE_EVERY
             for report in reports:
                 self._backlogs.setdefault(report.name, deque(maxlen=MOST_SAMPLES)).append(report.backlog)
 

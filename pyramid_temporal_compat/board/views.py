@@ -11,7 +11,7 @@ from pyramid.request import Request
 from pyramid.response import Response
 
 from .. import states
-from ..control.paused_types import paused_types
+from ..control.paused_types import is_paused, paused_types
 from ..exceptions import InvalidCall
 from ..observe.failures import failures_since
 from ..observe.queues import queues_of, report_queues
@@ -23,7 +23,7 @@ from ..settings.values import TRACE_ID
 from . import actions
 from .guard import CONTROL, VIEW, View, guarded
 from .pictures import picture_of, plot
-from .rendering import PREFIX, link, render
+from .rendering import FILTERS, PREFIX, link, render
 from .sources import FAILURES, Sources, sources_of, utc_now
 
 T = TypeVar("T")
@@ -54,7 +54,7 @@ def add_views(config: Any) -> None:
 
 
 def add(config: Any, name: str, path: str, view: View, permission: str, method: str) -> None:
-    """Add a route with one view, which only those with the permission reach.
+    """Add a route with one view, which only people with the permission reach.
 
     The guard checks the token of a form, because the application may name the token otherwise, or have no sessions.
     """
@@ -117,7 +117,7 @@ def schedule_reports(sources: Sources) -> list[Any]:
 def tasks(context: Any, request: Request) -> Response:
     """Show a page of the tasks that the filters select."""
     sources = sources_of(request)
-    given = {name: value_of(request, name) for name in ("name", "state", "queue", "since", "error", "arguments")}
+    given = {name: value_of(request, name) for name in FILTERS}
     given["members"] = "1" if value_of(request, "members") else ""
     size = int(value_of(request, "size")) if value_of(request, "size") in map(str, SIZES) else SIZES[1]
     cursor = value_of(request, "page")
@@ -167,7 +167,8 @@ def task(context: Any, request: Request) -> Response:
     found = Section(lambda: sources.ask(lambda client: read_task(client, sources.app, task_id)) if task_id else None)
     if found.value is None and not found.error:
         return render(request, "missing.html", status=HTTPNotFound.code, task_id=task_id, done="")
-    paused = Section(lambda: {each.name for each in sources.ask(paused_types)})
+    name = found.value.name if found.value else ""
+    paused = Section(lambda: bool(name) and sources.ask(lambda client: is_paused(client, name)))
     return render(
         request,
         "task.html",
@@ -175,7 +176,7 @@ def task(context: Any, request: Request) -> Response:
         task_id=task_id,
         picture=picture_of(found.value.canvas, task_id) if found.value else None,
         trace_url=trace_url(sources, found.value),
-        type_is_paused=bool(found.value and paused.value and found.value.name in paused.value),
+        type_is_paused=bool(paused.value),
         done=actions.said(request),
     )
 

@@ -28,20 +28,41 @@ poller of the last five minutes."""
 
 async def is_served(client: Client, queue: str) -> bool:
     """Return whether a worker polls the queue for workflow steps."""
-    found = await describe_queue(client, queue, TaskQueueType.TASK_QUEUE_TYPE_WORKFLOW)
+    return bool(live_pollers(await describe_queue(client, queue, TaskQueueType.TASK_QUEUE_TYPE_WORKFLOW)))
+
+
+def live_pollers(found: DescribeTaskQueueResponse) -> set[str]:
+    """Return the names of the workers that poll the queue. Leave out the pollers of workers that have ended."""
     since = datetime.datetime.now(datetime.timezone.utc) - POLLS_EVERY
-    times = (poller.last_access_time.ToDatetime(tzinfo=datetime.timezone.utc) for poller in found.pollers)
-    return any(time > since for time in times)
+    return {
+        poller.identity
+        for poller in found.pollers
+        if poller.last_access_time.ToDatetime(tzinfo=datetime.timezone.utc) > since
+    }
 
 
-async def queue_as_held(client: Client, queue: str) -> QueueState:
-    """Return what the server holds in a queue, workflow steps and activities, and how many workers serve it."""
-    waiting, workers = 0, set()
-    for kind in (TaskQueueType.TASK_QUEUE_TYPE_WORKFLOW, TaskQueueType.TASK_QUEUE_TYPE_ACTIVITY):
-        found = await describe_queue(client, queue, kind)
-        waiting += found.stats.approximate_backlog_count
-        workers |= {poller.identity for poller in found.pollers}
-    return QueueState(queue, waiting, len(workers))
+class DescribedQueue(NamedTuple):
+    """What the server tells of a queue: of its workflow steps, and of its activities."""
+
+    workflows: DescribeTaskQueueResponse
+    activities: DescribeTaskQueueResponse
+
+    def as_held(self, queue: str) -> QueueState:
+        """Return what the server holds in the queue, and how many workers serve it."""
+        waiting = sum(each.stats.approximate_backlog_count for each in self)
+        return QueueState(queue, waiting, len({poller.identity for each in self for poller in each.pollers}))
+
+    def live_pollers(self) -> set[str]:
+        """Return the names of the workers that poll the queue."""
+        return live_pollers(self.workflows) | live_pollers(self.activities)
+
+
+async def describe_both(client: Client, queue: str) -> DescribedQueue:
+    """Return what the server tells of a queue."""
+    return DescribedQueue(
+        await describe_queue(client, queue, TaskQueueType.TASK_QUEUE_TYPE_WORKFLOW),
+        await describe_queue(client, queue, TaskQueueType.TASK_QUEUE_TYPE_ACTIVITY),
+    )
 
 
 async def describe_queue(client: Client, queue: str, kind: TaskQueueType.ValueType) -> DescribeTaskQueueResponse:

@@ -55,7 +55,7 @@ class Watch:
         self._since = since or dt.datetime.now(dt.timezone.utc)
         self._last_look = self._since
         self._seen: dict[tuple[str, str], dt.datetime] = {}
-        """Which workflows were told of as sent and as ended, by run id, while the server's list may repeat them."""
+        """The workflows that were reported as sent or as ended, by run id. The server's list may repeat them."""
         self._open: dict[str, tuple[ListedRun, str]] = {}
         """Workflows and activities that have not ended, each with its state at the last look."""
         self.left_out = False

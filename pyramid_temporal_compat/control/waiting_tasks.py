@@ -16,7 +16,7 @@ from ..client.for_each import for_each
 from ..client.history import ActivityScheduled, WorkflowStarted, read_history, start_of, tree_of
 from ..client.list_filter import one_of
 from ..client.members import describe_tree, ends_so_far, members_in_slices, nearest_tree, runs_bundle
-from ..client.queues import QueueState, queue_as_held
+from ..client.queues import QueueState, describe_both
 from ..client.task_actions import revoke, signal_members
 from ..client.task_status import BEFORE_FIRST_RUN, status_of
 from ..message import wire_names as wire
@@ -168,16 +168,22 @@ async def waits(client: Client, run: WorkflowExecution) -> bool:
 
 
 async def queue_state(client: Client, queue: str) -> QueueState:
-    """Return how many tasks wait in a queue, and how many workers serve it.
+    """Return how many tasks wait in a queue, and how many workers serve it."""
+    return await in_tasks(client, (await describe_both(client, queue)).as_held(queue))
+
+
+async def in_tasks(client: Client, held: QueueState) -> QueueState:
+    """Return the state of a queue, counted in tasks.
+
+    :param held: the state of the queue, counted as the server counts.
 
     The server counts what it holds in the queue. It counts a bundle that waits for its first worker as one, and also
     workflows that were terminated since. So the number of single tasks comes from the lists of workflows and standalone
     activities. The lists also have tasks that run, so no more single tasks are counted than the server holds. Canvases
     and bundles are counted by their members.
     """
-    held = await queue_as_held(client, queue)
     now = datetime.datetime.now(datetime.timezone.utc)
-    due = f"{running_in([queue])} AND ExecutionTime <= '{now.isoformat()}'"
+    due = f"{running_in([held.queue])} AND ExecutionTime <= '{now.isoformat()}'"
     trees = [run async for run in client.list_workflows(f"{due} AND {one_of('WorkflowType', TREE_TYPES)}")]
     single = (await client.count_workflows(due)).count - len(trees) + await waiting_standalone.count(client, due)
     counted = await for_each(trees[:MOST_TREES_READ], lambda run: count_in_tree(client, run))

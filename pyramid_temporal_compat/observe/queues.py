@@ -7,17 +7,13 @@ import datetime
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from temporalio.api.enums.v1 import TaskQueueType
 from temporalio.client import Client
 
 from ..client import list_filter
-from ..client.queues import POLLS_EVERY, describe_queue
+from ..client.queues import describe_both
 from ..control.paused_types import PAUSED_NOW, count_paused
-from ..control.waiting_tasks import queue_state, running_in
+from ..control.waiting_tasks import in_tasks, running_in
 from ..interfaces import AppLike
-
-WORKFLOWS = TaskQueueType.TASK_QUEUE_TYPE_WORKFLOW
-ACTIVITIES = TaskQueueType.TASK_QUEUE_TYPE_ACTIVITY
 
 
 @dataclass(frozen=True)
@@ -29,7 +25,7 @@ class QueueReport:
     """Approximate number of tasks that wait for a worker, members of canvases and bundles included. Delayed and paused
     tasks are not among them."""
     oldest: float
-    """Seconds that the oldest of them has waited."""
+    """Seconds that the oldest waiting task has waited."""
     rate_in: float
     """Tasks that came for workers, per second, in the last half minute."""
     rate_out: float
@@ -58,28 +54,20 @@ async def report_queue(client: Client, queue: str) -> QueueReport:
     running = running_in([queue])
     later = list_filter.all_of([running, f"ExecutionTime > {list_filter.quoted(now.isoformat())}"])
     paused = list_filter.all_of([running, "TemporalPauseInfo IS NOT NULL"])
-    state, workflows, activities, delayed, held = await asyncio.gather(
-        queue_state(client, queue),
-        describe_queue(client, queue, WORKFLOWS),
-        describe_queue(client, queue, ACTIVITIES),
+    described = await describe_both(client, queue)
+    state, delayed, held = await asyncio.gather(
+        in_tasks(client, described.as_held(queue)),
         client.count_workflows(later),
         count_paused(client, paused, list_filter.all_of([list_filter.one_of("TaskQueue", [queue]), PAUSED_NOW])),
     )
-    both = (workflows.stats, activities.stats)
-    pollers = {
-        each.identity
-        for found in (workflows, activities)
-        for each in found.pollers
-        if each.last_access_time.ToDatetime(tzinfo=datetime.timezone.utc) > now - POLLS_EVERY
-    }
     return QueueReport(
         queue,
         backlog=state.message_count,
-        oldest=max(stats.approximate_backlog_age.ToTimedelta().total_seconds() for stats in both),
+        oldest=max(each.stats.approximate_backlog_age.ToTimedelta().total_seconds() for each in described),
         # One task is one activity. A workflow has further steps, which would be counted too.
-        rate_in=round(activities.stats.tasks_add_rate, 2),
-        rate_out=round(activities.stats.tasks_dispatch_rate, 2),
+        rate_in=round(described.activities.stats.tasks_add_rate, 2),
+        rate_out=round(described.activities.stats.tasks_dispatch_rate, 2),
         delayed=delayed.count,
         paused=held,
-        pollers=sorted(pollers),
+        pollers=sorted(described.live_pollers()),
     )

@@ -84,7 +84,7 @@ def context(address: str) -> Iterator[Any]:
         assert page.title().startswith("Overview")
         assert "token" not in page.url
         page.goto(address)
-        assert "opens it once" in page.content(), "the token is spent"
+        assert "opens the board once" in page.content(), "the token is spent"
         page.close()
         yield context
         chromium.close()

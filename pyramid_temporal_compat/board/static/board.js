@@ -39,14 +39,15 @@ const refresh = async () => {
 
 const prepare = () => {
   const all = document.getElementById("all");
-  if (!all) return;
-  all.hidden = false;
-  all.addEventListener("change", () => {
-    document.querySelectorAll("input[name=id]").forEach((each) => {
-      each.checked = all.checked;
-    });
-  });
+  if (all) all.hidden = false;
 };
+
+document.addEventListener("change", (event) => {
+  if (event.target.id !== "all") return;
+  document.querySelectorAll("input[name=id]").forEach((each) => {
+    each.checked = event.target.checked;
+  });
+});
 
 document.addEventListener("submit", (event) => {
   const text = (event.submitter && event.submitter.dataset.confirm) || event.target.dataset.confirm;
