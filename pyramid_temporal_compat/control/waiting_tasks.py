@@ -87,7 +87,7 @@ class DelayedTasks:
         return in_order([*await self._read(await self._listed()), *await self._standalone()])
 
     async def among(self, ids: Collection[str]) -> list[Message]:
-        """Return those of the tasks that have these ids, the nearest eta first."""
+        """Return the delayed tasks with these ids, the nearest eta first."""
         in_workflows = await self._read([run for run in await self._listed() if run.id in ids])
         return in_order([*in_workflows, *(message for message in await self._standalone() if message.id in ids)])
 
@@ -173,9 +173,9 @@ async def queue_state(client: Client, queue: str) -> QueueState:
     """Return how many tasks wait in a queue, and how many workers serve it.
 
     The server counts what it holds in the queue: a bundle that waits for its first worker as one, and also workflows
-    that were terminated since. So single tasks are counted as the lists of workflows and standalone activities have
-    them, but no more than the server holds, because the lists also have tasks that run. Canvases and bundles are
-    counted by their members.
+    that were terminated since. So single tasks are counted by the lists of workflows and standalone activities. These
+    lists also have tasks that run, so the count is at most what the server holds. Canvases and bundles are counted by
+    their members.
     """
     held = await queue_as_held(client, queue)
     now = datetime.datetime.now(datetime.timezone.utc)
