@@ -591,7 +591,7 @@ class Celery(Commands, Configuration, ConnectionMethods, RefusedOfApps):
         setup_security(self, allowed_serializers, key, key_password, cert, store, digest, serializer)
 
     def close(self) -> None:
-        """Close the connection and the outbox. The next call connects again, with the settings at that time."""
+        """Close the connection, the outbox and the switch. The next call reads the settings and opens them again."""
         with self._lock:
             connection, self._connection, self._dispatcher = self._connection, None, None
             self._lane_choice = None

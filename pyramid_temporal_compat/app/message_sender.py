@@ -42,10 +42,10 @@ class MessageSender:
             app.dispatcher.send(at_once)
 
     def _with_lane(self, message: Outgoing, patience: float) -> Outgoing:
-        """Return what is to be sent, with its lane for good.
+        """Return what is to be sent, in its final lane.
 
-        No later step changes the lane. So a message that is sent again, by whatever process, is sent in the same lane,
-        where the server knows its id.
+        No later step changes the lane. So a process that sends the message again uses the same lane, where the server
+        knows the message's id.
         """
         if not isinstance(message, Message) or message.lane == WORKFLOW or self._app.lane_choice.is_open(patience):
             return message

@@ -29,7 +29,8 @@ def send_to_celery(
     workers run the task; the Temporal server never hears of it.
 
     :param url: `redis://…` or `amqp://…`
-    :param queue: the queue that the other application's workers serve. Its routes are not known here.
+    :param queue: the queue that the other application's workers serve. This process does not know the routes of the
+        other application.
     :param options: those of `apply_async` that concern a single task, see `OPTIONS`. Priority 9 goes first, on Redis,
         too. `serializer` is `json` or `pickle`.
     """

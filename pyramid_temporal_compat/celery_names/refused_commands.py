@@ -5,12 +5,12 @@ from __future__ import annotations
 REFUSED_COMMANDS: dict[str, str] = {
     "amqp": (
         "There is no broker, so there are no exchanges and bindings to declare: `ptemporal-compat list queues` shows "
-        "the application's queues, `ptemporal-compat purge` empties them, and `temporal task-queue describe` shows who "
-        "polls a queue."
+        "the application's queues, `ptemporal-compat purge` empties them, and `ptemporal-compat queues` shows what "
+        "waits in each queue and who polls it."
     ),
     "logtool": (
-        "The server keeps what became of each task, so no log file has to be searched: `ptemporal-compat workflow find "
-        "--status failed` lists failed tasks, and `ptemporal-compat result ID --traceback` shows an error."
+        "The server keeps what became of each task, so no log file has to be searched: `ptemporal-compat tasks list "
+        "--failed` lists failed tasks, and `ptemporal-compat result ID --traceback` shows an error."
     ),
     "multi": (
         "Workers stay in the foreground: start each one with `ptemporal-compat worker -n NAME` from a service manager, "
@@ -28,12 +28,13 @@ REFUSED_COMMANDS: dict[str, str] = {
         "stats` their pools."
     ),
     "migrate": (
-        "Messages do not move from broker to broker, because there is no broker here: let Celery's workers finish the "
-        "messages of the old broker. `ptemporal-compat migrate audit --broker URL` counts them."
+        "Messages do not move from broker to broker, because there is no broker here: `ptemporal-compat migrate bridge "
+        "--from URL` starts the messages of the old broker in Temporal, and `ptemporal-compat migrate audit --broker "
+        "URL` counts them."
     ),
     "events": (
         "There is no curses screen: `ptemporal-compat events --dump` prints the changes of tasks as lines, and "
-        "the board, pyramid_temporal_compat.board, shows tasks and workers as pages, as Temporal's web UI does."
+        "`ptemporal-compat board` serves pages that show tasks and workers."
     ),
     "events --camera": (
         "There are no snapshots to take, because the server keeps the state of every task: read it with "

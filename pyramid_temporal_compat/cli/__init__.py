@@ -79,7 +79,7 @@ class LazyGroup(click.Group):
             module, attribute, _ = COMMANDS[cmd_name]
             command = imported(module, attribute)
         elif cmd_name in REFUSED:
-            command = imported("pyramid_temporal_compat.cli.refused", cmd_name)
+            command = imported("pyramid_temporal_compat.cli.refused", "refused_command")(cmd_name)
         else:
             command = imported(PLUGINS, "plugin_command")(cmd_name)
         return command

@@ -1,4 +1,4 @@
-"""`python -m pyramid_temporal_compat.cli`: the command line, for a Python that is not the one of the script."""
+"""`python -m pyramid_temporal_compat.cli`: the command line, in the Python that runs this module."""
 
 from . import main
 

@@ -26,7 +26,7 @@ def broker_of(
 ) -> BrokerAddress:
     """Return the broker that the command line names.
 
-    :param given: the transport's options that the application has; those of the command line win.
+    :param given: the transport options of the application. An option of the command line takes the place of its own.
     """
     from ..migrate.carrier_process import BrokerAddress  # imports the exceptions of the client library
 

@@ -1,4 +1,4 @@
-"""Prints rows in columns, and moments and reports in a form that people and programs read."""
+"""Rows in columns for people, and moments and reports as values that JSON has."""
 
 from __future__ import annotations
 

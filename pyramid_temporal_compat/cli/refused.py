@@ -34,6 +34,3 @@ class Refused(click.ClickException):
 def refuse(name: str) -> NoReturn:
     """End the command with the sentence that refuses it."""
     raise Refused(f"{name} is refused here. {REFUSED_COMMANDS[name]}")
-
-
-amqp, logtool, multi, upgrade = map(refused_command, ("amqp", "logtool", "multi", "upgrade"))

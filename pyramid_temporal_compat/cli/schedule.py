@@ -13,6 +13,7 @@ from ..exceptions import ImproperlyConfigured
 from ..log_lines.text_safety import one_line
 from .app_command import IniCommand
 from .ask_server import JSON, WIDEST_NAME, ask, load, show
+from .columns import moment
 from .common import Common
 from .completion import ANSWER_TIMEOUT as COMPLETION_TIMEOUT
 from .completion import completing
@@ -109,8 +110,8 @@ def _row(found: ScheduleListDescription) -> dict[str, Any]:
         "paused": bool(schedule and schedule.state.paused),
         "note": schedule.state.note if schedule else None,
         "driven": bool(schedule and not (schedule.spec.calendars or schedule.spec.intervals)),
-        "next": _written(info.next_action_times[0]) if info and info.next_action_times else None,
-        "last": _written(info.recent_actions[-1].scheduled_at) if info and info.recent_actions else None,
+        "next": moment(info.next_action_times[0]) if info and info.next_action_times else None,
+        "last": moment(info.recent_actions[-1].scheduled_at) if info and info.recent_actions else None,
     }
 
 
@@ -140,13 +141,9 @@ def _details(name: str, found: ScheduleDescription) -> dict[str, Any]:
         "runs": info.num_actions,
         "missed": info.num_actions_missed_catchup_window,
         "running": runs,
-        "next": [_written(each) for each in info.next_action_times[:5]],
+        "next": [moment(each) for each in info.next_action_times[:5]],
         "last": [getattr(each.action, "workflow_id", "") for each in info.recent_actions[-5:]],
     }
-
-
-def _written(moment: dt.datetime) -> str:
-    return moment.astimezone(dt.timezone.utc).strftime("%Y-%m-%dT%H:%M:%SZ")
 
 
 Deed = Callable[["ScheduleHandle", str | None], Awaitable[None]]

@@ -12,6 +12,7 @@ import click
 from ..exceptions import InvalidCall, OperationalError
 from ..log_lines.text_safety import one_line
 from .ask_server import ANSWER_TIMEOUT, JSON, ask, load, show
+from .columns import moment
 from .common import Common
 from .errors import failing_in_one_line
 from .workflow_command import WorkflowCommand, app_and_work, given, reason, result_of, take_words, with_arguments
@@ -100,13 +101,9 @@ def row(found: WorkflowExecution) -> dict[str, Any]:
         "type": found.workflow_type,
         "queue": found.task_queue,
         "status": found.status.name.lower() if found.status else None,
-        "started": _written(found.start_time),
-        "ended": _written(found.close_time),
+        "started": moment(found.start_time),
+        "ended": moment(found.close_time),
     }
-
-
-def _written(moment: dt.datetime | None) -> str | None:
-    return None if moment is None else moment.astimezone(dt.timezone.utc).strftime("%Y-%m-%dT%H:%M:%SZ")
 
 
 @group.command("result", cls=WorkflowCommand, help="Wait for the end of a workflow, and print its result as JSON.")
@@ -172,7 +169,10 @@ def tell_workflow(
     as_json: bool,
     tell: Callable[[WorkflowHandle[Any, Any], str, list[Any]], Awaitable[Any]],
 ) -> None:
-    """Read the arguments of a signal, query or update as the workflow annotates them. Tell it, and print the answer."""
+    """Send a signal, query or update, and print the answer. Its arguments are read as the workflow annotates them.
+
+    :param tell: sends it, with these arguments.
+    """
     from temporalio.client import WorkflowQueryFailedError, WorkflowUpdateFailedError
 
     from ..native.arguments import Callee, in_order, of_unknown
@@ -306,9 +306,9 @@ def moment_of(since: str) -> dt.datetime:
     except ValueError:
         pass
     try:
-        moment = dt.datetime.fromisoformat(since)
+        found = dt.datetime.fromisoformat(since)
     except ValueError:
         raise click.BadParameter(
             f"--since {since!r}: it takes a duration such as 2h or 7d, or a moment such as 2026-01-31T08:00"
         ) from None
-    return moment if moment.tzinfo else moment.replace(tzinfo=dt.timezone.utc)
+    return found if found.tzinfo else found.replace(tzinfo=dt.timezone.utc)

@@ -12,6 +12,7 @@ import click
 from ..exceptions import InvalidCall
 from ..log_lines.text_safety import one_line
 from .ask_server import ANSWER_TIMEOUT, JSON, ask, show
+from .columns import in_columns
 from .common import Common
 from .errors import failing_in_one_line
 from .workflow_command import WorkflowCommand, app_and_work, given, result_of, take_words, with_arguments
@@ -38,11 +39,9 @@ def list_definitions(common: Common, words: tuple[str, ...], domains: tuple[str,
         app.close()
         if as_json:
             click.echo(json.dumps(rows))
-            return
-        lines = [(row["kind"], row["name"], row["queue"] or "every queue", row["place"]) for row in rows]
-        widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
-        for line in lines:
-            click.echo(one_line("  ".join(map(str.ljust, line, widths)).rstrip()))
+        elif rows:
+            lines = [(row["kind"], row["name"], row["queue"] or "every queue", row["place"]) for row in rows]
+            click.echo(in_columns([tuple(map(one_line, line)) for line in lines]))
 
 
 def rows_of(app: AppLike, work: ServedWork) -> list[dict[str, Any]]:

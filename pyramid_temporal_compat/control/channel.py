@@ -102,7 +102,7 @@ class ControlRequest:
 
 
 class Silence(NamedTuple):
-    """What is known of a worker that did not answer in time."""
+    """What this process knows of a worker that did not answer in time."""
 
     polled: float
     """Time of its last poll before the request."""

@@ -85,7 +85,7 @@ class DelayedTasks:
         return in_order([*await self._read(await self._listed()), *await self._standalone()])
 
     async def among(self, ids: Collection[str]) -> list[Message]:
-        """Return the delayed tasks that have these ids, the nearest eta first."""
+        """Return the delayed tasks with these ids, the nearest eta first."""
         in_workflows = await self._read([run for run in await self._listed() if run.id in ids])
         return in_order([*in_workflows, *(message for message in await self._standalone() if message.id in ids)])
 
@@ -177,10 +177,10 @@ async def in_tasks(client: Client, held: QueueState) -> QueueState:
 
     :param held: the state of the queue, counted as the server counts.
 
-    The server counts what it holds in the queue. It counts a bundle that waits for its first worker as one, and also
-    workflows that were terminated since. So the number of single tasks comes from the lists of workflows and standalone
-    activities. The lists also have tasks that run, so no more single tasks are counted than the server holds. Canvases
-    and bundles are counted by their members.
+    The server counts what it holds in the queue: a bundle that waits for its first worker as one, and also workflows
+    that were terminated since. So single tasks are counted by the lists of workflows and standalone activities. These
+    lists also have tasks that run, so the count is at most what the server holds. Canvases and bundles are counted by
+    their members.
     """
     now = datetime.datetime.now(datetime.timezone.utc)
     due = f"{running_in([held.queue])} AND ExecutionTime <= '{now.isoformat()}'"

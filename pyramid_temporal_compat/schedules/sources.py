@@ -35,7 +35,7 @@ def declared_entries(app: AppLike) -> list[Entry]:
 
 
 def declared_entry(app: AppLike, entry: str) -> Entry | None:
-    """Return one periodic task of the application; None if it declares none of this name."""
+    """Return one periodic task of the application; None if no entry has this name."""
     return next((read_entry(app, name, declared) for name, declared in enabled(app) if name == entry), None)
 
 

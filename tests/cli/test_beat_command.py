@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from tests.cli.parts import SCRIPT, WorkerProcess, environment
+from tests.parts import wait_until
 
 APP = """\
 from pyramid_temporal_compat import Celery
@@ -108,6 +109,9 @@ def test_schedules_are_shown_paused_fired_and_deleted(project: BeatProject) -> N
     assert schedule("resume", "tick") == "tick: resumed\n"
     schedule("trigger", "tick")
     schedule("backfill", "tick", "2026-01-01", "2026-01-03T12:00")
+    wait_until(
+        lambda: json.loads(schedule("show", "tick", "--json"))["runs"] == 1 + 3, 60, "one run, and three of the past"
+    )
     assert len(json.loads(schedule("show", "tick", "--json"))["next"]) == 5
     assert [row["name"] for row in json.loads(schedule("list", "--json"))] in ([], ["tick"])  # the list lags behind
     assert schedule("delete", "tick") == "tick: deleted\n"
