@@ -119,7 +119,7 @@ def test_a_workers_life_in_probes_and_metrics(project: Project, tmp_path: Path) 
     ("options", "text"),
     [
         ((), "name the ini file whose ptemporal.health_port the worker uses, or --port PORT"),
-        (("nowhere.ini",), "nowhere.ini can't be read"),
+        (("nowhere.ini",), "the ini file 'nowhere.ini' can't be read"),
         (("--port", "eighty"), "'eighty' is not a port"),
     ],
 )
