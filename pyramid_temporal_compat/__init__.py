@@ -9,7 +9,6 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 from .app import Celery, shared_task
-from .app.send_to_celery import send_to_celery
 from .as_celery import install_as_celery, unsupported
 from .as_celery.bugreport import bugreport
 from .as_celery.local_proxies import current_app, current_task
@@ -32,6 +31,7 @@ from .task.task import Task
 from .version import __version__
 
 if TYPE_CHECKING:
+    from .app.send_to_celery import send_to_celery
     from .native import activity
     from .native.context import ActivityContext
     from .native.interceptor import TransactionInterceptor
@@ -41,22 +41,26 @@ if TYPE_CHECKING:
 
 task = shared_task
 
-NATIVE = {
+LOADED_LATER = {
     "ActivityContext": ("native.context", "ActivityContext"),
     "TransactionInterceptor": ("native.interceptor", "TransactionInterceptor"),
     "Worker": ("native.worker", "Worker"),
     "activity": ("native.activity", None),
     "connect": ("native.request_temporal", "connect"),
     "execute_task": ("native.task_execution", "execute_task"),
+    "send_to_celery": ("app.send_to_celery", "send_to_celery"),
     "temporal": ("native.request_temporal", "temporal"),
 }
-"""Names that are loaded when first asked for: only applications with workflows of their own pay for their imports."""
+"""Names whose modules are imported when a program first uses the name.
+
+Only applications with workflows of their own, or with calls for Celery's workers, pay for these imports.
+"""
 
 
 def __getattr__(name: str) -> Any:
-    if name not in NATIVE:
+    if name not in LOADED_LATER:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    module_name, attribute = NATIVE[name]
+    module_name, attribute = LOADED_LATER[name]
     module = import_module(f"{__name__}.{module_name}")
     found = globals()[name] = module if attribute is None else getattr(module, attribute)
     return found

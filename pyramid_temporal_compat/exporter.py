@@ -37,8 +37,6 @@ FORGET_AFTER = 600.0
 """Seconds after which a worker that is gone has no metric any more. Until then `celery_worker_up` is 0."""
 LATE_AFTER = dt.timedelta(seconds=5)
 """A schedule whose next time lies further back than this is late."""
-
-
 MISSED_EVERY = 60.0
 """Seconds between two rounds of one question for each schedule."""
 

@@ -16,8 +16,8 @@ LONGEST = 100_000
 OF_EVERY_RECORD = {*vars(logging.LogRecord("", 0, "", 0, "", (), None)), "message", "asctime", "taskName"}
 DETAILS_OF_THE_CLIENT_LIBRARY = ("temporal_workflow", "temporal_activity")
 """Extras of `workflow.logger` and `activity.logger`: ids, which are fields of their own."""
-SAID_OTHERWISE = {"data", "temporal_log", *DETAILS_OF_THE_CLIENT_LIBRARY}
-"""Extras of Celery's and of the client library that are in other fields, or in the message."""
+NO_EXTRAS = OF_EVERY_RECORD | {"data", "temporal_log", *DETAILS_OF_THE_CLIENT_LIBRARY}
+"""Attributes of a record that get no field of their name: other fields or the message have their content."""
 
 
 class JsonFormatter(logging.Formatter):
@@ -32,7 +32,8 @@ class JsonFormatter(logging.Formatter):
         except Exception as error:
             message = f"<Unrepresentable {type(record.msg)!r}: {error!r}>"
         for name in DETAILS_OF_THE_CLIENT_LIBRARY:  # its loggers also write them behind the message
-            message = message.removesuffix(f" ({vars(record).get(name)})")
+            if (details := vars(record).get(name)) is not None:
+                message = message.removesuffix(f" ({details})")
         fields: dict[str, Any] = {
             "time": dt.datetime.fromtimestamp(record.created, dt.timezone.utc).isoformat(timespec="milliseconds"),
             "level": record.levelname,
@@ -54,7 +55,7 @@ class JsonFormatter(logging.Formatter):
 
 def extras(record: logging.LogRecord) -> dict[str, Any]:
     """Return what the caller has added to a record: `log.info("…", extra={"item": 5})`."""
-    return {key: value for key, value in vars(record).items() if key not in OF_EVERY_RECORD | SAID_OTHERWISE}
+    return {key: value for key, value in vars(record).items() if key not in NO_EXTRAS}
 
 
 def about_the_task(record: logging.LogRecord) -> dict[str, Any]:

@@ -174,7 +174,7 @@ def test_json_lines_name_the_task_and_its_workflow(app: Celery) -> None:
     log.Logging(app).setup_handlers(logging.getLogger("celery.task"), stream, None, False)
     request = Context(id="7", called_directly=False, workflow_id="canvas-1", workflow_run_id="run-1", retries=2)
     with running(pay, request):
-        log.get_task_logger("shop.json").warning("paid %s\n{line two}", "5")
+        log.get_task_logger("shop.json").warning("paid %s\n{line two} (%s)", "5", None)
     try:
         raise KeyError("no such item")
     except KeyError:
@@ -183,7 +183,7 @@ def test_json_lines_name_the_task_and_its_workflow(app: Celery) -> None:
     assert (
         first.items()
         >= {
-            "message": "paid 5\n{line two}",
+            "message": "paid 5\n{line two} (None)",
             "task_id": "7",
             "task_name": "shop.pay",
             "workflow_id": "canvas-1",

@@ -6,17 +6,18 @@ seconds has to be quick.
 
 from __future__ import annotations
 
-import configparser
 import http.client
-from pathlib import Path
+from collections.abc import Mapping
 
 import click
 
+from ..exceptions import ImproperlyConfigured
+from ..settings.ini import value_of_application
 from ..settings.values import host_and_port
 from .common import Common
 from .ports import listening
 
-KEYS = ("ptemporal.health_port", "health_port")
+KEY = "ptemporal.health_port"
 PATIENCE = 3.0
 NOT_WELL, NO_ANSWER = 1, 2
 
@@ -32,7 +33,7 @@ NOT_WELL, NO_ANSWER = 1, 2
 @click.pass_context
 def command(ctx: click.Context, config: str | None, port: str | None, live: bool, timeout: float) -> None:
     common = ctx.ensure_object(Common)
-    listener = port or port_in(config or common.config)
+    listener = port or port_in(config or common.config, common.ini_variables)
     host, number = host_and_port(listener)
     try:
         status, text = ask(host, number, "/live" if live else "/ready", timeout)
@@ -54,21 +55,15 @@ def ask(host: str, port: int, page: str, timeout: float) -> tuple[int, str]:
         connection.close()
 
 
-def port_in(config: str | None) -> str:
+def port_in(config: str | None, variables: Mapping[str, str]) -> str:
     """Return `ptemporal.health_port` of an ini file."""
     if config is None:
         raise click.UsageError("name the ini file whose ptemporal.health_port the worker uses, or --port PORT")
-    path = Path(config.partition("#")[0])
-    parser = configparser.ConfigParser(
-        {"here": str(path.resolve().parent), "__file__": str(path.resolve())}, interpolation=None, strict=False
-    )
+    path = config.partition("#")[0]
     try:
-        with path.open() as file:
-            parser.read_file(file)
-    except (OSError, UnicodeDecodeError, configparser.Error) as error:
-        raise click.UsageError(f"{path} can't be read: {error}") from None
-    for section in parser.sections():
-        for key in KEYS if section == "ptemporal" else KEYS[:1]:
-            if found := parser[section].get(key):
-                return listening(found.strip())
-    raise click.UsageError(f"{path} sets no ptemporal.health_port; set it for the worker, or give --port PORT")
+        found = value_of_application(path, KEY, variables)
+    except ImproperlyConfigured as error:
+        raise click.UsageError(str(error)) from None
+    if found is None:
+        raise click.UsageError(f"{path} sets no {KEY}; set it for the worker, or give --port PORT")
+    return listening(found)

@@ -8,7 +8,7 @@ from __future__ import annotations
 import time
 import traceback
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 from pyramid_debugtoolbar.panels import DebugPanel
@@ -45,7 +45,6 @@ class Call:
     why: str = ""
     sent_after: float | None = None
     """Seconds from the request's begin until the server had the call."""
-    began: float = field(default_factory=time.monotonic)
 
 
 class Calls:

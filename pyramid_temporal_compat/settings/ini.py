@@ -9,7 +9,8 @@ import json
 import os
 import re
 import warnings
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -49,18 +50,39 @@ def read_sections(
     path: str | os.PathLike[str], wanted: Callable[[str], object], variables: Mapping[str, str] | None = None
 ) -> dict[str, dict[str, str]]:
     """Return the wanted sections of an ini file, with `%(here)s`, `%(ENV_NAME)s` and the variables replaced."""
-    file = Path(path)
-    given = {"here": str(file.resolve().parent), "__file__": str(file.resolve())}
-    given.update({f"ENV_{name}": value for name, value in os.environ.items()})
-    given.update(variables or {})
+    given = _given(path, variables or {})
+    with _parsed(path, given) as parser:
+        return {section: _options(parser, section, given) for section in parser.sections() if wanted(section)}
+
+
+def value_of_application(path: str | os.PathLike[str], key: str, variables: Mapping[str, str]) -> str | None:
+    """Return an option of the first application in an ini file that sets it; None if none does.
+
+    The variables of the file's other options need no value.
+    """
+    with _parsed(path, _given(path, variables)) as parser:
+        sections = [section for section in parser.sections() if _is_application(section)]
+        return next((value for section in sections if (value := parser.get(section, key, fallback=None))), None)
+
+
+def _given(path: str | os.PathLike[str], variables: Mapping[str, str]) -> dict[str, str]:
+    """Return what `%(name)s` can stand for in an ini file."""
+    file = Path(path).resolve()
+    environ = {f"ENV_{name}": value for name, value in os.environ.items()}
+    return {"here": str(file.parent), "__file__": str(file), **environ, **variables}
+
+
+@contextmanager
+def _parsed(path: str | os.PathLike[str], given: Mapping[str, str]) -> Iterator[configparser.ConfigParser]:
+    """Parse an ini file. An error in the file, also one that the block meets, is an `ImproperlyConfigured`."""
     parser = configparser.ConfigParser()
     # Task names keep their case in [celeryroutes].
     parser.optionxform = str  # type: ignore[assignment,method-assign]
     parser.read_dict({parser.default_section: {name: value.replace("%", "%%") for name, value in given.items()}})
     try:
-        with file.open(encoding="utf-8") as stream:
+        with Path(path).open(encoding="utf-8") as stream:
             parser.read_file(stream)
-        return {section: _options(parser, section, given) for section in parser.sections() if wanted(section)}
+        yield parser
     except OSError as error:
         raise ImproperlyConfigured(f"the ini file {os.fspath(path)!r} can't be read: {error.strerror}") from None
     except UnicodeDecodeError as error:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -15,7 +16,9 @@ from pyramid.config import Configurator
 
 from pyramid_temporal_compat import Celery
 from pyramid_temporal_compat.current import set_current_app
+from pyramid_temporal_compat.outbox import metadata
 from tests.parts import wait_until
+from tests.worker.shop import models
 
 app = Celery("paneled", set_as_current=False)
 
@@ -62,24 +65,30 @@ def bundles(request: Any) -> str:
     return "ok"
 
 
-@pytest.fixture
-def site(temporal_address: str) -> Iterator[Any]:
+def site_of(app: Celery, views: Iterable[Callable[[Any], str]], **settings: str) -> Any:
+    """Return an application with the toolbar, whose requests have a transaction."""
     set_current_app(None)  # else the application adopts an app of another test
-    config = Configurator(
-        settings={
-            "ptemporal.address": temporal_address,
-            "tm.manager_hook": "pyramid_tm.explicit_manager",
-            "debugtoolbar.hosts": "0.0.0.0/0",
-            "debugtoolbar.includes": "pyramid_temporal_compat.debugtoolbar",
-        }
-    )
+    settings |= {
+        "tm.manager_hook": "pyramid_tm.explicit_manager",
+        "debugtoolbar.hosts": "0.0.0.0/0",
+        "debugtoolbar.includes": "pyramid_temporal_compat.debugtoolbar",
+    }
+    config = Configurator(settings=settings)
     for package in ("pyramid_tm", "pyramid_temporal_compat", "pyramid_debugtoolbar"):
         config.include(package)
+    if "sqlalchemy.url" in settings:
+        config.include(models)
     config.set_celery_app(app)  # type: ignore[attr-defined]
-    for view in (commits, raises, aborts, rolls_back, at_once, bundles):
+    for view in views:
         config.add_route(view.__name__, f"/{view.__name__}")
         config.add_view(view, route_name=view.__name__, renderer="string")
-    yield webtest.TestApp(config.make_wsgi_app(), extra_environ={"REMOTE_ADDR": "127.0.0.1"})
+    return webtest.TestApp(config.make_wsgi_app(), extra_environ={"REMOTE_ADDR": "127.0.0.1"})
+
+
+@pytest.fixture
+def site(temporal_address: str) -> Iterator[Any]:
+    views = (commits, raises, aborts, rolls_back, at_once, bundles)
+    yield site_of(app, views, **{"ptemporal.address": temporal_address})
     app.close()
 
 
@@ -145,3 +154,22 @@ def test_a_request_that_does_not_wait_shows_what_is_sent_later(site: Any) -> Non
         wait_until(lambda: shown(site)[0][0][4] == "sent")
     finally:
         app.conf["ptemporal.dispatch"] = "wait"
+
+
+def test_a_call_that_the_server_did_not_get(tmp_path: Path) -> None:
+    database = {"sqlalchemy.url": f"sqlite:///{tmp_path}/rows.db", "ptemporal.outbox": "dbsession"}
+    away = {"ptemporal.address": "127.0.0.1:1", "ptemporal.dispatch_timeout": "0.3"}
+    for settings, became in (({}, "not started: the log says why"), (database, "kept by the outbox")):
+        alone = Celery("alone", set_as_current=False)
+        task = alone.task(name="shop.pay")(lambda amount: amount)
+
+        def calls(request: Any, task: Any = task) -> str:
+            task.delay(1)
+            return "ok"
+
+        site = site_of(alone, [calls], **away, **settings)
+        if engine := site.app.registry.get("engine"):
+            metadata.create_all(engine)
+        (row,), _ = panel(site, "/calls")
+        alone.close()
+        assert row[4] == became

@@ -76,11 +76,13 @@ def test_a_workers_life_in_probes_and_metrics(project: Project, tmp_path: Path) 
     ini = tmp_path / "app.ini"
     ini.write_text(f"[app:main]\nptemporal.health_port = 127.0.0.1:{port}\n")
     assert health(ini).returncode == 2  # nobody answers
-    pages = ("--health-port", port, "--metrics-port", port, "ptemporal.log_format=json")
+    settings = ("ptemporal.log_format=json", "ptemporal.memory_limit=100000000")
+    pages = ("--health-port", port, "--metrics-port", port, *settings)
     with project.worker(*pages) as worker, exporter(project, of_all, tmp_path / "exporter-log"):
         wait_until(lambda: get(port, "/ready")[0] == 200)
         found = health(ini)
         assert (found.returncode, found.stdout.splitlines()[0]) == (0, "ok"), found
+        assert re.search(r"^memory \d{5,} KiB of 100000000 KiB$", found.stdout, re.MULTILINE), found.stdout
         node = f"celery@{socket.gethostname()}"
         wait_until(lambda: value(of_all, "celery_worker_up", hostname=node) == 1.0)
         result = project.tasks.add.delay(1, 2)
@@ -119,7 +121,7 @@ def test_a_workers_life_in_probes_and_metrics(project: Project, tmp_path: Path) 
     ("options", "text"),
     [
         ((), "name the ini file whose ptemporal.health_port the worker uses, or --port PORT"),
-        (("nowhere.ini",), "nowhere.ini can't be read"),
+        (("nowhere.ini",), "the ini file 'nowhere.ini' can't be read"),
         (("--port", "eighty"), "'eighty' is not a port"),
     ],
 )

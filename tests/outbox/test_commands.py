@@ -18,6 +18,7 @@ from temporalio.runtime import BUFFERED_METRIC_KIND_GAUGE, MetricBuffer, Runtime
 
 from pyramid_temporal_compat.cli import group
 from pyramid_temporal_compat.current import restore_current, save_current, set_current_app
+from pyramid_temporal_compat.exporter import Exporter
 from pyramid_temporal_compat.outbox.relay import Gauges
 from pyramid_temporal_compat.outbox.store import Backlog
 from pyramid_temporal_compat.outbox.tables import outbox
@@ -190,3 +191,21 @@ def test_the_number_of_waiting_rows_is_a_metric(monkeypatch: pytest.MonkeyPatch)
     waiting = found["ptemporal_outbox_waiting"]
     assert waiting.metric.kind == BUFFERED_METRIC_KIND_GAUGE
     assert waiting.attributes["namespace"] == "default"
+
+
+def test_the_exporter_shows_the_rows_of_the_outbox(site: OutboxSite) -> None:
+    put(site, message(site, "a"))
+    parked = put(site, message(site, "b"))
+    taken = site.store.claim("one", 30)
+    site.store.park("one", parked, "RPCError: Blob data size exceeds limit.")
+    site.store.give_back("one", [row.id for row in taken], None)
+    exporter = Exporter(site.app, (), worker_timeout=0.1)
+    exporter.refresh()
+
+    def figure(name: str, **labels: str) -> float | None:
+        return exporter.registry.get_sample_value(name, labels)
+
+    assert figure("ptemporal_exporter_up", source="outbox") == 1.0
+    assert figure("ptemporal_outbox_waiting", namespace="default") == 1.0
+    assert figure("ptemporal_outbox_parked", namespace="default") == 1.0
+    assert (figure("ptemporal_outbox_oldest_seconds", namespace="default") or 0.0) > 0.0

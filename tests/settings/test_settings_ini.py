@@ -8,6 +8,7 @@ import pytest
 from pyramid_temporal_compat.cli.bootstrap import bootstrapped
 from pyramid_temporal_compat.exceptions import CeleryWarning, ImproperlyConfigured, UnknownSetting
 from pyramid_temporal_compat.settings import CrontabFields, Settings, celery_sections, from_pyramid, read_ini
+from pyramid_temporal_compat.settings.ini import value_of_application
 
 
 @pytest.fixture
@@ -199,6 +200,23 @@ def test_a_section_of_the_applications_own_is_a_warning(ini):
 def test_pastes_variables_are_replaced_in_celerys_sections(ini):
     path = ini("[app:main]\nport = %(unknown)s\n[celeryroutes]\nshop.* = %(queue)s\n")
     assert celery_sections(path, {"queue": "items"}) == {"celeryroutes": {"shop.*": "items"}}
+
+
+def test_one_value_is_read_whatever_variables_the_others_need(ini, monkeypatch):
+    monkeypatch.setenv("SETTINGS_TEST_HOST", "127.0.0.1")
+    path = ini("""
+[composite:main]
+ptemporal.health_port = 1
+[app:shop]
+sqlalchemy.url = %(url)s
+ptemporal.health_port = %(ENV_SETTINGS_TEST_HOST)s:%(port)s
+[formatter_plain]
+format = %(message)s
+""")
+    assert value_of_application(path, "ptemporal.health_port", {"port": "8080"}) == "127.0.0.1:8080"
+    assert value_of_application(path, "ptemporal.metrics_port", {}) is None
+    with pytest.raises(ImproperlyConfigured, match=r"refers to %\(port\)s, which is not set"):
+        value_of_application(path, "ptemporal.health_port", {})
 
 
 def test_a_likely_slip_in_the_celery_section_is_pointed_out(ini):
