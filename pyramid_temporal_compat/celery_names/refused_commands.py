@@ -28,8 +28,8 @@ REFUSED_COMMANDS: dict[str, str] = {
         "stats` their pools."
     ),
     "migrate": (
-        "Messages do not move from broker to broker, because there is no broker here: let Celery's workers finish the "
-        "messages of the old broker. `ptemporal-compat migrate audit --broker URL` counts them."
+        "Messages do not move from broker to broker, because there is no broker here: `ptemporal-compat migrate bridge "
+        "app.ini --from URL` carries the messages of Celery's broker into Temporal."
     ),
     "events": (
         "There is no curses screen: `ptemporal-compat events --dump` prints the changes of tasks as lines, and "

@@ -19,7 +19,7 @@ GIVING_BACK = 30.0
 MOST_SHOWN = 10
 """Names of queues that an error lists."""
 TRIED = ("redis", "redis+socket", "rediss", "amqp", "amqps", "pyamqp")
-"""The schemes of the brokers that our tests carry from, and their variants with TLS."""
+"""The schemes of the brokers that our tests carry from, and the same with TLS, which no test covers."""
 
 
 class CarrierLost(OperationalError):
