@@ -7,12 +7,14 @@ import uuid
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import psutil
 import psycopg
 import sqlalchemy
+import zope.sqlalchemy
 from psycopg import sql
+from sqlalchemy.orm import sessionmaker
 
 T = TypeVar("T")
 
@@ -54,3 +56,16 @@ def fresh_database(server_url: str) -> Iterator[str]:
 def _execute(server_url: str, statement: sql.Composed) -> None:
     with psycopg.connect(server_url.replace(f"+{DRIVER}", "", 1), autocommit=True) as connection:
         connection.execute(statement)
+
+
+def add_session(config: Any, engine: sqlalchemy.engine.Engine) -> None:
+    """Give the requests of a Pyramid application a `dbsession` that joins their transaction."""
+    new_session = sessionmaker(bind=engine)
+
+    def dbsession(request: Any) -> Any:
+        session = new_session()
+        zope.sqlalchemy.register(session, transaction_manager=request.tm)
+        return session
+
+    config.registry["engine"] = engine
+    config.add_request_method(dbsession, reify=True)

@@ -13,6 +13,11 @@ REDIS_SCHEMES = ("redis", "rediss", "redis+socket", "unix")
 AMQP_SCHEMES = ("amqp", "amqps", "pyamqp")
 
 
+def scheme_of(url: str) -> str:
+    """Return the kind of broker or result backend that a URL names: what stands before `://`."""
+    return url.partition("://")[0]
+
+
 def client_library(name: str, option: str) -> ModuleType:
     """Import the client of a broker or a result backend. It is an extra, so it is imported where it is needed."""
     try:

@@ -17,7 +17,7 @@ from typing import Any, Protocol
 from ..celery_names.urls import sanitize_url
 from ..exceptions import ImproperlyConfigured, OperationalError
 from ..message.celery_call import CeleryCall
-from .clients import AMQP_SCHEMES, REDIS_SCHEMES, amqp_connection, client_library, reason_of, redis_client
+from .clients import AMQP_SCHEMES, REDIS_SCHEMES, amqp_connection, client_library, reason_of, redis_client, scheme_of
 
 MARK = "ptemporal-published:"
 MARK_SECONDS = 7 * 86400
@@ -79,7 +79,7 @@ if hasattr(os, "register_at_fork"):
 
 def check_broker(url: str, named_by: str) -> None:
     """Raise `ImproperlyConfigured` if nothing can be published to this broker from here: its kind, or its client."""
-    scheme = url.partition("://")[0]
+    scheme = scheme_of(url)
     if scheme not in (*REDIS_SCHEMES, *AMQP_SCHEMES):
         raise ImproperlyConfigured(
             f"{named_by} = {sanitize_url(url)}: nothing can be published to brokers of this kind; "
@@ -89,7 +89,7 @@ def check_broker(url: str, named_by: str) -> None:
 
 
 def _publisher(url: str) -> Publisher:
-    return RedisPublisher(url) if url.partition("://")[0] in REDIS_SCHEMES else AmqpPublisher(url)
+    return RedisPublisher(url) if scheme_of(url) in REDIS_SCHEMES else AmqpPublisher(url)
 
 
 class RedisPublisher:

@@ -9,7 +9,7 @@ from ..celery_names.urls import sanitize_url
 from ..exceptions import ContentDisallowed, ImproperlyConfigured, OperationalError
 from ..payload.serializers import find, plain_pickle
 from ..payload.types import Unreadable, loads
-from .clients import REDIS_SCHEMES, client_library, redis_client, unreachable
+from .clients import REDIS_SCHEMES, client_library, redis_client, scheme_of, unreachable
 
 KEY = "celery-task-meta-"
 TABLE = "celery_taskmeta"
@@ -31,7 +31,7 @@ class ResultStore(Protocol):
 
 def open_store(url: str, named_by: str, accept: Collection[str]) -> ResultStore:
     """Return the result backend at `url`. `accept` names the serialisers that the application reads."""
-    if url.partition("://")[0] in REDIS_SCHEMES:
+    if scheme_of(url) in REDIS_SCHEMES:
         return RedisResults(url, accept)
     if url.startswith(DATABASE):
         return DatabaseResults(url, accept)

@@ -25,8 +25,6 @@ if TYPE_CHECKING:
 
 MARK = "ptemporal-celery"
 VERSION = 1
-
-
 AWAITED = "ptemporal_awaited"
 """A header of a message that `worker --to-celery` publishes: its task's workflow waits for the result."""
 

@@ -20,8 +20,6 @@ TEXT_RULES: dict[Kind, Callable[[SourceFile], Iterator[Finding]]] = {
     Kind.PYPROJECT: packaging.pyproject,
     Kind.PYTEST: packaging.pytest_settings,
 }
-
-
 OF_TWO_KOMBUS = (
     "This application sends messages of its own through kombu. Where the name is about them, leave the import. "
     "Where it is about tasks, change it: an error of `delay` is one of this package's."
@@ -34,6 +32,8 @@ class Audit:
 
     findings: list[Finding] = field(default_factory=list)
     tasks: list[TaskPlace] = field(default_factory=list)
+    classes_of_apps: set[str] = field(default_factory=set)
+    """The classes of tasks that name no `base=`."""
     files: set[str] = field(default_factory=set)
     """The files that have a finding. A finding about a loaded application or a broker is about no file."""
     unreadable: list[str] = field(default_factory=list)
@@ -98,6 +98,7 @@ def _python(file: SourceFile, result: Audit) -> list[Finding]:
     if read is None:
         return []
     result.tasks.extend(read.tasks)
+    result.classes_of_apps |= read.classes_of_apps
     findings: list[Finding] = read.findings
     return findings
 

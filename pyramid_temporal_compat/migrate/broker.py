@@ -10,7 +10,7 @@ from collections import Counter
 from collections.abc import Collection, Iterator
 
 from ..celery_names.urls import sanitize_url
-from ..celery_side.clients import AMQP_SCHEMES, REDIS_SCHEMES
+from ..celery_side.clients import AMQP_SCHEMES, REDIS_SCHEMES, scheme_of
 from ..exceptions import ImproperlyConfigured
 from ..settings.table import SETTINGS
 from . import broker_amqp, broker_redis
@@ -43,11 +43,6 @@ def look_into(url: str, queues: Collection[str] = (), known: Collection[str] = (
         *_of_unacked(broker),
         *_of_tasks(broker, known),
     ]
-
-
-def scheme_of(url: str) -> str:
-    """Return the kind of broker that a URL names."""
-    return url.partition("://")[0]
 
 
 def _found(broker: Broker, code: str, detail: str, sentence: str = "", severity: Severity | None = None) -> Finding:

@@ -7,13 +7,13 @@ from collections.abc import Collection, Iterator
 from typing import Any
 
 from ..celery_side.clients import client_library, redis_client, unreachable
+from ..celery_side.publisher import PRIORITY_MARK
 from ..payload.bounds import read_json
 from .broker_messages import Broker, BrokerQueue, queues_of_tasks, read_message
 
 MOST_READ = 10_000
 """Messages of one list that are read. Those behind them are only counted."""
 BATCH = 500
-PRIORITY_MARK = "\x06\x16"
 PRIORITIES = range(1, 10)
 BINDING = "_kombu.binding."
 

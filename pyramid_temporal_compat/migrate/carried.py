@@ -53,8 +53,6 @@ LONGEST = 300
 """Characters of a text about a message."""
 
 IN_CHORD = "it is in the header of a chord, which Celery counts in its result backend; a Celery worker has to run it"
-
-
 IS_AWAITED = (
     "`worker --to-celery` has published it, and its workflow waits for Celery's result; a Celery worker has to run it"
 )

@@ -10,6 +10,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from ..celery_names.urls import sanitize_url
+from ..celery_side.clients import scheme_of
 from ..exceptions import ImproperlyConfigured, OperationalError
 from ..log_lines.text_safety import one_line
 
@@ -18,7 +19,7 @@ GIVING_BACK = 30.0
 MOST_SHOWN = 10
 """Names of queues that an error lists."""
 TRIED = ("redis", "redis+socket", "rediss", "amqp", "amqps", "pyamqp")
-"""The schemes of the brokers that our tests carry from, and their variants with TLS."""
+"""The schemes of the brokers that our tests carry from, and the same with TLS, which no test covers."""
 
 
 class CarrierLost(OperationalError):
@@ -38,7 +39,7 @@ class BrokerAddress:
 
     def refuse_untried(self) -> None:
         """Raise if no test has carried from a broker of this kind."""
-        scheme = self.url.partition("://")[0]
+        scheme = scheme_of(self.url)
         if "://" not in self.url:
             raise ImproperlyConfigured("--from takes a URL, as redis://host:6379/0")
         if scheme not in TRIED:

@@ -36,6 +36,8 @@ class Finding:
     edits: tuple[Edit, ...] = ()
     task: str = ""
     """The task function that holds the place, if any."""
+    in_class: str = ""
+    """The class that holds the place, if any."""
     removes: str = ""
     """The function or class that the edits remove. They are not made if another file names it."""
     severity_here: Severity | None = None
@@ -73,6 +75,8 @@ class TaskPlace(NamedTuple):
     function: str
     written_name: str | None
     """The name that its decorator gives. None if Celery makes the name from module and function."""
+    classes: frozenset[str] = frozenset()
+    """The class that its decorator names with `base=`, and those of the same file that this class derives from."""
 
     @property
     def name(self) -> str:

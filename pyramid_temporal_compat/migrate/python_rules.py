@@ -19,6 +19,8 @@ PARTS = (python_imports, python_glue, python_task_classes, python_apps, python_r
 class Read(NamedTuple):
     findings: list[Finding]
     tasks: list[TaskPlace]
+    classes_of_apps: frozenset[str]
+    """The classes of tasks that name no `base=`."""
 
 
 def read(file: SourceFile) -> Read | str | None:
@@ -31,9 +33,16 @@ def read(file: SourceFile) -> Read | str | None:
         return f"{file.path} is no Python that can be read: {' '.join(str(error).split())[:200]}"
     found = [finding for part in PARTS for finding in part.findings(source)]
     tasks = [
-        TaskPlace(file.path, source.line(each), each.name.value, source.written_name(each)) for each in source.tasks
+        TaskPlace(
+            file.path,
+            source.line(each),
+            each.name.value,
+            source.written_name(each),
+            python_task_classes.classes_of(source, each),
+        )
+        for each in source.tasks
     ]
-    return Read(_without_those_inside(source, found), tasks)
+    return Read(_without_those_inside(source, found), tasks, python_task_classes.classes_of_apps(source))
 
 
 def _without_those_inside(source: PythonSource, found: list[Finding]) -> list[Finding]:

@@ -161,6 +161,11 @@ class PythonSource:
             "",
         )
 
+    def class_of(self, node: cst.CSTNode) -> str:
+        """Return the name of the class that holds `node`; the empty text if there is none."""
+        found = self.around(node, cst.ClassDef)
+        return found.name.value if found is not None else ""
+
     # --- findings and edits ---
 
     def finding(
@@ -183,6 +188,7 @@ class PythonSource:
             fix if edits else Fix.NONE,
             tuple(edits),
             self.task_of(node),
+            self.class_of(node),
             removes,
             severity,
         )

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 import libcst as cst
 
 from .findings import Edit, Finding
-from .python_source import AN_APP, OF_CELERY, PythonSource, dotted
+from .python_source import AN_APP, OF_CELERY, PythonSource, dotted, keyword, text_of
 from .rules import Fix
 
 TASK_CLASSES = re.compile(rf"{OF_CELERY}\.(Abortable)?Task\Z")
@@ -54,6 +54,39 @@ def task_classes(source: PythonSource) -> list[cst.ClassDef]:
                 names.add(node.name.value)
                 break
     return found
+
+
+def classes_of(source: PythonSource, task: cst.FunctionDef) -> frozenset[str]:
+    """Return the class that a task names with `base=`, and the classes of the file that this class derives from."""
+    calls = [each.decorator for each in task.decorators if isinstance(each.decorator, cst.Call)]
+    return _with_bases(source, [base for call in calls if (base := keyword(call, "base")) is not None])
+
+
+def classes_of_apps(source: PythonSource) -> frozenset[str]:
+    """Return the classes of tasks that name no `base=`: those of `Celery(task_cls=…)`, and of `app.Task = …`."""
+    named = [given for call in source.nodes(cst.Call) if (given := keyword(call, "task_cls")) is not None]
+    for assign in source.nodes(cst.Assign):
+        if re.search(rf"{AN_APP}\.Task\Z", dotted(assign.targets[0].target)):
+            named.append(assign.value)
+    return _with_bases(source, named)
+
+
+def _with_bases(source: PythonSource, classes: list[cst.BaseExpression]) -> frozenset[str]:
+    """Return the names of classes, and of the classes of the file that they derive from."""
+    waiting = [_last_name(each) for each in classes]
+    found: set[str] = set()
+    while waiting:
+        name = waiting.pop()
+        if name not in found:
+            found.add(name)
+            here = [node for node in source.nodes(cst.ClassDef) if node.name.value == name]
+            waiting += [_last_name(base.value) for node in here for base in node.bases]
+    return frozenset(found)
+
+
+def _last_name(node: cst.BaseExpression) -> str:
+    """Return the last part of a dotted name. A text, such as `task_cls="shop:Base"`, counts as a name."""
+    return re.split(r"[.:]", text_of(node) or dotted(node))[-1]
 
 
 def methods(node: cst.ClassDef) -> list[cst.FunctionDef]:

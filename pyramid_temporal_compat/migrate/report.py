@@ -8,7 +8,7 @@ from collections.abc import Iterable, Iterator
 
 from ..log_lines.text_safety import one_line
 from .audit import Audit
-from .findings import Finding
+from .findings import Finding, TaskPlace
 from .rules import ORDER, RULES, Fix, Severity
 
 MOST_BLOCKING = 10
@@ -47,10 +47,8 @@ def not_read(unreadable: Iterable[str]) -> Iterator[str]:
 def summary(audit: Audit) -> Iterator[str]:
     """Yield the lines that matter most: how much moves without a change, how long the rest takes, what blocks."""
     found = audit.findings
-    tasks = len(audit.tasks)
-    changed = {(each.path, each.task) for each in found if each.task and each.severity in HARD}
-    if tasks:
-        moved = max(tasks - len(changed), 0)
+    if tasks := len(audit.tasks):
+        moved = tasks - sum(1 for _ in changed_tasks(audit))
         yield f"Tasks: {tasks}, of which {moved} ({100 * moved // tasks} %) move without a change of their code."
     by_hand = {each.path for each in found if each.minutes} & audit.files
     yield f"Files that use Celery: {len(audit.files)}, of which {len(by_hand)} need a look."
@@ -68,6 +66,16 @@ def summary(audit: Audit) -> Iterator[str]:
         MOST_BLOCKING
     ):
         yield one_line(f"  {code} {RULES[code].title}: {detail}" + (f" ({number} places)" if number > 1 else ""))
+
+
+def changed_tasks(audit: Audit) -> Iterator[TaskPlace]:
+    """Yield the tasks that do not move as they are, because of their own code or of their class."""
+    hard = [each for each in audit.findings if each.severity in HARD]
+    functions = {(each.path, each.task) for each in hard if each.task}
+    classes = {each.in_class for each in hard if each.in_class and not each.task}
+    for task in audit.tasks:
+        if (task.path, task.name) in functions or (task.classes or audit.classes_of_apps) & classes:
+            yield task
 
 
 def minutes(found: list[Finding]) -> int:

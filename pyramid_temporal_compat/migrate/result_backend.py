@@ -8,7 +8,8 @@ from collections.abc import Sequence
 from typing import Any
 
 from ..celery_names.urls import sanitize_url
-from ..celery_side.clients import REDIS_SCHEMES, client_library, redis_client, unreachable
+from ..celery_side.clients import REDIS_SCHEMES, client_library, redis_client, scheme_of, unreachable
+from ..celery_side.result_store import DATABASE, KEY, TABLE
 from ..exceptions import ImproperlyConfigured
 from ..payload.bounds import read_json
 from .findings import Finding
@@ -27,11 +28,10 @@ MONTH = dt.timedelta(days=30).total_seconds()
 
 def count_results(url: str) -> list[Finding]:
     """Return the rate of tasks that the results in the backend at `url` show."""
-    scheme = url.partition("://")[0]
-    if scheme in REDIS_SCHEMES:
+    if scheme_of(url) in REDIS_SCHEMES:
         number, times = _of_redis(url)
-    elif scheme.startswith("db+"):
-        number, times = _of_database(url.partition("db+")[2])
+    elif url.startswith(DATABASE):
+        number, times = _of_database(url.removeprefix(DATABASE))
     else:
         raise ImproperlyConfigured(f"--backend {sanitize_url(url)}: this kind can't be read; redis:// and db+…:// can")
     return [Finding(RULES["PTC908"], sanitize_url(url), 0, _told(number, sorted(times)))]
@@ -54,7 +54,7 @@ def _of_redis(url: str) -> tuple[int, list[dt.datetime]]:
     times: list[dt.datetime] = []
     client = redis_client(redis, url)
     try:
-        keys = client.scan_iter("celery-task-meta-*", count=BATCH)
+        keys = client.scan_iter(f"{KEY}*", count=BATCH)
         while batch := list(itertools.islice(keys, BATCH)):
             if number < MOST_READ:
                 times += [done for raw in client.mget(batch) if (done := _done(raw)) is not None]
@@ -80,7 +80,7 @@ def _in_utc(moment: dt.datetime) -> dt.datetime:
 def _of_database(url: str) -> tuple[int, list[dt.datetime]]:
     import sqlalchemy as sa
 
-    table = sa.table("celery_taskmeta", sa.column("date_done", sa.DateTime))
+    table = sa.table(TABLE, sa.column("date_done", sa.DateTime))
     question = sa.select(sa.func.count(), sa.func.min(table.c.date_done), sa.func.max(table.c.date_done)).select_from(
         table
     )

@@ -341,9 +341,9 @@ RULES_OF_CODE: tuple[Rule, ...] = (
         ADVICE,
         "Calls of another application's Celery",
         "`send_task` or `apply_async` with `connection=` or `producer=`.",
-        "The message goes to a broker that another application's workers read. Nothing here sends to a broker.",
-        "Keep the real Celery for this file: `rewrite` leaves its imports. Keep celery in the requirements, and do not call "
-        "`install_as_celery()` in this process.",
+        "The message goes to a broker that another application's workers read. A call of this package does not go there.",
+        "Call `send_to_celery(url, name, args)` of this package instead. Or keep the real Celery for this file, and in the "
+        "requirements: `rewrite` leaves its imports. Then do not call `install_as_celery()` in this process.",
         "their_app.send_task(name, connection=connection)",
         minutes=10,
         once=True,
@@ -387,9 +387,10 @@ RULES_OF_CODE: tuple[Rule, ...] = (
         CHANGES,
         "A scheduler outside the application",
         "A crontab, a CronJob or a script that publishes tasks with `celery call`, `send_task` or kombu.",
-        "Nothing listens to the broker any more.",
+        "No worker here reads the broker.",
         "Make it an entry of `beat_schedule`, or let the script load the application and call the task. "
-        "`ptemporal-compat call` takes the place of `celery call`, which `rewrite` changes.",
+        "`ptemporal-compat call` takes the place of `celery call`, which `rewrite` changes. A scheduler that can't change "
+        "stays: `migrate bridge` carries what it publishes.",
         "0 3 * * * celery -A shop call shop.purge",
         Fix.SAFE,
         15,

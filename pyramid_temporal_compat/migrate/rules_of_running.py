@@ -155,7 +155,8 @@ RULES_OF_RUNNING: tuple[Rule, ...] = (
         "A task's id that is kept",
         "`AsyncResult(…)` with an id from a row, or `result.id` that is stored.",
         "A result lives for the namespace's retention. After that, the id is PENDING, as after `result_expires`.",
-        "Check that the retention is as long as the id is asked for. Old ids of Celery are PENDING here.",
+        "Check that the retention is as long as the id is asked for. For ids from before the move, name Celery's result "
+        "backend in `ptemporal.old_result_backend`.",
         "AsyncResult(order.task_id).state",
         minutes=5,
     ),

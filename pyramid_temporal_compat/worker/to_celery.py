@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from .. import states
 from ..celery_names.urls import sanitize_url
-from ..celery_side.clients import REDIS_SCHEMES
+from ..celery_side.clients import REDIS_SCHEMES, scheme_of
 from ..celery_side.publisher import publish
 from ..client.status import Status
 from ..context import Context
@@ -78,7 +78,7 @@ class CeleryRunner:
     receipts = None
 
     def __init__(self, app: AppLike, url: str) -> None:
-        if url.partition("://")[0] not in REDIS_SCHEMES:
+        if scheme_of(url) not in REDIS_SCHEMES:
             raise ImproperlyConfigured(
                 f"--to-celery {sanitize_url(url)}: it takes a broker in Redis. Other brokers can't tell that a task "
                 "was published before, so a killed worker would have it run twice"

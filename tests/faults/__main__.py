@@ -35,7 +35,7 @@ def main() -> int:
     signal.signal(signal.SIGTERM, lambda *_: sys.exit("stopped"))
     chosen = [fault for fault in FAULTS if not arguments.names or fault.name in arguments.names]
     began = time.monotonic()
-    with Stand.built(arguments.keep) as stand:
+    with Stand.built("faults", arguments.keep) as stand:
         run = Run(stand, chosen, arguments)
         try:
             run.all()

@@ -18,18 +18,18 @@ import threading
 import time
 from typing import Any
 
-import zope.sqlalchemy
 from pyramid.config import Configurator
 from pyramid.httpexceptions import HTTPConflict, HTTPRequestEntityTooLarge
 from sqlalchemy import Column, DateTime, Integer, String, create_engine, func, text
 from sqlalchemy.exc import IntegrityError
-from sqlalchemy.orm import declarative_base, sessionmaker
+from sqlalchemy.orm import declarative_base
 from transaction.interfaces import IDataManager
 from zope.interface import implementer
 
 from pyramid_temporal_compat import chain, chord, group, shared_task, signals
 from pyramid_temporal_compat.exceptions import PayloadTooLarge
 
+from ..parts import add_session
 from . import clock
 
 log = logging.getLogger(__name__)
@@ -459,15 +459,7 @@ def models(config: Any) -> None:
         pool_pre_ping=True,  # as in an application that must survive a restart of its database
         **({"isolation_level": isolation} if isolation else {}),
     )
-    new_session = sessionmaker(bind=engine)
-
-    def dbsession(request: Any) -> Any:
-        session = new_session()
-        zope.sqlalchemy.register(session, transaction_manager=request.tm)
-        return session
-
-    config.registry["engine"] = engine
-    config.add_request_method(dbsession, reify=True)
+    add_session(config, engine)
 
 
 def main(global_config: Any, **settings: Any) -> Any:

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import psycopg
 import pytest
+from sqlalchemy import MetaData, create_engine
 
 from pyramid_temporal_compat.server.embedded import free_ports
 
@@ -45,6 +46,15 @@ class Postgres:
     def connect(self, database: str = "postgres") -> psycopg.Connection:
         url = self.url(database).replace(f"+{DRIVER}", "", 1)
         return psycopg.connect(url, autocommit=True, connect_timeout=5)
+
+    def create(self, database: str, *tables: MetaData) -> None:
+        """Create a database with these tables."""
+        with self.connect() as connection:
+            connection.execute(f"CREATE DATABASE {database}")
+        engine = create_engine(self.url(database))
+        for each in tables:
+            each.create_all(engine)
+        engine.dispose()
 
     def restart(self, number: int = signal.SIGINT) -> None:
         """Restart the server. SIGINT cuts every connection. SIGQUIT crashes the server, and it recovers."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import abc
 import contextlib
 import http.client
 import random
@@ -13,10 +14,9 @@ import urllib.parse
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import psycopg
-from sqlalchemy import create_engine
 
 from pyramid_temporal_compat.outbox import metadata
 from pyramid_temporal_compat.server.embedded import EmbeddedServer, free_ports
@@ -26,6 +26,8 @@ from .counting import Count, Counting
 from .load import Load
 from .postgres import Postgres
 from .processes import Process, ptemporal, python
+
+B = TypeVar("B", bound="Built")
 
 DISPATCH_TIMEOUT = 2
 HEARTBEAT_TIMEOUT = 2
@@ -51,8 +53,9 @@ class Stand:
 
     @classmethod
     @contextlib.contextmanager
-    def built(cls, keep: Path | None = None) -> Iterator[Stand]:
-        directory = keep.absolute() if keep else Path(tempfile.mkdtemp(prefix="faults"))
+    def built(cls, prefix: str, keep: Path | None = None) -> Iterator[Stand]:
+        """Make the directory of a run, and start the database server. `prefix` begins the directory's name."""
+        directory = keep.absolute() if keep else Path(tempfile.mkdtemp(prefix=prefix))
         with contextlib.ExitStack() as undo:
             if keep:
                 directory.mkdir()
@@ -65,7 +68,36 @@ class Stand:
             yield cls(directory, database)
 
 
-class Scene:
+class Built(abc.ABC):
+    """Something that `_build` builds at the start of a `with` block, and that ends with the block.
+
+    If it can't be built, what has been started ends at once.
+    """
+
+    def __init__(self) -> None:
+        self._undo = contextlib.ExitStack()
+
+    def __enter__(self: B) -> B:
+        try:
+            self._build()
+        except BaseException:
+            self.close()
+            raise
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        self.close()
+
+    @abc.abstractmethod
+    def _build(self) -> None:
+        """Start everything. `_undo` gets what ends it."""
+
+    def close(self) -> None:
+        """End every process. May be called twice, and from another thread."""
+        self._undo.pop_all().close()
+
+
+class Scene(Built):
     """The server, database and processes that one fault breaks. All end with the `with` block."""
 
     def __init__(
@@ -80,6 +112,7 @@ class Scene:
         """
         :param own_postgres: start a PostgreSQL for this scene alone, because other faults use the stand's.
         """
+        super().__init__()
         self.name = name.replace("-", "_")
         self.dice = dice
         self.rounds = rounds
@@ -94,20 +127,11 @@ class Scene:
         self.web_ports: list[int] = []
         self.workers: list[Process] = []
         self.relays: list[Process] = []
-        self._undo = contextlib.ExitStack()
         self.server_said: list[str] = []
         state = self.directory / "server" / "server.db"
         # One server for each scene: three scenes on one server would wait for each other.
         self.server = EmbeddedServer(headless=True, database=state, on_log=self.server_said.append)
         self.postgres = Postgres(self.directory / "postgres") if own_postgres else stand.postgres
-
-    def __enter__(self) -> Scene:
-        try:
-            self._build()
-        except BaseException:
-            self.close()
-            raise
-        return self
 
     def _build(self) -> None:
         (self.directory / "server").mkdir()
@@ -115,21 +139,9 @@ class Scene:
         if not self.postgres.process.starts:
             self._undo.callback(self.postgres.process.kill)
             self.postgres.process.start()
-        with self.postgres.connect() as connection:
-            connection.execute(f"CREATE DATABASE {self.name}")
-        engine = create_engine(self.postgres.url(self.name))
-        application.Base.metadata.create_all(engine)
-        metadata.create_all(engine)
-        engine.dispose()
+        self.postgres.create(self.name, application.Base.metadata, metadata)
         with self.connect() as connection:
             connection.execute("INSERT INTO tallies SELECT n, 0 FROM generate_series(1, %s) n", [application.TALLIES])
-
-    def __exit__(self, *exc: object) -> None:
-        self.close()
-
-    def close(self) -> None:
-        """End every process. May be called twice, and from another thread."""
-        self._undo.pop_all().close()
 
     def connect(self) -> psycopg.Connection:
         return self.postgres.connect(self.name)

@@ -7,7 +7,6 @@ import json
 import os
 import subprocess
 import sys
-import threading
 import uuid
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -20,6 +19,7 @@ import pytest
 from pyramid_temporal_compat.migrate.bridge import Bridge, Carried
 from pyramid_temporal_compat.migrate.carrier_process import BrokerAddress
 from tests.migrate import bridge_app
+from tests.outbox.parts import running
 from tests.parts import wait_until
 
 QUEUE = "carried"
@@ -78,16 +78,9 @@ def carry(app: Any, broker: BrokerAddress, **options: Any) -> Carried:
 
 @contextmanager
 def standing(app: Any, broker: BrokerAddress, **options: Any) -> Iterator[Bridge]:
-    """A bridge that runs until the end of the block."""
-    found = Bridge(app, broker, [QUEUE], **options)
-    thread = threading.Thread(target=found.run)
-    thread.start()
-    try:
+    """Yield a bridge that runs until the end of the block."""
+    with running(Bridge(app, broker, [QUEUE], **options), ends_within=60) as found:
         yield found
-    finally:
-        found.stop()
-        thread.join(60)
-        assert not thread.is_alive()
 
 
 def lists(redis: Any) -> dict[str, list[bytes]]:

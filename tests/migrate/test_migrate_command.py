@@ -42,6 +42,18 @@ def test_audit_begins_with_the_summary_and_ends_with_0(folder: Path) -> None:
     assert "  1: PTC101 advice [safe fix]: from celery import shared_task: " in done.stdout
 
 
+def test_task_whose_class_changes_its_behaviour_does_not_count_as_moving_without_a_change(folder: Path) -> None:
+    (folder / "shop" / "classes.py").write_text(
+        "from celery import Celery, Task\n\n\nclass Timed(Task):\n    def __call__(self, *args):\n        return self.run(*args)\n\n\n"
+        "class Nightly(Timed):\n    queue = 'night'\n\n\napp = Celery()\n\n\n@app.task(base=Nightly)\ndef purge(): ...\n"
+    )
+    assert run(folder, "audit").stdout.startswith("Tasks: 2, of which 1 (50 %) move without a change of their code.\n")
+    (folder / "shop" / "app.py").write_text(
+        "from celery import Celery\n\napp = Celery(task_cls='shop.classes:Timed')\n"
+    )
+    assert run(folder, "audit").stdout.startswith("Tasks: 2, of which 0 (0 %) move without a change of their code.\n")
+
+
 def test_audit_as_json_is_a_list_with_the_promised_keys(folder: Path) -> None:
     found = json.loads(run(folder, "audit", "--json").stdout)
     assert {"PTC101", "PTC601", "PTC701"} == {each["code"] for each in found}

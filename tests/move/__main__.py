@@ -6,18 +6,14 @@ The exit code is 1 if a task was lost or doubled.
 from __future__ import annotations
 
 import argparse
-import contextlib
 import random
-import shutil
 import signal
 import sys
-import tempfile
 from collections import Counter
-from collections.abc import Iterator
 from pathlib import Path
 
 from ..faults import processes
-from ..faults.postgres import Postgres
+from ..faults.scene import Stand
 from .brokers import BROKERS, installed
 from .ledger import Ledger
 from .move import DEMO, LONG, SHORT, Move
@@ -32,8 +28,11 @@ def main() -> int:
     for number in (signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, lambda *_: sys.exit("stopped"))
     try:
-        with servers(arguments.keep) as (directory, postgres):
-            held = [move(directory, broker, postgres, arguments) for broker in arguments.brokers]
+        with Stand.built("move", arguments.keep) as stand:
+            try:
+                held = [move(stand, broker, arguments) for broker in arguments.brokers]
+            finally:
+                processes.over.set()  # so that nothing is started again while the stand ends
     except KeyboardInterrupt:
         print("stopped", file=sys.stderr)
         return 130
@@ -59,25 +58,7 @@ def parse() -> argparse.Namespace:
     return arguments
 
 
-@contextlib.contextmanager
-def servers(keep: Path | None) -> Iterator[tuple[Path, Postgres]]:
-    """Make the directory of the run, and start the database server."""
-    directory = keep.absolute() if keep else Path(tempfile.mkdtemp(prefix="move"))
-    with contextlib.ExitStack() as undo:
-        if keep:
-            directory.mkdir()
-        else:
-            undo.callback(shutil.rmtree, directory, ignore_errors=True)
-        directory.chmod(0o755)
-        postgres = Postgres(directory / "postgres")
-        undo.callback(postgres.process.kill)
-        postgres.process.start()
-        # First of all, so that nothing is started again while the rest ends.
-        undo.callback(processes.over.set)
-        yield directory, postgres
-
-
-def move(directory: Path, broker: str, postgres: Postgres, arguments: argparse.Namespace) -> bool:
+def move(stand: Stand, broker: str, arguments: argparse.Namespace) -> bool:
     """Move the application away from one broker. Return whether the counts hold.
 
     The demo does not go back, and in the short form only the first broker does.
@@ -85,7 +66,7 @@ def move(directory: Path, broker: str, postgres: Postgres, arguments: argparse.N
     picture = Picture(f"From Celery on {broker} to Temporal, seed {arguments.seed}", drawn=arguments.demo)
     dice = random.Random(f"{arguments.seed} {broker}")
     picture.day(f"The servers, the web processes and the workers start ({broker}, seed {arguments.seed}).")
-    with Scene(directory, broker, postgres) as scene, picture.of(scene):
+    with Scene(stand, broker) as scene, picture.of(scene):
         run = Move(scene, dice, arguments.pace, picture)
         ledger = run.run(there_only=arguments.demo or (arguments.pace is SHORT and broker != arguments.brokers[0]))
     problems = [*run.problems, *ledger.problems]

@@ -17,11 +17,12 @@ import os
 import time
 from typing import Any
 
-import zope.sqlalchemy
 from pyramid.config import Configurator
 from pyramid.httpexceptions import HTTPConflict
 from sqlalchemy import Boolean, Column, DateTime, Integer, String, create_engine, func, insert, update
-from sqlalchemy.orm import declarative_base, sessionmaker
+from sqlalchemy.orm import declarative_base
+
+from ..parts import add_session
 
 RELEASE = os.environ.get("MOVE_RELEASE", "new")
 QUEUES = ("items", "reports")
@@ -53,24 +54,24 @@ class Promise(Base):
     at = Column(DateTime(timezone=True), nullable=False, server_default=func.now())
 
 
-class Begin(Base):
-    __tablename__ = "begun"
+class OfAttempt:
+    """The columns that say which attempt of which task has written a row."""
+
     id = Column(Integer, primary_key=True)
     task_id = Column(String, index=True, nullable=False)
     order_id = Column(Integer, nullable=False)
     attempt = Column(Integer, nullable=False)
     release = Column(String, nullable=False)
+
+
+class Begin(OfAttempt, Base):
+    __tablename__ = "begun"
     pid = Column(Integer, nullable=False)
     at = Column(DateTime(timezone=True), nullable=False, server_default=func.now())
 
 
-class Effect(Base):
+class Effect(OfAttempt, Base):
     __tablename__ = "effects"
-    id = Column(Integer, primary_key=True)
-    task_id = Column(String, index=True, nullable=False)
-    order_id = Column(Integer, nullable=False)
-    attempt = Column(Integer, nullable=False)
-    release = Column(String, nullable=False)
 
 
 # --- the tasks -----------------------------------------------------------------------------------------
@@ -220,16 +221,7 @@ KINDS = {
 
 
 def models(config: Any) -> None:
-    engine = create_engine(config.get_settings()["sqlalchemy.url"], pool_pre_ping=True)
-    new_session = sessionmaker(bind=engine)
-
-    def dbsession(request: Any) -> Any:
-        session = new_session()
-        zope.sqlalchemy.register(session, transaction_manager=request.tm)
-        return session
-
-    config.registry["engine"] = engine
-    config.add_request_method(dbsession, reify=True)
+    add_session(config, create_engine(config.get_settings()["sqlalchemy.url"], pool_pre_ping=True))
 
 
 def main(global_config: Any, **settings: Any) -> Any:

@@ -12,14 +12,12 @@ from pathlib import Path
 
 import psutil
 import psycopg
-from sqlalchemy import create_engine
 
 from pyramid_temporal_compat.outbox import metadata
 from pyramid_temporal_compat.server.embedded import EmbeddedServer, free_ports
 
-from ..faults.postgres import Postgres
 from ..faults.processes import ROOT, Process, ptemporal, python
-from ..faults.scene import answers
+from ..faults.scene import Built, Stand, answers
 from .application import QUEUES, Base
 from .brokers import BROKERS, Broker, waiting
 from .ledger import NEW, OLD, Reader
@@ -36,14 +34,15 @@ BACKLOG = (
 )
 
 
-class Scene:
+class Scene(Built):
     """Everything that runs during one move. All of it ends with the `with` block."""
 
-    def __init__(self, directory: Path, broker: str, postgres: Postgres) -> None:
-        self.directory = directory / broker
+    def __init__(self, stand: Stand, broker: str) -> None:
+        super().__init__()
+        self.directory = stand.directory / broker
         self.directory.mkdir()
         self.broker: Broker = BROKERS[broker](self.directory)
-        self.postgres = postgres
+        self.postgres = stand.postgres
         self.database = f"move_{broker}"
         self.server = EmbeddedServer(headless=True)
         self.webs: list[Process] = []
@@ -57,33 +56,12 @@ class Scene:
         """The queues that the bridge carries from."""
         self.killed: dict[int, float] = {}
         """When processes of Celery's workers were killed, by pid. `ledger` says why this is kept."""
-        self._undo = contextlib.ExitStack()
-
-    def __enter__(self) -> Scene:
-        try:
-            self._build()
-        except BaseException:
-            self.close()
-            raise
-        return self
-
-    def __exit__(self, *exc: object) -> None:
-        self.close()
-
-    def close(self) -> None:
-        """End every process. May be called twice."""
-        self._undo.pop_all().close()
 
     def _build(self) -> None:
         self._undo.callback(self.broker.stop)
         self.broker.start()
         self._undo.enter_context(self.server)
-        with self.postgres.connect() as connection:
-            connection.execute(f"CREATE DATABASE {self.database}")
-        engine = create_engine(self.postgres.url(self.database))
-        Base.metadata.create_all(engine)
-        metadata.create_all(engine)
-        engine.dispose()
+        self.postgres.create(self.database, Base.metadata, metadata)
         self._write_inis()
         for number in range(WEBS):
             self.webs.append(self._web(number, OLD))

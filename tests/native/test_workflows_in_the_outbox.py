@@ -11,7 +11,6 @@ import pytest
 from temporalio.client import WorkflowExecutionStatus
 from temporalio.common import WorkflowIDConflictPolicy, WorkflowIDReusePolicy
 
-from pyramid_temporal_compat.current import latest_app, set_current_app
 from pyramid_temporal_compat.exceptions import InvalidTaskError
 from pyramid_temporal_compat.message.workflow_call import WorkflowCall
 from pyramid_temporal_compat.outbox.relay import Relay
@@ -22,7 +21,7 @@ from pyramid_temporal_compat.payload.codecs import chain as codec_of
 from tests.enlist.application import Item, analyse
 from tests.native.client_parts import serving, unique
 from tests.native.greeting import Greeting, Guest
-from tests.outbox.parts import OutboxSite, running, without_dispatch
+from tests.outbox.parts import OutboxSite, outbox_site, running, without_dispatch
 from tests.parts import fresh_database, wait_until
 
 QUEUE = unique("greetings")
@@ -30,22 +29,18 @@ QUEUE = unique("greetings")
 
 @pytest.fixture(scope="module")
 def shared_site(postgres: str, temporal_address: str) -> Iterator[OutboxSite]:
-    before = latest_app()
-    with fresh_database(postgres) as url:
-        site = OutboxSite(url, temporal_address, **{"ptemporal.include": "tests.native.greeting"})
-        try:
-            with serving(site.wsgi.registry, QUEUE, [Greeting]):
-                yield site
-        finally:
-            site.close()
-            set_current_app(before)
+    settings = {"ptemporal.include": "tests.native.greeting"}
+    with (
+        fresh_database(postgres) as url,
+        outbox_site(url, temporal_address, **settings) as site,
+        serving(site.wsgi.registry, QUEUE, [Greeting]),
+    ):
+        yield site
 
 
 @pytest.fixture
 def site(shared_site: OutboxSite) -> OutboxSite:
-    shared_site.app.set_current()
-    shared_site.clear()
-    return shared_site
+    return shared_site.as_new()
 
 
 def greet(request: Any, name: str = "Ada", **options: Any) -> Any:

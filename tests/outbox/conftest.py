@@ -6,9 +6,8 @@ from collections.abc import Iterator
 
 import pytest
 
-from pyramid_temporal_compat.current import latest_app, set_current_app
 from tests.outbox import mariadb
-from tests.outbox.parts import OutboxSite
+from tests.outbox.parts import OutboxSite, outbox_site
 from tests.parts import fresh_database
 
 
@@ -58,18 +57,11 @@ def on_postgresql(outbox_database: str) -> None:
 
 @pytest.fixture(scope="module")
 def shared_site(outbox_database: str, temporal_address: str) -> Iterator[OutboxSite]:
-    before = latest_app()
-    site = OutboxSite(outbox_database, temporal_address)
-    try:
+    with outbox_site(outbox_database, temporal_address) as site:
         yield site
-    finally:
-        site.close()
-        set_current_app(before)
 
 
 @pytest.fixture
 def site(shared_site: OutboxSite) -> OutboxSite:
     """Yield an application with an outbox. Its table is empty, and no relay runs."""
-    shared_site.app.set_current()
-    shared_site.clear()
-    return shared_site
+    return shared_site.as_new()

@@ -8,18 +8,28 @@ import socket
 import threading
 import uuid
 from collections.abc import Iterator
-from typing import Any
+from typing import Any, Protocol, TypeVar
 from unittest import mock
 
 from sqlalchemy import delete, event, func, select
 from sqlalchemy.engine import Engine
 
+from pyramid_temporal_compat.current import latest_app, set_current_app
 from pyramid_temporal_compat.enlist.dispatcher import Dispatcher
 from pyramid_temporal_compat.outbox import metadata, outbox
-from pyramid_temporal_compat.outbox.relay import Relay
 from pyramid_temporal_compat.outbox.store import Store
 from tests.enlist.application import Site
 from tests.parts import wait_until
+
+
+class Runner(Protocol):
+    """Something that runs on a thread until it is stopped, such as a relay."""
+
+    def run(self) -> Any: ...
+    def stop(self) -> None: ...
+
+
+R = TypeVar("R", bound=Runner)
 
 
 def unique() -> str:
@@ -53,6 +63,24 @@ class OutboxSite(Site):
         """Make all rows due now, as if the web process had not sent them in time."""
         self.store.release([row.id for row in self.rows()], "")
 
+    def as_new(self) -> OutboxSite:
+        """Return this site for the next test: its app is the current one, and its outbox is empty."""
+        self.app.set_current()
+        self.clear()
+        return self
+
+
+@contextlib.contextmanager
+def outbox_site(url: str, address: str, **settings: str) -> Iterator[OutboxSite]:
+    """Yield an application with an outbox. Afterwards, the current app is the one that it was before."""
+    before = latest_app()
+    site = OutboxSite(url, address, **settings)
+    try:
+        yield site
+    finally:
+        site.close()
+        set_current_app(before)
+
 
 @contextlib.contextmanager
 def without_dispatch() -> Iterator[None]:
@@ -62,14 +90,15 @@ def without_dispatch() -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def running(relay: Relay) -> Iterator[Relay]:
-    thread = threading.Thread(target=relay.run)
+def running(runner: R, ends_within: float = 30) -> Iterator[R]:
+    """Run a relay or a bridge on a thread, in the block."""
+    thread = threading.Thread(target=runner.run)
     thread.start()
     try:
-        yield relay
+        yield runner
     finally:
-        relay.stop()
-        thread.join(30)
+        runner.stop()
+        thread.join(ends_within)
         assert not thread.is_alive()
 
 

@@ -13,14 +13,13 @@ import pytest
 
 from pyramid_temporal_compat import Celery, chain, group, send_to_celery, signals
 from pyramid_temporal_compat.celery_side.publisher import NotPublished, publish
-from pyramid_temporal_compat.current import latest_app, set_current_app
 from pyramid_temporal_compat.enlist.enlistment import find_enlistment
 from pyramid_temporal_compat.exceptions import ImproperlyConfigured
 from pyramid_temporal_compat.outbox.relay import Relay
 from pyramid_temporal_compat.results.old_results import OldResults
 from pyramid_temporal_compat.switch.kept import kept_rules
 from pyramid_temporal_compat.switch.rules import Rule, Rules
-from tests.outbox.parts import OutboxSite, running, unique, without_dispatch
+from tests.outbox.parts import OutboxSite, outbox_site, running, unique, without_dispatch
 from tests.parts import ROOT, fresh_database, wait_until
 from tests.switch.conftest import CelerySide
 
@@ -29,28 +28,20 @@ pytestmark = pytest.mark.integration
 
 @pytest.fixture(scope="module")
 def shared_site(postgres: str, temporal_address: str, celery_side: CelerySide) -> Iterator[OutboxSite]:
-    before = latest_app()
     settings = {
         "ptemporal.switch": "outbox",
         "ptemporal.celery_broker": celery_side.broker,
         "ptemporal.old_result_backend": celery_side.backend,
         "celery.task_default_queue": celery_side.queue,
     }
-    with fresh_database(postgres) as url:
-        site = OutboxSite(url, temporal_address, **settings)
-        try:
-            kept_rules(site.app).write(Rules.of([Rule("switch.*", 0)]))
-            yield site
-        finally:
-            site.close()
-            set_current_app(before)
+    with fresh_database(postgres) as url, outbox_site(url, temporal_address, **settings) as site:
+        kept_rules(site.app).write(Rules.of([Rule("switch.*", 0)]))
+        yield site
 
 
 @pytest.fixture
 def site(shared_site: OutboxSite) -> OutboxSite:
-    shared_site.app.set_current()
-    shared_site.clear()
-    return shared_site
+    return shared_site.as_new()
 
 
 def task(site: OutboxSite, name: str) -> Any:
@@ -169,28 +160,23 @@ def test_a_transaction_may_send_to_both_sides(site: OutboxSite, celery_side: Cel
 
 
 def test_calls_for_celery_leave_while_the_server_is_away(postgres: str, celery_side: CelerySide) -> None:
-    before, queue = latest_app(), unique()
+    queue = unique()
     settings = {"ptemporal.dispatch_timeout": "0.5", "ptemporal.connect_timeout": "0.5"}
-    with fresh_database(postgres) as url:
-        site = OutboxSite(url, "127.0.0.1:1", **settings)
-        try:
-            here = task(site, "here.note")
+    with fresh_database(postgres) as url, outbox_site(url, "127.0.0.1:1", **settings) as site:
+        here = task(site, "here.note")
 
-            def view(request: Any) -> None:
-                here.delay()
-                send_to_celery(celery_side.broker, "other.task", queue=queue)
+        def view(request: Any) -> None:
+            here.delay()
+            send_to_celery(celery_side.broker, "other.task", queue=queue)
 
-            site.visit(view)
-            wait_until(lambda: queued(celery_side, queue) == 1)
-            wait_until(lambda: site.count() == 1)
-            assert site.app.dispatcher.absence.lasts
-            site.visit(view)
-            wait_until(lambda: queued(celery_side, queue) == 2)
-            wait_until(lambda: site.count() == 2)
-            assert {row.messages for row in site.rows()} == {1}
-        finally:
-            site.close()
-            set_current_app(before)
+        site.visit(view)
+        wait_until(lambda: queued(celery_side, queue) == 1)
+        wait_until(lambda: site.count() == 1)
+        assert site.app.dispatcher.absence.lasts
+        site.visit(view)
+        wait_until(lambda: queued(celery_side, queue) == 2)
+        wait_until(lambda: site.count() == 2)
+        assert {row.messages for row in site.rows()} == {1}
 
 
 def test_a_change_of_the_rules_is_seen_within_seconds(site: OutboxSite) -> None:

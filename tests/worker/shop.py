@@ -11,7 +11,6 @@ from collections import defaultdict
 from typing import Any
 
 import sqlalchemy
-import zope.sqlalchemy
 from pyramid.config import Configurator
 from pyramid.request import Request
 from pyramid.threadlocal import get_current_request
@@ -22,6 +21,7 @@ from temporalio.api.enums.v1 import EventType
 from pyramid_temporal_compat import Celery, shared_task
 from pyramid_temporal_compat.app import APP_KEY
 from pyramid_temporal_compat.worker.worker import Worker
+from tests.parts import add_session
 
 Base: Any = declarative_base()  # as SQLAlchemy 1.4 has it too
 
@@ -59,15 +59,7 @@ def models(config: Any) -> None:
     has_pool = not url.startswith("sqlite") or sqlalchemy.__version__ >= "2"
     pool = {"pool_size": int(settings.get("shop.pool_size", 30))} if has_pool else {}
     engine = create_engine(url, **pool)
-    new_session = sessionmaker(bind=engine)
-
-    def dbsession(request: Any) -> Any:
-        session = new_session()
-        zope.sqlalchemy.register(session, transaction_manager=request.tm)
-        return session
-
-    config.registry["engine"] = engine
-    config.add_request_method(dbsession, reify=True)
+    add_session(config, engine)
     config.add_request_method(lambda request: object(), "token", reify=True)
     config.add_request_method(lambda request, name: f"hello {name}", "greet")
 
