@@ -132,7 +132,7 @@ async def read_task(client: Client, app: AppLike, task_id: str) -> TaskDetails |
 
 
 async def _read_standalone(client: Client, app: AppLike, task_id: str, status: Status) -> TaskDetails | None:
-    """Return what the server knows of a task that is a standalone activity; None if the server has none with this id."""
+    """Return what the server knows of a standalone activity; None if it has none with this id."""
     found = await standalone.describe(client, task_id, include_input=True)
     message = None if found is None else await readable(standalone.read_message(client, found))
     if found is None or message is None:
