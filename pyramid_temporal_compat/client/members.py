@@ -18,7 +18,7 @@ from ..message import wire_names as wire
 from ..message.ids import bundle_of, workflow_of
 from ..message.tree import Tree
 from .connection import is_transient
-from .history import ActivityScheduled, read_history, tree_of
+from .history import ActivityScheduled, read_history, recorded_events, tree_of
 from .history_follower import follow, followed
 from .member_ends import MemberEnds
 from .read_status import member_in_slice, pending_status, revoked_status
@@ -144,7 +144,18 @@ async def ends_so_far(
         ends = MemberEnds(found.id)
         async for event in read_history(client, found.id, found.run_id):
             await ends.add(event)
-    return _ended_among(ends, members)
+    members = list(members)
+    return {**_ended_among(await _recorded(client, found), members), **_ended_among(ends, members)}
+
+
+async def _recorded(client: Client, found: WorkflowExecutionDescription) -> MemberEnds:
+    """Return the ends of steps that ran in slices, as heartbeats have told the server. The history has them later."""
+    ends = MemberEnds(found.id)
+    for activity in found.raw_description.pending_activities:
+        if activity.activity_type.name == wire.SLICE:
+            for event in await recorded_events(client, activity, found.task_queue):
+                await ends.add(event)
+    return ends
 
 
 def _is_read(ends: MemberEnds, found: WorkflowExecutionDescription) -> bool:
