@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import uuid
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -10,8 +12,9 @@ from pyramid_temporal_compat import chain, chord, group, maybe_signature, shared
 from pyramid_temporal_compat.exceptions import Ignore, TaskRevokedError
 from pyramid_temporal_compat.message import wire_names as wire
 from pyramid_temporal_compat.observe.retries import retry
+from tests.histories.record import lost_worker, make_app
 from tests.parts import wait_until
-from tests.worker.shop import Shop, add, event_names, events, gates, note, seen, waits_at, write
+from tests.worker.shop import Shop, WorkerThread, add, event_names, events, gates, note, seen, write
 
 PATIENCE = 30
 
@@ -49,12 +52,6 @@ def becomes(self: Any, value: int, signature: Any) -> Any:
 def tells(self: Any, value: int) -> list[Any]:
     request = self.request
     return [value, list(request.args), request.parent_id, request.root_id]
-
-
-@shared_task
-def lost_once(value: int) -> int:
-    write(f"begun {value}")
-    return value
 
 
 def activities(shop: Shop, result: Any) -> list[str]:
@@ -195,3 +192,24 @@ def test_a_long_chain_takes_a_few_slices(shop: Shop) -> None:
     assert result.get(timeout=PATIENCE) == 121
     assert set(activities(shop, result)) == {wire.SLICE}
     assert len(activities(shop, result)) <= 6
+
+
+def test_a_killed_worker_loses_the_end_of_no_step_that_was_recorded(temporal_address: str, tmp_path: Path) -> None:
+    app, queue, lines = make_app(temporal_address), f"items-{uuid.uuid4().hex[:6]}", tmp_path / "lines"
+    app.conf.task_default_queue = queue
+    write = app.tasks["shop.write"]
+    steps = [write.si(str(lines), "1"), write.si(str(lines), "2"), app.tasks["shop.die_in_a_process"].si()]
+    result = chain(*steps, write.si(str(lines), "4"))()
+    lost_worker(app, queue)
+    died = result.parent
+    assert (died.parent.parent.state, died.parent.state, died.state, result.state) == (
+        "SUCCESS",
+        "SUCCESS",
+        "PENDING",
+        "PENDING",
+    )
+    with WorkerThread(app, queue):
+        result.get(timeout=PATIENCE)
+    assert lines.read_text().split() == ["1", "2", "4"]
+    assert (died.parent.parent.state, died.parent.state, died.result) == ("SUCCESS", "SUCCESS", "lives")
+    app.close()
