@@ -184,12 +184,13 @@ class SliceActivity:
         """Take the next member. Return None if it can't begin."""
         member = self._waiting[0].member
         if member.follows:
+            self._counts = None
             result = result_for_next(self._before)
             if result is None:
                 self._before = None
                 self._not_begun.append(self._waiting.popleft().member.message.id)
                 return None
-            self._over |= not await self._recorded()
+            self._over |= not await self._recorded(member.message)
             if self._over:  # or it was told to end, meanwhile
                 return None
             member = member.after(result)
@@ -225,29 +226,30 @@ class SliceActivity:
         if self._is_single or not self._has_steps:
             activity.heartbeat(self._details(message))
         elif self._over:
-            self._beats = asyncio.ensure_future(self._recorded())
+            self._beats = asyncio.ensure_future(self._recorded(message))
 
     async def _tell(self, running: Message) -> None:
         """Send a heartbeat with the member that runs."""
         if self._has_steps:
-            await self._recorded()
+            await self._recorded(running)
         else:
             activity.heartbeat(self._details(running))
 
-    def _details(self, running: Message | None) -> dict[str, Any]:
+    def _details(self, running: Message) -> dict[str, Any]:
         """Return the details of a heartbeat."""
-        details: dict[str, Any] = {}
-        if running is not None:
-            details |= {**(self._counts or {}), wire.MEMBER: [running.id, running.task]}
+        details = {**(self._counts or {}), wire.MEMBER: [running.id, running.task]}
         if self._has_steps and not self._is_single:
             details[wire.ENDS] = SliceReport(tuple(self._ended), tuple(self._not_begun)).written()
         return details
 
-    async def _recorded(self) -> bool:
-        """Have the server keep the ends so far. Return False if it did not, or asks to stop."""
+    async def _recorded(self, running: Message) -> bool:
+        """Have the server keep the ends so far. Return False if it did not, or asks to stop.
+
+        :param running: the member that runs, or begins next.
+        """
         heartbeat = activity.client().get_async_activity_handle(task_token=activity.info().task_token).heartbeat
         try:
-            await heartbeat(self._details(self._running), rpc_timeout=RECORD_TIMEOUT)
+            await heartbeat(self._details(running), rpc_timeout=RECORD_TIMEOUT)
         except AsyncActivityCancelledError:
             self._over = True
             self._hurry.set()
