@@ -9,7 +9,7 @@ Each attempt is the attempt of `TaskActivity`, with all its steps. The slice is 
   others go back.
 - So the server learns how a member ended within the slice's time and one call. A killed worker loses only the outcomes
   of this time.
-- The next step of a chain begins after the server has the end of the step before it (`_may_follow`). So a killed worker
+- The next step of a chain begins after the server has the end of the step before it (`_next`). So a killed worker
   loses the outcome of at most one step of a chain.
 """
 
@@ -28,7 +28,6 @@ from typing import Any
 from temporalio import activity
 from temporalio.client import AsyncActivityCancelledError
 from temporalio.common import RawValue
-from temporalio.service import RPCError
 
 from ..client.attempt_counts import AttemptCounts
 from ..client.connection import is_transient
@@ -121,9 +120,11 @@ class SliceActivity:
         await asyncio.wait([self._members, hurry], timeout=seconds, return_when=asyncio.FIRST_COMPLETED)
         hurry.cancel()
         self._over = True
-        if (running := self._running) is not None:
-            await self._tell(running)
-            await self._send(running, unless=self._members.done)
+        told_already = self._has_steps and self._counts is None  # when the member began
+        if self._running is not None and not told_already:
+            await self._tell(self._running)
+        if self._running is not None:
+            await self._send(self._running, unless=self._members.done)
         last = await self._members
         return to_raw(self._report().encode()) if last is None else await self._end_as(*last)
 
@@ -229,7 +230,7 @@ class SliceActivity:
             self._beats = asyncio.ensure_future(self._recorded(message))
 
     async def _tell(self, running: Message) -> None:
-        """Send a heartbeat with the member that runs."""
+        """Send a heartbeat with the member that runs, and its progress."""
         if self._has_steps:
             await self._recorded(running)
         else:
@@ -254,7 +255,7 @@ class SliceActivity:
             self._over = True
             self._hurry.set()
             return False
-        except (RPCError, RuntimeError) as error:
+        except Exception as error:  # of the server, or of a codec
             log.warning("the ends in %s could not be recorded: %s", activity.info().activity_id, one_line(error))
             return False
         return True

@@ -237,10 +237,11 @@ class Slices:
                 else:
                     self.background.start(self._run_slice(part))
 
-    async def _run_slice(self, members: Sequence[Waiting]) -> None:
+    async def _run_slice(self, firsts: Sequence[Waiting]) -> None:
+        """Run a slice of some members, with the steps behind them."""
         async with self.places.taken():
-            await self.commands.room_for(sum(member.size for first in members for member in first.unit))
-            firsts = [member for member in members if not member.cancelled]
+            await self.commands.room_for(sum(member.size for first in firsts for member in first.unit))
+            firsts = [member for member in firsts if not member.cancelled]
             members = [member for first in firsts for member in first.unit]
             if len(members) < 2 or not self.fits(sum(member.size for member in members), len(members)):
                 leave_alone(firsts)
