@@ -122,7 +122,7 @@ class PythonSource:
 
     @cached_property
     def _scopes(self) -> Mapping[cst.CSTNode, Scope | None]:
-        """The scope of each node. It takes half of the time of reading a file, so it is found when it is first asked for.
+        """The scope of each node. Finding it takes half of the time of reading a file, so it is done when first needed.
 
         libcst's QualifiedNameProvider would visit all nodes twice more, and the rules ask about few of them.
         """
