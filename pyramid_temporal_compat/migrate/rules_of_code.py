@@ -77,7 +77,8 @@ RULES_OF_CODE: tuple[Rule, ...] = (
         "PTC107",
         ADVICE,
         "An APM agent's integration with Celery",
-        "An import such as `sentry_sdk.integrations.celery` or `opentelemetry.instrumentation.celery`.",
+        "An import such as `sentry_sdk.integrations.celery` or `opentelemetry.instrumentation.celery`, or the setting "
+        "`h_pyramid_sentry.celery_support`, which makes such an import.",
         "Such a module imports Celery, and replaces parts of it.",
         "Call `install_as_celery()` before the import: the integration then works here. See the page on tracing.",
         "from sentry_sdk.integrations.celery import CeleryIntegration",
