@@ -17,6 +17,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import math
 import time
 from collections import deque
 from collections.abc import Awaitable, Callable, Mapping, Sequence
@@ -88,6 +89,8 @@ class SliceActivity:
         """How the member before the next one ended, if it has begun."""
         self._has_steps = False
         """Whether some members follow others."""
+        self._shown = ""
+        """The id of the member that runs as far as the server knows: first the first one, then as heartbeats tell."""
         self._running: Message | None = None
         self._ended: list[MemberOutcome] = []
         """The outcomes that no report has told the workflow."""
@@ -106,7 +109,7 @@ class SliceActivity:
         part = read_slice(payloads)
         with ExitStack() as self._reserved:
             self._add(part)
-            work = asyncio.ensure_future(self._work(part.seconds))
+            work = asyncio.ensure_future(self._work(min(part.seconds, self._silence())))
             while not work.done():
                 try:
                     await asyncio.wait([work])
@@ -120,10 +123,9 @@ class SliceActivity:
         await asyncio.wait([self._members, hurry], timeout=seconds, return_when=asyncio.FIRST_COMPLETED)
         hurry.cancel()
         self._over = True
-        told_already = self._has_steps and self._counts is None  # when the member began
-        if self._running is not None and not told_already:
-            await self._tell(self._running)
         if self._running is not None:
+            if self._counts is not None or self._shown != self._running.id:
+                self._tell(self._running)
             await self._send(self._running, unless=self._members.done)
         last = await self._members
         return to_raw(self._report().encode()) if last is None else await self._end_as(*last)
@@ -133,7 +135,7 @@ class SliceActivity:
         self._over = True
         self._hurry.set()
         details = activity.cancellation_details()
-        if details is None or not details.cancel_requested:
+        if self._running is not None and (details is None or not details.cancel_requested):
             self._members.cancel()  # the worker ends, or the workflow was terminated: `stopping` decides
 
     def _add(self, part: Slice) -> None:
@@ -142,6 +144,7 @@ class SliceActivity:
             if not member.follows:
                 reserved.enter_context(self._reserve(self._job_of(member))).in_line = True
             self._waiting.append(Waiting(member, reserved))
+            self._shown = self._shown or member.message.id
         self._has_steps = any(member.follows for member in part.members)
         # A lost slice counts as a loss for all its members. Where one loss is too many, each runs alone.
         self._over = self._worker.is_lost_too_often(1)
@@ -177,7 +180,8 @@ class SliceActivity:
                 return member.message, outcome
             self._ended.append(outcome)
             self._bytes += size
-            is_full = self._bytes > MOST_BYTES or time.monotonic() > until
+            most = SMALL if self._has_steps else MOST_BYTES  # a heartbeat holds the ends
+            is_full = self._bytes > most or time.monotonic() > until
             self._over |= is_full or self._worker.stop_now.is_set() or not allows_others(outcome)
         return None
 
@@ -191,7 +195,8 @@ class SliceActivity:
                 self._before = None
                 self._not_begun.append(self._waiting.popleft().member.message.id)
                 return None
-            self._over |= not await self._recorded(member.message)
+            if not await self._recorded(member.message):
+                self._over = True
             if self._over:  # or it was told to end, meanwhile
                 return None
             member = member.after(result)
@@ -219,22 +224,22 @@ class SliceActivity:
     # --- heartbeats ------------------------------------------------------------------------------
     #
     # The server keeps the details of the last heartbeat. The library sends heartbeats some time after it was given
-    # them, so it could send old details after the recorded ends. A slice with steps sends its heartbeats by itself
-    # until it belongs to one member.
+    # them, so it could send old details after the recorded ends. So a slice with steps sends its heartbeats by itself
+    # (`_recorded`), and gives the library none, as long as other steps may begin.
+
+    def _silence(self) -> float:
+        """Return the seconds that a slice with steps may go on without the library's heartbeats."""
+        timeout = activity.info().heartbeat_timeout
+        return timeout.total_seconds() / 2 if self._has_steps and timeout else math.inf
 
     def _beat(self, message: Message, details: Mapping[str, Any]) -> None:
         self._counts = details
-        if self._is_single or not self._has_steps:
-            activity.heartbeat(self._details(message))
-        elif self._over:
-            self._beats = asyncio.ensure_future(self._recorded(message))
+        if self._over or not self._has_steps:
+            self._tell(message)
 
-    async def _tell(self, running: Message) -> None:
-        """Send a heartbeat with the member that runs, and its progress."""
-        if self._has_steps:
-            await self._recorded(running)
-        else:
-            activity.heartbeat(self._details(running))
+    def _tell(self, running: Message) -> None:
+        """Have the library send a heartbeat with the member that runs, and its progress."""
+        activity.heartbeat(self._details(running))
 
     def _details(self, running: Message) -> dict[str, Any]:
         """Return the details of a heartbeat."""
@@ -258,6 +263,7 @@ class SliceActivity:
         except Exception as error:  # of the server, or of a codec
             log.warning("the ends in %s could not be recorded: %s", activity.info().activity_id, one_line(error))
             return False
+        self._shown = running.id
         return True
 
     # --- reports ---------------------------------------------------------------------------------
@@ -284,7 +290,7 @@ class SliceActivity:
                 if not is_transient(error) or self._worker.stop_now.is_set() or unless():
                     return
                 log.warning("the report of a slice of %s is sent again: %s", info.workflow_id, one_line(error))
-                await self._tell(rest)
+                self._tell(rest)
                 await asyncio.sleep(REPORT_PAUSE)
         del self._ended[: len(report.outcomes)]  # the member that runs may have ended meanwhile
         while self._waiting:
