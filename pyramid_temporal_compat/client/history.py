@@ -151,15 +151,13 @@ class ActivityScheduled(Event):
     """For a slice: the results of its members, as far as reports have told them."""
 
     async def call_of(self, member: str | None) -> Call | None:
-        """Return the message that the activity runs for a member of a tree; None if it does not run the member.
-
-        Return None also for a step of a chain whose arguments are not complete yet.
+        """Return the message that the activity runs for a member of a tree; None if `calls` lacks the member.
 
         :param member: the member's id; None for a workflow that runs a single task.
         """
         if member not in (None, self.activity_id) and self.name != wire.SLICE:
             return None
-        calls = [each.call for each in await self._members() if not each.follows]
+        calls = await self.calls()
         if self.name == wire.SLICE:
             calls = [call for call in calls if call[0].id == member]
         return calls[0] if calls else None
@@ -167,10 +165,10 @@ class ActivityScheduled(Event):
     async def calls(self) -> Sequence[Call]:
         """Return what the activity runs: the call of one task, or the calls of a slice.
 
-        Return nothing for an activity of another application. A step of a chain lacks the result that it takes until a
-        report has told it.
+        Return nothing for an activity of another application. A step of a chain is left out until a report has told
+        how the step before it ended.
         """
-        return [each.call for each in await self._members()]
+        return [each.call for each in await self._members() if not each.follows]
 
     async def _members(self) -> Sequence[SliceMember]:
         if not self.is_ours:

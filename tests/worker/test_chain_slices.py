@@ -8,10 +8,16 @@ from typing import Any
 
 import pytest
 
+from temporalio.client import Client
+
 from pyramid_temporal_compat import chain, chord, group, maybe_signature, shared_task
+from pyramid_temporal_compat.client.members import describe_tree
+from pyramid_temporal_compat.client.task_actions import signal_members
+from pyramid_temporal_compat.control.waiting_tasks import waiting_members
 from pyramid_temporal_compat.exceptions import Ignore, TaskRevokedError
 from pyramid_temporal_compat.message import wire_names as wire
 from pyramid_temporal_compat.observe.retries import retry
+from pyramid_temporal_compat.worker.workflows import slice_plan
 from tests.histories.record import lost_worker, make_app
 from tests.parts import wait_until
 from tests.worker.shop import Shop, WorkerThread, add, event_names, events, gates, note, seen, write
@@ -156,6 +162,44 @@ def test_a_step_that_is_revoked_before_its_turn_does_not_run(shop: Shop) -> None
         result.get(timeout=PATIENCE)
     assert result.parent.get(timeout=PATIENCE) == 3
     assert shop.lines() == ["revoked 2"]
+
+
+def test_a_step_that_is_revoked_while_its_slice_waits_does_not_run(
+    shop: Shop, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(shop.app.conf, "ptemporal.canvas_at_once", 1)
+    result = group([chain(adds_at.s(1, "before"), add.s(1)), chain(add.s(1, 1), note.si("never"))])()
+    gates["before"].reached()
+    # Without the order that `revoke` sends to the workers, which would refuse the step too.
+    revoked = result[1].id
+    shop.app.temporal.call(lambda client: signal_members(client, result.id, wire.REVOKE, [revoked]), 20)
+    gates["before"].open()
+    assert result[0].get(timeout=PATIENCE) == 3
+    with pytest.raises(TaskRevokedError):
+        result[1].get(timeout=PATIENCE)
+    assert result[1].parent.get(timeout=PATIENCE) == 2
+    assert shop.lines() == ["before 1"]
+
+
+def test_a_worker_that_allows_no_loss_takes_no_slices_of_steps(shop: Shop, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(shop.app.conf, "ptemporal.lost_worker_attempts", 1)
+    result = chain(add.s(1, 1), add.s(1), add.s(1), add.s(1))()
+    assert result.get(timeout=PATIENCE) == 5
+    assert activities(shop, result) == [wire.SLICE, *[add.name] * 4]
+
+
+def test_steps_that_wait_for_the_step_before_them_do_not_count_as_waiting(shop: Shop) -> None:
+    nowhere = f"{shop.queue}-nowhere"
+    result = chain(add.s(1, 1).set(queue=shop.queue), *(add.s(1).set(queue=nowhere) for _ in range(3)))()
+    workflow = result.id.partition("/")[0]
+    wait_until(lambda: len(activities(shop, result)) == 2)
+
+    async def ask(client: Client) -> list[str]:
+        tree = await describe_tree(client, workflow)
+        return await waiting_members(client, tree) if tree else []
+
+    assert shop.app.temporal.call(ask, 20) == [result.parent.parent.id]
+    result.revoke()
 
 
 def test_a_step_that_failed_in_a_slice_runs_again_with_the_result_before_it(shop: Shop) -> None:

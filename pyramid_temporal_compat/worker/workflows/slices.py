@@ -22,7 +22,8 @@ What makes this safe:
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Hashable, Iterable, Sequence
+import itertools
+from collections.abc import Callable, Container, Hashable, Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -119,6 +120,8 @@ class Slices:
     """Limits how many activities run at a time."""
     background: Background
     commands: CommandBudget
+    refused: Container[str] = ()
+    """Ids of revoked members, which must not start."""
     beside: int = 1
     """How many workflows make slices at the same time: the parts of a large group."""
     fits: Callable[[int, int], bool] = lambda size, count: True
@@ -128,6 +131,8 @@ class Slices:
     _started: dict[str, StartedSlice] = field(default_factory=dict)
     _ahead: dict[str, Waiting] = field(default_factory=dict)
     """Steps that are in a slice, or have ended there, and that the workflow has not come to."""
+    _unwanted: bool = False
+    """Whether a worker has taken a slice and begun none of it, as it does with `lost_worker_attempts` = 1."""
     _ready: list[Waiting] = field(default_factory=list)
     _count: int = 0
 
@@ -136,7 +141,8 @@ class Slices:
 
     def take(self, message: Message, size: int) -> bool:
         """Return whether the member can be in a slice: it is small, and needs nothing of its own."""
-        return bool(self.seconds) and size <= SMALL and message.expires is None and not message.at_most_once
+        wanted = bool(self.seconds) and not self._unwanted
+        return wanted and size <= SMALL and message.expires is None and not message.at_most_once
 
     def take_behind(self, message: Message, size: int) -> bool:
         """Return whether the member can be in the slice of the step before it: it has no pause or time of its own."""
@@ -242,6 +248,8 @@ class Slices:
         async with self.places.taken():
             await self.commands.room_for(sum(member.size for first in firsts for member in first.unit))
             firsts = [member for member in firsts if not member.cancelled]
+            for first in firsts:
+                first.behind = self._until_revoked(first.behind)
             members = [member for first in firsts for member in first.unit]
             if len(members) < 2 or not self.fits(sum(member.size for member in members), len(members)):
                 leave_alone(firsts)
@@ -262,6 +270,10 @@ class Slices:
             finally:
                 self.members_started -= len(members)
                 del self._started[slice_id]
+
+    def _until_revoked(self, steps: Sequence[Waiting]) -> Sequence[Waiting]:
+        """Return the steps before the first one that was revoked meanwhile."""
+        return list(itertools.takewhile(lambda step: step.message.id not in self.refused, steps))
 
     def _start(self, slice_id: str, firsts: Sequence[Waiting]) -> workflow.ActivityHandle[Any]:
         members = [member.for_slice() for first in firsts for member in first.unit]
@@ -284,6 +296,7 @@ class Slices:
         try:
             result = from_raw(await started.handle)
             report = SliceReport.decode(result) if wire.SLICE in result.metadata else rest_ended(started, result)
+            self._unwanted |= not report.outcomes and not started.progressed
         except ActivityError as error:
             report = after_failure(started, error)
         except InvalidTaskError:

@@ -86,7 +86,7 @@ class TreeRun:
         commands = CommandBudget()
         something_ran = nested or tree.from_parent.later
         beside = BATCHES_AT_ONCE if tree.from_parent.of else 1
-        slices = Slices(tree.slice_seconds, self._places, self._background, commands, beside)
+        slices = Slices(tree.slice_seconds, self._places, self._background, commands, refused, beside)
         self._members = Members(tree, ahead, refused, self._places, commands, slices, something_ran=something_ran)
         self._children = Children(refused, tree.limit, commands, self._background)
 
