@@ -2,7 +2,8 @@
 
 The server's own metric, `action`, has the same kinds of actions. A history shows most actions, but no heartbeats. Their
 number is estimated: the last attempt of an activity shows how long the task ran, and workers send heartbeats at known
-times. Queries, rejected updates and orders to workers leave no trace in a history.
+times. `cost_estimate` adds the heartbeats between the steps of a chain, for which it has to decode what slices were
+given. Queries, rejected updates and orders to workers leave no trace in a history.
 """
 
 from __future__ import annotations

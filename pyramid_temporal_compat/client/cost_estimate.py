@@ -7,6 +7,7 @@ read.
 
 from __future__ import annotations
 
+import contextlib
 import math
 import statistics
 from collections import Counter
@@ -15,6 +16,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta, timezone
 from typing import TypeVar
 
+from temporalio.api.enums.v1 import EventType
 from temporalio.api.history.v1 import HistoryEvent
 from temporalio.api.workflowservice.v1 import DescribeNamespaceRequest
 from temporalio.client import Client, WorkflowExecution
@@ -22,6 +24,7 @@ from temporalio.service import RPCError, RPCStatusCode
 
 from .billable_actions import Kind, actions_of
 from .for_each import for_each
+from .history import ActivityScheduled, EventReader
 from .list_filter import quoted, since
 from .standalone import NOT_AVAILABLE
 
@@ -213,5 +216,19 @@ async def _actions(client: Client, run: WorkflowExecution) -> Counter[Kind] | No
         if error.status is RPCStatusCode.NOT_FOUND:
             return None
         raise
+    found = actions_of(events)
+    found["heartbeat"] += await _heartbeats_between_steps(client, events)
     longer = max(1.0, run.history_length / len(events)) if len(events) == MOST_EVENTS else 1.0
-    return Counter({kind: round(number * longer) for kind, number in actions_of(events).items()})
+    return Counter({kind: round(number * longer) for kind, number in (+found).items()})
+
+
+async def _heartbeats_between_steps(client: Client, events: Sequence[HistoryEvent]) -> int:
+    """Return how many heartbeats the slices of chains have sent: one before each step that follows another."""
+    reader, number = EventReader(client.data_converter), 0
+    for event in events:
+        if event.event_type == EventType.EVENT_TYPE_ACTIVITY_TASK_SCHEDULED:
+            asked = reader.read(event)
+            # Without the key of an application, its slices can't be read.
+            with contextlib.suppress(Exception):
+                number += await asked.followers() if isinstance(asked, ActivityScheduled) else 0
+    return number

@@ -170,6 +170,10 @@ class ActivityScheduled(Event):
         """
         return [each.call for each in await self._members() if not each.follows]
 
+    async def followers(self) -> int:
+        """Return how many members of a slice follow another: the next steps of chains."""
+        return sum(each.follows for each in await self._members())
+
     async def _members(self) -> Sequence[SliceMember]:
         if not self.is_ours:
             return []
