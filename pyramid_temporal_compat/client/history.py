@@ -383,7 +383,7 @@ class SliceEvents:
 
     def _ends(self, activity: ActivityScheduled, event: Event, report: SliceReport) -> Sequence[Event]:
         results = self._results.setdefault(activity.activity_id, {})
-        results |= {outcome.id: outcome.result for outcome in report.outcomes if outcome.result is not None}
+        results |= {outcome.id: result for outcome in report.outcomes if (result := outcome.for_next) is not None}
         ends: list[Event] = [self._with_results(activity, event)]
         for outcome in report.outcomes:
             member = self._member(activity, outcome.id, outcome.task)

@@ -89,6 +89,11 @@ class MemberOutcome:
         """Whether another attempt follows, which is not made in the slice."""
         return self.record is not None and not self.record.final
 
+    @property
+    def for_next(self) -> Payload | None:
+        """The result that the next step of a chain takes; None if the next step does not begin."""
+        return None if self.result is None or wire.ENDED_AS in self.result.metadata else self.result
+
     def written(self) -> dict[str, Any]:
         head = {"id": self.id, "task": self.task, "state": self._state, "seconds": round(self.seconds, 6)}
         if self.record is not None:

@@ -190,7 +190,7 @@ class SliceActivity:
         member = self._waiting[0].member
         if member.follows:
             self._counts = None
-            result = result_for_next(self._before)
+            result = None if self._before is None else self._before.for_next
             if result is None:
                 self._before = None
                 self._not_begun.append(self._waiting.popleft().member.message.id)
@@ -307,12 +307,6 @@ class SliceActivity:
             raise AttemptEnd(outcome.record.text, *outcome.record.details, type=outcome.record.type, non_retryable=True)
         assert outcome.result is not None
         return to_raw(outcome.result)
-
-
-def result_for_next(before: MemberOutcome | None) -> Payload | None:
-    """Return the result that the next step of a chain takes; None if the step before it does not let it begin."""
-    result = None if before is None else before.result
-    return None if result is None or wire.ENDED_AS in result.metadata else result
 
 
 def allows_others(outcome: MemberOutcome) -> bool:

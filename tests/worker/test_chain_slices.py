@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-
 from temporalio.client import Client
 
 from pyramid_temporal_compat import chain, chord, group, maybe_signature, shared_task
@@ -17,7 +16,7 @@ from pyramid_temporal_compat.control.waiting_tasks import waiting_members
 from pyramid_temporal_compat.exceptions import Ignore, TaskRevokedError
 from pyramid_temporal_compat.message import wire_names as wire
 from pyramid_temporal_compat.observe.retries import retry
-from pyramid_temporal_compat.worker.workflows import slice_plan
+from pyramid_temporal_compat.observe.task_details import read_task
 from tests.histories.record import lost_worker, make_app
 from tests.parts import wait_until
 from tests.worker.shop import Shop, WorkerThread, add, event_names, events, gates, note, seen, write
@@ -121,6 +120,9 @@ def test_steps_that_retry_fail_or_are_replaced_end_as_they_do_alone(shop: Shop) 
     wait_until(lambda: ignored.parent.state == "IGNORED")
     wait_until(lambda: event_names(shop, ignored.id.partition("/")[0])[-1].startswith("WORKFLOW_EXECUTION_"))
     assert shop.lines() == []
+    never = shop.app.temporal.call(lambda client: read_task(client, shop.app, ignored.id), 20)
+    assert never is not None
+    assert never.attempts == []
 
 
 def test_an_error_callback_and_a_link_get_what_they_need(shop: Shop) -> None:

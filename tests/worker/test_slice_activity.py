@@ -1,4 +1,4 @@
-"""The loop of a slice, at moments that a server can't be brought to: between a step and the next, while a call is slow."""
+"""The loop of a slice, at moments that a server can't be brought to: while a call is slow, or between two steps."""
 
 from __future__ import annotations
 
