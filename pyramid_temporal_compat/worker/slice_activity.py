@@ -52,6 +52,9 @@ OWN_WISH = (wire.RETRY, wire.REJECTED, *wire.CONTINUES)
 """How an attempt ends that the task itself wants to be made again. It says nothing of the members after it."""
 MOST_BYTES = 256 * 1024
 """Bytes of outcomes after which a slice ends."""
+MOST_RECORDED = 32 * 1024
+"""The same for a slice with steps, whose heartbeat holds the outcomes. The server has 8 MiB for the heartbeats of one
+workflow, which may have 250 slices (`ptemporal.canvas_batch`). Beyond this limit, it terminates the workflow."""
 REPORT_PAUSE = 0.5
 """Seconds between two attempts to send a report while the server is away."""
 
@@ -180,7 +183,7 @@ class SliceActivity:
                 return member.message, outcome
             self._ended.append(outcome)
             self._bytes += size
-            most = SMALL if self._has_steps else MOST_BYTES  # a heartbeat holds the ends
+            most = MOST_RECORDED if self._has_steps else MOST_BYTES
             is_full = self._bytes > most or time.monotonic() > until
             self._over |= is_full or self._worker.stop_now.is_set() or not allows_others(outcome)
         return None
