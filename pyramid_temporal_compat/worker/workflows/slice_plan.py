@@ -18,7 +18,7 @@ GRAIN = 0.01
 """Seconds of measured work that are not divided any further. An activity costs server and worker about as much."""
 OF_AIM = 0.5
 """Part of the aim that a slice is filled to. Some members take longer than their mean."""
-UNKNOWN = 1 / 50
+UNKNOWN = 1 / 200
 """Part of the aim that a task is taken to need before it was measured."""
 MOST = 100
 """Members of a slice."""
