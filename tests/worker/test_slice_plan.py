@@ -30,13 +30,13 @@ def test_a_few_members_of_an_unknown_task_run_side_by_side() -> None:
 def test_many_members_of_an_unknown_task_are_spread_over_many_places() -> None:
     found = sizes(100, RunTimes(AIM))
     assert len(found) >= SPREAD
-    assert max(found) <= 8
+    assert max(found) <= 100 / SPREAD
 
 
 def test_the_parts_of_a_large_group_spread_over_these_places_together() -> None:
     parts = plan([("add", 1000)] * 250, RunTimes(AIM), beside=4)
     assert 4 * len(parts) >= SPREAD
-    assert [len(part) for part in parts] == [25] * 10
+    assert max(len(part) for part in parts) == 64
 
 
 def test_short_tasks_share_a_slice_even_if_there_are_few() -> None:
