@@ -9,7 +9,7 @@ from collections.abc import Collection, Sequence
 from typing import Any
 
 from .ids import bundle_of, id_in_bundle, new_id
-from .message import Message
+from .message import ENVELOPE, Message
 from .nodes import GroupNode, TaskNode
 from .tree import LIMIT, Tree
 
@@ -17,6 +17,9 @@ MOST = 1000
 """The limit on the tasks of a bundle. They make some 6,000 events of a history, which may have 51,200."""
 LARGEST = 448 * 1024
 """Bytes that the messages of a bundle may take together, roughly. From 512 KiB on the client library logs a warning."""
+COMPRESSED_ENVELOPE = 64
+"""Bytes that a message takes in a large bundle besides its arguments and headers, at most: the bundle is compressed, and
+its messages are much alike there. A thousand small messages fit into one bundle, which takes 15 kB."""
 LARGE = 64 * 1024
 """A message of more bytes is sent by itself."""
 
@@ -41,7 +44,7 @@ class Block:
 
     def count(self, message: Message) -> None:
         if can_be_bundled(message):
-            self._size += message.rough_size
+            self._size += message.rough_size - ENVELOPE + COMPRESSED_ENVELOPE
 
 
 def can_be_bundled(unit: Any) -> bool:

@@ -46,6 +46,8 @@ OWN_WISH = (wire.RETRY, wire.REJECTED, *wire.CONTINUES)
 """How an attempt ends that the task itself wants to be made again. It says nothing of the members after it."""
 MOST_BYTES = 256 * 1024
 """Bytes of outcomes after which a slice ends."""
+LAST_MEMBER = 0.05
+"""Seconds that a slice whose time is over waits for its last member. If it ends, the slice needs no signal."""
 REPORT_PAUSE = 0.5
 """Seconds between two attempts to send a report while the server is away."""
 
@@ -96,8 +98,10 @@ class SliceActivity:
         self._members = asyncio.ensure_future(self._run_members(time.monotonic() + seconds))
         hurry = asyncio.ensure_future(self._hurry.wait())
         await asyncio.wait([self._members, hurry], timeout=seconds, return_when=asyncio.FIRST_COMPLETED)
-        hurry.cancel()
         self._over = True
+        if not hurry.done():
+            await asyncio.wait([self._members, hurry], timeout=LAST_MEMBER, return_when=asyncio.FIRST_COMPLETED)
+        hurry.cancel()
         if self._running is not None:
             activity.heartbeat({**(self._counts or {}), wire.MEMBER: [self._running.id, self._running.task]})
             await self._send(self._running, unless=self._members.done)

@@ -17,9 +17,10 @@ SPREAD = 10
 and the worker some 10 ms: a chord of 100 takes a quarter less CPU in 10 slices than in 17."""
 GRAIN = 0.03
 """Seconds of measured work that are not divided any further: three times the cost of an activity."""
-OF_AIM = 0.5
-"""Part of the aim that a slice is filled to. Some members take longer than their mean."""
-UNKNOWN = 1 / 128
+OF_AIM = 0.75
+"""Part of the aim that a slice is filled to, because some members take longer than their mean. What a slice can't begin
+in time comes back with its end, so it costs no signal."""
+UNKNOWN = OF_AIM / 64
 """Part of the aim that a task is taken to need before it was measured, so that a first slice has up to 64 members. If
 they take long, the worker gives most of them back after `aim` seconds."""
 MOST = 100
