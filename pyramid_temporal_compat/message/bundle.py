@@ -18,8 +18,8 @@ MOST = 1000
 LARGEST = 448 * 1024
 """Bytes that the messages of a bundle may take together, roughly. From 512 KiB on the client library logs a warning."""
 COMPRESSED_ENVELOPE = 64
-"""Bytes that a message takes in a large bundle besides its arguments and headers, at most: the bundle is compressed, and
-its messages are much alike there. A thousand small messages fit into one bundle, which takes 15 kB."""
+"""Bytes that a message takes in a large bundle besides its arguments and headers, at most. A large bundle is
+compressed, and its messages are much alike. So a thousand small messages fit into one bundle, which takes 15 kB."""
 LARGE = 64 * 1024
 """A message of more bytes is sent by itself."""
 

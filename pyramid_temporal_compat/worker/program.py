@@ -228,17 +228,20 @@ class Program(Worker):
 
 
 COLLECT_AFTER = 10_000
-"""New objects after which Python looks for garbage. Its default is 700."""
+"""New objects after which Python looks for garbage, in place of its default."""
+DEFAULTS = (700, 2000)
+"""Python's defaults: up to 3.12, and from 3.13 on."""
 
 
 def collect_garbage_seldom() -> None:
     """Leave the application out of garbage collections, and have Python collect seldom, unless the application chose.
 
-    A canvas of thousands of tasks makes many objects at a time, and nearly none is garbage. With Python's defaults,
-    collections took a tenth of the time of a group of 10,000, and stopped the event loop for up to 0.3 s each.
+    A canvas of thousands of tasks makes many objects at a time, and nearly all of them are in use. With Python's
+    defaults, collections took a tenth of the time of a group of 10,000, and each stopped the event loop for up to
+    0.3 s.
     """
     gc.freeze()
-    if gc.get_threshold()[0] in (700, 2000):  # the defaults up to Python 3.11, and of later ones
+    if gc.get_threshold()[0] in DEFAULTS:
         gc.set_threshold(COLLECT_AFTER)
 
 
