@@ -33,8 +33,8 @@ SHORT_HISTORY = 200
 READERS = 8
 """Histories that are read at a time."""
 FOLLOWED = 4
-"""Histories that are waited for at a time: as many as a large canvas has parts under way. To look for the parts that are
-not started took more calls than all else that the server did for a group of 10,000."""
+"""Histories that are waited for at a time: as many as a large canvas has parts under way. To look for the parts that were
+not started took a third of all calls to the server for a group of 10,000."""
 LOOK_EVERY = 0.2
 """Seconds between two looks for a workflow that its parent has yet to start."""
 
