@@ -17,7 +17,7 @@ from temporalio.service import RPCError, RPCStatusCode
 
 from .. import states
 from ..message import wire_names as wire
-from ..message.ids import bundle_of, workflow_of
+from ..message.ids import bundle_of, root_of, workflow_of
 from ..message.tree import Tree
 from .connection import is_transient
 from .history import ActivityScheduled, read_history, recorded_events, tree_of
@@ -34,8 +34,8 @@ SHORT_HISTORY = 200
 READERS = 8
 """Histories that are read at a time."""
 PARTS = 4
-"""Parts of one canvas that are waited for at a time: as many as run at a time. With 8, a third of all calls to the server
-for a group of 10,000 looked for parts that were not started."""
+"""Parts of one canvas that are waited for at a time: as many as run at a time. With 8, a third of all calls to the
+server for a group of 10,000 looked for parts that were not started."""
 LOOK_EVERY = 0.2
 """Seconds between two looks for a workflow that its parent has yet to start."""
 
@@ -254,7 +254,7 @@ async def wait_for_results(
     turns_of_canvas: defaultdict[str, asyncio.Semaphore] = defaultdict(lambda: asyncio.Semaphore(PARTS))
 
     async def wait(workflow_id: str, members: Collection[str]) -> Mapping[str, Status]:
-        async with turns_of_canvas[workflow_id.partition("/")[0]], turn:
+        async with turns_of_canvas[root_of(workflow_id)], turn:
             while True:
                 try:
                     return await _wait_once_started(client, workflow_id, members, all_of)
