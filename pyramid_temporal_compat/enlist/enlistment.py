@@ -80,10 +80,10 @@ def current_transaction(manager: Any = None) -> Any | None:
     """
     if manager is not None:
         return _transaction_of(manager)
-    for candidate in (*_request_managers(), thread_local.manager):
+    for candidate in _request_managers():
         if has_begun(candidate):
             return candidate.get()
-    return None
+    return thread_local.manager.get() if has_begun(thread_local.manager) else None
 
 
 def _transaction_of(manager: Any) -> Any:

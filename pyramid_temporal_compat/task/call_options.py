@@ -128,7 +128,7 @@ def make_message(
         _take_stamps(name, options)
     _refuse_unknown(name, options)
     conf = app.conf.by_own_name()  # this runs in the view, where a user waits
-    hard, soft = (_limit(name, key, options, task, conf) for key in ("time_limit", "soft_time_limit"))
+    hard, soft = _limit(name, "time_limit", options, task, conf), _limit(name, "soft_time_limit", options, task, conf)
     if hard and soft and soft > hard:
         raise InvalidCall(
             f"task {name!r}: soft_time_limit={soft:g} is above time_limit={hard:g}; "
@@ -481,9 +481,10 @@ _LONGEST_ESCAPE = len(r"\ud83d\ude00")
 
 
 def _is_surely_small(message: Message, limit: int, options: Mapping[str, Any]) -> bool:
-    # Most messages are far below the limit, and encoding a message takes longer than all other checks together.
-    reprs = (len(message.argsrepr) + len(message.kwargsrepr)) * _LONGEST_ESCAPE
-    return options.keys().isdisjoint(_UNBOUNDED_OPTIONS) and total_size(message.body) + reprs + _ENVELOPE_ROOM < limit
+    # Most messages are far below the limit, and encoding a message takes longer than all other checks together. Its
+    # rough size counts the body, too, which no escape makes longer: a large body is only measured for nothing.
+    longest = message.rough_size * _LONGEST_ESCAPE
+    return longest + _ENVELOPE_ROOM < limit and options.keys().isdisjoint(_UNBOUNDED_OPTIONS)
 
 
 def _check_size(

@@ -224,7 +224,7 @@ class Task(RefusedOfTasks, Generic[P, R]):
             )
             return asked
         named = {"task_id": task_id, "link": link, "link_error": link_error, "producer": producer, "shadow": shadow}
-        options.update((key, value) for key, value in named.items() if value is not None)
+        options |= {key: value for key, value in named.items() if value is not None}
         return self._send_or_plan(args, kwargs, options, options.pop("planned", None))
 
     def plan_call(self, call: PlannedCall, args: Any, kwargs: Any, options: dict[str, Any]) -> AsyncResult[R]:
@@ -349,6 +349,8 @@ class Task(RefusedOfTasks, Generic[P, R]):
         return header
 
     def _plain_arguments(self, args: Any, kwargs: Any) -> tuple[tuple[Any, ...], dict[str, Any]]:
+        if type(args) is tuple and type(kwargs) is dict:  # as from `delay`
+            return args, dict(kwargs)
         if isinstance(args, (Mapping, set, frozenset)):
             raise InvalidArguments(
                 f"task {self.name!r}: args={short_repr(args)} is a {type(args).__name__}; "
