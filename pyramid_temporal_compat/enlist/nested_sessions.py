@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import threading
 import weakref
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 from sqlalchemy import event
@@ -29,17 +29,11 @@ class NestedSessions:
         self._first: dict[SessionTransaction, int] = {}
         self._sessions: list[Session] = []
 
-    def watch(self, transaction: Any, number: int) -> None:
-        """Note which nested transactions are open as the message with this number is enlisted in `transaction`."""
-        joined = [getattr(member, "session", None) for member in transaction._resources]
-        if _this_thread.sessions:  # most threads never begin one, and listing a WeakSet is slow
-            joined += [session for session in list(_this_thread.sessions) if _will_join(session, transaction._manager)]
-        for session in joined:
-            nested = session.get_nested_transaction() if isinstance(session, Session) else None
-            while nested is not None and nested.nested:
-                self._first.setdefault(nested, number)
-                self._listen(nested.session)
-                nested = nested.parent
+    def watch(self, nested: Iterable[SessionTransaction], number: int) -> None:
+        """Note that these nested transactions are open as the message with this number is enlisted."""
+        for each in nested:
+            self._first.setdefault(each, number)
+            self._listen(each.session)
 
     def forget(self) -> None:
         """Stop watching: a nested transaction that ends from now on ends together with the whole transaction."""
@@ -66,6 +60,20 @@ class NestedSessions:
         number = self._first.pop(ended, None)
         if number is not None:
             self._drop_from(number)
+
+
+def open_nested(transaction: Any) -> list[SessionTransaction]:
+    """Return the nested transactions that are open in the sessions of `transaction`, and in those that will join it."""
+    sessions = [getattr(member, "session", None) for member in transaction._resources]
+    if _this_thread.sessions:  # most threads never begin one, and listing a WeakSet is slow
+        sessions += [session for session in list(_this_thread.sessions) if _will_join(session, transaction._manager)]
+    found = []
+    for session in sessions:
+        nested = session.get_nested_transaction() if isinstance(session, Session) else None
+        while nested is not None and nested.nested:
+            found.append(nested)
+            nested = nested.parent
+    return found
 
 
 class _ThreadSessions(threading.local):

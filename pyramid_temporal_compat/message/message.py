@@ -343,7 +343,7 @@ _PARTS = tuple(entry.name for entry in dataclasses.fields(Message))
 _DEFAULTS = {
     entry.name: entry.default for entry in dataclasses.fields(Message) if entry.default is not dataclasses.MISSING
 }
-Message.__init__ = _set_parts  # type: ignore[method-assign,assignment]
+Message.__init__ = _set_parts  # type: ignore[method-assign]
 
 
 class NewerMessage(InvalidTaskError):
