@@ -97,8 +97,10 @@ def read_request(data: bytes) -> tuple[str, dict[str, Any]]:
 class Receiver:
     """Answers the control requests to one worker. Belongs to the worker's event loop, where it calls commands."""
 
-    def __init__(self, worker: WorkerLike, client: Client) -> None:
+    def __init__(self, worker: WorkerLike, client: Client, code_name: Mapping[str, Any]) -> None:
+        """`code_name` are the options of a Temporal worker that name its code, as the worker's own options do."""
         self._client = client
+        self._code_name = code_name
         self._worker = worker
         self._address = Address.new(worker.hostname)
         self._state = State(worker, client)
@@ -168,6 +170,7 @@ class Receiver:
             max_concurrent_activities=REQUESTS,
             max_concurrent_activity_task_polls=1,
             graceful_shutdown_timeout=LAST_ANSWERS,
+            **self._code_name,
         )
 
     async def _until_listed(self) -> None:

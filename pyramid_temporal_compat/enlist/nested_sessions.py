@@ -2,19 +2,25 @@
 
 `transaction` does not see these savepoints, so the enlistment watches sessions. It watches the sessions that have
 joined the transaction, and also the sessions that will join it, because `begin_nested()` alone joins nothing yet.
+
+Only a process that has imported SQLAlchemy imports this module: `enlistment.watch_sessions` does, when an application
+is complete, when a worker starts, and at each call of a task.
 """
 
 from __future__ import annotations
 
+import sys
 import threading
 import weakref
 from collections.abc import Callable, Iterable
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from sqlalchemy import event
 from sqlalchemy.orm import Session
 from sqlalchemy.orm.session import SessionTransaction
-from zope.sqlalchemy.datamanager import ZopeTransactionEvents
+
+if TYPE_CHECKING:
+    from zope.sqlalchemy.datamanager import ZopeTransactionEvents
 
 
 class NestedSessions:
@@ -95,11 +101,13 @@ event.listen(Session, "after_transaction_create", _created)
 
 def _will_join(session: Session, manager: Any) -> bool:
     """Return whether zope.sqlalchemy will join this session to this manager's transaction at its next use."""
-    if not session.in_nested_transaction():
+    zope: Any = sys.modules.get("zope.sqlalchemy.datamanager")  # importing it imports every database driver: 0.2 s
+    if zope is None or not session.in_nested_transaction():
         return False
+    events: type[ZopeTransactionEvents] = zope.ZopeTransactionEvents
     owners = (getattr(listener, "__self__", None) for listener in session.dispatch.after_begin)
     return any(
         getattr(owner.transaction_manager, "manager", owner.transaction_manager) is manager
         for owner in owners
-        if isinstance(owner, ZopeTransactionEvents)
+        if isinstance(owner, events)
     )
