@@ -2,6 +2,9 @@
 
 Both sides keep results, because both clients wait for them. Memory is the sum over the worker's processes after the
 tasks have run. Shared memory counts once (PSS).
+
+A worker that is written by hand with temporalio shows what the client library alone takes: no worker on Temporal starts
+faster or has less.
 """
 
 from __future__ import annotations
@@ -18,6 +21,7 @@ from .table import Figure
 NAME = "pools"
 TITLE = "The pools, next to Celery's"
 PEER = "Celery, the same pool, Redis"
+BY_HAND = "temporalio by hand"
 
 Worker = Callable[[str, str, int], AbstractContextManager[parts.Process]]
 """Starts a side's worker, from the server's address, the pool and the concurrency."""
@@ -28,11 +32,14 @@ def run(quick: bool) -> list[Figure]:
     figures: list[Figure] = []
     with parts.redis() as broker, parts.temporal() as address, contextlib.ExitStack() as stack:
         our_client = stack.enter_context(parts.python("-m", "bench.client", address))
+        native_client = stack.enter_context(parts.python("-m", "bench.native", "client", address))
         their_client = stack.enter_context(parts.python("-m", "bench.celery_client", BENCH_BROKER=broker))
         for pool, concurrency in pools[: 3 if quick else None]:
             ours = measure(parts.our_worker, (address, pool, concurrency), our_client, quick)
             theirs = measure(parts.celery_worker, (broker, pool, concurrency), their_client, quick)
             figures += compare(f"{pool} {concurrency}", ours, theirs)
+            if pool == "threads":
+                figures += compare_by_hand(f"{pool} {concurrency}", ours, by_hand(address, native_client))
     return figures
 
 
@@ -55,10 +62,28 @@ def measure(worker: Worker, how: tuple[str, str, int], client: parts.Process, qu
         return Measured(ready * 1e3, latency * 1e3, rate, process.memory())
 
 
+def by_hand(address: str, client: parts.Process) -> tuple[float, float]:
+    """Return the milliseconds to ready and the megabytes of a worker that is written by hand with temporalio."""
+    began = time.monotonic()
+    with parts.python("-m", "bench.native", "worker", address) as process:
+        process.wait_for_line(parts.READY)
+        ready = time.monotonic() - began
+        client.ask("pipelined", 40)
+        return ready * 1e3, process.memory()
+
+
 def compare(pool: str, ours: Measured, theirs: Measured) -> list[Figure]:
     return [
         Figure(NAME, f"{pool}: from start to ready", ours.ready, theirs.ready, "ms", PEER),
         Figure(NAME, f"{pool}: one task, median", ours.latency, theirs.latency, "ms", PEER),
         Figure(NAME, f"{pool}: many tasks", ours.rate, theirs.rate, "/s", PEER),
         Figure(NAME, f"{pool}: memory", ours.memory, theirs.memory, "MB", PEER),
+    ]
+
+
+def compare_by_hand(pool: str, ours: Measured, theirs: tuple[float, float]) -> list[Figure]:
+    ready, memory = theirs
+    return [
+        Figure(NAME, f"{pool}: from start to ready", ours.ready, ready, "ms", BY_HAND),
+        Figure(NAME, f"{pool}: memory", ours.memory, memory, "MB", BY_HAND),
     ]
