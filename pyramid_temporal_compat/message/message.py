@@ -335,7 +335,7 @@ def _set_parts(self: Message, *first: Any, **named: Any) -> None:
     parts = {**_DEFAULTS, "headers": {}, "properties": {}, **dict(zip(_PARTS, first, strict=False)), **named}
     if len(parts) != len(_PARTS):
         wrong = ", ".join(sorted(parts.keys() ^ set(_PARTS)))
-        raise TypeError(f"a message has no part {wrong}, or needs it")
+        raise TypeError(f"a message lacks these parts, or has no such parts: {wrong}")
     object.__setattr__(self, "__dict__", parts)
 
 
