@@ -21,6 +21,7 @@ from ..client.standalone import has_standalone_activities
 from ..exceptions import CeleryError, WorkerShutdown, WorkerTerminate
 from ..log_lines.library_log import hide_errors
 from ..log_lines.text_safety import one_line
+from ..message.backoff import exponential_pauses
 from ..message.message import is_name
 from ..payload import Payload
 from ..payload.bounds import read_together
@@ -45,7 +46,8 @@ MOST_ORDER_VALUES = 200_000
 """Bytes and values of one request. The largest honest one is `hello`, with up to 50,000 revoked ids."""
 LISTED_WITHIN = 5.0
 """Seconds to wait for the server to list this worker. After that the worker counts as ready all the same."""
-LOOK_EVERY = 0.02
+FIRST_LOOK, LOOK_EVERY = 0.005, 0.02
+"""Seconds between the first two looks for this worker in the server's list, and later ones, at most."""
 GREETING_TIMEOUT = 5.0
 """Seconds that the other workers have to answer `hello`."""
 LAST_ANSWERS = timedelta(seconds=2)
@@ -176,10 +178,10 @@ class Receiver:
     async def _until_listed(self) -> None:
         """Wait until the server lists this worker, so that a ready worker can be found."""
         deadline = asyncio.get_running_loop().time() + LISTED_WITHIN
-        while asyncio.get_running_loop().time() < deadline:
-            if self._address in await directory(self._client):
+        for pause in exponential_pauses(FIRST_LOOK, LOOK_EVERY):
+            if self._address in await directory(self._client) or asyncio.get_running_loop().time() >= deadline:
                 return
-            await asyncio.sleep(LOOK_EVERY)
+            await asyncio.sleep(pause)
 
     async def _look_for_namesake(self) -> None:
         """Log if another worker has this worker's name. A worker of that name that has just ended does not count."""
