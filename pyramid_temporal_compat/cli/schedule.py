@@ -62,7 +62,7 @@ def name_of(found: ScheduleListDescription) -> str:
     return found.id.partition("/")[2]
 
 
-def act(common: Common, config: str, name: str, action: Callable[[ScheduleHandle], Awaitable[R]]) -> R:
+def act(common: Common, config: str, name: str, action: Callable[[Client, ScheduleHandle], Awaitable[R]]) -> R:
     """Return what `action` returns for the schedule of an entry. Raise if no entry has that name."""
     from ..schedules.entries import application_name
     from ..schedules.sync import handle_of
@@ -71,7 +71,7 @@ def act(common: Common, config: str, name: str, action: Callable[[ScheduleHandle
 
     async def question(client: Client) -> R | None:
         handle = await handle_of(client, application_name(app), name)
-        return None if handle is None else await action(handle)
+        return None if handle is None else await action(client, handle)
 
     found = ask(app, question)
     if found is None:
@@ -124,7 +124,7 @@ def _row(found: ScheduleListDescription) -> dict[str, Any]:
 @click.pass_obj
 def show_schedule(common: Common, config: str, name: str, as_json: bool) -> None:
     with failing_in_one_line():
-        show(_details(name, act(common, config, name, lambda handle: handle.describe())), as_json)
+        show(_details(name, act(common, config, name, lambda _, handle: handle.describe())), as_json)
 
 
 def _details(name: str, found: ScheduleDescription) -> dict[str, Any]:
@@ -146,7 +146,13 @@ def _details(name: str, found: ScheduleDescription) -> dict[str, Any]:
     }
 
 
-Deed = Callable[["ScheduleHandle", str | None], Awaitable[None]]
+async def _delete(client: Client, id: str) -> None:
+    from ..schedules.sync import delete_schedule
+
+    await delete_schedule(client, id)
+
+
+Deed = Callable[["Client", "ScheduleHandle", str | None], Awaitable[None]]
 
 
 def add_command(name: str, help: str, deed: Deed, done: str, *, noted: bool = False) -> None:
@@ -160,15 +166,18 @@ def add_command(name: str, help: str, deed: Deed, done: str, *, noted: bool = Fa
     @NAME
     @click.pass_obj
     def command(common: Common, config: str, name: str, note: str | None = None) -> None:
-        do(common, config, name, lambda handle: deed(handle, note or f"{done} by ptemporal-compat"), done)
+        words = note or f"{done} by ptemporal-compat"
+        do(common, config, name, lambda client, handle: deed(client, handle, words), done)
 
     if noted:
         command.params.append(NOTE)
 
 
-def do(common: Common, config: str, name: str, action: Callable[[ScheduleHandle], Awaitable[None]], done: str) -> None:
-    async def work(handle: ScheduleHandle) -> bool:
-        await action(handle)
+def do(
+    common: Common, config: str, name: str, action: Callable[[Client, ScheduleHandle], Awaitable[None]], done: str
+) -> None:
+    async def work(client: Client, handle: ScheduleHandle) -> bool:
+        await action(client, handle)
         return True
 
     with failing_in_one_line():
@@ -179,27 +188,27 @@ def do(common: Common, config: str, name: str, action: Callable[[ScheduleHandle]
 add_command(
     "pause",
     "Start nothing from this schedule until it is resumed. `beat` does not resume it.",
-    lambda handle, note: handle.pause(note=note),
+    lambda _, handle, note: handle.pause(note=note),
     "paused",
     noted=True,
 )
 add_command(
     "resume",
     "Go on with a schedule that is paused.",
-    lambda handle, note: handle.unpause(note=note),
+    lambda _, handle, note: handle.unpause(note=note),
     "resumed",
     noted=True,
 )
 add_command(
     "trigger",
     "Start the task now, once. Twice within the same second starts it once.",
-    lambda handle, note: handle.trigger(),
+    lambda _, handle, note: handle.trigger(),
     "triggered",
 )
 add_command(
     "delete",
     "Delete a schedule from the server. `beat` creates it again if it is still declared.",
-    lambda handle, note: handle.delete(),
+    lambda client, handle, note: _delete(client, handle.id),
     "deleted",
 )
 
@@ -222,4 +231,4 @@ def backfill(common: Common, config: str, name: str, begin: dt.datetime, end: dt
     if span[0] >= span[1]:
         raise click.UsageError(f"{begin} is not before {end}; both are in UTC")
     period = ScheduleBackfill(span[0], span[1], ScheduleOverlapPolicy.ALLOW_ALL)
-    do(common, config, name, lambda handle: handle.backfill(period), "backfilled")
+    do(common, config, name, lambda _, handle: handle.backfill(period), "backfilled")

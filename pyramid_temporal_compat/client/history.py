@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import asyncio
 import datetime
-from collections.abc import AsyncIterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from temporalio.api.common.v1 import Payload as ProtoPayload
@@ -17,6 +17,7 @@ from temporalio.api.common.v1 import WorkflowExecution
 from temporalio.api.enums.v1 import EventType
 from temporalio.api.failure.v1 import Failure
 from temporalio.api.history.v1 import HistoryEvent
+from temporalio.api.workflow.v1 import PendingActivityInfo
 from temporalio.api.workflowservice.v1 import GetWorkflowExecutionHistoryReverseRequest
 from temporalio.client import Client, WorkflowExecutionStatus
 from temporalio.common import RawValue
@@ -27,7 +28,7 @@ from ..exceptions import InvalidTaskError, SecurityError
 from ..message import wire_names as wire
 from ..message.message import Message
 from ..message.scheduled import fired
-from ..message.slices import AttemptRecord, Slice, SliceReport
+from ..message.slices import AttemptRecord, Slice, SliceMember, SliceReport, recorded_ends
 from ..message.tree import Tree, is_tree, read_unit
 from ..payload import Payload
 from ..payload.converter import from_raw
@@ -54,6 +55,10 @@ class Encoded:
         """Return the decoded payloads, or only the `first` ones."""
         wanted = self.stored[:first]
         return [from_raw(raw) for raw in await self.converter.decode(wanted, [RawValue] * len(wanted))]
+
+    async def values(self) -> Sequence[Any]:
+        """Return the payloads as the Python values that were written."""
+        return await self.converter.decode(self.stored)
 
     async def value(self) -> Any:
         """Return the first payload as the Python value that was written."""
@@ -142,15 +147,19 @@ class ActivityScheduled(Event):
     input: Encoded
     """As in `WorkflowStarted`."""
     is_ours: bool
+    results: Mapping[str, Payload] = field(default_factory=dict)
+    """For a slice: the results of its members, as far as reports have told them."""
 
     async def call_of(self, member: str | None) -> Call | None:
         """Return the message that the activity runs for a member of a tree; None if it does not run the member.
+
+        Return None also for a step of a chain whose arguments are not complete yet.
 
         :param member: the member's id; None for a workflow that runs a single task.
         """
         if member not in (None, self.activity_id) and self.name != wire.SLICE:
             return None
-        calls = await self.calls()
+        calls = [each.call for each in await self._members() if not each.follows]
         if self.name == wire.SLICE:
             calls = [call for call in calls if call[0].id == member]
         return calls[0] if calls else None
@@ -158,17 +167,28 @@ class ActivityScheduled(Event):
     async def calls(self) -> Sequence[Call]:
         """Return what the activity runs: the call of one task, or the calls of a slice.
 
-        Return nothing for an activity of another application.
+        Return nothing for an activity of another application. A step of a chain lacks the result that it takes until a
+        report has told it.
         """
+        return [each.call for each in await self._members()]
+
+    async def _members(self) -> Sequence[SliceMember]:
         if not self.is_ours:
             return []
         head, *body = await self.input.payloads()
         try:
             if self.name == wire.SLICE:
-                return Slice.decode(head.data, body).members
-            return [Message.decode(head.data, body).apart()]
+                return list(self._known(Slice.decode(head.data, body).members))
+            return [SliceMember(*Message.decode(head.data, body).apart())]
         except InvalidTaskError:
             return []
+
+    def _known(self, members: Sequence[SliceMember]) -> Iterator[SliceMember]:
+        """Yield the members of a slice, with the results that steps of a chain take."""
+        before = ""
+        for member in members:
+            yield member.after(self.results[before]) if member.follows and before in self.results else member
+            before = member.message.id
 
 
 @dataclass(frozen=True)
@@ -197,6 +217,19 @@ class ActivityFailed(Event):
 
     activity: ActivityScheduled
     failure: EncodedFailure | KnownFailure
+
+
+@dataclass(frozen=True)
+class ActivityTimedOut(Event):
+    """The server has heard nothing of an activity for too long, and does not retry it."""
+
+    activity: ActivityScheduled
+    heartbeat: Encoded
+    """The details of its last heartbeat."""
+
+
+ActivityEnd = ActivityCompleted | ActivityFailed | ActivityTimedOut
+ENDS = (ActivityCompleted, ActivityFailed, ActivityTimedOut)
 
 
 @dataclass(frozen=True)
@@ -256,6 +289,10 @@ class EventReader:
             return ActivityFailed(
                 number, time, self._activities[failed.scheduled_event_id], self._encoded_failure(failed.failure)
             )
+        if kind == EventType.EVENT_TYPE_ACTIVITY_TASK_TIMED_OUT:
+            lost = event.activity_task_timed_out_event_attributes
+            heartbeat = lost.failure.timeout_failure_info.last_heartbeat_details
+            return ActivityTimedOut(number, time, self._activities[lost.scheduled_event_id], self._encoded(heartbeat))
         if kind == EventType.EVENT_TYPE_WORKFLOW_EXECUTION_SIGNALED:
             signal = event.workflow_execution_signaled_event_attributes
             is_report = signal.signal_name == wire.SLICE
@@ -293,6 +330,10 @@ class SliceEvents:
     def __init__(self, converter: DataConverter) -> None:
         self._nothing = Encoded((), converter)
         self._slices: dict[str, ActivityScheduled] = {}
+        self._starts: dict[str, ActivityStarted] = {}
+        """The starts of slices that have not ended."""
+        self._results: dict[str, dict[str, Payload]] = {}
+        """The results of the members that have ended, by the slice's id."""
         self._single: dict[str, tuple[str, str]] = {}
         """The id and the task of the member to which the activity of a slice belongs, by the activity's id."""
 
@@ -300,28 +341,48 @@ class SliceEvents:
         """Return what the event stands for. Most events stand for themselves."""
         if isinstance(event, ActivityScheduled) and event.name == wire.SLICE:
             self._slices[event.activity_id] = event
+        elif isinstance(event, ActivityStarted) and event.activity.name == wire.SLICE:
+            self._starts[event.activity.activity_id] = event
+            return [Event(event.number, event.time)]
         elif isinstance(event, SliceReported):
             report = await read_report(event.report)
             if report is not None and report.slice_id in self._slices:
                 if report.rest is not None:
                     self._single[report.slice_id] = report.rest
                 return [event, *self._ends(self._slices[report.slice_id], event, report)]
-        elif isinstance(event, (ActivityCompleted, ActivityFailed)) and event.activity.name == wire.SLICE:
-            return [Event(event.number, event.time), *await self._last_ends(event)]
+        elif isinstance(event, ENDS) and event.activity.name == wire.SLICE:
+            ends = await self._last_ends(event)
+            start = self._starts.pop(event.activity.activity_id, None)
+            # Readers learn first which steps it ran, then of the worker that ran them.
+            return [self._with_results(event.activity, event), *([start] if start else []), *ends]
         return [event]
 
-    async def _last_ends(self, event: ActivityCompleted | ActivityFailed) -> Sequence[Event]:
+    async def _last_ends(self, event: ActivityEnd) -> Sequence[Event]:
         """Return the ends of members that the end of a slice's activity reports."""
-        if isinstance(event, ActivityCompleted):
+        report = None
+        if isinstance(event, ActivityTimedOut):
+            report = recorded_ends(await event.heartbeat.values())
+        elif isinstance(event, ActivityCompleted):
             (result,) = await event.result.payloads()
             if wire.SLICE in result.metadata:
-                report = await read_report(event.result)
-                return [] if report is None else self._ends(event.activity, event, report)
+                report = await read_report(event.result) or SliceReport()
+        if report is not None:
+            return self._ends(event.activity, event, report)
         single = self._single.get(event.activity.activity_id)
-        return [] if single is None else [replace(event, activity=self._member(event.activity, *single))]
+        if single is None or isinstance(event, ActivityTimedOut):
+            return [Event(event.number, event.time)]
+        return [replace(event, activity=self._member(event.activity, *single))]
 
-    def _ends(self, activity: ActivityScheduled, event: Event, report: SliceReport) -> list[Event]:
-        ends: list[Event] = []
+    def recorded(self, activity: PendingActivityInfo, queue: str, report: SliceReport) -> Sequence[Event]:
+        """Return the ends in a slice that runs, from a report that its heartbeat carries."""
+        time = activity.last_heartbeat_time.ToDatetime(tzinfo=datetime.timezone.utc)
+        scheduled = ActivityScheduled(0, time, activity.activity_id, wire.SLICE, queue, self._nothing, is_ours=False)
+        return self._ends(scheduled, scheduled, report)
+
+    def _ends(self, activity: ActivityScheduled, event: Event, report: SliceReport) -> Sequence[Event]:
+        results = self._results.setdefault(activity.activity_id, {})
+        results |= {outcome.id: outcome.result for outcome in report.outcomes if outcome.result is not None}
+        ends: list[Event] = [self._with_results(activity, event)]
         for outcome in report.outcomes:
             member = self._member(activity, outcome.id, outcome.task)
             if outcome.result is not None:
@@ -329,6 +390,10 @@ class SliceEvents:
             elif outcome.record is not None and outcome.record.final:
                 ends.append(ActivityFailed(event.number, event.time, member, KnownFailure(outcome.record)))
         return ends
+
+    def _with_results(self, activity: ActivityScheduled, event: Event) -> ActivityScheduled:
+        """Return the slice with the results that steps of a chain have taken, as far as they are known."""
+        return replace(activity, number=event.number, results=self._results.get(activity.activity_id, {}))
 
     def _member(self, activity: ActivityScheduled, member_id: str, task: str) -> ActivityScheduled:
         return replace(activity, activity_id=member_id, name=task, input=self._nothing, is_ours=False)
@@ -341,6 +406,14 @@ async def read_report(encoded: Encoded | KnownResult) -> SliceReport | None:
         return SliceReport.decode(payload)
     except (InvalidTaskError, SecurityError, ValueError, RecursionError):
         return None
+
+
+async def recorded_events(client: Client, activity: PendingActivityInfo, queue: str) -> Sequence[Event]:
+    """Return the ends in a slice that runs, as its last heartbeat has told them. The history has them later."""
+    report = recorded_ends(await Encoded(activity.heartbeat_details.payloads, client.data_converter).values())
+    if report is None:
+        return []
+    return SliceEvents(client.data_converter).recorded(activity, queue, report)
 
 
 async def read_history(

@@ -14,6 +14,7 @@ from ..exceptions import WorkerLostError
 from ..message import wire_names as wire
 from ..message.failures import error_of
 from ..message.ids import bundle_of, is_prefix
+from ..message.message import Message
 from ..payload import Payload
 from .history import (
     ActivityCompleted,
@@ -41,6 +42,7 @@ class MemberEnds:
         """Number of events collected."""
         self._workflow_id = workflow_id
         self._workflow_end: Status | None = None
+        self._slices: dict[str, ActivityScheduled] = {}
         self._child_ends: dict[str, Status] = {}
         """Outcome shared by all members of a child workflow, keyed by `<child workflow id>/`."""
 
@@ -49,6 +51,8 @@ class MemberEnds:
         self.length = event.number
         if isinstance(event, ActivityScheduled):
             self.ended.pop(event.activity_id, None)
+            if event.name == wire.SLICE:
+                self._slices[event.activity_id] = event
         elif isinstance(event, ActivityCompleted):
             (result,) = await event.result.payloads()
             self._end(event.activity, event, result_status(result))
@@ -61,6 +65,11 @@ class MemberEnds:
                 await self._add_note(key, written, event)
         elif isinstance(event, WorkflowClosed):
             self._workflow_end = await _closed_status(event)
+
+    async def first_in_slice(self, activity_id: str) -> Message | None:
+        """Return the member that a slice begins with."""
+        calls = await self._slices[activity_id].calls() if activity_id in self._slices else []
+        return calls[0][0] if calls else None
 
     async def _add_note(self, key: str, written: Encoded, event: Event) -> None:
         """Collect what the workflow has noted in its memo, where no activity shows how members ended."""

@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import asyncio
 import dataclasses
-from collections.abc import Awaitable, Collection, Iterable, Mapping
+from collections.abc import Awaitable, Collection, Iterable, Mapping, Sequence
 
+from temporalio.api.workflow.v1 import PendingActivityInfo
 from temporalio.client import Client, WorkflowExecutionDescription, WorkflowExecutionStatus
 from temporalio.service import RPCError, RPCStatusCode
 
@@ -18,10 +19,10 @@ from ..message import wire_names as wire
 from ..message.ids import bundle_of, workflow_of
 from ..message.tree import Tree
 from .connection import is_transient
-from .history import ActivityScheduled, read_history, tree_of
+from .history import ActivityScheduled, read_history, recorded_events, tree_of
 from .history_follower import follow, followed
 from .member_ends import MemberEnds
-from .read_status import member_in_slice, pending_status, revoked_status
+from .read_status import RUNNING, member_in_slice, pending_status, revoked_status
 from .status import ABORTED, Status
 
 Workflows = Mapping[str, Collection[str]]
@@ -99,9 +100,12 @@ async def statuses_in_tree(
     info = found.raw_description
     running = found.status is WorkflowExecutionStatus.RUNNING
     pending = {each.activity_id: (each, each.activity_type.name) for each in info.pending_activities if running}
+    unbegun = []
     for activity, name in list(pending.values()):
         if name == wire.SLICE and (member_of := await member_in_slice(client, activity)) is not None:
             pending[member_of[0]] = activity, member_of[1]
+        elif name == wire.SLICE and activity.state in RUNNING:
+            unbegun.append(activity)
     statuses: dict[str, Status] = {}
     for member in members:
         if member in pending:
@@ -111,14 +115,33 @@ async def statuses_in_tree(
             statuses[member] = dataclasses.replace(status, state=ABORTED) if was_aborted else status
     rest = [member for member in members if member not in pending]
     if rest:
-        otherwise = Status()
-        if info.workflow_extended_info.cancel_requested and not info.pending_activities:
-            otherwise = dataclasses.replace(revoked_status("revoked"), ended=False)
-        ended = await _none_if_absent(ends_so_far(client, found, rest))
-        if ended is None:  # the workflow was deleted after it was described
-            otherwise = Status(known=False)
-        statuses |= {**dict.fromkeys(rest, otherwise), **(ended or {})}
+        try:
+            statuses |= await _statuses_by_history(client, found, rest, unbegun)
+        except RPCError as error:
+            if error.status is not RPCStatusCode.NOT_FOUND:
+                raise
+            statuses |= dict.fromkeys(rest, Status(known=False))  # it was deleted after it was described
     return statuses
+
+
+async def _statuses_by_history(
+    client: Client, found: WorkflowExecutionDescription, members: Sequence[str], unbegun: Sequence[PendingActivityInfo]
+) -> Mapping[str, Status]:
+    """Return the statuses of members of which no running activity tells.
+
+    :param unbegun: slices that have not told which member runs: it is the first one.
+    """
+    info = found.raw_description
+    otherwise = Status()
+    if info.workflow_extended_info.cancel_requested and not info.pending_activities:
+        otherwise = dataclasses.replace(revoked_status("revoked"), ended=False)
+    statuses = dict.fromkeys(members, otherwise)
+    ends = await _ends(client, found)
+    for activity in unbegun:
+        first = await ends.first_in_slice(activity.activity_id)
+        if first is not None and first.id in statuses:
+            statuses[first.id] = await pending_status(client, activity, activity.state, first.task, found.task_queue)
+    return {**statuses, **_ended_among(ends, members), **await _recorded(client, found, members)}
 
 
 async def members_in_slices(
@@ -136,6 +159,13 @@ async def ends_so_far(
     client: Client, found: WorkflowExecutionDescription, members: Iterable[str]
 ) -> Mapping[str, Status]:
     """Return the statuses of the members that have ended, of those given."""
+    members = list(members)
+    ended = _ended_among(await _ends(client, found), members)
+    return {**await _recorded(client, found, members), **ended}
+
+
+async def _ends(client: Client, found: WorkflowExecutionDescription) -> MemberEnds:
+    """Return what the history of a workflow tells of its members."""
     if found.history_length > SHORT_HISTORY:  # a caller that asks for each member would read all of it each time
         ends = await follow(
             client, (found.id, found.run_id), lambda: MemberEnds(found.id), lambda ends: _is_read(ends, found)
@@ -144,6 +174,20 @@ async def ends_so_far(
         ends = MemberEnds(found.id)
         async for event in read_history(client, found.id, found.run_id):
             await ends.add(event)
+    return ends
+
+
+async def _recorded(
+    client: Client, found: WorkflowExecutionDescription, members: Iterable[str]
+) -> Mapping[str, Status]:
+    """Return the ends of steps that ran in slices, as heartbeats have told the server. The history has them later."""
+    slices = [each for each in found.raw_description.pending_activities if each.activity_type.name == wire.SLICE]
+    events = [event for each in slices for event in await recorded_events(client, each, found.task_queue)]
+    if not events:
+        return {}
+    ends = MemberEnds(found.id)
+    for event in events:
+        await ends.add(event)
     return _ended_among(ends, members)
 
 

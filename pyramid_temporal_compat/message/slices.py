@@ -3,10 +3,12 @@
 `Slice` is what the workflow asks for: the members, as messages with their payloads. Its head travels in the header, as
 the envelope of a single message does, and the payloads of all members are the activity's Input.
 
+A member may be the next step of a chain. It follows the member before it in the slice, and takes its result.
+
 `SliceReport` is what the worker tells of the members: the outcomes of the members that ran, and the ids of the members
 that it gives back. A report is the activity's result. If a member runs long, or has a large result, a report goes to
 the workflow earlier, as a signal. From then on the activity belongs to one member alone, the *rest*: it ends as this
-member ends.
+member ends. Before a step begins that follows another, a heartbeat of the slice has told the server all ends so far.
 
 Reports are JSON that people can read in the web UI.
 """
@@ -16,7 +18,7 @@ from __future__ import annotations
 import base64
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from temporalio.exceptions import ApplicationError
@@ -126,6 +128,10 @@ class SliceReport:
     """The id of the slice's activity, in a signal."""
 
     def encode(self) -> Payload:
+        return Payload({"encoding": b"json/plain", wire.SLICE: b"1"}, _as_json(self.written()))
+
+    def written(self) -> dict[str, Any]:
+        """Return the report as plain JSON."""
         written: dict[str, Any] = {"members": [outcome.written() for outcome in self.outcomes]}
         if self.given_back:
             written["given_back"] = self.given_back
@@ -133,7 +139,7 @@ class SliceReport:
             written["rest"] = self.rest
         if self.slice_id:
             written["slice"] = self.slice_id
-        return Payload({"encoding": b"json/plain", wire.SLICE: b"1"}, _as_json(written))
+        return written
 
     @classmethod
     def decode(cls, payload: Payload) -> SliceReport:
@@ -158,28 +164,53 @@ class SliceReport:
 
 
 @dataclass(frozen=True)
+class SliceMember:
+    """One member of a slice."""
+
+    message: Message
+    payloads: tuple[Payload, ...] = ()
+    """What follows the body."""
+    follows: bool = False
+    """Whether it begins only if the member before it has ended with a result."""
+    takes: bool = False
+    """Whether that result is put in front of its arguments."""
+
+    @property
+    def call(self) -> tuple[Message, tuple[Payload, ...]]:
+        """The message, and the payloads that follow its body."""
+        return self.message, self.payloads
+
+    def after(self, result: Payload) -> SliceMember:
+        """Return the member as it is once the member that it follows has ended."""
+        if not self.takes:
+            return replace(self, follows=False)
+        linked = None if self.message.linked is None else self.message.linked + 1
+        return SliceMember(self.message.copy(joins=0, linked=linked), (result, *self.payloads))
+
+
+@dataclass(frozen=True)
 class Slice:
     """Several members of one workflow, for one activity."""
 
     seconds: float
     """How long the members should take together."""
-    members: tuple[tuple[Message, tuple[Payload, ...]], ...] = field(default=())
-    """Each message, and the payloads that follow its body."""
+    members: tuple[SliceMember, ...] = field(default=())
 
     @property
     def summary(self) -> str:
         """The slice in one line, for people."""
-        named = ", ".join(message.summary for message, _ in self.members[:MOST_NAMED])
+        named = ", ".join(member.message.summary for member in self.members[:MOST_NAMED])
         return f"slice of {len(self.members)}: {named}"
 
     def encode(self) -> list[Payload]:
         heads: list[Any] = []
         payloads: list[Payload] = []
-        for message, before in self.members:
+        for member in self.members:
+            message, before = member.message, member.payloads
             envelope = message.envelope()
             if before:
                 envelope["more"] = len(before)
-            heads.append([envelope, len(message.body) + len(before)])
+            heads.append([envelope, len(message.body) + len(before), *([member.takes] if member.follows else [])])
             payloads += [*message.body, *before]
         head = {wire.SLICE: VERSION, "seconds": self.seconds, "members": heads}
         return [Payload({"encoding": b"json/plain"}, _as_json(head)), *payloads]
@@ -192,21 +223,37 @@ class Slice:
                 found = read_json(head)
             if int(found[wire.SLICE]) > VERSION:
                 raise NewerMessage(f"a slice has version {found[wire.SLICE]}, this release reads up to {VERSION}")
-            counts = [count for _, count in found["members"]]
+            counts = [count for _, count, *_ in found["members"]]
             if len(counts) > MOST_MEMBERS or not all(type(count) is int and count >= 0 for count in counts):
                 raise ValueError("a slice has too many members, or a count that is none")
             if sum(counts) != len(payloads):
                 raise ValueError(f"the members of a slice have {sum(counts)} payloads, and {len(payloads)} came")
-            members = []
+            members: list[SliceMember] = []
             place = 0
-            for envelope, count in found["members"]:
-                members.append(Message.read(envelope, payloads[place : place + count]).apart())
+            for envelope, count, *takes in found["members"]:
+                message, before = Message.read(envelope, payloads[place : place + count]).apart()
+                follows = bool(takes and members)
+                members.append(SliceMember(message, before, follows, follows and bool(takes[0])))
                 place += count
             return cls(float(found["seconds"]), tuple(members))
         except InvalidTaskError:
             raise
         except (ValueError, LookupError, TypeError, AttributeError, RecursionError):
             raise InvalidTaskError(f"not a slice: {head[:200]!r}") from None
+
+
+def recorded_ends(heartbeat: Sequence[Any]) -> SliceReport | None:
+    """Return the ends that a slice's last heartbeat has told the server; None if it has told none.
+
+    :param heartbeat: the details of the heartbeat, as the server has them.
+    """
+    details = heartbeat[0] if heartbeat else None
+    if not isinstance(details, Mapping) or wire.ENDS not in details:
+        return None
+    try:
+        return SliceReport.read(details[wire.ENDS])
+    except InvalidTaskError:
+        return None
 
 
 def write_shown(payload: Payload) -> dict[str, Any]:

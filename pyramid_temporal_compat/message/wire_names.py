@@ -117,6 +117,8 @@ META = "meta"
 """Heartbeat keys: the state that the task has set, and its data. The heartbeat's only detail is a dict."""
 MEMBER = "member"
 """Heartbeat key of a slice: the id and the task of the member that runs."""
+ENDS = "ends"
+"""Heartbeat key of a slice: the report on the members that have ended, before the next step of a chain begins."""
 
 
 SUMMARY_LIMIT = 200

@@ -24,6 +24,8 @@ OTHER_MODULES = {"redbeat": "celery-redbeat"}
 """Module to distribution, where the two have different names."""
 AGENTS = re.compile(r"(sentry_sdk|opentelemetry|ddtrace|elasticapm|scout_apm|raven)(\.\w+)*\.celery\b")
 """The modules by which APM agents reach into Celery."""
+AGENT_SETTINGS = frozenset({"h_pyramid_sentry.celery_support"})
+"""Settings of Pyramid packages that import such a module."""
 
 
 def normal_name(name: str) -> str:

@@ -6,6 +6,7 @@ import re
 from collections.abc import Iterator
 
 from . import commands
+from .extensions import AGENT_SETTINGS
 from .findings import Finding, SourceFile
 from .ini_convert import INCLUDES, in_place_of_pyramid_celery
 from .ini_text import Entry, Section, is_application, sections
@@ -47,6 +48,8 @@ def _of_application(file: SourceFile, entry: Entry) -> Iterator[Finding]:
         yield from _setting(file, entry, rest.partition(".")[0])
     elif key == INCLUDES and (edit := in_place_of_pyramid_celery(file.text, entry)):
         yield Finding(RULES["PTC207"], file.path, entry.line, INCLUDES, fix=Fix.UNSAFE, edits=(edit,))
+    elif key in AGENT_SETTINGS:
+        yield Finding(RULES["PTC107"], file.path, entry.line, key)
     elif LOOKS_LIKE.search(key) and not key.startswith("ptemporal."):
         yield Finding(RULES["PTC408"], file.path, entry.line, key)
 

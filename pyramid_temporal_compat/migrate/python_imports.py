@@ -10,7 +10,7 @@ import libcst as cst
 
 from ..as_celery.name_table import MODULES
 from ..celery_names.refused import is_module, sentence_of
-from .extensions import AGENTS, extension_sentence
+from .extensions import AGENT_SETTINGS, AGENTS, extension_sentence
 from .findings import Edit, Finding
 from .homes import PACKAGE, dotted_home, home, module_home, split
 from .python_source import PythonSource, dotted, keyword, leftmost, text_of
@@ -301,6 +301,8 @@ def _module_alias(
 def _texts(source: PythonSource) -> Iterator[Finding]:
     for node in source.nodes(cst.SimpleString):
         value = text_of(node)
+        if value in AGENT_SETTINGS:
+            yield source.finding("PTC107", node, value)
         if value is None or not IN_TEXT.match(value) or isinstance(source.parent(node), (cst.Expr, cst.Annotation)):
             continue
         call = source.around(node, cst.Call)

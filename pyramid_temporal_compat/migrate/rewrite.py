@@ -9,7 +9,7 @@ from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 
 from .alias import with_alias
-from .audit import findings_of, python_rules, sends_messages
+from .audit import beside_messages, findings_of, python_rules, sends_messages
 from .findings import Finding, Kind, SourceFile, applied
 from .rules import RULES, Fix
 
@@ -63,16 +63,22 @@ class Choice:
         return bool(finding.edits) and (self.unsafe or finding.fix is Fix.SAFE)
 
 
-def rewritten(file: SourceFile, choice: Choice) -> Rewritten:
-    """Return the file with the edits of its findings made that are chosen."""
+def rewritten(file: SourceFile, choice: Choice, findings: list[Finding] | None = None) -> Rewritten:
+    """Return the file with the edits of its findings made that are chosen.
+
+    :param findings: what the rules find in the file, if the caller has read it already. Reading takes most of the time.
+    """
     result = Rewritten(file, file)
+    if findings is None:
+        findings = findings_of(file, real_kombu=choice.real_kombu)
     for _ in range(MOST_ROUNDS):
-        wanted = [each for each in findings_of(result.after, real_kombu=choice.real_kombu) if choice.has(each)]
+        wanted = [each for each in findings if choice.has(each)]
         following = _edited(result.after, wanted)
         if following.text == result.after.text:
             break
         result.fixed += wanted
         result.after = following
+        findings = findings_of(following, real_kombu=choice.real_kombu)
     if result.changed and file.kind is Kind.PYTHON:
         result.after = replace(file, text=str(python_rules().without_unused(file.text, result.after.text)))
     return result
@@ -120,9 +126,12 @@ def rewrite_all(
     """Return the files that change, each before and after."""
     python = [file for file in files if file.kind is Kind.PYTHON]
     files_with = Counter(word for file in python for word in set(re.findall(r"\w+", file.text)))
-    real_kombu = any("kombu" in file.text and sends_messages(findings_of(file)) for file in python)
+    findings = [findings_of(file) for file in files]
+    real_kombu = any(map(sends_messages, findings))
+    if real_kombu:
+        findings = [[beside_messages(each) for each in found] for found in findings]
     choice = Choice(unsafe, select, SWAPS if mode == "alias" else (), real_kombu, files_with)
-    results = [rewritten(file, choice) for file in files]
+    results = [rewritten(file, choice, found) for file, found in zip(files, findings, strict=True)]
     if mode == "alias":
         texts = with_alias([result.after for result in results], real_kombu=real_kombu)
         for result in results:

@@ -77,7 +77,8 @@ RULES_OF_CODE: tuple[Rule, ...] = (
         "PTC107",
         ADVICE,
         "An APM agent's integration with Celery",
-        "An import such as `sentry_sdk.integrations.celery` or `opentelemetry.instrumentation.celery`.",
+        "An import such as `sentry_sdk.integrations.celery` or `opentelemetry.instrumentation.celery`, or the setting "
+        "`h_pyramid_sentry.celery_support`, which makes such an import.",
         "Such a module imports Celery, and replaces parts of it.",
         "Call `install_as_celery()` before the import: the integration then works here. See the page on tracing.",
         "from sentry_sdk.integrations.celery import CeleryIntegration",
@@ -235,7 +236,8 @@ RULES_OF_CODE: tuple[Rule, ...] = (
         "SQL or code that reads `celery_taskmeta`, `celery_tasksetmeta` or keys `celery-task-meta-…`, an override of "
         "`BACKEND_ALIASES`, or a use of `app.backend`.",
         "Temporal keeps the results, so there is no table and no key to read.",
-        "Read a result with `AsyncResult`. To join it with your rows, let the task write what you need into its own row.",
+        "Read a result with `AsyncResult`. It also reads results from before the move if `ptemporal.old_result_backend` is set. To "
+        "join a result with your rows, let the task write what you need into its own row.",
         '"SELECT … FROM celery_taskmeta JOIN orders ON …"',
         minutes=45,
     ),
@@ -263,9 +265,10 @@ RULES_OF_CODE: tuple[Rule, ...] = (
         "PTC403",
         ADVICE,
         "A setting that has no meaning here",
-        "A setting of Celery that the table of settings refuses.",
-        "The setting is accepted, and has no effect.",
-        "Delete it when it is convenient.",
+        "A setting of Celery that no part of this package needs to run tasks, such as the address of a broker.",
+        "The setting is accepted, and has no effect on tasks.",
+        "Delete it when it is convenient. Keep `broker_transport_options` and `broker_use_ssl` as long as `migrate bridge` runs: it "
+        "reads them.",
         "broker_transport_options = {…}",
         minutes=1,
     ),
@@ -355,7 +358,8 @@ RULES_OF_CODE: tuple[Rule, ...] = (
         "Periodic tasks",
         "`beat_schedule`, a `[celerybeat:NAME]` section, or an entry of the loaded application.",
         "The server fires them. Run `ptemporal-compat beat app.ini` with each deploy, in the place of the beat process.",
-        "Add the command to the deploy, and delete the beat process.",
+        "Add the command to the deploy, and delete the beat process. While both sides run, only one side's beat may fire: the page on "
+        "the move says when to change.",
         'app.conf.beat_schedule = {"purge": {"task": "shop.purge", "schedule": 3600}}',
         minutes=5,
     ),
@@ -386,11 +390,10 @@ RULES_OF_CODE: tuple[Rule, ...] = (
         "PTC504",
         CHANGES,
         "A scheduler outside the application",
-        "A crontab, a CronJob or a script that publishes tasks with `celery call`, `send_task` or kombu.",
-        "No worker here reads the broker.",
-        "Make it an entry of `beat_schedule`, or let the script load the application and call the task. "
-        "`ptemporal-compat call` takes the place of `celery call`, which `rewrite` changes. A scheduler that can't change "
-        "stays: `migrate bridge` carries what it publishes.",
+        "`celery call` in a crontab, a CronJob, a unit file or a script.",
+        "`celery call` publishes to the broker, which no worker here reads. `ptemporal-compat call` starts the task on the server.",
+        "Let `rewrite` change the command, or make it an entry of `beat_schedule`. A scheduler that can't change stays: "
+        "`migrate bridge` carries what it publishes.",
         "0 3 * * * celery -A shop call shop.purge",
         Fix.SAFE,
         15,

@@ -44,6 +44,6 @@ def said_of(key: str, value: str, *, own_section: bool) -> Iterator[Said]:
     elif (name in AT_MOST_ONCE and is_false) or (name == "task_always_eager" and not is_false):
         yield Said("PTC409")
     elif setting.effect is Effect.REFUSED:
-        yield Said("PTC403", f"{setting.sentence} The setting is accepted, and has no effect.")
+        yield Said("PTC403", f"{setting.sentence} The setting is accepted, and has no effect on tasks.")
     elif setting.effect is Effect.EQUIVALENT:
         yield Said("PTC404", f"{setting.sentence} Nothing has to change.")

@@ -7,6 +7,7 @@
 `task_metrics.py`   the same, as Prometheus counters with the names of celery-exporter
 `worker_pages.py`   the pages of a worker: /live, /ready, /metrics
 `web_metrics.py`    the metrics of a web process
+`dispatch_metrics.py` how dispatches end: of a web process, and of the calls that tasks make
 `readiness.py`      whether a web process can dispatch
 `sdk_metrics.py`    the metrics of Temporal's client library
 

@@ -8,8 +8,10 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+from ..enlist.dispatch_end import DispatchEnd
 from ..exceptions import ImproperlyConfigured
 from ..message.message import Message
+from .dispatch_metrics import DispatchMetrics
 
 LABELS = ("name", "hostname", "queue_name")
 UNKNOWN = "unknown"
@@ -63,6 +65,7 @@ class TaskMetrics:
             buckets=RUNTIMES,
             registry=registry,
         )
+        self._dispatches = DispatchMetrics(prometheus(), registry)
 
     def received(self, message: Message, waited: float) -> None:
         labels = self._labels(message)
@@ -95,6 +98,9 @@ class TaskMetrics:
 
     def found_receipt(self, message: Message) -> None:
         self._found.labels(**self._labels(message)).inc()
+
+    def dispatched(self, end: DispatchEnd) -> None:
+        self._dispatches.count(end)
 
     def _begin_at_zero(self, labels: dict[str, str]) -> None:
         """Show all counters of a task from its first attempt on: `increase()` does not count a first value above 0."""

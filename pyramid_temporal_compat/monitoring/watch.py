@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Protocol
 
+from ..enlist.dispatch_end import DispatchEnd
 from ..message.message import Message
 
 
@@ -37,6 +38,9 @@ class TaskWatch(Protocol):
     def found_receipt(self, message: Message) -> None:
         """The task was done already: an earlier run, whose worker was lost, has left its receipt."""
 
+    def dispatched(self, end: DispatchEnd) -> None:
+        """A task has called other tasks, and this is how their dispatch ended."""
+
 
 class NobodyWatches:
     """The watch of a worker without metrics."""
@@ -53,4 +57,7 @@ class NobodyWatches:
         """Count nothing."""
 
     def failed(self, message: Message, exception: str) -> None:
+        """Count nothing."""
+
+    def dispatched(self, end: DispatchEnd) -> None:
         """Count nothing."""

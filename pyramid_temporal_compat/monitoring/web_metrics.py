@@ -17,6 +17,7 @@ from ..celery_names.nodenames import gethostname
 from ..enlist.dispatch_end import DispatchEnd, dispatch_ended
 from ..exceptions import ImproperlyConfigured
 from ..settings.values import host_and_port
+from .dispatch_metrics import DispatchMetrics
 from .http_server import Address, HttpServer, Page
 from .task_metrics import LABELS, prometheus
 from .worker_pages import METRICS, METRICS_TYPE
@@ -24,9 +25,6 @@ from .worker_pages import METRICS, METRICS_TYPE
 log = logging.getLogger(__name__)
 
 SHARED_FILES = "PROMETHEUS_MULTIPROC_DIR"
-DISPATCH_SECONDS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
-OUTBOX, LOG = "outbox", "log"
-"""Where tasks are that did not reach the server."""
 TRY_AGAIN_AFTER = 10.0
 """Seconds. The process that has the port may end, and another one takes the port over at one of its requests."""
 
@@ -41,7 +39,7 @@ class WebMetrics:
         library = prometheus()
         self._registry = library.CollectorRegistry()
         self._sent = library.Counter("celery_task_sent", "Tasks that were sent.", LABELS, registry=self._registry)
-        self._seconds, self._failed = dispatch_metrics(self._registry)
+        self._dispatches = DispatchMetrics(library, self._registry)
         signals.after_task_publish.connect(self._count, weak=False)
         dispatch_ended.connect(self._count_dispatch, weak=False)
 
@@ -79,26 +77,4 @@ class WebMetrics:
         self._sent.labels(name=str(sender), hostname=gethostname(), queue_name=routing_key).inc()
 
     def _count_dispatch(self, end: DispatchEnd, **_: Any) -> None:
-        self._seconds.observe(end.seconds)
-        self._failed.labels(kept=OUTBOX).inc(end.kept)
-        self._failed.labels(kept=LOG).inc(end.lost)
-
-
-def dispatch_metrics(registry: Any) -> tuple[Any, Any]:
-    """Return the time that dispatches take, and what did not reach the server, as metrics of the registry."""
-    library = prometheus()
-    seconds = library.Histogram(
-        "ptemporal_dispatch_seconds",
-        "Seconds until the server had the calls of a transaction.",
-        buckets=DISPATCH_SECONDS,
-        registry=registry,
-    )
-    failed = library.Counter(
-        "ptemporal_dispatch_failed",
-        "Calls that did not reach the server, by what keeps them. A canvas or a bundle counts once.",
-        ["kept"],
-        registry=registry,
-    )
-    for kept in (OUTBOX, LOG):
-        failed.labels(kept=kept)
-    return seconds, failed
+        self._dispatches.count(end)

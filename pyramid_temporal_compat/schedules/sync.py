@@ -6,6 +6,7 @@ of a Schedule follows from its entry, so no Schedule is created twice. Writing o
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import uuid
 from collections.abc import AsyncIterator, Awaitable, Iterator, Sequence
@@ -26,6 +27,7 @@ from temporalio.service import RPCError, RPCStatusCode
 
 from ..client.connection import is_absent
 from ..client.for_each import for_each
+from ..client.list_filter import quoted
 from ..exceptions import CeleryError, OperationalError
 from ..message import wire_names as wire
 from ..message.ids import prefix_of
@@ -43,6 +45,8 @@ FAILURES = (CeleryError, OperationalError, RPCError)
 """What a comparison with the server may raise: a bad entry, an absent server, a refusal."""
 AT_ONCE = 8
 """Calls to the server under way at a time."""
+LOOKS_AT_THE_LIST, LOOK_AGAIN_AFTER = 50, 0.1
+"""How often to look whether the server's list still has a deleted Schedule, and the seconds between two looks."""
 
 
 class NoPermission(OperationalError):
@@ -176,7 +180,7 @@ async def apply(client: Client, plan: Plan) -> Plan:
 
 async def _apply(client: Client, change: Change) -> Change:
     if change.kind == "delete":
-        await _delete(client, change.id)
+        await delete_schedule(client, change.id)
     elif change.declared is not None and change.is_difference:
         if change.kind == "create":
             if await _create(client, change.declared):
@@ -239,10 +243,28 @@ def _state(found: ScheduleState, declared: Declared) -> ScheduleState:
     return kept
 
 
-async def _delete(client: Client, id: str) -> None:
+async def delete_schedule(client: Client, id: str) -> None:
+    """Delete a Schedule, and wait until the server's list no longer has it.
+
+    The list lags behind by moments. A comparison that still finds the Schedule there would not create it again.
+    """
     request = DeleteScheduleRequest(namespace=client.namespace, schedule_id=id, identity=client.identity)
     with _absence_is_fine():
         await client.workflow_service.delete_schedule(request, retry=True)
+    for _ in range(LOOKS_AT_THE_LIST):
+        if not await is_listed(client, id):
+            return
+        await asyncio.sleep(LOOK_AGAIN_AFTER)
+
+
+async def is_listed(client: Client, id: str) -> bool:
+    """Return whether the server's list has a Schedule. False if the server can't list one by its id."""
+    try:
+        return bool([each async for each in await client.list_schedules(query=f"ScheduleId = {quoted(id)}")])
+    except RPCError as error:
+        if error.status is not RPCStatusCode.INVALID_ARGUMENT:
+            raise
+        return False
 
 
 async def _describe(client: Client, id: str) -> DescribeScheduleResponse | None:

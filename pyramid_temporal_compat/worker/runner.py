@@ -11,6 +11,7 @@ import time
 from typing import TYPE_CHECKING, Any
 
 from ..context import Context, running
+from ..enlist.dispatch_end import dispatch_ends_told_to
 from ..exceptions import CeleryError, ImproperlyConfigured
 from ..payload.errors import to_wire
 from ..payload.trace_carrier import trace_continued
@@ -59,7 +60,7 @@ class Runner:
         execution = self._execution(task, job, request, control)
         began = time.monotonic()
         try:
-            with trace_continued(job.trace):
+            with trace_continued(job.trace), dispatch_ends_told_to(control.note):
                 ending = execution.run() if job.failed_with is None else execution.follow(job.failed_with)
         except Undecided as undecided:
             outcome: Outcome = undecided.outcome

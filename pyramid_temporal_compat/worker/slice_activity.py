@@ -9,6 +9,8 @@ Each attempt is the attempt of `TaskActivity`, with all its steps. The slice is 
   others go back.
 - So the server learns how a member ended within the slice's time and one call. A killed worker loses only the outcomes
   of this time.
+- The next step of a chain begins after the server has the end of the step before it (`_next`). So a killed worker
+  loses the outcome of at most one step of a chain.
 """
 
 from __future__ import annotations
@@ -19,9 +21,12 @@ import time
 from collections import deque
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import AbstractContextManager, ExitStack
+from dataclasses import dataclass
+from datetime import timedelta
 from typing import Any
 
 from temporalio import activity
+from temporalio.client import AsyncActivityCancelledError
 from temporalio.common import RawValue
 
 from ..client.attempt_counts import AttemptCounts
@@ -30,7 +35,7 @@ from ..exceptions import InvalidTaskError
 from ..log_lines.text_safety import one_line
 from ..message import wire_names as wire
 from ..message.message import Message, NewerMessage
-from ..message.slices import SMALL, AttemptRecord, MemberOutcome, Slice, SliceReport
+from ..message.slices import SMALL, AttemptRecord, MemberOutcome, Slice, SliceMember, SliceReport
 from ..payload import Payload
 from ..payload.converter import from_raw, to_raw
 from ..payload.headers import header_of_activity
@@ -49,8 +54,20 @@ MOST_BYTES = 256 * 1024
 REPORT_PAUSE = 0.5
 """Seconds between two attempts to send a report while the server is away."""
 
+RECORD_TIMEOUT = timedelta(seconds=1)
+"""How long the next step of a chain waits for the server to take the end of the step before it."""
+
 Attempt = Callable[[Job], Awaitable[Any]]
 Reserve = Callable[[Job], AbstractContextManager[TakenTask]]
+
+
+@dataclass(frozen=True)
+class Waiting:
+    """A member that was not begun."""
+
+    member: SliceMember
+    reserved: ExitStack
+    """Shows it among the tasks that the worker has taken."""
 
 
 class SliceActivity:
@@ -64,8 +81,13 @@ class SliceActivity:
         self._worker = worker
         self._attempt = attempt
         self._reserve = reserve
-        self._waiting: deque[tuple[Job, ExitStack]] = deque()
-        """The members that were not begun."""
+        self._waiting: deque[Waiting] = deque()
+        self._not_begun: list[str] = []
+        """The ids of steps that can't begin, because the step before them has no result."""
+        self._before: MemberOutcome | None = None
+        """How the member before the next one ended, if it has begun."""
+        self._has_steps = False
+        """Whether some members follow others."""
         self._running: Message | None = None
         self._ended: list[MemberOutcome] = []
         """The outcomes that no report has told the workflow."""
@@ -98,8 +120,10 @@ class SliceActivity:
         await asyncio.wait([self._members, hurry], timeout=seconds, return_when=asyncio.FIRST_COMPLETED)
         hurry.cancel()
         self._over = True
+        told_already = self._has_steps and self._counts is None  # when the member began
+        if self._running is not None and not told_already:
+            await self._tell(self._running)
         if self._running is not None:
-            activity.heartbeat({**(self._counts or {}), wire.MEMBER: [self._running.id, self._running.task]})
             await self._send(self._running, unless=self._members.done)
         last = await self._members
         return to_raw(self._report().encode()) if last is None else await self._end_as(*last)
@@ -113,44 +137,66 @@ class SliceActivity:
             self._members.cancel()  # the worker ends, or the workflow was terminated: `stopping` decides
 
     def _add(self, part: Slice) -> None:
-        info = activity.info()
-        for message, previous_results in part.members:
-            job = Job(
-                message,
-                AttemptCounts(message.retries),
-                self._worker.hostname,
-                previous_results=previous_results,
-                workflow_id=info.workflow_id,
-                namespace=info.namespace,
-                run_id=info.workflow_run_id or "",
-                trace=trace_carrier(),
-            )
+        for member in part.members:
             reserved = self._reserved.enter_context(ExitStack())
-            reserved.enter_context(self._reserve(job)).in_line = True
-            self._waiting.append((job, reserved))
+            if not member.follows:
+                reserved.enter_context(self._reserve(self._job_of(member))).in_line = True
+            self._waiting.append(Waiting(member, reserved))
+        self._has_steps = any(member.follows for member in part.members)
         # A lost slice counts as a loss for all its members. Where one loss is too many, each runs alone.
         self._over = self._worker.is_lost_too_often(1)
+
+    def _job_of(self, member: SliceMember) -> Job:
+        info = activity.info()
+        return Job(
+            member.message,
+            AttemptCounts(member.message.retries),
+            self._worker.hostname,
+            previous_results=member.payloads,
+            workflow_id=info.workflow_id,
+            namespace=info.namespace,
+            run_id=info.workflow_run_id or "",
+            trace=trace_carrier(),
+        )
 
     # --- the members -----------------------------------------------------------------------------
 
     async def _run_members(self, until: float) -> tuple[Message, MemberOutcome] | None:
         """Run the members one after the other. Return the last one if the activity is to end as its attempt did."""
         while self._waiting and not self._over:
-            job, reserved = self._waiting.popleft()
-            reserved.close()
-            self._running = job.message
-            outcome = await self._outcome(job)
+            member = await self._next()
+            if member is None:
+                continue
+            self._running = member.message
+            self._before = outcome = await self._outcome(self._job_of(member))
             self._running = None
             if outcome is None:
                 return None
             size = len(str(outcome.written()))
             if size > SMALL or self._is_single:
-                return job.message, outcome
+                return member.message, outcome
             self._ended.append(outcome)
             self._bytes += size
             is_full = self._bytes > MOST_BYTES or time.monotonic() > until
             self._over |= is_full or self._worker.stop_now.is_set() or not allows_others(outcome)
         return None
+
+    async def _next(self) -> SliceMember | None:
+        """Take the next member. Return None if it can't begin."""
+        member = self._waiting[0].member
+        if member.follows:
+            self._counts = None
+            result = result_for_next(self._before)
+            if result is None:
+                self._before = None
+                self._not_begun.append(self._waiting.popleft().member.message.id)
+                return None
+            self._over |= not await self._recorded(member.message)
+            if self._over:  # or it was told to end, meanwhile
+                return None
+            member = member.after(result)
+        self._waiting.popleft().reserved.close()
+        return member
 
     async def _outcome(self, job: Job) -> MemberOutcome | None:
         """Make the attempt of one member. Return None if nobody knows how it ended: then it counts as lost."""
@@ -170,15 +216,55 @@ class SliceActivity:
             return None
         return MemberOutcome(message.id, message.task, time.monotonic() - began, result, record)
 
+    # --- heartbeats ------------------------------------------------------------------------------
+    #
+    # The server keeps the details of the last heartbeat. The library sends heartbeats some time after it was given
+    # them, so it could send old details after the recorded ends. A slice with steps sends its heartbeats by itself
+    # until it belongs to one member.
+
     def _beat(self, message: Message, details: Mapping[str, Any]) -> None:
         self._counts = details
-        activity.heartbeat({**details, wire.MEMBER: [message.id, message.task]})
+        if self._is_single or not self._has_steps:
+            activity.heartbeat(self._details(message))
+        elif self._over:
+            self._beats = asyncio.ensure_future(self._recorded(message))
+
+    async def _tell(self, running: Message) -> None:
+        """Send a heartbeat with the member that runs, and its progress."""
+        if self._has_steps:
+            await self._recorded(running)
+        else:
+            activity.heartbeat(self._details(running))
+
+    def _details(self, running: Message) -> dict[str, Any]:
+        """Return the details of a heartbeat."""
+        details = {**(self._counts or {}), wire.MEMBER: [running.id, running.task]}
+        if self._has_steps and not self._is_single:
+            details[wire.ENDS] = SliceReport(tuple(self._ended), tuple(self._not_begun)).written()
+        return details
+
+    async def _recorded(self, running: Message) -> bool:
+        """Have the server keep the ends so far. Return False if it did not, or asks to stop.
+
+        :param running: the member that runs, or begins next.
+        """
+        heartbeat = activity.client().get_async_activity_handle(task_token=activity.info().task_token).heartbeat
+        try:
+            await heartbeat(self._details(running), rpc_timeout=RECORD_TIMEOUT)
+        except AsyncActivityCancelledError:
+            self._over = True
+            self._hurry.set()
+            return False
+        except Exception as error:  # of the server, or of a codec
+            log.warning("the ends in %s could not be recorded: %s", activity.info().activity_id, one_line(error))
+            return False
+        return True
 
     # --- reports ---------------------------------------------------------------------------------
 
     def _report(self, rest: Message | None = None) -> SliceReport:
         """Return what the workflow does not know yet."""
-        given_back = tuple(job.message.id for job, _ in self._waiting)
+        given_back = (*self._not_begun, *(waiting.member.message.id for waiting in self._waiting))
         single = None if rest is None else (rest.id, rest.task)
         return SliceReport(tuple(self._ended), given_back, single, activity.info().activity_id)
 
@@ -198,11 +284,11 @@ class SliceActivity:
                 if not is_transient(error) or self._worker.stop_now.is_set() or unless():
                     return
                 log.warning("the report of a slice of %s is sent again: %s", info.workflow_id, one_line(error))
-                activity.heartbeat()
+                await self._tell(rest)
                 await asyncio.sleep(REPORT_PAUSE)
         del self._ended[: len(report.outcomes)]  # the member that runs may have ended meanwhile
         while self._waiting:
-            self._waiting.popleft()[1].close()
+            self._waiting.popleft().reserved.close()
 
     async def _end_as(self, message: Message, outcome: MemberOutcome) -> Any:
         """End the activity as the member's own activity would."""
@@ -215,6 +301,12 @@ class SliceActivity:
             raise AttemptEnd(outcome.record.text, *outcome.record.details, type=outcome.record.type, non_retryable=True)
         assert outcome.result is not None
         return to_raw(outcome.result)
+
+
+def result_for_next(before: MemberOutcome | None) -> Payload | None:
+    """Return the result that the next step of a chain takes; None if the step before it does not let it begin."""
+    result = None if before is None else before.result
+    return None if result is None or wire.ENDED_AS in result.metadata else result
 
 
 def allows_others(outcome: MemberOutcome) -> bool:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import datetime
 from collections.abc import Callable, Iterator
+from pathlib import Path
 
 import pytest
 
@@ -18,6 +19,8 @@ from pyramid_temporal_compat.control.paused_types import (
     resume_type,
 )
 from pyramid_temporal_compat.observe.queues import report_queue
+from pyramid_temporal_compat.schedules.sync import synchronise_app
+from pyramid_temporal_compat.server import EmbeddedServer
 from tests.control.conftest import RunningWorker
 from tests.observe.office import Office
 from tests.parts import wait_until
@@ -107,6 +110,49 @@ def test_a_worker_that_nobody_told_resumes_by_itself(office: Office, start: Call
     assert not office.ask(lambda client: is_paused(client, office.add.name))
     assert office.ask(lambda client: PausedTypesReader(client).read()) is None
     assert result.get(timeout=60) == 2
+
+
+@pytest.mark.integration
+def test_a_paused_task_waits_through_a_restart_of_the_server(tmp_path: Path) -> None:
+    with EmbeddedServer(headless=True, database=tmp_path / "state.db") as server:
+        office = Office(server.address, "restarted")
+        worker = office.worker()
+        try:
+            pause_known_to_the_worker(office, office.add.name, "the server moves")
+            result = office.add.delay(1)
+            wait_until(lambda: waiting(office, office.add.name) == 1, 60, "the task that waits")
+            server.kill()
+            server.start()
+            later = office.add.delay(2)
+            wait_until(lambda: waiting(office, office.add.name) == 2, 60, "the task that was sent after the restart")
+            assert office.ran == []
+            assert resume(office.app, office.add.name) == 2
+            assert [result.get(timeout=60), later.get(timeout=60)] == [2, 3]
+        finally:
+            worker.stop()
+            office.app.close()
+
+
+def test_paused_firings_wait_and_run_once_each(office: Office, start: Callable[[], RunningWorker]) -> None:
+    """With `overlap` other than allow_all, a firing that waits is a run that goes on, so there is no second one."""
+    start()
+    for task in (office.notes, office.once):
+        pause_known_to_the_worker(office, task.name)
+    every_second = {"schedule": 1, "args": ("fired",)}
+    office.app.conf.beat_schedule = {
+        "all": {"task": office.notes.name, **every_second},
+        "one": {"task": office.once.name, **every_second, "overlap": "skip"},
+    }
+    synchronise_app(office.app)
+    wait_until(lambda: waiting(office, office.notes.name) >= 2, 60, "two firings that wait")
+    wait_until(lambda: waiting(office, office.once.name) == 1, 60, "the only firing of the entry that skips")
+    office.app.conf["beat_schedule"].clear()
+    synchronise_app(office.app)
+    assert office.ran == []
+    resume(office.app, office.notes.name)
+    assert resume(office.app, office.once.name) == 1
+    wait_until(lambda: [row.state for row in office.rows()] == ["SUCCESS"] * len(office.ran), 60, "one run a firing")
+    assert office.ran.count(("once", "fired")) == 1
 
 
 def test_an_expired_task_does_not_run_after_its_pause(office: Office, start: Callable[[], RunningWorker]) -> None:

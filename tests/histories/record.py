@@ -75,6 +75,11 @@ def make_app(address: str) -> Celery:
     def note(task_id: str) -> None:
         pass
 
+    @app.task(name="shop.write")
+    def write(path: str, line: str) -> None:
+        with open(path, "a") as lines:
+            lines.write(f"{line}\n")
+
     @app.task(name="shop.replaced", bind=True)
     def replaced(self: Any, value: int) -> None:
         self.replace(add.s(value, 1) | add.s(2))
@@ -150,7 +155,7 @@ def expired_in_the_queue(app: Celery) -> str:
 def lost(app: Celery) -> str:
     queue = f"items-{uuid.uuid4().hex[:6]}"
     result = app.tasks["shop.die"].apply_async(queue=queue)
-    subprocess.run([sys.executable, "-m", "tests.histories.record", "--worker", app.conf.ptemporal_address, queue])
+    lost_worker(app, queue)
     with WorkerThread(app, queue, hostname="worker"):
         return ended(result)
 
@@ -175,11 +180,30 @@ def lost_slice(app: Celery) -> str:
     queue = f"items-{uuid.uuid4().hex[:6]}"
     app.conf.task_default_queue = queue
     result = group(app.tasks["shop.die_in_a_process"].si() for _ in range(MANY))()
-    subprocess.run([sys.executable, "-m", "tests.histories.record", "--worker", app.conf.ptemporal_address, queue])
+    lost_worker(app, queue)
     with WorkerThread(app, queue, hostname="worker"):
         result.get(timeout=PATIENCE)
         wait_until(lambda: history(app, result.id)["events"][-1]["eventType"].endswith("EXECUTION_COMPLETED"))
     return str(result.id)
+
+
+def lost_steps(app: Celery) -> str:
+    """Record a chain whose worker is lost in a slice, after two of its steps."""
+    queue = f"items-{uuid.uuid4().hex[:6]}"
+    app.conf.task_default_queue = queue
+    add = app.tasks["shop.add"]
+    result = chain(add.si(1, 2), add.s(3), app.tasks["shop.die_in_a_process"].si(), add.si(1, 1))()
+    lost_worker(app, queue)
+    with WorkerThread(app, queue, hostname="worker"):
+        result.get(timeout=PATIENCE)
+        workflow = result.id.partition("/")[0]
+        wait_until(lambda: history(app, workflow)["events"][-1]["eventType"].endswith("EXECUTION_COMPLETED"))
+    return str(workflow)
+
+
+def lost_worker(app: Celery, queue: str) -> None:
+    """Run a worker in a process of its own, which a task ends."""
+    subprocess.run([sys.executable, "-m", "tests.histories.record", "--worker", app.conf.ptemporal_address, queue])
 
 
 def canvas(make: Callable[[dict[str, Any]], Any], batch: int = 250) -> Callable[[Celery], str]:
@@ -316,6 +340,7 @@ KINDS: dict[str, Callable[[Celery], str]] = {
     ),
     "slice_reported_early": reported_slice,
     "slice_lost": lost_slice,
+    "chain_slice_lost": lost_steps,
     "schedule_driver": schedule_driver,
     "countdown_in_a_group": canvas(
         lambda tasks: (

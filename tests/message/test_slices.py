@@ -10,7 +10,14 @@ import pytest
 from pyramid_temporal_compat.exceptions import InvalidTaskError
 from pyramid_temporal_compat.message import wire_names as wire
 from pyramid_temporal_compat.message.message import Message, NewerMessage
-from pyramid_temporal_compat.message.slices import AttemptRecord, MemberOutcome, Slice, SliceReport
+from pyramid_temporal_compat.message.slices import (
+    AttemptRecord,
+    MemberOutcome,
+    Slice,
+    SliceMember,
+    SliceReport,
+    recorded_ends,
+)
 from pyramid_temporal_compat.payload import Payload
 
 
@@ -21,15 +28,39 @@ def text(value: Any) -> Payload:
 def test_a_slice_is_read_as_it_was_written() -> None:
     first = Message("shop.add", "w/1", (text(1), text(2)), "items")
     second = Message("shop.note", "w/2", (), "items", joins=[0], follows=[])
-    part = Slice(0.25, ((first, ()), (second, (text("before"),))))
+    steps = [SliceMember(Message("shop.add", f"w/{n}", (), "items"), (), follows=True, takes=n == 4) for n in (3, 4)]
+    part = Slice(0.25, (SliceMember(first), SliceMember(second, (text("before"),)), *steps))
     head, *payloads = part.encode()
-    read = Slice.decode(head.data, payloads)
-    assert [(message.id, message.task, message.body, before) for message, before in read.members] == [
+    read = Slice.decode(head.data, payloads).members
+    assert [(each.message.id, each.message.task, each.message.body, each.payloads) for each in read] == [
         ("w/1", "shop.add", first.body, ()),
         ("w/2", "shop.note", (), (text("before"),)),
+        ("w/3", "shop.add", (), ()),
+        ("w/4", "shop.add", (), ()),
     ]
-    assert read.seconds == 0.25
-    assert part.summary == "slice of 2: shop.add(), shop.note()"
+    assert [(each.follows, each.takes) for each in read] == [
+        (False, False),
+        (False, False),
+        (True, False),
+        (True, True),
+    ]
+    assert Slice.decode(head.data, payloads).seconds == 0.25
+    assert part.summary == "slice of 4: shop.add(), shop.note(), shop.add(), shop.add()"
+
+
+def test_a_step_takes_the_result_before_it_in_front_of_what_it_has() -> None:
+    linked = Message("shop.add", "w/2", (text(2),), "items", linked=0)
+    step = SliceMember(linked, (text("tree"),), follows=True, takes=True).after(text("result"))
+    assert (step.message.joins, step.message.linked, step.payloads) == (0, 1, (text("result"), text("tree")))
+    alone = SliceMember(linked, (text("tree"),), follows=True).after(text("result"))
+    assert (alone.message, alone.payloads, alone.follows) == (linked, (text("tree"),), False)
+
+
+def test_the_ends_that_a_heartbeat_carries() -> None:
+    report = SliceReport(OUTCOMES, ("w/5",))
+    assert recorded_ends([json.loads(json.dumps({wire.ENDS: report.written()}, default=list))]) == report
+    for heartbeat in ([], ["text"], [{}], [{wire.ENDS: 1}], [{wire.ENDS: {"members": [{}]}}]):
+        assert recorded_ends(heartbeat) is None
 
 
 OUTCOMES = (

@@ -47,6 +47,11 @@ PYTHON = {
     """
     from sentry_sdk.integrations.celery import CeleryIntegration
     """: ["PTC107"],
+    # The package imports Sentry's integration with Celery if the application sets this.
+    """
+    if celery_worker:
+        config.add_settings({"h_pyramid_sentry.celery_support": True})
+    """: ["PTC107"],
     """
     def test_beat(celery):
         return celery.Beat().Service(app=celery)

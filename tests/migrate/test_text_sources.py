@@ -161,6 +161,7 @@ pyramid.includes = pyramid_tm pyramid_celery
 celery.broker_url = redis://localhost
 celery.task_defalut_queue = items
 celery_config = /etc/shop/celeryconfig.py
+h_pyramid_sentry.celery_support = true
 
 [celery]
 CELERY_TASK_SERIALIZER = pickle
@@ -189,6 +190,7 @@ def test_ini_file_is_read_section_by_section() -> None:
         ("celery.broker_url", "PTC403"),
         ("celery.task_defalut_queue", "PTC405"),
         ("celery_config", "PTC408"),
+        ("h_pyramid_sentry.celery_support", "PTC107"),
         ("pyramid.includes", "PTC207"),
         ("worker_prefetch_multiplier", "PTC404"),
     ]

@@ -14,7 +14,6 @@ import yaml
 from pyramid_temporal_compat import Celery
 from pyramid_temporal_compat.exporter import Exporter
 from pyramid_temporal_compat.monitoring.task_metrics import TaskMetrics
-from pyramid_temporal_compat.monitoring.web_metrics import dispatch_metrics
 
 FOLDER = Path(__file__).parent.parent.parent / "migration_guide" / "monitoring"
 NAME = re.compile(r"\b((?:celery|ptemporal)_\w+)")
@@ -32,11 +31,9 @@ def expressions() -> list[str]:
 def served() -> set[str]:
     registry = prometheus_client.CollectorRegistry()
     TaskMetrics(registry, "w1@here", lambda name: True)
-    of_web = prometheus_client.CollectorRegistry()
-    dispatch_metrics(of_web)
     exporter = Exporter(Celery("dashboard", set_as_current=False), ["celery"], 1.0)
     names = {"celery_worker_tasks_active"}
-    for metric in (*registry.collect(), *exporter.registry.collect(), *of_web.collect()):
+    for metric in (*registry.collect(), *exporter.registry.collect()):
         kind = {"counter": ("_total",), "histogram": ("_bucket", "_sum", "_count")}.get(metric.type, ("",))
         names |= {metric.name + ending for ending in kind}
     return names

@@ -95,6 +95,11 @@ def test_a_workers_life_in_probes_and_metrics(project: Project, tmp_path: Path) 
         wait_until(lambda: counted("failed", "fails", exception="ValueError") == 1.0)
         assert counted("succeeded", "add", queue_name=project.queue, hostname=node) == 1.0
         assert counted("received", "add") == counted("started", "add") == 1.0
+        assert value(port, "ptemporal_dispatch_seconds_count") == 0.0
+        called = project.tasks.calls_add.delay(1).get(timeout=PATIENCE)
+        assert project.app.AsyncResult(called).get(timeout=PATIENCE) == 2
+        assert value(port, "ptemporal_dispatch_seconds_count") == 1.0  # of a call that a child process has sent
+        wait_until(lambda: value(port, "celery_worker_tasks_active") == 0.0)
         assert value(port, "temporal_workflow_completed_total", task_queue=project.queue)  # the client library's own
         wait_until(lambda: value(of_all, "celery_active_process_count", queue_name=project.queue) == 2.0)
         assert value(of_all, "celery_queue_length", queue_name=project.queue) == 0.0

@@ -43,9 +43,9 @@ def site(shared_site: OutboxSite) -> OutboxSite:
     return shared_site.as_new()
 
 
-def greet(request: Any, name: str = "Ada", **options: Any) -> Any:
+def greet(request: Any, name: str = "Ada", waits: bool = False, **options: Any) -> Any:
     request.dbsession.add(Item(name=unique()))
-    return request.temporal.start_workflow(Greeting.run, Guest(name), task_queue=QUEUE, **options)
+    return request.temporal.start_workflow(Greeting.run, Guest(name, waits), task_queue=QUEUE, **options)
 
 
 def relay(site: OutboxSite) -> None:
@@ -71,17 +71,19 @@ def test_the_row_of_a_start_is_gone_once_the_workflow_has_started(site: OutboxSi
 def test_a_relay_starts_what_a_killed_process_has_committed(site: OutboxSite) -> None:
     def view(request: Any) -> Any:
         task = analyse.delay("x")
-        handle = greet(request, "Ada")
+        handle = greet(request, waits=True)  # else it can end before its signals come
         handle.signal(Greeting.say, "later", after_commit=True)
+        handle.signal(Greeting.open, after_commit=True)
         return task.id, handle
 
     with without_dispatch():
         task_id, handle = site.visit(view)
     (row,) = site.rows()
-    assert (row.messages, row.version) == (3, 1)
+    assert (row.messages, row.version) == (4, 1)
     assert site.which_started([task_id, handle.id]) == [False, False]
     relay(site)
     assert site.which_started([task_id, handle.id]) == [True, True]
+    assert handle.result(timeout=30) == ["hello Ada", "later"]
 
 
 def test_what_is_rolled_back_leaves_no_row(site: OutboxSite) -> None:

@@ -5,15 +5,17 @@ from __future__ import annotations
 import datetime as dt
 import re
 import uuid
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
+from unittest import mock
 
 import pytest
 
 from pyramid_temporal_compat import Celery
 from pyramid_temporal_compat.exceptions import ImproperlyConfigured, OperationalError
 from pyramid_temporal_compat.schedules import BaseSchedule, crontab, schedule
+from pyramid_temporal_compat.schedules.sync import delete_schedule, is_listed
 from pyramid_temporal_compat.server.embedded import EmbeddedServer
 from tests.faults.proxy import Proxy
 from tests.parts import wait_until
@@ -180,6 +182,31 @@ def test_two_applications_share_a_namespace(app: Celery, temporal_address: str) 
     other.conf.beat_schedule = {}
     synchronise(other)
     other.close()
+
+
+def test_delete_waits_for_the_servers_list_so_that_a_schedule_can_be_made_again(app: Celery) -> None:
+    id, looks = f"{app.main}/it's late", 0
+
+    async def one() -> AsyncIterator[str]:
+        yield id
+
+    async def delete(client: Any) -> None:
+        real = client.list_schedules
+
+        async def lagging(query: str) -> Any:
+            nonlocal looks
+            looks += 1
+            return one() if looks < 3 else await real(query)
+
+        with mock.patch.object(client, "list_schedules", lagging):
+            await delete_schedule(client, id)
+
+    app.conf.beat_schedule = {"it's late": entry()}
+    synchronise(app)
+    wait_until(lambda: app.temporal.call(lambda client: is_listed(client, id), 20), 60, "the schedule in the list")
+    app.temporal.call(delete, 20)
+    assert looks >= 3
+    assert kinds(synchronise(app)) == {"it's late": "create"}
 
 
 def test_a_schedule_of_somebody_else_under_our_prefix_is_left_alone(app: Celery) -> None:

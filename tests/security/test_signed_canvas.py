@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 from pyramid_temporal_compat import chain, chord, group
+from pyramid_temporal_compat.client.history import ActivityCompleted, read_history
 from pyramid_temporal_compat.exceptions import ImproperlyConfigured, SecurityError
 from pyramid_temporal_compat.message.body import write_body
 from pyramid_temporal_compat.message.message import Message
@@ -237,16 +238,10 @@ def raw_result(signer: Target, workflow_id: str, task_id: str) -> Payload:
     """Return a task's result as anyone may read it on the server."""
 
     async def read(client: Any) -> Payload:
-        handle = client.get_workflow_handle(workflow_id)
-        ids: dict[int, str] = {}
-        async for event in handle.fetch_history_events():
-            if event.HasField("activity_task_scheduled_event_attributes"):
-                ids[event.event_id] = event.activity_task_scheduled_event_attributes.activity_id
-            if event.HasField("activity_task_completed_event_attributes"):
-                ended = event.activity_task_completed_event_attributes
-                if ids[ended.scheduled_event_id] == task_id:
-                    (found,) = ended.result.payloads
-                    return Payload(dict(found.metadata), found.data)
+        async for event in read_history(client, workflow_id):
+            if isinstance(event, ActivityCompleted) and event.activity.activity_id == task_id:
+                (found,) = await event.result.payloads()
+                return found
         raise AssertionError(task_id)
 
     found: Payload = signer.app.temporal.call(read, PATIENCE)

@@ -8,7 +8,7 @@ AIM = 0.25
 
 
 def sizes(count: int, times: RunTimes, task: str = "add", size: int = 1000) -> list[int]:
-    return [len(part) for part in plan([(task, size)] * count, times)]
+    return [len(part) for part in plan([[(task, size)]] * count, times)]
 
 
 def measured(seconds: float, task: str = "add") -> RunTimes:
@@ -19,7 +19,7 @@ def measured(seconds: float, task: str = "add") -> RunTimes:
 
 def test_each_member_is_in_one_slice_in_the_order_of_the_members() -> None:
     times = measured(0.004)
-    parts = plan([(("add", "mul", "new")[place % 3], 1000) for place in range(100)], times)
+    parts = plan([[(("add", "mul", "new")[place % 3], 1000)] for place in range(100)], times)
     assert [place for part in parts for place in part] == list(range(100))
 
 
@@ -34,7 +34,7 @@ def test_many_members_of_an_unknown_task_are_spread_over_many_places() -> None:
 
 
 def test_the_parts_of_a_large_group_spread_over_these_places_together() -> None:
-    parts = plan([("add", 1000)] * 250, RunTimes(AIM), beside=4)
+    parts = plan([[("add", 1000)]] * 250, RunTimes(AIM), beside=4)
     assert 4 * len(parts) >= SPREAD
     assert [len(part) for part in parts] == [25] * 10
 
@@ -66,3 +66,11 @@ def test_a_slice_has_a_largest_number_of_members_and_of_bytes() -> None:
 
 def test_no_members_make_no_slices() -> None:
     assert plan([], RunTimes(AIM)) == []
+
+
+def test_the_steps_of_a_chain_stay_together_and_count_among_the_members() -> None:
+    chains = [[("add", 1000)] * 3] * 40
+    parts = plan(chains, measured(0.0001))
+    assert [place for part in parts for place in part] == list(range(40))
+    assert max(len(part) for part in parts) == MOST // 3
+    assert [len(part) for part in plan(chains, measured(0.05))] == [1] * 40

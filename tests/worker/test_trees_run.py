@@ -23,7 +23,7 @@ from pyramid_temporal_compat.message.nodes import ChainNode, ChordNode, GroupNod
 from pyramid_temporal_compat.results import AsyncResult, ResultSet
 from pyramid_temporal_compat.results.canvas_view import outline
 from tests.parts import wait_until
-from tests.worker.shop import Shop, add, describe, event_names, events, gates, note, seen, waits_at
+from tests.worker.shop import Shop, add, describe, event_names, gates, note, seen, waits_at
 
 PATIENCE = 30
 
@@ -518,10 +518,6 @@ def test_a_canvas_leaves_with_its_transaction(shop: Shop) -> None:
         assert result.state == "PENDING"
         assert not result.exists()
     assert result.get(PATIENCE) == 6
-    assert (
-        len([event for event in events(shop, result.id) if event.HasField("activity_task_scheduled_event_attributes")])
-        == 2
-    )
 
 
 def test_a_running_member_is_started(shop: Shop) -> None:

@@ -8,6 +8,7 @@ from collections.abc import Callable
 from typing import Any
 
 from ...control.limits import Limits
+from ...enlist.dispatch_end import DispatchEnd
 from ..attempt_end import AttemptEnd
 from ..heartbeat import beating
 from ..job import Began
@@ -34,6 +35,8 @@ async def run_in_pool(
             if isinstance(value, Began):
                 taken.began = value
                 worker.watch.started(taken.job.message)
+            elif isinstance(value, DispatchEnd):
+                worker.watch.dispatched(value)
             else:
                 beat.note(value)
 

@@ -60,21 +60,32 @@ class RunTimes:
         return self.aim * UNKNOWN if measured is None else measured.seconds / measured.count
 
 
-def plan(members: Sequence[tuple[str, int]], times: RunTimes, beside: int = 1) -> list[list[int]]:
-    """Return the slices, each as the places of its members. A slice of one member is an activity of its own.
+def has_room(seconds: float, size: int, count: int, aim: float) -> bool:
+    """Return whether a slice can have so many members, which are expected to take so long and have so many bytes."""
+    return seconds <= aim * OF_AIM and size <= MOST_BYTES and count <= MOST
 
-    :param members: the task of each member that is ready, and the size of its messages in bytes.
+
+Unit = Sequence[tuple[str, int]]
+"""Members that are in a slice together: the task of each, and the size of its messages in bytes."""
+
+
+def plan(units: Sequence[Unit], times: RunTimes, beside: int = 1) -> list[list[int]]:
+    """Return the slices, each as the places of its units. A slice of one member is an activity of its own.
+
+    :param units: each member that is ready, with the steps behind it.
     :param beside: how many workflows make slices at the same time: the parts of a large group.
     """
-    expected = [times.expected(task) for task, _ in members]
-    least = GRAIN if all(times.knows(task) for task, _ in members) else 0.0
+    expected = [sum(times.expected(task) for task, _ in unit) for unit in units]
+    least = GRAIN if all(times.knows(task) for unit in units for task, _ in unit) else 0.0
     room = min(times.aim * OF_AIM, max(least, sum(expected) * beside / SPREAD))
     slices: list[list[int]] = []
     left = bytes_left = 0.0
-    for place, (seconds, (_, size)) in enumerate(zip(expected, members, strict=True)):
-        if not slices or seconds > left or size > bytes_left or len(slices[-1]) >= MOST:
+    members_left = 0
+    for place, (seconds, unit) in enumerate(zip(expected, units, strict=True)):
+        size = sum(size for _, size in unit)
+        if not slices or seconds > left or size > bytes_left or len(unit) > members_left:
             slices.append([])
-            left, bytes_left = room * (1 + 1e-9), MOST_BYTES
+            left, bytes_left, members_left = room * (1 + 1e-9), MOST_BYTES, MOST
         slices[-1].append(place)
-        left, bytes_left = left - seconds, bytes_left - size
+        left, bytes_left, members_left = left - seconds, bytes_left - size, members_left - len(unit)
     return slices

@@ -11,6 +11,9 @@ What makes this safe:
   run there again.
 - A member counts as ended once, with the first report that names it. The same report may come twice, as a signal and as
   a result.
+- A member that is a step of a chain can have the next steps behind it in the slice. When the workflow comes to such a
+  step, the step may have ended already: `run` then returns its outcome. The worker begins a step only after a heartbeat
+  has told the server how the step before it ended. If the worker is lost, its last heartbeat says which steps ran.
 - An attempt that does not end the member (a retry, a rate limit, a lost process) becomes the first attempt of the
   member's own activity. The worker that takes this activity only tells the server how the attempt ended, so the server
   counts, waits and shows the state as for any task (`worker/steps/slice_attempt.py`).
@@ -19,30 +22,34 @@ What makes this safe:
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Hashable, Sequence
+from collections.abc import Callable, Hashable, Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 from temporalio import workflow
 from temporalio.common import RawValue, RetryPolicy
-from temporalio.exceptions import ActivityError, ApplicationError, CancelledError
+from temporalio.exceptions import ActivityError, ApplicationError, CancelledError, TimeoutError
 
 from ...exceptions import InvalidTaskError
 from ...message import wire_names as wire
 from ...message.activity_options import activity_options
-from ...message.message import Message
-from ...message.slices import SMALL, AttemptRecord, MemberOutcome, Slice, SliceReport
+from ...message.message import Message, total_size
+from ...message.slices import SMALL, AttemptRecord, MemberOutcome, Slice, SliceMember, SliceReport, recorded_ends
 from ...payload import Payload
 from ...payload.converter import from_raw
 from ...payload.headers import to_arguments
-from .canvas_limits import FairSemaphore
-from .slice_plan import RunTimes, plan
+from .canvas_limits import CommandBudget, FairSemaphore
+from .slice_plan import RunTimes, has_room, plan
 from .tree_children import Background
 
 LOST = AttemptRecord("the worker that ran the slice was lost", wire.WORKER_LOST, final=False, delay=0.0)
 
 NOT_MEASURED = ""
 """Stands for the task of a member whose time nobody has measured."""
+
+
+NextStep = tuple[Message, Sequence[Payload], bool]
+"""The next step of a chain: its message, what follows the body, and whether it takes the result of the step before."""
 
 
 class RunsAlone(Exception):
@@ -62,14 +69,27 @@ class Waiting:
     size: int
     ended: asyncio.Future[MemberOutcome | None]
     """The member's outcome; None if the member is to run alone."""
+    before: Waiting | None = None
+    """The step before it, if that is in the same slice."""
+    takes: bool = False
+    """Whether it takes the result of that step."""
+    behind: Sequence[Waiting] = ()
+    """The next steps of its chain, for the same slice."""
     cancelled: bool = False
     slice: StartedSlice | None = None
 
     @property
-    def line(self) -> Hashable:
-        """What all members of a slice have in common, because the server is told of it."""
-        message = self.message
-        return message.queue, message.heartbeat_timeout, message.priority, message.fairness_key, message.fairness_weight
+    def unit(self) -> Sequence[Waiting]:
+        """The member, and the steps behind it."""
+        return [self, *self.behind]
+
+    def for_slice(self) -> SliceMember:
+        return SliceMember(self.message, tuple(self.payloads), self.before is not None, self.takes)
+
+
+def line_of(message: Message) -> Hashable:
+    """Return what all members of a slice have in common, because the server is told of it."""
+    return message.queue, message.heartbeat_timeout, message.priority, message.fairness_key, message.fairness_weight
 
 
 @dataclass(eq=False)
@@ -84,6 +104,10 @@ class StartedSlice:
     progressed: bool = False
     """Whether a member was begun."""
 
+    def not_begun(self) -> list[str]:
+        """Return the steps that can't have begun, because no end of the step before them is known."""
+        return [id for id, step in self.members.items() if step.before and step.before.message.id in self.members]
+
 
 @dataclass(eq=False)
 class Slices:
@@ -94,6 +118,7 @@ class Slices:
     places: FairSemaphore
     """Limits how many activities run at a time."""
     background: Background
+    commands: CommandBudget
     beside: int = 1
     """How many workflows make slices at the same time: the parts of a large group."""
     fits: Callable[[int, int], bool] = lambda size, count: True
@@ -101,6 +126,8 @@ class Slices:
     members_started: int = 0
     """Members in the slices that have started and not ended."""
     _started: dict[str, StartedSlice] = field(default_factory=dict)
+    _ahead: dict[str, Waiting] = field(default_factory=dict)
+    """Steps that are in a slice, or have ended there, and that the workflow has not come to."""
     _ready: list[Waiting] = field(default_factory=list)
     _count: int = 0
 
@@ -111,13 +138,37 @@ class Slices:
         """Return whether the member can be in a slice: it is small, and needs nothing of its own."""
         return bool(self.seconds) and size <= SMALL and message.expires is None and not message.at_most_once
 
-    async def run(self, message: Message, payloads: Sequence[Payload], size: int) -> Payload:
+    def take_behind(self, message: Message, size: int) -> bool:
+        """Return whether the member can be in the slice of the step before it: it has no pause or time of its own."""
+        at_once = message.countdown is None and message.eta is None and message.expires_in is None
+        return at_once and self.take(message, size)
+
+    def runs(self, member_id: str) -> bool:
+        """Return whether the member is a step that is in a slice already, or has ended there."""
+        return member_id in self._ahead
+
+    def cancel(self, ids: Sequence[str]) -> None:
+        """Let no step begin that is in a slice and has one of these ids, unless it has begun."""
+        for member in [self._ahead[id] for id in ids if id in self._ahead]:
+            if member.slice is not None and member.slice.handle is not None:
+                member.slice.handle.cancel()
+
+    async def run(
+        self, message: Message, payloads: Sequence[Payload], size: int, then: Iterable[NextStep] = ()
+    ) -> Payload:
         """Return the member's result.
 
         Raises `ActivityError` as the member's own activity would, or `RunsAlone` if it is to have one.
+
+        :param then: the next steps of the member's chain.
         """
-        member = Waiting(message, payloads, size, asyncio.get_running_loop().create_future())
-        self._add([member])
+        member = self._ahead.pop(message.id, None)
+        if member is None:
+            member = Waiting(message, payloads, size, new_future())
+            member.behind = self._behind(member, then)
+            self._add([member])
+        else:  # as it is now, with the result of the step before it
+            member.message, member.payloads, member.size = message, payloads, size
         while not member.ended.done():
             try:
                 await workflow.wait([member.ended])
@@ -147,6 +198,20 @@ class Slices:
 
     # --- members that are ready ------------------------------------------------------------------
 
+    def _behind(self, first: Waiting, then: Iterable[NextStep]) -> Sequence[Waiting]:
+        """Return the next steps of a chain that can be in the slice of the first one."""
+        found: list[Waiting] = []
+        seconds, size = self._times.expected(first.message.task), first.size
+        for message, payloads, takes in then:
+            rough = message.rough_size + total_size(payloads)
+            seconds, size = seconds + self._times.expected(message.task), size + rough
+            is_like = self.take_behind(message, rough) and line_of(message) == line_of(first.message)
+            if not is_like or not has_room(seconds, size, len(found) + 1, self.seconds):
+                break
+            before = found[-1] if found else first
+            found.append(Waiting(message, payloads, rough, new_future(), before, takes))
+        return found
+
     def _add(self, members: Sequence[Waiting]) -> None:
         if not self._ready:
             self.background.start(self._distribute())
@@ -162,29 +227,34 @@ class Slices:
         lines: dict[Hashable, list[Waiting]] = {}
         for member in ready:
             if not member.cancelled:
-                lines.setdefault(member.line, []).append(member)
+                lines.setdefault(line_of(member.message), []).append(member)
         for members in lines.values():
-            for places in plan([(member.message.task, member.size) for member in members], self._times, self.beside):
+            units = [[(member.message.task, member.size) for member in first.unit] for first in members]
+            for places in plan(units, self._times, self.beside):
                 part = [members[place] for place in places]
-                if len(part) == 1:
+                if len(part) == 1 and not part[0].behind:
                     leave_alone(part)
                 else:
                     self.background.start(self._run_slice(part))
 
-    async def _run_slice(self, members: Sequence[Waiting]) -> None:
+    async def _run_slice(self, firsts: Sequence[Waiting]) -> None:
+        """Run a slice of some members, with the steps behind them."""
         async with self.places.taken():
-            members = [member for member in members if not member.cancelled]
+            await self.commands.room_for(sum(member.size for first in firsts for member in first.unit))
+            firsts = [member for member in firsts if not member.cancelled]
+            members = [member for first in firsts for member in first.unit]
             if len(members) < 2 or not self.fits(sum(member.size for member in members), len(members)):
-                leave_alone(members)
+                leave_alone(firsts)
                 return
             self._count += 1
             slice_id = f"{wire.SLICE}:{self._count}"
             started = self._started[slice_id] = StartedSlice({member.message.id: member for member in members})
             self.members_started += len(members)
             try:
-                started.handle = self._start(slice_id, members)
+                started.handle = self._start(slice_id, firsts)
                 for member in members:
                     member.slice = started
+                self._ahead |= {step.message.id: step for first in firsts for step in first.behind}
                 await self._end(started)
             except Exception as error:  # fails the workflow task, which the server repeats
                 for member in started.members.values():
@@ -193,9 +263,9 @@ class Slices:
                 self.members_started -= len(members)
                 del self._started[slice_id]
 
-    def _start(self, slice_id: str, members: Sequence[Waiting]) -> workflow.ActivityHandle[Any]:
-        first = members[0].message
-        part = Slice(self.seconds, tuple((member.message, tuple(member.payloads)) for member in members))
+    def _start(self, slice_id: str, firsts: Sequence[Waiting]) -> workflow.ActivityHandle[Any]:
+        members = [member.for_slice() for first in firsts for member in first.unit]
+        part = Slice(self.seconds, tuple(members))
         return workflow.start_activity(
             wire.SLICE,
             args=to_arguments(part.encode()),
@@ -203,7 +273,7 @@ class Slices:
             result_type=RawValue,
             cancellation_type=workflow.ActivityCancellationType.WAIT_CANCELLATION_COMPLETED,
             summary=part.summary[: wire.SUMMARY_LIMIT],
-            **{**activity_options(first), "retry_policy": RetryPolicy(maximum_attempts=1)},
+            **{**activity_options(firsts[0].message), "retry_policy": RetryPolicy(maximum_attempts=1)},
         )
 
     # --- what a slice has done -------------------------------------------------------------------
@@ -220,6 +290,7 @@ class Slices:
             report = SliceReport()
         self._settle(started, report)
         # The worker tells of every member. So it was lost, or it has lost the last one.
+        self._settle(started, SliceReport(given_back=tuple(started.not_begun())))
         lost = tuple(MemberOutcome(member, NOT_MEASURED, 0.0, record=LOST) for member in started.members)
         self._settle(started, SliceReport(lost))
 
@@ -247,11 +318,17 @@ class Slices:
             member.slice = None
             if member.cancelled:
                 member.ended.cancel()
-        left = [member for member in members if not member.cancelled]
+        # A step that the workflow has not come to is in another slice later.
+        asked = [member for member in members if self._ahead.pop(member.message.id, None) is None]
+        left = [member for member in asked if not member.cancelled]
         if again and left:
             self._add(left)
         else:
             leave_alone(left)
+
+
+def new_future() -> asyncio.Future[MemberOutcome | None]:
+    return asyncio.get_running_loop().create_future()
 
 
 def leave_alone(members: Sequence[Waiting]) -> None:
@@ -270,6 +347,8 @@ def rest_ended(started: StartedSlice, result: Payload) -> SliceReport:
 def after_failure(started: StartedSlice, error: ActivityError) -> SliceReport:
     """Return the report for a slice that has failed: it was lost, or it was not run, or its last member has failed."""
     cause = error.cause
+    if isinstance(cause, TimeoutError) and (ends := recorded_ends(cause.last_heartbeat_details)) is not None:
+        return ends
     if started.rest is None:
         # Cancelled before it started, or taken by a worker of a release without slices. Else it was lost.
         not_begun = isinstance(cause, CancelledError) or (

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from datetime import timedelta
 from typing import Any
 
@@ -18,7 +18,7 @@ from ...message.tree import Tree
 from ...payload import Payload
 from .canvas_limits import CommandBudget, FairSemaphore, history_is_full
 from .node_values import Given, MemberFailed, Value, ended_without_result, flattened, revoked
-from .slices import RunsAlone, Slices
+from .slices import NextStep, RunsAlone, Slices
 from .task_run import ActivityReplaced, next_run, run_message
 from .tree_notes import note, refuse_too_large, too_large
 
@@ -67,19 +67,28 @@ class Members:
         for member in ids:
             if (running := self._running.get(member)) is not None:
                 running.cancel()
+        self.slices.cancel(ids)
 
-    async def run(self, node: TaskNode, before: Value, place: str, children: Sequence[Any]) -> Payload:
+    async def run(
+        self,
+        node: TaskNode,
+        before: Value,
+        place: str,
+        children: Sequence[Any],
+        then: Iterable[tuple[TaskNode, Sequence[Any]]] = (),
+    ) -> Payload:
         """Return the member's result. Raises `MemberFailed`, or `ActivityReplaced` if a tree is to take its place.
 
         :param before: the value of the node before the member.
         :param place: where in the tree the member stands, for the web UI.
         :param children: the tasks that run with the member's result.
+        :param then: the next steps of the member's chain, each with the tasks that run with its result.
         """
         message, payloads = self._prepared(node, before, children)
         # Before it has a place: other tasks would wait with it, and their own time would begin after its time.
         await self._wait_for_its_time(message)
         try:
-            value = await self._cancellable(message, payloads, place)
+            value = await self._cancellable(message, payloads, place, self._prepared_steps(then))
         except MemberFailed:
             raise
         except ActivityReplaced:
@@ -112,6 +121,12 @@ class Members:
                 payloads += linked
         return message, payloads
 
+    def _prepared_steps(self, steps: Iterable[tuple[TaskNode, Sequence[Any]]]) -> Iterator[NextStep]:
+        for step, children in steps:
+            if step.id in self._refused:
+                return
+            yield *self._prepared(step, None, children), step.takes
+
     async def _wait_for_its_time(self, message: Message) -> None:
         """Return when the message's countdown has passed, or its eta."""
         pause = 0.0
@@ -122,12 +137,14 @@ class Members:
         if pause > 0:
             await asyncio.sleep(pause)
 
-    async def _cancellable(self, message: Message, payloads: Sequence[Payload], place: str) -> Payload:
+    async def _cancellable(
+        self, message: Message, payloads: Sequence[Payload], place: str, then: Iterable[NextStep]
+    ) -> Payload:
         """Run the member as an asyncio task that `cancel` can find."""
         if message.id in self._running:  # the server would refuse a second activity of this id, again and again
             text = f"two tasks have the id {message.id!r}"
             raise ApplicationError(text, type=InvalidTaskError.__name__, non_retryable=True)
-        own = asyncio.create_task(self._attempts(message, payloads, place))
+        own = asyncio.create_task(self._attempts(message, payloads, place, then))
         self._running[message.id] = own
         try:
             result = await own
@@ -140,15 +157,18 @@ class Members:
         finally:
             del self._running[message.id]
 
-    async def _attempts(self, message: Message, payloads: Sequence[Payload], place: str) -> Payload:
+    async def _attempts(
+        self, message: Message, payloads: Sequence[Payload], place: str, then: Iterable[NextStep]
+    ) -> Payload:
         """Run the member in a slice if it can be in one, and otherwise, or after that, in an activity of its own."""
-        self._refuse_revoked(message)
+        if not self.slices.runs(message.id):
+            self._refuse_revoked(message)
         pause = 0.0
         # A rough size, because a thousand members may be ready in one step, which may take two seconds.
-        if self.slices.take(message, rough := message.rough_size + total_size(payloads)):
+        rough = message.rough_size + total_size(payloads)
+        if self.slices.runs(message.id) or self.slices.take(message, rough):
             try:
-                await self._commands.room_for(rough)
-                return await self.slices.run(message, payloads, rough)
+                return await self.slices.run(message, payloads, rough, then)
             except RunsAlone as alone:
                 message = alone.message
             except ActivityError as error:

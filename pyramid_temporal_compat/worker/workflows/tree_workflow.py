@@ -20,7 +20,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import itertools
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 from datetime import timedelta
 from typing import Any
@@ -51,6 +51,8 @@ from .tree_children import Background, Children, together
 from .tree_members import Members
 from .tree_notes import note_alike, note_briefly
 
+NextStep = tuple[TaskNode, Sequence[Any]]
+"""The next step of a chain, and the tasks that run with its result."""
 ORPHANS = ""
 """Stands for a chord whose header runs here, while the chord itself runs in the workflow above."""
 BATCHES_AT_ONCE = 4
@@ -84,7 +86,7 @@ class TreeRun:
         commands = CommandBudget()
         something_ran = nested or tree.from_parent.later
         beside = BATCHES_AT_ONCE if tree.from_parent.of else 1
-        slices = Slices(tree.slice_seconds, self._places, self._background, beside)
+        slices = Slices(tree.slice_seconds, self._places, self._background, commands, beside)
         self._members = Members(tree, ahead, refused, self._places, commands, slices, something_ran=something_ran)
         self._children = Children(refused, tree.limit, commands, self._background)
 
@@ -151,20 +153,24 @@ class TreeRun:
             return await self._chord(node, before, place, follows)
         return await self._group(node, before, place)
 
-    async def _task(self, node: TaskNode, before: Value, place: str, follows: Sequence[Any]) -> Value:
+    async def _task(
+        self, node: TaskNode, before: Value, place: str, follows: Sequence[Any], then: Iterable[NextStep] = ()
+    ) -> Value:
         try:
-            value = await self._member(node, before, place, follows)
+            value = await self._member(node, before, place, follows, then)
         except MemberFailed as failed:
             self._call_errbacks(node.errbacks, failed)
             raise
         self._call_later(node.links, value)
         return value
 
-    async def _member(self, node: TaskNode, before: Value, place: str, follows: Sequence[Any]) -> Value:
+    async def _member(
+        self, node: TaskNode, before: Value, place: str, follows: Sequence[Any], then: Iterable[NextStep]
+    ) -> Value:
         """Return the result of a task, or of the tree that took its place."""
-        children = [*(link.first_result() for link in node.links), *follows]
+        children = children_of(node, follows)
         try:
-            value = await self._members.run(node, before, place, children)
+            value = await self._members.run(node, before, place, children, then)
         except ActivityReplaced as replaced:
             replacement = Tree.decode(replaced.payloads).root
         else:
@@ -188,6 +194,9 @@ class TreeRun:
             try:
                 if self._is_below(steps[0]):
                     value = await self._steps_below(steps, value, after, number, of)
+                elif isinstance(step := steps[0], TaskNode) and self._is_here(step):
+                    then = self._next_steps(step, rest, follows)
+                    value = await self._task(step, value, f"{place}{number + 1}/{of} ", after, then)
                 else:
                     value = await self._node(steps[0], value, f"{place}{number + 1}/{of} ", after)
             except MemberFailed as failed:
@@ -195,6 +204,15 @@ class TreeRun:
                 raise
             number += len(steps)
         return value
+
+    def _next_steps(self, step: TaskNode, rest: Sequence[Node], follows: Sequence[Any]) -> Iterator[NextStep]:
+        """Yield the steps that can run right after a step, without this workflow between them."""
+        for place, following in enumerate(rest, 1):
+            # What is linked to a step begins when this workflow learns of the step's end.
+            if step.links or not isinstance(following, TaskNode) or not self._is_here(following):
+                return
+            step = following
+            yield step, children_of(step, [rest[place].first_result()] if place < len(rest) else follows)
 
     async def _steps_below(
         self, steps: Sequence[Node], before: Value, follows: Sequence[Any], first: int, of: int
@@ -368,6 +386,11 @@ class TreeRun:
         """Run a linked node: it has a result of its own, and does not change the result of another node."""
         with contextlib.suppress(MemberFailed):
             await self._node(node, before, place)
+
+
+def children_of(node: TaskNode, follows: Sequence[Any]) -> list[Any]:
+    """Return the tasks that run with the result of a task."""
+    return [*(link.first_result() for link in node.links), *follows]
 
 
 def is_failure(failed: MemberFailed) -> bool:

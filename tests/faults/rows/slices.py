@@ -36,6 +36,24 @@ class SlicesWorkerKilled(Fault):
         scene.answered_as_expected(load)
 
 
+class ChainsWorkerKilled(Fault):
+    name = "chains-worker-killed"
+    does = "a worker and its child processes are killed -9 while they run the steps of chains in slices"
+    holds = "steps that had ended do not run again, the others do; effects happen exactly once"
+    rounds, short_rounds = 10, 2
+
+    def run(self, scene: Scene) -> None:
+        scene.web()
+        workers = [scene.worker(pool=pool) for pool in ("prefork", "threads")]
+        scene.ready()
+        with scene.load(scene.rounds * 20, rate=20.0, mixture={"chain": 1}) as load:
+            for _ in range(scene.rounds):
+                scene.pause(0.2, 1.0)
+                scene.dice.choice(workers).kill_and_start()
+            load.wait()
+        scene.answered_as_expected(load)
+
+
 class SlicesKilledAtPoints(Fault):
     name = "slices-killed-at"
     does = "members of a slice kill their process, or the whole worker, at five points"
@@ -110,4 +128,4 @@ def time_of(database: Any) -> Any:
     return now
 
 
-SLICES = (SlicesWorkerKilled, SlicesKilledAtPoints, SlicesWithoutReceipts)
+SLICES = (SlicesWorkerKilled, ChainsWorkerKilled, SlicesKilledAtPoints, SlicesWithoutReceipts)
