@@ -34,6 +34,8 @@ def run(quick: bool) -> list[Figure]:
         our_client = stack.enter_context(parts.python("-m", "bench.client", address))
         native_client = stack.enter_context(parts.python("-m", "bench.native", "client", address))
         their_client = stack.enter_context(parts.python("-m", "bench.celery_client", BENCH_BROKER=broker))
+        for client in (our_client, native_client, their_client):
+            client.ask("pipelined", 0)  # it answers once it has started, and then takes no CPU from a worker
         for pool, concurrency in pools[: 3 if quick else None]:
             ours = measure(parts.our_worker, (address, pool, concurrency), our_client, quick)
             theirs = measure(parts.celery_worker, (broker, pool, concurrency), their_client, quick)
