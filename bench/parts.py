@@ -196,3 +196,11 @@ def celery_worker(broker: str, pool: str, concurrency: int = CONCURRENCY) -> Ite
     with python(*command, *quietly, BENCH_BROKER=broker, PYTHONUNBUFFERED="1") as process:
         process.wait_for_line(READY)
         yield process
+
+
+@contextlib.contextmanager
+def hand_written_worker(address: str) -> Iterator[Process]:
+    """Run a worker that is written by hand with temporalio, and wait until it is ready."""
+    with python("-m", "bench.native", "worker", address) as process:
+        process.wait_for_line(READY)
+        yield process
