@@ -43,16 +43,21 @@ class Block:
         return id_in_bundle(self.bundle, self._count)
 
     def count(self, message: Message) -> None:
-        if can_be_bundled(message):
-            self._size += message.rough_size - ENVELOPE + COMPRESSED_ENVELOPE
+        if needs_no_own_start(message) and (size := message.rough_size) <= LARGE:
+            self._size += size - ENVELOPE + COMPRESSED_ENVELOPE
 
 
-def can_be_bundled(unit: Any) -> bool:
-    """Return whether the unit is a small message that needs no start request of its own.
+def needs_no_own_start(message: Message) -> bool:
+    """Return whether the message, whatever its size, can start together with others.
 
     The server itself holds back a message with an `eta`, and a retry policy counts the attempts of one message.
     """
-    return isinstance(unit, Message) and unit.eta is None and unit.publish_retry is None and unit.rough_size <= LARGE
+    return message.eta is None and message.publish_retry is None
+
+
+def can_be_bundled(unit: Any) -> bool:
+    """Return whether the unit is a small message that needs no start request of its own."""
+    return isinstance(unit, Message) and needs_no_own_start(unit) and unit.rough_size <= LARGE
 
 
 def bundled(
