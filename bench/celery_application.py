@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
+import time
 
 from celery import Celery
 from celery.signals import worker_ready
@@ -29,6 +30,11 @@ def noop_with_result(number: int) -> int:
 @app_with_results.task
 def total(numbers: list[int]) -> int:
     return sum(numbers)
+
+
+@app_with_results.task
+def sleeps(seconds: float) -> None:
+    time.sleep(seconds)
 
 
 @worker_ready.connect

@@ -7,7 +7,7 @@ import time
 from celery import chain, chord, group
 from celery.result import ResultSet
 
-from bench.celery_application import noop_with_result, total
+from bench.celery_application import noop_with_result, sleeps, total
 from bench.client import answer_lines, asked
 
 LONGEST = 60
@@ -40,6 +40,10 @@ def a_group(count: int) -> list[float]:
     return asked(lambda: group(noop_with_result.s(number) for number in range(count))())
 
 
+def short_ones(count: int) -> list[float]:
+    return asked(lambda: group(sleeps.s(0.001) for _ in range(count))())
+
+
 def a_chain(count: int) -> list[float]:
     return asked(lambda: chain(noop_with_result.s(1), *(noop_with_result.s() for _ in range(count - 1)))())
 
@@ -55,6 +59,7 @@ if __name__ == "__main__":
             "pipelined": pipelined,
             "many_delays": many_delays,
             "a_group": a_group,
+            "short_ones": short_ones,
             "a_chain": a_chain,
             "a_chord": a_chord,
         }

@@ -105,6 +105,14 @@ def a_group(count: int) -> list[float]:
     return asked(lambda: group(noop.s(number) for number in range(count))())
 
 
+def short_ones(count: int) -> list[float]:
+    """Each takes 1 ms."""
+    from bench.application import sleeps
+    from pyramid_temporal_compat import group
+
+    return asked(lambda: group(sleeps.s(0.001) for _ in range(count))())
+
+
 def a_chain(count: int) -> list[float]:
     from bench.application import noop
     from pyramid_temporal_compat import chain
@@ -139,6 +147,7 @@ LONGEST = 120
 CANVASES = {
     "many_delays": many_delays,
     "a_group": a_group,
+    "short_ones": short_ones,
     "a_chain": a_chain,
     "a_chord": a_chord,
     "long_ones": long_ones,

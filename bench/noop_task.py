@@ -36,7 +36,7 @@ def run(quick: bool) -> list[Figure]:
     with contextlib.ExitStack() as stack:
         address = stack.enter_context(parts.temporal())
         stack.enter_context(parts.our_worker(address))
-        stack.enter_context(parts.python("-m", "bench.native", "worker", address)).wait_for_line("ready")
+        stack.enter_context(parts.hand_written_worker(address))
         clients = {
             "ours": stack.enter_context(parts.python("-m", "bench.client", address)),
             "lane": stack.enter_context(parts.python("-m", "bench.client", address, "activity")),

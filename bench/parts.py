@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import compileall
 import contextlib
+import functools
 import json
 import os
 import queue
@@ -110,8 +112,16 @@ class Process:
         return self._errors.read()[-2000:] or "it said nothing"
 
 
+@functools.cache
+def compile_once() -> None:
+    """Compile the package, as an installation does. Where Python writes no bytecode, each process would compile it."""
+    for folder in ("pyramid_temporal_compat", "bench"):
+        compileall.compile_dir(ROOT / folder, quiet=1)
+
+
 @contextlib.contextmanager
 def started(*command: str, cwd: Path | None = None, **environment: str) -> Iterator[Process]:
+    compile_once()
     process = Process(command, cwd or ROOT, environment)
     try:
         yield process
@@ -184,5 +194,13 @@ def celery_worker(broker: str, pool: str, concurrency: int = CONCURRENCY) -> Ite
     command = ("-m", "celery", "-A", "bench.celery_application:app_with_results", "worker", "-P", pool)
     quietly = ("-c", str(concurrency), "--without-gossip", "--without-mingle")
     with python(*command, *quietly, BENCH_BROKER=broker, PYTHONUNBUFFERED="1") as process:
+        process.wait_for_line(READY)
+        yield process
+
+
+@contextlib.contextmanager
+def hand_written_worker(address: str) -> Iterator[Process]:
+    """Run a worker that is written by hand with temporalio, and wait until it is ready."""
+    with python("-m", "bench.native", "worker", address) as process:
         process.wait_for_line(READY)
         yield process

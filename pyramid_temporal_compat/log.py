@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import logging
 import logging.handlers
-import multiprocessing.util
 import os
 import sys
 import threading
@@ -110,11 +109,15 @@ def mlevel(level: Any) -> Any:
 
 def get_multiprocessing_logger() -> logging.Logger:
     """Return the logger of `multiprocessing`."""
+    import multiprocessing.util  # 2 ms, for the few that ask
+
     return multiprocessing.util.get_logger()
 
 
 def reset_multiprocessing_logger() -> None:
     """Make the next `get_multiprocessing_logger()` return a new logger."""
+    import multiprocessing.util  # as above
+
     multiprocessing.util._logger = None  # type: ignore[attr-defined]
 
 

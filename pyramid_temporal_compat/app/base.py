@@ -400,7 +400,8 @@ class Celery(Commands, Configuration, ConnectionMethods, RefusedOfApps):
 
     def _in_lane(self, message: Message, options: Mapping[str, Any], task: BaseTask | None) -> Message:
         """Return the message of a single task with the lane that the task asks for and the call allows."""
-        asked = self.conf["ptemporal.lane"] if task is None else task.lane
+        own = None if task is None else task.own("lane")
+        asked = self.conf["ptemporal.lane"] if own is None else own
         if asked == WORKFLOW:
             return message
         lane = lane_of_call(

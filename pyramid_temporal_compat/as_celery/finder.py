@@ -5,16 +5,18 @@ from __future__ import annotations
 import importlib
 import importlib.abc
 import importlib.machinery
-import importlib.metadata
 import sys
 from collections.abc import Iterable, Iterator, Sequence
 from types import FunctionType, ModuleType
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from .. import exceptions
 from ..celery_names import refused, version
 from ..exceptions import CeleryError
 from .name_table import MODULES, REPLACEABLE_MODULES
+
+if TYPE_CHECKING:
+    from importlib.metadata import Distribution, DistributionFinder
 
 PACKAGE = __name__.partition(".")[0]
 ROOTS = ("celery", "kombu", "billiard")
@@ -79,10 +81,10 @@ class CeleryFinder(importlib.abc.MetaPathFinder, importlib.abc.Loader):
         # Without this error, Python would go on and import the module from the real Celery, if it is installed.
         raise ModuleNotFoundError(f"{PACKAGE}, which stands for Celery here, has no module {fullname}", name=fullname)
 
-    def find_distributions(
-        self, context: importlib.metadata.DistributionFinder.Context | None = None
-    ) -> Iterator[importlib.metadata.Distribution]:
+    def find_distributions(self, context: DistributionFinder.Context | None = None) -> Iterator[Distribution]:
         """Find the distributions whose modules are made here: agents ask for the version of `celery`."""
+        from .distribution import CeleryDistribution  # imports `importlib.metadata`, which the caller has: 10 ms
+
         wanted = None if context is None or context.name is None else context.name.lower()
         for name in self.roots:
             if wanted in (None, name):
@@ -96,19 +98,6 @@ class CeleryFinder(importlib.abc.MetaPathFinder, importlib.abc.Loader):
         module.__dict__["__all__"] = tuple(name for name in names if not name.startswith("_"))
         if module.__name__ in version.RELEASES:
             module.__dict__["__version__"] = version.RELEASES[module.__name__]
-
-
-class CeleryDistribution(importlib.metadata.Distribution):
-    """What `importlib.metadata` says of `celery`, `kombu` and `billiard`: a name and a version, and no files."""
-
-    def __init__(self, name: str) -> None:
-        self._text = f"Metadata-Version: 2.1\nName: {name}\nVersion: {version.RELEASES[name]}\n"
-
-    def read_text(self, filename: str) -> str | None:
-        return self._text if filename == "METADATA" else None
-
-    def locate_file(self, path: Any) -> Any:
-        raise FileNotFoundError(f"{path}: {PACKAGE} makes this package's modules when they are imported")
 
 
 _finder = CeleryFinder()

@@ -20,7 +20,6 @@ import os
 import runpy
 import sys
 from collections.abc import Mapping, Sequence
-from importlib.metadata import entry_points
 from typing import Any
 
 from ..celery_names.importing import symbol_by_name
@@ -74,6 +73,8 @@ def main(argv: Sequence[str]) -> None:
 
 
 def _console_script(name: str) -> Any:
+    from importlib.metadata import entry_points  # 10 ms, which every import of this package would pay
+
     found = list(entry_points(group="console_scripts", name=name))
     if not found:
         sys.exit(f"as_celery: no installed package has a command {name!r}, and there is no such file")

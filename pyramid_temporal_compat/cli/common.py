@@ -49,7 +49,7 @@ class Common:
 def importing() -> Iterator[None]:
     """Pause garbage collection while modules are imported: they make many objects, and all of these stay.
 
-    Loading a worker takes 7 to 10 % less CPU.
+    Loading a worker takes 15 to 20 % less CPU.
     """
     enabled = gc.isenabled()
     gc.disable()
@@ -57,6 +57,9 @@ def importing() -> Iterator[None]:
         yield
     finally:
         if enabled:
+            if not gc.get_freeze_count():  # the application has set no objects aside
+                gc.freeze()
+                gc.unfreeze()  # now the objects are of the oldest generation, which is seldom looked at
             gc.enable()
 
 

@@ -21,6 +21,7 @@ from ..client.standalone import has_standalone_activities
 from ..exceptions import CeleryError, WorkerShutdown, WorkerTerminate
 from ..log_lines.library_log import hide_errors
 from ..log_lines.text_safety import one_line
+from ..message.backoff import exponential_pauses
 from ..message.message import is_name
 from ..payload import Payload
 from ..payload.bounds import read_together
@@ -45,7 +46,8 @@ MOST_ORDER_VALUES = 200_000
 """Bytes and values of one request. The largest honest one is `hello`, with up to 50,000 revoked ids."""
 LISTED_WITHIN = 5.0
 """Seconds to wait for the server to list this worker. After that the worker counts as ready all the same."""
-LOOK_EVERY = 0.02
+FIRST_LOOK, LOOK_EVERY = 0.005, 0.02
+"""Seconds between the first two looks for this worker in the server's list, and later ones, at most."""
 GREETING_TIMEOUT = 5.0
 """Seconds that the other workers have to answer `hello`."""
 LAST_ANSWERS = timedelta(seconds=2)
@@ -97,8 +99,10 @@ def read_request(data: bytes) -> tuple[str, dict[str, Any]]:
 class Receiver:
     """Answers the control requests to one worker. Belongs to the worker's event loop, where it calls commands."""
 
-    def __init__(self, worker: WorkerLike, client: Client) -> None:
+    def __init__(self, worker: WorkerLike, client: Client, code_name: Mapping[str, Any]) -> None:
+        """`code_name` are the options of a Temporal worker that name its code, as the worker's own options do."""
         self._client = client
+        self._code_name = code_name
         self._worker = worker
         self._address = Address.new(worker.hostname)
         self._state = State(worker, client)
@@ -168,15 +172,16 @@ class Receiver:
             max_concurrent_activities=REQUESTS,
             max_concurrent_activity_task_polls=1,
             graceful_shutdown_timeout=LAST_ANSWERS,
+            **self._code_name,
         )
 
     async def _until_listed(self) -> None:
         """Wait until the server lists this worker, so that a ready worker can be found."""
         deadline = asyncio.get_running_loop().time() + LISTED_WITHIN
-        while asyncio.get_running_loop().time() < deadline:
-            if self._address in await directory(self._client):
+        for pause in exponential_pauses(FIRST_LOOK, LOOK_EVERY):
+            if self._address in await directory(self._client) or asyncio.get_running_loop().time() >= deadline:
                 return
-            await asyncio.sleep(LOOK_EVERY)
+            await asyncio.sleep(pause)
 
     async def _look_for_namesake(self) -> None:
         """Log if another worker has this worker's name. A worker of that name that has just ended does not count."""

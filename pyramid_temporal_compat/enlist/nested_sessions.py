@@ -2,19 +2,25 @@
 
 `transaction` does not see these savepoints, so the enlistment watches sessions. It watches the sessions that have
 joined the transaction, and also the sessions that will join it, because `begin_nested()` alone joins nothing yet.
+
+Only a process that has imported SQLAlchemy imports this module: `enlistment.watch_sessions` does, when an application
+is complete, when a worker starts, and at each call of a task.
 """
 
 from __future__ import annotations
 
+import sys
 import threading
 import weakref
-from collections.abc import Callable
-from typing import Any
+from collections.abc import Callable, Iterable
+from typing import TYPE_CHECKING, Any
 
 from sqlalchemy import event
 from sqlalchemy.orm import Session
 from sqlalchemy.orm.session import SessionTransaction
-from zope.sqlalchemy.datamanager import ZopeTransactionEvents
+
+if TYPE_CHECKING:
+    from zope.sqlalchemy.datamanager import ZopeTransactionEvents
 
 
 class NestedSessions:
@@ -29,17 +35,11 @@ class NestedSessions:
         self._first: dict[SessionTransaction, int] = {}
         self._sessions: list[Session] = []
 
-    def watch(self, transaction: Any, number: int) -> None:
-        """Note which nested transactions are open as the message with this number is enlisted in `transaction`."""
-        joined = [getattr(member, "session", None) for member in transaction._resources]
-        if _this_thread.sessions:  # most threads never begin one, and listing a WeakSet is slow
-            joined += [session for session in list(_this_thread.sessions) if _will_join(session, transaction._manager)]
-        for session in joined:
-            nested = session.get_nested_transaction() if isinstance(session, Session) else None
-            while nested is not None and nested.nested:
-                self._first.setdefault(nested, number)
-                self._listen(nested.session)
-                nested = nested.parent
+    def watch(self, nested: Iterable[SessionTransaction], number: int) -> None:
+        """Note that these nested transactions are open as the message with this number is enlisted."""
+        for each in nested:
+            self._first.setdefault(each, number)
+            self._listen(each.session)
 
     def forget(self) -> None:
         """Stop watching: a nested transaction that ends from now on ends together with the whole transaction."""
@@ -68,6 +68,20 @@ class NestedSessions:
             self._drop_from(number)
 
 
+def open_nested(transaction: Any) -> list[SessionTransaction]:
+    """Return the nested transactions that are open in the sessions of `transaction`, and in those that will join it."""
+    sessions = [getattr(member, "session", None) for member in transaction._resources]
+    if _this_thread.sessions:  # most threads never begin one, and listing a WeakSet is slow
+        sessions += [session for session in list(_this_thread.sessions) if _will_join(session, transaction._manager)]
+    found = []
+    for session in sessions:
+        nested = session.get_nested_transaction() if isinstance(session, Session) else None
+        while nested is not None and nested.nested:
+            found.append(nested)
+            nested = nested.parent
+    return found
+
+
 class _ThreadSessions(threading.local):
     def __init__(self) -> None:
         self.sessions: weakref.WeakSet[Session] = weakref.WeakSet()
@@ -87,11 +101,13 @@ event.listen(Session, "after_transaction_create", _created)
 
 def _will_join(session: Session, manager: Any) -> bool:
     """Return whether zope.sqlalchemy will join this session to this manager's transaction at its next use."""
-    if not session.in_nested_transaction():
+    zope: Any = sys.modules.get("zope.sqlalchemy.datamanager")  # importing it imports every database driver: 0.2 s
+    if zope is None or not session.in_nested_transaction():
         return False
+    events: type[ZopeTransactionEvents] = zope.ZopeTransactionEvents
     owners = (getattr(listener, "__self__", None) for listener in session.dispatch.after_begin)
     return any(
         getattr(owner.transaction_manager, "manager", owner.transaction_manager) is manager
         for owner in owners
-        if isinstance(owner, ZopeTransactionEvents)
+        if isinstance(owner, events)
     )

@@ -39,7 +39,7 @@ def write_body(content: Mapping[str, Any], serializer: str, compression: str | N
     """
     if compression or find(serializer).content_type != JSON_TYPE:
         return (_marked(serialize(dict(content), serializer, compression, "arguments"), WHOLE),)
-    args = tuple(serialize(value, serializer, None, "arguments") for value in content["args"])
+    args = tuple([serialize(value, serializer, None, "arguments") for value in content["args"]])
     kwargs = dict(content["kwargs"])
     return (*args, _marked(serialize(kwargs, serializer, None, "arguments"), KWARGS)) if kwargs else args
 

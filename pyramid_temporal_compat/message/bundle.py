@@ -9,7 +9,7 @@ from collections.abc import Collection, Sequence
 from typing import Any
 
 from .ids import bundle_of, id_in_bundle, new_id
-from .message import Message
+from .message import ENVELOPE, Message
 from .nodes import GroupNode, TaskNode
 from .tree import LIMIT, Tree
 
@@ -17,6 +17,9 @@ MOST = 1000
 """The limit on the tasks of a bundle. They make some 6,000 events of a history, which may have 51,200."""
 LARGEST = 448 * 1024
 """Bytes that the messages of a bundle may take together, roughly. From 512 KiB on the client library logs a warning."""
+COMPRESSED_ENVELOPE = 64
+"""Bytes that a message takes in a large bundle besides its arguments and headers, at most. A large bundle is
+compressed, and its messages are much alike. So a thousand small messages fit into one bundle, which takes 15 kB."""
 LARGE = 64 * 1024
 """A message of more bytes is sent by itself."""
 
@@ -40,16 +43,21 @@ class Block:
         return id_in_bundle(self.bundle, self._count)
 
     def count(self, message: Message) -> None:
-        if can_be_bundled(message):
-            self._size += message.rough_size
+        if needs_no_own_start(message) and (size := message.rough_size) <= LARGE:
+            self._size += size - ENVELOPE + COMPRESSED_ENVELOPE
 
 
-def can_be_bundled(unit: Any) -> bool:
-    """Return whether the unit is a small message that needs no start request of its own.
+def needs_no_own_start(message: Message) -> bool:
+    """Return whether the message, whatever its size, can start together with others.
 
     The server itself holds back a message with an `eta`, and a retry policy counts the attempts of one message.
     """
-    return isinstance(unit, Message) and unit.eta is None and unit.publish_retry is None and unit.rough_size <= LARGE
+    return message.eta is None and message.publish_retry is None
+
+
+def can_be_bundled(unit: Any) -> bool:
+    """Return whether the unit is a small message that needs no start request of its own."""
+    return isinstance(unit, Message) and needs_no_own_start(unit) and unit.rough_size <= LARGE
 
 
 def bundled(

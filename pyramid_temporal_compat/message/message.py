@@ -330,6 +330,22 @@ class Message:
         return message
 
 
+def _set_parts(self: Message, *first: Any, **named: Any) -> None:
+    """Set the parts of a message at once. What `dataclass` writes makes a call for each part: a tenth of `.delay()`."""
+    parts = {**_DEFAULTS, "headers": {}, "properties": {}, **dict(zip(_PARTS, first, strict=False)), **named}
+    if len(parts) != len(_PARTS):
+        wrong = ", ".join(sorted(parts.keys() ^ set(_PARTS)))
+        raise TypeError(f"a message lacks these parts, or has no such parts: {wrong}")
+    object.__setattr__(self, "__dict__", parts)
+
+
+_PARTS = tuple(entry.name for entry in dataclasses.fields(Message))
+_DEFAULTS = {
+    entry.name: entry.default for entry in dataclasses.fields(Message) if entry.default is not dataclasses.MISSING
+}
+Message.__init__ = _set_parts  # type: ignore[method-assign]
+
+
 class NewerMessage(InvalidTaskError):
     """A newer release wrote the message. A worker of that release can run it."""
 

@@ -9,13 +9,14 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Sequence
-from typing import Any
-
-from sqlalchemy.pool import Pool, QueuePool
+from typing import TYPE_CHECKING, Any
 
 from ..transactions.inherited_connections import sqlalchemy_engines
 from .activity import definition_of
 from .binding import is_async
+
+if TYPE_CHECKING:
+    from sqlalchemy.pool import Pool
 
 log = logging.getLogger(__name__)
 
@@ -48,6 +49,8 @@ def safe_slots(activities: Sequence[Callable[..., Any]], slots: int, *, chosen: 
 
 def most_connections(pool: Pool) -> int | None:
     """Return how many connections a pool gives out at a time; None if it has no limit."""
+    from sqlalchemy.pool import QueuePool  # imported already: there is an engine
+
     if not isinstance(pool, QueuePool) or pool._max_overflow < 0 or pool.size() == 0:
         return None
     return pool.size() + pool._max_overflow

@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterable, Sequence
 from typing import TYPE_CHECKING, Any
 
 from ..task.call_options import queue_of_call
+from .connection_limit import safe_slots
 from .definitions import Definitions, definitions_of
 from .discovery import chosen_domains, definitions_of_domain
 
@@ -83,7 +84,6 @@ class ServedWork:
 
     def slots(self) -> int:
         """Return how many activities may run at a time, beside tasks."""
-        from .connection_limit import safe_slots  # imports SQLAlchemy
 
         conf, name = self._app.conf, "ptemporal.max_concurrent_activities"
         return safe_slots(self.definitions.targets("activity"), conf[name], chosen=conf.value_set_for(name))

@@ -48,7 +48,7 @@ class WaitingCalls:
         eta = datetime.datetime.now(datetime.timezone.utc) + delay if delay else None
         rpc, request = self._kept(name, call)
         data: bytes = request.SerializeToString()
-        limit = self.app.conf["ptemporal_payload_limit"]
+        limit = self.app.conf["ptemporal.payload_limit"]
         if len(data) > limit:
             raise PayloadTooLarge(
                 f"{name!r} of workflow {workflow_id!r} has {len(data):,} bytes, and {limit:,} are allowed "

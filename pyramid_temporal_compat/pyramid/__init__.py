@@ -35,8 +35,8 @@ def includeme(config: Any) -> None:
     An application may include this package before it makes its app. So we look for the app three times: now, when
     Pyramid executes the actions, and when the application is complete.
     """
-    # Every web process imports this now, before it forks. Else its first request would pay for it (0.6 s).
-    from ..enlist import dispatcher, enlistment  # noqa: F401
+    # Every web process imports this now, before it forks. Else its first request would pay for it (0.4 s).
+    from ..enlist import dispatcher, enlistment  # noqa: F401 - the dispatcher
     from ..native.request_temporal import request_temporal
 
     registry = config.registry
@@ -66,6 +66,7 @@ def includeme(config: Any) -> None:
     config.add_subscriber(lambda event: bind_existing(), ApplicationCreated)
     config.add_subscriber(look_for_drift, NewRequest)
     config.add_subscriber(count_what_is_sent, ApplicationCreated)
+    config.add_subscriber(lambda event: enlistment.watch_sessions(), ApplicationCreated)
 
 
 def bind(app: Any, registry: Any, settings: dict[str, Any]) -> None:

@@ -31,23 +31,6 @@ STILL_ENLISTED = (
 )
 
 
-class ResultBase:
-    """Base of the results of single tasks and of sets."""
-
-    parent: Any = None
-    """The result of the previous task in a chain, or of a chord's header."""
-
-    on_server = True
-    """Whether the server has what the result stands for. False for an eager result."""
-
-    def as_tuple(self) -> tuple[Any, Any]:
-        """Return plain data of which `result_from_tuple` makes this result again."""
-        raise TypeError(f"a {type(self).__name__} can't be written down: it has no id; use a GroupResult")
-
-    def __json__(self) -> tuple[Any, Any]:
-        return self.as_tuple()
-
-
 class Callbacks:
     """Functions to call as soon as this process knows that a result is ready."""
 
@@ -68,6 +51,28 @@ class Callbacks:
                 if on_error is None:
                     raise
                 on_error(error)
+
+
+class ResultBase:
+    """Base of the results of single tasks and of sets."""
+
+    parent: Any = None
+    """The result of the previous task in a chain, or of a chord's header."""
+
+    on_server = True
+    """Whether the server has what the result stands for. False for an eager result."""
+
+    @functools.cached_property
+    def _callbacks(self) -> Callbacks:
+        """Return the functions of `then`. Most results have none, and `.delay()` makes a result for each call."""
+        return Callbacks()
+
+    def as_tuple(self) -> tuple[Any, Any]:
+        """Return plain data of which `result_from_tuple` makes this result again."""
+        raise TypeError(f"a {type(self).__name__} can't be written down: it has no id; use a GroupResult")
+
+    def __json__(self) -> tuple[Any, Any]:
+        return self.as_tuple()
 
 
 class AsyncResult(ResultBase, Generic[R]):
@@ -97,7 +102,6 @@ class AsyncResult(ResultBase, Generic[R]):
         self.parent = parent
         self._name = task_name
         self._ended: Status | None = None
-        self._callbacks = Callbacks()
 
     @property
     def task_id(self) -> Any:

@@ -12,7 +12,7 @@ from ..current import app_or_default
 from ..exceptions import ImproperlyConfigured, TimeoutError
 from ..message.ids import possible_bundles, workflow_of
 from .join_guard import assert_will_not_block
-from .result import AsyncResult, Callbacks, ResultBase, forget, result_from_tuple
+from .result import AsyncResult, ResultBase, forget, result_from_tuple
 
 if TYPE_CHECKING:
     from ..interfaces import AppLike
@@ -27,7 +27,6 @@ class ResultSet(ResultBase):
     def __init__(self, results: Iterable[Any], app: AppLike | None = None, **kwargs: Any) -> None:
         self.results = list(results)
         self.app = app_or_default(app or self.app or (self.results[0].app if self.results else None))
-        self._callbacks = Callbacks()
 
     @property
     def backend(self) -> Any:

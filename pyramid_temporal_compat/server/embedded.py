@@ -41,6 +41,7 @@ DYNAMIC_CONFIG: dict[str, object] = {
     "matching.numTaskqueueReadPartitions": 1,
     "matching.numTaskqueueWritePartitions": 1,
     "matching.enableFairness": True,
+    "history.eventsCacheMaxSizeBytes": 32 * 1024 * 1024,
     "frontend.enableCancelWorkerPollsOnShutdown": True,
     # The server deletes a result only after these two processors have saved their progress: by default, every 30 s.
     "history.transferProcessorUpdateAckInterval": "1s",

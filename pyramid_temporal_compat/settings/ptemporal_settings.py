@@ -55,7 +55,7 @@ OWN: tuple[Setting, ...] = (
     own("encryption_required", boolean, False, "Refuse unencrypted payloads. Set this once all tasks that were sent unencrypted have ended."),
     own("bundle", whole, 2, "If a transaction sends at least this many tasks to one queue, they leave as one workflow, in one start. 0 means that each task leaves by itself."),
     own("lane", choice("workflow", "activity"), "workflow", "What carries a single task whose `lane` is not set. workflow: a workflow around one activity. activity: the activity alone, which costs half. This needs a server with standalone activities, and a task that needs no workflow."),
-    own("canvas_batch", count, 250, "How many tasks of a group or chain one workflow runs. A larger group or chain is cut into several workflows."),
+    own("canvas_batch", count, 500, "How many tasks of a group or chain one workflow runs. A larger group or chain is cut into several workflows."),
     own("canvas_at_once", count, 500, "How many tasks of one canvas may be in progress at a time. The server allows 2,000."),
     own("slice", up_to_a_second, 0.25, "How many seconds of work one activity does for a canvas or bundle. It runs short tasks that are ready, one after the other: a slice. At most 1. 0: each task has an activity of its own."),
     own("application", text, None, "The name under which the application owns its schedules on the server. Default: the name of the app, as in `Celery(\"shop\")`."),

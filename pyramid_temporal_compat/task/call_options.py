@@ -29,7 +29,6 @@ from .routing import queue_name
 
 if TYPE_CHECKING:
     from ..interfaces import AppLike, TaskLike
-    from ..settings import Settings
 
 OPTIONS = {
     "add_to_parent": "whether self.request.children of the calling task has the result",
@@ -94,6 +93,11 @@ REPR_LEVELS = 3
 """How many levels of nested arguments are shown, unless a setting says otherwise."""
 
 
+_NUMBERS = frozenset((int, float, bool, type(None)))
+SHORT = 36
+"""Characters of a text from which nothing needs to be left out, whatever numbers it shows."""
+
+
 @functools.cache
 def _shortener(levels: int) -> reprlib.Repr:
     brief = reprlib.Repr()
@@ -123,16 +127,14 @@ def make_message(
     if "stamped_headers" in options:
         _take_stamps(name, options)
     _refuse_unknown(name, options)
-    conf = app.conf
-    hard, soft = (_limit(name, key, options, task, conf) for key in ("time_limit", "soft_time_limit"))
+    conf = app.conf.by_own_name()  # this runs in the view, where a user waits
+    hard, soft = _limit(name, "time_limit", options, task, conf), _limit(name, "soft_time_limit", options, task, conf)
     if hard and soft and soft > hard:
         raise InvalidCall(
             f"task {name!r}: soft_time_limit={soft:g} is above time_limit={hard:g}; "
             "soft_time_limit must be less than or equal to time_limit"
         )
-    now = datetime.datetime.now(UTC)
     frame = worker_frame()
-    # Settings are read with [], which is faster than attributes: this runs in the view, where a user waits.
     serializer = options.get("serializer") or conf["task_serializer"]
     compression = options.get("compression") or conf["task_compression"]
     levels = conf["task_repr_maxlevels"]
@@ -144,44 +146,57 @@ def make_message(
         id=task_id,
         body=_body(name, task_id, args, kwargs, serializer, compression, task),
         queue=queue,
-        eta=_start(app, name, options, now),
-        expires=_expires(app, name, options.get("expires"), now),
         priority=_priority(
             app, name, queue, options.get("priority"), _inherited(conf, frame), conf["task_default_priority"]
         ),
-        fairness_key=_fairness_key(name, options.get("fairness_key")),
-        fairness_weight=_fairness_weight(name, options.get("fairness_weight")),
-        retries=_count(name, "retries", options.get("retries")) or 0,
         root_id=_optional_name(name, "root_id", options) or ((frame[1].root_id or frame[1].id) if frame else task_id),
         parent_id=_optional_name(name, "parent_id", options) or (frame[1].id if frame else None),
-        group=_optional_name(name, "group_id", options),
-        countdown=_seconds(name, "countdown", options.get("countdown")) or None,
-        expires_in=_expires_in(name, options.get("expires")),
-        group_index=_count(name, "group_index", options.get("group_index")),
-        replaced_task_nesting=_count(name, "replaced_task_nesting", options.get("replaced_task_nesting")) or 0,
-        heartbeat_timeout=conf["ptemporal_heartbeat_timeout"],
+        heartbeat_timeout=conf["ptemporal.heartbeat_timeout"],
         at_most_once=_at_most_once(app, task),
         ignore_result=_ignore_result(options, task, conf),
         time_limit=hard,
         soft_time_limit=soft,
-        shadow=_optional_name(name, "shadow", options),
         argsrepr=str(options.get("argsrepr") or (short_repr(tuple(args), levels) if args else "()")),
         kwargsrepr=str(options.get("kwargsrepr") or (short_repr(dict(kwargs), levels) if kwargs else "{}")),
         origin=str(options.get("origin") or f"{os.getpid()}@{_HOSTNAME}"),
         serializer=serializer,
         compression=compression,
-        headers=_headers(name, options.get("headers")),
-        properties={key: str(options[key]) for key in PROPERTIES if options.get(key) is not None},
         publish_retry=publish_retry_of(name, options, conf),
+        **(_parts_by_option(app, name, options) if options else {}),
     )
-    if not _is_surely_small(message, conf["ptemporal_payload_limit"], options):
-        _check_size(message, args, kwargs, task, conf["ptemporal_payload_limit"])
+    limit = conf["ptemporal.payload_limit"]
+    if not _is_surely_small(message, limit, options):
+        _check_size(message, args, kwargs, task, limit)
     return message
+
+
+def _parts_by_option(app: AppLike, name: str, options: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the parts of a message that nothing but an option sets. Most calls have no options."""
+    now = datetime.datetime.now(UTC)
+    return {
+        "eta": _start(app, name, options, now),
+        "expires": _expires(app, name, options.get("expires"), now),
+        "fairness_key": _fairness_key(name, options.get("fairness_key")),
+        "fairness_weight": _fairness_weight(name, options.get("fairness_weight")),
+        "retries": _count(name, "retries", options.get("retries")) or 0,
+        "group": _optional_name(name, "group_id", options),
+        "countdown": _seconds(name, "countdown", options.get("countdown")) or None,
+        "expires_in": _expires_in(name, options.get("expires")),
+        "group_index": _count(name, "group_index", options.get("group_index")),
+        "replaced_task_nesting": _count(name, "replaced_task_nesting", options.get("replaced_task_nesting")) or 0,
+        "shadow": _optional_name(name, "shadow", options),
+        "headers": _headers(name, options.get("headers")),
+        "properties": {key: str(options[key]) for key in PROPERTIES if options.get(key) is not None},
+    }
 
 
 def short_repr(value: Any, levels: int = REPR_LEVELS) -> str:
     """Return a text of `value` for people, a few lines long at most."""
     try:
+        if levels and type(value) is tuple and _NUMBERS.issuperset(map(type, value)):  # most calls: ids and counts
+            text = repr(value)  # a quarter of the time
+            if len(text) <= SHORT:
+                return text
         return _shortener(levels).repr(value)
     except Exception as error:  # the application's own __repr__ fails, or an int is too long to print
         return f"<{type(value).__name__} whose repr() raises {type(error).__name__}>"
@@ -243,7 +258,7 @@ def queue_of_call(
     return checked
 
 
-def _inherited(conf: Settings, frame: Any) -> int | None:
+def _inherited(conf: Mapping[str, Any], frame: Any) -> int | None:
     """Return the priority of the calling task, if `task_inherit_parent_priority` is set."""
     if frame is None or not conf["task_inherit_parent_priority"]:
         return None
@@ -303,8 +318,8 @@ def _first_not_none(*values: Any) -> Any:
 def _checked_name(task: str, what: str, value: Any) -> str:
     if not isinstance(value, str):
         raise InvalidCall(f"task {task[:80]!r}: {what}={value!r} is {type(value).__name__}; it takes a string")
-    size = len(value.encode("utf-8", "surrogatepass"))
     if not is_name(value):
+        size = len(value.encode("utf-8", "surrogatepass"))
         shown = f"{value[:60]!r}… ({size} bytes)" if size > LONGEST_ID else repr(value)
         raise InvalidCall(
             f"task {task[:80]!r}: {what}={shown} can't be used; it takes 1 to {LONGEST_ID} bytes of printable text"
@@ -312,7 +327,9 @@ def _checked_name(task: str, what: str, value: Any) -> str:
     return value
 
 
-def _limit(name: str, key: str, options: Mapping[str, Any], task: TaskLike | None, conf: Settings) -> float | None:
+def _limit(
+    name: str, key: str, options: Mapping[str, Any], task: TaskLike | None, conf: Mapping[str, Any]
+) -> float | None:
     # 0 means no limit, as in Celery.
     return _seconds(name, key, _first_not_none(options.get(key), getattr(task, key, None), conf[f"task_{key}"])) or None
 
@@ -440,7 +457,7 @@ def _headers(task: str, value: Any) -> dict[str, Any]:
     return written
 
 
-def _ignore_result(options: Mapping[str, Any], task: TaskLike | None, conf: Settings) -> bool | None:
+def _ignore_result(options: Mapping[str, Any], task: TaskLike | None, conf: Mapping[str, Any]) -> bool | None:
     if task is None:  # not registered here: the worker asks its own task
         own: bool | None = options.get("ignore_result")
         return own
@@ -464,9 +481,10 @@ _LONGEST_ESCAPE = len(r"\ud83d\ude00")
 
 
 def _is_surely_small(message: Message, limit: int, options: Mapping[str, Any]) -> bool:
-    # Most messages are far below the limit, and encoding a message takes longer than all other checks together.
-    reprs = (len(message.argsrepr) + len(message.kwargsrepr)) * _LONGEST_ESCAPE
-    return options.keys().isdisjoint(_UNBOUNDED_OPTIONS) and total_size(message.body) + reprs + _ENVELOPE_ROOM < limit
+    # Most messages are far below the limit, and encoding a message takes longer than all other checks together. Its
+    # rough size counts the body, too, which no escape makes longer: a large body is only measured for nothing.
+    longest = message.rough_size * _LONGEST_ESCAPE
+    return longest + _ENVELOPE_ROOM < limit and options.keys().isdisjoint(_UNBOUNDED_OPTIONS)
 
 
 def _check_size(

@@ -31,6 +31,7 @@ from ..message.backoff import exponential_pause
 from ..payload.types import ascii_size, dumps, loads
 from ..results.join_guard import allow_join_result
 from .call_options import short_repr
+from .parameters import Parameters
 from .task_annotations import annotate, wrap_method
 
 if TYPE_CHECKING:
@@ -88,7 +89,7 @@ class Task(RefusedOfTasks, Generic[P, R]):
     acks_on_failure_or_timeout: Any = FromConfig("task_acks_on_failure_or_timeout")
     acks_on_timeout: Any = FromConfig("task_acks_on_timeout")
     ignore_result: Any = FromConfig("task_ignore_result")
-    lane: Any = FromConfig("ptemporal_lane")
+    lane: Any = FromConfig("ptemporal.lane")
     priority: Any = FromConfig("task_default_priority")
     rate_limit: Any = FromConfig("task_default_rate_limit")
     reject_on_worker_lost: Any = FromConfig("task_reject_on_worker_lost")
@@ -110,7 +111,7 @@ class Task(RefusedOfTasks, Generic[P, R]):
     __name__ = NameOfClass()
     __wrapped__: Callable[..., Any] | None = None
     _app: AppLike | None = None
-    _signature: inspect.Signature | None = None
+    _parameters_of_run: Parameters | None = None
     _idle_request: Context | None = None
 
     # --- for subclasses ----------------------------------------------------------------------------
@@ -223,7 +224,7 @@ class Task(RefusedOfTasks, Generic[P, R]):
             )
             return asked
         named = {"task_id": task_id, "link": link, "link_error": link_error, "producer": producer, "shadow": shadow}
-        options.update((key, value) for key, value in named.items() if value is not None)
+        options |= {key: value for key, value in named.items() if value is not None}
         return self._send_or_plan(args, kwargs, options, options.pop("planned", None))
 
     def plan_call(self, call: PlannedCall, args: Any, kwargs: Any, options: dict[str, Any]) -> AsyncResult[R]:
@@ -295,7 +296,8 @@ class Task(RefusedOfTasks, Generic[P, R]):
 
     def own_options(self) -> dict[str, Any]:
         """Return the options of `apply_async` that the task itself sets."""
-        return {name: value for name in OWN_OPTIONS if (value := self.own(name)) is not None}
+        own = self.own
+        return {name: value for name in OWN_OPTIONS if (value := own(name)) is not None}
 
     def own(self, name: str) -> Any:
         """Return the value that the task itself sets for an attribute; None if the configuration decides."""
@@ -304,12 +306,12 @@ class Task(RefusedOfTasks, Generic[P, R]):
 
     def check_arguments(self, args: Sequence[Any], kwargs: Mapping[str, Any]) -> None:
         """Raise `InvalidArguments` if the function does not take these arguments."""
-        signature = self.__signature__
+        parameters = self._parameters
         try:
-            signature.bind(*args, **kwargs)
+            parameters.check(args, kwargs)
         except TypeError as error:
             raise InvalidArguments(
-                f"{self.name}{signature} can't be called with args={short_repr(tuple(args))}, "
+                f"{self.name}{parameters.signature} can't be called with args={short_repr(tuple(args))}, "
                 f"kwargs={short_repr(dict(kwargs))}: {error}"
             ) from None
 
@@ -325,14 +327,20 @@ class Task(RefusedOfTasks, Generic[P, R]):
 
     @property
     def __signature__(self) -> inspect.Signature:
+        """Return the signature that a caller sees: the function's, without `self`."""
+        return self._parameters.signature
+
+    @property
+    def _parameters(self) -> Parameters:
         """Return the parameters that a caller passes: the function's, without `self`."""
         header = self.__dict__.get("__header__")
         if header is not None:  # a class may pass arguments to its tasks that callers don't pass
-            return inspect.signature(header)
-        if self._signature is None:
-            type(self)._signature = inspect.signature(self.run).replace(return_annotation=inspect.Signature.empty)
-        assert self._signature is not None
-        return self._signature
+            return Parameters.of(inspect.signature(header))
+        if self._parameters_of_run is None:
+            own = inspect.signature(self.run).replace(return_annotation=inspect.Signature.empty)
+            type(self)._parameters_of_run = Parameters.of(own)
+        assert self._parameters_of_run is not None
+        return self._parameters_of_run
 
     @property
     def called_as(self) -> Callable[..., Any]:
@@ -341,6 +349,8 @@ class Task(RefusedOfTasks, Generic[P, R]):
         return header
 
     def _plain_arguments(self, args: Any, kwargs: Any) -> tuple[tuple[Any, ...], dict[str, Any]]:
+        if type(args) is tuple and type(kwargs) is dict:  # as from `delay`
+            return args, dict(kwargs)
         if isinstance(args, (Mapping, set, frozenset)):
             raise InvalidArguments(
                 f"task {self.name!r}: args={short_repr(args)} is a {type(args).__name__}; "
@@ -420,7 +430,7 @@ class Task(RefusedOfTasks, Generic[P, R]):
             )
         if request.report is not None:
             written = dumps(meta, "meta")
-            size, limit = ascii_size(written), self.app.conf["ptemporal_payload_limit"]
+            size, limit = ascii_size(written), self.app.conf["ptemporal.payload_limit"]
             if size > limit:
                 # The server would treat the run as failed, and start it again.
                 raise PayloadTooLarge(

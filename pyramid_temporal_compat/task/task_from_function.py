@@ -7,6 +7,7 @@ import inspect
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
+from .parameters import Parameters
 from .task import Task
 
 if TYPE_CHECKING:
@@ -31,7 +32,7 @@ def task_from_function(
         "__doc__": function.__doc__,
         "__module__": function.__module__,
         "__wrapped__": staticmethod(function),
-        "_signature": signature,
+        "_parameters_of_run": Parameters.of(signature),
         "__header__": staticmethod(_header(function, signature)),
         **options,
     }

@@ -18,6 +18,7 @@ from __future__ import annotations
 
 import asyncio
 import faulthandler
+import gc
 import logging
 import os
 import platform
@@ -110,6 +111,7 @@ class Program(Worker):
                 log.warning("%s", notice)
             self._redirect()
             self._announce_when_ready()
+            collect_garbage_seldom()
             self.on_connected = self._connected
             try:
                 self.start_pool()
@@ -223,6 +225,24 @@ class Program(Worker):
             + (f"[workflows and activities]\n{native}\n\n" if native else "")
             + f"[tasks]\n{tasks}\n"
         )
+
+
+COLLECT_AFTER = 10_000
+"""New objects after which Python looks for garbage, in place of its default."""
+DEFAULTS = (700, 2000)
+"""Python's defaults: up to 3.12, and from 3.13 on."""
+
+
+def collect_garbage_seldom() -> None:
+    """Leave the application out of garbage collections, and have Python collect seldom, unless the application chose.
+
+    A canvas of thousands of tasks makes many objects at a time, and nearly all of them are in use. With Python's
+    defaults, collections took a tenth of the time of a group of 10,000, and each stopped the event loop for up to
+    0.3 s.
+    """
+    gc.freeze()
+    if gc.get_threshold()[0] in DEFAULTS:
+        gc.set_threshold(COLLECT_AFTER)
 
 
 def listed(names: Sequence[str]) -> str:

@@ -52,9 +52,11 @@ OWN_WISH = (wire.RETRY, wire.REJECTED, *wire.CONTINUES)
 """How an attempt ends that the task itself wants to be made again. It says nothing of the members after it."""
 MOST_BYTES = 256 * 1024
 """Bytes of outcomes after which a slice ends."""
-MOST_RECORDED = 32 * 1024
+MOST_RECORDED = 16 * 1024
 """The same for a slice with steps, whose heartbeat holds the outcomes. The server has 8 MiB for the heartbeats of one
-workflow, which may have 250 slices (`ptemporal.canvas_batch`). Beyond this limit, it terminates the workflow."""
+workflow, which may have 500 slices (`ptemporal.canvas_batch`). Beyond 8 MiB, it terminates the workflow."""
+LAST_MEMBER = 0.05
+"""Seconds that a slice whose time is over waits for its last member. If it ends, the slice needs no signal."""
 REPORT_PAUSE = 0.5
 """Seconds between two attempts to send a report while the server is away."""
 
@@ -122,16 +124,21 @@ class SliceActivity:
 
     async def _work(self, seconds: float) -> Any:
         self._members = asyncio.ensure_future(self._run_members(time.monotonic() + seconds))
-        hurry = asyncio.ensure_future(self._hurry.wait())
-        await asyncio.wait([self._members, hurry], timeout=seconds, return_when=asyncio.FIRST_COMPLETED)
-        hurry.cancel()
+        await self._wait_for_members(seconds)
         self._over = True
+        await self._wait_for_members(LAST_MEMBER)
         if self._running is not None:
             if self._counts is not None or self._shown != self._running.id:
                 self._tell(self._running)
             await self._send(self._running, unless=self._members.done)
         last = await self._members
         return to_raw(self._report().encode()) if last is None else await self._end_as(*last)
+
+    async def _wait_for_members(self, seconds: float) -> None:
+        """Return when the members have ended, or are to go back at once, or after so many seconds."""
+        hurry = asyncio.ensure_future(self._hurry.wait())
+        await asyncio.wait([self._members, hurry], timeout=seconds, return_when=asyncio.FIRST_COMPLETED)
+        hurry.cancel()
 
     def _cancelled(self) -> None:
         """Begin no other member. Stop the one that runs, unless members were only revoked."""

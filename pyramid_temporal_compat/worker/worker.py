@@ -26,6 +26,7 @@ from ..control.limits import Limits
 from ..control.paused_types import PausedTypesReader
 from ..control.receiver import Receiver
 from ..control.revoked_ids import RevokedIdsReader
+from ..enlist.enlistment import watch_sessions
 from ..exceptions import CeleryError, ImproperlyConfigured, OperationalError
 from ..log_lines.library_log import hide_lines
 from ..log_lines.text_safety import one_line
@@ -184,6 +185,7 @@ class Worker:
 
     def start_pool(self) -> None:
         """Start the pool, before the first thread and the Temporal runtime: forked children must have neither."""
+        watch_sessions()  # the modules of tasks are imported by now, and the pool forks
         self._process_hooks.before_pool_starts()
         self.pool.start()
 
@@ -343,7 +345,7 @@ class Worker:
         if not self.app.conf.worker_enable_remote_control:
             yield
             return
-        async with Receiver(self, self.client).open():
+        async with Receiver(self, self.client, code_name(self.app.conf)).open():
             yield
 
     @property

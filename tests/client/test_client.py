@@ -64,6 +64,21 @@ print("temporalio.client" in sys.modules, len(os.listdir("/proc/self/task")))
     assert run.stdout.split() == ["True", "1"]
 
 
+@pytest.mark.parametrize("uses_it", [False, True])
+def test_savepoints_are_followed_from_the_start_in_an_application_that_has_sqlalchemy(uses_it):
+    code = f"""
+import sys
+from pyramid.config import Configurator
+config = Configurator(settings={{"pyramid.includes": "pyramid_tm pyramid_temporal_compat"}})
+if {uses_it}:
+    import sqlalchemy.orm
+config.make_wsgi_app()
+print("sqlalchemy" in sys.modules, "pyramid_temporal_compat.enlist.nested_sessions" in sys.modules)
+"""
+    run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert run.stdout.split() == [str(uses_it)] * 2
+
+
 def test_a_certificate_that_cannot_be_read_stops_the_start_and_not_the_first_request():
     Celery("shop")  # the newest app is adopted; without this line, another test's app would be
     with pytest.raises(ImproperlyConfigured, match=r"tls_ca_file = '/nowhere\.pem' can't be read"):

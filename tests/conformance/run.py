@@ -37,7 +37,7 @@ COLUMNS = ("passed", "failed", "listed", "skipped")
 
 def main(arguments: list[str]) -> int:
     directory = unpacked()
-    for option, variable, usual in ((LANE, "CONFORMANCE_LANE", "workflow"), (SPREAD, "CONFORMANCE_SPREAD", "16")):
+    for option, variable, usual in ((LANE, "CONFORMANCE_LANE", "workflow"), (SPREAD, "CONFORMANCE_SPREAD", "10")):
         os.environ[variable] = next((each.removeprefix(option) for each in arguments if each.startswith(option)), usual)
         arguments = [argument for argument in arguments if not argument.startswith(option)]
     if arguments[:1] == ["canvas"]:

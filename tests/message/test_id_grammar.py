@@ -15,6 +15,12 @@ def test_new_task_id_is_a_uuid_that_is_not_its_own_bundle() -> None:
     assert ids.bundle_of(made) != made
 
 
+def test_new_task_ids_are_random_uuids_of_version_4() -> None:
+    made = [uuid.UUID(ids.new_id()) for _ in range(100)]
+    assert {(each.version, each.variant) for each in made} == {(4, uuid.RFC_4122)}
+    assert len({*made}) == 100
+
+
 def test_ids_of_one_bundle_name_that_bundle() -> None:
     bundle = ids.bundle_of(TASK_ID)
     assert bundle == "00000000-0000-4000-8000-000000000000"

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import pickle
+from typing import Any
+
+import pytest
 
 from pyramid_temporal_compat.message.message import Message
 from pyramid_temporal_compat.message.nodes import TaskNode
@@ -23,6 +26,18 @@ def test_changed_message_is_written_anew() -> None:
     envelope, _ = MESSAGE.encode()
     changed = Message.decode(envelope.data, [BODY]).copy(id="two")
     assert Message.decode(changed.encode()[0].data, [BODY]).id == "two"
+
+
+@pytest.mark.parametrize("parts", [{"id": "one", "body": ()}, {"id": "one", "body": (), "queue": "q", "tenant": 7}])
+def test_message_with_a_missing_or_unknown_part_is_an_error(parts: dict[str, Any]) -> None:
+    with pytest.raises(TypeError, match=r": (queue|tenant)$"):
+        Message("shop.pack", **parts)
+
+
+def test_messages_do_not_share_their_headers() -> None:
+    one, two = (Message("shop.pack", name, (), "parcels") for name in "ab")
+    assert one.headers is not two.headers
+    assert one.properties is not two.properties
 
 
 def test_message_is_encoded_once() -> None:

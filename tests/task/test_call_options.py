@@ -28,7 +28,7 @@ from pyramid_temporal_compat.message.body import read_body
 from pyramid_temporal_compat.message.message import LONGEST_ID, VERSION, Message
 from pyramid_temporal_compat.payload import Payload
 from pyramid_temporal_compat.payload.serializers import SerializerNotInstalled
-from pyramid_temporal_compat.task.call_options import OPTIONS, make_message
+from pyramid_temporal_compat.task.call_options import OPTIONS, _shortener, make_message, short_repr
 from tests.enlist.application import serving
 
 UTC = datetime.timezone.utc
@@ -222,6 +222,15 @@ def test_the_error_names_the_argument_that_another_serializer_can_t_write(pack: 
 def test_an_unknown_serializer_is_refused(pack: Any) -> None:
     with pytest.raises(SerializerNotInstalled, match="no serializer is called 'xml'; there are"):
         pack.apply_async(serializer="xml")
+
+
+@pytest.mark.parametrize(
+    "args",
+    [(1,), (), (1, 2.5, None, True, -7), (float("nan"),), (10**39,), (10**60, 1), tuple(range(12)), tuple(range(13))],
+)
+@pytest.mark.parametrize("levels", [0, 1, 3])
+def test_numbers_are_shown_as_any_other_arguments(args: tuple[Any, ...], levels: int) -> None:
+    assert short_repr(args, levels) == _shortener(levels).repr(args)
 
 
 def test_a_task_is_sent_even_if_the_repr_of_an_argument_raises(app: Recorded, pack: Any) -> None:

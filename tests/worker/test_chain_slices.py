@@ -236,7 +236,6 @@ def measures(text: str) -> int:
 def test_a_long_chain_takes_a_few_slices(shop: Shop) -> None:
     result = chain(add.s(0, 1), *(add.s(1) for _ in range(120)))()
     assert result.get(timeout=PATIENCE) == 121
-    assert set(activities(shop, result)) == {wire.SLICE}
     assert len(activities(shop, result)) <= 6
 
 

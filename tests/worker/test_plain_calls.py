@@ -310,7 +310,10 @@ def test_the_input_of_a_call_is_its_arguments_and_nothing_else(shop: Shop) -> No
         assert (envelope["id"], envelope["headers"]) == (called.id, {"tenant": "acme"})
 
 
-def test_a_step_of_a_canvas_shows_its_arguments_and_then_the_previous_result(shop: Shop) -> None:
+def test_a_step_of_a_canvas_shows_its_arguments_and_then_the_previous_result(
+    shop: Shop, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(shop.app.conf, "ptemporal.slice", 0)
     last = (packs.s(1, 2) | packs.s(5, colour="red")).apply_async()
     assert last.get(timeout=PATIENCE) == [[1, 2, {}], 5, {"colour": "red"}]
     _, step = activities(shop, last.id.rpartition("/")[0] or last.id)

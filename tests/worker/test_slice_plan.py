@@ -2,7 +2,14 @@
 
 from __future__ import annotations
 
-from pyramid_temporal_compat.worker.workflows.slice_plan import MOST, MOST_BYTES, SPREAD, RunTimes, plan
+from pyramid_temporal_compat.worker.workflows.slice_plan import (
+    MOST,
+    MOST_BYTES,
+    OF_AIM,
+    SPREAD,
+    RunTimes,
+    plan,
+)
 
 AIM = 0.25
 
@@ -30,21 +37,21 @@ def test_a_few_members_of_an_unknown_task_run_side_by_side() -> None:
 def test_many_members_of_an_unknown_task_are_spread_over_many_places() -> None:
     found = sizes(100, RunTimes(AIM))
     assert len(found) >= SPREAD
-    assert max(found) <= 8
+    assert max(found) <= 100 / SPREAD
 
 
 def test_the_parts_of_a_large_group_spread_over_these_places_together() -> None:
     parts = plan([[("add", 1000)]] * 250, RunTimes(AIM), beside=4)
     assert 4 * len(parts) >= SPREAD
-    assert [len(part) for part in parts] == [25] * 10
+    assert max(len(part) for part in parts) == 64
 
 
 def test_short_tasks_share_a_slice_even_if_there_are_few() -> None:
     assert sizes(8, measured(0.001)) == [8]
 
 
-def test_a_slice_of_short_tasks_takes_no_longer_than_half_of_the_aim() -> None:
-    assert max(sizes(10_000, measured(0.005))) == 25
+def test_a_slice_of_short_tasks_is_not_filled_up_to_the_aim() -> None:
+    assert max(sizes(10_000, measured(0.005))) == int(AIM * OF_AIM / 0.005)
 
 
 def test_a_task_that_takes_longer_than_the_aim_is_never_in_a_slice() -> None:

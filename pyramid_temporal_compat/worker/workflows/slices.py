@@ -198,8 +198,9 @@ class Slices:
         """Take over a report that came before its slice has ended."""
         if (started := self._started.get(report.slice_id)) is not None:
             started.rest = report.rest
-            if report.rest is not None:
-                self._times.add(report.rest[1], self.seconds)  # at least: it has not ended
+            if report.rest is not None:  # it has taken at least what the others have left of the slice's time
+                spent = sum(outcome.seconds for outcome in report.outcomes)
+                self._times.add(report.rest[1], max(0.0, self.seconds - spent))
             self._settle(started, report)
 
     # --- members that are ready ------------------------------------------------------------------

@@ -1,0 +1,21 @@
+"""What `importlib.metadata` says of Celery's packages, for agents that ask for Celery's version."""
+
+from __future__ import annotations
+
+import importlib.metadata
+from typing import Any
+
+from ..celery_names import version
+
+
+class CeleryDistribution(importlib.metadata.Distribution):
+    """What is said of `celery`, `kombu` and `billiard`: a name and a version, and no files."""
+
+    def __init__(self, name: str) -> None:
+        self._text = f"Metadata-Version: 2.1\nName: {name}\nVersion: {version.RELEASES[name]}\n"
+
+    def read_text(self, filename: str) -> str | None:
+        return self._text if filename == "METADATA" else None
+
+    def locate_file(self, path: Any) -> Any:
+        raise FileNotFoundError(f"{path}: pyramid_temporal_compat makes this package's modules when they are imported")
