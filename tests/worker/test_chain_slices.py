@@ -166,9 +166,7 @@ def test_a_step_that_is_revoked_before_its_turn_does_not_run(shop: Shop) -> None
     assert shop.lines() == ["revoked 2"]
 
 
-def test_a_step_that_is_revoked_while_its_slice_waits_does_not_run(
-    shop: Shop, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_step_that_is_revoked_while_its_slice_waits_does_not_run(shop: Shop, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(shop.app.conf, "ptemporal.canvas_at_once", 1)
     result = group([chain(adds_at.s(1, "before"), add.s(1)), chain(add.s(1, 1), note.si("never"))])()
     gates["before"].reached()
