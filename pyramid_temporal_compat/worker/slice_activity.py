@@ -95,7 +95,8 @@ class SliceActivity:
         self._has_steps = False
         """Whether some members follow others."""
         self._shown = ""
-        """The id of the member that runs as far as the server knows: first the first one, then as heartbeats tell."""
+        """The id of the member that runs, as far as the server knows: at first the first member, later the member that the
+        last heartbeat has named."""
         self._running: Message | None = None
         self._ended: list[MemberOutcome] = []
         """The outcomes that no report has told the workflow."""
@@ -141,7 +142,7 @@ class SliceActivity:
         hurry.cancel()
 
     def _cancelled(self) -> None:
-        """Begin no other member. Stop the one that runs, unless members were only revoked."""
+        """Begin no other member. Stop the running member, unless members were only revoked."""
         self._over = True
         self._hurry.set()
         details = activity.cancellation_details()
