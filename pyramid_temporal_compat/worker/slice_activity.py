@@ -95,8 +95,8 @@ class SliceActivity:
         self._has_steps = False
         """Whether some members follow others."""
         self._shown = ""
-        """The id of the member that runs, as far as the server knows: the member that the last heartbeat has named. Before
-        a heartbeat, the first member."""
+        """The id of the member that runs, as far as the server knows: the member that the last heartbeat has named, or
+        else the first member."""
         self._running: Message | None = None
         self._ended: list[MemberOutcome] = []
         """The outcomes that no report has told the workflow."""
