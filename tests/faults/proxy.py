@@ -28,6 +28,7 @@ class Proxy:
         self._target = target
         self._listener: asyncio.Server | None = None
         self._writers: set[asyncio.StreamWriter] = set()
+        self._serving: set[asyncio.Task[None]] = set()
         self._loop = asyncio.new_event_loop()
         self._forwards = asyncio.Event()
         self._forwards.set()
@@ -71,7 +72,7 @@ class Proxy:
 
     async def _listen(self) -> None:
         if self._listener is None:
-            self._listener = await asyncio.start_server(self._serve, "127.0.0.1", self.port)
+            self._listener = await asyncio.start_server(self._accept, "127.0.0.1", self.port)
 
     async def _refuse(self) -> None:
         if self._listener is not None:
@@ -88,9 +89,16 @@ class Proxy:
         for other in others:
             other.cancel()
         await asyncio.gather(*others, return_exceptions=True)
+        await self._cut()  # also those whose task was cancelled before it began
+        await asyncio.sleep(0)
+
+    def _accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        self._writers.add(writer)
+        task = self._loop.create_task(self._serve(reader, writer))
+        self._serving.add(task)
+        task.add_done_callback(self._serving.discard)
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        self._writers.add(writer)
         with contextlib.suppress(OSError, asyncio.CancelledError):
             there_reader, there = await asyncio.open_connection("127.0.0.1", self._target)
             self._writers.add(there)
