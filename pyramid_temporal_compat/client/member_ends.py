@@ -43,6 +43,7 @@ class MemberEnds:
         self._workflow_id = workflow_id
         self._workflow_end: Status | None = None
         self._slices: dict[str, ActivityScheduled] = {}
+        """The slices, by the ids of their activities."""
         self._child_ends: dict[str, Status] = {}
         """Outcome shared by all members of a child workflow, keyed by `<child workflow id>/`."""
 

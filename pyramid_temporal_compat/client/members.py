@@ -104,7 +104,7 @@ async def statuses_in_tree(
     info = found.raw_description
     running = found.status is WorkflowExecutionStatus.RUNNING
     pending = {each.activity_id: (each, each.activity_type.name) for each in info.pending_activities if running}
-    unbegun = []
+    unbegun = []  # slices that have not told which member runs
     for activity, name in list(pending.values()):
         if name == wire.SLICE and (member_of := await member_in_slice(client, activity)) is not None:
             pending[member_of[0]] = activity, member_of[1]
@@ -145,7 +145,7 @@ async def _statuses_by_history(
         first = await ends.first_in_slice(activity.activity_id)
         if first is not None and first.id in statuses:
             statuses[first.id] = await pending_status(client, activity, activity.state, first.task, found.task_queue)
-    return {**statuses, **_ended_among(ends, members), **await _recorded(client, found, members)}
+    return {**statuses, **await _recorded(client, found, members), **_ended_among(ends, members)}
 
 
 async def members_in_slices(

@@ -229,7 +229,7 @@ class Program(Worker):
 
 COLLECT_AFTER = 10_000
 """New objects after which Python looks for garbage, in place of its default."""
-DEFAULTS = (700, 2000)
+DEFAULT_THRESHOLDS = (700, 2000)
 """Python's defaults: up to 3.12, and from 3.13 on."""
 
 
@@ -241,7 +241,7 @@ def collect_garbage_seldom() -> None:
     0.3 s.
     """
     gc.freeze()
-    if gc.get_threshold()[0] in DEFAULTS:
+    if gc.get_threshold()[0] in DEFAULT_THRESHOLDS:
         gc.set_threshold(COLLECT_AFTER)
 
 

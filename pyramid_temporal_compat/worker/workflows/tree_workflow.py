@@ -48,11 +48,9 @@ from .node_values import (
 from .slices import Slices
 from .task_run import ActivityReplaced
 from .tree_children import Background, Children, together
-from .tree_members import Members
+from .tree_members import Following, Members
 from .tree_notes import note_alike, note_briefly
 
-NextStep = tuple[TaskNode, Sequence[Any]]
-"""The next step of a chain, and the tasks that run with its result."""
 ORPHANS = ""
 """Stands for a chord whose header runs here, while the chord itself runs in the workflow above."""
 BATCHES_AT_ONCE = 4
@@ -154,7 +152,7 @@ class TreeRun:
         return await self._group(node, before, place)
 
     async def _task(
-        self, node: TaskNode, before: Value, place: str, follows: Sequence[Any], then: Iterable[NextStep] = ()
+        self, node: TaskNode, before: Value, place: str, follows: Sequence[Any], then: Iterable[Following] = ()
     ) -> Value:
         try:
             value = await self._member(node, before, place, follows, then)
@@ -165,7 +163,7 @@ class TreeRun:
         return value
 
     async def _member(
-        self, node: TaskNode, before: Value, place: str, follows: Sequence[Any], then: Iterable[NextStep]
+        self, node: TaskNode, before: Value, place: str, follows: Sequence[Any], then: Iterable[Following]
     ) -> Value:
         """Return the result of a task, or of the tree that took its place."""
         children = children_of(node, follows)
@@ -205,7 +203,7 @@ class TreeRun:
             number += len(steps)
         return value
 
-    def _next_steps(self, step: TaskNode, rest: Sequence[Node], follows: Sequence[Any]) -> Iterator[NextStep]:
+    def _next_steps(self, step: TaskNode, rest: Sequence[Node], follows: Sequence[Any]) -> Iterator[Following]:
         """Yield the steps that can run right after a step, without this workflow between them."""
         for place, following in enumerate(rest, 1):
             # What is linked to a step begins when this workflow learns of the step's end.

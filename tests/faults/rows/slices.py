@@ -22,13 +22,19 @@ class SlicesWorkerKilled(Fault):
     does = "a worker and its child processes are killed -9 while they run slices of large groups"
     holds = "members that had ended do not run again, the others do; effects happen exactly once"
     rounds, short_rounds = 10, 2
+    canvas = "crowd"
+    """What each request sends."""
+    rate = 1.0
+    """Requests a second."""
+    requests = 2
+    """Requests of each round."""
 
     def run(self, scene: Scene) -> None:
         scene.web()
         workers = [scene.worker(pool=pool) for pool in ("prefork", "threads")]
         scene.ready()
-        crowds = always({"seconds": LONG})
-        with scene.load(scene.rounds * 2, rate=1.0, mixture={"crowd": 1}, parameters=crowds) as load:
+        count, long_members = scene.rounds * self.requests, always({"seconds": LONG})
+        with scene.load(count, rate=self.rate, mixture={self.canvas: 1}, parameters=long_members) as load:
             for _ in range(scene.rounds):
                 scene.pause(0.2, 1.5)
                 scene.dice.choice(workers).kill_and_start()
@@ -36,22 +42,11 @@ class SlicesWorkerKilled(Fault):
         scene.answered_as_expected(load)
 
 
-class ChainsWorkerKilled(Fault):
+class ChainsWorkerKilled(SlicesWorkerKilled):
     name = "chains-worker-killed"
     does = "a worker and its child processes are killed -9 while they run the steps of chains in slices"
     holds = "steps that had ended do not run again, the others do; effects happen exactly once"
-    rounds, short_rounds = 10, 2
-
-    def run(self, scene: Scene) -> None:
-        scene.web()
-        workers = [scene.worker(pool=pool) for pool in ("prefork", "threads")]
-        scene.ready()
-        with scene.load(scene.rounds * 20, rate=20.0, mixture={"chain": 1}) as load:
-            for _ in range(scene.rounds):
-                scene.pause(0.2, 1.0)
-                scene.dice.choice(workers).kill_and_start()
-            load.wait()
-        scene.answered_as_expected(load)
+    canvas, rate, requests = "chain", 20.0, 20
 
 
 class SlicesKilledAtPoints(Fault):
