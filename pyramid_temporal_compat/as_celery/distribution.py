@@ -1,4 +1,4 @@
-"""What `importlib.metadata` says of Celery's packages, for agents that ask for Celery's version."""
+"""The metadata of Celery's packages for `importlib.metadata`. Agents ask it for Celery's version."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from ..celery_names import version
 
 
 class CeleryDistribution(importlib.metadata.Distribution):
-    """What is said of `celery`, `kombu` and `billiard`: a name and a version, and no files."""
+    """The metadata of `celery`, `kombu` or `billiard`: a name and a version, and no files."""
 
     def __init__(self, name: str) -> None:
         self._text = f"Metadata-Version: 2.1\nName: {name}\nVersion: {version.RELEASES[name]}\n"

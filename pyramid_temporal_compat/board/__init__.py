@@ -23,7 +23,7 @@ from .views import add_views
 __all__ = ["includeme"]
 
 AFTER_OTHER_ACTIONS = 2000
-"""The order of our check. By then the app is known, in whatever order the application includes packages."""
+"""The order of our check. By then the application has included all its packages, so its app is known."""
 
 
 def includeme(config: Any) -> None:

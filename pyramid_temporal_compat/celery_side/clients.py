@@ -14,7 +14,7 @@ AMQP_SCHEMES = ("amqp", "amqps", "pyamqp")
 
 
 def scheme_of(url: str) -> str:
-    """Return the kind of broker or result backend that a URL names: what stands before `://`."""
+    """Return the scheme of a URL. It names the kind of the broker or of the result backend."""
     return url.partition("://")[0]
 
 

@@ -169,7 +169,7 @@ async def ends_so_far(
 
 
 async def _ends(client: Client, found: WorkflowExecutionDescription) -> MemberEnds:
-    """Return what the history of a workflow tells of its members."""
+    """Return the ends of members that the history of a workflow has."""
     if found.history_length > SHORT_HISTORY:  # a caller that asks for each member would read all of it each time
         ends = await follow(
             client, (found.id, found.run_id), lambda: MemberEnds(found.id), lambda ends: _is_read(ends, found)
@@ -245,8 +245,8 @@ async def wait_for_results(
     """Wait until the members of several workflows have ended, and return their statuses.
 
     Without `all_of`, the first member that fails or is revoked ends the wait. A workflow that does not exist, and
-    that no parent will start, is skipped. The workflows are waited for in their order, `READERS` at a time, and
-    `PARTS` of one canvas, because the parts of a large canvas run in this order too.
+    that no parent will start, is skipped. This function waits for `READERS` workflows at a time, and for `PARTS` of one
+    canvas. It takes them in their order, because the parts of a large canvas run in this order too.
 
     :param bundles: bundles that may exist, as `possible_bundles` finds them by the ids of tasks.
     """

@@ -42,7 +42,7 @@ def live_pollers(found: DescribeTaskQueueResponse) -> set[str]:
 
 
 class DescribedQueue(NamedTuple):
-    """What the server tells of a queue: of its workflow steps, and of its activities."""
+    """The server's two descriptions of a queue: one of its workflow steps, and one of its activities."""
 
     workflows: DescribeTaskQueueResponse
     activities: DescribeTaskQueueResponse
@@ -58,7 +58,7 @@ class DescribedQueue(NamedTuple):
 
 
 async def describe_both(client: Client, queue: str) -> DescribedQueue:
-    """Return what the server tells of a queue."""
+    """Return both descriptions of a queue."""
     return DescribedQueue(
         await describe_queue(client, queue, TaskQueueType.TASK_QUEUE_TYPE_WORKFLOW),
         await describe_queue(client, queue, TaskQueueType.TASK_QUEUE_TYPE_ACTIVITY),

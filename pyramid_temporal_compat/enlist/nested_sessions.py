@@ -69,7 +69,7 @@ class NestedSessions:
 
 
 def open_nested(transaction: Any) -> list[SessionTransaction]:
-    """Return the nested transactions that are open in the sessions of `transaction`, and in those that will join it."""
+    """Return the open nested transactions of all sessions that have joined `transaction`, or will join it."""
     sessions = [getattr(member, "session", None) for member in transaction._resources]
     if _this_thread.sessions:  # most threads never begin one, and listing a WeakSet is slow
         sessions += [session for session in list(_this_thread.sessions) if _will_join(session, transaction._manager)]

@@ -48,7 +48,7 @@ class Block:
 
 
 def needs_no_own_start(message: Message) -> bool:
-    """Return whether the message, whatever its size, can start together with others.
+    """Return whether a message can start together with others, if it is small enough.
 
     The server itself holds back a message with an `eta`, and a retry policy counts the attempts of one message.
     """

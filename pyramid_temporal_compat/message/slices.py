@@ -5,8 +5,8 @@ the envelope of a single message does, and the payloads of all members are the a
 
 A member may be the next step of a chain. It follows the member before it in the slice, and takes its result.
 
-`SliceReport` is what the worker tells of the members: the outcomes of the members that ran, and the ids of the members
-that it gives back. A report is the activity's result. If a member runs long, or has a large result, a report goes to
+In a `SliceReport`, the worker tells the outcomes of the members that ran, and the ids of the members that it gives
+back. A report is the activity's result. If a member runs long, or has a large result, a report goes to
 the workflow earlier, as a signal. From then on the activity belongs to one member alone, the *rest*: it ends as this
 member ends. Before a step begins that follows another, a heartbeat of the slice has told the server all ends so far.
 
@@ -122,7 +122,7 @@ class MemberOutcome:
 
 @dataclass(frozen=True)
 class SliceReport:
-    """What a worker tells of the members of a slice."""
+    """A worker's report on the members of a slice."""
 
     outcomes: tuple[MemberOutcome, ...] = ()
     given_back: tuple[str, ...] = ()
@@ -174,7 +174,7 @@ class SliceMember:
 
     message: Message
     payloads: tuple[Payload, ...] = ()
-    """What follows the body."""
+    """The payloads that follow the message's body."""
     follows: bool = False
     """Whether it begins only if the member before it has ended with a result."""
     takes: bool = False

@@ -76,7 +76,7 @@ class TaskPlace(NamedTuple):
     written_name: str | None
     """The name that its decorator gives. None if Celery makes the name from module and function."""
     classes: frozenset[str] = frozenset()
-    """The class that its decorator names with `base=`, and those of the same file that this class derives from."""
+    """The class that its decorator names with `base=`, and the base classes of this class in the same file."""
 
     @property
     def name(self) -> str:

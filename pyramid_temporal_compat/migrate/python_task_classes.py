@@ -63,7 +63,7 @@ def classes_of(source: PythonSource, task: cst.FunctionDef) -> frozenset[str]:
 
 
 def classes_of_apps(source: PythonSource) -> frozenset[str]:
-    """Return the classes of tasks that name no `base=`: those of `Celery(task_cls=…)`, and of `app.Task = …`."""
+    """Return the classes of tasks that name no `base=`. `Celery(task_cls=…)` or `app.Task = …` names such a class."""
     named = [given for call in source.nodes(cst.Call) if (given := keyword(call, "task_cls")) is not None]
     for assign in source.nodes(cst.Assign):
         if re.search(rf"{AN_APP}\.Task\Z", dotted(assign.targets[0].target)):

@@ -95,7 +95,7 @@ REPR_LEVELS = 3
 
 _NUMBERS = frozenset((int, float, bool, type(None)))
 SHORT = 36
-"""Characters of a text from which nothing needs to be left out, whatever numbers it shows."""
+"""A text of numbers with at most so many characters is shown whole."""
 
 
 @functools.cache

@@ -45,5 +45,5 @@ async def is_kept_by_server(job: Job) -> bool:
 
 
 def runs_in_slice(job: Job) -> bool:
-    """Return whether the activity runs several tasks. The server can't keep back one of them."""
+    """Return whether the activity runs several tasks. The server can keep back the whole activity only."""
     return activity.info().activity_type != job.message.task

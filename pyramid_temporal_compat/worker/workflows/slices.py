@@ -50,7 +50,7 @@ NOT_MEASURED = ""
 
 
 NextStep = tuple[Message, Sequence[Payload], bool]
-"""The next step of a chain: its message, what follows the body, and whether it takes the result of the step before."""
+"""The next step of a chain: its message, the payloads after the body, and whether it takes the result before it."""
 
 
 class RunsAlone(Exception):
@@ -89,7 +89,7 @@ class Waiting:
 
 
 def line_of(message: Message) -> Hashable:
-    """Return what all members of a slice have in common, because the server is told of it."""
+    """Return the values that all members of a slice share, because the server gets one of each for the activity."""
     return message.queue, message.heartbeat_timeout, message.priority, message.fairness_key, message.fairness_weight
 
 
@@ -132,7 +132,7 @@ class Slices:
     _ahead: dict[str, Waiting] = field(default_factory=dict)
     """Steps that are in a slice, or have ended there, and that the workflow has not come to."""
     _unwanted: bool = False
-    """Whether a worker has taken a slice and begun none of it, as it does with `lost_worker_attempts` = 1."""
+    """Whether a worker has taken a slice and begun no member. A worker with `lost_worker_attempts` = 1 does this."""
     _ready: list[Waiting] = field(default_factory=list)
     _count: int = 0
 
@@ -154,7 +154,7 @@ class Slices:
         return member_id in self._ahead
 
     def cancel(self, ids: Sequence[str]) -> None:
-        """Let no step begin that is in a slice and has one of these ids, unless it has begun."""
+        """Keep the steps with these ids from beginning in a slice. A step that has begun goes on."""
         for member in [self._ahead[id] for id in ids if id in self._ahead]:
             if member.slice is not None and member.slice.handle is not None:
                 member.slice.handle.cancel()
