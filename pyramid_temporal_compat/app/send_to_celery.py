@@ -31,8 +31,8 @@ def send_to_celery(
     :param url: `redis://…` or `amqp://…`
     :param queue: the queue that the other application's workers serve. This process does not know the routes of the
         other application.
-    :param options: options of `apply_async`; `OPTIONS` lists them. Priority 9 goes first, on Redis, too. `serializer` is
-        `json` or `pickle`.
+    :param options: options of `apply_async`; `OPTIONS` lists them. Priority 9 goes first, also on Redis. `serializer`
+        is `json` or `pickle`.
     """
     check_broker(url, "send_to_celery()")
     app = current_app()
