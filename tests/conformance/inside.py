@@ -9,9 +9,10 @@ import sys
 from types import ModuleType
 from typing import Any
 
-from pyramid_temporal_compat import signals
+from pyramid_temporal_compat import AsyncResult, signals
 from pyramid_temporal_compat.as_celery.backend import Backend
 from pyramid_temporal_compat.control import process_state
+from pyramid_temporal_compat.states import RETRY, STARTED
 from pyramid_temporal_compat.testing.celery_app import DEFAULT_TEST_CONFIG
 from pyramid_temporal_compat.worker.celery_request import Request
 
@@ -26,10 +27,17 @@ class Revoked:
         process_state.revoked.discard(task_id)
 
 
+class Successful(set[str]):
+    """The ids of tasks that succeeded and whose end the server knows. In Celery the result is stored earlier."""
+
+    def __contains__(self, task_id: object) -> bool:
+        return super().__contains__(task_id) and AsyncResult(str(task_id)).state not in {STARTED, RETRY}
+
+
 def install(lane: str) -> None:
     """Prepare this process for the suite. `lane` is the setting `ptemporal.lane` of the suite's app."""
     DEFAULT_TEST_CONFIG["ptemporal.lane"] = lane
-    successful: set[str] = set()
+    successful = Successful()
 
     def succeeded(sender: Any = None, **details: Any) -> None:
         successful.add(sender.request.id)
