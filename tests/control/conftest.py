@@ -12,9 +12,12 @@ from typing import Any
 import pytest
 
 from pyramid_temporal_compat.app import Celery
-from pyramid_temporal_compat.control import process_state
+from pyramid_temporal_compat.control import control, process_state
+from pyramid_temporal_compat.control.call_arguments import TIMEOUT, seconds
 from pyramid_temporal_compat.worker.worker import Worker
 from tests.parts import wait_until
+
+PATIENCE = 30.0
 
 
 class RunningWorker:
@@ -87,6 +90,12 @@ def start(app: Celery) -> Iterator[Callable[..., RunningWorker]]:
             return running
 
         yield start
+
+
+@pytest.fixture(autouse=True)
+def patient_calls(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let calls with the usual timeout wait longer for a reply: the machine that runs the tests may be busy."""
+    monkeypatch.setattr(control, "seconds", lambda timeout: PATIENCE if timeout == TIMEOUT else seconds(timeout))
 
 
 @pytest.fixture(autouse=True)
