@@ -29,7 +29,8 @@ def office(temporal_address: str) -> Iterator[Office]:
         found.add.delay(1),
         chain(found.add.s(1), found.fails.s()).apply_async(),
     )
-    found.listed(2, states=frozenset({"FAILURE"}), name=found.fails.name)
+    ended = frozenset({"SUCCESS", "FAILURE"})
+    found.listed(5, states=ended, members=True)
     yield found
     worker.stop()
     process_state.paused_types.clear()

@@ -70,7 +70,7 @@ class WorkerProcess:
     def said(self) -> str:
         return self._log.read_text()
 
-    def says(self, text: str, timeout: float = 30) -> None:
+    def says(self, text: str, timeout: float = 60) -> None:
         def said() -> bool:
             assert self.process.poll() is None or text in self.said, f"ended: {self.said}"
             return text in self.said
@@ -85,4 +85,4 @@ class WorkerProcess:
         self.process.send_signal(number)
 
     def ends(self) -> int:
-        return self.process.wait(30)
+        return self.process.wait(60)

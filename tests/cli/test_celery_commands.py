@@ -19,7 +19,7 @@ from pyramid_temporal_compat.cli import group
 from pyramid_temporal_compat.cli.common import Common
 from pyramid_temporal_compat.control.worker_commands import Panel, control_command
 from tests.cli.parts import environment
-from tests.control.conftest import RunningWorker
+from tests.control.conftest import RunningWorker, patient_calls  # noqa: F401  a fixture
 from tests.parts import wait_until
 
 Run = Callable[..., Result]
@@ -42,7 +42,7 @@ def new_app(address: str, queue: str) -> Celery:
 
     @app.task(name="counter.wait")
     def wait() -> None:
-        GATE.wait(20)
+        GATE.wait(60)
 
     return app
 

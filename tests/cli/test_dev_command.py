@@ -18,7 +18,7 @@ import pytest
 from pyramid_temporal_compat.cli import dev as dev_command
 from pyramid_temporal_compat.monitoring.sdk_metrics import free_port
 from tests.cli.parts import SCRIPT, environment
-from tests.parts import wait_until
+from tests.parts import pid_exists, wait_until
 
 HERE = Path(__file__).parent
 INI = """\
@@ -84,7 +84,7 @@ def test_one_command_runs_all_three_and_one_ctrl_c_ends_them(tmp_path: Path) -> 
         assert len(children) >= 5
         process.send_signal(signal.SIGINT)
         assert process.wait(60) == 0, said.read_text()
-        assert not [child for child in children if child.is_running() and child.status() != psutil.STATUS_ZOMBIE]
+        wait_until(lambda: not any(pid_exists(child.pid) for child in children))
     assert "the pool forks while" not in said.read_text()
 
 

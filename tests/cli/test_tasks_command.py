@@ -21,7 +21,7 @@ def office(temporal_address: str) -> Iterator[Office]:
     found = Office(temporal_address, "commands")
     worker = found.worker()
     found.ended(found.add.delay(1), found.fails.delay("bread"), found.fails.delay("milk"))
-    found.listed(2, states=frozenset({"FAILURE"}))
+    found.listed(3, states=frozenset({"SUCCESS", "FAILURE"}))
     yield found
     worker.stop()
     process_state.paused_types.clear()

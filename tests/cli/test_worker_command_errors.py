@@ -148,7 +148,7 @@ def test_the_broker_of_the_command_line_is_the_server(tmp_path: Path) -> None:
         ("redis://", "server ini.example:1,"),
     ):
         command = [*SCRIPT, "-b", option, "report", str(ini)]
-        done = subprocess.run(command, env=environment(), capture_output=True, text=True, timeout=30)
+        done = subprocess.run(command, env=environment(), capture_output=True, text=True, timeout=60)
         assert said in done.stdout, done.stderr
         assert ("-b redis:// is not used" in done.stderr) == (option == "redis://")
 
@@ -180,7 +180,7 @@ def test_a_global_option_that_cant_work_is_an_error_of_one_line(tmp_path: Path, 
     (tmp_path / "bakery.ini").write_text("[app:main]\nuse = egg:bakery\n")
     (tmp_path / "other.ini").write_text("[app:main]\nuse = egg:other\n")
     done = subprocess.run(
-        [*SCRIPT, *options, "worker"], cwd=tmp_path, env=environment(), capture_output=True, text=True, timeout=30
+        [*SCRIPT, *options, "worker"], cwd=tmp_path, env=environment(), capture_output=True, text=True, timeout=60
     )
     told = [line for line in done.stderr.splitlines() if line and not line.startswith(("Usage:", "Try "))]
     assert (done.returncode, len(told)) == (USER, 1), done.stderr
@@ -196,7 +196,7 @@ def test_a_worker_of_a_pyramid_application_without_its_ini_is_told_of_the_ini(tm
 
     def told(*words: str) -> str:
         done = subprocess.run(
-            [*SCRIPT, *words], cwd=tmp_path, env=environment(), capture_output=True, text=True, timeout=30
+            [*SCRIPT, *words], cwd=tmp_path, env=environment(), capture_output=True, text=True, timeout=60
         )
         assert done.returncode == USER  # there is no such user
         return done.stderr
@@ -213,7 +213,7 @@ def test_a_worker_of_a_pyramid_application_without_its_ini_is_told_of_the_ini(tm
 def test_other_commands_take_the_global_options_and_fail_in_one_line(tmp_path: Path, command: list[str]) -> None:
     def run(*words: str) -> subprocess.CompletedProcess[str]:
         return subprocess.run(
-            [*SCRIPT, *words], cwd=tmp_path, env=environment(), capture_output=True, text=True, timeout=30
+            [*SCRIPT, *words], cwd=tmp_path, env=environment(), capture_output=True, text=True, timeout=60
         )
 
     ini = write_ini(tmp_path / "shop.ini", {"sqlalchemy.url": "sqlite://", "ptemporal.include": "tests.worker.shop"})
@@ -235,7 +235,7 @@ def test_help_imports_no_command_and_not_the_client_library() -> None:
         "heavy = [name for name in sys.modules if name.partition('.')[0] in ('temporalio', 'pyramid', 'sqlalchemy')"
         " or name.startswith('pyramid_temporal_compat.cli.')]; print('imported:', *heavy)"
     )
-    done = subprocess.run([SCRIPT[0], "-c", watch], env=environment(), capture_output=True, text=True, timeout=30)
+    done = subprocess.run([SCRIPT[0], "-c", watch], env=environment(), capture_output=True, text=True, timeout=60)
     light = "imported: pyramid_temporal_compat.cli.common pyramid_temporal_compat.cli.plugins\n"
     assert light in done.stdout, done.stdout + done.stderr
     assert "Run the tasks of an application." in done.stdout
@@ -250,6 +250,6 @@ def test_a_broker_that_is_not_used_is_reported_by_the_name_that_the_user_wrote(t
         env={**environ, "BROKER_URL": "amqp://guest:secret@x"},
         capture_output=True,
         text=True,
-        timeout=30,
+        timeout=60,
     )
     assert done.stderr.startswith("BROKER_URL = amqp://guest:********@x is not used"), done.stderr

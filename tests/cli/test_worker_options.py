@@ -108,7 +108,7 @@ def test_log_file_and_pid_file(project: Project, tmp_path: Path) -> None:
 
 
 def test_time_limits_of_the_worker_count_for_tasks_without(project: Project) -> None:
-    with project.worker("--time-limit", 0.3):
+    with project.worker("--time-limit", 1):
         with pytest.raises(TimeLimitExceeded):
             project.tasks.takes.delay(60).get(timeout=PATIENCE)
         assert project.tasks.add.delay(1, 2).get(timeout=PATIENCE) == 3
@@ -138,7 +138,7 @@ def test_autoscale_grows_under_a_backlog_and_shrinks_when_idle(project: Project,
         go.touch()
         assert len({result.get(timeout=PATIENCE) for result in waiting}) == 3
         wait_until(lambda: len(children(worker)) == before)
-        (reply,) = project.app.control.autoscale(4, 2, reply=True, destination=[nodename(worker)])
+        (reply,) = project.app.control.autoscale(4, 2, reply=True, destination=[nodename(worker)], timeout=PATIENCE)
         assert list(reply.values()) == [{"ok": "autoscale now max=4 min=2"}]
         wait_until(lambda: len(children(worker)) == before + 1)
 

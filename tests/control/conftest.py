@@ -59,7 +59,7 @@ class RunningWorker:
         if self.thread.is_alive():
             assert self.worker is not None
             self.loop.call_soon_threadsafe(self.worker.stop)
-            self.thread.join(20)
+            self.thread.join(60)
         if self.error:
             raise self.error
 

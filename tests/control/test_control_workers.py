@@ -45,13 +45,13 @@ def test_a_pool_that_has_grown_runs_more_tasks_at_a_time(app: Celery, start: Sta
 
     @app.task(name="shop.meet")
     def meet() -> bool:
-        together.wait(20)
+        together.wait(60)
         return True
 
     start(concurrency=1)
     app.control.pool_grow(2, reply=True)
 
-    assert all(result.get(timeout=20) for result in [meet.delay() for _ in range(3)])
+    assert all(result.get(timeout=60) for result in [meet.delay() for _ in range(3)])
 
 
 def test_autoscale_of_a_worker_without_autoscale_says_what_to_use(app: Celery, start: Start) -> None:
@@ -67,7 +67,7 @@ def test_a_worker_serves_one_more_queue(app: Celery, start: Start, add: Any, que
     replies = app.control.add_consumer(f"{queue}-more", reply=True)
 
     assert replies == [{worker.hostname: {"ok": f"add consumer {queue}-more"}}]
-    assert waiting.get(timeout=10) == 3
+    assert waiting.get(timeout=60) == 3
     names = [found["name"] for found in app.control.inspect().active_queues()[worker.hostname]]
     assert names == [queue, f"{queue}-more"]
     app.control.add_consumer(f"{queue}-more", reply=True)
@@ -79,7 +79,7 @@ def test_a_dropped_queue_is_served_no_more_and_its_running_tasks_succeed(app: Ce
 
     @app.task(name="shop.wait")
     def wait() -> str:
-        gate.wait(20)
+        gate.wait(60)
         return "done"
 
     worker = start(queues=[queue, f"{queue}-other"])
@@ -91,8 +91,8 @@ def test_a_dropped_queue_is_served_no_more_and_its_running_tasks_succeed(app: Ce
     assert replies == [{worker.hostname: {"ok": f"no longer consuming from {queue}"}}]
     assert [found["name"] for found in app.control.inspect().active_queues()[worker.hostname]] == [f"{queue}-other"]
     gate.set()
-    assert running.get(timeout=10) == "done"
-    assert wait.apply_async(queue=f"{queue}-other").get(timeout=10) == "done"
+    assert running.get(timeout=60) == "done"
+    assert wait.apply_async(queue=f"{queue}-other").get(timeout=60) == "done"
 
 
 def test_a_dropped_queue_can_be_served_again(app: Celery, start: Start, add: Any, queue: str) -> None:
@@ -101,7 +101,7 @@ def test_a_dropped_queue_can_be_served_again(app: Celery, start: Start, add: Any
 
     assert app.control.add_consumer(queue, reply=True) == [{worker.hostname: {"ok": f"add consumer {queue}"}}]
 
-    assert add.delay(1, 2).get(timeout=10) == 3
+    assert add.delay(1, 2).get(timeout=60) == 3
 
 
 def test_shutdown_ends_the_workers_that_it_names(app: Celery, start: Start) -> None:
@@ -109,7 +109,7 @@ def test_shutdown_ends_the_workers_that_it_names(app: Celery, start: Start) -> N
 
     assert app.control.shutdown(destination=[first.hostname], reply=True) == [{first.hostname: {"ok": "shutting down"}}]
 
-    first.thread.join(20)
+    first.thread.join(60)
     assert not first.thread.is_alive()
     assert app.control.ping() == [{second.hostname: {"ok": "pong"}}]
 
@@ -119,7 +119,7 @@ def test_a_worker_that_ends_waits_for_its_tasks_and_still_answers(app: Celery, s
 
     @app.task(name="shop.wait")
     def wait() -> str:
-        gate.wait(20)
+        gate.wait(60)
         return "done"
 
     worker = start()
@@ -130,8 +130,8 @@ def test_a_worker_that_ends_waits_for_its_tasks_and_still_answers(app: Celery, s
 
     assert len(app.control.inspect().active()[worker.hostname]) == 1
     gate.set()
-    assert running.get(timeout=10) == "done"
-    worker.thread.join(20)
+    assert running.get(timeout=60) == "done"
+    worker.thread.join(60)
     assert not worker.thread.is_alive()
 
 

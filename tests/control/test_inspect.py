@@ -30,7 +30,7 @@ def gate() -> Iterator[threading.Event]:
 def wait(app: Celery, gate: threading.Event) -> Any:
     @app.task(name="shop.wait", rate_limit="100/s")
     def wait(number: int = 0, scale: int = 1) -> int:
-        gate.wait(20)
+        gate.wait(60)
         return number * scale
 
     return wait
@@ -135,7 +135,7 @@ def test_registered_shows_tasks_and_the_attributes_asked_for(app: Celery, start:
 
 def test_stats_has_celerys_keys(app: Celery, start: Start, add: Any) -> None:
     worker = start(concurrency=3)
-    assert add.delay(1, 2).get(timeout=10) == 3
+    assert add.delay(1, 2).get(timeout=60) == 3
 
     stats = app.control.inspect().stats()[worker.hostname]
 

@@ -17,7 +17,7 @@ from tests.parts import pid_exists, wait_until
 
 ROOT = Path(__file__).resolve().parents[2]
 COMMAND = ("-c", "from pyramid_temporal_compat.cli import main; main()")
-START_WITHIN = 40.0
+START_WITHIN = 90.0
 STOP_WITHIN = 30.0
 
 

@@ -89,5 +89,12 @@ def lists(redis: Any) -> dict[str, list[bytes]]:
 
 def carriers() -> list[psutil.Process]:
     """Return the carriers that this process has started."""
-    children = psutil.Process().children(recursive=True)
-    return [each for each in children if "pyramid_temporal_compat.migrate.carrier" in " ".join(each.cmdline())]
+    return [each for each in psutil.Process().children(recursive=True) if is_carrier(each)]
+
+
+def is_carrier(process: psutil.Process) -> bool:
+    """Return whether the process is a carrier that has not ended."""
+    try:
+        return "pyramid_temporal_compat.migrate.carrier" in " ".join(process.cmdline())
+    except psutil.NoSuchProcess:  # of PostgreSQL, for example, whose processes come and go
+        return False

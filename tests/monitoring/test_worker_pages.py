@@ -102,7 +102,7 @@ def test_a_workers_life_in_probes_and_metrics(project: Project, tmp_path: Path) 
         wait_until(lambda: value(port, "celery_worker_tasks_active") == 0.0)
         assert value(port, "temporal_workflow_completed_total", task_queue=project.queue)  # the client library's own
         wait_until(lambda: value(of_all, "celery_active_process_count", queue_name=project.queue) == 2.0)
-        assert value(of_all, "celery_queue_length", queue_name=project.queue) == 0.0
+        wait_until(lambda: value(of_all, "celery_queue_length", queue_name=project.queue) == 0.0)
         line = next(line for line in worker.said.splitlines() if "succeeded in" in line)
         assert f'"workflow_id": "{result.id}"' in line
         assert '"task_name": "tests.cli.project.celery.add"' in line

@@ -156,7 +156,7 @@ def test_a_row_that_ends_each_relay_is_parked_and_the_other_rows_are_sent(shop: 
 def test_the_relay_of_a_prefork_worker_runs_in_its_main_process(shop: KeptShop, tmp_path: Path) -> None:
     put(shop, "left")
     with WorkerProcess(shop.ini(tmp_path / "app.ini"), "-c", 2, log=tmp_path / "log"):
-        wait_until(lambda: shop.lines() == ["left"], 30)
+        wait_until(lambda: shop.lines() == ["left"])
         notes_threads.delay().get(timeout=30)
         assert shop.lines()[1:] == ["MainThread"]
 

@@ -110,7 +110,7 @@ def test_a_task_whose_whole_worker_dies_between_commit_and_reply_is_not_run_agai
 
 def test_a_task_that_has_committed_in_time_is_not_refused_for_its_expiry(site: Site) -> None:
     with site.worker():
-        result = killed.writes_and_dies_past_its_expiry.apply_async((site.directory,), expires=2)
+        result = killed.writes_and_dies_past_its_expiry.apply_async((site.directory,), expires=4)
         assert result.get(timeout=PATIENCE) == 1
     assert site.died
     assert site.shop.lines() == ["effect"]

@@ -78,8 +78,12 @@ def test_no_line_of_a_worker_can_be_forged_by_a_task(target: Target, caplog: pyt
         control = target.app.control
         control.revoke([FORGED.replace("\ud800", "")])
         control.broadcast("no such\n[2026", reply=True, timeout=PATIENCE, limit=1)
-        control.broadcast("rate_limit", {"task_name": "shop.sly", "rate_limit": " 5/s\n"}, reply=True, limit=1)
-        control.broadcast("rate_limit", {"task_name": "shop.sly", "rate_limit": ""}, reply=True, limit=1)
+        control.broadcast(
+            "rate_limit", {"task_name": "shop.sly", "rate_limit": " 5/s\n"}, reply=True, timeout=PATIENCE, limit=1
+        )
+        control.broadcast(
+            "rate_limit", {"task_name": "shop.sly", "rate_limit": ""}, reply=True, timeout=PATIENCE, limit=1
+        )
     ours = [record for record in caplog.records if record.name.startswith(("pyramid_temporal_compat", "celery"))]
     assert len(ours) > 6
     for record in ours:

@@ -77,7 +77,7 @@ def test_the_mark_sets_settings_of_this_test(celery_app: Celery, celery_worker: 
 
 
 def test_the_worker_answers_control_calls(celery_app: Celery, celery_worker: Any) -> None:
-    assert celery_app.control.inspect().ping() == {celery_worker.hostname: {"ok": "pong"}}
+    assert celery_app.control.inspect(timeout=PATIENCE).ping() == {celery_worker.hostname: {"ok": "pong"}}
 
 
 def test_the_app_is_not_current_by_default(celery_app: Celery) -> None:

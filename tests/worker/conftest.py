@@ -3,9 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
+from datetime import timedelta
+from typing import Any
 
 import pytest
 
+from pyramid_temporal_compat.message.slices import Slice
+from pyramid_temporal_compat.worker import slice_activity
 from tests.parts import fresh_database
 from tests.worker.shop import Shop, WorkerThread
 
@@ -25,3 +30,17 @@ def shop(running_shop: Shop) -> Iterator[Shop]:
     running_shop.app.set_current()
     yield running_shop
     running_shop.clear()
+
+
+@pytest.fixture
+def roomy(shop: Shop, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Give slices more time than the setting allows, so that short members share one also on a busy machine."""
+    read_slice = slice_activity.read_slice
+
+    def read_long_slice(payloads: Any) -> Slice:
+        return replace(read_slice(payloads), seconds=20.0)
+
+    monkeypatch.setattr(slice_activity, "read_slice", read_long_slice)
+    monkeypatch.setattr(slice_activity, "RECORD_TIMEOUT", timedelta(seconds=20))
+    monkeypatch.setitem(shop.app.conf, "ptemporal.slice", 1)
+    monkeypatch.setitem(shop.app.conf, "ptemporal.heartbeat_timeout", 60)

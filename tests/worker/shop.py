@@ -124,12 +124,12 @@ class WorkerThread:
 
     def __enter__(self) -> WorkerThread:
         self._thread.start()
-        assert self._ready.wait(30), self.error
+        assert self._ready.wait(60), self.error
         return self
 
     def __exit__(self, *exc: object) -> None:
         self.call(self.worker.stop)
-        self._thread.join(30)
+        self._thread.join(60)
         assert not self._thread.is_alive(), "the worker did not stop"
         if self.error is not None:
             raise self.error
@@ -167,7 +167,7 @@ class Gate:
 
     def reached(self, times: int = 1) -> None:
         for _ in range(times):
-            assert self._reached.acquire(timeout=30), "the task did not get here"
+            assert self._reached.acquire(timeout=60), "the task did not get here"
 
     def open(self) -> None:
         self._open.set()

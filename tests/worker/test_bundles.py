@@ -170,6 +170,7 @@ def test_its_tasks_can_be_revoked_and_aborted_one_by_one(shop: Shop) -> None:
         waiting = [waits_at.delay("bundled") for _ in range(30)]  # the worker runs 24 at a time
         aborted = looks.delay()
     gates["bundled"].reached(20)
+    wait_until(lambda: [result.state for result in (*waiting, aborted)].count("STARTED") == 24)
     waits = [result for result in waiting if result.state == "PENDING"]
     assert waits
     waits[-1].revoke()

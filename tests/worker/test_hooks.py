@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+from collections import defaultdict
 from collections.abc import Iterator
 from typing import Any
 
@@ -170,13 +171,13 @@ NAMES = ("task_prerun", "task_postrun", "task_success", "task_retry", "task_fail
 
 
 @pytest.fixture
-def heard(shop: Shop) -> Iterator[list[tuple[str, dict[str, Any]]]]:
-    """The signals of runs, with their arguments."""
-    sent: list[tuple[str, dict[str, Any]]] = []
+def heard(shop: Shop) -> Iterator[dict[str, list[tuple[str, dict[str, Any]]]]]:
+    """The signals of runs, with their arguments, by the id of the task. Signals may follow the result."""
+    sent: dict[str, list[tuple[str, dict[str, Any]]]] = defaultdict(list)
 
     def receiver(name: str) -> Any:
         def receive(**named: Any) -> None:
-            sent.append((name, named))
+            sent[named["sender"].request.id].append((name, named))
 
         return receive
 
@@ -191,9 +192,9 @@ def heard(shop: Shop) -> Iterator[list[tuple[str, dict[str, Any]]]]:
 def test_signals_of_a_success(heard: Any) -> None:
     result = add.delay(1, 2)
     result.get(timeout=PATIENCE)
-    wait_until(lambda: len(heard) == 3)
-    assert [name for name, _ in heard] == ["task_prerun", "task_success", "task_postrun"]
-    (_, prerun), (_, success), (_, postrun) = heard
+    wait_until(lambda: len(heard[result.id]) == 3)
+    assert [name for name, _ in heard[result.id]] == ["task_prerun", "task_success", "task_postrun"]
+    (_, prerun), (_, success), (_, postrun) = heard[result.id]
     assert {name: prerun[name] for name in ("task_id", "args", "kwargs")} == {
         "task_id": result.id,
         "args": (1, 2),
@@ -205,16 +206,17 @@ def test_signals_of_a_success(heard: Any) -> None:
 
 
 def test_signals_of_a_retry_and_of_a_failure(heard: Any) -> None:
-    does.delay("retry").get(timeout=PATIENCE)
-    wait_until(lambda: len(heard) == 6)
-    assert [name for name, _ in heard][:3] == ["task_prerun", "task_retry", "task_postrun"]
-    retry = heard[1][1]
+    retried = does.delay("retry")
+    retried.get(timeout=PATIENCE)
+    wait_until(lambda: len(heard[retried.id]) == 6)
+    assert [name for name, _ in heard[retried.id]][:3] == ["task_prerun", "task_retry", "task_postrun"]
+    retry = heard[retried.id][1][1]
     assert isinstance(retry["reason"], Retry)
     assert retry["request"].retries == 0
-    heard.clear()
-    does.delay("fail").get(timeout=PATIENCE, propagate=False)
-    wait_until(lambda: len(heard) == 3)
-    failure = heard[1][1]
+    failed = does.delay("fail")
+    failed.get(timeout=PATIENCE, propagate=False)
+    wait_until(lambda: len(heard[failed.id]) == 3)
+    failure = heard[failed.id][1][1]
     assert repr(failure["exception"]) == "ValueError('fail')"
     assert failure["traceback"] is not None
     assert "ValueError" in str(failure["einfo"])

@@ -107,7 +107,7 @@ def test_the_steps_after_a_failed_step_of_a_long_chain_fail_with_its_error(shop:
     with pytest.raises(ValueError, match="on purpose"):
         result.get(PATIENCE)
     nodes = [result, *result._parents()]
-    assert {node.state for node in nodes[:-1]} == {"FAILURE"}
+    wait_until(lambda: {node.state for node in nodes[:-1]} == {"FAILURE"}, message="a step has not ended")
     with pytest.raises(ValueError, match="on purpose"):
         nodes[3].get(PATIENCE, follow_parents=False)
     assert nodes[-1].state == "SUCCESS"

@@ -118,7 +118,7 @@ def test_members_run_in_slices_and_keep_what_is_theirs(shop: Shop) -> None:
     assert len({each.id for each in result}) == MANY
 
 
-def test_the_web_ui_tells_what_a_slice_ran_and_how_each_ended(shop: Shop) -> None:
+def test_the_web_ui_tells_what_a_slice_ran_and_how_each_ended(shop: Shop, roomy: None) -> None:
     result = group([*(add.s(number, 1) for number in range(4)), fails_with.s(1)])()
     result.get(timeout=PATIENCE, propagate=False)
     (event,) = [
@@ -156,7 +156,7 @@ def test_a_chord_and_its_error_callback_see_the_ends_in_slices(shop: Shop) -> No
     wait_until(lambda: event_names(shop, failed.id)[-1] == "WORKFLOW_EXECUTION_FAILED")
 
 
-def test_a_member_that_retries_leaves_its_slice(shop: Shop) -> None:
+def test_a_member_that_retries_leaves_its_slice(shop: Shop, roomy: None) -> None:
     result = group([add.s(1, 1), later.s(5), later_with_more.s(6), add.s(2, 2)])()
     assert result.get(timeout=PATIENCE) == [2, 5, 106, 4]
     assert sorted(seen["retried"]) == [0, 1]
