@@ -330,8 +330,12 @@ def _checked_name(task: str, what: str, value: Any) -> str:
 def _limit(
     name: str, key: str, options: Mapping[str, Any], task: TaskLike | None, conf: Mapping[str, Any]
 ) -> float | None:
-    # 0 means no limit, as in Celery.
-    return _seconds(name, key, _first_not_none(options.get(key), getattr(task, key, None), conf[f"task_{key}"])) or None
+    value = options.get(key)
+    if value is None:
+        value = getattr(task, key, None)
+    if value is None:
+        value = conf[f"task_{key}"]
+    return _seconds(name, key, value) or None  # 0 means no limit, as in Celery
 
 
 def _seconds(task: str, what: str, value: Any) -> float | None:
