@@ -205,6 +205,8 @@ def id_within(queue: str, key: object, sender: Sender, mode: str = ENLIST_AUTO, 
 
 def find_enlistment(transaction: Any, key: object) -> Enlistment | None:
     """Return the transaction's enlistment for this key, if messages can still join it."""
+    if not hasattr(transaction, "_data"):  # nobody has set data, which `data` tells with two exceptions
+        return None
     try:
         found: Enlistment = transaction.data(key)
     except KeyError:

@@ -211,7 +211,7 @@ def _body(
     compression: str | None,
     task: TaskLike | None,
 ) -> tuple[Payload, ...]:
-    body: dict[str, Any] = {"args": list(args), "kwargs": dict(kwargs)}
+    body: dict[str, Any] = {"args": args, "kwargs": kwargs}
     if serializer == SIGNED:  # the signature then covers the task and the id: no other task accepts these arguments
         body |= {"task": name, "id": task_id}
     try:
@@ -249,7 +249,9 @@ def queue_of_call(
             options.setdefault(key, value)
     if asked is None and ("exchange" in options or "routing_key" in options):
         asked = amqp.queues.bound(options.get("exchange"), options.get("routing_key"))
-    name = _checked_name(task, "queue", queue_name(_first_not_none(asked, app.conf["task_default_queue"])))
+    if asked is None:
+        asked = app.conf["task_default_queue"]
+    name = _checked_name(task, "queue", queue_name(asked))
     if name.startswith(RESERVED_QUEUES):
         raise InvalidCall(
             f"task {task!r}: queue={name!r} can't be used; the server reserves names that start with {RESERVED_QUEUES}"
