@@ -205,7 +205,8 @@ def id_within(queue: str, key: object, sender: Sender, mode: str = ENLIST_AUTO, 
 
 def find_enlistment(transaction: Any, key: object) -> Enlistment | None:
     """Return the transaction's enlistment for this key, if messages can still join it."""
-    if not hasattr(transaction, "_data"):  # nobody has set data, which `data` tells with two exceptions
+    # Most calls are the first of their transaction. Without any data, `data` would raise and catch two exceptions.
+    if not hasattr(transaction, "_data"):
         return None
     try:
         found: Enlistment = transaction.data(key)

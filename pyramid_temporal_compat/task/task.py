@@ -305,11 +305,8 @@ class Task(RefusedOfTasks, Generic[P, R]):
 
     def own_options(self) -> dict[str, Any]:
         """Return the options of `apply_async` that the task itself sets."""
-        found = {}
-        for name in OWN_OPTIONS:
-            if (value := self.own(name)) is not None:
-                found[name] = value
-        return found
+        own = self.own
+        return {name: value for name in OWN_OPTIONS if (value := own(name)) is not None}
 
     def own(self, name: str) -> Any:
         """Return the value that the task itself sets for an attribute; None if the configuration decides."""
