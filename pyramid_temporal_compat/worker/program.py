@@ -99,7 +99,7 @@ class Program(Worker):
 
     @property
     def pool_cls(self) -> type[Pool]:
-        return POOLS[self.pool_name].pool_class
+        return POOLS[self.pool_name].pool_class()
 
     # --- running -------------------------------------------------------------------------------------
 
