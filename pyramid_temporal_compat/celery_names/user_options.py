@@ -60,6 +60,8 @@ def _parser() -> argparse.ArgumentParser:
 
 def _as_click(action: argparse.Action) -> dict[str, Any]:
     """Return click's arguments for an option of argparse."""
+    import argparse  # as in `_parser`, which the caller has called
+
     arguments: dict[str, Any] = {
         "param_decls": [*action.option_strings, action.dest],
         "default": action.default,

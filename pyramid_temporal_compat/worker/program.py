@@ -249,7 +249,8 @@ def collect_garbage_seldom() -> None:
 
 M_ARENA_MAX = -8
 """The number of a parameter of glibc's `mallopt`: how many heaps the threads have at most."""
-CHOSEN_BY_USER = ("GLIBC_TUNABLES", "MALLOC_")
+MALLOC_SETTINGS = ("GLIBC_TUNABLES", "MALLOC_")
+"""How the names of the environment variables begin that set up `malloc`."""
 
 
 def share_one_heap() -> None:
@@ -259,7 +260,7 @@ def share_one_heap() -> None:
     worker with 4 threads takes 4 MB less after some tasks, and 10 MB less after large ones. Tasks do not take longer:
     Python itself allocates small objects, and runs one thread at a time.
     """
-    if sys.platform != "linux" or any(name.startswith(CHOSEN_BY_USER) for name in os.environ):
+    if sys.platform != "linux" or any(name.startswith(MALLOC_SETTINGS) for name in os.environ):
         return
     mallopt = getattr(ctypes.CDLL(None), "mallopt", None)  # only glibc has it
     if mallopt is not None:
