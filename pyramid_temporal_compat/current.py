@@ -69,9 +69,9 @@ def current_app() -> AppLike:
     Without a request, return the app that is current in this thread, or in the process. Without any, make one.
     """
     # If Pyramid is not imported, or another thread is importing it, no request is current here.
-    ask = getattr(sys.modules.get("pyramid.threadlocal"), "get_current_request", None)
-    request = ask() if ask else None
-    found: AppLike | None = getattr(request, "registry", {}).get(APP_KEY) if request is not None else None
+    stack = getattr(getattr(sys.modules.get("pyramid.threadlocal"), "manager", None), "stack", None)
+    request = stack[-1]["request"] if stack else None
+    found: AppLike | None = None if request is None else getattr(request, "registry", {}).get(APP_KEY)
     return found or latest_app() or _default_app()
 
 

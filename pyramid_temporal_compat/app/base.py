@@ -385,8 +385,9 @@ class Celery(Commands, Configuration, ConnectionMethods, RefusedOfApps):
         self, name: str, args: Any, kwargs: Any, options: dict[str, Any], task: BaseTask | None, manager: Any
     ) -> Message:
         """Enlist the message of a single task, together with its callbacks and error callbacks."""
-        id_for = functools.partial(self._sender.id_for, manager=manager)
-        message, links, errbacks = self.message(name, args, kwargs, options, task, id_for)
+        message, links, errbacks = self.message(
+            name, args, kwargs, options, task, lambda queue: self._sender.id_for(queue, manager)
+        )
         if not links and not errbacks:
             self.enlist(self._in_lane(message, options, task), manager)
         else:

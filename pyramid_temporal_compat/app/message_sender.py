@@ -32,7 +32,7 @@ class MessageSender:
         During a move, the switch decides whether the server or Celery gets it.
         """
         app = self._app
-        switch, conf, at_once = app.switch, app.conf, []
+        switch, conf, at_once = app.switch, app.conf.by_own_name(), []
         for unit in (message,) if switch is None else switch.sides(message):
             tell_called(unit)
             # Within a transaction nothing waits for the server: until its answer is there, calls take the workflow.
@@ -53,7 +53,7 @@ class MessageSender:
 
     def id_for(self, queue: str, manager: Any = None) -> str:
         """Return the id for a call to this queue. With bundles, the transaction gives ids that may form a bundle."""
-        conf = self._app.conf
+        conf = self._app.conf.by_own_name()
         if not conf["ptemporal.bundle"]:
             return new_id()
         return _id_within()(queue, self._app, self, conf["ptemporal.enlist"], manager)

@@ -42,14 +42,20 @@ log = logging.getLogger(__name__)
 ENLIST_AUTO, ENLIST_REQUIRED, ENLIST_NEVER = "auto", "required", "never"
 
 
+def begun_transaction(manager: Any) -> Any | None:
+    """Return the transaction that has begun on this manager, or None. `manager.get()` would begin one."""
+    return getattr(_inner(manager), "_txn", None)
+
+
 def has_begun(manager: Any) -> bool:
-    """Return whether a transaction has begun on this manager. `manager.get()` can't tell: it would begin one."""
-    return getattr(_inner(manager), "_txn", None) is not None
+    """Return whether a transaction has begun on this manager."""
+    return begun_transaction(manager) is not None
 
 
 def is_active(manager: Any) -> bool:
     """Return whether a transaction has begun on this manager and has not begun to commit."""
-    return has_begun(manager) and manager.get().status in (Status.ACTIVE, Status.DOOMED)
+    transaction = begun_transaction(manager)
+    return transaction is not None and transaction.status in (Status.ACTIVE, Status.DOOMED)
 
 
 @contextmanager
@@ -58,8 +64,9 @@ def transactions_set_aside() -> Iterator[None]:
 
     A transaction that is just over counts too, because its manager has it until its after-commit hooks have run.
     """
-    managers = {id(inner): inner for inner in map(_inner, (*_request_managers(), thread_local.manager))}
-    begun = [(inner, inner._txn) for inner in managers.values() if has_begun(inner)]
+    of_requests = (_manager_of(entry) for entry in pyramid.threadlocal.manager.stack)
+    managers = {id(inner): inner for inner in map(_inner, (*of_requests, thread_local.manager))}
+    begun = [(inner, begun_transaction(inner)) for inner in managers.values() if has_begun(inner)]
     for inner, _ in begun:
         inner._txn = None
     try:
@@ -79,15 +86,16 @@ def current_transaction(manager: Any = None) -> Any | None:
     The first of these decides:
 
     1. the given manager, which must have a transaction;
-    2. `tm` of the current Pyramid request, if its transaction has begun;
+    2. `tm` of the current Pyramid request, or of a request that has this one as a subrequest, if its transaction has
+       begun;
     3. the thread-local `transaction.manager`, if its transaction has begun.
     """
     if manager is not None:
         return _transaction_of(manager)
-    for candidate in _request_managers():
-        if has_begun(candidate):
-            return candidate.get()
-    return thread_local.manager.get() if has_begun(thread_local.manager) else None
+    for entry in reversed(pyramid.threadlocal.manager.stack):
+        if (begun := begun_transaction(_manager_of(entry))) is not None:
+            return begun
+    return begun_transaction(thread_local.manager)
 
 
 def _transaction_of(manager: Any) -> Any:
@@ -104,15 +112,9 @@ def _transaction_of(manager: Any) -> Any:
         ) from None
 
 
-def _request_managers() -> Iterator[Any]:
-    """Yield the transaction managers of the current request and of its callers, the innermost first.
-
-    A subrequest runs inside its caller's transaction.
-    """
-    for entry in reversed(pyramid.threadlocal.manager.stack):
-        manager = getattr(entry["request"], "tm", None)
-        if manager is not None:
-            yield manager
+def _manager_of(entry: dict[str, Any]) -> Any | None:
+    """Return the transaction manager of a request on Pyramid's stack; None if it has none."""
+    return getattr(entry["request"], "tm", None)
 
 
 class Enlistable(Protocol):
@@ -203,6 +205,9 @@ def id_within(queue: str, key: object, sender: Sender, mode: str = ENLIST_AUTO, 
 
 def find_enlistment(transaction: Any, key: object) -> Enlistment | None:
     """Return the transaction's enlistment for this key, if messages can still join it."""
+    # Most calls are the first of their transaction. Without any data, `data` would raise and catch two exceptions.
+    if not hasattr(transaction, "_data"):
+        return None
     try:
         found: Enlistment = transaction.data(key)
     except KeyError:

@@ -20,7 +20,7 @@ from typing import Any
 from ..exceptions import InvalidTaskError
 from ..payload import Payload
 from ..payload.bounds import read_together
-from ..payload.serializers import JSON_TYPE, deserialize, find, serialize
+from ..payload.serializers import JSON_TYPE, deserialize, find, json_payload, serialize
 from .message import Message
 
 KWARGS = "ptemporal-kwargs"
@@ -37,11 +37,15 @@ def write_body(content: Mapping[str, Any], serializer: str, compression: str | N
 
     :param content: `args` and `kwargs`, and for a signed body what is signed with them.
     """
-    if compression or find(serializer).content_type != JSON_TYPE:
-        return (_marked(serialize(dict(content), serializer, compression, "arguments"), WHOLE),)
-    args = tuple([serialize(value, serializer, None, "arguments") for value in content["args"]])
-    kwargs = dict(content["kwargs"])
-    return (*args, _marked(serialize(kwargs, serializer, None, "arguments"), KWARGS)) if kwargs else args
+    args, kwargs = content["args"], content["kwargs"]
+    chosen = find(serializer)
+    if compression or chosen.content_type != JSON_TYPE:
+        whole = {**content, "args": list(args), "kwargs": dict(kwargs)}
+        return (_marked(serialize(whole, serializer, compression, "arguments"), WHOLE),)
+    payloads = [json_payload(chosen, value, "arguments") for value in args]
+    if kwargs:
+        payloads.append(_marked(json_payload(chosen, dict(kwargs), "arguments"), KWARGS))
+    return tuple(payloads)
 
 
 def read_body(message: Message, accept: Collection[str]) -> dict[str, Any]:

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Collection, Sequence
 from typing import Any
 
-from .ids import bundle_of, id_in_bundle, new_id
+from .ids import bundle_of, id_in_bundle, new_bundle_id
 from .message import ENVELOPE, Message
 from .nodes import GroupNode, TaskNode
 from .tree import LIMIT, Tree
@@ -31,7 +31,7 @@ class Block:
     """
 
     def __init__(self) -> None:
-        self.bundle = bundle_of(new_id())
+        self.bundle = new_bundle_id()
         self._count = self._size = 0
 
     @property

@@ -52,6 +52,11 @@ def random_uuid() -> str:
     return f"{digits[:8]}-{digits[8:12]}-4{digits[13:16]}-{variant}{digits[17:20]}-{digits[20:]}"
 
 
+def new_bundle_id() -> str:
+    """Return the id of a new bundle."""
+    return id_in_bundle(random_uuid(), 0)
+
+
 def id_in_bundle(bundle_id: str, number: int) -> str:
     """Return the id of task `number` of a bundle. Numbers begin at 1: the id with number 0 is the bundle's own."""
     return f"{bundle_id[:-BUNDLE_DIGITS]}{number:04x}"

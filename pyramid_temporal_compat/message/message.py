@@ -332,7 +332,9 @@ class Message:
 
 def _set_parts(self: Message, *first: Any, **named: Any) -> None:
     """Set the parts of a message at once. What `dataclass` writes makes a call for each part: a tenth of `.delay()`."""
-    parts = {**_DEFAULTS, "headers": {}, "properties": {}, **dict(zip(_PARTS, first, strict=False)), **named}
+    parts = {**_DEFAULTS, "headers": {}, "properties": {}, **named}
+    if first:
+        parts |= zip(_PARTS, first, strict=False)
     if len(parts) != len(_PARTS):
         wrong = ", ".join(sorted(parts.keys() ^ set(_PARTS)))
         raise TypeError(f"a message lacks these parts, or has no such parts: {wrong}")

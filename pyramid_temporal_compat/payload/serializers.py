@@ -102,15 +102,20 @@ def content_types(accept: Collection[str]) -> frozenset[str]:
 def serialize(value: Any, serializer: str = "json", compression: str | None = None, name: str = "") -> Payload:
     """Return `value` as a payload. Raise `NotSerializable`, which calls the value `name`, if it can't be written."""
     chosen = find(serializer)
+    if chosen.content_type == JSON_TYPE and not compression:
+        return json_payload(chosen, value, name)
     data, content_encoding = _encode(chosen, value, name)
     if compression:
         squeezed, method = compressions.compress(data, compression)
         metadata = _metadata("binary/compressed", chosen.content_type, content_encoding)
         return Payload({**metadata, "compression": method.encode()}, squeezed)
-    if chosen.content_type == JSON_TYPE:
-        return Payload(_JSON_METADATA, data)
     encoding = "binary/plain" if chosen.content_type == RAW_TYPE else f"binary/{chosen.name}"
     return Payload(_metadata(encoding, chosen.content_type, content_encoding), data)
+
+
+def json_payload(chosen: Serializer, value: Any, name: str) -> Payload:
+    """Return `value` as a payload of plain JSON, written by a serialiser of JSON: the one of most calls."""
+    return Payload(_JSON_METADATA, _encode(chosen, value, name)[0])
 
 
 def largest(args: Sequence[Any], kwargs: Mapping[str, Any], serializer: str = "json") -> tuple[str, int]:

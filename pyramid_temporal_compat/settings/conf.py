@@ -247,7 +247,9 @@ class Settings(MutableMapping[str, Any]):
     # --- the mapping
 
     def __getitem__(self, key: str) -> Any:
-        view = self._loaded()
+        view = self._view  # not `_loaded()`: every call of a task reads several settings
+        if view is None:
+            view = self._load()
         try:
             return view[key]
         except KeyError:

@@ -211,7 +211,7 @@ def _body(
     compression: str | None,
     task: TaskLike | None,
 ) -> tuple[Payload, ...]:
-    body: dict[str, Any] = {"args": list(args), "kwargs": dict(kwargs)}
+    body: dict[str, Any] = {"args": args, "kwargs": kwargs}
     if serializer == SIGNED:  # the signature then covers the task and the id: no other task accepts these arguments
         body |= {"task": name, "id": task_id}
     try:
@@ -249,7 +249,9 @@ def queue_of_call(
             options.setdefault(key, value)
     if asked is None and ("exchange" in options or "routing_key" in options):
         asked = amqp.queues.bound(options.get("exchange"), options.get("routing_key"))
-    name = _checked_name(task, "queue", queue_name(_first_not_none(asked, app.conf["task_default_queue"])))
+    if asked is None:
+        asked = app.conf["task_default_queue"]
+    name = _checked_name(task, "queue", queue_name(asked))
     if name.startswith(RESERVED_QUEUES):
         raise InvalidCall(
             f"task {task!r}: queue={name!r} can't be used; the server reserves names that start with {RESERVED_QUEUES}"
@@ -330,8 +332,12 @@ def _checked_name(task: str, what: str, value: Any) -> str:
 def _limit(
     name: str, key: str, options: Mapping[str, Any], task: TaskLike | None, conf: Mapping[str, Any]
 ) -> float | None:
-    # 0 means no limit, as in Celery.
-    return _seconds(name, key, _first_not_none(options.get(key), getattr(task, key, None), conf[f"task_{key}"])) or None
+    value = options.get(key)
+    if value is None:
+        value = getattr(task, key, None)
+    if value is None:
+        value = conf[f"task_{key}"]
+    return _seconds(name, key, value) or None  # 0 means no limit, as in Celery
 
 
 def _seconds(task: str, what: str, value: Any) -> float | None:

@@ -179,9 +179,8 @@ class Task(RefusedOfTasks, Generic[P, R]):
         """Run the task here and now, with all the steps of a run in a worker. Return a result that is ready."""
         args, kwargs = self._plain_arguments(args, kwargs)
         options.update((key, value) for key, value in (("link", link), ("link_error", link_error)) if value)
-        result: EagerResult[R] = self.app.apply(
-            self._in_app(), args, kwargs, task_id, retries or 0, throw, headers, options
-        )
+        app = self.app
+        result: EagerResult[R] = app.apply(self._in(app), args, kwargs, task_id, retries or 0, throw, headers, options)
         return result
 
     # --- sending a call ----------------------------------------------------------------------------
@@ -217,15 +216,24 @@ class Task(RefusedOfTasks, Generic[P, R]):
         _check_instance(self, "apply_async")
         if not self.name:
             raise InvalidCall(f"{type(self).__qualname__} has no task name; add it with app.register_task()")
-        task = self._in_app()
+        app = self.app
+        task = self._in(app)
         if task is not self:  # a shared task, for which the current app has a task of its own
             asked: AsyncResult[R] = task.apply_async(
                 args, kwargs, task_id, producer, link, link_error, shadow, **options
             )
             return asked
-        named = {"task_id": task_id, "link": link, "link_error": link_error, "producer": producer, "shadow": shadow}
-        options |= {key: value for key, value in named.items() if value is not None}
-        return self._send_or_plan(args, kwargs, options, options.pop("planned", None))
+        if task_id is not None:
+            options["task_id"] = task_id
+        if producer is not None:
+            options["producer"] = producer
+        if link is not None:
+            options["link"] = link
+        if link_error is not None:
+            options["link_error"] = link_error
+        if shadow is not None:
+            options["shadow"] = shadow
+        return self._send_or_plan(app, args, kwargs, options, options.pop("planned", None))
 
     def plan_call(self, call: PlannedCall, args: Any, kwargs: Any, options: dict[str, Any]) -> AsyncResult[R]:
         """Make the message of a call that is part of a canvas, and give it to `call`.
@@ -233,14 +241,15 @@ class Task(RefusedOfTasks, Generic[P, R]):
         If a subclass or a monitoring tool has replaced `apply_async`, the replacement is called, because it may change
         the arguments or the options.
         """
-        task = self._in_app()
+        app = self.app
+        task = self._in(app)
         # Asked of the class, because the wrapper of a tool shows the attributes of the method that it wraps.
         if type(task).apply_async is not OWN_APPLY_ASYNC or "apply_async" in vars(task):
             return task.apply_async(args, kwargs, planned=call, **options)
-        return task._send_or_plan(args, kwargs, options, call)
+        return task._send_or_plan(app, args, kwargs, options, call)
 
     def _send_or_plan(
-        self, args: Any, kwargs: Any, options: dict[str, Any], planned: PlannedCall | None
+        self, app: AppLike, args: Any, kwargs: Any, options: dict[str, Any], planned: PlannedCall | None
     ) -> AsyncResult[R]:
         """Check a call's arguments. Then send its message, or give it to the canvas that plans the call."""
         args, kwargs = self._plain_arguments(args, kwargs)
@@ -252,9 +261,9 @@ class Task(RefusedOfTasks, Generic[P, R]):
             options["shadow"] = shadow
         result: AsyncResult[R]
         if planned is None:
-            result = self.app.call(self, args, kwargs, options)
+            result = app.call(self, args, kwargs, options)
         else:
-            message, *linked = self.app.message(self.name, args, kwargs, options, self)
+            message, *linked = app.message(self.name, args, kwargs, options, self)
             planned.take(message, *linked)
             result = self.AsyncResult(message.id)
             result.ignored = bool(message.ignore_result)
@@ -584,11 +593,11 @@ class Task(RefusedOfTasks, Generic[P, R]):
         """Replace the method `attr` by `around(method)`."""
         wrap_method(cls, attr, around)
 
-    def _in_app(self) -> Task:
-        """Return the current app's task of this name."""
+    def _in(self, app: AppLike) -> Task:
+        """Return the task that `app` has for this task. For a shared task, this may be a task of its own."""
         if self._app is not None:
             return self
-        found: Task = self.app.tasks.get(self.name, self)
+        found: Task = app.tasks.get(self.name, self)
         return found
 
     def __repr__(self) -> str:
