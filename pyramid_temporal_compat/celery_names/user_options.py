@@ -6,11 +6,13 @@ arguments to a parser of argparse. Celery 3 has `celery.bin.Option`, with the ar
 
 from __future__ import annotations
 
-import argparse
 from collections.abc import Iterator
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 import click
+
+if TYPE_CHECKING:
+    import argparse
 
 OPTPARSE_TYPES = {"string": str, "int": int, "long": int, "float": float}
 
@@ -29,8 +31,7 @@ class Option(click.Option):
             attributes["type"] = OPTPARSE_TYPES.get(attributes.get("type", "string"))
             if "action" in attributes:
                 del attributes["type"]  # a flag has none
-            parser = argparse.ArgumentParser(add_help=False)
-            names, attributes = (), _as_click(parser.add_argument(*names, **attributes))
+            names, attributes = (), _as_click(_parser().add_argument(*names, **attributes))
         super().__init__(*names, **attributes)
 
 
@@ -44,14 +45,23 @@ def _options(entry: Any) -> Iterator[click.Parameter]:
     if isinstance(entry, click.Parameter):
         yield entry
         return
-    parser = argparse.ArgumentParser(add_help=False)
+    parser = _parser()
     entry(parser)
     for action in parser._actions:
         yield click.Option(**_as_click(action))
 
 
+def _parser() -> argparse.ArgumentParser:
+    """Return a parser that has no options yet."""
+    import argparse  # 0.3 MB, which only an application with options of its own needs
+
+    return argparse.ArgumentParser(add_help=False)
+
+
 def _as_click(action: argparse.Action) -> dict[str, Any]:
     """Return click's arguments for an option of argparse."""
+    import argparse  # as in `_parser`, which the caller has called
+
     arguments: dict[str, Any] = {
         "param_decls": [*action.option_strings, action.dest],
         "default": action.default,

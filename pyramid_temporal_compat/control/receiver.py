@@ -46,7 +46,7 @@ MOST_ORDER_VALUES = 200_000
 """Bytes and values of one request. The largest honest one is `hello`, with up to 50,000 revoked ids."""
 LISTED_WITHIN = 5.0
 """Seconds to wait for the server to list this worker. After that the worker counts as ready all the same."""
-FIRST_LOOK, LOOK_EVERY = 0.005, 0.02
+FIRST_LOOK, LOOK_EVERY = 0.002, 0.02
 """Seconds between the first two looks for this worker in the server's list, and later ones, at most."""
 GREETING_TIMEOUT = 5.0
 """Seconds that the other workers have to answer `hello`."""

@@ -16,14 +16,12 @@ from temporalio.client import Client, ScheduleDescription, ScheduleHandle
 from temporalio.exceptions import ApplicationError, ApplicationErrorCategory
 
 from ..message import wire_names as wire
-from ..schedules.celery_schedules import BaseSchedule
 from ..schedules.entries import application_name
-from ..schedules.firing_times import is_driven
 from ..schedules.sources import declared_entry
-from ..schedules.sync import handle_of
 
 if TYPE_CHECKING:
     from ..interfaces import AppLike
+    from ..schedules.celery_schedules import BaseSchedule
 
 log = logging.getLogger(__name__)
 
@@ -48,6 +46,9 @@ class DrivenSchedules:
         :param asked_at: the time of this question. If the activity runs twice, it fires once, because the time is part
             of the run's id.
         """
+        from ..schedules.firing_times import is_driven  # 4 ms, which a worker without periodic tasks saves
+        from ..schedules.sync import handle_of
+
         client = activity.client()
         handle = await handle_of(client, application, entry)
         if handle is None:

@@ -9,11 +9,11 @@ import os
 from collections.abc import AsyncIterator
 from typing import TYPE_CHECKING
 
-from ..monitoring.http_server import Address, HttpServer
 from ..monitoring.worker_health import WorkerHealth
 from ..settings.values import host_and_port
 
 if TYPE_CHECKING:
+    from ..monitoring.http_server import Address, HttpServer
     from .worker import Worker
 
 log = logging.getLogger(__name__)
@@ -71,4 +71,8 @@ class Pages:
 
 def address_of(listener: str | None) -> Address | None:
     """Return where a setting says to listen; None if it says nothing."""
-    return None if listener is None else Address(*host_and_port(listener))
+    if listener is None:
+        return None
+    from ..monitoring.http_server import Address  # imports http.server, which a worker without a port does not need
+
+    return Address(*host_and_port(listener))

@@ -284,7 +284,10 @@ class Worker:
         """Take tasks until `stop` is called. Return when the running tasks have ended."""
         revoked_ids = RevokedIdsReader(self.client)
         paused_types = PausedTypesReader(self.client)
-        await asyncio.gather(revoked_ids.read(), paused_types.read())
+        first_reads = [revoked_ids.read(), paused_types.read()]
+        if self.app.conf.worker_enable_remote_control:
+            first_reads.append(self._learn_support())
+        await asyncio.gather(*first_reads)
         for queue in self.queues:
             self._serve(queue)
         async with (
@@ -304,6 +307,10 @@ class Worker:
             await asyncio.gather(*(worker.shutdown() for worker in self._serving.values()), *self._runs)
             if running:
                 await self._finish_workflows(running, self.queues)
+
+    async def _learn_support(self) -> None:
+        """Ask what the server can do, beside other first questions. The receiver of control calls needs the answer."""
+        await support_of(self.client)
 
     async def _tell_of_lane(self, client: Client) -> None:
         """Log once if tasks are to run as standalone activities, and the server does not take them."""

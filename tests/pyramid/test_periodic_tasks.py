@@ -132,7 +132,7 @@ def test_a_web_process_says_once_how_the_server_differs(
         comparisons.append(app)
         await log_drift(client, app)
 
-    monkeypatch.setattr("pyramid_temporal_compat.pyramid.log_drift", counted)
+    monkeypatch.setattr("pyramid_temporal_compat.schedules.drift.log_drift", counted)
     app.conf.beat_schedule = {"a": {"task": "add", "schedule": NIGHT, "args": (1, 2)}}
     web = serving(app)
     with caplog.at_level(logging.WARNING, "pyramid_temporal_compat"):
