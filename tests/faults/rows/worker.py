@@ -15,7 +15,7 @@ from .web import always
 
 RATE = 30.0
 RETRIES = 2
-ORPHANS_END_WITHIN = 20.0
+ORPHANS_END_WITHIN = 10.0
 
 
 class WorkerKilled(Fault):
