@@ -57,11 +57,13 @@ LOOPBACK = "127.0.0.1"
 LISTEN_ADDRESSES = (LOOPBACK, "0.0.0.0")
 STARTED_LINE = "Temporal Server:"
 PORT_IN_USE = "address already in use"
+CRASHES = ("panic:", "fatal error:")
+"""How the first line of a crash begins. A stack of many lines follows it."""
 CANNOT_WRITE = ("disk I/O error", "database or disk is full")
 """Words of SQLite that show, in a line of the server's log, that the state file can't be written."""
 DISK_ERROR_EVERY = 60.0
 """Seconds between two log lines of our own that say that the state file can't be written."""
-PORT_ATTEMPTS = 5
+START_ATTEMPTS = 5
 LOOK_EVERY = 0.01
 PORT_RANGE = range(1, 65536)
 
@@ -210,6 +212,8 @@ class EmbeddedServer:
         self._port_given, self._ui_port_given = bool(port), bool(ui_port)
         self._on_log = on_log
         self._last_lines: collections.deque[str] = collections.deque(maxlen=50)
+        self._reason = ""
+        """The first line of the log that says why the server ends."""
         self._started = threading.Event()
         self._ending = False
         self._guard: subprocess.Popen[str] | None = None
@@ -256,7 +260,7 @@ class EmbeddedServer:
         self._reap()
         deadline = time.monotonic() + timeout
         restart = self.port is not None and not self._port_given
-        for attempt in range(PORT_ATTEMPTS):
+        for attempt in range(START_ATTEMPTS):
             port, ui_port, http_port, metrics_port = self._choose_ports(keep=restart)
             try:
                 self._launch(port, ui_port, http_port, metrics_port)
@@ -265,8 +269,7 @@ class EmbeddedServer:
                     state_file.drop_unread_indexes(self.database)  # of a file that this server has made
             except BaseException as error:
                 self.kill()
-                # Another process may have taken the port after this process had found it free.
-                if attempt + 1 < PORT_ATTEMPTS and isinstance(error, ServerFailed) and self._has_logged(PORT_IN_USE):
+                if attempt + 1 < START_ATTEMPTS and isinstance(error, ServerFailed) and self._may_start_next_time():
                     continue
                 raise
             self.port, self.ui_port, self.metrics_port = port, ui_port or None, metrics_port
@@ -309,8 +312,7 @@ class EmbeddedServer:
     def last_words(self) -> str:
         """Return the log lines that say why the server ended, as one line."""
         lines = [line.strip() for line in self._last_lines if line.strip()]
-        errors = [line for line in lines if line.startswith(("Error:", "panic:"))]
-        return " / ".join(errors[:1] or lines[-3:]) or "(it logged nothing)"
+        return self._reason or " / ".join(lines[-3:]) or "(it logged nothing)"
 
     def _choose_ports(self, *, keep: bool) -> tuple[int, int, int, int]:
         """Return the ports for gRPC, web UI (0 if headless), HTTP and metrics."""
@@ -348,6 +350,7 @@ class EmbeddedServer:
 
     def _launch(self, port: int, ui_port: int, http_port: int, metrics_port: int) -> None:
         self._last_lines.clear()
+        self._reason = ""
         self._started.clear()
         self._ending = False
         self.pid = None
@@ -393,6 +396,8 @@ class EmbeddedServer:
             if line.startswith("Temporal ") or not line:
                 continue
             self._last_lines.append(line)
+            if not self._reason and line.startswith(("Error:", *CRASHES)):
+                self._reason = line.strip()
             # Lines before the start go into ServerFailed. Lines while the server ends are no news: it logs each of its
             # own calls that the end has cut off.
             news = self._started.is_set() or line.startswith("time=")
@@ -443,8 +448,16 @@ class EmbeddedServer:
         finally:
             connection.close()
 
-    def _has_logged(self, words: str) -> bool:
-        return any(words in line for line in self._last_lines)
+    def _may_start_next_time(self) -> bool:
+        """Return whether the server failed for a reason of that moment.
+
+        Another process may have taken a port after this process had found it free. And the server itself may crash as
+        it starts: in CI, one start of several thousand did.
+        """
+        crashed = self._reason.startswith(CRASHES)
+        if crashed and self._on_log is not None:
+            self._on_log(f"the server crashed as it started, and is started again: {self._reason}")
+        return crashed or any(PORT_IN_USE in line for line in self._last_lines)
 
     def _join_reader(self) -> None:
         if self._reader is None:

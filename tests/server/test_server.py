@@ -207,6 +207,36 @@ def test_the_binary_that_is_named_is_the_one_that_runs(tmp_path: Path) -> None:
     )
 
 
+CRASHES_ONCE = """#!/bin/sh
+if mkdir {directory}/crashed; then
+    echo 'fatal error: concurrent map writes'
+    for line in $(seq 100); do echo "main.line$line()"; done
+    exit 2
+fi
+exec {binary} "$@"
+"""
+
+
+@pytest.mark.integration
+def test_a_server_that_crashes_as_it_starts_is_started_again(tmp_path: Path) -> None:
+    binary = tmp_path / "temporal"
+    binary.write_text(CRASHES_ONCE.format(directory=tmp_path, binary=server.find_binary()))
+    binary.chmod(0o755)
+    log: list[str] = []
+    with EmbeddedServer(headless=True, binary=str(binary), on_log=log.append) as running:
+        assert running.running
+    assert log[0] == "the server crashed as it started, and is started again: fatal error: concurrent map writes"
+
+
+@pytest.mark.integration
+def test_a_server_that_crashes_at_each_start_is_given_up_with_the_first_line_of_the_crash(tmp_path: Path) -> None:
+    binary = tmp_path / "temporal"
+    binary.write_text(CRASHES_ONCE.format(directory=tmp_path, binary="false").replace("mkdir", "mkdir -p"))
+    binary.chmod(0o755)
+    with pytest.raises(ServerFailed, match="exit code 2: fatal error: concurrent map writes"):
+        EmbeddedServer(headless=True, binary=str(binary)).start()
+
+
 def test_a_missing_binary_is_refused_with_the_command_that_installs_it(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
