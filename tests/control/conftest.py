@@ -18,6 +18,8 @@ from pyramid_temporal_compat.worker.worker import Worker
 from tests.parts import wait_until
 
 PATIENCE = 30.0
+REPLY_WITHIN = 4.0
+"""Seconds that a call waits for a reply here. Where nobody replies, a test takes so long."""
 
 
 class RunningWorker:
@@ -95,7 +97,7 @@ def start(app: Celery) -> Iterator[Callable[..., RunningWorker]]:
 @pytest.fixture(autouse=True)
 def patient_calls(monkeypatch: pytest.MonkeyPatch) -> None:
     """Let calls with the usual timeout wait longer for a reply: the machine that runs the tests may be busy."""
-    monkeypatch.setattr(control, "seconds", lambda timeout: PATIENCE if timeout == TIMEOUT else seconds(timeout))
+    monkeypatch.setattr(control, "seconds", lambda timeout: REPLY_WITHIN if timeout == TIMEOUT else seconds(timeout))
 
 
 @pytest.fixture(autouse=True)
