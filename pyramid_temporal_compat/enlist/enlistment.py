@@ -86,8 +86,8 @@ def current_transaction(manager: Any = None) -> Any | None:
     The first of these decides:
 
     1. the given manager, which must have a transaction;
-    2. `tm` of the current Pyramid request, or of a request that has this one as a subrequest, if its transaction has
-       begun;
+    2. `tm` of the current Pyramid request, if its transaction has begun. For a subrequest, `tm` of the outer requests
+       counts too;
     3. the thread-local `transaction.manager`, if its transaction has begun.
     """
     if manager is not None:

@@ -80,7 +80,7 @@ class TaskPlace(NamedTuple):
 
     @property
     def name(self) -> str:
-        """The name of the task, as far as one file tells it."""
+        """The name of the task, as far as its own file tells the name."""
         return self.written_name or self.function
 
 

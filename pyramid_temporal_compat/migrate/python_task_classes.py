@@ -121,7 +121,7 @@ def _of_class(source: PythonSource, node: cst.ClassDef) -> Iterator[Finding]:
 
 
 def _glue_of(source: PythonSource, node: cst.ClassDef) -> list[cst.FunctionDef]:
-    """Return the methods of a class that are glue, and those that are built on one of them."""
+    """Return the methods of a class that are glue, and the methods that call a glue method."""
     direct = [method for method in methods(node) if is_glue(source, method)]
     names = {f"self.{method.name.value}" for method in direct}
     return [

@@ -114,7 +114,7 @@ def serialize(value: Any, serializer: str = "json", compression: str | None = No
 
 
 def json_payload(chosen: Serializer, value: Any, name: str) -> Payload:
-    """Return `value` as a payload of plain JSON, written by a serialiser of JSON: the one of most calls."""
+    """Return `value` as a payload of plain JSON, written by a serialiser of JSON. Most calls use one."""
     return Payload(_JSON_METADATA, _encode(chosen, value, name)[0])
 
 

@@ -270,6 +270,8 @@ class EmbeddedServer:
             except BaseException as error:
                 self.kill()
                 if attempt + 1 < START_ATTEMPTS and isinstance(error, ServerFailed) and self._may_start_next_time():
+                    if self._on_log is not None:
+                        self._on_log(f"the server did not start, and is started again: {self.last_words()}")
                     continue
                 raise
             self.port, self.ui_port, self.metrics_port = port, ui_port or None, metrics_port
@@ -454,10 +456,7 @@ class EmbeddedServer:
         Another process may have taken a port after this process had found it free. And the server itself may crash as
         it starts: in CI, one start of several thousand did.
         """
-        crashed = self._reason.startswith(CRASHES)
-        if crashed and self._on_log is not None:
-            self._on_log(f"the server crashed as it started, and is started again: {self._reason}")
-        return crashed or any(PORT_IN_USE in line for line in self._last_lines)
+        return self._reason.startswith(CRASHES) or any(PORT_IN_USE in line for line in self._last_lines)
 
     def _join_reader(self) -> None:
         if self._reader is None:
